@@ -1,0 +1,130 @@
+"""Every exception of the package, by who caused it.
+
+```
+PTCError(Exception)
+├─ CatalogError(ValueError)   the developer's tools; raised at construction
+├─ CodeError                  the model's code; never raised through a graph, rendered as output
+│  ├─ CodeSyntaxError         it is not Python
+│  ├─ PolicyError             it is Python that the sandbox does not run
+│  ├─ CodeRuntimeError        it raised
+│  └─ LimitExceeded           it used more than it was allowed
+├─ ToolCallError              raised inside the code, at the call; the code may catch it
+└─ SandboxError               the operator's machine: no start, crashed, closed, protocol broken
+```
+
+The module imports nothing but the standard library: the worker uses it too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class PTCError(Exception):
+    """Base of every error that this package raises."""
+
+
+class CatalogError(PTCError, ValueError):
+    """The tools that the developer passed cannot be offered to code: names, schemas, duplicates."""
+
+
+class SandboxError(PTCError):
+    """The machine cannot run code: the sandbox did not start, crashed, or was closed."""
+
+
+class CodeError(PTCError):
+    """The model's code failed. It is rendered for the model and never raised through a graph."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """One place in the code that the sandbox's language does not accept."""
+
+    line: int
+    """Line in the code, from 1; 0 where no single line is at fault."""
+    message: str
+    """What is not accepted, and what to write instead where there is something."""
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.message}" if self.line else self.message
+
+
+class CodeSyntaxError(CodeError):
+    """The code is no Python.
+
+    Attributes:
+        line: Line in the code, from 1; 0 if unknown.
+        column: Column in the line, from 1; 0 if unknown.
+        source_line: The text of that line, or an empty string.
+    """
+
+    def __init__(
+        self, message: str, *, line: int = 0, column: int = 0, source_line: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+        self.source_line = source_line
+
+
+class PolicyError(CodeError):
+    """The code is Python that the sandbox does not run; nothing of it has run.
+
+    Attributes:
+        violations: Every place that is not accepted, in order of line; never empty.
+    """
+
+    def __init__(self, violations: tuple[Violation, ...]) -> None:
+        super().__init__("\n".join(map(str, violations)))
+        self.violations = violations
+
+
+class CodeRuntimeError(CodeError):
+    """The code raised an exception.
+
+    Attributes:
+        exc_type: Name of the exception's class, for example `KeyError`.
+        line: Line in the code, from 1; 0 if unknown.
+        source_line: The text of that line, or an empty string.
+    """
+
+    def __init__(
+        self, message: str, *, exc_type: str, line: int = 0, source_line: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.exc_type = exc_type
+        self.line = line
+        self.source_line = source_line
+
+
+class LimitExceeded(CodeError):
+    """The code used more than it was allowed.
+
+    Attributes:
+        limit: The field of `Limits`, for example `wall_seconds`.
+        allowed: What the field allows, in the field's unit.
+        used: What was used when the limit was hit, in the same unit; None where it is not known.
+    """
+
+    def __init__(self, *, limit: str, allowed: float, used: float | None = None) -> None:
+        told = "" if used is None else f", used {used:g}" if isinstance(used, float) else f", used {used}"
+        super().__init__(f"limit {limit} was reached: allowed {allowed}{told}")
+        self.limit = limit
+        self.allowed = allowed
+        self.used = used
+
+
+class ToolCallError(PTCError):
+    """A tool call failed: unknown tool, bad arguments, the tool raised, or it took too long.
+
+    It is raised inside the code at the call, and the code may catch it.
+
+    Attributes:
+        tool: Name of the tool as the code calls it.
+        limit: The field of `Limits` that the call hit, or None.
+    """
+
+    def __init__(self, message: str, *, tool: str = "", limit: str | None = None) -> None:
+        super().__init__(message)
+        self.tool = tool
+        self.limit = limit

@@ -1,0 +1,52 @@
+"""How much one execution may use. Standard library only: the worker reads it too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one execution may use, each with its unit in the name.
+
+    A limit that is reached ends the execution with `status="limit"`, naming the limit, what was
+    allowed and what was used, with the output and the tool calls so far. The two limits of a single
+    call (`tool_seconds`, `result_bytes`) are first raised in the code, at the call, as
+    `ToolCallError`: code that catches it goes on.
+
+    Raises:
+        ValueError: A limit is not a positive number.
+    """
+
+    wall_seconds: float = 30.0
+    """From the start of the code to its end, the time of its tools included."""
+    cpu_seconds: int = 10
+    """Processor time of the worker, in whole seconds: the kernel counts no finer."""
+    memory_bytes: int = 512 * MIB
+    """Address space that the code may add to an idle worker's."""
+    max_tool_calls: int = 100
+    """Tool calls that one execution may make."""
+    tool_seconds: float = 30.0
+    """Each tool call."""
+    max_concurrent_calls: int = 64
+    """Tool calls that run at once; further ones wait for their turn."""
+    output_chars: int = 20_000
+    """Printed characters that the model is shown; more is cut in the middle, keeping both ends."""
+    output_bytes: int = 8 * MIB
+    """Printed text that is kept for the artifact, in UTF-8; printing more ends the execution."""
+    result_bytes: int = 64 * MIB
+    """Each tool result: a string in UTF-8, anything else as JSON."""
+    code_chars: int = 100_000
+    """Length of the code."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kind = int if field.type == "int" else (int, float)
+            if isinstance(value, bool) or not isinstance(value, kind) or not value > 0:
+                raise ValueError(
+                    f"Limits.{field.name} must be a positive "
+                    f"{'whole number' if kind is int else 'number'}, got {value!r}"
+                )
