@@ -1,0 +1,1 @@
+"""WHAT the code may call."""

@@ -1,0 +1,1 @@
+"""ONE RUN of one program: a catalog and a sandbox."""

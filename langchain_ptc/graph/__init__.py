@@ -1,0 +1,1 @@
+"""HOW a LangGraph program uses it."""

@@ -1,0 +1,1 @@
+"""WHERE the code runs. Imports nothing of LangChain, LangGraph or pydantic."""

@@ -1,0 +1,159 @@
+"""What a sandbox is: the records that cross it and the two protocols that every sandbox keeps.
+
+One execution, seen from the host:
+
+```
+session = sandbox.session()
+done = await session.run(program, on_calls)      # on_calls(calls) each time the code asks for tools
+session.resume([Result(...), ...])               # at any time, in any order, from the same event loop
+```
+
+The host never waits inside the sandbox for a tool: calls are handed out as they are asked for, and
+answers are handed in as they come. Whoever drives a session (the executor, a journal, a test) is a
+small loop around these two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from langchain_ptc.limits import Limits
+
+if TYPE_CHECKING:
+    from langchain_ptc.errors import Violation
+
+Status = Literal["success", "error", "refused", "limit", "cancelled", "sandbox"]
+"""How an execution ended: `error` is the code's own, `refused` is the language's, `sandbox` the
+machine's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One code with everything that a worker must know to run it."""
+
+    code: str
+    """What the model wrote."""
+    tools: tuple[str, ...] = ()
+    """Qualified names of the tools that the code may call: `finance.get_expenses`, or
+    `get_expenses` for a tool without a domain."""
+    types: tuple[str, ...] = ()
+    """Names of the record types in the stubs; the code may name them in annotations. Qualified
+    like tools."""
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One tool call that the code asks for."""
+
+    id: int
+    """Number of the call in its execution, from 1, in the order in which the code made them."""
+    tool: str
+    """Qualified name of the tool."""
+    args: tuple[object, ...]
+    """Positional arguments, plain values."""
+    kwargs: Mapping[str, object]
+    """Keyword arguments, plain values."""
+    line: int
+    """Line of the code that made the call, from 1; 0 if unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFailure:
+    """Why a tool call gave no value; becomes a `ToolCallError` in the code."""
+
+    message: str
+    limit: str | None = None
+    """The field of `Limits` that the call hit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The answer to one call: a value as JSON text (see `protocol.encode_value`), or a failure."""
+
+    id: int
+    payload: str = "null"
+    failure: CallFailure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an execution did not succeed, in terms of the code."""
+
+    kind: str
+    """Name of the exception's class, for example `KeyError` or `PolicyError`."""
+    message: str
+    """What was wrong, in one paragraph."""
+    line: int = 0
+    """Line of the code, from 1; 0 if unknown."""
+    source_line: str = ""
+    """The text of that line."""
+    traceback: str = ""
+    """The frames of the code itself, with source lines; no library frames and no paths."""
+    hint: str = ""
+    """What helps to mend the code, or an empty string."""
+    violations: tuple[Violation, ...] = ()
+    """For `status="refused"`: every place that the language does not accept."""
+    limit: str | None = None
+    """For `status="limit"`: the field of `Limits`."""
+    allowed: float | None = None
+    used: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The end of an execution."""
+
+    status: Status
+    output: str = ""
+    """Everything that was printed."""
+    value: object = None
+    """What the code returned, as a plain value; None if nothing."""
+    failure: Failure | None = None
+    notes: tuple[str, ...] = ()
+    """What the code should know besides, for example calls that were never awaited."""
+
+
+OnCalls = Callable[[Sequence[Call]], None]
+
+
+class Session(Protocol):
+    """One execution in a sandbox. Used once, from one event loop."""
+
+    async def run(self, program: Program, on_calls: OnCalls) -> Done:
+        """Run `program` to its end.
+
+        Never raises for what the code does. Cancelling the awaiting task ends the worker.
+
+        Args:
+            program: What to run.
+            on_calls: Called on the event loop each time the code has asked for tools, with the
+                calls in the order in which the code made them; must not block.
+
+        Raises:
+            SandboxError: The machine could not start a worker.
+        """
+        ...
+
+    def resume(self, results: Sequence[Result]) -> None:
+        """Hand in answers to calls, in any order; ignored after the end."""
+        ...
+
+
+class Sandbox(Protocol):
+    """A place where code runs; makes any number of sessions, from any event loop or thread."""
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """Names of the modules that the code may import."""
+        ...
+
+    def session(self) -> Session:
+        """Prepare one execution; does no I/O."""
+        ...
+
+    def close(self) -> None:
+        """End every worker. Sessions that run end with `status="sandbox"`; idempotent."""
+        ...
