@@ -36,6 +36,10 @@ class CodeError(PTCError):
     """The model's code failed. It is rendered for the model and never raised through a graph."""
 
 
+def _number(value: int | float) -> str:  # noqa: PYI041  # they are written differently
+    return f"{value:.3g}" if isinstance(value, float) else f"{value:,}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
     """One place in the code that the sandbox's language does not accept."""
@@ -107,8 +111,8 @@ class LimitExceeded(CodeError):
     """
 
     def __init__(self, *, limit: str, allowed: float, used: float | None = None) -> None:
-        told = "" if used is None else f", used {used:g}" if isinstance(used, float) else f", used {used}"
-        super().__init__(f"limit {limit} was reached: allowed {allowed}{told}")
+        told = "" if used is None else f", used {_number(used)}"
+        super().__init__(f"limit {limit} was reached: allowed {_number(allowed)}{told}")
         self.limit = limit
         self.allowed = allowed
         self.used = used

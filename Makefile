@@ -1,0 +1,49 @@
+# Everything runs in an environment of its own, made on first use: nothing but Python and make is needed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TESTS ?= tests
+MODEL ?=
+
+.PHONY: help install demo test test_watch lint format type check benchmark clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z_]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,notebook]' --group test --group lint
+	@touch $(STAMP)
+
+install: $(STAMP)  ## Make the environment
+
+demo: $(STAMP)  ## Run the main job on real data, twice, and show what it cost (MODEL=… for a real model)
+	@MODEL='$(MODEL)' $(BIN)/python -m langchain_ptc.demo
+
+test: $(STAMP)  ## Run the tests (TESTS=tests/test_x.py for some)
+	$(BIN)/python -m pytest $(TESTS)
+
+test_watch: $(STAMP)  ## Run the tests that failed last, first
+	$(BIN)/python -m pytest --failed-first --exitfirst $(TESTS)
+
+lint: $(STAMP)  ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)  ## Mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(STAMP)  ## Check types, strictly
+	$(BIN)/mypy
+
+check: lint type test  ## What CI runs
+
+benchmark: $(STAMP)  ## Print the measured numbers
+	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/sandbox.py
+
+clean:  ## Remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist

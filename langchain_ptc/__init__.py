@@ -1,0 +1,99 @@
+"""Programmatic tool calling for LangChain and LangGraph.
+
+Your LangChain tools, called from code that the model writes, in a sandbox. Only what the code prints
+reaches the graph.
+
+The names below are imported when they are first used, so that `import langchain_ptc` costs nothing
+and a worker never loads LangChain.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.catalog import ToolCatalog
+    from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, ToolPolicy
+    from langchain_ptc.errors import (
+        CatalogError,
+        CodeError,
+        CodeRuntimeError,
+        CodeSyntaxError,
+        LimitExceeded,
+        PolicyError,
+        PTCError,
+        SandboxError,
+        ToolCallError,
+    )
+    from langchain_ptc.execution.executor import ProgrammaticToolExecutor
+    from langchain_ptc.execution.record import ExecutionResult, ToolCallRecord
+    from langchain_ptc.graph.node import ProgrammaticToolNode
+    from langchain_ptc.graph.tool import as_programmatic
+    from langchain_ptc.limits import Limits
+    from langchain_ptc.sandbox.inprocess import InProcessSandbox
+    from langchain_ptc.sandbox.process import ProcessSandbox
+
+_MODULES = {
+    "CatalogError": "errors",
+    "CodeError": "errors",
+    "CodeRuntimeError": "errors",
+    "CodeSyntaxError": "errors",
+    "ExecutionResult": "execution.record",
+    "InProcessSandbox": "sandbox.inprocess",
+    "LimitExceeded": "errors",
+    "Limits": "limits",
+    "PTCError": "errors",
+    "PolicyError": "errors",
+    "ProcessSandbox": "sandbox.process",
+    "ProgrammaticToolExecutor": "execution.executor",
+    "ProgrammaticToolNode": "graph.node",
+    "SandboxError": "errors",
+    "ToolCallError": "errors",
+    "ToolCallRecord": "execution.record",
+    "ToolCatalog": "catalog.catalog",
+    "ToolDefinition": "catalog.definition",
+    "ToolParameter": "catalog.definition",
+    "ToolPolicy": "catalog.definition",
+    "as_programmatic": "graph.tool",
+}
+
+__all__ = [
+    "CatalogError",
+    "CodeError",
+    "CodeRuntimeError",
+    "CodeSyntaxError",
+    "ExecutionResult",
+    "InProcessSandbox",
+    "LimitExceeded",
+    "Limits",
+    "PTCError",
+    "PolicyError",
+    "ProcessSandbox",
+    "ProgrammaticToolExecutor",
+    "ProgrammaticToolNode",
+    "SandboxError",
+    "ToolCallError",
+    "ToolCallRecord",
+    "ToolCatalog",
+    "ToolDefinition",
+    "ToolParameter",
+    "ToolPolicy",
+    "as_programmatic",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("langchain-ptc")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

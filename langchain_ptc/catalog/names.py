@@ -1,0 +1,63 @@
+"""Names that are no Python identifiers get one. Pure."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+import unicodedata
+from collections.abc import Collection
+
+STUB_VOCABULARY = frozenset(
+    {
+        *("Any", "Literal", "NotRequired", "TypedDict", "Sequence"),
+        *("date", "datetime", "time", "timedelta", "Decimal", "UUID"),
+        *("tools", "self"),
+    }
+)
+"""Names that the stubs themselves use, so that no tool, domain or record may take them."""
+RESERVED = STUB_VOCABULARY | frozenset(dir(builtins)) | {*keyword.kwlist, "match", "case", "type"}
+"""Names that a tool, a domain or a record must not take: code that uses both would break."""
+MAX_NAME_CHARS = 100
+
+
+def to_identifier(name: str, *, fallback: str) -> str:
+    """Return `name` as an identifier that Python reads back as it is; keywords get an underscore.
+
+    Args:
+        name: Any text.
+        fallback: What to call it if nothing of `name` can stand in an identifier; also put in front
+            of a leading digit.
+    """
+    normal = unicodedata.normalize("NFKC", name[: 4 * MAX_NAME_CHARS])
+    kept = "".join(char if f"a{char}".isidentifier() else "_" for char in normal)
+    # Leading underscores are private to Python, and the sandbox's language refuses them.
+    kept = re.sub(r"__+", "_", kept).strip("_") if kept != normal else kept.lstrip("_")
+    kept = kept[:MAX_NAME_CHARS]
+    if not kept:
+        return fallback
+    if not kept.isidentifier():
+        kept = f"{fallback}_{kept}"
+    return f"{kept}_" if keyword.iskeyword(kept) else kept
+
+
+def to_public_identifier(name: str, *, fallback: str) -> str:
+    """Return `name` as an identifier that hides neither a builtin nor a name of the stubs."""
+    kept = to_identifier(name, fallback=fallback)
+    return f"{kept}_" if kept in RESERVED else kept
+
+
+def to_class_name(name: str) -> str:
+    """Return `name` in the form of a class name: `line-items` becomes `LineItems`."""
+    words = re.split(r"[_\W]+", to_identifier(name, fallback="Record"))
+    return to_identifier("".join(word[:1].upper() + word[1:] for word in words), fallback="Record")
+
+
+def unique(name: str, taken: Collection[str]) -> str:
+    """Return `name`, or the first of `name_2`, `name_3`, … that is not taken."""
+    number = 1
+    found = name
+    while found in taken:
+        number += 1
+        found = f"{name}_{number}"
+    return found

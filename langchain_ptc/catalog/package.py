@@ -1,0 +1,91 @@
+"""Definitions -> a Python package that editors and type checkers read. Pure: no file is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.stubs import (
+    DomainStubs,
+    Names,
+    StubParameter,
+    definition_imports,
+    definition_types,
+    render_facts,
+    render_imports,
+    render_signature,
+    stub_parameters,
+)
+from langchain_ptc.catalog.text import docstring, one_line, paragraphs
+from langchain_ptc.catalog.types import references
+
+_HEADER = '"""Stubs written by langchain-ptc: for editors and type checkers, not to be run."""'
+_OMITTED = "# The tool has a default of its own.\n_OMITTED: Any = ..."
+
+
+def render_package(domains: Sequence[DomainStubs]) -> dict[str, str]:
+    """Return the files of the package `tools`: their source, by path with `/`."""
+    files: dict[str, str] = {}
+    for domain in domains:
+        folder = "tools" if domain.domain is None else f"tools/{domain.domain}"
+        files.update(_render_domain(domain, folder))
+    subpackages = [domain.domain for domain in domains if domain.domain is not None]
+    if subpackages or not files:
+        files["tools/__init__.py"] = _render_init([(".", name) for name in subpackages])
+    return dict(sorted(files.items()))
+
+
+def _render_domain(domain: DomainStubs, folder: str) -> dict[str, str]:
+    files: dict[str, str] = {}
+    exported: list[tuple[str, str]] = []
+    if domain.records:
+        imports = "\n".join(render_imports(domain.record_imports()))
+        parts = [_HEADER, imports, *domain.render_records(describe=one_line)]
+        files[f"{folder}/_types.py"] = "\n\n".join(parts) + "\n"
+        exported.extend(("._types", name) for name in domain.records)
+    stems: set[str] = set()
+    for definition in domain.definitions:
+        stem = definition.name
+        while stem.casefold() in stems:  # some file systems do not tell `Get` from `get`
+            stem += "_"
+        stems.add(stem.casefold())
+        files[f"{folder}/{stem}.py"] = _render_module(definition, domain.names[definition.name])
+        exported.append((f".{stem}", definition.name))
+    files[f"{folder}/__init__.py"] = _render_init(exported)
+    return files
+
+
+def _render_init(exported: Sequence[tuple[str, str]]) -> str:
+    ordered = sorted(exported)
+    lines = "\n".join(f"from {module} import {name} as {name}" for module, name in ordered)
+    listed = "".join(f"    {name!r},\n" for _, name in ordered)
+    return "\n\n".join([_HEADER, lines, f"__all__ = [\n{listed}]"] if ordered else [_HEADER]) + "\n"
+
+
+def _render_module(definition: ToolDefinition, names: Names) -> str:
+    parameters = stub_parameters(definition, names)
+    records = {names[key] for tree in definition_types(definition) for key in references(tree)}
+    hidden = any(parameter.default == "..." for parameter in parameters)
+    imports = render_imports(definition_imports(definition) | ({"Any"} if hidden else set()))
+    local = f"from ._types import {', '.join(sorted(records))}" if records else ""
+    head = render_signature(definition, names, parameters, omitted="_OMITTED")
+    about = _render_docstring(definition, parameters)
+    doc = f"    {docstring(about, indent='    ')}\n" if about else ""
+    # A body of `...` would claim to return None, which a type checker refuses for other types.
+    body = f'    raise NotImplementedError("{definition.qualified_name} runs in the sandbox")'
+    parts = [_HEADER, "\n".join(imports), local, _OMITTED if hidden else "", f"{head}\n{doc}{body}"]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _render_docstring(definition: ToolDefinition, parameters: Sequence[StubParameter]) -> str:
+    rows = []
+    for parameter in parameters:
+        about = parameter.comment(one_line).removeprefix("  # ")
+        if about:
+            rows.append(f"    {parameter.name}: {about}")
+    blocks = [
+        paragraphs(definition.description),
+        "\n".join(["Args:", *rows]) if rows else "",
+        *render_facts(definition),
+    ]
+    return "\n\n".join(filter(None, blocks))

@@ -1,0 +1,322 @@
+"""The type tree: what a value may be, as the stubs say it.
+
+`schemas.py` makes trees from JSON Schema, `annotations.py` from Python annotations, and `stubs.py`
+turns trees into text. A tree never claims more than is known: what cannot be expressed is `Any` (or a
+wider type) with a note. Records (objects with named fields) may hold themselves, so a tree only
+refers to them by key; the records themselves stand in a table beside it.
+
+The module is pure: the standard library only, no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, TypeGuard
+
+MAX_DEPTH = 32
+"""Levels of nesting in one tree; deeper levels are `Any`. Python refuses about 200 brackets."""
+MAX_LITERALS = 100
+"""Values that one `Literal` shows; a longer list is widened to the values' type."""
+MAX_LITERAL_CHARS = 200
+"""Length of one string in a `Literal`; a longer one is widened to `str`."""
+
+Scalar: TypeAlias = str | int | bool | bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A type that has a name and no arguments: `int`, `Any`, `datetime`, `None`."""
+
+    name: str
+    note: str = ""
+    """What the name leaves out, for the reader of the stub."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One of some values: `Literal[...]`."""
+
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A type with arguments: `list[int]`, `dict[str, Any]`, `tuple[int, str]`."""
+
+    name: Literal["list", "dict", "set", "frozenset", "tuple", "Sequence"]
+    args: tuple[TypeTree, ...]
+    variadic: bool = False
+    """For `tuple`: any number of items of the one type in `args`."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternatives:
+    """One of several types, `None` last."""
+
+    options: tuple[TypeTree, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRef:
+    """A record of the table, by its key."""
+
+    key: str
+
+
+TypeTree: TypeAlias = Named | Choice | Container | Alternatives | RecordRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordField:
+    """One field of a record."""
+
+    name: str
+    """The key; any string, not only identifiers."""
+    type: TypeTree
+    required: bool = True
+    description: str = ""
+    constraints: tuple[str, ...] = ()
+    """What the type leaves out, for example `>= 1`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """An object with named fields; a `TypedDict` in the stubs."""
+
+    key: str
+    """What refers to it within one table."""
+    name: str
+    """The name that its author gave it; the stubs make it unique."""
+    fields: tuple[RecordField, ...]
+    description: str = ""
+
+
+ANY = Named(name="Any")
+NONE = Named(name="None")
+BOOL = Named(name="bool")
+INT = Named(name="int")
+FLOAT = Named(name="float")
+STR = Named(name="str")
+
+LITERAL_NAMES: Mapping[type, Named] = {
+    str: STR,
+    bool: BOOL,
+    int: INT,
+    float: FLOAT,
+    bytes: Named(name="bytes"),
+    type(None): NONE,
+}
+
+
+def widened(note: str) -> Named:
+    """Return `Any` with the reason why nothing better is said."""
+    return Named(name="Any", note=note)
+
+
+def container(
+    name: Literal["list", "dict", "set", "frozenset", "tuple", "Sequence"],
+    *args: TypeTree,
+    variadic: bool = False,
+    note: str = "",
+) -> Container:
+    """Return a type with arguments."""
+    return Container(name=name, args=args, variadic=variadic, note=note)
+
+
+def union(options: Sequence[TypeTree]) -> TypeTree:
+    """Return one type for several: flat, without repetitions, literals joined, `None` last."""
+    flat: list[TypeTree] = []
+    for option in options:
+        flat.extend(option.options if isinstance(option, Alternatives) else (option,))
+    unknown = [option for option in flat if isinstance(option, Named) and option.name == "Any"]
+    if unknown or not flat:
+        return next((option for option in unknown if option.note), ANY)
+    literals = [value for option in flat if isinstance(option, Choice) for value in option.values]
+    kept: dict[str, TypeTree] = {}
+    for option in flat:
+        if isinstance(option, Choice):
+            kept["Literal"] = _literal(literals)
+        elif option != NONE:
+            kept.setdefault(repr(option), option)
+    if NONE in flat:
+        kept["None"] = NONE
+    return _alternatives(list(kept.values()))
+
+
+def choice(values: Sequence[object]) -> TypeTree:
+    """Return the type of a value that is one of `values`; wider where Python cannot say it."""
+    if not values:
+        return ANY
+    scalars = [v for v in values if v is None or isinstance(v, str | int | bytes)]
+    long = any(isinstance(v, str | bytes) and len(v) > MAX_LITERAL_CHARS for v in scalars)
+    present = [v for v in scalars if v is not None]
+    if len(scalars) == len(values) <= MAX_LITERALS and not long:
+        tail = [NONE] if len(present) < len(scalars) else []
+        return _alternatives([*([_literal(present)] if present else []), *tail])
+    shown = ", ".join(_shorten(repr(v), 40) for v in values[:5])
+    more = f", … ({len(values)} values)" if len(values) > 5 else ""
+    types = dict.fromkeys(_type_of_value(v) for v in values)
+    options = [t for t in types if t != NONE]
+    options[:1] = [replace(o, note=f"one of {shown}{more}") for o in options[:1] if _has_note(o)]
+    return union([*options, *([NONE] if NONE in types else [])])
+
+
+def _literal(values: Sequence[Scalar]) -> Choice:
+    return Choice(values=tuple({(type(v), v): v for v in values}.values()))
+
+
+def _alternatives(options: Sequence[TypeTree]) -> TypeTree:
+    return options[0] if len(options) == 1 else Alternatives(options=tuple(options))
+
+
+def _has_note(tree: TypeTree) -> TypeGuard[Named | Container]:
+    return isinstance(tree, Named | Container)
+
+
+def _type_of_value(value: object) -> TypeTree:
+    named = LITERAL_NAMES.get(type(value))
+    if named is not None:
+        return named
+    if isinstance(value, list):
+        return container("list", ANY)
+    if isinstance(value, dict):
+        return container("dict", STR, ANY)
+    return ANY
+
+
+def _shorten(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def children(tree: TypeTree) -> tuple[TypeTree, ...]:
+    """Return the types directly inside `tree`; none for a record, whose fields are in the table."""
+    if isinstance(tree, Container):
+        return tree.args
+    if isinstance(tree, Alternatives):
+        return tree.options
+    return ()
+
+
+def walk(tree: TypeTree) -> Iterator[TypeTree]:
+    """Yield `tree` and every type inside it, outermost first; records are not entered."""
+    yield tree
+    for child in children(tree):
+        yield from walk(child)
+
+
+def notes(tree: TypeTree) -> list[str]:
+    """Return what the text of `tree` leaves out, without repetitions."""
+    found = (node.note for node in walk(tree) if isinstance(node, Named | Container))
+    return list(dict.fromkeys(note for note in found if note))
+
+
+def references(tree: TypeTree) -> list[str]:
+    """Return the keys of the records that `tree` names, in order."""
+    return [node.key for node in walk(tree) if isinstance(node, RecordRef)]
+
+
+def admits(tree: TypeTree, value: object) -> bool:
+    """Return whether a JSON-like `value` is certainly of the type; records admit none."""
+    if isinstance(tree, Alternatives):
+        return any(admits(option, value) for option in tree.options)
+    if isinstance(tree, Choice):
+        return any(type(value) is type(v) and value == v for v in tree.values)
+    if isinstance(tree, Container):
+        return _admits_items(tree, value)
+    if isinstance(tree, RecordRef):
+        return False
+    if tree.name == "float":
+        return type(value) in (int, float)
+    return tree.name == "Any" or LITERAL_NAMES.get(type(value), ANY).name == tree.name
+
+
+def _admits_items(tree: Container, value: object) -> bool:
+    if tree.name == "list" and isinstance(value, list):
+        return all(admits(tree.args[0], item) for item in value)
+    if tree.name == "dict" and isinstance(value, dict):
+        key, item = tree.args
+        return all(admits(key, k) and admits(item, v) for k, v in value.items())
+    if tree.name == "tuple" and isinstance(value, tuple):
+        types = tree.args * len(value) if tree.variadic else tree.args
+        return len(types) == len(value) and all(map(admits, types, value))
+    return False
+
+
+class RecordTable:
+    """The records of one tool, by key, in the order in which they were met."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, Record | None] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._records
+
+    def define(self, key: str, build: Callable[[], Record | None]) -> TypeTree:
+        """Return a reference to the record `key`, building it if it is met for the first time.
+
+        While `build` runs, the key is known already: a record that holds itself ends there.
+
+        Args:
+            key: What identifies the record in this table.
+            build: Returns the record, or None if it has no fields and is better said as a `dict`.
+        """
+        if key not in self._records:
+            self._records[key] = None
+            record = build()
+            if record is None:
+                del self._records[key]
+                return container("dict", STR, ANY)
+            self._records[key] = record
+        return RecordRef(key=key)
+
+    def records(self) -> tuple[Record, ...]:
+        """Return the finished records."""
+        return tuple(record for record in self._records.values() if record is not None)
+
+
+def shape(key: str, table: Mapping[str, Record]) -> str:
+    """Return a text that two records share exactly if they are the same, whatever their keys.
+
+    Args:
+        key: The record.
+        table: The records that it can reach, itself included.
+    """
+    order: dict[str, int] = {key: 0}
+    parts: list[str] = []
+    for current in order_reached(key, table):
+        record = table[current]
+        for field in record.fields:
+            for inner in references(field.type):
+                order.setdefault(inner, len(order))
+        parts.append(repr((record.name, record.description)))
+        parts.extend(
+            repr((f.name, f.required, f.description, f.constraints)) + _shape(f.type, order)
+            for f in record.fields
+        )
+    return "\n".join(parts)
+
+
+def order_reached(key: str, table: Mapping[str, Record]) -> list[str]:
+    """Return the keys of the records that `key` reaches, itself first, in order of appearance."""
+    reached = {key: None}
+    queue = [key]
+    for current in queue:
+        for field in table[current].fields:
+            for inner in references(field.type):
+                if inner not in reached:
+                    reached[inner] = None
+                    queue.append(inner)
+    return queue
+
+
+def _shape(tree: TypeTree, order: Mapping[str, int]) -> str:
+    if isinstance(tree, RecordRef):
+        return f"#{order[tree.key]}"
+    if isinstance(tree, Container):
+        inner = ",".join(_shape(arg, order) for arg in tree.args)
+        return f"{tree.name}[{inner}]{tree.variadic}{tree.note!r}"
+    if isinstance(tree, Alternatives):
+        return "|".join(_shape(option, order) for option in tree.options)
+    return repr(tree)

@@ -1,0 +1,71 @@
+"""Run asynchronous code from synchronous code, on one private event loop per process.
+
+One loop that stays, not one for each call: clients that asynchronous tools keep (connections, MCP
+sessions, chat models) are bound to the loop on which they were first used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+SYNC_TOOL_THREADS = 64
+"""Threads for tools that block; as many as an execution may have calls at once by default."""
+
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+_threads: ThreadPoolExecutor | None = None
+
+
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run `coroutine` to its end on the private loop, in the caller's context.
+
+    An interrupt of the caller (Ctrl-C) cancels it.
+    """
+    loop = _start()
+    context = contextvars.copy_context()
+    future = context.run(asyncio.run_coroutine_threadsafe, coroutine, loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+async def call_in_thread(function: Callable[[], T]) -> T:
+    """Call a blocking function in a thread, in the caller's context."""
+    global _threads
+    with _lock:
+        if _threads is None:
+            _threads = ThreadPoolExecutor(SYNC_TOOL_THREADS, "langchain-ptc tool")
+        threads = _threads
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(threads, context.run, function)
+
+
+def _start() -> asyncio.AbstractEventLoop:
+    global _loop
+    with _lock:
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            threading.Thread(
+                target=_loop.run_forever, name="langchain-ptc loop", daemon=True
+            ).start()
+        return _loop
+
+
+def _forget() -> None:
+    """In a forked child the threads are gone: start anew."""
+    global _lock, _loop, _threads
+    _lock, _loop, _threads = threading.Lock(), None, None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

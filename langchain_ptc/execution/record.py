@@ -1,0 +1,178 @@
+"""What one execution was: its code, its end, its output and every tool call it made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any, Literal, Self
+
+from langchain_ptc.errors import (
+    CodeError,
+    CodeRuntimeError,
+    CodeSyntaxError,
+    LimitExceeded,
+    PolicyError,
+    SandboxError,
+    Violation,
+)
+from langchain_ptc.execution.report import render_report
+from langchain_ptc.sandbox.base import Failure, Status
+from langchain_ptc.sandbox.values import encode_value, simplify
+
+CallStatus = Literal["returned", "failed", "refused", "cancelled"]
+"""How a tool call ended: `refused` calls never reached the tool, `cancelled` ones were still running
+when the execution ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallRecord:
+    """One tool call that the code made."""
+
+    call_id: str
+    """Unique and stable: the id of the execution's own tool call, or the execution id, and the
+    number of the call in the execution, from 1."""
+    execution_id: str
+    """The execution that made the call."""
+    tool: str
+    """Name by which the code called it, without the domain."""
+    domain: str | None
+    arguments: Mapping[str, Any]
+    """What the tool was given, under its own names; what the code passed, if it was refused."""
+    line: int
+    """Line of the code that made the call, from 1; 0 if unknown."""
+    status: CallStatus
+    started_at: datetime
+    """When the code made the call, in UTC."""
+    duration_seconds: float
+    """From the call to its answer, waiting for its turn included."""
+    result_bytes: int
+    """Size of the result: a string in UTF-8, anything else as JSON; 0 where there is none."""
+    error: str | None
+    """Why there is no result."""
+
+    @property
+    def ended_at(self) -> datetime:
+        """When the call was answered, in UTC."""
+        return self.started_at + timedelta(seconds=self.duration_seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-able data; times in ISO 8601."""
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        data["arguments"] = simplify(dict(self.arguments))
+        data["started_at"] = self.started_at.isoformat()
+        data["ended_at"] = self.ended_at.isoformat()
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        kept = {field.name: data[field.name] for field in fields(cls)}
+        return cls(**{**kept, "started_at": _parse_time(data["started_at"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionResult:
+    """What one execution of the model's code came to."""
+
+    execution_id: str
+    code: str
+    status: Status
+    """`success`, `error` (the code's), `refused` (it is not run), `limit`, `cancelled`, or `sandbox`
+    (the machine's)."""
+    output: str
+    """Everything that the code printed."""
+    value: Any
+    """What the code returned: by a top-level `return`, a last expression, or a variable `result`;
+    None if nothing, and where something was printed."""
+    error: Failure | None
+    """Why it did not succeed."""
+    notes: tuple[str, ...]
+    """What the code should know besides, for example calls that it did not await."""
+    tool_calls: tuple[ToolCallRecord, ...]
+    """Every call that the code made, in the order in which it made them."""
+    started_at: datetime
+    """In UTC."""
+    duration_seconds: float
+    output_chars: int
+    """How many characters of output the model is shown; see `Limits.output_chars`."""
+
+    def report(self) -> str:
+        """Return the text that the model reads."""
+        return render_report(self)
+
+    def raise_for_status(self) -> Self:
+        """Return the result if the code succeeded.
+
+        Raises:
+            CodeSyntaxError, PolicyError, CodeRuntimeError, LimitExceeded: The code failed.
+            SandboxError: The machine failed.
+        """
+        if self.error is None:
+            return self
+        raise _exception_of(self.status, self.error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-able data, for logs and dashboards; times in ISO 8601."""
+        return {
+            "execution_id": self.execution_id,
+            "status": self.status,
+            "code": self.code,
+            "output": self.output,
+            "value": simplify(self.value),
+            "error": None if self.error is None else asdict(self.error),
+            "notes": list(self.notes),
+            "tool_calls": [call.to_dict() for call in self.tool_calls],
+            "started_at": self.started_at.isoformat(),
+            "ended_at": (self.started_at + timedelta(seconds=self.duration_seconds)).isoformat(),
+            "duration_seconds": self.duration_seconds,
+            "output_chars": self.output_chars,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote, for example from a message that a checkpointer has stored."""
+        told = data["error"]
+        error = None
+        if told is not None:
+            violations = tuple(Violation(**violation) for violation in told["violations"])
+            error = Failure(**{**told, "violations": violations})
+        return cls(
+            execution_id=data["execution_id"],
+            code=data["code"],
+            status=data["status"],
+            output=data["output"],
+            value=data["value"],
+            error=error,
+            notes=tuple(data["notes"]),
+            tool_calls=tuple(ToolCallRecord.from_dict(call) for call in data["tool_calls"]),
+            started_at=_parse_time(data["started_at"]),
+            duration_seconds=data["duration_seconds"],
+            output_chars=data["output_chars"],
+        )
+
+    @property
+    def value_text(self) -> str:
+        """The value as JSON, which is what the model reads where nothing was printed."""
+        return self.value if isinstance(self.value, str) else encode_value(self.value)
+
+
+def _parse_time(time: str | datetime) -> datetime:
+    return time if isinstance(time, datetime) else datetime.fromisoformat(time)
+
+
+def _exception_of(status: Status, failure: Failure) -> CodeError | SandboxError:
+    if status == "refused":
+        return PolicyError(failure.violations)
+    if failure.limit is not None and failure.allowed is not None:
+        return LimitExceeded(limit=failure.limit, allowed=failure.allowed, used=failure.used)
+    if status == "sandbox":
+        return SandboxError(failure.message)
+    if failure.kind == "SyntaxError":
+        return CodeSyntaxError(failure.message, line=failure.line, source_line=failure.source_line)
+    return CodeRuntimeError(
+        f"{failure.kind}: {failure.message}",
+        exc_type=failure.kind,
+        line=failure.line,
+        source_line=failure.source_line,
+    )

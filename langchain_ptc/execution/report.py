@@ -1,0 +1,92 @@
+"""The text that the model reads after an execution: output, error, and what took effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_ptc.execution.record import ExecutionResult, ToolCallRecord
+
+NO_OUTPUT = "(no output)"
+MAX_CALLS_TOLD = 20
+MAX_ARGUMENTS_CHARS = 120
+
+
+def render_report(result: ExecutionResult) -> str:
+    """Render what the model reads: bounded in size, with both ends of long output."""
+    parts = []
+    if result.output.strip():
+        parts.append(cut_middle(result.output.rstrip("\n"), result.output_chars))
+    elif result.error is None and result.value is not None:
+        parts.append(cut_middle(result.value_text, result.output_chars))
+    if result.error is not None:
+        parts += _render_failure(result)
+        parts += _render_calls(result.tool_calls)
+    parts += [f"note: {note}" for note in result.notes]
+    return "\n\n".join(parts) if parts else NO_OUTPUT
+
+
+def cut_middle(text: str, most: int) -> str:
+    """Return `text`, or its head and tail around a line that says how much was cut."""
+    if len(text) <= most:
+        return text
+    head = most * 2 // 3
+    tail = most - head
+    gone = len(text) - most
+    return (
+        f"{text[:head]}\n[… {gone:,} of {len(text):,} characters cut: print less, or a summary …]\n"
+        f"{text[-tail:]}"
+    )
+
+
+_OPENINGS = {
+    "refused": "The code was not run: the sandbox does not accept",
+    "sandbox": "The sandbox failed; this is no fault of the code:",
+    "limit": "The code was stopped:",
+    "cancelled": "The execution was cancelled:",
+}
+
+
+def _render_failure(result: ExecutionResult) -> list[str]:
+    failure = result.error
+    assert failure is not None
+    opening = _OPENINGS.get(result.status)
+    if result.status == "error":
+        told = failure.traceback or f"{failure.kind}: {failure.message}"
+    elif failure.violations:
+        told = f"{opening}\n" + "\n".join(f"- {violation}" for violation in failure.violations)
+    elif failure.traceback:
+        told = f"{opening} {failure.message}\n{failure.traceback}"
+    else:
+        told = f"{opening} {failure.message}"
+    return [told, f"hint: {failure.hint}"] if failure.hint else [told]
+
+
+def _render_calls(calls: Sequence[ToolCallRecord]) -> list[str]:
+    """Say which calls took effect, so that the next attempt does not repeat them."""
+    told = []
+    for status, words in (
+        ("returned", "took effect and must not be repeated without need"),
+        ("failed", "reached the tool and failed"),
+        ("cancelled", "were still running and were cancelled; they may have taken effect"),
+        ("refused", "were refused before they reached the tool"),
+    ):
+        those = [call for call in calls if call.status == status]
+        if those:
+            told.append(f"{_count(those)} {words}: {', '.join(_name_calls(those))}")
+    return told
+
+
+def _count(calls: Sequence[ToolCallRecord]) -> str:
+    return "1 tool call" if len(calls) == 1 else f"{len(calls)} tool calls"
+
+
+def _name_calls(calls: Sequence[ToolCallRecord]) -> Iterable[str]:
+    for call in calls[:MAX_CALLS_TOLD]:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
+        if len(arguments) > MAX_ARGUMENTS_CHARS:
+            arguments = f"{arguments[:MAX_ARGUMENTS_CHARS]}…"
+        yield f"{call.tool}({arguments})"
+    if len(calls) > MAX_CALLS_TOLD:
+        yield f"and {len(calls) - MAX_CALLS_TOLD} more"

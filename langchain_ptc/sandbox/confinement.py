@@ -1,0 +1,312 @@
+"""What the kernel refuses to a worker. Linux; standard library only.
+
+Two groups of layers. The first is installed once, in the parent of workers, and inherited:
+`namespaces` (no network, no other process, no mounts), `empty_root` (an empty read-only file system),
+`landlock` (no file, socket or signal rights) and `capabilities` (none, for good). The second is
+installed in each worker before it sees code: `no_new_privs`, `rlimits` and `seccomp`.
+
+`seccomp` alone stops every attack of the tests: it admits the few system calls that Python needs to
+compute and to talk over the one socket that it has, and answers all others with EPERM. The other
+layers are second walls behind it. Each is tried, and what the kernel refuses is reported.
+
+Sources: seccomp(2), landlock(7), user_namespaces(7), capabilities(7); classic BPF as in
+linux/filter.h. Everything goes through libc by ctypes, so that no helper program and no compiled
+extension is needed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # Windows; and imported here, because a worker has no files to import it from
+    resource = None  # type: ignore[assignment]
+
+LINUX = sys.platform == "linux"
+
+_libc = ctypes.CDLL(None, use_errno=True) if LINUX else None
+
+# Numbers of prctl, see its manual page.
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_SECCOMP = 22
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+_SECCOMP_MODE_FILTER = 2
+_SIGKILL = 9
+
+# Flags of unshare and clone.
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWUTS = 0x04000000
+_CLONE_NEWIPC = 0x08000000
+_CLONE_NEWUSER = 0x10000000
+_CLONE_NEWPID = 0x20000000
+_CLONE_NEWNET = 0x40000000
+_CLONE_THREAD = 0x00010000
+
+# Flags of mount.
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 8, 32, 4096
+_MS_REC, _MS_PRIVATE = 16384, 1 << 18
+_MNT_DETACH = 2
+
+_PROT_EXEC = 4
+_NOBODY = 65534
+_SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_RESTRICT_SELF = 444, 446  # the same on both machines
+_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def _prctl(option: int, *args: int) -> None:
+    assert _libc is not None
+    padded = [ctypes.c_ulong(arg) for arg in (*args, 0, 0, 0, 0)[:4]]
+    _check(_libc.prctl(option, *padded), f"prctl({option})")
+
+
+# --- once, in the parent of workers -----------------------------------------------------------------
+
+
+def enter_namespaces() -> None:
+    """Move into namespaces of our own, as nobody; the next child is process 1 of its own world."""
+    assert _libc is not None
+    uid, gid = os.geteuid(), os.getegid()
+    flags = _CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWPID
+    flags |= _CLONE_NEWNS | _CLONE_NEWIPC | _CLONE_NEWUTS
+    _check(_libc.unshare(flags), "unshare")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{_NOBODY} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{_NOBODY} {gid} 1")
+
+
+def empty_root() -> None:
+    """Make an empty read-only file system the root; needs the mount namespace."""
+    assert _libc is not None
+
+    def mount(
+        source: bytes | None, target: bytes, kind: bytes | None, flags: int, data: bytes
+    ) -> None:
+        assert _libc is not None
+        _check(_libc.mount(source, target, kind, ctypes.c_ulong(flags), data), "mount")
+
+    locked = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    mount(None, b"/", None, _MS_REC | _MS_PRIVATE, b"")
+    mount(b"tmpfs", b"/tmp", b"tmpfs", locked, b"size=4k,nr_inodes=4,mode=555")
+    os.chdir("/tmp")  # noqa: S108  # only the mount point: everything on it is ours
+    number = _SYS_PIVOT_ROOT[platform.machine()]
+    _check(_libc.syscall(number, b".", b"."), "pivot_root")
+    _check(_libc.umount2(b".", _MNT_DETACH), "umount2")
+    os.chdir("/")
+    mount(None, b"/", None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | locked, b"")
+
+
+def landlock_deny_all() -> None:
+    """Give up every right that Landlock knows: files, TCP, abstract sockets, signals outwards."""
+    assert _libc is not None
+    abi = _libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
+    _check(abi, "landlock")
+    files = (1 << (13 + (abi >= 2) + (abi >= 3) + (abi >= 5))) - 1
+    network = 3 if abi >= 4 else 0
+    scopes = 3 if abi >= 6 else 0
+    rules = struct.pack("=QQQ", files, network, scopes)
+    size = 8 if abi < 4 else 16 if abi < 6 else 24
+    ruleset = _check(
+        _libc.syscall(
+            _SYS_LANDLOCK_CREATE_RULESET,
+            ctypes.create_string_buffer(rules, len(rules)),
+            ctypes.c_size_t(size),
+            0,
+        ),
+        "landlock_create_ruleset",
+    )
+    no_new_privs()
+    _check(_libc.syscall(_SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
+    os.close(ruleset)
+
+
+def drop_capabilities() -> None:
+    """Empty every capability set, so that being root, or root of a namespace, is worth nothing."""
+    assert _libc is not None
+    for capability in range(64):
+        if _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
+            break
+    header = struct.pack("=II", 0x20080522, 0)
+    _check(
+        _libc.capset(
+            ctypes.create_string_buffer(header, len(header)), ctypes.create_string_buffer(24)
+        ),
+        "capset",
+    )
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends.
+
+    Never asked of the host's own child: there it would fire when the thread that started it ends.
+    """
+    _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+
+
+def no_new_privs() -> None:
+    """Rule out every gain of rights by executing something; seccomp and Landlock ask for it."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def not_dumpable() -> None:
+    """Hide this process's memory from others of the same user, and leave no core file."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+# --- in each worker -----------------------------------------------------------------------------
+
+
+def set_rlimits(*, cpu_seconds: int, address_bytes: int) -> None:
+    """Limit processor time and address space, and forbid files, cores and locked memory."""
+    assert resource is not None
+
+    def limit(name: str, soft: int, hard: int | None = None) -> None:
+        which = getattr(resource, name, None)
+        if which is None:
+            return
+        ceiling = resource.getrlimit(which)[1]
+        hard = soft if hard is None else hard
+        if ceiling != resource.RLIM_INFINITY:
+            soft, hard = min(soft, ceiling), min(hard, ceiling)
+        resource.setrlimit(which, (soft, hard))
+
+    limit("RLIMIT_CPU", cpu_seconds, cpu_seconds + 1)  # soft: SIGXCPU, told; hard: SIGKILL
+    limit("RLIMIT_FSIZE", 0)
+    limit("RLIMIT_CORE", 0)
+    limit("RLIMIT_MEMLOCK", 0)
+    if LINUX:  # elsewhere the address space cannot be limited
+        limit("RLIMIT_AS", address_bytes)
+
+
+# System calls that Python needs to compute, to allocate, to sleep, to run threads that take turns,
+# and to talk over a socket that it has. None of them opens, connects, executes or signals.
+_ALLOWED = {
+    "x86_64": {
+        "read": 0, "write": 1, "close": 3, "poll": 7, "munmap": 11, "brk": 12,
+        "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "sched_yield": 24,
+        "mremap": 25, "madvise": 28, "nanosleep": 35, "getpid": 39, "sendto": 44,
+        "recvfrom": 45, "exit": 60, "sigaltstack": 131, "gettid": 186, "futex": 202,
+        "restart_syscall": 219, "clock_gettime": 228, "clock_getres": 229,
+        "clock_nanosleep": 230, "exit_group": 231, "ppoll": 271, "set_robust_list": 273,
+        "getrandom": 318, "rseq": 334,
+    },
+    "aarch64": {
+        "close": 57, "read": 63, "write": 64, "ppoll": 73, "exit": 93, "exit_group": 94,
+        "futex": 98, "set_robust_list": 99, "nanosleep": 101, "clock_gettime": 113,
+        "clock_getres": 114, "clock_nanosleep": 115, "sched_yield": 124,
+        "restart_syscall": 128, "sigaltstack": 132, "rt_sigaction": 134,
+        "rt_sigprocmask": 135, "rt_sigreturn": 139, "getpid": 172, "gettid": 178,
+        "sendto": 206, "recvfrom": 207, "brk": 214, "munmap": 215, "mremap": 216,
+        "madvise": 233, "getrandom": 278, "rseq": 293,
+    },
+}  # fmt: skip
+_MMAP_LIKE = {"x86_64": {"mmap": 9, "mprotect": 10}, "aarch64": {"mmap": 222, "mprotect": 226}}
+_CLONE = {"x86_64": 56, "aarch64": 220}
+_CLONE3 = 435
+_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_X32_SYSCALL_BIT = 0x40000000
+
+# seccomp return values and classic BPF operations
+_KILL, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BITS, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
+_OFFSET_NUMBER, _OFFSET_ARCH, _OFFSET_ARGS = 0, 4, 16
+
+
+def _do(code: int, value: int) -> bytes:
+    return struct.pack("=HBBI", code, 0, 0, value & 0xFFFFFFFF)
+
+
+def _jump(code: int, value: int, if_true: int, if_false: int) -> bytes:
+    return struct.pack("=HBBI", code, if_true, if_false, value & 0xFFFFFFFF)
+
+
+def build_filter(machine: str) -> bytes:
+    """Build the seccomp program for `machine`: allow a list, answer EPERM to everything else.
+
+    Raises:
+        KeyError: There is no table for `machine`.
+    """
+    refuse = _do(_RETURN, _ERRNO | errno.EPERM)
+    allow = _do(_RETURN, _ALLOW)
+    program = [
+        _do(_LOAD, _OFFSET_ARCH),
+        _jump(_EQUAL, _AUDIT_ARCH[machine], 1, 0),
+        _do(_RETURN, _KILL),  # another architecture's numbers mean other calls
+        _do(_LOAD, _OFFSET_NUMBER),
+    ]
+    if machine == "x86_64":  # the x32 numbers are the same calls by another door
+        program += [_jump(_AT_LEAST, _X32_SYSCALL_BIT, 0, 1), _do(_RETURN, _KILL)]
+    for number in _MMAP_LIKE[machine].values():  # never memory that is executable
+        program += [
+            _jump(_EQUAL, number, 0, 4),
+            _do(_LOAD, _OFFSET_ARGS + 8 * 2),
+            _jump(_ANY_BITS, _PROT_EXEC, 0, 1),
+            refuse,
+            allow,
+        ]
+    program += [  # threads, never processes
+        _jump(_EQUAL, _CLONE[machine], 0, 5),
+        _do(_LOAD, _OFFSET_ARGS),
+        _do(_AND, _CLONE_THREAD),
+        _jump(_EQUAL, _CLONE_THREAD, 0, 1),
+        allow,
+        refuse,
+        # its flags lie in memory, where a filter cannot look: libc falls back to clone
+        _jump(_EQUAL, _CLONE3, 0, 1),
+        _do(_RETURN, _ERRNO | errno.ENOSYS),
+    ]
+    for number in _ALLOWED[machine].values():
+        program += [_jump(_EQUAL, number, 0, 1), allow]
+    return b"".join([*program, refuse])
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def install_seccomp(program: bytes) -> None:
+    """Install a filter on this thread and all that it starts; it cannot be taken off again."""
+    assert _libc is not None
+    no_new_privs()
+    buffer = ctypes.create_string_buffer(program, len(program))
+    told = _Program(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
+    _check(
+        _libc.prctl(
+            _PR_SET_SECCOMP,
+            ctypes.c_ulong(_SECCOMP_MODE_FILTER),
+            ctypes.byref(told),
+            ctypes.c_ulong(0),
+            ctypes.c_ulong(0),
+        ),
+        "seccomp",
+    )
+
+
+def install_layer(name: str, install: Callable[[], None], report: dict[str, str]) -> bool:
+    """Try to install one layer and write into `report` what came of it."""
+    if not LINUX:
+        report[name] = f"not there on {sys.platform}"
+        return False
+    try:
+        install()
+    except (OSError, KeyError, AttributeError) as error:
+        report[name] = f"refused by the kernel: {error}"
+        return False
+    report[name] = "on"
+    return True

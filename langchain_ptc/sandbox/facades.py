@@ -1,0 +1,420 @@
+"""Functions of the standard library that evaluate text or set any attribute, made safe.
+
+Each does what its original does for honest programs. None inherits from its original: `super()`
+would lead to what was replaced.
+"""
+
+from __future__ import annotations
+
+import abc
+import collections
+import copy
+import copyreg
+import dataclasses
+import functools
+import keyword
+import operator
+import random
+import string
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+from langchain_ptc.sandbox import names
+from langchain_ptc.sandbox.classes import (
+    ENUMS,
+    ABCMetaProxy,
+    EnumMetaProxy,
+    TypeProxy,
+    is_own,
+    own,
+)
+from langchain_ptc.sandbox.guards import get_attribute, leave
+from langchain_ptc.sandbox.names import checked_identifier
+from langchain_ptc.sandbox.templates import check_step, split_field
+
+# --- dataclasses: it compiles text made of field names -----------------------------------------
+
+
+def _finish_dataclass(cls: type, **options: Any) -> type:
+    if not is_own(cls):
+        raise TypeError(f"@dataclass needs a class of the code, not {cls!r}")
+    for name in vars(cls).get("__annotations__", {}):
+        if type(name) is not str or not name.isidentifier() or keyword.iskeyword(name):
+            raise TypeError(f"field names must be valid identifiers: {name!r}")
+    return _seal_fields(dataclasses.dataclass(**options)(cls))
+
+
+def _seal_fields(cls: type) -> type:
+    """Keep copies of the fields: `Field.name` can be set, and a subclass compiles it."""
+    fields = cast("dict[str, Any]", vars(cls)["__dataclass_fields__"])
+    for name, field in fields.items():
+        fields[name] = copy.copy(field)
+    return own(cls)
+
+
+def dataclass(cls: type | None = None, /, **options: Any) -> Any:
+    """Do what `dataclasses.dataclass` does, to classes of the code."""
+    if cls is not None:
+        return _finish_dataclass(cls, **options)
+    return lambda decorated: _finish_dataclass(decorated, **options)
+
+
+def fields(class_or_instance: Any) -> tuple[Any, ...]:
+    """Return copies of the fields of a dataclass."""
+    return tuple(copy.copy(field) for field in dataclasses.fields(class_or_instance))
+
+
+def make_dataclass(
+    cls_name: str,
+    fields: Iterable[Any],
+    *,
+    bases: tuple[type, ...] = (),
+    namespace: Mapping[str, object] | None = None,
+    **options: Any,
+) -> type:
+    """Do what `dataclasses.make_dataclass` does; every name is checked first."""
+    specs = []
+    for item in fields:
+        spec = (item,) if isinstance(item, str) else tuple(item)
+        specs.append((checked_identifier(spec[0]), *spec[1:]))
+    extra = dict(namespace or {})
+    for name in extra:
+        if name not in names.DEFINABLE or name == "__match_args__":
+            checked_identifier(name)
+    checked_identifier(cls_name)
+    options.pop("decorator", None)
+    return _seal_fields(
+        dataclasses.make_dataclass(cls_name, specs, bases=bases, namespace=extra, **options)
+    )
+
+
+def namedtuple(
+    typename: str,
+    field_names: str | Iterable[str],
+    *,
+    rename: bool = False,
+    defaults: Iterable[object] | None = None,
+    module: str | None = None,  # noqa: ARG001  # taken, as the original takes it
+) -> type:
+    """Do what `collections.namedtuple` does; every name is checked first."""
+    given = str(field_names).replace(",", " ").split() if isinstance(field_names, str) else field_names
+    listed = [str(name) if rename else name for name in given]
+    for name in listed:
+        if type(name) is not str or names.is_refused(name):
+            raise ValueError(f"{name!r} cannot be the name of a field in the sandbox")
+    made = collections.namedtuple(  # type: ignore[misc]  # noqa: PYI024  # names known at run time
+        typename, listed, rename=rename, defaults=defaults, module="__main__"
+    )
+    return own(made)
+
+
+# --- functools, operator: any attribute by name, and annotations as text -----------------------
+
+
+def _annotated_type(function: object) -> object:
+    if type(function) is not types.FunctionType:
+        raise TypeError("register() needs a type, or a function whose first parameter has one")
+    annotations = function.__annotations__
+    if not annotations:
+        raise TypeError(f"{function.__name__!r} has no annotation: use `register(type)`")
+    annotation = next(iter(annotations.values()))
+    if isinstance(annotation, str):
+        scope = function.__globals__
+        found = scope.get(annotation, scope["__builtins__"].get(annotation))
+        if not isinstance(found, type):
+            raise TypeError(
+                f"the annotation {annotation!r} is text, which is not evaluated: "
+                "use `register(type)`"
+            )
+        return found
+    return annotation
+
+
+def singledispatch(func: Callable[..., Any]) -> Any:
+    """Do what `functools.singledispatch` does, without evaluating annotations that are text."""
+    dispatcher = cast("Any", functools.singledispatch(func))
+    register_type = dispatcher.register
+
+    def register(cls: Any, func: Callable[..., Any] | None = None) -> Any:
+        if isinstance(cls, type) or typing.get_origin(cls) in (typing.Union, types.UnionType):
+            return register_type(cls, func)
+        if func is not None:
+            raise TypeError(f"Invalid first argument to `register()`: {cls!r} is not a class")
+        return register_type(_annotated_type(cls), cls)
+
+    dispatcher.register = register
+    return dispatcher
+
+
+def _singledispatchmethod() -> type:
+    """Copy the class: a subclass would lead back to its `__init__` by `super()`."""
+
+    def __init__(self: Any, func: Any) -> None:  # noqa: N807  # it becomes one
+        if not callable(func) and not hasattr(func, "__get__"):
+            raise TypeError(f"{func!r} is not callable or a descriptor")
+        self.dispatcher = singledispatch(func)
+        self.func = func
+
+    original = vars(functools.singledispatchmethod)
+    kept = ("register", "__get__", "__isabstractmethod__", "__doc__")
+    parts = {name: original[name] for name in kept if name in original}
+    return type("singledispatchmethod", (), {**parts, "__init__": __init__, "__module__": "functools"})
+
+
+_COPIED = ("__module__", "__name__", "__qualname__", "__doc__")
+
+
+def update_wrapper(
+    wrapper: Any,
+    wrapped: Any,
+    assigned: Iterable[str] = _COPIED,
+    updated: Iterable[str] = ("__dict__",),
+) -> Any:
+    """Do what `functools.update_wrapper` does, for the names that code may set itself."""
+    for name in assigned:
+        if name in (*_COPIED, "__annotations__", "__type_params__"):
+            if type(wrapper) is types.FunctionType and hasattr(wrapped, name):
+                setattr(wrapper, name, getattr(wrapped, name))
+        elif type(name) is not str or names.is_refused(name):
+            raise AttributeError(f"attribute {name!r} is not available in the sandbox")
+    if "__dict__" in updated and type(wrapped) is types.FunctionType:
+        for name, value in list(vars(wrapped).items()):
+            if not names.is_refused(name, special=frozenset()) and (
+                type(wrapper) is types.FunctionType or is_own(wrapper)
+            ):
+                setattr(wrapper, name, value)
+    if type(wrapper) is types.FunctionType:
+        wrapper.__wrapped__ = wrapped
+    return wrapper
+
+
+def wraps(
+    wrapped: Any, assigned: Iterable[str] = _COPIED, updated: Iterable[str] = ("__dict__",)
+) -> Callable[[Any], Any]:
+    """Return a decorator that makes a wrapper look like `wrapped`."""
+    return lambda wrapper: update_wrapper(wrapper, wrapped, assigned, updated)
+
+
+def total_ordering(cls: type) -> type:
+    """Do what `functools.total_ordering` does, to classes of the code."""
+    if not is_own(cls):
+        raise TypeError(f"@total_ordering needs a class of the code, not {cls!r}")
+    return functools.total_ordering(cls)
+
+
+def attrgetter(attr: str, *attrs: str) -> Callable[[object], Any]:
+    """Return a function that reads these attributes, if code may read them."""
+    paths = []
+    for path in (attr, *attrs):
+        if type(path) is not str:
+            raise TypeError("attribute name must be a string")
+        paths.append(path.split("."))
+
+    def read(obj: object, path: list[str]) -> object:
+        for name in path:
+            obj = get_attribute(obj, name)
+        return obj
+
+    if len(paths) == 1:
+        return lambda obj: read(obj, paths[0])
+    return lambda obj: tuple(read(obj, path) for path in paths)
+
+
+def methodcaller(name: str, /, *args: object, **kwargs: object) -> Callable[[object], Any]:
+    """Return a function that calls this method, if code may read it."""
+    if type(name) is not str:
+        raise TypeError("method name must be a string")
+    return lambda obj: cast("Any", get_attribute(obj, name))(*args, **kwargs)
+
+
+def get_origin(tp: Any) -> object:
+    """Do what `typing.get_origin` does, without handing out a metaclass."""
+    origin = typing.get_origin(tp)
+    return TypeProxy if isinstance(origin, type) and issubclass(origin, type) else origin
+
+
+# --- copy: the protocol of pickle sets any attribute -------------------------------------------
+
+_SAME = (
+    type(None), int, float, bool, complex, bytes, str, range, slice, property, type(...),
+    type(NotImplemented), types.FunctionType, types.BuiltinFunctionType, types.ModuleType,
+)  # fmt: skip
+_HOOKS = frozenset({"__reduce_ex__", "__reduce__", "__getstate__", "__setstate__"})
+
+
+def shallow_copy(x: Any) -> Any:
+    """Do what `copy.copy` does."""
+    cls = type(x)
+    if cls in _SAME or cls in (tuple, frozenset) or issubclass(cls, type):
+        return x
+    if cls in (list, dict, set, bytearray):
+        return x.copy()
+    hook = getattr(cls, "__copy__", None)
+    return hook(x) if hook is not None else _rebuild(x, None)
+
+
+def deepcopy(x: Any, memo: dict[int, Any] | None = None) -> Any:
+    """Do what `copy.deepcopy` does."""
+    cls = type(x)
+    if cls in _SAME or issubclass(cls, type):
+        return x
+    memo = {} if memo is None else memo
+    if id(x) in memo:
+        return memo[id(x)]
+    made: Any
+    if cls is list:
+        memo[id(x)] = made = []
+        made.extend(deepcopy(item, memo) for item in x)
+    elif cls is dict:
+        memo[id(x)] = made = {}
+        for key, value in x.items():
+            made[deepcopy(key, memo)] = deepcopy(value, memo)
+    elif cls is tuple:
+        made = tuple(deepcopy(item, memo) for item in x)
+        made = memo.get(id(x), made)
+        if all(old is new for old, new in zip(x, made, strict=True)):
+            made = x
+    elif cls is types.MethodType:
+        made = types.MethodType(x.__func__, deepcopy(x.__self__, memo))
+    else:
+        hook = getattr(cls, "__deepcopy__", None)
+        made = hook(x, memo) if hook is not None else _rebuild(x, memo)
+    if made is not x:
+        memo[id(x)] = made
+        memo.setdefault(id(memo), []).append(x)
+    return made
+
+
+def _rebuild(x: Any, memo: dict[int, Any] | None) -> Any:
+    """Copy an object by the protocol of pickle, asked of its class and never of the object."""
+    cls = type(x)
+    if not _HOOKS.isdisjoint(getattr(x, "__dict__", ())):
+        raise copy.Error(f"{cls.__name__!r} object cannot be copied")
+    reducer = copyreg.dispatch_table.get(cls)
+    parts = reducer(x) if reducer else cls.__reduce_ex__(x, 4)
+    if isinstance(parts, str):
+        return x
+    inner = (lambda value: value) if memo is None else (lambda value: deepcopy(value, memo))
+    make, args, state, items, pairs = (*parts, None, None, None)[:5]
+    made = make(*map(inner, args))
+    if memo is not None:
+        memo[id(x)] = made
+    if state is not None:
+        _set_state(made, inner(state))
+    for item in items or ():
+        made.append(inner(item))
+    for key, value in pairs or ():
+        made[inner(key)] = inner(value)
+    return made
+
+
+def _set_state(made: Any, state: Any) -> None:
+    if hasattr(type(made), "__setstate__"):
+        type(made).__setstate__(made, state)
+        return
+    plain, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
+    for name, value in (plain or {}).items():
+        if not names.is_refused(name, special=frozenset()):
+            made.__dict__[name] = value
+    for name, value in (slots or {}).items():
+        if not names.is_refused(name, special=frozenset()):
+            object.__setattr__(made, name, value)
+
+
+# --- string, sys, warnings ---------------------------------------------------------------------
+
+
+def _formatter() -> type:
+    """Copy `string.Formatter` with a `get_field` that reads what code may read."""
+
+    def get_field(self: Any, field_name: str, args: Any, kwargs: Any) -> tuple[object, object]:
+        first, rest = split_field(field_name)
+        value = self.get_value(first, args, kwargs)
+        for is_attribute, name in rest:
+            check_step(is_attribute, name)
+            value = getattr(value, name) if is_attribute else value[name]
+        return value, first
+
+    parts = {n: v for n, v in vars(string.Formatter).items() if type(v) is types.FunctionType}
+    return type("Formatter", (), {**parts, "get_field": get_field, "__module__": "string"})
+
+
+def setrecursionlimit(limit: int, /) -> None:
+    """Check `limit` and keep the interpreter's own: deeper calls would end the worker."""
+    if operator.index(limit) < 1:
+        raise ValueError("recursion limit must be greater or equal than 1")
+
+
+def exc_info() -> tuple[object, object, None]:
+    """Return the class and the exception that is handled; its traceback is not available."""
+    kind, error, _ = sys.exc_info()
+    return kind, error, None
+
+
+class _NoWarnings:
+    """`warnings` of a program: they are not shown, so that there is nothing to filter."""
+
+    def __enter__(self) -> list[object]:
+        return []
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _ignore(*_: object, **__: object) -> None:
+    """Do nothing: warnings are not shown in the sandbox."""
+
+
+def _random_names() -> dict[str, object]:
+    """The functions of `random` over a generator of the program's own: `seed` is its affair."""
+    generator = random.Random()  # noqa: S311  # what `random` is
+    return {
+        name: getattr(generator, name)
+        for name in dir(generator)
+        if not name.startswith("_") and name not in ("VERSION", "gauss_next")
+    }
+
+
+def build_safe_names() -> dict[str, dict[str, object]]:
+    """Build, for one program, the names of the standard library that are not the originals."""
+    return {
+        "abc": {"ABC": abc.ABC, "ABCMeta": ABCMetaProxy},
+        "collections": {"namedtuple": namedtuple},
+        "copy": {"copy": shallow_copy, "deepcopy": deepcopy},
+        "dataclasses": {
+            "dataclass": dataclass,
+            "fields": fields,
+            "make_dataclass": make_dataclass,
+        },
+        "enum": {**ENUMS, "EnumMeta": EnumMetaProxy, "EnumType": EnumMetaProxy},
+        "functools": {
+            "singledispatch": singledispatch,
+            "singledispatchmethod": _SINGLEDISPATCHMETHOD,
+            "total_ordering": total_ordering,
+            "update_wrapper": update_wrapper,
+            "wraps": wraps,
+        },
+        "operator": {"attrgetter": attrgetter, "methodcaller": methodcaller},
+        "random": _random_names(),
+        "string": {"Formatter": _FORMATTER},
+        "sys": {
+            "argv": ["<code>"],
+            "exc_info": exc_info,
+            "exit": leave,
+            "setrecursionlimit": setrecursionlimit,
+        },
+        "typing": {"get_origin": get_origin},
+        "warnings": {
+            "catch_warnings": lambda **_: _NoWarnings(),
+            "filterwarnings": _ignore,
+            "resetwarnings": _ignore,
+            "simplefilter": _ignore,
+            "warn": _ignore,
+        },
+    }
+
+
+_SINGLEDISPATCHMETHOD = _singledispatchmethod()
+_FORMATTER = _formatter()

@@ -1,0 +1,204 @@
+"""What went wrong in a program, told in terms of its own lines.
+
+Frames of libraries and paths of the machine are left out: the code cannot mend them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from types import CodeType, FrameType, TracebackType
+
+from langchain_ptc.errors import CodeSyntaxError, LimitExceeded, PolicyError, ToolCallError
+from langchain_ptc.sandbox.base import Failure, Status
+from langchain_ptc.sandbox.policy import CODE_FILENAME
+
+MAX_MESSAGE_CHARS = 4_000
+MAX_FRAMES = 12
+_HEAD_FRAMES = 4
+
+
+def describe(
+    error: BaseException, source: str, names: tuple[str, ...] = (), tools: tuple[str, ...] = ()
+) -> tuple[Status, Failure]:
+    """Describe why a program ended.
+
+    Args:
+        error: What it raised, or what the compiler said.
+        source: The code.
+        names: Names that the code has, for suggestions.
+        tools: Bare names of the tools, for hints.
+    """
+    if isinstance(error, PolicyError):
+        first = error.violations[0]
+        return "refused", Failure(
+            kind="PolicyError",
+            message=_cut(str(error)),
+            line=first.line,
+            source_line=_line(source, first.line),
+            violations=error.violations,
+        )
+    if isinstance(error, CodeSyntaxError):
+        caret = f"\n    {error.source_line.strip()}" if error.source_line else ""
+        place = f"line {error.line}: " if error.line else ""
+        return "error", Failure(
+            kind="SyntaxError",
+            message=_cut(str(error)),
+            line=error.line,
+            source_line=error.source_line,
+            traceback=f"{place}SyntaxError: {_cut(str(error))}{caret}",
+        )
+    return _describe_raised(error, source, names, tools)
+
+
+def _describe_raised(
+    error: BaseException, source: str, names: tuple[str, ...], tools: tuple[str, ...]
+) -> tuple[Status, Failure]:
+    places = list(_places(error.__traceback__))
+    line = places[-1][0].f_lineno if places else 0
+    if places:
+        line = places[-1][1]
+    limit, allowed, used = _limit_of(error)
+    kind = type(error).__name__
+    failure = Failure(
+        kind="LimitExceeded" if limit else kind,
+        message=_message(error),
+        line=line,
+        source_line=_line(source, line),
+        traceback=f"{_render_frames(places, source)}{kind}: {_message(error)}",
+        hint=_hint(error, names, tools),
+        limit=limit,
+        allowed=allowed,
+        used=used,
+    )
+    return ("limit" if limit else "error"), failure
+
+
+def _limit_of(error: BaseException) -> tuple[str | None, float | None, float | None]:
+    if isinstance(error, LimitExceeded):
+        return error.limit, error.allowed, error.used
+    if isinstance(error, ToolCallError):
+        return error.limit, None, None
+    if isinstance(error, MemoryError):
+        return "memory_bytes", None, None
+    return None, None, None
+
+
+def _message(error: BaseException) -> str:
+    try:
+        told = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        if isinstance(error, KeyError):
+            told = repr(error.args[0]) if error.args else ""
+    except Exception as broken:  # noqa: BLE001  # the code's own __str__ may raise anything
+        told = f"<its text cannot be had: {type(broken).__name__}>"
+    if isinstance(error, BaseExceptionGroup):
+        parts = "; ".join(f"{type(e).__name__}: {_message(e)}" for e in islice(error.exceptions, 5))
+        told = f"{error.message}: {parts}"
+    notes = [note for note in getattr(error, "__notes__", ()) if isinstance(note, str)]
+    cause = error.__cause__
+    if cause is not None:
+        notes.append(f"caused by {type(cause).__name__}: {_cut(_message(cause), 500)}")
+    return _cut("\n".join([told, *notes]))
+
+
+def _cut(text: str, most: int = MAX_MESSAGE_CHARS) -> str:
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]} … [{len(text) - most:,} characters cut] … {text[-most // 2 :]}"
+
+
+# --- frames -------------------------------------------------------------------------------------
+
+_Place = tuple[FrameType, int, tuple[int | None, int | None, int | None, int | None]]
+
+
+def _places(trace: TracebackType | None) -> Iterator[_Place]:
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_filename == CODE_FILENAME:
+            yield trace.tb_frame, trace.tb_lineno, _position(code, trace.tb_lasti)
+        trace = trace.tb_next
+
+
+def _position(
+    code: CodeType, instruction: int
+) -> tuple[int | None, int | None, int | None, int | None]:
+    if instruction < 0:
+        return (None, None, None, None)
+    return next(islice(code.co_positions(), instruction // 2, None), (None, None, None, None))
+
+
+def format_for_code(source: str) -> str:
+    """Return the exception that is being handled as text; `traceback.format_exc` for the code."""
+    error = sys.exception()
+    if error is None:
+        return "NoneType: None"
+    frames = _render_frames(list(_places(error.__traceback__)), source)
+    return f"{frames}{type(error).__name__}: {_message(error)}"
+
+
+def describe_stack(frame: FrameType | None, source: str) -> tuple[int, str]:
+    """Return the line where the code is, and its frames as text; for a program that is stopped."""
+    places: list[_Place] = []
+    while frame is not None:
+        if frame.f_code.co_filename == CODE_FILENAME:
+            places.append((frame, frame.f_lineno, (None, None, None, None)))
+        frame = frame.f_back
+    places.reverse()
+    return (places[-1][1] if places else 0), _render_frames(places, source)
+
+
+def _render_frames(places: list[_Place], source: str) -> str:
+    if not places:
+        return ""
+    shown = [_render_frame(place, source) for place in places]
+    if len(shown) > MAX_FRAMES:
+        tail = MAX_FRAMES - _HEAD_FRAMES
+        left_out = f"  … {len(shown) - MAX_FRAMES} more frames …\n"
+        shown = [*shown[:_HEAD_FRAMES], left_out, *shown[-tail:]]
+    return "Traceback (most recent call last):\n" + "".join(shown)
+
+
+def _render_frame(place: _Place, source: str) -> str:
+    frame, line, (_, end_line, start, end) = place
+    name = frame.f_code.co_name
+    where = f"  line {line}" + ("" if name.startswith("<module") else f", in {name}") + "\n"
+    text = _line(source, line)
+    stripped = text.strip()
+    if not stripped:
+        return where
+    where += f"    {stripped}\n"
+    if end_line == line and start is not None and end is not None:
+        data = text.encode()
+        first = len(data[:start].decode(errors="replace"))
+        last = len(data[:end].decode(errors="replace"))
+        indent = len(text) - len(text.lstrip())
+        if (first, last) != (indent, len(text.rstrip())):
+            where += f"    {' ' * (first - indent)}{'^' * max(1, last - first)}\n"
+    return where
+
+
+def _line(source: str, line: int) -> str:
+    lines = source.split("\n")
+    return lines[line - 1][:300] if 0 < line <= len(lines) else ""
+
+
+# --- hints --------------------------------------------------------------------------------------
+
+
+def _hint(error: BaseException, names: tuple[str, ...], tools: tuple[str, ...]) -> str:
+    told = _message(error)
+    if isinstance(error, TypeError | AttributeError) and "coroutine" in told:
+        return "a tool call returns its value only when it is awaited: write `await tool(...)`"
+    if isinstance(error, TypeError) and "can't be used in 'await' expression" in told:
+        return "only tool calls and asyncio calls are awaited: remove this `await`"
+    if isinstance(error, NameError) and (missing := re.search(r"name '(\w+)'", told)):
+        close = difflib.get_close_matches(missing[1], [*tools, *names], n=3)
+        if close:
+            return f"did you mean {' or '.join(close)}?"
+    if isinstance(error, RecursionError):
+        return "the functions call each other without an end"
+    return ""

@@ -1,0 +1,213 @@
+"""`InProcessSandbox`: code in a thread of this process, for trusted code and for tests.
+
+The language policy is the only wall here, and no Python-level wall is a boundary: see
+`docs/security.md`. Of the limits, memory is not enforced, and a loop inside one C call (a huge power,
+a bad regular expression) goes on in its thread after the host has had its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Self
+
+from langchain_ptc.errors import SandboxError
+from langchain_ptc.sandbox.base import Done, OnCalls, Program, Result
+from langchain_ptc.sandbox.modules import STANDARD_MODULES
+from langchain_ptc.sandbox.process import checked_imports
+from langchain_ptc.sandbox.program import ProgramRun
+from langchain_ptc.sandbox.protocol import (
+    Conversation,
+    ProtocolViolation,
+    encode_frame,
+    encode_result,
+    limit_reached,
+)
+from langchain_ptc.sandbox.wire import Wire
+
+_LOOK_SECONDS = 0.05
+"""How often the processor time of the thread is looked at."""
+
+
+class InProcessSandbox:
+    """Runs code in a thread of the host: for code that you trust, and for tests.
+
+    Args:
+        imports: Modules that the code may import besides the standard ones.
+    """
+
+    def __init__(self, *, imports: Sequence[str] = ()) -> None:
+        self._imports = checked_imports(imports)
+        self._closed = False
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """Names of the modules that the code may import."""
+        return frozenset((*STANDARD_MODULES, *self._imports))
+
+    def session(self) -> InProcessSession:
+        """Prepare one execution."""
+        if self._closed:
+            raise SandboxError("the sandbox is closed")
+        return InProcessSession(self._imports)
+
+    def close(self) -> None:
+        """Refuse further executions."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Stopped(BaseException):
+    """Raised in the thread of code that has reached a limit; no `except Exception` catches it."""
+
+
+class _QueueChannel:
+    """A channel between the thread of the code and the host's event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, session: InProcessSession) -> None:
+        self._loop = loop
+        self._session = session
+        self._inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._pushed_back: deque[bytes] = deque()
+
+    def deliver(self, data: bytes) -> None:
+        """Hand bytes to the code; empty bytes say that the host is gone."""
+        self._inbox.put(data)
+
+    def send(self, data: bytes) -> None:
+        """Hand bytes to the host."""
+        try:
+            self._loop.call_soon_threadsafe(self._session.receive, data)
+        except RuntimeError as error:  # the host's loop is closed
+            raise EOFError("the host is gone") from error
+
+    def receive(self, wanted: int) -> bytes:
+        """Wait for bytes; whole frames come, whatever is wanted."""
+        del wanted
+        data = self._pushed_back.popleft() if self._pushed_back else self._inbox.get()
+        if not data:
+            raise EOFError("the host is gone")
+        return data
+
+    def poll(self, seconds: float) -> bool:
+        """Wait until there are bytes."""
+        if not self._pushed_back:
+            try:
+                self._pushed_back.append(
+                    self._inbox.get(timeout=seconds or None, block=seconds > 0)
+                )
+            except queue.Empty:
+                return False
+        return True
+
+
+class InProcessSession:
+    """One execution in a thread."""
+
+    def __init__(self, imports: tuple[str, ...]) -> None:
+        self._imports = imports
+        self._conversation: Conversation | None = None
+        self._channel: _QueueChannel | None = None
+        self._done: asyncio.Future[Done] | None = None
+        self._on_calls: OnCalls | None = None
+        self._thread: threading.Thread | None = None
+
+    async def run(self, program: Program, on_calls: OnCalls) -> Done:
+        """Run `program` to its end; see `Session.run`."""
+        loop = asyncio.get_running_loop()
+        self._conversation = Conversation(program)
+        self._done = loop.create_future()
+        self._on_calls = on_calls
+        self._channel = channel = _QueueChannel(loop, self)
+        run = ProgramRun(program, Wire(channel), imports=self._imports, guard_writes=True)
+        self._thread = threading.Thread(
+            target=_run_to_end, args=(run,), name="langchain-ptc code", daemon=True
+        )
+        self._thread.start()
+        try:
+            return await self._wait(program, self._thread)
+        finally:
+            channel.deliver(b"")
+
+    async def _wait(self, program: Program, thread: threading.Thread) -> Done:
+        limits, started = program.limits, time.monotonic()
+        assert self._done is not None
+        assert self._conversation is not None
+        while True:
+            left = started + limits.wall_seconds - time.monotonic()
+            await asyncio.wait([self._done], timeout=min(max(left, 0.0), _LOOK_SECONDS))
+            if self._done.done():
+                return self._done.result()
+            used, spent = time.monotonic() - started, _cpu_seconds(thread)
+            if used >= limits.wall_seconds:
+                ending = limit_reached("wall_seconds", limits.wall_seconds, used, output="")
+            elif spent >= limits.cpu_seconds:
+                ending = limit_reached("cpu_seconds", limits.cpu_seconds, spent, output="")
+            else:
+                continue
+            _stop(thread)
+            return await self._last_words(ending)
+
+    async def _last_words(self, ending: Done) -> Done:
+        """Give the thread a moment to hand over what it has printed."""
+        assert self._done is not None
+        assert self._conversation is not None
+        await asyncio.wait([self._done], timeout=_LOOK_SECONDS * 2)
+        return Done(status=ending.status, output=self._conversation.output, failure=ending.failure)
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the code; called on the event loop."""
+        assert self._done is not None
+        assert self._conversation is not None
+        assert self._on_calls is not None
+        if self._done.done():
+            return
+        try:
+            calls = self._conversation.receive(data)
+        except ProtocolViolation as violation:
+            self._done.set_exception(SandboxError(f"the code broke the protocol: {violation}"))
+            return
+        if self._conversation.done is not None:
+            self._done.set_result(self._conversation.done)
+        elif calls:
+            self._on_calls(calls)
+
+    def resume(self, results: Sequence[Result]) -> None:
+        """Hand in answers to calls."""
+        if self._channel is not None:
+            self._channel.deliver(encode_frame([encode_result(result) for result in results]))
+
+
+def _run_to_end(run: ProgramRun) -> None:
+    try:
+        run.run()
+    except (EOFError, _Stopped):
+        return
+
+
+def _cpu_seconds(thread: threading.Thread) -> float:
+    """Return the processor time of a thread; 0 where the system does not tell, or it has ended."""
+    if not hasattr(time, "pthread_getcpuclockid") or thread.ident is None or not thread.is_alive():
+        return 0.0
+    try:
+        return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+    except OSError:
+        return 0.0
+
+
+def _stop(thread: threading.Thread) -> None:
+    """Raise `_Stopped` in the thread, at its next instruction of Python."""
+    if thread.ident is not None and thread.is_alive():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident), ctypes.py_object(_Stopped)
+        )

@@ -1,0 +1,460 @@
+"""The host's side of the worker processes: one parent of workers, a few workers that wait.
+
+A thread owns the control socket and the deadlines, so that any number of event loops and threads can
+take workers, none of them is blocked by it, and a limit holds while a loop is busy.
+"""
+
+from __future__ import annotations
+
+import array
+import atexit
+import contextlib
+import heapq
+import itertools
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from langchain_ptc.errors import SandboxError
+from langchain_ptc.sandbox import worker as worker_module
+from langchain_ptc.sandbox.zygote import BORN, ENDED, FORK, HELLO, KILL, LIMIT, REPLY, REQUEST
+
+GRACE_SECONDS = 0.25
+"""Between telling a worker that its wall limit has come and killing it."""
+_START_SECONDS = 30.0
+_MOST_DESCRIPTORS = 2
+_LAUNCH = (
+    "import sys, json; o = json.loads(sys.argv[2]); sys.path.extend(o['path']); "
+    "from langchain_ptc.sandbox.zygote import main; main(int(sys.argv[1]), o)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What the kernel is told about a worker before it gets any code."""
+
+    cpu_seconds: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a worker ended."""
+
+    status: int
+    """Wait status, for `os.waitstatus_to_exitcode`."""
+    cpu_seconds: float
+
+
+@dataclass(eq=False)
+class Worker:
+    """One child process, from the host's side."""
+
+    number: int
+    pid: int
+    socket: socket.socket
+    pidfd: int | None
+    _tell: Callable[[bytes, int], None]
+    exited: Future[Exit] = field(default_factory=Future)
+    timed_out: bool = False
+    """Whether the host ended it because its wall limit had come."""
+
+    def kill(self) -> None:
+        """End it, whatever it does; idempotent."""
+        self._send(signal.SIGKILL, KILL)
+
+    def tell_limit(self) -> None:
+        """Tell it that its wall limit has come."""
+        self.timed_out = True
+        self._send(worker_module.LIMIT_SIGNAL, LIMIT)
+
+    def _send(self, number: int, request: bytes) -> None:
+        if self.exited.done():
+            return
+        if self.pidfd is None:
+            self._tell(request, self.number)
+            return
+        with contextlib.suppress(ProcessLookupError, OSError):
+            signal.pidfd_send_signal(self.pidfd, number)
+
+    def release(self) -> None:
+        """Kill it and give its descriptors back."""
+        self.kill()
+        self.socket.close()
+        if self.pidfd is not None:
+            pidfd, self.pidfd = self.pidfd, None
+            os.close(pidfd)
+
+
+class WorkerPool:
+    """Workers of one module set.
+
+    Args:
+        imports: Modules that the parent of workers imports, names.
+        waiting: How many workers wait for work: the size of a burst that is served at once.
+        walls: Whether the kernel's walls are installed; False only for testing the language alone.
+        policy: Whether the code is held to the language; False only for testing the walls alone.
+    """
+
+    def __init__(
+        self, imports: tuple[str, ...], *, waiting: int, walls: bool = True, policy: bool = True
+    ) -> None:
+        self._options = {"imports": imports, "walls": walls, "policy": policy}
+        self._most_waiting = waiting
+        self._lock = threading.Lock()
+        self._reset()
+        _POOLS.add(self)
+
+    def _reset(self) -> None:
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, tuple[Allowance, Future[Worker] | None]] = {}
+        self._alive: dict[int, Worker] = {}
+        self._waiting: dict[Allowance, deque[Worker]] = {}
+        self._commands: deque[tuple[bytes, int, Allowance | None]] = deque()
+        self._deadlines: list[tuple[float, int, Worker]] = []
+        self._wakes_at = float("inf")
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._wake_in, self._wake_out = socket.socketpair()
+        for end in (self._wake_in, self._wake_out):
+            end.setblocking(False)
+        self.layers: Future[dict[str, str]] = Future()
+        """What each layer of confinement came to, once the parent of workers stands."""
+
+    def forget_after_fork(self) -> None:
+        """Start anew in a forked child: workers, thread and sockets are the parent's."""
+        self._lock = threading.Lock()
+        for end in (self._wake_in, self._wake_out):
+            end.close()
+        for alive in self._alive.values():
+            alive.socket.close()
+            if alive.pidfd is not None:
+                os.close(alive.pidfd)
+        self._reset()
+
+    # --- called from anywhere -----------------------------------------------------------------------
+
+    def checkout(self, allowance: Allowance) -> Future[Worker]:
+        """Take a worker for one execution; done at once if one waits.
+
+        The future raises `SandboxError` if there is none to be had.
+        """
+        taken: Future[Worker] = Future()
+        with self._lock:
+            if self._closed:
+                taken.set_exception(SandboxError("the sandbox is closed"))
+                return taken
+            idle = self._waiting.get(allowance)
+            ready = idle.popleft() if idle else None
+            self._ask(allowance, None if ready else taken)
+            if idle is None:
+                self._ask_for_waiting(allowance)
+        if ready is not None:
+            taken.set_result(ready)
+        return taken
+
+    def start(self) -> None:
+        """Start the parent of workers, without waiting for it."""
+        with self._lock:
+            self._wake()
+
+    def watch(self, worker: Worker, wall_seconds: float) -> None:
+        """End `worker` when its wall limit has come."""
+        deadline = time.monotonic() + wall_seconds
+        with self._lock:
+            heapq.heappush(self._deadlines, (deadline, worker.number, worker))
+            if deadline < self._wakes_at:
+                self._wake()
+
+    def discard(self, worker: Worker) -> None:
+        """Kill a worker that has done its execution, and give back what it held."""
+        with self._lock:
+            self._alive.pop(worker.number, None)
+        worker.release()
+
+    def close(self) -> None:
+        """End every worker and the parent of workers; idempotent."""
+        with self._lock:
+            self._closed = True
+            thread, self._thread = self._thread, None
+            with contextlib.suppress(OSError):
+                self._wake_out.send(b".")
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=5)
+
+    # --- under the lock -----------------------------------------------------------------------------
+
+    def _ask(self, allowance: Allowance, taken: Future[Worker] | None) -> None:
+        number = next(self._numbers)
+        self._asked[number] = allowance, taken
+        self._commands.append((FORK, number, allowance))
+        self._wake()
+
+    def _ask_for_waiting(self, allowance: Allowance) -> None:
+        """Have workers wait for this allowance, and no longer for those of long ago."""
+        self._waiting[allowance] = deque()
+        for _ in range(self._most_waiting - 1):
+            self._ask(allowance, None)
+        while len(self._waiting) > 2:
+            oldest = next(iter(self._waiting))
+            for idle in self._waiting.pop(oldest):
+                self._alive.pop(idle.number, None)
+                idle.release()
+
+    def _tell(self, kind: bytes, number: int) -> None:
+        with self._lock:
+            self._commands.append((kind, number, None))
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._thread is None and not self._closed:
+            name = "langchain-ptc workers"
+            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+            self._thread.start()
+        with contextlib.suppress(BlockingIOError):
+            self._wake_out.send(b".")
+
+    # --- the thread ---------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        control: socket.socket | None = None
+        process: subprocess.Popen[bytes] | None = None
+        try:
+            control, process = self._launch()
+            self._serve(control, process)
+        except Exception as error:  # noqa: BLE001  # whoever waits for a worker must be told
+            self._fail(error)
+        finally:
+            if control is not None:
+                control.close()
+            self._end(process)
+
+    def _launch(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+        """Start the parent of workers: a fresh Python with nothing of ours but one socket."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own text
+                [
+                    sys.executable,
+                    *("-s", "-S", "-P", "-X", "utf8", "-c", _LAUNCH),
+                    str(theirs.fileno()),
+                    json.dumps({**self._options, "path": _import_path()}),
+                ],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=_ENVIRONMENT,
+                cwd="/",
+            )
+        return ours, process
+
+    def _serve(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        replies = _Replies(control)
+        started = time.monotonic()
+        waiter = select.poll()
+        waiter.register(self._wake_in, select.POLLIN)
+        waiter.register(control, select.POLLIN)
+        while True:
+            with self._lock:
+                if self._closed:
+                    return
+                commands, self._commands = self._commands, deque()
+                pause = self._next_pause()
+                if not self.layers.done():
+                    pause = min(pause, _START_SECONDS)
+            for kind, number, allowance in commands:
+                cpu, memory = (
+                    (allowance.cpu_seconds, allowance.memory_bytes) if allowance else (0, 0)
+                )
+                control.sendall(REQUEST.pack(kind, number, cpu, memory))
+            ready = {fd for fd, _ in waiter.poll(min(pause * 1000 + 1, 2**30))}
+            if self._wake_in.fileno() in ready:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake_in.recv(4096)
+            if control.fileno() in ready:
+                for reply in replies.receive():
+                    self._take(*reply)
+            if not self.layers.done() and time.monotonic() - started > _START_SECONDS:
+                process.kill()
+                raise SandboxError(
+                    f"the parent of workers did not start within {_START_SECONDS:g} seconds"
+                )
+
+    def _next_pause(self) -> float:
+        """Deal with the deadlines that have come; return the seconds until the next."""
+        now = time.monotonic()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, number, late = heapq.heappop(self._deadlines)
+            if late.exited.done() or late.socket.fileno() < 0:
+                continue
+            if late.timed_out:
+                late.kill()
+            else:
+                late.tell_limit()
+                heapq.heappush(self._deadlines, (now + GRACE_SECONDS, number, late))
+        if len(self._deadlines) > 64:
+            self._deadlines = [d for d in self._deadlines if d[2].socket.fileno() >= 0]
+            heapq.heapify(self._deadlines)
+        self._wakes_at = self._deadlines[0][0] if self._deadlines else float("inf")
+        return max(0.0, self._wakes_at - now)
+
+    def _take(
+        self, kind: bytes, number: int, status: int, cpu: float, rest: bytes, fds: list[int]
+    ) -> None:
+        if kind == HELLO:
+            told = json.loads(rest)
+            if told["problems"]:
+                raise SandboxError(
+                    "the parent of workers could not import what was asked for: "
+                    + "; ".join(told["problems"])
+                )
+            self.layers.set_result(told["layers"])
+        elif kind == BORN:
+            self._greet(number, status, fds)
+        elif kind == ENDED:
+            with self._lock:
+                ended = self._alive.pop(number, None)
+                if ended is not None:
+                    for idle in self._waiting.values():
+                        with contextlib.suppress(ValueError):
+                            idle.remove(ended)
+            if ended is not None:
+                ended.exited.set_result(Exit(status, cpu))
+
+    def _greet(self, number: int, pid: int, fds: list[int]) -> None:
+        sock = socket.socket(fileno=fds[0])
+        sock.setblocking(False)
+        pidfd = fds[1] if len(fds) > 1 else None
+        born = Worker(number, pid, sock, pidfd, self._tell)
+        with self._lock:
+            allowance, taken = self._asked.pop(number)
+            self._alive[number] = born
+            idle = self._waiting.get(allowance)
+            if taken is None and idle is not None and len(idle) < self._most_waiting:
+                idle.append(born)
+                return
+            if taken is None:
+                del self._alive[number]
+        if taken is None:
+            born.release()
+        elif not taken.set_running_or_notify_cancel():
+            self.discard(born)
+        else:
+            taken.set_result(born)
+
+    def _fail(self, error: Exception) -> None:
+        told = (
+            error
+            if isinstance(error, SandboxError)
+            else SandboxError(f"the parent of workers broke down: {type(error).__name__}: {error}")
+        )
+        if not self.layers.done():
+            self.layers.set_exception(told)
+        with self._lock:
+            asked, self._asked = self._asked, {}
+        for _, taken in asked.values():
+            if taken is not None and taken.set_running_or_notify_cancel():
+                taken.set_exception(told)
+
+    def _end(self, process: subprocess.Popen[bytes] | None) -> None:
+        """Leave nothing behind, and be ready to start anew."""
+        if process is not None:
+            try:
+                process.wait(timeout=2)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._fail(SandboxError("the sandbox is closed"))
+        with self._lock:
+            alive = list(self._alive.values())
+            idle = {w for waiting in self._waiting.values() for w in waiting}
+            closed = self._closed
+            for end in (self._wake_in, self._wake_out):
+                end.close()
+            self._reset()
+            self._closed = closed
+        for gone in alive:
+            if not gone.exited.done():
+                gone.exited.set_result(Exit(-1, 0.0))
+            if gone in idle:
+                gone.release()
+
+
+class _Replies:
+    """Cuts the control stream into replies, each with the descriptors that came with it."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._buffer = bytearray()
+        self._fds: deque[int] = deque()
+
+    def receive(self) -> list[tuple[bytes, int, int, float, bytes, list[int]]]:
+        size = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4)
+        data, ancillary, _, _ = self._control.recvmsg(4096, size)
+        if not data:
+            raise SandboxError("the parent of workers has died")
+        for _, _, rights in ancillary:
+            fds = array.array("i")
+            fds.frombytes(rights[: len(rights) - len(rights) % fds.itemsize])
+            self._fds.extend(fds)
+        self._buffer += data
+        replies = []
+        while len(self._buffer) >= REPLY.size:
+            kind, number, status, cpu, length = REPLY.unpack_from(self._buffer)
+            end = REPLY.size + length
+            if len(self._buffer) < end:
+                break
+            rest = bytes(self._buffer[REPLY.size : end])
+            del self._buffer[:end]
+            wanted = (2 if hasattr(os, "pidfd_open") else 1) if kind == BORN else 0
+            replies.append(
+                (kind, number, status, cpu, rest, [self._fds.popleft() for _ in range(wanted)])
+            )
+        return replies
+
+
+_ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",  # the same program must iterate over its sets in the same order
+    "MALLOC_ARENA_MAX": "1",  # an arena for each thread would eat the address space
+    # threads of numerical libraries rule out user namespaces, and there is one program to run
+    **dict.fromkeys(
+        ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_MAX_THREADS"), "1"
+    ),
+}
+
+
+def _import_path() -> list[str]:
+    import RestrictedPython
+
+    own = Path(__file__).parents[2]
+    restricted = Path(RestrictedPython.__file__).parents[1]
+    return list(dict.fromkeys([str(own), str(restricted), *(p for p in sys.path if p)]))
+
+
+_POOLS: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for pool in list(_POOLS):
+        pool.close()
+
+
+def _forget_all() -> None:
+    for pool in list(_POOLS):
+        pool.forget_after_fork()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

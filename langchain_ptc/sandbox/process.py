@@ -1,0 +1,283 @@
+"""`ProcessSandbox`: each execution in a child process that the kernel has stripped."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import signal
+import socket
+import sys
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Literal, Self, TypeVar
+
+from langchain_ptc.errors import SandboxError
+from langchain_ptc.sandbox.base import Call, Done, Failure, OnCalls, Program, Result
+from langchain_ptc.sandbox.modules import STANDARD_MODULES
+from langchain_ptc.sandbox.pool import Allowance, Exit, Worker, WorkerPool
+from langchain_ptc.sandbox.protocol import (
+    Conversation,
+    ProtocolViolation,
+    encode_frame,
+    encode_result,
+    encode_run,
+    limit_reached,
+)
+from langchain_ptc.sandbox.worker import EXIT_NO_SECCOMP
+
+T = TypeVar("T")
+Require = Literal["kernel", "process", "any"]
+
+_EXIT_WAIT_SECONDS = 1.0
+"""How long the host waits to hear how a worker died, once its socket has closed."""
+
+
+class ProcessSandbox:
+    """Runs each execution in a worker process of its own, forked from a warm parent.
+
+    Args:
+        imports: Modules that the code may import besides the standard ones, for example
+            `["numpy", "pandas"]`. They are imported once, in the parent of workers.
+        waiting_workers: Workers that wait for work: the size of a burst that is served at once.
+        require: What must hold, or `SandboxError` is raised at the first execution: `kernel`, the
+            kernel's system call filter; `process`, a process of its own with limits; `any`, the
+            same as `process`. The default is `kernel` on Linux and `process` elsewhere.
+
+    Raises:
+        ValueError: `waiting_workers` is not positive, or `require` is no level.
+    """
+
+    def __init__(
+        self,
+        *,
+        imports: Sequence[str] = (),
+        waiting_workers: int = 4,
+        require: Require | None = None,
+    ) -> None:
+        if waiting_workers < 1:
+            raise ValueError(f"waiting_workers must be at least 1, got {waiting_workers!r}")
+        if require not in (None, "kernel", "process", "any"):
+            raise ValueError(f"require must be 'kernel', 'process' or 'any', got {require!r}")
+        self._imports = checked_imports(imports)
+        self._require = require or ("kernel" if sys.platform == "linux" else "process")
+        self._pool = _share_pool(self._imports, waiting_workers)
+        self._release = weakref.finalize(self, _drop_pool, self._pool)
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """Names of the modules that the code may import."""
+        return frozenset((*STANDARD_MODULES, *self._imports))
+
+    def session(self) -> ProcessSession:
+        """Prepare one execution."""
+        if not self._release.alive:
+            raise SandboxError("the sandbox is closed")
+        return ProcessSession(self._pool, self._require)
+
+    def close(self) -> None:
+        """End the workers, unless another sandbox with the same modules still uses them."""
+        self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
+    """Return the module names, each once.
+
+    Raises:
+        TypeError: A string was passed in place of a list.
+        ValueError: One is no module name.
+    """
+    if isinstance(imports, str):
+        raise TypeError(f"imports must be a list of module names, got the string {imports!r}")
+    for name in imports:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(f"imports: {name!r} is no module name")
+    return tuple(dict.fromkeys(imports))
+
+
+# One parent of workers per process and module set, shared by all sandboxes that want the same.
+_shared: dict[tuple[object, ...], tuple[WorkerPool, int]] = {}
+_shared_lock = threading.Lock()
+
+
+def _share_pool(imports: tuple[str, ...], waiting: int) -> WorkerPool:
+    key = (imports, waiting)
+    with _shared_lock:
+        pool, users = _shared.get(key, (None, 0))
+        if pool is None:
+            pool = WorkerPool(imports, waiting=waiting)
+        _shared[key] = pool, users + 1
+        return pool
+
+
+def _drop_pool(pool: WorkerPool) -> None:
+    with _shared_lock:
+        key = next((k for k, (shared, _) in _shared.items() if shared is pool), None)
+        if key is None:
+            return
+        users = _shared[key][1] - 1
+        if users:
+            _shared[key] = pool, users
+            return
+        del _shared[key]
+    pool.close()
+
+
+class ProcessSession:
+    """One execution in a worker process."""
+
+    def __init__(self, pool: WorkerPool, require: Require) -> None:
+        self._pool = pool
+        self._require = require
+        self._line: _Line | None = None
+
+    async def run(self, program: Program, on_calls: OnCalls) -> Done:
+        """Run `program` to its end; see `Session.run`."""
+        limits = program.limits
+        allowance = Allowance(limits.cpu_seconds, limits.memory_bytes)
+        worker = await _result_of(self._pool.checkout(allowance))
+        try:
+            if self._require == "kernel":
+                _require_kernel(await _result_of(self._pool.layers))
+            loop = asyncio.get_running_loop()
+            line = _Line(program, on_calls, loop)
+            await _connect(loop, line, worker.socket)
+            self._line = line
+            self._pool.watch(worker, limits.wall_seconds)
+            line.send([encode_run(program)])
+            done = await line.done
+            return done if done is not None else await self._explain_death(worker, program, line)
+        finally:
+            if self._line is not None:
+                self._line.close()
+            self._pool.discard(worker)
+
+    def resume(self, results: Sequence[Result]) -> None:
+        """Hand in answers to calls."""
+        if self._line is not None:
+            self._line.queue([encode_result(result) for result in results])
+
+    async def _explain_death(self, worker: Worker, program: Program, line: _Line) -> Done:
+        """The socket closed without an end: say what ended the worker."""
+        limits, output = program.limits, line.conversation.output
+        if worker.timed_out:
+            return limit_reached("wall_seconds", limits.wall_seconds, None, output=output)
+        if line.violation is not None:
+            return _crashed(f"the worker broke the protocol: {line.violation}", output)
+        try:
+            ended = await asyncio.wait_for(_result_of(worker.exited), _EXIT_WAIT_SECONDS)
+        except TimeoutError:
+            return _crashed("the worker closed its line without a word", output)
+        if ended.cpu_seconds >= limits.cpu_seconds:
+            used = round(ended.cpu_seconds, 2)
+            return limit_reached("cpu_seconds", limits.cpu_seconds, used, output=output)
+        if ended.status >= 0 and os.waitstatus_to_exitcode(ended.status) == EXIT_NO_SECCOMP:
+            raise SandboxError("the kernel refused the system call filter to a worker")
+        return _crashed(f"the worker died: {_name_exit(ended)}", output)
+
+
+def _crashed(message: str, output: str) -> Done:
+    return Done(
+        status="sandbox", output=output, failure=Failure(kind="SandboxError", message=message)
+    )
+
+
+def _name_exit(ended: Exit) -> str:
+    if ended.status < 0:
+        return "its parent has died"
+    code = os.waitstatus_to_exitcode(ended.status)
+    if code >= 0:
+        return f"it left with exit status {code}"
+    try:
+        return f"it was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"it was ended by signal {-code}"
+
+
+def _require_kernel(layers: dict[str, str]) -> None:
+    told = layers.get("seccomp", "not installed")
+    if told != "on":
+        raise SandboxError(
+            f"this machine cannot wall a worker in: seccomp is {told}. Allow seccomp in the "
+            "container's profile, or accept a process with limits and the language policy as the "
+            "only walls: ProcessSandbox(require='process')"
+        )
+
+
+async def _result_of(future: concurrent.futures.Future[T]) -> T:
+    return future.result() if future.done() else await asyncio.wrap_future(future)
+
+
+async def _connect(loop: asyncio.AbstractEventLoop, line: _Line, sock: socket.socket) -> None:
+    # The transport closes the socket it is given; the worker keeps its own until it is discarded.
+    twin = sock.dup()
+    twin.setblocking(False)
+    if hasattr(socket, "AF_UNIX") and sock.family == socket.AF_UNIX:
+        await loop.create_unix_connection(lambda: line, sock=twin)
+    else:
+        await loop.create_connection(lambda: line, sock=twin)
+
+
+class _Line(asyncio.Protocol):
+    """The socket to a worker, on one event loop."""
+
+    def __init__(
+        self, program: Program, on_calls: OnCalls, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.conversation = Conversation(program)
+        self.violation: ProtocolViolation | None = None
+        self.done: asyncio.Future[Done | None] = loop.create_future()
+        """The end; None if the line closed before the worker had said it."""
+        self._on_calls = on_calls
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._queue: list[str] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self.done.done():
+            return
+        try:
+            calls: Sequence[Call] = self.conversation.receive(data)
+        except ProtocolViolation as violation:
+            self.violation = violation
+            self.done.set_result(None)
+            return
+        if self.conversation.done is not None:
+            self.done.set_result(self.conversation.done)
+        elif calls:
+            self._on_calls(calls)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def queue(self, messages: list[str]) -> None:
+        """Send messages together with whatever else is queued in this round of the loop."""
+        if not self._queue:
+            self._loop.call_soon(self._flush)
+        self._queue += messages
+
+    def _flush(self) -> None:
+        messages, self._queue = self._queue, []
+        self.send(messages)
+
+    def send(self, messages: list[str]) -> None:
+        """Send messages now."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encode_frame(messages))
+
+    def close(self) -> None:
+        """Give the socket back."""
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,247 @@
+"""Run one program: compile it, give it its tools, run it, and tell the host how it ended.
+
+The same module runs in a walled worker process and in the thread of an `InProcessSandbox`; what
+differs is the channel and whether stores to objects of the host must be guarded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins as builtins_module
+import sys
+import warnings
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import FrameType, ModuleType
+from typing import Any
+
+from langchain_ptc.errors import LimitExceeded, ToolCallError
+from langchain_ptc.sandbox.base import Failure, Program, Status
+from langchain_ptc.sandbox.failures import describe, describe_stack, format_for_code
+from langchain_ptc.sandbox.guards import build_builtins, build_namespace
+from langchain_ptc.sandbox.loop import ProgramLoop, build_asyncio_names
+from langchain_ptc.sandbox.modules import ModuleLoader
+from langchain_ptc.sandbox.output import Output
+from langchain_ptc.sandbox.policy import CompiledCode, compile_code, compile_unrestricted
+from langchain_ptc.sandbox.protocol import encode_done
+from langchain_ptc.sandbox.threads import (
+    LoopScheduler,
+    Scheduler,
+    ThreadScheduler,
+    build_futures_names,
+)
+from langchain_ptc.sandbox.toolbox import (
+    ToolCalls,
+    build_async_stub,
+    build_sync_stub,
+    build_tool_modules,
+    unique_names,
+)
+from langchain_ptc.sandbox.values import UnsendableValue, encode_value
+from langchain_ptc.sandbox.wire import Wire
+
+_MAX_NOTES = 5
+
+
+class ProgramRun:
+    """One program on its way from source to end.
+
+    Args:
+        program: What to run.
+        wire: The line to the host.
+        imports: Modules of the developer that the code may import besides the standard ones.
+        guard_writes: Refuse stores to objects that the code did not make: needed where the code
+            shares a process with the host.
+        policy: Hold the code to the sandbox's language. Without it the code is any Python: only for
+            testing what the kernel stops by itself.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        wire: Wire,
+        *,
+        imports: Sequence[str] = (),
+        guard_writes: bool,
+        policy: bool = True,
+    ) -> None:
+        self._program = program
+        self._wire = wire
+        self._imports = imports
+        self._guard_writes = guard_writes
+        self._policy = policy
+        self._calls = ToolCalls(wire)
+        self._output = Output(wire.print, program.limits.output_bytes)
+        self._loop: ProgramLoop | None = None
+
+    def run(self) -> None:
+        """Run the program to its end and tell the host; raises only if the host is gone."""
+        value = "null"
+        status: Status = "success"
+        failure: Failure | None = None
+        namespace: dict[str, object] = {}
+        try:
+            compiled = self._compile()
+            namespace = self._build_namespace(compiled)
+            value = self._execute(compiled, namespace)
+        except EOFError as error:
+            if str(error) == "the host is gone":
+                raise
+            status, failure = self._describe(error, namespace)
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                status = "error"
+                failure = Failure(
+                    kind="SystemExit", message=f"the code left with exit({error.code!r})"
+                )
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it is the code's
+            status, failure = self._describe(error, namespace)
+        self._wire.put(encode_done(status, value, failure, self._notes()))
+        self._wire.flush()
+
+    def _compile(self) -> CompiledCode:
+        if not self._policy:
+            return compile_unrestricted(self._program.code)
+        return compile_code(
+            self._program.code,
+            guard_writes=self._guard_writes,
+            tool_names=frozenset(name.rpartition(".")[2] for name in self._program.tools),
+        )
+
+    def _execute(self, compiled: CompiledCode, namespace: dict[str, object]) -> str:
+        if self._loop is None:
+            compiled.start(namespace)
+        else:
+            self._run_loop(self._loop, compiled, namespace)
+        has_value, value = compiled.value(namespace)
+        if not has_value or self._output.printed:
+            return "null"
+        text = _encode_ending(value)
+        allowed = self._program.limits.output_bytes
+        if len(text) > allowed:
+            raise LimitExceeded(limit="output_bytes", allowed=allowed, used=len(text))
+        return text
+
+    def _run_loop(
+        self, loop: ProgramLoop, compiled: CompiledCode, namespace: dict[str, object]
+    ) -> None:
+        async def main() -> None:
+            started: Coroutine[object, object, None] | None = compiled.start(namespace)
+            if started is not None:
+                await started
+
+        try:
+            loop.run_until_complete(main())
+        finally:
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+    def _build_namespace(self, compiled: CompiledCode) -> dict[str, object]:
+        stubs: dict[str, Callable[..., Any]] = {}
+        scheduler: Scheduler
+        if compiled.mode == "async":
+            self._loop = loop = ProgramLoop(self._calls.receive)
+            loop.set_exception_handler(lambda *_: None)
+            scheduler = LoopScheduler(loop)
+            for tool in self._program.tools:
+                stubs[tool] = build_async_stub(self._calls, tool)
+        else:
+            threads = scheduler = ThreadScheduler(self._calls.receive)
+            for tool in self._program.tools:
+                stubs[tool] = build_sync_stub(self._calls, threads, tool)
+        modules = build_tool_modules(stubs, self._program.types)
+        namespace: dict[str, object]
+        if self._policy:
+            loader = ModuleLoader(
+                extra=self._imports, overrides=self._overrides(scheduler, modules)
+            )
+            builtins = build_builtins(importer=loader.load, print=self._output.print)
+            namespace = build_namespace(compiled, builtins)
+        else:
+            sys.modules.update(modules)
+            sys.stdout = sys.stderr = self._output.stream
+            namespace = {"__builtins__": vars(builtins_module), "__name__": "__main__"}
+        for name, entry in self._bare_names(modules).items():
+            namespace.setdefault(name, entry)
+        return namespace
+
+    def _bare_names(self, modules: Mapping[str, ModuleType]) -> dict[str, object]:
+        """Return what the code may name without importing it."""
+        names: dict[str, object] = {"ToolCallError": ToolCallError, **modules}
+        for path, module in modules.items():
+            domain = path.partition(".")[2]
+            if domain:
+                names[domain] = module
+        tools = vars(modules["tools"])
+        names.update({name: tools[name] for name in tools["__all__"]})
+        return {name: entry for name, entry in names.items() if "." not in name}
+
+    def _overrides(
+        self, scheduler: Scheduler, modules: Mapping[str, ModuleType]
+    ) -> dict[str, Mapping[str, object]]:
+        stream = self._output.stream
+        return {
+            "asyncio": build_asyncio_names(self._loop),
+            "concurrent.futures": build_futures_names(scheduler),
+            "contextlib": {"redirect_stdout": self._output.redirect_stdout},
+            "sys": {"stdout": stream, "stderr": stream},
+            "traceback": {
+                "format_exc": lambda: format_for_code(self._program.code),
+                "print_exc": lambda: self._output.print(format_for_code(self._program.code)),
+            },
+            **{path: vars(module) for path, module in modules.items()},
+        }
+
+    def _describe(
+        self, error: BaseException, namespace: Mapping[str, object]
+    ) -> tuple[Status, Failure]:
+        tools = tuple(unique_names(dict.fromkeys(self._program.tools)))
+        names = tuple(name for name in namespace if not name.startswith("_"))
+        return describe(error, self._program.code, names, tools)
+
+    def _notes(self) -> list[str]:
+        notes = []
+        forgotten = self._calls.forgotten()
+        for tool, line in forgotten[:_MAX_NOTES]:
+            notes.append(f"line {line}: {tool}(...) was not awaited, so it did not run")
+        if len(forgotten) > _MAX_NOTES:
+            notes.append(f"{len(forgotten) - _MAX_NOTES} more tool calls were not awaited")
+        return notes
+
+    def stop_at(self, frame: FrameType | None, limit: str) -> None:
+        """Tell the host that a limit was reached while the code was at `frame`.
+
+        Called from a signal handler: says nothing if a frame is on its way already.
+        """
+        if self._wire.sending:
+            return
+        limits = self._program.limits
+        error = LimitExceeded(limit=limit, allowed=getattr(limits, limit))
+        line, trace = describe_stack(frame, self._program.code)
+        failure = Failure(
+            kind="LimitExceeded",
+            message=str(error),
+            line=line,
+            traceback=f"{trace}{error}",
+            limit=limit,
+            allowed=error.allowed,
+        )
+        self._wire.put(encode_done("limit", "null", failure, self._notes()))
+        self._wire.flush()
+
+
+def _encode_ending(value: object) -> str:
+    """Encode the value of the code; what cannot be sent is shown as Python shows it."""
+    try:
+        return encode_value(value)
+    except UnsendableValue:
+        return encode_value(repr(value))
+
+
+def prepare_interpreter() -> None:
+    """Settle what a program must not see of the interpreter; in a worker, before any code."""
+    warnings.simplefilter("ignore")  # nobody reads them here; forgotten awaits are told as notes

@@ -1,0 +1,325 @@
+"""What the host and a worker say to each other. No I/O.
+
+A frame is a 32-bit little-endian length and that many bytes of JSON: an array of messages. A message
+is an array whose first item is its kind:
+
+| from the host | |
+|---|---|
+| `["run", {code, tools, types, limits}]` | run this program; once, first |
+| `["r", id, value]` | the value of a call |
+| `["e", id, message, limit or null]` | a call failed |
+
+| from the worker | |
+|---|---|
+| `["c", id, tool, args, kwargs, line]` | call a tool; ids are 1, 2, 3, … |
+| `["o", text]` | something was printed |
+| `["d", {status, value, failure, notes}]` | the end; nothing may follow |
+
+Rules, for the host's side: it believes nothing. Anything that is not exactly one of these messages,
+an id out of order, a tool that was not offered, a frame that is too large or holds too many values,
+and anything after the end is a `ProtocolViolation`, which ends the execution and nothing else.
+Standard library only: the worker uses it too.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, TypeAlias
+
+from langchain_ptc.errors import LimitExceeded, PTCError, Violation
+from langchain_ptc.sandbox.base import Call, CallFailure, Done, Failure, Program, Result, Status
+from langchain_ptc.sandbox.values import revive
+
+Message: TypeAlias = list[Any]
+
+_HEADER = struct.Struct("<I")
+MAX_WORKER_FRAME_BYTES = 16 * 1024 * 1024
+"""From a worker: printed text comes in small pieces, so this bounds the arguments of one call."""
+MAX_WORKER_FRAME_VALUES = 500_000
+"""Values in one frame from a worker: a small frame must not become a large heap on the host."""
+_ENDINGS: tuple[Status, ...] = ("success", "error", "refused", "limit")
+
+
+class ProtocolViolation(PTCError):
+    """The worker said something that no honest worker says."""
+
+
+def encode_frame(messages: Sequence[str]) -> bytes:
+    """Join messages, each as JSON text, into one frame."""
+    body = f"[{','.join(messages)}]".encode("utf-8", "surrogatepass")
+    return _HEADER.pack(len(body)) + body
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames.
+
+    Args:
+        max_bytes: Longest frame that is accepted; None for any length.
+    """
+
+    def __init__(self, max_bytes: int | None = None) -> None:
+        self._buffer = bytearray()
+        self._max_bytes = max_bytes
+
+    @property
+    def missing(self) -> int:
+        """How many bytes the frame that has begun still lacks; 0 if none has begun."""
+        if len(self._buffer) < _HEADER.size:
+            return 0
+        return int(_HEADER.unpack_from(self._buffer)[0]) + _HEADER.size - len(self._buffer)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take bytes from the stream and return the frames that are now complete.
+
+        Raises:
+            ProtocolViolation: A frame says that it is longer than is accepted.
+        """
+        buffer = self._buffer
+        buffer += data
+        frames = []
+        while len(buffer) >= _HEADER.size:
+            length = _HEADER.unpack_from(buffer)[0]
+            if self._max_bytes is not None and length > self._max_bytes:
+                raise ProtocolViolation(
+                    f"a frame of {length} bytes; {self._max_bytes} are accepted"
+                )
+            end = _HEADER.size + length
+            if len(buffer) < end:
+                break
+            frames.append(bytes(memoryview(buffer)[_HEADER.size : end]))
+            del buffer[:end]
+        return frames
+
+
+# --- the host's messages ------------------------------------------------------------------------
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def encode_run(program: Program) -> str:
+    """Encode the message that starts a program."""
+    return _encode(
+        [
+            "run",
+            {
+                "code": program.code,
+                "tools": program.tools,
+                "types": program.types,
+                "limits": asdict(program.limits),
+            },
+        ]
+    )
+
+
+def encode_result(result: Result) -> str:
+    """Encode the answer to one call."""
+    if result.failure is not None:
+        return _encode(["e", result.id, result.failure.message, result.failure.limit])
+    return f'["r",{result.id},{result.payload}]'
+
+
+# --- the worker's messages, read by the host ------------------------------------------------------
+
+
+class Conversation:
+    """The host's half of one execution: bytes in, calls and output and the end out.
+
+    Args:
+        program: What the worker was told to run.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self._tools = frozenset(program.tools)
+        self._limits = program.limits
+        self._reader = FrameReader(MAX_WORKER_FRAME_BYTES)
+        self._printed: list[str] = []
+        self._printed_bytes = 0
+        self._calls = 0
+        self._ended_by_us = False
+        self.done: Done | None = None
+        """The end, once the worker has said it."""
+
+    @property
+    def output(self) -> str:
+        """What was printed until now."""
+        return "".join(self._printed)
+
+    def receive(self, data: bytes) -> list[Call]:
+        """Take bytes from the worker and return the calls that it asks for.
+
+        Raises:
+            ProtocolViolation: The worker broke a rule.
+        """
+        calls: list[Call] = []
+        for frame in self._reader.feed(data):
+            for message in _parse_frame(frame):
+                self._take(message, calls)
+                if self._ended_by_us:
+                    return calls
+        return calls
+
+    def _take(self, message: object, calls: list[Call]) -> None:
+        if self.done is not None:
+            raise ProtocolViolation("a message after the end")
+        match message:
+            case ["c", int(number), str(tool), list(args), dict(kwargs), int(line)]:
+                if number != self._calls + 1:
+                    raise ProtocolViolation(f"call {number} after call {self._calls}")
+                if tool not in self._tools:
+                    raise ProtocolViolation(f"a call of the tool {tool!r}, which was not offered")
+                if not all(isinstance(key, str) for key in kwargs):
+                    raise ProtocolViolation("a keyword that is no string")
+                self._calls = number
+                allowed = self._limits.max_tool_calls
+                if number > allowed:
+                    self._end(limit_reached("max_tool_calls", allowed, number, output=self.output))
+                    return
+                calls.append(Call(id=number, tool=tool, args=tuple(args), kwargs=kwargs, line=line))
+            case ["o", str(text)]:
+                self._print(text)
+            case ["d", dict(ending)]:
+                self.done = _parse_ending(ending, self.output)
+            case _:
+                raise ProtocolViolation("a message of no known kind")
+
+    def _print(self, text: str) -> None:
+        # Lone surrogates cannot be stored or sent by anything behind us: write them as escapes.
+        data = text.encode("utf-8", "backslashreplace")
+        self._printed_bytes += len(data)
+        self._printed.append(data.decode())
+        allowed = self._limits.output_bytes
+        if self._printed_bytes > allowed:
+            self._end(
+                limit_reached(
+                    "output_bytes", allowed, self._printed_bytes, output=self.output[:allowed]
+                )
+            )
+
+    def _end(self, done: Done) -> None:
+        self.done, self._ended_by_us = done, True
+
+
+def limit_reached(limit: str, allowed: float, used: float | None, *, output: str) -> Done:
+    """Build the end of an execution that hit a limit."""
+    error = LimitExceeded(limit=limit, allowed=allowed, used=used)
+    return Done(
+        status="limit",
+        output=output,
+        failure=Failure(
+            kind="LimitExceeded", message=str(error), limit=limit, allowed=allowed, used=used
+        ),
+    )
+
+
+def _parse_frame(frame: bytes) -> list[object]:
+    values = frame.count(b",") + frame.count(b"[") + frame.count(b"{")
+    if values > MAX_WORKER_FRAME_VALUES:
+        raise ProtocolViolation(f"a frame of about {values} values")
+    try:
+        messages = json.loads(frame, object_hook=revive)
+    except (ValueError, RecursionError, TypeError, MemoryError, OverflowError) as error:
+        raise ProtocolViolation(f"no JSON: {type(error).__name__}") from error
+    if not isinstance(messages, list):
+        raise ProtocolViolation("a frame that is no array")
+    return messages
+
+
+def _parse_ending(ending: Mapping[str, object], output: str) -> Done:
+    status, value = ending.get("status"), ending.get("value")
+    failure, notes = ending.get("failure"), ending.get("notes", [])
+    known = next((known for known in _ENDINGS if known == status), None)
+    if known is None or not isinstance(notes, list):
+        raise ProtocolViolation("a malformed end")
+    if not all(isinstance(note, str) for note in notes):
+        raise ProtocolViolation("a malformed end: notes")
+    if (failure is None) != (status == "success"):
+        raise ProtocolViolation("an end whose status and failure disagree")
+    return Done(
+        status=known,
+        output=output,
+        value=value,
+        failure=None if failure is None else _parse_failure(failure),
+        notes=tuple(map(_printable, notes)),
+    )
+
+
+_FAILURE_TEXTS = ("kind", "message", "source_line", "traceback", "hint")
+
+
+def _parse_failure(failure: object) -> Failure:
+    if not isinstance(failure, dict) or not all(
+        isinstance(failure.get(key), str) for key in _FAILURE_TEXTS
+    ):
+        raise ProtocolViolation("a malformed failure")
+    line, limit = failure.get("line"), failure.get("limit")
+    allowed, used = failure.get("allowed"), failure.get("used")
+    if not isinstance(line, int) or not isinstance(limit, str | None):
+        raise ProtocolViolation("a malformed failure: line or limit")
+    if not isinstance(allowed, int | float | None) or not isinstance(used, int | float | None):
+        raise ProtocolViolation("a malformed failure: numbers")
+    violations = []
+    for violation in failure.get("violations", ()):
+        match violation:
+            case [int(at), str(message)]:
+                violations.append(Violation(line=at, message=_printable(message)))
+            case _:
+                raise ProtocolViolation("a malformed violation")
+    texts = {key: _printable(failure[key]) for key in _FAILURE_TEXTS}
+    return Failure(
+        **texts,
+        line=line,
+        limit=limit,
+        allowed=allowed,
+        used=used,
+        violations=tuple(violations),
+    )
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+# --- the worker's messages, written by the worker -------------------------------------------------
+
+
+def encode_call(number: int, tool: str, args: str, kwargs: str, line: int) -> str:
+    """Encode a call whose arguments are JSON text already."""
+    return f'["c",{number},{_encode(tool)},{args},{kwargs},{line}]'
+
+
+def encode_output(text: str) -> str:
+    """Encode printed text."""
+    return _encode(["o", text])
+
+
+def encode_done(status: Status, value: str, failure: Failure | None, notes: Sequence[str]) -> str:
+    """Encode the end; `value` is JSON text already."""
+    told = None
+    if failure is not None:
+        told = asdict(failure)
+        told["violations"] = [[v.line, v.message] for v in failure.violations]
+    return (
+        f'["d",{{"status":{_encode(status)},"value":{value},'
+        f'"failure":{_encode(told)},"notes":{_encode(notes)}}}]'
+    )
+
+
+def parse_run(message: Message) -> Program:
+    """Read the message that starts a program; the worker trusts the host."""
+    from langchain_ptc.limits import Limits
+
+    told = message[1]
+    return Program(
+        code=told["code"],
+        tools=tuple(told["tools"]),
+        types=tuple(told["types"]),
+        limits=Limits(**told["limits"]),
+    )
+
+
+def parse_failure(message: Message) -> CallFailure:
+    """Read why a call failed; the worker trusts the host."""
+    return CallFailure(message=message[2], limit=message[3])

@@ -1,0 +1,85 @@
+"""`str.format` reads attributes by names that stand in its text: those are checked here.
+
+Source: CVE-2023-41039 (`format`, `format_map`), CVE-2026-76825 (`string.Formatter`).
+"""
+
+from __future__ import annotations
+
+import string
+import types
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import cast
+
+from langchain_ptc.sandbox import names
+
+@lru_cache(maxsize=512)
+def check_template(template: str) -> None:
+    """Check that no replacement field of a format string reads a refused attribute.
+
+    Raises:
+        AttributeError: One does.
+    """
+    try:
+        fields = [(name, spec) for _, name, spec, _ in string.Formatter().parse(template)]
+    except ValueError:
+        return  # str.format raises the same, with the same words
+    for field, spec in fields:
+        if field and ("." in field or "[" in field):
+            for is_attribute, name in split_field(field)[1]:
+                check_step(is_attribute, name)
+        if spec and "{" in spec:
+            check_template(spec)
+
+
+def check_step(is_attribute: bool, name: object) -> None:  # noqa: FBT001  # as the parser gives it
+    """Check one `.name` or `[name]` of a replacement field.
+
+    Raises:
+        AttributeError: It reads a refused attribute.
+    """
+    if is_attribute and (
+        type(name) is not str
+        or name.startswith("_")
+        or names.is_refused(name)
+        or name in names.GUARDED_NAMES
+    ):
+        raise AttributeError(
+            f"attribute {name!r} is not available in a format string; use an f-string"
+        )
+
+
+def split_field(field: str) -> tuple[object, Iterable[tuple[bool, object]]]:
+    """Split `a.b[c]` into `a` and its steps, as `str.format` does."""
+    import _string
+
+    first, rest = _string.formatter_field_name_split(field)
+    return first, list(rest)
+
+
+def checked_format(obj: object, name: str, value: object) -> object:
+    """Return `value`, or what does the same with its template checked if it is `str.format`."""
+    if type(value) is types.BuiltinMethodType and issubclass(type(value.__self__), str):
+        template = str.__str__(value.__self__)
+
+        def bound(*args: object, **kwargs: object) -> str:
+            check_template(template)
+            return cast("str", getattr(template, name)(*args, **kwargs))
+
+        return bound
+    if type(value) is types.MethodDescriptorType and issubclass(value.__objclass__, str):
+
+        def unbound(template: str, /, *args: object, **kwargs: object) -> str:
+            if not issubclass(type(template), str):
+                raise TypeError(f"descriptor {name!r} requires a 'str' object")
+            return cast("str", _checked_call(str.__str__(template), name, args, kwargs))
+
+        return unbound
+    return value
+
+
+def _checked_call(
+    template: str, name: str, args: tuple[object, ...], kwargs: dict[str, object]
+) -> object:
+    check_template(template)
+    return getattr(template, name)(*args, **kwargs)

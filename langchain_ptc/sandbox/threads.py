@@ -1,0 +1,315 @@
+"""`concurrent.futures` for programs, without the races.
+
+Code without any `await` gets its parallel tool calls from `ThreadPoolExecutor`. Its functions run in
+threads here too, but only one at a time: a thread goes on until it waits for a tool, for a future or
+for its end, and hands over to the first that can go on. So calls run side by side on the host, while
+the program itself stays deterministic: the same answers give the same run, call by call.
+
+In asynchronous code there are no threads: what is submitted runs at once, and what it returns is
+awaited by the loop. The same holds where the system refuses a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+from langchain_ptc.sandbox.loop import ProgramLoop
+
+MAX_THREADS = 32
+"""Threads of one pool; further work waits for its turn."""
+_STACK_BYTES = 1024 * 1024
+
+
+class Scheduler(Protocol):
+    """How submitted work runs, and how anything waits for it."""
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Start `work`."""
+        ...
+
+    def wait_until(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Let others go on until `ready()`; return whether it is."""
+        ...
+
+
+class _Waiter:
+    __slots__ = ("deadline", "gate", "ready")
+
+    def __init__(self, ready: Callable[[], bool], deadline: float | None = None) -> None:
+        self.ready = ready
+        self.deadline = deadline
+        self.gate = threading.Lock()
+        self.gate.acquire()
+
+    def can_go_on(self) -> bool:
+        return self.ready() or (self.deadline is not None and time.monotonic() >= self.deadline)
+
+
+class ThreadScheduler:
+    """Threads that take turns; for code without any `await`.
+
+    Args:
+        receive: Waits for the host for at most so many seconds (None: as long as it takes) and
+            settles the calls that it answers.
+    """
+
+    def __init__(self, receive: Callable[[float | None], None]) -> None:
+        self._receive = receive
+        self._waiters: deque[_Waiter] = deque()
+        self._broken: BaseException | None = None
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Start `work` in a thread of its own; it begins when the caller waits for something."""
+        waiter = _Waiter(lambda: True)
+
+        def body() -> None:
+            waiter.gate.acquire()
+            try:
+                work()
+            finally:
+                self._hand_over(None)
+
+        threading.stack_size(_STACK_BYTES)
+        try:
+            threading.Thread(target=body, daemon=True).start()
+        except RuntimeError:  # the system refuses threads: do it now
+            work()
+        else:
+            self._waiters.append(waiter)
+
+    def wait_until(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Let others go on until `ready()`; return whether it is."""
+        if not ready():
+            me = _Waiter(ready, None if timeout is None else time.monotonic() + timeout)
+            self._waiters.append(me)
+            self._hand_over(me)
+            if self._broken is not None:
+                raise EOFError("the host is gone") from self._broken
+        return ready()
+
+    def _hand_over(self, me: _Waiter | None) -> None:
+        """Wake the first that can go on, which may be the caller itself."""
+        while True:
+            chosen = next((w for w in self._waiters if w.can_go_on()), None)
+            if chosen is None and self._broken is not None and self._waiters:
+                chosen = self._waiters[0]
+            if chosen is not None:
+                self._waiters.remove(chosen)
+                if chosen is not me:
+                    chosen.gate.release()
+                    if me is not None:
+                        me.gate.acquire()
+                return
+            if not self._waiters:
+                return
+            try:
+                self._receive(self._pause())
+            except BaseException as error:
+                if me is not None:
+                    raise
+                self._broken = error  # a thread of work has nobody to tell: whoever waits will
+
+    def _pause(self) -> float | None:
+        deadlines = [w.deadline for w in self._waiters if w.deadline is not None]
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
+
+class LoopScheduler:
+    """No threads: work runs at once, and waiting runs the loop; for code with `await`."""
+
+    def __init__(self, loop: ProgramLoop) -> None:
+        self._loop = loop
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Do `work` now."""
+        work()
+
+    def wait_until(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Run the loop until `ready()`; return whether it is."""
+        return self._loop.run_until(ready, timeout)
+
+
+class PoolFuture(concurrent.futures.Future[Any]):
+    """A future that lets the rest of the program go on while it is waited for."""
+
+    _scheduler: Scheduler
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the result and return it, or raise what the work raised."""
+        self._wait(timeout)
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end and return what the work raised, or None."""
+        self._wait(timeout)
+        return super().exception(0)
+
+    def _wait(self, timeout: float | None) -> None:
+        if not self._scheduler.wait_until(self.done, timeout):
+            raise TimeoutError
+
+
+class _Pool:
+    """The state of one `ThreadPoolExecutor`; apart from it so that the code sees no innards."""
+
+    def __init__(self, scheduler: Scheduler, max_workers: int) -> None:
+        self.scheduler = scheduler
+        self.max_workers = max_workers
+        self.queue: deque[tuple[PoolFuture, Callable[[], Any]]] = deque()
+        self.unfinished = 0
+        self.workers = 0
+        self.closed = False
+
+    def submit(self, work: Callable[[], Any]) -> PoolFuture:
+        future = PoolFuture()
+        future._scheduler = self.scheduler
+        future.add_done_callback(self._finished)
+        self.unfinished += 1
+        self.queue.append((future, work))
+        if self.workers < self.max_workers:
+            self.workers += 1
+            self.scheduler.spawn(self._work)
+        return future
+
+    def _finished(self, _future: concurrent.futures.Future[Any]) -> None:
+        self.unfinished -= 1
+
+    def _work(self) -> None:
+        while self.queue:
+            future, work = self.queue.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    value = work()
+                except BaseException as error:  # noqa: BLE001  # it is the future's to raise
+                    future.set_exception(error)
+                else:
+                    _settle(future, value)
+        self.workers -= 1
+
+    def wait(self) -> None:
+        self.scheduler.wait_until(lambda: not self.unfinished)
+
+
+def _settle(future: PoolFuture, value: Any) -> None:
+    if not inspect.isawaitable(value):
+        future.set_result(value)
+        return
+    task: asyncio.Future[Any] = asyncio.ensure_future(value)
+
+    def copy(task: asyncio.Future[Any]) -> None:
+        if task.cancelled():
+            future.set_exception(concurrent.futures.CancelledError())
+        elif (error := task.exception()) is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(task.result())
+
+    task.add_done_callback(copy)
+
+
+def build_futures_names(scheduler: Scheduler) -> dict[str, object]:
+    """Build the names of `concurrent.futures` that must be ours."""
+
+    class ThreadPoolExecutor:
+        """Runs calls side by side; the same face as the standard library's."""
+
+        def __init__(
+            self,
+            max_workers: int | None = None,
+            thread_name_prefix: str = "",
+            initializer: Callable[..., object] | None = None,
+            initargs: tuple[object, ...] = (),
+        ) -> None:
+            if max_workers is not None and max_workers <= 0:
+                raise ValueError("max_workers must be greater than 0")
+            self.__pool = _Pool(scheduler, min(max_workers or MAX_THREADS, MAX_THREADS))
+            if initializer is not None:
+                initializer(*initargs)
+
+        def submit(self, fn: Callable[..., Any], /, *args: object, **kwargs: object) -> PoolFuture:
+            """Start `fn(*args, **kwargs)` and return a future of its result."""
+            if self.__pool.closed:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            return self.__pool.submit(lambda: fn(*args, **kwargs))
+
+        def map(
+            self,
+            fn: Callable[..., Any],
+            *iterables: Iterable[Any],
+            timeout: float | None = None,
+            chunksize: int = 1,
+        ) -> Iterator[Any]:
+            """Start `fn` for each item; return the results in the order of the items."""
+            futures = [self.submit(fn, *items) for items in zip(*iterables, strict=False)]
+            deadline = None if timeout is None else time.monotonic() + timeout
+
+            def results() -> Iterator[Any]:
+                for future in futures:
+                    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                    yield future.result(left)
+
+            return results()
+
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+            """Take no more work; wait for what was submitted."""
+            self.__pool.closed = True
+            if cancel_futures:
+                for future, _ in self.__pool.queue:
+                    future.cancel()
+            if wait:
+                self.__pool.wait()
+
+        def __enter__(self) -> ThreadPoolExecutor:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.shutdown()
+
+    def as_completed(
+        fs: Iterable[concurrent.futures.Future[Any]], timeout: float | None = None
+    ) -> Iterator[concurrent.futures.Future[Any]]:
+        """Yield futures as they end."""
+        left = list(dict.fromkeys(fs))
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while left:
+            pause = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not scheduler.wait_until(lambda: any(f.done() for f in left), pause):
+                raise TimeoutError(f"{len(left)} futures are unfinished")
+            future = next(f for f in left if f.done())
+            left.remove(future)
+            yield future
+
+    def wait(
+        fs: Iterable[concurrent.futures.Future[Any]],
+        timeout: float | None = None,
+        return_when: str = concurrent.futures.ALL_COMPLETED,
+    ) -> concurrent.futures._base.DoneAndNotDoneFutures[Any]:
+        """Wait for futures; return which are done and which are not."""
+        futures = set(fs)
+
+        def ready() -> bool:
+            done = [f for f in futures if f.done()]
+            if return_when == concurrent.futures.FIRST_COMPLETED:
+                return bool(done) or not futures
+            failed = any(not f.cancelled() and f.exception() for f in done)
+            if return_when == concurrent.futures.FIRST_EXCEPTION and failed:
+                return True
+            return len(done) == len(futures)
+
+        scheduler.wait_until(ready, timeout)
+        done = {f for f in futures if f.done()}
+        return concurrent.futures._base.DoneAndNotDoneFutures(done, futures - done)
+
+    return {
+        "ThreadPoolExecutor": ThreadPoolExecutor,
+        "Future": PoolFuture,
+        "as_completed": as_completed,
+        "wait": wait,
+    }

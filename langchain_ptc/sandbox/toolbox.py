@@ -1,0 +1,189 @@
+"""The tools as the code sees them: stubs, and the modules that hold them.
+
+A stub asks the host and waits. In asynchronous code it returns a coroutine, so that `gather`,
+`create_task` and the rest work on it; in code without any `await` it blocks and returns the value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from types import FrameType, ModuleType
+from typing import Any
+
+from langchain_ptc.errors import ToolCallError
+from langchain_ptc.sandbox.policy import CODE_FILENAME
+from langchain_ptc.sandbox.protocol import Message, encode_call
+from langchain_ptc.sandbox.threads import ThreadScheduler
+from langchain_ptc.sandbox.values import Record, UnsendableValue, encode_value
+from langchain_ptc.sandbox.wire import Wire
+
+
+class _Answer:
+    """The answer to a call in code without `await`; the part of a future that is needed there."""
+
+    __slots__ = ("_done", "error", "value")
+
+    def __init__(self) -> None:
+        self._done = False
+        self.value: Any = None
+        self.error: ToolCallError | None = None
+
+    def done(self) -> bool:
+        return self._done
+
+    def set_result(self, value: Any) -> None:
+        self.value, self._done = value, True
+
+    def set_exception(self, error: ToolCallError) -> None:
+        self.error, self._done = error, True
+
+
+class ToolCalls:
+    """The calls of one program that are on their way."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, tuple[str, _Answer | asyncio.Future[Any]]] = {}
+        self._made: dict[int, tuple[str, int, Coroutine[Any, Any, Any]]] = {}
+        self._keys = itertools.count()
+
+    def receive(self, seconds: float | None) -> None:
+        """Wait for the host for at most so many seconds, and settle the calls that it answers."""
+        if seconds is not None and not (self._waiting or seconds):
+            return
+        if seconds is None or self._wire.poll(seconds):
+            for message in self._wire.receive():
+                self._settle(message)
+
+    def _settle(self, message: Message) -> None:
+        tool, answer = self._waiting.pop(message[1])
+        if answer.done():  # cancelled meanwhile
+            return
+        if message[0] == "r":
+            answer.set_result(message[2])
+        else:
+            answer.set_exception(ToolCallError(message[2], tool=tool, limit=message[3]))
+
+    def make(
+        self, tool: str, args: tuple[object, ...], kwargs: dict[str, object], line: int
+    ) -> Coroutine[Any, Any, Any]:
+        """Make the coroutine of a call; the call is made when it is awaited."""
+        key = next(self._keys)
+
+        async def call() -> Any:
+            del self._made[key]
+            answer = asyncio.get_running_loop().create_future()
+            self.ask(tool, args, kwargs, line, answer)
+            return await answer
+
+        made = call()
+        self._made[key] = tool, line, made
+        return made
+
+    def forgotten(self) -> list[tuple[str, int]]:
+        """Return tool and line of each call that was made and never awaited."""
+        for _, _, coroutine in self._made.values():
+            coroutine.close()  # or Python would warn of it, to nobody
+        return [(tool, line) for tool, line, _ in self._made.values()]
+
+    def ask(
+        self,
+        tool: str,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        line: int,
+        answer: _Answer | asyncio.Future[Any],
+    ) -> None:
+        """Queue a call; `answer` is settled when the host has answered.
+
+        Raises:
+            ToolCallError: An argument cannot be sent.
+        """
+        try:
+            sent = encode_value(list(args)), encode_value(kwargs)
+        except UnsendableValue as error:
+            raise ToolCallError(
+                f"an argument of {tool} cannot be sent: {error}", tool=tool
+            ) from None
+        number = next(self._numbers)
+        self._waiting[number] = tool, answer
+        self._wire.put(encode_call(number, tool, *sent, line))
+
+
+def build_async_stub(calls: ToolCalls, tool: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Build a stub whose calls are awaited."""
+
+    def stub(*args: object, **kwargs: object) -> Coroutine[Any, Any, Any]:
+        return calls.make(tool, args, kwargs, _line_of(sys._getframe(1)))
+
+    return _named(stub, tool)
+
+
+def build_sync_stub(calls: ToolCalls, scheduler: ThreadScheduler, tool: str) -> Callable[..., Any]:
+    """Build a stub whose calls block."""
+
+    def stub(*args: object, **kwargs: object) -> Any:
+        answer = _Answer()
+        calls.ask(tool, args, kwargs, _line_of(sys._getframe(1)), answer)
+        scheduler.wait_until(answer.done)
+        if answer.error is not None:
+            raise answer.error
+        return answer.value
+
+    return _named(stub, tool)
+
+
+def _named(stub: Callable[..., Any], tool: str) -> Callable[..., Any]:
+    stub.__name__ = tool.rpartition(".")[2]
+    stub.__qualname__ = tool
+    return stub
+
+
+def _line_of(frame: FrameType | None) -> int:
+    while frame is not None:
+        if frame.f_code.co_filename == CODE_FILENAME:
+            return frame.f_lineno
+        frame = frame.f_back
+    return 0
+
+
+def build_tool_modules(
+    stubs: dict[str, Callable[..., Any]], types: Iterable[str]
+) -> dict[str, ModuleType]:
+    """Build `tools` and `tools.<domain>` with the stubs, and the record types as names for dicts.
+
+    Args:
+        stubs: Qualified name -> stub.
+        types: Qualified names of record types.
+    """
+    modules = {"tools": ModuleType("tools")}
+    entries: dict[str, object] = {**stubs, **dict.fromkeys(types, Record)}
+    for qualified, entry in entries.items():
+        domain, _, name = qualified.rpartition(".")
+        path = f"tools.{domain}" if domain else "tools"
+        if path not in modules:
+            modules[path] = ModuleType(path)
+            setattr(modules["tools"], domain, modules[path])
+        setattr(modules[path], name, entry)
+    for name, entry in unique_names(entries).items():
+        if not hasattr(modules["tools"], name):
+            setattr(modules["tools"], name, entry)
+    modules["tools"].ToolCallError = ToolCallError  # type: ignore[attr-defined]  # a new name
+    for module in modules.values():
+        public = [name for name in vars(module) if not name.startswith("_")]
+        module.__dict__["__all__"] = public
+        for hidden in ("__loader__", "__spec__", "__package__", "__doc__"):
+            module.__dict__.pop(hidden, None)
+    return modules
+
+
+def unique_names(entries: dict[str, object]) -> dict[str, object]:
+    """Return the entries that can be named without their domain."""
+    bare: dict[str, list[object]] = {}
+    for qualified, entry in entries.items():
+        bare.setdefault(qualified.rpartition(".")[2], []).append(entry)
+    return {name: found[0] for name, found in bare.items() if len(set(map(id, found))) == 1}

@@ -1,0 +1,292 @@
+"""How values cross between the host and the code: by copy, as JSON with a few tagged forms.
+
+| on one side | as JSON | on the other side |
+|---|---|---|
+| `None`, `bool`, `str`, `float`, `int` | themselves | the same |
+| `int` of more than 4,000 digits | `{"$": ["int", "0x…"]}` | `int` |
+| NaN, Infinity | `NaN`, `Infinity` | `float` |
+| `list`, `dict` with string keys | array, object | `list`, `Record` in the code, `dict` on the host |
+| `dict` with other keys, or with the single key `$` | `{"$": ["dict", [[key, value], …]]}` | the same |
+| `tuple` (also named), `set`, `frozenset` | `{"$": ["tuple", […]]}` and so on | `tuple`, `set`, `frozenset` |
+| `bytes`, `bytearray` | `{"$": ["bytes", base64]}` | `bytes` |
+| `datetime`, `date`, `time`, `timedelta` | ISO 8601; seconds as three integers | the same |
+| `Decimal`, `UUID`, `complex`, `range` | their text or numbers | the same |
+| enum | its value | its value |
+| pydantic model, dataclass, mapping | object | `Record` in the code, `dict` on the host |
+| numpy scalar and array, pandas frame | number, array, array of objects | number, list, list of records |
+| an exception | its text | `str` |
+| anything with a text of its own | that text | `str` |
+
+Anything else, and a value that holds itself, is refused with `UnsendableValue`.
+Standard library only: the worker uses it too.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime
+import json
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from decimal import Decimal
+from enum import Enum
+from typing import Any, cast
+from uuid import UUID
+
+TAG = "$"
+MAX_DEPTH = 200
+"""Levels of nesting: far beyond honest data, well within what JSON decoders take."""
+MAX_PLAIN_INT = 10**4000
+"""Python refuses to print integers of over 4,300 digits; larger ones travel as hexadecimal."""
+
+_SCALARS = frozenset({type(None), bool, str, float})
+
+
+class UnsendableValue(TypeError):
+    """A value cannot cross; the message says which and why."""
+
+
+class ValueTooLarge(ValueError):
+    """A value is larger than it may be.
+
+    Attributes:
+        size: Its size in bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"{size} bytes")
+        self.size = size
+
+
+class Record(dict[str, Any]):
+    """A dict whose keys can be read and written as attributes too."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self and not name.startswith("__"):
+            return self[name]
+        raise AttributeError(f"the record has no field {name!r}; {_keys_of(self)}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __missing__(self, key: object) -> Any:
+        error = KeyError(key)
+        error.add_note(_keys_of(self))
+        raise error
+
+
+def _keys_of(record: Mapping[str, object]) -> str:
+    shown = ", ".join(map(repr, list(record)[:30]))
+    return f"its keys are: {shown}{', …' if len(record) > 30 else ''}" if record else "it is empty"
+
+
+# --- encoding ---------------------------------------------------------------------------------
+
+_encode_json = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, separators=(",", ":")
+).encode
+
+
+def encode_value(value: object) -> str:
+    """Encode `value` as JSON text.
+
+    Raises:
+        UnsendableValue: It holds something that cannot cross, or itself, or is nested too deeply.
+    """
+    return _encode_json(value if _is_plain(value, 0) else _simplify(value, [], 0))
+
+
+def encode_sized(value: object, max_bytes: int) -> tuple[str, int]:
+    """Encode `value` and measure it: a string in UTF-8, anything else as JSON.
+
+    Raises:
+        UnsendableValue: As `encode_value`.
+        ValueTooLarge: It has more than `max_bytes` bytes.
+    """
+    if isinstance(value, str) and len(value) > max_bytes:
+        raise ValueTooLarge(_utf8_length(value))
+    text = encode_value(value)
+    measured = value if isinstance(value, str) else text
+    size = len(measured) if measured.isascii() else _utf8_length(measured)
+    if size > max_bytes:
+        raise ValueTooLarge(size)
+    return text, size
+
+
+def _utf8_length(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _is_plain(value: object, depth: int) -> bool:
+    """Whether JSON's own encoder keeps every type in `value`; the common case, kept fast."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if kind is int:
+        return -MAX_PLAIN_INT < value < MAX_PLAIN_INT  # type: ignore[operator]  # it is an int
+    if depth >= MAX_DEPTH:
+        return False
+    if kind is list:
+        children: Any = value
+    elif kind is dict:
+        if not set(map(type, value)) <= {str} or TAG in value:  # type: ignore[call-overload, operator]
+            return False
+        children = value.values()  # type: ignore[attr-defined]  # it is a dict
+    else:
+        return False
+    if set(map(type, children)) <= _SCALARS:
+        return True
+    return all(_is_plain(child, depth + 1) for child in children)
+
+
+def _simplify(value: object, parents: list[object], depth: int) -> object:
+    """Return `value` in terms of JSON's own types and tags."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if isinstance(value, Enum):
+        return _simplify(value.value, parents, depth)
+    if isinstance(value, int):
+        plain = int(value)
+        return plain if -MAX_PLAIN_INT < plain < MAX_PLAIN_INT else {TAG: ["int", hex(plain)]}
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    scalar = _TAGGED.get(kind)
+    if scalar is not None:
+        return {TAG: [scalar[0], scalar[1](value)]}
+    if any(parent is value for parent in parents):
+        raise UnsendableValue(f"a {kind.__name__} holds a reference to itself")
+    if depth >= MAX_DEPTH:
+        raise UnsendableValue(f"it is nested more than {MAX_DEPTH} levels deep")
+    parents.append(value)
+    try:
+        return _simplify_container(value, parents, depth + 1)
+    finally:
+        parents.pop()
+
+
+def _simplify_container(value: object, parents: list[object], depth: int) -> object:
+    def each(items: Any) -> list[object]:
+        return [_simplify(item, parents, depth) for item in items]
+
+    if isinstance(value, list):
+        return each(value)
+    if isinstance(value, Mapping):
+        if all(type(key) is str for key in value) and not (len(value) == 1 and TAG in value):
+            return {key: _simplify(item, parents, depth) for key, item in value.items()}
+        return {TAG: ["dict", [each(pair) for pair in value.items()]]}
+    if isinstance(value, tuple):
+        return {TAG: ["tuple", each(value)]}
+    if isinstance(value, AbstractSet):
+        return {TAG: ["frozenset" if isinstance(value, frozenset) else "set", each(value)]}
+    for name, scalar in _TAGGED_CLASSES:
+        if isinstance(value, name):
+            return {TAG: [scalar[0], scalar[1](value)]}
+    return _simplify(_as_data(value), parents, depth)
+
+
+def _as_data(value: object) -> object:
+    """Turn an object of some library into data, without importing the library."""
+    kind = type(value)
+    if isinstance(value, type) or callable(value):
+        raise UnsendableValue(f"an object of class {kind.__name__} is no data")
+    if callable(dump := getattr(kind, "model_dump", None)):  # pydantic
+        return dump(value)
+    if dataclasses.is_dataclass(value):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if hasattr(kind, "__attrs_attrs__"):  # attrs
+        return {a.name: getattr(value, a.name) for a in kind.__attrs_attrs__}
+    if hasattr(kind, "__fields__") and callable(dump := getattr(kind, "dict", None)):  # pydantic 1
+        return dump(value)
+    module = kind.__module__.partition(".")[0]
+    if module == "pandas" and kind.__name__ == "DataFrame":
+        return value.to_dict(orient="records")  # type: ignore[attr-defined]  # it is a frame
+    if hasattr(value, "dtype") and callable(tolist := getattr(value, "tolist", None)):
+        return tolist()  # numpy scalars and arrays, pandas series
+    if isinstance(value, BaseException):
+        return f"{kind.__name__}: {value}"
+    if kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__:
+        return str(value)
+    raise UnsendableValue(
+        f"an object of class {kind.__qualname__} cannot cross between the tools and the code; "
+        "use plain data (str, numbers, list, dict), a dataclass or a pydantic model"
+    )
+
+
+def _encode_timedelta(value: Any) -> list[int]:
+    return [value.days, value.seconds, value.microseconds]
+
+
+_TAGGED: dict[type, tuple[str, Callable[[Any], object]]] = {
+    bytes: ("bytes", lambda value: base64.b64encode(value).decode()),
+    bytearray: ("bytes", lambda value: base64.b64encode(value).decode()),
+    datetime.datetime: ("datetime", lambda value: value.isoformat()),
+    datetime.date: ("date", lambda value: value.isoformat()),
+    datetime.time: ("time", lambda value: value.isoformat()),
+    datetime.timedelta: ("timedelta", _encode_timedelta),
+    Decimal: ("decimal", str),
+    UUID: ("uuid", str),
+    complex: ("complex", lambda value: [value.real, value.imag]),
+    range: ("range", lambda value: [value.start, value.stop, value.step]),
+}
+_TAGGED_CLASSES = tuple(_TAGGED.items())  # subclasses too, most special first: datetime is a date
+
+
+def simplify(value: object) -> object:
+    """Return `value` in terms of what any JSON library writes, with the tagged forms.
+
+    Raises:
+        UnsendableValue: As `encode_value`.
+    """
+    return json.loads(encode_value(value))
+
+
+# --- decoding ---------------------------------------------------------------------------------
+
+_REVIVE: dict[str, Callable[[Any], object]] = {
+    "int": lambda text: int(text, 16),
+    "dict": lambda pairs: {key: value for key, value in pairs},  # noqa: C416  # checks the shape
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "bytes": lambda text: base64.b64decode(text, validate=True),
+    "datetime": datetime.datetime.fromisoformat,
+    "date": datetime.date.fromisoformat,
+    "time": datetime.time.fromisoformat,
+    "timedelta": lambda parts: datetime.timedelta(*parts),
+    "decimal": Decimal,
+    "uuid": UUID,
+    "complex": lambda parts: complex(*parts),
+    "range": lambda parts: range(*parts),
+}
+
+
+def revive(data: dict[str, Any]) -> object:
+    """Turn one decoded JSON object into a value for the host; for `json.loads(object_hook=…)`.
+
+    Raises:
+        ValueError: A tagged form that nobody writes.
+    """
+    if len(data) == 1 and TAG in data:
+        return _revive_tagged(data[TAG])
+    return data
+
+
+def revive_record(data: dict[str, Any]) -> object:
+    """Turn one decoded JSON object into a value for the code; for `json.loads(object_hook=…)`."""
+    if len(data) == 1 and TAG in data:
+        return _revive_tagged(data[TAG])
+    return Record(data)
+
+
+def _revive_tagged(tagged: object) -> object:
+    try:
+        kind, payload = cast("list[Any]", tagged)  # anything else is caught below
+        return _REVIVE[kind](payload)
+    except (TypeError, ValueError, KeyError, ArithmeticError) as error:
+        raise ValueError(f"a malformed value: {type(error).__name__}") from error

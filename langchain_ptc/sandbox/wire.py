@@ -1,0 +1,134 @@
+"""The worker's end of the line: messages out in batches, answers in.
+
+Messages wait in a list until the program is about to wait itself, so a `gather` of a hundred calls is
+one write. Printed text leaves at once when nothing was sent for a moment, so that an execution that
+is killed has lost nothing that a person would miss.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from langchain_ptc.sandbox.protocol import FrameReader, Message, encode_frame, encode_output
+from langchain_ptc.sandbox.values import revive_record
+
+_PRINT_PIECE_CHARS = 32_768
+_PRINT_PAUSE_SECONDS = 0.02
+_RECEIVE_BYTES = 256 * 1024
+_RECEIVE_MOST_BYTES = 16 * 1024 * 1024
+
+
+class Channel(Protocol):
+    """Bytes to and from the host."""
+
+    def send(self, data: bytes) -> None:
+        """Send all of `data`; blocks."""
+        ...
+
+    def receive(self, wanted: int) -> bytes:
+        """Wait for bytes, about `wanted` of them; raises `EOFError` when the host is gone."""
+        ...
+
+    def poll(self, seconds: float) -> bool:
+        """Wait until there are bytes, for at most `seconds`; return whether there are."""
+        ...
+
+
+class SocketChannel:
+    """A channel over a connected stream socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(sock, select.POLLIN)
+            self._wait: Callable[[float], object] = lambda seconds: poll.poll(seconds * 1000)
+        else:  # Windows
+            self._wait = lambda seconds: select.select([sock], [], [], seconds)[0]
+
+    def send(self, data: bytes) -> None:
+        """Send all of `data`."""
+        self._sock.sendall(data)
+
+    def receive(self, wanted: int) -> bytes:
+        """Wait for bytes."""
+        data = self._sock.recv(max(_RECEIVE_BYTES, min(wanted, _RECEIVE_MOST_BYTES)))
+        if not data:
+            raise EOFError("the host is gone")
+        return data
+
+    def poll(self, seconds: float) -> bool:
+        """Wait until there are bytes."""
+        return bool(self._wait(seconds))
+
+
+class Wire:
+    """Messages to and from the host."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._reader = FrameReader()
+        self._out: list[str] = []
+        self._printed: list[str] = []
+        self._printed_chars = 0
+        self._last_sent = 0.0
+        self.sending = False
+        """Whether a frame is on its way: a signal handler must not start another one."""
+
+    def put(self, message: str) -> None:
+        """Queue one message, given as JSON text."""
+        if self._printed:
+            self._queue_printed()
+        self._out.append(message)
+
+    def print(self, text: str) -> None:
+        """Queue printed text, and send it if nothing was sent for a moment."""
+        self._printed.append(text)
+        self._printed_chars += len(text)
+        if (
+            self._printed_chars >= _PRINT_PIECE_CHARS
+            or time.monotonic() - self._last_sent > _PRINT_PAUSE_SECONDS
+        ):
+            self.flush()
+
+    def _queue_printed(self) -> None:
+        text = "".join(self._printed)
+        self._printed, self._printed_chars = [], 0
+        for start in range(0, len(text), _PRINT_PIECE_CHARS * 8):
+            self._out.append(encode_output(text[start : start + _PRINT_PIECE_CHARS * 8]))
+
+    def flush(self) -> None:
+        """Send what is queued."""
+        if self._printed:
+            self._queue_printed()
+        if self._out:
+            messages, self._out = self._out, []
+            self.sending = True
+            self._send(messages)
+            self.sending = False
+            self._last_sent = time.monotonic()
+
+    def _send(self, messages: Sequence[str]) -> None:
+        self._channel.send(encode_frame(messages))
+
+    def receive(self) -> list[Message]:
+        """Send what is queued, then wait for at least one frame."""
+        self.flush()
+        while True:
+            frames = self._reader.feed(self._channel.receive(self._reader.missing))
+            if frames:
+                return [m for frame in frames for m in _parse(frame)]
+
+    def poll(self, seconds: float) -> bool:
+        """Send what is queued, then wait for bytes for at most `seconds`."""
+        self.flush()
+        return self._channel.poll(seconds)
+
+
+def _parse(frame: bytes) -> Any:
+    return json.loads(frame, object_hook=revive_record)

@@ -1,0 +1,154 @@
+"""The child process that runs one program and dies.
+
+It has no environment, no files, no descriptors but its socket (number 3) and, once the walls stand,
+no way to get any. What it imports was imported by its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import gc
+import io
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from langchain_ptc.sandbox import confinement
+from langchain_ptc.sandbox.base import Program
+from langchain_ptc.sandbox.program import ProgramRun, prepare_interpreter
+from langchain_ptc.sandbox.protocol import parse_run
+from langchain_ptc.sandbox.wire import SocketChannel, Wire
+
+LIMIT_SIGNAL = signal.SIGUSR1 if hasattr(signal, "SIGUSR1") else signal.SIGTERM
+"""From the host: the wall limit has come; say where the code is, and end."""
+EXIT_BROKEN = 70
+EXIT_NO_SECCOMP = 71
+_SOCKET_FD = 3
+_MOST_FDS = 4096
+
+
+def main(
+    sock: socket.socket,
+    *,
+    imports: Sequence[str],
+    policy: bool,
+    seccomp: bytes | None,
+    cpu_seconds: int,
+    address_bytes: int,
+) -> None:
+    """Run one program that comes over `sock`; the caller ends the process afterwards.
+
+    Args:
+        sock: The line to the host.
+        imports: Modules of the developer that the code may import.
+        policy: Whether the language is held; False only where the kernel's walls are tested alone.
+        seccomp: The filter to install, or None where the kernel has none.
+        cpu_seconds: Processor time.
+        address_bytes: Address space, what is in use already included.
+    """
+    _keep_only(sock)
+    line = Wire(SocketChannel(socket.socket(fileno=_SOCKET_FD)))
+    random.seed()  # the parent's state would be the same in every worker
+    prepare_interpreter()
+    gc.enable()
+    _warm_up()
+    if confinement.LINUX:
+        confinement.die_with_parent()
+        confinement.not_dumpable()
+    confinement.set_rlimits(cpu_seconds=cpu_seconds, address_bytes=address_bytes)
+    if seccomp is not None:
+        try:
+            confinement.install_seccomp(seccomp)
+        except OSError:
+            os._exit(EXIT_NO_SECCOMP)
+    with contextlib.suppress(EOFError, ConnectionError):
+        program = parse_run(line.receive()[0])
+        run = ProgramRun(program, line, imports=imports, guard_writes=False, policy=policy)
+        _stop_on_limits(run)
+        run.run()
+
+
+def _keep_only(sock: socket.socket) -> None:
+    """Close every descriptor but the socket, which becomes number 3."""
+    fd = sock.detach()
+    if fd != _SOCKET_FD:
+        os.dup2(fd, _SOCKET_FD)
+    for low in range(_SOCKET_FD):
+        with contextlib.suppress(OSError):
+            os.close(low)
+    os.closerange(_SOCKET_FD + 1, max(_MOST_FDS, fd + 1))
+    sys.stdin = sys.stdout = sys.stderr = None  # there are none
+
+
+def _stop_on_limits(run: ProgramRun) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        limit = "cpu_seconds" if number == signal.SIGXCPU else "wall_seconds"
+        with contextlib.suppress(BaseException):
+            run.stop_at(frame, limit)
+        os._exit(0)
+
+    signal.signal(LIMIT_SIGNAL, stop)
+    if hasattr(signal, "SIGXCPU"):
+        signal.signal(signal.SIGXCPU, stop)
+
+
+def touch_lazy_parts() -> None:
+    """Load what the standard library loads on first use: later there is no file system."""
+    datetime.datetime.strptime("2020", "%Y")  # loads _strptime
+    for encoding in ("idna", "latin-1", "ascii", "utf-16", "utf-32", "cp1252", "unicode_escape"):
+        "x".encode(encoding)
+    _keep_time_zones()
+
+
+def _keep_time_zones() -> None:
+    """Hold the time zone files in memory, so that `ZoneInfo(name)` works without files."""
+    import zoneinfo
+    from zoneinfo import _common, _tzpath  # type: ignore[attr-defined]  # private, see the tests
+
+    zones = {}
+    for key in zoneinfo.available_timezones():
+        path = _tzpath.find_tzfile(key)
+        try:
+            with open(path, "rb") if path else _common.load_tzdata(key) as file:  # noqa: PTH123
+                zones[key] = file.read()
+        except (OSError, zoneinfo.ZoneInfoNotFoundError):
+            continue
+
+    def load_tzdata(key: str) -> io.BytesIO:
+        if key not in zones:
+            raise zoneinfo.ZoneInfoNotFoundError(f"no time zone found with key {key}")
+        return io.BytesIO(zones[key])
+
+    zoneinfo.reset_tzpath(to=())
+    _common.load_tzdata = load_tzdata
+
+
+_WARM_UP = """
+import json
+async def _warm(items):
+    return [f"{item:>3}" for item in items]
+_text = await _warm([1, 2.5])
+print(json.dumps({"a": _text}))
+"""
+
+
+class _Nowhere:
+    def send(self, data: bytes) -> None:
+        """Take bytes and drop them."""
+
+    def receive(self, wanted: int) -> bytes:
+        raise EOFError("the host is gone")
+
+    def poll(self, seconds: float) -> bool:
+        return False
+
+
+def _warm_up() -> None:
+    """Run a small program before there is one: the first touch of a shared page copies it."""
+    program = Program(code=_WARM_UP, tools=("warm.up",))
+    ProgramRun(program, Wire(_Nowhere()), guard_writes=False).run()

@@ -1,0 +1,235 @@
+"""The parent of workers: a small program that imports once and forks many.
+
+It is started by the host as a fresh Python, never as a fork of it: the host has threads, sockets and
+secrets. It walls itself in, and then only forks when it is told to, and says which child ended how.
+When the host goes, by whatever death, the control socket closes, this process ends, and the kernel
+ends every worker with it.
+
+Control messages, host to parent, 20 bytes: kind, number, cpu seconds, memory bytes.
+
+| `F` | fork worker `number` |
+| `K` | kill worker `number` (where the host has no pidfd) |
+| `L` | tell worker `number` that its wall limit has come (likewise) |
+
+Parent to host: a header of kind, number, process id or wait status, processor seconds and payload
+length, then the payload.
+
+| `H` | it stands; the payload is JSON: the layers and what came of each |
+| `P` | worker `number` lives; with its socket and, on Linux, its pidfd |
+| `X` | worker `number` has ended with that status |
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import gc
+import importlib
+import json
+import os
+import platform
+import select
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Mapping
+from typing import NoReturn
+
+from langchain_ptc.sandbox import confinement, worker
+
+REQUEST = struct.Struct("<cIIQ")
+REPLY = struct.Struct("<cIidI")
+FORK, KILL, LIMIT = b"F", b"K", b"L"
+HELLO, BORN, ENDED = b"H", b"P", b"X"
+
+_HAS_PIDFD = hasattr(os, "pidfd_open")
+_REAP_MILLISECONDS = 20
+"""How often children are looked after where there are no pidfds."""
+
+
+def main(control_fd: int, options: Mapping[str, object]) -> NoReturn:
+    """Serve the host until it is gone."""
+    control = socket.socket(fileno=control_fd)
+    problems = _import_all(options)
+    worker.touch_lazy_parts()
+    _reset_signals()
+    base_bytes = _address_bytes()
+    report = _confine(walls=bool(options.get("walls", True)))
+    gc.collect()
+    gc.freeze()  # a collection in a child must not write to, and so copy, every shared page
+    hello = json.dumps({"layers": report, "problems": problems}).encode()
+    control.sendall(REPLY.pack(HELLO, 0, os.getpid(), 0.0, len(hello)) + hello)
+    _Parent(control, options, report, base_bytes).serve()
+
+
+def _import_all(options: Mapping[str, object]) -> list[str]:
+    problems = []
+    names = options.get("imports", ())
+    assert isinstance(names, list | tuple)
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001  # a foreign module may fail in any way
+            problems.append(f"import {name}: {type(error).__name__}: {error}")
+    return problems
+
+
+def _reset_signals() -> None:
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+    with contextlib.suppress(PermissionError):
+        os.setsid()  # a Ctrl-C in the host's terminal is the host's affair
+
+
+def _address_bytes() -> int:
+    """Return the address space of this process, in bytes; 0 where it cannot be known."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def _confine(*, walls: bool) -> dict[str, str]:
+    """Wall this process in; what each layer came to is in the report."""
+    report: dict[str, str] = {}
+    if not walls:
+        return report
+    layer = confinement.install_layer
+    own_world = layer("namespaces", confinement.enter_namespaces, report)
+    if own_world:
+        layer("empty_root", confinement.empty_root, report)
+        if pid := os.fork():  # the child is process 1 of the new world: its death ends all in it
+            os.closerange(3, 1024)
+            os.waitpid(pid, 0)
+            os._exit(0)
+        confinement.die_with_parent()
+    else:
+        report["empty_root"] = "needs namespaces"
+    layer("landlock", confinement.landlock_deny_all, report)
+    if own_world or os.geteuid() == 0:
+        layer("capabilities", confinement.drop_capabilities, report)
+    report["seccomp"] = _probe_seccomp()
+    return report
+
+
+def _probe_seccomp() -> str:
+    """Try the filter in a child, since it cannot be taken off again."""
+    if not confinement.LINUX:
+        return f"not there on {sys.platform}"
+    reader, writer = os.pipe()
+    if pid := os.fork():
+        os.close(writer)
+        with open(reader, encoding="utf-8") as told:  # noqa: PTH123
+            answer = told.read()
+        os.waitpid(pid, 0)
+        return answer or "refused by the kernel: the filter killed the process that installed it"
+    report: dict[str, str] = {}
+    confinement.install_layer(
+        "seccomp",
+        lambda: confinement.install_seccomp(confinement.build_filter(platform.machine())),
+        report,
+    )
+    os.write(writer, report["seccomp"].encode())
+    os._exit(0)
+
+
+class _Parent:
+    def __init__(
+        self,
+        control: socket.socket,
+        options: Mapping[str, object],
+        report: Mapping[str, str],
+        base_bytes: int,
+    ) -> None:
+        self._control = control
+        self._options = options
+        self._seccomp = (
+            confinement.build_filter(platform.machine()) if report.get("seccomp") == "on" else None
+        )
+        self._base_bytes = base_bytes
+        self._children: dict[int, int] = {}  # number -> process id
+        self._pidfds: dict[int, int] = {}  # pidfd -> number
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+
+    def serve(self) -> NoReturn:
+        """Fork and reap until the host is gone."""
+        while True:
+            pause = None if _HAS_PIDFD or not self._children else _REAP_MILLISECONDS
+            for fd, _ in self._poll.poll(pause):
+                if fd == self._control.fileno():
+                    self._obey()
+                else:
+                    self._reap(self._pidfds[fd], fd)
+            if not _HAS_PIDFD:
+                for number in list(self._children):
+                    self._reap(number, None)
+
+    def _obey(self) -> None:
+        try:
+            data = self._control.recv(REQUEST.size, socket.MSG_WAITALL)
+        except ConnectionError:
+            data = b""
+        if len(data) < REQUEST.size:
+            self._leave()
+        kind, number, cpu_seconds, memory_bytes = REQUEST.unpack(data)
+        if kind == FORK:
+            self._fork(number, cpu_seconds, memory_bytes)
+        elif pid := self._children.get(number):  # not reaped yet, so the id is still its own
+            os.kill(pid, signal.SIGKILL if kind == KILL else worker.LIMIT_SIGNAL)
+
+    def _leave(self) -> NoReturn:
+        for pid in self._children.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        os._exit(0)
+
+    def _fork(self, number: int, cpu_seconds: int, memory_bytes: int) -> None:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            code = worker.EXIT_BROKEN
+            try:
+                ours.close()
+                worker.main(
+                    theirs,
+                    imports=self._options.get("imports", ()),  # type: ignore[arg-type]  # names
+                    policy=bool(self._options.get("policy", True)),
+                    seccomp=self._seccomp,
+                    cpu_seconds=cpu_seconds,
+                    address_bytes=self._base_bytes + memory_bytes,
+                )
+                code = 0
+            finally:
+                os._exit(code)
+        theirs.close()
+        self._children[number] = pid
+        fds = [ours.fileno()]
+        if _HAS_PIDFD:
+            pidfd = os.pidfd_open(pid)
+            self._pidfds[pidfd] = number
+            self._poll.register(pidfd, select.POLLIN)
+            fds.append(pidfd)
+        self._tell(REPLY.pack(BORN, number, pid, 0.0, 0), fds)
+        ours.close()
+
+    def _reap(self, number: int, pidfd: int | None) -> None:
+        pid, status, usage = os.wait4(self._children[number], 0 if pidfd else os.WNOHANG)
+        if pid == 0:
+            return
+        del self._children[number]
+        if pidfd is not None:
+            self._poll.unregister(pidfd)
+            del self._pidfds[pidfd]
+            os.close(pidfd)
+        self._tell(REPLY.pack(ENDED, number, status, usage.ru_utime + usage.ru_stime, 0), [])
+
+    def _tell(self, data: bytes, fds: list[int]) -> None:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        try:
+            self._control.sendmsg([data], rights)
+        except OSError:
+            self._leave()

@@ -1,0 +1,17 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from langchain_ptc import InProcessSandbox, ProcessSandbox
+
+
+@pytest.fixture(scope="session", params=["process", "inprocess"])
+def sandbox(request: pytest.FixtureRequest) -> Iterator[ProcessSandbox | InProcessSandbox]:
+    """Each sandbox in turn; one of each kind for the whole run, as a host keeps one."""
+    made = ProcessSandbox() if request.param == "process" else InProcessSandbox()
+    with made:
+        yield made

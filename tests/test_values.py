@@ -1,0 +1,245 @@
+import dataclasses
+import datetime
+import enum
+import json
+import math
+from collections import Counter, OrderedDict, namedtuple
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+
+from langchain_ptc.sandbox.values import (
+    Record,
+    UnsendableValue,
+    ValueTooLarge,
+    encode_sized,
+    encode_value,
+    revive,
+    revive_record,
+)
+
+
+def across(value: object, hook=revive) -> object:
+    return json.loads(encode_value(value), object_hook=hook)
+
+
+UTC = datetime.UTC
+SAME = [
+    None,
+    True,
+    0,
+    -1,
+    2**63,
+    10**5000,
+    -(10**5000),
+    1.5,
+    math.inf,
+    "",
+    "grüße ✓",
+    "\ud800 a lone surrogate",
+    [],
+    [1, [2, [3]]],
+    {},
+    {"a": {"b": [1]}},
+    {"$": 1},
+    {"$": {"$": ["tuple", []]}},
+    {"$": 1, "b": 2},
+    {1: "a", (1, 2): "b", None: "c", True: "d"},
+    (),
+    (1, ("a",)),
+    {1, 2},
+    frozenset({"a"}),
+    b"\x00\xff",
+    datetime.datetime(2024, 2, 29, 12, 30, 1, 5),
+    datetime.datetime(2024, 2, 29, tzinfo=UTC),
+    datetime.date(2024, 2, 29),
+    datetime.time(23, 59, 1),
+    datetime.timedelta(days=-1, seconds=3, microseconds=7),
+    Decimal("1.50"),
+    Decimal("NaN").copy_sign(Decimal(-1)),
+    UUID(int=7),
+    1 + 2j,
+    range(2, 10, 3),
+]
+
+
+@pytest.mark.parametrize(
+    "value",
+    SAME,
+    ids=lambda v: (
+        f"{type(v).__name__}-{str(v)[:20]!a}"
+        if not isinstance(v, int) or abs(v) < 10**100
+        else "huge-int"
+    ),
+)
+def test_a_plain_value_arrives_as_it_was(value):
+    """What the table of `values` calls the same is equal and of the same type on the other side."""
+    arrived = across(value)
+    assert type(arrived) is type(value)
+    assert arrived == value or str(arrived) == str(value)
+
+
+def test_nan_arrives_as_nan():
+    """NaN, which JSON has no word for, crosses."""
+    assert math.isnan(across(float("nan")))
+
+
+class Level(enum.Enum):
+    HIGH = "high"
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Person(BaseModel):
+    name: str
+    born: datetime.date
+    level: Level = Level.HIGH
+
+
+@dataclasses.dataclass
+class Team:
+    lead: Person
+    members: tuple[str, ...] = ()
+
+
+Point = namedtuple("Point", "x y")
+
+
+class NumpyLike:
+    """Stands in for a numpy scalar: a dtype and `tolist`."""
+
+    dtype = "float64"
+
+    def tolist(self):
+        return 2.5
+
+
+class WithText:
+    def __str__(self):
+        return "a text of its own"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(Level.HIGH, "high", id="enum"),
+        pytest.param(Number.ONE, 1, id="int-enum"),
+        pytest.param(
+            Person(name="Ada", born="1815-12-10"),
+            {"name": "Ada", "born": datetime.date(1815, 12, 10), "level": "high"},
+            id="pydantic",
+        ),
+        pytest.param(
+            Team(Person(name="Ada", born="1815-12-10"), ("a",)),
+            {
+                "lead": {"name": "Ada", "born": datetime.date(1815, 12, 10), "level": "high"},
+                "members": ("a",),
+            },
+            id="dataclass",
+        ),
+        pytest.param(Point(1, 2), (1, 2), id="namedtuple"),
+        pytest.param(OrderedDict(a=1), {"a": 1}, id="mapping"),
+        pytest.param(Counter("aab"), {"a": 2, "b": 1}, id="counter"),
+        pytest.param({"b": 1}.keys(), {"b"}, id="keys"),
+        pytest.param(NumpyLike(), 2.5, id="numpy-like"),
+        pytest.param([NumpyLike()], [2.5], id="numpy-like-in-list"),
+        pytest.param(bytearray(b"x"), b"x", id="bytearray"),
+        pytest.param(ValueError("no"), "ValueError: no", id="exception"),
+        pytest.param(WithText(), "a text of its own", id="text-of-its-own"),
+    ],
+)
+def test_other_values_arrive_as_data(value, expected):
+    """Objects of libraries arrive as the data that they hold."""
+    assert across(value) == expected
+
+
+def cycle():
+    value: list = [1]
+    value.append({"a": value})
+    return value
+
+
+def deep():
+    value: list = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        pytest.param(cycle(), "holds a reference to itself", id="cycle"),
+        pytest.param(deep(), "nested more than 200 levels", id="deep"),
+        pytest.param(object(), "an object of class object cannot cross", id="object"),
+        pytest.param(len, "is no data", id="function"),
+        pytest.param([{"a": int}], "is no data", id="class"),
+    ],
+)
+def test_what_cannot_cross_is_refused(value, told):
+    """A value without a mapping is refused with a reason, however deep it lies."""
+    with pytest.raises(UnsendableValue, match=told):
+        encode_value(value)
+
+
+def test_the_same_object_twice_is_no_cycle():
+    """A value that is shared, but does not hold itself, crosses as two copies."""
+    shared = {"a": (1,)}
+    assert across([shared, shared]) == [{"a": (1,)}, {"a": (1,)}]
+
+
+@pytest.mark.parametrize(
+    ("value", "size"), [("é" * 3, 6), ("abc", 3), ([1, 2], 5), ({"a": "é"}, 10)]
+)
+def test_size_is_told_and_held(value, size):
+    """A string is measured in UTF-8 and anything else as JSON, to the byte."""
+    assert encode_sized(value, size)[1] == size
+    with pytest.raises(ValueTooLarge) as caught:
+        encode_sized(value, size - 1)
+    assert caught.value.size == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"$":1}',
+        '{"$":["tuple"]}',
+        '{"$":["unknown",1]}',
+        '{"$":["set",[[1]]]}',
+        '{"$":["bytes","*"]}',
+        '{"$":["int","x"]}',
+        '{"$":["decimal","x"]}',
+        '{"$":["range",[1,2,0]]}',
+        '{"$":["datetime",5]}',
+    ],
+)
+def test_a_forged_tag_is_a_value_error(text):
+    """Whatever a worker writes in place of a tagged form, the host sees a `ValueError`."""
+    with pytest.raises(ValueError, match="malformed"):
+        json.loads(text, object_hook=revive)
+
+
+def test_a_record_reads_both_ways():
+    """In the code a record has its keys as attributes too, and is a dict in every other way."""
+    record = across({"id": 1, "items": [{"name": "a"}]}, revive_record)
+    assert isinstance(record, dict)
+    assert record["id"] == record.id == 1
+    assert record["items"][0].name == "a"
+    assert callable(record.items)
+    record.total = 3
+    assert record == {"id": 1, "items": [{"name": "a"}], "total": 3}
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_a_missing_key_names_the_keys_there_are():
+    """The error of a wrong key or attribute tells which would have been right."""
+    record = Record(name="Ada", team="x")
+    with pytest.raises(KeyError) as caught:
+        record["nmae"]
+    assert caught.value.__notes__ == ["its keys are: 'name', 'team'"]
+    with pytest.raises(AttributeError, match="no field 'nmae'; its keys are: 'name', 'team'"):
+        _ = record.nmae
