@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -32,6 +32,7 @@ MAX_ERROR_CHARS = 2_000
 
 @dataclass(slots=True)
 class _Noted:
+    on_reached: Callable[[], None]
     value: Any = None
     has_value: bool = False
 
@@ -59,7 +60,13 @@ class Dispatcher:
         )
 
     async def call(
-        self, arguments: Mapping[str, Any], call_id: str, config: RunnableConfig, *, sync: bool
+        self,
+        arguments: Mapping[str, Any],
+        call_id: str,
+        config: RunnableConfig,
+        *,
+        sync: bool,
+        on_reached: Callable[[], None],
     ) -> Any:
         """Call the tool and return its value as Python has it.
 
@@ -68,6 +75,7 @@ class Dispatcher:
             call_id: Reaches the tool as the id of its tool call.
             config: The caller's.
             sync: The caller is synchronous: prefer the tool's synchronous implementation.
+            on_reached: Called when the tool's own code begins, its arguments having been accepted.
 
         Raises:
             ToolCallError: The tool refused the arguments, failed, or returned what code cannot use.
@@ -76,7 +84,7 @@ class Dispatcher:
         request = ToolCall(
             name=self.definition.tool_name, args=dict(arguments), id=call_id, type="tool_call"
         )
-        noted = _Noted()
+        noted = _Noted(on_reached)
         token = _noted.set(noted)
         try:
             answer = await self._invoke(request, config, sync=sync)
@@ -130,18 +138,24 @@ def _copy_noting(tool: BaseTool) -> BaseTool:
     copy = tool.model_copy()
     run, arun = copy._run, copy._arun
 
+    def reached() -> None:
+        if (noted := _noted.get()) is not None:
+            noted.on_reached()
+
     def note(value: Any) -> Any:
         noted = _noted.get()
-        if noted is not None and not noted.has_value:
+        if noted is not None:
             noted.value, noted.has_value = value, True
         return value
 
     @functools.wraps(run)
     def noting_run(*args: Any, **kwargs: Any) -> Any:
+        reached()
         return note(run(*args, **kwargs))
 
     @functools.wraps(arun)
     async def noting_arun(*args: Any, **kwargs: Any) -> Any:
+        reached()
         return note(await arun(*args, **kwargs))
 
     object.__setattr__(copy, "_run", noting_run)

@@ -209,14 +209,17 @@ class _Execution:
         definition = call.definition
         call.arguments = definition.bind(call.args, call.kwargs)
         self._count(definition)
-        call.status = "cancelled"  # from here on it may take effect
         seconds = min(self._limits.tool_seconds, definition.policy.timeout_seconds or float("inf"))
         dispatcher = self._dispatchers[definition.qualified_name]
         clock = asyncio.timeout(seconds)
         try:
             async with clock:
                 value = await dispatcher.call(
-                    call.arguments, call.call_id, self._config, sync=self._sync
+                    call.arguments,
+                    call.call_id,
+                    self._config,
+                    sync=self._sync,
+                    on_reached=call.reach,
                 )
         except TimeoutError:
             if not clock.expired():
@@ -279,6 +282,10 @@ class _StartedCall:
         self._clock = time.monotonic()
         self._seconds: float | None = None
 
+    def reach(self) -> None:
+        """Note that the tool itself begins: from here on the call may take effect."""
+        self.status = "cancelled"
+
     def fail(self, error: str) -> None:
         """Note why it gave no value; a call that never reached its tool was refused."""
         self.error = error
@@ -293,7 +300,7 @@ class _StartedCall:
         """Return its record."""
         if self._seconds is None:
             self._seconds = time.monotonic() - self._clock
-            self.error = "the execution ended before the tool did"
+            self.error = "the execution ended first"
         arguments = self.arguments
         if arguments is None:
             arguments = {**{f"argument {n}": a for n, a in enumerate(self.args, 1)}, **self.kwargs}

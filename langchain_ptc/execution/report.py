@@ -57,7 +57,7 @@ def _render_failure(result: ExecutionResult) -> list[str]:
     elif failure.violations:
         told = f"{opening}\n" + "\n".join(f"- {violation}" for violation in failure.violations)
     elif failure.traceback:
-        told = f"{opening} {failure.message}\n{failure.traceback}"
+        told = f"{opening} {failure.traceback}"
     else:
         told = f"{opening} {failure.message}"
     return [told, f"hint: {failure.hint}"] if failure.hint else [told]
@@ -67,14 +67,14 @@ def _render_calls(calls: Sequence[ToolCallRecord]) -> list[str]:
     """Say which calls took effect, so that the next attempt does not repeat them."""
     told = []
     for status, words in (
-        ("returned", "took effect and must not be repeated without need"),
+        ("returned", "took effect and must not be repeated"),
         ("failed", "reached the tool and failed"),
-        ("cancelled", "were still running and were cancelled; they may have taken effect"),
-        ("refused", "were refused before they reached the tool"),
+        ("cancelled", "still running, now cancelled, may have taken effect"),
+        ("refused", "refused before the tool was reached"),
     ):
         those = [call for call in calls if call.status == status]
         if those:
-            told.append(f"{_count(those)} {words}: {', '.join(_name_calls(those))}")
+            told.append(f"{_count(those)} ({words}): {', '.join(_name_calls(those))}")
     return told
 
 

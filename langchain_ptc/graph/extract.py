@@ -18,7 +18,8 @@ from langchain_core.messages import AIMessage
 Protocol = Literal["auto", "tool", "text"]
 
 _FENCE = re.compile(
-    r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
+    r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)",
+    re.MULTILINE | re.DOTALL,
 )
 _PYTHON_NAMES = frozenset({"", "python", "py", "python3", "tool_code", "repl"})
 _CODE_KEYS = ("code", "program", "source")

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
 from langchain_core.messages import ToolMessage
-from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, InjectedToolArg
 from pydantic import BaseModel, Field, PrivateAttr
 
@@ -160,24 +159,21 @@ class RunCodeTool(BaseTool):
     def _run(
         self,
         code: str,
-        *,
-        config: RunnableConfig,
         runtime: Any = None,
         run_manager: CallbackManagerForToolRun | None = None,
     ) -> tuple[str, ExecutionResult]:
-        del runtime, run_manager  # the config holds what the tools need of them
-        return _told(self._executor.execute(code, config=config, call_id=_call_id.get()))
+        # The config of this run, under which the inner calls nest, is in the context.
+        del runtime, run_manager
+        return _told(self._executor.execute(code, call_id=_call_id.get()))
 
     async def _arun(
         self,
         code: str,
-        *,
-        config: RunnableConfig,
         runtime: Any = None,
         run_manager: AsyncCallbackManagerForToolRun | None = None,
     ) -> tuple[str, ExecutionResult]:
         del runtime, run_manager
-        return _told(await self._executor.aexecute(code, config=config, call_id=_call_id.get()))
+        return _told(await self._executor.aexecute(code, call_id=_call_id.get()))
 
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
         """Run the tool; see `BaseTool.run`."""

@@ -14,7 +14,7 @@ import string
 import types
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import cast
+from typing import Any, cast
 
 from langchain_ptc.sandbox.names import checked_identifier
 
@@ -70,44 +70,37 @@ ABCMetaProxy = _proxy("ABCMeta")
 EnumMetaProxy = _proxy("EnumType")
 
 
-def _functional_names(given: object) -> list[tuple[str, object]]:
-    """Return the members of `Enum("Name", given)` as pairs, with names that a class could have."""
+def _checked_members(given: object) -> list[object]:
+    """Return the members of `Enum("Name", given)`, with names that a class could have."""
     if isinstance(given, str):
-        given = str(given).replace(",", " ").split()
-    items: Iterable[object] = (
-        list(given.items()) if isinstance(given, Mapping) else list(cast("Iterable[object]", given))
-    )
-    pairs: list[tuple[str, object]] = []
-    for number, item in enumerate(items, 1):
-        name, value = (item, number) if isinstance(item, str) else cast("tuple[object, object]", item)
-        pairs.append((checked_identifier(name), value))
-    return pairs
+        return [checked_identifier(name) for name in str.__str__(given).replace(",", " ").split()]
+    items = list(given.items() if isinstance(given, Mapping) else cast("Iterable[object]", given))
+    if all(isinstance(item, str) for item in items):
+        return [checked_identifier(name) for name in items]
+    pairs = [tuple(cast("Iterable[object]", item)) for item in items]
+    return [(checked_identifier(name), value) for name, value in pairs]
 
 
 class SafeEnumMeta(enum.EnumMeta):
     """`EnumMeta` whose functional form `Enum("Name", names)` takes only names of members."""
 
-    def __call__(cls, value: object, *args: object, **kwargs: object) -> object:  # type: ignore[override]  # the real signature differs between versions
-        functional = not cls._member_map_ and (args or "names" in kwargs)
-        if not functional:
-            return super().__call__(value, *args, **kwargs)  # type: ignore[arg-type]  # passed on as given
-        given = kwargs.pop("names") if "names" in kwargs else args[0]
-        if isinstance(given, str | list | tuple) and all(isinstance(n, str) for n in given):
-            # Automatic values depend on the kind of Enum (1, 2, 3; 1, 2, 4; names).
-            text = str(given).replace(",", " ").split() if isinstance(given, str) else given
-            checked: object = [checked_identifier(name) for name in text]
-        else:
-            checked = _functional_names(given)
+    def __call__(cls, value: object, *args: object, **kwargs: object) -> object:  # type: ignore[override]  # the original's signature differs between versions
+        """Look a member up, or make an enumeration of checked names."""
+        call = cast("Any", super().__call__)
+        if cls._member_map_ or not (args or "names" in kwargs):
+            return call(value, *args, **kwargs)
         if args[1:]:
             raise TypeError("pass the options of a functional Enum by keyword")
-        made = super().__call__(str(value), checked, **kwargs)  # type: ignore[call-overload]  # functional form
-        return own(made)
+        given = kwargs.pop("names") if "names" in kwargs else args[0]
+        return own(call(str(value), _checked_members(given), **kwargs))
 
     def __instancecheck__(cls, instance: object) -> bool:
         return issubclass(type(instance), _enum_bases.get(cls, cls))
 
     def __subclasscheck__(cls, subclass: type) -> bool:
-        return type.__subclasscheck__(_enum_bases.get(cls, cls), _enum_bases.get(subclass, subclass))
+        return type.__subclasscheck__(
+            _enum_bases.get(cls, cls), _enum_bases.get(subclass, subclass)
+        )
 
 
 _enum_bases: dict[type, type] = {}
@@ -161,5 +154,5 @@ def build_class(
         if metaclass is None:
             raise TypeError(f"class {name!r} can only have ABCMeta or EnumMeta as its metaclass")
         keywords["metaclass"] = metaclass
-    made = builtins.__build_class__(body, name, *bases, **keywords)  # type: ignore[arg-type]  # as the interpreter calls it
+    made = builtins.__build_class__(body, name, *bases, **keywords)
     return own(made) if isinstance(made, type) else made

@@ -100,15 +100,15 @@ def namedtuple(
     module: str | None = None,  # noqa: ARG001  # taken, as the original takes it
 ) -> type:
     """Do what `collections.namedtuple` does; every name is checked first."""
-    given = str(field_names).replace(",", " ").split() if isinstance(field_names, str) else field_names
+    given = (
+        str(field_names).replace(",", " ").split() if isinstance(field_names, str) else field_names
+    )
     listed = [str(name) if rename else name for name in given]
     for name in listed:
         if type(name) is not str or names.is_refused(name):
             raise ValueError(f"{name!r} cannot be the name of a field in the sandbox")
-    made = collections.namedtuple(  # type: ignore[misc]  # noqa: PYI024  # names known at run time
-        typename, listed, rename=rename, defaults=defaults, module="__main__"
-    )
-    return own(made)
+    make = cast("Callable[..., type]", collections.namedtuple)  # noqa: PYI024  # it is its facade
+    return own(make(typename, listed, rename=rename, defaults=defaults, module="__main__"))
 
 
 # --- functools, operator: any attribute by name, and annotations as text -----------------------
@@ -161,7 +161,9 @@ def _singledispatchmethod() -> type:
     original = vars(functools.singledispatchmethod)
     kept = ("register", "__get__", "__isabstractmethod__", "__doc__")
     parts = {name: original[name] for name in kept if name in original}
-    return type("singledispatchmethod", (), {**parts, "__init__": __init__, "__module__": "functools"})
+    return type(
+        "singledispatchmethod", (), {**parts, "__init__": __init__, "__module__": "functools"}
+    )
 
 
 _COPIED = ("__module__", "__name__", "__qualname__", "__doc__")
@@ -187,7 +189,7 @@ def update_wrapper(
             ):
                 setattr(wrapper, name, value)
     if type(wrapper) is types.FunctionType:
-        wrapper.__wrapped__ = wrapped
+        vars(wrapper)["__wrapped__"] = wrapped
     return wrapper
 
 
@@ -290,14 +292,17 @@ def deepcopy(x: Any, memo: dict[int, Any] | None = None) -> Any:
 
 def _rebuild(x: Any, memo: dict[int, Any] | None) -> Any:
     """Copy an object by the protocol of pickle, asked of its class and never of the object."""
-    cls = type(x)
+    cls: Any = type(x)
     if not _HOOKS.isdisjoint(getattr(x, "__dict__", ())):
         raise copy.Error(f"{cls.__name__!r} object cannot be copied")
     reducer = copyreg.dispatch_table.get(cls)
     parts = reducer(x) if reducer else cls.__reduce_ex__(x, 4)
     if isinstance(parts, str):
         return x
-    inner = (lambda value: value) if memo is None else (lambda value: deepcopy(value, memo))
+
+    def inner(value: Any) -> Any:
+        return value if memo is None else deepcopy(value, memo)
+
     make, args, state, items, pairs = (*parts, None, None, None)[:5]
     made = make(*map(inner, args))
     if memo is not None:
@@ -335,7 +340,7 @@ def _formatter() -> type:
         value = self.get_value(first, args, kwargs)
         for is_attribute, name in rest:
             check_step(is_attribute, name)
-            value = getattr(value, name) if is_attribute else value[name]
+            value = getattr(value, cast("str", name)) if is_attribute else value[name]
         return value, first
 
     parts = {n: v for n, v in vars(string.Formatter).items() if type(v) is types.FunctionType}

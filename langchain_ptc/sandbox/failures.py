@@ -196,7 +196,8 @@ def _hint(error: BaseException, names: tuple[str, ...], tools: tuple[str, ...]) 
     if isinstance(error, TypeError) and "can't be used in 'await' expression" in told:
         return "only tool calls and asyncio calls are awaited: remove this `await`"
     if isinstance(error, NameError) and (missing := re.search(r"name '(\w+)'", told)):
-        close = difflib.get_close_matches(missing[1], [*tools, *names], n=3)
+        known = dict.fromkeys([*tools, *names])
+        close = difflib.get_close_matches(missing[1], known, n=3)
         if close:
             return f"did you mean {' or '.join(close)}?"
     if isinstance(error, RecursionError):

@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905  # lists of names are read better as text
 """The builtins of the code, and the run-time guards that the transformer's output names.
 
 Most of the language is checked while compiling. What is left for the run is what depends on the
@@ -18,7 +19,7 @@ import secrets
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, Self, cast
 
 from langchain_ptc.sandbox import names
 from langchain_ptc.sandbox.classes import TypeProxy, build_class, hidden, is_own, type_of
@@ -112,7 +113,7 @@ def _guarded(obj: object, name: str) -> object:
         _refuse(name)
     value = getattr(obj, name)
     if name in names.FORMAT_NAMES:
-        return checked_format(obj, name, value)
+        return checked_format(name, value)
     if name == "mro" and issubclass(type(obj), type):
         return _visible_mro(cast("type", obj), value)
     check_value(name, value)
@@ -167,13 +168,13 @@ class InstanceDict(dict[str, object]):
         super().__delitem__(name)
         del self._ptc_target[name]
 
-    def __ior__(self, other: object) -> InstanceDict:  # type: ignore[override,misc]  # as dict.update takes it
+    def __ior__(self, other: object) -> Self:  # type: ignore[override,misc]  # as dict.update takes it
         self.update(other)
         return self
 
-    def update(self, *args: object, **values: object) -> None:  # type: ignore[override]  # one signature for dict's four
+    def update(self, *args: object, **values: object) -> None:
         """Set each of the given names, as `dict.update` does."""
-        for name, value in dict(*args, **values).items():  # type: ignore[call-overload]  # as dict takes them
+        for name, value in dict(*args, **values).items():
             self[name] = value
 
     def setdefault(self, name: str, default: object = None) -> object:
@@ -182,7 +183,7 @@ class InstanceDict(dict[str, object]):
             self[name] = default
         return self[name]
 
-    def pop(self, name: str, *default: object) -> object:  # type: ignore[override]  # one signature for dict's three
+    def pop(self, name: str, *default: object) -> object:
         """Remove `name` and return its value, or `default`."""
         value = super().pop(name, *default)
         self._ptc_target.pop(name, None)

@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905  # lists of names are read better as text
 """Which names the code may use: one set of rules for the compiler and for the run-time guards.
 
 - `_ptc_...` belongs to the sandbox: the code can neither read nor bind it, in any form.
@@ -44,9 +45,7 @@ FRAME_NAMES = frozenset(
 )
 """What the code must not read from any object: the way to frames, code and their globals."""
 
-_OPERATORS = (
-    "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or".split()
-)
+_OPERATORS = "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or".split()
 
 DEFINABLE = frozenset(
     {f"__{side}{name}__" for name in _OPERATORS for side in ("", "r", "i")}
@@ -84,16 +83,18 @@ READABLE = (
 GUARDED_SPECIAL = frozenset({"__class__", "__dict__", "__setattr__", "__delattr__"})
 
 WRITABLE = frozenset(
-    f"__{name}__" for name in "name qualname doc module wrapped cause context suppress_context notes".split()
+    f"__{name}__"
+    for name in "name qualname doc module wrapped cause context suppress_context notes".split()
 )
 """Special attributes that the code may set; `__match_args__` and operators only in a class body."""
 
 SPECIAL_VARIABLES = (
-    DEFINABLE
+    DEFINABLE - {"__match_args__"}
     | {f"__{name}__" for name in "name doc class debug all version author".split()}
     | {f"__{name}__" for name in "date email license copyright credits status".split()}
 )
-"""Special names that may stand alone as variables; `__class__` may only be read."""
+"""Special names that may stand alone as variables; `__class__` may only be read, and
+`__match_args__` is checked where it is assigned."""
 
 DOCUMENTED_PRIVATE = frozenset(
     "_asdict _replace _fields _field_defaults _make _value_ _name_ _missing_ _generate_next_value_ "

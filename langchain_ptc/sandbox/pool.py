@@ -127,16 +127,14 @@ class WorkerPool:
         self._wakes_at = float("inf")
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._wake_in, self._wake_out = socket.socketpair()
-        for end in (self._wake_in, self._wake_out):
-            end.setblocking(False)
+        self._wakers: tuple[socket.socket, socket.socket] | None = None
         self.layers: Future[dict[str, str]] = Future()
         """What each layer of confinement came to, once the parent of workers stands."""
 
     def forget_after_fork(self) -> None:
         """Start anew in a forked child: workers, thread and sockets are the parent's."""
         self._lock = threading.Lock()
-        for end in (self._wake_in, self._wake_out):
+        for end in self._wakers or ():
             end.close()
         for alive in self._alive.values():
             alive.socket.close()
@@ -189,8 +187,7 @@ class WorkerPool:
         with self._lock:
             self._closed = True
             thread, self._thread = self._thread, None
-            with contextlib.suppress(OSError):
-                self._wake_out.send(b".")
+            self._wake()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=5)
 
@@ -219,21 +216,27 @@ class WorkerPool:
             self._wake()
 
     def _wake(self) -> None:
-        if self._thread is None and not self._closed:
-            name = "langchain-ptc workers"
-            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        if self._wakers is None:
+            if self._closed:
+                return
+            self._wakers = socket.socketpair()
+            for end in self._wakers:
+                end.setblocking(False)
+            self._thread = threading.Thread(
+                target=self._run, args=self._wakers[:1], name="langchain-ptc workers", daemon=True
+            )
             self._thread.start()
         with contextlib.suppress(BlockingIOError):
-            self._wake_out.send(b".")
+            self._wakers[1].send(b".")
 
     # --- the thread ---------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, woken: socket.socket) -> None:
         control: socket.socket | None = None
         process: subprocess.Popen[bytes] | None = None
         try:
             control, process = self._launch()
-            self._serve(control, process)
+            self._serve(control, process, woken)
         except Exception as error:  # noqa: BLE001  # whoever waits for a worker must be told
             self._fail(error)
         finally:
@@ -259,11 +262,13 @@ class WorkerPool:
             )
         return ours, process
 
-    def _serve(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    def _serve(
+        self, control: socket.socket, process: subprocess.Popen[bytes], woken: socket.socket
+    ) -> None:
         replies = _Replies(control)
         started = time.monotonic()
         waiter = select.poll()
-        waiter.register(self._wake_in, select.POLLIN)
+        waiter.register(woken, select.POLLIN)
         waiter.register(control, select.POLLIN)
         while True:
             with self._lock:
@@ -279,9 +284,9 @@ class WorkerPool:
                 )
                 control.sendall(REQUEST.pack(kind, number, cpu, memory))
             ready = {fd for fd, _ in waiter.poll(min(pause * 1000 + 1, 2**30))}
-            if self._wake_in.fileno() in ready:
+            if woken.fileno() in ready:
                 with contextlib.suppress(BlockingIOError):
-                    self._wake_in.recv(4096)
+                    woken.recv(4096)
             if control.fileno() in ready:
                 for reply in replies.receive():
                     self._take(*reply)
@@ -380,7 +385,7 @@ class WorkerPool:
             alive = list(self._alive.values())
             idle = {w for waiting in self._waiting.values() for w in waiting}
             closed = self._closed
-            for end in (self._wake_in, self._wake_out):
+            for end in self._wakers or ():
                 end.close()
             self._reset()
             self._closed = closed

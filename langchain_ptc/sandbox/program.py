@@ -222,6 +222,10 @@ class ProgramRun:
         limits = self._program.limits
         error = LimitExceeded(limit=limit, allowed=getattr(limits, limit))
         line, trace = describe_stack(frame, self._program.code)
+        if not line and self._loop is not None:  # the code waits: say where
+            for task in asyncio.all_tasks(self._loop):
+                for waiting in task.get_stack(limit=1):
+                    line, trace = describe_stack(waiting, self._program.code)
         failure = Failure(
             kind="LimitExceeded",
             message=str(error),

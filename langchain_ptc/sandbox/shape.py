@@ -1,3 +1,4 @@
+# ruff: noqa: N815  # the methods are named after the classes of `ast`
 """What the top level of the code means: its mode, its `return`, its last expression, its names.
 
 Nothing here decides what is allowed; `policy` does.
@@ -18,10 +19,26 @@ _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
-def is_async(tree: ast.Module) -> bool:
+_LEAVES = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
+
+
+def all_nodes(tree: ast.AST) -> list[ast.AST]:
+    """Return `tree` and every node below it that has a place in the source; faster than `walk`."""
+    found = [tree]
+    for node in found:
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if type(value) is list:
+                found.extend(item for item in value if isinstance(item, ast.AST))
+            elif isinstance(value, ast.AST) and not isinstance(value, _LEAVES):
+                found.append(value)
+    return found
+
+
+def is_async(nodes: list[ast.AST]) -> bool:
     """Whether the code awaits anywhere, or uses a name that it has from `asyncio`."""
     from_asyncio: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith | ast.AsyncFunctionDef):
             return True
         if isinstance(node, ast.comprehension) and node.is_async:
@@ -34,15 +51,15 @@ def is_async(tree: ast.Module) -> bool:
             from_asyncio.update(alias.asname or alias.name for alias in node.names)
     return bool(from_asyncio) and any(
         isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in from_asyncio
-        for node in ast.walk(tree)
+        for node in nodes
     )
 
 
-def find_private_names(tree: ast.Module) -> tuple[frozenset[str], frozenset[str]]:
+def find_private_names(nodes: list[ast.AST]) -> tuple[frozenset[str], frozenset[str]]:
     """Return the private attribute names that the code makes, and every variable that it binds."""
     private: set[str] = set()
     bound: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
             private.add(node.attr)
         elif isinstance(node, ast.ClassDef):
@@ -58,9 +75,8 @@ def find_private_names(tree: ast.Module) -> tuple[frozenset[str], frozenset[str]
 def _class_names(node: ast.ClassDef) -> Iterator[str]:
     """Names of attributes that a class body makes, and the mangled form of those it mangles."""
     inside: set[str] = set()
-    for statement in node.body:
-        inside.update(_top_level_names([statement]))
-    for inner in ast.walk(node):
+    for inner in all_nodes(node):
+        inside.update(_names_bound_by(inner))
         if isinstance(inner, ast.Attribute) and not isinstance(inner.ctx, ast.Load):
             inside.add(inner.attr)
         elif isinstance(inner, ast.Assign) and any(
@@ -147,7 +163,7 @@ def _top_level_names(body: list[ast.stmt]) -> list[str]:
     return list(found)
 
 
-def shape_module(tree: ast.Module, *, asynchronous: bool) -> ast.Module:
+def shape_module(tree: ast.Module, nodes: list[ast.AST], *, asynchronous: bool) -> ast.Module:
     """Make a last expression and a top-level `return` into something that can be compiled.
 
     The value of a last expression is kept as `_ptc_last`. Where a `return` stands outside of any
@@ -158,13 +174,16 @@ def shape_module(tree: ast.Module, *, asynchronous: bool) -> ast.Module:
     Raises:
         SyntaxError: `yield` stands outside of a function.
     """
-    nodes = list(_top_level_nodes(tree.body))
-    for node in nodes:
-        if isinstance(node, ast.Yield | ast.YieldFrom):
-            raise SyntaxError("'yield' outside function", ("<code>", node.lineno, 0, ""))
     _keep_last(tree)
     if not any(isinstance(node, ast.Return) for node in nodes):
         return tree
+    outer = list(_top_level_nodes(tree.body))
+    if not any(isinstance(node, ast.Return) for node in outer):
+        return tree
+    for node in outer:
+        if isinstance(node, ast.Yield | ast.YieldFrom):
+            place = ("<code>", node.lineno, node.col_offset + 1, "")
+            raise SyntaxError("'yield' outside function", place)  # noqa: TRY004  # as Python does
     bound = [name for name in _top_level_names(tree.body) if name not in _flag_names(tree)]
     hoisted, body = _Main().split(tree.body)
     declared: list[ast.stmt] = [ast.Global(sorted({*bound, LAST}))]
@@ -174,7 +193,7 @@ def shape_module(tree: ast.Module, *, asynchronous: bool) -> ast.Module:
     fields = {name: value for name, value in ast.iter_fields(main) if name != "body"}
     function = kind(**fields, body=declared + body)
     ast.copy_location(function, tree.body[0])
-    return ast.Module([*hoisted, function], tree.type_ignores)
+    return ast.fix_missing_locations(ast.Module([*hoisted, function], tree.type_ignores))
 
 
 def _flag_names(tree: ast.Module) -> set[str]:
@@ -190,8 +209,8 @@ def _flag_names(tree: ast.Module) -> set[str]:
 def _keep_last(tree: ast.Module) -> None:
     last = tree.body[-1]
     if isinstance(last, ast.Expr):
-        kept = ast.Assign([ast.Name(LAST, ast.Store())], last.value)
-        tree.body[-1] = ast.copy_location(kept, last)
+        target = ast.copy_location(ast.Name(LAST, ast.Store()), last)
+        tree.body[-1] = ast.copy_location(ast.Assign([target], last.value), last)
 
 
 class _Main(ast.NodeTransformer):

@@ -199,32 +199,38 @@ _NO_PROCESSES = "there are no processes in the sandbox; compute here, or call a 
 _NO_INTERNALS = "the interpreter itself is out of reach in the sandbox"
 _NO_PICKLE = "it runs code that stands in data; use `json`, or `copy.deepcopy`"
 
+
+def _refuse(modules: str, reason: str) -> dict[str, str]:
+    return dict.fromkeys(modules.split(), reason)
+
+
 REFUSED_MODULES: Mapping[str, str] = {
-    **dict.fromkeys(
+    **_refuse(
         "os posix nt posixpath ntpath pathlib shutil tempfile glob fileinput filecmp linecache mmap "
         "fcntl sqlite3 dbm shelve zipfile tarfile zipimport configparser netrc mimetypes genericpath "
-        "stat _io _pyio".split(),
+        "stat _io _pyio",
         _NO_FILES,
     ),
-    **dict.fromkeys(
+    **_refuse(
         "socket ssl select selectors http.client http.server http.cookiejar urllib.request "
         "urllib.error urllib3 requests httpx aiohttp ftplib smtplib poplib imaplib telnetlib nntplib "
-        "xmlrpc socketserver webbrowser asyncio.subprocess websockets".split(),
+        "xmlrpc socketserver webbrowser asyncio.subprocess websockets",
         _NO_NETWORK,
     ),
-    **dict.fromkeys(
+    **_refuse(
         "subprocess multiprocessing signal pty tty termios resource pwd grp getpass "
-        "concurrent.futures.process _posixsubprocess posix_ipc platform atexit".split(),
+        "concurrent.futures.process _posixsubprocess posix_ipc platform atexit",
         _NO_PROCESSES,
     ),
-    **dict.fromkeys(
+    **_refuse(
         "builtins __main__ importlib imp pkgutil runpy gc ctypes cffi code codeop dis opcode "
         "symtable tokenize faulthandler tracemalloc sysconfig site pdb bdb trace profile cProfile "
         "pydoc _thread _ctypes _imp _sys _testcapi _xxsubinterpreters "
-        "rlcompleter readline ensurepip venv distutils".split(),
+        "rlcompleter readline ensurepip venv distutils",
         _NO_INTERNALS,
     ),
-    **dict.fromkeys("pickle _pickle marshal copyreg".split(), _NO_PICKLE),
+    **_refuse("pickle _pickle marshal copyreg", _NO_PICKLE),
+    "threading": "use `asyncio.gather`, or `concurrent.futures.ThreadPoolExecutor`",
     "logging": "use `print`",
     "argparse": "there is no command line in the sandbox; use variables",
     "optparse": "there is no command line in the sandbox; use variables",

@@ -13,6 +13,7 @@ from typing import cast
 
 from langchain_ptc.sandbox import names
 
+
 @lru_cache(maxsize=512)
 def check_template(template: str) -> None:
     """Check that no replacement field of a format string reads a refused attribute.
@@ -32,7 +33,7 @@ def check_template(template: str) -> None:
             check_template(spec)
 
 
-def check_step(is_attribute: bool, name: object) -> None:  # noqa: FBT001  # as the parser gives it
+def check_step(is_attribute: bool, name: object) -> None:
     """Check one `.name` or `[name]` of a replacement field.
 
     Raises:
@@ -51,35 +52,28 @@ def check_step(is_attribute: bool, name: object) -> None:  # noqa: FBT001  # as 
 
 def split_field(field: str) -> tuple[object, Iterable[tuple[bool, object]]]:
     """Split `a.b[c]` into `a` and its steps, as `str.format` does."""
-    import _string
+    import _string  # type: ignore[import-not-found]  # what the string module itself uses
 
     first, rest = _string.formatter_field_name_split(field)
     return first, list(rest)
 
 
-def checked_format(obj: object, name: str, value: object) -> object:
+def checked_format(name: str, value: object) -> object:
     """Return `value`, or what does the same with its template checked if it is `str.format`."""
     if type(value) is types.BuiltinMethodType and issubclass(type(value.__self__), str):
         template = str.__str__(value.__self__)
-
-        def bound(*args: object, **kwargs: object) -> str:
-            check_template(template)
-            return cast("str", getattr(template, name)(*args, **kwargs))
-
-        return bound
+        return lambda *args, **kwargs: _format(template, name, args, kwargs)
     if type(value) is types.MethodDescriptorType and issubclass(value.__objclass__, str):
 
         def unbound(template: str, /, *args: object, **kwargs: object) -> str:
             if not issubclass(type(template), str):
                 raise TypeError(f"descriptor {name!r} requires a 'str' object")
-            return cast("str", _checked_call(str.__str__(template), name, args, kwargs))
+            return _format(str.__str__(template), name, args, kwargs)
 
         return unbound
     return value
 
 
-def _checked_call(
-    template: str, name: str, args: tuple[object, ...], kwargs: dict[str, object]
-) -> object:
+def _format(template: str, name: str, args: tuple[object, ...], kwargs: dict[str, object]) -> str:
     check_template(template)
-    return getattr(template, name)(*args, **kwargs)
+    return cast("str", getattr(template, name)(*args, **kwargs))
