@@ -78,7 +78,7 @@ def main() -> int:
             started = time.perf_counter()
             text = ToolCatalog([tool]).render()
             seconds += time.perf_counter() - started
-            exec(compile(ast.parse(text), definition["name"], "exec"), {})
+            exec(compile(ast.parse(text), definition["name"], "exec", dont_inherit=True), {})
         except Exception as error:
             failures += 1
             print(f"{definition['name']}: {type(error).__name__}: {error}", file=sys.stderr)

@@ -6,10 +6,15 @@ import ast
 from pathlib import Path
 
 import pytest
-
-from langchain_ptc import ExecutionResult, InProcessSandbox, ProcessSandbox
-from langchain_ptc import ProgrammaticToolExecutor, ToolCatalog
 from programs.world import build_world
+
+from langchain_ptc import (
+    ExecutionResult,
+    InProcessSandbox,
+    ProcessSandbox,
+    ProgrammaticToolExecutor,
+    ToolCatalog,
+)
 
 PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*/*.py"))
 SHAPES = ("budgets", "expenses", "inventory", "sales", "search", "workflow")
@@ -58,5 +63,7 @@ def test_each_shape_has_programs(shape: str) -> None:
 def test_no_expectation_without_a_program() -> None:
     """A renamed program leaves no expectation behind."""
     folder = Path(__file__).parent / "programs"
-    expected = {path.with_suffix("") for kind in ("txt", "value") for path in folder.glob(f"*/*.{kind}")}
+    expected = {
+        path.with_suffix("") for kind in ("txt", "value") for path in folder.glob(f"*/*.{kind}")
+    }
     assert expected == {path.with_suffix("") for path in PROGRAMS}

@@ -22,7 +22,7 @@ from langchain_ptc.sandbox.protocol import (
 PROGRAM = Program(
     code="", tools=("finance.get",), limits=Limits(max_tool_calls=3, output_bytes=100)
 )
-CALL = encode_call(1, "finance.get", "[1]", '{"a":"b"}', 7)
+CALL = encode_call(1, "finance.get", [1], {"a": "b"}, 7)
 DONE = encode_done("success", "5", None, ["n"])
 
 
@@ -109,7 +109,7 @@ def test_a_frame_too_long_is_refused_before_it_is_read():
 def test_too_many_calls_end_the_execution():
     """The host counts calls itself: one more than allowed is the end, naming the limit."""
     conversation = Conversation(PROGRAM)
-    calls = [encode_call(n, "finance.get", "[]", "{}", 1) for n in range(1, 5)]
+    calls = [encode_call(n, "finance.get", [], {}, 1) for n in range(1, 5)]
     assert len(conversation.receive(encode_frame(calls))) == 3
     assert conversation.done is not None
     assert conversation.done.failure is not None

@@ -99,7 +99,8 @@ class ToolCatalog:
             scores[definition.qualified_name] = max(
                 difflib.SequenceMatcher(None, *pair).ratio() for pair in candidates
             )
-        close = [n for n in sorted(scores, key=lambda n: -scores[n]) if scores[n] >= 0.6]
+        least = max(0.6, max(scores.values(), default=0) - 0.2)
+        close = [n for n in sorted(scores, key=lambda n: -scores[n]) if scores[n] >= least]
         return close[:3]
 
     @property
@@ -224,14 +225,16 @@ def _to_tool(given: object, where: str) -> BaseTool:
         made = tool(given) if given.__doc__ else tool(given, description="")
     except Exception as error:  # LangChain inspects code of its author's
         raise CatalogError(
-            f"{where} cannot be made a tool: {type(error).__name__}: {error}; "
+            f"{where}, {_describe(given)}, cannot be made a tool: {type(error).__name__}: {error}; "
             "make it one with langchain_core.tools.StructuredTool.from_function(...)"
         ) from error
     return made
 
 
 def _describe(given: object) -> str:
-    return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+    name = getattr(given, "__name__", None)
+    kind = "class" if isinstance(given, type) else type(given).__name__
+    return f"the {kind} {name!r}" if name else f"a {kind}"
 
 
 def _advice(given: object, otherwise: str) -> str:

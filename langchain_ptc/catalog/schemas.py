@@ -344,7 +344,7 @@ def _merge_properties(first: Any, second: Any) -> Any:
         for name in first
         if name in second and first[name] != second[name]
     }
-    return {**second, **first, **both}
+    return {**first, **second, **both}
 
 
 def _merge_required(first: Any, second: Any) -> Any:

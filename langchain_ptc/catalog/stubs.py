@@ -221,7 +221,8 @@ def _needs_call(record: Record) -> bool:
 def _comment(description: str, remarks: Sequence[str], describe: Callable[[str], str]) -> str:
     text = describe(description)
     if remarks:
-        text = f"{text} ({one_line(', '.join(remarks))})".lstrip()
+        told = one_line(", ".join(remarks))
+        text = f"{text} ({told})" if text else told
     return f"  # {text}" if text else ""
 
 

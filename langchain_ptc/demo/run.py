@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -66,18 +65,11 @@ class Meter(BaseCallbackHandler):
         self._on_progress = on_progress
         self._lock = threading.Lock()
 
-    def on_chat_model_start(
-        self,
-        serialized: dict[str, Any],
-        messages: list[list[BaseMessage]],
-        *,
-        run_id: UUID,
-        **kwargs: Any,
-    ) -> None:
+    def on_chat_model_start(self, *_args: Any, **_kwargs: Any) -> None:
         """Count an inference."""
         self.inferences += 1
 
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
         """Add the tokens of an inference, as the model reports them."""
         message = getattr(response.generations[0][0], "message", None)
         usage = getattr(message, "usage_metadata", None)
@@ -87,14 +79,7 @@ class Meter(BaseCallbackHandler):
             # Each request begins with the one before it, so the longest holds everything once.
             self.tokens_in_once = max(self.tokens_in_once, usage["input_tokens"])
 
-    def on_tool_start(
-        self,
-        serialized: dict[str, Any],
-        input_str: str,
-        *,
-        run_id: UUID,
-        **kwargs: Any,
-    ) -> None:
+    def on_tool_start(self, serialized: dict[str, Any], *_args: Any, **_kwargs: Any) -> None:
         """Count a tool call; tools run in threads."""
         name = serialized.get("name", "")
         if name == RUN_CODE:
@@ -161,8 +146,7 @@ def is_right(answer: str, truth: Mapping[str, float]) -> bool:
     """Tell whether `answer` names exactly the people of `truth`, to the cent."""
     told = parse_answer(answer)
     return told.keys() == truth.keys() and all(
-        abs(told[name] - amount) < 0.011
-        for name, amount in truth.items()  # noqa: PLR2004
+        abs(told[name] - amount) < 0.011 for name, amount in truth.items()
     )
 
 

@@ -9,7 +9,7 @@ record and gives more of them. Pure and deterministic: nothing is called.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from langchain_ptc.catalog.catalog import ToolCatalog
@@ -31,6 +31,7 @@ from langchain_ptc.catalog.types import (
 
 MAX_EXAMPLES = 4
 _MAX_DEPTH = 3
+_MAX_FIELD_CHARS = 60
 _READING = frozenset(
     {
         *("get", "list", "search", "find", "fetch", "read", "query", "show", "lookup", "look"),
@@ -86,7 +87,8 @@ class _Tool:
     def fields(self, kinds: Sequence[str]) -> list[RecordField]:
         """Return the fields of the result that are always there, plain, and no ids."""
         fields = self.record.fields if self.record is not None else ()
-        return [f for f in fields if f.required and _kind(f.type) in kinds and not _is_id(f.name)]
+        plain = [f for f in fields if f.required and _kind(f.type) in kinds]
+        return [f for f in plain if not _is_id(f.name) and len(f.name) <= _MAX_FIELD_CHARS]
 
     def subject(self) -> ToolParameter | None:
         """Return the parameter that says what is asked about: the first required text, no id."""
@@ -220,88 +222,104 @@ def _links(root: _Tool, child: _Tool) -> Iterator[tuple[int, _Link]]:
                 yield worth + 4 * same + 4 * named, _Link(parameter=parameter, field=field)
 
 
-class _Words:
-    """The names of variables and the phrases that the examples of one pair share."""
+class _Shared:
+    """The names, calls and phrases that the examples of one pair share."""
 
-    def __init__(self, root: _Tool, child: _Tool, link: _Link, taken: set[str]) -> None:
+    def __init__(self, root: _Tool, child: _Tool, link: _Link, taken: Collection[str]) -> None:
         assert root.record is not None
         assert child.record is not None
-        self.item = _variable(root.record.name, "item", taken)
-        self.part = _variable(child.record.name, "entry", {*taken, self.item})
-        self.parts = unique(f"{self.part}s", {*taken, self.item})
-        subject = root.subject()
-        values: list[object] = ["A", "C"]
-        if subject is not None and isinstance(subject.type, Choice):
-            values = list((*subject.type.values, *subject.type.values)[:2])
-        self.key = subject.name if subject is not None else ""
-        self.values = [_quote(value) for value in values]
-        self.where = f" with {self.key} {self.values[0]}" if subject is not None else ""
-        given = {self.key: self.values[0]} if subject is not None else {}
-        self.list_items = root.call(given)
-        self.list_parts = child.call(
-            {link.parameter.name: f"{self.item}[{_quote(link.field.name)}]"}
-        )
+        self.root, self.child, self.taken = root, child, set(taken)
+        self.result, self.total, self.count = map(self.free, ("result", "total", "count"))
+        self.item = self.free(_variable(root.record.name, "item"))
+        self.part = self.free(_variable(child.record.name, "entry"))
+        self.parts = self.free(f"{self.part}s")
+        self.subject = root.subject()
+        kind = self.subject.type if self.subject is not None else STR
+        values = (*kind.values, *kind.values) if isinstance(kind, Choice) else ("A", "C")
+        self.values = [_quote(value) for value in values[:2]]
+        named = self.subject is not None
+        self.key = self.subject.name if self.subject is not None else ""
+        self.where = f" with {self.key} {self.values[0]}" if named else ""
+        self.items = root.call({self.key: self.values[0]} if named else {})
+        self.listed = child.call({link.parameter.name: f"{self.item}[{_quote(link.field.name)}]"})
         other = [p for p in child.required if p is not link.parameter and _kind(p.type)]
         filled = [f"{p.name} {_quote(_placeholder(p.type, child.definition))}" for p in other]
         self.when = f" for {' and '.join(filled)}" if filled else ""
         self.imported = root.imported + child.imported
         names = [f.name for f in root.fields(["str"]) if f.name != self.key][:3]
-        self.shown = names or [link.field.name]
+        own = [f.name for f in root.record.fields if f.name == "id" and f.required]
+        self.shown = names or own or [link.field.name]
         self.label = f"{self.item}[{_quote(self.shown[0])}]"
 
+    def free(self, name: str) -> str:
+        """Return a name like `name` that nothing else in the code has."""
+        found = unique(name, self.taken)
+        self.taken.add(found)
+        return found
 
-def _variable(record: str, otherwise: str, taken: set[str]) -> str:
+
+def _variable(record: str, otherwise: str) -> str:
     name = _words(record)[-1]
-    short = name if name.isidentifier() and name.isascii() and len(name) <= 12 else otherwise
-    return unique(short, taken)
+    return name if name.isidentifier() and name.isascii() and len(name) <= 12 else otherwise
 
 
 def _pair_examples(
-    root: _Tool, child: _Tool, link: _Link, taken: frozenset[str] | set[str]
+    root: _Tool, child: _Tool, link: _Link, taken: Collection[str]
 ) -> Iterator[Example]:
-    words = _Words(root, child, link, {*taken, "result", "total", "count"})
-    item, part, key = words.item, words.part, words.key
-    shown = ", ".join(f"{item}[{_quote(name)}]" for name in words.shown)
+    shared = _Shared(root, child, link, taken)
+    item = shared.item
+    shown = ", ".join(f"{item}[{_quote(name)}]" for name in shared.shown)
     yield _example(
-        f"Print the {' and '.join(words.shown)} of every {item}{words.where}.",
-        f"for {item} in {words.list_items}:\n    print({shown})",
-        words.imported and root.imported,
+        f"Print the {' and '.join(shared.shown)} of every {item}{shared.where}.",
+        f"for {item} in {shared.items}:\n    print({shown})",
+        root.imported,
     )
     number = next((f.name for f in child.fields(["int", "float"])), None)
     if number is not None:
-        value = f"{part}[{_quote(number)}]"
-        total = f"total = sum({value} for {part} in {words.parts})"
-        fetch = f"{words.parts} = {words.list_parts}"
-        if not child.is_list:
-            total, fetch = f"total = {value}", f"{part} = {words.list_parts}"
-        yield _example(
-            f"Which {item}s{words.where} have a total {number} below 10{words.when}?",
-            f"result = []\nfor {item} in {words.list_items}:\n    {fetch}\n    {total}\n"
-            f"    if total < 10:\n        result.append(({words.label}, total))\nprint(result)",
-            words.imported,
-        )
-        if key:
-            name = unique(key, {*taken, item, part, words.parts, "total"})
-            listed = root.call({key: name})
-            add = total.replace("total =", "total +=")
-            yield _example(
-                f"What is the total {number} of {key} {words.values[0]} and of {key} "
-                f"{words.values[1]}{words.when}?",
-                f"for {name} in [{', '.join(words.values)}]:\n    total = 0\n"
-                f"    for {item} in {listed}:\n        {fetch}\n        {add}\n"
-                f"    print({name}, total)",
-                words.imported,
-            )
-    text = next(iter(reversed(child.fields(["str"]))), None)
-    if text is not None and child.is_list:
-        wanted = _quote(text.type.values[0] if isinstance(text.type, Choice) else "D")
-        yield _example(
-            f"How many {words.parts}{words.where} have {text.name} {wanted}{words.when}?",
-            f"count = 0\nfor {item} in {words.list_items}:\n    for {part} in {words.list_parts}:\n"
-            f"        if {part}[{_quote(text.name)}] == {wanted}:\n            count += 1\n"
-            f'print("count:", count)',
-            words.imported,
-        )
+        yield from _total_examples(shared, number)
+    asked = {parameter.tool_name for parameter in child.required}
+    texts = [field for field in child.fields(["str"]) if field.name not in asked]
+    if texts and child.is_list:
+        yield _count_example(shared, texts[-1])
+
+
+def _total_examples(shared: _Shared, number: str) -> Iterator[Example]:
+    item, part, total, result = shared.item, shared.part, shared.total, shared.result
+    value = f"{part}[{_quote(number)}]"
+    fetch, add = f"{part} = {shared.listed}", value
+    if shared.child.is_list:
+        fetch = f"{shared.parts} = {shared.listed}"
+        add = f"sum({value} for {part} in {shared.parts})"
+    yield _example(
+        f"Which {item}s{shared.where} have a total {number} below 10{shared.when}?",
+        f"{result} = []\nfor {item} in {shared.items}:\n    {fetch}\n    {total} = {add}\n"
+        f"    if {total} < 10:\n        {result}.append(({shared.label}, {total}))\nprint({result})",
+        shared.imported,
+    )
+    if not shared.key:
+        return
+    name = shared.free(shared.key)
+    items = shared.root.call({shared.key: name})
+    first, second = shared.values
+    yield _example(
+        f"What is the total {number} of {shared.key} {first} and of {shared.key} {second}"
+        f"{shared.when}?",
+        f"for {name} in [{first}, {second}]:\n    {total} = 0\n    for {item} in {items}:\n"
+        f"        {fetch}\n        {total} += {add}\n    print({name}, {total})",
+        shared.imported,
+    )
+
+
+def _count_example(shared: _Shared, field: RecordField) -> Example:
+    wanted = _quote(field.type.values[0] if isinstance(field.type, Choice) else "D")
+    part, count = shared.part, shared.count
+    return _example(
+        f"How many {shared.parts}{shared.where} have {field.name} {wanted}{shared.when}?",
+        f"{count} = 0\nfor {shared.item} in {shared.items}:\n    for {part} in {shared.listed}:\n"
+        f"        if {part}[{_quote(field.name)}] == {wanted}:\n            {count} += 1\n"
+        f'print("count:", {count})',
+        shared.imported,
+    )
 
 
 def _example(question: str, code: str, imported: str) -> Example:
@@ -311,7 +329,7 @@ def _example(question: str, code: str, imported: str) -> Example:
 # --- single tools -------------------------------------------------------------------------------
 
 
-def _simple_examples(tools: Sequence[_Tool], taken: set[str] | frozenset[str]) -> Iterator[Example]:
+def _simple_examples(tools: Sequence[_Tool], taken: Collection[str]) -> Iterator[Example]:
     for tool in tools:
         yield _single_example(tool, taken)
     looped = next((tool for tool in tools if tool.subject() is not None), None)
@@ -319,7 +337,7 @@ def _simple_examples(tools: Sequence[_Tool], taken: set[str] | frozenset[str]) -
         yield _loop_example(looped, taken)
 
 
-def _single_example(tool: _Tool, taken: set[str] | frozenset[str]) -> Example:
+def _single_example(tool: _Tool, taken: Collection[str]) -> Example:
     subject = tool.subject()
     given = {subject.name: _first_value(subject)} if subject is not None else {}
     asked = f" with {subject.name} {_first_value(subject)}" if subject is not None else ""
@@ -328,7 +346,7 @@ def _single_example(tool: _Tool, taken: set[str] | frozenset[str]) -> Example:
     if tool.record is None or not fields:
         question = f"Call {tool.name}{asked} and print the result."
         return _example(question, f"print({call})", tool.imported)
-    item = _variable(tool.record.name, "item", {*taken})
+    item = unique(_variable(tool.record.name, "item"), taken)
     printed = f"print({', '.join(f'{item}[{_quote(name)}]' for name in fields)})"
     question = f"Call {tool.name}{asked} and print the {' and '.join(fields)}"
     if tool.is_list:
@@ -337,18 +355,19 @@ def _single_example(tool: _Tool, taken: set[str] | frozenset[str]) -> Example:
     return _example(f"{question}.", f"{item} = {call}\n{printed}", tool.imported)
 
 
-def _loop_example(tool: _Tool, taken: set[str] | frozenset[str]) -> Example:
+def _loop_example(tool: _Tool, taken: Collection[str]) -> Example:
     subject = tool.subject()
     assert subject is not None
     values = [_first_value(subject), '"C"']
     if isinstance(subject.type, Choice):
         values = [_quote(value) for value in subject.type.values[:2]]
-    name = unique(subject.name, {*taken})
+    result = unique("result", taken)
+    name = unique(subject.name, {*taken, result})
     return _example(
         f"Call {tool.name} for each of the {subject.name}s {' and '.join(values)}, and print each "
         "result.",
         f"for {name} in [{', '.join(values)}]:\n"
-        f"    result = {tool.call({subject.name: name})}\n    print({name}, result)",
+        f"    {result} = {tool.call({subject.name: name})}\n    print({name}, {result})",
         tool.imported,
     )
 

@@ -71,6 +71,14 @@ class Worker:
     timed_out: bool = False
     """Whether the host ended it because its wall limit had come."""
 
+    def is_alive(self) -> bool:
+        """Whether it has not ended, as far as the kernel or its parent has told."""
+        if self.pidfd is not None:
+            ended = select.poll()
+            ended.register(self.pidfd, select.POLLIN)
+            return not ended.poll(0)
+        return not self.exited.done()
+
     def kill(self) -> None:
         """End it, whatever it does; idempotent."""
         self._send(signal.SIGKILL, KILL)
@@ -155,7 +163,7 @@ class WorkerPool:
                 taken.set_exception(SandboxError("the sandbox is closed"))
                 return taken
             idle = self._waiting.get(allowance)
-            ready = idle.popleft() if idle else None
+            ready = self._take_idle(idle)
             self._ask(allowance, None if ready else taken)
             if idle is None:
                 self._ask_for_waiting(allowance)
@@ -190,6 +198,16 @@ class WorkerPool:
             self._wake()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=5)
+
+    def _take_idle(self, idle: deque[Worker] | None) -> Worker | None:
+        """Return a worker that waits; those that were killed while they waited are dropped."""
+        while idle:
+            worker = idle.popleft()
+            if worker.is_alive():
+                return worker
+            self._alive.pop(worker.number, None)
+            worker.release()
+        return None
 
     # --- under the lock -----------------------------------------------------------------------------
 
@@ -328,14 +346,18 @@ class WorkerPool:
         elif kind == BORN:
             self._greet(number, status, fds)
         elif kind == ENDED:
-            with self._lock:
-                ended = self._alive.pop(number, None)
-                if ended is not None:
-                    for idle in self._waiting.values():
-                        with contextlib.suppress(ValueError):
-                            idle.remove(ended)
-            if ended is not None:
-                ended.exited.set_result(Exit(status, cpu))
+            self._bury(number, Exit(status, cpu))
+
+    def _bury(self, number: int, ended: Exit) -> None:
+        with self._lock:
+            worker = self._alive.pop(number, None)
+            idle = next((w for w in self._waiting.values() if worker in w), None)
+            if worker is not None and idle is not None:
+                idle.remove(worker)
+        if worker is not None:
+            worker.exited.set_result(ended)
+            if idle is not None:
+                worker.release()
 
     def _greet(self, number: int, pid: int, fds: list[int]) -> None:
         sock = socket.socket(fileno=fds[0])

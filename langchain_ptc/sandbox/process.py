@@ -239,6 +239,7 @@ class _Line(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._queue: list[str] = []
+        self._receiving = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -256,7 +257,11 @@ class _Line(asyncio.Protocol):
         if self.conversation.done is not None:
             self.done.set_result(self.conversation.done)
         elif calls:
+            self._receiving = True
             self._on_calls(calls)
+            self._receiving = False
+            if self._queue:  # answers that were there at once leave at once, in one write
+                self._flush()
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.done.done():
@@ -264,13 +269,14 @@ class _Line(asyncio.Protocol):
 
     def queue(self, messages: list[str]) -> None:
         """Send messages together with whatever else is queued in this round of the loop."""
-        if not self._queue:
+        if not self._queue and not self._receiving:
             self._loop.call_soon(self._flush)
         self._queue += messages
 
     def _flush(self) -> None:
         messages, self._queue = self._queue, []
-        self.send(messages)
+        if messages:
+            self.send(messages)
 
     def send(self, messages: list[str]) -> None:
         """Send messages now."""

@@ -31,9 +31,11 @@ from typing import Any, TypeAlias
 
 from langchain_ptc.errors import LimitExceeded, PTCError, Violation
 from langchain_ptc.sandbox.base import Call, CallFailure, Done, Failure, Program, Result, Status
-from langchain_ptc.sandbox.values import revive
+from langchain_ptc.sandbox.values import encode_plain, encode_value, revive
 
 Message: TypeAlias = list[Any]
+
+_CALL_TYPES = [str, int, str, list, dict, int]
 
 _HEADER = struct.Struct("<I")
 MAX_WORKER_FRAME_BYTES = 16 * 1024 * 1024
@@ -78,6 +80,10 @@ class FrameReader:
             ProtocolViolation: A frame says that it is longer than is accepted.
         """
         buffer = self._buffer
+        if not buffer and len(data) >= _HEADER.size:
+            length = _HEADER.unpack_from(data)[0]
+            if len(data) == _HEADER.size + length and length <= (self._max_bytes or length):
+                return [data[_HEADER.size :]]  # one whole frame, as nearly always
         buffer += data
         frames = []
         while len(buffer) >= _HEADER.size:
@@ -164,26 +170,35 @@ class Conversation:
     def _take(self, message: object, calls: list[Call]) -> None:
         if self.done is not None:
             raise ProtocolViolation("a message after the end")
+        if not isinstance(message, list) or not message:
+            raise ProtocolViolation("a message that is no array")
+        if message[0] == "c":
+            self._take_call(message, calls)
+            return
         match message:
-            case ["c", int(number), str(tool), list(args), dict(kwargs), int(line)]:
-                if number != self._calls + 1:
-                    raise ProtocolViolation(f"call {number} after call {self._calls}")
-                if tool not in self._tools:
-                    raise ProtocolViolation(f"a call of the tool {tool!r}, which was not offered")
-                if not all(isinstance(key, str) for key in kwargs):
-                    raise ProtocolViolation("a keyword that is no string")
-                self._calls = number
-                allowed = self._limits.max_tool_calls
-                if number > allowed:
-                    self._end(limit_reached("max_tool_calls", allowed, number, output=self.output))
-                    return
-                calls.append(Call(id=number, tool=tool, args=tuple(args), kwargs=kwargs, line=line))
             case ["o", str(text)]:
                 self._print(text)
             case ["d", dict(ending)]:
                 self.done = _parse_ending(ending, self.output)
             case _:
                 raise ProtocolViolation("a message of no known kind")
+
+    def _take_call(self, message: Message, calls: list[Call]) -> None:
+        if list(map(type, message)) != _CALL_TYPES:
+            raise ProtocolViolation("a malformed call")
+        _, number, tool, args, kwargs, line = message
+        if number != self._calls + 1:
+            raise ProtocolViolation(f"call {number} after call {self._calls}")
+        if tool not in self._tools:
+            raise ProtocolViolation(f"a call of the tool {tool!r}, which was not offered")
+        if not all(type(key) is str for key in kwargs):
+            raise ProtocolViolation("a keyword that is no string")
+        self._calls = number
+        allowed = self._limits.max_tool_calls
+        if number > allowed:
+            self._end(limit_reached("max_tool_calls", allowed, number, output=self.output))
+        else:
+            calls.append(Call(id=number, tool=tool, args=tuple(args), kwargs=kwargs, line=line))
 
     def _print(self, text: str) -> None:
         # Lone surrogates cannot be stored or sent by anything behind us: write them as escapes.
@@ -214,12 +229,15 @@ def limit_reached(limit: str, allowed: float, used: float | None, *, output: str
     )
 
 
+_decode = json.JSONDecoder(object_hook=revive).decode
+
+
 def _parse_frame(frame: bytes) -> list[object]:
     values = frame.count(b",") + frame.count(b"[") + frame.count(b"{")
     if values > MAX_WORKER_FRAME_VALUES:
         raise ProtocolViolation(f"a frame of about {values} values")
     try:
-        messages = json.loads(frame, object_hook=revive)
+        messages = _decode(frame.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError, TypeError, MemoryError, OverflowError) as error:
         raise ProtocolViolation(f"no JSON: {type(error).__name__}") from error
     if not isinstance(messages, list):
@@ -285,9 +303,25 @@ def _printable(text: str) -> str:
 # --- the worker's messages, written by the worker -------------------------------------------------
 
 
-def encode_call(number: int, tool: str, args: str, kwargs: str, line: int) -> str:
-    """Encode a call whose arguments are JSON text already."""
-    return f'["c",{number},{_encode(tool)},{args},{kwargs},{line}]'
+def encode_call(
+    number: int, tool: str, args: Sequence[object], kwargs: Mapping[str, object], line: int
+) -> str:
+    """Encode a call.
+
+    Raises:
+        UnsendableValue: An argument cannot cross.
+    """
+    message = ["c", number, tool, list(args), dict(kwargs), line]
+    plain = encode_plain(message)
+    if plain is not None:
+        return plain
+    given = f"{encode_value(list(args))},{encode_keywords(kwargs)}"
+    return f'["c",{number},{_encode(tool)},{given},{line}]'
+
+
+def encode_keywords(kwargs: Mapping[str, object]) -> str:
+    """Encode keyword arguments: always an object, whatever the names are."""
+    return "{" + ",".join(f"{_encode(k)}:{encode_value(v)}" for k, v in kwargs.items()) + "}"
 
 
 def encode_output(text: str) -> str:

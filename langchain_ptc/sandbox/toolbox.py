@@ -17,7 +17,7 @@ from langchain_ptc.errors import ToolCallError
 from langchain_ptc.sandbox.policy import CODE_FILENAME
 from langchain_ptc.sandbox.protocol import Message, encode_call
 from langchain_ptc.sandbox.threads import ThreadScheduler
-from langchain_ptc.sandbox.values import Record, UnsendableValue, encode_value
+from langchain_ptc.sandbox.values import Record, UnsendableValue
 from langchain_ptc.sandbox.wire import Wire
 
 
@@ -46,7 +46,7 @@ class ToolCalls:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._numbers = itertools.count(1)
+        self._calls = 0
         self._waiting: dict[int, tuple[str, _Answer | asyncio.Future[Any]]] = {}
         self._made: dict[int, tuple[str, int, Coroutine[Any, Any, Any]]] = {}
         self._keys = itertools.count()
@@ -103,15 +103,16 @@ class ToolCalls:
         Raises:
             ToolCallError: An argument cannot be sent.
         """
+        number = self._calls + 1
         try:
-            sent = encode_value(list(args)), encode_value(kwargs)
+            message = encode_call(number, tool, args, kwargs, line)
         except UnsendableValue as error:
             raise ToolCallError(
                 f"an argument of {tool} cannot be sent: {error}", tool=tool
             ) from None
-        number = next(self._numbers)
+        self._calls = number
         self._waiting[number] = tool, answer
-        self._wire.put(encode_call(number, tool, *sent, line))
+        self._wire.put(message)
 
 
 def build_async_stub(calls: ToolCalls, tool: str) -> Callable[..., Coroutine[Any, Any, Any]]:

@@ -246,6 +246,11 @@ def simplify(value: object) -> object:
     return json.loads(encode_value(value))
 
 
+def encode_plain(value: object) -> str | None:
+    """Encode `value` if JSON's own types are all it holds, else None; the common case, fast."""
+    return _encode_json(value) if _is_plain(value, 0) else None
+
+
 # --- decoding ---------------------------------------------------------------------------------
 
 _REVIVE: dict[str, Callable[[Any], object]] = {

@@ -130,5 +130,8 @@ class Wire:
         return self._channel.poll(seconds)
 
 
+_decode = json.JSONDecoder(object_hook=revive_record).decode
+
+
 def _parse(frame: bytes) -> Any:
-    return json.loads(frame, object_hook=revive_record)
+    return _decode(frame.decode("utf-8", "surrogatepass"))

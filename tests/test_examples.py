@@ -1,0 +1,326 @@
+"""Examples are made from types alone, can be run over the tools, and are the same each time."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import inspect
+import io
+import random
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pytest
+from langchain_core.tools import StructuredTool, tool
+from pydantic import BaseModel
+
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.catalog.definition import ToolPolicy
+from langchain_ptc.graph.examples import Example, build_examples
+
+
+class Member(BaseModel):
+    id: str
+    name: str
+    department: str
+    title: str
+
+
+class Expense(BaseModel):
+    id: str
+    user_id: str
+    amount: float
+    category: str
+    quarter: str
+
+
+class Budget(BaseModel):
+    department: str
+    limit: float
+
+
+@tool
+def get_team_members(department: str) -> list[Member]:
+    """List the members of a department."""
+    return [
+        Member(id=f"{department}{n}", name=f"Name{n}", department=department, title="T")
+        for n in range(3)
+    ]
+
+
+@tool
+def get_expenses(user_id: str, quarter: str) -> list[Expense]:
+    """List the expenses of a user."""
+    number = int(user_id[-1])
+    return [
+        Expense(id=f"e{n}", user_id=user_id, amount=2.0 * number + n, category="D", quarter=quarter)
+        for n in range(number + 1)
+    ]
+
+
+@tool
+def get_budget(department: str) -> Budget:
+    """Return the budget of a department."""
+    return Budget(department=department, limit=5)
+
+
+@tool
+def send_message(user_id: str, text: str) -> bool:
+    """Send a message."""
+    raise AssertionError("no example sends messages here")
+
+
+class Order(BaseModel):
+    id: int
+    product_id: int
+    status: Literal["open", "done"]
+
+
+class Product(BaseModel):
+    id: int
+    price: float
+
+
+@tool
+def list_orders(status: Literal["open", "done"]) -> list[Order]:
+    """List."""
+    return [Order(id=1, product_id=7, status=status)]
+
+
+@tool
+def get_product(product_id: int) -> Product:
+    """Get."""
+    return Product(id=product_id, price=float(product_id))
+
+
+def parse(example: Example) -> ast.Module:
+    """Return the tree of an example's code, which may await at its top."""
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
+    tree = compile(example.code, "example", "exec", flags=flags, dont_inherit=True)
+    assert isinstance(tree, ast.Module)
+    return tree
+
+
+def check(catalog: ToolCatalog, example: Example) -> None:
+    """Assert that the code calls tools of the catalog only, with arguments that they have."""
+    tree = parse(example)
+    imported = {
+        alias.name: f"{node.module}.{alias.name}".removeprefix("tools.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    calls = [node.value for node in ast.walk(tree) if isinstance(node, ast.Await)]
+    assert calls
+    for call in calls:
+        assert isinstance(call, ast.Call)
+        assert isinstance(call.func, ast.Name)
+        definition = catalog[imported.get(call.func.id, call.func.id)]
+        assert not call.args
+        definition.bind((), {str(keyword.arg): None for keyword in call.keywords})
+    assert example.question
+    assert "\n" not in example.question
+
+
+def run(catalog: ToolCatalog, example: Example) -> str:
+    """Run the code over the real tools and return what it prints."""
+
+    def caller(name: str) -> Callable[..., Any]:
+        async def call(**kwargs: Any) -> Any:
+            definition = catalog[name]
+            value = await definition.tool.ainvoke(definition.bind((), kwargs))
+            if isinstance(value, list):
+                return [item.model_dump() for item in value]
+            return value.model_dump() if isinstance(value, BaseModel) else value
+
+        return call
+
+    names = {d.name: caller(d.qualified_name) for d in catalog}
+    code = compile(
+        example.code, "example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+    )
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        ended = eval(code, names)
+        if inspect.iscoroutine(ended):
+            asyncio.run(ended)
+    return output.getvalue()
+
+
+def test_root_and_child() -> None:
+    """A tool that lists records and one that takes their id give the four shapes of task."""
+    catalog = ToolCatalog(
+        {"hr": [send_message, get_team_members], "finance": [get_budget, get_expenses]}
+    )
+    examples = build_examples(catalog)
+    assert [e.question for e in examples] == [
+        'Print the name and title of every member with department "A".',
+        'Which members with department "A" have a total amount below 10 for quarter "B"?',
+        'What is the total amount of department "A" and of department "C" for quarter "B"?',
+        'How many expenses with department "A" have category "D" for quarter "B"?',
+    ]
+    for example in examples:
+        check(catalog, example)
+    assert [run(catalog, e) for e in examples] == [
+        "Name0 T\nName1 T\nName2 T\n",
+        "[('Name0', 0.0), ('Name1', 5.0)]\n",
+        "A 20.0\nC 20.0\n",
+        "count: 6\n",
+    ]
+    assert examples[1].code == (
+        "result = []\n"
+        'for member in await get_team_members(department="A"):\n'
+        '    expenses = await get_expenses(user_id=member["id"], quarter="B")\n'
+        '    total = sum(expense["amount"] for expense in expenses)\n'
+        "    if total < 10:\n"
+        '        result.append((member["name"], total))\n'
+        "print(result)"
+    )
+
+
+def test_child_that_returns_one_record() -> None:
+    """A child may give one record for an id; the field of the same name is the link."""
+    catalog = ToolCatalog([list_orders, get_product])
+    examples = build_examples(catalog)
+    assert 'get_product(product_id=order["product_id"])' in examples[1].code
+    assert [run(catalog, e) for e in examples] == ["1\n", "[(1, 7.0)]\n", "open 7.0\ndone 7.0\n"]
+
+
+def test_tools_of_one_name_are_imported() -> None:
+    """A name that two domains have is imported from the domain that is meant."""
+    catalog = ToolCatalog({"hr": [get_team_members], "a": [get_expenses], "b": [get_expenses]})
+    examples = build_examples(catalog)
+    assert examples[1].code.startswith("from tools.a import get_expenses\n")
+    assert "import" not in examples[0].code
+    for example in examples:
+        check(catalog, example)
+
+
+def test_single_tools() -> None:
+    """Without a root and a child, up to three tools are called, and one of them for two values."""
+    catalog = ToolCatalog([send_message, get_budget, get_team_members])
+    examples = build_examples(catalog)
+    assert [e.code for e in examples] == [
+        'budget = await get_budget(department="A")\nprint(budget["department"], budget["limit"])',
+        (
+            'for member in await get_team_members(department="A"):\n'
+            '    print(member["name"], member["department"], member["title"])'
+        ),
+        'print(await send_message(user_id="B", text="A"))',
+        (
+            'for department in ["A", "C"]:\n    result = await get_budget(department=department)\n'
+            "    print(department, result)"
+        ),
+    ]
+    for example in examples:
+        check(catalog, example)
+
+
+def test_tools_that_read_come_first() -> None:
+    """A tool that only looks is shown before one that does something."""
+
+    async def echo(**arguments: Any) -> Any:
+        return arguments
+
+    given = [
+        StructuredTool(name=name, description="", args_schema={"type": "object"}, coroutine=echo)
+        for name in ("delete_all", "wipe", "peek", "listFiles")
+    ]
+    catalog = ToolCatalog(given, policies={"peek": ToolPolicy(read_only=True)})
+    assert [e.code for e in build_examples(catalog)] == [
+        "print(await peek())",
+        "print(await listFiles())",
+        "print(await delete_all())",
+    ]
+
+
+def test_nothing_to_show() -> None:
+    """An empty catalog, and one whose tools need what no placeholder can stand for, give no examples."""
+
+    @tool
+    def remember(what: bytes) -> None:
+        """Remember."""
+
+    assert build_examples(ToolCatalog([])) == []
+    assert build_examples(ToolCatalog([remember])) == []
+
+
+TYPES: list[Any] = [
+    {"type": "string"},
+    {"type": "integer"},
+    {"type": "number"},
+    {"type": "boolean"},
+    {},
+    {"enum": ["x", 'q"\\\n', 3]},
+    {"type": "array", "items": {"type": "string"}},
+    {"type": ["null", "string"]},
+    {
+        "type": "object",
+        "properties": {"k-k": {"type": "string"}, "n": {"type": "integer"}},
+        "required": ["k-k"],
+    },
+    {"type": "object"},
+]
+WORDS = [
+    "id",
+    "user_id",
+    "item",
+    "print",
+    "result",
+    "total",
+    "class",
+    "count",
+    "A",
+    "x-y",
+    "é",
+    "entry",
+    "quarter",
+]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_examples_over_any_catalog(seed: int) -> None:
+    """Over any catalog: the code is Python, calls what exists with arguments that exist, and is stable."""
+    rng = random.Random(seed)
+
+    async def echo(**arguments: Any) -> Any:
+        return arguments
+
+    def make(name: str) -> StructuredTool:
+        names = rng.sample(WORDS, rng.randrange(6))
+        properties = {word: rng.choice(TYPES) for word in names}
+        required = [word for word in names if rng.random() < 0.6]
+        returned = {rng.choice(WORDS): rng.choice([int, str, float, Any]) for _ in range(4)}
+        record = type(
+            "Record" + rng.choice("XY"),
+            (BaseModel,),
+            {"__annotations__": {k.replace("-", "_"): v for k, v in returned.items()}},
+        )
+        made = StructuredTool(
+            name=name,
+            description="",
+            args_schema={"type": "object", "properties": properties, "required": required},
+            coroutine=echo,
+        )
+
+        def returns() -> Any: ...
+
+        returns.__annotations__["return"] = rng.choice([list[record], record, Any, str, list[int]])  # type: ignore[valid-type]
+        made.func = returns
+        return made
+
+    names = ["get_items", "result", "total", "member", "fetch-x", "item", "find", "entry"]
+    tools = [make(name) for name in rng.sample(names, rng.randrange(1, 6))]
+    catalog = ToolCatalog(tools if rng.random() < 0.5 else {"a": tools, "item": tools[:1]})
+    examples = build_examples(catalog)
+    assert examples == build_examples(catalog)
+    assert len(examples) <= 4
+    for example in examples:
+        check(catalog, example)
+        stored = {
+            n.id
+            for n in ast.walk(parse(example))
+            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+        }
+        assert not stored & {d.name for d in catalog}
