@@ -183,18 +183,20 @@ def test_the_real_model_writes_code_that_runs():
         """Get the sales of a store, by its name, in EUR."""
         return {"North": 1200.0, "South": 950.0}[store]
 
-    example = (
-        "What did the stores in Ulm sell together?",
-        'total = 0\nfor store in await list_stores(city="Ulm"):\n'
-        "    total += await get_sales(store=store)\nprint(total)",
-    )
+    question = "What did the stores in {} sell together?"
+    code = """total = 0
+for store in await list_stores(city="Ulm"):
+    total += await get_sales(store=store)
+print(total)"""
     with local_model() as model:
         graph = StateGraph(MessagesState)
         node = ProgrammaticToolNode(
-            model, [list_stores, get_sales], protocol="text", examples=[example]
+            model,
+            [list_stores, get_sales],
+            protocol="text",
+            examples=[(question.format("Ulm"), code)],
         )
         graph.add_node("answer", node)
         graph.add_edge(START, "answer")
-        question = "What did the stores in Bonn sell together?"
-        state = graph.compile().invoke({"messages": [("user", question)]})
+        state = graph.compile().invoke({"messages": [("user", question.format("Bonn"))]})
     assert "2150" in state["messages"][-1].text

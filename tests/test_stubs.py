@@ -6,8 +6,6 @@ import ast
 import datetime as dt
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +14,6 @@ from langchain_core.tools import StructuredTool, tool
 from pydantic import BaseModel, Field
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.catalog.text import brief, cut, docstring, one_line, paragraphs
 
 
@@ -293,125 +290,6 @@ def test_short_forms_of_text() -> None:
     assert brief("A") == "A"
     assert brief(f"The first sentence, {'long ' * 12}. {'And more. ' * 20}").endswith("And more")
     assert paragraphs("a  b\n\n\n\n  c\r\nd ") == "a b\n\n  c\nd"
-
-
-# --- a package on disk --------------------------------------------------------------------------
-
-
-def many_kinds() -> ToolCatalog:
-    """Return a catalog with every kind of stub there is."""
-    tree = {
-        "type": "object",
-        "properties": {
-            "root": {"$ref": "#/$defs/Node"},
-            "keys": {
-                "type": "object",
-                "properties": {"a-b": {"type": "string"}, "list": {"$ref": "#/$defs/Node"}},
-            },
-            "size": {"type": "integer", "default": "big"},
-            "note": {"type": "string", "default": None, "description": "A note."},
-        },
-        "$defs": {
-            "Node": {
-                "type": "object",
-                "properties": {"kids": {"type": "array", "items": {"$ref": "#/$defs/Node"}}},
-            }
-        },
-    }
-    walk = StructuredTool(name="walk", description='Say "hi".', args_schema=tree, coroutine=echo)
-    free = StructuredTool(
-        name="free",
-        description="",
-        args_schema={"type": "object", "additionalProperties": True},
-        coroutine=echo,
-    )
-    return ToolCatalog(
-        {"hr": [get_team, find], "misc": [walk, free, schema_tool("Free"), schema_tool("class")]},
-        policies={"get_team": ToolPolicy(read_only=True)},
-    )
-
-
-def test_package_layout(tmp_path: Path) -> None:
-    """Each domain is a folder, each tool a file, records stand in `_types.py`; nothing else is written."""
-    written = many_kinds().write_stubs(str(tmp_path / "made"))
-    assert sorted(p.relative_to(tmp_path / "made").as_posix() for p in written) == [
-        "tools/__init__.py",
-        "tools/hr/__init__.py",
-        "tools/hr/_types.py",
-        "tools/hr/find.py",
-        "tools/hr/get_team.py",
-        "tools/misc/Free_.py",
-        "tools/misc/__init__.py",
-        "tools/misc/_types.py",
-        "tools/misc/class_.py",
-        "tools/misc/free.py",
-        "tools/misc/walk.py",
-    ]
-    assert sorted(written) == sorted(p for p in tmp_path.rglob("*") if p.is_file())
-    before = {p: p.read_bytes() for p in written}
-    assert many_kinds().write_stubs(tmp_path / "made") == written
-    assert {p: p.read_bytes() for p in written} == before
-
-
-def test_flat_package_and_empty_package(tmp_path: Path) -> None:
-    """Tools without a domain are modules of `tools` itself; an empty catalog is an empty package."""
-    written = ToolCatalog([get_team]).write_stubs(tmp_path / "flat")
-    assert [p.name for p in written] == ["__init__.py", "_types.py", "get_team.py"]
-    (only,) = ToolCatalog([]).write_stubs(tmp_path / "empty")
-    assert only.relative_to(tmp_path / "empty").as_posix() == "tools/__init__.py"
-
-
-USE = """
-import asyncio
-import tools
-from tools.hr import Member, find, get_team
-from tools.misc import Free, class_, free, walk
-
-
-async def main() -> None:
-    members: list[Member] = await get_team("eng", limit=3)
-    print(members[0]["name"].upper(), await find({"city": "x"}), await tools.misc.free(a=1))
-    print(await walk(root={"kids": [{"kids": []}]}, note=None), await Free(), await class_())
-    await get_team(1)  # type: ignore[arg-type]
-    members[0]["nme"]  # type: ignore[typeddict-item]
-
-
-asyncio.run(main())
-"""
-
-
-def test_package_is_what_a_type_checker_accepts(tmp_path: Path) -> None:
-    """`mypy --strict` accepts the package, code that uses it, and the text for a model."""
-    many_kinds().write_stubs(tmp_path)
-    (tmp_path / "use.py").write_text(USE)
-    (tmp_path / "text.pyi").write_text(many_kinds().render())
-    command = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--strict",
-        "--no-incremental",
-        "--config-file",
-        "",
-        "tools",
-        "use.py",
-        "text.pyi",
-    ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
-
-
-def test_package_can_be_imported(tmp_path: Path) -> None:
-    """The package imports; calling a stub outside the sandbox says what it is."""
-    many_kinds().write_stubs(tmp_path)
-    code = (
-        "import asyncio, tools\nfrom tools.hr import get_team, Member\n"
-        "try:\n    asyncio.run(tools.hr.get_team('x'))\nexcept NotImplementedError as error:\n    print(error)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "hr.get_team runs in the sandbox\n"
 
 
 # --- many schemas -------------------------------------------------------------------------------

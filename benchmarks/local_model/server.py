@@ -74,7 +74,7 @@ def _serve(path: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     # One core stays free: the threads of the runtime spin, and starve whoever shares their core.
-    threads = max(1, len(os.sched_getaffinity(0)) - 1)
+    threads = max(1, (os.cpu_count() or 1) - 1)
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, str(path), str(port), str(threads)],
         env={**os.environ, "OMP_WAIT_POLICY": "passive"},

@@ -9,7 +9,6 @@ from __future__ import annotations
 import abc
 import collections
 import copy
-import copyreg
 import dataclasses
 import functools
 import keyword
@@ -31,6 +30,7 @@ from langchain_ptc.sandbox.classes import (
     is_own,
     own,
 )
+from langchain_ptc.sandbox.copying import asdict, astuple, deepcopy, shallow_copy
 from langchain_ptc.sandbox.guards import get_attribute, leave
 from langchain_ptc.sandbox.names import checked_identifier
 from langchain_ptc.sandbox.templates import check_step, split_field
@@ -200,6 +200,29 @@ def wraps(
     return lambda wrapper: update_wrapper(wrapper, wrapped, assigned, updated)
 
 
+class cached_property:  # noqa: N801  # as it is named
+    """Do what `functools.cached_property` does, under no name that an attribute may not have."""
+
+    def __init__(self, func: Callable[[Any], Any]) -> None:
+        self.func = func
+        self.attrname: str | None = None
+        self.__doc__ = func.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.attrname = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        name = self.attrname
+        if type(name) is not str or names.is_refused(name, special=frozenset()):
+            raise TypeError(f"a cached property cannot have the name {name!r}")
+        values = instance.__dict__
+        if name not in values:
+            values[name] = self.func(instance)
+        return values[name]
+
+
 def total_ordering(cls: type) -> type:
     """Do what `functools.total_ordering` does, to classes of the code."""
     if not is_own(cls):
@@ -238,98 +261,7 @@ def get_origin(tp: Any) -> object:
     return TypeProxy if isinstance(origin, type) and issubclass(origin, type) else origin
 
 
-# --- copy: the protocol of pickle sets any attribute -------------------------------------------
-
-_SAME = (
-    type(None), int, float, bool, complex, bytes, str, range, slice, property, type(...),
-    type(NotImplemented), types.FunctionType, types.BuiltinFunctionType, types.ModuleType,
-)  # fmt: skip
-_HOOKS = frozenset({"__reduce_ex__", "__reduce__", "__getstate__", "__setstate__"})
-
-
-def shallow_copy(x: Any) -> Any:
-    """Do what `copy.copy` does."""
-    cls = type(x)
-    if cls in _SAME or cls in (tuple, frozenset) or issubclass(cls, type):
-        return x
-    if cls in (list, dict, set, bytearray):
-        return x.copy()
-    hook = getattr(cls, "__copy__", None)
-    return hook(x) if hook is not None else _rebuild(x, None)
-
-
-def deepcopy(x: Any, memo: dict[int, Any] | None = None) -> Any:
-    """Do what `copy.deepcopy` does."""
-    cls = type(x)
-    if cls in _SAME or issubclass(cls, type):
-        return x
-    memo = {} if memo is None else memo
-    if id(x) in memo:
-        return memo[id(x)]
-    made: Any
-    if cls is list:
-        memo[id(x)] = made = []
-        made.extend(deepcopy(item, memo) for item in x)
-    elif cls is dict:
-        memo[id(x)] = made = {}
-        for key, value in x.items():
-            made[deepcopy(key, memo)] = deepcopy(value, memo)
-    elif cls is tuple:
-        made = tuple(deepcopy(item, memo) for item in x)
-        made = memo.get(id(x), made)
-        if all(old is new for old, new in zip(x, made, strict=True)):
-            made = x
-    elif cls is types.MethodType:
-        made = types.MethodType(x.__func__, deepcopy(x.__self__, memo))
-    else:
-        hook = getattr(cls, "__deepcopy__", None)
-        made = hook(x, memo) if hook is not None else _rebuild(x, memo)
-    if made is not x:
-        memo[id(x)] = made
-        memo.setdefault(id(memo), []).append(x)
-    return made
-
-
-def _rebuild(x: Any, memo: dict[int, Any] | None) -> Any:
-    """Copy an object by the protocol of pickle, asked of its class and never of the object."""
-    cls: Any = type(x)
-    if not _HOOKS.isdisjoint(getattr(x, "__dict__", ())):
-        raise copy.Error(f"{cls.__name__!r} object cannot be copied")
-    reducer = copyreg.dispatch_table.get(cls)
-    parts = reducer(x) if reducer else cls.__reduce_ex__(x, 4)
-    if isinstance(parts, str):
-        return x
-
-    def inner(value: Any) -> Any:
-        return value if memo is None else deepcopy(value, memo)
-
-    make, args, state, items, pairs = (*parts, None, None, None)[:5]
-    made = make(*map(inner, args))
-    if memo is not None:
-        memo[id(x)] = made
-    if state is not None:
-        _set_state(made, inner(state))
-    for item in items or ():
-        made.append(inner(item))
-    for key, value in pairs or ():
-        made[inner(key)] = inner(value)
-    return made
-
-
-def _set_state(made: Any, state: Any) -> None:
-    if hasattr(type(made), "__setstate__"):
-        type(made).__setstate__(made, state)
-        return
-    plain, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
-    for name, value in (plain or {}).items():
-        if not names.is_refused(name, special=frozenset()):
-            made.__dict__[name] = value
-    for name, value in (slots or {}).items():
-        if not names.is_refused(name, special=frozenset()):
-            object.__setattr__(made, name, value)
-
-
-# --- string, sys, warnings ---------------------------------------------------------------------
+# --- types, string, sys, warnings ---------------------------------------------------------------------
 
 
 def _formatter() -> type:
@@ -345,6 +277,30 @@ def _formatter() -> type:
 
     parts = {n: v for n, v in vars(string.Formatter).items() if type(v) is types.FunctionType}
     return type("Formatter", (), {**parts, "get_field": get_field, "__module__": "string"})
+
+
+class SimpleNamespace:
+    """Do what `types.SimpleNamespace` does, for names that an attribute may have."""
+
+    def __init__(self, mapping_or_iterable: Any = (), /, **values: object) -> None:
+        for name, value in dict(mapping_or_iterable, **values).items():
+            if type(name) is not str or names.is_refused(name, special=frozenset()):
+                raise AttributeError(f"attribute {name!r} is not available in the sandbox")
+            self.__dict__[name] = value
+
+    def __repr__(self) -> str:
+        items = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
+        return f"namespace({items})"
+
+    def __eq__(self, other: object) -> bool:
+        if not issubclass(type(other), SimpleNamespace):
+            return NotImplemented
+        return self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]  # it can change
+
+
+own(SimpleNamespace)
 
 
 def setrecursionlimit(limit: int, /) -> None:
@@ -389,12 +345,15 @@ def build_safe_names() -> dict[str, dict[str, object]]:
         "collections": {"namedtuple": namedtuple},
         "copy": {"copy": shallow_copy, "deepcopy": deepcopy},
         "dataclasses": {
+            "asdict": asdict,
+            "astuple": astuple,
             "dataclass": dataclass,
             "fields": fields,
             "make_dataclass": make_dataclass,
         },
         "enum": {**ENUMS, "EnumMeta": EnumMetaProxy, "EnumType": EnumMetaProxy},
         "functools": {
+            "cached_property": cached_property,
             "singledispatch": singledispatch,
             "singledispatchmethod": _SINGLEDISPATCHMETHOD,
             "total_ordering": total_ordering,
@@ -410,6 +369,7 @@ def build_safe_names() -> dict[str, dict[str, object]]:
             "exit": leave,
             "setrecursionlimit": setrecursionlimit,
         },
+        "types": {"SimpleNamespace": SimpleNamespace},
         "typing": {"get_origin": get_origin},
         "warnings": {
             "catch_warnings": lambda **_: _NoWarnings(),

@@ -52,7 +52,7 @@ def check_name(obj: object, name: object, *, special: frozenset[str] = names.REA
         _refuse(name)
     if name.startswith("_") and names.is_private(name) and name not in names.DOCUMENTED_PRIVATE:
         kind = type(obj)
-        if not (is_own(obj) or kind in (types.SimpleNamespace, types.FunctionType, super)):
+        if not (is_own(obj) or kind in (types.FunctionType, super)):
             _refuse(name)
     return name
 
@@ -143,9 +143,6 @@ def _checked_setter(obj: object, name: str) -> Callable[..., object]:
     return checked
 
 
-_SETTINGS = types.SimpleNamespace
-
-
 class InstanceDict(dict[str, object]):
     """What `obj.__dict__` and `vars(obj)` give: a snapshot whose changes reach the object.
 
@@ -229,7 +226,7 @@ def instance_dict(*args: object) -> dict[str, object]:
         raise TypeError(
             f"{type(obj).__name__!r} object keeps no __dict__; name its attributes"
         ) from None
-    mine = is_own(obj) or type(obj) is _SETTINGS
+    mine = is_own(obj)
     shown = {
         name: value
         for name, value in values.items()
@@ -290,7 +287,6 @@ _CONTAINERS: tuple[type, ...] = (
     collections.UserDict,
     collections.UserList,
     collections.ChainMap,
-    types.SimpleNamespace,
     BaseException,
 )
 _NEVER_WRITTEN = (type, types.ModuleType, types.MethodType, types.BuiltinFunctionType)

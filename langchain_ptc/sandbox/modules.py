@@ -13,7 +13,8 @@ import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 
-from langchain_ptc.sandbox.facades import build_safe_names, deepcopy
+from langchain_ptc.sandbox.copying import deepcopy
+from langchain_ptc.sandbox.facades import build_safe_names
 from langchain_ptc.sandbox.stdlib import (
     ALIASES,
     ONLY_OVERRIDDEN,

@@ -139,7 +139,7 @@ _TABLE: Mapping[str, str] = {
     "hexdigits octdigits printable punctuation whitespace",
     "struct": "Struct calcsize error iter_unpack pack pack_into unpack unpack_from",
     "sys": "api_version argv byteorder exc_info exit float_info float_repr_style getdefaultencoding "
-    "getrecursionlimit getsizeof hash_info hexversion implementation int_info intern maxsize "
+    "getrecursionlimit getsizeof hash_info hexversion int_info intern maxsize "
     "maxunicode platform setrecursionlimit version version_info",
     "textwrap": "TextWrapper dedent fill indent shorten wrap",
     "threading": "",
