@@ -61,13 +61,14 @@ class _ProxyMeta(type):
         return issubclass(_metaclasses.get(other, other), _metaclasses[cls])
 
 
-def _proxy(name: str) -> type:
-    return _ProxyMeta(name, (), {"__class_getitem__": classmethod(types.GenericAlias)})
+def _proxy(name: str, module: str) -> type:
+    item = classmethod(types.GenericAlias)
+    return _ProxyMeta(name, (), {"__class_getitem__": item, "__module__": module})
 
 
-TypeProxy = _proxy("type")
-ABCMetaProxy = _proxy("ABCMeta")
-EnumMetaProxy = _proxy("EnumType")
+TypeProxy = _proxy("type", "builtins")
+ABCMetaProxy = _proxy("ABCMeta", "abc")
+EnumMetaProxy = _proxy("EnumType", "enum")
 
 
 def _checked_members(given: object) -> list[object]:

@@ -20,7 +20,7 @@ from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.base import Done, OnCalls, Program, Result
 from langchain_ptc.sandbox.modules import STANDARD_MODULES
 from langchain_ptc.sandbox.process import checked_imports
-from langchain_ptc.sandbox.program import ProgramRun
+from langchain_ptc.sandbox.program import ProgramRun, touch_lazy_parts
 from langchain_ptc.sandbox.protocol import (
     Conversation,
     ProtocolViolation,
@@ -44,6 +44,7 @@ class InProcessSandbox:
     def __init__(self, *, imports: Sequence[str] = ()) -> None:
         self._imports = checked_imports(imports)
         self._closed = False
+        touch_lazy_parts()
 
     @property
     def modules(self) -> frozenset[str]:

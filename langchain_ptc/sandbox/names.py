@@ -142,6 +142,14 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not is_dunder(name)
 
 
+def mangle(name: str, cls: str) -> str:
+    """Return what Python makes of `name` in the body of class `cls`; "" is no class."""
+    stripped = cls.lstrip("_")
+    if stripped and name.startswith("__") and not is_dunder(name):
+        return f"_{stripped}{name}"
+    return name
+
+
 def is_refused(name: str, *, special: frozenset[str] = READABLE) -> bool:
     """Whether an attribute of this name is refused on every object, whoever made it.
 

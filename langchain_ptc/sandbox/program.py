@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import builtins as builtins_module
+import datetime
 import sys
+import time
 import warnings
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import FrameType, ModuleType
@@ -249,3 +251,15 @@ def _encode_ending(value: object) -> str:
 def prepare_interpreter() -> None:
     """Settle what a program must not see of the interpreter; in a worker, before any code."""
     warnings.simplefilter("ignore")  # nobody reads them here; forgotten awaits are told as notes
+
+
+def touch_lazy_parts() -> None:
+    """Load what the standard library loads on first use.
+
+    A worker has no file system by then; and C code that imports on first use (`strptime`) does so by
+    the `__import__` of whoever calls it, which for a program is not Python's.
+    """
+    datetime.datetime.strptime("2020", "%Y")
+    time.strptime("2020", "%Y")
+    for encoding in ("idna", "latin-1", "ascii", "utf-16", "utf-32", "cp1252", "unicode_escape"):
+        "x".encode(encoding)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from langchain_ptc.sandbox.names import RESERVED, is_dunder
+from langchain_ptc.sandbox.names import RESERVED, mangle
 
 MAIN = RESERVED + "main"
 LAST = RESERVED + "last"
@@ -88,9 +88,7 @@ def _class_names(node: ast.ClassDef) -> Iterator[str]:
                 if isinstance(part, ast.Constant) and isinstance(part.value, str)
             )
     yield from inside
-    for name in inside:
-        if name.startswith("__") and not is_dunder(name):
-            yield f"_{node.name.lstrip('_')}{name}"
+    yield from (mangle(name, node.name) for name in inside)
 
 
 def _set_by_call(node: ast.Call) -> Iterator[str]:

@@ -257,7 +257,7 @@ def build_futures_names(scheduler: Scheduler) -> dict[str, object]:
 
             return results()
 
-        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
             """Take no more work; wait for what was submitted."""
             self.__pool.closed = True
             if cancel_futures:

@@ -59,6 +59,7 @@ class Policy(RestrictingNodeTransformer):
         self.violations: list[Violation] = []
         self._guard_writes = guard_writes
         self._known_names = known_names
+        self._class = ""
         self._private, self._bound = find_private_names(nodes)
 
     # --- walking: as RestrictedPython does it, with less work for each node ---
@@ -175,7 +176,8 @@ class Policy(RestrictingNodeTransformer):
         node.value = cast("ast.expr", self.visit(node.value))
         private = self._guard_writes and names.is_private(name)
         if loads and (name in names.GUARDED_NAMES or name in names.GUARDED_SPECIAL or private):
-            return _call(node, "_ptc_getattr", [node.value, ast.Constant(name)])
+            text = ast.Constant(names.mangle(name, self._class))
+            return _call(node, "_ptc_getattr", [node.value, text])
         if not loads and self._guard_writes:
             node.value = _call(node.value, "_ptc_write", [node.value])
         return node
@@ -257,7 +259,10 @@ class Policy(RestrictingNodeTransformer):
         for option in node.keywords:
             if option.arg == "metaclass" and _last_name(option.value) not in _METACLASSES:
                 self.error(node, "a metaclass can only be ABCMeta or EnumMeta in the sandbox")
-        return self.node_contents_visit(node)
+        outer, self._class = self._class, node.name
+        node = self.node_contents_visit(node)
+        self._class = outer
+        return node
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
         """Check `__match_args__`, whose strings are attribute names."""

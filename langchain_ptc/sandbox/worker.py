@@ -7,7 +7,6 @@ no way to get any. What it imports was imported by its parent.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import gc
 import io
 import os
@@ -97,15 +96,7 @@ def _stop_on_limits(run: ProgramRun) -> None:
         signal.signal(signal.SIGXCPU, stop)
 
 
-def touch_lazy_parts() -> None:
-    """Load what the standard library loads on first use: later there is no file system."""
-    datetime.datetime.strptime("2020", "%Y")  # loads _strptime
-    for encoding in ("idna", "latin-1", "ascii", "utf-16", "utf-32", "cp1252", "unicode_escape"):
-        "x".encode(encoding)
-    _keep_time_zones()
-
-
-def _keep_time_zones() -> None:
+def keep_time_zones() -> None:
     """Hold the time zone files in memory, so that `ZoneInfo(name)` works without files."""
     import zoneinfo
     from zoneinfo import _common, _tzpath  # type: ignore[attr-defined]  # private, see the tests

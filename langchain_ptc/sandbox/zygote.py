@@ -37,6 +37,8 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from langchain_ptc.sandbox import confinement, worker
+from langchain_ptc.sandbox.modules import PRELOAD
+from langchain_ptc.sandbox.program import touch_lazy_parts
 
 REQUEST = struct.Struct("<cIIQ")
 REPLY = struct.Struct("<cIidI")
@@ -51,8 +53,10 @@ _REAP_MILLISECONDS = 20
 def main(control_fd: int, options: Mapping[str, object]) -> NoReturn:
     """Serve the host until it is gone."""
     control = socket.socket(fileno=control_fd)
-    problems = _import_all(options)
-    worker.touch_lazy_parts()
+    _import_all(PRELOAD)  # what a Python was built without is missed by the code that wants it
+    problems = _import_all(options.get("imports", ()))
+    touch_lazy_parts()
+    worker.keep_time_zones()
     _reset_signals()
     base_bytes = _address_bytes()
     report = _confine(walls=bool(options.get("walls", True)))
@@ -63,9 +67,8 @@ def main(control_fd: int, options: Mapping[str, object]) -> NoReturn:
     _Parent(control, options, report, base_bytes).serve()
 
 
-def _import_all(options: Mapping[str, object]) -> list[str]:
+def _import_all(names: object) -> list[str]:
     problems = []
-    names = options.get("imports", ())
     assert isinstance(names, list | tuple)
     for name in names:
         try:

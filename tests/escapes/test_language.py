@@ -6,6 +6,7 @@ there is. A case gets through if it reaches `hit(...)`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ class Case(NamedTuple):
 
 
 ANY = (AttributeError, ImportError, TypeError, ValueError)
+EITHER = (AttributeError, TypeError, type("Harmless", (Exception,), {}))
+"""It is refused where stores are guarded, and else runs without harm."""
 
 DUNDERS = [
     Case("bases of a tuple", "hit(().__class__.__bases__)"),
@@ -78,7 +81,7 @@ COMPUTED_NAMES = [
     Case("setattr special", "class A: pass\nsetattr(A, '__match' + '_args__', ('gi_frame',))", AttributeError),
     Case("setattr through object", "class A: pass\nobject.__setattr__(A(), '__cl' + 'ass__', int)", AttributeError),
     Case("setattr through type", "class A: pass\nobject.__setattr__(int, 'x', 1)", TypeError),
-    Case("delattr special", "delattr(tool, '__doc' + 's__')", AttributeError),
+    Case("delattr special", "delattr(tool, '__doc' + 's__')", (AttributeError, TypeError)),
     Case("attrgetter", "import operator\nhit(operator.attrgetter('__class__.__base__')(1))", AttributeError),
     Case("attrgetter of globals", "import operator\nhit(operator.attrgetter('__globals__')(tool))", AttributeError),
     Case("methodcaller", "import operator\nhit(operator.methodcaller('__getattribute__', '__class__')(1))", AttributeError),
@@ -180,13 +183,13 @@ TYPES = [
         "a field renamed before it is compiled",
         "from dataclasses import dataclass, fields\n@dataclass\nclass A:\n    x: int = 0\nfor f in fields(A): f.name = 'y=1, z'\n"
         "@dataclass\nclass B(A): pass\nif 'z' in dir(B()): hit(1)",
-        None,
+        EITHER,
     ),
     Case(
         "a field kept and renamed",
         "from dataclasses import dataclass, field\nf = field(default=0)\n@dataclass\nclass A:\n    x: int = f\nf.name = 'y=1, z'\n"
         "@dataclass\nclass B(A): pass\nif 'z' in dir(B()): hit(1)",
-        None,
+        EITHER,
     ),
     Case("dataclass of a host's class", "import json\nfrom dataclasses import dataclass\ndataclass(json.JSONEncoder)", TypeError),
     Case("total_ordering of a host's class", "import json, functools\nfunctools.total_ordering(json.JSONEncoder)", TypeError),
@@ -216,7 +219,7 @@ TEXT_AS_CODE = [
 
 MODULES = [
     *(
-        Case(f"module {name}", f"import {name}\nhit({name})", ImportError)
+        Case(f"module {name}", f"import {name}\nhit({name})", (ImportError, PolicyError))
         for name in (
             "os posix subprocess socket ctypes importlib builtins gc signal multiprocessing pathlib "
             "shutil tempfile logging faulthandler linecache codeop _io _thread marshal threading "
@@ -305,6 +308,9 @@ def test_escape_is_closed(case: Case, guard_writes: bool) -> None:
 
     if case.expected is None:
         attempt()
+    elif case.expected is EITHER:
+        with contextlib.suppress(*EITHER):
+            attempt()
     else:
         with pytest.raises(case.expected):
             attempt()
