@@ -126,9 +126,21 @@ class ToolCallError(PTCError):
     Attributes:
         tool: Name of the tool as the code calls it.
         limit: The field of `Limits` that the call hit, or None.
+        allowed: What that field allows, in its unit, or None.
+        used: What the call used of it, or None.
     """
 
-    def __init__(self, message: str, *, tool: str = "", limit: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        tool: str = "",
+        limit: str | None = None,
+        allowed: float | None = None,
+        used: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.tool = tool
         self.limit = limit
+        self.allowed = allowed
+        self.used = used

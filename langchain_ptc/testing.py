@@ -262,7 +262,7 @@ def tool_call_message(
     name: str,
     args: Mapping[str, Any] | None = None,
     *,
-    id: str | None = None,  # noqa: A002 - the name that LangChain gives it in a tool call
+    id: str | None = None,
     content: str = "",
 ) -> AIMessage:
     """Build the message with which a model calls one tool.

@@ -1,6 +1,4 @@
-"""Bad code and bad tools: a clear report for the model, no exception for the host, and a sandbox that
-the next execution finds as it was.
-"""
+"""Bad code and bad tools: a clear report, no exception, and a sandbox that is none the worse."""
 
 from __future__ import annotations
 
@@ -140,7 +138,7 @@ def test_code_that_is_not_python(run: Run, code: str, line: int, told: str) -> N
 
 
 @pytest.mark.parametrize(
-    "deep", ["(" * 5_000, "[" * 150 + "]" * 150, "-" * 60_000 + "1", "a." * 40_000 + "b"]
+    "deep", ["(" * 5_000, "[" * 250 + "]" * 250, "-" * 60_000 + "1", "a." * 40_000 + "b"]
 )
 def test_code_that_overflows_the_parser(run: Run, deep: str) -> None:
     """Code nested so deeply that Python's own parser gives up is an error like any other."""
@@ -296,14 +294,14 @@ VALUES = [
     ),
     pytest.param(decimal.Decimal("0.10"), "give() + give() + give()", "0.30", id="Decimal"),
     pytest.param(uuid.UUID(int=7), "give().hex[-3:]", "007", id="UUID"),
-    pytest.param(b"\x00\xffab", "give()[1], give()[2:].decode()", "(255, 'ab')", id="bytes"),
+    pytest.param(b"\x00\xffab", "(give()[1], give()[2:].decode())", "(255, 'ab')", id="bytes"),
     pytest.param({3, 1, 2}, "sorted(give() | {9})", "[1, 2, 3, 9]", id="set"),
     pytest.param(frozenset("a"), "'a' in give()", "True", id="frozenset"),
     pytest.param((1, (2, 3)), "give()[1] == (2, 3)", "True", id="tuple"),
     pytest.param(Color.RED, "give()", "red", id="enum"),
     pytest.param(
         Person(name="Ada", born=datetime.date(1815, 12, 10)),
-        "give().name, give()['born'].year",
+        "(give().name, give()['born'].year)",
         "('Ada', 1815)",
         id="pydantic",
     ),
@@ -494,7 +492,7 @@ TOOLS = {"finance": [get_budget], "hr": [get_members]}
         pytest.param(
             "from tools.finance import get_members", ["get_members", "hr"], id="other-domain"
         ),
-        pytest.param("import tool\n", ["tool", "did you mean tools?"], id="module"),
+        pytest.param("import tool\n", ["'tool'", "did you mean 'tools'?"], id="module"),
     ],
 )
 def test_misspelt_tool(run: Run, code: str, told: list[str]) -> None:
@@ -799,7 +797,8 @@ def test_too_many_calls(run: Run, code: str) -> None:
     result = run(f"print('before')\n{code}", [get_budget], Limits(max_tool_calls=5))
     check_limit(result, "max_tool_calls", 5)
     assert result.output == "before\n"
-    assert len(result.tool_calls) == 5
+    # Calls that are asked for at once may be refused at once: those before the limit too.
+    assert len(result.tool_calls) == 5 or ("gather" in code and not result.tool_calls)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_a_missing_part_is_named_and_the_next_attempt_goes_on(index, few_parts, 
 def test_a_file_with_another_hash_is_not_kept(index, few_parts, tmp_path):
     """A part that somebody changed gives an error with both hashes, and no model."""
     write_wheel(index, 2, b"X" + PARTS[1][1:])
-    with pytest.raises(LocalModelError, match=f"published is {few_parts.sha256}"):
+    with pytest.raises(LocalModelError, match=f"expected is {few_parts.sha256}"):
         find_gguf(few_parts)
     assert not [name for name in kept(tmp_path) if not name.endswith(".whl")]
 

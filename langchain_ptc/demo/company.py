@@ -72,12 +72,13 @@ _MERCHANTS: dict[Category, tuple[str, ...]] = {
 }
 
 
-def create_company(database: Path, *, seed: int = 7) -> None:
+def create_company(database: Path, *, seed: int = 52) -> None:
     """Write the company's database.
 
     Args:
         database: A file that does not exist yet.
-        seed: The same seed gives the same rows, on every version of Python.
+        seed: The same seed gives the same rows. With this one, each kind of awkward row matters:
+            whoever forgets about it gets another answer.
     """
     rng = random.Random(seed)  # noqa: S311 - invented rows, no secret
     with closing(sqlite3.connect(database)) as connection, connection:

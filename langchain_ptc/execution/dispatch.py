@@ -90,7 +90,9 @@ class Dispatcher:
             answer = await self._invoke(request, config, sync=sync)
         except GraphBubbleUp:
             raise
-        except Exception as error:  # a tool may raise anything; the code is told
+        except (Exception, SystemExit) as error:  # a tool may raise anything; the code is told
+            if noted.has_value and self.definition.tool.response_format == "content":
+                return noted.value  # the tool did return: only a message for a model cannot be made
             raise ToolCallError(
                 f"{self.definition.qualified_name} failed: {_describe(error)}",
                 tool=self.definition.qualified_name,
@@ -185,7 +187,7 @@ def _is_in_graph() -> bool:
         return False
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         parts = []
         for problem in error.errors(include_url=False)[:10]:

@@ -123,7 +123,9 @@ class _Execution:
         self._dispatchers = executor._dispatchers
         self._session: Session | None = None
         self._running: asyncio.Future[Done] | None = None
-        self._broken: Exception | None = None  # an interrupt of the graph, or a fault of the host
+        self._broken: BaseException | None = (
+            None  # an interrupt of the graph, or a fault of the host
+        )
         self._turns = asyncio.Semaphore(self._limits.max_concurrent_calls)
         self._tasks: set[asyncio.Task[None]] = set()
         self._started: dict[int, _StartedCall] = {}
@@ -193,9 +195,11 @@ class _Execution:
                 payload = await self._call_tool(call)
         except ToolCallError as error:
             call.fail(str(error))
-            failure = CallFailure(message=str(error), limit=error.limit)
+            failure = CallFailure(
+                message=str(error), limit=error.limit, allowed=error.allowed, used=error.used
+            )
             result = Result(id=call.number, failure=failure)
-        except Exception as error:  # noqa: BLE001  # not the code's to see: it ends the execution
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # not the code's to see
             self._broken = error
             assert self._running is not None
             self._running.cancel()
@@ -224,11 +228,14 @@ class _Execution:
         except TimeoutError:
             if not clock.expired():
                 raise
+            limit = "tool_seconds" if seconds == self._limits.tool_seconds else None
+            told = f" (limit {limit})" if limit else ""
             raise ToolCallError(
-                f"{definition.qualified_name} did not answer within {seconds:g} seconds; "
+                f"{definition.qualified_name} did not answer within {seconds:g} seconds{told}; "
                 "it may still take effect",
                 tool=definition.qualified_name,
-                limit="tool_seconds" if seconds == self._limits.tool_seconds else None,
+                limit=limit,
+                allowed=seconds,
             ) from None
         payload, call.result_bytes = self._encode(value, definition)
         call.end("returned")
@@ -253,7 +260,9 @@ class _Execution:
             raise ToolCallError(
                 f"the result of {name} is too large: {told}; ask the tool for less",
                 tool=name,
-                limit="result_bytes",
+                limit=told.limit,
+                allowed=told.allowed,
+                used=told.used,
             ) from None
         except UnsendableValue as error:
             raise ToolCallError(

@@ -31,12 +31,29 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """
     loop = _start()
     context = contextvars.copy_context()
-    future = context.run(asyncio.run_coroutine_threadsafe, coroutine, loop)
+    future = context.run(asyncio.run_coroutine_threadsafe, _outcome_of(coroutine), loop)
     try:
-        return future.result()
+        outcome = future.result()
     except BaseException:
         future.cancel()
         raise
+    if isinstance(outcome, _Raised):
+        raise outcome.error
+    return outcome
+
+
+class _Raised:
+    """What a coroutine raised that would end the loop itself, were it raised there."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+async def _outcome_of(coroutine: Coroutine[Any, Any, T]) -> T | _Raised:
+    try:
+        return await coroutine
+    except (SystemExit, KeyboardInterrupt) as error:
+        return _Raised(error)
 
 
 async def call_in_thread(function: Callable[[], T]) -> T:

@@ -66,6 +66,8 @@ class CallFailure:
     message: str
     limit: str | None = None
     """The field of `Limits` that the call hit."""
+    allowed: float | None = None
+    used: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ class _ProxyMeta(type):
 
 
 def _proxy(name: str, module: str) -> type:
-    item = classmethod(types.GenericAlias)
+    item: object = classmethod(cast("Any", types.GenericAlias))
     return _ProxyMeta(name, (), {"__class_getitem__": item, "__module__": module})
 
 

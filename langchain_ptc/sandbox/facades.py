@@ -149,21 +149,28 @@ def singledispatch(func: Callable[..., Any]) -> Any:
     return dispatcher
 
 
-def _singledispatchmethod() -> type:
-    """Copy the class: a subclass would lead back to its `__init__` by `super()`."""
+class singledispatchmethod:  # noqa: N801  # as it is named
+    """Do what `functools.singledispatchmethod` does, by the `singledispatch` above."""
 
-    def __init__(self: Any, func: Any) -> None:  # noqa: N807  # it becomes one
+    def __init__(self, func: Any) -> None:
         if not callable(func) and not hasattr(func, "__get__"):
             raise TypeError(f"{func!r} is not callable or a descriptor")
         self.dispatcher = singledispatch(func)
         self.func = func
 
-    original = vars(functools.singledispatchmethod)
-    kept = ("register", "__get__", "__isabstractmethod__", "__doc__")
-    parts = {name: original[name] for name in kept if name in original}
-    return type(
-        "singledispatchmethod", (), {**parts, "__init__": __init__, "__module__": "functools"}
-    )
+    def register(self, cls: Any, method: Callable[..., Any] | None = None) -> Any:
+        """Add an implementation for a class."""
+        return self.dispatcher.register(cls, method)
+
+    def __get__(self, obj: Any, cls: type | None = None) -> Callable[..., Any]:
+        def method(*args: Any, **kwargs: Any) -> Any:
+            if not args:
+                raise TypeError("the method requires at least 1 positional argument")
+            chosen = self.dispatcher.dispatch(type(args[0]))
+            return chosen.__get__(obj, cls)(*args, **kwargs)
+
+        cast("Any", method).register = self.register
+        return cast("Callable[..., Any]", update_wrapper(method, self.func))
 
 
 _COPIED = ("__module__", "__name__", "__qualname__", "__doc__")
@@ -355,7 +362,7 @@ def build_safe_names() -> dict[str, dict[str, object]]:
         "functools": {
             "cached_property": cached_property,
             "singledispatch": singledispatch,
-            "singledispatchmethod": _SINGLEDISPATCHMETHOD,
+            "singledispatchmethod": singledispatchmethod,
             "total_ordering": total_ordering,
             "update_wrapper": update_wrapper,
             "wraps": wraps,
@@ -381,5 +388,4 @@ def build_safe_names() -> dict[str, dict[str, object]]:
     }
 
 
-_SINGLEDISPATCHMETHOD = _singledispatchmethod()
 _FORMATTER = _formatter()

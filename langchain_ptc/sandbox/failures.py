@@ -30,7 +30,7 @@ def describe(
         error: What it raised, or what the compiler said.
         source: The code.
         names: Names that the code has, for suggestions.
-        tools: Bare names of the tools, for hints.
+        tools: Qualified names of the tools, for hints.
     """
     if isinstance(error, PolicyError):
         first = error.violations[0]
@@ -78,10 +78,8 @@ def _describe_raised(
 
 
 def _limit_of(error: BaseException) -> tuple[str | None, float | None, float | None]:
-    if isinstance(error, LimitExceeded):
+    if isinstance(error, LimitExceeded | ToolCallError):
         return error.limit, error.allowed, error.used
-    if isinstance(error, ToolCallError):
-        return error.limit, None, None
     if isinstance(error, MemoryError):
         return "memory_bytes", None, None
     return None, None, None
@@ -186,6 +184,23 @@ def _line(source: str, line: int) -> str:
     return lines[line - 1][:300] if 0 < line <= len(lines) else ""
 
 
+_FROM_TOOLS = re.compile(
+    r"cannot import name '(?P<name>\w+)' from 'tools|"
+    r"module 'tools[.\w]*' has no attribute '(?P<attribute>\w+)'"
+)
+
+
+def _suggest(missing: str, names: tuple[str, ...], tools: tuple[str, ...]) -> str:
+    """Say which name was meant, or in which domain a tool of that name is."""
+    domains = {tool.rpartition(".")[0] for tool in tools if tool.rpartition(".")[2] == missing}
+    if domains:
+        places = [f"from tools{f'.{d}' if d else ''} import {missing}" for d in sorted(domains)]
+        return f"write `{'` or `'.join(places)}`"
+    known = dict.fromkeys([*(tool.rpartition(".")[2] for tool in tools), *names])
+    close = difflib.get_close_matches(missing, known, n=3)
+    return f"did you mean {' or '.join(close)}?" if close else ""
+
+
 # --- hints --------------------------------------------------------------------------------------
 
 
@@ -196,10 +211,9 @@ def _hint(error: BaseException, names: tuple[str, ...], tools: tuple[str, ...]) 
     if isinstance(error, TypeError) and "can't be used in 'await' expression" in told:
         return "only tool calls and asyncio calls are awaited: remove this `await`"
     if isinstance(error, NameError) and (missing := re.search(r"name '(\w+)'", told)):
-        known = dict.fromkeys([*tools, *names])
-        close = difflib.get_close_matches(missing[1], known, n=3)
-        if close:
-            return f"did you mean {' or '.join(close)}?"
+        return _suggest(missing[1], names, tools)
+    if isinstance(error, ImportError | AttributeError) and (missing := _FROM_TOOLS.search(told)):
+        return _suggest(missing["name"] or missing["attribute"], (), tools)
     if isinstance(error, RecursionError):
         return "the functions call each other without an end"
     return ""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import array
 import builtins
 import collections
+import importlib
 import secrets
 import sys
 import types
@@ -383,8 +384,10 @@ def _ensure_attribute(
         try:
             importer(f"{name}.{wanted}")
             getattr(module, wanted)
-        except (AttributeError, ModuleNotFoundError):
+        except (AttributeError, ModuleNotFoundError) as error:
             why = f": {missing}" if "sandbox" in str(missing) else ""
+            if "is not available: " in str(error):
+                why = f": {error}"
             raise ImportError(f"cannot import name {wanted!r} from {name!r}{why}") from None
 
 
@@ -407,6 +410,11 @@ def build_builtins(
         level: int = 0,
     ) -> types.ModuleType:
         """Do what an `import` statement asks for."""
+        if type(fromlist) is list:
+            # No statement gives a list. It is the interpreter itself: `time.strptime` asks for
+            # `_strptime`, takes it from sys.modules and drops what is returned here.
+            importlib.import_module(name)
+            return importer("types")
         if level:
             raise ImportError("relative imports are not available: the code is one module")
         module = importer(name)
@@ -430,6 +438,7 @@ def build_namespace(compiled: CompiledCode, builtins: Mapping[str, object]) -> d
     own_builtins = dict(builtins)
     namespace: dict[str, object] = {
         "__name__": "__main__",
+        "__doc__": None,
         "__builtins__": own_builtins,
         "_ptc_getattr": get_attribute,
         "_ptc_captures": check_captures,

@@ -139,6 +139,7 @@ class InProcessSession:
             return await self._wait(program, self._thread)
         finally:
             channel.deliver(b"")
+            _stop(self._thread)
 
     async def _wait(self, program: Program, thread: threading.Thread) -> Done:
         limits, started = program.limits, time.monotonic()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from langchain_ptc.errors import LimitExceeded
+from langchain_ptc.sandbox.protocol import cut_bytes
 
 
 class TextTarget(Protocol):
@@ -46,7 +47,8 @@ class ProgramStream(io.TextIOBase):
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         self.__used += size
         if size > room:
-            self.__emit(text[:room])
+            # One byte too many: the host counts too, and ends the execution whatever the code does.
+            self.__emit(cut_bytes(text, max(room, 0)) + "…")
             raise LimitExceeded(limit="output_bytes", allowed=self.__max_bytes, used=self.__used)
         self.__emit(text)
         return len(text)

@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -36,7 +37,6 @@ from langchain_ptc.sandbox.toolbox import (
     build_async_stub,
     build_sync_stub,
     build_tool_modules,
-    unique_names,
 )
 from langchain_ptc.sandbox.values import UnsendableValue, encode_value
 from langchain_ptc.sandbox.wire import Wire
@@ -97,6 +97,9 @@ class ProgramRun:
                 )
         except BaseException as error:  # noqa: BLE001  # whatever it is, it is the code's
             status, failure = self._describe(error, namespace)
+        finally:
+            if self._loop is not None:
+                self._loop.close()
         self._wire.put(encode_done(status, value, failure, self._notes()))
         self._wire.flush()
 
@@ -140,7 +143,6 @@ class ProgramRun:
             if left:
                 loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
 
     def _build_namespace(self, compiled: CompiledCode) -> dict[str, object]:
         stubs: dict[str, Callable[..., Any]] = {}
@@ -201,9 +203,11 @@ class ProgramRun:
     def _describe(
         self, error: BaseException, namespace: Mapping[str, object]
     ) -> tuple[Status, Failure]:
-        tools = tuple(unique_names(dict.fromkeys(self._program.tools)))
         names = tuple(name for name in namespace if not name.startswith("_"))
-        return describe(error, self._program.code, names, tools)
+        status, failure = describe(error, self._program.code, names, self._program.tools)
+        if failure.limit == "memory_bytes":
+            failure = replace(failure, allowed=self._program.limits.memory_bytes)
+        return status, failure
 
     def _notes(self) -> list[str]:
         notes = []

@@ -7,7 +7,7 @@ is an array whose first item is its kind:
 |---|---|
 | `["run", {code, tools, types, limits}]` | run this program; once, first |
 | `["r", id, value]` | the value of a call |
-| `["e", id, message, limit or null]` | a call failed |
+| `["e", id, message, limit, allowed, used]` | a call failed; the last three may be null |
 
 | from the worker | |
 |---|---|
@@ -30,7 +30,7 @@ from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from langchain_ptc.errors import LimitExceeded, PTCError, Violation
-from langchain_ptc.sandbox.base import Call, CallFailure, Done, Failure, Program, Result, Status
+from langchain_ptc.sandbox.base import Call, Done, Failure, Program, Result, Status
 from langchain_ptc.sandbox.values import encode_plain, encode_value, revive
 
 Message: TypeAlias = list[Any]
@@ -38,8 +38,10 @@ Message: TypeAlias = list[Any]
 _CALL_TYPES = [str, int, str, list, dict, int]
 
 _HEADER = struct.Struct("<I")
+MAX_CALL_BYTES = 8 * 1024 * 1024
+"""The arguments of one call; the worker refuses more at the call, with an error that says so."""
 MAX_WORKER_FRAME_BYTES = 16 * 1024 * 1024
-"""From a worker: printed text comes in small pieces, so this bounds the arguments of one call."""
+"""From a worker: a call with large arguments, or a batch of small messages."""
 MAX_WORKER_FRAME_VALUES = 500_000
 """Values in one frame from a worker: a small frame must not become a large heap on the host."""
 _ENDINGS: tuple[Status, ...] = ("success", "error", "refused", "limit")
@@ -123,7 +125,8 @@ def encode_run(program: Program) -> str:
 def encode_result(result: Result) -> str:
     """Encode the answer to one call."""
     if result.failure is not None:
-        return _encode(["e", result.id, result.failure.message, result.failure.limit])
+        why = result.failure
+        return _encode(["e", result.id, why.message, why.limit, why.allowed, why.used])
     return f'["r",{result.id},{result.payload}]'
 
 
@@ -209,12 +212,20 @@ class Conversation:
         if self._printed_bytes > allowed:
             self._end(
                 limit_reached(
-                    "output_bytes", allowed, self._printed_bytes, output=self.output[:allowed]
+                    "output_bytes",
+                    allowed,
+                    self._printed_bytes,
+                    output=cut_bytes(self.output, allowed),
                 )
             )
 
     def _end(self, done: Done) -> None:
         self.done, self._ended_by_us = done, True
+
+
+def cut_bytes(text: str, most: int) -> str:
+    """Return as much of `text` as fits into `most` bytes of UTF-8."""
+    return text.encode("utf-8", "surrogatepass")[:most].decode("utf-8", "ignore")
 
 
 def limit_reached(limit: str, allowed: float, used: float | None, *, output: str) -> Done:
@@ -352,8 +363,3 @@ def parse_run(message: Message) -> Program:
         types=tuple(told["types"]),
         limits=Limits(**told["limits"]),
     )
-
-
-def parse_failure(message: Message) -> CallFailure:
-    """Read why a call failed; the worker trusts the host."""
-    return CallFailure(message=message[2], limit=message[3])

@@ -6,6 +6,7 @@ code, or hands out modules and frames does not.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 _TYPING = """
@@ -186,6 +187,7 @@ ONLY_OVERRIDDEN = frozenset({"threading", "traceback"})
 
 PRELOAD: tuple[str, ...] = (
     *(module for module in STANDARD_MODULES if module not in ALIASES),
+    *(("_pylong",) if sys.version_info >= (3, 12) else ()),
     *("_strptime", "_decimal", "encodings.idna", "stringprep"),
     *("encodings.latin_1", "encodings.ascii", "encodings.utf_16", "encodings.utf_32"),
     *("encodings.cp1252", "encodings.unicode_escape", "encodings.rot_13", "encodings.hex_codec"),

@@ -15,7 +15,7 @@ from typing import Any
 
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.sandbox.policy import CODE_FILENAME
-from langchain_ptc.sandbox.protocol import Message, encode_call
+from langchain_ptc.sandbox.protocol import MAX_CALL_BYTES, Message, encode_call
 from langchain_ptc.sandbox.threads import ThreadScheduler
 from langchain_ptc.sandbox.values import Record, UnsendableValue
 from langchain_ptc.sandbox.wire import Wire
@@ -66,7 +66,10 @@ class ToolCalls:
         if message[0] == "r":
             answer.set_result(message[2])
         else:
-            answer.set_exception(ToolCallError(message[2], tool=tool, limit=message[3]))
+            _, _, told, limit, allowed, used = message
+            answer.set_exception(
+                ToolCallError(told, tool=tool, limit=limit, allowed=allowed, used=used)
+            )
 
     def make(
         self, tool: str, args: tuple[object, ...], kwargs: dict[str, object], line: int
@@ -110,6 +113,12 @@ class ToolCalls:
             raise ToolCallError(
                 f"an argument of {tool} cannot be sent: {error}", tool=tool
             ) from None
+        if len(message) > MAX_CALL_BYTES:
+            raise ToolCallError(
+                f"the arguments of {tool} are too large: {len(message):,} characters as JSON, "
+                f"{MAX_CALL_BYTES:,} are accepted; pass less, or several calls",
+                tool=tool,
+            )
         self._calls = number
         self._waiting[number] = tool, answer
         self._wire.put(message)

@@ -31,6 +31,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from enum import Enum
+from types import FunctionType
 from typing import Any, cast
 from uuid import UUID
 
@@ -210,8 +211,8 @@ def _as_data(value: object) -> object:
         return tolist()  # numpy scalars and arrays, pandas series
     if isinstance(value, BaseException):
         return f"{kind.__name__}: {value}"
-    if kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__:
-        return str(value)
+    if kind.__str__ is not object.__str__ or isinstance(kind.__repr__, FunctionType):
+        return str(value)  # a text that somebody wrote, not Python's own with an address in it
     raise UnsendableValue(
         f"an object of class {kind.__qualname__} cannot cross between the tools and the code; "
         "use plain data (str, numbers, list, dict), a dataclass or a pydantic model"

@@ -11,12 +11,20 @@ import json
 import select
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from langchain_ptc.sandbox.protocol import FrameReader, Message, encode_frame, encode_output
+from langchain_ptc.sandbox.protocol import (
+    MAX_WORKER_FRAME_BYTES,
+    FrameReader,
+    Message,
+    encode_frame,
+    encode_output,
+)
 from langchain_ptc.sandbox.values import revive_record
 
+MAX_FRAME_CHARS = MAX_WORKER_FRAME_BYTES // 4
+"""A character may take four bytes."""
 _PRINT_PIECE_CHARS = 32_768
 _PRINT_PAUSE_SECONDS = 0.02
 _RECEIVE_BYTES = 256 * 1024
@@ -109,12 +117,10 @@ class Wire:
         if self._out:
             messages, self._out = self._out, []
             self.sending = True
-            self._send(messages)
+            for batch in _batches(messages):
+                self._channel.send(encode_frame(batch))
             self.sending = False
             self._last_sent = time.monotonic()
-
-    def _send(self, messages: Sequence[str]) -> None:
-        self._channel.send(encode_frame(messages))
 
     def receive(self) -> list[Message]:
         """Send what is queued, then wait for at least one frame."""
@@ -128,6 +134,17 @@ class Wire:
         """Send what is queued, then wait for bytes for at most `seconds`."""
         self.flush()
         return self._channel.poll(seconds)
+
+
+def _batches(messages: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut messages into frames that the host accepts: nearly always one."""
+    start = size = 0
+    for number, message in enumerate(messages):
+        if size + len(message) > MAX_FRAME_CHARS and number > start:
+            yield messages[start:number]
+            start, size = number, 0
+        size += len(message)
+    yield messages[start:]
 
 
 _decode = json.JSONDecoder(object_hook=revive_record).decode

@@ -4,6 +4,7 @@ The language is not the wall of a worker process, the kernel is; in `InProcessSa
 there is. A case gets through if it reaches `hit(...)`.
 """
 
+# ruff: noqa: SIM905  # lists of names are read better as text
 from __future__ import annotations
 
 import contextlib
@@ -44,7 +45,9 @@ DUNDERS = [
     Case("import by name", "hit(__import__('os'))"),
     Case("build class by name", "hit(__build_class__)"),
     Case("getattribute load", "hit(object.__getattribute__)"),
-    Case("getattribute of super", "class A:\n    def f(self): return super().__getattribute__('f')"),
+    Case(
+        "getattribute of super", "class A:\n    def f(self): return super().__getattribute__('f')"
+    ),
     Case("getattribute defined", "class A:\n    def __getattribute__(self, n): return 1"),
     Case("reduce", "hit((1).__reduce_ex__(4))"),
     Case("reduce defined", "class A:\n    def __reduce__(self): return (hit, (1,))"),
@@ -60,7 +63,11 @@ DUNDERS = [
     Case("vars of a class", "hit(vars(str))", TypeError),
     Case("vars of a module", "import math\nvars(math)['pi'] = 3", TypeError),
     Case("vars of a function", "hit(vars(tool))", TypeError),
-    Case("dict write of a special name", "class A: pass\na = A()\na.__dict__['__class__'] = int", AttributeError),
+    Case(
+        "dict write of a special name",
+        "class A: pass\na = A()\na.__dict__['__class__'] = int",
+        AttributeError,
+    ),
     Case("dunder in an f-string", "hit(f'{().__class__.__mro__}')"),
     Case("stdout of the interpreter", "import sys\nsys.__stdout__.write('x')"),
     Case("dataclass fields dict", "hit(tool.__dataclass_fields__)"),
@@ -70,7 +77,9 @@ DUNDERS = [
 COMPUTED_NAMES = [
     Case("getattr literal", "hit(getattr(tool, '__globals__'))"),
     Case("getattr computed", "hit(getattr(tool, '__glo' + 'bals__'))", AttributeError),
-    Case("getattr of a frame", "def g(): yield\nhit(getattr(g(), 'gi_' + 'frame'))", AttributeError),
+    Case(
+        "getattr of a frame", "def g(): yield\nhit(getattr(g(), 'gi_' + 'frame'))", AttributeError
+    ),
     Case("getattr by map", "hit(list(map(getattr, [tool], ['__globals__'])))", AttributeError),
     Case(
         "getattr with a str subclass (CVE-2025 shape)",
@@ -78,18 +87,52 @@ COMPUTED_NAMES = [
         TypeError,
     ),
     Case("hasattr says no", "if hasattr(tool, '__globals__'): hit(1)", None),
-    Case("setattr special", "class A: pass\nsetattr(A, '__match' + '_args__', ('gi_frame',))", AttributeError),
-    Case("setattr through object", "class A: pass\nobject.__setattr__(A(), '__cl' + 'ass__', int)", AttributeError),
+    Case(
+        "setattr special",
+        "class A: pass\nsetattr(A, '__match' + '_args__', ('gi_frame',))",
+        AttributeError,
+    ),
+    Case(
+        "setattr through object",
+        "class A: pass\nobject.__setattr__(A(), '__cl' + 'ass__', int)",
+        AttributeError,
+    ),
     Case("setattr through type", "class A: pass\nobject.__setattr__(int, 'x', 1)", TypeError),
     Case("delattr special", "delattr(tool, '__doc' + 's__')", (AttributeError, TypeError)),
-    Case("attrgetter", "import operator\nhit(operator.attrgetter('__class__.__base__')(1))", AttributeError),
-    Case("attrgetter of globals", "import operator\nhit(operator.attrgetter('__globals__')(tool))", AttributeError),
-    Case("methodcaller", "import operator\nhit(operator.methodcaller('__getattribute__', '__class__')(1))", AttributeError),
-    Case("wraps with chosen names", "import functools\nclass A:\n    def __setattr__(self, n, v): hit(v)\nfunctools.update_wrapper(A(), tool, assigned=('__globals__',), updated=())", AttributeError),
-    Case("wraps copies a class dict", "import functools\nclass A: pass\na = A()\nfunctools.update_wrapper(a, int)\nif vars(a): hit(vars(a))", None),
+    Case(
+        "attrgetter",
+        "import operator\nhit(operator.attrgetter('__class__.__base__')(1))",
+        AttributeError,
+    ),
+    Case(
+        "attrgetter of globals",
+        "import operator\nhit(operator.attrgetter('__globals__')(tool))",
+        AttributeError,
+    ),
+    Case(
+        "methodcaller",
+        "import operator\nhit(operator.methodcaller('__getattribute__', '__class__')(1))",
+        AttributeError,
+    ),
+    Case(
+        "wraps with chosen names",
+        "import functools\nclass A:\n    def __setattr__(self, n, v): hit(v)\nfunctools.update_wrapper(A(), tool, assigned=('__globals__',), updated=())",
+        AttributeError,
+    ),
+    Case(
+        "wraps copies a class dict",
+        "import functools\nclass A: pass\na = A()\nfunctools.update_wrapper(a, int)\nif vars(a): hit(vars(a))",
+        None,
+    ),
     Case("private of another's object", "import random\nhit(random.Random()._randbelow(3))"),
-    Case("private made known first", "class A:\n    def __init__(self): self._os = 1\nimport random\nhit(random._os)"),
-    Case("forward reference evaluated", "import typing\ntyping.get_args(typing.List['hit(1)'])[0]._evaluate({}, {})"),
+    Case(
+        "private made known first",
+        "class A:\n    def __init__(self): self._os = 1\nimport random\nhit(random._os)",
+    ),
+    Case(
+        "forward reference evaluated",
+        "import typing\ntyping.get_args(typing.List['hit(1)'])[0]._evaluate({}, {})",
+    ),
     Case("enum from a module's globals", "import enum\nenum.IntEnum._convert_('X', 'os', hit)"),
 ]
 
@@ -302,9 +345,7 @@ def test_escape_is_closed(case: Case, guard_writes: bool) -> None:
         """Stand for a tool of the host."""
 
     def attempt() -> None:
-        run_code(
-            case.code, guard_writes=guard_writes, names={"hit": hits.append, "tool": tool}
-        )
+        run_code(case.code, guard_writes=guard_writes, names={"hit": hits.append, "tool": tool})
 
     if case.expected is None:
         attempt()
@@ -325,8 +366,14 @@ WRITES = [
     Case("tool", "tool.evil = 1"),
     Case("tool augmented", "tool.evil += 1"),
     Case("facade by for", "import json\nfor json.loads in [1]: pass"),
-    Case("facade by with", "import json, contextlib\nwith contextlib.nullcontext(1) as json.loads: pass"),
-    Case("host's class by object", "import json\nobject.__setattr__(json.JSONEncoder(), 'x', 1)\njson.JSONEncoder.x = 1"),
+    Case(
+        "facade by with",
+        "import json, contextlib\nwith contextlib.nullcontext(1) as json.loads: pass",
+    ),
+    Case(
+        "host's class by object",
+        "import json\nobject.__setattr__(json.JSONEncoder(), 'x', 1)\njson.JSONEncoder.x = 1",
+    ),
 ]
 
 

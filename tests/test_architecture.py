@@ -1,0 +1,273 @@
+"""The plan of the house, held against what the files import: rooms, arrows, sizes, public names."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import langchain_ptc
+
+PACKAGE = Path(langchain_ptc.__file__).parent
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
+EACH_FILE = pytest.mark.parametrize(
+    "path", [pytest.param(path, id=str(path.relative_to(PACKAGE))) for path in FILES]
+)
+
+GROUND = frozenset({"errors", "limits"})
+ARROWS: Mapping[str, frozenset[str]] = {
+    "errors": frozenset(),
+    "limits": frozenset(),
+    "catalog": GROUND,
+    "sandbox": GROUND,
+    "display": frozenset(),
+    "execution": GROUND | {"catalog", "sandbox", "display"},
+    "graph": GROUND | {"catalog", "sandbox", "execution"},
+    "testing": GROUND | {"sandbox"},
+    "demo": GROUND | {"catalog", "sandbox", "execution", "graph", "display", "testing"},
+    "cli": GROUND | {"catalog", "sandbox", "execution", "graph", "display", "demo"},
+    "__main__": frozenset({"cli"}),
+}
+"""Which rooms a room may import, besides itself."""
+
+USERS = frozenset({"demo", "cli"})
+"""Rooms that may come in by the door, as a user does; nothing imports them."""
+
+FOREIGN: Mapping[str, frozenset[str]] = {
+    "errors": frozenset(),
+    "limits": frozenset(),
+    "sandbox": frozenset({"RestrictedPython"}),
+    "display": frozenset(),
+    "catalog": frozenset({"langchain_core", "pydantic", "pydantic_core", "typing_extensions"}),
+    "execution": frozenset({"langchain_core", "langgraph", "pydantic"}),
+    "graph": frozenset({"langchain", "langchain_core", "langgraph", "pydantic"}),
+    "testing": frozenset({"langchain_core", "pydantic"}),
+}
+"""Which packages a room may import; rooms that are not here may import any."""
+
+PUBLIC_NAMES = {
+    "CatalogError",
+    "CodeError",
+    "CodeRuntimeError",
+    "CodeSyntaxError",
+    "ExecutionResult",
+    "InProcessSandbox",
+    "LimitExceeded",
+    "Limits",
+    "PTCError",
+    "PolicyError",
+    "ProcessSandbox",
+    "ProgrammaticToolExecutor",
+    "ProgrammaticToolNode",
+    "SandboxError",
+    "ToolCallError",
+    "ToolCallRecord",
+    "ToolCatalog",
+    "ToolDefinition",
+    "ToolParameter",
+    "ToolPolicy",
+    "as_programmatic",
+}
+
+MOST_LINES = 500
+MOST_FUNCTION_LINES = 60
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import of one file."""
+
+    source: str
+    target: str
+    line: int
+    only_types: bool
+    """Whether it stands under `if TYPE_CHECKING:`, and so never runs."""
+
+
+def name_module(path: Path) -> str:
+    """Return the dotted name of a file of the package."""
+    parts = ("langchain_ptc", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def read_imports(path: Path) -> tuple[Import, ...]:
+    """Return every import of a file, wherever in the file it stands."""
+    return tuple(_walk(ast.parse(path.read_text("utf-8")), path, only_types=False))
+
+
+def _walk(node: ast.AST, path: Path, *, only_types: bool) -> Iterator[Import]:
+    source = name_module(path)
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield Import(source, alias.name, node.lineno, only_types)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+        assert node.module is not None
+        for alias in node.names:
+            submodule = f"{node.module}.{alias.name}"
+            target = submodule if submodule in MODULES else node.module
+            yield Import(source, target, node.lineno, only_types)
+    elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        for child in node.body:
+            yield from _walk(child, path, only_types=True)
+        for child in node.orelse:
+            yield from _walk(child, path, only_types=only_types)
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _walk(child, path, only_types=only_types)
+
+
+MODULES = {name_module(path) for path in FILES}
+
+
+def room_of(module: str) -> str:
+    """Return the room of a module: the first part of its name below the package."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "langchain_ptc"
+
+
+def is_ours(module: str) -> bool:
+    """Whether a module is one of the package."""
+    return module.split(".", maxsplit=1)[0] == "langchain_ptc"
+
+
+@EACH_FILE
+def test_arrows(path: Path) -> None:
+    """A file imports only rooms that its own room may call, for types too."""
+    if path == PACKAGE / "__init__.py":
+        pytest.skip("the door: what it may import is a test of its own")
+    room = room_of(name_module(path))
+    assert room in ARROWS, f"{room} is a new room: say what it may import"
+    for found in read_imports(path):
+        if is_ours(found.target):
+            target = room_of(found.target)
+            if target == "langchain_ptc" and room in USERS:
+                continue
+            assert target == room or target in ARROWS[room], (
+                f"{path}:{found.line}: {room} must not import {found.target}"
+            )
+
+
+@EACH_FILE
+def test_foreign_packages(path: Path) -> None:
+    """A file imports only packages that its room may rest on; the sandbox nothing of LangChain."""
+    allowed = FOREIGN.get(room_of(name_module(path)))
+    if allowed is None:
+        pytest.skip("may import anything")
+    for found in read_imports(path):
+        package = found.target.split(".")[0]
+        if package not in sys.stdlib_module_names and not is_ours(package):
+            assert package in allowed, f"{path}:{found.line}: imports {found.target}"
+
+
+def test_sandbox_knows_nothing_of_langchain() -> None:
+    """The table above cannot be widened for the sandbox without this test saying so."""
+    rooms = [path for path in FILES if room_of(name_module(path)) in {"sandbox", *GROUND}]
+    assert rooms
+    for path in rooms:
+        for found in read_imports(path):
+            package = found.target.split(".")[0]
+            assert not package.startswith(("langchain", "langgraph", "pydantic")) or is_ours(
+                package
+            )
+            assert not is_ours(package) or room_of(found.target) in {"sandbox", *GROUND}
+
+
+def test_testing_rests_on_the_base_of_the_sandbox() -> None:
+    """`testing` knows the protocol of sandboxes and no sandbox."""
+    for found in read_imports(PACKAGE / "testing.py"):
+        if room_of(found.target) == "sandbox" and is_ours(found.target):
+            assert found.target == "langchain_ptc.sandbox.base"
+
+
+def test_no_cycles() -> None:
+    """No module imports itself by way of others, in functions neither."""
+    graph = {
+        name_module(path): {
+            found.target
+            for found in read_imports(path)
+            if found.target in MODULES and not found.only_types
+        }
+        for path in FILES
+    }
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " -> ".join((*way[way.index(module) :], module))
+        if module not in done:
+            for target in sorted(graph[module]):
+                visit(target, (*way, module))
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, ())
+
+
+def test_every_room_is_there() -> None:
+    """The rooms that the arrows name are looked at, not passed over."""
+    rooms = {room_of(module) for module in MODULES} - {"langchain_ptc"}
+    assert rooms >= {"catalog", "sandbox", "execution", "graph", "testing", *GROUND}
+    assert rooms <= set(ARROWS)
+
+
+@EACH_FILE
+def test_length_of_file(path: Path) -> None:
+    """A file is short enough to be read at one sitting."""
+    lines = len(path.read_text("utf-8").splitlines())
+    assert lines < MOST_LINES, f"{path} has {lines} lines"
+
+
+@EACH_FILE
+def test_length_of_functions(path: Path) -> None:
+    """A function fits on a page."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            lines = node.end_lineno - node.lineno + 1
+            assert lines < MOST_FUNCTION_LINES, f"{path}:{node.lineno}: {node.name} has {lines}"
+
+
+# --- the public names ---------------------------------------------------------------------------
+
+
+def test_all_names() -> None:
+    """`__all__` is exactly the public face, in order, and `dir` shows it."""
+    assert set(langchain_ptc.__all__) == PUBLIC_NAMES
+    assert sorted(langchain_ptc.__all__) == langchain_ptc.__all__
+    assert set(dir(langchain_ptc)) >= PUBLIC_NAMES
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC_NAMES))
+def test_name_is_exported(name: str) -> None:
+    """A public name is what its module defines, and has a docstring."""
+    value = getattr(langchain_ptc, name)
+    assert value.__name__ == name
+    assert value.__module__.startswith("langchain_ptc.")
+    assert getattr(importlib.import_module(value.__module__), name) is value
+    assert value.__doc__
+
+
+def test_names_for_type_checkers_are_the_names_at_run_time() -> None:
+    """What a type checker sees in the door is what the door opens to."""
+    door = PACKAGE / "__init__.py"
+    typed = set()
+    for node in ast.walk(ast.parse(door.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and is_ours(node.module or ""):
+            for alias in node.names:
+                assert getattr(langchain_ptc, alias.name).__module__ == node.module
+                typed.add(alias.name)
+    assert typed == PUBLIC_NAMES
+    assert all(found.only_types for found in read_imports(door) if is_ours(found.target))
+
+
+def test_unknown_name() -> None:
+    """A name that is not there is an ordinary `AttributeError`."""
+    with pytest.raises(AttributeError, match="'langchain_ptc' has no attribute 'ToolCatalogue'"):
+        _ = langchain_ptc.ToolCatalogue

