@@ -207,7 +207,10 @@ def _suggest(missing: str, names: tuple[str, ...], tools: tuple[str, ...]) -> st
 def _hint(error: BaseException, names: tuple[str, ...], tools: tuple[str, ...]) -> str:
     told = _message(error)
     if isinstance(error, TypeError | AttributeError) and "coroutine" in told:
-        return "a tool call returns its value only when it is awaited: write `await tool(...)`"
+        return (
+            "a tool call gives its value only when it is awaited: `await tool(...)`, and in "
+            "parentheses where more follows: `(await tool(...))[0]`"
+        )
     if isinstance(error, TypeError) and "can't be used in 'await' expression" in told:
         return "only tool calls and asyncio calls are awaited: remove this `await`"
     if isinstance(error, NameError) and (missing := re.search(r"name '(\w+)'", told)):

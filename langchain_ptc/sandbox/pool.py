@@ -26,6 +26,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox import worker as worker_module
@@ -68,6 +69,8 @@ class Worker:
     pidfd: int | None
     _tell: Callable[[bytes, int], None]
     exited: Future[Exit] = field(default_factory=Future)
+    waited: bool = False
+    """Whether it had to wait for its execution, and so may have been killed meanwhile."""
     timed_out: bool = False
     """Whether the host ended it because its wall limit had come."""
 
@@ -106,6 +109,14 @@ class Worker:
             os.close(pidfd)
 
 
+class _Ask(NamedTuple):
+    allowance: Allowance
+    taken: Future[Worker] | None
+    """Who waits for the worker; None for one that is to wait for work."""
+    again: bool
+    """Whether a parent of workers has died over it already."""
+
+
 class WorkerPool:
     """Workers of one module set.
 
@@ -127,7 +138,7 @@ class WorkerPool:
 
     def _reset(self) -> None:
         self._numbers = itertools.count(1)
-        self._asked: dict[int, tuple[Allowance, Future[Worker] | None]] = {}
+        self._asked: dict[int, _Ask] = {}
         self._alive: dict[int, Worker] = {}
         self._waiting: dict[Allowance, deque[Worker]] = {}
         self._commands: deque[tuple[bytes, int, Allowance | None]] = deque()
@@ -152,8 +163,8 @@ class WorkerPool:
 
     # --- called from anywhere -----------------------------------------------------------------------
 
-    def checkout(self, allowance: Allowance) -> Future[Worker]:
-        """Take a worker for one execution; done at once if one waits.
+    def checkout(self, allowance: Allowance, *, fresh: bool = False) -> Future[Worker]:
+        """Take a worker for one execution; done at once if one waits and `fresh` is False.
 
         The future raises `SandboxError` if there is none to be had.
         """
@@ -163,18 +174,13 @@ class WorkerPool:
                 taken.set_exception(SandboxError("the sandbox is closed"))
                 return taken
             idle = self._waiting.get(allowance)
-            ready = self._take_idle(idle)
+            ready = None if fresh else self._take_idle(idle)
             self._ask(allowance, None if ready else taken)
             if idle is None:
                 self._ask_for_waiting(allowance)
         if ready is not None:
             taken.set_result(ready)
         return taken
-
-    def start(self) -> None:
-        """Start the parent of workers, without waiting for it."""
-        with self._lock:
-            self._wake()
 
     def watch(self, worker: Worker, wall_seconds: float) -> None:
         """End `worker` when its wall limit has come."""
@@ -203,6 +209,7 @@ class WorkerPool:
         """Return a worker that waits; those that were killed while they waited are dropped."""
         while idle:
             worker = idle.popleft()
+            worker.waited = True
             if worker.is_alive():
                 return worker
             self._alive.pop(worker.number, None)
@@ -211,9 +218,11 @@ class WorkerPool:
 
     # --- under the lock -----------------------------------------------------------------------------
 
-    def _ask(self, allowance: Allowance, taken: Future[Worker] | None) -> None:
+    def _ask(
+        self, allowance: Allowance, taken: Future[Worker] | None, *, again: bool = False
+    ) -> None:
         number = next(self._numbers)
-        self._asked[number] = allowance, taken
+        self._asked[number] = _Ask(allowance, taken, again)
         self._commands.append((FORK, number, allowance))
         self._wake()
 
@@ -252,15 +261,15 @@ class WorkerPool:
     def _run(self, woken: socket.socket) -> None:
         control: socket.socket | None = None
         process: subprocess.Popen[bytes] | None = None
+        why: Exception = SandboxError("the sandbox is closed")
         try:
             control, process = self._launch()
             self._serve(control, process, woken)
         except Exception as error:  # noqa: BLE001  # whoever waits for a worker must be told
-            self._fail(error)
-        finally:
-            if control is not None:
-                control.close()
-            self._end(process)
+            why = error
+        if control is not None:
+            control.close()
+        self._end(process, why)
 
     def _launch(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
         """Start the parent of workers: a fresh Python with nothing of ours but one socket."""
@@ -365,7 +374,7 @@ class WorkerPool:
         pidfd = fds[1] if len(fds) > 1 else None
         born = Worker(number, pid, sock, pidfd, self._tell)
         with self._lock:
-            allowance, taken = self._asked.pop(number)
+            allowance, taken, _ = self._asked.pop(number)
             self._alive[number] = born
             idle = self._waiting.get(allowance)
             if taken is None and idle is not None and len(idle) < self._most_waiting:
@@ -380,37 +389,34 @@ class WorkerPool:
         else:
             taken.set_result(born)
 
-    def _fail(self, error: Exception) -> None:
-        told = (
-            error
-            if isinstance(error, SandboxError)
-            else SandboxError(f"the parent of workers broke down: {type(error).__name__}: {error}")
-        )
-        if not self.layers.done():
-            self.layers.set_exception(told)
-        with self._lock:
-            asked, self._asked = self._asked, {}
-        for _, taken in asked.values():
-            if taken is not None and taken.set_running_or_notify_cancel():
-                taken.set_exception(told)
-
-    def _end(self, process: subprocess.Popen[bytes] | None) -> None:
-        """Leave nothing behind, and be ready to start anew."""
+    def _end(self, process: subprocess.Popen[bytes] | None, why: Exception) -> None:
+        """Leave nothing behind, tell whoever waits, and be ready to start anew."""
         if process is not None:
             try:
                 process.wait(timeout=2)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self._fail(SandboxError("the sandbox is closed"))
+        if not isinstance(why, SandboxError):
+            why = SandboxError(f"the parent of workers broke down: {type(why).__name__}: {why}")
+        stood = self.layers.done()
+        if not stood:
+            self.layers.set_exception(why)
         with self._lock:
-            alive = list(self._alive.values())
+            alive, asked = list(self._alive.values()), list(self._asked.values())
             idle = {w for waiting in self._waiting.values() for w in waiting}
             closed = self._closed
             for end in self._wakers or ():
                 end.close()
             self._reset()
             self._closed = closed
+            # It had stood and was killed: the next one gets what it was asked for, once.
+            retried = [a for a in asked if a.taken and stood and not closed and not a.again]
+            for ask in retried:
+                self._ask(ask.allowance, ask.taken, again=True)
+        for ask in asked:
+            if ask.taken and ask not in retried and ask.taken.set_running_or_notify_cancel():
+                ask.taken.set_exception(why)
         for gone in alive:
             if not gone.exited.done():
                 gone.exited.set_result(Exit(-1, 0.0))

@@ -142,15 +142,24 @@ class ProcessSession:
         """Run `program` to its end; see `Session.run`."""
         limits = program.limits
         allowance = Allowance(limits.cpu_seconds, limits.memory_bytes)
-        worker = await _result_of(self._pool.checkout(allowance))
+        done = await self._run_in(
+            await _result_of(self._pool.checkout(allowance)), program, on_calls
+        )
+        if done is None:
+            fresh = await _result_of(self._pool.checkout(allowance, fresh=True))
+            done = await self._run_in(fresh, program, on_calls)
+        assert done is not None
+        return done
+
+    async def _run_in(self, worker: Worker, program: Program, on_calls: OnCalls) -> Done | None:
+        """Run `program` in `worker`; None if the worker was killed while it waited for work."""
         try:
             if self._require == "kernel":
                 _require_kernel(await _result_of(self._pool.layers))
-            loop = asyncio.get_running_loop()
-            line = _Line(program, on_calls, loop)
-            await _connect(loop, line, worker.socket)
+            line = _Line(program, on_calls, asyncio.get_running_loop())
+            await _connect(line, worker.socket)
             self._line = line
-            self._pool.watch(worker, limits.wall_seconds)
+            self._pool.watch(worker, program.limits.wall_seconds)
             line.send([encode_run(program)])
             done = await line.done
             return done if done is not None else await self._explain_death(worker, program, line)
@@ -164,8 +173,8 @@ class ProcessSession:
         if self._line is not None:
             self._line.queue([encode_result(result) for result in results])
 
-    async def _explain_death(self, worker: Worker, program: Program, line: _Line) -> Done:
-        """The socket closed without an end: say what ended the worker."""
+    async def _explain_death(self, worker: Worker, program: Program, line: _Line) -> Done | None:
+        """Say what ended a worker whose line closed without an end; None if it never began."""
         limits, output = program.limits, line.conversation.output
         if worker.timed_out:
             return limit_reached("wall_seconds", limits.wall_seconds, None, output=output)
@@ -180,6 +189,8 @@ class ProcessSession:
             return limit_reached("cpu_seconds", limits.cpu_seconds, used, output=output)
         if ended.status >= 0 and os.waitstatus_to_exitcode(ended.status) == EXIT_NO_SECCOMP:
             raise SandboxError("the kernel refused the system call filter to a worker")
+        if worker.waited and not line.heard and ended.status in (-1, signal.SIGKILL):
+            return None  # nothing of the program took effect, and another worker may run it
         return _crashed(f"the worker died: {_name_exit(ended)}", output)
 
 
@@ -215,7 +226,8 @@ async def _result_of(future: concurrent.futures.Future[T]) -> T:
     return future.result() if future.done() else await asyncio.wrap_future(future)
 
 
-async def _connect(loop: asyncio.AbstractEventLoop, line: _Line, sock: socket.socket) -> None:
+async def _connect(line: _Line, sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
     # The transport closes the socket it is given; the worker keeps its own until it is discarded.
     twin = sock.dup()
     twin.setblocking(False)
@@ -232,6 +244,8 @@ class _Line(asyncio.Protocol):
         self, program: Program, on_calls: OnCalls, loop: asyncio.AbstractEventLoop
     ) -> None:
         self.conversation = Conversation(program)
+        self.heard = False
+        """Whether the worker has said anything."""
         self.violation: ProtocolViolation | None = None
         self.done: asyncio.Future[Done | None] = loop.create_future()
         """The end; None if the line closed before the worker had said it."""
@@ -246,6 +260,7 @@ class _Line(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        self.heard = True
         if self.done.done():
             return
         try:
@@ -264,6 +279,7 @@ class _Line(asyncio.Protocol):
                 self._flush()
 
     def connection_lost(self, error: Exception | None) -> None:
+        del error
         if not self.done.done():
             self.done.set_result(None)
 

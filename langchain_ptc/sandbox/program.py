@@ -206,7 +206,10 @@ class ProgramRun:
         names = tuple(name for name in namespace if not name.startswith("_"))
         status, failure = describe(error, self._program.code, names, self._program.tools)
         if failure.limit == "memory_bytes":
-            failure = replace(failure, allowed=self._program.limits.memory_bytes)
+            allowed = self._program.limits.memory_bytes
+            told = str(LimitExceeded(limit="memory_bytes", allowed=allowed))
+            trace = f"{failure.traceback.rstrip(': ')}: {told}"
+            failure = replace(failure, allowed=allowed, message=told, traceback=trace)
         return status, failure
 
     def _notes(self) -> list[str]:
