@@ -16,9 +16,9 @@ from langchain_ptc.errors import (
     SandboxError,
     Violation,
 )
+from langchain_ptc.execution.plain import as_plain, render_plain
 from langchain_ptc.execution.report import render_report
 from langchain_ptc.sandbox.base import Failure, Status
-from langchain_ptc.sandbox.values import encode_value, simplify
 
 CallStatus = Literal["returned", "failed", "refused", "cancelled"]
 """How a tool call ended: `refused` calls never reached the tool, `cancelled` ones were still running
@@ -59,7 +59,7 @@ class ToolCallRecord:
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-able data; times in ISO 8601."""
         data = {field.name: getattr(self, field.name) for field in fields(self)}
-        data["arguments"] = simplify(dict(self.arguments))
+        data["arguments"] = as_plain(self.arguments)
         data["started_at"] = self.started_at.isoformat()
         data["ended_at"] = self.ended_at.isoformat()
         return data
@@ -119,7 +119,7 @@ class ExecutionResult:
             "status": self.status,
             "code": self.code,
             "output": self.output,
-            "value": simplify(self.value),
+            "value": as_plain(self.value),
             "error": None if self.error is None else asdict(self.error),
             "notes": list(self.notes),
             "tool_calls": [call.to_dict() for call in self.tool_calls],
@@ -153,8 +153,8 @@ class ExecutionResult:
 
     @property
     def value_text(self) -> str:
-        """The value as JSON, which is what the model reads where nothing was printed."""
-        return self.value if isinstance(self.value, str) else encode_value(self.value)
+        """The value as text, which is what the model reads where nothing was printed."""
+        return render_plain(self.value)
 
 
 def _parse_time(time: str | datetime) -> datetime:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import inspect
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from langchain_ptc.sandbox.loop import ProgramLoop
 
@@ -214,11 +215,102 @@ def _settle(future: PoolFuture, value: Any) -> None:
     task.add_done_callback(copy)
 
 
-def build_futures_names(scheduler: Scheduler) -> dict[str, object]:
-    """Build the names of `concurrent.futures` that must be ours."""
+class PoolExecutor:
+    """`ThreadPoolExecutor` of the code: the same face as the standard library's."""
 
-    class ThreadPoolExecutor:
-        """Runs calls side by side; the same face as the standard library's."""
+    def __init__(self, scheduler: Scheduler, max_workers: int | None) -> None:
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        self.__pool = _Pool(scheduler, min(max_workers or MAX_THREADS, MAX_THREADS))
+
+    def submit(self, fn: Callable[..., Any], /, *args: object, **kwargs: object) -> PoolFuture:
+        """Start `fn(*args, **kwargs)` and return a future of its result."""
+        if self.__pool.closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        return self.__pool.submit(lambda: fn(*args, **kwargs))
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[Any]:
+        """Start `fn` for each item; return the results in the order of the items."""
+        del chunksize  # there is nothing to chunk for
+        futures = [self.submit(fn, *items) for items in zip(*iterables, strict=False)]
+        deadline = None if timeout is None else time.monotonic() + timeout
+
+        def results() -> Iterator[Any]:
+            for future in futures:
+                yield future.result(_left(deadline))
+
+        return results()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more work; wait for what was submitted."""
+        self.__pool.closed = True
+        if cancel_futures:
+            for future, _ in self.__pool.queue:
+                future.cancel()
+        if wait:
+            self.__pool.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def as_completed(
+    scheduler: Scheduler,
+    fs: Iterable[concurrent.futures.Future[Any]],
+    timeout: float | None = None,
+) -> Iterator[concurrent.futures.Future[Any]]:
+    """Yield futures as they end."""
+    left = list(dict.fromkeys(fs))
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while left:
+        if not scheduler.wait_until(lambda: any(f.done() for f in left), _left(deadline)):
+            raise TimeoutError(f"{len(left)} futures are unfinished")
+        future = next(f for f in left if f.done())
+        left.remove(future)
+        yield future
+
+
+def wait(
+    scheduler: Scheduler,
+    fs: Iterable[concurrent.futures.Future[Any]],
+    timeout: float | None = None,
+    return_when: str = concurrent.futures.ALL_COMPLETED,
+) -> concurrent.futures._base.DoneAndNotDoneFutures[Any]:
+    """Wait for futures; return which are done and which are not."""
+    futures = set(fs)
+
+    def ready() -> bool:
+        done = [f for f in futures if f.done()]
+        if return_when == concurrent.futures.FIRST_COMPLETED:
+            return bool(done) or not futures
+        failed = any(not f.cancelled() and f.exception() for f in done)
+        if return_when == concurrent.futures.FIRST_EXCEPTION and failed:
+            return True
+        return len(done) == len(futures)
+
+    scheduler.wait_until(ready, timeout)
+    done = {f for f in futures if f.done()}
+    return concurrent.futures._base.DoneAndNotDoneFutures(done, futures - done)
+
+
+def build_futures_names(scheduler: Scheduler) -> dict[str, object]:
+    """Build the names of `concurrent.futures` that must be ours, over one scheduler."""
+
+    class ThreadPoolExecutor(PoolExecutor):
+        """Runs calls side by side."""
 
         def __init__(
             self,
@@ -227,89 +319,14 @@ def build_futures_names(scheduler: Scheduler) -> dict[str, object]:
             initializer: Callable[..., object] | None = None,
             initargs: tuple[object, ...] = (),
         ) -> None:
-            if max_workers is not None and max_workers <= 0:
-                raise ValueError("max_workers must be greater than 0")
-            self.__pool = _Pool(scheduler, min(max_workers or MAX_THREADS, MAX_THREADS))
+            del thread_name_prefix  # nobody sees the threads
+            super().__init__(scheduler, max_workers)
             if initializer is not None:
                 initializer(*initargs)
-
-        def submit(self, fn: Callable[..., Any], /, *args: object, **kwargs: object) -> PoolFuture:
-            """Start `fn(*args, **kwargs)` and return a future of its result."""
-            if self.__pool.closed:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            return self.__pool.submit(lambda: fn(*args, **kwargs))
-
-        def map(
-            self,
-            fn: Callable[..., Any],
-            *iterables: Iterable[Any],
-            timeout: float | None = None,
-            chunksize: int = 1,
-        ) -> Iterator[Any]:
-            """Start `fn` for each item; return the results in the order of the items."""
-            futures = [self.submit(fn, *items) for items in zip(*iterables, strict=False)]
-            deadline = None if timeout is None else time.monotonic() + timeout
-
-            def results() -> Iterator[Any]:
-                for future in futures:
-                    left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                    yield future.result(left)
-
-            return results()
-
-        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-            """Take no more work; wait for what was submitted."""
-            self.__pool.closed = True
-            if cancel_futures:
-                for future, _ in self.__pool.queue:
-                    future.cancel()
-            if wait:
-                self.__pool.wait()
-
-        def __enter__(self) -> ThreadPoolExecutor:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self.shutdown()
-
-    def as_completed(
-        fs: Iterable[concurrent.futures.Future[Any]], timeout: float | None = None
-    ) -> Iterator[concurrent.futures.Future[Any]]:
-        """Yield futures as they end."""
-        left = list(dict.fromkeys(fs))
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while left:
-            pause = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not scheduler.wait_until(lambda: any(f.done() for f in left), pause):
-                raise TimeoutError(f"{len(left)} futures are unfinished")
-            future = next(f for f in left if f.done())
-            left.remove(future)
-            yield future
-
-    def wait(
-        fs: Iterable[concurrent.futures.Future[Any]],
-        timeout: float | None = None,
-        return_when: str = concurrent.futures.ALL_COMPLETED,
-    ) -> concurrent.futures._base.DoneAndNotDoneFutures[Any]:
-        """Wait for futures; return which are done and which are not."""
-        futures = set(fs)
-
-        def ready() -> bool:
-            done = [f for f in futures if f.done()]
-            if return_when == concurrent.futures.FIRST_COMPLETED:
-                return bool(done) or not futures
-            failed = any(not f.cancelled() and f.exception() for f in done)
-            if return_when == concurrent.futures.FIRST_EXCEPTION and failed:
-                return True
-            return len(done) == len(futures)
-
-        scheduler.wait_until(ready, timeout)
-        done = {f for f in futures if f.done()}
-        return concurrent.futures._base.DoneAndNotDoneFutures(done, futures - done)
 
     return {
         "ThreadPoolExecutor": ThreadPoolExecutor,
         "Future": PoolFuture,
-        "as_completed": as_completed,
-        "wait": wait,
+        "as_completed": functools.partial(as_completed, scheduler),
+        "wait": functools.partial(wait, scheduler),
     }

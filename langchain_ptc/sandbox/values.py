@@ -238,15 +238,6 @@ _TAGGED: dict[type, tuple[str, Callable[[Any], object]]] = {
 _TAGGED_CLASSES = tuple(_TAGGED.items())  # subclasses too, most special first: datetime is a date
 
 
-def simplify(value: object) -> object:
-    """Return `value` in terms of what any JSON library writes, with the tagged forms.
-
-    Raises:
-        UnsendableValue: As `encode_value`.
-    """
-    return json.loads(encode_value(value))
-
-
 def encode_plain(value: object) -> str | None:
     """Encode `value` if JSON's own types are all it holds, else None; the common case, fast."""
     return _encode_json(value) if _is_plain(value, 0) else None

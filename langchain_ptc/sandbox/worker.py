@@ -116,7 +116,7 @@ def keep_time_zones() -> None:
         return io.BytesIO(zones[key])
 
     zoneinfo.reset_tzpath(to=())
-    _common.load_tzdata = load_tzdata
+    setattr(_common, "load_tzdata", load_tzdata)  # noqa: B010  # typed otherwise
 
 
 _WARM_UP = """

@@ -1,0 +1,272 @@
+"""A host with something to lose, under attack: runs attacks in one mode and says what showed.
+
+Run as a program of its own, so that an attack that ends the host is noticed, and so that what the
+host's memory grew by is the attack's doing. Attacks come as JSON on standard input, verdicts leave
+as lines of JSON.
+
+An attack is an object with `name`, `code` and `proof`: `{"kind": ..., "value": ...}`. It succeeds when
+its proof shows; several kinds are joined by `|`:
+
+| kind | shows when |
+|---|---|
+| `stdout` | the pattern `value` is found in anything that the execution hands back |
+| `file` | the file `value` exists |
+| `connect` | somebody connected to port 48911 of the host |
+| `host` | the expression `value` is true in the host |
+| `hang` | the execution outlives its wall limit by more than a second |
+| `mem` | the host grew by more than 100 MB, or a worker beyond its limit |
+| `crash` | the host is gone, or its next execution does not work |
+| `base` | an exception, of any kind, came out of the execution |
+| `flood` | the execution hands back more than it may print |
+
+`hang`, `crash`, `base` and the host's memory are looked for in every attack, whatever its proof.
+`{CANARY}` in the code stands for a folder with `secret.txt`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math  # noqa: F401  # attacks change it, and their proofs look at the host's
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout: found wherever it is copied to
+
+from langchain_ptc.limits import MIB, Limits
+from langchain_ptc.sandbox.base import Call, CallFailure, Done, Program, Result
+from langchain_ptc.sandbox.pool import WorkerPool
+from langchain_ptc.sandbox.process import ProcessSession
+
+Attack = Mapping[str, object]
+
+MODES: Mapping[str, Mapping[str, bool]] = {
+    "kernel": {"policy": False},
+    "language": {"walls": False},
+    "both": {},
+}
+"""`kernel`: any Python in a walled worker. `language`: the policy in a worker without walls."""
+
+LIMITS = Limits(
+    wall_seconds=0.8,
+    cpu_seconds=1,
+    memory_bytes=192 * MIB,
+    max_tool_calls=50,
+    output_bytes=MIB,
+    result_bytes=MIB,
+)
+PORT = 48911
+GROWTH_MB = 100
+SLACK_SECONDS = 1.0
+_WORKER_BASE_MB = 64
+"""What an idle worker holds already, and shares with its parent."""
+_ALONE = ("connect", "mem", "flood", "crash", "host")
+"""Proofs of which one must know whose they are: such attacks run one after another."""
+
+HOST_SECRET = "PTC-CANARY-host"
+HOST_DB = {"a": 1, "l": {"xs": [1]}}
+EVIL_CALLED = 0
+
+
+def lookup(key: str, default: object = None) -> object:
+    """Return what the host has under `key`."""
+    global EVIL_CALLED
+    if key == "__bump__" or type(key) is not str:
+        EVIL_CALLED += 1
+    return HOST_DB.get(key, default)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What came of one attack."""
+
+    name: str
+    status: str
+    """Of the execution; `raised` if it did not end as one."""
+    shown: list[str] = field(default_factory=list)
+    """The kinds of proof that showed."""
+    seconds: float = 0.0
+    growth_mb: float = 0.0
+    """How much the host's memory grew at its peak; of attacks that ran alone."""
+    worker_mb: float = 0.0
+    """The largest worker that was seen."""
+    calls: int = 0
+    told: str = ""
+    """What the execution said, cut."""
+
+
+def _answer(call: Call) -> Result:
+    try:
+        value = json.dumps(lookup(*call.args, **call.kwargs))
+    except Exception as error:  # as any tool may fail
+        return Result(id=call.id, failure=CallFailure(message=str(error)[:200]))
+    return Result(id=call.id, payload=value)
+
+
+def _peak_mb(pid: int | str = "self") -> float:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"VmHWM:\s+(\d+)", status)
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def _forget_peak() -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+class Host:
+    """Runs attacks over one pool and looks for their proofs.
+
+    Args:
+        mode: A key of `MODES`.
+        canary: The folder that `{CANARY}` stands for.
+        limits: What an attack may use.
+    """
+
+    def __init__(self, mode: str, canary: Path, limits: Limits = LIMITS) -> None:
+        self.limits = limits
+        self._canary = canary
+        self._pool = WorkerPool((), waiting=2, **MODES[mode])
+        self._connections = 0
+        self._watched = False
+        self._worker_mb = 0.0
+
+    async def __aenter__(self) -> Host:
+        self._server = await asyncio.start_server(self._count, "127.0.0.1", PORT, reuse_port=True)
+        self._sampling = asyncio.create_task(self._sample())
+        assert await self.is_healthy()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._sampling.cancel()
+        self._server.close()
+        await asyncio.to_thread(self._pool.close)
+
+    async def _count(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections += 1
+        writer.close()
+
+    async def _sample(self) -> None:
+        while True:
+            for worker in list(self._pool._alive.values()):
+                self._worker_mb = max(self._worker_mb, _peak_mb(worker.pid))
+            await asyncio.sleep(0.02)
+
+    async def execute(self, code: str, calls: list[Call]) -> Done:
+        """Run `code` with the tools of this host."""
+        session = ProcessSession(self._pool, "process")
+
+        def on_calls(asked: Sequence[Call]) -> None:
+            calls.extend(asked)
+            session.resume([_answer(call) for call in asked])
+
+        program = Program(code=code, tools=("lookup",), limits=self.limits)
+        return await session.run(program, on_calls)
+
+    async def is_healthy(self) -> bool:
+        """Whether an honest execution works."""
+        try:
+            done = await self.execute("print(await lookup('a') + 1)", [])
+        except Exception:
+            return False
+        return (done.status, done.output) == ("success", "2\n")
+
+    async def attack(self, attack: Attack, *, alone: bool) -> Verdict:
+        """Run one attack and look for its proof."""
+        proof = {str(k): str(v) for k, v in attack["proof"].items()}
+        for key in proof:
+            proof[key] = proof[key].replace("{CANARY}", str(self._canary))
+        code = str(attack["code"]).replace("{CANARY}", str(self._canary))
+        self._worker_mb, connections, calls = 0.0, self._connections, []
+        _forget_peak()
+        before, started = _peak_mb(), time.monotonic()
+        try:
+            done, status = await self.execute(code, calls), ""
+        except BaseException as error:  # none may come, of any kind
+            done, status = Done(status="sandbox", output=repr(error)), "raised"
+        seconds = time.monotonic() - started
+        growth = _peak_mb() - before if alone else 0.0
+        worker_mb = self._worker_mb if alone else 0.0
+        texts = _texts(done)
+        too_large = worker_mb > self.limits.memory_bytes / MIB + _WORKER_BASE_MB
+        kinds = proof["kind"].split("|")
+        healthy = await self.is_healthy()
+        looked = {
+            "hang": seconds > self.limits.wall_seconds + SLACK_SECONDS,
+            "base": status == "raised",
+            "crash": not healthy,
+            "mem": growth > GROWTH_MB or too_large,
+            "stdout": "stdout" in kinds and any(re.search(proof["value"], t) for t in texts),
+            "file": "file" in kinds and Path(proof["value"]).exists(),
+            "connect": "connect" in kinds and self._connections > connections,
+            "host": "host" in kinds and bool(eval(proof["value"], globals())),
+            "flood": sum(map(len, texts)) > 2 * self.limits.output_bytes,
+        }
+        return Verdict(
+            name=str(attack["name"]),
+            status=status or done.status,
+            shown=[kind for kind, shows in looked.items() if shows],
+            seconds=round(seconds, 3),
+            growth_mb=round(growth, 1),
+            worker_mb=round(worker_mb, 1),
+            calls=len(calls),
+            told=" ".join(texts)[:400],
+        )
+
+
+def _texts(done: Done) -> list[str]:
+    """Everything that an execution hands back to whoever asked for it."""
+    texts = [done.output, *done.notes]
+    if done.value is not None:
+        try:
+            texts.append(json.dumps(done.value, ensure_ascii=False, default=repr))
+        except RecursionError:
+            texts.append("")
+    if done.failure is not None:
+        why = done.failure
+        texts += [why.kind, why.message, why.source_line, why.traceback, why.hint]
+        texts += [violation.message for violation in why.violations]
+    return texts
+
+
+async def run_attacks(attacks: Sequence[Attack], mode: str, canary: Path) -> None:
+    """Run attacks, print each verdict, and look once more for the files at the end."""
+    async with Host(mode, canary) as host:
+        verdicts = {}
+        alone = [a for a in attacks if set(a["proof"]["kind"].split("|")) & set(_ALONE)]
+        others = [a for a in attacks if a not in alone]
+        for attack in alone:
+            # The name first, so that whoever reads knows who ended the host.
+            print(json.dumps({"begins": attack["name"]}), flush=True)
+            verdicts[attack["name"]] = await host.attack(attack, alone=True)
+        for start in range(0, len(others), 4):
+            group = others[start : start + 4]
+            print(json.dumps({"begins": ", ".join(a["name"] for a in group)}), flush=True)
+            for verdict in await asyncio.gather(*[host.attack(a, alone=False) for a in group]):
+                verdicts[verdict.name] = verdict
+        for attack in attacks:  # what a worker left running would have had its time by now
+            verdict, proof = verdicts[attack["name"]], attack["proof"]
+            path = Path(proof["value"].replace("{CANARY}", str(canary)))
+            if "file" in proof["kind"] and "file" not in verdict.shown and path.is_file():
+                verdict = replace(verdict, shown=[*verdict.shown, "file"])
+            print(json.dumps(asdict(verdict)), flush=True)
+
+
+if __name__ == "__main__":
+    os.environ["PTC_SECRET"] = "PTC-CANARY-env"
+    folder = Path(sys.argv[2])
+    (folder / "out").mkdir(exist_ok=True)
+    (folder / "secret.txt").write_text("PTC-CANARY-file")
+    with socket.socket() as probe:
+        probe.settimeout(0.1)
+    asyncio.run(run_attacks(json.load(sys.stdin), sys.argv[1], folder))
