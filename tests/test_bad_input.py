@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -11,6 +12,7 @@ import math
 import os
 import signal
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -871,14 +873,15 @@ def test_value_that_cannot_cross(run: Run) -> None:
 
 
 def list_descendants(pid: int) -> dict[int, list[int]]:
-    """Return every process below `pid`, each with its own children."""
+    """Return every living process below `pid`, each with its own children."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        children.setdefault(parent, []).append(int(stat.parent.name))
+        if state not in "ZX":
+            children.setdefault(int(parent), []).append(int(stat.parent.name))
     found: dict[int, list[int]] = {}
     left = list(children.get(pid, []))
     while left:
@@ -892,22 +895,33 @@ class Family:
     """A sandbox with processes of its own, which a test may kill."""
 
     def __init__(self) -> None:
-        before = set(list_descendants(os.getpid()))
+        self._others = set(list_descendants(os.getpid()))
         # A number of waiting workers that no other sandbox has: no parent of workers is shared.
         self.sandbox = ProcessSandbox(waiting_workers=3)
+        self._killed: set[int] = set()
+
+    def grow(self) -> None:
+        """Make sure that its processes live."""
         ProgrammaticToolExecutor([], sandbox=self.sandbox).execute("print(1)")
-        self._before = before
+
+    def bury(self) -> None:
+        """Wait until those that were killed, and all below them, are dead."""
+        deadline = time.monotonic() + 10
+        while self._killed & set(list_descendants(os.getpid())):
+            assert time.monotonic() < deadline, "the killed processes do not die"
+            time.sleep(0.01)
+        self._killed.clear()
 
     def kill(self, *, workers: bool) -> int:
         """Kill the workers, or the processes above them; return how many were killed."""
         killed = 0
-        for pid, children in list_descendants(os.getpid()).items():
-            if pid not in self._before and workers == (not children):
-                try:
+        family = {p: c for p, c in list_descendants(os.getpid()).items() if p not in self._others}
+        self._killed |= set(family) if not workers else {p for p, c in family.items() if not c}
+        for pid, children in family.items():
+            if workers == (not children):
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-                killed += 1
+                    killed += 1
         return killed
 
 
@@ -933,6 +947,7 @@ def test_killed_from_outside(family: Family, workers: bool) -> None:
         return "unheard"
 
     code = "print('before')\nprint(await strike())\nwhile True:\n    pass"
+    family.grow()
     result = Runner(family.sandbox)(code, [strike], Limits(wall_seconds=20))
     assert killed[0] >= 1
     assert (result.status, result.output) == ("sandbox", "before\n")
@@ -947,7 +962,9 @@ def test_killed_from_outside(family: Family, workers: bool) -> None:
 def test_killed_while_idle(family: Family, workers: bool) -> None:
     """Workers that are killed while they wait are replaced before the code notices."""
     for _ in range(3):
+        family.grow()
         assert family.kill(workers=workers) >= 1
+        family.bury()
         result = ProgrammaticToolExecutor([], sandbox=family.sandbox).execute("print(6 * 7)")
         assert (result.status, result.output) == ("success", "42\n"), result.report()
 

@@ -322,6 +322,26 @@ def test_it_does_not_block_the_loop():
     sandbox.close()
 
 
+async def test_time_zones_work_without_files():
+    """Every time zone that the host knows is there in a worker, which has no files."""
+    code = """
+import zoneinfo, datetime
+noon = datetime.datetime(2024, 7, 1, 12, tzinfo=zoneinfo.ZoneInfo("Asia/Kathmandu"))
+print(noon.astimezone(zoneinfo.ZoneInfo("America/New_York")), len(zoneinfo.available_timezones()))
+try:
+    zoneinfo.ZoneInfo("Mars/Olympus")
+except zoneinfo.ZoneInfoNotFoundError as e:
+    print(e)
+"""
+    import zoneinfo
+
+    with ProcessSandbox() as sandbox:
+        done = await execute(sandbox, code)
+    known = len(zoneinfo.available_timezones())
+    assert done.output.startswith(f"2024-07-01 02:15:00-04:00 {known}\n")
+    assert "Mars/Olympus" in done.output
+
+
 async def test_cancelling_ends_the_worker():
     """Cancelling the task that awaits an execution ends the worker at once."""
     with ProcessSandbox() as sandbox:

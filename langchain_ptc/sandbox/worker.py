@@ -99,7 +99,7 @@ def _stop_on_limits(run: ProgramRun) -> None:
 def keep_time_zones() -> None:
     """Hold the time zone files in memory, so that `ZoneInfo(name)` works without files."""
     import zoneinfo
-    from zoneinfo import _common, _tzpath  # type: ignore[attr-defined]  # private, see the tests
+    from zoneinfo import _common, _tzpath  # private: tests/test_process.py holds it
 
     zones = {}
     for key in zoneinfo.available_timezones():
@@ -116,6 +116,7 @@ def keep_time_zones() -> None:
         return io.BytesIO(zones[key])
 
     zoneinfo.reset_tzpath(to=())
+    zoneinfo.available_timezones = lambda: set(zones)
     setattr(_common, "load_tzdata", load_tzdata)  # noqa: B010  # typed otherwise
 
 
