@@ -944,6 +944,7 @@ def test_killed_from_outside(family: Family, workers: bool) -> None:
     def strike() -> str:
         """Kill whoever asks."""
         killed.append(family.kill(workers=workers))
+        family.bury()
         return "unheard"
 
     code = "print('before')\nprint(await strike())\nwhile True:\n    pass"

@@ -23,8 +23,10 @@ def render_report(result: ExecutionResult) -> str:
     if result.error is not None:
         parts += _render_failure(result)
         parts += _render_calls(result.tool_calls)
+    if not parts:
+        parts.append(NO_OUTPUT)
     parts += [f"note: {note}" for note in result.notes]
-    return "\n\n".join(parts) if parts else NO_OUTPUT
+    return "\n\n".join(parts)
 
 
 def cut_middle(text: str, most: int) -> str:

@@ -51,6 +51,8 @@ _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWPID = 0x20000000
 _CLONE_NEWNET = 0x40000000
 _CLONE_THREAD = 0x00010000
+_CLONE_THREAD_FLAGS = 0x007D0F00
+"""What libc starts a thread with: everything shared, nothing new."""
 
 # Flags of mount.
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 8, 32, 4096
@@ -58,7 +60,16 @@ _MS_REC, _MS_PRIVATE = 16384, 1 << 18
 _MNT_DETACH = 2
 
 _PROT_EXEC = 4
+_MSG_DONTWAIT, _MSG_WAITALL, _MSG_NOSIGNAL = 0x40, 0x100, 0x4000
+_FUTEX_OPERATION = 0x7F
+_FIRST_FUTEX_OF_PRIORITIES = 6
+_FUTEX_BITSETS = (9, 10)
+"""Wait and wake, among those with priorities."""
 _NOBODY = 65534
+_TO_BECOME_NOBODY = 0b111 << 5
+"""CAP_KILL, CAP_SETGID and CAP_SETUID."""
+_MOST_THREADS = 2048
+"""Of all workers of one parent together."""
 _SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_RESTRICT_SELF = 444, 446  # the same on both machines
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
@@ -80,15 +91,56 @@ def _prctl(option: int, *args: int) -> None:
 
 
 def enter_namespaces() -> None:
-    """Move into namespaces of our own, as nobody; the next child is process 1 of its own world."""
+    """Move into namespaces of our own, as nobody; the next child is process 1 of its own world.
+
+    Root becomes nobody outside too: the kernel counts no threads of root, so that one worker could
+    use up the process ids of the machine.
+    """
     assert _libc is not None
     uid, gid = os.geteuid(), os.getegid()
+    become_nobody = uid == 0 and _may_become_nobody()
+    if become_nobody:
+        os.setgroups([])
+        uid = gid = _NOBODY
     flags = _CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWPID
     flags |= _CLONE_NEWNS | _CLONE_NEWIPC | _CLONE_NEWUTS
-    _check(_libc.unshare(flags), "unshare")
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{_NOBODY} {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"{_NOBODY} {gid} 1")
+    reader, writer = os.pipe()
+    if not (child := os.fork()):  # only from outside may another user than one's own be mapped
+        os.close(writer)
+        os._exit(_map_users(os.getppid(), uid, gid) if os.read(reader, 1) else 0)
+    os.close(reader)
+    try:
+        _check(_libc.unshare(flags), "unshare")
+        os.write(writer, b"!")
+    finally:
+        os.close(writer)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        raise OSError(status, f"uid_map: {os.strerror(status)}")
+    if become_nobody:
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+
+
+def _map_users(pid: int, uid: int, gid: int) -> int:
+    """Make one user and group the only ones in the user namespace of `pid`; return the errno."""
+    try:
+        for name, text in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{_NOBODY} {uid} 1"),
+            ("gid_map", f"{_NOBODY} {gid} 1"),
+        ):
+            Path(f"/proc/{pid}/{name}").write_text(text)
+    except OSError as error:
+        return error.errno or errno.EPERM
+    return 0
+
+
+def _may_become_nobody() -> bool:
+    """Whether this root may change its user, and the host, root as well, may still end workers."""
+    status = Path("/proc/self/status").read_text()
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    return effective & _TO_BECOME_NOBODY == _TO_BECOME_NOBODY
 
 
 def empty_root() -> None:
@@ -172,8 +224,15 @@ def not_dumpable() -> None:
 # --- in each worker -----------------------------------------------------------------------------
 
 
-def set_rlimits(*, cpu_seconds: int, address_bytes: int) -> None:
-    """Limit processor time and address space, and forbid files, cores and locked memory."""
+def set_rlimits(*, cpu_seconds: int, address_bytes: int, count_threads: bool) -> None:
+    """Limit processor time and address space, and forbid files, cores and locked memory.
+
+    Args:
+        cpu_seconds: Processor time.
+        address_bytes: Address space, what is in use already included.
+        count_threads: Whether this user is ours alone, in a user namespace of its own, so that its
+            threads may be counted: there are stacks of a page, which the address space allows many.
+    """
     assert resource is not None
 
     def limit(name: str, soft: int, hard: int | None = None) -> None:
@@ -192,6 +251,8 @@ def set_rlimits(*, cpu_seconds: int, address_bytes: int) -> None:
     limit("RLIMIT_MEMLOCK", 0)
     if LINUX:  # elsewhere the address space cannot be limited
         limit("RLIMIT_AS", address_bytes)
+        if count_threads:
+            limit("RLIMIT_NPROC", _MOST_THREADS)
 
 
 # System calls that Python needs to compute, to allocate, to sleep, to run threads that take turns,
@@ -236,14 +297,22 @@ def _jump(code: int, value: int, if_true: int, if_false: int) -> bytes:
     return struct.pack("=HBBI", code, if_true, if_false, value & 0xFFFFFFFF)
 
 
+_REFUSED_ANSWER = _do(_RETURN, _ERRNO | errno.EPERM)
+_ALLOWED_ANSWER = _do(_RETURN, _ALLOW)
+
+
+def _on(number: int, *then: bytes) -> list[bytes]:
+    """Do `then`, which must end in an answer, for one system call."""
+    return [_jump(_EQUAL, number, 0, len(then)), *then]
+
+
 def build_filter(machine: str) -> bytes:
     """Build the seccomp program for `machine`: allow a list, answer EPERM to everything else.
 
     Raises:
         KeyError: There is no table for `machine`.
     """
-    refuse = _do(_RETURN, _ERRNO | errno.EPERM)
-    allow = _do(_RETURN, _ALLOW)
+    numbers = dict(_ALLOWED[machine])
     program = [
         _do(_LOAD, _OFFSET_ARCH),
         _jump(_EQUAL, _AUDIT_ARCH[machine], 1, 0),
@@ -253,27 +322,44 @@ def build_filter(machine: str) -> bytes:
     if machine == "x86_64":  # the x32 numbers are the same calls by another door
         program += [_jump(_AT_LEAST, _X32_SYSCALL_BIT, 0, 1), _do(_RETURN, _KILL)]
     for number in _MMAP_LIKE[machine].values():  # never memory that is executable
-        program += [
-            _jump(_EQUAL, number, 0, 4),
-            _do(_LOAD, _OFFSET_ARGS + 8 * 2),
-            _jump(_ANY_BITS, _PROT_EXEC, 0, 1),
-            refuse,
-            allow,
-        ]
-    program += [  # threads, never processes
-        _jump(_EQUAL, _CLONE[machine], 0, 5),
-        _do(_LOAD, _OFFSET_ARGS),
-        _do(_AND, _CLONE_THREAD),
-        _jump(_EQUAL, _CLONE_THREAD, 0, 1),
-        allow,
-        refuse,
-        # its flags lie in memory, where a filter cannot look: libc falls back to clone
-        _jump(_EQUAL, _CLONE3, 0, 1),
-        _do(_RETURN, _ERRNO | errno.ENOSYS),
-    ]
-    for number in _ALLOWED[machine].values():
-        program += [_jump(_EQUAL, number, 0, 1), allow]
-    return b"".join([*program, refuse])
+        program += _on(number, _load_argument(2), *_refuse_bits(_PROT_EXEC), _ALLOWED_ANSWER)
+    for name in ("sendto", "recvfrom"):  # no out-of-band data: CVE-2025-38236 led out of a sandbox
+        other_bits = ~(_MSG_DONTWAIT | _MSG_WAITALL | _MSG_NOSIGNAL)
+        program += _on(
+            numbers.pop(name), _load_argument(3), *_refuse_bits(other_bits), _ALLOWED_ANSWER
+        )
+    program += _on(  # no locks with priorities: CVE-2014-3153, CVE-2021-3347
+        numbers.pop("futex"),
+        _load_argument(1),
+        _do(_AND, _FUTEX_OPERATION),
+        _jump(_AT_LEAST, _FIRST_FUTEX_OF_PRIORITIES, 0, 3),
+        _jump(_EQUAL, _FUTEX_BITSETS[0], 2, 0),
+        _jump(_EQUAL, _FUTEX_BITSETS[1], 1, 0),
+        _REFUSED_ANSWER,
+        _ALLOWED_ANSWER,
+    )
+    program += _on(  # threads as libc starts them, never processes, nothing of their own
+        _CLONE[machine],
+        _load_argument(0),
+        *_refuse_bits(~_CLONE_THREAD_FLAGS),
+        _jump(_ANY_BITS, _CLONE_THREAD, 1, 0),
+        _REFUSED_ANSWER,
+        _ALLOWED_ANSWER,
+    )
+    # its flags lie in memory, where a filter cannot look: libc falls back to clone
+    program += _on(_CLONE3, _do(_RETURN, _ERRNO | errno.ENOSYS))
+    for number in numbers.values():
+        program += _on(number, _ALLOWED_ANSWER)
+    return b"".join([*program, _REFUSED_ANSWER])
+
+
+def _load_argument(index: int) -> bytes:
+    """Load the lower half of an argument; every argument looked at is 32 bits wide."""
+    return _do(_LOAD, _OFFSET_ARGS + 8 * index)
+
+
+def _refuse_bits(bits: int) -> list[bytes]:
+    return [_jump(_ANY_BITS, bits, 0, 1), _REFUSED_ANSWER]
 
 
 class _Program(ctypes.Structure):

@@ -68,7 +68,7 @@ def _describe_raised(
         message=_message(error),
         line=line,
         source_line=_line(source, line),
-        traceback=f"{_render_frames(places, source)}{kind}: {_message(error)}",
+        traceback=_render_frames(places, source) + _headline(error),
         hint=_hint(error, names, tools),
         limit=limit,
         allowed=allowed,
@@ -97,9 +97,14 @@ def _message(error: BaseException) -> str:
         told = f"{error.message}: {parts}"
     notes = [note for note in getattr(error, "__notes__", ()) if isinstance(note, str)]
     cause = error.__cause__
-    if cause is not None:
-        notes.append(f"caused by {type(cause).__name__}: {_cut(_message(cause), 500)}")
-    return _cut("\n".join([told, *notes]))
+    if isinstance(cause, Exception):
+        notes.append(f"caused by {_cut(_headline(cause), 500)}")
+    return _cut("\n".join([told, *notes]).strip())
+
+
+def _headline(error: BaseException) -> str:
+    told = _message(error)
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__
 
 
 def _cut(text: str, most: int = MAX_MESSAGE_CHARS) -> str:
@@ -135,7 +140,7 @@ def format_for_code(source: str) -> str:
     if error is None:
         return "NoneType: None"
     frames = _render_frames(list(_places(error.__traceback__)), source)
-    return f"{frames}{type(error).__name__}: {_message(error)}"
+    return frames + _headline(error)
 
 
 def describe_stack(frame: FrameType | None, source: str) -> tuple[int, str]:

@@ -20,7 +20,7 @@ from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.base import Done, OnCalls, Program, Result
 from langchain_ptc.sandbox.modules import STANDARD_MODULES
 from langchain_ptc.sandbox.process import checked_imports
-from langchain_ptc.sandbox.program import ProgramRun, touch_lazy_parts
+from langchain_ptc.sandbox.program import HOST_STACK_BYTES, ProgramRun, touch_lazy_parts
 from langchain_ptc.sandbox.protocol import (
     Conversation,
     ProtocolViolation,
@@ -28,6 +28,7 @@ from langchain_ptc.sandbox.protocol import (
     encode_result,
     limit_reached,
 )
+from langchain_ptc.sandbox.threads import start_thread
 from langchain_ptc.sandbox.wire import Wire
 
 _LOOK_SECONDS = 0.05
@@ -122,6 +123,7 @@ class InProcessSession:
         self._done: asyncio.Future[Done] | None = None
         self._on_calls: OnCalls | None = None
         self._thread: threading.Thread | None = None
+        self._said_done = False
 
     async def run(self, program: Program, on_calls: OnCalls) -> Done:
         """Run `program` to its end; see `Session.run`."""
@@ -131,15 +133,13 @@ class InProcessSession:
         self._on_calls = on_calls
         self._channel = channel = _QueueChannel(loop, self)
         run = ProgramRun(program, Wire(channel), imports=self._imports, guard_writes=True)
-        self._thread = threading.Thread(
-            target=_run_to_end, args=(run,), name="langchain-ptc code", daemon=True
-        )
-        self._thread.start()
+        self._thread = start_thread(lambda: _run_to_end(run), HOST_STACK_BYTES)
         try:
             return await self._wait(program, self._thread)
         finally:
             channel.deliver(b"")
-            _stop(self._thread)
+            if not self._said_done:  # else it is on its way out by itself
+                _stop(self._thread)
 
     async def _wait(self, program: Program, thread: threading.Thread) -> Done:
         limits, started = program.limits, time.monotonic()
@@ -179,6 +179,7 @@ class InProcessSession:
         except ProtocolViolation as violation:
             self._done.set_exception(SandboxError(f"the code broke the protocol: {violation}"))
             return
+        self._said_done = self._conversation.said_done
         if self._conversation.done is not None:
             self._done.set_result(self._conversation.done)
         elif calls:

@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Sequence
 from typing import Literal, Self, TypeVar
 
@@ -156,9 +157,7 @@ class ProcessSession:
         try:
             if self._require == "kernel":
                 _require_kernel(await _result_of(self._pool.layers))
-            line = _Line(program, on_calls, asyncio.get_running_loop())
-            await _connect(line, worker.socket)
-            self._line = line
+            self._line = line = _Line(program, on_calls, worker.socket)
             self._pool.watch(worker, program.limits.wall_seconds)
             line.send([encode_run(program)])
             done = await line.done
@@ -226,62 +225,79 @@ async def _result_of(future: concurrent.futures.Future[T]) -> T:
     return future.result() if future.done() else await asyncio.wrap_future(future)
 
 
-async def _connect(line: _Line, sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    # The transport closes the socket it is given; the worker keeps its own until it is discarded.
-    twin = sock.dup()
-    twin.setblocking(False)
-    if hasattr(socket, "AF_UNIX") and sock.family == socket.AF_UNIX:
-        await loop.create_unix_connection(lambda: line, sock=twin)
-    else:
-        await loop.create_connection(lambda: line, sock=twin)
+_RECEIVE_BYTES = 64 * 1024
+"""At a time. `asyncio`'s own transports ask for 256 KiB, which the allocator fetches from the kernel
+and gives back each time: two thirds of what a tool call would cost."""
 
 
-class _Line(asyncio.Protocol):
-    """The socket to a worker, on one event loop."""
+class _Line:
+    """The socket to a worker, on one event loop.
 
-    def __init__(
-        self, program: Program, on_calls: OnCalls, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    It reads and writes the socket itself: a transport would take a round of the loop to set up, a
+    second one to end, and copies what it cannot send at once.
+
+    Args:
+        program: What the worker is told to run.
+        on_calls: Takes the calls that the worker asks for.
+        sock: Connected and non-blocking; it stays the caller's to close, after `close`.
+    """
+
+    def __init__(self, program: Program, on_calls: OnCalls, sock: socket.socket) -> None:
         self.conversation = Conversation(program)
         self.heard = False
         """Whether the worker has said anything."""
         self.violation: ProtocolViolation | None = None
-        self.done: asyncio.Future[Done | None] = loop.create_future()
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[Done | None] = self._loop.create_future()
         """The end; None if the line closed before the worker had said it."""
         self._on_calls = on_calls
-        self._loop = loop
-        self._transport: asyncio.Transport | None = None
+        self._socket = sock
+        self._open = True
         self._queue: list[str] = []
+        self._unsent: deque[memoryview] = deque()
         self._receiving = False
+        self._loop.add_reader(sock, self._read)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self.heard = True
-        if self.done.done():
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
             return
+        except OSError:
+            data = b""
+        if data:
+            self.heard = True
+            self._receive(data)
+        else:
+            self._end(None)
+
+    def _receive(self, data: bytes) -> None:
         try:
             calls: Sequence[Call] = self.conversation.receive(data)
         except ProtocolViolation as violation:
             self.violation = violation
-            self.done.set_result(None)
+            self._end(None)
             return
         if self.conversation.done is not None:
-            self.done.set_result(self.conversation.done)
+            self._end(self.conversation.done)
         elif calls:
-            self._receiving = True
-            self._on_calls(calls)
-            self._receiving = False
-            if self._queue:  # answers that were there at once leave at once, in one write
-                self._flush()
+            self._hand_over(calls)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        del error
+    def _hand_over(self, calls: Sequence[Call]) -> None:
+        self._receiving = True
+        try:
+            self._on_calls(calls)
+        except Exception as error:  # noqa: BLE001  # whoever waits for the end must be told
+            self.close()
+            self.done.set_exception(error)
+        self._receiving = False
+        if self._queue:  # answers that were there at once leave at once, in one write
+            self._flush()
+
+    def _end(self, done: Done | None) -> None:
+        self.close()
         if not self.done.done():
-            self.done.set_result(None)
+            self.done.set_result(done)
 
     def queue(self, messages: list[str]) -> None:
         """Send messages together with whatever else is queued in this round of the loop."""
@@ -295,11 +311,43 @@ class _Line(asyncio.Protocol):
             self.send(messages)
 
     def send(self, messages: list[str]) -> None:
-        """Send messages now."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode_frame(messages))
+        """Send messages now, or as soon as the worker takes them."""
+        if not self._open:
+            return
+        frame = encode_frame(messages)
+        if self._unsent:
+            self._unsent.append(memoryview(frame))
+            return
+        try:
+            sent = self._socket.send(frame)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            return  # the worker is gone; reading says so too
+        if sent < len(frame):
+            self._unsent.append(memoryview(frame)[sent:])
+            self._loop.add_writer(self._socket, self._write)
+
+    def _write(self) -> None:
+        """Send more of what the worker has not taken yet."""
+        try:
+            while self._unsent:
+                rest = self._unsent[0]
+                sent = self._socket.send(rest)
+                if sent < len(rest):
+                    self._unsent[0] = rest[sent:]
+                    return
+                self._unsent.popleft()
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._unsent.clear()
+        self._loop.remove_writer(self._socket)
 
     def close(self) -> None:
-        """Give the socket back."""
-        if self._transport is not None:
-            self._transport.abort()
+        """Leave the socket alone; idempotent."""
+        if self._open:
+            self._open = False
+            self._unsent.clear()
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)

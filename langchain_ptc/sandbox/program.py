@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import builtins as builtins_module
 import datetime
+import re
 import sys
 import time
 import warnings
@@ -41,7 +42,12 @@ from langchain_ptc.sandbox.toolbox import (
 from langchain_ptc.sandbox.values import UnsendableValue, encode_value
 from langchain_ptc.sandbox.wire import Wire
 
+WORKER_STACK_BYTES = 2 * 1024 * 1024
+"""Stack of a thread in a worker, where it counts against the memory of the code."""
+HOST_STACK_BYTES = 64 * 1024 * 1024
+"""Stack of a thread in the host: deep data must end in a `RecursionError` and not in a crash."""
 _MAX_NOTES = 5
+_DROPPED = re.compile(r"coroutine '(?:\w+\.)*(\w+)' was never awaited")
 
 
 class ProgramRun:
@@ -154,7 +160,10 @@ class ProgramRun:
             for tool in self._program.tools:
                 stubs[tool] = build_async_stub(self._calls, tool)
         else:
-            threads = scheduler = ThreadScheduler(self._calls.receive)
+            threads = scheduler = ThreadScheduler(
+                self._calls.receive,
+                stack_bytes=HOST_STACK_BYTES if self._guard_writes else WORKER_STACK_BYTES,
+            )
             for tool in self._program.tools:
                 stubs[tool] = build_sync_stub(self._calls, threads, tool)
         modules = build_tool_modules(stubs, self._program.types)
@@ -219,6 +228,8 @@ class ProgramRun:
             notes.append(f"line {line}: {tool}(...) was not awaited, so it did not run")
         if len(forgotten) > _MAX_NOTES:
             notes.append(f"{len(forgotten) - _MAX_NOTES} more tool calls were not awaited")
+        dropped = list(dict.fromkeys(_never_awaited))[:_MAX_NOTES]
+        notes += [f"{d}() was called and not awaited, so it did not run: await {d}()" for d in dropped]
         return notes
 
     def stop_at(self, frame: FrameType | None, limit: str) -> None:
@@ -255,9 +266,24 @@ def _encode_ending(value: object) -> str:
         return encode_value(repr(value))
 
 
+_never_awaited: list[str] = []
+"""Coroutine functions of the code whose coroutines were dropped; filled in workers only."""
+
+
 def prepare_interpreter() -> None:
-    """Settle what a program must not see of the interpreter; in a worker, before any code."""
-    warnings.simplefilter("ignore")  # nobody reads them here; forgotten awaits are told as notes
+    """Settle what a program must not see of the interpreter; in a worker, before any code.
+
+    Python warns of a coroutine that was dropped. Nobody reads warnings here, so it becomes a note.
+    """
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("always", RuntimeWarning)
+    warnings.showwarning = _note_warning
+
+
+def _note_warning(message: Warning | str, *_: object, **__: object) -> None:
+    told = _DROPPED.match(str(message))
+    if told is not None:
+        _never_awaited.append(told[1])
 
 
 def touch_lazy_parts() -> None:

@@ -31,7 +31,7 @@ from typing import Any, TypeAlias
 
 from langchain_ptc.errors import LimitExceeded, PTCError, Violation
 from langchain_ptc.sandbox.base import Call, Done, Failure, Program, Result, Status
-from langchain_ptc.sandbox.values import encode_plain, encode_value, revive
+from langchain_ptc.sandbox.values import encode_text, encode_value, revive
 
 Message: TypeAlias = list[Any]
 
@@ -152,6 +152,11 @@ class Conversation:
         """The end, once the worker has said it."""
 
     @property
+    def said_done(self) -> bool:
+        """Whether the worker itself has said that it is done."""
+        return self.done is not None and not self._ended_by_us
+
+    @property
     def output(self) -> str:
         """What was printed until now."""
         return "".join(self._printed)
@@ -187,15 +192,16 @@ class Conversation:
                 raise ProtocolViolation("a message of no known kind")
 
     def _take_call(self, message: Message, calls: list[Call]) -> None:
-        if list(map(type, message)) != _CALL_TYPES:
+        if [*map(type, message)] != _CALL_TYPES:
             raise ProtocolViolation("a malformed call")
         _, number, tool, args, kwargs, line = message
         if number != self._calls + 1:
             raise ProtocolViolation(f"call {number} after call {self._calls}")
         if tool not in self._tools:
             raise ProtocolViolation(f"a call of the tool {tool!r}, which was not offered")
-        if not all(type(key) is str for key in kwargs):
-            raise ProtocolViolation("a keyword that is no string")
+        for key in kwargs:
+            if type(key) is not str:
+                raise ProtocolViolation("a keyword that is no string")
         self._calls = number
         allowed = self._limits.max_tool_calls
         if number > allowed:
@@ -322,22 +328,19 @@ def encode_call(
     Raises:
         UnsendableValue: An argument cannot cross.
     """
-    message = ["c", number, tool, list(args), dict(kwargs), line]
-    plain = encode_plain(message)
-    if plain is not None:
-        return plain
-    given = f"{encode_value(list(args))},{encode_keywords(kwargs)}"
-    return f'["c",{number},{_encode(tool)},{given},{line}]'
+    positional = encode_value(list(args)) if args else "[]"
+    keywords = encode_keywords(kwargs) if kwargs else "{}"
+    return f'["c",{number},{encode_text(tool)},{positional},{keywords},{line}]'
 
 
 def encode_keywords(kwargs: Mapping[str, object]) -> str:
     """Encode keyword arguments: always an object, whatever the names are."""
-    return "{" + ",".join(f"{_encode(k)}:{encode_value(v)}" for k, v in kwargs.items()) + "}"
+    return "{" + ",".join([f"{encode_text(k)}:{encode_value(v)}" for k, v in kwargs.items()]) + "}"
 
 
 def encode_output(text: str) -> str:
     """Encode printed text."""
-    return _encode(["o", text])
+    return f'["o",{encode_text(text)}]'
 
 
 def encode_done(status: Status, value: str, failure: Failure | None, notes: Sequence[str]) -> str:

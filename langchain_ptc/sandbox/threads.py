@@ -25,7 +25,6 @@ from langchain_ptc.sandbox.loop import ProgramLoop
 
 MAX_THREADS = 32
 """Threads of one pool; further work waits for its turn."""
-_STACK_BYTES = 1024 * 1024
 
 
 class Scheduler(Protocol):
@@ -59,10 +58,12 @@ class ThreadScheduler:
     Args:
         receive: Waits for the host for at most so many seconds (None: as long as it takes) and
             settles the calls that it answers.
+        stack_bytes: Stack of each thread.
     """
 
-    def __init__(self, receive: Callable[[float | None], None]) -> None:
+    def __init__(self, receive: Callable[[float | None], None], *, stack_bytes: int) -> None:
         self._receive = receive
+        self._stack_bytes = stack_bytes
         self._waiters: deque[_Waiter] = deque()
         self._broken: BaseException | None = None
 
@@ -77,9 +78,8 @@ class ThreadScheduler:
             finally:
                 self._hand_over(None)
 
-        threading.stack_size(_STACK_BYTES)
         try:
-            threading.Thread(target=body, daemon=True).start()
+            start_thread(body, self._stack_bytes)
         except RuntimeError:  # the system refuses threads: do it now
             work()
         else:
@@ -120,6 +120,25 @@ class ThreadScheduler:
     def _pause(self) -> float | None:
         deadlines = [w.deadline for w in self._waiters if w.deadline is not None]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
+
+_stack_size_lock = threading.Lock()
+
+
+def start_thread(body: Callable[[], None], stack_bytes: int) -> threading.Thread:
+    """Start a thread with a stack of its own size: the setting is the whole process's.
+
+    Raises:
+        RuntimeError: The system refuses threads.
+    """
+    thread = threading.Thread(target=body, name="langchain-ptc code", daemon=True)
+    with _stack_size_lock:
+        usual = threading.stack_size(stack_bytes)
+        try:
+            thread.start()
+        finally:
+            threading.stack_size(usual)
+    return thread
 
 
 class LoopScheduler:

@@ -76,16 +76,17 @@ class ToolCalls:
     ) -> Coroutine[Any, Any, Any]:
         """Make the coroutine of a call; the call is made when it is awaited."""
         key = next(self._keys)
-
-        async def call() -> Any:
-            del self._made[key]
-            answer = asyncio.get_running_loop().create_future()
-            self.ask(tool, args, kwargs, line, answer)
-            return await answer
-
-        made = call()
+        made = self._call(key, tool, args, kwargs, line)
         self._made[key] = tool, line, made
         return made
+
+    async def _call(
+        self, key: int, tool: str, args: tuple[object, ...], kwargs: dict[str, object], line: int
+    ) -> Any:
+        del self._made[key]
+        answer = asyncio.get_running_loop().create_future()
+        self.ask(tool, args, kwargs, line, answer)
+        return await answer
 
     def forgotten(self) -> list[tuple[str, int]]:
         """Return tool and line of each call that was made and never awaited."""

@@ -42,6 +42,8 @@ MAX_PLAIN_INT = 10**4000
 """Python refuses to print integers of over 4,300 digits; larger ones travel as hexadecimal."""
 
 _SCALARS = frozenset({type(None), bool, str, float})
+_NUMBERS_AND_SCALARS = _SCALARS | {int}
+_KEYS = frozenset({str})
 
 
 class UnsendableValue(TypeError):
@@ -86,9 +88,25 @@ def _keys_of(record: Mapping[str, object]) -> str:
 
 # --- encoding ---------------------------------------------------------------------------------
 
-_encode_json = json.JSONEncoder(
-    ensure_ascii=False, check_circular=False, separators=(",", ":")
-).encode
+encode_text: Callable[[str], str] = json.encoder.encode_basestring  # type: ignore[attr-defined]  # typeshed lacks it
+"""Encode a string as JSON text."""
+
+
+def _build_encoder() -> Callable[[object], str]:
+    """Return a function that encodes what `_is_plain` has passed.
+
+    `JSONEncoder.encode` builds its C encoder anew each time, which is half of the cost of a small
+    value; where Python has one, it is built once here.
+    """
+    stock = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return stock.encode
+    in_c = make(None, stock.default, encode_text, None, ":", ",", False, False, True)
+    return lambda value: "".join(in_c(value, 0))
+
+
+_encode_json = _build_encoder()
 
 
 def encode_value(value: object) -> str:
@@ -133,14 +151,21 @@ def _is_plain(value: object, depth: int) -> bool:
     if kind is list:
         children: Any = value
     elif kind is dict:
-        if not set(map(type, value)) <= {str} or TAG in value:  # type: ignore[call-overload, operator]
+        if not set(map(type, value)) <= _KEYS or TAG in value:  # type: ignore[call-overload, operator]
             return False
         children = value.values()  # type: ignore[attr-defined]  # it is a dict
     else:
         return False
-    if set(map(type, children)) <= _SCALARS:
+    kinds = set(map(type, children))  # by C code: most containers hold scalars only
+    if kinds <= _SCALARS:
         return True
-    return all(_is_plain(child, depth + 1) for child in children)
+    if kinds <= _NUMBERS_AND_SCALARS:
+        numbers = [child for child in children if type(child) is int]
+        return -MAX_PLAIN_INT < min(numbers) and max(numbers) < MAX_PLAIN_INT
+    for child in children:  # a loop, not `all()`: a generator would cost as much as the rest
+        if not _is_plain(child, depth + 1):
+            return False
+    return True
 
 
 def _simplify(value: object, parents: list[object], depth: int) -> object:
@@ -236,11 +261,6 @@ _TAGGED: dict[type, tuple[str, Callable[[Any], object]]] = {
     range: ("range", lambda value: [value.start, value.stop, value.step]),
 }
 _TAGGED_CLASSES = tuple(_TAGGED.items())  # subclasses too, most special first: datetime is a date
-
-
-def encode_plain(value: object) -> str | None:
-    """Encode `value` if JSON's own types are all it holds, else None; the common case, fast."""
-    return _encode_json(value) if _is_plain(value, 0) else None
 
 
 # --- decoding ---------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ def main(
     seccomp: bytes | None,
     cpu_seconds: int,
     address_bytes: int,
+    count_threads: bool,
 ) -> None:
     """Run one program that comes over `sock`; the caller ends the process afterwards.
 
@@ -49,6 +50,7 @@ def main(
         seccomp: The filter to install, or None where the kernel has none.
         cpu_seconds: Processor time.
         address_bytes: Address space, what is in use already included.
+        count_threads: Whether the threads of this user are those of workers alone.
     """
     _keep_only(sock)
     line = Wire(SocketChannel(socket.socket(fileno=_SOCKET_FD)))
@@ -59,7 +61,9 @@ def main(
     if confinement.LINUX:
         confinement.die_with_parent()
         confinement.not_dumpable()
-    confinement.set_rlimits(cpu_seconds=cpu_seconds, address_bytes=address_bytes)
+    confinement.set_rlimits(
+        cpu_seconds=cpu_seconds, address_bytes=address_bytes, count_threads=count_threads
+    )
     if seccomp is not None:
         try:
             confinement.install_seccomp(seccomp)

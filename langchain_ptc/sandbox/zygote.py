@@ -152,6 +152,7 @@ class _Parent:
         self._seccomp = (
             confinement.build_filter(platform.machine()) if report.get("seccomp") == "on" else None
         )
+        self._own_user = report.get("namespaces") == "on"
         self._base_bytes = base_bytes
         self._children: dict[int, int] = {}  # number -> process id
         self._pidfds: dict[int, int] = {}  # pidfd -> number
@@ -204,6 +205,7 @@ class _Parent:
                     seccomp=self._seccomp,
                     cpu_seconds=cpu_seconds,
                     address_bytes=self._base_bytes + memory_bytes,
+                    count_threads=self._own_user,
                 )
                 code = 0
             finally:

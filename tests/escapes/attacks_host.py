@@ -44,6 +44,7 @@ from langchain_ptc.limits import MIB, Limits
 from langchain_ptc.sandbox.base import Call, CallFailure, Done, Program, Result
 from langchain_ptc.sandbox.pool import WorkerPool
 from langchain_ptc.sandbox.process import ProcessSession
+from langchain_ptc.sandbox.values import UnsendableValue, encode_value
 
 Attack = Mapping[str, object]
 
@@ -229,8 +230,8 @@ def _texts(done: Done) -> list[str]:
     texts = [done.output, *done.notes]
     if done.value is not None:
         try:
-            texts.append(json.dumps(done.value, ensure_ascii=False, default=repr))
-        except RecursionError:
+            texts.append(encode_value(done.value))
+        except (UnsendableValue, RecursionError):
             texts.append("")
     if done.failure is not None:
         why = done.failure

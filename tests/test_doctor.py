@@ -1,0 +1,145 @@
+"""What the doctor finds out: here, where the walls are off, and where a container takes some away."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from langchain_ptc.sandbox.doctor import Diagnosis, diagnose
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
+ONCE = {"namespaces", "empty_root", "landlock", "capabilities", "seccomp"}
+EACH = {"no_new_privs", "rlimits"}
+
+
+@pytest.fixture(scope="module")
+def here() -> Diagnosis:
+    """What the doctor says of this machine."""
+    return diagnose()
+
+
+@pytest.fixture(scope="module")
+def bare() -> Diagnosis:
+    """What the doctor says where no wall was put up."""
+    return diagnose(walls=False)
+
+
+@linux
+def test_this_machine_is_well(here):
+    """On a kernel that has every layer, all are on, every attack is stopped, and nothing is advised."""
+    assert {layer.name for layer in here.layers} == ONCE | EACH
+    assert [layer for layer in here.layers if layer.told != "on"] == []
+    assert [attack for attack in here.attacks if not attack.stopped] == []
+    assert [(level.name, level.available) for level in here.levels] == [
+        ("kernel", True),
+        ("process", True),
+        ("inprocess", True),
+    ]
+    assert (here.required, here.problem, here.advice) == ("kernel", "", ())
+    assert here.healthy
+
+
+@linux
+def test_each_attack_says_how_it_was_stopped(here):
+    """An attack on the kernel names the error, one that looks for leaks says that there are none."""
+    told = {attack.told for attack in here.attacks}
+    assert told == {"refused (EPERM)", "there is nothing to find"}
+    assert len(here.attacks) >= 8
+
+
+@linux
+def test_the_attacks_are_real(bare):
+    """Where there are no walls the attacks succeed, and the doctor says so."""
+    stopped = {attack.name for attack in bare.attacks if attack.stopped}
+    assert {attack.name for attack in bare.attacks} - stopped >= {
+        "open a file",
+        "open a socket",
+        "fork",
+        "execute a program",
+        "signal the host",
+        "signal its parent",
+        "make memory executable",
+    }
+    assert all(a.told.startswith("NOT STOPPED") for a in bare.attacks if not a.stopped)
+    assert {"read the host's environment", "use the host's descriptors"} <= stopped
+    assert not bare.healthy
+    assert bare.advice
+
+
+def test_nothing_is_left_in_the_environment(here):
+    """The secret that the worker must not find is gone from the host afterwards."""
+    assert not [name for name in os.environ if "CANARY" in name]
+
+
+LOCKED_DOWN = """
+import ctypes, errno, platform, sys
+from langchain_ptc.sandbox import confinement as c
+numbers = {{"x86_64": (272, 157), "aarch64": (97, 167)}}[platform.machine()]
+unshare, prctl = numbers
+refuse = [c._do(c._RETURN, c._ERRNO | errno.EPERM)]
+rules = [c._do(c._LOAD, 0)]
+if {unshare}:
+    rules += [c._jump(c._EQUAL, unshare, 0, 1), *refuse]
+if {seccomp}:
+    rules += [
+        c._jump(c._EQUAL, prctl, 0, 3),
+        c._do(c._LOAD, 16),
+        c._jump(c._EQUAL, c._PR_SET_SECCOMP, 0, 1),
+        *refuse,
+    ]
+c.install_seccomp(b"".join([*rules, c._do(c._RETURN, c._ALLOW)]))
+from langchain_ptc.cli import main
+sys.exit(main(["doctor"]))
+"""
+
+
+def doctor_where(*, unshare: bool, seccomp: bool) -> subprocess.CompletedProcess[str]:
+    """Run the doctor where the kernel refuses some calls, as a container's profile makes it do."""
+    code = textwrap.dedent(LOCKED_DOWN.format(unshare=unshare, seccomp=seccomp))
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50
+    )
+
+
+@linux
+def test_without_namespaces_it_is_well_and_says_what_is_missing():
+    """Docker's default profile refuses `unshare`: the filter still stops all, and advice is given."""
+    done = doctor_where(unshare=True, seccomp=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "namespaces                    refused by the kernel: [Errno 1] unshare" in done.stdout
+    assert "empty_root                    needs namespaces" in done.stdout
+    assert "NOT STOPPED" not in done.stdout
+    assert "- namespaces: second walls" in done.stdout
+    assert "All is well" in done.stdout
+    assert done.stderr == ""
+
+
+@linux
+def test_without_a_filter_it_is_not_well():
+    """Where the kernel refuses the filter, the exit code is 1 and the step and the way out are named."""
+    done = doctor_where(unshare=True, seccomp=True)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "seccomp                       refused by the kernel: [Errno 1] seccomp" in done.stdout
+    assert "kernel                        no" in done.stdout
+    assert "process                       yes" in done.stdout
+    assert "NOT STOPPED" in done.stdout
+    assert "--security-opt seccomp=PROFILE.json" in done.stdout
+    assert "does not have level 'kernel'" in done.stdout
+    assert done.stderr == ""
+
+
+@linux
+def test_where_no_worker_starts_it_says_why():
+    """A machine on which no process can be started gets a message and advice, and no traceback."""
+    # an interpreter that is embedded in another program does not know where it lies
+    code = "import sys; sys.executable = ''; from langchain_ptc.cli import main; sys.exit(main(['doctor']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "problem: the parent of workers broke down: " in done.stdout
+    assert "process                       no" in done.stdout
+    assert "what to do\n  - no worker could be started" in done.stdout
+    assert done.stderr == ""
