@@ -16,6 +16,8 @@ import tempfile
 from pathlib import Path
 
 HOST = Path(__file__).parents[1] / "tests" / "escapes" / "attacks_host.py"
+PORT = 48911
+"""Where such files expect the host to listen."""
 MODES = ("kernel", "language", "both")
 
 
@@ -23,7 +25,7 @@ def run_host(attacks: list[dict], mode: str) -> dict[str, dict]:
     """Run attacks in a host of their own and return the verdicts by name."""
     with tempfile.TemporaryDirectory(prefix="canary-") as canary:
         ran = subprocess.run(
-            [sys.executable, str(HOST), mode, canary],
+            [sys.executable, str(HOST), mode, canary, str(PORT)],
             input=json.dumps(attacks),
             text=True,
             stdout=subprocess.PIPE,

@@ -143,3 +143,54 @@ def test_where_no_worker_starts_it_says_why():
     assert "process                       no" in done.stdout
     assert "what to do\n  - no worker could be started" in done.stdout
     assert done.stderr == ""
+
+
+WITHOUT_UNIX = """
+import asyncio, json, os, select, signal, sys, time
+import langgraph.prebuilt, langgraph.types, langchain_core.tools, multiprocessing, RestrictedPython
+gone = {
+    os: "fork register_at_fork pidfd_open geteuid getppid setsid wait4 sysconf",
+    select: "poll epoll",
+    signal: "SIGXCPU SIGKILL SIGUSR1 SIGSTOP SIGSYS pidfd_send_signal setitimer",
+    time: "pthread_getcpuclockid",
+}
+for module, names in gone.items():
+    for name in names.split():
+        if hasattr(module, name):
+            delattr(module, name)
+for name in ("resource", "fcntl", "pwd", "grp", "termios"):
+    sys.modules[name] = None
+import langchain_ptc
+from langchain_ptc.sandbox.base import Program
+for name in langchain_ptc.__all__:
+    getattr(langchain_ptc, name)
+def run(sandbox):
+    session = sandbox.session()
+    return asyncio.run(session.run(Program(code="import asyncio\\nprint(1)"), lambda calls: None))
+with langchain_ptc.InProcessSandbox() as sandbox:
+    print(run(sandbox).output.strip())
+try:
+    with langchain_ptc.ProcessSandbox() as sandbox:
+        run(sandbox)
+except langchain_ptc.SandboxError as error:
+    print(error)
+from langchain_ptc.cli import main
+sys.exit(main(["doctor"]))
+"""
+
+
+def test_a_system_that_cannot_fork():
+    """Without the parts of Unix (Windows), all but `ProcessSandbox` works, and that says what to do."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_UNIX],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "1"
+    assert lines[1].startswith("ProcessSandbox forks its workers, which ")
+    assert "inprocess                     yes" in done.stdout
+    assert "WSL 2" in lines[-3]

@@ -319,7 +319,8 @@ async def test_the_kernel_alone_stops_what_they_can_run(unrestricted, name, tmp_
     """They can evaluate text and unpickle, past any policy: the kernel does not let it matter."""
     call = RUN_ANYTHING[name].format(new=tmp_path / "new")
     code = f"import io, os, numpy.testing, pandas as pd\ntry:\n    {call}\nexcept OSError:\n    print('no')"
-    await run(unrestricted, code)
+    done = await run(unrestricted, code)
+    assert done.status == "success", done.failure
     assert list(tmp_path.iterdir()) == []
     assert (await run(unrestricted, "print(1)")).output == "1\n"
 

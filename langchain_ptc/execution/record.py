@@ -84,7 +84,7 @@ class ExecutionResult:
     """Everything that the code printed."""
     value: Any
     """What the code returned: by a top-level `return`, a last expression, or a variable `result`;
-    None if nothing, and where something was printed."""
+    None if nothing. The model reads it only where nothing was printed."""
     error: Failure | None
     """Why it did not succeed."""
     notes: tuple[str, ...]

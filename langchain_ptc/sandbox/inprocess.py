@@ -69,8 +69,12 @@ class InProcessSandbox:
         self.close()
 
 
-class _Stopped(BaseException):
-    """Raised in the thread of code that has reached a limit; no `except Exception` catches it."""
+class _Stopped(SystemExit):
+    """Raised in the thread of code that has reached a limit.
+
+    No `except Exception` catches it, a task hands it on at once, and a thread that it reaches on its
+    very last steps ends without a word.
+    """
 
 
 class _QueueChannel:

@@ -124,13 +124,15 @@ class ProgramRun:
         else:
             self._run_loop(self._loop, compiled, namespace)
         has_value, value = compiled.value(namespace)
-        if not has_value or self._output.printed:
+        if not has_value:
             return "null"
         text = _encode_ending(value)
         allowed = self._program.limits.output_bytes
-        if len(text) > allowed:
-            raise LimitExceeded(limit="output_bytes", allowed=allowed, used=len(text))
-        return text
+        if len(text) <= allowed:
+            return text
+        if self._output.printed:  # what was printed is the answer
+            return "null"
+        raise LimitExceeded(limit="output_bytes", allowed=allowed, used=len(text))
 
     def _run_loop(
         self, loop: ProgramLoop, compiled: CompiledCode, namespace: dict[str, object]
@@ -229,7 +231,9 @@ class ProgramRun:
         if len(forgotten) > _MAX_NOTES:
             notes.append(f"{len(forgotten) - _MAX_NOTES} more tool calls were not awaited")
         dropped = list(dict.fromkeys(_never_awaited))[:_MAX_NOTES]
-        notes += [f"{d}() was called and not awaited, so it did not run: await {d}()" for d in dropped]
+        notes += [
+            f"{d}() was called and not awaited, so it did not run: await {d}()" for d in dropped
+        ]
         return notes
 
     def stop_at(self, frame: FrameType | None, limit: str) -> None:

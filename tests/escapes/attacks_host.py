@@ -11,7 +11,7 @@ its proof shows; several kinds are joined by `|`:
 |---|---|
 | `stdout` | the pattern `value` is found in anything that the execution hands back |
 | `file` | the file `value` exists |
-| `connect` | somebody connected to port 48911 of the host |
+| `connect` | somebody connected to the host's port |
 | `host` | the expression `value` is true in the host |
 | `hang` | the execution outlives its wall limit by more than a second |
 | `mem` | the host grew by more than 100 MB, or a worker beyond its limit |
@@ -20,7 +20,10 @@ its proof shows; several kinds are joined by `|`:
 | `flood` | the execution hands back more than it may print |
 
 `hang`, `crash`, `base` and the host's memory are looked for in every attack, whatever its proof.
-`{CANARY}` in the code stands for a folder with `secret.txt`.
+`{CANARY}` in the code stands for a folder with `secret.txt`, `{PORT}` for the port; the environment
+has `PTC_SECRET`, the host `HOST_SECRET`, and there is a tool `lookup(key, default)`.
+
+Arguments: mode, folder, port (0 for any).
 """
 
 from __future__ import annotations
@@ -31,39 +34,40 @@ import json
 import math  # noqa: F401  # attacks change it, and their proofs look at the host's
 import os
 import re
-import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout: found wherever it is copied to
 
 from langchain_ptc.limits import MIB, Limits
 from langchain_ptc.sandbox.base import Call, CallFailure, Done, Program, Result
-from langchain_ptc.sandbox.pool import WorkerPool
+from langchain_ptc.sandbox.pool import Worker, WorkerPool
 from langchain_ptc.sandbox.process import ProcessSession
 from langchain_ptc.sandbox.values import UnsendableValue, encode_value
 
-Attack = Mapping[str, object]
+Attack = Mapping[str, Any]
 
 MODES: Mapping[str, Mapping[str, bool]] = {
     "kernel": {"policy": False},
     "language": {"walls": False},
     "both": {},
+    "neither": {"policy": False, "walls": False},
 }
-"""`kernel`: any Python in a walled worker. `language`: the policy in a worker without walls."""
+"""`kernel`: any Python in a walled worker. `language`: the policy in a worker without walls.
+`neither` shows that an attack is one."""
 
 LIMITS = Limits(
-    wall_seconds=0.8,
+    wall_seconds=0.5,
     cpu_seconds=1,
-    memory_bytes=192 * MIB,
+    memory_bytes=128 * MIB,
     max_tool_calls=50,
     output_bytes=MIB,
     result_bytes=MIB,
 )
-PORT = 48911
 GROWTH_MB = 100
 SLACK_SECONDS = 1.0
 _WORKER_BASE_MB = 64
@@ -72,13 +76,15 @@ _ALONE = ("connect", "mem", "flood", "crash", "host")
 """Proofs of which one must know whose they are: such attacks run one after another."""
 
 HOST_SECRET = "PTC-CANARY-host"
-HOST_DB = {"a": 1, "l": {"xs": [1]}}
+HOST_DB = {"a": 1, "b": "x" * 300_000, "l": {"xs": [1]}}
 EVIL_CALLED = 0
+CALLS: list[tuple[object, ...]] = []
 
 
 def lookup(key: str, default: object = None) -> object:
     """Return what the host has under `key`."""
     global EVIL_CALLED
+    CALLS.append((key, default))
     if key == "__bump__" or type(key) is not str:
         EVIL_CALLED += 1
     return HOST_DB.get(key, default)
@@ -120,6 +126,15 @@ def _peak_mb(pid: int | str = "self") -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
+def _pid_of(worker: Worker) -> str:
+    """Return the process id as this process sees it: the worker lives in a world of its own."""
+    try:
+        told = Path(f"/proc/self/fdinfo/{worker.pidfd}").read_text()
+    except OSError:
+        return str(worker.pid)
+    return told.partition("Pid:")[2].split()[0]
+
+
 def _forget_peak() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
@@ -131,19 +146,20 @@ class Host:
     Args:
         mode: A key of `MODES`.
         canary: The folder that `{CANARY}` stands for.
-        limits: What an attack may use.
+        port: Where it listens; 0 for any.
     """
 
-    def __init__(self, mode: str, canary: Path, limits: Limits = LIMITS) -> None:
-        self.limits = limits
+    def __init__(self, mode: str, canary: Path, port: int) -> None:
+        self.limits = LIMITS
         self._canary = canary
+        self._port = port
         self._pool = WorkerPool((), waiting=2, **MODES[mode])
         self._connections = 0
-        self._watched = False
         self._worker_mb = 0.0
 
-    async def __aenter__(self) -> Host:
-        self._server = await asyncio.start_server(self._count, "127.0.0.1", PORT, reuse_port=True)
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._count, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
         self._sampling = asyncio.create_task(self._sample())
         assert await self.is_healthy()
         return self
@@ -160,7 +176,7 @@ class Host:
     async def _sample(self) -> None:
         while True:
             for worker in list(self._pool._alive.values()):
-                self._worker_mb = max(self._worker_mb, _peak_mb(worker.pid))
+                self._worker_mb = max(self._worker_mb, _peak_mb(_pid_of(worker)))
             await asyncio.sleep(0.02)
 
     async def execute(self, code: str, calls: list[Call]) -> Done:
@@ -182,13 +198,15 @@ class Host:
             return False
         return (done.status, done.output) == ("success", "2\n")
 
+    def _fill(self, text: str) -> str:
+        return text.replace("{CANARY}", str(self._canary)).replace("{PORT}", str(self._port))
+
     async def attack(self, attack: Attack, *, alone: bool) -> Verdict:
         """Run one attack and look for its proof."""
-        proof = {str(k): str(v) for k, v in attack["proof"].items()}
-        for key in proof:
-            proof[key] = proof[key].replace("{CANARY}", str(self._canary))
-        code = str(attack["code"]).replace("{CANARY}", str(self._canary))
+        proof = {key: self._fill(value) for key, value in attack["proof"].items()}
+        code = self._fill(attack["code"])
         self._worker_mb, connections, calls = 0.0, self._connections, []
+        CALLS.clear()
         _forget_peak()
         before, started = _peak_mb(), time.monotonic()
         try:
@@ -207,7 +225,8 @@ class Host:
             "base": status == "raised",
             "crash": not healthy,
             "mem": growth > GROWTH_MB or too_large,
-            "stdout": "stdout" in kinds and any(re.search(proof["value"], t) for t in texts),
+            "stdout": "stdout" in kinds
+            and any(re.search(proof["value"], _without_source(text, code)) for text in texts),
             "file": "file" in kinds and Path(proof["value"]).exists(),
             "connect": "connect" in kinds and self._connections > connections,
             "host": "host" in kinds and bool(eval(proof["value"], globals())),
@@ -225,6 +244,12 @@ class Host:
         )
 
 
+def _without_source(text: str, code: str) -> str:
+    """Leave out the lines that quote the code: its own words prove nothing."""
+    own = {line.strip() for line in code.splitlines()}
+    return "\n".join(line for line in text.splitlines() if line.strip() not in own)
+
+
 def _texts(done: Done) -> list[str]:
     """Everything that an execution hands back to whoever asked for it."""
     texts = [done.output, *done.notes]
@@ -240,9 +265,9 @@ def _texts(done: Done) -> list[str]:
     return texts
 
 
-async def run_attacks(attacks: Sequence[Attack], mode: str, canary: Path) -> None:
+async def run_attacks(attacks: Sequence[Attack], *, mode: str, canary: Path, port: int) -> None:
     """Run attacks, print each verdict, and look once more for the files at the end."""
-    async with Host(mode, canary) as host:
+    async with Host(mode, canary, port) as host:
         verdicts = {}
         alone = [a for a in attacks if set(a["proof"]["kind"].split("|")) & set(_ALONE)]
         others = [a for a in attacks if a not in alone]
@@ -268,6 +293,5 @@ if __name__ == "__main__":
     folder = Path(sys.argv[2])
     (folder / "out").mkdir(exist_ok=True)
     (folder / "secret.txt").write_text("PTC-CANARY-file")
-    with socket.socket() as probe:
-        probe.settimeout(0.1)
-    asyncio.run(run_attacks(json.load(sys.stdin), sys.argv[1], folder))
+    given = json.load(sys.stdin)
+    asyncio.run(run_attacks(given, mode=sys.argv[1], canary=folder, port=int(sys.argv[3])))

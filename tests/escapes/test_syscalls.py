@@ -1,0 +1,94 @@
+"""What the kernel answers a worker: the allow-list, and nothing else; whoever the host is."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any
+
+import pytest
+from attacks import Attack
+from attacks_kernel import KERNEL
+from attacks_reach import EXECUTION
+from attacks_sweep import ANSWERING, DEADLY, PROBES, SWEEPS
+
+from langchain_ptc.sandbox import confinement
+
+pytestmark = [
+    pytest.mark.skipif(
+        sys.platform != "linux" or platform.machine() != "x86_64",
+        reason="the numbers of the calls are those of Linux on x86-64",
+    ),
+    pytest.mark.timeout(150),  # the first test waits for all attacks
+]
+
+KERNEL_MODE = pytest.mark.parametrize("mode", ["kernel"])
+BY_NOBODY = [*KERNEL, *SWEEPS, *EXECUTION]
+
+
+def named(attack: Attack) -> str:
+    return attack.name
+
+
+@KERNEL_MODE
+@pytest.mark.parametrize("attack", SWEEPS, ids=named)
+def test_only_the_list_answers(verdicts: Any, attack: Attack, mode: str) -> None:
+    """Of all system calls, those that are not on the list are refused, in every thread."""
+    verdict = verdicts.of(mode, attack.name)
+    assert verdict["told"].startswith("SWEPT nothing"), verdict["told"]
+
+
+@KERNEL_MODE
+@pytest.mark.parametrize("attack", DEADLY, ids=named)
+def test_another_door_to_the_calls_is_death(verdicts: Any, attack: Attack, mode: str) -> None:
+    """A call by a number of another kind ends the worker at once."""
+    verdict = verdicts.of(mode, attack.name)
+    assert (verdict["status"], verdict["shown"]) == ("sandbox", [])
+    assert "SIGSYS" in verdict["told"]
+
+
+@KERNEL_MODE
+@pytest.mark.parametrize(
+    "attack",
+    [
+        DEADLY[0]._replace(name=f"probe {n}", code=DEADLY[0].code.replace("1073741824", f"{n}"))
+        for n in PROBES
+    ],
+    ids=named,
+)
+def test_the_calls_of_probes_give_nothing(verdicts: Any, attack: Attack, mode: str) -> None:
+    """The two calls that some kernels answer before any filter do nothing but harm the caller."""
+    verdict = verdicts.of(mode, attack.name)
+    assert verdict["status"] == "success" or "SIGILL" in verdict["told"], verdict["told"]
+    assert verdict["shown"] in ([], ["stdout"])
+
+
+@pytest.mark.parametrize("attack_by_nobody", BY_NOBODY, ids=named)
+def test_the_walls_are_the_same_for_an_ordinary_user(
+    ordinary_verdicts: Any, attack_by_nobody: Attack
+) -> None:
+    """A host without any right over the machine walls its workers in just as well."""
+    verdict = ordinary_verdicts.of("kernel", attack_by_nobody.name)
+    assert verdict["shown"] == [], verdict
+
+
+def test_the_list_is_the_one_that_the_filter_has() -> None:
+    """A call that is added to the filter must be added to the list here, and so be thought about."""
+    own = {**confinement._ALLOWED["x86_64"], **confinement._MMAP_LIKE["x86_64"]}
+    assert own == ANSWERING
+
+
+def test_both_machines_have_the_same_list() -> None:
+    """What x86-64 has and aarch64 has not are calls that aarch64 never had."""
+    of = {machine: set(calls) for machine, calls in confinement._ALLOWED.items()}
+    assert of["x86_64"] - of["aarch64"] == {"poll"}
+    assert of["aarch64"] <= of["x86_64"]
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_filter_fits_the_kernel(machine: str) -> None:
+    """A program of classic BPF is whole instructions, at most 4,096 of them, and ends in a refusal."""
+    program = confinement.build_filter(machine)
+    assert len(program) % 8 == 0
+    assert len(program) // 8 <= 4096
+    assert program[-8:] == confinement._REFUSED_ANSWER
