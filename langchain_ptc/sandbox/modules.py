@@ -168,7 +168,7 @@ class ModuleLoader:
                 raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
             value = getattr(real, attribute)
             if isinstance(value, types.ModuleType):
-                if value.__name__ != f"{name}.{attribute}" or not self._is_extra(value.__name__):
+                if not self._is_extra(value.__name__) or "._" in value.__name__:
                     raise AttributeError(f"{name}.{attribute} is not available in the sandbox")
                 return self.load(value.__name__)
             setattr(module, attribute, value)

@@ -6,7 +6,6 @@ take workers, none of them is blocked by it, and a limit holds while a loop is b
 
 from __future__ import annotations
 
-import array
 import atexit
 import contextlib
 import heapq
@@ -17,7 +16,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -25,21 +23,16 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox import worker as worker_module
-from langchain_ptc.sandbox.zygote import BORN, ENDED, FORK, HELLO, KILL, LIMIT, REPLY, REQUEST
+from langchain_ptc.sandbox.launch import Replies, launch
+from langchain_ptc.sandbox.zygote import BORN, ENDED, FORK, HELLO, KILL, LIMIT, REQUEST
 
 GRACE_SECONDS = 0.25
 """Between telling a worker that its wall limit has come and killing it."""
 _START_SECONDS = 30.0
-_MOST_DESCRIPTORS = 2
-_LAUNCH = (
-    "import sys, json; o = json.loads(sys.argv[2]); sys.path.extend(o['path']); "
-    "from langchain_ptc.sandbox.zygote import main; main(int(sys.argv[1]), o)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +134,7 @@ class WorkerPool:
         self._asked: dict[int, _Ask] = {}
         self._alive: dict[int, Worker] = {}
         self._waiting: dict[Allowance, deque[Worker]] = {}
+        self._owed: list[Allowance] = []  # of workers that were taken and not replaced yet
         self._commands: deque[tuple[bytes, int, Allowance | None]] = deque()
         self._deadlines: list[tuple[float, int, Worker]] = []
         self._wakes_at = float("inf")
@@ -175,7 +169,10 @@ class WorkerPool:
                 return taken
             idle = self._waiting.get(allowance)
             ready = None if fresh else self._take_idle(idle)
-            self._ask(allowance, None if ready else taken)
+            if ready is None:
+                self._ask(allowance, taken)
+            else:
+                self._owed.append(allowance)
             if idle is None:
                 self._ask_for_waiting(allowance)
         if ready is not None:
@@ -195,6 +192,19 @@ class WorkerPool:
         with self._lock:
             self._alive.pop(worker.number, None)
         worker.release()
+        self.refill()
+
+    def refill(self) -> None:
+        """Have new workers wait in place of those that were taken.
+
+        `checkout` leaves it to its caller, because a fork would compete with the execution that is
+        about to begin: it can wait until that has ended, or has gone on for a while.
+        """
+        with self._lock:
+            owed, self._owed = self._owed, []
+            if not self._closed:
+                for allowance in owed:
+                    self._ask(allowance, None)
 
     def close(self) -> None:
         """End every worker and the parent of workers; idempotent."""
@@ -263,7 +273,7 @@ class WorkerPool:
         process: subprocess.Popen[bytes] | None = None
         why: Exception = SandboxError("the sandbox is closed")
         try:
-            control, process = self._launch()
+            control, process = launch(self._options)
             self._serve(control, process, woken)
         except Exception as error:  # noqa: BLE001  # whoever waits for a worker must be told
             why = error
@@ -271,28 +281,10 @@ class WorkerPool:
             control.close()
         self._end(process, why)
 
-    def _launch(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-        """Start the parent of workers: a fresh Python with nothing of ours but one socket."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own text
-                [
-                    sys.executable,
-                    *("-s", "-S", "-P", "-X", "utf8", "-c", _LAUNCH),
-                    str(theirs.fileno()),
-                    json.dumps({**self._options, "path": _import_path()}),
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=_ENVIRONMENT,
-                cwd="/",
-            )
-        return ours, process
-
     def _serve(
         self, control: socket.socket, process: subprocess.Popen[bytes], woken: socket.socket
     ) -> None:
-        replies = _Replies(control)
+        replies = Replies(control)
         started = time.monotonic()
         waiter = select.poll()
         waiter.register(woken, select.POLLIN)
@@ -422,57 +414,6 @@ class WorkerPool:
                 gone.exited.set_result(Exit(-1, 0.0))
             if gone in idle:
                 gone.release()
-
-
-class _Replies:
-    """Cuts the control stream into replies, each with the descriptors that came with it."""
-
-    def __init__(self, control: socket.socket) -> None:
-        self._control = control
-        self._buffer = bytearray()
-        self._fds: deque[int] = deque()
-
-    def receive(self) -> list[tuple[bytes, int, int, float, bytes, list[int]]]:
-        size = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4)
-        data, ancillary, _, _ = self._control.recvmsg(4096, size)
-        if not data:
-            raise SandboxError("the parent of workers has died")
-        for _, _, rights in ancillary:
-            fds = array.array("i")
-            fds.frombytes(rights[: len(rights) - len(rights) % fds.itemsize])
-            self._fds.extend(fds)
-        self._buffer += data
-        replies = []
-        while len(self._buffer) >= REPLY.size:
-            kind, number, status, cpu, length = REPLY.unpack_from(self._buffer)
-            end = REPLY.size + length
-            if len(self._buffer) < end:
-                break
-            rest = bytes(self._buffer[REPLY.size : end])
-            del self._buffer[:end]
-            wanted = (2 if hasattr(os, "pidfd_open") else 1) if kind == BORN else 0
-            replies.append(
-                (kind, number, status, cpu, rest, [self._fds.popleft() for _ in range(wanted)])
-            )
-        return replies
-
-
-_ENVIRONMENT = {
-    "PYTHONHASHSEED": "0",  # the same program must iterate over its sets in the same order
-    "MALLOC_ARENA_MAX": "1",  # an arena for each thread would eat the address space
-    # threads of numerical libraries rule out user namespaces, and there is one program to run
-    **dict.fromkeys(
-        ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_MAX_THREADS"), "1"
-    ),
-}
-
-
-def _import_path() -> list[str]:
-    import RestrictedPython
-
-    own = Path(__file__).parents[2]
-    restricted = Path(RestrictedPython.__file__).parents[1]
-    return list(dict.fromkeys([str(own), str(restricted), *(p for p in sys.path if p)]))
 
 
 _POOLS: weakref.WeakSet[WorkerPool] = weakref.WeakSet()

@@ -33,6 +33,8 @@ Require = Literal["kernel", "process", "any"]
 
 _EXIT_WAIT_SECONDS = 1.0
 """How long the host waits to hear how a worker died, once its socket has closed."""
+_REFILL_SECONDS = 0.01
+"""How long an execution may go on before a new worker is made in place of the one it took."""
 
 
 class ProcessSandbox:
@@ -143,14 +145,25 @@ class ProcessSession:
         """Run `program` to its end; see `Session.run`."""
         limits = program.limits
         allowance = Allowance(limits.cpu_seconds, limits.memory_bytes)
-        done = await self._run_in(
-            await _result_of(self._pool.checkout(allowance)), program, on_calls
-        )
+        done = await self._run_in(await self._take(allowance), program, on_calls)
         if done is None:
-            fresh = await _result_of(self._pool.checkout(allowance, fresh=True))
+            fresh = await self._take(allowance, fresh=True)
             done = await self._run_in(fresh, program, on_calls)
         assert done is not None
         return done
+
+    async def _take(self, allowance: Allowance, *, fresh: bool = False) -> Worker:
+        """Take a worker; one that comes after this was cancelled is given back."""
+        asked = self._pool.checkout(allowance, fresh=fresh)
+        try:
+            return await _result_of(asked)
+        except asyncio.CancelledError:
+            asked.add_done_callback(self._give_back)
+            raise
+
+    def _give_back(self, asked: concurrent.futures.Future[Worker]) -> None:
+        if not asked.cancelled() and asked.exception() is None:
+            self._pool.discard(asked.result())
 
     async def _run_in(self, worker: Worker, program: Program, on_calls: OnCalls) -> Done | None:
         """Run `program` in `worker`; None if the worker was killed while it waited for work."""
@@ -160,7 +173,11 @@ class ProcessSession:
             self._line = line = _Line(program, on_calls, worker.socket)
             self._pool.watch(worker, program.limits.wall_seconds)
             line.send([encode_run(program)])
-            done = await line.done
+            refill = asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._pool.refill)
+            try:
+                done = await line.done
+            finally:
+                refill.cancel()
             return done if done is not None else await self._explain_death(worker, program, line)
         finally:
             if self._line is not None:

@@ -88,7 +88,7 @@ def _keys_of(record: Mapping[str, object]) -> str:
 
 # --- encoding ---------------------------------------------------------------------------------
 
-encode_text: Callable[[str], str] = json.encoder.encode_basestring  # type: ignore[attr-defined]  # typeshed lacks it
+encode_text: Callable[[str], str] = json.encoder.encode_basestring
 """Encode a string as JSON text."""
 
 
@@ -161,8 +161,8 @@ def _is_plain(value: object, depth: int) -> bool:
         return True
     if kinds <= _NUMBERS_AND_SCALARS:
         numbers = [child for child in children if type(child) is int]
-        return -MAX_PLAIN_INT < min(numbers) and max(numbers) < MAX_PLAIN_INT
-    for child in children:  # a loop, not `all()`: a generator would cost as much as the rest
+        return min(numbers) > -MAX_PLAIN_INT and max(numbers) < MAX_PLAIN_INT
+    for child in children:  # noqa: SIM110  # the generator of `all()` costs as much as the rest
         if not _is_plain(child, depth + 1):
             return False
     return True

@@ -12,7 +12,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from langchain_ptc.sandbox.protocol import (
     MAX_WORKER_FRAME_BYTES,
@@ -159,7 +159,7 @@ def _batches(messages: Sequence[str]) -> Iterator[Sequence[str]]:
     yield messages[start:]
 
 
-_scan = json.JSONDecoder(object_hook=revive_record).scan_once
+_scan = json.JSONDecoder(object_hook=revive_record).scan_once  # type: ignore[attr-defined]  # it has it
 
 
 def _parse(frame: bytes) -> list[Message]:

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from types import FrameType
 
 from langchain_ptc.sandbox import confinement
-from langchain_ptc.sandbox.base import Program
 from langchain_ptc.sandbox.program import ProgramRun, prepare_interpreter
 from langchain_ptc.sandbox.protocol import parse_run
+from langchain_ptc.sandbox.rehearsal import rehearse
 from langchain_ptc.sandbox.wire import SocketChannel, Wire
 
 LIMIT_SIGNAL = signal.SIGUSR1 if hasattr(signal, "SIGUSR1") else signal.SIGTERM
@@ -55,15 +55,19 @@ def main(
     _keep_only(sock)
     line = Wire(SocketChannel(socket.socket(fileno=_SOCKET_FD)))
     random.seed()  # the parent's state would be the same in every worker
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed()
     prepare_interpreter()
     gc.enable()
-    _warm_up()
+    rehearse()
     if confinement.LINUX:
         confinement.die_with_parent()
         confinement.not_dumpable()
     confinement.set_rlimits(
         cpu_seconds=cpu_seconds, address_bytes=address_bytes, count_threads=count_threads
     )
+    runs: list[ProgramRun] = []
+    _stop_on_limits(runs)
     if seccomp is not None:
         try:
             confinement.install_seccomp(seccomp)
@@ -72,7 +76,7 @@ def main(
     with contextlib.suppress(EOFError, ConnectionError):
         program = parse_run(line.receive()[0])
         run = ProgramRun(program, line, imports=imports, guard_writes=False, policy=policy)
-        _stop_on_limits(run)
+        runs.append(run)
         run.run()
 
 
@@ -88,11 +92,14 @@ def _keep_only(sock: socket.socket) -> None:
     sys.stdin = sys.stdout = sys.stderr = None  # there are none
 
 
-def _stop_on_limits(run: ProgramRun) -> None:
+def _stop_on_limits(runs: Sequence[ProgramRun]) -> None:
+    """Let the signals of the limits stop the run that will be in `runs`."""
+
     def stop(number: int, frame: FrameType | None) -> None:
         limit = "cpu_seconds" if number == signal.SIGXCPU else "wall_seconds"
         with contextlib.suppress(BaseException):
-            run.stop_at(frame, limit)
+            for run in runs:
+                run.stop_at(frame, limit)
         os._exit(0)
 
     signal.signal(LIMIT_SIGNAL, stop)
@@ -122,29 +129,3 @@ def keep_time_zones() -> None:
     zoneinfo.reset_tzpath(to=())
     zoneinfo.available_timezones = lambda: set(zones)
     setattr(_common, "load_tzdata", load_tzdata)  # noqa: B010  # typed otherwise
-
-
-_WARM_UP = """
-import json
-async def _warm(items):
-    return [f"{item:>3}" for item in items]
-_text = await _warm([1, 2.5])
-print(json.dumps({"a": _text}))
-"""
-
-
-class _Nowhere:
-    def send(self, data: bytes) -> None:
-        """Take bytes and drop them."""
-
-    def receive(self, wanted: int) -> bytes:
-        raise EOFError("the host is gone")
-
-    def poll(self, seconds: float) -> bool:
-        return False
-
-
-def _warm_up() -> None:
-    """Run a small program before there is one: the first touch of a shared page copies it."""
-    program = Program(code=_WARM_UP, tools=("warm.up",))
-    ProgramRun(program, Wire(_Nowhere()), guard_writes=False).run()

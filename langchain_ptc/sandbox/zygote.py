@@ -27,18 +27,21 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import platform
 import select
 import signal
 import socket
 import struct
 import sys
+import warnings
 from collections.abc import Mapping
 from typing import NoReturn
 
 from langchain_ptc.sandbox import confinement, worker
 from langchain_ptc.sandbox.modules import PRELOAD
 from langchain_ptc.sandbox.program import touch_lazy_parts
+from langchain_ptc.sandbox.rehearsal import rehearse_often
 
 REQUEST = struct.Struct("<cIIQ")
 REPLY = struct.Struct("<cIidI")
@@ -55,11 +58,13 @@ def main(control_fd: int, options: Mapping[str, object]) -> NoReturn:
     control = socket.socket(fileno=control_fd)
     _import_all(PRELOAD)  # what a Python was built without is missed by the code that wants it
     problems = _import_all(options.get("imports", ()))
+    _import_parts(options.get("imports", ()))
     touch_lazy_parts()
     worker.keep_time_zones()
     _reset_signals()
     base_bytes = _address_bytes()
     report = _confine(walls=bool(options.get("walls", True)))
+    rehearse_often()
     gc.collect()
     gc.freeze()  # a collection in a child must not write to, and so copy, every shared page
     hello = json.dumps({"layers": report, "problems": problems}).encode()
@@ -76,6 +81,28 @@ def _import_all(names: object) -> list[str]:
         except Exception as error:  # noqa: BLE001  # a foreign module may fail in any way
             problems.append(f"import {name}: {type(error).__name__}: {error}")
     return problems
+
+
+_NOT_FOR_PROGRAMS = frozenset({"conftest", "f2py", "mypy_plugin", "setup", "testing", "testutils"})
+
+
+def _import_parts(names: object) -> None:
+    """Import every public submodule of the developer's modules.
+
+    numpy and pandas import parts of themselves at first use, and a worker has no files to do so from.
+    A part that cannot be imported wants a package that is not there: whoever uses it is told so.
+    """
+    assert isinstance(names, list | tuple)
+    pending = [sys.modules[name] for name in names if name in sys.modules]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        while pending:
+            package = pending.pop()
+            for found in pkgutil.iter_modules(getattr(package, "__path__", ())):
+                if found.name.startswith(("_", "test")) or found.name in _NOT_FOR_PROGRAMS:
+                    continue
+                with contextlib.suppress(Exception):
+                    pending.append(importlib.import_module(f"{package.__name__}.{found.name}"))
 
 
 def _reset_signals() -> None:
