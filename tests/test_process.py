@@ -388,6 +388,41 @@ async def test_what_is_not_sent_by_an_honest_worker_ends_the_execution(unrestric
     assert (await execute(unrestricted, "print(1)")).output == "1\n"
 
 
+def test_as_many_workers_wait_as_were_asked_for():
+    """The number of waiting workers is held: after the first execution, and after they were killed."""
+    pool = WorkerPool((), waiting=3)
+    allowance = Allowance(5, 2**28)
+
+    def waiting() -> int:
+        return sum(worker.is_alive() for worker in list(pool._waiting.get(allowance, ())))
+
+    try:
+        pool.discard(pool.checkout(allowance).result(timeout=30))
+        assert wait_for(lambda: waiting() == 3)
+        for worker in list(pool._waiting[allowance]):
+            worker.kill()
+        assert wait_for(lambda: waiting() == 0)
+        pool.discard(pool.checkout(allowance).result(timeout=30))
+        assert wait_for(lambda: waiting() == 3)
+    finally:
+        pool.close()
+
+
+async def test_an_execution_that_is_cancelled_on_its_way_loses_no_worker():
+    """Cancelling while the worker is still being made gives it back."""
+    with ProcessSandbox() as sandbox:
+        await execute(sandbox, "1")
+        pool = sandbox._pool
+        for _ in range(5):
+            tasks = [asyncio.create_task(execute(sandbox, "1")) for _ in range(12)]
+            await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        held = lambda: len(pool._alive) - sum(map(len, pool._waiting.values()))  # noqa: E731
+        assert await asyncio.to_thread(wait_for, lambda: not held() and not pool._asked)
+
+
 def test_an_allowance_that_is_no_longer_used_holds_no_workers():
     """Only the two latest kinds of limits keep workers waiting."""
     pool = WorkerPool((), waiting=2)

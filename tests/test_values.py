@@ -243,3 +243,45 @@ def test_a_missing_key_names_the_keys_there_are():
     assert caught.value.__notes__ == ["its keys are: 'name', 'team'"]
     with pytest.raises(AttributeError, match="no field 'nmae'; its keys are: 'name', 'team'"):
         _ = record.nmae
+
+
+def frame():
+    import pandas as pd
+
+    return pd.DataFrame({"a": ["x", "y"], "due": [pd.Timestamp("2024-01-01"), None]})
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        pytest.param(
+            frame,
+            [{"a": "x", "due": datetime.datetime(2024, 1, 1)}, {"a": "y", "due": None}],
+            id="frame-with-a-missing-date",
+        ),
+        pytest.param(
+            lambda: frame().groupby("a").count(),
+            [{"a": "x", "due": 1}, {"a": "y", "due": 0}],
+            id="frame-with-an-index",
+        ),
+        pytest.param(lambda: frame()["a"], ["x", "y"], id="series"),
+        pytest.param(
+            lambda: frame()["a"].value_counts(), {"x": 1, "y": 1}, id="series-with-an-index"
+        ),
+        pytest.param(lambda: frame()["due"].iloc[1], None, id="not-a-time"),
+        pytest.param(lambda: frame().index.to_numpy(), [0, 1], id="array"),
+    ],
+)
+def test_values_of_pandas_and_numpy(make, expected):
+    """Frames, series and arrays arrive as data, with the index where it says something."""
+    assert across(make()) == expected
+
+
+class Odd(datetime.datetime):
+    def isoformat(self, *_):
+        return "never"
+
+
+def test_a_subclass_cannot_write_itself_otherwise():
+    """A class of somebody's own crosses as what it is a kind of."""
+    assert across(Odd(2024, 1, 1)) == datetime.datetime(2024, 1, 1)

@@ -19,7 +19,7 @@ from typing import Self
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.base import Done, OnCalls, Program, Result
 from langchain_ptc.sandbox.modules import STANDARD_MODULES
-from langchain_ptc.sandbox.process import checked_imports
+from langchain_ptc.sandbox.process import checked_imports, crashed
 from langchain_ptc.sandbox.program import HOST_STACK_BYTES, ProgramRun, touch_lazy_parts
 from langchain_ptc.sandbox.protocol import (
     Conversation,
@@ -181,7 +181,8 @@ class InProcessSession:
         try:
             calls = self._conversation.receive(data)
         except ProtocolViolation as violation:
-            self._done.set_exception(SandboxError(f"the code broke the protocol: {violation}"))
+            told = f"the code broke the protocol: {violation}"
+            self._done.set_result(crashed(told, self._conversation.output))
             return
         self._said_done = self._conversation.said_done
         if self._conversation.done is not None:

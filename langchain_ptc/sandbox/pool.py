@@ -134,7 +134,6 @@ class WorkerPool:
         self._asked: dict[int, _Ask] = {}
         self._alive: dict[int, Worker] = {}
         self._waiting: dict[Allowance, deque[Worker]] = {}
-        self._owed: list[Allowance] = []  # of workers that were taken and not replaced yet
         self._commands: deque[tuple[bytes, int, Allowance | None]] = deque()
         self._deadlines: list[tuple[float, int, Worker]] = []
         self._wakes_at = float("inf")
@@ -171,8 +170,6 @@ class WorkerPool:
             ready = None if fresh else self._take_idle(idle)
             if ready is None:
                 self._ask(allowance, taken)
-            else:
-                self._owed.append(allowance)
             if idle is None:
                 self._ask_for_waiting(allowance)
         if ready is not None:
@@ -201,9 +198,11 @@ class WorkerPool:
         about to begin: it can wait until that has ended, or has gone on for a while.
         """
         with self._lock:
-            owed, self._owed = self._owed, []
-            if not self._closed:
-                for allowance in owed:
+            if self._closed:
+                return
+            for allowance, idle in self._waiting.items():
+                asked = sum(a == (allowance, None, False) for a in self._asked.values())
+                for _ in range(self._most_waiting - len(idle) - asked):
                     self._ask(allowance, None)
 
     def close(self) -> None:
@@ -239,7 +238,7 @@ class WorkerPool:
     def _ask_for_waiting(self, allowance: Allowance) -> None:
         """Have workers wait for this allowance, and no longer for those of long ago."""
         self._waiting[allowance] = deque()
-        for _ in range(self._most_waiting - 1):
+        for _ in range(self._most_waiting):
             self._ask(allowance, None)
         while len(self._waiting) > 2:
             oldest = next(iter(self._waiting))
@@ -262,7 +261,13 @@ class WorkerPool:
             self._thread = threading.Thread(
                 target=self._run, args=self._wakers[:1], name="langchain-ptc workers", daemon=True
             )
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError as error:
+                for end in self._wakers:
+                    end.close()
+                self._wakers = self._thread = None
+                raise SandboxError("the system refuses a thread to look after workers") from error
         with contextlib.suppress(BlockingIOError):
             self._wakers[1].send(b".")
 

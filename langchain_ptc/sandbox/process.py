@@ -195,11 +195,11 @@ class ProcessSession:
         if worker.timed_out:
             return limit_reached("wall_seconds", limits.wall_seconds, None, output=output)
         if line.violation is not None:
-            return _crashed(f"the worker broke the protocol: {line.violation}", output)
+            return crashed(f"the worker broke the protocol: {line.violation}", output)
         try:
             ended = await asyncio.wait_for(_result_of(worker.exited), _EXIT_WAIT_SECONDS)
         except TimeoutError:
-            return _crashed("the worker closed its line without a word", output)
+            return crashed("the worker closed its line without a word", output)
         if ended.cpu_seconds >= limits.cpu_seconds:
             used = round(ended.cpu_seconds, 2)
             return limit_reached("cpu_seconds", limits.cpu_seconds, used, output=output)
@@ -207,10 +207,11 @@ class ProcessSession:
             raise SandboxError("the kernel refused the system call filter to a worker")
         if worker.waited and not line.heard and ended.status in (-1, signal.SIGKILL):
             return None  # nothing of the program took effect, and another worker may run it
-        return _crashed(f"the worker died: {_name_exit(ended)}", output)
+        return crashed(f"the worker died: {_name_exit(ended)}", output)
 
 
-def _crashed(message: str, output: str) -> Done:
+def crashed(message: str, output: str) -> Done:
+    """Build the end of an execution whose machine failed."""
     return Done(
         status="sandbox", output=output, failure=Failure(kind="SandboxError", message=message)
     )

@@ -53,8 +53,8 @@ class ProtocolViolation(PTCError):
 
 def encode_frame(messages: Sequence[str]) -> bytes:
     """Join messages, each as JSON text, into one frame."""
-    body = f"[{','.join(messages)}]".encode("utf-8", "surrogatepass")
-    return _HEADER.pack(len(body)) + body
+    body = ",".join(messages).encode("utf-8", "surrogatepass")
+    return b"".join((_HEADER.pack(len(body) + 2), b"[", body, b"]"))
 
 
 class FrameReader:
@@ -65,15 +65,15 @@ class FrameReader:
     """
 
     def __init__(self, max_bytes: int | None = None) -> None:
-        self._buffer = bytearray()
         self._max_bytes = max_bytes
+        self._head = b""  # of a frame whose length has not arrived whole
+        self._pieces: list[bytes] | None = None  # of a frame whose length is known
+        self._missing = 0
 
     @property
     def missing(self) -> int:
         """How many bytes the frame that has begun still lacks; 0 if none has begun."""
-        if len(self._buffer) < _HEADER.size:
-            return 0
-        return int(_HEADER.unpack_from(self._buffer)[0]) + _HEADER.size - len(self._buffer)
+        return self._missing
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes from the stream and return the frames that are now complete.
@@ -81,25 +81,41 @@ class FrameReader:
         Raises:
             ProtocolViolation: A frame says that it is longer than is accepted.
         """
-        buffer = self._buffer
-        if not buffer and len(data) >= _HEADER.size:
-            length = _HEADER.unpack_from(data)[0]
-            if len(data) == _HEADER.size + length and length <= (self._max_bytes or length):
-                return [data[_HEADER.size :]]  # one whole frame, as nearly always
-        buffer += data
-        frames = []
-        while len(buffer) >= _HEADER.size:
-            length = _HEADER.unpack_from(buffer)[0]
-            if self._max_bytes is not None and length > self._max_bytes:
-                raise ProtocolViolation(
-                    f"a frame of {length} bytes; {self._max_bytes} are accepted"
-                )
-            end = _HEADER.size + length
-            if len(buffer) < end:
-                break
-            frames.append(bytes(memoryview(buffer)[_HEADER.size : end]))
-            del buffer[:end]
+        if self._pieces is None:
+            if self._head:
+                data, self._head = self._head + data, b""
+            if len(data) >= _HEADER.size:
+                length = _HEADER.unpack_from(data)[0]
+                if len(data) == _HEADER.size + length and length <= (self._max_bytes or length):
+                    return [data[_HEADER.size :]]  # one whole frame, as nearly always
+        frames: list[bytes] = []
+        at = 0
+        while at < len(data):
+            if self._pieces is None:
+                start = at + _HEADER.size
+                if start > len(data):
+                    self._head = data[at:]
+                    break
+                self._begin(_HEADER.unpack_from(data, at)[0])
+                at = start
+            at = self._take(data, at, frames)
         return frames
+
+    def _begin(self, length: int) -> None:
+        if self._max_bytes is not None and length > self._max_bytes:
+            raise ProtocolViolation(f"a frame of {length} bytes; {self._max_bytes} are accepted")
+        self._pieces, self._missing = [], length
+
+    def _take(self, data: bytes, at: int, frames: list[bytes]) -> int:
+        """Add what `data` has of the frame from `at` on; return where the next one begins."""
+        assert self._pieces is not None
+        piece = data[at : at + self._missing]  # no copy if it is all of `data`
+        self._pieces.append(piece)
+        self._missing -= len(piece)
+        if not self._missing:
+            frames.append(b"".join(self._pieces))
+            self._pieces = None
+        return at + len(piece)
 
 
 # --- the host's messages ------------------------------------------------------------------------

@@ -13,7 +13,8 @@
 | `Decimal`, `UUID`, `complex`, `range` | their text or numbers | the same |
 | enum | its value | its value |
 | pydantic model, dataclass, mapping | object | `Record` in the code, `dict` on the host |
-| numpy scalar and array, pandas frame | number, array, array of objects | number, list, list of records |
+| numpy scalar and array | number, array | number, list |
+| pandas frame, series | array of objects, array or object | list of records, list or dict by index |
 | an exception | its text | `str` |
 | anything with a text of its own | that text | `str` |
 
@@ -210,6 +211,8 @@ def _simplify_container(value: object, parents: list[object], depth: int) -> obj
         return {TAG: ["tuple", each(value)]}
     if isinstance(value, AbstractSet):
         return {TAG: ["frozenset" if isinstance(value, frozenset) else "set", each(value)]}
+    if isinstance(value, datetime.datetime) and value != value:  # pandas' NaT
+        return None
     for name, scalar in _TAGGED_CLASSES:
         if isinstance(value, name):
             return {TAG: [scalar[0], scalar[1](value)]}
@@ -230,8 +233,8 @@ def _as_data(value: object) -> object:
     if hasattr(kind, "__fields__") and callable(dump := getattr(kind, "dict", None)):  # pydantic 1
         return dump(value)
     module = kind.__module__.partition(".")[0]
-    if module == "pandas" and kind.__name__ == "DataFrame":
-        return value.to_dict(orient="records")  # type: ignore[attr-defined]  # it is a frame
+    if module == "pandas" and kind.__name__ in ("DataFrame", "Series"):
+        return _pandas_as_data(value)
     if hasattr(value, "dtype") and callable(tolist := getattr(value, "tolist", None)):
         return tolist()  # numpy scalars and arrays, pandas series
     if isinstance(value, BaseException):
@@ -248,12 +251,21 @@ def _encode_timedelta(value: Any) -> list[int]:
     return [value.days, value.seconds, value.microseconds]
 
 
+def _pandas_as_data(value: Any) -> object:
+    """Turn a frame into records and a series into a list, or a dict where its index says something."""
+    counted = type(value.index).__name__ == "RangeIndex"
+    if type(value).__name__ == "Series":
+        return value.tolist() if counted else value.to_dict()
+    return (value if counted else value.reset_index()).to_dict(orient="records")
+
+
 _TAGGED: dict[type, tuple[str, Callable[[Any], object]]] = {
     bytes: ("bytes", lambda value: base64.b64encode(value).decode()),
     bytearray: ("bytes", lambda value: base64.b64encode(value).decode()),
-    datetime.datetime: ("datetime", lambda value: value.isoformat()),
-    datetime.date: ("date", lambda value: value.isoformat()),
-    datetime.time: ("time", lambda value: value.isoformat()),
+    # The classes' own methods: a subclass may write itself in a way that nobody reads.
+    datetime.datetime: ("datetime", datetime.datetime.isoformat),
+    datetime.date: ("date", datetime.date.isoformat),
+    datetime.time: ("time", datetime.time.isoformat),
     datetime.timedelta: ("timedelta", _encode_timedelta),
     Decimal: ("decimal", str),
     UUID: ("uuid", str),

@@ -29,6 +29,8 @@ EXIT_BROKEN = 70
 EXIT_NO_SECCOMP = 71
 _SOCKET_FD = 3
 _MOST_FDS = 4096
+_RESERVE_BYTES = 4 * 1024 * 1024
+"""Address space that is kept back, so that a worker without memory can still say so."""
 
 
 def main(
@@ -63,8 +65,11 @@ def main(
     if confinement.LINUX:
         confinement.die_with_parent()
         confinement.not_dumpable()
+    reserve = bytearray(_RESERVE_BYTES)
     confinement.set_rlimits(
-        cpu_seconds=cpu_seconds, address_bytes=address_bytes, count_threads=count_threads
+        cpu_seconds=cpu_seconds,
+        address_bytes=address_bytes + _RESERVE_BYTES,
+        count_threads=count_threads,
     )
     runs: list[ProgramRun] = []
     _stop_on_limits(runs)
@@ -77,7 +82,11 @@ def main(
         program = parse_run(line.receive()[0])
         run = ProgramRun(program, line, imports=imports, guard_writes=False, policy=policy)
         runs.append(run)
-        run.run()
+        try:
+            run.run()
+        except MemoryError:  # there was none left to describe the first one
+            reserve.clear()
+            run.stop_at(None, "memory_bytes")
 
 
 def _keep_only(sock: socket.socket) -> None:

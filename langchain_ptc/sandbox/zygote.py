@@ -68,7 +68,10 @@ def main(control_fd: int, options: Mapping[str, object]) -> NoReturn:
     gc.collect()
     gc.freeze()  # a collection in a child must not write to, and so copy, every shared page
     hello = json.dumps({"layers": report, "problems": problems}).encode()
-    control.sendall(REPLY.pack(HELLO, 0, os.getpid(), 0.0, len(hello)) + hello)
+    try:
+        control.sendall(REPLY.pack(HELLO, 0, os.getpid(), 0.0, len(hello)) + hello)
+    except OSError:  # the host has gone already
+        os._exit(0)
     _Parent(control, options, report, base_bytes).serve()
 
 
