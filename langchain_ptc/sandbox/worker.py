@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import mmap
 import os
 import random
 import signal
@@ -61,11 +62,10 @@ def main(
         numpy_random.seed()
     prepare_interpreter()
     gc.enable()
-    rehearse()
     if confinement.LINUX:
         confinement.die_with_parent()
         confinement.not_dumpable()
-    reserve = bytearray(_RESERVE_BYTES)
+    reserve = mmap.mmap(-1, _RESERVE_BYTES, mmap.MAP_PRIVATE)  # no page of it is ever touched
     confinement.set_rlimits(
         cpu_seconds=cpu_seconds,
         address_bytes=address_bytes + _RESERVE_BYTES,
@@ -78,6 +78,9 @@ def main(
             confinement.install_seccomp(seccomp)
         except OSError:
             os._exit(EXIT_NO_SECCOMP)
+    if not line.poll(0):  # else a program is there already: it need not wait for a rehearsal
+        with contextlib.suppress(MemoryError):  # the program will meet the same, and be told
+            rehearse()
     with contextlib.suppress(EOFError, ConnectionError):
         program = parse_run(line.receive()[0])
         run = ProgramRun(program, line, imports=imports, guard_writes=False, policy=policy)
@@ -85,7 +88,7 @@ def main(
         try:
             run.run()
         except MemoryError:  # there was none left to describe the first one
-            reserve.clear()
+            reserve.close()
             run.stop_at(None, "memory_bytes")
 
 
