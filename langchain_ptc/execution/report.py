@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from langchain_ptc.execution.plain import render_plain
+
 if TYPE_CHECKING:
     from langchain_ptc.execution.record import ExecutionResult, ToolCallRecord
 
@@ -26,7 +28,8 @@ def render_report(result: ExecutionResult) -> str:
     if not parts:
         parts.append(NO_OUTPUT)
     parts += [f"note: {note}" for note in result.notes]
-    return "\n\n".join(parts)
+    # A lone surrogate can be neither stored nor sent by anything that a message goes through.
+    return "\n\n".join(parts).encode("utf-8", "backslashreplace").decode()
 
 
 def cut_middle(text: str, most: int) -> str:
@@ -86,9 +89,16 @@ def _count(calls: Sequence[ToolCallRecord]) -> str:
 
 def _name_calls(calls: Sequence[ToolCallRecord]) -> Iterable[str]:
     for call in calls[:MAX_CALLS_TOLD]:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
+        arguments = ", ".join(f"{name}={_show(value)}" for name, value in call.arguments.items())
         if len(arguments) > MAX_ARGUMENTS_CHARS:
             arguments = f"{arguments[:MAX_ARGUMENTS_CHARS]}…"
         yield f"{call.tool}({arguments})"
     if len(calls) > MAX_CALLS_TOLD:
         yield f"and {len(calls) - MAX_CALLS_TOLD} more"
+
+
+def _show(value: object) -> str:
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):  # Python prints no integer of over 4,300 digits
+        return render_plain(value)

@@ -20,7 +20,6 @@ from langchain_ptc.sandbox.modules import STANDARD_MODULES
 from langchain_ptc.sandbox.pool import Allowance, Exit, Worker, WorkerPool
 from langchain_ptc.sandbox.protocol import (
     Conversation,
-    ProtocolViolation,
     encode_frame,
     encode_result,
     encode_run,
@@ -264,7 +263,7 @@ class _Line:
         self.conversation = Conversation(program)
         self.heard = False
         """Whether the worker has said anything."""
-        self.violation: ProtocolViolation | None = None
+        self.violation: Exception | None = None
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[Done | None] = self._loop.create_future()
         """The end; None if the line closed before the worker had said it."""
@@ -292,8 +291,8 @@ class _Line:
     def _receive(self, data: bytes) -> None:
         try:
             calls: Sequence[Call] = self.conversation.receive(data)
-        except ProtocolViolation as violation:
-            self.violation = violation
+        except Exception as error:  # noqa: BLE001  # whatever its bytes do to us, it is its doing
+            self.violation = error
             self._end(None)
             return
         if self.conversation.done is not None:

@@ -39,7 +39,7 @@ from langchain_ptc.sandbox.toolbox import (
     build_sync_stub,
     build_tool_modules,
 )
-from langchain_ptc.sandbox.values import UnsendableValue, encode_value
+from langchain_ptc.sandbox.values import UnsendableValue, encode_value, utf8_length
 from langchain_ptc.sandbox.wire import Wire
 
 WORKER_STACK_BYTES = 2 * 1024 * 1024
@@ -128,11 +128,12 @@ class ProgramRun:
             return "null"
         text = _encode_ending(value)
         allowed = self._program.limits.output_bytes
-        if len(text) <= allowed:
+        size = utf8_length(text)
+        if size <= allowed:
             return text
         if self._output.printed:  # what was printed is the answer
             return "null"
-        raise LimitExceeded(limit="output_bytes", allowed=allowed, used=len(text))
+        raise LimitExceeded(limit="output_bytes", allowed=allowed, used=size)
 
     def _run_loop(
         self, loop: ProgramLoop, compiled: CompiledCode, namespace: dict[str, object]

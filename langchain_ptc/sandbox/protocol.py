@@ -25,13 +25,14 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from langchain_ptc.errors import LimitExceeded, PTCError, Violation
 from langchain_ptc.sandbox.base import Call, Done, Failure, Program, Result, Status
-from langchain_ptc.sandbox.values import encode_text, encode_value, revive
+from langchain_ptc.sandbox.values import MAX_DEPTH, encode_text, encode_value, revive
 
 Message: TypeAlias = list[Any]
 
@@ -40,10 +41,20 @@ _CALL_TYPES = [str, int, str, list, dict, int]
 _HEADER = struct.Struct("<I")
 MAX_CALL_BYTES = 8 * 1024 * 1024
 """The arguments of one call; the worker refuses more at the call, with an error that says so."""
-MAX_WORKER_FRAME_BYTES = 16 * 1024 * 1024
-"""From a worker: a call with large arguments, or a batch of small messages."""
+MAX_WORKER_FRAME_BYTES = MAX_CALL_BYTES + 1024 * 1024
+"""From a worker: a call with large arguments, or a batch of small messages. A frame takes up to nine
+times its length while it is read: one wide character makes all of its text wide, twice."""
 MAX_WORKER_FRAME_VALUES = 500_000
 """Values in one frame from a worker: a small frame must not become a large heap on the host."""
+MAX_CALLS_BYTES = 48 * 1024 * 1024
+"""Memory of the host, about, that the arguments of all calls of one execution may take."""
+BYTES_OF_A_VALUE = 64
+_SMALL_FRAME_BYTES = 4096
+"""Calls up to here are not added up: what they take is held by `max_tool_calls`."""
+_MOST_CHARS = {"kind": 200, "source_line": 1_000}
+_MOST_TEXT_CHARS = 50_000
+_MOST_NOTES, _MOST_VIOLATIONS, _MOST_NOTE_CHARS = 20, 1_000, 2_000
+"""Of an ending: many times what an honest worker says. More is left out."""
 _ENDINGS: tuple[Status, ...] = ("success", "error", "refused", "limit")
 
 
@@ -160,8 +171,8 @@ class Conversation:
         self._tools = frozenset(program.tools)
         self._limits = program.limits
         self._reader = FrameReader(MAX_WORKER_FRAME_BYTES)
-        self._printed: list[str] = []
-        self._printed_bytes = 0
+        self._printed = bytearray()  # not a list of texts: those may be empty, and many
+        self._calls_bytes = 0
         self._calls = 0
         self._ended_by_us = False
         self.done: Done | None = None
@@ -175,7 +186,7 @@ class Conversation:
     @property
     def output(self) -> str:
         """What was printed until now."""
-        return "".join(self._printed)
+        return self._printed.decode("utf-8", "ignore")
 
     def receive(self, data: bytes) -> list[Call]:
         """Take bytes from the worker and return the calls that it asks for.
@@ -185,10 +196,20 @@ class Conversation:
         """
         calls: list[Call] = []
         for frame in self._reader.feed(data):
-            for message in _parse_frame(frame):
+            text, cost, deep = _read_frame(frame)
+            if self._calls_bytes + cost > MAX_CALLS_BYTES:
+                raise ProtocolViolation(
+                    f"calls whose arguments take more than {MAX_CALLS_BYTES:,} bytes together"
+                )
+            before = self._calls
+            for message in _parse_frame(text):
+                if deep:
+                    _check_depth(message)
                 self._take(message, calls)
                 if self._ended_by_us:
                     return calls
+            if self._calls > before and cost > _SMALL_FRAME_BYTES:
+                self._calls_bytes += cost
         return calls
 
     def _take(self, message: object, calls: list[Call]) -> None:
@@ -203,7 +224,7 @@ class Conversation:
             case ["o", str(text)]:
                 self._print(text)
             case ["d", dict(ending)]:
-                self.done = _parse_ending(ending, self.output)
+                self._take_ending(ending)
             case _:
                 raise ProtocolViolation("a message of no known kind")
 
@@ -225,21 +246,23 @@ class Conversation:
         else:
             calls.append(Call(id=number, tool=tool, args=tuple(args), kwargs=kwargs, line=line))
 
-    def _print(self, text: str) -> None:
-        # Lone surrogates cannot be stored or sent by anything behind us: write them as escapes.
-        data = text.encode("utf-8", "backslashreplace")
-        self._printed_bytes += len(data)
-        self._printed.append(data.decode())
+    def _take_ending(self, ending: Mapping[str, object]) -> None:
         allowed = self._limits.output_bytes
-        if self._printed_bytes > allowed:
-            self._end(
-                limit_reached(
-                    "output_bytes",
-                    allowed,
-                    self._printed_bytes,
-                    output=cut_bytes(self.output, allowed),
-                )
-            )
+        used = _weigh(ending.get("value"))
+        if used > allowed:
+            self._end(limit_reached("output_bytes", allowed, used, output=self.output))
+        else:
+            self.done = _parse_ending(ending, self.output)
+
+    def _print(self, text: str) -> None:
+        allowed = self._limits.output_bytes
+        room = allowed - len(self._printed)
+        # Lone surrogates cannot be stored or sent by anything behind us: write them as escapes.
+        self._printed += text[: room + 1].encode("utf-8", "backslashreplace")
+        if len(self._printed) > allowed:
+            used = max(len(self._printed), allowed - room + len(text))
+            del self._printed[allowed:]
+            self._end(limit_reached("output_bytes", allowed, used, output=self.output))
 
     def _end(self, done: Done) -> None:
         self.done, self._ended_by_us = done, True
@@ -265,17 +288,67 @@ def limit_reached(limit: str, allowed: float, used: float | None, *, output: str
 _decode = json.JSONDecoder(object_hook=revive).decode
 
 
-def _parse_frame(frame: bytes) -> list[object]:
-    values = frame.count(b",") + frame.count(b"[") + frame.count(b"{")
+def _read_frame(frame: bytes) -> tuple[str, int, bool]:
+    """Return its text, about how much memory it will take, and whether it may be nested too deep."""
+    openings = frame.count(b"[") + frame.count(b"{")
+    values = frame.count(b",") + openings
     if values > MAX_WORKER_FRAME_VALUES:
         raise ProtocolViolation(f"a frame of about {values} values")
     try:
-        messages = _decode(frame.decode("utf-8", "surrogatepass"))
+        text = frame.decode("utf-8", "surrogatepass")
+    except ValueError as error:
+        raise ProtocolViolation("a frame that is no text") from error
+    return text, sys.getsizeof(text) + values * BYTES_OF_A_VALUE, openings > MAX_DEPTH
+
+
+def _parse_frame(text: str) -> list[object]:
+    try:
+        messages = _decode(text)
     except (ValueError, RecursionError, TypeError, MemoryError, OverflowError) as error:
         raise ProtocolViolation(f"no JSON: {type(error).__name__}") from error
     if not isinstance(messages, list):
         raise ProtocolViolation("a frame that is no array")
     return messages
+
+
+_MESSAGE_DEPTH = 5
+"""What a message adds to the depth of its values."""
+
+
+def _check_depth(message: object) -> None:
+    """Refuse what an honest worker would not have sent: code of the host may recurse into it."""
+    level = [message]
+    for _ in range(MAX_DEPTH + _MESSAGE_DEPTH):
+        level = _below(level)
+        if not level:
+            return
+    raise ProtocolViolation(f"a value that is nested more than {MAX_DEPTH} levels deep")
+
+
+def _weigh(value: object) -> int:
+    """Return about how long `value` is as JSON; never more than it is."""
+    weight, level = 0, [value]
+    while level:
+        weight += len(level)
+        weight += sum(len(part) for part in level if type(part) is str or type(part) is bytes)
+        level = _below(level)
+    return weight
+
+
+def _below(level: Sequence[object]) -> list[object]:
+    """Return what the containers of one level hold; they are of exactly the types of the decoder."""
+    below: list[object] = []
+    for value in level:
+        kind = type(value)
+        if kind in _SEQUENCES:
+            below += value  # type: ignore[arg-type]  # mypy does not follow `type`
+        elif kind is dict:
+            below += value  # type: ignore[arg-type]
+            below += value.values()  # type: ignore[attr-defined]
+    return below
+
+
+_SEQUENCES = frozenset((list, tuple, set, frozenset))
 
 
 def _parse_ending(ending: Mapping[str, object], output: str) -> Done:
@@ -293,7 +366,7 @@ def _parse_ending(ending: Mapping[str, object], output: str) -> Done:
         output=output,
         value=value,
         failure=None if failure is None else _parse_failure(failure),
-        notes=tuple(map(_printable, notes)),
+        notes=tuple(_printable(note, _MOST_NOTE_CHARS) for note in notes[:_MOST_NOTES]),
     )
 
 
@@ -312,13 +385,20 @@ def _parse_failure(failure: object) -> Failure:
     if not isinstance(allowed, int | float | None) or not isinstance(used, int | float | None):
         raise ProtocolViolation("a malformed failure: numbers")
     violations = []
-    for violation in failure.get("violations", ()):
+    told = failure.get("violations", [])
+    if not isinstance(told, list):
+        raise ProtocolViolation("a malformed failure: violations")
+    for violation in told[:_MOST_VIOLATIONS]:
         match violation:
             case [int(at), str(message)]:
-                violations.append(Violation(line=at, message=_printable(message)))
+                message = _printable(message, _MOST_NOTE_CHARS)
+                violations.append(Violation(line=at, message=message))
             case _:
                 raise ProtocolViolation("a malformed violation")
-    texts = {key: _printable(failure[key]) for key in _FAILURE_TEXTS}
+    texts = {
+        key: _printable(failure[key], _MOST_CHARS.get(key, _MOST_TEXT_CHARS))
+        for key in _FAILURE_TEXTS
+    }
     return Failure(
         **texts,
         line=line,
@@ -329,8 +409,8 @@ def _parse_failure(failure: object) -> Failure:
     )
 
 
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
+def _printable(text: str, most: int) -> str:
+    return text[:most].encode("utf-8", "backslashreplace").decode()
 
 
 # --- the worker's messages, written by the worker -------------------------------------------------

@@ -15,10 +15,19 @@ from typing import Any
 
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.sandbox.policy import CODE_FILENAME
-from langchain_ptc.sandbox.protocol import MAX_CALL_BYTES, Message, encode_call
+from langchain_ptc.sandbox.protocol import (
+    BYTES_OF_A_VALUE,
+    MAX_CALL_BYTES,
+    MAX_CALLS_BYTES,
+    Message,
+    encode_call,
+)
 from langchain_ptc.sandbox.threads import ThreadScheduler
-from langchain_ptc.sandbox.values import Record, UnsendableValue
+from langchain_ptc.sandbox.values import Record, UnsendableValue, utf8_length
 from langchain_ptc.sandbox.wire import Wire
+
+SMALL_CALL_CHARS = 1024
+"""Calls up to here are not weighed, here and on the host."""
 
 
 class _Answer:
@@ -47,6 +56,7 @@ class ToolCalls:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._calls = 0
+        self._weight = 0
         self._waiting: dict[int, tuple[str, _Answer | asyncio.Future[Any]]] = {}
         self._made: dict[int, tuple[str, int, Coroutine[Any, Any, Any]]] = {}
         self._keys = itertools.count()
@@ -94,6 +104,23 @@ class ToolCalls:
             coroutine.close()  # or Python would warn of it, to nobody
         return [(tool, line) for tool, line, _ in self._made.values()]
 
+    def _weigh(self, tool: str, message: str) -> None:
+        """Refuse, at the call, what the host would not take."""
+        size = utf8_length(message)
+        self._weight += _weigh_message(message)
+        if size > MAX_CALL_BYTES:
+            raise ToolCallError(
+                f"the arguments of {tool} are too large: {size:,} bytes as JSON, "
+                f"{MAX_CALL_BYTES:,} are accepted; pass less, or several calls",
+                tool=tool,
+            )
+        if self._weight > MAX_CALLS_BYTES:
+            raise ToolCallError(
+                f"the arguments of all calls together are too large, with this one of {tool}: "
+                f"about {MAX_CALLS_BYTES:,} bytes are accepted in one execution",
+                tool=tool,
+            )
+
     def ask(
         self,
         tool: str,
@@ -114,15 +141,18 @@ class ToolCalls:
             raise ToolCallError(
                 f"an argument of {tool} cannot be sent: {error}", tool=tool
             ) from None
-        if len(message) > MAX_CALL_BYTES:
-            raise ToolCallError(
-                f"the arguments of {tool} are too large: {len(message):,} characters as JSON, "
-                f"{MAX_CALL_BYTES:,} are accepted; pass less, or several calls",
-                tool=tool,
-            )
+        if len(message) > SMALL_CALL_CHARS:
+            self._weigh(tool, message)
         self._calls = number
         self._waiting[number] = tool, answer
         self._wire.put(message)
+
+
+def _weigh_message(message: str) -> int:
+    """Return about how much memory of the host the arguments take; see `protocol.Conversation`."""
+    values = message.count(",") + message.count("[") + message.count("{")
+    widest = 1 if message.isascii() else 4
+    return len(message) * widest + values * BYTES_OF_A_VALUE
 
 
 def build_async_stub(calls: ToolCalls, tool: str) -> Callable[..., Coroutine[Any, Any, Any]]:

@@ -127,17 +127,18 @@ def encode_sized(value: object, max_bytes: int) -> tuple[str, int]:
         ValueTooLarge: It has more than `max_bytes` bytes.
     """
     if isinstance(value, str) and len(value) > max_bytes:
-        raise ValueTooLarge(_utf8_length(value))
+        raise ValueTooLarge(utf8_length(value))
     text = encode_value(value)
     measured = value if isinstance(value, str) else text
-    size = len(measured) if measured.isascii() else _utf8_length(measured)
+    size = utf8_length(measured)
     if size > max_bytes:
         raise ValueTooLarge(size)
     return text, size
 
 
-def _utf8_length(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
+def utf8_length(text: str) -> int:
+    """Return how many bytes `text` has in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _is_plain(value: object, depth: int) -> bool:
