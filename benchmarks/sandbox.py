@@ -210,20 +210,27 @@ async def plain_cpu() -> None:
 # --- ours ---------------------------------------------------------------------------------------
 
 
-async def measure_calls(times: int, calls: int) -> None:
-    """A tool call, beside a bare message to a process and back."""
-    bare, echo = ping_pong(times), await asyncio_echo(times)
+async def measure_calls(rounds: int, calls: int) -> None:
+    """A tool call, in turns with a bare message to a process and back."""
+    codes = [code.replace("{N}", str(calls)) for code in (SEQUENTIAL, GATHERED)]
+    with ProcessSandbox() as sandbox:
+        taken = [
+            (
+                ping_pong(5),
+                await asyncio_echo(5),
+                *[await printed(sandbox, code) for code in codes],
+            )
+            for _ in range(rounds)
+        ]
+    bare, echo, one, gathered = map(statistics.median, zip(*taken, strict=True))
     row("baseline: blocking ping-pong between processes", bare, "us")
     row("baseline: the same, this side on asyncio", echo, "us")
-    with ProcessSandbox() as sandbox:
-        for name, code, target in (
-            ("a tool call, one after another", SEQUENTIAL, 30),
-            ("a tool call, in gathers of 100", GATHERED, 15),
-        ):
-            source = code.replace("{N}", str(calls))
-            figure = await median(times, lambda code=source: printed(sandbox, code))
-            ratios = f"{figure / bare:.1f}x ping-pong, {figure / echo:.1f}x asyncio"
-            row(name, figure, "us", target=target, of=ratios)
+    for name, figure, target in (
+        ("a tool call, one after another", one, 30),
+        ("a tool call, in gathers of 100", gathered, 15),
+    ):
+        of = f"{figure / bare:.1f}x ping-pong, {figure / echo:.1f}x asyncio"
+        row(name, figure, "us", target=target, of=of)
 
 
 async def measure_starts(times: int) -> None:
@@ -352,9 +359,9 @@ def private_kib(pid: int) -> int:
 
 async def main(*, quick: bool, peers: bool) -> None:
     """Measure and print."""
-    times, calls = (5, 1_000) if quick else (25, 3_000)
+    times, calls = (5, 1_000) if quick else (25, 2_000)
     print(f"{'':<50}{'median':>9} {'':<6}{'target':>8} {'of it':>7}")
-    await measure_calls(times, calls)
+    await measure_calls(3 if quick else 11, calls)
     await measure_starts(times)
     await measure_work(5 if quick else 11)
     await measure_throughput(100 if quick else 600)
