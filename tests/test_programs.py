@@ -15,6 +15,7 @@ from langchain_ptc import (
     ProgrammaticToolExecutor,
     ToolCatalog,
 )
+from langchain_ptc.execution.plain import render_plain
 
 PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*/*.py"))
 SHAPES = ("budgets", "expenses", "inventory", "sales", "search", "workflow")
@@ -31,7 +32,7 @@ def check(path: Path, result: ExecutionResult) -> None:
     assert result.output == (printed.read_text("utf-8") if printed.exists() else "")
     if value.exists():
         assert result.value == ast.literal_eval(value.read_text("utf-8"))
-        assert result.report() == result.value_text
+        assert result.report() == render_plain(result.value)
     else:
         assert result.report() == result.output.rstrip("\n")
 

@@ -16,7 +16,7 @@ from langchain_ptc.errors import (
     SandboxError,
     Violation,
 )
-from langchain_ptc.execution.plain import as_plain, render_plain
+from langchain_ptc.execution.plain import as_plain
 from langchain_ptc.execution.report import render_report
 from langchain_ptc.sandbox.base import Failure, Status
 
@@ -150,11 +150,6 @@ class ExecutionResult:
             duration_seconds=data["duration_seconds"],
             output_chars=data["output_chars"],
         )
-
-    @property
-    def value_text(self) -> str:
-        """The value as text, which is what the model reads where nothing was printed."""
-        return render_plain(self.value)
 
 
 def _parse_time(time: str | datetime) -> datetime:

@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from langchain_ptc.execution.plain import render_plain
+from langchain_ptc.sandbox.base import Failure, Status
 
-if TYPE_CHECKING:
-    from langchain_ptc.execution.record import ExecutionResult, ToolCallRecord
+
+class ToldCall(Protocol):
+    """What a report reads of a `ToolCallRecord`."""
+
+    @property
+    def tool(self) -> str: ...
+    @property
+    def arguments(self) -> Mapping[str, Any]: ...
+    @property
+    def status(self) -> str: ...
+
+
+class ToldResult(Protocol):
+    """What a report reads of an `ExecutionResult`."""
+
+    @property
+    def status(self) -> Status: ...
+    @property
+    def output(self) -> str: ...
+    @property
+    def output_chars(self) -> int: ...
+    @property
+    def value(self) -> Any: ...
+    @property
+    def error(self) -> Failure | None: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
+    @property
+    def tool_calls(self) -> Sequence[ToldCall]: ...
+
 
 NO_OUTPUT = "(no output)"
 MAX_CALLS_TOLD = 20
 MAX_ARGUMENTS_CHARS = 120
 
 
-def render_report(result: ExecutionResult) -> str:
+def render_report(result: ToldResult) -> str:
     """Render what the model reads: bounded in size, with both ends of long output."""
     parts = []
     if result.output.strip():
         parts.append(cut_middle(result.output.rstrip("\n"), result.output_chars))
     elif result.error is None and result.value is not None:
-        parts.append(cut_middle(result.value_text, result.output_chars))
+        parts.append(cut_middle(render_plain(result.value), result.output_chars))
     if result.error is not None:
         parts += _render_failure(result)
         parts += _render_calls(result.tool_calls)
@@ -53,7 +82,7 @@ _OPENINGS = {
 }
 
 
-def _render_failure(result: ExecutionResult) -> list[str]:
+def _render_failure(result: ToldResult) -> list[str]:
     failure = result.error
     assert failure is not None
     opening = _OPENINGS.get(result.status)
@@ -68,7 +97,7 @@ def _render_failure(result: ExecutionResult) -> list[str]:
     return [told, f"hint: {failure.hint}"] if failure.hint else [told]
 
 
-def _render_calls(calls: Sequence[ToolCallRecord]) -> list[str]:
+def _render_calls(calls: Sequence[ToldCall]) -> list[str]:
     """Say which calls took effect, so that the next attempt does not repeat them."""
     told = []
     for status, words in (
@@ -83,11 +112,11 @@ def _render_calls(calls: Sequence[ToolCallRecord]) -> list[str]:
     return told
 
 
-def _count(calls: Sequence[ToolCallRecord]) -> str:
+def _count(calls: Sequence[ToldCall]) -> str:
     return "1 tool call" if len(calls) == 1 else f"{len(calls)} tool calls"
 
 
-def _name_calls(calls: Sequence[ToolCallRecord]) -> Iterable[str]:
+def _name_calls(calls: Sequence[ToldCall]) -> Iterable[str]:
     for call in calls[:MAX_CALLS_TOLD]:
         arguments = ", ".join(f"{name}={_show(value)}" for name, value in call.arguments.items())
         if len(arguments) > MAX_ARGUMENTS_CHARS:
