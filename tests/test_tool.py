@@ -311,3 +311,11 @@ def test_the_message_pair_is_an_ordinary_tool_call():
     agent = create_agent(model, as_programmatic(TOOLS))
     messages = agent.invoke({"messages": [HumanMessage("go")]})["messages"]
     assert [m.tool_call_id for m in messages if isinstance(m, ToolMessage)] == ["a", "b"]
+
+
+def test_agents_that_are_built_for_each_request_share_one_parent_of_workers():
+    """Building the tool again starts no new processes."""
+    first, second = as_programmatic(TOOLS)[0], as_programmatic([get_total])[0]
+    assert first._executor.sandbox is second._executor.sandbox
+    with InProcessSandbox() as own:
+        assert as_programmatic(TOOLS, sandbox=own)[0]._executor.sandbox is own

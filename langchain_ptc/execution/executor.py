@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ from langchain_ptc.sandbox.base import (
     Sandbox,
     Session,
 )
-from langchain_ptc.sandbox.process import ProcessSandbox
+from langchain_ptc.sandbox.process import ProcessSandbox, checked_imports
 from langchain_ptc.sandbox.protocol import limit_reached
 from langchain_ptc.sandbox.values import UnsendableValue, ValueTooLarge, encode_sized
 
@@ -44,7 +45,8 @@ class ProgrammaticToolExecutor:
     Args:
         catalog: The tools that the code may call; anything that `ToolCatalog` takes will do.
         limits: What each execution may use.
-        sandbox: Where the code runs; by default a `ProcessSandbox`.
+        sandbox: Where the code runs; by default a `ProcessSandbox` that all executors with the same
+            `imports` share, and that ends with the process.
         imports: Modules that the code may import besides the standard ones, for the default
             sandbox.
 
@@ -68,7 +70,7 @@ class ProgrammaticToolExecutor:
             )
         self.catalog = catalog if isinstance(catalog, ToolCatalog) else ToolCatalog(catalog)
         self.limits = limits or Limits()
-        self.sandbox: Sandbox = sandbox or ProcessSandbox(imports=imports)
+        self.sandbox: Sandbox = sandbox or _default_sandbox(checked_imports(imports))
         self._dispatchers = {
             definition.qualified_name: Dispatcher(definition) for definition in self.catalog
         }
@@ -99,6 +101,15 @@ class ProgrammaticToolExecutor:
             GraphBubbleUp: A tool interrupted the graph.
         """
         return await _Execution(self, code, config, call_id, sync=False).to_end()
+
+
+@functools.cache
+def _default_sandbox(imports: tuple[str, ...]) -> ProcessSandbox:
+    """Return the sandbox for those who choose none; it lives as long as the process.
+
+    Whoever builds an agent for each request must not start a parent of workers for each.
+    """
+    return ProcessSandbox(imports=imports)
 
 
 class _Execution:
