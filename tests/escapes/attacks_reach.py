@@ -383,10 +383,10 @@ SECRETS = [
             """,
             "what is left in memory": """
                 import ctypes, gc
-                wanted = b'PTC-CANARY' + b'-host'
+                backwards = b'tsoh-YRANAC-CTP'  # or it would find itself
                 for found in gc.get_objects():
                     raw = ctypes.string_at(id(found), 64)
-                    if wanted in raw: print(raw)
+                    if any(raw[i:i + 15][::-1] == backwards for i in range(50)): print(raw)
             """,
         },
     ),
