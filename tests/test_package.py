@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from langchain_core.tools import StructuredTool, tool
-from pydantic import BaseModel, Field
+from langchain_core.tools import StructuredTool
+from typed_tools import find, get_team
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
@@ -24,37 +23,6 @@ def schema_tool(name: str, description: str = "", **properties: Any) -> Structur
     """Return a tool of properties that are given as schemas; none is required."""
     schema = {"type": "object", "properties": properties}
     return StructuredTool(name=name, description=description, args_schema=schema, coroutine=echo)
-
-
-class Member(BaseModel):
-    """Somebody in a team."""
-
-    id: str
-    name: str = Field(description="The full name.")
-    since: dt.date | None = None
-
-
-class Filter(BaseModel):
-    city: str
-
-
-@tool(parse_docstring=True)
-def get_team(
-    department: str, kind: Literal["it's", "all"] = "all", limit: int = 10
-) -> list[Member]:
-    """List the members of a team.
-
-    Args:
-        department: The department, for example "engineering".
-        kind: Which ones.
-        limit: How many at most.
-    """
-    return []
-
-
-@tool
-def find(where: Filter, tags: list[str] = [], at: dt.datetime = dt.datetime(2024, 1, 1)) -> Any:  # noqa: B006
-    """Find something."""
 
 
 def many_kinds() -> ToolCatalog:

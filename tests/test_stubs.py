@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import datetime as dt
 import json
 import random
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from langchain_core.tools import StructuredTool, tool
-from pydantic import BaseModel, Field
+from langchain_core.tools import StructuredTool
+from typed_tools import find, get_team
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.text import brief, cut, docstring, one_line, paragraphs
@@ -34,37 +33,6 @@ def run(text: str) -> dict[str, Any]:
     # `exec` of text would inherit this file's `from __future__ import annotations`
     exec(compile(text, "stub", "exec", dont_inherit=True), namespace)
     return namespace
-
-
-class Member(BaseModel):
-    """Somebody in a team."""
-
-    id: str
-    name: str = Field(description="The full name.")
-    since: dt.date | None = None
-
-
-class Filter(BaseModel):
-    city: str
-
-
-@tool(parse_docstring=True)
-def get_team(
-    department: str, kind: Literal["it's", "all"] = "all", limit: int = 10
-) -> list[Member]:
-    """List the members of a team.
-
-    Args:
-        department: The department, for example "engineering".
-        kind: Which ones.
-        limit: How many at most.
-    """
-    return []
-
-
-@tool
-def find(where: Filter, tags: list[str] = [], at: dt.datetime = dt.datetime(2024, 1, 1)) -> Any:  # noqa: B006
-    """Find something."""
 
 
 EXPECTED = '''\

@@ -50,8 +50,9 @@ class Dispatcher:
     def __init__(self, definition: ToolDefinition) -> None:
         self.definition = definition
         self._tool = _copy_noting(definition.tool)
-        self._blocking = _has_only_sync(definition.tool)
-        self._prefers_sync = self._blocking or getattr(definition.tool, "func", None) is not None
+        self._prefers_sync = (
+            _has_only_sync(definition.tool) or getattr(definition.tool, "func", None) is not None
+        )
         # Outside a graph there is no state or store to inject, and a plain call does.
         self._node = (
             ToolNode([self._tool], handle_tool_errors=False)
