@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_ptc.catalog.types import ANY, Record, RecordRef, TypeTree
 from langchain_ptc.errors import ToolCallError
@@ -14,24 +14,39 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
 
+Caller: TypeAlias = Literal["code", "direct"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolPolicy:
-    """What the code may do with one tool.
+    """Who may do what with one tool.
 
     Raises:
-        ValueError: A number is not positive.
+        ValueError: A number is not positive, or a caller is neither `code` nor `direct`.
     """
 
+    allowed_callers: tuple[Caller, ...] = ("code",)
+    """Who may call it: `code`, the model itself (`direct`), or both."""
     read_only: bool = False
     """Calling it changes nothing. Said in the stub."""
     idempotent: bool = False
     """Calling it again with the same arguments changes nothing more. Said in the stub."""
+    requires_approval: bool = False
+    """A person approves each call before it is made."""
     max_calls: int | None = None
     """Calls of the tool that one execution may make; None for no limit of its own."""
     timeout_seconds: float | None = None
     """Time for one call; None for `Limits.tool_seconds`."""
+    tags: tuple[str, ...] = ()
+    """Words to select tools by."""
 
     def __post_init__(self) -> None:
+        callers = self.allowed_callers
+        if not callers or not set(callers) <= {"code", "direct"}:
+            raise ValueError(
+                "ToolPolicy.allowed_callers must hold 'code', 'direct' or both, as a tuple, got "
+                f"{callers!r}"
+            )
         calls, seconds = self.max_calls, self.timeout_seconds
         if calls is not None and (type(calls) is not int or calls < 1):
             raise ValueError(f"ToolPolicy.max_calls must be a whole number from 1, got {calls!r}")

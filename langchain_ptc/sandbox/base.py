@@ -11,6 +11,11 @@ session.resume([Result(...), ...])               # at any time, in any order, fr
 The host never waits inside the sandbox for a tool: calls are handed out as they are asked for, and
 answers are handed in as they come. Whoever drives a session (the executor, a journal, a test) is a
 small loop around these two.
+
+A program with `Program.replay` runs in steps, so that it can be run again on the same path: it runs
+until it can only wait, the host is told (`on_idle`), and the host gives it exactly one event: one
+answer, or the passing of time. Nothing else reaches it: its clock stands still between events, and
+its random numbers come from a seed.
 """
 
 from __future__ import annotations
@@ -29,6 +34,26 @@ Status = Literal["success", "error", "refused", "limit", "cancelled", "sandbox"]
 machine's."""
 
 
+class Moment(NamedTuple):
+    """What the clocks of a program that runs in steps show."""
+
+    unix: float
+    """Seconds since the epoch: `time.time()`, `datetime.now()`."""
+    elapsed: float
+    """Seconds that the program has run, pauses left out: `time.monotonic()`, `perf_counter()` and
+    the clock of the event loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """How to run a program so that the same events take it down the same path."""
+
+    seed: int
+    """For `random`, `uuid` and whatever else is drawn by chance."""
+    start: Moment
+    """What the clocks show until the first event."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """One code with everything that a worker must know to run it."""
@@ -42,6 +67,11 @@ class Program:
     """Names of the record types in the stubs; the code may name them in annotations. Qualified
     like tools."""
     limits: Limits = field(default_factory=Limits)
+    replay: Replay | None = None
+    """Run in steps; None to run freely, by the real clock."""
+    kept: bytes | None = None
+    """Variables that an earlier execution of the same session kept (`Done.kept`); empty for the
+    first one; None for a program of no session, which keeps nothing."""
 
 
 class Call(NamedTuple):
@@ -115,15 +145,21 @@ class Done:
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
     """What the code should know besides, for example calls that were never awaited."""
+    kept: bytes | None = None
+    """The variables of the code for the next program of the session. Only a worker reads them; None
+    if the program is of no session, or ended before it could keep any."""
 
 
 OnCalls = Callable[[Sequence[Call]], None]
+OnIdle = Callable[[float | None], None]
 
 
 class Session(Protocol):
     """One execution in a sandbox. Used once, from one event loop."""
 
-    async def run(self, program: Program, on_calls: OnCalls) -> Done:
+    async def run(
+        self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None
+    ) -> Done:
         """Run `program` to its end.
 
         Never raises for what the code does. Cancelling the awaiting task ends the worker.
@@ -132,14 +168,23 @@ class Session(Protocol):
             program: What to run.
             on_calls: Called on the event loop each time the code has asked for tools, with the
                 calls in the order in which the code made them; must not block.
+            on_idle: For a program with `replay`, and only for one: called on the event loop, after
+                `on_calls`, when the program can only wait, with the reading of the elapsed clock
+                at which its next timer is due, or None if it waits for calls alone. It then takes
+                one `resume`.
 
         Raises:
             SandboxError: The machine could not start a worker.
         """
         ...
 
-    def resume(self, results: Sequence[Result]) -> None:
-        """Hand in answers to calls, in any order; ignored after the end."""
+    def resume(self, results: Sequence[Result], at: Moment | None = None) -> None:
+        """Hand in answers to calls, in any order; ignored after the end.
+
+        Args:
+            results: The answers. A program with `replay` takes one, or none when only time passes.
+            at: For a program with `replay`: what its clocks show from now on.
+        """
         ...
 
 
