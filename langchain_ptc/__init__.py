@@ -25,11 +25,13 @@ if TYPE_CHECKING:
         LimitExceeded,
         PolicyError,
         PTCError,
+        ReplayError,
         SandboxError,
         ToolCallError,
     )
     from langchain_ptc.execution.executor import ProgrammaticToolExecutor
     from langchain_ptc.execution.record import ExecutionResult, ToolCallRecord
+    from langchain_ptc.graph.middleware import ProgrammaticToolCallingMiddleware
     from langchain_ptc.graph.node import ProgrammaticToolNode
     from langchain_ptc.graph.tool import as_programmatic
     from langchain_ptc.limits import Limits
@@ -48,8 +50,10 @@ _MODULES = {
     "PTCError": "errors",
     "PolicyError": "errors",
     "ProcessSandbox": "sandbox.process",
+    "ProgrammaticToolCallingMiddleware": "graph.middleware",
     "ProgrammaticToolExecutor": "execution.executor",
     "ProgrammaticToolNode": "graph.node",
+    "ReplayError": "errors",
     "SandboxError": "errors",
     "ToolCallError": "errors",
     "ToolCallRecord": "execution.record",
@@ -72,8 +76,10 @@ __all__ = [
     "PTCError",
     "PolicyError",
     "ProcessSandbox",
+    "ProgrammaticToolCallingMiddleware",
     "ProgrammaticToolExecutor",
     "ProgrammaticToolNode",
+    "ReplayError",
     "SandboxError",
     "ToolCallError",
     "ToolCallRecord",

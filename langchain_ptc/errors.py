@@ -6,9 +6,11 @@ PTCError(Exception)
 ├─ CodeError                  the model's code; never raised through a graph, rendered as output
 │  ├─ CodeSyntaxError         it is not Python
 │  ├─ PolicyError             it is Python that the sandbox does not run
+│  ├─ CheckError              it calls tools in a way that cannot work; nothing of it has run
 │  ├─ CodeRuntimeError        it raised
 │  └─ LimitExceeded           it used more than it was allowed
 ├─ ToolCallError              raised inside the code, at the call; the code may catch it
+├─ ReplayError                the code took another path when it was resumed
 └─ SandboxError               the operator's machine: no start, crashed, closed, protocol broken
 ```
 
@@ -83,6 +85,37 @@ class PolicyError(CodeError):
         self.violations = violations
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One place in the code that could not have worked, found before anything ran."""
+
+    line: int
+    """Line in the code, from 1."""
+    column: int
+    """Column in the line, from 1, in characters."""
+    message: str
+    """What is wrong, with the values, and what was probably meant."""
+    source_line: str
+    """The text of the line."""
+    signature: str = ""
+    """How the tool is called, as its stub says it; empty where no tool is concerned."""
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.message}"
+
+
+class CheckError(CodeError):
+    """The code uses tools in a way that cannot work; nothing of it has run.
+
+    Attributes:
+        problems: Every such place, in order of line; never empty.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
 class CodeRuntimeError(CodeError):
     """The code raised an exception.
 
@@ -144,3 +177,18 @@ class ToolCallError(PTCError):
         self.limit = limit
         self.allowed = allowed
         self.used = used
+
+
+class ReplayError(PTCError):
+    """The code took another path when it was resumed than before the pause.
+
+    What was recorded before the pause belongs to another path, so the execution ends. It is told in
+    the result; `ExecutionResult.raise_for_status` raises it.
+
+    Attributes:
+        call: The call at which the paths part, as `number:tool`; empty if it is the code itself.
+    """
+
+    def __init__(self, message: str, *, call: str = "") -> None:
+        super().__init__(message)
+        self.call = call

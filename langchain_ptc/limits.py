@@ -40,6 +40,9 @@ class Limits:
     """Each tool result: a string in UTF-8, anything else as JSON."""
     code_chars: int = 100_000
     """Length of the code."""
+    session_bytes: int = 8 * MIB
+    """The variables that one execution of a session leaves for the next; the largest ones that do
+    not fit are not kept."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

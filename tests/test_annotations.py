@@ -152,7 +152,7 @@ ANNOTATIONS: list[tuple[object, str, str]] = [
     (Page[int], "PageInt", "PageInt"),
     (Row, "Row", "Row"),
     (list[Row2], "list[Row2]", "list[Row2]"),
-    (AnyUrl, "str", "Any"),
+    (AnyUrl, "str", "str"),
     (Unknown, "Any", "Any"),
     (AIMessage, "Any", "Any"),
     (Callable[[int], int], "Any", "Any"),

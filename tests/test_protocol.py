@@ -5,14 +5,12 @@ import pytest
 
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import CallFailure, Program, Result
+from langchain_ptc.sandbox.framing import FrameReader, ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.protocol import (
     MAX_WORKER_FRAME_BYTES,
     Conversation,
-    FrameReader,
-    ProtocolViolation,
     encode_call,
     encode_done,
-    encode_frame,
     encode_output,
     encode_result,
     encode_run,

@@ -92,7 +92,11 @@ SCHEMAS = [
         },
         "dict[str, int]",
     ),
-    ({"type": "object", "patternProperties": {"^a": {"type": "integer"}}}, "dict[str, int]"),
+    ({"type": "object", "patternProperties": {"^a": {"type": "integer"}}}, "dict[str, Any]"),
+    (
+        {"type": "object", "propertyNames": {"enum": ["a", "b"]}, "additionalProperties": {"type": "integer"}},
+        "dict[Literal['a', 'b'], int]",
+    ),
     ({"enum": ["a", "b"]}, "Literal['a', 'b']"),
     ({"enum": ["a", None, 1, True]}, "Literal['a', 1, True] | None"),
     ({"enum": [1, 1.5]}, "int | float"),
@@ -157,7 +161,7 @@ def test_nested_objects_become_records() -> None:
     assert record_lines(text)[:4] == [
         "sku: str",
         "n: NotRequired[int]  # >= 1",
-        "id: str  # id",
+        "id: str",
         "lines: NotRequired[list[LinesItem]]",
     ]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import collections
 import collections.abc as abc
-import dataclasses
 import datetime
 import enum
 import inspect
@@ -23,10 +22,10 @@ from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import typing_extensions
-from pydantic import AliasChoices, BaseModel, RootModel, TypeAdapter
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from langchain_core.messages import ToolMessage
+from pydantic import BaseModel, TypeAdapter
 
+from langchain_ptc.catalog.fields import QUALIFIERS, Direction, Fields, read_hints, record_fields
 from langchain_ptc.catalog.names import to_class_name
 from langchain_ptc.catalog.schemas import SchemaReader
 from langchain_ptc.catalog.types import (
@@ -48,8 +47,6 @@ from langchain_ptc.catalog.types import (
     widened,
 )
 
-Direction: TypeAlias = Literal["input", "output"]
-"""Which way the value goes: from the code into a tool, or from a tool to the code."""
 _TypeVars: TypeAlias = Mapping[object, TypeTree]
 
 _PRIMITIVES: dict[object, TypeTree] = {
@@ -92,12 +89,14 @@ _MAPPINGS = (
     *(dict, abc.Mapping, abc.MutableMapping),
     *(collections.OrderedDict, collections.defaultdict),
 )
-_QUALIFIERS = (
-    *(typing.Annotated, typing.ClassVar, typing.Final),
-    *(typing_extensions.Required, typing_extensions.NotRequired, typing_extensions.ReadOnly),
-)
 _OPAQUE_MODULES = ("langchain_core.messages", "langgraph.")
 """Classes of the framework whose fields are no business of the code."""
+_TEXT_MODULES = (
+    *("pathlib", "ipaddress", "fractions", "zoneinfo"),
+    *("pydantic.networks", "pydantic.types", "pydantic_core"),
+)
+"""Modules whose classes arrive as their text: paths, addresses, secrets (which hide themselves)."""
+_MESSAGE_CONTENT = union([STR, container("list", ANY)])
 
 
 class AnnotationReader:
@@ -137,8 +136,12 @@ class AnnotationReader:
         if isinstance(annotation, typing.NewType):
             return read(annotation.__supertype__)
         if hasattr(annotation, "__value__"):
-            return self._read_alias(annotation, depth)
+            return self._read_alias(annotation, depth, {})
         origin, args = typing_extensions.get_origin(annotation), typing.get_args(annotation)
+        if hasattr(origin, "__value__"):  # a generic alias with its arguments
+            names = getattr(origin, "__type_params__", ())
+            given = dict(zip(names, map(read, args), strict=False))
+            return self._read_alias(origin, depth, given)
         if origin is not None and args:
             return self._read_generic(origin, args, read)
         kind = annotation if origin is None else origin
@@ -148,19 +151,22 @@ class AnnotationReader:
 
     # --- what has arguments ---------------------------------------------------------------------
 
-    def _read_alias(self, alias: object, depth: int) -> TypeTree:
+    def _read_alias(self, alias: object, depth: int, type_vars: _TypeVars) -> TypeTree:
         if id(alias) in self._aliases:
             return widened("recursive")
         self._aliases.add(id(alias))
         try:
-            return self.read(alias.__value__, depth=depth + 1)  # type: ignore[attr-defined]  # it has
+            value = alias.__value__  # type: ignore[attr-defined]  # it has
+            return self.read(value, depth=depth + 1, type_vars=type_vars)
+        except Exception:  # noqa: BLE001  # `type X = ...` is evaluated here: code of its author's
+            return ANY
         finally:
             self._aliases.discard(id(alias))
 
     def _read_generic(
         self, origin: object, args: tuple[Any, ...], read: Callable[[object], TypeTree]
     ) -> TypeTree:
-        if origin in _QUALIFIERS:
+        if origin in QUALIFIERS:
             return self._read_annotated(args, read)
         if origin is typing.Union or origin is types.UnionType:
             return union([read(arg) for arg in args])
@@ -179,8 +185,6 @@ class AnnotationReader:
             return container(name, read(args[0]))
         if origin in (abc.Awaitable, abc.Coroutine):
             return read(args[-1])
-        if hasattr(origin, "__value__"):  # a generic `type X[T] = ...`
-            return widened("a generic alias")
         if isinstance(origin, type):
             names = getattr(origin, "__parameters__", ())
             trees = [read(arg) for arg in args]
@@ -218,8 +222,8 @@ class AnnotationReader:
         if issubclass(kind, tuple):
             return self._read_tuple(kind, depth)
         if kind.__module__.startswith(_OPAQUE_MODULES):
-            return widened(f"a {kind.__name__}")
-        fields = self._record_fields(kind)
+            return self._read_opaque(kind)
+        fields = record_fields(kind, self._direction)
         if fields is not None:
             return self._define(kind, fields, depth, type_vars, args)
         if issubclass(kind, BaseModel):  # the value of a root model stands for it
@@ -230,29 +234,26 @@ class AnnotationReader:
                 return _PRIMITIVES[base]
         return self._read_foreign(kind)
 
-    def _record_fields(self, kind: type) -> _Fields | None:
-        """Return what lists the fields of `kind`, or None if it is no record."""
-        if typing_extensions.is_typeddict(kind):
-            return _typed_dict_fields
-        if issubclass(kind, BaseModel):
-            custom = self._direction == "output" and kind.__pydantic_decorators__.model_serializers
-            return None if issubclass(kind, RootModel) or custom else _model_fields
-        if dataclasses.is_dataclass(kind):
-            return _dataclass_fields
-        return None
+    def _read_opaque(self, kind: type) -> TypeTree:
+        outgoing = self._direction == "output"
+        if outgoing and _is_command(kind):
+            return union([_MESSAGE_CONTENT, NONE])  # the content of its own message, if it has one
+        if outgoing and issubclass(kind, ToolMessage):
+            return _MESSAGE_CONTENT
+        return widened(kind.__name__)
 
     def _read_tuple(self, kind: type, depth: int) -> TypeTree:
         names = getattr(kind, "_fields", None)
         if not names:
             return container("tuple", ANY, variadic=True)
-        hints = _hints(kind)
+        hints = read_hints(kind)
         types_ = [self.read(hints.get(name, Any), depth=depth + 1) for name in names]
         return container("tuple", *types_, note=f"({', '.join(names)})")
 
     def _read_foreign(self, kind: type) -> TypeTree:
-        """Read a class that only pydantic knows, for example a URL: by its schema, on its way in."""
+        """Read a class that is neither Python's nor a record, for example a URL."""
         if self._direction == "output":
-            return ANY
+            return _arrives_as(kind)
         try:
             schema = TypeAdapter(kind).json_schema()
         except Exception:  # noqa: BLE001  # classes bring their own schema code, which may do anything
@@ -264,7 +265,7 @@ class AnnotationReader:
     def _define(
         self,
         kind: type,
-        fields: _Fields,
+        fields: Fields,
         depth: int,
         type_vars: _TypeVars,
         args: tuple[Any, ...],
@@ -302,149 +303,23 @@ class AnnotationReader:
         return self._table.define(key, build)
 
 
-# --- the fields of a record ---------------------------------------------------------------------
+def _is_command(kind: type) -> bool:
+    return any((b.__module__, b.__name__) == ("langgraph.types", "Command") for b in kind.__mro__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Field:
-    name: str
-    annotation: object
-    required: bool
-    description: str = ""
-    constraints: tuple[str, ...] = ()
-    note: str = ""
-
-
-_Fields: TypeAlias = Callable[[type, Direction], list[_Field]]
-
-
-def _typed_dict_fields(kind: type, _: Direction) -> list[_Field]:
-    hints = _hints(kind)
-    required: frozenset[str] = getattr(kind, "__required_keys__", frozenset())
-    return [
-        _Field(
-            name=name,
-            annotation=hint,
-            required=_required_by_qualifier(hint, name in required),
-            description=_annotated_description(hint),
-        )
-        for name, hint in hints.items()
-    ]
-
-
-def _required_by_qualifier(hint: object, default: bool) -> bool:
-    """Return whether a key is required: `NotRequired` in text escapes `__required_keys__`."""
-    origin = typing_extensions.get_origin(hint)
-    if origin is typing_extensions.NotRequired:
-        return False
-    return True if origin is typing_extensions.Required else default
-
-
-def _annotated_description(hint: object) -> str:
-    for part in typing.get_args(hint)[1:]:
-        if isinstance(part, str):
-            return part
-        if isinstance(part, FieldInfo):
-            return part.description or ""
-    return ""
-
-
-def _dataclass_fields(kind: type, direction: Direction) -> list[_Field]:
-    hints = _hints(kind)
-    own: Mapping[str, FieldInfo] = getattr(kind, "__pydantic_fields__", {})
-    found = []
-    for field in dataclasses.fields(kind):
-        if direction == "input" and not field.init:
-            continue
-        info = own.get(field.name)
-        missing = dataclasses.MISSING
-        plain = field.default is missing and field.default_factory is missing
-        required = info.is_required() if info is not None else plain
-        found.append(
-            _Field(
-                name=(
-                    input_name(field.name, info) if direction == "input" and info else field.name
-                ),
-                annotation=hints.get(field.name, Any),
-                required=direction == "output" or required,
-                description=(info.description or "") if info is not None else "",
-            )
-        )
-    return found
-
-
-def _model_fields(kind: type[BaseModel], direction: Direction) -> list[_Field]:
-    found = []
-    decorators = kind.__pydantic_decorators__
-    serialized = {name for d in decorators.field_serializers.values() for name in d.info.fields}
-    by_alias = kind.model_config.get("serialize_by_alias")
-    for name, field in kind.model_fields.items():
-        outgoing = direction == "output"
-        if outgoing and field.exclude:
-            continue
-        alias = (field.serialization_alias or name) if by_alias else name
-        changed = outgoing and (
-            bool(serialized & {name, "*"})
-            or any(
-                type(m).__name__ in ("PlainSerializer", "WrapSerializer") for m in field.metadata
-            )
-        )
-        found.append(
-            _Field(
-                name=alias if outgoing else input_name(name, field),
-                annotation=field.annotation,
-                required=outgoing or field.is_required(),
-                description=field.description or "",
-                constraints=model_constraints(field),
-                note="the model serializes it" if changed else "",
-            )
-        )
-    if direction == "output":
-        found.extend(
-            _Field(name=name, annotation=computed.return_type, required=True)
-            for name, computed in kind.model_computed_fields.items()
-        )
-    return found
-
-
-def input_name(name: str, field: FieldInfo) -> str:
-    """Return the key under which a pydantic field takes its value."""
-    alias = field.validation_alias or field.alias
-    if isinstance(alias, AliasChoices):
-        alias = next((choice_ for choice_ in alias.choices if isinstance(choice_, str)), None)
-    return alias if isinstance(alias, str) else name
-
-
-_LIMITS = {
-    "gt": "> {}",
-    "ge": ">= {}",
-    "lt": "< {}",
-    "le": "<= {}",
-    "multiple_of": "a multiple of {}",
-    "min_length": "length >= {}",
-    "max_length": "length <= {}",
-    "pattern": "pattern {}",
-}
-
-
-def model_constraints(field: FieldInfo) -> tuple[str, ...]:
-    """Return what a pydantic field demands beyond its type, in words."""
-    found = []
-    for part in field.metadata:
-        for attribute, template in _LIMITS.items():
-            value = getattr(part, attribute, None)
-            if isinstance(value, int | float | str | Decimal | datetime.date):
-                found.append(template.format(value))
-    return tuple(found)
-
-
-def model_default(field: FieldInfo) -> object:
-    """Return the default of a pydantic field; `...` where there is none that can be shown."""
-    if field.default_factory in (list, dict, set, tuple):
-        return field.default_factory()
-    if field.default is PydanticUndefined or field.default_factory is not None:
-        return ...
-    return field.default
+def _arrives_as(kind: type) -> TypeTree:
+    """Return what the code gets for an object of a class of some library; see `sandbox/values.py`."""
+    package = kind.__module__.partition(".")[0]
+    if package == "pandas" and kind.__name__ == "DataFrame":
+        return container("list", container("dict", STR, ANY))
+    if package == "numpy" and hasattr(kind, "tolist"):
+        names = {base.__name__ for base in kind.__mro__}
+        known = (("integer", INT), ("floating", FLOAT), ("bool", BOOL), ("bool_", BOOL))
+        return next((tree for name, tree in known if name in names), ANY)
+    if issubclass(kind, BaseException):
+        return STR
+    told = kind.__str__ is not object.__str__ or isinstance(kind.__repr__, types.FunctionType)
+    return STR if told and kind.__module__.startswith(_TEXT_MODULES) else ANY
 
 
 # --- looking at classes -------------------------------------------------------------------------
@@ -456,14 +331,6 @@ def _is_hashable(value: object) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _hints(kind: type) -> dict[str, Any]:
-    """Return the annotations of a class; those that cannot be resolved are left as text."""
-    try:
-        return typing_extensions.get_type_hints(kind, include_extras=True)
-    except Exception:  # noqa: BLE001  # annotations in text are code of their author's
-        return dict(getattr(kind, "__annotations__", {}))
 
 
 def _argument_names(args: tuple[Any, ...]) -> str:

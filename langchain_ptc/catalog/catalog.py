@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Self, TypeAlias
 
-from langchain_core.tools import BaseTool, BaseToolkit, tool
+from langchain_core.embeddings import Embeddings
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
 
 from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
-from langchain_ptc.catalog.names import to_public_identifier
+from langchain_ptc.catalog.gathering import read_tools
+from langchain_ptc.catalog.discovery import (
+    DEFAULT_LIMIT,
+    DISCOVERY_NAMES,
+    build_definitions,
+    check_names,
+)
+from langchain_ptc.catalog.lines import render_line
+from langchain_ptc.catalog.mcp import Found, MCPServers, OpeningCatalog, Source, join_tools
+from langchain_ptc.catalog.mcp_results import Approve
+from langchain_ptc.catalog.observed import ObservedShapes
 from langchain_ptc.catalog.package import render_package
-from langchain_ptc.catalog.reading import read_tool
-from langchain_ptc.catalog.stubs import DomainStubs, group, render_catalog
+from langchain_ptc.catalog.search import ToolIndex
+from langchain_ptc.catalog.semantic import EmbeddingIndex, join_ranks
+from langchain_ptc.catalog.shapes import is_vague
+from langchain_ptc.catalog.stubs import DomainStubs, group
+from langchain_ptc.catalog.tiers import (
+    Keep,
+    Tier,
+    name_of,
+    render_domain_lines,
+    render_one,
+    render_tier,
+)
+from langchain_ptc.catalog.writing import write_package
 from langchain_ptc.errors import CatalogError
 
-ToolLike: TypeAlias = BaseTool | Callable[..., object]
-"""A LangChain tool, or a function that LangChain can make one of."""
-ToolsLike: TypeAlias = Sequence[ToolLike] | Mapping[str, Sequence[ToolLike]]
-"""Tools in a list, or lists of tools by domain."""
+ToolLike: TypeAlias = BaseTool | Callable[..., object] | Runnable[Any, Any] | ToolDefinition
+"""A LangChain tool, a function that LangChain can make one of, an agent (a graph, a runnable), or a
+definition that says more of a tool than it says itself."""
+ToolsLike: TypeAlias = (
+    Sequence[ToolLike] | Mapping[str, Sequence[ToolLike]] | Mapping[str | None, Sequence[ToolLike]]
+)
+"""Tools in a list, or lists of tools by domain; under None those without one."""
 
 
 class ToolCatalog:
@@ -32,6 +59,12 @@ class ToolCatalog:
             Functions are made into tools by LangChain's `tool`.
         policies: What the code may do with single tools, by name: `get_expenses`, or
             `finance.get_expenses` where more than one domain has one.
+        shapes: What was learned of the tools' results before, and where more is learned; by default
+            an empty `ObservedShapes` of the catalog's own.
+        embeddings: An embedding model, so that tools are found by meaning as well as by words.
+
+    Attributes:
+        shapes: What was learned of the tools' results. It is all that changes.
 
     Raises:
         CatalogError: A tool cannot be called or read, two tools or domains have the same name for
@@ -39,14 +72,105 @@ class ToolCatalog:
     """
 
     def __init__(
-        self, tools: ToolsLike, *, policies: Mapping[str, ToolPolicy] | None = None
+        self,
+        tools: ToolsLike,
+        *,
+        policies: Mapping[str, ToolPolicy] | None = None,
+        shapes: ObservedShapes | None = None,
+        embeddings: Embeddings | None = None,
     ) -> None:
-        found = list(_read_tools(tools))
+        self.shapes = ObservedShapes() if shapes is None else shapes
+        self._embeddings = embeddings
+        found = list(read_tools(tools))
         self._definitions = tuple(found)
         self._names = _index(found)
         if policies:
             self._definitions = tuple(self._with_policies(policies))
             self._names = _index(self._definitions)
+
+    _source: Source[Self] | None = None
+
+    @classmethod
+    def from_mcp(
+        cls,
+        servers: MCPServers,
+        *,
+        tools: ToolsLike = (),
+        policies: Mapping[str, ToolPolicy] | None = None,
+        approve: Approve = "never",
+        exclude: Sequence[str] = (),
+        connect_seconds: float = 60.0,
+        shapes: ObservedShapes | None = None,
+        embeddings: Embeddings | None = None,
+    ) -> OpeningCatalog[Self]:
+        """Open MCP servers and return a catalog of their tools: `async with`, `with` or `await` it.
+
+        One session with each server stays open, for all calls, until the block ends or `aclose()` is
+        called; a server that died is started again by the next call. The server's name is the
+        domain of its tools.
+
+        Args:
+            servers: Connections by name, as `MultiServerMCPClient` takes them; or `ClientSession`s
+                by name, which stay yours to close; or a `MultiServerMCPClient`.
+            tools: Further tools, as `ToolCatalog` takes them.
+            policies: As `ToolCatalog` takes them. They replace what a server says of its tools:
+                `readOnlyHint` and `idempotentHint`.
+            approve: Which tools of the servers a person approves. `destructive`: all that do not say
+                that they only read or only add; `writes`: all that do not say that they only read.
+            exclude: Tools to leave out, as `server.tool` under the server's own name for it.
+            connect_seconds: Time for each server to start and to list its tools.
+            shapes: As `ToolCatalog` takes them.
+            embeddings: As `ToolCatalog` takes it.
+
+        Raises:
+            CatalogError: `servers` are no servers; and, when it is opened, a server cannot be
+                reached or a tool cannot be offered to code.
+            ImportError: The extra `mcp` is not installed; when it is opened.
+        """
+        settled: dict[str, ToolPolicy] | None = None
+
+        def build(found: Found, source: Source[Self]) -> Self:
+            nonlocal settled
+            members = join_tools(tools, found)
+            chosen = policies
+            if settled is not None:  # a tool that has gone takes its policy with it
+                names = cls(members).names
+                chosen = {name: policy for name, policy in settled.items() if name in names}
+            catalog = cls(members, policies=chosen, shapes=shapes, embeddings=embeddings)
+            settled = settled or {
+                catalog[name].qualified_name: policy for name, policy in (policies or {}).items()
+            }
+            catalog._source = source
+            return catalog
+
+        return OpeningCatalog(
+            servers, build, approve=approve, exclude=exclude, connect_seconds=connect_seconds
+        )
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether an MCP server said that its tools changed since this catalog was made."""
+        return self._source is not None and self._source.is_stale
+
+    async def refreshed(self) -> Self:
+        """Return a new catalog with the tools that its MCP servers have now.
+
+        It shares the sessions of this one: closing either closes both. A catalog without MCP servers
+        returns itself.
+
+        Raises:
+            CatalogError: A server cannot be reached, or a tool cannot be offered to code.
+        """
+        if self._source is None:
+            return self
+        fresh = await self._source.read()
+        fresh.shapes = self.shapes
+        return fresh
+
+    async def aclose(self) -> None:
+        """End the sessions with MCP servers, where `from_mcp` opened any."""
+        if self._source is not None:
+            await self._source.close()
 
     def _with_policies(self, policies: Mapping[str, ToolPolicy]) -> Iterator[ToolDefinition]:
         chosen: dict[str, ToolPolicy] = {}
@@ -122,129 +246,172 @@ class ToolCatalog:
             for name in stubs.records
         )
 
+    # --- what the model reads -------------------------------------------------------------------
+
+    @cached_property
+    def _offered(self) -> tuple[ToolDefinition, ...]:
+        return tuple(d for d in self._definitions if "code" in d.policy.allowed_callers)
+
     @cached_property
     def _stubs(self) -> list[DomainStubs]:
-        return group(self._definitions)
+        return group(self._offered)
+
+    def render(
+        self, tier: Tier = "full", *, observed: bool = True, keep: Keep | None = None
+    ) -> str:
+        """Return the tools that code may call as text for a model: Python source, or less.
+
+        Args:
+            tier: `full` for stubs with their types and documentation, `signatures` for a line each,
+                `names` for the names by domain, `pointer` for how many there are, and where.
+            observed: Whether what was learned of results is shown with `full` and `signatures`.
+            keep: Asked about each line of it; returns whether there is room.
+        """
+        shown = self._observed if observed else {}
+        return render_tier(self._stubs, tier, observed=shown, keep=keep or (lambda _: True))
+
+    def render_line(self, name: str) -> str:
+        """Return one tool on one line: its signature, and `# ` with what it does.
+
+        Raises:
+            KeyError: No single tool has the name.
+        """
+        definition = self[name]
+        return render_line(definition, self._domain_of(definition).names[definition.name])
+
+    def describe(self, name: str) -> str:
+        """Return all that there is to know of a tool; of a domain, its tools with a line each.
+
+        Raises:
+            KeyError: No single tool and no domain has the name.
+        """
+        for domain in self._stubs:
+            if name == name_of(domain) and name not in self:
+                return f"{render_domain_lines(domain)}\n"
+        definition = self[name]
+        qualified = definition.qualified_name
+        shape = self._observed.get(qualified, "")
+        return render_one(self._domain_of(definition), definition.name, observed=shape)
+
+    @property
+    def by_domain(self) -> dict[str, list[str]]:
+        """The names of the tools that code may call by domain; without one, under `tools`."""
+        return {name_of(stubs): [d.name for d in stubs.definitions] for stubs in self._stubs}
+
+    def _domain_of(self, definition: ToolDefinition) -> DomainStubs:
+        for domain in self._stubs:
+            if domain.domain == definition.domain and definition.name in domain.names:
+                return domain
+        raise KeyError(f"{definition.qualified_name!r} cannot be called by code")
+
+    # --- what is learned ------------------------------------------------------------------------
+
+    def observe(self, name: str, value: object, *, arguments: object = None) -> None:
+        """Learn from a result, if the tool's return type leaves open what it holds.
+
+        Args:
+            name: Qualified name of the tool.
+            value: What a successful call of it returned. Only types and names of fields are kept.
+            arguments: What it was called with; a key that is among them is taken for data.
+        """
+        if name in self._vague:
+            self.shapes.observe(name, value, arguments=arguments)
 
     @cached_property
-    def _text(self) -> str:
-        return render_catalog(self._stubs)
+    def _vague(self) -> frozenset[str]:
+        return frozenset(d.qualified_name for d in self._offered if is_vague(d.returns))
 
-    def render(self) -> str:
-        """Return the stubs of all tools as Python source for a model to read."""
-        return self._text
+    @property
+    def _observed(self) -> dict[str, str]:
+        """What was learned, of the tools of which it says more than their type."""
+        return {name: text for name in self._vague if (text := self.shapes.text(name))}
+
+    # --- what code and models search ------------------------------------------------------------
+
+    def search(self, query: str, *, limit: int = DEFAULT_LIMIT) -> list[ToolDefinition]:
+        """Return the tools that code may call and that have to do with `query`, the best first.
+
+        Args:
+            query: What the tool should do, in any words.
+            limit: Tools to return, at most.
+
+        Raises:
+            CatalogError: This Python's SQLite cannot search text.
+            ValueError: `limit` is not positive.
+        """
+        by_words = self._index.rank(query)
+        near = [] if self._nearness is None else [self._nearness.rank(query)]
+        return self._take(join_ranks(by_words, *near), limit)
+
+    async def asearch(self, query: str, *, limit: int = DEFAULT_LIMIT) -> list[ToolDefinition]:
+        """Return the tools that code may call and that have to do with `query`; see `search`."""
+        by_words = self._index.rank(query)
+        near = [] if self._nearness is None else [await self._nearness.arank(query)]
+        return self._take(join_ranks(by_words, *near), limit)
+
+    def _take(self, rank: Sequence[int], limit: int) -> list[ToolDefinition]:
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, got {limit!r}")
+        return [self._offered[number] for number in rank[:limit]]
+
+    @cached_property
+    def _index(self) -> ToolIndex:
+        return ToolIndex(self._offered)
+
+    @cached_property
+    def _nearness(self) -> EmbeddingIndex | None:
+        if self._embeddings is None:
+            return None
+        return EmbeddingIndex(self._embeddings, self._offered)
+
+    @cached_property
+    def discovery(self) -> tuple[ToolDefinition, ...]:
+        """The tools that find tools: `search_tools`, `describe` and `list_domains`.
+
+        None of them if a tool of the catalog has one of the names: whoever wrote it comes first.
+        """
+        taken = {definition.name for definition in self._definitions}
+        return () if taken & set(DISCOVERY_NAMES) else build_definitions(self)
+
+    def with_discovery(self) -> Self:
+        """Return a catalog whose `discovery` is there in any case, for prompts that do not show all.
+
+        A tool of a domain that has one of the names is then called by its import or its domain.
+
+        Raises:
+            CatalogError: A tool without a domain has one of the names.
+        """
+        if self.discovery:
+            return self
+        check_names(self)
+        other = copy.copy(self)
+        other.discovery = build_definitions(self)
+        return other
+
+    def discovery_tools(self) -> list[BaseTool]:
+        """Return `search_tools`, `describe` and `list_domains` as tools for a model to call itself."""
+        return [definition.tool for definition in build_definitions(self)]
+
+    @property
+    def callables(self) -> tuple[ToolDefinition, ...]:
+        """All that code may call: the tools that are for code, and `discovery`."""
+        return (*self._offered, *self.discovery)
 
     def write_stubs(self, directory: Path | str) -> list[Path]:
         """Write the stubs as a package `tools` into `directory`, for editors and type checkers.
 
         Args:
-            directory: Made if it does not exist; files of the same names are replaced.
+            directory: Made if it does not exist; files of the same names are replaced, and files
+                that an earlier call wrote for tools that have gone are deleted.
 
         Returns:
             The files that were written.
         """
-        written = []
-        for name, source in render_package(self._stubs).items():
-            path = Path(directory, *name.split("/"))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(source, encoding="utf-8")
-            written.append(path)
-        return written
+        return write_package(render_package(self._stubs), Path(directory))
 
 
 def _did_you_mean(close: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-
-
-# --- reading what the developer passed ----------------------------------------------------------
-
-
-def _read_tools(tools: object) -> Iterator[ToolDefinition]:
-    if isinstance(tools, Mapping):
-        names: dict[str, object] = {}
-        for given, members in tools.items():
-            yield from _read_domain(_clean_domain(given, names), given, members)
-    else:
-        yield from _read_domain(None, None, tools)
-
-
-def _clean_domain(given: object, names: dict[str, object]) -> str:
-    if not isinstance(given, str) or not given.strip():
-        raise CatalogError(f"a domain must be a name, got {given!r}")
-    name = to_public_identifier(given, fallback="domain")
-    if name in names:
-        raise CatalogError(
-            f"the domains {names[name]!r} and {given!r} would both be {name!r} in the code; "
-            "rename one of them"
-        )
-    names[name] = given
-    return name
-
-
-def _read_domain(domain: str | None, given: object, members: object) -> Iterator[ToolDefinition]:
-    where = "tools" if domain is None else f"tools[{given!r}]"
-    if isinstance(members, str | bytes) or not isinstance(members, Sequence):
-        raise CatalogError(
-            f"{where} must be a list of tools, got {type(members).__name__}"
-            f"{_advice(members, 'put it into a list')}"
-        )
-    taken: dict[str, ToolDefinition] = {}
-    for position, member in enumerate(members):
-        tool_ = _to_tool(member, f"{where}[{position}]")
-        definition = read_tool(tool_, domain=domain, policy=ToolPolicy())
-        other = taken.setdefault(definition.name, definition)
-        if other is not definition:
-            raise CatalogError(_clash(other, definition, where))
-        yield definition
-
-
-def _clash(first: ToolDefinition, second: ToolDefinition, where: str) -> str:
-    if first.tool_name == second.tool_name:
-        return f"{where} has two tools named {first.tool_name!r}; rename one, or use domains"
-    return (
-        f"{where} has the tools {first.tool_name!r} and {second.tool_name!r}, which would both be "
-        f"{first.name!r} in the code; rename one, or use domains"
-    )
-
-
-def _to_tool(given: object, where: str) -> BaseTool:
-    if isinstance(given, BaseTool):
-        return given
-    if isinstance(given, Mapping):
-        raise CatalogError(
-            f"{where} is only a schema, which cannot be called; wrap it with the function that does "
-            "the work: StructuredTool(name=..., description=..., args_schema=schema, func=...)"
-        )
-    if isinstance(given, type) or not callable(given):
-        raise CatalogError(
-            f"{where} must be a LangChain tool or a function, got {_describe(given)}"
-            f"{_advice(given, 'pass it itself')}"
-        )
-    try:
-        # LangChain refuses a function that says nothing about itself; its signature says enough.
-        made = tool(given) if given.__doc__ else tool(given, description="")
-    except Exception as error:  # LangChain inspects code of its author's
-        raise CatalogError(
-            f"{where}, {_describe(given)}, cannot be made a tool: {type(error).__name__}: {error}; "
-            "make it one with langchain_core.tools.StructuredTool.from_function(...)"
-        ) from error
-    return made
-
-
-def _describe(given: object) -> str:
-    name = getattr(given, "__name__", None)
-    kind = "class" if isinstance(given, type) else type(given).__name__
-    return f"the {kind} {name!r}" if name else f"a {kind}"
-
-
-def _advice(given: object, otherwise: str) -> str:
-    if isinstance(given, BaseToolkit):
-        return "; pass its .get_tools()"
-    if isinstance(given, type):
-        return "; pass an instance of it" if issubclass(given, BaseTool) else ""
-    if isinstance(given, BaseTool) or callable(given):
-        return f"; {otherwise}"
-    return ""
 
 
 def _index(definitions: Sequence[ToolDefinition]) -> dict[str, ToolDefinition]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from langchain_ptc.catalog.types import ANY, Record, RecordRef, TypeTree
+from langchain_ptc.catalog.returns import read_returns
+from langchain_ptc.catalog.types import ANY, Record, RecordRef, TypeTree, reachable
 from langchain_ptc.errors import ToolCallError
 
 if TYPE_CHECKING:
@@ -74,27 +75,104 @@ class ToolParameter:
     """What the type leaves out, for example `>= 1`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class ToolDefinition:
-    """One tool as the code sees it, with the tool itself."""
+    """One tool as the code sees it, with the tool itself.
+
+    A catalog makes one for each tool. Make one yourself to say what a tool does not say, and pass it
+    where the tool would stand: `ToolCatalog([ToolDefinition(tool=search, returns=list[Hit])])`. What
+    it leaves out is read from the tool.
+
+    Args:
+        tool: A LangChain tool.
+        name: What the code calls it; the tool's own name, made an identifier, if not given.
+        tool_name: What the tool calls itself.
+        domain: The group that it is in.
+        description: What it does; the tool's own description if not given.
+        parameters: What it takes; read from the tool if not given.
+        extra: The type of further keyword arguments; None for none.
+        returns: What a call gives to the code: an annotation such as `list[Member]`, a JSON Schema as
+            a dict, or a type tree; read from the tool if not given.
+        returns_text: The same in words, where a type does not say it.
+        records: The records that type trees among the arguments name.
+        policy: Who may do what with it.
+
+    Raises:
+        CatalogError: `returns` is no type.
+    """
 
     name: str
     """What the code calls it; an identifier."""
     tool_name: str
     """What the tool calls itself."""
-    domain: str | None = None
+    domain: str | None
     """The group that it is in: `from tools.<domain> import <name>`."""
-    description: str = ""
-    parameters: tuple[ToolParameter, ...] = ()
+    description: str
+    parameters: tuple[ToolParameter, ...]
     """Required ones first; positional arguments go to them in this order."""
-    extra: TypeTree | None = None
+    extra: TypeTree | None
     """The type of further keyword arguments under any name; None if there may be none."""
-    returns: TypeTree = ANY
+    returns: TypeTree
     """What a call gives to the code."""
-    records: tuple[Record, ...] = ()
+    returns_text: str
+    """What a call gives, in the words of the tool's author, where the type does not say it."""
+    records: tuple[Record, ...]
     """The records that the types above name."""
-    policy: ToolPolicy = field(default_factory=ToolPolicy)
+    policy: ToolPolicy
     tool: BaseTool = field(repr=False, compare=False)
+
+    def __init__(
+        self,
+        *,
+        tool: BaseTool,
+        name: str = "",
+        tool_name: str = "",
+        domain: str | None = None,
+        description: str = "",
+        parameters: Sequence[ToolParameter] = (),
+        extra: TypeTree | None = None,
+        returns: object = ANY,
+        returns_text: str = "",
+        records: Sequence[Record] = (),
+        policy: ToolPolicy | None = None,
+    ) -> None:
+        called = name or tool_name or str(getattr(tool, "name", "tool"))[:100]
+        tree, found = read_returns(returns, name=f"{called} result")
+        own: dict[str, object] = {
+            "name": name,
+            "tool_name": tool_name,
+            "domain": domain,
+            "description": description,
+            "parameters": tuple(parameters),
+            "extra": extra,
+            "returns": tree,
+            "returns_text": returns_text,
+            "records": (*records, *found),
+            "policy": ToolPolicy() if policy is None else policy,
+            "tool": tool,
+        }
+        for attribute, value in own.items():
+            object.__setattr__(self, attribute, value)  # frozen for everybody else
+
+    @property
+    def types(self) -> tuple[TypeTree, ...]:
+        """Every type that it names: the return's, the parameters', and of further arguments."""
+        further = () if self.extra is None else (self.extra,)
+        return (self.returns, *(p.type for p in self.parameters), *further)
+
+    def with_returns(self, returns: object, records: Sequence[Record] = ()) -> ToolDefinition:
+        """Return the same tool with another return type.
+
+        Args:
+            returns: An annotation, a JSON Schema as a dict, or a type tree.
+            records: The records that a type tree names.
+
+        Raises:
+            CatalogError: `returns` is no type.
+        """
+        tree, found = read_returns(returns, name=f"{self.name} result")
+        own = reachable([*(p.type for p in self.parameters), self.extra or ANY], self.records)
+        return replace(self, returns=tree, records=(*own, *records, *found))
 
     @property
     def qualified_name(self) -> str:

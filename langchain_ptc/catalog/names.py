@@ -21,6 +21,11 @@ RESERVED = STUB_VOCABULARY | frozenset(dir(builtins)) | {*keyword.kwlist, "match
 MAX_NAME_CHARS = 100
 
 
+def is_normal(name: str) -> bool:
+    """Whether Python reads the identifier `name` back as it is: it normalizes those in source."""
+    return name.isascii() or unicodedata.normalize("NFKC", name) == name
+
+
 def to_identifier(name: str, *, fallback: str) -> str:
     """Return `name` as an identifier that Python reads back as it is; keywords get an underscore.
 

@@ -10,7 +10,6 @@ from langchain_ptc.catalog.stubs import (
     Names,
     StubParameter,
     definition_imports,
-    definition_types,
     render_facts,
     render_imports,
     render_signature,
@@ -19,7 +18,8 @@ from langchain_ptc.catalog.stubs import (
 from langchain_ptc.catalog.text import docstring, one_line, paragraphs
 from langchain_ptc.catalog.types import references
 
-_HEADER = '"""Stubs written by langchain-ptc: for editors and type checkers, not to be run."""'
+HEADER = '"""Stubs written by langchain-ptc: for editors and type checkers, not to be run."""'
+"""The first line of every file of the package; tells our files from those of others."""
 _OMITTED = "# The tool has a default of its own.\n_OMITTED: Any = ..."
 
 
@@ -40,7 +40,7 @@ def _render_domain(domain: DomainStubs, folder: str) -> dict[str, str]:
     exported: list[tuple[str, str]] = []
     if domain.records:
         imports = "\n".join(render_imports(domain.record_imports()))
-        parts = [_HEADER, imports, *domain.render_records(describe=one_line)]
+        parts = [HEADER, imports, *domain.render_records(describe=one_line)]
         files[f"{folder}/_types.py"] = "\n\n".join(parts) + "\n"
         exported.extend(("._types", name) for name in domain.records)
     stems: set[str] = set()
@@ -59,12 +59,12 @@ def _render_init(exported: Sequence[tuple[str, str]]) -> str:
     ordered = sorted(exported)
     lines = "\n".join(f"from {module} import {name} as {name}" for module, name in ordered)
     listed = "".join(f"    {name!r},\n" for _, name in ordered)
-    return "\n\n".join([_HEADER, lines, f"__all__ = [\n{listed}]"] if ordered else [_HEADER]) + "\n"
+    return "\n\n".join([HEADER, lines, f"__all__ = [\n{listed}]"] if ordered else [HEADER]) + "\n"
 
 
 def _render_module(definition: ToolDefinition, names: Names) -> str:
     parameters = stub_parameters(definition, names)
-    records = {names[key] for tree in definition_types(definition) for key in references(tree)}
+    records = {names[key] for tree in definition.types for key in references(tree)}
     hidden = any(parameter.default == "..." for parameter in parameters)
     imports = render_imports(definition_imports(definition) | ({"Any"} if hidden else set()))
     local = f"from ._types import {', '.join(sorted(records))}" if records else ""
@@ -73,7 +73,7 @@ def _render_module(definition: ToolDefinition, names: Names) -> str:
     doc = f"    {docstring(about, indent='    ')}\n" if about else ""
     # A body of `...` would claim to return None, which a type checker refuses for other types.
     body = f'    raise NotImplementedError("{definition.qualified_name} runs in the sandbox")'
-    parts = [_HEADER, "\n".join(imports), local, _OMITTED if hidden else "", f"{head}\n{doc}{body}"]
+    parts = [HEADER, "\n".join(imports), local, _OMITTED if hidden else "", f"{head}\n{doc}{body}"]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

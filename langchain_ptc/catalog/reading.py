@@ -11,17 +11,23 @@ from typing import Any
 from langchain_core.tools import BaseTool, Tool
 from pydantic import BaseModel
 
-from langchain_ptc.catalog.annotations import (
-    AnnotationReader,
-    input_name,
-    model_constraints,
-    model_default,
-    return_annotation,
-)
+from langchain_ptc.catalog.annotations import AnnotationReader, return_annotation
 from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, ToolPolicy
+from langchain_ptc.catalog.described import DescribedTool
+from langchain_ptc.catalog.docstrings import returns_section
+from langchain_ptc.catalog.fields import input_name, model_constraints, model_default
 from langchain_ptc.catalog.names import to_identifier, to_public_identifier, unique
 from langchain_ptc.catalog.schemas import SchemaReader
-from langchain_ptc.catalog.types import ANY, Container, RecordTable, TypeTree
+from langchain_ptc.catalog.text import MAX_TOOL_CHARS
+from langchain_ptc.catalog.types import (
+    ANY,
+    Container,
+    Named,
+    RecordTable,
+    TypeTree,
+    reachable,
+    walk,
+)
 from langchain_ptc.errors import CatalogError
 
 
@@ -36,9 +42,12 @@ def read_tool(tool: BaseTool, *, domain: str | None, policy: ToolPolicy) -> Tool
         parameters, extra = _read_parameters(tool, table)
         returns = _read_return(tool, table)
         description = tool.description
+    except CatalogError as error:
+        raise CatalogError(f"the schema of tool {_name(tool)!r} cannot be read: {error}") from error
     except Exception as error:  # schemas are code of their author's
         raise CatalogError(
-            f"the schema of tool {tool.name!r} cannot be read: {type(error).__name__}: {error}"
+            f"the schema of tool {_name(tool)!r} cannot be read: {type(error).__name__}: "
+            f"{str(error)[:500]}"
         ) from error
     return ToolDefinition(
         name=to_public_identifier(tool.name, fallback="tool"),
@@ -48,10 +57,68 @@ def read_tool(tool: BaseTool, *, domain: str | None, policy: ToolPolicy) -> Tool
         parameters=_in_order(parameters),
         extra=extra,
         returns=returns,
+        returns_text=_read_returns_text(tool, returns),
         records=table.records(),
         policy=policy,
         tool=tool,
     )
+
+
+def complete(given: ToolDefinition, *, domain: str | None) -> ToolDefinition:
+    """Return the definition that a developer made, with what it leaves out read from its tool.
+
+    Args:
+        given: What the developer says; it goes before what the tool says.
+        domain: The domain that it stands in; None to leave it where it is.
+
+    Raises:
+        CatalogError: It is in another domain, its name is no identifier, or its tool's schema cannot
+            be read.
+    """
+    if not isinstance(given.tool, BaseTool):
+        raise CatalogError(
+            f"ToolDefinition.tool must be a LangChain tool, got {type(given.tool).__name__}"
+        )
+    if domain is not None and given.domain not in (None, domain):
+        raise CatalogError(
+            f"the tool {_name(given.tool)!r} is listed in the domain {domain!r}, but its definition "
+            f"says {given.domain!r}; say it in one place"
+        )
+    if given.domain and to_public_identifier(given.domain, fallback="domain") != given.domain:
+        raise CatalogError(
+            f"the domain of the tool {_name(given.tool)!r} cannot be {given.domain!r} in code; call "
+            f"it {to_public_identifier(given.domain, fallback='domain')!r}"
+        )
+    if given.name and to_public_identifier(given.name, fallback="tool") != given.name:
+        raise CatalogError(
+            f"the tool {_name(given.tool)!r} cannot be called {given.name!r} in code; call it "
+            f"{to_public_identifier(given.name, fallback='tool')!r}"
+        )
+    read = read_tool(given.tool, domain=domain or given.domain, policy=given.policy)
+    if given.parameters:
+        read = replace(read, parameters=_in_order(given.parameters))
+    said = replace(
+        read,
+        name=given.name or read.name,
+        description=given.description or read.description,
+        extra=given.extra or read.extra,
+        returns_text=given.returns_text or read.returns_text,
+        records=(*read.records, *given.records),
+    )
+    if given.returns == ANY:
+        return said
+    # What the tool itself says of its return, in types or in words, no longer holds.
+    own = reachable(read.types[1:], read.records)
+    return replace(
+        said,
+        returns=given.returns,
+        returns_text=given.returns_text,
+        records=(*own, *given.records),
+    )
+
+
+def _name(tool: BaseTool) -> str:
+    return str(tool.name)[:100]
 
 
 def _read_parameters(
@@ -66,7 +133,8 @@ def _read_parameters(
         return _read_schema(own, table)
     model = tool.tool_call_schema  # without what LangChain injects
     if isinstance(model, type) and issubclass(model, BaseModel):
-        return _read_model(tool, model, table), None
+        extra = ANY if model.model_config.get("extra") == "allow" else None
+        return _read_model(tool, model, table), extra
     return _read_schema(model.schema(), table)  # type: ignore[union-attr]  # a model of pydantic 1
 
 
@@ -74,25 +142,21 @@ def _read_schema(
     schema: Mapping[str, Any], table: RecordTable
 ) -> tuple[list[ToolParameter], TypeTree | None]:
     reader = SchemaReader(schema, table, scope="input:")
-    flat = reader.flatten(schema)
-    fields = reader.read_fields(flat, path="#", depth=0)
-    defaults = flat.get("properties", {})
+    fields, extra = reader.read_parameters(schema)
+    defaults = _mapping(reader.flatten(schema).get("properties"))
     found = [
         ToolParameter(
             name=field.name,
             tool_name=field.name,
             type=field.type,
             required=field.required,
-            default=_mapping(defaults[field.name]).get("default", ...),
+            default=_mapping(defaults.get(field.name)).get("default", ...),
             description=field.description,
             constraints=field.constraints,
         )
         for field in fields
     ]
-    extra = flat.get("additionalProperties")
-    if fields or extra is None or extra is False:
-        return found, None
-    return found, reader.read(extra, name="value", path="#/additionalProperties", depth=1)
+    return found, extra
 
 
 def _mapping(schema: object) -> Mapping[str, Any]:
@@ -142,12 +206,23 @@ def _function(tool: BaseTool) -> Callable[..., Any]:
 
 
 def _read_return(tool: BaseTool, table: RecordTable) -> TypeTree:
+    if isinstance(tool, DescribedTool):
+        return tool.read_result(table)
     tree = AnnotationReader(table, direction="output").read(return_annotation(_function(tool)))
     if tool.response_format == "content_and_artifact":
         # The code gets the content; the artifact stays outside.
         pair = isinstance(tree, Container) and tree.name == "tuple" and not tree.variadic
-        return tree.args[0] if pair and isinstance(tree, Container) else ANY
+        return tree.args[0] if pair and isinstance(tree, Container) and tree.args else ANY
     return tree
+
+
+def _read_returns_text(tool: BaseTool, returns: TypeTree) -> str:
+    """Return what the docstring says of the return, where neither type nor description says it."""
+    if not any(isinstance(node, Named) and node.name == "Any" for node in walk(returns)):
+        return ""
+    told = returns_section(getattr(_function(tool), "__doc__", None))
+    described = " ".join((tool.description or "")[: 4 * MAX_TOOL_CHARS].split())
+    return "" if told in described else told
 
 
 def _in_order(parameters: Sequence[ToolParameter]) -> tuple[ToolParameter, ...]:

@@ -6,11 +6,23 @@ the schema, never narrower. Source: https://json-schema.org/draft/2020-12/json-s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote
 
+from langchain_ptc.catalog.keywords import (
+    bare_reference,
+    constraints,
+    guess_type,
+    is_definition,
+    says_no_type,
+    text,
+)
+from langchain_ptc.catalog.merging import conditional_properties, merge_all
 from langchain_ptc.catalog.names import to_class_name
+from langchain_ptc.catalog.pointers import REFERENCES, Resolver, Schema, escape, reference_of
 from langchain_ptc.catalog.types import (
     ANY,
     BOOL,
@@ -19,6 +31,7 @@ from langchain_ptc.catalog.types import (
     MAX_DEPTH,
     NONE,
     STR,
+    Choice,
     Record,
     RecordField,
     RecordRef,
@@ -26,12 +39,10 @@ from langchain_ptc.catalog.types import (
     TypeTree,
     choice,
     container,
+    outline,
     union,
     widened,
 )
-from langchain_ptc.errors import CatalogError
-
-Schema = Mapping[str, Any]
 
 _SCALARS = {
     "string": STR,
@@ -49,19 +60,36 @@ _SCALARS = {
 }
 MAX_TITLE_CHARS = 40
 """A longer title is a sentence, not a name."""
-MAX_SCHEMAS = 20_000
+MAX_SCHEMAS = 3_000
 """Schemas that are read in one document; one that refers to itself in many ways has no end."""
+MAX_FIELDS = 500
+"""Properties of one object that are shown; an object of more is a `dict`."""
+MAX_KEY_CHARS = 200
+"""Length of a property's name that is shown; an object with a longer one is a `dict`."""
+MAX_PARTS = 200
+"""Schemas that are merged into one."""
+MAX_WORK = 200_000
+"""Entries of objects and lists that are looked at in one document; the rest of it is `Any`."""
 _ARRAYS = frozenset({"array", "list", "tuple", "set"})
 _OBJECTS = frozenset({"object", "dict", "map"})
-_SAYS_NO_TYPE = frozenset(
-    {
-        *("title", "description", "default", "examples", "example", "deprecated", "$comment"),
-        *("readOnly", "writeOnly", "required", "not", "if", "then", "else", "dependentRequired"),
-        *("$defs", "definitions", "$id", "id", "$schema", "$anchor", "minProperties", "nullable"),
-        *("maxProperties", "unevaluatedProperties", "propertyNames", "externalDocs", "xml"),
-    }
-)
-"""Keywords that leave the type as it is."""
+_BRANCHES = ("anyOf", "oneOf")
+
+
+def read_schema(schema: object, *, name: str, scope: str) -> tuple[TypeTree, tuple[Record, ...]]:
+    """Return the type that one JSON Schema stands for, and the records that the type names.
+
+    Args:
+        schema: A whole document: references are resolved in it.
+        name: What to call a record that has no name of its own.
+        scope: Put in front of the records' keys, so that they differ from those of other documents.
+
+    Raises:
+        CatalogError: A `$ref` leads out of the document.
+    """
+    table = RecordTable()
+    root = schema if isinstance(schema, Mapping) else {}
+    tree = SchemaReader(root, table, scope=scope).read(schema, name=name, path="#")
+    return tree, table.records()
 
 
 class SchemaReader:
@@ -74,7 +102,7 @@ class SchemaReader:
     """
 
     def __init__(self, root: Schema, table: RecordTable, *, scope: str = "") -> None:
-        self._root = root
+        self._resolver = Resolver(root)
         self._table = table
         self._scope = scope
         self._open: set[str] = set()
@@ -82,6 +110,9 @@ class SchemaReader:
         self._known: dict[str, TypeTree] = {}
         """Types of references that were read."""
         self._count = 0
+        self._work = 0
+        self._where = "#"
+        """The place that is being read, for messages."""
 
     def read(self, schema: object, *, name: str, path: str, depth: int = 0) -> TypeTree:
         """Return the type of the values that `schema` accepts, or a wider one.
@@ -96,87 +127,108 @@ class SchemaReader:
             CatalogError: A `$ref` leads out of the document.
         """
         self._count += 1
-        if depth > MAX_DEPTH or self._count > MAX_SCHEMAS:
+        if depth > MAX_DEPTH or self._is_spent():
             return widened("nested too deeply to show")
         if not isinstance(schema, Mapping):
             return widened("no value is accepted") if schema is False else ANY
+        self._where = path
         # A reference with nothing beside it, bare or as the only part of an `allOf`, keeps its record.
-        pointer = _bare_reference(schema)
+        pointer = bare_reference(schema)
         if pointer is not None:
             tree = self._read_reference(pointer, name, depth)
-        else:
-            flat = self.flatten(schema)
-            tree = self._read_flat(flat, name=name, path=path, depth=depth)
-        return union([tree, NONE]) if schema.get("nullable") is True else tree
+            return union([tree, NONE]) if schema.get("nullable") is True else tree
+        flat = self.flatten(schema)
+        tree = self._read_flat(flat, name=name, path=path, depth=depth)
+        return union([tree, NONE]) if flat.get("nullable") is True else tree
 
-    def read_fields(self, schema: Schema, *, path: str, depth: int) -> tuple[RecordField, ...]:
-        """Return the properties of an object schema, in its order."""
+    # --- fields ---------------------------------------------------------------------------------
+
+    def read_fields(
+        self, schema: Schema, *, path: str, depth: int, most: int = MAX_FIELDS
+    ) -> tuple[RecordField, ...]:
+        """Return the properties of a flat object schema, in its order.
+
+        What is required without being described is a field of any type.
+
+        Raises:
+            CatalogError: A `$ref` leads out of the document.
+        """
         properties = schema.get("properties")
-        if not isinstance(properties, Mapping):
-            return ()
-        required = schema.get("required")
-        names = set(filter(_is_text, required)) if isinstance(required, list) else set()
-        return tuple(
-            self._read_field(str(name), value, str(name) in names, f"{path}/properties", depth)
-            for name, value in properties.items()
-        )
+        known: Mapping[Any, Any] = properties if isinstance(properties, Mapping) else {}
+        needed = schema.get("required")
+        required = [n for n in needed if isinstance(n, str)] if isinstance(needed, list) else []
+        names = set(required)
+        place = f"{path}/properties"
+        found = [
+            self._read_field(str(name), value, str(name) in names, place, depth)
+            for name, value in islice(known.items(), most)
+        ]
+        if known and schema.get("additionalProperties") is not False:
+            hidden = [n for n in dict.fromkeys(required) if n not in known]
+            found.extend(RecordField(name=n, type=ANY) for n in hidden[: most - len(found)])
+        return tuple(found)
 
     def _read_field(
         self, name: str, schema: object, required: bool, path: str, depth: int
     ) -> RecordField:
-        tree = self.read(schema, name=name, path=f"{path}/{_escape(name)}", depth=depth + 1)
+        tree = self.read(schema, name=name, path=f"{path}/{escape(name)}", depth=depth + 1)
         if not isinstance(schema, Mapping):
             return RecordField(name=name, type=tree, required=required)
-        description = schema.get("description")
         return RecordField(
             name=name,
             type=tree,
             required=required or schema.get("required") is True,  # drafts 3 and before
-            description=description if isinstance(description, str) else "",
+            description=text(schema, "description"),
             constraints=tuple(constraints(schema)),
         )
 
-    # --- references -----------------------------------------------------------------------------
+    def read_parameters(self, schema: Schema) -> tuple[tuple[RecordField, ...], TypeTree | None]:
+        """Return the fields of a whole document that describes arguments, and the type of others.
 
-    def resolve(self, reference: str) -> object:
-        """Return the schema that `reference` names, or `True` (anything) if it names nothing.
+        Arguments have one list of names: branches of an `anyOf` are laid over each other, and what
+        not every branch requires is optional.
+
+        Returns:
+            The fields, and the type of further arguments under any name; None if there are none.
 
         Raises:
-            CatalogError: It leads out of the document.
+            CatalogError: A `$ref` leads out of the document.
         """
-        base = self._root.get("$id", self._root.get("id"))
-        local = reference
-        if isinstance(base, str) and base and reference.startswith(base):
-            local = reference[len(base) :] or "#"
-        if local in ("", "#"):
-            return self._root
-        if local.startswith("#/"):
-            return self._follow(local)
-        wanted = local.removeprefix("#")
-        for part in _subschemas(self._root):
-            if wanted in (part.get("$anchor"), part.get("$dynamicAnchor"), part.get("$id")):
-                return part
-        if local.startswith("#"):
-            return True
-        raise CatalogError(
-            f"the schema refers to {reference!r}, which is outside of it; put the definition under "
-            "'$defs' and refer to it as '#/$defs/<name>'"
-        )
+        fields = self._read_overlaid(schema, path="#", depth=0)
+        flat = self.flatten(schema)
+        patterns = flat.get("patternProperties")
+        extra = flat.get("additionalProperties")
+        if isinstance(patterns, Mapping) and patterns:
+            return fields, self._read_open_values(flat, "value", "#", 0)[0]
+        if len(fields) >= MAX_FIELDS or self._is_spent():
+            return fields, widened("there are more parameters than are shown")
+        if extra is None or extra is False:
+            return fields, None
+        return fields, self.read(extra, name="value", path="#/additionalProperties", depth=1)
 
-    def _follow(self, pointer: str) -> object:
-        found: object = self._root
-        for step in pointer[2:].split("/"):
-            key = unquote(step).replace("~1", "/").replace("~0", "~")
-            if isinstance(found, Mapping) and key in found:
-                found = found[key]
-            elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
-                found = found[int(key)]
-            else:
-                return True
-        return found
+    def _is_spent(self) -> bool:
+        return self._count > MAX_SCHEMAS or self._work > MAX_WORK
+
+    def _read_overlaid(self, schema: Schema, *, path: str, depth: int) -> tuple[RecordField, ...]:
+        self._count += 1
+        flat = self.flatten(schema)
+        fields = {field.name: field for field in self.read_fields(flat, path=path, depth=depth)}
+        for keyword in _BRANCHES:
+            branches = flat.get(keyword)
+            if not isinstance(branches, list) or depth >= MAX_DEPTH or self._is_spent():
+                continue
+            variants = [
+                self._read_overlaid(branch, path=f"{path}/{keyword}/{number}", depth=depth + 1)
+                for number, branch in enumerate(branches[:MAX_PARTS])
+                if isinstance(branch, Mapping) and branch.get("type") != "null"
+            ]
+            _overlay(fields, variants)
+        return tuple(islice(fields.values(), MAX_FIELDS))
+
+    # --- references -----------------------------------------------------------------------------
 
     def _read_reference(self, reference: str, name: str, depth: int) -> TypeTree:
-        target = self.resolve(reference)
+        target = self._resolver.resolve(reference, where=self._where)
         if target is True:
             return widened(f"the schema does not define {reference[:80]!r}")
         if reference in self._known:
@@ -185,30 +237,51 @@ class SchemaReader:
             key = f"{self._scope}{reference}"
             return RecordRef(key=key) if key in self._table else widened("recursive")
         self._open.add(reference)
-        own = unquote(reference.rpartition("/")[2]) if _is_definition(reference) else name
+        own = unquote(reference.rpartition("/")[2]) if is_definition(reference) else name
         tree = self.read(target, name=own, path=reference, depth=depth + 1)
         self._open.discard(reference)
         self._known[reference] = tree
         return tree
 
     def flatten(self, schema: Schema) -> Schema:
-        """Return `schema` with its `$ref` and `allOf` merged into it: one plain schema."""
-        parts: list[Schema] = []
-        self._collect(schema, parts, set())
-        return parts[0] if len(parts) == 1 else _merge_all(parts)
+        """Return `schema` with its `$ref` and `allOf` merged into it: one plain schema.
 
-    def _collect(self, schema: object, parts: list[Schema], seen: set[int]) -> None:
-        if not isinstance(schema, Mapping) or id(schema) in seen or len(seen) > 200:
-            return
-        seen.add(id(schema))
-        reference = _reference(schema)
-        inner = schema.get("allOf")
-        own = {k: v for k, v in schema.items() if k not in ("$ref", "allOf")}
-        parts.append(own if reference is not None or inner is not None else schema)
-        if reference is not None:
-            self._collect(self.resolve(reference), parts, seen)
-        for part in inner if isinstance(inner, list) else ():
-            self._collect(part, parts, seen)
+        Raises:
+            CatalogError: A `$ref` leads out of the document.
+        """
+        parts: list[Schema] = []
+        self._collect(schema, parts)
+        self._work += sum(
+            len(value) for part in parts for value in part.values() if isinstance(value, dict | list)
+        )
+        if self._work > MAX_WORK:
+            return {}
+        flat = parts[0] if len(parts) == 1 else merge_all(parts)
+        conditional = conditional_properties(flat)
+        if conditional:
+            own = flat.get("properties")
+            known = own if isinstance(own, Mapping) else {}
+            flat = {**flat, "properties": {**conditional, **known}}
+        return flat
+
+    def _collect(self, schema: Schema, parts: list[Schema]) -> None:
+        """Gather the parts that `schema` is made of, each once, itself first."""
+        stack: list[object] = [schema]
+        seen: set[int] = set()
+        while stack and len(parts) < MAX_PARTS:
+            part = stack.pop()
+            if not isinstance(part, Mapping) or id(part) in seen:
+                continue
+            seen.add(id(part))
+            reference = reference_of(part)
+            inner = part.get("allOf")
+            if reference is None and inner is None:
+                parts.append(part)
+                continue
+            parts.append({k: v for k, v in part.items() if k not in (*REFERENCES, "allOf")})
+            stack.extend(reversed(inner[:MAX_PARTS]) if isinstance(inner, list) else ())
+            if reference is not None:
+                stack.append(self._resolver.resolve(reference, where=self._where))
 
     # --- one schema without references ----------------------------------------------------------
 
@@ -220,16 +293,16 @@ class SchemaReader:
             if schema.get("type") == "array" and not any(isinstance(v, list) for v in values):
                 return container("list", choice(values))  # what its author meant
             return choice(values)
-        for keyword in ("anyOf", "oneOf"):
+        for keyword in _BRANCHES:
             branches = schema.get(keyword)
-            if isinstance(branches, list) and branches and not all(map(_says_no_type, branches)):
+            if isinstance(branches, list) and branches and not all(map(says_no_type, branches)):
                 return self._read_branches(schema, keyword, branches, name, path, depth)
-        kinds = schema.get("type", _guess_type(schema))
+        kinds = schema.get("type", guess_type(schema))
         if isinstance(kinds, str):
             return self._read_kind(kinds, schema, name=name, path=path, depth=depth)
         if isinstance(kinds, list) and kinds:
             return union(
-                [self._read_kind(k, schema, name=name, path=path, depth=depth) for k in kinds]
+                [self._read_kind(k, schema, name=name, path=path, depth=depth) for k in kinds[:20]]
             )
         return ANY
 
@@ -242,17 +315,18 @@ class SchemaReader:
         path: str,
         depth: int,
     ) -> TypeTree:
-        base = {k: v for k, v in schema.items() if k not in ("anyOf", "oneOf", "nullable")}
-        joined = not _says_no_type(base)
+        if len(branches) > MAX_PARTS:
+            return widened(f"one of {len(branches)} types")
+        base = {k: v for k, v in schema.items() if k not in (*_BRANCHES, "nullable")}
+        joined = not says_no_type(base)
         options = []
         for number, branch in enumerate(branches):
             place = f"{path}/{keyword}/{number}"
             if joined and isinstance(branch, Mapping):
                 rest = {k: v for k, v in base.items() if k not in ("title", "description")}
                 branch = {"allOf": [rest, branch]}  # noqa: PLW2901  # the same branch, completed
-            title = branch.get("title") if isinstance(branch, Mapping) else None
-            inner = title if isinstance(title, str) and title else name
-            options.append(self.read(branch, name=inner, path=place, depth=depth + 1))
+            title = text(branch, "title") if isinstance(branch, Mapping) else ""
+            options.append(self.read(branch, name=title or name, path=place, depth=depth + 1))
         return union(options)
 
     def _read_kind(
@@ -277,193 +351,85 @@ class SchemaReader:
         if not isinstance(leading, list):
             return container("list", read(items, "items"))
         # JSON has no tuples: the value is a list, and Python cannot say what stands where in it.
-        types = [read(part, f"items/{number}") for number, part in enumerate(leading)]
+        types = [read(part, f"items/{number}") for number, part in enumerate(leading[:MAX_PARTS])]
+        order = ", ".join(map(outline, types[:6])) + (", …" if len(types) > 6 else "")
         rest = schema.get("additionalItems", True) if leading is items else items
-        if rest is not False:
+        closed = rest is False and len(leading) <= MAX_PARTS
+        if not closed:
             types.append(read(rest, "rest"))
-        note = f"{len(leading)} items, in a fixed order of types" if rest is False else ""
+        note = f"in this order: {order}{'' if closed else ', then others'}" if order else ""
         return container("list", union(types) if types else ANY, note=note)
 
     def _read_object(self, schema: Schema, name: str, path: str, depth: int) -> TypeTree:
         properties = schema.get("properties")
         if not isinstance(properties, Mapping) or not properties:
-            return container("dict", STR, self._read_open_values(schema, name, path, depth))
-        title = schema.get("title")
-        own = title if isinstance(title, str) and 0 < len(title) <= MAX_TITLE_CHARS else name
-        described = schema.get("description") if _is_definition(path) else None
-        description = described if isinstance(described, str) else ""
+            values, note = self._read_open_values(schema, name, path, depth)
+            return container("dict", self._read_keys(schema), values, note=note)
+        if len(properties) > MAX_FIELDS:
+            return container(
+                "dict", STR, ANY, note=f"of {len(properties):,} keys, too many to show"
+            )
+        if any(len(str(key)) > MAX_KEY_CHARS for key in properties):
+            return container("dict", STR, ANY, note="its keys are too long to show")
+        title = text(schema, "title")
+        own = title if 0 < len(title) <= MAX_TITLE_CHARS else name
 
         def build() -> Record:
             return Record(
                 key=key,
                 name=to_class_name(own),
                 fields=self.read_fields(schema, path=path, depth=depth),
-                description=description,
+                description=text(schema, "description") if is_definition(path) else "",
+                others=self._describe_others(schema, path, depth),
             )
 
         key = f"{self._scope}{path}"
         return self._table.define(key, build)
 
-    def _read_open_values(self, schema: Schema, name: str, path: str, depth: int) -> TypeTree:
-        """Return the type of the values of an object whose keys are free."""
-        patterns = schema.get("patternProperties")
-        parts = list(patterns.values()) if isinstance(patterns, Mapping) else []
-        extra = schema.get("additionalProperties", not parts)
+    def _describe_others(self, schema: Schema, path: str, depth: int) -> str:
+        if not schema.get("additionalProperties") and not schema.get("patternProperties"):
+            return ""
+        values, note = self._read_open_values(schema, "value", path, depth)
+        return note or f"other keys: {outline(values)}"
+
+    def _read_keys(self, schema: Schema) -> TypeTree:
+        names = schema.get("propertyNames")
+        if not isinstance(names, Mapping) or "enum" not in names:
+            return STR
+        tree = choice(names["enum"]) if isinstance(names["enum"], list) else STR
+        return tree if isinstance(tree, Choice) else STR
+
+    def _read_open_values(
+        self, schema: Schema, name: str, path: str, depth: int
+    ) -> tuple[TypeTree, str]:
+        """Return the type of the values of an object whose keys are free, and what it leaves out."""
+        given = schema.get("patternProperties")
+        patterns = dict(islice(given.items(), MAX_PARTS)) if isinstance(given, Mapping) else {}
+        parts = {str(pattern): part for pattern, part in patterns.items()}
+        extra = schema.get("additionalProperties", True)
         if extra is not False:
-            parts.append(extra)
-        types = [
-            self.read(part, name=f"{name} value", path=f"{path}/values/{n}", depth=depth + 1)
-            for n, part in enumerate(parts)
-        ]
-        return union(types) if types else ANY
+            parts[""] = extra
+        types = {
+            pattern: self.read(
+                part, name=f"{name} value", path=f"{path}/values/{n}", depth=depth + 1
+            )
+            for n, (pattern, part) in enumerate(parts.items())
+        }
+        told = [f"keys of pattern {p}: {outline(t)}" for p, t in types.items() if 0 < len(p) <= 40]
+        if told and "" in types and extra is not True:
+            told.append(f"other keys: {outline(types[''])}")
+        return union(list(types.values())) if types else ANY, ", ".join(told[:4])
 
 
-# --- merging ------------------------------------------------------------------------------------
-
-
-def _merge_all(parts: Sequence[Schema]) -> Schema:
-    merged: dict[str, Any] = {}
-    for part in parts:
-        for keyword, value in part.items():
-            if keyword not in merged:
-                merged[keyword] = value
-            else:
-                merged[keyword] = _MERGE.get(keyword, _keep_first)(merged[keyword], value)
-    return merged
-
-
-def _keep_first(first: Any, _: Any) -> Any:
-    return first
-
-
-def _merge_properties(first: Any, second: Any) -> Any:
-    if not isinstance(first, Mapping) or not isinstance(second, Mapping):
-        return first
-    both = {
-        name: {"allOf": [first[name], second[name]]}
-        for name in first
-        if name in second and first[name] != second[name]
-    }
-    return {**first, **second, **both}
-
-
-def _merge_required(first: Any, second: Any) -> Any:
-    if not isinstance(first, list) or not isinstance(second, list):
-        return first
-    return [*first, *(name for name in second if name not in first)]
-
-
-def _merge_types(first: Any, second: Any) -> Any:
-    left = first if isinstance(first, list) else [first]
-    right = second if isinstance(second, list) else [second]
-    wide = [*right, *(["integer"] if "number" in right else [])]
-    common = [t for t in left if t in wide] or [t for t in right if t == "integer"]
-    return (common[0] if len(common) == 1 else common) if common else first
-
-
-def _merge_values(first: Any, second: Any) -> Any:
-    if not isinstance(first, list) or not isinstance(second, list):
-        return first
-    return [value for value in first if value in second] or first
-
-
-_MERGE: Mapping[str, Callable[[Any, Any], Any]] = {
-    "properties": _merge_properties,
-    "required": _merge_required,
-    "type": _merge_types,
-    "enum": _merge_values,
-}
-
-
-# --- what a schema says -------------------------------------------------------------------------
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _escape(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-def _is_definition(path: str) -> bool:
-    """Whether a schema stands alone: elsewhere its description is that of the field it is in."""
-    return path.rpartition("/")[0].endswith(("/$defs", "/definitions", "/schemas"))
-
-
-def _reference(schema: Schema) -> str | None:
-    for keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
-        if isinstance(schema.get(keyword), str):
-            return str(schema[keyword])
-    return None
-
-
-def _bare_reference(schema: Schema) -> str | None:
-    parts = schema.get("allOf")
-    alone = isinstance(parts, list) and len(parts) == 1 and isinstance(parts[0], Mapping)
-    inner: Schema = parts[0] if alone and isinstance(parts, list) else schema
-    beside = {**schema, **inner} if alone else schema
-    own = {k: v for k, v in beside.items() if k not in ("$ref", "allOf")}
-    return _reference(inner) if "$ref" in inner and _says_no_type(own) else None
-
-
-def _says_no_type(schema: object) -> bool:
-    return isinstance(schema, Mapping) and all(keyword in _SAYS_NO_TYPE for keyword in schema)
-
-
-def _guess_type(schema: Schema) -> str | None:
-    """Return the type that a schema without `type` means: authors leave out what seems obvious."""
-    if isinstance(schema.get("properties"), Mapping):
-        return "object"
-    if "items" in schema or "prefixItems" in schema:
-        return "array"
-    return None
-
-
-def _subschemas(schema: object) -> Iterator[Schema]:
-    stack = [schema]
-    seen: set[int] = set()
-    while stack:
-        found = stack.pop()
-        if id(found) in seen:
-            continue
-        seen.add(id(found))
-        if isinstance(found, Mapping):
-            yield found
-            stack.extend(found.values())
-        elif isinstance(found, list):
-            stack.extend(found)
-
-
-_BOUNDS = {
-    "minimum": ">= {}",
-    "maximum": "<= {}",
-    "multipleOf": "a multiple of {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "minItems": "at least {} items",
-    "maxItems": "at most {} items",
-}
-
-
-_SIZES = frozenset({"int32", "int64", "float", "double"})
-"""Formats that say nothing to Python."""
-
-
-def constraints(schema: Schema) -> list[str]:
-    """Return what `schema` demands beyond a type, in words."""
-    found = []
-    for keyword, template in _BOUNDS.items():
-        value = schema.get(keyword)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            strict = schema.get(f"exclusive{keyword.capitalize()}") is True  # draft 4
-            found.append(template.replace("=", "" if strict else "=").format(value))
-    for keyword, sign in (("exclusiveMinimum", ">"), ("exclusiveMaximum", "<")):
-        value = schema.get(keyword)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            found.append(f"{sign} {value}")
-    for keyword in ("format", "pattern"):
-        value = schema.get(keyword)
-        if isinstance(value, str) and 0 < len(value) <= 60 and value not in _SIZES:
-            found.append(f"{keyword} {value}")
-    return found
+def _overlay(fields: dict[str, RecordField], variants: Sequence[Iterable[RecordField]]) -> None:
+    """Add the fields of alternative objects to the `fields` that they share."""
+    tables = [{field.name: field for field in variant} for variant in variants]
+    for name in dict.fromkeys(name for table in tables for name in table):
+        found = [table[name] for table in tables if name in table]
+        required = len(found) == len(tables) and all(field.required for field in found)
+        known = fields.get(name)
+        if known is None:
+            tree = union([field.type for field in found])
+            fields[name] = replace(found[0], type=tree, required=required)
+        elif required:
+            fields[name] = replace(known, required=True)

@@ -12,9 +12,18 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
-from langchain_ptc.catalog.names import RESERVED, to_class_name, unique
-from langchain_ptc.catalog.text import brief, cut, docstring, one_line, paragraphs
+from langchain_ptc.catalog.names import RESERVED, is_normal, to_class_name, unique
+from langchain_ptc.catalog.text import (
+    MAX_PROMPT_TOOL_CHARS,
+    brief,
+    cut,
+    docstring,
+    one_line,
+    paragraphs,
+    unsaid,
+)
 from langchain_ptc.catalog.types import (
+    MAX_LITERAL_INT,
     NONE,
     Alternatives,
     Choice,
@@ -47,6 +56,8 @@ MODULES = {
 """Where the names that stubs use come from."""
 MAX_DEFAULT_CHARS = 120
 """Length of a default in a signature; a longer one is `...`."""
+MAX_RETURNS_CHARS = 300
+"""Length of what is said in words of a return."""
 WIDTH = 100
 """Columns after which a line is broken, where it can be."""
 Names = Mapping[str, str]
@@ -193,24 +204,42 @@ def _render_record(
         (
             item.name,
             text,
-            _comment(item.description, [*notes(item.type), *item.constraints], describe),
+            _comment(
+                _unsaid(item.name, item.description, item.type),
+                [*notes(item.type), *item.constraints],
+                describe,
+            ),
         )
         for item, text in zip(record.fields, annotations, strict=True)
     ]
-    if _needs_call(record):
-        body = "".join(f"    {key!r}: {text},{comment}\n" for key, text, comment in rows)
+    more = f"    # {one_line(record.others, limit=200)}\n" if record.others else ""
+    if _needs_call(record, names):
+        body = "".join(f"    {key!r}: {text},{comment}\n" for key, text, comment in rows) + more
         head = f"# {about}\n" if about else ""
         return f'{head}{name} = TypedDict("{name}", {{\n{body}}})'
     lines = [f"    {key}: {text}{comment}" for key, text, comment in rows]
     doc = [f"    {docstring(about, indent='    ')}"] if about else []
-    return "\n".join([f"class {name}(TypedDict):", *doc, *lines])
+    return "\n".join(
+        [f"class {name}(TypedDict):", *doc, *lines, *([more.rstrip()] if more else [])]
+    )
 
 
-def _needs_call(record: Record) -> bool:
+def _unsaid(name: str, description: str, tree: TypeTree, default: str = "") -> str:
+    if not description:
+        return ""
+    values: list[object] = [default] if default else []
+    if not isinstance(tree, Named):
+        values.extend(v for node in walk(tree) if isinstance(node, Choice) for v in node.values)
+    return unsaid(description, name=name, values=values)
+
+
+def _needs_call(record: Record, names: Names) -> bool:
     """Whether the keys cannot stand in a class body: no identifiers, private, or names of types."""
     used = _type_names(item.type for item in record.fields) | {"NotRequired"}
+    used.update(names[key] for item in record.fields for key in references(item.type))
     return any(
         not item.name.isidentifier()
+        or not is_normal(item.name)
         or item.name.startswith("__")
         or item.name in used
         or keyword.iskeyword(item.name)
@@ -269,7 +298,7 @@ def _stub_parameter(
 ) -> StubParameter:
     tree, value = parameter.type, parameter.default
     remarks = [*notes(tree), *parameter.constraints]
-    default = None
+    default, shown = None, ""
     if not parameter.required:
         if value is None:
             tree = union([tree, NONE])
@@ -284,7 +313,7 @@ def _stub_parameter(
         name=parameter.name,
         annotation=render_type(tree, names),
         default=default,
-        description=parameter.description,
+        description=_unsaid(parameter.tool_name, parameter.description, tree, shown),
         remarks=remarks,
     )
 
@@ -298,29 +327,28 @@ def _render_literal(value: object) -> str:
 
 
 def _is_literal(value: object, depth: int = 0) -> bool:
+    """Whether `value` is short data that Python source can hold."""
     if type(value) is float:
         return isfinite(value)
-    if value is None or type(value) in (str, int, bool, bytes):
-        return True
+    if type(value) is int:
+        return abs(value) < MAX_LITERAL_INT
+    if type(value) in (list, tuple, dict, str, bytes):
+        if len(value) > MAX_DEFAULT_CHARS:  # type: ignore[arg-type]  # all of them have a length
+            return False
+    elif value is not None and type(value) is not bool:
+        return False
     if isinstance(value, list | tuple):
         items: Iterable[object] = value
     elif isinstance(value, dict):
         items = [part for pair in value.items() for part in pair]
     else:
-        return False
-    known = type(value) in (list, tuple, dict)
-    return known and depth < 3 and all(_is_literal(item, depth + 1) for item in items)
-
-
-def definition_types(definition: ToolDefinition) -> list[TypeTree]:
-    """Return every type in the signature of a tool."""
-    extra = [definition.extra] if definition.extra is not None else []
-    return [definition.returns, *(p.type for p in definition.parameters), *extra]
+        return True
+    return depth < 3 and all(_is_literal(item, depth + 1) for item in items)
 
 
 def definition_imports(definition: ToolDefinition) -> set[str]:
     """Return the names that a signature takes from the standard library."""
-    return _type_names(definition_types(definition)) & MODULES.keys()
+    return _type_names(definition.types) & MODULES.keys()
 
 
 def render_signature(
@@ -361,11 +389,13 @@ def render_facts(definition: ToolDefinition) -> list[str]:
     facts = [
         "Read-only." if policy.read_only else "",
         "Idempotent." if policy.idempotent else "",
+        "A person approves each call." if policy.requires_approval else "",
         f"At most {policy.max_calls} calls." if policy.max_calls is not None else "",
         f"Takes at most {policy.timeout_seconds:g} s." if policy.timeout_seconds else "",
     ]
-    remarks = notes(definition.returns)
-    returns = one_line(f"Returns: {', '.join(remarks)}") if remarks else ""
+    remarks = [definition.returns_text, *notes(definition.returns)]
+    told = ", ".join(filter(None, remarks))
+    returns = one_line(f"Returns: {told}", limit=MAX_RETURNS_CHARS) if told else ""
     return [line for line in (returns, " ".join(filter(None, facts))) if line]
 
 
@@ -378,7 +408,8 @@ def render_stub(definition: ToolDefinition, names: Names) -> str:
     """
     parameters = stub_parameters(definition, names)
     head = render_signature(definition, names, parameters, describe=brief)
-    about = "\n".join(filter(None, [paragraphs(definition.description), *render_facts(definition)]))
+    told = paragraphs(definition.description, limit=MAX_PROMPT_TOOL_CHARS)
+    about = "\n".join(filter(None, [told, *render_facts(definition)]))
     return f"{head}\n    {docstring(about, indent='    ')}" if about else f"{head} ..."
 
 
@@ -399,10 +430,12 @@ def render_catalog(domains: Sequence[DomainStubs]) -> str:
     blocks = ["\n".join(render_imports(names))] if names else []
     for domain in domains:
         listed = ", ".join(d.name for d in domain.definitions)
-        header = f"# from {domain.module} import {cut(listed, WIDTH)}"
         stubs = [render_stub(d, domain.names[d.name]) for d in domain.definitions]
         first, *rest = [*domain.render_records(), *stubs]
-        blocks.extend([f"{header}\n{first}", *rest])
+        # Tools of no domain need no import.
+        flat = domain.domain is None and len(domains) == 1
+        header = "" if flat else f"# from {domain.module} import {cut(listed, WIDTH)}\n"
+        blocks.extend([f"{header}{first}", *rest])
     return "\n\n".join(blocks) + "\n" if blocks else ""
 
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 
 MAX_TOOL_CHARS = 1_500
 """Length of a tool's description in its stub; the rest is cut."""
 MAX_LINE_CHARS = 500
 """Length of the description of one parameter or field in its stub; the rest is cut."""
 
-MAX_BRIEF_CHARS = 110
+MAX_BRIEF_CHARS = 88
 """Length of the description of one parameter or field in the text that a model reads."""
+MAX_PROMPT_TOOL_CHARS = 1_000
+"""Length of a tool's description in the text that a model reads."""
 
 _BIDI = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F)))
 """Characters that show source in another order than it is in (CVE-2021-42574)."""
@@ -40,23 +43,96 @@ def cut(text: str, limit: int) -> str:
     return f"{(head[:space] if space > limit * 3 // 4 else head).rstrip()}…"
 
 
+def _is_plain_line(text: str, limit: int) -> bool:
+    """Whether `text` can stand as it is; the common case, and a catalog asks thousands of times."""
+    return (
+        len(text) <= limit
+        and text.isascii()
+        and text.isprintable()
+        and "  " not in text
+        and text[:1] != " " != text[-1:]
+    )
+
+
 def one_line(text: str, *, limit: int = MAX_LINE_CHARS) -> str:
     """Return `text` on one line, cut at `limit` characters: fit for a comment."""
+    if _is_plain_line(text, limit):
+        return text
     # Far more than can be shown is not even looked at: descriptions of many megabytes exist.
     return cut(" ".join(_clean(_newlines(text[: 4 * limit])).split()), limit)
 
 
 def brief(text: str, *, limit: int = MAX_BRIEF_CHARS) -> str:
     """Return `text` on one line in few characters: whole sentences, no article, no last period."""
-    line = re.sub(r"^(The|An?) (?=\S)", "", one_line(text))
+    line = one_line(text)
+    if line.startswith(_ARTICLES):
+        line = line[line.index(" ") + 1 :]
+    if "whether " in line:
+        line = _PREAMBLE.sub("", line)
     if len(line) > limit:
         end = line.rfind(". ", limit // 2, limit)
         line = line[:end] if end > 0 else cut(line, limit)
     return line[:-1] if line.endswith(".") and not line.endswith("..") else line
 
 
+_ARTICLES = ("The ", "A ", "An ")
+_PREAMBLE = re.compile(
+    r"^(?:boolean |optional )*(?:flag|option|parameter|value)?(?: that| which| to| used to)* ?"
+    r"(?:indicat|specif|determin|control)(?:e|es|s|y|ies|ing) (?=whether )",
+    re.IGNORECASE,
+)
+"""How the descriptions of switches begin before they say something."""
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+(?=[A-Z\"'`(])")
+_LISTS_VALUES = re.compile(r"(?i)default|value|option|choice|one of|either|optional|\bor\b")
+_WORD = re.compile(r"[^\W_]+")
+_NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W_A-Z]+")
+_EMPTY_WORDS = frozenset(
+    {*("the", "a", "an", "of", "for", "to", "this", "that", "its", "it", "is", "be", "value")}
+)
+_VALUE_WORDS = _EMPTY_WORDS | {
+    *("default", "defaults", "optional", "possible", "allowed", "valid", "accepted", "supported"),
+    *("available", "values", "options", "choices", "enum", "one", "either", "must", "can", "may"),
+    *("are", "include", "or", "and", "if", "not", "specified", "provided", "set", "omitted"),
+    *("given", "none", "null", "using", "use", "used"),
+}
+"""Words of sentences that only list values."""
+
+
+def unsaid(text: str, *, name: str, values: Collection[object]) -> str:
+    """Return the sentences of a description that say more than a signature does.
+
+    Args:
+        text: The description of a parameter or a field.
+        name: Its name: a description that only repeats it says nothing.
+        values: The default and the choices that the signature shows; a sentence that only lists
+            them says nothing.
+    """
+    if values and len(text) <= 4 * MAX_LINE_CHARS and _LISTS_VALUES.search(text):
+        known = _VALUE_WORDS.union(*(_words(str(v)[:MAX_LINE_CHARS]) for v in values))
+        sentences = _SENTENCE_END.split(text)
+        if any(_words(sentence) <= known for sentence in sentences):
+            text = " ".join(s for s in sentences if not _words(s) <= known)
+    if len(text) <= 2 * len(name) + 16:
+        parts = _words(" ".join(_NAME_PART.findall(name)))
+        if _words(text) <= parts | _EMPTY_WORDS:
+            return ""
+    return text
+
+
+def first_sentence(text: str) -> str:
+    """Return the first sentence of `text`, or its first paragraph if that ends without a period."""
+    start = text[:MAX_TOOL_CHARS].strip().partition("\n\n")[0]
+    return _SENTENCE_END.split(start, maxsplit=1)[0]
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower()))
+
+
 def paragraphs(text: str, *, limit: int = MAX_TOOL_CHARS) -> str:
     """Return `text` with its lines, without blank ones in a row, cut at `limit` characters."""
+    if _is_plain_line(text, limit):
+        return text
     lines = [
         line.rstrip() for line in _clean(_newlines(text[: 4 * limit])).expandtabs(4).split("\n")
     ]
@@ -70,6 +146,8 @@ def _newlines(text: str) -> str:
 
 def docstring(text: str, *, indent: str) -> str:
     """Return `text` as a docstring in source, without its indentation on the first line."""
+    if _is_plain_line(text, len(text)) and "\\" not in text and '"' not in text:
+        return f'"""{text}"""'
     escaped = text.replace("\\", "\\\\")
     # Three quotes would end it, and so would one at its end.
     escaped = re.sub(r'"{3,}|"+\Z', lambda run: '\\"' * len(run[0]), escaped)

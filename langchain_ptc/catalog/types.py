@@ -10,7 +10,8 @@ The module is pure: the standard library only, no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypeGuard
 
@@ -20,6 +21,13 @@ MAX_LITERALS = 100
 """Values that one `Literal` shows; a longer list is widened to the values' type."""
 MAX_LITERAL_CHARS = 200
 """Length of one string in a `Literal`; a longer one is widened to `str`."""
+MAX_CHOICE_CHARS = 2_500
+"""Length of all values of one `Literal` together."""
+MAX_LITERAL_INT = 10**40
+"""A larger integer is widened to `int`; Python does not even print those of 4,300 digits."""
+
+_reprlib = reprlib.Repr()
+_reprlib.maxstring = _reprlib.maxother = 60
 
 Scalar: TypeAlias = str | int | bool | bytes | None
 
@@ -91,6 +99,8 @@ class Record:
     """The name that its author gave it; the stubs make it unique."""
     fields: tuple[RecordField, ...]
     description: str = ""
+    others: str = ""
+    """What keys there may be beside the fields, in words; empty if nothing is said of them."""
 
 
 ANY = Named(name="Any")
@@ -149,18 +159,33 @@ def choice(values: Sequence[object]) -> TypeTree:
     """Return the type of a value that is one of `values`; wider where Python cannot say it."""
     if not values:
         return ANY
-    scalars = [v for v in values if v is None or isinstance(v, str | int | bytes)]
-    long = any(isinstance(v, str | bytes) and len(v) > MAX_LITERAL_CHARS for v in scalars)
-    present = [v for v in scalars if v is not None]
-    if len(scalars) == len(values) <= MAX_LITERALS and not long:
-        tail = [NONE] if len(present) < len(scalars) else []
-        return _alternatives([*([_literal(present)] if present else []), *tail])
-    shown = ", ".join(_shorten(repr(v), 40) for v in values[:5])
+    if len(values) <= MAX_LITERALS and all(map(_fits_literal, values)):
+        scalars = [v for v in values if v is None or isinstance(v, str | int | bytes)]
+        present = [v for v in scalars if v is not None]
+        if sum(len(repr(v)) for v in present) <= MAX_CHOICE_CHARS:
+            tail = [NONE] if len(present) < len(scalars) else []
+            return _alternatives([*([_literal(present)] if present else []), *tail])
+    shown = ", ".join(_shorten(_repr(v), 40) for v in values[:5])
     more = f", … ({len(values)} values)" if len(values) > 5 else ""
     types = dict.fromkeys(_type_of_value(v) for v in values)
     options = [t for t in types if t != NONE]
     options[:1] = [replace(o, note=f"one of {shown}{more}") for o in options[:1] if _has_note(o)]
     return union([*options, *([NONE] if NONE in types else [])])
+
+
+def _fits_literal(value: object) -> bool:
+    if type(value) is int:
+        return -MAX_LITERAL_INT < value < MAX_LITERAL_INT
+    if isinstance(value, str | bytes):
+        return type(value) in (str, bytes) and len(value) <= MAX_LITERAL_CHARS
+    return value is None or type(value) is bool
+
+
+def _repr(value: object) -> str:
+    try:
+        return _reprlib.repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return "a long number"
 
 
 def _literal(values: Sequence[Scalar]) -> Choice:
@@ -186,6 +211,23 @@ def _type_of_value(value: object) -> TypeTree:
     return ANY
 
 
+def outline(tree: TypeTree) -> str:
+    """Return a few words for `tree`, for a note where its own text cannot stand."""
+    if isinstance(tree, Named):
+        return "anything" if tree.name == "Any" else tree.name
+    if isinstance(tree, Choice):
+        return " | ".join(_shorten(repr(v), 40) for v in tree.values[:5]) + (
+            " | …" if len(tree.values) > 5 else ""
+        )
+    if isinstance(tree, RecordRef):
+        return "an object"
+    return (
+        " | ".join(outline(o) for o in tree.options[:5])
+        if isinstance(tree, Alternatives)
+        else (f"a {tree.name}" if tree.name != "list" else f"a list of {outline(tree.args[0])}")
+    )
+
+
 def _shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
@@ -208,12 +250,16 @@ def walk(tree: TypeTree) -> Iterator[TypeTree]:
 
 def notes(tree: TypeTree) -> list[str]:
     """Return what the text of `tree` leaves out, without repetitions."""
+    if isinstance(tree, Named):  # most trees are leaves, and this is asked of each several times
+        return [tree.note] if tree.note else []
     found = (node.note for node in walk(tree) if isinstance(node, Named | Container))
     return list(dict.fromkeys(note for note in found if note))
 
 
 def references(tree: TypeTree) -> list[str]:
     """Return the keys of the records that `tree` names, in order."""
+    if isinstance(tree, Named):
+        return []
     return [node.key for node in walk(tree) if isinstance(node, RecordRef)]
 
 
@@ -290,7 +336,7 @@ def shape(key: str, table: Mapping[str, Record]) -> str:
         for field in record.fields:
             for inner in references(field.type):
                 order.setdefault(inner, len(order))
-        parts.append(repr((record.name, record.description)))
+        parts.append(repr((record.name, record.description, record.others)))
         parts.extend(
             repr((f.name, f.required, f.description, f.constraints)) + _shape(f.type, order)
             for f in record.fields
@@ -309,6 +355,19 @@ def order_reached(key: str, table: Mapping[str, Record]) -> list[str]:
                     reached[inner] = None
                     queue.append(inner)
     return queue
+
+
+def reachable(trees: Iterable[TypeTree], records: Iterable[Record]) -> tuple[Record, ...]:
+    """Return those of `records` that `trees` name, directly or through others, in their order."""
+    table = {record.key: record for record in records}
+    keys = {
+        found
+        for tree in trees
+        for key in references(tree)
+        if key in table
+        for found in order_reached(key, table)
+    }
+    return tuple(record for key, record in table.items() if key in keys)
 
 
 def _shape(tree: TypeTree, order: Mapping[str, int]) -> str:

@@ -10,31 +10,61 @@ from __future__ import annotations
 
 import contextvars
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, cast, get_type_hints
 
 from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, Tool
-from langgraph.errors import GraphBubbleUp
-from langgraph.prebuilt import ToolNode
+from langgraph.errors import GraphBubbleUp, is_invalid_resume
+from langgraph.prebuilt import ToolNode, ToolRuntime
 from langgraph.runtime import get_runtime
 from langgraph.types import Command
 from pydantic import ValidationError
 
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import ToolCallError
-from langchain_ptc.execution.portal import call_in_thread
+from langchain_ptc.execution.portal import call_in_thread, run_sync
 
 MAX_ERROR_CHARS = 2_000
+
+
+Route: TypeAlias = Callable[[BaseTool, ToolCall, RunnableConfig], Awaitable[Any]]
+"""A way to a tool through what else handles tool calls, for example an agent's middleware; gives the
+tool's message, its command, or a list of both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where an execution runs: what the tools see of it."""
+
+    state: Any = None
+    """The state of the graph, for `InjectedState` and `ToolRuntime`; None outside a graph."""
+    route: Route | None = None
+    """How calls go to their tools; None for directly."""
+    sync: bool = False
+    """The caller is synchronous: prefer a tool's synchronous implementation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a tool gave."""
+
+    value: Any
+    """For the code."""
+    commands: tuple[Command[Any], ...] = ()
+    """For the graph."""
 
 
 @dataclass(slots=True)
 class _Noted:
     on_reached: Callable[[], None]
+    config: RunnableConfig
     value: Any = None
     has_value: bool = False
+    message: Any = None
 
 
 _noted: contextvars.ContextVar[_Noted | None] = contextvars.ContextVar("ptc_noted", default=None)
@@ -60,73 +90,148 @@ class Dispatcher:
             else None
         )
 
+    @property
+    def is_injected(self) -> bool:
+        """Whether the tool takes arguments that the graph fills in."""
+        return self._node is not None
+
     async def call(
         self,
         arguments: Mapping[str, Any],
         call_id: str,
         config: RunnableConfig,
         *,
-        sync: bool,
+        surroundings: Surroundings,
         on_reached: Callable[[], None],
-    ) -> Any:
+    ) -> Value:
         """Call the tool and return its value as Python has it.
 
         Args:
             arguments: Under the tool's own names.
             call_id: Reaches the tool as the id of its tool call.
             config: The caller's.
-            sync: The caller is synchronous: prefer the tool's synchronous implementation.
+            surroundings: Where the call is made.
             on_reached: Called when the tool's own code begins, its arguments having been accepted.
 
         Raises:
             ToolCallError: The tool refused the arguments, failed, or returned what code cannot use.
             GraphBubbleUp: The tool interrupted the graph, untouched.
+            ValidationError: An interrupt of the tool was answered with what it does not take; the
+                interrupt stays, to be answered again.
         """
         request = ToolCall(
             name=self.definition.tool_name, args=dict(arguments), id=call_id, type="tool_call"
         )
-        noted = _Noted(on_reached)
+        noted = _Noted(on_reached, config)
         token = _noted.set(noted)
         try:
-            answer = await self._invoke(request, config, sync=sync)
+            answer = await self._invoke(request, config, surroundings)
         except GraphBubbleUp:
             raise
         except (Exception, SystemExit) as error:  # a tool may raise anything; the code is told
+            if is_invalid_resume(error):
+                raise
             if noted.has_value and self.definition.tool.response_format == "content":
-                return noted.value  # the tool did return: only a message for a model cannot be made
+                # The tool did return: only a message for a model cannot be made of it.
+                return _split(noted.value, call_id)
             raise ToolCallError(
                 f"{self.definition.qualified_name} failed: {_describe(error)}",
                 tool=self.definition.qualified_name,
             ) from error
         finally:
             _noted.reset(token)
-        return self._value_of(answer, noted)
+        return self._value_of(answer, noted, call_id)
 
-    async def _invoke(self, request: ToolCall, config: RunnableConfig, *, sync: bool) -> Any:
+    async def _invoke(
+        self, request: ToolCall, config: RunnableConfig, surroundings: Surroundings
+    ) -> Any:
+        if surroundings.route is not None:
+            return await surroundings.route(self._tool, request, config)
         if self._node is not None and _is_in_graph():
-            answers = await self._node.ainvoke([request], config)
-            return answers["messages"][-1] if isinstance(answers, dict) else answers[-1]
-        if sync and self._prefers_sync:
+            given = {
+                "__type": "tool_call_with_context",
+                "tool_call": request,
+                "state": surroundings.state,
+            }
+            return await self._node.ainvoke(given, config)
+        if surroundings.sync and self._prefers_sync:
             return await call_in_thread(lambda: self._tool.invoke(request, config))
         return await self._tool.ainvoke(request, config)
 
-    def _value_of(self, answer: Any, noted: _Noted) -> Any:
+    def _value_of(self, answer: Any, noted: _Noted, call_id: str) -> Value:
         name = self.definition.qualified_name
-        if isinstance(answer, ToolMessage) and answer.status == "error":
-            raise ToolCallError(f"{name} failed: {_cut(str(answer.content))}", tool=name)
-        value = noted.value if noted.has_value else getattr(answer, "content", answer)
-        if isinstance(value, Command):
-            raise ToolCallError(
-                f"{name} returned a Command, which changes the graph and has no value for code; "
-                "let the model call it directly",
-                tool=name,
-            )
-        if isinstance(value, ToolMessage):
-            return value.content
-        if self.definition.tool.response_format == "content_and_artifact" and noted.has_value:
+        message = _message_of(answer)
+        if message is not None and message.status == "error":
+            raise ToolCallError(f"{name} failed: {_cut(str(message.content))}", tool=name)
+        if not noted.has_value or _is_replaced(message, noted.message):
+            return _split(answer if message is None else message, call_id)
+        value = noted.value
+        if self.definition.tool.response_format == "content_and_artifact":
             content, artifact = value
-            return _structured(artifact, content)
-        return value
+            value = _structured(artifact, content)
+        return _split(value, call_id)
+
+
+def _message_of(answer: Any) -> ToolMessage | None:
+    """Return the message in what a `ToolNode` or a tool returned, if there is one."""
+    if isinstance(answer, dict):
+        answer = answer.get("messages")
+    if isinstance(answer, list):
+        for item in reversed(answer):
+            if (found := _message_of(item)) is not None:
+                return found
+    return answer if isinstance(answer, ToolMessage) else None
+
+
+def _is_replaced(message: ToolMessage | None, own: Any) -> bool:
+    """Whether a middleware answered with a message that is not the tool's own."""
+    if message is None or not isinstance(own, ToolMessage) or message is own:
+        return False
+    return bool(message.content != own.content)
+
+
+def _split(value: Any, call_id: str) -> Value:
+    """Tell what is for the graph from what is for the code.
+
+    A command answers its own tool call with a message. That call is the code's and no model knows of
+    it, so its message must not enter the state: its content is the value of the call.
+    """
+    if isinstance(value, ToolMessage):
+        return Value(value.content)
+    if isinstance(value, Command):
+        content, command = _take_own_message(value, call_id)
+        return Value(content, (command,))
+    if isinstance(value, list) and any(isinstance(item, Command) for item in value):
+        parts = [_split(item, call_id) for item in value]
+        told = [part.value for part in parts if part.value is not None]
+        return Value(
+            told[-1] if told else None,
+            tuple(command for part in parts for command in part.commands),
+        )
+    return Value(value)
+
+
+def _take_own_message(command: Command[Any], call_id: str) -> tuple[Any, Command[Any]]:
+    content: Any = None
+
+    def without(value: Any) -> Any:
+        nonlocal content
+        if not isinstance(value, list):
+            return value
+        kept = []
+        for item in value:
+            if isinstance(item, ToolMessage) and item.tool_call_id == call_id:
+                content = item.content
+            else:
+                kept.append(item)
+        return kept
+
+    update = command.update
+    if isinstance(update, dict):
+        update = {key: without(value) for key, value in update.items()}
+    elif isinstance(update, list | tuple) and all(isinstance(pair, tuple) for pair in update):
+        update = [(key, without(value)) for key, value in update]
+    return content, replace(command, update=update)
 
 
 def _structured(artifact: Any, content: Any) -> Any:
@@ -139,31 +244,78 @@ def _structured(artifact: Any, content: Any) -> Any:
 def _copy_noting(tool: BaseTool) -> BaseTool:
     """Copy a tool so that what it returns is noted before it becomes a message."""
     copy = tool.model_copy()
-    run, arun = copy._run, copy._arun
+    run, arun, invoke, ainvoke = copy._run, copy._arun, copy.invoke, copy.ainvoke
 
-    def reached() -> None:
-        if (noted := _noted.get()) is not None:
-            noted.on_reached()
-
-    def note(value: Any) -> Any:
-        noted = _noted.get()
-        if noted is not None:
-            noted.value, noted.has_value = value, True
-        return value
-
-    @functools.wraps(run)
     def noting_run(*args: Any, **kwargs: Any) -> Any:
-        reached()
-        return note(run(*args, **kwargs))
+        _note_reached()
+        return _note_value(run(*args, **kwargs))
 
-    @functools.wraps(arun)
     async def noting_arun(*args: Any, **kwargs: Any) -> Any:
-        reached()
-        return note(await arun(*args, **kwargs))
+        _note_reached()
+        return _note_value(await arun(*args, **kwargs))
 
-    object.__setattr__(copy, "_run", noting_run)
-    object.__setattr__(copy, "_arun", noting_arun)
+    _settle_signature(noting_run, run)
+    _settle_signature(noting_arun, arun)
+    is_async_only = isinstance(tool, StructuredTool | Tool) and tool.func is None
+
+    def pinned_invoke(given: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        if is_async_only:  # called by a synchronous middleware, in a thread
+            return run_sync(pinned_ainvoke(given, config, **kwargs))
+        return _note_message(invoke(given, _pinned(config), **kwargs))
+
+    async def pinned_ainvoke(
+        given: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Any:
+        return _note_message(await ainvoke(given, _pinned(config), **kwargs))
+
+    for name, function in (
+        ("_run", noting_run),
+        ("_arun", noting_arun),
+        ("invoke", pinned_invoke),
+        ("ainvoke", pinned_ainvoke),
+    ):
+        object.__setattr__(copy, name, function)
     return copy
+
+
+def _settle_signature(function: Any, original: Callable[..., Any]) -> None:
+    """Show the signature of `original`, and spare LangChain the evaluation of its annotations.
+
+    It looks for a parameter that takes the config, by its annotation, at each call.
+    """
+    function.__signature__ = inspect.signature(original)
+    try:
+        hints = get_type_hints(original)
+    except Exception:  # noqa: BLE001  # names that exist for type checkers only; LangChain ignores them too
+        hints = {}
+    function.__annotations__ = {n: kind for n, kind in hints.items() if kind is RunnableConfig}
+
+
+def _note_reached() -> None:
+    if (noted := _noted.get()) is not None:
+        noted.on_reached()
+
+
+def _note_value(value: Any) -> Any:
+    if (noted := _noted.get()) is not None:
+        noted.value, noted.has_value = value, True
+    return value
+
+
+def _note_message(message: Any) -> Any:
+    if (noted := _noted.get()) is not None:
+        noted.message = message
+    return message
+
+
+def _pinned(config: RunnableConfig | None) -> RunnableConfig | None:
+    """Return the config of the call that is being made.
+
+    A middleware hands on the config that it knows, which is `run_code`'s: an interrupt of the tool
+    would be taken for one of that call, and one call's approval be given to another.
+    """
+    noted = _noted.get()
+    return config if noted is None else noted.config
 
 
 def _has_only_sync(tool: BaseTool) -> bool:
@@ -179,6 +331,35 @@ def _is_injected(tool: BaseTool) -> bool:
         return False
     taken: Any = tool.get_input_schema()
     return bool(set(taken.model_fields) - set(cast("Any", shown).model_fields))
+
+
+async def read_state(config: RunnableConfig) -> Any:
+    """Return the state of the graph whose node is running; None outside a graph."""
+    if not _is_in_graph():
+        return None
+    call = ToolCall(name="read_state", args={}, id="read_state", type="tool_call")
+    # The traces of the user's graph are not the place for this.
+    answer = await _state_reader().ainvoke([call], {**config, "callbacks": None})
+    return answer["messages"][-1].artifact
+
+
+@functools.cache
+def _state_reader() -> ToolNode:
+    """Build what reads the state by public means: a tool that is given it."""
+
+    async def read(runtime: ToolRuntime) -> tuple[str, Any]:
+        return "", runtime.state
+
+    return ToolNode(
+        [
+            StructuredTool.from_function(
+                coroutine=read,
+                name="read_state",
+                description="Reads the state.",
+                response_format="content_and_artifact",
+            )
+        ]
+    )
 
 
 def _is_in_graph() -> bool:

@@ -13,6 +13,7 @@ from langchain_ptc.errors import (
     CodeSyntaxError,
     LimitExceeded,
     PolicyError,
+    ReplayError,
     SandboxError,
     Violation,
 )
@@ -20,9 +21,11 @@ from langchain_ptc.execution.plain import as_plain
 from langchain_ptc.execution.report import render_report
 from langchain_ptc.sandbox.base import Failure, Status
 
-CallStatus = Literal["returned", "failed", "refused", "cancelled"]
-"""How a tool call ended: `refused` calls never reached the tool, `cancelled` ones were still running
-when the execution ended."""
+CallStatus = Literal["returned", "failed", "refused", "denied", "cancelled"]
+"""How a tool call ended: `refused` calls never reached the tool, `denied` ones a person rejected,
+`cancelled` ones were still running when the execution ended."""
+ApprovalDecision = Literal["approve", "edit", "reject", "respond"]
+"""What a person decided of a tool call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,8 @@ class ToolCallRecord:
     line: int
     """Line of the code that made the call, from 1; 0 if unknown."""
     status: CallStatus
+    approval: ApprovalDecision | None
+    """What a person decided of it; None if nobody was asked."""
     started_at: datetime
     """When the code made the call, in UTC."""
     duration_seconds: float
@@ -106,6 +111,7 @@ class ExecutionResult:
 
         Raises:
             CodeSyntaxError, PolicyError, CodeRuntimeError, LimitExceeded: The code failed.
+            ReplayError: The code took another path when it was resumed.
             SandboxError: The machine failed.
         """
         if self.error is None:
@@ -156,13 +162,15 @@ def _parse_time(time: str | datetime) -> datetime:
     return time if isinstance(time, datetime) else datetime.fromisoformat(time)
 
 
-def _exception_of(status: Status, failure: Failure) -> CodeError | SandboxError:
+def _exception_of(status: Status, failure: Failure) -> CodeError | ReplayError | SandboxError:
     if status == "refused":
         return PolicyError(failure.violations)
     if failure.limit is not None and failure.allowed is not None:
         return LimitExceeded(limit=failure.limit, allowed=failure.allowed, used=failure.used)
     if status == "sandbox":
         return SandboxError(failure.message)
+    if failure.kind == "ReplayError":
+        return ReplayError(failure.message)
     if failure.kind == "SyntaxError":
         return CodeSyntaxError(failure.message, line=failure.line, source_line=failure.source_line)
     return CodeRuntimeError(

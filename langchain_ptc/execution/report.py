@@ -105,6 +105,7 @@ def _render_calls(calls: Sequence[ToldCall]) -> list[str]:
         ("failed", "reached the tool and failed"),
         ("cancelled", "still running, now cancelled, may have taken effect"),
         ("refused", "refused before the tool was reached"),
+        ("denied", "rejected by a person and not made"),
     ):
         those = [call for call in calls if call.status == status]
         if those:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
     AnyMessage,
@@ -19,24 +21,43 @@ from langchain_core.messages import (
 from langchain_core.messages.ai import add_usage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, merge_configs
+from langgraph.prebuilt import ToolRuntime
+from langgraph.types import Command
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
+from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
+from langchain_ptc.execution.events import OnEvent
+from langchain_ptc.execution.execution import Durable
+from langchain_ptc.execution.journal import (
+    Journal,
+    Record,
+    arun_journaled,
+    has_checkpointer,
+    place_here,
+    run_journaled,
+)
 from langchain_ptc.execution.portal import call_in_thread, run_sync
 from langchain_ptc.execution.record import ExecutionResult
-from langchain_ptc.graph.extract import Answer, Protocol, extract_code
-from langchain_ptc.graph.prompts import NODE_AUTO, NODE_TEXT, NODE_TOOL, RETRY
+from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens
+from langchain_ptc.graph.extract import Protocol, extract_code
+from langchain_ptc.graph.prompts import LOOKED, RETRY
 from langchain_ptc.graph.tool import (
     Examples,
     RunCodeTool,
     Tools,
     as_programmatic,
     build_catalog,
-    render_examples,
     resolve_examples,
 )
+from langchain_ptc.graph.writer import CodeWriter
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import Sandbox
+
+_MOST_RECORDS_AT_ONCE = 1
+"""Attempts come one after the other."""
+_MOST_LOOKS = 3
+"""Programs that only look at the tools, and are no attempts."""
 
 
 class ProgrammaticToolNode(Runnable[Any, Any]):
@@ -63,6 +84,13 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         sandbox: Where the code runs.
         imports: Modules that the code may import besides the standard ones.
         examples: Programs that the model is shown; small models need them.
+        prompt_tokens: Tokens that the text about the tools may have.
+        count_tokens: Counts them; by default four characters are one.
+        interrupt_on: Which calls a person must approve.
+        interrupt_mode: One question for calls side by side, or one each.
+        durable: Whether what happens is kept, so that nothing happens twice; what the model has
+            said is kept with it.
+        on_event: Is told what happens while it happens.
         tool_name: Name of the tool call in the messages.
 
     Raises:
@@ -86,6 +114,12 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         sandbox: Sandbox | None = None,
         imports: Sequence[str] = (),
         examples: Examples = None,
+        prompt_tokens: int | None = DEFAULT_PROMPT_TOKENS,
+        count_tokens: CountTokens | None = None,
+        interrupt_on: InterruptOn | None = None,
+        interrupt_mode: InterruptMode = "batched",
+        durable: Durable = "auto",
+        on_event: OnEvent | None = None,
         tool_name: str = "run_code",
     ) -> None:
         if protocol not in ("auto", "tool", "text"):
@@ -94,29 +128,33 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             raise ValueError(f"max_attempts must be at least 1, got {max_attempts!r}")
         self.name = name
         catalog = build_catalog(tools, domain=domain, policies=policies)
-        shown = resolve_examples(examples, catalog)
         (tool,) = as_programmatic(
-            catalog, limits=limits, sandbox=sandbox, imports=imports, tool_name=tool_name
+            catalog,
+            limits=limits,
+            sandbox=sandbox,
+            imports=imports,
+            prompt_tokens=prompt_tokens,
+            count_tokens=count_tokens,
+            interrupt_on=interrupt_on,
+            interrupt_mode=interrupt_mode,
+            durable=durable,
+            on_event=on_event,
+            tool_name=tool_name,
         )
+        self._durable = durable
         self._tool = cast("RunCodeTool", tool)
         self._tags = list(tags)
         self._messages_key = messages_key
         self._protocol = protocol
         self._max_attempts = max_attempts
-        loaded = _load(model)
-        bound = None if protocol == "text" else _bind(loaded, self._tool, protocol)
-        self._model: Runnable[LanguageModelInput, AIMessage] = bound or loaded
-        self._as_text = bound is None
-        self._examples: list[BaseMessage] = []
-        if self._as_text:
-            self._system = NODE_TEXT.replace("{STUBS}", catalog.render())
-            for example in shown:
-                answer = f"```python\n{example.code}\n```"
-                self._examples += [HumanMessage(example.question), AIMessage(answer)]
-        else:
-            opening = NODE_TOOL if protocol == "tool" else NODE_AUTO
-            parts = [opening.replace("{TOOL_NAME}", tool_name), render_examples(shown)]
-            self._system = "\n\n".join(filter(None, parts))
+        self._writer = CodeWriter(
+            model,
+            self._tool,
+            protocol=protocol,
+            examples=resolve_examples(examples, catalog),
+            prompt_tokens=prompt_tokens,
+            count_tokens=count_tokens,
+        )
 
     @property
     def catalog(self) -> ToolCatalog:
@@ -125,7 +163,11 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Answer the conversation in the state; see `ainvoke`."""
-        return run_sync(self._answer(input, config, kwargs, sync=True))
+        turn = self._begin(input, config, kwargs, sync=True)
+        if not self._is_durable(turn.config):
+            return self._update(input, run_sync(turn.answer()))
+        ending = run_journaled(turn.answer_journaled, {}, most_at_once=_MOST_RECORDS_AT_ONCE)
+        return self._update(input, _read_answered(ending))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Answer the conversation in the state.
@@ -136,78 +178,59 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             kwargs: Passed on to the model.
 
         Returns:
-            An update of the state of shape `{messages_key: [...]}`; a list for a list.
+            An update of the state of shape `{messages_key: [...]}`, a list for a list; with the
+            commands of tools that returned any before it.
 
         Raises:
             ValueError: The state has no messages.
             SandboxError: The machine could not start a worker.
+            GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
         """
-        return await self._answer(input, config, kwargs, sync=False)
+        turn = self._begin(input, config, kwargs, sync=False)
+        if not self._is_durable(turn.config):
+            return self._update(input, await turn.answer())
+        return self._update(input, _read_answered(await arun_journaled(turn.answer_journaled, {})))
 
-    async def _answer(
+    def _begin(
         self, state: Any, config: RunnableConfig | None, kwargs: Mapping[str, Any], *, sync: bool
-    ) -> Any:
-        config = merge_configs(ensure_config(config), {"tags": self._tags})
-        messages = await self._attempt(
-            self._build_prompt(self._messages_of(state)), config, kwargs, sync=sync
+    ) -> _Turn:
+        return _Turn(
+            self,
+            state,
+            self._build_prompt(self._messages_of(state)),
+            merge_configs(ensure_config(config), {"tags": self._tags}),
+            kwargs,
+            sync=sync,
         )
-        return messages if isinstance(state, list) else {self._messages_key: messages}
 
-    async def _attempt(
-        self,
-        prompt: list[BaseMessage],
-        config: RunnableConfig,
-        kwargs: Mapping[str, Any],
-        *,
-        sync: bool,
+    def _is_durable(self, config: RunnableConfig) -> bool:
+        # What the model has said is kept wherever what its code does is kept: the code that a person
+        # approves must be the code that runs on.
+        return self._durable != "never" and has_checkpointer(config)
+
+    def _update(self, state: Any, answered: _Answered) -> Any:
+        is_list = isinstance(state, list)
+        update = answered.messages if is_list else {self._messages_key: answered.messages}
+        return [*answered.commands, update] if answered.commands else update
+
+    def _only_looked(self, outcomes: Sequence[ToolMessage]) -> bool:
+        """Whether the code looked at tools and did nothing else: the answer is still to come."""
+        looking = {definition.name for definition in self.catalog.discovery}
+        results = [o.artifact for o in outcomes if isinstance(o.artifact, ExecutionResult)]
+        calls = [call for result in results for call in result.tool_calls]
+        done = all(result.status == "success" for result in results)
+        return done and bool(calls) and all(c.domain is None and c.tool in looking for c in calls)
+
+    def _show(
+        self, reply: AIMessage, message: AIMessage, outcomes: Sequence[ToolMessage], text: str
     ) -> list[BaseMessage]:
-        """Ask for code and run it, until it succeeds or the attempts are used up."""
-        usage = None
-        attempt = 0
-        while True:
-            attempt += 1
-            reply = await self._ask(prompt, config, kwargs, sync=sync)
-            usage = add_usage(usage, reply.usage_metadata)
-            answer = extract_code(reply, tool_name=self._tool.name, protocol=self._protocol)
-            message = answer.message.model_copy(update={"usage_metadata": usage})
-            if not answer.calls:
-                return [message]
-            outcomes = [
-                await self._run_code(call, config, sync=sync) for call in message.tool_calls
-            ]
-            if attempt == self._max_attempts or not _is_worth_mending(outcomes):
-                return [message, *outcomes]
-            prompt = [*prompt, *self._show_failure(reply, answer, outcomes)]
-
-    async def _ask(
-        self,
-        prompt: list[BaseMessage],
-        config: RunnableConfig,
-        kwargs: Mapping[str, Any],
-        *,
-        sync: bool,
-    ) -> AIMessage:
-        if sync:
-            return await call_in_thread(lambda: self._model.invoke(prompt, config, **kwargs))
-        return await self._model.ainvoke(prompt, config, **kwargs)
-
-    async def _run_code(self, call: ToolCall, config: RunnableConfig, *, sync: bool) -> ToolMessage:
-        if sync:
-            outcome = await call_in_thread(lambda: self._tool.invoke(call, config))
-        else:
-            outcome = await self._tool.ainvoke(call, config)
-        return cast("ToolMessage", outcome)
-
-    def _show_failure(
-        self, reply: AIMessage, answer: Answer, outcomes: Sequence[ToolMessage]
-    ) -> list[BaseMessage]:
-        """Return what the model is shown of a failed attempt; none of it enters the state."""
-        if self._as_text:
+        """Return what the model is shown of an attempt that is no answer, and not of the state."""
+        if self._writer.as_text:
             report = "\n\n".join(str(outcome.content) for outcome in outcomes)
-            return [reply, HumanMessage(RETRY.replace("{REPORT}", report))]
-        told: list[BaseMessage] = [answer.message]
+            return [reply, HumanMessage(text.replace("{REPORT}", report))]
+        told: list[BaseMessage] = [message]
         for outcome in outcomes:
-            content = RETRY.replace("{REPORT}", str(outcome.content))
+            content = text.replace("{REPORT}", str(outcome.content))
             told.append(outcome.model_copy(update={"content": content, "artifact": None}))
         return told
 
@@ -226,16 +249,16 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
 
     def _build_prompt(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         """Put our instructions first, in one system message with the conversation's own."""
-        system = [self._system]
+        system = [self._writer.system]
         conversation: list[BaseMessage] = []
         for message in messages:
             if isinstance(message, SystemMessage) and not conversation:
                 system.append(message.text)
-            elif self._as_text:
+            elif self._writer.as_text:
                 conversation.append(self._as_plain_text(message))
             else:
                 conversation.append(message)
-        return [SystemMessage("\n\n".join(system)), *self._examples, *conversation]
+        return [SystemMessage("\n\n".join(system)), *self._writer.examples, *conversation]
 
     def _as_plain_text(self, message: BaseMessage) -> BaseMessage:
         """Show earlier programs and their output to a model that knows no tool calls."""
@@ -249,33 +272,109 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         return message
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    """What a turn adds to the state."""
+
+    messages: list[BaseMessage]
+    commands: list[Command[Any]]
+
+
+def _read_answered(record: Record) -> _Answered:
+    return _Answered(messages=record["messages"], commands=record["commands"])
+
+
+class _Turn:
+    """One answer of the node: asks for code and runs it, until it succeeds or attempts are used up."""
+
+    def __init__(
+        self,
+        node: ProgrammaticToolNode,
+        state: Any,
+        prompt: list[BaseMessage],
+        config: RunnableConfig,
+        kwargs: Mapping[str, Any],
+        *,
+        sync: bool,
+    ) -> None:
+        self._node = node
+        self._state = state
+        self._prompt = prompt
+        self.config = config
+        self._kwargs = kwargs
+        self._sync = sync
+        self._journal: Journal | None = None
+
+    async def answer_journaled(self, journal: Journal, opening: Record) -> Record:
+        """Answer, and keep what the model says."""
+        del opening
+        self._journal = journal
+        answered = await self.answer()
+        return {"messages": answered.messages, "commands": answered.commands}
+
+    async def answer(self) -> _Answered:
+        """Ask for code and run it."""
+        node, prompt, usage, attempt, looks = self._node, self._prompt, None, 0, 0
+        while True:
+            attempt += 1
+            asked = functools.partial(self._ask, prompt)
+            if self._journal is None:
+                record = await asked()
+            else:
+                record = await self._journal.record("generate_code", asked)
+            reply, message = record["reply"], record["message"]
+            usage = add_usage(usage, reply.usage_metadata)
+            message = message.model_copy(update={"usage_metadata": usage})
+            if not record["is_code"]:
+                return _Answered(messages=[message], commands=[])
+            outcomes: list[ToolMessage] = []
+            commands: list[Command[Any]] = []
+            for call in message.tool_calls:
+                told = await self._run_code(call)
+                outcomes += [part for part in told if isinstance(part, ToolMessage)]
+                commands += [part for part in told if isinstance(part, Command)]
+            looked = looks < _MOST_LOOKS and not commands and node._only_looked(outcomes)
+            if looked:
+                looks, attempt = looks + 1, attempt - 1
+            elif attempt == node._max_attempts or commands or not _is_worth_mending(outcomes):
+                return _Answered(messages=[message, *outcomes], commands=commands)
+            prompt = [*prompt, *node._show(reply, message, outcomes, LOOKED if looked else RETRY)]
+
+    async def _ask(self, prompt: list[BaseMessage]) -> Record:
+        config, model = self._here(), self._node._writer.model
+        if self._sync:
+            reply = await call_in_thread(lambda: model.invoke(prompt, config, **self._kwargs))
+        else:
+            reply = await model.ainvoke(prompt, config, **self._kwargs)
+        answer = extract_code(reply, tool_name=self._node._tool.name, protocol=self._node._protocol)
+        return {"reply": reply, "message": answer.message, "is_code": bool(answer.calls)}
+
+    async def _run_code(self, call: ToolCall) -> list[Any]:
+        config, tool = self._here(), self._node._tool
+        runtime: ToolRuntime[Any, Any] = ToolRuntime(
+            state=self._state,
+            context=None,
+            config=config,
+            stream_writer=_write_nothing,
+            tool_call_id=call["id"],
+            store=None,
+        )
+        given = ToolCall(**{**call, "args": {**call["args"], "runtime": runtime}})
+        if self._sync:
+            told = await call_in_thread(lambda: tool.invoke(given, config))
+        else:
+            told = await tool.ainvoke(given, config)
+        return told if isinstance(told, list) else [told]
+
+    def _here(self) -> RunnableConfig:
+        return self.config if self._journal is None else place_here(self.config)
+
+
+def _write_nothing(_: Any) -> None:
+    """Write nowhere: the tool has the graph's own writer."""
+
+
 def _is_worth_mending(outcomes: Sequence[ToolMessage]) -> bool:
     """Whether another program could do better: not if the machine is at fault."""
     results = [o.artifact for o in outcomes if isinstance(o.artifact, ExecutionResult)]
     return any(result.status in ("error", "refused", "limit") for result in results)
-
-
-def _load(model: BaseChatModel | str) -> Runnable[LanguageModelInput, AIMessage]:
-    if not isinstance(model, str):
-        return cast("Runnable[LanguageModelInput, AIMessage]", model)
-    try:
-        from langchain.chat_models import init_chat_model
-    except ImportError as error:
-        raise ImportError(
-            f"a model by name ({model!r}) needs langchain: pip install 'langchain-ptc[langchain]'"
-        ) from error
-    return cast("Runnable[LanguageModelInput, AIMessage]", init_chat_model(model))
-
-
-def _bind(
-    model: Runnable[LanguageModelInput, AIMessage], tool: RunCodeTool, protocol: Protocol
-) -> Runnable[LanguageModelInput, AIMessage] | None:
-    """Give the model the tool; None if it takes none and may answer in text."""
-    try:
-        return cast("BaseChatModel", model).bind_tools([tool])
-    except (NotImplementedError, AttributeError) as error:
-        if protocol == "tool":
-            raise ValueError(
-                f"{type(model).__name__} cannot bind tools; use protocol='text' or 'auto'"
-            ) from error
-        return None

@@ -6,7 +6,7 @@ Braces in capitals are filled in by `str.replace`, so that code in the text need
 from __future__ import annotations
 
 RUN_CODE_DESCRIPTION = """\
-Run a Python program that calls the tools below, and return what it prints.
+Run a Python program that calls tools, and return what it prints.
 
 Write one program that does the whole job: call the tools, loop over results, join, filter and \
 compute in code, and print only the answer. Tool results stay in the program; only printed text \
@@ -20,9 +20,7 @@ json, re, math, statistics, datetime, collections, itertools, asyncio and the li
 - A failed call raises `ToolCallError`. If the program fails, you are told which calls took effect: \
 do not repeat those.
 
-```python
-{STUBS}
-```"""
+{TOOLS}"""
 
 CODE_ARGUMENT = "The Python program. Print the answer."
 
@@ -39,9 +37,52 @@ Rules:
 - Print the final answer with print(). Only printed text is seen.
 
 Functions:
+{TOOLS}"""
+
+NODE_TEXT_MANY = """\
+You write Python code that answers the user's request by calling tools. The tools already exist: never \
+define or mock them.
+Rules:
+- Reply with one ```python code block and nothing else.
+- The tools are async: call them with `await` at top level. Never use asyncio.run, def or class.
+- Records are dicts.
+- Print the final answer with print(). Only printed text is seen.
+
+{TOOLS}"""
+"""As `NODE_TEXT`, for catalogs of which not all is shown."""
+
+# --- the tools, tier by tier ----------------------------------------------------------------------
+
+TOOLS_FULL = """\
 ```python
-{STUBS}
-```"""
+{STUBS}```"""
+
+TOOLS_SIGNATURES = """\
+The tools, a line each; `...` stands for parameters that may be left out. `await describe("{NAME}")` \
+returns the whole stub of one with its types: if you need it, run a program first that prints it.
+
+```python
+{STUBS}```"""
+
+TOOLS_NAMES = """\
+{FIND}
+
+The names of the tools by domain:
+
+{STUBS}"""
+
+TOOLS_POINTER = """\
+There are {STUBS}
+{FIND}"""
+
+FIND_TOOLS = """\
+The code can look at the tools. Look before you call one that you have not seen: run a program first \
+that only prints what it finds, then the program that does the job.
+- `await search_tools("what it should do")` returns a list of dicts, the best first, with `name`, \
+`signature` and `summary`.
+- `await describe("{NAME}")` returns the whole stub of a tool; for a domain, a line for each of its tools.
+- `await list_domains()` returns the names of all tools by domain.
+Every tool can be called at any time, found or not: `{IMPORT}`."""
 
 NODE_AUTO = """\
 Answer the user's request with one complete Python program: call `{TOOL_NAME}` with it, or, if you \
@@ -55,3 +96,36 @@ The program failed:
 {REPORT}
 
 Write a corrected, complete program. Do not repeat calls that took effect unless they only read."""
+
+MIDDLEWARE_DESCRIPTION = """\
+Run a Python program that calls the tools which the system prompt lists under this tool's name, and \
+return what it prints.
+
+Write one program that does the whole job: call the tools, loop over results, join, filter and \
+compute in code, and print only the answer. Tool results stay in the program; only printed text \
+comes back, so print a summary and not the data.
+
+- Call the tools with `await` at the top level, and run independent calls side by side with \
+`asyncio.gather`. They exist already: do not define or mock them.
+- Results are Python values; records are dicts.
+- There are no files, no network and no subprocesses. The standard library of computing is there: \
+json, re, math, statistics, datetime, collections, itertools, asyncio and the like{IMPORTS}.
+- A failed call raises `ToolCallError`. If the program fails, you are told which calls took effect: \
+do not repeat those."""
+
+MIDDLEWARE_SYSTEM = """\
+The code that you run with `{TOOL_NAME}` can call these tools. They are not tools of yours: call them \
+from code only.
+
+```python
+{STUBS}
+```"""
+
+NOT_DIRECTLY = (
+    "`{NAME}` can be called from code only. Call `{TOOL_NAME}` with a program that calls it."
+)
+
+LOOKED = """\
+{REPORT}
+
+Now write the complete program that answers the request; or look further."""

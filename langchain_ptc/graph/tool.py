@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, InjectedToolArg
+from langgraph.types import Command
 from pydantic import BaseModel, Field, PrivateAttr
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
+from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
+from langchain_ptc.execution.events import OnEvent
+from langchain_ptc.execution.execution import Durable, Execution, Outcome
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
 from langchain_ptc.execution.record import ExecutionResult
+from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.graph.examples import Example, build_examples
 from langchain_ptc.graph.prompts import CODE_ARGUMENT, EXAMPLES_HEADING, RUN_CODE_DESCRIPTION
 from langchain_ptc.limits import Limits
@@ -25,7 +30,27 @@ Tools = ToolCatalog | Sequence[Any] | Mapping[str, Sequence[Any]]
 Examples = Literal["auto"] | Sequence[tuple[str, str]] | None
 """Programs that the model is shown: none, generated from the catalog, or question-and-code pairs."""
 
-_call_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("ptc_call_id", default=None)
+
+class _Asked:
+    """One invocation of the tool: what `BaseTool` does not hand on to its `_run`, or back from it."""
+
+    def __init__(self, call_id: str | None) -> None:
+        self.call_id = call_id
+        self._commands: Sequence[Command[Any]] = ()
+
+    def tell(self, outcome: Outcome) -> tuple[str, ExecutionResult]:
+        """Return the content of the message and its artifact."""
+        self._commands = outcome.commands
+        return outcome.result.report(), outcome.result
+
+    def answer(self, message: Any) -> Any:
+        """Give the message its status, and the graph what the tools asked of it."""
+        if isinstance(message, ToolMessage) and isinstance(message.artifact, ExecutionResult):
+            message.status = "success" if message.artifact.error is None else "error"
+        return [message, *self._commands] if self._commands else message
+
+
+_asked: contextvars.ContextVar[_Asked] = contextvars.ContextVar("ptc_asked")
 
 
 def as_programmatic(
@@ -37,6 +62,12 @@ def as_programmatic(
     sandbox: Sandbox | None = None,
     imports: Sequence[str] = (),
     examples: Examples = None,
+    prompt_tokens: int | None = DEFAULT_PROMPT_TOKENS,
+    count_tokens: CountTokens | None = None,
+    interrupt_on: InterruptOn | None = None,
+    interrupt_mode: InterruptMode = "batched",
+    durable: Durable = "auto",
+    on_event: OnEvent | None = None,
     tool_name: str = "run_code",
 ) -> list[BaseTool]:
     """Put tools behind one tool that runs code.
@@ -52,6 +83,17 @@ def as_programmatic(
         sandbox: Where the code runs; by default a `ProcessSandbox`.
         imports: Modules that the code may import besides the standard ones.
         examples: Programs that the model is shown.
+        prompt_tokens: Tokens that the description may have. Where the tools need more, it shows a
+            line of each, or their names, or only where to search. None shows everything.
+        count_tokens: Counts them; by default four characters are one.
+        interrupt_on: Which calls a person must approve, by tool: True, or what LangChain's
+            `InterruptOnConfig` holds. Needs a graph with a checkpointer.
+        interrupt_mode: `batched` asks about all calls that the code makes side by side in one
+            question; `per_call` in one each.
+        durable: `auto` keeps a journal wherever the graph has a checkpointer, so that nothing
+            happens twice when the graph is interrupted and resumed; `always` refuses to run without
+            one; `never` keeps none.
+        on_event: Is told what happens while it happens; see `execution.events`.
         tool_name: Name of the one tool.
 
     Returns:
@@ -63,15 +105,18 @@ def as_programmatic(
         ValueError: Options that exclude each other.
     """
     catalog = build_catalog(tools, domain=domain, policies=policies)
-    executor = ProgrammaticToolExecutor(catalog, limits=limits, sandbox=sandbox, imports=imports)
-    shown = render_examples(resolve_examples(examples, catalog))
-    return [
-        RunCodeTool(
-            name=tool_name,
-            description=_describe(catalog, imports, shown),
-            executor=executor,
-        )
-    ]
+    prompt = _build_prompt(catalog, imports, examples, prompt_tokens, count_tokens)
+    executor = ProgrammaticToolExecutor(
+        prompt.catalog,
+        limits=limits,
+        sandbox=sandbox,
+        imports=imports,
+        interrupt_on=interrupt_on,
+        interrupt_mode=interrupt_mode,
+        durable=durable,
+        on_event=on_event,
+    )
+    return [RunCodeTool(name=tool_name, prompt=prompt, executor=executor)]
 
 
 def build_catalog(
@@ -119,10 +164,21 @@ def render_examples(examples: Sequence[Example]) -> str:
     return "\n\n".join([EXAMPLES_HEADING, *shown])
 
 
-def _describe(catalog: ToolCatalog, imports: Sequence[str], examples: str) -> str:
+def _build_prompt(
+    catalog: ToolCatalog,
+    imports: Sequence[str],
+    examples: Examples,
+    prompt_tokens: int | None,
+    count_tokens: CountTokens | None,
+) -> ToolsPrompt:
     more = f", and {', '.join(imports)}" if imports else ""
-    text = RUN_CODE_DESCRIPTION.replace("{IMPORTS}", more).replace("{STUBS}", catalog.render())
-    return f"{text}\n\n{examples}" if examples else text
+    shown = render_examples(resolve_examples(examples, catalog))
+    return ToolsPrompt(
+        catalog,
+        "\n\n".join(filter(None, [RUN_CODE_DESCRIPTION.replace("{IMPORTS}", more), shown])),
+        prompt_tokens=prompt_tokens,
+        count_tokens=count_tokens,
+    )
 
 
 class RunCodeArguments(BaseModel):
@@ -133,8 +189,12 @@ class RunCodeArguments(BaseModel):
     runtime: Annotated[Any, InjectedToolArg] = None
 
 
-class RunCodeTool(BaseTool):
-    """Runs code that calls the wrapped tools; made by `as_programmatic`.
+Start: TypeAlias = Callable[..., Execution]
+"""Prepares an execution; takes what `ProgrammaticToolExecutor.start` takes."""
+
+
+class CodeTool(BaseTool):
+    """Runs code that calls tools.
 
     Invoked with a tool call it gives a `ToolMessage` whose content is the report for the model,
     whose status is `error` unless the code succeeded, and whose artifact is the `ExecutionResult`.
@@ -145,16 +205,11 @@ class RunCodeTool(BaseTool):
     metadata: dict[str, Any] | None = Field(
         default_factory=lambda: {"ls_code_input_language": "python"}
     )
-    _executor: ProgrammaticToolExecutor = PrivateAttr()
+    _begin: Start = PrivateAttr()
 
-    def __init__(self, *, executor: ProgrammaticToolExecutor, **fields: Any) -> None:
+    def __init__(self, *, start: Start, **fields: Any) -> None:
         super().__init__(**fields)
-        self._executor = executor
-
-    @property
-    def catalog(self) -> ToolCatalog:
-        """The tools that the code may call."""
-        return self._executor.catalog
+        self._begin = start
 
     def _run(
         self,
@@ -163,8 +218,8 @@ class RunCodeTool(BaseTool):
         run_manager: CallbackManagerForToolRun | None = None,
     ) -> tuple[str, ExecutionResult]:
         # The config of this run, under which the inner calls nest, is in the context.
-        del runtime, run_manager
-        return _told(self._executor.execute(code, call_id=_call_id.get()))
+        del run_manager
+        return _asked.get().tell(self._start(code, runtime).run())
 
     async def _arun(
         self,
@@ -172,32 +227,74 @@ class RunCodeTool(BaseTool):
         runtime: Any = None,
         run_manager: AsyncCallbackManagerForToolRun | None = None,
     ) -> tuple[str, ExecutionResult]:
-        del runtime, run_manager
-        return _told(await self._executor.aexecute(code, call_id=_call_id.get()))
+        del run_manager
+        return _asked.get().tell(await self._start(code, runtime).arun())
+
+    def _start(self, code: str, runtime: Any) -> Execution:
+        return self._begin(
+            code,
+            call_id=_asked.get().call_id,
+            state=getattr(runtime, "state", None),
+            on_output=getattr(runtime, "emit_output_delta", None),
+        )
 
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
         """Run the tool; see `BaseTool.run`."""
-        token = _call_id.set(tool_call_id)
+        asked = _Asked(tool_call_id)
+        token = _asked.set(asked)
         try:
-            return _marked(super().run(*args, tool_call_id=tool_call_id, **kwargs))
+            return asked.answer(super().run(*args, tool_call_id=tool_call_id, **kwargs))
         finally:
-            _call_id.reset(token)
+            _asked.reset(token)
 
     async def arun(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
         """Run the tool; see `BaseTool.arun`."""
-        token = _call_id.set(tool_call_id)
+        asked = _Asked(tool_call_id)
+        token = _asked.set(asked)
         try:
-            return _marked(await super().arun(*args, tool_call_id=tool_call_id, **kwargs))
+            return asked.answer(await super().arun(*args, tool_call_id=tool_call_id, **kwargs))
         finally:
-            _call_id.reset(token)
+            _asked.reset(token)
 
 
-def _told(result: ExecutionResult) -> tuple[str, ExecutionResult]:
-    return result.report(), result
+class RunCodeTool(CodeTool):
+    """Runs code that calls the tools of one catalog; made by `as_programmatic`.
+
+    Its description is made when it is read, for the next prompt: see `ToolsPrompt`. Whoever sets
+    another description gets that.
+    """
+
+    _executor: ProgrammaticToolExecutor = PrivateAttr()
+    _prompt: ToolsPrompt = PrivateAttr()
+    _first_description: str = PrivateAttr()
+
+    def __init__(
+        self, *, executor: ProgrammaticToolExecutor, prompt: ToolsPrompt, **fields: Any
+    ) -> None:
+        super().__init__(
+            description=prompt.render(),
+            start=executor.start,
+            **fields,
+        )
+        self._executor = executor
+        self._prompt = prompt
+        self._first_description = prompt.render()
+
+    @property
+    def catalog(self) -> ToolCatalog:
+        """The tools that the code may call."""
+        return self._executor.catalog
 
 
-def _marked(answer: Any) -> Any:
-    """Give the message of a failed execution the status that says so."""
-    if isinstance(answer, ToolMessage) and isinstance(answer.artifact, ExecutionResult):
-        answer.status = "success" if answer.artifact.error is None else "error"
-    return answer
+def _read_description(tool: RunCodeTool) -> str:
+    own: str = tool.__dict__["description"]
+    return tool._prompt.render() if own == tool._first_description else own
+
+
+def _set_description(tool: RunCodeTool, description: str) -> None:
+    tool.__dict__["description"] = description
+
+
+# The description is a field of `BaseTool`, and pydantic lets no property stand in its place while a
+# class is made. Afterwards it does, and every reader of `tool.description` gets the text of its turn.
+RunCodeTool.description = property(_read_description, _set_description)  # type: ignore[assignment]

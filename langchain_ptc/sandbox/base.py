@@ -46,7 +46,26 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """How to run a program so that the same events take it down the same path."""
+    """How to run a program so that the same events take it down the same path.
+
+    The program sees no other time, no other chance and no other order than the host gives it: not
+    by asyncio, `time`, `datetime`, `random`, `secrets` or `uuid`, nor by iterating over sets of
+    strings. What cannot be made the same from one run to the next:
+
+    - `id()`, and the addresses in the default `repr` of objects;
+    - the order of sets whose items have no hash of their own: functions, classes, coroutines, NaN,
+      objects of classes without `__eq__` and `__hash__`; before Python 3.12, None too;
+    - in an `InProcessSandbox`, the order of sets of strings: the hash seed is the host's;
+    - when cyclic garbage is collected, and so when `__del__` and weak references notice;
+    - where memory and the stack end (`MemoryError`, `RecursionError`);
+    - the local time zone and the version of Python, if another machine goes on;
+    - clocks and chance that modules of the developer read by themselves (`pd.Timestamp("now")`). In
+      a worker process numpy's are seeded; `numpy.random` in an `InProcessSandbox` is the host's.
+
+    The clocks stand still between events, but for a microsecond at each reading, and never go back.
+    A program that is busy waiting is put to sleep for some milliseconds every thousand rounds of the
+    loop, since no answer comes before it waits.
+    """
 
     seed: int
     """For `random`, `uuid` and whatever else is drawn by chance."""
@@ -157,9 +176,7 @@ OnIdle = Callable[[float | None], None]
 class Session(Protocol):
     """One execution in a sandbox. Used once, from one event loop."""
 
-    async def run(
-        self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None
-    ) -> Done:
+    async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
         """Run `program` to its end.
 
         Never raises for what the code does. Cancelling the awaiting task ends the worker.
@@ -175,15 +192,22 @@ class Session(Protocol):
 
         Raises:
             SandboxError: The machine could not start a worker.
+            ValueError: `program` has `replay`, and `on_idle` is missing.
         """
         ...
 
     def resume(self, results: Sequence[Result], at: Moment | None = None) -> None:
         """Hand in answers to calls, in any order; ignored after the end.
 
+        A program with `replay` takes one event after each `on_idle`, from within it or later.
+
         Args:
             results: The answers. A program with `replay` takes one, or none when only time passes.
             at: For a program with `replay`: what its clocks show from now on.
+
+        Raises:
+            ValueError: A program with `replay` has not said that it waits, or is given more than one
+                event at once; or `at` is given to another one.
         """
         ...
 

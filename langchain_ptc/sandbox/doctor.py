@@ -24,11 +24,10 @@ from pathlib import Path
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import Program, Result
+from langchain_ptc.sandbox.framing import ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.pool import Allowance, Worker, WorkerPool
 from langchain_ptc.sandbox.protocol import (
     Conversation,
-    ProtocolViolation,
-    encode_frame,
     encode_result,
     encode_run,
 )

@@ -237,29 +237,36 @@ def total_ordering(cls: type) -> type:
     return functools.total_ordering(cls)
 
 
-def attrgetter(attr: str, *attrs: str) -> Callable[[object], Any]:
-    """Return a function that reads these attributes, if code may read them."""
-    paths = []
-    for path in (attr, *attrs):
-        if type(path) is not str:
-            raise TypeError("attribute name must be a string")
-        paths.append(path.split("."))
+def build_readers(get: Callable[[object, str], object] = get_attribute) -> dict[str, object]:
+    """Build the names of `operator` that read attributes, over the function that reads one."""
 
-    def read(obj: object, path: list[str]) -> object:
-        for name in path:
-            obj = get_attribute(obj, name)
-        return obj
+    def attrgetter(attr: str, *attrs: str) -> Callable[[object], Any]:
+        """Return a function that reads these attributes, if code may read them."""
+        paths = []
+        for path in (attr, *attrs):
+            if type(path) is not str:
+                raise TypeError("attribute name must be a string")
+            paths.append(path.split("."))
 
-    if len(paths) == 1:
-        return lambda obj: read(obj, paths[0])
-    return lambda obj: tuple(read(obj, path) for path in paths)
+        def read(obj: object, path: list[str]) -> object:
+            for name in path:
+                obj = get(obj, name)
+            return obj
+
+        if len(paths) == 1:
+            return lambda obj: read(obj, paths[0])
+        return lambda obj: tuple(read(obj, path) for path in paths)
+
+    def methodcaller(name: str, /, *args: object, **kwargs: object) -> Callable[[object], Any]:
+        """Return a function that calls this method, if code may read it."""
+        if type(name) is not str:
+            raise TypeError("method name must be a string")
+        return lambda obj: cast("Any", get(obj, name))(*args, **kwargs)
+
+    return {"attrgetter": attrgetter, "methodcaller": methodcaller}
 
 
-def methodcaller(name: str, /, *args: object, **kwargs: object) -> Callable[[object], Any]:
-    """Return a function that calls this method, if code may read it."""
-    if type(name) is not str:
-        raise TypeError("method name must be a string")
-    return lambda obj: cast("Any", get_attribute(obj, name))(*args, **kwargs)
+_READERS = build_readers()
 
 
 def get_origin(tp: Any) -> object:
@@ -335,7 +342,7 @@ def _ignore(*_: object, **__: object) -> None:
     """Do nothing: warnings are not shown in the sandbox."""
 
 
-def _random_names() -> dict[str, object]:
+def build_random_names() -> dict[str, object]:
     """The functions of `random` over a generator of the program's own: `seed` is its affair."""
     generator = random.Random()  # noqa: S311  # what `random` is
     return {
@@ -367,8 +374,7 @@ def build_safe_names() -> dict[str, dict[str, object]]:
             "update_wrapper": update_wrapper,
             "wraps": wraps,
         },
-        "operator": {"attrgetter": attrgetter, "methodcaller": methodcaller},
-        "random": _random_names(),
+        "operator": _READERS,
         "string": {"Formatter": _FORMATTER},
         "sys": {
             "argv": ["<code>"],

@@ -17,17 +17,13 @@ from collections.abc import Sequence
 from typing import Self
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.sandbox.base import Done, OnCalls, Program, Result
+from langchain_ptc.sandbox.base import Done, Moment, OnCalls, OnIdle, Program, Result
+from langchain_ptc.sandbox.framing import ProtocolViolation, encode_pieces
+from langchain_ptc.sandbox.handover import Handover
 from langchain_ptc.sandbox.modules import STANDARD_MODULES
 from langchain_ptc.sandbox.process import checked_imports, crashed
 from langchain_ptc.sandbox.program import HOST_STACK_BYTES, ProgramRun, touch_lazy_parts
-from langchain_ptc.sandbox.protocol import (
-    Conversation,
-    ProtocolViolation,
-    encode_frame,
-    encode_result,
-    limit_reached,
-)
+from langchain_ptc.sandbox.protocol import limit_reached
 from langchain_ptc.sandbox.threads import start_thread
 from langchain_ptc.sandbox.wire import Wire
 
@@ -97,13 +93,22 @@ class _QueueChannel:
         except RuntimeError as error:  # the host's loop is closed
             raise EOFError("the host is gone") from error
 
-    def receive(self, wanted: int) -> bytes:
-        """Wait for bytes; whole frames come, whatever is wanted."""
-        del wanted
+    def receive(self) -> bytes:
+        """Wait for bytes."""
         data = self._pushed_back.popleft() if self._pushed_back else self._inbox.get()
         if not data:
             raise EOFError("the host is gone")
         return data
+
+    def receive_into(self, room: memoryview) -> None:
+        """Fill `room`."""
+        while room:
+            data = self.receive()
+            count = min(len(data), len(room))
+            room[:count] = data[:count]
+            if count < len(data):
+                self._pushed_back.appendleft(data[count:])
+            room = room[count:]
 
     def poll(self, seconds: float) -> bool:
         """Wait until there are bytes."""
@@ -122,19 +127,17 @@ class InProcessSession:
 
     def __init__(self, imports: tuple[str, ...]) -> None:
         self._imports = imports
-        self._conversation: Conversation | None = None
+        self._handover: Handover | None = None
         self._channel: _QueueChannel | None = None
         self._done: asyncio.Future[Done] | None = None
-        self._on_calls: OnCalls | None = None
         self._thread: threading.Thread | None = None
         self._said_done = False
 
-    async def run(self, program: Program, on_calls: OnCalls) -> Done:
+    async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
         """Run `program` to its end; see `Session.run`."""
         loop = asyncio.get_running_loop()
-        self._conversation = Conversation(program)
+        self._handover = Handover(program, on_calls, on_idle)
         self._done = loop.create_future()
-        self._on_calls = on_calls
         self._channel = channel = _QueueChannel(loop, self)
         run = ProgramRun(program, Wire(channel), imports=self._imports, guard_writes=True)
         self._thread = start_thread(lambda: _run_to_end(run), HOST_STACK_BYTES)
@@ -148,7 +151,6 @@ class InProcessSession:
     async def _wait(self, program: Program, thread: threading.Thread) -> Done:
         limits, started = program.limits, time.monotonic()
         assert self._done is not None
-        assert self._conversation is not None
         while True:
             left = started + limits.wall_seconds - time.monotonic()
             await asyncio.wait([self._done], timeout=min(max(left, 0.0), _LOOK_SECONDS))
@@ -167,33 +169,37 @@ class InProcessSession:
     async def _last_words(self, ending: Done) -> Done:
         """Give the thread a moment to hand over what it has printed."""
         assert self._done is not None
-        assert self._conversation is not None
+        assert self._handover is not None
         await asyncio.wait([self._done], timeout=_LOOK_SECONDS * 2)
-        return Done(status=ending.status, output=self._conversation.output, failure=ending.failure)
+        output = self._handover.conversation.output
+        return Done(status=ending.status, output=output, failure=ending.failure)
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the code; called on the event loop."""
         assert self._done is not None
-        assert self._conversation is not None
-        assert self._on_calls is not None
+        assert self._handover is not None
         if self._done.done():
             return
+        conversation = self._handover.conversation
         try:
-            calls = self._conversation.receive(data)
+            calls = conversation.receive(data)
         except ProtocolViolation as violation:
             told = f"the code broke the protocol: {violation}"
-            self._done.set_result(crashed(told, self._conversation.output))
+            self._done.set_result(crashed(told, conversation.output))
             return
-        self._said_done = self._conversation.said_done
-        if self._conversation.done is not None:
-            self._done.set_result(self._conversation.done)
-        elif calls:
-            self._on_calls(calls)
+        self._said_done = conversation.said_done
+        if conversation.done is not None:
+            self._done.set_result(conversation.done)
+        else:
+            self._handover.tell(calls)
 
-    def resume(self, results: Sequence[Result]) -> None:
-        """Hand in answers to calls."""
-        if self._channel is not None:
-            self._channel.deliver(encode_frame([encode_result(result) for result in results]))
+    def resume(self, results: Sequence[Result], at: Moment | None = None) -> None:
+        """Hand in answers to calls; see `Session.resume`."""
+        if self._handover is None or self._channel is None or self._done is None:
+            return
+        if not self._done.done():
+            for buffer in encode_pieces(self._handover.encode(results, at)):
+                self._channel.deliver(buffer)
 
 
 def _run_to_end(run: ProgramRun) -> None:

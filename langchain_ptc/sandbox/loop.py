@@ -13,10 +13,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import inspect
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -24,22 +23,37 @@ _LOOK_EVERY = 16
 """Rounds of a busy loop between two looks for answers that have come."""
 
 
-class ProgramLoop(asyncio.BaseEventLoop):
-    """An event loop that waits for the host.
+class Host(Protocol):
+    """The host, as whatever waits in a program sees it."""
 
-    Args:
-        receive: Waits for the host for at most so many seconds (None: as long as it takes) and
-            settles the calls that it answers.
-    """
+    def now(self) -> float:
+        """Return what the clock shows by which the program waits."""
+        ...
+
+    def wait(self, until: float | None) -> None:
+        """Wait for the host till the clock shows `until` (None: as long as it takes).
+
+        Settles the calls that it answers; may return early.
+        """
+        ...
+
+    def look(self) -> None:
+        """Settle the calls that the host has answered meanwhile."""
+        ...
+
+
+class ProgramLoop(asyncio.BaseEventLoop):
+    """An event loop that waits for the host."""
 
     _ready: Any
     _scheduled: Any
     _timer_cancelled_count: int
     _clock_resolution: float
 
-    def __init__(self, receive: Callable[[float | None], None]) -> None:
+    def __init__(self, host: Host) -> None:
         super().__init__()
-        self._receive = receive
+        self._host = host
+        self._now = host.now
         self._round = 0
 
     def call_soon(  # type: ignore[override]  # the stock one is generic in `args`
@@ -63,14 +77,11 @@ class ProgramLoop(asyncio.BaseEventLoop):
         if ready:
             self._round += 1
             if not self._round % _LOOK_EVERY:
-                self._receive(0)
+                self._host.look()
         else:
-            pause = None
-            if scheduled:
-                pause = max(0.0, scheduled[0]._when - time.monotonic())
-            self._receive(pause)
+            self._host.wait(scheduled[0]._when if scheduled else None)
         if scheduled:
-            now = time.monotonic() + self._clock_resolution
+            now = self._now() + self._clock_resolution
             while scheduled and scheduled[0]._when < now:
                 handle = heapq.heappop(scheduled)
                 handle._scheduled = False
@@ -94,14 +105,14 @@ class ProgramLoop(asyncio.BaseEventLoop):
         Models call `asyncio.run(main())` and `future.result()` where a loop runs already; here that
         works, because the loop may be entered again while a task waits for it.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else self._now() + timeout
         current = asyncio.current_task(self)
         timer = None if timeout is None else self.call_later(timeout, lambda: None)
         if current is not None:
             asyncio.tasks._leave_task(self, current)
         try:
             while not ready():
-                if deadline is not None and time.monotonic() >= deadline:
+                if deadline is not None and self._now() >= deadline:
                     return False
                 self._run_once()
         finally:

@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 
 from langchain_ptc.sandbox.copying import deepcopy
-from langchain_ptc.sandbox.facades import build_safe_names
+from langchain_ptc.sandbox.facades import build_random_names, build_safe_names
 from langchain_ptc.sandbox.stdlib import (
     ALIASES,
     ONLY_OVERRIDDEN,
@@ -53,6 +53,11 @@ class ModuleLoader:
         self._overrides = overrides
         self._safe: dict[str, dict[str, object]] | None = None
         self._built: dict[str, types.ModuleType] = {}
+
+    @property
+    def built(self) -> Mapping[str, types.ModuleType]:
+        """The modules that the program has imported until now, by dotted name."""
+        return self._built
 
     def load(self, name: str) -> types.ModuleType:
         """Return the module of a dotted name.
@@ -101,8 +106,9 @@ class ModuleLoader:
         if listed := STANDARD_MODULES.get(name):
             real = importlib.import_module(source)
             entries = {n: _own_copy(getattr(real, n)) for n in listed if hasattr(real, n)}
-        # `random` has every name of its generator; what is not listed stays out.
-        safe = self._safe.get(source, {})
+        # `random` has every name of its generator; what is not listed stays out. A generator is
+        # made for those programs only that import it: to seed one takes longer than the rest.
+        safe = build_random_names() if source == "random" else self._safe.get(source, {})
         entries.update({n: value for n, value in safe.items() if n in entries})
         for entry, value in self._overrides.get(name, {}).items():
             if not isinstance(value, types.ModuleType) and not entry.startswith("__"):

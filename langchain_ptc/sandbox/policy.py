@@ -16,7 +16,14 @@ from typing import Literal, cast
 
 from langchain_ptc.errors import CodeSyntaxError, PolicyError
 from langchain_ptc.sandbox import names
-from langchain_ptc.sandbox.shape import LAST, MAIN, all_nodes, is_async, shape_module
+from langchain_ptc.sandbox.shape import (
+    LAST,
+    MAIN,
+    all_nodes,
+    binds_global,
+    is_async,
+    shape_module,
+)
 from langchain_ptc.sandbox.transformer import Policy
 
 CODE_FILENAME = "<code>"
@@ -33,11 +40,13 @@ class CompiledCode:
         code: The module's code object.
         mode: In `async` code a stub returns an awaitable, in `sync` code the value.
         guard_writes: Whether stores go through `guards.writable`.
+        binds_result: Whether a variable named `result` is this code's, and not that of earlier code.
     """
 
     code: types.CodeType
     mode: Literal["sync", "async"]
     guard_writes: bool = False
+    binds_result: bool = True
 
     def start(self, namespace: dict[str, object]) -> Coroutine[object, object, None] | None:
         """Run the code in `namespace`.
@@ -75,7 +84,7 @@ class CompiledCode:
             return value is not None, value
         if (value := namespace.pop(LAST, None)) is not None:
             return True, value
-        return "result" in namespace, namespace.get("result")
+        return self.binds_result and "result" in namespace, namespace.get("result")
 
 
 RETURNED = names.RESERVED + "returned"
@@ -88,7 +97,13 @@ def _keep_return(namespace: dict[str, object], ended: object) -> None:
 
 
 def compile_code(
-    code: str, *, guard_writes: bool = False, tool_names: Container[str] = ()
+    code: str,
+    *,
+    guard_writes: bool = False,
+    tool_names: Container[str] = (),
+    guarded_names: frozenset[str] = frozenset(),
+    private_names: frozenset[str] = frozenset(),
+    asyncio_names: frozenset[str] = frozenset(),
 ) -> CompiledCode:
     """Check `code` against the policy and compile it.
 
@@ -97,6 +112,9 @@ def compile_code(
         guard_writes: Let stores to attributes and items go through `guards.writable`: for code that
             shares a process with the host.
         tool_names: Names that the code has without binding them, and that may be builtins' names.
+        guarded_names: Attributes that are read by `_ptc_getattr`, besides those that always are.
+        private_names: Private attributes that earlier code of the session has made.
+        asyncio_names: Names that the code has from `asyncio` without importing them.
 
     Raises:
         CodeSyntaxError: It is no Python.
@@ -105,12 +123,18 @@ def compile_code(
     tree = _parse(code)
     try:
         nodes = all_nodes(tree)
-        policy = Policy(nodes, guard_writes=guard_writes, known_names=tool_names)
+        policy = Policy(
+            nodes,
+            guard_writes=guard_writes,
+            known_names=tool_names,
+            guarded_names=guarded_names,
+            private_names=private_names,
+        )
         policy.visit(tree)
         if policy.violations:
             ordered = sorted(dict.fromkeys(policy.violations), key=lambda v: v.line)
             raise PolicyError(tuple(ordered))
-        return _compile(tree, nodes, code, guard_writes=guard_writes)
+        return _compile(tree, nodes, code, guard_writes=guard_writes, asyncio_names=asyncio_names)
     except (RecursionError, MemoryError):
         raise _too_deep() from None
 
@@ -129,9 +153,15 @@ def compile_unrestricted(code: str) -> CompiledCode:
 
 
 def _compile(
-    tree: ast.Module, nodes: list[ast.AST], code: str, *, guard_writes: bool
+    tree: ast.Module,
+    nodes: list[ast.AST],
+    code: str,
+    *,
+    guard_writes: bool,
+    asyncio_names: frozenset[str] = frozenset(),
 ) -> CompiledCode:
-    mode: Literal["sync", "async"] = "async" if is_async(nodes) else "sync"
+    mode: Literal["sync", "async"] = "async" if is_async(nodes, asyncio_names) else "sync"
+    binds_result = "result" in code and binds_global(tree, nodes, "result")
     try:
         shaped = shape_module(tree, nodes, asynchronous=mode == "async")
         compiled = compile(
@@ -146,7 +176,7 @@ def _compile(
         raise _syntax_error(error, code) from None
     except ValueError as error:
         raise CodeSyntaxError(str(error)) from None
-    return CompiledCode(_name_frames(compiled), mode, guard_writes)
+    return CompiledCode(_name_frames(compiled), mode, guard_writes, binds_result)
 
 
 def _name_frames(code: types.CodeType) -> types.CodeType:

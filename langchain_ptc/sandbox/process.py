@@ -6,22 +6,27 @@ import asyncio
 import concurrent.futures
 import os
 import signal
-import socket
 import sys
 import threading
 import weakref
-from collections import deque
 from collections.abc import Sequence
 from typing import Literal, Self, TypeVar
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.sandbox.base import Call, Done, Failure, OnCalls, Program, Result
+from langchain_ptc.sandbox.base import (
+    Done,
+    Failure,
+    Moment,
+    OnCalls,
+    OnIdle,
+    Program,
+    Result,
+)
+from langchain_ptc.sandbox.handover import Handover
+from langchain_ptc.sandbox.line import Line
 from langchain_ptc.sandbox.modules import STANDARD_MODULES
 from langchain_ptc.sandbox.pool import Allowance, Exit, Worker, WorkerPool
 from langchain_ptc.sandbox.protocol import (
-    Conversation,
-    encode_frame,
-    encode_result,
     encode_run,
     limit_reached,
 )
@@ -138,16 +143,17 @@ class ProcessSession:
     def __init__(self, pool: WorkerPool, require: Require) -> None:
         self._pool = pool
         self._require = require
-        self._line: _Line | None = None
+        self._line: Line | None = None
 
-    async def run(self, program: Program, on_calls: OnCalls) -> Done:
+    async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
         """Run `program` to its end; see `Session.run`."""
         limits = program.limits
         allowance = Allowance(limits.cpu_seconds, limits.memory_bytes)
-        done = await self._run_in(await self._take(allowance), program, on_calls)
+        handover = Handover(program, on_calls, on_idle)
+        done = await self._run_in(await self._take(allowance), program, handover)
         if done is None:
             fresh = await self._take(allowance, fresh=True)
-            done = await self._run_in(fresh, program, on_calls)
+            done = await self._run_in(fresh, program, handover)
         assert done is not None
         return done
 
@@ -164,12 +170,12 @@ class ProcessSession:
         if not asked.cancelled() and asked.exception() is None:
             self._pool.discard(asked.result())
 
-    async def _run_in(self, worker: Worker, program: Program, on_calls: OnCalls) -> Done | None:
+    async def _run_in(self, worker: Worker, program: Program, handover: Handover) -> Done | None:
         """Run `program` in `worker`; None if the worker was killed while it waited for work."""
         try:
             if self._require == "kernel":
                 _require_kernel(await _result_of(self._pool.layers))
-            self._line = line = _Line(program, on_calls, worker.socket)
+            self._line = line = Line(program, handover, worker.socket)
             self._pool.watch(worker, program.limits.wall_seconds)
             line.send([encode_run(program)])
             refill = asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._pool.refill)
@@ -183,14 +189,14 @@ class ProcessSession:
                 self._line.close()
             self._pool.discard(worker)
 
-    def resume(self, results: Sequence[Result]) -> None:
-        """Hand in answers to calls."""
-        if self._line is not None:
-            self._line.queue([encode_result(result) for result in results])
+    def resume(self, results: Sequence[Result], at: Moment | None = None) -> None:
+        """Hand in answers to calls; see `Session.resume`."""
+        if self._line is not None and self._line.is_open:
+            self._line.answer(results, at)
 
-    async def _explain_death(self, worker: Worker, program: Program, line: _Line) -> Done | None:
+    async def _explain_death(self, worker: Worker, program: Program, line: Line) -> Done | None:
         """Say what ended a worker whose line closed without an end; None if it never began."""
-        limits, output = program.limits, line.conversation.output
+        limits, output = program.limits, line.handover.conversation.output
         if worker.timed_out:
             return limit_reached("wall_seconds", limits.wall_seconds, None, output=output)
         if line.violation is not None:
@@ -240,131 +246,3 @@ def _require_kernel(layers: dict[str, str]) -> None:
 
 async def _result_of(future: concurrent.futures.Future[T]) -> T:
     return future.result() if future.done() else await asyncio.wrap_future(future)
-
-
-_RECEIVE_BYTES = 64 * 1024
-"""At a time. `asyncio`'s own transports ask for 256 KiB, which the allocator fetches from the kernel
-and gives back each time: two thirds of what a tool call would cost."""
-
-
-class _Line:
-    """The socket to a worker, on one event loop.
-
-    It reads and writes the socket itself: a transport would take a round of the loop to set up, a
-    second one to end, and copies what it cannot send at once.
-
-    Args:
-        program: What the worker is told to run.
-        on_calls: Takes the calls that the worker asks for.
-        sock: Connected and non-blocking; it stays the caller's to close, after `close`.
-    """
-
-    def __init__(self, program: Program, on_calls: OnCalls, sock: socket.socket) -> None:
-        self.conversation = Conversation(program)
-        self.heard = False
-        """Whether the worker has said anything."""
-        self.violation: Exception | None = None
-        self._loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[Done | None] = self._loop.create_future()
-        """The end; None if the line closed before the worker had said it."""
-        self._on_calls = on_calls
-        self._socket = sock
-        self._open = True
-        self._queue: list[str] = []
-        self._unsent: deque[memoryview] = deque()
-        self._receiving = False
-        self._loop.add_reader(sock, self._read)
-
-    def _read(self) -> None:
-        try:
-            data = self._socket.recv(_RECEIVE_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            data = b""
-        if data:
-            self.heard = True
-            self._receive(data)
-        else:
-            self._end(None)
-
-    def _receive(self, data: bytes) -> None:
-        try:
-            calls: Sequence[Call] = self.conversation.receive(data)
-        except Exception as error:  # noqa: BLE001  # whatever its bytes do to us, it is its doing
-            self.violation = error
-            self._end(None)
-            return
-        if self.conversation.done is not None:
-            self._end(self.conversation.done)
-        elif calls:
-            self._hand_over(calls)
-
-    def _hand_over(self, calls: Sequence[Call]) -> None:
-        self._receiving = True
-        try:
-            self._on_calls(calls)
-        except Exception as error:  # noqa: BLE001  # whoever waits for the end must be told
-            self.close()
-            self.done.set_exception(error)
-        self._receiving = False
-        if self._queue:  # answers that were there at once leave at once, in one write
-            self._flush()
-
-    def _end(self, done: Done | None) -> None:
-        self.close()
-        if not self.done.done():
-            self.done.set_result(done)
-
-    def queue(self, messages: list[str]) -> None:
-        """Send messages together with whatever else is queued in this round of the loop."""
-        if not self._queue and not self._receiving:
-            self._loop.call_soon(self._flush)
-        self._queue += messages
-
-    def _flush(self) -> None:
-        messages, self._queue = self._queue, []
-        if messages:
-            self.send(messages)
-
-    def send(self, messages: list[str]) -> None:
-        """Send messages now, or as soon as the worker takes them."""
-        if not self._open:
-            return
-        frame = encode_frame(messages)
-        if self._unsent:
-            self._unsent.append(memoryview(frame))
-            return
-        try:
-            sent = self._socket.send(frame)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:
-            return  # the worker is gone; reading says so too
-        if sent < len(frame):
-            self._unsent.append(memoryview(frame)[sent:])
-            self._loop.add_writer(self._socket, self._write)
-
-    def _write(self) -> None:
-        """Send more of what the worker has not taken yet."""
-        try:
-            while self._unsent:
-                rest = self._unsent[0]
-                sent = self._socket.send(rest)
-                if sent < len(rest):
-                    self._unsent[0] = rest[sent:]
-                    return
-                self._unsent.popleft()
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            self._unsent.clear()
-        self._loop.remove_writer(self._socket)
-
-    def close(self) -> None:
-        """Leave the socket alone; idempotent."""
-        if self._open:
-            self._open = False
-            self._unsent.clear()
-            self._loop.remove_reader(self._socket)
-            self._loop.remove_writer(self._socket)

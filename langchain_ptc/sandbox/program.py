@@ -13,7 +13,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType, ModuleType
 from typing import Any
@@ -22,11 +22,16 @@ from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.sandbox.base import Failure, Program, Status
 from langchain_ptc.sandbox.failures import describe, describe_stack, format_for_code
 from langchain_ptc.sandbox.guards import build_builtins, build_namespace
+from langchain_ptc.sandbox.keeping.names import Names
+from langchain_ptc.sandbox.keeping.session import KeptVariables
+from langchain_ptc.sandbox.keeping.units import EVERY_NAME
 from langchain_ptc.sandbox.loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.modules import ModuleLoader
 from langchain_ptc.sandbox.output import Output
+from langchain_ptc.sandbox.parcel import encode_pieces
 from langchain_ptc.sandbox.policy import CompiledCode, compile_code, compile_unrestricted
 from langchain_ptc.sandbox.protocol import encode_done
+from langchain_ptc.sandbox.steps import GUARDED_NAMES, Steps, join_names
 from langchain_ptc.sandbox.threads import (
     LoopScheduler,
     Scheduler,
@@ -77,9 +82,12 @@ class ProgramRun:
         self._imports = imports
         self._guard_writes = guard_writes
         self._policy = policy
-        self._calls = ToolCalls(wire)
+        self._steps = None if program.replay is None else Steps(wire, program.replay)
+        self._calls = ToolCalls(wire) if self._steps is None else self._steps.calls
         self._output = Output(wire.print, program.limits.output_bytes)
         self._loop: ProgramLoop | None = None
+        self._names: Names | None = None
+        self._kept: KeptVariables | None = None
 
     def run(self) -> None:
         """Run the program to its end and tell the host; raises only if the host is gone."""
@@ -87,7 +95,9 @@ class ProgramRun:
         status: Status = "success"
         failure: Failure | None = None
         namespace: dict[str, object] = {}
+        compiled: CompiledCode | None = None
         try:
+            self._kept = self._open_kept()
             compiled = self._compile()
             namespace = self._build_namespace(compiled)
             value = self._execute(compiled, namespace)
@@ -106,17 +116,59 @@ class ProgramRun:
         finally:
             if self._loop is not None:
                 self._loop.close()
+        if compiled is not None and status in ("success", "error"):
+            self._keep(compiled, namespace)
         self._wire.put(encode_done(status, value, failure, self._notes()))
         self._wire.flush()
+
+    def _open_kept(self) -> KeptVariables | None:
+        kept, limits = self._program.kept, self._program.limits
+        if kept is None or not self._policy:
+            return None
+        return KeptVariables(kept, most_bytes=limits.session_bytes, most_chars=limits.code_chars)
 
     def _compile(self) -> CompiledCode:
         if not self._policy:
             return compile_unrestricted(self._program.code)
-        return compile_code(
+        known = frozenset(name.rpartition(".")[2] for name in self._program.tools)
+        if self._kept is None:
+            return self._compile_source(self._program.code, known)
+        return self._compile_source(
             self._program.code,
-            guard_writes=self._guard_writes,
-            tool_names=frozenset(name.rpartition(".")[2] for name in self._program.tools),
+            known | self._kept.names,
+            private_names=self._kept.private_names,
+            asyncio_names=self._kept.asyncio_names,
         )
+
+    def _compile_source(
+        self, code: str, known: Container[str], **names: frozenset[str]
+    ) -> CompiledCode:
+        return compile_code(
+            code,
+            guard_writes=self._guard_writes,
+            tool_names=known,
+            guarded_names=frozenset() if self._steps is None else GUARDED_NAMES,
+            **names,
+        )
+
+    def _compile_earlier(self, source: str, private_names: frozenset[str]) -> CompiledCode:
+        """Compile a part of earlier code, which has bound the names that this part does not."""
+        return self._compile_source(source, EVERY_NAME, private_names=private_names)
+
+    def _keep(self, compiled: CompiledCode, namespace: Mapping[str, object]) -> None:
+        """Send the variables of a session to the host."""
+        if self._kept is None or self._names is None:
+            return
+        code, source = compiled.code, self._program.code
+        try:
+            data = self._kept.keep(namespace, self._names, code, source, compiled.mode)
+        except MemoryError:
+            self._kept.notes.append(
+                "the variables of this execution were not kept: there was not enough memory left"
+            )
+            return
+        for piece in encode_pieces(data):
+            self._wire.put(piece)
 
     def _execute(self, compiled: CompiledCode, namespace: dict[str, object]) -> str:
         if self._loop is None:
@@ -146,7 +198,7 @@ class ProgramRun:
         try:
             loop.run_until_complete(main())
         finally:
-            left = asyncio.all_tasks(loop)
+            left = sorted(asyncio.all_tasks(loop), key=hash)  # of one that runs in steps, by number
             for task in left:
                 task.cancel()
             if left:
@@ -157,14 +209,16 @@ class ProgramRun:
         stubs: dict[str, Callable[..., Any]] = {}
         scheduler: Scheduler
         if compiled.mode == "async":
-            self._loop = loop = ProgramLoop(self._calls.receive)
+            self._loop = loop = (
+                ProgramLoop(self._calls) if self._steps is None else self._steps.build_loop()
+            )
             loop.set_exception_handler(lambda *_: None)
-            scheduler = LoopScheduler(loop)
+            scheduler = LoopScheduler(loop, self._calls, stepped=self._steps is not None)
             for tool in self._program.tools:
                 stubs[tool] = build_async_stub(self._calls, tool)
         else:
             threads = scheduler = ThreadScheduler(
-                self._calls.receive,
+                self._calls,
                 stack_bytes=HOST_STACK_BYTES if self._guard_writes else WORKER_STACK_BYTES,
             )
             for tool in self._program.tools:
@@ -177,12 +231,17 @@ class ProgramRun:
             )
             builtins = build_builtins(importer=loader.load, print=self._output.print)
             namespace = build_namespace(compiled, builtins)
+            self._names = Names(loader, builtins, modules)
+            if self._steps is not None:
+                self._steps.guard(namespace)
         else:
             sys.modules.update(modules)
             sys.stdout = sys.stderr = self._output.stream
             namespace = {"__builtins__": vars(builtins_module), "__name__": "__main__"}
         for name, entry in self._bare_names(modules).items():
             namespace.setdefault(name, entry)
+        if self._kept is not None and self._names is not None:
+            self._kept.restore(namespace, self._names, self._compile_earlier)
         return namespace
 
     def _bare_names(self, modules: Mapping[str, ModuleType]) -> dict[str, object]:
@@ -200,17 +259,21 @@ class ProgramRun:
         self, scheduler: Scheduler, modules: Mapping[str, ModuleType]
     ) -> dict[str, Mapping[str, object]]:
         stream = self._output.stream
-        return {
+        names: dict[str, Mapping[str, object]] = {
             "asyncio": build_asyncio_names(self._loop),
             "concurrent.futures": build_futures_names(scheduler),
             "contextlib": {"redirect_stdout": self._output.redirect_stdout},
             "sys": {"stdout": stream, "stderr": stream},
+            "time": {"sleep": scheduler.sleep},
             "traceback": {
                 "format_exc": lambda: format_for_code(self._program.code),
                 "print_exc": lambda: self._output.print(format_for_code(self._program.code)),
             },
             **{path: vars(module) for path, module in modules.items()},
         }
+        if self._steps is None:
+            return names
+        return join_names(names, self._steps.build_names(asynchronous=self._loop is not None))
 
     def _describe(
         self, error: BaseException, namespace: Mapping[str, object]
@@ -235,7 +298,7 @@ class ProgramRun:
         notes += [
             f"{d}() was called and not awaited, so it did not run: await {d}()" for d in dropped
         ]
-        return notes
+        return notes if self._kept is None else notes + self._kept.notes
 
     def stop_at(self, frame: FrameType | None, limit: str) -> None:
         """Tell the host that a limit was reached while the code was at `frame`.

@@ -5,40 +5,55 @@ is an array whose first item is its kind:
 
 | from the host | |
 |---|---|
-| `["run", {code, tools, types, limits}]` | run this program; once, first |
+| `["run", {code, tools, types, limits, replay, kept}]` | run this program; once, first |
 | `["r", id, value]` | the value of a call |
 | `["e", id, message, limit, allowed, used]` | a call failed; the last three may be null |
+| `["t", unix, elapsed]` | what the clocks show; in steps, the first message of each event |
 
 | from the worker | |
 |---|---|
 | `["c", id, tool, args, kwargs, line]` | call a tool; ids are 1, 2, 3, … |
 | `["o", text]` | something was printed |
+| `["i", due]` | in steps: the program can only wait, till the clock shows `due`, or null |
+| `["k", base64]` | of a session: the next piece of its variables |
 | `["d", {status, value, failure, notes}]` | the end; nothing may follow |
 
 Rules, for the host's side: it believes nothing. Anything that is not exactly one of these messages,
 an id out of order, a tool that was not offered, a frame that is too large or holds too many values,
-and anything after the end is a `ProtocolViolation`, which ends the execution and nothing else.
+and anything after the end is a `ProtocolViolation`, which ends the execution and nothing else. So is
+an `i` from a program that does not run in steps, and anything between an `i` and the event that it
+asks for, but for an end by a limit.
 Standard library only: the worker uses it too.
 """
 
 from __future__ import annotations
 
 import json
-import struct
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from langchain_ptc.errors import LimitExceeded, PTCError, Violation
-from langchain_ptc.sandbox.base import Call, Done, Failure, Program, Result, Status
+from langchain_ptc.errors import LimitExceeded, Violation
+from langchain_ptc.sandbox.base import (
+    Call,
+    Done,
+    Failure,
+    Moment,
+    Program,
+    Replay,
+    Result,
+    Status,
+)
+from langchain_ptc.sandbox.framing import FrameReader, ProtocolViolation
+from langchain_ptc.sandbox.parcel import Parcel, decode_bytes, encode_bytes
 from langchain_ptc.sandbox.values import MAX_DEPTH, encode_text, encode_value, revive
 
 Message: TypeAlias = list[Any]
 
 _CALL_TYPES = [str, int, str, list, dict, int]
 
-_HEADER = struct.Struct("<I")
 MAX_CALL_BYTES = 8 * 1024 * 1024
 """The arguments of one call; the worker refuses more at the call, with an error that says so."""
 MAX_WORKER_FRAME_BYTES = MAX_CALL_BYTES + 1024 * 1024
@@ -55,78 +70,11 @@ _MOST_CHARS = {"kind": 200, "source_line": 1_000}
 _MOST_TEXT_CHARS = 50_000
 _MOST_NOTES, _MOST_VIOLATIONS, _MOST_NOTE_CHARS = 20, 1_000, 2_000
 """Of an ending: many times what an honest worker says. More is left out."""
+_LARGE_CHARS = 16 * 1024
+"""Of a value: more is not copied into its message."""
+MAX_WAITS = 20_000
+"""Waits of a program that runs in steps; each may become a record that is kept."""
 _ENDINGS: tuple[Status, ...] = ("success", "error", "refused", "limit")
-
-
-class ProtocolViolation(PTCError):
-    """The worker said something that no honest worker says."""
-
-
-def encode_frame(messages: Sequence[str]) -> bytes:
-    """Join messages, each as JSON text, into one frame."""
-    body = ",".join(messages).encode("utf-8", "surrogatepass")
-    return b"".join((_HEADER.pack(len(body) + 2), b"[", body, b"]"))
-
-
-class FrameReader:
-    """Cuts a stream of bytes into frames.
-
-    Args:
-        max_bytes: Longest frame that is accepted; None for any length.
-    """
-
-    def __init__(self, max_bytes: int | None = None) -> None:
-        self._max_bytes = max_bytes
-        self._head = b""  # of a frame whose length has not arrived whole
-        self._pieces: list[bytes] | None = None  # of a frame whose length is known
-        self._missing = 0
-
-    @property
-    def missing(self) -> int:
-        """How many bytes the frame that has begun still lacks; 0 if none has begun."""
-        return self._missing
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes from the stream and return the frames that are now complete.
-
-        Raises:
-            ProtocolViolation: A frame says that it is longer than is accepted.
-        """
-        if self._pieces is None:
-            if self._head:
-                data, self._head = self._head + data, b""
-            if len(data) >= _HEADER.size:
-                length = _HEADER.unpack_from(data)[0]
-                if len(data) == _HEADER.size + length and length <= (self._max_bytes or length):
-                    return [data[_HEADER.size :]]  # one whole frame, as nearly always
-        frames: list[bytes] = []
-        at = 0
-        while at < len(data):
-            if self._pieces is None:
-                start = at + _HEADER.size
-                if start > len(data):
-                    self._head = data[at:]
-                    break
-                self._begin(_HEADER.unpack_from(data, at)[0])
-                at = start
-            at = self._take(data, at, frames)
-        return frames
-
-    def _begin(self, length: int) -> None:
-        if self._max_bytes is not None and length > self._max_bytes:
-            raise ProtocolViolation(f"a frame of {length} bytes; {self._max_bytes} are accepted")
-        self._pieces, self._missing = [], length
-
-    def _take(self, data: bytes, at: int, frames: list[bytes]) -> int:
-        """Add what `data` has of the frame from `at` on; return where the next one begins."""
-        assert self._pieces is not None
-        piece = data[at : at + self._missing]  # no copy if it is all of `data`
-        self._pieces.append(piece)
-        self._missing -= len(piece)
-        if not self._missing:
-            frames.append(b"".join(self._pieces))
-            self._pieces = None
-        return at + len(piece)
 
 
 # --- the host's messages ------------------------------------------------------------------------
@@ -144,6 +92,8 @@ def encode_run(program: Program) -> str:
                 "tools": program.tools,
                 "types": program.types,
                 "limits": asdict(program.limits),
+                "replay": program.replay and [program.replay.seed, *program.replay.start],
+                "kept": None if program.kept is None else encode_bytes(program.kept),
             },
         ]
     )
@@ -157,7 +107,26 @@ def encode_result(result: Result) -> str:
     return f'["r",{result.id},{result.payload}]'
 
 
+def encode_result_pieces(result: Result) -> list[str]:
+    """Encode the answer to one call as pieces of text, of which a large value is one, uncopied."""
+    if result.failure is not None or len(result.payload) < _LARGE_CHARS:
+        return [encode_result(result)]
+    return [f'["r",{result.id},', result.payload, "]"]
+
+
+def encode_moment(at: Moment) -> str:
+    """Encode what the clocks show."""
+    return _encode(["t", *at])
+
+
 # --- the worker's messages, read by the host ------------------------------------------------------
+
+
+class Idle(NamedTuple):
+    """That a program can only wait."""
+
+    due: float | None
+    """What its elapsed clock will show when its next timer is due."""
 
 
 class Conversation:
@@ -175,6 +144,12 @@ class Conversation:
         self._calls_bytes = 0
         self._calls = 0
         self._ended_by_us = False
+        self._stepped = program.replay is not None
+        self._held: list[Call] = []  # of a program in steps: until it waits
+        self._waits = 0
+        self._kept = None if program.kept is None else Parcel(self._limits.session_bytes)
+        self.idle: Idle | None = None
+        """Of a program in steps: that it can only wait; until `go_on`."""
         self.done: Done | None = None
         """The end, once the worker has said it."""
 
@@ -191,10 +166,12 @@ class Conversation:
     def receive(self, data: bytes) -> list[Call]:
         """Take bytes from the worker and return the calls that it asks for.
 
+        Calls of a program in steps come together, when it waits.
+
         Raises:
             ProtocolViolation: The worker broke a rule.
         """
-        calls: list[Call] = []
+        calls = self._held
         for frame in self._reader.feed(data):
             text, cost, deep = _read_frame(frame)
             if self._calls_bytes + cost > MAX_CALLS_BYTES:
@@ -210,13 +187,22 @@ class Conversation:
                     return calls
             if self._calls > before and cost > _SMALL_FRAME_BYTES:
                 self._calls_bytes += cost
-        return calls
+        if not self._stepped or self.idle is not None:
+            self._held = []
+            return calls
+        return []
+
+    def go_on(self) -> None:
+        """Note that the program has been given its event."""
+        self.idle = None
 
     def _take(self, message: object, calls: list[Call]) -> None:
         if self.done is not None:
             raise ProtocolViolation("a message after the end")
-        if not isinstance(message, list) or not message:
+        if type(message) is not list or not message:
             raise ProtocolViolation("a message that is no array")
+        if self.idle is not None and not _is_limit(message):
+            raise ProtocolViolation("a message from a program that has said that it waits")
         if message[0] == "c":
             self._take_call(message, calls)
             return
@@ -225,6 +211,10 @@ class Conversation:
                 self._print(text)
             case ["d", dict(ending)]:
                 self._take_ending(ending)
+            case ["k", str(piece)] if self._kept is not None:
+                self._kept.add(piece)
+            case ["i", due] if self._stepped:
+                self._take_idle(due)
             case _:
                 raise ProtocolViolation("a message of no known kind")
 
@@ -246,13 +236,22 @@ class Conversation:
         else:
             calls.append(Call(id=number, tool=tool, args=tuple(args), kwargs=kwargs, line=line))
 
+    def _take_idle(self, due: object) -> None:
+        if due is not None and (type(due) is not float or not math.isfinite(due)):
+            raise ProtocolViolation("a wait until a time that is none")
+        self._waits += 1
+        if self._waits > MAX_WAITS:
+            raise ProtocolViolation(f"more than {MAX_WAITS} waits")
+        self.idle = Idle(due)
+
     def _take_ending(self, ending: Mapping[str, object]) -> None:
         allowed = self._limits.output_bytes
         used = _weigh(ending.get("value"))
         if used > allowed:
             self._end(limit_reached("output_bytes", allowed, used, output=self.output))
         else:
-            self.done = _parse_ending(ending, self.output)
+            kept = None if self._kept is None else self._kept.content
+            self.done = _parse_ending(ending, self.output, kept)
 
     def _print(self, text: str) -> None:
         allowed = self._limits.output_bytes
@@ -266,6 +265,14 @@ class Conversation:
 
     def _end(self, done: Done) -> None:
         self.done, self._ended_by_us = done, True
+
+
+def _is_limit(message: Message) -> bool:
+    """Whether this is the end by a limit, which a signal brings about at any time."""
+    match message:
+        case ["d", {"status": "limit"}]:
+            return True
+    return False
 
 
 def cut_bytes(text: str, most: int) -> str:
@@ -285,7 +292,7 @@ def limit_reached(limit: str, allowed: float, used: float | None, *, output: str
     )
 
 
-_decode = json.JSONDecoder(object_hook=revive).decode
+_scan = json.JSONDecoder(object_hook=revive).scan_once  # type: ignore[attr-defined]  # it has it
 
 
 def _read_frame(frame: bytes) -> tuple[str, int, bool]:
@@ -303,10 +310,19 @@ def _read_frame(frame: bytes) -> tuple[str, int, bool]:
 
 def _parse_frame(text: str) -> list[object]:
     try:
-        messages = _decode(text)
-    except (ValueError, RecursionError, TypeError, MemoryError, OverflowError) as error:
+        messages, end = _scan(text, 0)
+    except (
+        StopIteration,  # nothing that JSON begins with
+        ValueError,
+        RecursionError,
+        TypeError,
+        MemoryError,
+        OverflowError,
+    ) as error:
         raise ProtocolViolation(f"no JSON: {type(error).__name__}") from error
-    if not isinstance(messages, list):
+    if end != len(text):
+        raise ProtocolViolation("more than one array in a frame")
+    if type(messages) is not list:
         raise ProtocolViolation("a frame that is no array")
     return messages
 
@@ -351,7 +367,7 @@ def _below(level: Sequence[object]) -> list[object]:
 _SEQUENCES = frozenset((list, tuple, set, frozenset))
 
 
-def _parse_ending(ending: Mapping[str, object], output: str) -> Done:
+def _parse_ending(ending: Mapping[str, object], output: str, kept: bytes | None) -> Done:
     status, value = ending.get("status"), ending.get("value")
     failure, notes = ending.get("failure"), ending.get("notes", [])
     known = next((known for known in _ENDINGS if known == status), None)
@@ -367,6 +383,7 @@ def _parse_ending(ending: Mapping[str, object], output: str) -> Done:
         value=value,
         failure=None if failure is None else _parse_failure(failure),
         notes=tuple(_printable(note, _MOST_NOTE_CHARS) for note in notes[:_MOST_NOTES]),
+        kept=kept if known in ("success", "error") else None,
     )
 
 
@@ -439,6 +456,11 @@ def encode_output(text: str) -> str:
     return f'["o",{encode_text(text)}]'
 
 
+def encode_idle(due: float | None) -> str:
+    """Encode that the program can only wait."""
+    return '["i",null]' if due is None else f'["i",{float(due)!r}]'
+
+
 def encode_done(status: Status, value: str, failure: Failure | None, notes: Sequence[str]) -> str:
     """Encode the end; `value` is JSON text already."""
     told = None
@@ -456,9 +478,12 @@ def parse_run(message: Message) -> Program:
     from langchain_ptc.limits import Limits
 
     told = message[1]
+    replay = told["replay"]
     return Program(
         code=told["code"],
         tools=tuple(told["tools"]),
         types=tuple(told["types"]),
         limits=Limits(**told["limits"]),
+        replay=replay and Replay(seed=replay[0], start=Moment(*replay[1:])),
+        kept=None if told["kept"] is None else decode_bytes(told["kept"]),
     )

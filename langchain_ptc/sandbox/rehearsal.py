@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 
 from langchain_ptc.sandbox.base import Program, Result
+from langchain_ptc.sandbox.framing import encode_frame
 from langchain_ptc.sandbox.program import ProgramRun
-from langchain_ptc.sandbox.protocol import encode_frame, encode_result, encode_run, parse_run
+from langchain_ptc.sandbox.protocol import encode_result, encode_run, parse_run
 from langchain_ptc.sandbox.wire import Wire
 
 _CODE = 'print(await get(1, b="2"))'
@@ -34,10 +35,13 @@ class _Audience:
             answers = [encode_result(Result(id=call[1], payload='{"a":[1]}')) for call in calls]
             self._inbox.append(encode_frame(answers))
 
-    def receive(self, wanted: int) -> bytes:
+    def receive(self) -> bytes:
         """Hand out what is there."""
-        del wanted
         return self._inbox.pop(0)
+
+    def receive_into(self, room: memoryview) -> None:
+        """Never needed: nothing here is large."""
+        raise NotImplementedError
 
     def poll(self, seconds: float) -> bool:
         """Return whether something is there."""

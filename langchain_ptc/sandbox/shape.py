@@ -35,9 +35,14 @@ def all_nodes(tree: ast.AST) -> list[ast.AST]:
     return found
 
 
-def is_async(nodes: list[ast.AST]) -> bool:
-    """Whether the code awaits anywhere, or uses a name that it has from `asyncio`."""
-    from_asyncio: set[str] = set()
+def is_async(nodes: list[ast.AST], known: frozenset[str] = frozenset()) -> bool:
+    """Whether the code awaits anywhere, or uses a name that it has from `asyncio`.
+
+    Args:
+        nodes: Every node of the tree.
+        known: Names that the code has from `asyncio` without importing them.
+    """
+    from_asyncio = set(known)
     for node in nodes:
         if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith | ast.AsyncFunctionDef):
             return True
@@ -159,6 +164,13 @@ def _top_level_names(body: list[ast.stmt]) -> list[str]:
         if type(node).__name__ == "TypeAlias":
             found[node.name.id] = None  # type: ignore[attr-defined]  # Python 3.12
     return list(found)
+
+
+def binds_global(tree: ast.Module, nodes: list[ast.AST], name: str) -> bool:
+    """Whether the code makes `name` a variable of its top level."""
+    return name in _top_level_names(tree.body) or any(
+        name in node.names for node in nodes if isinstance(node, ast.Global)
+    )
 
 
 def shape_module(tree: ast.Module, nodes: list[ast.AST], *, asynchronous: bool) -> ast.Module:

@@ -15,13 +15,15 @@ import asyncio
 import concurrent.futures
 import functools
 import inspect
+import itertools
+import operator
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, Self
 
-from langchain_ptc.sandbox.loop import ProgramLoop
+from langchain_ptc.sandbox.loop import Host, ProgramLoop
 
 MAX_THREADS = 32
 """Threads of one pool; further work waits for its turn."""
@@ -38,6 +40,14 @@ class Scheduler(Protocol):
         """Let others go on until `ready()`; return whether it is."""
         ...
 
+    def sleep(self, seconds: float) -> None:
+        """Do what `time.sleep` does."""
+        ...
+
+    def now(self) -> float:
+        """Return what the clock shows by which timeouts are kept."""
+        ...
+
 
 class _Waiter:
     __slots__ = ("deadline", "gate", "ready")
@@ -48,21 +58,21 @@ class _Waiter:
         self.gate = threading.Lock()
         self.gate.acquire()
 
-    def can_go_on(self) -> bool:
-        return self.ready() or (self.deadline is not None and time.monotonic() >= self.deadline)
+    def can_go_on(self, now: Callable[[], float]) -> bool:
+        return self.ready() or (self.deadline is not None and now() >= self.deadline)
 
 
 class ThreadScheduler:
     """Threads that take turns; for code without any `await`.
 
     Args:
-        receive: Waits for the host for at most so many seconds (None: as long as it takes) and
-            settles the calls that it answers.
+        host: Whom to wait for.
         stack_bytes: Stack of each thread.
     """
 
-    def __init__(self, receive: Callable[[float | None], None], *, stack_bytes: int) -> None:
-        self._receive = receive
+    def __init__(self, host: Host, *, stack_bytes: int) -> None:
+        self._host = host
+        self.now = host.now
         self._stack_bytes = stack_bytes
         self._waiters: deque[_Waiter] = deque()
         self._broken: BaseException | None = None
@@ -88,17 +98,23 @@ class ThreadScheduler:
     def wait_until(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
         """Let others go on until `ready()`; return whether it is."""
         if not ready():
-            me = _Waiter(ready, None if timeout is None else time.monotonic() + timeout)
+            me = _Waiter(ready, None if timeout is None else self.now() + timeout)
             self._waiters.append(me)
             self._hand_over(me)
             if self._broken is not None:
                 raise EOFError("the host is gone") from self._broken
         return ready()
 
+    def sleep(self, seconds: float) -> None:
+        """Let others go on for so many seconds."""
+        pause = checked_seconds(seconds)
+        self._host.look()
+        self.wait_until(lambda: False, pause)
+
     def _hand_over(self, me: _Waiter | None) -> None:
         """Wake the first that can go on, which may be the caller itself."""
         while True:
-            chosen = next((w for w in self._waiters if w.can_go_on()), None)
+            chosen = next((w for w in self._waiters if w.can_go_on(self.now)), None)
             if chosen is None and self._broken is not None and self._waiters:
                 chosen = self._waiters[0]
             if chosen is not None:
@@ -111,15 +127,32 @@ class ThreadScheduler:
             if not self._waiters:
                 return
             try:
-                self._receive(self._pause())
+                self._host.wait(self._earliest())
             except BaseException as error:
                 if me is not None:
                     raise
                 self._broken = error  # a thread of work has nobody to tell: whoever waits will
 
-    def _pause(self) -> float | None:
-        deadlines = [w.deadline for w in self._waiters if w.deadline is not None]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+    def _earliest(self) -> float | None:
+        return min((w.deadline for w in self._waiters if w.deadline is not None), default=None)
+
+
+def checked_seconds(seconds: Any) -> float:
+    """Return how long to sleep.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is negative, or not a number.
+        OverflowError: It is longer than any clock can show.
+    """
+    pause = seconds if isinstance(seconds, float) else operator.index(seconds)
+    if pause < 0:
+        raise ValueError("sleep length must be non-negative")
+    if pause != pause:  # so it is with NaN
+        raise ValueError("Invalid value NaN (not a number)")
+    if pause > threading.TIMEOUT_MAX:
+        raise OverflowError("timestamp too large to convert to C PyTime_t")
+    return pause
 
 
 _stack_size_lock = threading.Lock()
@@ -144,8 +177,11 @@ def start_thread(body: Callable[[], None], stack_bytes: int) -> threading.Thread
 class LoopScheduler:
     """No threads: work runs at once, and waiting runs the loop; for code with `await`."""
 
-    def __init__(self, loop: ProgramLoop) -> None:
+    def __init__(self, loop: ProgramLoop, host: Host, *, stepped: bool) -> None:
         self._loop = loop
+        self._host = host
+        self.now = host.now
+        self._stepped = stepped
 
     def spawn(self, work: Callable[[], None]) -> None:
         """Do `work` now."""
@@ -155,11 +191,25 @@ class LoopScheduler:
         """Run the loop until `ready()`; return whether it is."""
         return self._loop.run_until(ready, timeout)
 
+    def sleep(self, seconds: float) -> None:
+        """Stop everything for so many seconds, as blocking code does in an event loop."""
+        if not self._stepped:
+            time.sleep(seconds)
+            return
+        until = self.now() + checked_seconds(seconds)
+        while self.now() < until:
+            self._host.wait(until)
+
 
 class PoolFuture(concurrent.futures.Future[Any]):
     """A future that lets the rest of the program go on while it is waited for."""
 
     _scheduler: Scheduler
+    _number = 0
+
+    def __hash__(self) -> int:
+        """Return its number: sets of futures are gone through in the same order in every run."""
+        return self._number
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the result and return it, or raise what the work raised."""
@@ -179,8 +229,9 @@ class PoolFuture(concurrent.futures.Future[Any]):
 class _Pool:
     """The state of one `ThreadPoolExecutor`; apart from it so that the code sees no innards."""
 
-    def __init__(self, scheduler: Scheduler, max_workers: int) -> None:
+    def __init__(self, scheduler: Scheduler, max_workers: int, numbers: Iterator[int]) -> None:
         self.scheduler = scheduler
+        self.numbers = numbers
         self.max_workers = max_workers
         self.queue: deque[tuple[PoolFuture, Callable[[], Any]]] = deque()
         self.unfinished = 0
@@ -190,6 +241,7 @@ class _Pool:
     def submit(self, work: Callable[[], Any]) -> PoolFuture:
         future = PoolFuture()
         future._scheduler = self.scheduler
+        future._number = next(self.numbers)
         future.add_done_callback(self._finished)
         self.unfinished += 1
         self.queue.append((future, work))
@@ -237,10 +289,12 @@ def _settle(future: PoolFuture, value: Any) -> None:
 class PoolExecutor:
     """`ThreadPoolExecutor` of the code: the same face as the standard library's."""
 
-    def __init__(self, scheduler: Scheduler, max_workers: int | None) -> None:
+    def __init__(
+        self, scheduler: Scheduler, max_workers: int | None, numbers: Iterator[int]
+    ) -> None:
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
-        self.__pool = _Pool(scheduler, min(max_workers or MAX_THREADS, MAX_THREADS))
+        self.__pool = _Pool(scheduler, min(max_workers or MAX_THREADS, MAX_THREADS), numbers)
 
     def submit(self, fn: Callable[..., Any], /, *args: object, **kwargs: object) -> PoolFuture:
         """Start `fn(*args, **kwargs)` and return a future of its result."""
@@ -258,11 +312,11 @@ class PoolExecutor:
         """Start `fn` for each item; return the results in the order of the items."""
         del chunksize  # there is nothing to chunk for
         futures = [self.submit(fn, *items) for items in zip(*iterables, strict=False)]
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = _deadline(self.__pool.scheduler, timeout)
 
         def results() -> Iterator[Any]:
             for future in futures:
-                yield future.result(_left(deadline))
+                yield future.result(_left(self.__pool.scheduler, deadline))
 
         return results()
 
@@ -282,8 +336,12 @@ class PoolExecutor:
         self.shutdown()
 
 
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
+def _deadline(scheduler: Scheduler, timeout: float | None) -> float | None:
+    return None if timeout is None else scheduler.now() + timeout
+
+
+def _left(scheduler: Scheduler, deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - scheduler.now())
 
 
 def as_completed(
@@ -293,9 +351,11 @@ def as_completed(
 ) -> Iterator[concurrent.futures.Future[Any]]:
     """Yield futures as they end."""
     left = list(dict.fromkeys(fs))
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = _deadline(scheduler, timeout)
     while left:
-        if not scheduler.wait_until(lambda: any(f.done() for f in left), _left(deadline)):
+        if not scheduler.wait_until(
+            lambda: any(f.done() for f in left), _left(scheduler, deadline)
+        ):
             raise TimeoutError(f"{len(left)} futures are unfinished")
         future = next(f for f in left if f.done())
         left.remove(future)
@@ -327,6 +387,7 @@ def wait(
 
 def build_futures_names(scheduler: Scheduler) -> dict[str, object]:
     """Build the names of `concurrent.futures` that must be ours, over one scheduler."""
+    numbers = itertools.count(1)
 
     class ThreadPoolExecutor(PoolExecutor):
         """Runs calls side by side."""
@@ -339,7 +400,7 @@ def build_futures_names(scheduler: Scheduler) -> dict[str, object]:
             initargs: tuple[object, ...] = (),
         ) -> None:
             del thread_name_prefix  # nobody sees the threads
-            super().__init__(scheduler, max_workers)
+            super().__init__(scheduler, max_workers, numbers)
             if initializer is not None:
                 initializer(*initargs)
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 from langchain_ptc.errors import ToolCallError
+from langchain_ptc.sandbox.loop import ProgramLoop, run_nested
 from langchain_ptc.sandbox.policy import CODE_FILENAME
 from langchain_ptc.sandbox.protocol import (
     BYTES_OF_A_VALUE,
@@ -26,6 +28,9 @@ from langchain_ptc.sandbox.threads import ThreadScheduler
 from langchain_ptc.sandbox.values import Record, UnsendableValue, utf8_length
 from langchain_ptc.sandbox.wire import Wire
 
+EARLIER_SYNC_FILENAME = "<earlier code without await>"
+"""Of functions that a session has kept from code without any `await`: a call of a tool gives them its
+value, also where the code that calls them awaits."""
 SMALL_CALL_CHARS = 1024
 """Calls up to here are not weighed, here and on the host."""
 
@@ -53,6 +58,8 @@ class _Answer:
 class ToolCalls:
     """The calls of one program that are on their way."""
 
+    now = staticmethod(time.monotonic)
+
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._calls = 0
@@ -61,13 +68,19 @@ class ToolCalls:
         self._made: dict[int, tuple[str, int, Coroutine[Any, Any, Any]]] = {}
         self._keys = itertools.count()
 
-    def receive(self, seconds: float | None) -> None:
-        """Wait for the host for at most so many seconds, and settle the calls that it answers."""
-        if seconds is not None and not (self._waiting or seconds):
-            return
-        if seconds is None or self._wire.poll(seconds):
-            for message in self._wire.receive():
-                self._settle(message)
+    def wait(self, until: float | None) -> None:
+        """Wait for the host till the clock shows `until`, and settle the calls that it answers."""
+        if until is not None:
+            pause = until - time.monotonic()
+            if (pause <= 0 and not self._waiting) or not self._wire.poll(max(0.0, pause)):
+                return
+        for message in self._wire.receive():
+            self._settle(message)
+
+    def look(self) -> None:
+        """Settle the calls that the host has answered meanwhile."""
+        if self._waiting and self._wire.poll(0):
+            self.wait(None)
 
     def _settle(self, message: Message) -> None:
         tool, answer = self._waiting.pop(message[1])
@@ -158,8 +171,12 @@ def _weigh_message(message: str) -> int:
 def build_async_stub(calls: ToolCalls, tool: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Build a stub whose calls are awaited."""
 
-    def stub(*args: object, **kwargs: object) -> Coroutine[Any, Any, Any]:
-        return calls.make(tool, args, kwargs, _line_of(sys._getframe(1)))
+    def stub(*args: object, **kwargs: object) -> Any:
+        frame = sys._getframe(1)
+        made = calls.make(tool, args, kwargs, _line_of(frame))
+        if frame.f_code.co_filename == EARLIER_SYNC_FILENAME:
+            return run_nested(cast("ProgramLoop", asyncio.get_running_loop()), made)
+        return made
 
     return _named(stub, tool)
 

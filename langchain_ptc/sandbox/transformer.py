@@ -39,6 +39,9 @@ _LEAVES = frozenset(
 """Operators and the like: nothing stands below them, and RestrictedPython accepts these."""
 
 
+_GUARDED = names.GUARDED_NAMES | names.GUARDED_SPECIAL
+
+
 class Policy(RestrictingNodeTransformer):
     """Collects what is not accepted in a tree, and puts the guards in.
 
@@ -46,6 +49,8 @@ class Policy(RestrictingNodeTransformer):
         nodes: Every node of the tree that will be visited: which names it binds is known first.
         guard_writes: Let stores go through `guards.writable`.
         known_names: Names that the code has without binding them.
+        guarded_names: Attributes that are read through a guard, besides those that always are.
+        private_names: Private attributes that earlier code has made.
     """
 
     def __init__(
@@ -54,13 +59,17 @@ class Policy(RestrictingNodeTransformer):
         *,
         guard_writes: bool = False,
         known_names: Container[str] = (),
+        guarded_names: frozenset[str] = frozenset(),
+        private_names: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__()
         self.violations: list[Violation] = []
         self._guard_writes = guard_writes
         self._known_names = known_names
+        self._guarded_names = _GUARDED | guarded_names if guarded_names else _GUARDED
         self._class = ""
-        self._private, self._bound = find_private_names(nodes)
+        private, self._bound = find_private_names(nodes)
+        self._private = private | private_names
 
     # --- walking: as RestrictedPython does it, with less work for each node ---
 
@@ -175,7 +184,7 @@ class Policy(RestrictingNodeTransformer):
         self._check_attribute(node, name, names.READABLE if loads else names.WRITABLE)
         node.value = cast("ast.expr", self.visit(node.value))
         private = self._guard_writes and names.is_private(name)
-        if loads and (name in names.GUARDED_NAMES or name in names.GUARDED_SPECIAL or private):
+        if loads and (name in self._guarded_names or private):
             text = ast.Constant(names.mangle(name, self._class))
             return _call(node, "_ptc_getattr", [node.value, text])
         if not loads and self._guard_writes:

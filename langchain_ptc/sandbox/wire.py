@@ -7,18 +7,20 @@ is killed has lost nothing that a person would miss.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import mmap
 import select
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from langchain_ptc.sandbox.framing import FrameReader, encode_frame
 from langchain_ptc.sandbox.protocol import (
     MAX_WORKER_FRAME_BYTES,
-    FrameReader,
     Message,
-    encode_frame,
     encode_output,
 )
 from langchain_ptc.sandbox.values import revive_record
@@ -32,7 +34,10 @@ _RECEIVE_BYTES = 64 * 1024
 call, which costs more than the rest of the call."""
 
 
+_LARGE_BYTES = 1024 * 1024
+"""What a frame still lacks: more is received in one go, into memory that is taken in large pages."""
 _WAIT_ALL = getattr(socket, "MSG_WAITALL", 0)
+_DONT_WAIT = getattr(socket, "MSG_DONTWAIT", None)
 
 
 class Channel(Protocol):
@@ -42,8 +47,12 @@ class Channel(Protocol):
         """Send all of `data`; blocks."""
         ...
 
-    def receive(self, wanted: int) -> bytes:
-        """Wait for bytes, about `wanted` of them; raises `EOFError` when the host is gone."""
+    def receive(self) -> bytes:
+        """Wait for bytes; raises `EOFError` when the host is gone."""
+        ...
+
+    def receive_into(self, room: memoryview) -> None:
+        """Wait for as many bytes as there is room for; raises `EOFError` when the host is gone."""
         ...
 
     def poll(self, seconds: float) -> bool:
@@ -52,10 +61,15 @@ class Channel(Protocol):
 
 
 class SocketChannel:
-    """A channel over a connected stream socket."""
+    """A channel over a connected stream socket.
+
+    A host with answers that were not read yet reads nothing itself. So whoever sends here reads as
+    well while the socket is full, or both would wait for each other.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._early: deque[bytes] = deque()
         if hasattr(select, "poll"):
             poll = select.poll()
             poll.register(sock, select.POLLIN)
@@ -65,21 +79,56 @@ class SocketChannel:
 
     def send(self, data: bytes) -> None:
         """Send all of `data`."""
-        self._sock.sendall(data)
+        if _DONT_WAIT is None:
+            self._sock.sendall(data)
+            return
+        try:
+            sent = self._sock.send(data, _DONT_WAIT)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            self._send_rest(memoryview(data)[sent:], _DONT_WAIT)
 
-    def receive(self, wanted: int) -> bytes:
-        """Wait for bytes; for all of a large frame at once, which saves hundreds of wake-ups."""
-        if wanted > _RECEIVE_BYTES and _WAIT_ALL:
-            data = self._sock.recv(wanted, _WAIT_ALL)
-        else:
-            data = self._sock.recv(_RECEIVE_BYTES)
+    def _send_rest(self, rest: memoryview, flags: int) -> None:
+        while rest:
+            self._read_until_writable()
+            with contextlib.suppress(BlockingIOError):
+                rest = rest[self._sock.send(rest, flags) :]
+
+    def _read_until_writable(self) -> None:
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN | select.POLLOUT)
+        while not any(events & select.POLLOUT for _, events in poll.poll()):
+            self._early.append(self._receive())
+
+    def receive(self) -> bytes:
+        """Wait for bytes."""
+        return self._early.popleft() if self._early else self._receive()
+
+    def _receive(self) -> bytes:
+        data = self._sock.recv(_RECEIVE_BYTES)
         if not data:
             raise EOFError("the host is gone")
         return data
 
+    def receive_into(self, room: memoryview) -> None:
+        """Fill `room`; waking up for every piece of a large frame would cost more than the rest."""
+        while room:
+            if self._early:
+                data = self._early.popleft()
+                count = min(len(data), len(room))
+                room[:count] = data[:count]
+                if count < len(data):
+                    self._early.appendleft(data[count:])
+            else:
+                count = self._sock.recv_into(room, 0, _WAIT_ALL)
+                if not count:
+                    raise EOFError("the host is gone")
+            room = room[count:]
+
     def poll(self, seconds: float) -> bool:
         """Wait until there are bytes."""
-        return bool(self._wait(seconds))
+        return bool(self._early or self._wait(seconds))
 
 
 class Wire:
@@ -136,11 +185,28 @@ class Wire:
         """Send what is queued, then wait for at least one frame."""
         self.flush()
         while True:
-            frames = self._reader.feed(self._channel.receive(self._reader.missing))
+            frames = self._reader.feed(self._channel.receive())
+            if self._reader.missing > _LARGE_BYTES:
+                frames.append(self._receive_rest())
             if frames:
                 if len(frames) == 1:
                     return _parse(frames[0])
                 return [m for frame in frames for m in _parse(frame)]
+
+    def _receive_rest(self) -> bytes | mmap.mmap:
+        """Receive the rest of a large frame."""
+        begun, length = self._reader.take_begun()
+        try:
+            frame = mmap.mmap(-1, length)
+        except OSError as error:
+            raise MemoryError from error
+        if hasattr(frame, "madvise") and hasattr(mmap, "MADV_HUGEPAGE"):
+            with contextlib.suppress(OSError):  # a kernel without large pages
+                frame.madvise(mmap.MADV_HUGEPAGE)
+        frame[: len(begun)] = begun
+        with memoryview(frame) as view, view[len(begun) :] as room:
+            self._channel.receive_into(room)
+        return frame
 
     def poll(self, seconds: float) -> bool:
         """Send what is queued, then wait for bytes for at most `seconds`."""
@@ -162,7 +228,10 @@ def _batches(messages: Sequence[str]) -> Iterator[Sequence[str]]:
 _scan = json.JSONDecoder(object_hook=revive_record).scan_once  # type: ignore[attr-defined]  # it has it
 
 
-def _parse(frame: bytes) -> list[Message]:
+def _parse(frame: bytes | mmap.mmap) -> list[Message]:
     """Read a frame; the host is trusted, so nothing is checked, not even what follows the JSON."""
-    messages: list[Message] = _scan(frame.decode("utf-8", "surrogatepass"), 0)[0]
+    text = str(frame, "utf-8", "surrogatepass")
+    if isinstance(frame, mmap.mmap):
+        frame.close()  # its memory may be wanted for the value
+    messages: list[Message] = _scan(text, 0)[0]
     return messages

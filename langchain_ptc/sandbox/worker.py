@@ -57,9 +57,7 @@ def main(
     """
     _keep_only(sock)
     line = Wire(SocketChannel(socket.socket(fileno=_SOCKET_FD)))
-    random.seed()  # the parent's state would be the same in every worker
-    if numpy_random := sys.modules.get("numpy.random"):
-        numpy_random.seed()
+    _seed(None)  # the parent's state would be the same in every worker
     prepare_interpreter()
     gc.enable()
     if confinement.LINUX:
@@ -83,6 +81,8 @@ def main(
             rehearse()
     with contextlib.suppress(EOFError, ConnectionError):
         program = parse_run(line.receive()[0])
+        if program.replay is not None:
+            _seed(program.replay.seed)
         run = ProgramRun(program, line, imports=imports, guard_writes=False, policy=policy)
         runs.append(run)
         try:
@@ -90,6 +90,15 @@ def main(
         except MemoryError:  # there was none left to describe the first one
             reserve.close()
             run.stop_at(None, "memory_bytes")
+
+
+def _seed(seed: int | None) -> None:
+    """Settle what code of libraries draws by chance: from `seed`, or from the kernel."""
+    random.seed(seed)
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed(None if seed is None else seed % 2**32)
+        if seed is not None:  # what generators without a seed begin with
+            sys.modules["numpy.random.bit_generator"].randbits = random.getrandbits  # type: ignore[attr-defined]
 
 
 def _keep_only(sock: socket.socket) -> None:

@@ -1,0 +1,171 @@
+"""What an MCP tool says of itself and what it answers -> schemas, policies and plain values.
+
+Pure. The records are those of the `mcp` package, read by their fields: versions before 2 name them in
+camel case (`inputSchema`), later ones in snake case.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from langchain_core.tools import ToolException
+
+from langchain_ptc.catalog.definition import ToolPolicy
+
+Approve: TypeAlias = Literal["never", "destructive", "writes"]
+"""Which tools of MCP servers a person approves: see `ToolCatalog.from_mcp`."""
+
+RESULT_NOTE = "text (str); a list of dicts if it holds images or files"
+"""What a tool without an `outputSchema` gives, but for the few that give structure undeclared."""
+
+
+def read_field(record: object, name: str, default: Any = None) -> Any:
+    """Return a field of a record of `mcp`, by its name in camel case."""
+    if hasattr(record, name):
+        return getattr(record, name)
+    return getattr(record, re.sub(r"([A-Z])", r"_\1", name).lower(), default)
+
+
+def policy_of(tool: object, approve: Approve) -> ToolPolicy:
+    """Return what an MCP tool's annotations say, with the protocol's defaults for what they do not.
+
+    A tool that says nothing may change things, and may destroy some.
+    """
+    hints = read_field(tool, "annotations")
+    read_only = read_field(hints, "readOnlyHint") is True
+    destructive = not read_only and read_field(hints, "destructiveHint") is not False
+    needs = {"never": False, "destructive": destructive, "writes": not read_only}
+    return ToolPolicy(
+        read_only=read_only,
+        idempotent=read_field(hints, "idempotentHint") is True,
+        requires_approval=needs[approve],
+    )
+
+
+def describe(tool: object) -> str:
+    """Return an MCP tool's description, or else its title."""
+    hints = read_field(tool, "annotations")
+    texts = (read_field(tool, "description"), read_field(tool, "title"), read_field(hints, "title"))
+    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
+
+
+def unwrap_schema(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the schema of the value that code gets.
+
+    The protocol only knows objects: SDKs wrap any other value in one with the single field `result`.
+    """
+    if schema is None:
+        return None
+    if not is_wrapper(schema):
+        return dict(schema)
+    inner = schema["properties"]["result"]
+    if not isinstance(inner, Mapping):
+        return {}
+    # Its references are resolved in the whole document, so its definitions come along.
+    definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    made = {**inner, **definitions}
+    if made.get("title") == "Result":
+        del made["title"]  # pydantic's, from the name of the field
+    return made
+
+
+def is_wrapper(schema: Mapping[str, Any] | None) -> bool:
+    """Return whether an `outputSchema` only wraps a value: an object with the field `result` alone."""
+    properties = None if schema is None else schema.get("properties")
+    return isinstance(properties, Mapping) and list(properties) == ["result"]
+
+
+def value_of(result: object, schema: Mapping[str, Any] | None) -> Any:
+    """Return the value of a tool's result.
+
+    Args:
+        result: A `CallToolResult`.
+        schema: The tool's `outputSchema`, or None.
+
+    Returns:
+        The structured content, unwrapped as `unwrap_schema` says; or else the text; or else, where
+        there is more than text, a list of records: `{"type": "image", "data": b"...", "mime_type":
+        "image/png"}` and the like.
+
+    Raises:
+        ToolException: The result is an error.
+    """
+    content = read_field(result, "content") or []
+    if read_field(result, "isError"):
+        raise ToolException(_tell_error(content))
+    structured = read_field(result, "structuredContent")
+    if structured is not None:
+        if is_wrapper(schema) and isinstance(structured, Mapping) and set(structured) == {"result"}:
+            return structured["result"]
+        return structured
+    records = [as_record(block) for block in content]
+    if all(record["type"] == "text" for record in records):
+        return "\n".join(record["text"] for record in records)
+    return records
+
+
+def _tell_error(content: Sequence[object]) -> str:
+    records = [as_record(block) for block in content]
+    texts = [record["text"] for record in records if record.get("text")]
+    if texts:
+        return "\n".join(texts)
+    others = ", ".join(sorted({record["type"] for record in records}))
+    return f"the server says that it failed, with {others or 'nothing'} for a reason"
+
+
+def as_record(block: object) -> dict[str, Any]:
+    """Return one block of content as a record of plain data, its base64 as bytes."""
+    kind = read_field(block, "type")
+    if kind == "text":
+        return {"type": "text", "text": read_field(block, "text")}
+    if kind in ("image", "audio"):
+        data = _decode(read_field(block, "data"))
+        return {"type": kind, "data": data, "mime_type": read_field(block, "mimeType")}
+    if kind == "resource":
+        resource = read_field(block, "resource")
+        record = {"type": kind, "uri": str(read_field(resource, "uri"))}
+        blob = read_field(resource, "blob")
+        text = read_field(resource, "text")
+        content = {"data": _decode(blob)} if blob is not None else {"text": text}
+        return _without_none({**record, **content, "mime_type": read_field(resource, "mimeType")})
+    if kind == "resource_link":
+        fields = ("name", "title", "description", "size")
+        told = {name: read_field(block, name) for name in fields}
+        mime = read_field(block, "mimeType")
+        uri = str(read_field(block, "uri"))
+        return _without_none({"type": kind, "uri": uri, **told, "mime_type": mime})
+    dump = getattr(block, "model_dump", None)  # a kind that is newer than this code
+    return dump(mode="json", exclude_none=True) if dump else {"type": str(kind)}
+
+
+def _decode(data: object) -> bytes:
+    try:
+        return base64.b64decode(str(data), validate=False)
+    except binascii.Error as error:
+        raise ToolException(f"the server sent data that is not base64: {error}") from error
+
+
+def _without_none(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if value is not None}
+
+
+def as_message_content(content: object) -> object:
+    """Return the content of a tool's message with its images and files as models take them.
+
+    Records hold bytes, for code; a message holds LangChain's content blocks, with base64.
+    """
+    if not isinstance(content, list):
+        return content
+    return [_as_block(item) if isinstance(item, dict) else item for item in content]
+
+
+def _as_block(record: dict[str, Any]) -> dict[str, Any]:
+    data = record.get("data")
+    if record.get("type") != "image" or not isinstance(data, bytes):
+        return record
+    rest = {key: value for key, value in record.items() if key != "data"}
+    return {**rest, "base64": base64.b64encode(data).decode()}

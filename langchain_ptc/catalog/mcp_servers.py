@@ -1,0 +1,447 @@
+"""MCP servers that stay open: one session each, for as long as a catalog lives.
+
+The sessions live on an event loop of their own, in a thread of their own. So they can be called from
+any event loop and from synchronous code, they outlive the loop that opened them, and a tool that
+blocks its caller's loop does not stop them. Each session is opened and closed by one task that does
+nothing else, because its cancel scopes are bound to the task that entered them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeAlias, TypeVar
+
+from langchain_core.tools import ToolException
+
+from langchain_ptc.catalog.mcp_results import read_field
+
+T = TypeVar("T")
+
+Progress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None]]
+Listen: TypeAlias = Callable[[object], Awaitable[None]]
+OpenSession: TypeAlias = Callable[[Listen], AbstractAsyncContextManager[Any]]
+"""Opens a session that tells a listener of the server's messages."""
+
+MAX_PAGES = 1_000
+CLOSE_SECONDS = 10.0
+"""Time for a server to end. The `mcp` package itself asks, insists, and kills within five."""
+LIST_CHANGED = "notifications/tools/list_changed"
+CONNECTION_CLOSED = "Connection closed"
+"""What the `mcp` package answers to requests that wait when a connection ends."""
+SESSION_UNKNOWN = 32600
+"""With this code it says that a server does not know the session, and so has not done anything."""
+
+
+# --- the loop of the sessions -------------------------------------------------------------------
+
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+_open_links: weakref.WeakSet[_Link] = weakref.WeakSet()
+
+
+def background_loop() -> asyncio.AbstractEventLoop:
+    """Return the loop that sessions live on, started when it is first needed."""
+    global _loop
+    with _lock:
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            run = _loop.run_forever
+            threading.Thread(target=run, name="langchain-ptc mcp", daemon=True).start()
+        return _loop
+
+
+async def run_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run `coroutine` on `loop` and wait for it, from any loop; cancelling cancels it."""
+    if asyncio.get_running_loop() is loop:
+        return await coroutine
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+
+
+def _forget() -> None:
+    """In a forked child the thread is gone, and the sessions are the parent's: start anew."""
+    global _lock, _loop
+    _lock, _loop = threading.Lock(), None
+    _open_links.clear()
+
+
+def _close_at_exit() -> None:
+    """Ask the servers that are still open to end, before the interpreter does."""
+    links = list(_open_links)
+    if links and _loop is not None:
+
+        async def close() -> None:
+            await asyncio.gather(*(link.close() for link in links))
+
+        asyncio.run_coroutine_threadsafe(close(), _loop).result(CLOSE_SECONDS)
+
+
+atexit.register(_close_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+# --- one session --------------------------------------------------------------------------------
+
+
+class _Link:
+    """One session, from its start to its end, and the task that owns it. Lives on one loop."""
+
+    def __init__(self, open_session: OpenSession, listen: Listen, seconds: float) -> None:
+        self.session: Any = None
+        self.tools: list[Any] = []
+        self.error: BaseException | None = None
+        self._stop = asyncio.Event()
+        self._ready = asyncio.Event()
+        # The session's own tasks must not keep what the first caller had in its context.
+        self.owner = asyncio.get_running_loop().create_task(
+            self._own(open_session, listen, seconds), context=contextvars.Context()
+        )
+        _open_links.add(self)
+
+    async def _own(self, open_session: OpenSession, listen: Listen, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds) as starting, open_session(listen) as session:
+                await session.initialize()
+                self.tools = await list_tools(session)
+                self.session = session
+                starting.reschedule(None)
+                self._ready.set()
+                await self._stop.wait()
+        except Exception as error:  # noqa: BLE001  # a transport may end in anything
+            late = isinstance(error, TimeoutError) and self.session is None
+            self.error = TimeoutError(f"no answer in {seconds:g} seconds") if late else error
+        finally:
+            self.session = None
+            self._ready.set()
+
+    @property
+    def is_lost(self) -> bool:
+        return self.owner.done() or (self._ready.is_set() and self.session is None)
+
+    async def opened(self) -> None:
+        """Wait until the session is open.
+
+        Raises:
+            ServerError: It could not be opened.
+        """
+        await self._ready.wait()
+        if self.session is None:
+            await self.close()
+            raise ServerError(explain(self.error))
+
+    async def ask(self, request: Coroutine[Any, Any, T]) -> T:
+        """Wait for the answer to a request, or for the end of the session.
+
+        A session whose transport broke leaves the requests that wait for it without an answer.
+
+        Raises:
+            ServerError: The session ended first.
+        """
+        asked = asyncio.ensure_future(request)
+        try:
+            await asyncio.wait({asked, self.owner}, return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                return asked.result()
+            raise ServerError(explain(self.error))
+        finally:
+            if asked.cancel():
+                await asyncio.wait({asked})
+
+    async def close(self) -> None:
+        """End the session; a server that is a process ends with it."""
+        self._stop.set()
+        _, running = await asyncio.wait({self.owner}, timeout=CLOSE_SECONDS)
+        if running:
+            self.owner.cancel()
+            await asyncio.wait({self.owner}, timeout=CLOSE_SECONDS)
+        _open_links.discard(self)
+
+    def stop(self) -> None:
+        """Begin to close, without waiting."""
+        self._stop.set()
+
+
+class ServerError(Exception):
+    """A session could not be opened, or it ended."""
+
+
+def explain(error: BaseException | None) -> str:
+    """Return what went wrong, without the groups that task groups wrap it in."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if error is None:
+        return "the connection was closed"
+    told = str(error)
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__
+
+
+async def list_tools(session: Any) -> list[Any]:
+    """Return the tools of a server, all pages of them.
+
+    Raises:
+        ServerError: The server does not come to an end.
+    """
+    capabilities = getattr(session, "get_server_capabilities", lambda: None)()
+    if capabilities is not None and read_field(capabilities, "tools") is None:
+        return []
+    found: list[Any] = []
+    cursor: str | None = None
+    for _ in range(MAX_PAGES):
+        page = await session.list_tools(params=_from(cursor))
+        found.extend(page.tools)
+        cursor = read_field(page, "nextCursor")
+        if not cursor:  # some servers end with an empty one
+            return found
+    raise ServerError(f"its list of tools has more than {MAX_PAGES:,} pages")
+
+
+def _from(cursor: str | None) -> Any:
+    if cursor is None:
+        return None
+    from mcp.types import PaginatedRequestParams
+
+    return PaginatedRequestParams(cursor=cursor)
+
+
+# --- one server ---------------------------------------------------------------------------------
+
+
+class Server:
+    """A server that is opened when it is needed, and again when it was lost.
+
+    Args:
+        name: For messages.
+        open_session: Opens a session with it.
+        connect_seconds: Time to open a session and list its tools.
+        with_headers: Returns how to open a session with more HTTP headers; None if it has none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_session: OpenSession,
+        *,
+        connect_seconds: float,
+        with_headers: Callable[[Mapping[str, Any]], OpenSession] | None = None,
+    ) -> None:
+        self.name = name
+        self.connect_seconds = connect_seconds
+        self.with_headers = with_headers
+        self.version = 0
+        """Grows whenever the server's tools may have changed."""
+        self._open_session = open_session
+        self._link: _Link | None = None
+        self._closed = False
+        self._known: list[Any] | None = None
+
+    @property
+    def home(self) -> asyncio.AbstractEventLoop:
+        """The loop that the session lives on."""
+        return background_loop()
+
+    async def list_tools(self) -> list[Any]:
+        """Return the tools of the server as they are now.
+
+        Raises:
+            ServerError: The server cannot be reached.
+        """
+        return await run_on(self.home, self._list_tools())
+
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any], progress: Progress | None = None
+    ) -> Any:
+        """Call a tool and return its `CallToolResult`.
+
+        Raises:
+            ToolException: The server refused the call, or cannot be reached.
+        """
+        return await run_on(self.home, self._call(tool, arguments, progress))
+
+    async def close(self) -> None:
+        """End the session for good."""
+        await run_on(self.home, self._close())
+
+    def stop(self) -> None:
+        """End the session for good, without waiting, from any thread."""
+        self._closed = True
+        link = self._link
+        if link is not None and _loop is not None:
+            _loop.call_soon_threadsafe(link.stop)
+
+    async def _close(self) -> None:
+        self._closed = True
+        if self._link is not None:
+            await self._link.close()
+
+    async def _connect(self) -> _Link:
+        if self._closed:
+            raise ServerError("its catalog is closed")
+        link = self._link
+        if link is None or link.is_lost or link.owner.get_loop() is not self.home:
+            link = self._link = _Link(self._open_session, self._hear, self.connect_seconds)
+        await link.opened()
+        if self._known is None:
+            self._known = link.tools
+        elif link.tools != self._known:
+            self._known = link.tools
+            self.version += 1
+        return link
+
+    async def _hear(self, message: object) -> None:
+        notification = getattr(message, "root", message)
+        if getattr(notification, "method", None) == LIST_CHANGED:
+            self.version += 1
+
+    async def _list_tools(self) -> list[Any]:
+        known = self._link
+        link = await self._connect()
+        if link is known:  # or it has just listed them
+            try:
+                link.tools = self._known = await link.ask(list_tools(link.session))
+            except Exception:  # noqa: BLE001  # whatever it was, a new session tells
+                await link.close()
+                link = await self._connect()
+        return link.tools
+
+    async def _call(
+        self, tool: str, arguments: Mapping[str, Any], progress: Progress | None
+    ) -> Any:
+        try:
+            link = await self._connect()
+            try:
+                return await self._ask(link, tool, arguments, progress)
+            except _NotSentError:
+                await link.close()
+                return await self._ask(await self._connect(), tool, arguments, progress)
+        except _NotSentError as error:
+            raise self._lost(explain(error.__cause__), "did not reach it") from error
+        except ServerError as error:
+            raise self._lost(str(error), "may have been made") from error
+
+    def _lost(self, reason: str, what: str) -> ToolException:
+        if self._closed:
+            return ToolException(
+                f"the session with the MCP server {self.name!r} was closed with its catalog"
+            )
+        return ToolException(
+            f"the MCP server {self.name!r} is gone ({reason}); this call {what}; the next call "
+            "connects again"
+        )
+
+    async def _ask(
+        self, link: _Link, tool: str, arguments: Mapping[str, Any], progress: Progress | None
+    ) -> Any:
+        request = link.session.call_tool(tool, dict(arguments), progress_callback=progress)
+        try:
+            return await link.ask(request)
+        except ServerError:
+            raise
+        except Exception as error:  # of the `mcp` package, which is not imported here
+            if _code_of(error) == SESSION_UNKNOWN:
+                raise _NotSentError from error
+            if not _is_end(error):
+                raise ToolException(str(error) or type(error).__name__) from error
+            # A closed stream is met before the request goes out, if the tool is one of those that
+            # the session knows: for others it asks for the list afterwards.
+            if _is_closed_stream(error) and any(tool == known.name for known in link.tools):
+                raise _NotSentError from error
+            await link.close()
+            raise ServerError(explain(error)) from error
+
+
+class _NotSentError(Exception):
+    """The session was over before the request could go out: asking again is safe."""
+
+
+def _code_of(error: Exception) -> object:
+    return read_field(read_field(error, "error"), "code")
+
+
+def _is_end(error: Exception) -> bool:
+    return _is_closed_stream(error) or str(error) == CONNECTION_CLOSED
+
+
+def _is_closed_stream(error: Exception) -> bool:
+    return type(error).__name__ in ("ClosedResourceError", "BrokenResourceError", "EndOfStream")
+
+
+class GivenSession:
+    """A session that the user opened, and closes.
+
+    Args:
+        name: For messages.
+        session: A `ClientSession`.
+        home: The loop that it was opened on.
+    """
+
+    version = 0
+
+    def __init__(self, name: str, session: Any, home: asyncio.AbstractEventLoop) -> None:
+        self.name = name
+        self.home = home
+        self._session = session
+
+    async def list_tools(self) -> list[Any]:
+        """Return the tools of the server as they are now.
+
+        Raises:
+            ServerError: The server cannot be reached.
+        """
+        self._check()
+        return await run_on(self.home, list_tools(self._session))
+
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any], progress: Progress | None = None
+    ) -> Any:
+        """Call a tool and return its `CallToolResult`.
+
+        Raises:
+            ToolException: The server refused the call, or cannot be reached.
+        """
+        try:
+            self._check()
+            request = self._session.call_tool(tool, dict(arguments), progress_callback=progress)
+            return await run_on(self.home, request)
+        except ServerError as error:
+            raise ToolException(str(error)) from error
+        except Exception as error:  # of the `mcp` package, which is not imported here
+            if _is_end(error) or _code_of(error) == SESSION_UNKNOWN:
+                raise ToolException(
+                    f"the session with the MCP server {self.name!r} is closed ({explain(error)}); "
+                    "it was passed to the catalog open, so open it and build the catalog again"
+                ) from error
+            raise ToolException(str(error) or type(error).__name__) from error
+
+    def _check(self) -> None:
+        if not self.home.is_running():
+            raise ServerError(
+                f"the session with the MCP server {self.name!r} belongs to an event loop that has "
+                "ended; pass its connection to the catalog instead, which keeps a session of its own"
+            )
+
+    async def close(self) -> None:
+        """Leave it open: whoever opened it closes it."""
+
+    def stop(self) -> None:
+        """Leave it open."""
+
+
+AnyServer: TypeAlias = Server | GivenSession
+
+
+async def close_all(servers: Sequence[AnyServer]) -> None:
+    """Close servers side by side."""
+    await asyncio.gather(*(server.close() for server in servers))
+
+
+def stop_all(servers: Sequence[AnyServer]) -> None:
+    """Begin to close servers that nobody refers to any more."""
+    for server in servers:
+        server.stop()

@@ -1,0 +1,263 @@
+"""Find tools by words, as they are asked for.
+
+The index is SQLite's FTS5, which is in Python's standard library: an inverted index with stemming and
+the ranking BM25, and no dependency. (Looked at besides: rank-bm25 is not kept any more; bm25s needs
+numpy; tantivy is a compiled package of its own. None of them knows what a tool's name is made of.)
+
+What is added here is what questions need and an index does not have: names are taken apart into words,
+the name counts for more than the description, and each word of a question also stands for its
+synonyms, its abbreviations and, if the catalog knows nothing like it, for how it may have been meant to
+be spelled. So a word gives a tool the best of its readings, once, and a question the sum of its words.
+
+The answer depends on the catalog and the question only.
+"""
+
+from __future__ import annotations
+
+import bisect
+import difflib
+import functools
+import itertools
+import math
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.types import Choice, TypeTree, walk
+from langchain_ptc.catalog.words import MAX_PHRASE_WORDS, STOP_WORDS, SYNONYMS, split_words
+from langchain_ptc.errors import CatalogError
+
+MAX_QUERY_CHARS = 1_000
+"""Length of a question; the rest of it is not looked at."""
+MAX_QUERY_WORDS = 32
+MAX_DESCRIPTION_CHARS = 4_000
+"""Length of a description in the index; the rest of it is not looked at."""
+
+_COLUMNS = {"name": 10.0, "domain": 3.0, "description": 1.5, "parameters": 0.6}
+"""What is indexed of a tool, and how much a word counts there."""
+_PREFIX, _SPELLING = 0.7, 0.8
+"""How much a reading of a word counts, compared to the word itself; for synonyms see `words.py`."""
+_PHRASE = 0.5
+"""How much it counts, besides, that two words of a question stand side by side in a tool's text."""
+_SHORTEST = 3
+"""Letters of the shortest word that may be an abbreviation; misspelt ones are longer."""
+_FORM = 2
+"""Letters by which forms of one word differ, such as its plural: those are found by their stem."""
+_LIKENESS = 0.8
+"""How like a word must be to be taken for what was meant, from 0 to 1."""
+_NAME_BONUS = 0.5
+"""How much more a tool counts whose name holds nothing that was not asked for."""
+_UNASKED_CHANGE = 0.7
+"""How much a tool counts that changes something, by its name, in a way that was not asked for."""
+
+
+class ToolIndex:
+    """An index of tools by their words. It may be used from any thread.
+
+    Args:
+        definitions: The tools; their order decides between equals.
+
+    Raises:
+        CatalogError: This Python's SQLite has no FTS5.
+    """
+
+    def __init__(self, definitions: Iterable[ToolDefinition]) -> None:
+        self._definitions = tuple(definitions)
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(":memory:", check_same_thread=False)
+        weakref.finalize(self, self._database.close)
+        try:
+            self._database.execute(
+                f"CREATE VIRTUAL TABLE tools USING fts5({', '.join(_COLUMNS)}, content='', "
+                "tokenize='porter unicode61')"
+            )
+        except sqlite3.OperationalError as error:
+            raise CatalogError(
+                f"tools cannot be searched: SQLite {sqlite3.sqlite_version} of this Python was built "
+                "without FTS5; use a Python that has it, as those of python.org, Debian, conda and "
+                "uv do"
+            ) from error
+        rows = [_row(definition) for definition in self._definitions]
+        self._names = [tuple(map(_stem, row[0].split())) for row in rows]
+        self._vocabulary = sorted({word for row in rows for text in row for word in text.split()})
+        self._known = frozenset(self._vocabulary)
+        slots = ", ".join("?" * (len(_COLUMNS) + 1))
+        self._database.executemany(
+            f"INSERT INTO tools(rowid, {', '.join(_COLUMNS)}) VALUES ({slots})",  # noqa: S608  # ours
+            ((number, *row) for number, row in enumerate(rows)),
+        )
+
+    def rank(self, query: str) -> list[int]:
+        """Return the positions of the tools that have anything to do with `query`, best first."""
+        scores: dict[int, float] = {}
+        readings: dict[int, set[str]] = {}
+        terms = _terms(query)
+        for pair in itertools.pairwise(terms):
+            hits = self._match(" ".join(pair))
+            for number, part in hits.items():
+                scores[number] = _PHRASE * self._rarity(len(hits)) * part
+        for term in terms:
+            for number, (score, reading) in self._score(term).items():
+                scores[number] = scores.get(number, 0.0) + score
+                readings.setdefault(number, set()).update(_stem(w) for w in reading.split())
+        exact = query.strip().lower()
+        for number, found in readings.items():
+            scores[number] *= self._fit_of_name(number, found)
+            definition = self._definitions[number]
+            if exact in (definition.qualified_name.lower(), definition.name.lower()):
+                scores[number] = math.inf
+        return sorted(scores, key=lambda number: (-scores[number], number))
+
+    def _fit_of_name(self, number: int, stems: set[str]) -> float:
+        """Return a factor: more for a name that was asked for whole, less for a deed that was not."""
+        name = self._names[number]
+        if not name:
+            return 1.0
+        told = sum(stem in stems for stem in name) / len(name)
+        unasked = name[0] in _CHANGES and name[0] not in stems
+        return (1 + _NAME_BONUS * told) * (_UNASKED_CHANGE if unasked else 1.0)
+
+    def _score(self, term: str) -> dict[int, tuple[float, str]]:
+        """Return, for each tool that `term` may mean, how well, and by which reading of it."""
+        own = self._match(term)
+        others = list(_synonyms(term, 1.0))
+        others.extend((_PREFIX, word) for word in self._abbreviations(term))
+        found = self._best_readings(own, term, others)
+        return found or self._best_readings({}, term, self._spellings(term))
+
+    def _best_readings(
+        self, own: Mapping[int, float], term: str, others: Iterable[tuple[float, str]]
+    ) -> dict[int, tuple[float, str]]:
+        rarity = self._rarity(len(own))
+        found = {number: (rarity * part, term) for number, part in own.items()}
+        for weight, other in others:
+            hits = self._match(other)
+            # A rare synonym of a common word is no rare wish.
+            worth = weight * min(rarity, self._rarity(len(hits)))
+            for number, part in hits.items():
+                if number not in found or worth * part > found[number][0]:
+                    found[number] = (worth * part, other)
+        return found
+
+    def _abbreviations(self, term: str) -> list[str]:
+        """Return the words of the catalog that `term` shortens, or that shorten it: repo, app, auth."""
+        if len(term) < _SHORTEST or " " in term:
+            return []
+        shorter = [term[:length] for length in range(_SHORTEST, len(term) - _FORM)]
+        found = [word for word in shorter if word in self._known]
+        for place in range(bisect.bisect_left(self._vocabulary, term), len(self._vocabulary)):
+            word = self._vocabulary[place]
+            if not word.startswith(term):
+                break
+            if len(word) - len(term) > _FORM:
+                found.append(word)
+        return found
+
+    def _spellings(self, term: str) -> Iterator[tuple[float, str]]:
+        """Yield what a word that nobody knows may be a misspelling of."""
+        if len(term) <= _SHORTEST:
+            return
+        for word in difflib.get_close_matches(term, self._vocabulary, n=2, cutoff=_LIKENESS):
+            yield _SPELLING, word
+        for word in difflib.get_close_matches(term, SYNONYMS, n=1, cutoff=_LIKENESS):
+            yield from _synonyms(word, _SPELLING)
+
+    def _match(self, word: str) -> dict[int, float]:
+        """Return the tools that have `word`, each with how much it has of it, from 0 to 2.2."""
+        weights = ", ".join(map(str, _COLUMNS.values()))
+        sql = f"SELECT rowid, -bm25(tools, {weights}) FROM tools WHERE tools MATCH ?"  # noqa: S608
+        with self._lock:
+            rows = self._database.execute(sql, (f'"{word}"',)).fetchall()
+        # BM25 is rarity times frequency. Rarity is that of the asked word, not of its readings.
+        count, total = len(rows), len(self._definitions)
+        rarity = max(math.log((total - count + 0.5) / (count + 0.5)), 1e-6)
+        return {number: score / rarity for number, score in rows}
+
+    def _rarity(self, count: int) -> float:
+        total = len(self._definitions)
+        return math.log(1 + (total - count + 0.5) / (count + 0.5))
+
+
+def _row(definition: ToolDefinition) -> tuple[str, ...]:
+    parameters = [
+        text
+        for p in definition.parameters
+        for text in (p.name, p.description[:MAX_DESCRIPTION_CHARS], *_choices(p.type))
+    ]
+    columns = (
+        definition.name,
+        definition.domain or "",
+        definition.description[:MAX_DESCRIPTION_CHARS],
+        " ".join(parameters)[:MAX_DESCRIPTION_CHARS],
+    )
+    return tuple(" ".join(split_words(text)) for text in columns)
+
+
+def _choices(tree: TypeTree) -> list[str]:
+    """Return the words that a parameter may be: `unpaid`, `Q3`."""
+    nodes = [node for node in walk(tree) if isinstance(node, Choice)]
+    return [value for node in nodes for value in node.values if isinstance(value, str)]
+
+
+def _terms(query: str) -> list[str]:
+    """Return what a question asks for: its words, or phrases that stand for one thing."""
+    words = [w for w in split_words(query[:MAX_QUERY_CHARS]) if w.isalnum()][:MAX_QUERY_WORDS]
+    terms: list[str] = []
+    position = 0
+    while position < len(words):
+        length = MAX_PHRASE_WORDS
+        while length > 1 and " ".join(words[position : position + length]) not in SYNONYMS:
+            length -= 1
+        phrase = " ".join(words[position : position + length])
+        if length > 1 or phrase not in STOP_WORDS:
+            terms.append(phrase)
+        position += length
+    return list(dict.fromkeys(terms or words))
+
+
+def _synonyms(term: str, weight: float) -> Iterator[tuple[float, str]]:
+    for form in _forms(term):
+        for other, near in SYNONYMS.get(form, {}).items():
+            yield weight * near, other
+
+
+_ENDINGS = ("ations", "ation", "ments", "ment", "ings", "ing", "ies", "ed", "es", "s", "e", "y")
+
+
+@functools.lru_cache(maxsize=4096)
+def _stem(word: str) -> str:
+    """Return about what the forms of one word share: enough to compare a name with a question."""
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word[: -len(ending)]
+    return word
+
+
+def _forms(term: str) -> list[str]:
+    """Return the forms of `term` that have synonyms: itself if it has any, else those it is like."""
+    if term in SYNONYMS or " " in term:
+        return [term]
+    stem = _stem(term)
+    forms = [stem, f"{stem}e", f"{stem}y", f"{stem}ment", f"{stem}ation", f"{stem}s"]
+    if len(stem) > 3 and stem[-1] == stem[-2]:
+        forms.append(stem[:-1])  # shipped, cancelled
+    return [form for form in forms if form in SYNONYMS]
+
+
+_VERBS = (
+    "create",
+    "add",
+    "insert",
+    "new",
+    "update",
+    "edit",
+    "modify",
+    "change",
+    "set",
+    "delete",
+    "remove",
+)
+_CHANGES = frozenset(map(_stem, _VERBS))
+"""First words of names of tools that change something, as `_stem` leaves them."""

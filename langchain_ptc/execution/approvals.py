@@ -1,0 +1,303 @@
+"""Calls that a person approves before they are made.
+
+What is asked, what may be answered and how it is configured are those of LangChain's
+`HumanInTheLoopMiddleware`, so that whatever shows its questions shows ours. Each question also has the
+line of code that makes the call. An answer that does not fit is refused by LangGraph, and the question
+stays.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeAlias, get_args
+
+from langchain_core.messages import ToolCall
+from langgraph.config import get_config
+from langgraph.prebuilt.tool_node import ToolCallRequest, ToolRuntime
+from langgraph.runtime import get_runtime
+from langgraph.types import interrupt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, create_model
+
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.errors import ToolCallError
+from langchain_ptc.execution.answering import refuse
+from langchain_ptc.execution.calls import Answer, StartedCall
+from langchain_ptc.execution.plain import as_plain
+from langchain_ptc.sandbox.values import encode_value
+
+DecisionType: TypeAlias = Literal["approve", "edit", "reject", "respond"]
+Decision: TypeAlias = Mapping[str, Any]
+"""One answer: `{"type": "approve"}`, `{"type": "edit", "edited_action": {"name": …, "args": {…}}}`,
+`{"type": "reject", "message": …}` or `{"type": "respond", "message": …}`."""
+InterruptMode: TypeAlias = Literal["batched", "per_call"]
+"""`batched`: one question for all calls that the code makes side by side; `per_call`: one each."""
+InterruptOn: TypeAlias = Mapping[str, bool | Mapping[str, Any]]
+"""By tool: True for approve, edit, reject and respond, False for no approval, or a mapping as
+LangChain's `InterruptOnConfig`: `allowed_decisions`, `description` (text, or a function of the tool
+call, the state and the runtime), `when` (a predicate of the `ToolCallRequest`)."""
+
+_ALL: tuple[DecisionType, ...] = get_args(DecisionType)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What holds for the calls of one tool."""
+
+    allowed: tuple[DecisionType, ...] = _ALL
+    description: str | Callable[..., str] | None = None
+    when: Callable[[ToolCallRequest], bool] | None = None
+
+
+class Approvals:
+    """Which calls of one catalog a person must approve.
+
+    Args:
+        catalog: The tools; those whose policy has `requires_approval` are asked for.
+        interrupt_on: What holds for single tools, by name; goes before the policy.
+        interrupt_mode: Whether calls side by side are one question or many.
+
+    Raises:
+        ValueError: `interrupt_on` names no tool, or holds what it may not.
+    """
+
+    def __init__(
+        self,
+        catalog: ToolCatalog,
+        interrupt_on: InterruptOn | None = None,
+        interrupt_mode: InterruptMode = "batched",
+    ) -> None:
+        if interrupt_mode not in get_args(InterruptMode):
+            raise ValueError(
+                f"interrupt_mode must be 'batched' or 'per_call', got {interrupt_mode!r}"
+            )
+        self._mode = interrupt_mode
+        self._gates = {d.qualified_name: Gate() for d in catalog if d.policy.requires_approval}
+        for name, given in (interrupt_on or {}).items():
+            definition = catalog.get(name)
+            if definition is None:
+                close = " or ".join(map(repr, catalog.suggest(name)))
+                told = f"; did you mean {close}?" if close else ""
+                raise ValueError(f"interrupt_on has {name!r}, which names no single tool{told}")
+            gate = _read_gate(name, given)
+            if gate is None:
+                self._gates.pop(definition.qualified_name, None)
+            else:
+                self._gates[definition.qualified_name] = gate
+
+    def __bool__(self) -> bool:
+        return bool(self._gates)
+
+    def gate(self, definition: ToolDefinition) -> Gate | None:
+        """Return what holds for a tool, or None if its calls need no approval."""
+        return self._gates.get(definition.qualified_name)
+
+    def batches(
+        self, gated: Sequence[tuple[StartedCall, Gate]]
+    ) -> Iterator[Sequence[tuple[StartedCall, Gate]]]:
+        """Divide calls that the code makes side by side into questions."""
+        if self._mode == "batched":
+            if gated:
+                yield gated
+        else:
+            for one in gated:
+                yield [one]
+
+    def applies(self, gate: Gate, call: StartedCall, state: Any) -> bool:
+        """Ask the developer's predicate, inside a graph."""
+        assert gate.when is not None
+        return bool(gate.when(_request_of(call, state)))
+
+    def ask(self, batch: Sequence[tuple[StartedCall, Gate]], state: Any) -> list[Decision]:
+        """Ask a person, by an interrupt of the graph; inside a record of the journal.
+
+        Returns:
+            A decision for each call, in order.
+
+        Raises:
+            GraphInterrupt: There is no answer yet.
+            ValidationError: The answer does not fit; the question stays.
+        """
+        shown = [_show(call, gate, state) for call, gate in batch]
+        checks = [_decision_type(call.definition, gate) for call, gate in batch]
+        if self._mode == "per_call":
+            question = {"type": "tool_approval", "tool_call_id": batch[0][0].call_id, **shown[0]}
+            return [_as_dict(interrupt(question, response_schema=checks[0]))]
+        configs = {call.definition.qualified_name: list(gate.allowed) for call, gate in batch}
+        question = {
+            "action_requests": shown,
+            "review_configs": [
+                {"action_name": name, "allowed_decisions": allowed}
+                for name, allowed in configs.items()
+            ],
+        }
+        answer = interrupt(question, response_schema=_batch_type(checks))
+        return [_as_dict(decision) for decision in _as_dict(answer)["decisions"]]
+
+    def follow(self, call: StartedCall, decision: Decision) -> Answer | None:
+        """Do as a person decided; return the answer of a call that is not to be made."""
+        call.approval = decision["type"]
+        name = call.definition.qualified_name
+        if decision["type"] == "reject":
+            reason = decision.get("message")
+            told = f": {reason}" if reason else "; do not try it again unless the user asks for it"
+            call.deny()
+            return refuse(call, ToolCallError(f"a person rejected {name}(){told}", tool=name))
+        if decision["type"] == "respond":
+            call.end("returned")
+            return Answer(payload=encode_value(decision["message"]))
+        if decision["type"] == "edit":
+            call.arguments = dict(decision["edited_action"]["args"])
+        return None
+
+
+def _read_gate(name: str, given: object) -> Gate | None:
+    if isinstance(given, bool):
+        return Gate() if given else None
+    if not isinstance(given, Mapping):
+        raise ValueError(  # noqa: TRY004  # a wrong value of an option
+            f"interrupt_on[{name!r}] must be True, False or a mapping, got {type(given).__name__}"
+        )
+    unknown = set(given) - {"allowed_decisions", "description", "when", "args_schema"}
+    if unknown:
+        raise ValueError(
+            f"interrupt_on[{name!r}] has {min(unknown)!r}; it takes allowed_decisions, "
+            "description and when"
+        )
+    allowed = tuple(dict.fromkeys(given.get("allowed_decisions", _ALL)))
+    if not allowed or not set(allowed) <= set(_ALL):
+        raise ValueError(
+            f"interrupt_on[{name!r}]['allowed_decisions'] must be some of {', '.join(_ALL)}, got "
+            f"{given['allowed_decisions']!r}"
+        )
+    when = given.get("when")
+    if when is not None and not callable(when):
+        raise ValueError(f"interrupt_on[{name!r}]['when'] must be a function, got {when!r}")
+    return Gate(allowed=allowed, description=given.get("description"), when=when)
+
+
+# --- the question -----------------------------------------------------------------------------------
+
+
+def _tool_call(call: StartedCall) -> ToolCall:
+    return ToolCall(
+        name=call.definition.qualified_name,
+        args=dict(call.arguments or {}),
+        id=call.call_id,
+        type="tool_call",
+    )
+
+
+def _runtime_of(call: StartedCall, state: Any) -> ToolRuntime[Any, Any]:
+    runtime = get_runtime()
+    return ToolRuntime(
+        state=state,
+        tool_call_id=call.call_id,
+        config=get_config(),
+        context=runtime.context,
+        store=runtime.store,
+        stream_writer=runtime.stream_writer,
+        execution_info=runtime.execution_info,
+        server_info=runtime.server_info,
+    )
+
+
+def _request_of(call: StartedCall, state: Any) -> ToolCallRequest:
+    return ToolCallRequest(
+        tool_call=_tool_call(call),
+        tool=call.definition.tool,
+        state=state,
+        runtime=_runtime_of(call, state),
+    )
+
+
+def _show(call: StartedCall, gate: Gate, state: Any) -> dict[str, Any]:
+    """Return what a person reads of one call, in terms of JSON."""
+    arguments = as_plain(call.arguments or {})
+    name = call.definition.qualified_name
+    if callable(gate.description):
+        description = gate.description(_tool_call(call), state, _runtime_of(call, state))
+    else:
+        heading = gate.description or "The code of the agent wants to call a tool"
+        told = json.dumps(arguments, indent=2, ensure_ascii=False)
+        description = f"{heading}\n\nTool: {name}\nArguments: {told}"
+        if call.source_line:
+            description += f"\nCode, line {call.line}: {call.source_line}"
+    return {
+        "name": name,
+        "args": arguments,
+        "description": description,
+        "line": call.line,
+        "source_line": call.source_line,
+    }
+
+
+# --- the answer -------------------------------------------------------------------------------------
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Approve(_Strict):
+    type: Literal["approve"]
+
+
+class _Reject(_Strict):
+    type: Literal["reject"]
+    message: str | None = None
+
+
+class _Respond(_Strict):
+    type: Literal["respond"]
+    message: str
+
+
+def _edit_type(definition: ToolDefinition) -> type[BaseModel]:
+    """Return the type of an edit of a call: the tool stays, its arguments must be those it takes."""
+    name = definition.qualified_name
+    schema = definition.tool.tool_call_schema
+
+    def check(args: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(schema, type) and issubclass(schema, BaseModel):
+            schema.model_validate(args)
+        return args
+
+    fields: dict[str, Any] = {
+        "name": (Literal[name], ...),
+        "args": (Annotated[dict[str, Any], AfterValidator(check)], ...),
+    }
+    action = create_model("EditedAction", __base__=_Strict, **fields)
+    fields = {"type": (Literal["edit"], ...), "edited_action": (action, ...)}
+    return create_model("EditDecision", __base__=_Strict, **fields)
+
+
+def _decision_type(definition: ToolDefinition, gate: Gate) -> Any:
+    types: dict[str, type[BaseModel]] = {
+        "approve": _Approve,
+        "reject": _Reject,
+        "respond": _Respond,
+    }
+    if "edit" in gate.allowed:
+        types["edit"] = _edit_type(definition)
+    members = tuple(types[name] for name in gate.allowed)
+    if len(members) == 1:
+        return members[0]
+    union: Any = members[0]
+    for member in members[1:]:
+        union = union | member
+    return Annotated[union, Discriminator("type")]
+
+
+def _batch_type(checks: Sequence[Any]) -> type[BaseModel]:
+    """Return the type of the answer to many calls: one decision each, in order."""
+    decisions: Any = tuple.__class_getitem__(tuple(checks))
+    return create_model("HITLResponse", __base__=_Strict, decisions=(decisions, ...))
+
+
+def _as_dict(answer: Any) -> dict[str, Any]:
+    if isinstance(answer, BaseModel):
+        return answer.model_dump(exclude_none=True)
+    return dict(answer)

@@ -1,0 +1,168 @@
+"""The check before the run: what in a program could not have worked, found by reading it.
+
+Only what is certain is reported: a wrong alarm costs a program that would have worked, a miss only the
+time until the program says so itself. Pure: nothing is imported, called or run.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Collection
+
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.errors import Problem
+from langchain_ptc.execution.check.arguments import Arguments
+from langchain_ptc.execution.check.facts import Facts
+from langchain_ptc.execution.check.handled import TOOL_CALL_ERROR, Handlers
+from langchain_ptc.execution.check.inference import Inference
+from langchain_ptc.execution.check.lookups import Lookups
+from langchain_ptc.execution.check.names import Given
+from langchain_ptc.execution.check.scopes import Scopes
+from langchain_ptc.execution.check.uses import Uses
+from langchain_ptc.execution.check.values import ToolValue, only
+from langchain_ptc.execution.check.words import signature
+from langchain_ptc.sandbox.shape import all_nodes, is_async
+
+MAX_PROBLEMS = 20
+"""Problems that are reported of one program; the first ones tell what to mend."""
+MAX_NODES = 30_000
+"""Nodes of a program that is checked; a longer one runs unchecked."""
+
+
+def check_code(
+    code: str,
+    catalog: ToolCatalog,
+    *,
+    modules: Collection[str] | None,
+    kept: Collection[str] | None = (),
+) -> tuple[Problem, ...]:
+    """Return what in `code` could not have worked; nothing of it is run.
+
+    Args:
+        code: What the model wrote. Code that is no Python has no problems here: the sandbox says
+            what is wrong with it.
+        catalog: The tools that it may call.
+        modules: Names of the modules that it may import (`Sandbox.modules`); None to look at no
+            import but those of tools.
+        kept: Names that its session keeps from earlier programs; None if they are not known.
+
+    Returns:
+        The problems in order of line, each of them certain; at most `MAX_PROBLEMS`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ()
+    try:
+        nodes = all_nodes(tree)
+        if len(nodes) > MAX_NODES:
+            return ()
+        return _Check(tree, nodes, code, catalog, modules=modules, kept=kept).run()
+    except RecursionError:  # nested too deeply to be read, and perhaps to be compiled
+        return ()
+
+
+class _Check:
+    """The check of one program."""
+
+    def __init__(
+        self,
+        tree: ast.Module,
+        nodes: list[ast.AST],
+        code: str,
+        catalog: ToolCatalog,
+        *,
+        modules: Collection[str] | None,
+        kept: Collection[str] | None,
+    ) -> None:
+        self._lines = code.splitlines()
+        self._found: dict[tuple[int, int, str], Problem] = {}
+        self._dead: set[ast.AST] = set()
+        self._facts = facts = Facts(nodes)
+        scopes = Scopes(tree)
+        bound = frozenset(
+            name for scope in (scopes.module, *scopes.inside.values()) for name in scope.bindings
+        )
+        self._handlers = Handlers(nodes, facts, bound)
+        given = Given(catalog, kept)
+        asynchronous = is_async(nodes)
+        self._inference = Inference(scopes, facts, given, asynchronous=asynchronous)
+        self._arguments = Arguments(self._inference)
+        self._nodes = nodes
+        self._lookups = Lookups(self._inference, given, facts, modules)
+        self._uses = Uses(self._inference, facts)
+
+    def run(self) -> tuple[Problem, ...]:
+        """Return the problems in order of line."""
+        for node in self._nodes:
+            if isinstance(node, ast.If | ast.IfExp) and _never(node.test):
+                body = node.body if isinstance(node.body, list) else [node.body]
+                self._dead.update(inner for part in body for inner in ast.walk(part))
+        # In the order of the lines, so that hostile code with many problems is not looked at to its end.
+        for node in sorted(self._nodes, key=_place):
+            if node not in self._dead:
+                self._check_node(node)
+            if len(self._found) >= MAX_PROBLEMS:
+                break
+        ordered = sorted(self._found.values(), key=lambda p: (p.line, p.column))
+        return tuple(ordered[:MAX_PROBLEMS])
+
+    def _check_node(self, node: ast.AST) -> None:
+        for found in self._lookups.check(node):
+            self._report(found.node, found.message, found.error, definition=found.definition)
+        for found in self._uses.check(node):
+            self._report(found.node, found.message, found.error, definition=found.definition)
+        if isinstance(node, ast.Call):
+            value = only(self._inference.infer(node.func))
+            if isinstance(value, ToolValue):
+                self._check_call(node, value.definition)
+
+    def _check_call(self, call: ast.Call, definition: ToolDefinition) -> None:
+        settled = not self._inference.asynchronous or self._handlers.is_settled(call)
+        wrong = list(self._arguments.check(call, definition))
+        if not wrong or self._handlers.may_catch(call, TOOL_CALL_ERROR, settled=settled):
+            return
+        message = "; ".join(dict.fromkeys(w.message for w in wrong))
+        if not message.startswith(f"{definition.name}()"):
+            message = f"{definition.name}(): {message}"
+        self._report(wrong[0].node, message, "", definition=definition)
+
+    def _report(
+        self,
+        node: ast.AST,
+        message: str,
+        error: str,
+        *,
+        definition: ToolDefinition | None,
+    ) -> None:
+        # An error that may be one of several is caught if any of them is.
+        if any(self._handlers.may_catch(node, name) for name in error.split("|") if name):
+            return
+        line = getattr(node, "lineno", 1)
+        text = self._lines[line - 1] if line <= len(self._lines) else ""
+        column = _characters(text, getattr(node, "col_offset", 0)) + 1
+        told = "" if definition is None else signature(definition)
+        problem = Problem(
+            line=line, column=column, message=message, source_line=text, signature=told
+        )
+        self._found.setdefault((line, column, message), problem)
+
+
+def _place(node: ast.AST) -> tuple[int, int]:
+    return getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
+
+
+def _characters(line: str, offset: int) -> int:
+    """Return how many characters the first `offset` bytes of a line are."""
+    return len(line.encode()[:offset].decode(errors="ignore"))
+
+
+def _never(test: ast.expr) -> bool:
+    """Whether a condition is never true while the program runs."""
+    if isinstance(test, ast.Constant):
+        return not test.value
+    return getattr(test, "attr", getattr(test, "id", "")) == "TYPE_CHECKING"

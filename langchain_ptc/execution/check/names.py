@@ -1,0 +1,101 @@
+"""What the code has without binding it: tools, domains and builtins. Pure."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Collection
+
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.execution.check.values import (
+    UNKNOWN,
+    LibraryValue,
+    ModuleValue,
+    ToolValue,
+    Value,
+    Values,
+)
+
+_GIVEN = frozenset({"ToolCallError", "search_tools", "describe", "list_domains"})
+"""What the sandbox gives to every program besides the tools."""
+_BUILTINS = frozenset(dir(builtins)) | {
+    *("exit", "quit", "copyright", "credits", "license", "help", "reload", "__name__", "__file__"),
+    *("__doc__", "__annotations__", "__class__", "__path__", "display", "reveal_type"),
+    *("__builtins__", "PythonFinalizationError", "_"),
+}
+
+
+class Given:
+    """The names that a program of a catalog has from its start.
+
+    Args:
+        catalog: The tools.
+        kept: Names that the session keeps from earlier programs; None if they are not known.
+    """
+
+    def __init__(self, catalog: ToolCatalog, kept: Collection[str] | None) -> None:
+        self.catalog = catalog
+        self._kept = kept
+        self.domains = frozenset(catalog.domains)
+        counts: dict[str, int] = {}
+        for qualified in (*catalog.names, *catalog.type_names):
+            name = qualified.rpartition(".")[2]
+            counts[name] = counts.get(name, 0) + 1
+        types = {name.rpartition(".")[2] for name in catalog.type_names}
+        self._types = types
+        self._bare = {
+            definition.name: definition
+            for definition in catalog
+            if definition.domain is None
+            or (counts[definition.name] == 1 and definition.name not in self.domains)
+        }
+        self._shared = {name for name, count in counts.items() if count > 1}
+        self._members = {(definition.domain, definition.name): definition for definition in catalog}
+        self._qualified_types = frozenset(catalog.type_names)
+
+    def bare(self, name: str) -> Values | None:
+        """Return what `name` is where nothing binds it, or None if there is no such name."""
+        if self._kept is None or name in self._kept:
+            return UNKNOWN
+        value = self._tool_or_domain(name)
+        if value is not None:
+            return (value,)
+        if name in _GIVEN or name in self._types:
+            return UNKNOWN
+        if name in _BUILTINS:
+            return (LibraryValue(name),)
+        return None
+
+    def _tool_or_domain(self, name: str) -> Value | None:
+        if name == "tools" or name in self.domains:
+            return ModuleValue("tools" if name == "tools" else f"tools.{name}")
+        definition = self._bare.get(name)
+        return None if definition is None else ToolValue(definition)
+
+    def shared_by(self, name: str) -> list[str]:
+        """Return the qualified names of the tools of this name, where it takes a domain."""
+        if name not in self._shared:
+            return []
+        return [d.qualified_name for d in self.catalog if d.name == name and d.domain is not None]
+
+    def member(self, module: str, name: str) -> Values | None:
+        """Return what `name` is in `tools` or `tools.<domain>`, or None if it is not there."""
+        if name.startswith("_"):
+            return UNKNOWN
+        domain = module.partition(".")[2] or None
+        definition = self._members.get((domain, name))
+        if definition is not None:
+            return (ToolValue(definition),)
+        if domain is None:
+            if name in self.domains:
+                return (ModuleValue(f"tools.{name}"),)
+            value = self._tool_or_domain(name)
+            if value is not None:
+                return (value,)
+            known = name in _GIVEN or name in self._types
+        else:
+            known = name in _GIVEN or f"{domain}.{name}" in self._qualified_types
+        return UNKNOWN if known else None
+
+    def is_module(self, name: str) -> bool:
+        """Whether `name` is `tools` or `tools.<domain>` with tools in it."""
+        return name == "tools" or name.removeprefix("tools.") in self.domains

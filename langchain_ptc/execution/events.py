@@ -1,0 +1,126 @@
+"""What can be watched of an execution while it runs.
+
+Every event goes three ways: to `stream_mode="custom"` of the graph that the code runs in, to the
+developer's `on_event`, and to the logger `langchain_ptc`. Events are JSON-able; they name calls and
+say how they ended, and never hold results: those stay in the sandbox.
+
+| event | fields besides `source`, `event`, `execution_id`, `at` |
+|---|---|
+| `execution_start` | `call_id` of the tool call that asked for it, `code`, `resumed` |
+| `call_start` | `call_id`, `tool`, `domain`, `line`, `arguments` |
+| `call_end` | `call_id`, `tool`, `domain`, `status`, `duration_seconds`, `error` |
+| `output` | `text`: what was printed since the last one |
+| `execution_pause` | `waiting`: how many questions a person is asked |
+| `execution_end` | `status`, `duration_seconds`, `tool_calls`, `error` |
+
+What is replayed after a pause is not told again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from langgraph.config import get_stream_writer
+
+from langchain_ptc.execution.calls import StartedCall
+from langchain_ptc.execution.plain import as_plain
+
+Event: TypeAlias = dict[str, Any]
+OnEvent: TypeAlias = Callable[[Event], None]
+
+SOURCE = "langchain_ptc"
+"""The `source` of every event: others write to the custom stream too."""
+
+logger = logging.getLogger("langchain_ptc")
+
+
+class Events:
+    """Tells of one execution.
+
+    Args:
+        on_event: The developer's; what it raises is logged and goes no further.
+        on_output: Takes what was printed, as it comes.
+    """
+
+    def __init__(
+        self,
+        on_event: OnEvent | None = None,
+        on_output: Callable[[str], None] | None = None,
+    ) -> None:
+        self.execution_id = ""
+        self._on_event = on_event
+        self._on_output = on_output
+        self._write = _stream_writer()
+        self._told_chars = 0
+
+    def tell(self, event: str, **fields: Any) -> None:
+        """Tell of one event."""
+        told: Event = {
+            "source": SOURCE,
+            "event": event,
+            "execution_id": self.execution_id,
+            "at": time.time(),
+            **fields,
+        }
+        logger.log(
+            logging.INFO if event.startswith("execution") else logging.DEBUG,
+            "%s %s %s",
+            self.execution_id,
+            event,
+            fields.get("tool") or fields.get("status") or "",
+            extra={"execution_id": self.execution_id, "ptc": told},
+        )
+        if self._write is not None:
+            self._write(told)
+        if self._on_event is not None:
+            try:
+                self._on_event(told)
+            except Exception:
+                logger.exception("on_event failed for %s of %s", event, self.execution_id)
+
+    def tell_output(self, output: str) -> None:
+        """Tell of what was printed since the last time.
+
+        Args:
+            output: All that was printed so far.
+        """
+        text = output[self._told_chars :]
+        if text:
+            self._told_chars = len(output)
+            self.tell("output", text=text)
+            if self._on_output is not None:
+                self._on_output(text)
+
+    def tell_start(self, call: StartedCall) -> None:
+        """Tell that a call begins."""
+        self.tell(
+            "call_start",
+            call_id=call.call_id,
+            tool=call.definition.name,
+            domain=call.definition.domain,
+            line=call.line,
+            arguments=as_plain(call.arguments or {}),
+        )
+
+    def tell_end(self, call: StartedCall) -> None:
+        """Tell how a call ended."""
+        record = call.finish()
+        self.tell(
+            "call_end",
+            call_id=record.call_id,
+            tool=record.tool,
+            domain=record.domain,
+            status=record.status,
+            duration_seconds=record.duration_seconds,
+            error=record.error,
+        )
+
+
+def _stream_writer() -> Callable[[Any], None] | None:
+    try:
+        return get_stream_writer()
+    except (KeyError, RuntimeError):  # outside a graph
+        return None

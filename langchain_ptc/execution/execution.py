@@ -1,0 +1,291 @@
+"""One execution of one code: where it runs decides how it is driven, and what is kept of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config
+from langgraph.types import Command
+
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.errors import ReplayError
+from langchain_ptc.execution.answering import Answering
+from langchain_ptc.execution.approvals import Approvals
+from langchain_ptc.execution.calls import StartedCall
+from langchain_ptc.execution.dispatch import Dispatcher, Route, Surroundings, read_state
+from langchain_ptc.execution.events import Events, OnEvent
+from langchain_ptc.execution.free import FreeRun
+from langchain_ptc.execution.journal import (
+    Journal,
+    Record,
+    arun_journaled,
+    has_checkpointer,
+    run_journaled,
+)
+from langchain_ptc.execution.portal import run_sync
+from langchain_ptc.execution.record import ExecutionResult
+from langchain_ptc.execution.siblings import index_of
+from langchain_ptc.execution.steps import SteppedRun
+from langchain_ptc.limits import Limits
+from langchain_ptc.sandbox.base import Call, Done, Failure, Moment, Program, Replay, Sandbox
+from langchain_ptc.sandbox.protocol import limit_reached
+from langchain_ptc.sandbox.values import encode_value, revive
+
+Durable: TypeAlias = Literal["auto", "always", "never"]
+
+_SEED_BITS = 48
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What all executions of one executor share."""
+
+    catalog: ToolCatalog
+    limits: Limits
+    sandbox: Sandbox
+    dispatchers: Mapping[str, Dispatcher]
+    approvals: Approvals
+    durable: Durable
+    on_event: OnEvent | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What an execution came to, for the graph that it runs in."""
+
+    result: ExecutionResult
+    commands: tuple[Command[Any], ...] = ()
+    """What tools asked the graph to do, in the order in which the code made the calls."""
+
+
+class Execution:
+    """One execution; runs once. Made by `ProgrammaticToolExecutor.start`."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        code: str,
+        *,
+        config: RunnableConfig | None = None,
+        call_id: str | None = None,
+        state: Any = None,
+        route: Route | None = None,
+        on_output: Callable[[str], None] | None = None,
+    ) -> None:
+        self._setting = setting
+        self._code = code
+        self._lines = code.splitlines()
+        self._config = ensure_config(config)
+        self._call_id = call_id
+        self._state = state
+        self._route = route
+        self._sync = False
+        self._events = Events(setting.on_event, on_output)
+        self._opened: Record = {}
+        self._id = ""
+        self._calls: list[StartedCall] = []
+
+    def run(self) -> Outcome:
+        """Run the code to its end from synchronous code; see `arun`."""
+        self._sync = True
+        run_sync(self._look_around())
+        if not self._is_durable():
+            return run_sync(self._run_freely())
+        most = 2 * self._setting.limits.max_tool_calls  # an approval and a call each
+        index = index_of(self._call_id, self._state)
+        return _read_outcome(
+            run_journaled(self._run_in_steps, self._open(), most_at_once=most, index=index)
+        )
+
+    async def arun(self) -> Outcome:
+        """Run the code to its end.
+
+        Raises:
+            SandboxError: The machine could not start a worker.
+            GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
+            ValueError: `durable="always"` where there is no checkpointer.
+        """
+        await self._look_around()
+        if not self._is_durable():
+            return await self._run_freely()
+        index = index_of(self._call_id, self._state)
+        return _read_outcome(await arun_journaled(self._run_in_steps, self._open(), index=index))
+
+    async def _look_around(self) -> None:
+        """Find the state of the graph for tools that take it, if nobody has passed it."""
+        if self._state is None and any(
+            dispatcher.is_injected for dispatcher in self._setting.dispatchers.values()
+        ):
+            self._state = await read_state(self._config)
+
+    def _is_durable(self) -> bool:
+        durable = self._setting.durable
+        if durable == "never":
+            return False
+        can_be = has_checkpointer(self._config)
+        if durable == "always" and not can_be:
+            raise ValueError(
+                "durable='always' needs a graph that is compiled with a checkpointer, and this code "
+                "runs in none; compile the graph with one, or use durable='auto'"
+            )
+        return can_be
+
+    def _open(self) -> Record:
+        """Return what an execution begins with, and begins with again when it is resumed."""
+        self._opened = {
+            "execution_id": str(uuid.uuid4()),
+            "code": _digest(self._code),
+            "seed": secrets.randbits(_SEED_BITS),
+            "unix": time.time(),
+        }
+        return self._opened
+
+    # --- the two ways -------------------------------------------------------------------------------
+
+    async def _run_freely(self) -> Outcome:
+        self._begin(str(uuid.uuid4()), resumed=False)
+        started_at, clock = datetime.now(UTC), time.monotonic()
+        if (too_long := self._too_long()) is not None:
+            return Outcome(result=self._tell(too_long, started_at, 0.0))
+        run = FreeRun(
+            session=self._setting.sandbox.session(),
+            program=self._program(),
+            answering=self._answering(),
+            approvals=self._setting.approvals,
+            start=self._start,
+            config=self._config,
+        )
+        done = await run.to_end()
+        result = self._tell(done, started_at, time.monotonic() - clock)
+        return Outcome(result=result, commands=_in_order(run.commands))
+
+    async def _run_in_steps(self, journal: Journal, opening: Record) -> Record:
+        self._begin(
+            opening["execution_id"],
+            resumed=opening["execution_id"] != self._opened["execution_id"],
+        )
+        started_at, clock = datetime.fromtimestamp(opening["unix"], UTC), time.monotonic()
+        if (too_long := self._too_long()) is not None:
+            return _write_outcome(Outcome(result=self._tell(too_long, started_at, 0.0)))
+        replay = Replay(seed=opening["seed"], start=Moment(unix=opening["unix"], elapsed=0.0))
+        run = SteppedRun(
+            journal=journal,
+            session=self._setting.sandbox.session(),
+            program=replace(self._program(), replay=replay),
+            answering=self._answering(),
+            approvals=self._setting.approvals,
+            start=self._start,
+            events=self._events,
+            config=self._config,
+            state=self._state,
+        )
+        if opening["code"] != _digest(self._code):
+            done = _end_of(ReplayError("the code is not the one that ran before the pause"))
+        else:
+            try:
+                done = await run.to_end()
+            except ReplayError as error:
+                done = _end_of(error)
+        result = self._tell(done, started_at, time.monotonic() - clock)
+        return _write_outcome(Outcome(result=result, commands=_in_order(run.commands)))
+
+    def _begin(self, execution_id: str, *, resumed: bool) -> None:
+        self._id = self._events.execution_id = execution_id
+        self._calls.clear()
+        self._events.tell(
+            "execution_start", call_id=self._call_id, code=self._code, resumed=resumed
+        )
+
+    # --- parts --------------------------------------------------------------------------------------
+
+    def _too_long(self) -> Done | None:
+        most = self._setting.limits.code_chars
+        if len(self._code) <= most:
+            return None
+        return limit_reached("code_chars", most, len(self._code), output="")
+
+    def _program(self) -> Program:
+        catalog = self._setting.catalog
+        return Program(
+            code=self._code,
+            tools=catalog.names,
+            types=catalog.type_names,
+            limits=self._setting.limits,
+        )
+
+    def _answering(self) -> Answering:
+        surroundings = Surroundings(state=self._state, route=self._route, sync=self._sync)
+        return Answering(
+            self._setting.dispatchers, self._setting.limits, surroundings, self._events
+        )
+
+    def _start(self, call: Call) -> StartedCall:
+        line = self._lines[call.line - 1].strip() if 0 < call.line <= len(self._lines) else ""
+        started = StartedCall(
+            call,
+            self._setting.dispatchers[call.tool].definition,
+            execution_id=self._id,
+            call_id=f"{self._call_id or self._id}:{call.id}",
+            source_line=line,
+        )
+        self._calls.append(started)
+        return started
+
+    def _tell(self, done: Done, started_at: datetime, seconds: float) -> ExecutionResult:
+        result = ExecutionResult(
+            execution_id=self._id,
+            code=self._code,
+            status=done.status,
+            output=done.output,
+            value=done.value,
+            error=done.failure,
+            notes=done.notes,
+            tool_calls=tuple(call.finish() for call in self._calls),
+            started_at=started_at,
+            duration_seconds=seconds,
+            output_chars=self._setting.limits.output_chars,
+        )
+        self._events.tell_output(done.output)
+        self._events.tell(
+            "execution_end",
+            status=result.status,
+            duration_seconds=seconds,
+            tool_calls=len(result.tool_calls),
+            error=None if done.failure is None else f"{done.failure.kind}: {done.failure.message}",
+        )
+        return result
+
+
+def _digest(code: str) -> str:
+    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _in_order(commands: Mapping[int, tuple[Command[Any], ...]]) -> tuple[Command[Any], ...]:
+    return tuple(command for number in sorted(commands) for command in commands[number])
+
+
+def _end_of(error: ReplayError) -> Done:
+    failure = Failure(kind="ReplayError", message=str(error))
+    return Done(status="error", failure=failure)
+
+
+def _write_outcome(outcome: Outcome) -> Record:
+    result = {**outcome.result.to_dict(), "value": encode_value(outcome.result.value)}
+    return {"result": result, "commands": list(outcome.commands)}
+
+
+def _read_outcome(record: Record) -> Outcome:
+    told = record["result"]
+    result = ExecutionResult.from_dict(
+        {**told, "value": json.loads(told["value"], object_hook=revive)}
+    )
+    return Outcome(result=result, commands=tuple(record["commands"]))

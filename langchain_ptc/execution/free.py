@@ -1,0 +1,106 @@
+"""Drive an execution freely: calls begin when the code asks, and answers reach it as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command
+
+from langchain_ptc.errors import ToolCallError
+from langchain_ptc.execution.answering import Answering, refuse
+from langchain_ptc.execution.approvals import Approvals
+from langchain_ptc.execution.calls import StartedCall
+from langchain_ptc.sandbox.base import Call, Done, Program, Session
+
+_CANCEL_SECONDS = 0.2
+"""How long tools that are cancelled at the end of an execution may take to notice."""
+
+
+class FreeRun:
+    """One execution that nobody will run again.
+
+    Args:
+        session: The sandbox's side of it.
+        program: What to run.
+        answering: Makes the calls.
+        approvals: Says which calls a person must approve: nobody can be asked, so they are refused.
+        start: Makes a call of the code into one of the execution's record.
+        config: The caller's: callbacks, tags, metadata and the rest are the tools'.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        program: Program,
+        answering: Answering,
+        approvals: Approvals,
+        start: Callable[[Call], StartedCall],
+        config: RunnableConfig,
+    ) -> None:
+        self._session = session
+        self._program = program
+        self._answering = answering
+        self._approvals = approvals
+        self._start = start
+        self._config = config
+        self.commands: dict[int, tuple[Command[Any], ...]] = {}
+        """What tools asked the graph to do, by the number of the call."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: asyncio.Future[Done] | None = None
+        self._broken: BaseException | None = None
+
+    async def to_end(self) -> Done:
+        """Run the code to its end.
+
+        Raises:
+            GraphBubbleUp: A tool interrupted the graph.
+            SandboxError: The machine could not start a worker.
+        """
+        self._running = asyncio.ensure_future(self._session.run(self._program, self._begin))
+        try:
+            return await self._running
+        except asyncio.CancelledError:
+            if self._broken is not None:
+                raise self._broken from None
+            self._running.cancel()
+            raise
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=_CANCEL_SECONDS)
+
+    def _begin(self, calls: Sequence[Call]) -> None:
+        for call in calls:
+            task = asyncio.ensure_future(self._answer(self._start(call)))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, call: StartedCall) -> None:
+        answer = self._answering.admit(call) or self._refuse_gated(call)
+        if answer is None:
+            try:
+                answer = await self._answering.answer(call, self._config)
+            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # not the code's to see
+                self._broken = error
+                assert self._running is not None
+                self._running.cancel()
+                return
+        if answer.commands:
+            self.commands[call.number] = answer.commands
+        self._session.resume([answer.as_result(call.number)])
+
+    def _refuse_gated(self, call: StartedCall) -> Any:
+        if self._approvals.gate(call.definition) is None:
+            return None
+        name = call.definition.qualified_name
+        error = ToolCallError(
+            f"{name} needs the approval of a person, and there is nobody to ask: that takes a graph "
+            "with a checkpointer",
+            tool=name,
+        )
+        return refuse(call, error)

@@ -1,0 +1,212 @@
+"""The journal of one execution: what happened in it is kept in the checkpoints of the graph.
+
+LangGraph runs an interrupted node again from its start. So that nothing happens twice, an execution
+that has a checkpointer is a graph of one node inside the user's graph, and each thing that happens in
+it is a `@task` of that node: its outcome is written to the checkpoint, and handed out instead of
+happening again when the node is run again.
+
+Why a graph of its own, and not tasks of the node that runs the code:
+
+- A task takes a thread of its graph's pool, or a place of `max_concurrency`, while the node that waits
+  for it holds one too. Six nodes side by side on two cores, or `max_concurrency=1`, wait for ever.
+- A task's result is an `updates` event of its graph. Who reads `data["messages"]` of each would break.
+- Two executions in one node would share one count of tasks, by which results are told apart.
+
+Only what is public of LangGraph is used, but for the name of one key; see `has_checkpointer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias, TypedDict, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_config, get_stream_writer
+from langgraph.errors import GraphInterrupt
+from langgraph.func import task
+from langgraph.graph import START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from langchain_ptc.execution.portal import run_sync
+from langchain_ptc.execution.siblings import Sibling
+
+Record: TypeAlias = dict[str, Any]
+"""What is kept of one thing that happened: JSON, and commands, which LangGraph writes itself."""
+
+_HIDDEN = "langsmith:hidden"
+_NO_LIMIT = 1_000_000
+"""Records that wait for their turn must not keep others from being begun; who limits the calls is
+`Answering`."""
+
+
+class _State(TypedDict, total=False):
+    opening: Record
+    ending: Record
+
+
+class Journal:
+    """Keeps records in the order in which they are begun.
+
+    Args:
+        sync: The graph runs synchronously.
+    """
+
+    def __init__(self, *, sync: bool) -> None:
+        self._sync = sync
+
+    def record(self, name: str, body: Callable[[], Awaitable[Record]]) -> asyncio.Future[Record]:
+        """Begin `body` and keep what it returns; or return what was kept of it.
+
+        Begin the same things in the same order each time: that is how records are told apart.
+
+        Args:
+            name: What happens, for traces.
+            body: What to do; runs only if there is no record of it. May interrupt the graph.
+
+        Returns:
+            A future of the record. It raises what `body` raised, `GraphInterrupt` among it.
+        """
+        if self._sync:
+
+            def run() -> Record:
+                return run_sync(_awaited(body()))
+
+            started: Any = cast("Any", task(name=name))(run)()
+            if started.done():  # kept: known at once, before anything that still runs
+                known: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
+                error = started.exception()
+                known.set_result(started.result()) if error is None else known.set_exception(error)
+                return known
+            return asyncio.wrap_future(started)
+
+        async def arun() -> Record:
+            return await body()
+
+        return cast("asyncio.Future[Record]", cast("Any", task(name=name))(arun)())
+
+
+async def _awaited(awaitable: Awaitable[Record]) -> Record:
+    return await awaitable
+
+
+Main: TypeAlias = Callable[[Journal, Record], Awaitable[Record]]
+"""What to do with a journal: is given the opening record, returns the ending one."""
+
+_main: contextvars.ContextVar[Main] = contextvars.ContextVar("ptc_main")
+
+
+async def arun_journaled(main: Main, opening: Record, *, index: int | None = None) -> Record:
+    """Run `main` with a journal in the checkpoints of the surrounding graph.
+
+    Args:
+        main: Runs again from its start whenever the graph is resumed, until it has returned.
+        opening: Kept the first time; `main` is given what was kept.
+        index: Which tool call of its message this is, from 0, for its siblings begin in any order;
+            None for one that begins in the same order each time.
+
+    Returns:
+        What `main` returned, now or before.
+
+    Raises:
+        GraphInterrupt: `main`, or what it records, interrupted the graph.
+    """
+    token = _main.set(main)
+    write = get_stream_writer()
+    state: Record = {}
+    sibling = Sibling(index)
+    try:
+        with sibling as configurable:
+            async for mode, chunk in _graph(sync=False).astream(
+                {"opening": opening},
+                _config(_NO_LIMIT, configurable),
+                stream_mode=["custom", "values"],
+            ):
+                if mode == "custom":
+                    write(chunk)
+                else:
+                    state = cast("Record", chunk)
+    except GraphInterrupt:
+        raise await sibling.apause() from None
+    finally:
+        _main.reset(token)
+    return cast("Record", state["ending"])
+
+
+def run_journaled(
+    main: Main, opening: Record, *, most_at_once: int, index: int | None = None
+) -> Record:
+    """Run `main` as `arun_journaled` does, in a graph that runs synchronously.
+
+    Args:
+        main: See `arun_journaled`; so are `opening` and `index`.
+        opening: See above.
+        most_at_once: How many records may be on their way at a time; each takes a thread.
+        index: See above.
+    """
+    token = _main.set(main)
+    write = get_stream_writer()
+    state: Record = {}
+    sibling = Sibling(index)
+    try:
+        with sibling as configurable:
+            for mode, chunk in _graph(sync=True).stream(
+                {"opening": opening},
+                _config(most_at_once + 2, configurable),
+                stream_mode=["custom", "values"],
+            ):
+                if mode == "custom":
+                    write(chunk)
+                else:
+                    state = cast("Record", chunk)
+    except GraphInterrupt:
+        raise sibling.pause() from None
+    finally:
+        _main.reset(token)
+    return cast("Record", state["ending"])
+
+
+@functools.cache
+def _graph(*, sync: bool) -> CompiledStateGraph[_State]:
+    async def arun(state: _State) -> _State:
+        return {"ending": await _main.get()(Journal(sync=False), state["opening"])}
+
+    def run(state: _State) -> _State:
+        ending = run_sync(_awaited(_main.get()(Journal(sync=True), state["opening"])))
+        return {"ending": ending}
+
+    graph = StateGraph(_State)
+    graph.add_node("execution", run if sync else arun)
+    graph.add_edge(START, "execution")
+    return graph.compile(name="journal")
+
+
+def _config(max_concurrency: int, configurable: dict[str, Any]) -> RunnableConfig:
+    # The traces are of the code and its tools; the graph in between is no concern of theirs.
+    return RunnableConfig(
+        tags=[_HIDDEN],
+        max_concurrency=max_concurrency,
+        recursion_limit=25,
+        configurable=configurable,
+    )
+
+
+def place_here(config: RunnableConfig) -> RunnableConfig:
+    """Return the caller's config, with the place in the graph of the record that is being made.
+
+    Callbacks, tags and metadata stay the caller's: what happens in a record is traced and streamed as
+    the caller's own. The place is what an interrupt is known by.
+    """
+    place = get_config().get("configurable") or {}
+    return {**config, "configurable": {**(config.get("configurable") or {}), **place}}
+
+
+def has_checkpointer(config: RunnableConfig) -> bool:
+    """Whether `config` is of a graph that keeps checkpoints.
+
+    LangGraph has no public question for it; the key is the one by which it tells its own subgraphs.
+    """
+    configurable: Mapping[str, Any] = config.get("configurable") or {}
+    return configurable.get("__pregel_checkpointer") is not None

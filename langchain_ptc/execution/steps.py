@@ -1,0 +1,416 @@
+"""Drive an execution step by step, so that it can be run again on the same path.
+
+Concurrent code goes where the order of its answers takes it. So the worker is given one event at a
+time, when it can only wait, and each event is recorded with its place in the order and with what the
+clocks showed. When the graph is resumed the code runs again: an event that has a record happens as it
+did before, in the same order, and only then what has none happens for the first time.
+
+An event is the end of a tool call, a person's decision, or a timer of the code. All are records of the
+journal, and are begun in an order that follows from the events before them: LangGraph tells records
+apart by the order in which they are begun.
+
+A record is written when its event is delivered, and not when its tool is done: until then it has no
+place in the order. The price is that a crash in between makes the call again (see docs/resume.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import heapq
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NoReturn, TypeAlias
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphInterrupt
+from langgraph.types import Command
+
+from langchain_ptc.errors import ReplayError
+from langchain_ptc.execution.answering import Answering
+from langchain_ptc.execution.approvals import Approvals, Decision, Gate
+from langchain_ptc.execution.calls import Answer, StartedCall
+from langchain_ptc.execution.events import Events
+from langchain_ptc.execution.journal import Journal, Record, place_here
+from langchain_ptc.sandbox.base import Call, CallFailure, Done, Moment, Program, Session
+from langchain_ptc.sandbox.values import encode_value
+
+_CANCEL_SECONDS = 0.2
+"""How long tools that are cancelled at the end of an execution may take to notice."""
+
+_Work: TypeAlias = Callable[[], Awaitable[Record]]
+
+
+@dataclass(slots=True, eq=False)
+class _Event:
+    """Something that will have happened."""
+
+    key: str
+    """What it is: the same key in the same place means the same path."""
+    deliver: Callable[[Record, bool], None]
+    """Takes its record, and whether it was recorded in an earlier run of the code."""
+    is_timer: bool = False
+    future: asyncio.Future[Record] = field(init=False)
+    turn: asyncio.Future[tuple[int, Moment] | None] = field(init=False)
+    """Its place in the order, once it has one; None to end without one."""
+    work: asyncio.Future[Record] | None = None
+    is_known: bool = False
+    """Whether it is known if there is a record of it."""
+    is_held: bool = False
+    """It has interrupted the graph, and waits whether the graph is really to pause."""
+
+
+class SteppedRun:
+    """One execution, driven in steps.
+
+    Args:
+        journal: Where its events are recorded.
+        session: The sandbox's side of it.
+        program: What to run; with `replay`.
+        answering: Makes the calls.
+        approvals: Says which calls a person must approve, and asks.
+        start: Makes a call of the code into one of the execution's record.
+        events: Is told of a pause.
+        config: The caller's: its callbacks, tags and metadata are the tools'.
+        state: The state of the graph, for those who decide what a person must approve.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        session: Session,
+        program: Program,
+        answering: Answering,
+        approvals: Approvals,
+        start: Callable[[Call], StartedCall],
+        events: Events,
+        config: RunnableConfig,
+        state: Any,
+    ) -> None:
+        self._journal = journal
+        self._session = session
+        self._program = program
+        self._answering = answering
+        self._approvals = approvals
+        self._start = start
+        self._events = events
+        self._config = config
+        self._state = state
+        self.commands: dict[int, tuple[Command[Any], ...]] = {}
+        """What tools asked the graph to do, by the number of the call."""
+        self._changed = asyncio.Event()
+        self._asked: list[Call] = []
+        self._is_idle = False
+        self._due: float | None = None
+        assert program.replay is not None
+        self._moment = program.replay.start
+        self._moment_at = time.monotonic()
+        self._delivered = 0
+        self._instant: deque[tuple[StartedCall, Answer]] = deque()
+        self._outstanding: set[_Event] = set()
+        self._unknown = 0
+        self._recorded: list[tuple[int, int, _Event]] = []
+        self._ready: deque[_Event] = deque()
+        self._held: set[_Event] = set()
+        self._timers: list[float] = []
+        self._broken: BaseException | None = None
+        self._is_finished = False
+        self._is_over = False
+        self._is_pausing = False
+
+    async def to_end(self) -> Done:
+        """Run the code to its end.
+
+        Raises:
+            GraphInterrupt: The code can only go on when a person has answered.
+            ReplayError: The code took another path than before.
+            SandboxError: The machine could not start a worker.
+        """
+        running = asyncio.ensure_future(
+            self._session.run(self._program, self._asked.extend, self._note_idle)
+        )
+        running.add_done_callback(lambda _: self._changed.set())
+        try:
+            while not running.done():
+                if self._is_idle:
+                    await self._begin_asked()
+                    await self._step(running)
+                else:
+                    await self._change()
+            self._is_finished = True
+            return running.result()
+        finally:
+            self._is_over = True
+            if not running.done():
+                running.cancel()
+                await asyncio.wait([running])
+            await self._end_events()
+
+    def _note_idle(self, due: float | None) -> None:
+        self._is_idle, self._due = True, due
+        self._changed.set()
+
+    async def _change(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+        await self._changed.wait()
+        self._changed.clear()
+        if self._broken is not None:
+            raise self._broken
+
+    # --- beginning events ---------------------------------------------------------------------------
+
+    async def _begin_asked(self) -> None:
+        """Begin what the code has asked for since its last event."""
+        asked, self._asked[:] = list(self._asked), []
+        gated: list[tuple[StartedCall, Gate]] = []
+        for call in asked:
+            started = self._start(call)
+            refused = self._answering.admit(started)
+            if refused is not None:
+                self._instant.append((started, refused))
+                continue
+            gate = self._approvals.gate(started.definition)
+            if gate is not None and await self._applies(gate, started):
+                gated.append((started, gate))
+            else:
+                self._begin_call(started)
+        for batch in self._approvals.batches(gated):
+            self._begin_approval(batch)
+        if self._due is not None and not any(due <= self._due for due in self._timers):
+            self._begin_timer(self._due)
+
+    async def _applies(self, gate: Gate, call: StartedCall) -> bool:
+        """Whether a person must approve this call.
+
+        The developer's own predicate is asked once and recorded: were its answer another one when
+        the graph is resumed, a call that a person has refused would be made.
+        """
+        if gate.when is None:
+            return True
+
+        async def ask() -> Record:
+            return {"applies": self._approvals.applies(gate, call, self._state)}
+
+        return bool((await self._journal.record("needs_approval", ask))["applies"])
+
+    def _begin_call(self, call: StartedCall) -> None:
+        async def work() -> Record:
+            answer = await self._answering.answer(call, place_here(self._config))
+            return _write_answer(answer, call)
+
+        def deliver(record: Record, is_replayed: bool) -> None:
+            answer = _read_answer(record)
+            if is_replayed:
+                call.read_note(record["note"])
+            self._answer(call, answer)
+
+        arguments = sorted((call.arguments or {}).items())
+        digest = hashlib.sha256(encode_value(dict(arguments)).encode("utf-8", "surrogatepass"))
+        name = call.definition.qualified_name
+        key = f"{call.number}:{name}:{digest.hexdigest()[:24]}"
+        self._begin(_Event(key, deliver), name, work)
+
+    def _answer(self, call: StartedCall, answer: Answer) -> None:
+        if answer.commands:
+            self.commands[call.number] = answer.commands
+        self._is_idle = False
+        self._session.resume([answer.as_result(call.number)], self._moment)
+
+    def _begin_approval(self, batch: Sequence[tuple[StartedCall, Gate]]) -> None:
+        async def work() -> Record:
+            return {"decisions": self._approvals.ask(batch, self._state)}
+
+        def deliver(record: Record, is_replayed: bool) -> None:
+            del is_replayed
+            for (call, _), decision in zip(batch, record["decisions"], strict=True):
+                self._follow(call, decision)
+
+        key = "approval:" + ",".join(str(call.number) for call, _ in batch)
+        self._begin(_Event(key, deliver), "approval", work)
+
+    def _follow(self, call: StartedCall, decision: Decision) -> None:
+        answer = self._approvals.follow(call, decision)
+        if answer is None:
+            self._begin_call(call)
+        else:
+            self._instant.append((call, answer))
+
+    def _begin_timer(self, due: float) -> None:
+        async def work() -> Record:
+            await asyncio.sleep(max(0.0, due - self._now().elapsed))
+            return {}
+
+        def deliver(record: Record, is_replayed: bool) -> None:
+            del record, is_replayed
+            self._timers.remove(due)
+            self._is_idle = False
+            self._session.resume([], self._moment)
+
+        self._timers.append(due)
+        self._begin(_Event(f"timer:{due!r}", deliver, is_timer=True), "timer", work)
+
+    def _begin(self, event: _Event, name: str, work: _Work) -> None:
+        event.turn = asyncio.get_running_loop().create_future()
+        self._outstanding.add(event)
+        self._unknown += 1
+        event.future = self._journal.record(name, lambda: self._happen(event, work))
+        event.future.add_done_callback(lambda _: self._note_end(event))
+
+    # --- events happening ---------------------------------------------------------------------------
+
+    async def _happen(self, event: _Event, work: _Work) -> Record:
+        """Let an event happen for the first time; the body of its record."""
+        self._know(event)
+        if self._is_ending():
+            return self._leave()
+        event.work = asyncio.ensure_future(work())
+        try:
+            record = await event.work
+        except GraphInterrupt:
+            # Nothing of it leaves here until the code can do nothing else: code that ends
+            # first, by an error elsewhere, must not leave a question that no one waits for.
+            event.is_held = True
+            self._held.add(event)
+            self._changed.set()
+            await event.turn
+            if self._is_pausing:
+                raise
+            return self._leave()
+        except asyncio.CancelledError:
+            if not self._is_ending():
+                raise
+            return self._leave()
+        except BaseException as error:
+            self._break(error)
+            raise
+        self._ready.append(event)
+        self._changed.set()
+        place = await event.turn
+        if place is None:
+            return self._leave()
+        number, moment = place
+        return {**record, "key": event.key, "place": number, "moment": list(moment)}
+
+    def _is_ending(self) -> bool:
+        return self._is_over or self._is_pausing
+
+    def _leave(self) -> Record:
+        """End the body of an event that does not happen, in this run or at all."""
+        if self._is_finished:
+            return {}  # nobody will ask for the record
+        raise GraphInterrupt(())  # leaves no record, and asks nothing
+
+    def _know(self, event: _Event) -> None:
+        if not event.is_known:
+            event.is_known = True
+            self._unknown -= 1
+            self._changed.set()
+
+    def _note_end(self, event: _Event) -> None:
+        if event.future.cancelled():
+            return
+        error = event.future.exception()  # or asyncio complains that nobody looked
+        if event.is_known or self._is_over:
+            return
+        if error is not None:
+            self._break(error)
+        else:
+            record = event.future.result()
+            heapq.heappush(self._recorded, (record["place"], id(event), event))
+        self._know(event)
+
+    def _break(self, error: BaseException) -> None:
+        self._broken = self._broken or error
+        self._changed.set()
+
+    # --- choosing and delivering --------------------------------------------------------------------
+
+    async def _step(self, running: asyncio.Future[Done]) -> None:
+        """Deliver the next event to the code."""
+        if self._instant:
+            self._answer(*self._instant.popleft())
+            return
+        while not running.done():
+            if not self._unknown:
+                if self._recorded:
+                    event = heapq.heappop(self._recorded)[2]
+                    self._deliver(event, event.future.result(), is_replayed=True)
+                    return
+                if self._ready:
+                    event = self._ready.popleft()
+                    event.turn.set_result((self._delivered, self._now()))
+                    self._deliver(event, await event.future, is_replayed=False)
+                    return
+                if self._held and all(e.is_held or e.is_timer for e in self._outstanding):
+                    await self._pause()
+            await self._change()
+
+    def _deliver(self, event: _Event, record: Record, *, is_replayed: bool) -> None:
+        if record["key"] != event.key:
+            raise _parted(record["key"], event.key)
+        self._outstanding.discard(event)
+        self._delivered = record["place"] + 1
+        self._moment = Moment(*record["moment"])
+        self._moment_at = time.monotonic()
+        event.deliver(record, is_replayed)
+
+    def _now(self) -> Moment:
+        """Return what the clocks of the code show now: pauses do not count as elapsed."""
+        elapsed = self._moment.elapsed + time.monotonic() - self._moment_at
+        return Moment(unix=time.time(), elapsed=elapsed)
+
+    async def _pause(self) -> NoReturn:
+        """Interrupt the graph with everything that a person is asked."""
+        self._is_pausing = True
+        self._events.tell("execution_pause", waiting=len(self._held))
+        await self._end_events()
+        # The interrupts are those of the records; one of our own would show each of them twice.
+        raise GraphInterrupt(())
+
+    async def _end_events(self) -> None:
+        """End what is still going on."""
+        left = [event for event in self._outstanding if not event.future.done()]
+        for event in left:
+            if event.work is not None and not event.work.done():
+                event.work.cancel()
+            if not event.turn.done():
+                event.turn.set_result(None)
+        if left:
+            await asyncio.wait([event.future for event in left], timeout=_CANCEL_SECONDS)
+
+
+def _parted(recorded: str, now: str) -> ReplayError:
+    before, after = (key.rpartition(":")[0] or key for key in (recorded, now))
+    told = f"made {after} where it made {before} before"
+    if before == after:
+        told = f"made {after} with other arguments than before"
+    return ReplayError(
+        f"the code took another path when it was resumed: it {told}. Calls that were made before the "
+        "pause are not made again, and are not undone",
+        call=after,
+    )
+
+
+# --- records ----------------------------------------------------------------------------------------
+
+
+def _write_answer(answer: Answer, call: StartedCall) -> Record:
+    record: Record = {"note": call.to_note(), "payload": answer.payload}
+    if answer.failure is not None:
+        record["failure"] = asdict(answer.failure)
+    if answer.commands:
+        record["commands"] = list(answer.commands)
+    return record
+
+
+def _read_answer(record: Record) -> Answer:
+    failure = record.get("failure")
+    return Answer(
+        payload=record["payload"],
+        failure=None if failure is None else CallFailure(**failure),
+        commands=tuple(record.get("commands", ())),
+    )

@@ -1,0 +1,152 @@
+"""What holds for a tool that the model calls itself, beside the code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
+from langchain_core.tools import BaseTool
+from langgraph.prebuilt.tool_node import ToolCallRequest
+
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.execution.approvals import Approvals, Decision, Gate
+from langchain_ptc.execution.calls import StartedCall
+from langchain_ptc.execution.journal import (
+    Journal,
+    Record,
+    arun_journaled,
+    has_checkpointer,
+    run_journaled,
+)
+from langchain_ptc.graph.prompts import (
+    DIRECT_APPROVAL,
+    DIRECT_NOBODY,
+    DIRECT_REJECTED,
+    DIRECT_TOO_OFTEN,
+)
+from langchain_ptc.sandbox.base import Call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectCall:
+    """One call of the model to a tool that the code may call too, or whose policy says more.
+
+    Args:
+        request: The call, as the agent has it.
+        definition: Its tool.
+        approvals: Which calls a person must approve.
+    """
+
+    request: ToolCallRequest
+    definition: ToolDefinition
+    approvals: Approvals
+
+    def settle(self) -> ToolCallRequest | ToolMessage:
+        """Return the call to make, or the answer to one that is not to be made; see `asettle`."""
+        if (early := self._settle_at_once()) is not None:
+            return early
+        return self._follow(run_journaled(self._ask, {}, most_at_once=2))
+
+    async def asettle(self) -> ToolCallRequest | ToolMessage:
+        """Return the call to make, or the answer to one that is not to be made.
+
+        Raises:
+            GraphInterrupt: A person must approve the call.
+        """
+        if (early := self._settle_at_once()) is not None:
+            return early
+        return self._follow(await arun_journaled(self._ask, {}))
+
+    def _settle_at_once(self) -> ToolCallRequest | ToolMessage | None:
+        most = self.definition.policy.max_calls
+        if most is not None and _count(self.request) > most:
+            return self._refuse(DIRECT_TOO_OFTEN.replace("{MOST}", str(most)))
+        if self._gate is None:
+            return self.request
+        if not has_checkpointer(self.request.runtime.config):
+            return self._refuse(DIRECT_NOBODY)
+        return None
+
+    @property
+    def _gate(self) -> Gate | None:
+        return self.approvals.gate(self.definition)
+
+    async def _ask(self, journal: Journal, opening: Record) -> Record:
+        """Ask, in records of the journal: what was asked and answered stays so on resume."""
+        del opening
+        gate, state = self._gate, self.request.state
+        assert gate is not None
+        call = StartedCall(
+            Call(1, self.definition.qualified_name, (), {}, 0),
+            self.definition,
+            execution_id="",
+            call_id=self.request.tool_call["id"] or "",
+        )
+        call.arguments = dict(self.request.tool_call["args"])
+        if gate.description is None:
+            gate = replace(gate, description=DIRECT_APPROVAL)
+
+        async def applies() -> Record:
+            return {"applies": self.approvals.applies(gate, call, state)}
+
+        async def ask() -> Record:
+            return {"decisions": self.approvals.ask([(call, gate)], state)}
+
+        if gate.when is not None:
+            asked = await journal.record("needs_approval", applies)
+            if not asked["applies"]:
+                return {"decisions": [{"type": "approve"}]}
+        return await journal.record("approval", ask)
+
+    def _follow(self, record: Record) -> ToolCallRequest | ToolMessage:
+        decision: Decision = record["decisions"][0]
+        if decision["type"] == "reject":
+            reason = decision.get("message")
+            return self._refuse(DIRECT_REJECTED + (f" The reason: {reason}" if reason else ""))
+        if decision["type"] == "respond":
+            return self._answer(decision["message"], "success")
+        if decision["type"] == "edit":
+            args = dict(decision["edited_action"]["args"])
+            edited = ToolCall(**{**self.request.tool_call, "args": args})  # type: ignore[typeddict-item]
+            return self.request.override(tool_call=edited)
+        return self.request
+
+    def _refuse(self, told: str) -> ToolMessage:
+        return self._answer(told.replace("{NAME}", self.definition.tool_name), "error")
+
+    def _answer(self, content: str, status: Any) -> ToolMessage:
+        return answer_call(self.request.tool_call, content, status)
+
+
+def answer_call(call: ToolCall, content: str, status: Any) -> ToolMessage:
+    """Return an answer to a call of the model that was not made."""
+    return ToolMessage(content, name=call["name"], tool_call_id=call["id"] or "", status=status)
+
+
+def _count(request: ToolCallRequest) -> int:
+    """Return the number of this call among those of its tool since a person last said something.
+
+    It follows from the messages, so it is the same when the graph is resumed.
+    """
+    call, state = request.tool_call, request.state
+    messages: Sequence[Any] = state["messages"] if isinstance(state, dict) else state.messages
+    number = 0
+    for message in messages:
+        if isinstance(message, HumanMessage):
+            number = 0
+        elif isinstance(message, AIMessage):
+            for made in message.tool_calls:
+                number += made["name"] == call["name"]
+                if made["id"] == call["id"]:
+                    return number
+    return number + 1
+
+
+def is_named(tool: BaseTool | dict[str, Any], name: str) -> bool:
+    """Whether a tool, or a provider's schema of one, has a name."""
+    if isinstance(tool, BaseTool):
+        return tool.name == name
+    function = tool.get("function")
+    return bool((function if isinstance(function, dict) else tool).get("name") == name)

@@ -1,0 +1,113 @@
+"""Frames: how messages are cut out of a stream of bytes. No I/O.
+
+A frame is a 32-bit little-endian length and that many bytes of JSON: an array of messages, which are
+the affair of `protocol.py`. Standard library only: the worker uses it too.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from langchain_ptc.errors import PTCError
+
+_HEADER = struct.Struct("<I")
+_SMALL_CHARS = 64 * 1024
+
+
+class ProtocolViolation(PTCError):
+    """The worker said something that no honest worker says."""
+
+
+def encode_frame(messages: Sequence[str]) -> bytes:
+    """Join messages, each as JSON text, into one frame."""
+    body = ",".join(messages).encode("utf-8", "surrogatepass")
+    return b"".join((_HEADER.pack(len(body) + 2), b"[", body, b"]"))
+
+
+def encode_pieces(pieces: list[str]) -> list[bytes]:
+    """Turn the text of messages, with the commas between them, into the buffers of one frame.
+
+    What is large stands in a buffer of its own: it is copied once, and no copy of it is left.
+
+    Args:
+        pieces: JSON text; is emptied.
+    """
+    if sum(map(len, pieces)) <= _SMALL_CHARS:
+        body = "".join(pieces).encode("utf-8", "surrogatepass")
+        return [b"".join((_HEADER.pack(len(body) + 2), b"[", body, b"]"))]
+    pieces.reverse()
+    buffers = []
+    while pieces:
+        buffers.append(pieces.pop().encode("utf-8", "surrogatepass"))
+    head = _HEADER.pack(sum(map(len, buffers)) + 2) + b"["
+    return [head, *buffers, b"]"]
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames.
+
+    Args:
+        max_bytes: Longest frame that is accepted; None for any length.
+    """
+
+    def __init__(self, max_bytes: int | None = None) -> None:
+        self._max_bytes = max_bytes
+        self._head = b""  # of a frame whose length has not arrived whole
+        self._pieces: list[bytes] | None = None  # of a frame whose length is known
+        self._missing = 0
+
+    def take_begun(self) -> tuple[bytes, int]:
+        """Return what has come of the frame that has begun, and how long it will be; forget it."""
+        assert self._pieces is not None
+        begun = b"".join(self._pieces)
+        length = len(begun) + self._missing
+        self._pieces, self._missing = None, 0
+        return begun, length
+
+    @property
+    def missing(self) -> int:
+        """How many bytes the frame that has begun still lacks; 0 if none has begun."""
+        return self._missing
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take bytes from the stream and return the frames that are now complete.
+
+        Raises:
+            ProtocolViolation: A frame says that it is longer than is accepted.
+        """
+        if self._pieces is None:
+            if self._head:
+                data, self._head = self._head + data, b""
+            if len(data) >= _HEADER.size:
+                length = _HEADER.unpack_from(data)[0]
+                if len(data) == _HEADER.size + length and length <= (self._max_bytes or length):
+                    return [data[_HEADER.size :]]  # one whole frame, as nearly always
+        frames: list[bytes] = []
+        at = 0
+        while at < len(data):
+            if self._pieces is None:
+                start = at + _HEADER.size
+                if start > len(data):
+                    self._head = data[at:]
+                    break
+                self._begin(_HEADER.unpack_from(data, at)[0])
+                at = start
+            at = self._take(data, at, frames)
+        return frames
+
+    def _begin(self, length: int) -> None:
+        if self._max_bytes is not None and length > self._max_bytes:
+            raise ProtocolViolation(f"a frame of {length} bytes; {self._max_bytes} are accepted")
+        self._pieces, self._missing = [], length
+
+    def _take(self, data: bytes, at: int, frames: list[bytes]) -> int:
+        """Add what `data` has of the frame from `at` on; return where the next one begins."""
+        assert self._pieces is not None
+        piece = data[at : at + self._missing]  # no copy if it is all of `data`
+        self._pieces.append(piece)
+        self._missing -= len(piece)
+        if not self._missing:
+            frames.append(b"".join(self._pieces))
+            self._pieces = None
+        return at + len(piece)

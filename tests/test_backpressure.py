@@ -1,0 +1,162 @@
+"""Answers that code asks for and never reads do not pile up in the host, and nobody waits for ever."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from langchain_ptc import Limits, ProcessSandbox
+from langchain_ptc.sandbox.base import Program, Result
+from langchain_ptc.sandbox.pool import WorkerPool
+from langchain_ptc.sandbox.process import ProcessSession
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux tells it")
+
+RESULT_CHARS = 900_000
+CALLS = 2_000
+FORGED = f"""
+import os, struct
+def call(n):
+    body = b'[["c",%d,"big",[],{{}},1]]' % n
+    return struct.pack('<I', len(body)) + body
+for n in range(1, {CALLS}, 10):
+    os.write(3, b''.join(call(n + k) for k in range(10)))
+while True: pass
+"""
+ONE_FRAME = f"""
+import os, struct
+body = b'[' + b','.join(b'["c",%d,"big",[],{{}},1]' % n for n in range(1, {CALLS})) + b']'
+os.write(3, struct.pack('<I', len(body)) + body)
+while True: pass
+"""
+HONEST = """
+import asyncio
+tasks = [asyncio.create_task(big()) for _ in range(2_000)]
+await asyncio.sleep(0)
+print('x' * 40_000)
+while True: pass
+"""
+ATTACKS = {"forged": FORGED, "in-one-frame": ONE_FRAME, "with-stubs": HONEST}
+LIMITS = Limits(wall_seconds=1.5, max_tool_calls=CALLS)
+
+
+class Unrestricted:
+    """A sandbox whose code is any Python."""
+
+    def __init__(self) -> None:
+        self.pool = WorkerPool((), waiting=1, policy=False)
+
+    def session(self) -> ProcessSession:
+        return ProcessSession(self.pool, "process")
+
+
+async def attack(sandbox, code: str, *, late: bool):
+    """Run code with a tool of large results, each made anew; return the end and the calls told."""
+    session, loop, told = sandbox.session(), asyncio.get_running_loop(), []
+
+    def answer(number):
+        session.resume([Result(id=number, payload=json.dumps("x" * RESULT_CHARS + str(number)))])
+
+    def on_calls(calls):
+        told.extend(calls)
+        for call in calls:
+            if late:
+                loop.call_later(0.001, answer, call.id)
+            else:
+                answer(call.id)
+
+    program = Program(code=code, tools=("big",), limits=LIMITS)
+    return await session.run(program, on_calls), len(told)
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process has had."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+async def grow(name: str, *, late: bool) -> None:
+    """Attack this process, and tell what it came to."""
+    sandbox = ProcessSandbox() if name == "with-stubs" else Unrestricted()
+    await attack(sandbox, "1", late=late)
+    before, started = peak_mb(), asyncio.get_running_loop().time()
+    done, calls = await attack(sandbox, ATTACKS[name], late=late)
+    seconds, grown = asyncio.get_running_loop().time() - started, peak_mb() - before
+    after, _ = await attack(sandbox, "print(1)", late=late)
+    limit = done.failure and done.failure.limit
+    print(json.dumps([limit, calls, seconds, grown, after.output]))
+
+
+@linux
+@pytest.mark.parametrize("late", [False, True], ids=["at-once", "later"])
+@pytest.mark.parametrize("name", ATTACKS)
+def test_answers_that_are_never_read_do_not_pile_up(name, late):
+    """The host holds some megabytes of them, ends the execution in time, and the next one works."""
+    code = f"import asyncio, test_backpressure as t; asyncio.run(t.grow({name!r}, late={late}))"
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    limit, calls, seconds, grown, output = json.loads(told.stdout)
+    assert (limit, output) == ("wall_seconds", "1\n")
+    assert calls < CALLS / 2
+    assert seconds < LIMITS.wall_seconds + 1
+    assert grown < 100, f"{grown} MB for {calls} calls"
+
+
+async def test_calls_that_were_held_back_go_on_once_answers_are_read():
+    """Every call is answered, however many are asked for at once and however large the answers are."""
+    code = "import asyncio\nlens = [len(r) for r in await asyncio.gather(*[big() for _ in range(150)])]\nsum(lens)"
+    with ProcessSandbox() as sandbox:
+        for late in (False, True):
+            done, calls = await attack(sandbox, code, late=late)
+            assert done.status == "success", done.failure
+            assert calls == 150
+            assert done.value == sum(RESULT_CHARS + len(str(n)) for n in range(1, 151))
+
+
+async def test_both_sides_may_have_much_to_say_at_once():
+    """Large arguments on their way out and large answers on their way in do not stop each other."""
+    code = """
+import asyncio
+async def chat(n):
+    for _ in range(5):
+        await big('y' * 700_000)
+await asyncio.gather(*[chat(n) for n in range(8)])
+print('ok')
+"""
+    with ProcessSandbox() as sandbox:
+        done, calls = await attack(sandbox, code, late=True)
+    assert (done.status, done.output, calls) == ("success", "ok\n", 40)
+
+
+async def test_more_calls_than_may_run_at_once_are_handed_on_as_others_end():
+    """The host is asked for no more calls at a time than `max_concurrent_calls`."""
+    session, running, most = None, set(), 0
+
+    def on_calls(calls):
+        nonlocal most
+        running.update(call.id for call in calls)
+        most = max(most, len(running))
+        asyncio.get_running_loop().call_soon(end)
+
+    def end():
+        if running:
+            number = running.pop()
+            session.resume([Result(id=number)])
+            asyncio.get_running_loop().call_soon(end)
+
+    code = "import asyncio\nprint(len(await asyncio.gather(*[big() for _ in range(50)])))"
+    program = Program(code=code, tools=("big",), limits=Limits(max_concurrent_calls=7))
+    with ProcessSandbox() as sandbox:
+        session = sandbox.session()
+        done = await session.run(program, on_calls)
+    assert done.output == "50\n"
+    assert most == 7
