@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import operator
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from langgraph.func import entrypoint
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.managed import RemainingSteps
 from langgraph.pregel.remote import RemoteGraph
 from langgraph.types import Command, interrupt
 from pydantic import BaseModel
@@ -168,6 +171,32 @@ def test_list_of_messages_in_a_state_of_its_own() -> None:
     assert "response_metadata" not in text
 
 
+class Tree(TypedDict):
+    label: str
+    children: list[Tree]
+
+
+class Grown(TypedDict):
+    tree: Tree
+    note: NotRequired[str]
+    total: Annotated[int, operator.add]
+    steps: RemainingSteps
+
+
+def test_records_of_records() -> None:
+    """Records inside records are shown, one that holds itself ends, and what the graph knows is not."""
+    graph = build(Grown, lambda state: {"note": "grown"}, "grow")
+    text = ToolCatalog([agent_tool(graph, description="Grow.")]).render()
+    assert "async def grow(tree: Tree, total: int, note: str = ...) -> Grown:" in text
+    assert "    children: list[Any]\n" in text
+    grown = text[text.index("class Grown(") :].split("\n\n")[0]
+    assert grown.split("\n")[1:] == [
+        "    tree: Tree",
+        "    note: NotRequired[str]",
+        "    total: int",
+    ]
+
+
 # --- calls --------------------------------------------------------------------------------------
 
 
@@ -207,6 +236,50 @@ print(await double(21), await shout(product="tea"))
 def order_graph_tool() -> Any:
     """Return the order graph as a tool."""
     return agent_tool(order_graph(), description="Price an order.")
+
+
+class Basket(BaseModel):
+    lines: list[Line] = []
+    paid: bool = False
+
+
+@dataclasses.dataclass
+class Crate:
+    bottles: int
+    full: bool = False
+
+
+async def test_states_of_other_kinds() -> None:
+    """States may be models of pydantic or dataclasses, as LangGraph allows."""
+
+    def pay(state: Basket) -> dict[str, Any]:
+        return {"paid": all(line.amount > 0 for line in state.lines)}
+
+    def fill(state: Crate) -> dict[str, Any]:
+        return {"full": state.bottles > 5}
+
+    tools = [
+        agent_tool(build(Basket, pay, "pay"), description="Pay."),
+        agent_tool(build(Crate, fill, "fill"), description="Fill."),
+    ]
+    catalog = ToolCatalog(tools)
+    text = catalog.render()
+    assert "async def pay(lines: list[Line] = [], paid: bool = False) -> Basket:" in text
+    assert "async def fill(bottles: int, full: bool = False) -> Crate:" in text
+    code = """
+print(await pay(lines=[{"product": "tea"}]))
+print(await fill(6))
+try:
+    await pay(lines=[{"product": "tea", "amount": "many"}])
+except ToolCallError as error:
+    print("valid integer" in str(error))
+"""
+    told = [
+        "{'lines': [{'product': 'tea', 'amount': 1}], 'paid': True}",
+        "{'bottles': 6, 'full': True}",
+        "True",
+    ]
+    assert (await run(catalog, code)).split("\n") == told
 
 
 async def test_bad_arguments_of_a_typed_runnable() -> None:
@@ -344,9 +417,8 @@ def test_refused(case: str) -> None:
 
 def test_docstring_that_python_made_describes_nothing() -> None:
     """The docstring that `dataclass` writes by itself is no description."""
-    from dataclasses import dataclass
 
-    @dataclass
+    @dataclasses.dataclass
     class State:
         count: int = 0
 

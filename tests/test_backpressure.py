@@ -53,7 +53,7 @@ class Unrestricted:
         return ProcessSession(self.pool, "process")
 
 
-async def attack(sandbox, code: str, *, late: bool):
+async def run(sandbox, code: str, *, late: bool, limits: Limits = LIMITS):
     """Run code with a tool of large results, each made anew; return the end and the calls told."""
     session, loop, told = sandbox.session(), asyncio.get_running_loop(), []
 
@@ -68,7 +68,7 @@ async def attack(sandbox, code: str, *, late: bool):
             else:
                 answer(call.id)
 
-    program = Program(code=code, tools=("big",), limits=LIMITS)
+    program = Program(code=code, tools=("big",), limits=limits)
     return await session.run(program, on_calls), len(told)
 
 
@@ -81,11 +81,11 @@ def peak_mb() -> float:
 async def grow(name: str, *, late: bool) -> None:
     """Attack this process, and tell what it came to."""
     sandbox = ProcessSandbox() if name == "with-stubs" else Unrestricted()
-    await attack(sandbox, "1", late=late)
+    await run(sandbox, "1", late=late)
     before, started = peak_mb(), asyncio.get_running_loop().time()
-    done, calls = await attack(sandbox, ATTACKS[name], late=late)
+    done, calls = await run(sandbox, ATTACKS[name], late=late)
     seconds, grown = asyncio.get_running_loop().time() - started, peak_mb() - before
-    after, _ = await attack(sandbox, "print(1)", late=late)
+    after, _ = await run(sandbox, "print(1)", late=late)
     limit = done.failure and done.failure.limit
     print(json.dumps([limit, calls, seconds, grown, after.output]))
 
@@ -113,13 +113,13 @@ def test_answers_that_are_never_read_do_not_pile_up(name, late):
 
 async def test_calls_that_were_held_back_go_on_once_answers_are_read():
     """Every call is answered, however many are asked for at once and however large the answers are."""
-    code = "import asyncio\nlens = [len(r) for r in await asyncio.gather(*[big() for _ in range(150)])]\nsum(lens)"
+    code = "import asyncio\nlens = [len(r) for r in await asyncio.gather(*[big() for _ in range(80)])]\nsum(lens)"
     with ProcessSandbox() as sandbox:
         for late in (False, True):
-            done, calls = await attack(sandbox, code, late=late)
+            done, calls = await run(sandbox, code, late=late, limits=Limits())
             assert done.status == "success", done.failure
-            assert calls == 150
-            assert done.value == sum(RESULT_CHARS + len(str(n)) for n in range(1, 151))
+            assert calls == 80
+            assert done.value == sum(RESULT_CHARS + len(str(n)) for n in range(1, 81))
 
 
 async def test_both_sides_may_have_much_to_say_at_once():
@@ -133,7 +133,7 @@ await asyncio.gather(*[chat(n) for n in range(8)])
 print('ok')
 """
     with ProcessSandbox() as sandbox:
-        done, calls = await attack(sandbox, code, late=True)
+        done, calls = await run(sandbox, code, late=True, limits=Limits())
     assert (done.status, done.output, calls) == ("success", "ok\n", 40)
 
 

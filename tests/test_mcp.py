@@ -118,6 +118,16 @@ def test_all_pages_are_read(catalog: ToolCatalog) -> None:
     assert catalog.domains == ("kitchen", "odd")
 
 
+def test_tools_that_change_as_their_server_starts(catalog: ToolCatalog) -> None:
+    """A server that says that its tools change while they are listed is asked again."""
+    assert not catalog.is_stale
+
+
+def test_tools_that_cannot_be_called(catalog: ToolCatalog) -> None:
+    """A tool that is only called as a task of the protocol is left out."""
+    assert "odd.task" not in catalog
+
+
 @pytest.mark.parametrize(
     ("name", "description"),
     [
@@ -366,7 +376,10 @@ async def main():
     return catalog
 catalog = asyncio.run(main())
 """)
-    done = subprocess.run([sys.executable, program], check=True, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(SERVERS.parent.parent)}
+    done = subprocess.run(
+        [sys.executable, program], check=True, capture_output=True, text=True, env=environment
+    )
     assert done.stderr == ""
     assert not is_running(int(done.stdout))
 
@@ -544,6 +557,19 @@ async def test_silent_server() -> None:
         await ToolCatalog.from_mcp({"a": silent}, connect_seconds=0.5)
 
 
+async def test_giving_up_while_it_starts(tmp_path: Path) -> None:
+    """Who stops waiting for a server to start leaves no process."""
+    code = "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); sys.stdin.read()"
+    told = tmp_path / "process_id"
+    silent = {"transport": "stdio", "command": sys.executable, "args": ["-c", code, str(told)]}
+    opening = asyncio.ensure_future(ToolCatalog.from_mcp({"a": silent}))
+    await asyncio.to_thread(until, lambda: told.exists() and told.read_text() != "")
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert not is_running(int(told.read_text()))
+
+
 async def test_exclude() -> None:
     """A tool that cannot be offered to code refuses the catalog, and can be left out."""
     servers = {"odd": stdio("odd", "broken")}
@@ -631,6 +657,8 @@ except ToolCallError as error:
         assert await run(catalog, code) == "True pie\nTrue"
         first = await call(catalog, "process_id")
     with pytest.raises(ToolException, match="the MCP server 'kitchen' is gone"):
+        await call(catalog, "process_id")
+    with pytest.raises(ToolException, match="this call did not reach it"):
         await call(catalog, "process_id")
     with serving(port):
         assert await call(catalog, "process_id") != first

@@ -85,7 +85,11 @@ ONE = {
     "object": (object(), "Any"),
     "record": ({"id": 1, "name": "x"}, "{'id': int, 'name': str}"),
     "one-kind-of-value": ({"name": "Ada", "email": "x"}, "{'name': str, 'email': str}"),
-    "unknown-words": ({"flurb": 1, "gnorp": "x"}, "{'flurb': int, 'gnorp': str}"),
+    "unknown-words": (
+        {"id": 1, "flurb": 1, "gnorp": "x"},
+        "{'id': int, 'flurb': int, 'gnorp': str}",
+    ),
+    "quarters": ({"q1": 1, "q2": 2}, "{'q1': int, 'q2': int}"),
     "list-of-records": (
         [{"id": 1}, {"id": 2, "note": "x"}],
         "list[{'id': int, 'note': NotRequired[str]}]",
@@ -123,6 +127,10 @@ TABLES = {
         {"alice": {"age": 3}, "bob": {"age": 4}},
         "dict[str, {'age': int}]",
     ),
+    "people-of-several-kinds": ({"alice": 3, "bob": "away"}, "dict[str, int | str]"),
+    "one-id": ({"u1": {"id": 1}}, "dict[str, {'id': int}]"),
+    "letters-and-digits": ({"A1B2": "x", "C3D4": "y"}, "dict[str, str]"),
+    "a-name-with-a-code": ({"name": 1, "name_X7Q2": "x"}, "dict[str, int | str]"),
     "mail-addresses": ({"ada@x.org": 1}, "dict[str, int]"),
     "hosts": ({"status.net": 1, "example.com": 2}, "dict[str, int]"),
     "numbered-ids": ({"u1": {"id": 1}, "u2": {"id": 2}}, "dict[str, {'id': int}]"),
@@ -189,6 +197,13 @@ def test_keys_that_come_and_go() -> None:
         word = "".join(rng.choices(string.ascii_lowercase, k=7))
         seen.observe("t", {word: 1, "note": "x", "total": 2})
     assert seen.text("t") == "dict[str, int | str]"
+
+
+def test_words_that_come_and_go() -> None:
+    """A table of words that could be fields is known by how they come and go."""
+    words = ["name", "title", "status", "total", "market", "team", "price", "city", "color", "note"]
+    assert shape(*({word: 1} for word in words)) == "dict[str, int]"
+    assert "NotRequired" in shape(*({word: 1} for word in words[:5]))
 
 
 def test_a_table_stays_a_table() -> None:

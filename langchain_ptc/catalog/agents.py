@@ -141,7 +141,9 @@ def _own_name(agent: Any) -> str | None:
 
 def _own_description(agent: Any) -> str | None:
     function = function_of(agent)
-    told = getattr(agent, "description", None) or getattr(function, "__doc__", None)
+    told = getattr(agent, "description", None)
+    if not told and function is not None:  # None has a docstring too, from Python 3.13
+        told = getattr(function, "__doc__", None)
     if isinstance(told, str) and told.strip():
         return told
     state = getattr(getattr(agent, "builder", None), "state_schema", None)

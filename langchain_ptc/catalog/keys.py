@@ -15,8 +15,10 @@ _MAX_KEY_CHARS = 40
 _SAFE = re.compile(r"[@$]?[^\W\d][\w:. -]*")
 _PLAIN = re.compile(r"[^\W\d]\w*")
 _HOST = re.compile(r"\.(?:app|biz|com|dev|edu|gov|info|io|net|org)$", re.IGNORECASE)
-_CODE = re.compile(r"\d[A-Za-z]+\d|^[A-Z\d_]+$")
-"""Letters between digits, or nothing but capitals: ids, currencies, shares, airports."""
+_MIXED = re.compile(r"\d[A-Za-z]+\d")
+"""Letters between digits: ids."""
+_CODE = re.compile(r"[A-Z\d_]+")
+"""Nothing but capitals: currencies, shares, airports."""
 _NUMBERED = re.compile(r"(.*?)\d+")
 
 _FIELDS = """
@@ -99,6 +101,7 @@ vendor vendors verified version versions video videos view viewer views visibili
 volume votes vote wait warehouse warning warnings watchers weather web website week weekday
 weekly weeks weight width wind window word words work worker workers workspace write year yearly
 years zip zone zones
+x1 x2 y1 y2 q1 q2 q3 q4 h1 h2 h3 p50 p75 p90 p95 p99 mp3 mp4 h264 utf8
 """
 FIELD_WORDS = frozenset(_FIELDS.split())
 """What fields of records are called, in small letters."""
@@ -107,6 +110,8 @@ FIELD_WORDS = frozenset(_FIELDS.split())
 def is_known(key: str) -> bool:
     """Return whether a key is made of words that fields are called."""
     words = [word for word in split_words(key) if len(word) > 1 and not word.isdigit()]
+    if not words:
+        return len(key) == 1 or key.lower() in FIELD_WORDS
     return all(word in FIELD_WORDS for word in words) or "".join(words) in FIELD_WORDS
 
 
@@ -116,9 +121,11 @@ def looks_like_data(key: str) -> bool:
         return False
     if not key.isprintable() or len(key) > _MAX_KEY_CHARS or re.search(r"\d{3}", key):
         return True
+    if _MIXED.search(key):
+        return True
     if is_known(key) and _SAFE.fullmatch(key) and not _HOST.search(key):
         return False
-    return _CODE.search(key) is not None or _PLAIN.fullmatch(key) is None
+    return _CODE.fullmatch(key) is not None or _PLAIN.fullmatch(key) is None
 
 
 def numbered(keys: Iterable[str]) -> list[tuple[str, list[str]]]:

@@ -56,6 +56,8 @@ MCPServers: TypeAlias = "Mapping[str, Connection | ClientSession] | MultiServerM
 Found: TypeAlias = Mapping[str, Sequence["MCPTool"]]
 """The tools of servers, by the servers' names."""
 
+MAX_READINGS = 3
+"""Times that the tools are listed while their servers say that they change: some do as they start."""
 INSTALL = "MCP servers need two more packages: pip install 'langchain-ptc[mcp]'"
 
 
@@ -251,17 +253,26 @@ class Source(Generic[C]):
         Raises:
             CatalogError: A server cannot be reached, or a tool cannot be offered to code.
         """
-        newer = Source(self._hub, self._build, approve=self._approve, exclude=self._exclude)
-        listed = await self._hub.list_tools()
+        newer, listed = await self._list()
         found = {
-            server.name: [
-                self._make(server, tool)
-                for tool in tools
-                if f"{server.name}.{tool.name}" not in self._exclude
-            ]
+            server.name: [self._make(server, tool) for tool in tools if self._takes(server, tool)]
             for server, tools in zip(self._hub.servers, listed, strict=True)
         }
         return self._build(found, newer)
+
+    async def _list(self) -> tuple[Source[C], list[list[Any]]]:
+        left = MAX_READINGS
+        while True:
+            newer = Source(self._hub, self._build, approve=self._approve, exclude=self._exclude)
+            listed = await self._hub.list_tools()
+            left -= 1
+            if not newer.is_stale or not left:
+                return newer, listed
+
+    def _takes(self, server: AnyServer, tool: Any) -> bool:
+        # The protocol's tasks are a way of calling tools that the `mcp` package only tries out.
+        needs_task = read_field(read_field(tool, "execution"), "taskSupport") == "required"
+        return not needs_task and f"{server.name}.{tool.name}" not in self._exclude
 
     def _make(self, server: AnyServer, tool: Any) -> MCPTool:
         hints = read_field(tool, "annotations")

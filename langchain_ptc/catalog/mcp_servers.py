@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import contextvars
 import os
 import threading
@@ -79,7 +80,8 @@ def _close_at_exit() -> None:
         async def close() -> None:
             await asyncio.gather(*(link.close() for link in links))
 
-        asyncio.run_coroutine_threadsafe(close(), _loop).result(CLOSE_SECONDS)
+        with contextlib.suppress(TimeoutError):  # their input ends with this process anyway
+            asyncio.run_coroutine_threadsafe(close(), _loop).result(CLOSE_SECONDS)
 
 
 atexit.register(_close_at_exit)
@@ -157,6 +159,8 @@ class _Link:
     async def close(self) -> None:
         """End the session; a server that is a process ends with it."""
         self._stop.set()
+        if not self._ready.is_set():
+            self.owner.cancel()
         _, running = await asyncio.wait({self.owner}, timeout=CLOSE_SECONDS)
         if running:
             self.owner.cancel()
@@ -314,16 +318,20 @@ class Server:
         self, tool: str, arguments: Mapping[str, Any], progress: Progress | None
     ) -> Any:
         try:
-            link = await self._connect()
             try:
-                return await self._ask(link, tool, arguments, progress)
-            except _NotSentError:
-                await link.close()
-                return await self._ask(await self._connect(), tool, arguments, progress)
+                return await self._ask(await self._reach(), tool, arguments, progress)
+            except _NotSentError:  # the session was over: once more, in a new one
+                return await self._ask(await self._reach(), tool, arguments, progress)
         except _NotSentError as error:
             raise self._lost(explain(error.__cause__), "did not reach it") from error
         except ServerError as error:
             raise self._lost(str(error), "may have been made") from error
+
+    async def _reach(self) -> _Link:
+        try:
+            return await self._connect()
+        except ServerError as error:
+            raise self._lost(str(error), "did not reach it") from error
 
     def _lost(self, reason: str, what: str) -> ToolException:
         if self._closed:
@@ -344,15 +352,16 @@ class Server:
         except ServerError:
             raise
         except Exception as error:  # of the `mcp` package, which is not imported here
-            if _code_of(error) == SESSION_UNKNOWN:
-                raise _NotSentError from error
-            if not _is_end(error):
+            known = _code_of(error) != SESSION_UNKNOWN
+            if known and not _is_end(error):
                 raise ToolException(str(error) or type(error).__name__) from error
+            await link.close()
+            if not known:
+                raise _NotSentError from error
             # A closed stream is met before the request goes out, if the tool is one of those that
             # the session knows: for others it asks for the list afterwards.
-            if _is_closed_stream(error) and any(tool == known.name for known in link.tools):
+            if _is_closed_stream(error) and any(tool == one.name for one in link.tools):
                 raise _NotSentError from error
-            await link.close()
             raise ServerError(explain(error)) from error
 
 

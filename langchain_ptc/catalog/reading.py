@@ -16,6 +16,7 @@ from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, Tool
 from langchain_ptc.catalog.described import DescribedTool
 from langchain_ptc.catalog.docstrings import returns_section
 from langchain_ptc.catalog.fields import input_name, model_constraints, model_default
+from langchain_ptc.catalog.free_names import free_names
 from langchain_ptc.catalog.names import to_identifier, to_public_identifier, unique
 from langchain_ptc.catalog.schemas import SchemaReader
 from langchain_ptc.catalog.text import MAX_TOOL_CHARS
@@ -60,7 +61,7 @@ def read_tool(tool: BaseTool, *, domain: str | None, policy: ToolPolicy) -> Tool
         returns_text=_read_returns_text(tool, returns),
         records=table.records(),
         policy=policy,
-        tool=tool,
+        tool=free_names(tool, [p.tool_name for p in parameters]),
     )
 
 

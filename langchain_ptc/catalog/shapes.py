@@ -236,24 +236,30 @@ def _spread(values: Sequence[object]) -> list[object]:
 
 # --- records and tables -------------------------------------------------------------------------
 
+_MOST_VARYING = 8
+"""Fields of one kind that may be missing, where they are most of the fields."""
+
 
 def is_record(record: Mapping[str, Field]) -> bool:
     """Whether the keys of some dictionaries are names of fields. In doubt they are not.
 
-    They are data if one of them looks like data. Otherwise it is the values that tell: values of
-    different kinds are fields; values of one kind may be a table, and are taken for one unless two in
-    three of the keys are words that fields are called. Keys that come and go are those of a table.
+    They are data if one of them looks like data. Otherwise their words and their values tell: values
+    of one kind may be a table, and are taken for one unless two in three of the keys are words that
+    fields are called; with values of several kinds one in four will do. Keys that come and go are
+    those of a table.
     """
     if not record or len(record) > MAX_FIELDS or any(map(looks_like_data, record)):
         return False
     if _is_numbered(record):
         return False
     unknown = [key for key in record if not is_known(key)]
+    optional = [key for key, f in record.items() if not f.required]
     kinds = {kind for f in record.values() for kind in _kinds(f.shape)}
     if len(kinds) <= 1:
-        return 3 * len(unknown) <= len(record)
-    varying = [key for key in unknown if not record[key].required]
-    return len(varying) <= max(3, len(record) // 2)
+        varies = len(optional) > _MOST_VARYING and 3 * len(optional) > 2 * len(record)
+        return 3 * len(unknown) <= len(record) and not varies
+    varying = [key for key in unknown if key in optional]
+    return 4 * len(unknown) <= 3 * len(record) and len(varying) <= max(3, len(record) // 2)
 
 
 def _is_numbered(record: Mapping[str, Field]) -> bool:

@@ -20,18 +20,24 @@ MAX_BRIEF_CHARS = 88
 MAX_PROMPT_TOOL_CHARS = 1_000
 """Length of a tool's description in the text that a model reads."""
 
-_BIDI = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F)))
-"""Characters that show source in another order than it is in (CVE-2021-42574)."""
+_JOINERS = "\u200c\u200d"
+"""Characters without a form of their own that some scripts, and emoji, need."""
 
 
 def _clean(text: str) -> str:
+    """Return `text` without what a person does not see: control characters, and those that hide
+    text or show it in another order than it is in (CVE-2021-42574).
+    """
     if text.isascii() and text.replace("\n", " ").isprintable():
         return text
     return "".join(
         char
         for char in text
-        if char in "\n\t" or (unicodedata.category(char) not in ("Cc", "Cs") and char not in _BIDI)
+        if char in "\n\t" or char in _JOINERS or unicodedata.category(char) not in _UNSEEN
     )
+
+
+_UNSEEN = frozenset({"Cc", "Cf", "Cs"})
 
 
 def cut(text: str, limit: int) -> str:

@@ -65,12 +65,13 @@ def name_of(domain: DomainStubs) -> str:
 def render_pointer(domains: Sequence[DomainStubs]) -> str:
     """Return how many tools there are, and in which domains."""
     count = sum(len(domain.definitions) for domain in domains)
+    told = f"{count} tool{'s' if count != 1 else ''}"
     if [domain.domain for domain in domains] == [None]:
-        return f"{count} tools"
+        return told
     listed = cut(
         ", ".join(f"{name_of(d)} ({len(d.definitions)})" for d in domains), MAX_POINTER_CHARS
     )
-    return f"{count} tools in {len(domains)} domains: {listed}"
+    return f"{told} in {len(domains)} domain{'s' if len(domains) != 1 else ''}: {listed}"
 
 
 def render_domain_lines(domain: DomainStubs) -> str:

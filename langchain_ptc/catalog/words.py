@@ -324,7 +324,7 @@ def _read_groups() -> Mapping[str, Mapping[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for text, to_first, to_others in (_GROUPS, 0.65, 0.5), (_EQUALS, 0.95, 0.95):
         for line in text.strip().splitlines():
-            group = [word.replace("_", " ") for word in line.split()]
+            group = [" ".join(split_words(word)) for word in line.split()]
             for word in group:
                 near = found.setdefault(word, {})
                 for other in group:

@@ -64,6 +64,12 @@ class Answering:
                 payload, call.result_bytes = self._encode(value.value, call.definition)
             except ToolCallError as error:
                 answer = refuse(call, error)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                name = call.definition.qualified_name  # the tool was cancelled, and not we
+                answer = refuse(call, ToolCallError(f"{name} was cancelled", tool=name))
             else:
                 call.end("returned")
                 answer = Answer(payload=payload, commands=value.commands)

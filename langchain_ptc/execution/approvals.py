@@ -149,7 +149,7 @@ class Approvals:
             call.end("returned")
             return Answer(payload=encode_value(decision["message"]))
         if decision["type"] == "edit":
-            call.arguments = dict(decision["edited_action"]["args"])
+            call.arguments = call.definition.bind((), decision["edited_action"]["args"])
         return None
 
 
@@ -261,8 +261,12 @@ def _edit_type(definition: ToolDefinition) -> type[BaseModel]:
     schema = definition.tool.tool_call_schema
 
     def check(args: dict[str, Any]) -> dict[str, Any]:
+        try:
+            bound = definition.bind((), args)
+        except ToolCallError as error:
+            raise ValueError(str(error)) from error
         if isinstance(schema, type) and issubclass(schema, BaseModel):
-            schema.model_validate(args)
+            schema.model_validate(bound)
         return args
 
     fields: dict[str, Any] = {
@@ -299,5 +303,5 @@ def _batch_type(checks: Sequence[Any]) -> type[BaseModel]:
 
 def _as_dict(answer: Any) -> dict[str, Any]:
     if isinstance(answer, BaseModel):
-        return answer.model_dump(exclude_none=True)
+        return answer.model_dump()
     return dict(answer)

@@ -184,10 +184,19 @@ def _message_of(answer: Any) -> ToolMessage | None:
 
 
 def _is_replaced(message: ToolMessage | None, own: Any) -> bool:
-    """Whether a middleware answered with a message that is not the tool's own."""
+    """Whether a middleware answered with a message that is not the tool's own.
+
+    A note before the whole of the tool's own content is none: LangChain's human-in-the-loop middleware
+    writes one for the model where a person edited the call. The code wants the value, not the note.
+    """
     if message is None or not isinstance(own, ToolMessage) or message is own:
         return False
-    return bool(message.content != own.content)
+    now, before = message.content, own.content
+    if isinstance(now, str) and isinstance(before, str):
+        return now != before and not (before and now.endswith(f"\n{before}"))
+    if isinstance(now, list) and isinstance(before, list):
+        return now != before and not (before and now[-len(before) :] == before)
+    return True
 
 
 def _split(value: Any, call_id: str) -> Value:
@@ -239,6 +248,14 @@ def _structured(artifact: Any, content: Any) -> Any:
     if isinstance(artifact, dict) and isinstance(artifact.get("structured_content"), dict):
         return artifact["structured_content"]
     return content
+
+
+def pin(tool: BaseTool) -> BaseTool:
+    """Return a tool that a middleware puts in place of another as one that knows which call it is for.
+
+    See `_pinned`: an interrupt of it would otherwise be taken for one of `run_code`.
+    """
+    return tool if "ainvoke" in vars(tool) else _copy_noting(tool)
 
 
 def _copy_noting(tool: BaseTool) -> BaseTool:

@@ -18,21 +18,27 @@ What is replayed after a pause is not told again.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias
 
 from langgraph.config import get_stream_writer
 
 from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.plain import as_plain
+from langchain_ptc.sandbox.base import Session
 
 Event: TypeAlias = dict[str, Any]
 OnEvent: TypeAlias = Callable[[Event], None]
 
 SOURCE = "langchain_ptc"
 """The `source` of every event: others write to the custom stream too."""
+
+WATCH_SECONDS = 0.1
+"""How often output is looked at while the code computes or waits; at each call it is told at once."""
 
 logger = logging.getLogger("langchain_ptc")
 
@@ -55,6 +61,21 @@ class Events:
         self._on_output = on_output
         self._write = _stream_writer()
         self._told_chars = 0
+        self._is_replay = False
+
+    def replay(self) -> None:
+        """Note that what is printed from here on was told before a pause."""
+        self._is_replay = True
+
+    def go_live(self, output: str) -> None:
+        """Note that the code is where it was when it was paused.
+
+        Args:
+            output: All that was printed so far.
+        """
+        if self._is_replay:
+            self._is_replay = False
+            self._told_chars = len(output)
 
     def tell(self, event: str, **fields: Any) -> None:
         """Tell of one event."""
@@ -88,11 +109,28 @@ class Events:
             output: All that was printed so far.
         """
         text = output[self._told_chars :]
-        if text:
+        if text and not self._is_replay:
             self._told_chars = len(output)
             self.tell("output", text=text)
             if self._on_output is not None:
                 self._on_output(text)
+
+    @contextlib.asynccontextmanager
+    async def watching(self, session: Session) -> AsyncIterator[None]:
+        """Tell of what the code prints, every now and then, while it runs."""
+        if self._write is None and self._on_event is None and self._on_output is None:
+            yield
+            return
+        watch = asyncio.ensure_future(self._watch(session))
+        try:
+            yield
+        finally:
+            watch.cancel()
+
+    async def _watch(self, session: Session) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            self.tell_output(session.output)
 
     def tell_start(self, call: StartedCall) -> None:
         """Tell that a call begins."""

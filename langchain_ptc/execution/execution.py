@@ -156,43 +156,47 @@ class Execution:
         started_at, clock = datetime.now(UTC), time.monotonic()
         if (too_long := self._too_long()) is not None:
             return Outcome(result=self._tell(too_long, started_at, 0.0))
+        session = self._setting.sandbox.session()
         run = FreeRun(
-            session=self._setting.sandbox.session(),
+            session=session,
             program=self._program(),
             answering=self._answering(),
             approvals=self._setting.approvals,
             start=self._start,
+            events=self._events,
             config=self._config,
         )
-        done = await run.to_end()
+        async with self._events.watching(session):
+            done = await run.to_end()
         result = self._tell(done, started_at, time.monotonic() - clock)
         return Outcome(result=result, commands=_in_order(run.commands))
 
     async def _run_in_steps(self, journal: Journal, opening: Record) -> Record:
-        self._begin(
-            opening["execution_id"],
-            resumed=opening["execution_id"] != self._opened["execution_id"],
-        )
+        is_resumed = opening["execution_id"] != self._opened["execution_id"]
+        self._begin(opening["execution_id"], resumed=is_resumed)
         started_at, clock = datetime.fromtimestamp(opening["unix"], UTC), time.monotonic()
         if (too_long := self._too_long()) is not None:
             return _write_outcome(Outcome(result=self._tell(too_long, started_at, 0.0)))
         replay = Replay(seed=opening["seed"], start=Moment(unix=opening["unix"], elapsed=0.0))
+        session = self._setting.sandbox.session()
         run = SteppedRun(
             journal=journal,
-            session=self._setting.sandbox.session(),
+            session=session,
             program=replace(self._program(), replay=replay),
             answering=self._answering(),
             approvals=self._setting.approvals,
             start=self._start,
             events=self._events,
             config=self._config,
+            is_resumed=is_resumed,
             state=self._state,
         )
         if opening["code"] != _digest(self._code):
             done = _end_of(ReplayError("the code is not the one that ran before the pause"))
         else:
             try:
-                done = await run.to_end()
+                async with self._events.watching(session):
+                    done = await run.to_end()
             except ReplayError as error:
                 done = _end_of(error)
         result = self._tell(done, started_at, time.monotonic() - clock)
@@ -201,6 +205,8 @@ class Execution:
     def _begin(self, execution_id: str, *, resumed: bool) -> None:
         self._id = self._events.execution_id = execution_id
         self._calls.clear()
+        if resumed:
+            self._events.replay()
         self._events.tell(
             "execution_start", call_id=self._call_id, code=self._code, resumed=resumed
         )

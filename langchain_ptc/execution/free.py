@@ -13,6 +13,7 @@ from langchain_ptc.errors import ToolCallError
 from langchain_ptc.execution.answering import Answering, refuse
 from langchain_ptc.execution.approvals import Approvals
 from langchain_ptc.execution.calls import StartedCall
+from langchain_ptc.execution.events import Events
 from langchain_ptc.sandbox.base import Call, Done, Program, Session
 
 _CANCEL_SECONDS = 0.2
@@ -28,6 +29,7 @@ class FreeRun:
         answering: Makes the calls.
         approvals: Says which calls a person must approve: nobody can be asked, so they are refused.
         start: Makes a call of the code into one of the execution's record.
+        events: Is told of what was printed before each call.
         config: The caller's: callbacks, tags, metadata and the rest are the tools'.
     """
 
@@ -39,6 +41,7 @@ class FreeRun:
         answering: Answering,
         approvals: Approvals,
         start: Callable[[Call], StartedCall],
+        events: Events,
         config: RunnableConfig,
     ) -> None:
         self._session = session
@@ -46,6 +49,7 @@ class FreeRun:
         self._answering = answering
         self._approvals = approvals
         self._start = start
+        self._events = events
         self._config = config
         self.commands: dict[int, tuple[Command[Any], ...]] = {}
         """What tools asked the graph to do, by the number of the call."""
@@ -75,6 +79,7 @@ class FreeRun:
                 await asyncio.wait(self._tasks, timeout=_CANCEL_SECONDS)
 
     def _begin(self, calls: Sequence[Call]) -> None:
+        self._events.tell_output(self._session.output)
         for call in calls:
             task = asyncio.ensure_future(self._answer(self._start(call)))
             self._tasks.add(task)

@@ -11,6 +11,10 @@ apart by the order in which they are begun.
 
 A record is written when its event is delivered, and not when its tool is done: until then it has no
 place in the order. The price is that a crash in between makes the call again (see docs/resume.md).
+
+A pause is a record too: of what was going on when a person was asked. Nothing new happens in a resumed
+execution until it has come to the same place by the same path: else an answer could reach another
+call, and what a person has approved could be run with other arguments.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import heapq
+import itertools
+import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -55,7 +61,8 @@ class _Event:
     future: asyncio.Future[Record] = field(init=False)
     turn: asyncio.Future[tuple[int, Moment] | None] = field(init=False)
     """Its place in the order, once it has one; None to end without one."""
-    work: asyncio.Future[Record] | None = None
+    body: asyncio.Task[Any] | None = None
+    """What makes it happen, while it can be cancelled."""
     is_known: bool = False
     """Whether it is known if there is a record of it."""
     is_held: bool = False
@@ -74,6 +81,7 @@ class SteppedRun:
         start: Makes a call of the code into one of the execution's record.
         events: Is told of a pause.
         config: The caller's: its callbacks, tags and metadata are the tools'.
+        is_resumed: The journal was begun by an earlier run of the code.
         state: The state of the graph, for those who decide what a person must approve.
     """
 
@@ -88,6 +96,7 @@ class SteppedRun:
         start: Callable[[Call], StartedCall],
         events: Events,
         config: RunnableConfig,
+        is_resumed: bool,
         state: Any,
     ) -> None:
         self._journal = journal
@@ -116,6 +125,13 @@ class SteppedRun:
         self._ready: deque[_Event] = deque()
         self._held: set[_Event] = set()
         self._timers: list[float] = []
+        self._is_replaying = is_resumed
+        self._replayed = asyncio.Event()
+        """The code is where it was before: what has no record may happen."""
+        if not is_resumed:
+            self._replayed.set()
+        self._is_pause_kept = False
+        """There is a record of a pause since the last event."""
         self._broken: BaseException | None = None
         self._is_finished = False
         self._is_over = False
@@ -142,6 +158,9 @@ class SteppedRun:
                     await self._change()
             self._is_finished = True
             return running.result()
+        except ReplayError:
+            self._is_finished = True
+            raise
         finally:
             self._is_over = True
             if not running.done():
@@ -151,6 +170,7 @@ class SteppedRun:
 
     def _note_idle(self, due: float | None) -> None:
         self._is_idle, self._due = True, due
+        self._events.tell_output(self._session.output)
         self._changed.set()
 
     async def _change(self) -> None:
@@ -192,10 +212,15 @@ class SteppedRun:
         if gate.when is None:
             return True
 
-        async def ask() -> Record:
-            return {"applies": self._approvals.applies(gate, call, self._state)}
+        key = f"whether a person must approve {_key_of(call)}"
 
-        return bool((await self._journal.record("needs_approval", ask))["applies"])
+        async def ask() -> Record:
+            return {"key": key, "applies": self._approvals.applies(gate, call, self._state)}
+
+        kept = await self._journal.record("needs_approval", ask)
+        if kept["key"] != key:
+            raise _parted(kept["key"], key)
+        return bool(kept["applies"])
 
     def _begin_call(self, call: StartedCall) -> None:
         async def work() -> Record:
@@ -208,11 +233,7 @@ class SteppedRun:
                 call.read_note(record["note"])
             self._answer(call, answer)
 
-        arguments = sorted((call.arguments or {}).items())
-        digest = hashlib.sha256(encode_value(dict(arguments)).encode("utf-8", "surrogatepass"))
-        name = call.definition.qualified_name
-        key = f"{call.number}:{name}:{digest.hexdigest()[:24]}"
-        self._begin(_Event(key, deliver), name, work)
+        self._begin(_Event(_key_of(call), deliver), call.definition.qualified_name, work)
 
     def _answer(self, call: StartedCall, answer: Answer) -> None:
         if answer.commands:
@@ -229,7 +250,7 @@ class SteppedRun:
             for (call, _), decision in zip(batch, record["decisions"], strict=True):
                 self._follow(call, decision)
 
-        key = "approval:" + ",".join(str(call.number) for call, _ in batch)
+        key = "the approval of " + ", ".join(_key_of(call) for call, _ in batch)
         self._begin(_Event(key, deliver), "approval", work)
 
     def _follow(self, call: StartedCall, decision: Decision) -> None:
@@ -265,15 +286,16 @@ class SteppedRun:
     async def _happen(self, event: _Event, work: _Work) -> Record:
         """Let an event happen for the first time; the body of its record."""
         self._know(event)
+        await self._replayed.wait()
         if self._is_ending():
             return self._leave()
-        event.work = asyncio.ensure_future(work())
+        event.body = asyncio.current_task()
         try:
-            record = await event.work
+            record = await work()
         except GraphInterrupt:
             # Nothing of it leaves here until the code can do nothing else: code that ends
             # first, by an error elsewhere, must not leave a question that no one waits for.
-            event.is_held = True
+            event.is_held, event.body = True, None
             self._held.add(event)
             self._changed.set()
             await event.turn
@@ -287,13 +309,18 @@ class SteppedRun:
         except BaseException as error:
             self._break(error)
             raise
+        finally:
+            event.body = None
+        if self._is_idle and len(self._outstanding) == 1:  # there is nothing to choose from
+            event.turn.set_result((self._delivered, self._now()))
         self._ready.append(event)
         self._changed.set()
         place = await event.turn
         if place is None:
             return self._leave()
         number, moment = place
-        return {**record, "key": event.key, "place": number, "moment": list(moment)}
+        told = {"key": event.key, "place": number, "moment": list(moment)}
+        return {**record, **told, "after_pause": self._is_pause_kept}
 
     def _is_ending(self) -> bool:
         return self._is_over or self._is_pausing
@@ -338,11 +365,19 @@ class SteppedRun:
             if not self._unknown:
                 if self._recorded:
                     event = heapq.heappop(self._recorded)[2]
-                    self._deliver(event, event.future.result(), is_replayed=True)
+                    record = event.future.result()
+                    if record["after_pause"]:
+                        await self._keep_pause()
+                    self._deliver(event, record, is_replayed=True)
                     return
+                if self._is_replaying:
+                    await self._keep_pause()
+                    self._is_replaying = False
+                    self._go_live()
                 if self._ready:
                     event = self._ready.popleft()
-                    event.turn.set_result((self._delivered, self._now()))
+                    if not event.turn.done():
+                        event.turn.set_result((self._delivered, self._now()))
                     self._deliver(event, await event.future, is_replayed=False)
                     return
                 if self._held and all(e.is_held or e.is_timer for e in self._outstanding):
@@ -353,6 +388,7 @@ class SteppedRun:
         if record["key"] != event.key:
             raise _parted(record["key"], event.key)
         self._outstanding.discard(event)
+        self._is_pause_kept = False
         self._delivered = record["place"] + 1
         self._moment = Moment(*record["moment"])
         self._moment_at = time.monotonic()
@@ -363,8 +399,31 @@ class SteppedRun:
         elapsed = self._moment.elapsed + time.monotonic() - self._moment_at
         return Moment(unix=time.time(), elapsed=elapsed)
 
+    def _go_live(self) -> None:
+        self._events.go_live(self._session.output)
+        self._replayed.set()
+
+    async def _keep_pause(self) -> None:
+        """Keep what goes on while a person is asked; or see that it is what went on then.
+
+        Raises:
+            ReplayError: It is not.
+        """
+        going_on = sorted(event.key for event in self._outstanding if not event.is_timer)
+
+        async def keep() -> Record:
+            return {"going_on": going_on}
+
+        self._is_pause_kept = True
+        kept = (await self._journal.record("pause", keep))["going_on"]
+        for before, now in itertools.zip_longest(kept, going_on, fillvalue="nothing"):
+            if before != now:
+                raise _parted(before, now)
+
     async def _pause(self) -> NoReturn:
         """Interrupt the graph with everything that a person is asked."""
+        if not self._is_pause_kept:
+            await self._keep_pause()
         self._is_pausing = True
         self._events.tell("execution_pause", waiting=len(self._held))
         await self._end_events()
@@ -373,21 +432,28 @@ class SteppedRun:
 
     async def _end_events(self) -> None:
         """End what is still going on."""
+        self._replayed.set()
         left = [event for event in self._outstanding if not event.future.done()]
         for event in left:
-            if event.work is not None and not event.work.done():
-                event.work.cancel()
+            if event.body is not None:
+                event.body.cancel()
             if not event.turn.done():
                 event.turn.set_result(None)
         if left:
             await asyncio.wait([event.future for event in left], timeout=_CANCEL_SECONDS)
 
 
+def _key_of(call: StartedCall) -> str:
+    arguments = encode_value(dict(sorted((call.arguments or {}).items())))
+    digest = hashlib.sha256(arguments.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{call.number}:{call.definition.qualified_name}#{digest[:24]}"
+
+
 def _parted(recorded: str, now: str) -> ReplayError:
-    before, after = (key.rpartition(":")[0] or key for key in (recorded, now))
-    told = f"made {after} where it made {before} before"
+    before, after = (re.sub("#[0-9a-f]{24}", "", key) for key in (recorded, now))
+    told = f"came to {after} where it came to {before} before"
     if before == after:
-        told = f"made {after} with other arguments than before"
+        told = f"came to {after} with other arguments than before"
     return ReplayError(
         f"the code took another path when it was resumed: it {told}. Calls that were made before the "
         "pause are not made again, and are not undone",

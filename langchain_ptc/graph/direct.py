@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
-from langchain_core.tools import BaseTool
+from langgraph.errors import GraphInterrupt
 from langgraph.prebuilt.tool_node import ToolCallRequest
 
 from langchain_ptc.catalog.definition import ToolDefinition
@@ -98,7 +98,11 @@ class DirectCall:
             asked = await journal.record("needs_approval", applies)
             if not asked["applies"]:
                 return {"decisions": [{"type": "approve"}]}
-        return await journal.record("approval", ask)
+        try:
+            return await journal.record("approval", ask)
+        except GraphInterrupt:
+            # The question is the record's; raised from here too, it would be shown twice.
+            raise GraphInterrupt(()) from None
 
     def _follow(self, record: Record) -> ToolCallRequest | ToolMessage:
         decision: Decision = record["decisions"][0]
@@ -109,7 +113,7 @@ class DirectCall:
             return self._answer(decision["message"], "success")
         if decision["type"] == "edit":
             args = dict(decision["edited_action"]["args"])
-            edited = ToolCall(**{**self.request.tool_call, "args": args})  # type: ignore[typeddict-item]
+            edited = ToolCall(**{**self.request.tool_call, "args": args})
             return self.request.override(tool_call=edited)
         return self.request
 
@@ -132,7 +136,7 @@ def _count(request: ToolCallRequest) -> int:
     """
     call, state = request.tool_call, request.state
     messages: Sequence[Any] = state["messages"] if isinstance(state, dict) else state.messages
-    number = 0
+    number = found = 0
     for message in messages:
         if isinstance(message, HumanMessage):
             number = 0
@@ -140,13 +144,5 @@ def _count(request: ToolCallRequest) -> int:
             for made in message.tool_calls:
                 number += made["name"] == call["name"]
                 if made["id"] == call["id"]:
-                    return number
-    return number + 1
-
-
-def is_named(tool: BaseTool | dict[str, Any], name: str) -> bool:
-    """Whether a tool, or a provider's schema of one, has a name."""
-    if isinstance(tool, BaseTool):
-        return tool.name == name
-    function = tool.get("function")
-    return bool((function if isinstance(function, dict) else tool).get("name") == name)
+                    found = number  # the last one: models without ids of their own use some again
+    return found

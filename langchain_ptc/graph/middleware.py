@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
+from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain_core.messages import SystemMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -22,35 +23,21 @@ from langgraph.types import Command
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
-from langchain_ptc.execution.dispatch import Route
-from langchain_ptc.execution.events import OnEvent
+from langchain_ptc.execution.dispatch import Route, pin
 from langchain_ptc.execution.execution import Durable, Execution
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
 from langchain_ptc.execution.portal import call_in_thread
+from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
+from langchain_ptc.graph.direct import DirectCall, answer_call
+from langchain_ptc.graph.offers import Choice, Offer, Selection
 from langchain_ptc.graph.prompts import MIDDLEWARE_DESCRIPTION, MIDDLEWARE_SYSTEM, NOT_DIRECTLY
-from langchain_ptc.graph.tool import (
-    CodeTool,
-    Examples,
-    render_examples,
-    resolve_examples,
-)
+from langchain_ptc.graph.tool import CodeTool, Examples, render_examples, resolve_examples
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import Sandbox
 
-try:
-    from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
-except ImportError as error:
-    raise ImportError(
-        "ProgrammaticToolCallingMiddleware is for LangChain's agents: pip install "
-        "'langchain-ptc[langchain]'"
-    ) from error
-
-Selection: TypeAlias = Sequence[str] | Callable[[BaseTool], bool] | None
-"""Which of the agent's tools the code calls: names, a predicate, or None for all."""
-
 _Answer: TypeAlias = ToolMessage | Command[Any]
 
-_MOST_CATALOGS = 8
+_MOST_OFFERS = 8
 """Agents whose tools change from turn to turn have a catalog for each set of them."""
 
 
@@ -58,7 +45,7 @@ _MOST_CATALOGS = 8
 class _Passing:
     """The call of `run_code` on its way through the middleware."""
 
-    tools: Sequence[BaseTool]
+    offer: Offer
     route: Route
 
 
@@ -70,22 +57,35 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
 
     Put it first among the middleware: those after it handle the calls of the code too.
 
+    Names of tools that are given here are the tools' own, with their domain before them or without:
+    `pay` or `finance.pay`. One that none of the agent's tools has is a `ValueError` at the first tool
+    call, before anything is called.
+
     Args:
-        tools: Which of the agent's tools the code may call: names, a predicate of the tool, or None
-            for all whose policy allows it. The others stay as they are.
-        domains: Domain of each tool, by name, so that code says `from tools.<domain> import …`.
+        tools: Which of the agent's tools the code may call: names, or a predicate of the tool. None
+            is all of them but those that middleware of LangChain or of deep agents brings
+            (`write_todos`, `ls`, `read_file`, `task`, …): prompts of theirs tell the model to call
+            those itself. What the code may not call stays with the model.
+        tags: Takes of these only the tools that have one of the tags, by their policy or by
+            themselves.
+        domains: Domain of each tool, by name, so that code says `from tools.<domain> import …`. Tools
+            that are not named have none.
         policies: What holds for single tools, by name. A tool with `allowed_callers=("direct",)`
-            stays with the model, one with both is offered to both.
+            stays with the model, one with both is offered to both. `requires_approval` holds whoever
+            calls; `max_calls` is for one execution of code, and for the model's own calls for one
+            message of the user.
         limits: What each execution may use.
         sandbox: Where the code runs; by default a `ProcessSandbox`.
         imports: Modules that the code may import besides the standard ones.
         examples: Programs that the model is shown.
-        interrupt_on: Which calls a person must approve; as in `as_programmatic`. The calls of the
-            code also pass a `HumanInTheLoopMiddleware` of yours, in its mode `per_call`.
+        prompt_tokens: Tokens that the text about the tools may have; as in `as_programmatic`.
+        count_tokens: Counts them; by default four characters are one.
+        interrupt_on: Which calls a person must approve, whoever makes them; as in `as_programmatic`.
+            The calls of the code also pass a `HumanInTheLoopMiddleware` of yours, in its mode
+            `per_call`.
         interrupt_mode: One question for calls side by side, or one each.
         durable: Whether what happens is kept, so that nothing happens twice.
-        on_event: Is told what happens while it happens.
-        tool_name: Name of the one tool.
+        tool_name: Name of the one tool. Two of this middleware in one agent need two names.
 
     Raises:
         ValueError: An option is none of what it may be.
@@ -95,45 +95,61 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         self,
         *,
         tools: Selection = None,
+        tags: Sequence[str] = (),
         domains: Mapping[str, str] | None = None,
         policies: Mapping[str, ToolPolicy] | None = None,
         limits: Limits | None = None,
         sandbox: Sandbox | None = None,
         imports: Sequence[str] = (),
         examples: Examples = None,
+        prompt_tokens: int | None = DEFAULT_PROMPT_TOKENS,
+        count_tokens: CountTokens | None = None,
         interrupt_on: InterruptOn | None = None,
         interrupt_mode: InterruptMode = "batched",
         durable: Durable = "auto",
-        on_event: OnEvent | None = None,
         tool_name: str = "run_code",
     ) -> None:
         super().__init__()
-        if isinstance(tools, str):
-            raise ValueError(  # noqa: TRY004  # a wrong value of an option
-                f"tools must be a list of names or a predicate, got {tools!r}: write [{tools!r}]"
-            )
-        self._select = tools
-        self._domains = dict(domains or {})
-        self._policies = dict(policies or {})
+        self._choice = Choice(
+            tools=tools,
+            tags=tags,
+            domains=dict(domains or {}),
+            policies=dict(policies or {}),
+            interrupt_on=dict(interrupt_on or {}),
+            interrupt_mode=interrupt_mode,
+        )
         self._examples = examples
-        self._imports = tuple(imports)
         self._tool_name = tool_name
-        self._build: Callable[[ToolCatalog], ProgrammaticToolExecutor] = lambda catalog: (
-            ProgrammaticToolExecutor(
+
+        def build(catalog: ToolCatalog) -> ProgrammaticToolExecutor:
+            return ProgrammaticToolExecutor(
                 catalog,
                 limits=limits,
                 sandbox=sandbox,
                 imports=imports,
-                interrupt_on=_only(interrupt_on, catalog),
+                interrupt_on=self._choice.approved(catalog),
                 interrupt_mode=interrupt_mode,
                 durable=durable,
-                on_event=on_event,
             )
-        )
-        self._offers: dict[tuple[int, ...], _Offer] = {}
-        self.tools = [
-            CodeTool(start=self._start, name=tool_name, description=_describe(self._imports))
-        ]
+
+        def prompt(catalog: ToolCatalog, text: str) -> ToolsPrompt:
+            return ToolsPrompt(
+                catalog, text, prompt_tokens=prompt_tokens, count_tokens=count_tokens
+            )
+
+        build(ToolCatalog([]))  # wrong options are told now, and not at the first call
+        resolve_examples(examples, ToolCatalog([]))
+        self._build, self._prompt = build, prompt
+        self._offers: dict[tuple[int, ...], Offer] = {}
+        more = f", and {', '.join(imports)}" if imports else ""
+        described = MIDDLEWARE_DESCRIPTION.replace("{IMPORTS}", more)
+        self.tools = [CodeTool(start=self._start, name=tool_name, description=described)]
+
+    @property
+    def name(self) -> str:
+        """The name of this middleware in its agent."""
+        own = type(self).__name__
+        return own if self._tool_name == "run_code" else f"{own}[{self._tool_name}]"
 
     # --- the model's side ---------------------------------------------------------------------------
 
@@ -154,15 +170,17 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         return await handler(self._show(request))
 
     def _show(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
-        if not any(_name_of(tool) == self._tool_name for tool in request.tools):
-            return request  # another middleware has taken it away for this turn
-        offer = self._offer([tool for tool in request.tools if isinstance(tool, BaseTool)])
-        if not offer.catalog:
-            kept = [tool for tool in request.tools if _name_of(tool) != self._tool_name]
+        own = [tool for tool in request.tools if isinstance(tool, BaseTool)]
+        offer = self._offer(own)
+        away = {*offer.hidden, *([self._tool_name] if offer.prompt is None else [])}
+        kept = [
+            tool for tool in request.tools if not (isinstance(tool, BaseTool) and tool.name in away)
+        ]
+        if offer.prompt is None or not any(tool.name == self._tool_name for tool in own):
+            # Nothing for the code; or another middleware has taken the one tool away for this turn.
             return request.override(tools=kept)
         return request.override(
-            tools=[tool for tool in request.tools if _name_of(tool) not in offer.hidden],
-            system_message=_extend(request.system_message, offer.text),
+            tools=kept, system_message=_extend(request.system_message, offer.prompt.render())
         )
 
     # --- the tools' side ----------------------------------------------------------------------------
@@ -170,15 +188,19 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], _Answer]
     ) -> _Answer:
-        """Let code call the agent's tools, and nobody else those that are the code's."""
+        """Let code call the agent's tools, and hold the model's own calls to what holds for them."""
+        offer = self._offer_now(request)
         if request.tool_call["name"] != self._tool_name:
-            return self._refuse(request) or handler(request)
+            settled = self._direct(request, offer)
+            if isinstance(settled, DirectCall):
+                settled = settled.settle()
+            return settled if isinstance(settled, ToolMessage) else handler(settled)
 
         async def route(tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Any:
             passed = _redirect(request, tool, call, config)
             return await call_in_thread(lambda: handler(passed))
 
-        token = _passing.set(_Passing(request.runtime.tools, route))
+        token = _passing.set(_Passing(offer, route))
         try:
             return handler(request)
         finally:
@@ -187,111 +209,87 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Answer]]
     ) -> _Answer:
-        """Let code call the agent's tools, and nobody else those that are the code's."""
+        """Let code call the agent's tools, and hold the model's own calls to what holds for them."""
+        offer = self._offer_now(request)
         if request.tool_call["name"] != self._tool_name:
-            return self._refuse(request) or await handler(request)
+            settled = self._direct(request, offer)
+            if isinstance(settled, DirectCall):
+                settled = await settled.asettle()
+            return settled if isinstance(settled, ToolMessage) else await handler(settled)
 
         async def route(tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Any:
             return await handler(_redirect(request, tool, call, config))
 
-        token = _passing.set(_Passing(request.runtime.tools, route))
+        token = _passing.set(_Passing(offer, route))
         try:
             return await handler(request)
         finally:
             _passing.reset(token)
 
-    def _refuse(self, request: ToolCallRequest) -> ToolMessage | None:
-        """Answer a call of the model to a tool that is the code's only."""
+    def _direct(
+        self, request: ToolCallRequest, offer: Offer
+    ) -> ToolCallRequest | DirectCall | ToolMessage:
+        """Return what becomes of a call that the model makes itself: made, settled first, refused."""
         name = request.tool_call["name"]
-        offer = self._offer(request.runtime.tools)
-        if name not in offer.hidden:
-            return None
-        told = NOT_DIRECTLY.replace("{NAME}", name).replace("{TOOL_NAME}", self._tool_name)
-        return ToolMessage(
-            told, name=name, tool_call_id=request.tool_call["id"] or "", status="error"
-        )
+        if name in offer.hidden:
+            told = NOT_DIRECTLY.replace("{NAME}", name).replace("{TOOL_NAME}", self._tool_name)
+            return answer_call(request.tool_call, told, "error")
+        definition = offer.guarded.get(name)
+        if definition is None:
+            return request
+        return DirectCall(request=request, definition=definition, approvals=offer.approvals)
 
-    def _start(self, code: str, **asked: Any) -> Execution:
+    def _start(self, code: str, **options: Any) -> Execution:
         """Prepare the execution of a call of `run_code` that has come through the middleware."""
         passing = _passing.get()
-        offer = self._offer(passing.tools)
-        return offer.executor.start(code, route=passing.route, **asked)
+        return passing.offer.executor.start(code, route=passing.route, **options)
 
-    # --- the catalog --------------------------------------------------------------------------------
+    # --- the offers ---------------------------------------------------------------------------------
 
-    def _offer(self, tools: Sequence[BaseTool]) -> _Offer:
+    def _offer_now(self, request: ToolCallRequest) -> Offer:
+        """Return what holds for a call, among all tools of the agent."""
+        self._choice.check(request.runtime.tools)
+        return self._offer(request.runtime.tools)
+
+    def _offer(self, tools: Sequence[BaseTool]) -> Offer:
         """Return what there is for the code among the agent's tools, and make it only once."""
-        mine = [tool for tool in tools if tool.name != self._tool_name and self._takes(tool)]
-        key = tuple(map(id, mine))
+        key = tuple(map(id, tools))
         if key not in self._offers:
-            if len(self._offers) >= _MOST_CATALOGS:
+            if len(self._offers) >= _MOST_OFFERS:
                 self._offers.pop(next(iter(self._offers)))
-            self._offers[key] = self._make_offer(mine)
+            self._offers[key] = self._make_offer(tools)
         return self._offers[key]
 
-    def _takes(self, tool: BaseTool) -> bool:
-        if self._select is None:
-            return True
-        if callable(self._select):
-            return bool(self._select(tool))
-        return tool.name in self._select
-
-    def _make_offer(self, tools: Sequence[BaseTool]) -> _Offer:
-        groups: dict[str | None, list[BaseTool]] = {}
-        for tool in tools:
-            if "code" in self._policies.get(tool.name, ToolPolicy()).allowed_callers:
-                groups.setdefault(self._domains.get(tool.name), []).append(tool)
-        offered = {tool.name for group in groups.values() for tool in group}
-        policies = {n: p for n, p in self._policies.items() if n in offered}
-        catalog = _catalog_of(groups, policies)
+    def _make_offer(self, tools: Sequence[BaseTool]) -> Offer:
+        mine = [tool for tool in tools if self._choice.takes(tool)]
+        catalog = self._choice.catalog(mine)
+        prompt = self._prompt(catalog, self._text(catalog)) if mine else None
         hidden = frozenset(
-            definition.tool.name
-            for definition in catalog
-            if "direct" not in definition.policy.allowed_callers
+            tool.name for tool in mine if "direct" not in self._choice.policy(tool).allowed_callers
         )
-        text = MIDDLEWARE_SYSTEM.replace("{TOOL_NAME}", self._tool_name)
-        shown = [
-            text.replace("{STUBS}", catalog.render()),
-            render_examples(resolve_examples(self._examples, catalog)),
-        ]
-        return _Offer(
+        guarded = self._choice.guarded(tool for tool in tools if tool.name not in hidden)
+        return Offer(
             tools=tuple(tools),
-            catalog=catalog,
-            executor=self._build(catalog),
+            prompt=prompt,
+            executor=self._build(catalog if prompt is None else prompt.catalog),
             hidden=hidden,
-            text="\n\n".join(filter(None, shown)),
+            guarded={definition.tool_name: definition for definition in guarded},
+            approvals=self._choice.approvals(guarded),
         )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Offer:
-    """What the code may call among one set of tools."""
-
-    tools: tuple[BaseTool, ...]
-    """Kept, so that the identities by which it is found stay theirs."""
-    catalog: ToolCatalog
-    executor: ProgrammaticToolExecutor
-    hidden: frozenset[str]
-    """Names of the tools that the model may not call itself."""
-    text: str
-    """For the system message; the same each time, so that the provider's prompt cache holds."""
+    def _text(self, catalog: ToolCatalog) -> str:
+        shown = render_examples(resolve_examples(self._examples, catalog))
+        text = MIDDLEWARE_SYSTEM.replace("{TOOL_NAME}", self._tool_name)
+        return "\n\n".join(filter(None, [text, shown]))
 
 
-def _catalog_of(
-    groups: Mapping[str | None, Sequence[BaseTool]], policies: Mapping[str, ToolPolicy]
-) -> ToolCatalog:
-    tools: Any = groups if set(groups) - {None} else groups.get(None, [])
-    return ToolCatalog(tools, policies=policies)
+@dataclass
+class _InnerRequest(ToolCallRequest):
+    """The request for a call of the code; stays one whatever a middleware puts in place of what."""
 
-
-def _only(interrupt_on: InterruptOn | None, catalog: ToolCatalog) -> InterruptOn:
-    """Return what is said of the tools that are there now: an agent may have others at other times."""
-    return {name: given for name, given in (interrupt_on or {}).items() if name in catalog}
-
-
-def _describe(imports: Sequence[str]) -> str:
-    more = f", and {', '.join(imports)}" if imports else ""
-    return MIDDLEWARE_DESCRIPTION.replace("{IMPORTS}", more)
+    def __post_init__(self) -> None:
+        if self.tool is not None:
+            object.__setattr__(self, "tool", pin(self.tool))
 
 
 def _redirect(
@@ -299,7 +297,7 @@ def _redirect(
 ) -> ToolCallRequest:
     """Return the request for a call of the code, made from the one for `run_code`."""
     runtime = replace(request.runtime, tool_call_id=call["id"], config=config)
-    return replace(request, tool=tool, tool_call=call, runtime=runtime)
+    return _InnerRequest(tool_call=call, tool=tool, state=request.state, runtime=runtime)
 
 
 def _extend(message: SystemMessage | None, text: str) -> SystemMessage:
@@ -310,9 +308,3 @@ def _extend(message: SystemMessage | None, text: str) -> SystemMessage:
     if isinstance(content, str):
         return message.model_copy(update={"content": f"{content}\n\n{text}"})
     return message.model_copy(update={"content": [*content, {"type": "text", "text": text}]})
-
-
-def _name_of(tool: BaseTool | dict[str, Any]) -> str:
-    if isinstance(tool, BaseTool):
-        return tool.name
-    return str(cast("Any", tool.get("function", tool)).get("name", ""))

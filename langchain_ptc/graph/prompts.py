@@ -114,15 +114,31 @@ json, re, math, statistics, datetime, collections, itertools, asyncio and the li
 do not repeat those."""
 
 MIDDLEWARE_SYSTEM = """\
-The code that you run with `{TOOL_NAME}` can call these tools. They are not tools of yours: call them \
-from code only.
+The code that you run with `{TOOL_NAME}` can call these tools. Those that are not among your own tools \
+can be called from code only.
 
-```python
-{STUBS}
-```"""
+{TOOLS}"""
 
 NOT_DIRECTLY = (
     "`{NAME}` can be called from code only. Call `{TOOL_NAME}` with a program that calls it."
+)
+
+# --- a tool that the model calls itself ------------------------------------------------------------
+
+DIRECT_APPROVAL = "The agent wants to call a tool"
+
+DIRECT_NOBODY = (
+    "`{NAME}` needs the approval of a person, and there is nobody to ask: that takes a graph with a "
+    "checkpointer. It was not called."
+)
+
+DIRECT_REJECTED = (
+    "A person rejected the call of `{NAME}`; it was not made. Do not try it again unless the user asks "
+    "for it."
+)
+
+DIRECT_TOO_OFTEN = (
+    "`{NAME}` may be called {MOST} times for one request, and was. It was not called."
 )
 
 LOOKED = """\

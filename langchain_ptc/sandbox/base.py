@@ -176,6 +176,11 @@ OnIdle = Callable[[float | None], None]
 class Session(Protocol):
     """One execution in a sandbox. Used once, from one event loop."""
 
+    @property
+    def output(self) -> str:
+        """What the code has printed until now."""
+        ...
+
     async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
         """Run `program` to its end.
 

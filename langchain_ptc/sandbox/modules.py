@@ -8,10 +8,11 @@ other facades.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from langchain_ptc.sandbox.copying import deepcopy
 from langchain_ptc.sandbox.facades import build_random_names, build_safe_names
@@ -26,6 +27,22 @@ from langchain_ptc.sandbox.stdlib import (
 __all__ = ["PRELOAD", "REFUSED_MODULES", "STANDARD_MODULES", "ModuleLoader"]
 
 _PARTS_OF_MODULE = ("__loader__", "__spec__", "__package__")
+
+
+class LazyNames(Mapping[str, object]):
+    """Names of a module that are built when a program imports it: most programs do not."""
+
+    def __init__(self, build: Callable[[], Mapping[str, object]]) -> None:
+        self._build = functools.cache(build)
+
+    def __getitem__(self, name: str) -> object:
+        return self._build()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._build())
+
+    def __len__(self) -> int:
+        return len(self._build())
 
 
 class ModuleLoader:

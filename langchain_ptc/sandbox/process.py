@@ -145,6 +145,11 @@ class ProcessSession:
         self._require = require
         self._line: Line | None = None
 
+    @property
+    def output(self) -> str:
+        """What the code has printed until now."""
+        return "" if self._line is None else self._line.handover.conversation.output
+
     async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
         """Run `program` to its end; see `Session.run`."""
         limits = program.limits

@@ -26,7 +26,7 @@ from langchain_ptc.sandbox.keeping.names import Names
 from langchain_ptc.sandbox.keeping.session import KeptVariables
 from langchain_ptc.sandbox.keeping.units import EVERY_NAME
 from langchain_ptc.sandbox.loop import ProgramLoop, build_asyncio_names
-from langchain_ptc.sandbox.modules import ModuleLoader
+from langchain_ptc.sandbox.modules import LazyNames, ModuleLoader
 from langchain_ptc.sandbox.output import Output
 from langchain_ptc.sandbox.parcel import encode_pieces
 from langchain_ptc.sandbox.policy import CompiledCode, compile_code, compile_unrestricted
@@ -167,6 +167,10 @@ class ProgramRun:
                 "the variables of this execution were not kept: there was not enough memory left"
             )
             return
+        except SystemExit as error:
+            if type(error) is not SystemExit:  # it is told to stop
+                raise
+            return
         for piece in encode_pieces(data):
             self._wire.put(piece)
 
@@ -212,6 +216,7 @@ class ProgramRun:
             self._loop = loop = (
                 ProgramLoop(self._calls) if self._steps is None else self._steps.build_loop()
             )
+            self._calls.loop = loop
             loop.set_exception_handler(lambda *_: None)
             scheduler = LoopScheduler(loop, self._calls, stepped=self._steps is not None)
             for tool in self._program.tools:
@@ -261,7 +266,7 @@ class ProgramRun:
         stream = self._output.stream
         names: dict[str, Mapping[str, object]] = {
             "asyncio": build_asyncio_names(self._loop),
-            "concurrent.futures": build_futures_names(scheduler),
+            "concurrent.futures": LazyNames(lambda: build_futures_names(scheduler)),
             "contextlib": {"redirect_stdout": self._output.redirect_stdout},
             "sys": {"stdout": stream, "stderr": stream},
             "time": {"sleep": scheduler.sleep},

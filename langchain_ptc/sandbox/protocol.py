@@ -32,10 +32,11 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple, TypeAlias
 
 from langchain_ptc.errors import LimitExceeded, Violation
+from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import (
     Call,
     Done,
@@ -82,6 +83,9 @@ _ENDINGS: tuple[Status, ...] = ("success", "error", "refused", "limit")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+_LIMITS = tuple(field.name for field in fields(Limits))
+
+
 def encode_run(program: Program) -> str:
     """Encode the message that starts a program."""
     return _encode(
@@ -91,7 +95,7 @@ def encode_run(program: Program) -> str:
                 "code": program.code,
                 "tools": program.tools,
                 "types": program.types,
-                "limits": asdict(program.limits),
+                "limits": {name: getattr(program.limits, name) for name in _LIMITS},
                 "replay": program.replay and [program.replay.seed, *program.replay.start],
                 "kept": None if program.kept is None else encode_bytes(program.kept),
             },
@@ -475,15 +479,16 @@ def encode_done(status: Status, value: str, failure: Failure | None, notes: Sequ
 
 def parse_run(message: Message) -> Program:
     """Read the message that starts a program; the worker trusts the host."""
-    from langchain_ptc.limits import Limits
-
     told = message[1]
+    limits = object.__new__(Limits)  # they were checked when they were made
+    for name, value in told["limits"].items():
+        object.__setattr__(limits, name, value)
     replay = told["replay"]
     return Program(
         code=told["code"],
         tools=tuple(told["tools"]),
         types=tuple(told["types"]),
-        limits=Limits(**told["limits"]),
+        limits=limits,
         replay=replay and Replay(seed=replay[0], start=Moment(*replay[1:])),
         kept=None if told["kept"] is None else decode_bytes(told["kept"]),
     )

@@ -59,6 +59,8 @@ class ToolCalls:
     """The calls of one program that are on their way."""
 
     now = staticmethod(time.monotonic)
+    loop: asyncio.AbstractEventLoop | None = None
+    """Of asynchronous code."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
@@ -107,7 +109,8 @@ class ToolCalls:
         self, key: int, tool: str, args: tuple[object, ...], kwargs: dict[str, object], line: int
     ) -> Any:
         del self._made[key]
-        answer = asyncio.get_running_loop().create_future()
+        assert self.loop is not None
+        answer = self.loop.create_future()  # asking for the running loop is a system call
         self.ask(tool, args, kwargs, line, answer)
         return await answer
 

@@ -187,7 +187,8 @@ class Wire:
         while True:
             frames = self._reader.feed(self._channel.receive())
             if self._reader.missing > _LARGE_BYTES:
-                frames.append(self._receive_rest())
+                rest = self._receive_rest()
+                return [m for frame in (*frames, rest) for m in _parse(frame)]
             if frames:
                 if len(frames) == 1:
                     return _parse(frames[0])

@@ -13,6 +13,7 @@ from mcp.types import (
     TextContent,
     Tool,
     ToolAnnotations,
+    ToolExecution,
 )
 
 server = Server("odd")
@@ -54,6 +55,9 @@ TOOLS = [
             "required": ["n"],
         },
     ),
+    Tool(
+        name="task", inputSchema={"type": "object"}, execution=ToolExecution(taskSupport="required")
+    ),
     *(Tool(name=f"page_{n}", inputSchema={"type": "object"}) for n in range(5)),
 ]
 if "broken" in sys.argv:
@@ -63,9 +67,13 @@ if "broken" in sys.argv:
         )
     )
 PAGE = 3
+STARTING = [True]
 
 
 async def list_page(request: ListToolsRequest) -> ListToolsResult:
+    if STARTING:  # as servers do that learn what the client can before they know their tools
+        STARTING.clear()
+        await server.request_context.session.send_tool_list_changed()
     begin = int(request.params.cursor) if request.params and request.params.cursor else 0
     end = begin + PAGE
     more = str(end) if end < len(TOOLS) else None

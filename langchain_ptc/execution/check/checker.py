@@ -84,10 +84,7 @@ class _Check:
         self._dead: set[ast.AST] = set()
         self._facts = facts = Facts(nodes)
         scopes = Scopes(tree)
-        bound = frozenset(
-            name for scope in (scopes.module, *scopes.inside.values()) for name in scope.bindings
-        )
-        self._handlers = Handlers(nodes, facts, bound)
+        self._handlers = Handlers(nodes, facts, scopes.names())
         given = Given(catalog, kept)
         asynchronous = is_async(nodes)
         self._inference = Inference(scopes, facts, given, asynchronous=asynchronous)

@@ -198,6 +198,12 @@ class Facts:
     def _match(self, node: ast.AST) -> None:
         assert isinstance(node, ast.Match)
         self.opaque.update(_names(node.subject))
+        for case in node.cases:
+            for part in ast.walk(case.pattern):
+                if isinstance(part, ast.MatchMapping):
+                    self._ask(part.keys)
+                elif isinstance(part, ast.MatchClass):
+                    self.stored.update(part.kwd_attrs)
 
     def _function(self, node: ast.AST) -> None:
         name = getattr(node, "name", "")

@@ -6,6 +6,7 @@ import builtins
 from collections.abc import Collection
 
 from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.execution.check.values import (
     UNKNOWN,
     LibraryValue,
@@ -51,6 +52,11 @@ class Given:
         self._shared = {name for name, count in counts.items() if count > 1}
         self._members = {(definition.domain, definition.name): definition for definition in catalog}
         self._qualified_types = frozenset(catalog.type_names)
+
+    @property
+    def bare_tools(self) -> tuple[ToolDefinition, ...]:
+        """The tools that need no domain before their name."""
+        return tuple(self._bare.values())
 
     def bare(self, name: str) -> Values | None:
         """Return what `name` is where nothing binds it, or None if there is no such name."""

@@ -79,6 +79,20 @@ class Scopes(ast.NodeVisitor):
         for statement in tree.body:
             self.visit(statement)
 
+    def names(self) -> frozenset[str]:
+        """Return every name that the program binds anywhere."""
+        scopes = (self.module, *self.inside.values())
+        return frozenset(name for scope in scopes for name in scope.bindings)
+
+    def own_names(self) -> frozenset[str]:
+        """Return the names that the program binds other than by importing them."""
+        return frozenset(
+            name
+            for scope in (self.module, *self.inside.values())
+            for name, bindings in scope.bindings.items()
+            if any(binding.alias is None for binding in bindings)
+        )
+
     # --- binding --------------------------------------------------------------------------------
 
     def _bind(self, name: str, binding: Binding) -> None:

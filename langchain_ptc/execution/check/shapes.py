@@ -64,7 +64,7 @@ def kind_of(tree: TypeTree) -> str | None:
     return None
 
 
-def _is_closed(record: Record) -> bool:
+def is_closed(record: Record) -> bool:
     """Whether a record has no keys but its fields.
 
     What an annotation says is all; an object of a JSON Schema may have further keys.
@@ -105,7 +105,7 @@ class Shapes:
         for field in record.fields:
             if field.name == name:
                 return field.type
-        if not _is_closed(record):
+        if not is_closed(record):
             return None
         keys = [field.name for field in record.fields]
         shown = ", ".join(map(repr, keys[:_MAX_KEYS])) + (", …" if len(keys) > _MAX_KEYS else "")
@@ -128,7 +128,7 @@ class Shapes:
                 return None
             if isinstance(constant, str):
                 return self._field(tree, constant, definition, attribute=False)
-            if _is_position(key) and not self._open and _is_closed(definition.record(tree)):
+            if _is_position(key) and not self._open and is_closed(definition.record(tree)):
                 return "is a record, not a list: its keys are names"
             return None
         if isinstance(tree, Container):

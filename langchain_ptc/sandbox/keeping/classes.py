@@ -7,11 +7,12 @@ dataclass, the members of an enumeration) is left out and made again by the stan
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import enum
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_ptc.sandbox import facades, names
@@ -238,7 +239,23 @@ def make_class(kind: str, name: str, told: Mapping[str, Any], parts: Mapping[str
         for entry, value in entries.items():  # one by one: an enumeration watches its members
             namespace[entry] = value  # noqa: PERF403
 
-    return own(types.new_class(name, bases, options, fill))
+    with _without_hooks(bases):
+        return own(types.new_class(name, bases, options, fill))
+
+
+@contextlib.contextmanager
+def _without_hooks(bases: Sequence[type]) -> Iterator[None]:
+    """Take off the `__init_subclass__` of the code's classes: it has seen the class already."""
+    name = "__init_subclass__"
+    parents = dict.fromkeys(parent for base in bases for parent in type.mro(base))
+    hooks = [(p, vars(p)[name]) for p in parents if is_own(p) and name in vars(p)]
+    for parent, _ in hooks:
+        delattr(parent, name)
+    try:
+        yield
+    finally:
+        for parent, hook in hooks:
+            setattr(parent, name, hook)
 
 
 def _enum_options(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ _MAPPINGS: Mapping[str, Callable[[Any], Any]] = {
     "Counter": lambda _: collections.Counter(),
     "defaultdict": collections.defaultdict,
 }
+_MOST_KEY_DEPTH = 500
 _PARTS_OF_CLASS = ("bases", "defaults", "__orig_bases__", "__match_args__")
 _NAMED_PARTS_OF_CLASS = ("annotations", "values")
 
@@ -76,6 +77,7 @@ class Reader:
         self._namespace = namespace
         self._compile = compile_source
         self._made: dict[int, Any] = {}
+        self._depth: dict[int, int] = {}
         self._filling: deque[Callable[[], None]] = deque()
         self._finishing: dict[type, Callable[[], None]] = {}
         self._hashing: deque[Callable[[], None]] = deque()
@@ -140,6 +142,15 @@ class Reader:
             return list(items)
         return [self._get(item) for item in items]
 
+    def _get_keys(self, items: Any) -> list[Any]:
+        """Return what will be asked for its hash, which Python does without minding its stack."""
+        values = self._get_all(items)
+        for item in items:
+            if type(item) is list and self._depth.get(_number(item), 0) > _MOST_KEY_DEPTH:
+                raise Malformed("a key that is nested too deeply")
+        self._fill()
+        return values
+
     def _get_fields(self, items: Any) -> dict[str, Any]:
         if type(items) is not dict:
             raise Malformed("an object was expected")
@@ -160,7 +171,8 @@ class Reader:
                 waiting.pop(number, None)
                 continue
             node = self._node(number)
-            wanted = [n for n in _needs(node) if n not in self._made]
+            needed = _needs(node)
+            wanted = [n for n in needed if n not in self._made]
             if wanted:
                 waiting[number] = None
                 if not waiting.keys().isdisjoint(wanted):
@@ -169,6 +181,7 @@ class Reader:
             else:
                 made = self._make(node)
                 self._made.setdefault(number, made)  # filling its parts may have made it
+                self._depth[number] = 1 + max([self._depth.get(n, 0) for n in needed], default=0)
 
     def _node(self, number: int) -> list[Any]:
         node = self._nodes[number] if 0 <= number < len(self._nodes) else None
@@ -222,9 +235,8 @@ class Reader:
         """Fill what has keys: at once if these are plain, else when they have their hash."""
 
         def fill() -> None:
-            pairs = self._get_pairs(items)
-            self._fill()
-            for key, value in pairs:
+            values = self._get_all(items[1::2])
+            for key, value in zip(self._get_keys(items[::2]), values, strict=True):
                 made[key] = value
 
         plain = type(items) is list and set(map(type, items[::2])) <= _SCALARS
@@ -244,17 +256,13 @@ class Reader:
         made: set[Any] = set()
 
         def fill() -> None:
-            members = self._get_all(items)
-            self._fill()
-            made.update(members)
+            made.update(self._get_keys(items))
 
         self._hashing.append(fill)
         return made
 
     def _frozenset(self, items: Any) -> frozenset[Any]:
-        members = self._get_all(items)
-        self._fill()
-        return frozenset(members)
+        return frozenset(self._get_keys(items))
 
     def _deque(self, most: Any, items: Any) -> deque[Any]:
         made: deque[Any] = deque(maxlen=most)
@@ -373,9 +381,8 @@ class Reader:
             made: Any = new(kind)
             self._fill_content(made, built_in, content)
         else:
-            values = self._get_all(content)
+            values = self._get_keys(content) if built_in is frozenset else self._get_all(content)
             if built_in in WHOLE:
-                self._fill()
                 values = [values]
             made = new(kind, *values)
         self._filling.append(lambda: self._set_state(made, state, slots))
@@ -387,8 +394,7 @@ class Reader:
         hashes = built_in in DICTS or built_in is set
 
         def fill() -> None:
-            values: Any = self._get_all(content)
-            self._fill()
+            values: Any = self._get_keys(content) if hashes else self._get_all(content)
             if built_in in DICTS:
                 values = [*zip(values[::2], values[1::2], strict=True)]
             put(made, values)

@@ -105,10 +105,12 @@ class Writer:
             self._drain()
             self.size += utf8_length(encode_json(item))
             self._weigh(0)
-        except (Unkeepable, TooLarge, MemoryError):
+        except Exception as error:
             self._roll_back(objects, texts, used)
             self.size = size
-            raise
+            if isinstance(error, Unkeepable | TooLarge | MemoryError):
+                raise
+            raise refuse(value) from error  # an object that is not what its class says
         return item, self.size - size
 
     def _roll_back(self, objects: int, texts: int, used: Mapping[Unit, int]) -> None:

@@ -1,0 +1,835 @@
+"""What a session keeps from one execution to the next, in both sandboxes, and what it is proof against."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
+from langchain_ptc.sandbox.base import Done, Moment, Program, Replay, Result
+from langchain_ptc.sandbox.framing import ProtocolViolation, encode_frame
+from langchain_ptc.sandbox.keeping.session import VERSION
+from langchain_ptc.sandbox.parcel import Parcel, decode_bytes, encode_bytes, encode_pieces
+from langchain_ptc.sandbox.protocol import Conversation, encode_done
+
+TOOLS = ("echo", "crm.find")
+
+
+async def execute(
+    sandbox, code: str, kept: bytes | None = b"", *, answer: object = None, **options
+) -> Done:
+    """Run one program of a session; a tool gives `answer`, or its arguments."""
+    session = sandbox.session()
+
+    def on_calls(calls):
+        for call in calls:
+            value = list(call.args) if answer is None else answer
+            session.resume([Result(id=call.id, payload=json.dumps(value))])
+
+    options = {"tools": TOOLS, **options}
+    return await session.run(Program(code=code, kept=kept, **options), on_calls)
+
+
+async def execute_both(sandbox, first: str, second: str, **options) -> Done:
+    """Run two programs of one session; the first must end well, and be kept whole."""
+    before = await execute(sandbox, first, **options)
+    assert before.failure is None, before.failure
+    assert before.notes == ()
+    after = await execute(sandbox, second, before.kept, **options)
+    assert after.failure is None, after.failure
+    assert after.notes == ()
+    return after
+
+
+class Case(NamedTuple):
+    name: str
+    first: str
+    second: str
+    printed: str
+
+
+CASES = [
+    Case(
+        "plain data, shared and in cycles",
+        "a = [1, 'x', None, 2.5, {'k': [1]}]\nb = a\nc = (a,)\nd = {1: 2, (1, 2): 3}\na.append(a)",
+        "print(b is a, a[-1] is a, c[0] is a, d, a[:5])",
+        "True True True {1: 2, (1, 2): 3} [1, 'x', None, 2.5, {'k': [1]}]",
+    ),
+    Case(
+        "numbers and texts at the edges",
+        "big = 10**5000\nlone = chr(0xD83D) + chr(0xDE00)\nn = float('-inf')\nz = -0.0\nb = b'\\xff'",
+        "print(big == 10**5000, len(lone), n, z, b)",
+        "True 2 -inf -0.0 b'\\xff'",
+    ),
+    Case(
+        "functions, their defaults and their globals",
+        "import json as j\nK = 3\ndef f(x, y=2, *, z=(1,)):\n    'doc'\n    return j.dumps([x, y, z, K])\n"
+        "g = lambda v: f(v) + '!'",
+        "print(g(1), f.__doc__)\nK = 4\nprint(f(1, z=0))",
+        "[1, 2, [1], 3]! doc\n[1, 2, 0, 4]",
+    ),
+    Case(
+        "functions on one line",
+        "fs = [lambda x, i=i: x * i for i in range(3)]; gs = [lambda: 1, lambda: 2]",
+        "print([f(2) for f in fs], [g() for g in gs])",
+        "[0, 2, 4] [1, 2]",
+    ),
+    Case(
+        "closures share their cells",
+        "def counter(n):\n    def add(d):\n        nonlocal n\n        n += d\n        return n\n"
+        "    return add, lambda: n\nadd, get = counter(5)\nadd(1)",
+        "print(add(2), get())",
+        "8 8",
+    ),
+    Case(
+        "decorated functions",
+        "from functools import wraps, lru_cache, partial\nfrom contextlib import contextmanager\n"
+        "def deco(f):\n    @wraps(f)\n    def inner(*a):\n        return f(*a) + 1\n    return inner\n"
+        "@deco\ndef h(x):\n    return x\n"
+        "@lru_cache(maxsize=None)\ndef fib(n):\n    return n if n < 2 else fib(n - 1) + fib(n - 2)\n"
+        "@contextmanager\ndef opened():\n    yield 5\nat_least = partial(max, 3)",
+        "with opened() as five:\n    print(h(1), h.__name__, fib(30), five, at_least(1))",
+        "2 h 832040 5 3",
+    ),
+    Case(
+        "a part of the code before a top-level return",
+        "def f():\n    return 3\nclass A:\n    def m(self):\n        return f()\na = A()\nreturn None",
+        "print(f(), a.m())",
+        "3 3",
+    ),
+    Case(
+        "generators and asynchronous generators as functions",
+        "def numbers(n):\n    yield from range(n)\nasync def later(n):\n    for i in range(n):\n"
+        "        yield i\nx = [v async for v in later(1)]",
+        "print(list(numbers(3)), [v async for v in later(2)])",
+        "[0, 1, 2] [0, 1]",
+    ),
+    Case(
+        "classes with private parts, parents and counters",
+        "class A:\n    made = 0\n    def __init__(self, x):\n        self._x = x\n        A.made += 1\n"
+        "    @property\n    def x(self):\n        return self._x\n    @classmethod\n"
+        "    def default(cls):\n        return cls(9)\n    @staticmethod\n    def s():\n        return 's'\n"
+        "class B(A):\n    def __init__(self, x):\n        super().__init__(x)\n        self.__p = 5\n"
+        "    def p(self):\n        return self.__p\na, b = A(1), B(2)\npair = [a, b]",
+        "print(a.x, b.x, b.p(), A.made, pair[0] is a, type(b) is B, A.default().x, A.s(), A.made)\n"
+        "class C(B):\n    def y(self):\n        return self._x\nprint(C(7).y())",
+        "1 2 5 2 True True 9 s 3\n7",
+    ),
+    Case(
+        "nothing of a class body or a hook runs again",
+        "class Base:\n    seen = []\n    def __init_subclass__(cls):\n        Base.seen.append(cls.__name__)\n"
+        "class One(Base):\n    print('body')\nclass Named:\n    def __set_name__(self, owner, name):\n"
+        "        self.name = name\n    def __get__(self, obj, owner=None):\n        return self.name\n"
+        "class Two:\n    field = Named()\n    rows = echo(1)",
+        "print(Base.seen, Two().field, Two.rows)",
+        "['One'] field [1]",
+    ),
+    Case(
+        "dataclasses",
+        "from dataclasses import dataclass, field\n@dataclass(order=True, frozen=True)\nclass P:\n"
+        "    x: int\n    y: float = 1.0\n    tags: list = field(default_factory=list, compare=False)\n"
+        "@dataclass(slots=True)\nclass Q:\n    p: P\n    n: int = 3\n@dataclass\nclass R(Q):\n"
+        "    z: str = 'z'\nps = [P(2), P(1)]\nq = Q(ps[0])\nr = R(ps[1])\nby = {P(5): 'five'}",
+        "print(sorted(ps)[0], q, q.p is ps[0], Q(P(0)).n, by[P(5)], r, R(P(1)) == r)\ntry:\n"
+        "    ps[0].x = 3\nexcept AttributeError as error:\n    print(type(error).__name__)",
+        "P(x=1, y=1.0, tags=[]) Q(p=P(x=2, y=1.0, tags=[]), n=3) True 3 five "
+        "R(p=P(x=1, y=1.0, tags=[]), n=3, z='z') True\nFrozenInstanceError",
+    ),
+    Case(
+        "enumerations",
+        "from enum import Enum, IntFlag, auto\nclass C(Enum):\n    RED = auto()\n    BLUE = auto()\n"
+        "    ROT = RED\n    def low(self):\n        return self.name.lower()\nclass S(str, Enum):\n"
+        "    A = 'a'\nclass F(IntFlag):\n    R = 1\n    W = 2\nclass Planet(Enum):\n    E = (1, 2)\n"
+        "    def __init__(self, mass, radius):\n        self.mass = mass\nc = C.RED\nf = F.R | F.W\n"
+        "by = {C.RED: 1}",
+        "print(c is C.RED, C.ROT is c, c.low(), S.A == 'a', int(f), F.R in f, by[C.RED], len(C), "
+        "Planet.E.mass)",
+        "True True red True 3 True 1 2 1",
+    ),
+    Case(
+        "named tuples and typed dicts",
+        "from collections import namedtuple\nfrom typing import NamedTuple, TypedDict\n"
+        "P = namedtuple('P', 'x y', defaults=[7])\nclass N(NamedTuple):\n    a: int\n    b: str = 'z'\n"
+        "    def twice(self):\n        return self.a * 2\nclass T(TypedDict):\n    k: int\np, n = P(1), N(4)",
+        "print(p, P(2), n, n.twice(), N(5), T(k=1))",
+        "P(x=1, y=7) P(x=2, y=7) N(a=4, b='z') 8 N(a=5, b='z') {'k': 1}",
+    ),
+    Case(
+        "abstract, generic and compared classes",
+        "from abc import ABC, abstractmethod\nfrom functools import cached_property, total_ordering\n"
+        "from typing import Generic, Protocol, TypeVar\nT = TypeVar('T')\nclass Box(Generic[T]):\n"
+        "    def __init__(self, v: T) -> None:\n        self.v = v\nclass Shape(ABC):\n"
+        "    @abstractmethod\n    def area(self) -> float: ...\nclass Square(Shape):\n"
+        "    def area(self):\n        return 4\nclass HasArea(Protocol):\n    def area(self) -> float: ...\n"
+        "@total_ordering\nclass V:\n    def __init__(s, n):\n        s.n = n\n"
+        "    def __eq__(s, o):\n        return s.n == o.n\n    def __lt__(s, o):\n        return s.n < o.n\n"
+        "    def __hash__(s):\n        return hash(s.n)\n    @cached_property\n    def sq(s):\n"
+        "        return s.n ** 2\nb, s, v = Box[int](3), Square(), V(3)\nsome = {V(1), V(2)}\n"
+        "few = frozenset({V(1)})",
+        "print(b.v, s.area(), isinstance(s, Shape), V(3) >= V(2), v.sq, V(2) in some, V(1) in few)\n"
+        "try:\n    Shape()\nexcept TypeError:\n    print('abstract')",
+        "3 4 True True 9 True True\nabstract",
+    ),
+    Case(
+        "classes that inherit from built-in ones, and local ones",
+        "class L(list):\n    def total(self):\n        return sum(self)\nclass D(dict): pass\n"
+        "class S(str): pass\nclass I(int): pass\nclass Slots:\n    __slots__ = ('a', '__b')\n"
+        "    def __init__(self):\n        self.a, self.__b = 1, 2\n    def b(self):\n"
+        "        return self.__b\ndef make():\n    class Inner:\n        z = 1\n        def f(self):\n"
+        "            return Inner.z\n    return Inner\nl = L([1, 2])\nl.extra = 5\nd, s, i = D(a=1), S('t'), I(4)\n"
+        "o = Slots()\ninner = make()()",
+        "print(l, l.total(), l.extra, d, type(d) is D, s, i + 1, o.a, o.b(), inner.f())",
+        "[1, 2] 3 5 {'a': 1} True t 5 1 2 1",
+    ),
+    Case(
+        "exceptions",
+        "class Mine(Exception):\n    def __init__(self, text, code):\n        super().__init__(text)\n"
+        "        self.code = code\ncaught = [KeyError('k'), Mine('m', 3), ToolCallError('bad')]",
+        "print(caught, caught[1].code, isinstance(caught[1], Mine))",
+        "[KeyError('k'), Mine('m'), ToolCallError('bad')] 3 True",
+    ),
+    Case(
+        "collections",
+        "from collections import Counter, OrderedDict, defaultdict, deque\nfrom types import SimpleNamespace\n"
+        "c, q, o = Counter('aab'), deque([1, 2], maxlen=2), OrderedDict(a=1)\nd = defaultdict(list)\n"
+        "d['q'].append(1)\nn = SimpleNamespace(a=1)\no.move_to_end('a')\nb = bytearray(b'x')\ns = {3, 1}",
+        "q.append(3)\nprint(c.most_common(1), q, list(o.items()), d['new'], dict(d), n.a, b, sorted(s))",
+        "[('a', 2)] deque([2, 3], maxlen=2) [('a', 1)] [] {'q': [1], 'new': []} 1 "
+        "bytearray(b'x') [1, 3]",
+    ),
+    Case(
+        "dates, numbers and patterns",
+        "import datetime as dt, decimal, fractions, io, random, re, uuid, zoneinfo\n"
+        "now = dt.datetime(2024, 1, 2, 3, 4, 5, tzinfo=dt.timezone.utc)\n"
+        "there = now.astimezone(zoneinfo.ZoneInfo('Europe/Berlin'))\nday, gap = now.date(), dt.timedelta(1)\n"
+        "d, f, u = decimal.Decimal('1.10'), fractions.Fraction(1, 3), uuid.UUID(int=5)\n"
+        "r = re.compile('a(b)', re.I)\nrng = random.Random(1)\nfirst = rng.random()\n"
+        "text = io.StringIO('ab\\r\\ncd')\ntext.read(2)\nupper, push = str.upper, [].append",
+        "print(now, there.hour, day + gap, d, f, u, r.match('AB')[1], rng.random() != first)\n"
+        "print(repr(text.read()), upper('x'), push(1))",
+        "2024-01-02 03:04:05+00:00 4 2024-01-03 1.10 1/3 00000000-0000-0000-0000-000000000005 B True\n"
+        "'\\r\\ncd' X None",
+    ),
+    Case(
+        "names of modules, builtins and tools are bound again",
+        "import tools\nfrom math import sqrt\nfrom tools.crm import find as look\nroot = sqrt\nshow = print\n"
+        "domain = tools.crm\ndef call(n):\n    return echo(n)",
+        "show(root(4), look(1), domain.find(2), call(3), echo(4))",
+        "2.0 [1] [2] [3] [4]",
+    ),
+    Case(
+        "names that begin with an underscore, and names of builtins",
+        "_x = 1\n__y = 2\n_ = 3\n__version__ = '4'\nopen = 5\ndef input():\n    return open",
+        "print(_x, __y, _, __version__, open, input())",
+        "1 2 3 4 5 5",
+    ),
+    Case(
+        "a tool's name that the code has taken",
+        "crm = [1]\ndef echo(x):\n    return 'mine'",
+        "print(crm, echo(1))",
+        "[1] mine",
+    ),
+    Case(
+        "functions from code without await, called from code with one",
+        "def call(n):\n    return echo(n) + ['!']",
+        "print(await echo(1), call(2))",
+        "[1] [2, '!']",
+    ),
+    Case(
+        "functions from code with await",
+        "import asyncio\nasync def f(n):\n    return await echo(n)\ndef begin(n):\n    return echo(n)\n"
+        "x = await f(1)",
+        "print(asyncio.run(f(2)), await asyncio.gather(begin(3), begin(4)))",
+        "[2] [[3], [4]]",
+    ),
+    Case(
+        "asyncio under another name",
+        "import asyncio as aio\nasync def f():\n    return 1",
+        "print(aio.run(f()))",
+        "1",
+    ),
+    Case(
+        "a class pattern",
+        "class P:\n    __match_args__ = ('x', 'y')\n    def __init__(s, x, y):\n        s.x, s.y = x, y\np = P(1, 2)",
+        "match p:\n    case P(1, y):\n        print('y', y)",
+        "y 2",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES])
+async def test_keeps(sandbox, case):
+    """What the code had is there for the next execution, and for the one after that."""
+    done = await execute_both(sandbox, case.first, case.second)
+    assert done.output.strip() == case.printed
+    once_more = await execute(sandbox, "pass", done.kept)
+    assert once_more.kept == (await execute(sandbox, "pass", once_more.kept)).kept
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES])
+async def test_bytes_do_not_depend_on_the_sandbox(case):
+    """The same variables are the same bytes, which either sandbox reads."""
+    with ProcessSandbox() as walled, InProcessSandbox() as here:
+        first = await execute(walled, case.first)
+        assert first.kept == (await execute(here, case.first)).kept
+        assert (await execute(here, case.second, first.kept)).output.strip() == case.printed
+
+
+async def test_another_parent_of_workers_reads_them():
+    """A session goes on in another sandbox, with a parent of its own, made by another process."""
+    first = "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\nps = [P(1)]"
+    with ProcessSandbox(waiting_workers=1) as one:
+        kept = (await execute(one, first)).kept
+    with ProcessSandbox(waiting_workers=2) as other:
+        assert (await execute(other, "print(ps, P(2))", kept)).output == "[P(x=1)] P(x=2)\n"
+
+
+async def test_records_stay_records(sandbox):
+    """A tool's result can be read by attribute in the next execution too."""
+    done = await execute(sandbox, "team = echo()", answer={"lead": {"name": "Ann"}})
+    done = await execute(sandbox, "print(team.lead.name, team['lead'])", done.kept)
+    assert done.output == "Ann {'name': 'Ann'}\n"
+
+
+async def test_no_session(sandbox):
+    """A program of no session keeps nothing and says nothing."""
+    done = await execute(sandbox, "x = (i for i in [1])", None)
+    assert done.kept is None
+    assert done.notes == ()
+
+
+async def test_code_that_fails_keeps_what_it_had(sandbox):
+    """After an error of the code its variables are there as far as it got, as in a notebook."""
+    done = await execute(sandbox, "x = 1\nraise ValueError('no')\ny = 2")
+    assert done.status == "error"
+    done = await execute(sandbox, "print(x, 'y' in dir())", done.kept)
+    assert done.output == "1 False\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("import os", "error"), ("x = ", "error"), ("x.__class__.__bases__", "refused")],
+)
+async def test_code_that_did_not_run(sandbox, code, status):
+    """Code that did not run leaves the session as it was: None, where there is nothing new."""
+    kept = (await execute(sandbox, "x = 1")).kept
+    done = await execute(sandbox, code, kept)
+    assert done.status == status
+    assert (done.kept is None) == (code != "import os")
+
+
+async def test_a_limit_keeps_nothing(sandbox):
+    """An execution that hits a limit leaves the session as it was."""
+    limits = Limits(wall_seconds=0.3)
+    done = await execute(sandbox, "x = 1\nwhile True: pass", limits=limits)
+    assert done.status == "limit"
+    assert done.kept is None
+
+
+async def test_an_earlier_result_is_no_value(sandbox):
+    """A variable `result` of an earlier execution is not the value of this one."""
+    kept = (await execute(sandbox, "result = 5")).kept
+    assert (await execute(sandbox, "x = result", kept)).value is None
+    assert (await execute(sandbox, "result = 5", kept)).value == 5
+
+
+async def test_a_failure_in_earlier_code_is_told_in_lines_of_this_one(sandbox):
+    """What a kept function raises is shown where this code has called it."""
+    kept = (await execute(sandbox, "\n\n\ndef f():\n    return {}['k']")).kept
+    done = await execute(sandbox, "x = 1\nf()", kept)
+    assert done.failure.kind == "KeyError"
+    assert (done.failure.line, done.failure.source_line) == (2, "f()")
+
+
+async def test_what_cannot_be_kept_is_named(sandbox):
+    """Each variable that cannot be kept is named with the reason; the others are there."""
+    code = """
+import asyncio
+def g():
+    yield 1
+gen = g()
+it = iter([1])
+jobs = [1, g()]
+task = asyncio.create_task(asyncio.sleep(0))
+lock = asyncio.Lock()
+x = 1
+await task
+"""
+    done = await execute(sandbox, code)
+    assert done.notes == (
+        "`gen` was not kept: generators cannot be kept between executions",
+        "`it` was not kept: open iterators cannot be kept between executions",
+        "`jobs` was not kept: it holds a generator, and generators cannot be kept between executions",
+        "`task` was not kept: tasks cannot be kept between executions",
+        "`lock` was not kept: locks, queues and the like cannot be kept between executions",
+    )
+    done = await execute(sandbox, "print(x, list(g()))\ngen", done.kept)
+    assert done.output == "1 [1]\n"
+    assert done.failure.kind == "NameError"
+
+
+async def test_many_notes_are_cut(sandbox):
+    """Of many variables that cannot be kept, the first few say why."""
+    code = "\n".join(f"x{n} = iter([])" for n in range(9))
+    notes = (await execute(sandbox, code)).notes
+    assert len(notes) == 6
+    assert notes[-1] == "nor were kept: `x5`, `x6`, `x7`, `x8`"
+
+
+async def test_size(sandbox):
+    """The largest variables that do not fit are left out and named; what is kept fits."""
+    limits = Limits(session_bytes=10_000)
+    code = "small = [1]\nmid = 'x' * 4_000\nlarge = list(range(1_800))\nhuge = 'y' * 50_000"
+    done = await execute(sandbox, code, limits=limits)
+    assert len(done.kept) <= 10_000
+    assert [note.partition(":")[0] for note in done.notes] == [
+        "`huge` was not kept",
+        "`large` was not kept",
+    ]
+    assert "10,000 (Limits.session_bytes)" in done.notes[1]
+    done = await execute(sandbox, "print(small, len(mid))", done.kept, limits=limits)
+    assert done.output == "[1] 4000\n"
+    assert (await execute(sandbox, "1", limits=Limits(session_bytes=1))).kept == b""
+
+
+async def test_too_much_for_a_lowered_limit(sandbox):
+    """A session that is larger than is allowed now begins anew, and says so."""
+    kept = (await execute(sandbox, "x = 'x' * 5_000")).kept
+    done = await execute(sandbox, "print('x' in dir())", kept, limits=Limits(session_bytes=2_000))
+    assert done.output == "False\n"
+    assert "2,000 are allowed (Limits.session_bytes)" in done.notes[0]
+
+
+@pytest.mark.parametrize("change", ["cut", "one bit", "another version", "no session at all"])
+async def test_unreadable(sandbox, change):
+    """Bytes that are damaged or of another version are an empty session and a note, no failure."""
+    kept = (await execute(sandbox, "x = 1")).kept
+    kept = {
+        "cut": kept[:-1],
+        "one bit": kept[:-1] + bytes([kept[-1] ^ 1]),
+        "another version": kept.replace(b" 1\n", b" 2\n", 1),
+        "no session at all": b"\x80\x04N.",
+    }[change]
+    done = await execute(sandbox, "print('x' in dir())\ny = 2", kept)
+    assert (done.status, done.output) == ("success", "False\n")
+    assert done.notes[0].startswith(
+        "the variables of earlier executions could not be read: they are"
+    )
+    assert (await execute(sandbox, "print(y)", done.kept)).output == "2\n"
+
+
+async def test_a_module_that_is_gone(sandbox):
+    """A variable that needs a module which is not available any more is named; the rest is there."""
+    with InProcessSandbox(imports=["tabnanny"]) as other:
+        kept = (await execute(other, "import tabnanny\nx = 1")).kept
+    done = await execute(sandbox, "print(x)", kept)
+    assert done.output == "1\n"
+    assert done.notes[0].startswith("`tabnanny` of an earlier execution could not be read: module")
+
+
+async def test_in_steps(sandbox):
+    """A program that runs in steps reads and leaves variables, the same bytes each time."""
+    kept = (await execute(sandbox, "async def f(n):\n    return await echo(n)\nrows = [1]")).kept
+
+    async def step_through() -> Done:
+        session = sandbox.session()
+        calls = []
+
+        def on_idle(due):
+            call = calls.pop()
+            answer = [Result(id=call.id, payload=json.dumps(list(call.args)))]
+            session.resume(answer, Moment(1_000.0 + call.id, float(call.id)))
+
+        program = Program(
+            code="import time, random\nrows += await f(2) + [random.random(), time.time()]",
+            kept=kept,
+            tools=TOOLS,
+            replay=Replay(seed=7, start=Moment(1_000.0, 0.0)),
+        )
+        return await session.run(program, calls.extend, on_idle)
+
+    once, again = await step_through(), await step_through()
+    assert once.failure is None
+    assert once.kept == again.kept
+    assert (await execute(sandbox, "print(rows[:2])", once.kept)).output == "[1, 2]\n"
+
+
+@pytest.mark.parametrize("name", ["numpy", "pandas"])
+async def test_arrays_and_frames(name):
+    """Arrays, frames and series are kept where the code may import them."""
+    pytest.importorskip(name)
+    cases = {
+        "numpy": (
+            (
+                "import numpy as np\na = np.arange(6).reshape(2, 3)\nt = a.T\ns = np.float64(1.5)\n"
+                "o = np.array(['x', None], dtype=object)\nd = np.array(['2020-01-01'], 'datetime64[D]')\n"
+                "f = np.mean"
+            ),
+            "a += 1\nprint(a.tolist(), t.tolist(), s, o.tolist(), d[0], f(a))",
+            "[[1, 2, 3], [4, 5, 6]] [[0, 3], [1, 4], [2, 5]] 1.5 ['x', None] 2020-01-01 3.5\n",
+        ),
+        "pandas": (
+            (
+                "import pandas as pd\nd = pd.DataFrame({'a': [1, 2], 'b': ['x', None], 'c': [1.5, None],\n"
+                "    'd': pd.to_datetime(['2020', '2021']), 'e': pd.Categorical(['u', 'v']),\n"
+                "    'f': pd.array([1, None], dtype='Int64'), 'g': [[1], {'q': 2}]})\nm = d.set_index(['a', 'b'])\n"
+                "s = d.groupby('a')['c'].sum()\nwhen = pd.Timestamp('2020-01-01', tz='UTC')\nsame = d.copy()"
+            ),
+            "print(d.equals(same), d.dtypes.equals(same.dtypes), s.to_dict(), m.index.names, when.year)",
+            "True True {1: 1.5, 2: 0.0} ['a', 'b'] 2020\n",
+        ),
+    }
+    first, second, printed = cases[name]
+    for sandbox in (ProcessSandbox(imports=[name]), InProcessSandbox(imports=[name])):
+        with sandbox:
+            assert (await execute_both(sandbox, first, second)).output == printed
+
+
+# --- the line --------------------------------------------------------------------------------------
+
+
+def test_pieces():
+    """Bytes of any length go over the line in pieces."""
+    for size in (0, 1, 800_000, 2_000_000):
+        data = os.urandom(size)
+        parcel = Parcel(size)
+        for message in encode_pieces(data):
+            parcel.add(json.loads(message)[1])
+        assert parcel.content == data
+    assert decode_bytes(encode_bytes(b"\xff")) == b"\xff"
+
+
+@pytest.mark.parametrize(
+    ("kept", "pieces"),
+    [(None, ["AAAA"]), (b"", ["A" * 48]), (b"", ["not base64"]), (b"", ["AAAA", ""]), (b"", [1])],
+    ids=["of no session", "too many", "no base64", "empty", "no text"],
+)
+def test_a_worker_that_lies_about_variables(kept, pieces):
+    """The host takes variables from a program of a session alone, and no more than are allowed."""
+    conversation = Conversation(Program(code="", kept=kept, limits=Limits(session_bytes=32)))
+    messages = [json.dumps(["k", piece]) for piece in pieces]
+    with pytest.raises(ProtocolViolation):
+        conversation.receive(encode_frame(messages))
+
+
+def test_variables_of_a_limit_are_not_taken():
+    """What a worker has sent of its variables does not count where a limit has ended it."""
+    conversation = Conversation(Program(code="", kept=b""))
+    told = encode_done("success", "null", None, [])
+    conversation.receive(encode_frame(['["k","AAAA"]', told]))
+    assert conversation.done.kept == b"\0\0\0"
+    failure = (
+        '{"kind":"","message":"","line":0,"source_line":"","traceback":"","hint":"","limit":null}'
+    )
+    ending = f'["d",{{"status":"limit","value":null,"failure":{failure},"notes":[]}}]'
+    conversation = Conversation(Program(code="", kept=b""))
+    conversation.receive(encode_frame(['["k","AAAA"]', ending]))
+    assert conversation.done.kept is None
+
+
+# --- bytes that no writer has written ------------------------------------------------------------
+
+
+def seal(nodes: list, variables: list, units: list | None = None) -> bytes:
+    """Write any table, as one can who writes the state of a graph."""
+    document = {"units": units or [], "nodes": nodes, "variables": variables}
+    body = json.dumps(document).encode()
+    return VERSION + hashlib.sha256(body).digest() + body
+
+
+def function(source: str, name: str = "f", **told: object) -> tuple[list, list]:
+    """Return the units and the node of a function."""
+    extra = {"name": name, "qualname": name, "doc": None, "cells": [], **told}
+    return [[source, "sync", []]], ["f", 0, 1, 0, name, extra]
+
+
+def a_class(kind: str = "class", **told: object) -> list:
+    """Return the node of a class."""
+    return ["k", kind, "A", {"bases": [], "qualname": "A", "doc": None, "members": {}, **told}]
+
+
+_UNITS, _F = function("def f(*a): return 1\n")
+_INT = ["g", "builtins", "int"]
+_DATACLASS = {
+    "options": dict.fromkeys(
+        ["init", "repr", "eq", "order", "unsafe_hash", "frozen", "match_args"], True
+    ),
+}
+FORGED = {
+    "eval": seal([["g", "builtins", "eval"]], [["x", [0]]]),
+    "exec by name": seal([["g", "builtins", "exec"]], [["x", [0]]]),
+    "import": seal([["g", "builtins", "__import__"]], [["x", [0]]]),
+    "a module": seal([["m", "os"]], [["x", [0]]]),
+    "a module of the host": seal([["m", "langchain_ptc"]], [["x", [0]]]),
+    "a name of a module": seal([["g", "os", "system"]], [["x", [0]]]),
+    "a module in a module": seal([["g", "json", "codecs"]], [["x", [0]]]),
+    "what pickle asks for": seal([["g", "copyreg", "_reconstructor"]], [["x", [0]]]),
+    "globals of a function": seal([_F, ["bound", [0], "__globals__"]], [["x", [1]]], _UNITS),
+    "code of a function": seal([_F, ["bound", [0], "__code__"]], [["x", [1]]], _UNITS),
+    "subclasses": seal([_INT, ["bound", [0], "__subclasses__"]], [["x", [1]]]),
+    "bases": seal([_INT, ["bound", [0], "__bases__"]], [["x", [1]]]),
+    "a function that is refused": seal(
+        [function("def f(): return ().__class__.__bases__\n")[1]],
+        [["x", [0]]],
+        function("def f(): return ().__class__.__bases__\n")[0],
+    ),
+    "a comprehension as a function": seal(
+        [function("x = (i for i in [1])\n", "<genexpr>")[1]],
+        [["x", [0]]],
+        function("x = (i for i in [1])\n")[0],
+    ),
+    "a class body as a function": seal(
+        [function("class A:\n    x = 1\n", "A")[1]],
+        [["x", [0]]],
+        function("class A:\n    x = 1\n")[0],
+    ),
+    "a cell that is none": seal(
+        [["f", 0, 2, 0, "g", {"name": "g", "qualname": "g", "doc": None, "cells": [5]}]],
+        [["x", [0]]],
+        [["def f(x):\n    def g(): return x\n    return g\n", "sync", []]],
+    ),
+    "an attribute of a function": seal(
+        [function("", attributes={"__code__": 1})[1]], [["x", [0]]], _UNITS
+    ),
+    "reduce": seal([_F, a_class(members={"__reduce__": [0]})], [["x", [1]]], _UNITS),
+    "getattribute": seal([_F, a_class(members={"__getattribute__": [0]})], [["x", [1]]], _UNITS),
+    "setstate": seal([_F, a_class(members={"__setstate__": [0]})], [["x", [1]]], _UNITS),
+    "a metaclass": seal([["g", "builtins", "type"], a_class(bases=[[0]])], [["x", [1]]]),
+    "the metaclass of abstract classes": seal(
+        [["g", "abc", "ABCMeta"], a_class(bases=[[0]])], [["x", [1]]]
+    ),
+    "a slot": seal([a_class(slots=["__class__"])], [["x", [0]]]),
+    "a field that is code": seal(
+        [
+            _INT,
+            a_class(
+                "dataclass",
+                **_DATACLASS,
+                annotations={"x=hit()": [0]},
+                fields=[["x=hit()", {}, {}]],
+            ),
+        ],
+        [["x", [1]]],
+    ),
+    "a field of a named tuple": seal(
+        [a_class("namedtuple", fields=["x", "__class__"], defaults=[])], [["x", [0]]]
+    ),
+    "an instance of what is not the code's": seal(
+        [["g", "io", "TextIOWrapper"], ["x", [0], "object", [], {"a": 1}, []]], [["x", [1]]]
+    ),
+    "the class of an instance": seal(
+        [a_class(), ["x", [0], "object", [], {"__class__": 1}, []]], [["x", [1]]]
+    ),
+    "an exception that is none": seal([_INT, ["e", [0], [], {}]], [["x", [1]]]),
+    "the guard of the code": seal([], [["_ptc_getattr", 1]]),
+    "the builtins of the code": seal([], [["__builtins__", {}]]),
+    "no name": seal([], [["x y", 1]]),
+    "itself inside itself": seal([["t", [[0]]]], [["x", [0]]]),
+    "a node that is not there": seal([["t", []]], [["x", [-1]]]),
+    "a kind that is not there": seal([["reduce", "os", "system"]], [["x", [0]]]),
+    "an array of objects": seal([["np_array", "O", [[1]], "AAAA"]], [["x", [0]]]),
+    "a key that is nested too deeply": seal(
+        [["t", [[n + 1]]] for n in range(100_000)] + [["t", []], ["d", [[0], 1]]],
+        [["x", [100_001]]],
+    ),
+    "frozen sets in frozen sets": seal(
+        [["fs", [[n + 1]]] for n in range(20_000)] + [["fs", []]], [["x", [0]]]
+    ),
+    "units beyond what code may have": seal(
+        [_F], [["x", [0]]], [["def f(*a): return 1\n" + "#" * 200_000, "sync", []]]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+async def test_forged(sandbox, name):
+    """A table that was forged gives nothing that code could not have made: a note, and no variable."""
+    done = await execute(sandbox, "x", FORGED[name])
+    assert done.failure.kind == "NameError"
+    assert len(done.notes) == 1
+    assert "could not be read" in done.notes[0]
+
+
+class _Attack:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> object:
+        return os.mkdir, (str(self.path),)
+
+
+async def test_pickles_are_not_read(sandbox, tmp_path):
+    """Bytes that are a pickle, under our own header too, do nothing."""
+    attack = pickle.dumps(_Attack(tmp_path / "hit"))
+    for kept in (attack, VERSION + hashlib.sha256(attack).digest() + attack):
+        done = await execute(sandbox, "x", kept)
+        assert "could not be read" in done.notes[0]
+    assert not (tmp_path / "hit").exists()
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        *(
+            [tag, 5]
+            for tag in [
+                "l",
+                "t",
+                "o",
+                "d",
+                "R",
+                "s",
+                "fs",
+                "q",
+                "D",
+                "m",
+                "g",
+                "c",
+                "f",
+                "k",
+                "e",
+                "x",
+                "em",
+                "bytearray",
+                "partial",
+                "int",
+            ]
+        ),
+        ["l"],
+        ["k", "class", "A", 5],
+        ["f", 0, 1, 0, "f", 5],
+        ["x", 1, "object", 5, 5, 5],
+        [["l"]],
+        {"l": []},
+        7,
+    ],
+    ids=str,
+)
+async def test_malformed_nodes(sandbox, node):
+    """Whatever a node is, the variable is lost and nothing else."""
+    done = await execute(sandbox, "print(y)", seal([node], [["x", [0]], ["y", 1]]))
+    assert done.output == "1\n"
+    assert done.notes == () or "could not be read" in done.notes[0]
+
+
+async def test_bombs_are_bounded(sandbox):
+    """Structures that are large only when they are unfolded are kept as they are, and read so."""
+    first = "laugh = ['ha'] * 10\nfor _ in range(50):\n    laugh = [laugh] * 10\ndeep = []\n"
+    first += "for _ in range(20_000):\n    deep = [deep]"
+    done = await execute(sandbox, first)
+    assert done.notes == ()
+    second = "n = 0\nwhile deep:\n    deep, n = deep[0], n + 1\nprint(n, laugh[0] is laugh[9])"
+    assert (await execute(sandbox, second, done.kept)).output == "20000 True\n"
+    nested = b'{"units":[],"variables":[],"nodes":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    done = await execute(sandbox, "1", VERSION + hashlib.sha256(nested).digest() + nested)
+    assert "they are damaged" in done.notes[0]
+
+
+# --- programs that prepare the next one ---------------------------------------------------------
+
+POISONS = {
+    "a text that lies about itself": (
+        (
+            "class S(str):\n    def startswith(self, *a):\n        return False\n"
+            "    def __hash__(self):\n        return hash('x')\n    def __eq__(self, other):\n"
+            "        return True\nname = S('__globals__')\ndef f(): pass"
+        ),
+        "getattr(f, name)",
+        "TypeError",
+    ),
+    "a computed name": (
+        "name = '__glo' + 'bals__'\ndef f(): pass",
+        "getattr(f, name)",
+        "AttributeError",
+    ),
+    "a method that formats": (
+        "show = '{0.__class__.__mro__}'.format",
+        "show(1)",
+        "NameError",
+    ),
+    "attributes of any name": (
+        (
+            "class W:\n    def __getattr__(self, name):\n        return lambda *a: self\n    __call__ = "
+            "__iter__ = __getattr__\nw = W()\nw.__doc__ = 'd'"
+        ),
+        "w.anything().__class__.__bases__",
+        "PolicyError",
+    ),
+    "private names of others": (
+        "class A:\n    pass\na = A()\na._value = 1\na._loop_of = 2",
+        "import asyncio\nawait asyncio.sleep(0)\nasyncio.current_task()._fut_waiter",
+        "PolicyError",
+    ),
+    "fields that lie": (
+        "class T(tuple):\n    _fields = 5\nt = T()\nx = 1",
+        "t",
+        "NameError",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", POISONS)
+async def test_poison(sandbox, name):
+    """What a program leaves gives the next one nothing that it could not have had itself."""
+    first, second, kind = POISONS[name]
+    kept = (await execute(sandbox, first)).kept
+    assert kept is not None
+    done = await execute(sandbox, second, kept)
+    assert done.failure.kind == kind
+
+
+async def test_hooks_do_not_run_while_variables_are_kept(sandbox):
+    """Keeping asks an object's class, never the object: what code has defined is not called."""
+    code = """
+class Loud:
+    def __getattr__(self, name):
+        print('got', name)
+        raise AttributeError(name)
+    def __len__(self):
+        print('len')
+        return 1
+    def __bool__(self):
+        print('bool')
+        return True
+    def __eq__(self, other):
+        print('eq')
+        return True
+    def __repr__(self):
+        print('repr')
+        return ''
+    __hash__ = None
+    def __iter__(self):
+        print('iter')
+        return iter([])
+    def __copy__(self):
+        print('copy')
+    def __del__(self):
+        pass
+a = Loud()
+b = [a, {'k': a}]
+"""
+    done = await execute(sandbox, code)
+    assert (done.output, done.notes) == ("", ())
+    assert (await execute(sandbox, "print(b[0] is a)", done.kept)).output == "True\n"
+
+
+async def test_a_hash_that_hangs_or_fails(sandbox):
+    """Code of a key runs under the limits of the execution that reads it."""
+    first = (
+        "class K:\n    bad = 0\n    def __hash__(self):\n        if K.bad == 1:\n            raise ValueError\n"
+        "        while K.bad == 2:\n            pass\n        return 1\nk = {K(): 1}\nx = 5\nK.bad = "
+    )
+    done = await execute(sandbox, "print(x)", (await execute(sandbox, first + "1")).kept)
+    assert done.output == "5\n"
+    assert done.notes == (
+        "`k` of an earlier execution could not be read: making it raised ValueError",
+    )
+    kept = (await execute(sandbox, first + "2")).kept
+    done = await execute(sandbox, "print(x)", kept, limits=Limits(wall_seconds=0.5))
+    assert (done.status, done.failure.limit) == ("limit", "wall_seconds")
