@@ -3,13 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SERVER_STAMP := $(VENV)/.installed-server
+SERVER := langgraph-cli[inmem]>=0.4.40,<0.5
 TESTS ?= tests
 MODEL ?=
 
-.PHONY: help install demo test test_watch lint format type check benchmark clean
+.PHONY: help install demo test test_watch e2e lint format type check benchmark clean
 
 help:  ## Show the targets
-	@grep -hE '^[a-z_]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9_]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +29,13 @@ test: $(STAMP)  ## Run the tests (TESTS=tests/test_x.py for some)
 
 test_watch: $(STAMP)  ## Run the tests that failed last, first
 	$(BIN)/python -m pytest --failed-first --exitfirst $(TESTS)
+
+$(SERVER_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(SERVER)'
+	@touch $(SERVER_STAMP)
+
+e2e: $(SERVER_STAMP)  ## Run the tests on a real local LangGraph server (installs it first)
+	$(BIN)/python -m pytest tests/server
 
 lint: $(STAMP)  ## Check style
 	$(BIN)/ruff check .

@@ -79,10 +79,13 @@ def report_costs(tools: dict[str, list[BaseTool]]) -> None:
     held.search("x")
     whole = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
+    index = held._index._database.execute(
+        "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+    ).fetchone()[0]
     print(
-        f"  memory               {built / 2**20:8.1f} MiB, {whole / 2**20:.1f} MiB with text and index"
+        f"  memory               {built / 2**20:8.1f} MiB, with text and index "
+        f"{(whole + index) / 2**20:.1f} MiB"
     )
-    print("  (SQLite's own memory, about the size of the text, is not in this)")
 
 
 def report_prompts(tools: dict[str, list[BaseTool]]) -> None:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     __version__: str
 
+    from langchain_ptc.catalog.agents import agent_tool
     from langchain_ptc.catalog.catalog import ToolCatalog
     from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, ToolPolicy
+    from langchain_ptc.catalog.observed import ObservedShapes
     from langchain_ptc.errors import (
         CatalogError,
         CodeError,
@@ -47,6 +49,7 @@ _MODULES = {
     "InProcessSandbox": "sandbox.inprocess",
     "LimitExceeded": "errors",
     "Limits": "limits",
+    "ObservedShapes": "catalog.observed",
     "PTCError": "errors",
     "PolicyError": "errors",
     "ProcessSandbox": "sandbox.process",
@@ -61,6 +64,7 @@ _MODULES = {
     "ToolDefinition": "catalog.definition",
     "ToolParameter": "catalog.definition",
     "ToolPolicy": "catalog.definition",
+    "agent_tool": "catalog.agents",
     "as_programmatic": "graph.tool",
 }
 
@@ -73,6 +77,7 @@ __all__ = [
     "InProcessSandbox",
     "LimitExceeded",
     "Limits",
+    "ObservedShapes",
     "PTCError",
     "PolicyError",
     "ProcessSandbox",
@@ -87,6 +92,7 @@ __all__ = [
     "ToolDefinition",
     "ToolParameter",
     "ToolPolicy",
+    "agent_tool",
     "as_programmatic",
 ]
 

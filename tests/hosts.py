@@ -105,9 +105,8 @@ def writes(code: str) -> ScriptedChatModel:
     """Return a model that runs code, and then repeats what came out."""
 
     def reply(messages: list[BaseMessage]) -> AIMessage | str:
-        if isinstance(messages[-1], ToolMessage):
-            return messages[-1].text
-        return tool_call_message("run_code", {"code": code}, id="c1")
+        told = [message.text for message in messages if isinstance(message, ToolMessage)]
+        return told[-1] if told else tool_call_message("run_code", {"code": code}, id="c1")
 
     return ScriptedChatModel(script=reply)
 

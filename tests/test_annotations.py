@@ -6,24 +6,30 @@ import collections
 import dataclasses
 import datetime as dt
 import enum
+import ipaddress
+import pathlib
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 import pytest
 import typing_extensions
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, ToolMessage
+from langgraph.types import Command
 from pydantic import (
     AnyUrl,
     BaseModel,
     ConfigDict,
     Field,
     RootModel,
+    SecretStr,
     computed_field,
     field_serializer,
 )
+from pydantic.alias_generators import to_camel
 
 from langchain_ptc.catalog.annotations import AnnotationReader
 from langchain_ptc.catalog.stubs import render_type
@@ -105,6 +111,66 @@ class Unknown:
     pass
 
 
+class Priority(enum.IntEnum):
+    LOW = 1
+
+
+class Mode(enum.StrEnum):
+    FAST = "fast"
+
+
+class Odd(enum.Enum):
+    PAIR = (1, 2)
+    HALF = 0.5
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int = Field(default=9, ge=0)
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+
+
+class Pets(RootModel[dict[str, Cat | Dog]]):
+    pass
+
+
+class Frozen(typing_extensions.TypedDict):
+    id: typing_extensions.ReadOnly[int]
+    note: typing_extensions.ReadOnly[typing_extensions.NotRequired[str]]
+
+
+class Camel(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, serialize_by_alias=True)
+    first_name: str
+
+
+class Either(BaseModel):
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+    matrix: list[tuple[int, int]] = []
+    parent: typing.Optional[Either] = None  # noqa: UP045
+
+
+@dataclasses.dataclass
+class Team:
+    name: str
+    lead: Address
+    tags: frozenset[str] = frozenset()
+    size: int = dataclasses.field(init=False, default=0)
+
+
+class Wrong:
+    """A class that only looks like one of attrs."""
+
+    __attrs_attrs__ = ()
+
+
+Number = TypeVar("Number", int, float)
+Bound = TypeVar("Bound", bound=Address)
+First = TypeVar("First")
+Pair = typing_extensions.TypeAliasType("Pair", tuple[First, list[First]], type_params=(First,))
 Meters = typing.NewType("Meters", float)
 Alias = typing_extensions.TypeAliasType("Alias", list["Alias"] | int)
 
@@ -158,6 +224,32 @@ ANNOTATIONS: list[tuple[object, str, str]] = [
     (Callable[[int], int], "Any", "Any"),
     (type[int], "Any", "Any"),
     (Awaitable[int], "int", "int"),
+    (Priority, "Literal[1]", "Literal[1]"),
+    (Mode, "Literal['fast']", "Literal['fast']"),
+    (Odd, "Any", "Any"),
+    (Pets, "dict[str, Cat | Dog]", "dict[str, Cat | Dog]"),
+    (Annotated[Cat | Dog, Field(discriminator="kind")], "Cat | Dog", "Cat | Dog"),
+    (Frozen, "Frozen", "Frozen"),
+    (Either, "Either", "Either"),
+    (Team, "Team", "Team"),
+    (Number, "int | float", "int | float"),
+    (Bound, "Address", "Address"),
+    (Pair[int], "tuple[int, list[int]]", "tuple[int, list[int]]"),
+    (Page[list[Address]], "PageListAddress", "PageListAddress"),
+    (pathlib.Path, "str", "str"),
+    (ipaddress.IPv4Address, "str", "str"),
+    (SecretStr, "str", "str"),
+    (Fraction, "float | str", "str"),
+    (ValueError, "Any", "str"),
+    (Wrong, "Any", "dict[str, Any]"),
+    (Command, "Any", "str | list[Any] | None"),
+    (Command[Literal["next"]] | int, "Any", "str | list[Any] | int | None"),
+    (ToolMessage, "Any", "str | list[Any]"),
+    (typing.LiteralString, "str", "str"),
+    (typing.NoReturn, "None", "None"),
+    (Literal[b"x", True], "Literal[b'x', True]", "Literal[b'x', True]"),
+    (collections.deque[int], "list[int]", "Any"),
+    (dict[int, set[str]], "dict[int, set[str]]", "dict[int, set[str]]"),
     ("NotResolved", "Any", "Any"),
     ([1, 2], "Any", "Any"),
 ]
@@ -196,6 +288,10 @@ def test_annotation_types(annotation: object, goes_in: str, comes_out: str) -> N
         (Row, "output", {"id": "int", "name": "str?"}),
         (Row2, "output", {"id": "int", "note": "str?"}),
         (Node, "output", {"value": "int", "kids": "list[Node]"}),
+        (Camel, "input", {"firstName": "str"}),
+        (Camel, "output", {"firstName": "str"}),
+        (Frozen, "output", {"id": "int", "note": "str?"}),
+        (Cat, "input", {"kind": "Literal['cat']", "lives": "int?"}),
         (Shown, "output", {"theAmount": "Decimal", "when": "Any"}),
     ],
 )
@@ -219,3 +315,26 @@ def test_classes_of_one_name_are_kept_apart() -> None:
     reader = AnnotationReader(table, direction="output")
     trees = {reader.read(make(int)), reader.read(make(str))}
     assert len(trees) == len(table.records()) == 2
+
+
+def test_records_inside_records() -> None:
+    """Records hold each other, themselves and containers of both; what is computed is only in them."""
+    _, fields = read(Either, "output")
+    assert fields["Either"] == {
+        "pet": "Cat | Dog",
+        "matrix": "list[tuple[int, int]]",
+        "parent": "Either | None",
+    }
+    _, fields = read(Team, "input")
+    assert fields["Team"] == {"name": "str", "lead": "Address", "tags": "frozenset[str]?"}
+    _, fields = read(Team, "output")
+    assert fields["Team"]["size"] == "int"
+
+
+def test_classes_of_libraries() -> None:
+    """Frames and arrays arrive as lists; numbers of numpy as numbers."""
+    np, pd = pytest.importorskip("numpy"), pytest.importorskip("pandas")
+    assert read(pd.DataFrame, "output")[0] == "list[dict[str, Any]]"
+    assert read(np.int64, "output")[0] == "int"
+    assert read(np.float32, "output")[0] == "float"
+    assert read(np.ndarray, "output")[0] == "Any"

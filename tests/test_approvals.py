@@ -91,7 +91,7 @@ async def test_per_call_questions_are_those_of_the_middleware():
     assert set(allowed) == {"approve", "reject"}
     state = await run(graph, Command(resume={questions["b"].id: APPROVE}))
     assert [q.id for q in asked(state)] == [questions["a"].id]
-    assert world.effects == []  # no answer reaches the code before it is its turn, but …
+    assert world.effects == ["pay b 1"]
     state = await run(graph, Command(resume=APPROVE))
     assert output(state) == "['paid a', 'paid b']"
     assert Counter(world.effects) == Counter(["pay a 1", "pay b 1"])
@@ -105,7 +105,9 @@ async def test_description(is_callable):
         return f"{call['name']} {call['args']} {call['id']} {len(state['messages'])} {runtime.tool_call_id}"
 
     given = describe if is_callable else "Money leaves the house"
-    graph = agent(World().tools(), ONE, InMemorySaver(), interrupt_on={"pay": {"description": given}})
+    graph = agent(
+        World().tools(), ONE, InMemorySaver(), interrupt_on={"pay": {"description": given}}
+    )
     [question] = asked(await run(graph, REQUEST))
     told = question.value["action_requests"][0]["description"]
     if is_callable:
@@ -131,12 +133,21 @@ except ToolCallError as e:
 @pytest.mark.parametrize(
     ("decision", "printed", "effects", "status", "arguments"),
     [
-        pytest.param(APPROVE, "paid a", ["pay a 5"], "returned", {"key": "a", "amount": 5}, id="approve"),
+        pytest.param(
+            APPROVE, "paid a", ["pay a 5"], "returned", {"key": "a", "amount": 5}, id="approve"
+        ),
         pytest.param(EDIT, "paid z", ["pay z 7"], "returned", {"key": "z", "amount": 7}, id="edit"),
         pytest.param(
-            REJECT, "refused: a person rejected pay(): too much", [], "denied", {"key": "a", "amount": 5}, id="reject"
+            REJECT,
+            "refused: a person rejected pay(): too much",
+            [],
+            "denied",
+            {"key": "a", "amount": 5},
+            id="reject",
         ),
-        pytest.param(RESPOND, "paid by hand", [], "returned", {"key": "a", "amount": 5}, id="respond"),
+        pytest.param(
+            RESPOND, "paid by hand", [], "returned", {"key": "a", "amount": 5}, id="respond"
+        ),
     ],
 )
 @pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
@@ -177,14 +188,18 @@ print([t if isinstance(t, str) else "refused" for t in told])
     graph = agent(world.tools(), code, InMemorySaver(), interrupt_on={"pay": True})
     state = await run(graph, REQUEST)
     [question] = asked(state)
-    assert [r["args"]["key"] for r in question.value["action_requests"]] == [f"k{n}" for n in range(50)]
+    assert [r["args"]["key"] for r in question.value["action_requests"]] == [
+        f"k{n}" for n in range(50)
+    ]
     kinds = [APPROVE, REJECT, RESPOND, EDIT]
     state = await run(graph, decide(*(kinds[n % 4] for n in range(50))))
     made = [f"pay k{n} 1" for n in range(0, 50, 4)] + ["pay z 7"] * 12
     assert Counter(world.effects) == Counter(made)
     expected = [[f"paid k{n}", "refused", "paid by hand", "paid z"][n % 4] for n in range(50)]
     assert output(state) == str(expected)
-    assert [c.approval for c in artifact(state).tool_calls] == [kinds[n % 4]["type"] for n in range(50)]
+    assert [c.approval for c in artifact(state).tool_calls] == [
+        kinds[n % 4]["type"] for n in range(50)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -193,23 +208,47 @@ print([t if isinstance(t, str) else "refused" for t in told])
         pytest.param({"decisions": []}, id="none"),
         pytest.param({"decisions": [APPROVE, APPROVE]}, id="too-many"),
         pytest.param({"decisions": [{"type": "maybe"}]}, id="unknown"),
-        pytest.param({"decisions": [{"type": "approve", "edited_action": EDIT["edited_action"]}]}, id="both"),
+        pytest.param(
+            {"decisions": [{"type": "approve", "edited_action": EDIT["edited_action"]}]}, id="both"
+        ),
         pytest.param({"decisions": [RESPOND]}, id="not-allowed"),
         pytest.param(APPROVE, id="not-a-batch"),
         pytest.param("yes", id="text"),
         pytest.param(True, id="true"),
         pytest.param(
-            {"decisions": [{"type": "edit", "edited_action": {"name": "pay", "args": {"key": ["a"]}}}]}, id="bad-type"
+            {
+                "decisions": [
+                    {"type": "edit", "edited_action": {"name": "pay", "args": {"key": ["a"]}}}
+                ]
+            },
+            id="bad-type",
         ),
         pytest.param(
-            {"decisions": [{"type": "edit", "edited_action": {"name": "pay", "args": {"amount": 1}}}]}, id="missing"
+            {
+                "decisions": [
+                    {"type": "edit", "edited_action": {"name": "pay", "args": {"amount": 1}}}
+                ]
+            },
+            id="missing",
         ),
         pytest.param(
-            {"decisions": [{"type": "edit", "edited_action": {"name": "pay", "args": {"key": "a", "sum": 1}}}]},
+            {
+                "decisions": [
+                    {
+                        "type": "edit",
+                        "edited_action": {"name": "pay", "args": {"key": "a", "sum": 1}},
+                    }
+                ]
+            },
             id="unknown-argument",
         ),
         pytest.param(
-            {"decisions": [{"type": "edit", "edited_action": {"name": "post", "args": {"key": "a"}}}]}, id="other-tool"
+            {
+                "decisions": [
+                    {"type": "edit", "edited_action": {"name": "post", "args": {"key": "a"}}}
+                ]
+            },
+            id="other-tool",
         ),
     ],
 )
@@ -310,7 +349,7 @@ async def test_a_predicate_decides_for_each_call():
     [question] = asked(await run(graph, REQUEST))
     assert question.value["action_requests"][0]["args"] == {"key": "b", "amount": 100}
     assert world.effects == ["pay a 1"]
-    assert output(await run(graph, decide(REJECT))).startswith("ToolCallError")
+    assert "a person rejected pay(): too much" in output(await run(graph, decide(REJECT)))
     assert world.effects == ["pay a 1"]
 
 
@@ -324,9 +363,7 @@ async def test_a_predicate_is_asked_once(decision):
         seen.append(not seen)
         return seen[-1]
 
-    graph = agent(
-        world.tools(), GUARDED, InMemorySaver(), interrupt_on={"pay": {"when": flips}}
-    )
+    graph = agent(world.tools(), GUARDED, InMemorySaver(), interrupt_on={"pay": {"when": flips}})
     assert len(asked(await run(graph, REQUEST))) == 1
     await run(graph, decide(decision))
     assert world.effects == (["pay a 5"] if decision is APPROVE else [])
@@ -350,9 +387,7 @@ async def test_an_answer_is_for_the_call_that_was_shown(call, sync, chancy):
     """Code that makes the call with other arguments when resumed gets no use of the answer."""
     world = World()
     code = f"from tests.fickle import value\nprint(await {call}(value()))"
-    graph = agent(
-        world.tools(), code, InMemorySaver(), sandbox=chancy, interrupt_on={"pay": True}
-    )
+    graph = agent(world.tools(), code, InMemorySaver(), sandbox=chancy, interrupt_on={"pay": True})
     await run(graph, REQUEST, sync=sync)
     fickle.VALUES[0] = "second"
     state = await run(graph, decide(APPROVE), sync=sync)
@@ -371,9 +406,7 @@ if value() == "first":
     await pay("small")
 await pay("large", 1000)
 """
-    graph = agent(
-        world.tools(), code, InMemorySaver(), sandbox=chancy, interrupt_on={"pay": True}
-    )
+    graph = agent(world.tools(), code, InMemorySaver(), sandbox=chancy, interrupt_on={"pay": True})
     await run(graph, REQUEST)
     fickle.VALUES[0] = "second"
     await run(graph, decide(APPROVE))
@@ -575,7 +608,11 @@ async def test_answers_in_any_order(order):
     state = await run(graph, REQUEST)
     for key in order:
         found = {q.value.get("question") or q.value["args"]["key"]: q for q in asked(state)}
-        answer = "yes" if key == "b" else {**EDIT, "edited_action": {"name": "pay", "args": {"key": f"{key}{key}"}}}
+        answer = (
+            "yes"
+            if key == "b"
+            else {**EDIT, "edited_action": {"name": "pay", "args": {"key": f"{key}{key}"}}}
+        )
         state = await run(graph, Command(resume={found[key].id: answer}))
     assert output(state) == "['paid aa', 'yes', 'paid cc']"
     assert Counter(world.effects) == Counter(["pay aa 1", "ask b = yes", "pay cc 1"])
@@ -583,7 +620,12 @@ async def test_answers_in_any_order(order):
 
 def _resume_elsewhere(path: Path, log: Path) -> None:
     with SqliteSaver.from_conn_string(str(path)) as saver:
-        graph = agent([_logged_pay(log)], 'print(await pay("a"), await pay("b"))', saver, interrupt_on={"pay": True})
+        graph = agent(
+            [_logged_pay(log)],
+            'print(await pay("a"), await pay("b"))',
+            saver,
+            interrupt_on={"pay": True},
+        )
         state = graph.invoke(decide(APPROVE), CONFIG)
     log.with_suffix(".told").write_text(str(len(state.get("__interrupt__", ()))))
 
@@ -604,9 +646,14 @@ def test_another_process_goes_on(tmp_path):
     path, log = tmp_path / "checkpoints", tmp_path / "log"
     log.touch()
     with SqliteSaver.from_conn_string(str(path)) as saver:
-        graph = agent([_logged_pay(log)], 'print(await pay("a"), await pay("b"))', saver, interrupt_on={"pay": True})
+        graph = agent(
+            [_logged_pay(log)],
+            'print(await pay("a"), await pay("b"))',
+            saver,
+            interrupt_on={"pay": True},
+        )
         assert len(asked(graph.invoke(REQUEST, CONFIG))) == 1
-    other = multiprocessing.get_context("spawn").Process(
+    other = multiprocessing.get_context("forkserver").Process(
         target=_resume_elsewhere, args=(path, log)
     )
     other.start()
@@ -614,7 +661,12 @@ def test_another_process_goes_on(tmp_path):
     assert log.with_suffix(".told").read_text() == "1"
     assert log.read_text() == "pay a\n"
     with SqliteSaver.from_conn_string(str(path)) as saver:
-        graph = agent([_logged_pay(log)], 'print(await pay("a"), await pay("b"))', saver, interrupt_on={"pay": True})
+        graph = agent(
+            [_logged_pay(log)],
+            'print(await pay("a"), await pay("b"))',
+            saver,
+            interrupt_on={"pay": True},
+        )
         assert output(graph.invoke(decide(APPROVE), CONFIG)) == "paid a paid b"
     assert log.read_text() == "pay a\npay b\n"
 
@@ -640,7 +692,9 @@ async def test_the_node_mends_code_whose_call_was_rejected():
 
     world = World()
     model = ScriptedChatModel(script=[message_of(ONE), message_of('print(await pay("less"))')])
-    graph = node("tool")(world.tools(), ONE, InMemorySaver(), interrupt_on={"pay": True}, model=model)
+    graph = node("tool")(
+        world.tools(), ONE, InMemorySaver(), interrupt_on={"pay": True}, model=model
+    )
     [first] = asked(await run(graph, REQUEST))
     [second] = asked(await run(graph, decide(REJECT)))
     assert first.id != second.id

@@ -44,7 +44,17 @@ FOREIGN: Mapping[str, frozenset[str]] = {
     "limits": frozenset(),
     "sandbox": frozenset({"RestrictedPython"}),
     "display": frozenset(),
-    "catalog": frozenset({"langchain_core", "pydantic", "pydantic_core", "typing_extensions"}),
+    "catalog": frozenset(
+        {
+            "langchain_core",
+            "langchain_mcp_adapters",
+            "langgraph",
+            "mcp",
+            "pydantic",
+            "pydantic_core",
+            "typing_extensions",
+        }
+    ),
     "execution": frozenset({"langchain_core", "langgraph", "pydantic"}),
     "graph": frozenset({"langchain", "langchain_core", "langgraph", "pydantic"}),
     "testing": frozenset({"langchain_core", "pydantic"}),
@@ -60,6 +70,7 @@ PUBLIC_NAMES = {
     "InProcessSandbox",
     "LimitExceeded",
     "Limits",
+    "ObservedShapes",
     "PTCError",
     "PolicyError",
     "ProcessSandbox",
@@ -74,6 +85,7 @@ PUBLIC_NAMES = {
     "ToolDefinition",
     "ToolParameter",
     "ToolPolicy",
+    "agent_tool",
     "as_programmatic",
 }
 

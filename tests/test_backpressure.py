@@ -95,14 +95,12 @@ async def grow(name: str, *, late: bool) -> None:
 @pytest.mark.parametrize("name", ATTACKS)
 def test_answers_that_are_never_read_do_not_pile_up(name, late):
     """The host holds some megabytes of them, ends the execution in time, and the next one works."""
-    code = f"import asyncio, test_backpressure as t; asyncio.run(t.grow({name!r}, late={late}))"
+    code = (
+        f"import asyncio, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import test_backpressure as t; asyncio.run(t.grow({name!r}, late={late}))"
+    )
     told = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=Path(__file__).parent,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=50,
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=50
     )
     limit, calls, seconds, grown, output = json.loads(told.stdout)
     assert (limit, output) == ("wall_seconds", "1\n")

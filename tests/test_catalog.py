@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from typing import Annotated, Any
 
@@ -485,3 +486,78 @@ def test_a_required_property_with_a_default_stays_required() -> None:
     definition = ToolCatalog([named("t", x={"type": "integer", "default": 3})])["t"]
     with pytest.raises(ToolCallError, match="misses 'x'"):
         definition.bind((), {})
+
+
+# --- what it tells ------------------------------------------------------------------------------
+
+
+def test_one_tool_and_one_domain() -> None:
+    """A tool is told whole or on one line, by any name that is its own; a domain line by line."""
+    catalog = ToolCatalog({"hr": [get_team], None: [get_expenses]})
+    assert (
+        catalog.describe("hr.get_team")
+        == catalog.describe("get_team")
+        == (
+            "# from tools.hr import get_team\n\n"
+            "async def get_team(department: str, active: bool = True) -> list[str]:\n"
+            '    """List a team."""\n'
+        )
+    )
+    line = "get_team(department: str, active: bool = True) -> list[str]  # List a team"
+    assert catalog.render_line("get_team") == line
+    assert catalog.describe("hr") == f"# tools.hr\n{line}\n"
+    assert catalog.describe("tools").startswith("# tools\nget_expenses(")
+    assert catalog.by_domain == {"hr": ["get_team"], "tools": ["get_expenses"]}
+
+
+@pytest.mark.parametrize("look", [ToolCatalog.describe, ToolCatalog.render_line])
+def test_nothing_of_that_name(look: Any) -> None:
+    """A name that is no tool's is told with what is like it."""
+    with pytest.raises(
+        KeyError, match=r"'get_taem' names no single tool; did you mean 'hr.get_team'"
+    ):
+        look(ToolCatalog({"hr": [get_team]}), "get_taem")
+
+
+def test_tools_for_the_model_alone() -> None:
+    """A tool that code may not call is in the catalog, and in nothing that is for code."""
+    policies = {"get_team": ToolPolicy(allowed_callers=("direct",))}
+    catalog = ToolCatalog([get_team, get_expenses], policies=policies)
+    assert catalog.names == ("get_team", "get_expenses")
+    assert catalog.by_domain == {"tools": ["get_expenses"]}
+    assert "get_team" not in catalog.render()
+    assert "get_team" not in [definition.name for definition in catalog.callables]
+    with pytest.raises(KeyError, match="'get_team' cannot be called by code"):
+        catalog.describe("get_team")
+
+
+def test_what_code_may_call() -> None:
+    """Code may call its tools and those that find tools, unless a tool has a name of theirs."""
+    catalog = ToolCatalog([get_team])
+    finders = ["search_tools", "describe", "list_domains"]
+    assert [definition.name for definition in catalog.callables] == ["get_team", *finders]
+    assert all(d.policy.read_only and d.policy.idempotent for d in catalog.discovery)
+    assert catalog.with_discovery() is catalog
+    assert catalog.names == ("get_team",)
+    assert "describe" not in catalog
+    taken = ToolCatalog({"a": [named("describe")], "b": [get_team]})
+    assert [d.qualified_name for d in taken.callables] == ["a.describe", "b.get_team"]
+    found = taken.with_discovery()
+    assert [d.qualified_name for d in found.callables][2:] == finders
+    assert found.names == taken.names
+    assert found.shapes is taken.shapes
+    with pytest.raises(CatalogError, match=r"your tool 'list-domains' has that name"):
+        ToolCatalog([named("list-domains")]).with_discovery()
+
+
+def test_suggestions_are_the_best_ones() -> None:
+    """What is passed over in a large catalog is what would not have been suggested."""
+    names = [
+        f"{verb}_{thing}" for verb in ("get", "list", "set") for thing in ("team", "item", "x")
+    ]
+    catalog = ToolCatalog([named(name) for name in names])
+    for asked in ("get_taem", "lst_items", "settx", "teams", "qqqqqqq", ""):
+        ratios = {n: difflib.SequenceMatcher(None, asked, n).ratio() for n in names}
+        least = max(0.6, max(ratios.values()) - 0.2)
+        best = sorted((n for n in names if ratios[n] >= least), key=lambda n: -ratios[n])
+        assert catalog.suggest(asked) == best[:3]

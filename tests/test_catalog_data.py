@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import StructuredTool, tool
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `benchmarks` is no part of the package
 
@@ -224,6 +224,26 @@ async def test_config_is_passed_where_it_is_an_argument() -> None:
         result = await executor.aexecute(code, config={"tags": ["mine"]})
         assert result.output == "3\n", result.error
     assert seen == [({"size": 3}, ["mine"])] * 2
+
+
+async def test_models_with_further_fields() -> None:
+    """A model that allows further fields has `**kwargs` in its stub, and they reach the tool."""
+
+    class Query(BaseModel):
+        model_config = ConfigDict(extra="allow")
+        text: str
+
+    received: list[Any] = []
+
+    async def keep(**arguments: Any) -> None:
+        received.append(arguments)
+
+    given_tool = StructuredTool(name="q", description="", args_schema=Query, coroutine=keep)
+    assert "async def q(text: str, **kwargs: Any)" in ToolCatalog([given_tool]).render()
+    executor = ProgrammaticToolExecutor([given_tool], sandbox=InProcessSandbox())
+    result = await executor.aexecute("await q('a', page=2)")
+    assert result.error is None
+    assert received == [{"text": "a", "page": 2}]
 
 
 @given(name=st.text(min_size=1, max_size=12))

@@ -245,7 +245,7 @@ SCHEMAS = st.dictionaries(KEYS, VALUES, max_size=6)
 
 
 @settings(
-    max_examples=200,
+    max_examples=80,
     database=None,
     deadline=None,
     derandomize=True,

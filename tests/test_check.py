@@ -250,6 +250,15 @@ def test_schema_that_holds_itself() -> None:
     assert check('plant({"name": "a"}).children[0].children[0].nam', catalog)
 
 
+def test_default_that_cannot_be_hashed() -> None:
+    """A tool is looked at whatever its defaults are."""
+    schema = {"properties": {"a": {"type": "object", "default": {"b": [1]}}}}
+    made = StructuredTool(name="f", description="f", args_schema=schema, func=_nothing)
+    catalog = ToolCatalog([made])
+    assert check("x = f() if f() else f(a={})\nprint(x)", catalog) == []
+    assert len(check("g = f\nprint(await g(a=1), await f(b=1))", catalog)) == 2
+
+
 def test_result_of_a_schema_may_have_more_keys(office: ToolCatalog) -> None:
     """A record that is not closed may have any key."""
     assert check("print(search('x')[0]['anything'].at_all)", office) == []

@@ -16,7 +16,6 @@ from langgraph.types import Command
 from langchain_ptc import as_programmatic
 from tests.hosts import (
     ALL_HOSTS,
-    CONFIG,
     REQUEST,
     World,
     answers,
@@ -46,7 +45,9 @@ EFFECTS = ["get a", "ask b = yes-b", "post c", "ask d = yes-d", "flaky e", "ask 
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-@pytest.mark.parametrize(("name", "sync"), ALL_HOSTS, ids=lambda v: {True: "sync", False: "async"}.get(v, v))
+@pytest.mark.parametrize(
+    ("name", "sync"), ALL_HOSTS, ids=lambda v: {True: "sync", False: "async"}.get(v, v)
+)
 async def test_each_effect_once_in_every_graph(name, sync, kind, tmp_path):
     """Questions side by side are shown at once, answered one by one, and nothing happens twice.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from langchain.agents import create_agent
@@ -29,7 +29,7 @@ class Row(TypedDict):
     """One row."""
 
     id: int
-    region: Literal["north", "south"]
+    region: str
 
 
 class Report(BaseModel):
@@ -121,7 +121,7 @@ def test_description_says_what_comes_back() -> None:
         "class Row(TypedDict):\n"
         '    """One row."""\n'
         "    id: int\n"
-        "    region: Literal['north', 'south']"
+        "    region: str"
     )
     assert "class Report(TypedDict)" in sent["report"]["description"]
     assert sent["pay"]["description"] == "Pay an amount.\n\nReturns text."
@@ -129,7 +129,8 @@ def test_description_says_what_comes_back() -> None:
 
 def test_description_of_a_tool_for_the_model_alone() -> None:
     """A tool that code may not call keeps its description."""
-    sent = payload(native_tools([pay], policies=POLICIES))["tools"]
+    policies = {"pay": ToolPolicy(allowed_callers=("direct",))}
+    sent = payload(native_tools([pay], policies=policies))["tools"]
     assert sent == [
         {
             "name": "pay",
@@ -281,7 +282,7 @@ def run_agent(
 ) -> list[ToolMessage]:
     """Run an agent with native tools and return the answers of the tools."""
     agent: Any = create_agent(
-        ScriptedChatModel(responses=[*answers, AIMessage("done")]),
+        ScriptedChatModel(script=[*answers, AIMessage("done")]),
         native_tools([query, report, pay], policies=policies)[1:],
         middleware=[native_middleware([query, report, pay], policies=policies)] if held else [],
     )
@@ -326,7 +327,7 @@ def test_approval_is_asked_for() -> None:
     """A call of the provider's code waits for a person where the policy says so."""
     policies = {"pay": ToolPolicy(requires_approval=True)}
     agent: Any = create_agent(
-        ScriptedChatModel(responses=[by_code("pay", {"amount": 5.0}), AIMessage("done")]),
+        ScriptedChatModel(script=[by_code("pay", {"amount": 5.0}), AIMessage("done")]),
         native_tools([pay], policies=policies)[1:],
         middleware=[native_middleware([pay], policies=policies)],
         checkpointer=InMemorySaver(),

@@ -88,6 +88,38 @@ def test_flat_package_and_empty_package(tmp_path: Path) -> None:
     assert only.relative_to(tmp_path / "empty").as_posix() == "tools/__init__.py"
 
 
+def test_tools_with_and_without_a_domain(tmp_path: Path) -> None:
+    """Tools without a domain stand beside the domains; one named like a domain is not hidden."""
+    flat = [schema_tool("now"), schema_tool("hr")]
+    ToolCatalog({None: flat, "hr": [get_team]}).write_stubs(tmp_path)
+    source = (tmp_path / "tools" / "__init__.py").read_text("utf-8")
+    assert "from . import hr as hr" in source
+    assert "from .now import now as now" in source
+    assert (tmp_path / "tools" / "hr_.py").exists()
+
+
+def test_names_of_files_are_short(tmp_path: Path) -> None:
+    """Two tools whose names only end differently, after many bytes, get files of their own."""
+    names = [f"{'工具' * 45}{end}" for end in "ab"]
+    written = ToolCatalog([schema_tool(name) for name in names]).write_stubs(tmp_path)
+    assert len({path.name for path in written}) == 3
+    assert all(len(path.name.encode()) < 200 for path in written)
+
+
+def test_stale_files_are_deleted(tmp_path: Path) -> None:
+    """Files of an earlier write go with their tools; files of others stay."""
+    many_kinds().write_stubs(tmp_path)
+    mine = tmp_path / "tools" / "hr" / "mine.py"
+    mine.write_text("x = 1\n")
+    old = {p for p in tmp_path.rglob("*") if p.is_file()}
+    written = ToolCatalog({"hr": [get_team]}).write_stubs(tmp_path)
+    assert {p for p in tmp_path.rglob("*") if p.is_file()} == {*written, mine}
+    assert mine in old
+    assert not (tmp_path / "tools" / "misc").exists()
+    assert ToolCatalog([]).write_stubs(tmp_path) == [tmp_path / "tools" / "__init__.py"]
+    assert mine.read_text() == "x = 1\n"
+
+
 USE = """
 import asyncio
 import tools

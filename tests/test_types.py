@@ -94,7 +94,11 @@ SCHEMAS = [
     ),
     ({"type": "object", "patternProperties": {"^a": {"type": "integer"}}}, "dict[str, Any]"),
     (
-        {"type": "object", "propertyNames": {"enum": ["a", "b"]}, "additionalProperties": {"type": "integer"}},
+        {
+            "type": "object",
+            "propertyNames": {"enum": ["a", "b"]},
+            "additionalProperties": {"type": "integer"},
+        },
         "dict[Literal['a', 'b'], int]",
     ),
     ({"enum": ["a", "b"]}, "Literal['a', 'b']"),
@@ -315,6 +319,78 @@ def test_constraints_are_said() -> None:
     assert "# Size (>= 1, < 9)" in text
     assert "# format date-time" in stub_of({"type": "string", "format": "date-time"})
     assert "# > 3" in stub_of({"type": "integer", "minimum": 3, "exclusiveMinimum": True})
+
+
+CASES_OF_NOTES = [
+    ({"type": "string", "not": {"const": "a"}}, "# not 'a'"),
+    ({"type": "array", "uniqueItems": True, "minItems": 2}, "# at least 2 items, no item twice"),
+    ({"type": "string", "contentEncoding": "base64"}, "# base64"),
+    (
+        {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "items": False},
+        "# in this order: str, int",
+    ),
+    (
+        {"type": "array", "items": [{"type": "string"}], "additionalItems": {"type": "integer"}},
+        "# in this order: str, then others",
+    ),
+    (
+        {"type": "object", "patternProperties": {"^x": {"type": "integer"}}},
+        "# keys of pattern ^x: int",
+    ),
+    ({"enum": [1.5, [1]]}, "# one of 1.5, [1]"),
+    ({"enum": list(range(200))}, "# one of 0, 1, 2, 3, 4, … (200 values)"),
+]
+
+
+@pytest.mark.parametrize(("schema", "told"), CASES_OF_NOTES, ids=[n for _, n in CASES_OF_NOTES])
+def test_what_types_leave_out_is_said(schema: object, told: str) -> None:
+    """What Python's types cannot say stands in a comment."""
+    assert told in stub_of(schema)
+
+
+def test_further_keys_are_said() -> None:
+    """A record of an object with further keys says of which type; one that says nothing has none."""
+    item = {"type": "object", "properties": {"a": {}}}
+    text = stub_of({**item, "additionalProperties": {"type": "integer"}})
+    assert "    a: NotRequired[Any]\n    # other keys: int\n" in text
+    run(text)
+    assert "other keys" not in stub_of({**item, "additionalProperties": False})
+    assert "other keys" not in stub_of(item)
+
+
+def test_conditional_properties_are_optional() -> None:
+    """Properties that an object has only under a condition are fields that it need not have."""
+    schema = {
+        "type": "object",
+        "properties": {"kind": {"enum": ["card", "cash"]}},
+        "required": ["kind"],
+        "if": {"properties": {"kind": {"const": "card"}}},
+        "then": {"properties": {"number": {"type": "string"}}, "required": ["number"]},
+        "dependentSchemas": {"number": {"properties": {"expires": {"type": "integer"}}}},
+    }
+    assert record_lines(stub_of(schema))[:3] == [
+        "kind: Literal['card', 'cash']",
+        "number: NotRequired[str]",
+        "expires: NotRequired[int]",
+    ]
+
+
+def test_arguments_of_several_branches() -> None:
+    """Branches of a tool's whole schema are laid over each other: what one lacks is optional."""
+    schema = {
+        "type": "object",
+        "properties": {"note": {"type": "string"}},
+        "oneOf": [
+            {"properties": {"id": {"type": "integer"}, "key": {"const": "i"}}, "required": ["key"]},
+            {"properties": {"id": {"type": "string"}, "key": {"const": "s"}}, "required": ["key"]},
+            {"required": ["note"]},
+        ],
+    }
+    text = ToolCatalog([tool_of(schema)]).render()
+    assert "(note: str = ..., id: int | str = ..., key: Literal['i', 's'] = ...)" in text
+    del schema["oneOf"][2]
+    text = ToolCatalog([tool_of(schema)]).render()
+    assert "(key: Literal['i', 's'], note: str = ..., id: int | str = ...)" in text
 
 
 # --- the tree -----------------------------------------------------------------------------------

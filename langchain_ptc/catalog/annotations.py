@@ -89,6 +89,11 @@ _MAPPINGS = (
     *(dict, abc.Mapping, abc.MutableMapping),
     *(collections.OrderedDict, collections.defaultdict),
 )
+_ALIASES = (
+    typing_extensions.TypeAliasType,
+    getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType),
+)
+"""What `type X = ...` makes; its value is evaluated, and may fail, when it is asked for."""
 _OPAQUE_MODULES = ("langchain_core.messages", "langgraph.")
 """Classes of the framework whose fields are no business of the code."""
 _TEXT_MODULES = (
@@ -135,10 +140,10 @@ class AnnotationReader:
             return (type_vars or {}).get(annotation) or union([read(bound) for bound in bounds])
         if isinstance(annotation, typing.NewType):
             return read(annotation.__supertype__)
-        if hasattr(annotation, "__value__"):
-            return self._read_alias(annotation, depth, {})
         origin, args = typing_extensions.get_origin(annotation), typing.get_args(annotation)
-        if hasattr(origin, "__value__"):  # a generic alias with its arguments
+        if origin is None and isinstance(annotation, _ALIASES):
+            return self._read_alias(annotation, depth, {})
+        if isinstance(origin, _ALIASES):
             names = getattr(origin, "__type_params__", ())
             given = dict(zip(names, map(read, args), strict=False))
             return self._read_alias(origin, depth, given)

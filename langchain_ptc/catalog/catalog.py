@@ -15,13 +15,13 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
 from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
-from langchain_ptc.catalog.gathering import read_tools
 from langchain_ptc.catalog.discovery import (
     DEFAULT_LIMIT,
     DISCOVERY_NAMES,
     build_definitions,
     check_names,
 )
+from langchain_ptc.catalog.gathering import read_tools
 from langchain_ptc.catalog.lines import render_line
 from langchain_ptc.catalog.mcp import Found, MCPServers, OpeningCatalog, Source, join_tools
 from langchain_ptc.catalog.mcp_results import Approve
@@ -45,10 +45,10 @@ from langchain_ptc.errors import CatalogError
 ToolLike: TypeAlias = BaseTool | Callable[..., object] | Runnable[Any, Any] | ToolDefinition
 """A LangChain tool, a function that LangChain can make one of, an agent (a graph, a runnable), or a
 definition that says more of a tool than it says itself."""
-ToolsLike: TypeAlias = (
-    Sequence[ToolLike] | Mapping[str, Sequence[ToolLike]] | Mapping[str | None, Sequence[ToolLike]]
-)
-"""Tools in a list, or lists of tools by domain; under None those without one."""
+ToolsLike: TypeAlias = Sequence[ToolLike] | Mapping[str, Sequence[ToolLike]]
+"""Tools in a list, or lists of tools by domain."""
+_LEAST_LIKENESS = 0.6
+"""How like a name must be to be suggested for another, from 0 to 1."""
 
 
 class ToolCatalog:
@@ -220,10 +220,8 @@ class ToolCatalog:
         scores: dict[str, float] = {}
         for definition in self._definitions:
             candidates = ((bare, definition.name.lower()), (name, definition.qualified_name))
-            scores[definition.qualified_name] = max(
-                difflib.SequenceMatcher(None, *pair).ratio() for pair in candidates
-            )
-        least = max(0.6, max(scores.values(), default=0) - 0.2)
+            scores[definition.qualified_name] = max(_likeness(*pair) for pair in candidates)
+        least = max(_LEAST_LIKENESS, max(scores.values(), default=0) - 0.2)
         close = [n for n in sorted(scores, key=lambda n: -scores[n]) if scores[n] >= least]
         return close[:3]
 
@@ -408,6 +406,15 @@ class ToolCatalog:
             The files that were written.
         """
         return write_package(render_package(self._stubs), Path(directory))
+
+
+def _likeness(first: str, second: str) -> float:
+    """Return how like two names are, from 0 to 1; 0 if it is too little to be told."""
+    matcher = difflib.SequenceMatcher(None, first, second)
+    # The quick ratios are upper bounds: most of a large catalog is passed over by them.
+    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < _LEAST_LIKENESS:
+        return 0.0
+    return matcher.ratio()
 
 
 def _did_you_mean(close: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_ptc.catalog.returns import read_returns
-from langchain_ptc.catalog.types import ANY, Record, RecordRef, TypeTree, reachable
+from langchain_ptc.catalog.types import ANY, Record, RecordRef, TypeTree, merge_records, reachable
 from langchain_ptc.errors import ToolCallError
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class ToolDefinition:
             "extra": extra,
             "returns": tree,
             "returns_text": returns_text,
-            "records": (*records, *found),
+            "records": merge_records(records, found),
             "policy": ToolPolicy() if policy is None else policy,
             "tool": tool,
         }
@@ -172,7 +172,7 @@ class ToolDefinition:
         """
         tree, found = read_returns(returns, name=f"{self.name} result")
         own = reachable([*(p.type for p in self.parameters), self.extra or ANY], self.records)
-        return replace(self, returns=tree, records=(*own, *records, *found))
+        return replace(self, returns=tree, records=merge_records(own, [*records, *found]))
 
     @property
     def qualified_name(self) -> str:

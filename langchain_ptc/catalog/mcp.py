@@ -412,6 +412,9 @@ def open_hub(
 def join_tools(tools: object, found: Found) -> Any:
     """Return the tools of servers with further tools, as `ToolCatalog` takes them.
 
+    Under None stand those without a domain. No type says so: with it, a type checker would no longer
+    understand a plain dict of lists.
+
     Raises:
         CatalogError: A domain has the name of a server.
     """

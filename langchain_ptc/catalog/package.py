@@ -20,39 +20,50 @@ from langchain_ptc.catalog.types import references
 
 HEADER = '"""Stubs written by langchain-ptc: for editors and type checkers, not to be run."""'
 """The first line of every file of the package; tells our files from those of others."""
+MAX_STEM_BYTES = 120
+"""Length of a file's name before its ending; file systems take 255."""
 _OMITTED = "# The tool has a default of its own.\n_OMITTED: Any = ..."
 
 
 def render_package(domains: Sequence[DomainStubs]) -> dict[str, str]:
     """Return the files of the package `tools`: their source, by path with `/`."""
     files: dict[str, str] = {}
+    folders = [domain.domain for domain in domains if domain.domain is not None]
+    exported = [(".", name) for name in folders]
     for domain in domains:
-        folder = "tools" if domain.domain is None else f"tools/{domain.domain}"
-        files.update(_render_domain(domain, folder))
-    subpackages = [domain.domain for domain in domains if domain.domain is not None]
-    if subpackages or not files:
-        files["tools/__init__.py"] = _render_init([(".", name) for name in subpackages])
+        if domain.domain is None:
+            exported += _render_domain(domain, "tools", files, taken=folders)
+        else:
+            folder = f"tools/{domain.domain}"
+            files[f"{folder}/__init__.py"] = _render_init(_render_domain(domain, folder, files))
+    files["tools/__init__.py"] = _render_init(exported)
     return dict(sorted(files.items()))
 
 
-def _render_domain(domain: DomainStubs, folder: str) -> dict[str, str]:
-    files: dict[str, str] = {}
+def _render_domain(
+    domain: DomainStubs, folder: str, files: dict[str, str], *, taken: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """Add the modules of a domain to `files` and return what it exports: modules and names."""
     exported: list[tuple[str, str]] = []
     if domain.records:
         imports = "\n".join(render_imports(domain.record_imports()))
         parts = [HEADER, imports, *domain.render_records(describe=one_line)]
         files[f"{folder}/_types.py"] = "\n\n".join(parts) + "\n"
         exported.extend(("._types", name) for name in domain.records)
-    stems: set[str] = set()
+    stems = {name.casefold() for name in taken}
     for definition in domain.definitions:
-        stem = definition.name
+        stem = _cut_stem(definition.name)
         while stem.casefold() in stems:  # some file systems do not tell `Get` from `get`
             stem += "_"
         stems.add(stem.casefold())
         files[f"{folder}/{stem}.py"] = _render_module(definition, domain.names[definition.name])
         exported.append((f".{stem}", definition.name))
-    files[f"{folder}/__init__.py"] = _render_init(exported)
-    return files
+    return exported
+
+
+def _cut_stem(name: str) -> str:
+    """Return `name` as short as the name of a file must be; in other scripts it has many bytes."""
+    return name.encode()[:MAX_STEM_BYTES].decode(errors="ignore")
 
 
 def _render_init(exported: Sequence[tuple[str, str]]) -> str:

@@ -26,6 +26,7 @@ from langchain_ptc.catalog.types import (
     Named,
     RecordTable,
     TypeTree,
+    merge_records,
     reachable,
     walk,
 )
@@ -95,7 +96,10 @@ def complete(given: ToolDefinition, *, domain: str | None) -> ToolDefinition:
             f"the tool {_name(given.tool)!r} cannot be called {given.name!r} in code; call it "
             f"{to_public_identifier(given.name, fallback='tool')!r}"
         )
-    read = read_tool(given.tool, domain=domain or given.domain, policy=given.policy)
+    policy = given.policy
+    if policy == ToolPolicy() and isinstance(given.tool, DescribedTool):
+        policy = given.tool.policy
+    read = read_tool(given.tool, domain=domain or given.domain, policy=policy)
     if given.parameters:
         read = replace(read, parameters=_in_order(given.parameters))
     said = replace(
@@ -104,7 +108,7 @@ def complete(given: ToolDefinition, *, domain: str | None) -> ToolDefinition:
         description=given.description or read.description,
         extra=given.extra or read.extra,
         returns_text=given.returns_text or read.returns_text,
-        records=(*read.records, *given.records),
+        records=merge_records(read.records, given.records),
     )
     if given.returns == ANY:
         return said
@@ -114,7 +118,7 @@ def complete(given: ToolDefinition, *, domain: str | None) -> ToolDefinition:
         said,
         returns=given.returns,
         returns_text=given.returns_text,
-        records=(*own, *given.records),
+        records=merge_records(own, given.records),
     )
 
 
@@ -134,8 +138,7 @@ def _read_parameters(
         return _read_schema(own, table)
     model = tool.tool_call_schema  # without what LangChain injects
     if isinstance(model, type) and issubclass(model, BaseModel):
-        extra = ANY if model.model_config.get("extra") == "allow" else None
-        return _read_model(tool, model, table), extra
+        return _read_model(tool, model, table), _read_extra(own)
     return _read_schema(model.schema(), table)  # type: ignore[union-attr]  # a model of pydantic 1
 
 
@@ -158,6 +161,13 @@ def _read_schema(
         for field in fields
     ]
     return found, extra
+
+
+def _read_extra(model: object) -> TypeTree | None:
+    """Return the type of further arguments; the model for calls has lost that there may be some."""
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return ANY if model.model_config.get("extra") == "allow" else None
+    return None
 
 
 def _mapping(schema: object) -> Mapping[str, Any]:

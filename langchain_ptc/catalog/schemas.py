@@ -261,7 +261,7 @@ class SchemaReader:
         if conditional:
             own = flat.get("properties")
             known = own if isinstance(own, Mapping) else {}
-            flat = {**flat, "properties": {**conditional, **known}}
+            flat = {**flat, "properties": {**known, **{**conditional, **known}}}
         return flat
 
     def _collect(self, schema: Schema, parts: list[Schema]) -> None:

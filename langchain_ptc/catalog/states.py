@@ -104,7 +104,7 @@ def function_of(agent: Any) -> Any:
 
 def _always_there(schema: Mapping[str, Any], builder: Any) -> list[str]:
     """Return the fields of a graph's output that it has from its start; others may not be written."""
-    taken: frozenset[str] = getattr(builder.input_schema, "__required_keys__", frozenset())
+    taken = _schema_of(builder.input_schema, "input").get("required", [])
     channels = getattr(builder, "channels", {})
     return [
         key

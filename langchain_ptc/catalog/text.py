@@ -6,6 +6,7 @@ backslashes, newlines, control characters, code), they stay inside their string 
 
 from __future__ import annotations
 
+import inspect
 import re
 import unicodedata
 from collections.abc import Collection
@@ -25,8 +26,10 @@ _JOINERS = "\u200c\u200d"
 
 
 def _clean(text: str) -> str:
-    """Return `text` without what a person does not see: control characters, and those that hide
-    text or show it in another order than it is in (CVE-2021-42574).
+    """Return `text` without characters that nobody sees.
+
+    Some of them control terminals, some hide text, and some show it in another order than it is in
+    (CVE-2021-42574).
     """
     if text.isascii() and text.replace("\n", " ").isprintable():
         return text
@@ -139,9 +142,9 @@ def paragraphs(text: str, *, limit: int = MAX_TOOL_CHARS) -> str:
     """Return `text` with its lines, without blank ones in a row, cut at `limit` characters."""
     if _is_plain_line(text, limit):
         return text
-    lines = [
-        line.rstrip() for line in _clean(_newlines(text[: 4 * limit])).expandtabs(4).split("\n")
-    ]
+    # Docstrings are indented from their second line on.
+    cleaned = inspect.cleandoc(_clean(_newlines(text[: 4 * limit])).expandtabs(4))
+    lines = [line.rstrip() for line in cleaned.split("\n")]
     joined = re.sub(r"\n{3,}", "\n\n", "\n".join(lines).strip())
     return cut(re.sub(r"(?<=\S) {2,}", " ", joined), limit)
 

@@ -370,6 +370,11 @@ def reachable(trees: Iterable[TypeTree], records: Iterable[Record]) -> tuple[Rec
     return tuple(record for key, record in table.items() if key in keys)
 
 
+def merge_records(first: Iterable[Record], second: Iterable[Record]) -> tuple[Record, ...]:
+    """Return the records of both; where both have one key, it is the second's."""
+    return tuple({record.key: record for record in (*first, *second)}.values())
+
+
 def _shape(tree: TypeTree, order: Mapping[str, int]) -> str:
     if isinstance(tree, RecordRef):
         return f"#{order[tree.key]}"

@@ -259,6 +259,82 @@ audit_log who_did who_changed activity
 traffic visits visitors
 social twitter facebook linkedin instagram
 visa passport
+taxi cab ride uber lyft
+car vehicle automobile
+rent rental hire lease
+restaurant dining eat table diner
+food meal dish cuisine
+recipe cook cooking dish
+attraction attractions sight sights sightseeing places_to_visit landmark
+movie film cinema movies films
+show concert gig performance event
+ticket tickets admission pass
+volume loudness louder quieter sound mute
+speech speak voice aloud out_loud say spoken audio
+transcribe transcription speech_to_text dictate
+light lamp lights bulb
+device appliance gadget
+thermostat heating heater temperature
+image draw paint sketch illustration
+news headlines headline
+stock share shares equity ticker
+currency exchange_rate forex money
+investment invest portfolio holdings
+crypto bitcoin coin cryptocurrency
+wallet balance
+loan mortgage credit borrow
+insurance coverage
+doctor physician medical clinic health
+medicine drug medication prescription pill
+train rail railway
+bus coach
+stop station
+near nearest nearby close_to around closest
+timezone time clock
+website site webpage web_page page web
+browser page tab
+screenshot screen_capture
+click press tap
+scrape crawl extract fetch
+home house apartment property real_estate
+career job employment
+human person agent operator
+bot chatbot assistant
+alarm wake wake_up timer
+timer countdown stopwatch
+cart basket shopping
+favorite favourite like star bookmark
+student pupil learner
+school university college
+grade mark score
+book novel
+exercise workout fitness
+shell terminal console bash command command_line
+command execute
+script program code
+regex pattern regular_expression
+parse extract read
+encrypt encryption cipher
+decrypt decryption
+compress zip archive
+decompress unzip unpack extract
+hash checksum digest
+embedding vector embed
+similar alike related like
+recommend recommendation suggest suggestion suggestions advise
+schedule appointment
+appointment visit booking
+donate donation
+screen display monitor
+temperature warm cold hot heat
+lock unlock
+camera photo video
+language locale
+spreadsheet excel sheet xlsx
+slide slides presentation powerpoint
+pdf document
+thread conversation discussion
+mention tag
 code source source_code
 ip ip_address
 id identifier

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -25,6 +25,7 @@ class Answering:
         dispatchers: The tools, by qualified name.
         limits: What the execution may use.
         surroundings: Where the execution runs.
+        on_value: Told what each tool returned, by its qualified name, and for which arguments.
         events: Is told of each call that is made.
     """
 
@@ -34,7 +35,10 @@ class Answering:
         limits: Limits,
         surroundings: Surroundings,
         events: Events,
+        *,
+        on_value: Callable[..., None],
     ) -> None:
+        self._on_value = on_value
         self._dispatchers = dispatchers
         self._limits = limits
         self._surroundings = surroundings
@@ -72,6 +76,7 @@ class Answering:
                 answer = refuse(call, ToolCallError(f"{name} was cancelled", tool=name))
             else:
                 call.end("returned")
+                self._on_value(call.definition.qualified_name, value.value, arguments=call.arguments)
                 answer = Answer(payload=payload, commands=value.commands)
         self._events.tell_end(call)
         return answer

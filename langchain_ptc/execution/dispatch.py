@@ -75,10 +75,13 @@ class Dispatcher:
 
     Args:
         definition: The catalog's entry of the tool.
+        is_own: It is a function of the catalog's, which is nobody's tool: an agent's middleware does
+            not know it.
     """
 
-    def __init__(self, definition: ToolDefinition) -> None:
+    def __init__(self, definition: ToolDefinition, *, is_own: bool = False) -> None:
         self.definition = definition
+        self._is_own = is_own
         self._tool = _copy_noting(definition.tool)
         self._prefers_sync = (
             _has_only_sync(definition.tool) or getattr(definition.tool, "func", None) is not None
@@ -145,7 +148,7 @@ class Dispatcher:
     async def _invoke(
         self, request: ToolCall, config: RunnableConfig, surroundings: Surroundings
     ) -> Any:
-        if surroundings.route is not None:
+        if surroundings.route is not None and not self._is_own:
             return await surroundings.route(self._tool, request, config)
         if self._node is not None and _is_in_graph():
             given = {
@@ -238,8 +241,12 @@ def _take_own_message(command: Command[Any], call_id: str) -> tuple[Any, Command
     update = command.update
     if isinstance(update, dict):
         update = {key: without(value) for key, value in update.items()}
-    elif isinstance(update, list | tuple) and all(isinstance(pair, tuple) for pair in update):
-        update = [(key, without(value)) for key, value in update]
+    elif update and isinstance(update, list | tuple) and all(isinstance(i, tuple) for i in update):
+        pairs = [(key, without(value)) for key, value in update]
+        # A `ToolNode` takes no pairs; a dict says the same, unless a key is there twice.
+        update = dict(pairs) if len(dict(pairs)) == len(pairs) else pairs
+    elif isinstance(update, list):
+        update = without(update)
     return content, replace(command, update=update)
 
 
@@ -364,7 +371,7 @@ async def read_state(config: RunnableConfig) -> Any:
 def _state_reader() -> ToolNode:
     """Build what reads the state by public means: a tool that is given it."""
 
-    async def read(runtime: ToolRuntime) -> tuple[str, Any]:
+    async def read(runtime: ToolRuntime[Any, Any]) -> tuple[str, Any]:
         return "", runtime.state
 
     return ToolNode(

@@ -65,6 +65,8 @@ class Outcome:
     result: ExecutionResult
     commands: tuple[Command[Any], ...] = ()
     """What tools asked the graph to do, in the order in which the code made the calls."""
+    kept: bytes | None = None
+    """The variables of the code, for the next execution of its session; None if there are none."""
 
 
 class Execution:
@@ -80,6 +82,7 @@ class Execution:
         state: Any = None,
         route: Route | None = None,
         on_output: Callable[[str], None] | None = None,
+        kept: bytes | None = None,
     ) -> None:
         self._setting = setting
         self._code = code
@@ -88,6 +91,7 @@ class Execution:
         self._call_id = call_id
         self._state = state
         self._route = route
+        self._kept = kept
         self._sync = False
         self._events = Events(setting.on_event, on_output)
         self._opened: Record = {}
@@ -169,7 +173,7 @@ class Execution:
         async with self._events.watching(session):
             done = await run.to_end()
         result = self._tell(done, started_at, time.monotonic() - clock)
-        return Outcome(result=result, commands=_in_order(run.commands))
+        return Outcome(result=result, commands=_in_order(run.commands), kept=done.kept)
 
     async def _run_in_steps(self, journal: Journal, opening: Record) -> Record:
         is_resumed = opening["execution_id"] != self._opened["execution_id"]
@@ -200,7 +204,8 @@ class Execution:
             except ReplayError as error:
                 done = _end_of(error)
         result = self._tell(done, started_at, time.monotonic() - clock)
-        return _write_outcome(Outcome(result=result, commands=_in_order(run.commands)))
+        commands = _in_order(run.commands)
+        return _write_outcome(Outcome(result=result, commands=commands, kept=done.kept))
 
     def _begin(self, execution_id: str, *, resumed: bool) -> None:
         self._id = self._events.execution_id = execution_id
@@ -223,15 +228,20 @@ class Execution:
         catalog = self._setting.catalog
         return Program(
             code=self._code,
-            tools=catalog.names,
+            tools=tuple(d.qualified_name for d in catalog.callables),
             types=catalog.type_names,
             limits=self._setting.limits,
+            kept=self._kept,
         )
 
     def _answering(self) -> Answering:
         surroundings = Surroundings(state=self._state, route=self._route, sync=self._sync)
         return Answering(
-            self._setting.dispatchers, self._setting.limits, surroundings, self._events
+            self._setting.dispatchers,
+            self._setting.limits,
+            surroundings,
+            self._events,
+            on_value=self._setting.catalog.observe,
         )
 
     def _start(self, call: Call) -> StartedCall:
@@ -286,7 +296,7 @@ def _end_of(error: ReplayError) -> Done:
 
 def _write_outcome(outcome: Outcome) -> Record:
     result = {**outcome.result.to_dict(), "value": encode_value(outcome.result.value)}
-    return {"result": result, "commands": list(outcome.commands)}
+    return {"result": result, "commands": list(outcome.commands), "kept": outcome.kept}
 
 
 def _read_outcome(record: Record) -> Outcome:
@@ -294,4 +304,4 @@ def _read_outcome(record: Record) -> Outcome:
     result = ExecutionResult.from_dict(
         {**told, "value": json.loads(told["value"], object_hook=revive)}
     )
-    return Outcome(result=result, commands=tuple(record["commands"]))
+    return Outcome(result=result, commands=tuple(record["commands"]), kept=record["kept"])

@@ -78,7 +78,10 @@ class ProgrammaticToolExecutor:
             catalog=self.catalog,
             limits=self.limits,
             sandbox=self.sandbox,
-            dispatchers={d.qualified_name: Dispatcher(d) for d in self.catalog},
+            dispatchers={
+                d.qualified_name: Dispatcher(d, is_own=d in self.catalog.discovery)
+                for d in self.catalog.callables
+            },
             approvals=approvals,
             durable=durable,
             on_event=on_event,
@@ -93,6 +96,7 @@ class ProgrammaticToolExecutor:
         state: Any = None,
         route: Route | None = None,
         on_output: Callable[[str], None] | None = None,
+        kept: bytes | None = None,
     ) -> Execution:
         """Prepare an execution; does not run it yet.
 
@@ -105,6 +109,8 @@ class ProgrammaticToolExecutor:
             state: The state of the graph, for tools that take it; None to look it up.
             route: How calls go to their tools; None for directly.
             on_output: Takes what the code prints, as it comes.
+            kept: Variables that an earlier execution of the same session kept (`Outcome.kept`);
+                empty for the first one, None for no session.
         """
         return Execution(
             self._setting,
@@ -114,6 +120,7 @@ class ProgrammaticToolExecutor:
             state=state,
             route=route,
             on_output=on_output,
+            kept=kept,
         )
 
     def execute(

@@ -101,6 +101,9 @@ class ExecutionResult:
     duration_seconds: float
     output_chars: int
     """How many characters of output the model is shown; see `Limits.output_chars`."""
+    session: str | None = None
+    """The variables of the code for the thread's next execution, as base64; only a worker can read
+    them. None where they are not kept here."""
 
     def report(self) -> str:
         """Return the text that the model reads."""
@@ -133,6 +136,7 @@ class ExecutionResult:
             "ended_at": (self.started_at + timedelta(seconds=self.duration_seconds)).isoformat(),
             "duration_seconds": self.duration_seconds,
             "output_chars": self.output_chars,
+            "session": self.session,
         }
 
     @classmethod
@@ -155,6 +159,7 @@ class ExecutionResult:
             started_at=_parse_time(data["started_at"]),
             duration_seconds=data["duration_seconds"],
             output_chars=data["output_chars"],
+            session=data["session"],
         )
 
 

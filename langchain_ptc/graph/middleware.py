@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Annotated, Any, NotRequired, TypeAlias
 
-from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
+from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
+from langchain.agents.middleware.types import PrivateStateAttr
 from langchain_core.messages import SystemMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -24,6 +25,7 @@ from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
 from langchain_ptc.execution.dispatch import Route, pin
+from langchain_ptc.execution.events import OnEvent
 from langchain_ptc.execution.execution import Durable, Execution
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
 from langchain_ptc.execution.portal import call_in_thread
@@ -31,6 +33,7 @@ from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, 
 from langchain_ptc.graph.direct import DirectCall, answer_call
 from langchain_ptc.graph.offers import Choice, Offer, Selection
 from langchain_ptc.graph.prompts import MIDDLEWARE_DESCRIPTION, MIDDLEWARE_SYSTEM, NOT_DIRECTLY
+from langchain_ptc.graph.sessions import Session, StateKeeper, checked_session
 from langchain_ptc.graph.tool import CodeTool, Examples, render_examples, resolve_examples
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import Sandbox
@@ -50,6 +53,18 @@ class _Passing:
 
 
 _passing: contextvars.ContextVar[_Passing] = contextvars.ContextVar("ptc_passing")
+
+
+def _newest(before: bytes | None, after: bytes | None) -> bytes | None:
+    """Merge what executions side by side have kept: the last one's stays."""
+    return before if after is None else after
+
+
+class SessionState(AgentState[Any]):
+    """The state of an agent whose code has a session."""
+
+    ptc_session: NotRequired[Annotated[bytes, PrivateStateAttr, _newest]]
+    """The variables of the code; nobody but a worker reads them, and they are in no output."""
 
 
 class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -85,11 +100,17 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             `per_call`.
         interrupt_mode: One question for calls side by side, or one each.
         durable: Whether what happens is kept, so that nothing happens twice.
+        session: `thread` keeps the variables of the code from one execution to the next, in private
+            state of the agent; `none` begins anew each time. Of executions side by side, the last
+            one's are kept.
+        on_event: Is told what happens while it happens; see `execution.events`.
         tool_name: Name of the one tool. Two of this middleware in one agent need two names.
 
     Raises:
         ValueError: An option is none of what it may be.
     """
+
+    state_schema = SessionState
 
     def __init__(
         self,
@@ -107,6 +128,8 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         interrupt_on: InterruptOn | None = None,
         interrupt_mode: InterruptMode = "batched",
         durable: Durable = "auto",
+        session: Session = "none",
+        on_event: OnEvent | None = None,
         tool_name: str = "run_code",
     ) -> None:
         super().__init__()
@@ -130,6 +153,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
                 interrupt_on=self._choice.approved(catalog),
                 interrupt_mode=interrupt_mode,
                 durable=durable,
+                on_event=on_event,
             )
 
         def prompt(catalog: ToolCatalog, text: str) -> ToolsPrompt:
@@ -143,7 +167,10 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         self._offers: dict[tuple[int, ...], Offer] = {}
         more = f", and {', '.join(imports)}" if imports else ""
         described = MIDDLEWARE_DESCRIPTION.replace("{IMPORTS}", more)
-        self.tools = [CodeTool(start=self._start, name=tool_name, description=described)]
+        keeper = None if checked_session(session) == "none" else StateKeeper()
+        self.tools = [
+            CodeTool(start=self._start, keeper=keeper, name=tool_name, description=described)
+        ]
 
     @property
     def name(self) -> str:

@@ -42,12 +42,15 @@ from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens
 from langchain_ptc.graph.extract import Protocol, extract_code
 from langchain_ptc.graph.prompts import LOOKED, RETRY
+from langchain_ptc.graph.sessions import Session, session_of
 from langchain_ptc.graph.tool import (
+    Attempt,
     Examples,
     RunCodeTool,
     Tools,
     as_programmatic,
     build_catalog,
+    current_attempt,
     resolve_examples,
 )
 from langchain_ptc.graph.writer import CodeWriter
@@ -90,6 +93,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         interrupt_mode: One question for calls side by side, or one each.
         durable: Whether what happens is kept, so that nothing happens twice; what the model has
             said is kept with it.
+        session: Whether the variables of the code are kept from one execution to the next.
         on_event: Is told what happens while it happens.
         tool_name: Name of the tool call in the messages.
 
@@ -119,6 +123,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         interrupt_on: InterruptOn | None = None,
         interrupt_mode: InterruptMode = "batched",
         durable: Durable = "auto",
+        session: Session = "none",
         on_event: OnEvent | None = None,
         tool_name: str = "run_code",
     ) -> None:
@@ -138,6 +143,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             interrupt_on=interrupt_on,
             interrupt_mode=interrupt_mode,
             durable=durable,
+            session=session,
             on_event=on_event,
             tool_name=tool_name,
         )
@@ -304,6 +310,7 @@ class _Turn:
         self._kwargs = kwargs
         self._sync = sync
         self._journal: Journal | None = None
+        self._kept: bytes | None = None
 
     async def answer_journaled(self, journal: Journal, opening: Record) -> Record:
         """Answer, and keep what the model says."""
@@ -337,6 +344,8 @@ class _Turn:
             if looked:
                 looks, attempt = looks + 1, attempt - 1
             elif attempt == node._max_attempts or commands or not _is_worth_mending(outcomes):
+                if self._kept is not None:
+                    commands += node._tool.tidy(self._state)
                 return _Answered(messages=[message, *outcomes], commands=commands)
             prompt = [*prompt, *node._show(reply, message, outcomes, LOOKED if looked else RETRY)]
 
@@ -360,11 +369,19 @@ class _Turn:
             store=None,
         )
         given = ToolCall(**{**call, "args": {**call["args"], "runtime": runtime}})
-        if self._sync:
-            told = await call_in_thread(lambda: tool.invoke(given, config))
-        else:
-            told = await tool.ainvoke(given, config)
-        return told if isinstance(told, list) else [told]
+        token = current_attempt.set(Attempt(self._kept))
+        try:
+            if self._sync:
+                told = await call_in_thread(lambda: tool.invoke(given, config))
+            else:
+                told = await tool.ainvoke(given, config)
+        finally:
+            current_attempt.reset(token)
+        answers = told if isinstance(told, list) else [told]
+        for answer in answers:
+            if isinstance(answer, ToolMessage):
+                self._kept = session_of(answer) or self._kept
+        return answers
 
     def _here(self) -> RunnableConfig:
         return self.config if self._journal is None else place_here(self.config)

@@ -122,11 +122,14 @@ class Choice:
         Raises:
             CatalogError: They cannot be offered to code.
         """
-        groups: dict[str | None, list[ToolDefinition]] = {}
-        for tool in tools:
-            definition = ToolDefinition(tool=tool, policy=self.policy(tool))
-            groups.setdefault(self.domains.get(tool.name), []).append(definition)
-        return ToolCatalog(groups)
+        return ToolCatalog(
+            [
+                ToolDefinition(
+                    tool=tool, domain=self.domains.get(tool.name), policy=self.policy(tool)
+                )
+                for tool in tools
+            ]
+        )
 
     def approved(self, catalog: ToolCatalog) -> InterruptOn:
         """Return what is said of the approval of a catalog's tools, as `Approvals` takes it."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
 from langchain_core.messages import ToolMessage
+from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool, InjectedToolArg
 from langgraph.types import Command
 from pydantic import BaseModel, Field, PrivateAttr
@@ -15,13 +17,16 @@ from pydantic import BaseModel, Field, PrivateAttr
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
+from langchain_ptc.execution.dispatch import read_state
 from langchain_ptc.execution.events import OnEvent
 from langchain_ptc.execution.execution import Durable, Execution, Outcome
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
+from langchain_ptc.execution.portal import run_sync
 from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.graph.examples import Example, build_examples
 from langchain_ptc.graph.prompts import CODE_ARGUMENT, EXAMPLES_HEADING, RUN_CODE_DESCRIPTION
+from langchain_ptc.graph.sessions import Keeper, MessageKeeper, Session, checked_session
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import Sandbox
 
@@ -34,14 +39,31 @@ Examples = Literal["auto"] | Sequence[tuple[str, str]] | None
 class _Asked:
     """One invocation of the tool: what `BaseTool` does not hand on to its `_run`, or back from it."""
 
-    def __init__(self, call_id: str | None) -> None:
+    def __init__(self, call_id: str | None, keeper: Keeper | None) -> None:
         self.call_id = call_id
+        self._keeper = keeper
+        self._state: Any = None
         self._commands: Sequence[Command[Any]] = ()
+
+    def kept(self, state: Any) -> bytes | None:
+        """Return the variables that the code begins with; None if it is of no session."""
+        self._state = state
+        if self._keeper is None:
+            return None
+        attempt = current_attempt.get()
+        if attempt is not None and attempt.kept is not None:
+            return attempt.kept
+        return self._keeper.find(state)
 
     def tell(self, outcome: Outcome) -> tuple[str, ExecutionResult]:
         """Return the content of the message and its artifact."""
-        self._commands = outcome.commands
-        return outcome.result.report(), outcome.result
+        result, self._commands = outcome.result, outcome.commands
+        if self._keeper is not None:
+            result, commands = self._keeper.keep(outcome)
+            if outcome.kept is not None and current_attempt.get() is None:
+                commands = [*commands, *self._keeper.tidy(self._state)]
+            self._commands = [*self._commands, *commands]
+        return result.report(), result
 
     def answer(self, message: Any) -> Any:
         """Give the message its status, and the graph what the tools asked of it."""
@@ -51,6 +73,19 @@ class _Asked:
 
 
 _asked: contextvars.ContextVar[_Asked] = contextvars.ContextVar("ptc_asked")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One of several programs that a model writes for one request; only the last enters the state."""
+
+    kept: bytes | None
+    """The variables of the attempt before, which are in no state."""
+
+
+current_attempt: contextvars.ContextVar[Attempt | None] = contextvars.ContextVar(
+    "ptc_attempt", default=None
+)
 
 
 def as_programmatic(
@@ -67,6 +102,7 @@ def as_programmatic(
     interrupt_on: InterruptOn | None = None,
     interrupt_mode: InterruptMode = "batched",
     durable: Durable = "auto",
+    session: Session = "none",
     on_event: OnEvent | None = None,
     tool_name: str = "run_code",
 ) -> list[BaseTool]:
@@ -93,6 +129,8 @@ def as_programmatic(
         durable: `auto` keeps a journal wherever the graph has a checkpointer, so that nothing
             happens twice when the graph is interrupted and resumed; `always` refuses to run without
             one; `never` keeps none.
+        session: `thread` keeps the variables of the code from one execution to the next, in the
+            state of the graph; `none` begins anew each time.
         on_event: Is told what happens while it happens; see `execution.events`.
         tool_name: Name of the one tool.
 
@@ -116,7 +154,8 @@ def as_programmatic(
         durable=durable,
         on_event=on_event,
     )
-    return [RunCodeTool(name=tool_name, prompt=prompt, executor=executor)]
+    keeper = None if checked_session(session) == "none" else MessageKeeper(tool_name)
+    return [RunCodeTool(name=tool_name, prompt=prompt, executor=executor, keeper=keeper)]
 
 
 def build_catalog(
@@ -206,10 +245,12 @@ class CodeTool(BaseTool):
         default_factory=lambda: {"ls_code_input_language": "python"}
     )
     _begin: Start = PrivateAttr()
+    _keeper: Keeper | None = PrivateAttr()
 
-    def __init__(self, *, start: Start, **fields: Any) -> None:
+    def __init__(self, *, start: Start, keeper: Keeper | None, **fields: Any) -> None:
         super().__init__(**fields)
         self._begin = start
+        self._keeper = keeper
 
     def _run(
         self,
@@ -219,7 +260,8 @@ class CodeTool(BaseTool):
     ) -> tuple[str, ExecutionResult]:
         # The config of this run, under which the inner calls nest, is in the context.
         del run_manager
-        return _asked.get().tell(self._start(code, runtime).run())
+        state = run_sync(self._find_state(runtime))
+        return _asked.get().tell(self._start(code, state, runtime).run())
 
     async def _arun(
         self,
@@ -228,19 +270,29 @@ class CodeTool(BaseTool):
         run_manager: AsyncCallbackManagerForToolRun | None = None,
     ) -> tuple[str, ExecutionResult]:
         del run_manager
-        return _asked.get().tell(await self._start(code, runtime).arun())
+        state = await self._find_state(runtime)
+        return _asked.get().tell(await self._start(code, state, runtime).arun())
 
-    def _start(self, code: str, runtime: Any) -> Execution:
+    async def _find_state(self, runtime: Any) -> Any:
+        """Return the state of the graph, as far as somebody needs it."""
+        state = getattr(runtime, "state", None)
+        if state is None and self._keeper is not None:
+            return await read_state(ensure_config())
+        return state
+
+    def _start(self, code: str, state: Any, runtime: Any) -> Execution:
+        asked = _asked.get()
         return self._begin(
             code,
-            call_id=_asked.get().call_id,
-            state=getattr(runtime, "state", None),
+            call_id=asked.call_id,
+            state=state,
             on_output=getattr(runtime, "emit_output_delta", None),
+            kept=asked.kept(state),
         )
 
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
         """Run the tool; see `BaseTool.run`."""
-        asked = _Asked(tool_call_id)
+        asked = _Asked(tool_call_id, self._keeper)
         token = _asked.set(asked)
         try:
             return asked.answer(super().run(*args, tool_call_id=tool_call_id, **kwargs))
@@ -249,7 +301,7 @@ class CodeTool(BaseTool):
 
     async def arun(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
         """Run the tool; see `BaseTool.arun`."""
-        asked = _Asked(tool_call_id)
+        asked = _Asked(tool_call_id, self._keeper)
         token = _asked.set(asked)
         try:
             return asked.answer(await super().arun(*args, tool_call_id=tool_call_id, **kwargs))
@@ -279,6 +331,10 @@ class RunCodeTool(CodeTool):
         self._executor = executor
         self._prompt = prompt
         self._first_description = prompt.render()
+
+    def tidy(self, state: Any) -> Sequence[Command[Any]]:
+        """Return what a last attempt takes out of the state; see `Keeper.tidy`."""
+        return () if self._keeper is None else self._keeper.tidy(state)
 
     @property
     def catalog(self) -> ToolCatalog:

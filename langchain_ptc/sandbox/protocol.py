@@ -238,7 +238,7 @@ class Conversation:
         if number > allowed:
             self._end(limit_reached("max_tool_calls", allowed, number, output=self.output))
         else:
-            calls.append(Call(id=number, tool=tool, args=tuple(args), kwargs=kwargs, line=line))
+            calls.append(Call(number, tool, tuple(args), kwargs, line))
 
     def _take_idle(self, due: object) -> None:
         if due is not None and (type(due) is not float or not math.isfinite(due)):

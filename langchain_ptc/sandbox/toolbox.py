@@ -243,8 +243,9 @@ def build_tool_modules(
 
 
 def unique_names(entries: dict[str, object]) -> dict[str, object]:
-    """Return the entries that can be named without their domain."""
+    """Return the entries that can be named without their domain; those without one come first."""
     bare: dict[str, list[object]] = {}
     for qualified, entry in entries.items():
         bare.setdefault(qualified.rpartition(".")[2], []).append(entry)
-    return {name: found[0] for name, found in bare.items() if len(set(map(id, found))) == 1}
+    found = {name: each[0] for name, each in bare.items() if len(set(map(id, each))) == 1}
+    return found | {name: entry for name, entry in entries.items() if "." not in name}

@@ -18,7 +18,7 @@ _FOREIGN_ERRORS = frozenset({"asyncio", "json", "re", "decimal", "zoneinfo", "st
 """Modules none of whose exceptions is raised by what the check looks for."""
 _SWALLOWING = frozenset(
     {"__exit__", "__aexit__", "contextmanager", "asynccontextmanager", "ExitStack"}
-    | {"AsyncExitStack", "suppress"}
+    | {"AsyncExitStack", "suppress", "assertRaises", "raises"}
 )
 _SETTLING = frozenset({"gather", "run", "wait_for", "shield", "run_until_complete"})
 """Functions whose awaitables are awaited where the call stands."""

@@ -69,7 +69,8 @@ def is_closed(record: Record) -> bool:
 
     What an annotation says is all; an object of a JSON Schema may have further keys.
     """
-    return record.key.startswith("output:") and "#" not in record.key
+    said = record.key.startswith("output:") and "#" not in record.key
+    return said and not record.others
 
 
 def _each(tree: TypeTree, answer: Callable[[TypeTree], Answer]) -> Answer:

@@ -30,8 +30,29 @@ class Unknown:
     """Anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolValue:
+class _Compared:
+    """Compared by its parts, a tool among them by identity: a default of it may be unhashable."""
+
+    __slots__ = ()
+
+    def _parts(self) -> tuple[object, ...]:
+        names: tuple[str, ...] = type(self).__slots__
+        parts = (getattr(self, name) for name in names)
+        return tuple(id(part) if isinstance(part, ToolDefinition) else part for part in parts)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Compared)
+            and type(other) is type(self)
+            and self._parts() == other._parts()
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, self._parts()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ToolValue(_Compared):
     """A tool: the stub itself, not called."""
 
     definition: ToolDefinition
@@ -58,8 +79,8 @@ class FunctionValue:
     node: ast.FunctionDef | ast.AsyncFunctionDef
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+@dataclass(frozen=True, slots=True, eq=False)
+class Data(_Compared):
     """A plain value of a type."""
 
     tree: TypeTree
@@ -69,8 +90,8 @@ class Data:
     """The call that gave it, for the one who reads: `get_team()`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+@dataclass(frozen=True, slots=True, eq=False)
+class Pending(_Compared):
     """What is to be awaited, and what it gives."""
 
     values: Values

@@ -1,10 +1,11 @@
-"""Two agents as one deploys them: the tools behind `run_code`, and the middleware.
+"""Two agents as they are deployed: the tools behind `run_code`, and the middleware.
 
 What the tools do to the world is a line in the file that `EFFECTS` names.
 """
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ async def wait(seconds: float) -> str:
     try:
         await asyncio.sleep(seconds)
     except asyncio.CancelledError:
-        await asyncio.to_thread(note, "cancelled")
+        threading.Thread(target=note, args=["cancelled"]).start()  # not for the loop, nor cancelled
         raise
     return "waited"
 
