@@ -8,7 +8,7 @@ SERVER := langgraph-cli[inmem]>=0.4.40,<0.5
 TESTS ?= tests
 MODEL ?=
 
-.PHONY: help install demo test test_watch e2e lint format type check benchmark clean
+.PHONY: help install demo test test_watch e2e lint format type check benchmark clean trials
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9_]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -53,6 +53,10 @@ check: lint type test  ## What CI runs
 benchmark: $(STAMP)  ## Print the measured numbers
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/sandbox.py
+
+trials: $(STAMP)  ## Interrupt and resume 1,000 random programs, and 200 more in fresh processes
+	$(BIN)/python -m tests.trials 1000
+	$(BIN)/python -m tests.trials 200 1000 --fresh
 
 clean:  ## Remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist

@@ -413,6 +413,48 @@ await pay("large", 1000)
     assert world.effects == []
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param("pay('a'), pay('b')", "pay('x')", id="fewer"),
+        pytest.param("pay('a')", "pay('x'), pay('b')", id="more"),
+        pytest.param("pay('a'), get('b')", "get('b'), pay('x')", id="order"),
+        pytest.param("pay('a')", "ask('a')", id="other-tool"),
+        pytest.param("ask('a'), ask('b')", "ask('x')", id="fewer-interrupts"),
+        pytest.param("ask('a')", "asyncio.sleep(0)", id="none"),
+        pytest.param("ask('a')", "asyncio.sleep(0)); sys.exit(", id="end"),
+    ],
+)
+async def test_an_answer_is_for_the_calls_that_were_shown(before, after, chancy):
+    """Code that makes more calls, fewer or others beside each other when resumed is stopped at once."""
+    world = World()
+    code = f"""\
+import asyncio, sys
+from tests.fickle import value
+await post("first")
+if value() == "first":
+    await asyncio.gather({before})
+else:
+    await asyncio.gather({after})
+await post("last")
+"""
+    graph = agent(
+        world.tools(),
+        code,
+        InMemorySaver(),
+        sandbox=chancy,
+        interrupt_on={"pay": True},
+        interrupt_mode="per_call",
+    )
+    state = await run(graph, REQUEST)
+    effects = list(world.effects)
+    fickle.VALUES[0] = "second"
+    given = {q.id: {"type": "approve"} for q in asked(state)}
+    state = await run(graph, Command(resume=given))
+    assert artifact(state).error.kind == "ReplayError"
+    assert world.effects == effects
+
+
 async def test_the_path_is_compared_at_every_earlier_pause(chancy):
     """A path that parts from that before an earlier pause is found before anything happens."""
     world = World()

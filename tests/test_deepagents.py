@@ -1,6 +1,6 @@
 """The middleware in a deep agent, beside its file tools and its subagents."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
@@ -9,11 +9,12 @@ pytest.importorskip("deepagents", reason="deepagents is not installed")
 from deepagents import create_deep_agent
 from deepagents.backends import StoreBackend
 from langchain_core.messages import HumanMessage, ToolMessage
-from langchain_core.tools import tool
+from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 
+from langchain_ptc import as_programmatic
 from langchain_ptc.graph.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
@@ -97,6 +98,70 @@ async def test_approvals_of_the_deep_agent_hold_for_the_code(asynchronous):
     resume = Command(resume={asked.id: {"decisions": [{"type": "approve"}]}})
     state = await call(agent, resume, asynchronous=asynchronous)
     assert (answers(state), log) == (["paid"], ["pay 3"])
+
+
+SUBAGENTS = """\
+import asyncio
+parts = [task(description=d, subagent_type="general-purpose") for d in ("a", "b", "c")]
+print(await asyncio.gather(*parts))
+"""
+
+
+@BOTH
+@SAVED
+async def test_subagents_side_by_side_from_code(asynchronous, saver):
+    """Code that is given `task` runs subagents side by side, and their answers stay in the code."""
+
+    def reply(messages):
+        first = next(m.text for m in messages if isinstance(m, HumanMessage))
+        if first != "go":
+            return f"did {first}"
+        is_done = any(isinstance(m, ToolMessage) for m in messages)
+        return "done" if is_done else run_code(SUBAGENTS)
+
+    agent = create_deep_agent(
+        ScriptedChatModel(script=reply),
+        [get_team],
+        middleware=[ProgrammaticToolCallingMiddleware(tools=["task", "get_team"])],
+        checkpointer=saver and saver(),
+    )
+    state = await call(agent, asynchronous=asynchronous)
+    assert answers(state) == ["['did a', 'did b', 'did c']"]
+
+
+@BOTH
+@SAVED
+@pytest.mark.parametrize("way", ["middleware", "as_programmatic"])
+async def test_commands_of_tools_and_sessions(asynchronous, saver, way):
+    """Commands of several calls, and the variables of a session, are applied beside the file tools."""
+
+    @tool
+    def store(name: str, tool_call_id: Annotated[str, InjectedToolCallId]) -> Command:
+        """Store a file."""
+        file = {"content": name, "encoding": "utf-8", "created_at": "", "modified_at": ""}
+        told = ToolMessage(f"stored {name}", tool_call_id=tool_call_id)
+        return Command(update={"files": {f"/{name}": file}, "messages": [told]})
+
+    script = [
+        run_code("x = 5\nprint(await store(name='a'), await store(name='b'))"),
+        tool_call_message("run_code", {"code": "x += 1\nprint(x)"}, id="c2"),
+        tool_call_message("run_code", {"code": "print(x)"}, id="c3"),
+        "done",
+    ]
+    options = {"session": "thread"}
+    by_middleware = way == "middleware"
+    agent = create_deep_agent(
+        ScriptedChatModel(script=script),
+        [store] if by_middleware else as_programmatic([store], **options),
+        middleware=[ProgrammaticToolCallingMiddleware(**options)] if by_middleware else [],
+        checkpointer=saver and saver(),
+    )
+    state = await call(agent, asynchronous=asynchronous)
+    assert answers(state) == ["stored a stored b", "6", "6"]
+    assert {name: file["content"] for name, file in state["files"].items()} == {
+        "/a": "a",
+        "/b": "b",
+    }
 
 
 FILES = """\

@@ -246,6 +246,30 @@ def test_wrong_options(options, told):
         ProgrammaticToolCallingMiddleware(**options)
 
 
+async def test_a_tool_of_the_same_name():
+    """A tool of the agent that is called like ours would take its place: an error."""
+
+    @tool
+    def run_code(code: str) -> str:
+        """Run."""
+        return code
+
+    agent, _ = make_agent(["done"], [run_code, get_team])
+    with pytest.raises(ValueError, match=r"a tool of its own named 'run_code'; pass another"):
+        await call(agent)
+
+
+async def test_functions_as_tools():
+    """Plain functions are tools of an agent, and of its code."""
+
+    def double(x: int) -> int:
+        """Double a number."""
+        return 2 * x
+
+    agent, _ = make_agent([code_call("print(await double(x=4) + 1)"), "done"], [double])
+    assert answers(await call(agent)) == ["9"]
+
+
 async def test_many_tools_are_searched():
     """Where the stubs do not fit the budget, the code finds the tools."""
     code = "print([found['name'] for found in await search_tools('look up a person')][:1])"

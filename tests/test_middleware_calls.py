@@ -211,8 +211,9 @@ async def test_a_middleware_gives_the_call_to_another_tool(asynchronous, saver):
         made = {**request.tool_call, "name": "shadow"}
         return request.override(tool=shadow, tool_call=made)
 
-    agent = make_agent("print((await get_person('x'))[1])", [get_person], Wrap(change), saver=saver)
-    assert answers(await call(agent, asynchronous=asynchronous)) == ["x"]
+    code = "given = await get_person('x')\nprint([word.upper() for word in given])"
+    agent = make_agent(code, [get_person], Wrap(change), saver=saver)
+    assert answers(await call(agent, asynchronous=asynchronous)) == ["['SHADOW', 'X']"]
 
 
 @BOTH
@@ -426,6 +427,28 @@ async def test_two_programs_in_one_turn(asynchronous):
     state = await call(agent, Command(resume={last.id: yes}), asynchronous=asynchronous)
     assert answers(state) == ["deleted 10 deleted 11", "deleted 20 no"]
     assert sorted(log) == [(10, "c1:1"), (11, "c1:2"), (20, "c2:1")]
+
+
+@BOTH
+async def test_approvals_side_by_side(asynchronous):
+    """Approvals of calls side by side are asked at once, and answered in any order."""
+    log: list[Any] = []
+    agent = make_agent(
+        "import asyncio\nprint(await asyncio.gather(delete(x=1), get_person('Eve'), delete(x=2)))",
+        [get_person, deleting(log)],
+        HumanInTheLoopMiddleware({"delete": True}, interrupt_mode="per_call"),
+        saver=InMemorySaver,
+    )
+    state = await call(agent, asynchronous=asynchronous)
+    asked = {i.value["args"]["x"]: i.id for i in state["__interrupt__"]}
+    assert set(asked) == {1, 2}
+    resume = Command(resume={asked[2]: {"type": "approve"}})
+    state = await call(agent, resume, asynchronous=asynchronous)
+    assert [i.id for i in state["__interrupt__"]] == [asked[1]]
+    resume = Command(resume={asked[1]: {"type": "respond", "message": "one"}})
+    state = await call(agent, resume, asynchronous=asynchronous)
+    assert answers(state) == ["['one', {'name': 'Eve', 'age': 3}, 'deleted 2']"]
+    assert log == [(2, "c1:3")]
 
 
 @BOTH

@@ -226,7 +226,7 @@ async def test_values_are_the_same_after_a_pause(tmp_path, caplog):
         return given[name]
 
     tools = [give, next(t for t in World().tools() if t.name == "ask")]
-    expected = (await run(agent(tools, VALUES.replace('await ask("a")', "True")), REQUEST))
+    expected = await run(agent(tools, VALUES.replace('await ask("a")', "True")), REQUEST)
     asked.clear()
     with caplog.at_level(logging.WARNING):
         async with open_saver("sqlite", tmp_path, sync=False) as saver:
@@ -280,7 +280,11 @@ async def test_an_answer_of_the_wrong_type_leaves_the_question(name):
         effects.append(answer.amount)
         return answer.amount
 
-    graph = HOSTS[name]([ask], 'try:\n    print(await ask())\nexcept Exception:\n    print("caught")', InMemorySaver())
+    graph = HOSTS[name](
+        [ask],
+        'try:\n    print(await ask())\nexcept Exception:\n    print("caught")',
+        InMemorySaver(),
+    )
     state = await run(graph, REQUEST)
     with pytest.raises(ValidationError):
         await run(graph, Command(resume={"amount": "many"}))
@@ -295,9 +299,7 @@ async def test_an_answer_of_the_wrong_type_leaves_the_question(name):
 
 def other_each_time() -> ScriptedChatModel:
     number = iter(range(1, 100))
-    return ScriptedChatModel(
-        script=lambda _: message_of(f'print(await ask("v{next(number)}"))')
-    )
+    return ScriptedChatModel(script=lambda _: message_of(f'print(await ask("v{next(number)}"))'))
 
 
 @both

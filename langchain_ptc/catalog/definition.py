@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from langchain_ptc.catalog.resilience import AfterCall, BeforeCall, Breaker, Cache, RateLimit, Retry
 from langchain_ptc.catalog.returns import read_returns
 from langchain_ptc.catalog.types import ANY, Record, RecordRef, TypeTree, merge_records, reachable
 from langchain_ptc.errors import ToolCallError
@@ -20,10 +21,11 @@ Caller: TypeAlias = Literal["code", "direct"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolPolicy:
-    """Who may do what with one tool.
+    """Who may do what with one tool, and what is done when its calls fail.
 
     Raises:
-        ValueError: A number is not positive, or a caller is neither `code` nor `direct`.
+        ValueError: A number is not positive, a caller is neither `code` nor `direct`, or calls of a
+            tool that is neither `read_only` nor `idempotent` are to be repeated or kept.
     """
 
     allowed_callers: tuple[Caller, ...] = ("code",)
@@ -37,7 +39,24 @@ class ToolPolicy:
     max_calls: int | None = None
     """Calls of the tool that one execution may make; None for no limit of its own."""
     timeout_seconds: float | None = None
-    """Time for one call; None for `Limits.tool_seconds`."""
+    """Time for one try of a call; None for `Limits.tool_seconds`."""
+    total_seconds: float | None = None
+    """Time for one call, all its tries and the pauses between them; None for `Limits.tool_seconds`,
+    which holds besides."""
+    retry: Retry | None = None
+    """Makes calls again that fail; for tools that are `read_only` or `idempotent`."""
+    breaker: Breaker | None = None
+    """Refuses calls for a while when the tool keeps failing."""
+    cache: Cache | None = None
+    """Keeps results; for tools that are `read_only` or `idempotent`."""
+    rate_limit: RateLimit | None = None
+    """How often the tool may be called, by all executions of an executor together."""
+    max_concurrent_calls: int | None = None
+    """Calls that may be on their way at once, of all executions of an executor together."""
+    before: BeforeCall | None = None
+    """Is told of each call before it is made; what it raises refuses the call."""
+    after: AfterCall | None = None
+    """Is given what the tool returned, and returns what the code gets."""
     tags: tuple[str, ...] = ()
     """Words to select tools by."""
 
@@ -48,13 +67,22 @@ class ToolPolicy:
                 "ToolPolicy.allowed_callers must hold 'code', 'direct' or both, as a tuple, got "
                 f"{callers!r}"
             )
-        calls, seconds = self.max_calls, self.timeout_seconds
-        if calls is not None and (type(calls) is not int or calls < 1):
-            raise ValueError(f"ToolPolicy.max_calls must be a whole number from 1, got {calls!r}")
-        if seconds is not None and (type(seconds) not in (int, float) or not seconds > 0):
-            raise ValueError(
-                f"ToolPolicy.timeout_seconds must be a positive number, got {seconds!r}"
-            )
+        for name in ("max_calls", "max_concurrent_calls"):
+            calls = getattr(self, name)
+            if calls is not None and (type(calls) is not int or calls < 1):
+                raise ValueError(f"ToolPolicy.{name} must be a whole number from 1, got {calls!r}")
+        for name in ("timeout_seconds", "total_seconds"):
+            seconds = getattr(self, name)
+            if seconds is not None and (type(seconds) not in (int, float) or not seconds > 0):
+                raise ValueError(f"ToolPolicy.{name} must be a positive number, got {seconds!r}")
+        for name in ("retry", "cache"):
+            given = getattr(self, name)
+            if given is not None and not (self.read_only or self.idempotent):
+                raise ValueError(
+                    f"ToolPolicy.{name} is for tools of which a call more or less changes nothing, and "
+                    "this policy does not say that: pass read_only=True or idempotent=True if it is "
+                    f"so, or leave out {name}={given!r}"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -252,7 +252,10 @@ class SchemaReader:
         parts: list[Schema] = []
         self._collect(schema, parts)
         self._work += sum(
-            len(value) for part in parts for value in part.values() if isinstance(value, dict | list)
+            len(value)
+            for part in parts
+            for value in part.values()
+            if isinstance(value, dict | list)
         )
         if self._work > MAX_WORK:
             return {}
@@ -261,7 +264,7 @@ class SchemaReader:
         if conditional:
             own = flat.get("properties")
             known = own if isinstance(own, Mapping) else {}
-            flat = {**flat, "properties": {**known, **{**conditional, **known}}}
+            flat = {**flat, "properties": {**known, **conditional, **known}}
         return flat
 
     def _collect(self, schema: Schema, parts: list[Schema]) -> None:

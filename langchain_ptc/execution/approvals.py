@@ -25,6 +25,7 @@ from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.execution.answering import refuse
 from langchain_ptc.execution.calls import Answer, StartedCall
+from langchain_ptc.execution.identity import who_answers
 from langchain_ptc.execution.plain import as_plain
 from langchain_ptc.sandbox.values import encode_value
 
@@ -114,7 +115,7 @@ class Approvals:
         """Ask a person, by an interrupt of the graph; inside a record of the journal.
 
         Returns:
-            A decision for each call, in order.
+            A decision for each call, in order, with who took it under `by`.
 
         Raises:
             GraphInterrupt: There is no answer yet.
@@ -124,7 +125,8 @@ class Approvals:
         checks = [_decision_type(call.definition, gate) for call, gate in batch]
         if self._mode == "per_call":
             question = {"type": "tool_approval", "tool_call_id": batch[0][0].call_id, **shown[0]}
-            return [_as_dict(interrupt(question, response_schema=checks[0]))]
+            answer = interrupt(question, response_schema=checks[0])
+            return [{**_as_dict(answer), "by": who_answers()}]
         configs = {call.definition.qualified_name: list(gate.allowed) for call, gate in batch}
         question = {
             "action_requests": shown,
@@ -134,11 +136,12 @@ class Approvals:
             ],
         }
         answer = interrupt(question, response_schema=_batch_type(checks))
-        return [_as_dict(decision) for decision in _as_dict(answer)["decisions"]]
+        by = who_answers()
+        return [{**_as_dict(decision), "by": by} for decision in _as_dict(answer)["decisions"]]
 
     def follow(self, call: StartedCall, decision: Decision) -> Answer | None:
         """Do as a person decided; return the answer of a call that is not to be made."""
-        call.approval = decision["type"]
+        call.approval, call.approved_by = decision["type"], decision["by"]
         name = call.definition.qualified_name
         if decision["type"] == "reject":
             reason = decision.get("message")

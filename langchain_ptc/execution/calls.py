@@ -12,7 +12,9 @@ from langgraph.types import Command
 
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.execution.record import ApprovalDecision, CallStatus, ToolCallRecord
+from langchain_ptc.execution.redaction import Redact, redact_arguments, redact_text
 from langchain_ptc.sandbox.base import Call, CallFailure, Result
+from langchain_ptc.sandbox.values import UnsendableValue, encode_value, utf8_length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,11 @@ class Answer:
 
 
 class StartedCall:
-    """One call while it runs; becomes a `ToolCallRecord`."""
+    """One call while it runs; becomes a `ToolCallRecord`.
+
+    Whoever answers the call notes here what its record tells: `attempts`, `is_cache_hit`, `breaker`
+    and `waited_seconds`.
+    """
 
     def __init__(
         self,
@@ -41,6 +47,7 @@ class StartedCall:
         execution_id: str,
         call_id: str,
         source_line: str = "",
+        redact: Redact = "secrets",
     ) -> None:
         self.number = call.id
         self.args = call.args
@@ -53,8 +60,24 @@ class StartedCall:
         self.arguments: Mapping[str, Any] | None = None
         self.status: CallStatus = "refused"
         self.approval: ApprovalDecision | None = None
+        self.approved_by: str | None = None
+        """Who decided; None if nobody was asked, or if it is not known."""
+        self.attempts = 1
+        """Tries that were made of the tool, the first included."""
+        self.is_cache_hit = False
+        """The result is an earlier call's; the tool was not called."""
+        self.breaker: str | None = None
+        """The state of the tool's circuit breaker when the call met it; None if it has none."""
+        self.waited_seconds = 0.0
+        """Of its time, what it waited: for its turn, a rate limit, between tries."""
         self.error: str | None = None
+        self.limit: str | None = None
+        """The field of `Limits` that it hit."""
         self.result_bytes = 0
+        self.is_end_told = False
+        """Whoever watches was told how it ended."""
+        self._redact = redact
+        self._shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
         self._started_at = datetime.now(UTC)
         self._clock = time.monotonic()
         self._seconds: float | None = None
@@ -73,9 +96,9 @@ class StartedCall:
         """Note that the tool itself begins: from here on the call may take effect."""
         self.status = "cancelled"
 
-    def fail(self, error: str) -> None:
+    def fail(self, error: str, limit: str | None = None) -> None:
         """Note why it gave no value; a call that never reached its tool was refused."""
-        self.error = error
+        self.error, self.limit = error, limit
         self.end("failed" if self.status == "cancelled" else self.status)
 
     def deny(self) -> None:
@@ -92,23 +115,50 @@ class StartedCall:
         if self._seconds is None:
             self._seconds = time.monotonic() - self._clock
             self.error = "the execution ended first"
-        arguments = self.arguments
-        if arguments is None:
-            arguments = {**{f"argument {n}": a for n, a in enumerate(self.args, 1)}, **self.kwargs}
+        arguments, shown, size = self._show()
         return ToolCallRecord(
             call_id=self.call_id,
             execution_id=self.execution_id,
             tool=self.definition.name,
             domain=self.definition.domain,
-            arguments=arguments,
+            arguments=shown,
             line=self.line,
             status=self.status,
             approval=self.approval,
+            approved_by=self.approved_by,
             started_at=self._started_at,
             duration_seconds=self._seconds,
+            waited_seconds=min(self.waited_seconds, self._seconds),
+            attempts=self.attempts,
+            is_cache_hit=self.is_cache_hit,
+            breaker=self.breaker,
+            is_read_only=self.definition.policy.read_only,
+            arguments_bytes=size,
             result_bytes=self.result_bytes,
-            error=self.error,
+            error=None if self.error is None else redact_text(self.error, arguments, shown),
+            limit=self.limit,
         )
+
+    @property
+    def shown_arguments(self) -> Mapping[str, Any]:
+        """What the tool was given, without secrets; what the code passed, if it was refused."""
+        return self._show()[1]
+
+    def _show(self) -> tuple[Mapping[str, Any], Mapping[str, Any], int]:
+        """Return the arguments, what is shown of them, and their size."""
+        if self._shown is not None and self._shown[0] is self.arguments:
+            return self._shown
+        arguments = self._guess_names() if self.arguments is None else self.arguments
+        shown = redact_arguments(self.definition.qualified_name, arguments, self._redact)
+        self._shown = arguments, shown, _size(arguments)
+        return self._shown
+
+    def _guess_names(self) -> dict[str, Any]:
+        """Return what the code passed under the names that it would have, for a call that misfits."""
+        names = [parameter.name for parameter in self.definition.parameters]
+        names += [f"argument {n}" for n in range(len(names) + 1, len(self.args) + 1)]
+        given = dict(zip(names, self.args, strict=False))
+        return {**given, **self.kwargs}
 
     # --- the journal --------------------------------------------------------------------------------
 
@@ -117,15 +167,33 @@ class StartedCall:
         return {
             "status": self.status,
             "error": self.error,
+            "limit": self.limit,
             "bytes": self.result_bytes,
             "at": self._started_at.isoformat(),
             "seconds": self._seconds,
+            "attempts": self.attempts,
+            "is_cache_hit": self.is_cache_hit,
+            "breaker": self.breaker,
+            "waited_seconds": self.waited_seconds,
         }
 
     def read_note(self, note: Mapping[str, Any]) -> None:
-        """Take over how it ended when it was really made."""
+        """Take over how it ended when it was really made; that was told then."""
         self.status = note["status"]
         self.error = note["error"]
+        self.limit = note["limit"]
         self.result_bytes = note["bytes"]
         self._started_at = datetime.fromisoformat(note["at"])
         self._seconds = note["seconds"]
+        self.attempts = note["attempts"]
+        self.is_cache_hit = note["is_cache_hit"]
+        self.breaker = note["breaker"]
+        self.waited_seconds = note["waited_seconds"]
+        self.is_end_told = True
+
+
+def _size(arguments: Mapping[str, Any]) -> int:
+    try:
+        return utf8_length(encode_value(dict(arguments)))
+    except UnsendableValue:  # what a person has edited, or a developer passed
+        return 0

@@ -8,12 +8,24 @@ say how they ended, and never hold results: those stay in the sandbox.
 |---|---|
 | `execution_start` | `call_id` of the tool call that asked for it, `code`, `resumed` |
 | `call_start` | `call_id`, `tool`, `domain`, `line`, `arguments` |
-| `call_end` | `call_id`, `tool`, `domain`, `status`, `duration_seconds`, `error` |
+| `call_end` | `call_id`, `tool`, `domain`, `status`, `started_at`, `duration_seconds`, |
+|  | `waited_seconds`, `attempts`, `is_cache_hit`, `breaker`, `arguments_bytes`, `result_bytes`, |
+|  | `error`, `limit` |
 | `output` | `text`: what was printed since the last one |
 | `execution_pause` | `waiting`: how many questions a person is asked |
-| `execution_end` | `status`, `duration_seconds`, `tool_calls`, `error` |
+| `execution_end` | `status`, `duration_seconds`, `computing_seconds`, `waiting_seconds`, |
+|  | `overlapping_seconds`, `paused_seconds`, `tool_calls`, `output_chars`, `error` |
 
-What is replayed after a pause is not told again.
+Three more are for whoever keeps watch; the logger tells them as warnings:
+
+| event | fields besides those |
+|---|---|
+| `limit_reached` | `limit`, `allowed`, `used`; `call_id`, `tool` and `domain` if a call reached it |
+| `breaker_open` | `call_id`, `tool`, `domain`: the call met an open circuit breaker |
+| `security_refusal` | `refusals` in the last minutes of the same `thread_id`, `violations` |
+
+Each call has one `call_end`; a call that never reached its tool has no `call_start`. What is replayed
+after a pause is not told again.
 """
 
 from __future__ import annotations
@@ -22,13 +34,15 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeAlias
 
 from langgraph.config import get_stream_writer
 
+from langchain_ptc.execution.alerts import REPEATED_REFUSALS, Refusals
 from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.plain import as_plain
+from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.sandbox.base import Session
 
 Event: TypeAlias = dict[str, Any]
@@ -40,6 +54,10 @@ SOURCE = "langchain_ptc"
 WATCH_SECONDS = 0.1
 """How often output is looked at while the code computes or waits; at each call it is told at once."""
 
+MAX_VIOLATIONS_TOLD = 10
+
+_ALERTS = frozenset({"limit_reached", "breaker_open", "security_refusal"})
+
 logger = logging.getLogger("langchain_ptc")
 
 
@@ -49,14 +67,22 @@ class Events:
     Args:
         on_event: The developer's; what it raises is logged and goes no further.
         on_output: Takes what was printed, as it comes.
+        refusals: Counts the programs that the language refuses.
+        thread_id: The thread of the graph that the code runs in.
     """
 
     def __init__(
         self,
         on_event: OnEvent | None = None,
         on_output: Callable[[str], None] | None = None,
+        *,
+        refusals: Refusals | None = None,
+        thread_id: str | None = None,
     ) -> None:
         self.execution_id = ""
+        self._refusals = refusals or Refusals()
+        self._thread_id = thread_id
+        self._limits_told: set[str] = set()
         self._on_event = on_event
         self._on_output = on_output
         self._write = _stream_writer()
@@ -87,7 +113,7 @@ class Events:
             **fields,
         }
         logger.log(
-            logging.INFO if event.startswith("execution") else logging.DEBUG,
+            _level_of(event),
             "%s %s %s",
             self.execution_id,
             event,
@@ -140,11 +166,14 @@ class Events:
             tool=call.definition.name,
             domain=call.definition.domain,
             line=call.line,
-            arguments=as_plain(call.arguments or {}),
+            arguments=as_plain(call.shown_arguments),
         )
 
     def tell_end(self, call: StartedCall) -> None:
-        """Tell how a call ended."""
+        """Tell how a call ended, once."""
+        if call.is_end_told:
+            return
+        call.is_end_told = True
         record = call.finish()
         self.tell(
             "call_end",
@@ -152,9 +181,62 @@ class Events:
             tool=record.tool,
             domain=record.domain,
             status=record.status,
+            started_at=record.started_at.timestamp(),
             duration_seconds=record.duration_seconds,
+            waited_seconds=record.waited_seconds,
+            attempts=record.attempts,
+            is_cache_hit=record.is_cache_hit,
+            breaker=record.breaker,
+            arguments_bytes=record.arguments_bytes,
+            result_bytes=record.result_bytes,
             error=record.error,
+            limit=record.limit,
         )
+        names = {"call_id": record.call_id, "tool": record.tool, "domain": record.domain}
+        if record.limit is not None:
+            self._limits_told.add(record.limit)
+            self.tell("limit_reached", limit=record.limit, allowed=None, used=None, **names)
+        if record.breaker == "open":
+            self.tell("breaker_open", **names)
+
+    def tell_result(self, result: ExecutionResult, calls: Sequence[StartedCall]) -> None:
+        """Tell what is left to be told when the execution is over, and how it ended."""
+        self.tell_output(result.output)
+        for call in calls:
+            self.tell_end(call)
+        error = result.error
+        if error is not None and error.limit is not None and error.limit not in self._limits_told:
+            self.tell("limit_reached", limit=error.limit, allowed=error.allowed, used=error.used)
+        if error is not None and error.violations:
+            self._tell_refusal([str(violation) for violation in error.violations])
+        self.tell(
+            "execution_end",
+            status=result.status,
+            duration_seconds=result.duration_seconds,
+            computing_seconds=result.computing_seconds,
+            waiting_seconds=result.waiting_seconds,
+            overlapping_seconds=result.overlapping_seconds,
+            paused_seconds=result.paused_seconds,
+            tool_calls=len(result.tool_calls),
+            output_chars=len(result.output),
+            error=None if error is None else f"{error.kind}: {error.message}",
+        )
+
+    def _tell_refusal(self, violations: list[str]) -> None:
+        refusals = self._refusals.note(self._thread_id)
+        if refusals >= REPEATED_REFUSALS:
+            self.tell(
+                "security_refusal",
+                refusals=refusals,
+                thread_id=self._thread_id,
+                violations=violations[:MAX_VIOLATIONS_TOLD],
+            )
+
+
+def _level_of(event: str) -> int:
+    if event in _ALERTS:
+        return logging.WARNING
+    return logging.INFO if event.startswith("execution") else logging.DEBUG
 
 
 def _stream_writer() -> Callable[[Any], None] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import secrets
@@ -17,10 +18,11 @@ from langchain_core.runnables.config import ensure_config
 from langgraph.types import Command
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.errors import ReplayError
+from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.execution.answering import Answering
 from langchain_ptc.execution.approvals import Approvals
 from langchain_ptc.execution.calls import StartedCall
+from langchain_ptc.execution.check import check_code, render_problems
 from langchain_ptc.execution.dispatch import Dispatcher, Route, Surroundings, read_state
 from langchain_ptc.execution.events import Events, OnEvent
 from langchain_ptc.execution.free import FreeRun
@@ -31,7 +33,7 @@ from langchain_ptc.execution.journal import (
     has_checkpointer,
     run_journaled,
 )
-from langchain_ptc.execution.portal import run_sync
+from langchain_ptc.execution.portal import call_in_thread, run_sync
 from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.execution.siblings import index_of
 from langchain_ptc.execution.steps import SteppedRun
@@ -41,8 +43,12 @@ from langchain_ptc.sandbox.protocol import limit_reached
 from langchain_ptc.sandbox.values import encode_value, revive
 
 Durable: TypeAlias = Literal["auto", "always", "never"]
+Check: TypeAlias = Literal["static", "types", "off"]
+"""What the code is held against before it runs: the stubs, the stubs and a type checker, nothing."""
 
 _SEED_BITS = 48
+_MOST_CHARS_AT_ONCE = 2_000
+"""Longer code is checked in a thread: it may take a while, and the event loop is everybody's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +62,7 @@ class Setting:
     approvals: Approvals
     durable: Durable
     on_event: OnEvent | None
+    check: Check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,8 +165,8 @@ class Execution:
     async def _run_freely(self) -> Outcome:
         self._begin(str(uuid.uuid4()), resumed=False)
         started_at, clock = datetime.now(UTC), time.monotonic()
-        if (too_long := self._too_long()) is not None:
-            return Outcome(result=self._tell(too_long, started_at, 0.0))
+        if (refused := await self._refuse()) is not None:
+            return Outcome(result=self._tell(refused, started_at, time.monotonic() - clock))
         session = self._setting.sandbox.session()
         run = FreeRun(
             session=session,
@@ -179,8 +186,11 @@ class Execution:
         is_resumed = opening["execution_id"] != self._opened["execution_id"]
         self._begin(opening["execution_id"], resumed=is_resumed)
         started_at, clock = datetime.fromtimestamp(opening["unix"], UTC), time.monotonic()
-        if (too_long := self._too_long()) is not None:
-            return _write_outcome(Outcome(result=self._tell(too_long, started_at, 0.0)))
+        # What has run was found right, then: another version of the check must not undo it.
+        if not is_resumed and (refused := await self._refuse()) is not None:
+            return _write_outcome(
+                Outcome(result=self._tell(refused, started_at, time.monotonic() - clock))
+            )
         replay = Replay(seed=opening["seed"], start=Moment(unix=opening["unix"], elapsed=0.0))
         session = self._setting.sandbox.session()
         run = SteppedRun(
@@ -218,11 +228,44 @@ class Execution:
 
     # --- parts --------------------------------------------------------------------------------------
 
-    def _too_long(self) -> Done | None:
+    async def _refuse(self) -> Done | None:
+        """Return the end of an execution that is not to begin."""
         most = self._setting.limits.code_chars
-        if len(self._code) <= most:
+        if len(self._code) > most:
+            return limit_reached("code_chars", most, len(self._code), output="")
+        problems = await self._check()
+        if not problems:
             return None
-        return limit_reached("code_chars", most, len(self._code), output="")
+        failure = Failure(
+            kind="CheckError",
+            message=render_problems(problems),
+            line=problems[0].line,
+            source_line=problems[0].source_line,
+            problems=problems,
+        )
+        return Done(status="refused", failure=failure)
+
+    async def _check(self) -> tuple[Problem, ...]:
+        setting = self._setting
+        if setting.check == "off":
+            return ()
+        check = functools.partial(
+            check_code,
+            self._code,
+            setting.catalog,
+            modules=setting.sandbox.modules,
+            # Only a worker knows what a session has kept.
+            kept=() if self._kept is None else None,
+        )
+        if len(self._code) > _MOST_CHARS_AT_ONCE:
+            problems = await call_in_thread(check)
+        else:
+            problems = check()
+        if not problems and setting.check == "types":
+            from langchain_ptc.execution.check.typecheck import typecheck_code
+
+            return await call_in_thread(lambda: typecheck_code(self._code, setting.catalog))
+        return problems
 
     def _program(self) -> Program:
         catalog = self._setting.catalog
@@ -296,11 +339,13 @@ def _end_of(error: ReplayError) -> Done:
 
 def _write_outcome(outcome: Outcome) -> Record:
     result = {**outcome.result.to_dict(), "value": encode_value(outcome.result.value)}
-    return {"result": result, "commands": list(outcome.commands), "kept": outcome.kept}
+    # As text: LangGraph's own serializer keeps no lone surrogate, which code may well have printed.
+    told = json.dumps(result)
+    return {"result": told, "commands": list(outcome.commands), "kept": outcome.kept}
 
 
 def _read_outcome(record: Record) -> Outcome:
-    told = record["result"]
+    told = json.loads(record["result"])
     result = ExecutionResult.from_dict(
         {**told, "value": json.loads(told["value"], object_hook=revive)}
     )

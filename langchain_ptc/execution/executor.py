@@ -12,7 +12,7 @@ from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.execution.approvals import Approvals, InterruptMode, InterruptOn
 from langchain_ptc.execution.dispatch import Dispatcher, Route
 from langchain_ptc.execution.events import OnEvent
-from langchain_ptc.execution.execution import Durable, Execution, Setting
+from langchain_ptc.execution.execution import Check, Durable, Execution, Setting
 from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import Sandbox
@@ -39,6 +39,9 @@ class ProgrammaticToolExecutor:
             nothing happens twice when the graph is interrupted and resumed; `always` refuses to run
             without one; `never` keeps none.
         on_event: Is told what happens while it happens; see `execution.events`.
+        check: What the code is held against before anything of it runs: `static` finds calls that
+            cannot work, `types` runs a type checker besides (needs the extra `typecheck`), `off`
+            nothing.
 
     Raises:
         CatalogError: The tools cannot be offered to code.
@@ -57,6 +60,7 @@ class ProgrammaticToolExecutor:
         interrupt_mode: InterruptMode = "batched",
         durable: Durable = "auto",
         on_event: OnEvent | None = None,
+        check: Check = "static",
     ) -> None:
         if sandbox is not None and imports:
             raise ValueError(
@@ -65,6 +69,8 @@ class ProgrammaticToolExecutor:
             )
         if durable not in ("auto", "always", "never"):
             raise ValueError(f"durable must be 'auto', 'always' or 'never', got {durable!r}")
+        if check not in ("static", "types", "off"):
+            raise ValueError(f"check must be 'static', 'types' or 'off', got {check!r}")
         self.catalog = catalog if isinstance(catalog, ToolCatalog) else ToolCatalog(catalog)
         self.limits = limits or Limits()
         self.sandbox: Sandbox = sandbox or _default_sandbox(checked_imports(imports))
@@ -85,6 +91,7 @@ class ProgrammaticToolExecutor:
             approvals=approvals,
             durable=durable,
             on_event=on_event,
+            check=check,
         )
 
     def start(

@@ -30,7 +30,7 @@ from langgraph.func import task
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from langchain_ptc.execution.portal import run_sync
+from langchain_ptc.execution.portal import call_in_thread, run_sync
 from langchain_ptc.execution.siblings import Sibling
 
 Record: TypeAlias = dict[str, Any]
@@ -55,12 +55,13 @@ class Journal:
     """
 
     def __init__(self, *, sync: bool) -> None:
-        self._sync = sync
+        self.sync = sync
 
     def record(self, name: str, body: Callable[[], Awaitable[Record]]) -> asyncio.Future[Record]:
         """Begin `body` and keep what it returns; or return what was kept of it.
 
-        Begin the same things in the same order each time: that is how records are told apart.
+        Begin the same things in the same order each time: that, and the name, is how records are told
+        apart.
 
         Args:
             name: What happens, for traces.
@@ -69,7 +70,7 @@ class Journal:
         Returns:
             A future of the record. It raises what `body` raised, `GraphInterrupt` among it.
         """
-        if self._sync:
+        if self.sync:
 
             def run() -> Record:
                 return run_sync(_awaited(body()))
@@ -86,6 +87,24 @@ class Journal:
             return await body()
 
         return cast("asyncio.Future[Record]", cast("Any", task(name=name))(arun)())
+
+    async def keep(self, note: Record, *, at: int) -> Record:
+        """Keep a note at a point of the journal, or return the one that was kept there.
+
+        A note is no record: it is found by its point, whatever was begun before.
+
+        Args:
+            note: What to keep.
+            at: The point, as a number of the caller's.
+        """
+
+        async def give(journal: Journal, kept: Record) -> Record:
+            del journal
+            return kept
+
+        if self.sync:
+            return await call_in_thread(lambda: run_journaled(give, note, most_at_once=0, index=at))
+        return await arun_journaled(give, note, index=at)
 
 
 async def _awaited(awaitable: Awaitable[Record]) -> Record:

@@ -8,17 +8,20 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Self
 
 from langchain_ptc.errors import (
+    CheckError,
     CodeError,
     CodeRuntimeError,
     CodeSyntaxError,
     LimitExceeded,
     PolicyError,
+    Problem,
     ReplayError,
     SandboxError,
     Violation,
 )
 from langchain_ptc.execution.plain import as_plain
 from langchain_ptc.execution.report import render_report
+from langchain_ptc.execution.times import CallTimes, add_up
 from langchain_ptc.sandbox.base import Failure, Status
 
 CallStatus = Literal["returned", "failed", "refused", "denied", "cancelled"]
@@ -41,20 +44,42 @@ class ToolCallRecord:
     """Name by which the code called it, without the domain."""
     domain: str | None
     arguments: Mapping[str, Any]
-    """What the tool was given, under its own names; what the code passed, if it was refused."""
+    """What the tool was given, under its own names; what the code passed, if it was refused. Secrets
+    are hidden; see `execution.redaction`."""
     line: int
     """Line of the code that made the call, from 1; 0 if unknown."""
     status: CallStatus
     approval: ApprovalDecision | None
     """What a person decided of it; None if nobody was asked."""
+    approved_by: str | None = None
+    """Who decided, as far as the graph knows; see `execution.approvals.who_answers`."""
     started_at: datetime
     """When the code made the call, in UTC."""
     duration_seconds: float
-    """From the call to its answer, waiting for its turn included."""
+    """From the call to its answer, waiting included."""
+    waited_seconds: float = 0.0
+    """Of these, what it waited: for its turn, for a rate limit, between tries."""
+    attempts: int = 1
+    """Tries that were made of the tool; more than one only if it may be called again."""
+    is_cache_hit: bool = False
+    """The result is that of an earlier call with the same arguments; the tool was not called."""
+    breaker: str | None = None
+    """State of the tool's circuit breaker when the call met it; None if it has none."""
+    is_read_only: bool = False
+    """The tool's policy says that its calls change nothing."""
+    arguments_bytes: int = 0
+    """Size of the arguments as JSON."""
     result_bytes: int
     """Size of the result: a string in UTF-8, anything else as JSON; 0 where there is none."""
     error: str | None
     """Why there is no result."""
+    limit: str | None = None
+    """The field of `Limits` that the call hit."""
+
+    @property
+    def running_seconds(self) -> float:
+        """What is left of its time without waiting: the tool's own."""
+        return self.duration_seconds - self.waited_seconds
 
     @property
     def ended_at(self) -> datetime:
@@ -67,12 +92,13 @@ class ToolCallRecord:
         data["arguments"] = as_plain(self.arguments)
         data["started_at"] = self.started_at.isoformat()
         data["ended_at"] = self.ended_at.isoformat()
+        data["running_seconds"] = self.running_seconds
         return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
-        kept = {field.name: data[field.name] for field in fields(cls)}
+        kept = {field.name: data[field.name] for field in fields(cls) if field.name in data}
         return cls(**{**kept, "started_at": _parse_time(data["started_at"])})
 
 
@@ -83,8 +109,9 @@ class ExecutionResult:
     execution_id: str
     code: str
     status: Status
-    """`success`, `error` (the code's), `refused` (it is not run), `limit`, `cancelled`, or `sandbox`
-    (the machine's)."""
+    """`success`, `error` (the code's), `refused` (the language or the check does not accept it: it is
+    not run), `limit`, `denied` (a person rejected a call, and the code did not catch it), `cancelled`,
+    or `sandbox` (the machine's)."""
     output: str
     """Everything that the code printed."""
     value: Any
@@ -99,11 +126,37 @@ class ExecutionResult:
     started_at: datetime
     """In UTC."""
     duration_seconds: float
+    """From the start to the end, pauses left out."""
+    paused_seconds: float = 0.0
+    """How long persons were waited for."""
     output_chars: int
     """How many characters of output the model is shown; see `Limits.output_chars`."""
     session: str | None = None
     """The variables of the code for the thread's next execution, as base64; only a worker can read
     them. None where they are not kept here."""
+
+    @property
+    def ended_at(self) -> datetime:
+        """When it ended, in UTC."""
+        return self.started_at + timedelta(seconds=self.duration_seconds + self.paused_seconds)
+
+    @property
+    def waiting_seconds(self) -> float:
+        """For how long calls were on their way, one or more."""
+        return min(self.duration_seconds, self._call_times().waiting_seconds)
+
+    @property
+    def computing_seconds(self) -> float:
+        """What is left of `duration_seconds`: the code itself, and what the sandbox needs for it."""
+        return self.duration_seconds - self.waiting_seconds
+
+    @property
+    def overlapping_seconds(self) -> float:
+        """For how long two calls or more were on their way side by side."""
+        return min(self.duration_seconds, self._call_times().overlapping_seconds)
+
+    def _call_times(self) -> CallTimes:
+        return add_up((call.started_at, call.ended_at) for call in self.tool_calls)
 
     def report(self) -> str:
         """Return the text that the model reads."""
@@ -113,7 +166,7 @@ class ExecutionResult:
         """Return the result if the code succeeded.
 
         Raises:
-            CodeSyntaxError, PolicyError, CodeRuntimeError, LimitExceeded: The code failed.
+            CodeSyntaxError, CheckError, PolicyError, CodeRuntimeError, LimitExceeded: The code failed.
             ReplayError: The code took another path when it was resumed.
             SandboxError: The machine failed.
         """
@@ -133,8 +186,12 @@ class ExecutionResult:
             "notes": list(self.notes),
             "tool_calls": [call.to_dict() for call in self.tool_calls],
             "started_at": self.started_at.isoformat(),
-            "ended_at": (self.started_at + timedelta(seconds=self.duration_seconds)).isoformat(),
+            "ended_at": self.ended_at.isoformat(),
             "duration_seconds": self.duration_seconds,
+            "paused_seconds": self.paused_seconds,
+            "computing_seconds": self.computing_seconds,
+            "waiting_seconds": self.waiting_seconds,
+            "overlapping_seconds": self.overlapping_seconds,
             "output_chars": self.output_chars,
             "session": self.session,
         }
@@ -146,7 +203,8 @@ class ExecutionResult:
         error = None
         if told is not None:
             violations = tuple(Violation(**violation) for violation in told["violations"])
-            error = Failure(**{**told, "violations": violations})
+            problems = tuple(Problem(**problem) for problem in told["problems"])
+            error = Failure(**{**told, "violations": violations, "problems": problems})
         return cls(
             execution_id=data["execution_id"],
             code=data["code"],
@@ -158,6 +216,7 @@ class ExecutionResult:
             tool_calls=tuple(ToolCallRecord.from_dict(call) for call in data["tool_calls"]),
             started_at=_parse_time(data["started_at"]),
             duration_seconds=data["duration_seconds"],
+            paused_seconds=data.get("paused_seconds", 0.0),
             output_chars=data["output_chars"],
             session=data["session"],
         )
@@ -168,6 +227,8 @@ def _parse_time(time: str | datetime) -> datetime:
 
 
 def _exception_of(status: Status, failure: Failure) -> CodeError | ReplayError | SandboxError:
+    if failure.problems:
+        return CheckError(failure.problems)
     if status == "refused":
         return PolicyError(failure.violations)
     if failure.limit is not None and failure.allowed is not None:

@@ -88,6 +88,8 @@ def _render_failure(result: ToldResult) -> list[str]:
     opening = _OPENINGS.get(result.status)
     if result.status == "error":
         told = failure.traceback or f"{failure.kind}: {failure.message}"
+    elif failure.problems:
+        told = failure.message
     elif failure.violations:
         told = f"{opening}\n" + "\n".join(f"- {violation}" for violation in failure.violations)
     elif failure.traceback:

@@ -20,14 +20,12 @@ call, and what a person has approved could be run with other arguments.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import heapq
 import itertools
-import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
@@ -38,13 +36,24 @@ from langchain_ptc.errors import ReplayError
 from langchain_ptc.execution.answering import Answering
 from langchain_ptc.execution.approvals import Approvals, Decision, Gate
 from langchain_ptc.execution.calls import Answer, StartedCall
+from langchain_ptc.execution.entries import (
+    bring_back,
+    key_of,
+    parted,
+    put_aside,
+    read_answer,
+    write_answer,
+)
 from langchain_ptc.execution.events import Events
 from langchain_ptc.execution.journal import Journal, Record, place_here
-from langchain_ptc.sandbox.base import Call, CallFailure, Done, Moment, Program, Session
-from langchain_ptc.sandbox.values import encode_value
+from langchain_ptc.sandbox.base import Call, Done, Moment, Program, Session
 
 _CANCEL_SECONDS = 0.2
 """How long tools that are cancelled at the end of an execution may take to notice."""
+
+_RECORD = "event"
+"""All records have one name: LangGraph tells them apart by name and order, and a call in the place of
+another is to be found out, not to be made."""
 
 _Work: TypeAlias = Callable[[], Awaitable[Record]]
 
@@ -156,8 +165,11 @@ class SteppedRun:
                     await self._step(running)
                 else:
                     await self._change()
+            done = running.result()
+            if self._is_replaying and done.status in ("success", "error"):
+                await self._keep_pause()  # what it did not come to it is not to be asked about
             self._is_finished = True
-            return running.result()
+            return done
         except ReplayError:
             self._is_finished = True
             raise
@@ -212,28 +224,28 @@ class SteppedRun:
         if gate.when is None:
             return True
 
-        key = f"whether a person must approve {_key_of(call)}"
+        key = f"whether a person must approve {key_of(call)}"
 
         async def ask() -> Record:
             return {"key": key, "applies": self._approvals.applies(gate, call, self._state)}
 
-        kept = await self._journal.record("needs_approval", ask)
+        kept = await self._journal.record(_RECORD, ask)
         if kept["key"] != key:
-            raise _parted(kept["key"], key)
+            raise parted(kept["key"], key)
         return bool(kept["applies"])
 
     def _begin_call(self, call: StartedCall) -> None:
         async def work() -> Record:
             answer = await self._answering.answer(call, place_here(self._config))
-            return _write_answer(answer, call)
+            return await put_aside(write_answer(answer, call), call, sync=self._journal.sync)
 
         def deliver(record: Record, is_replayed: bool) -> None:
-            answer = _read_answer(record)
+            answer, note = read_answer(record)
             if is_replayed:
-                call.read_note(record["note"])
+                call.read_note(note)
             self._answer(call, answer)
 
-        self._begin(_Event(_key_of(call), deliver), call.definition.qualified_name, work)
+        self._begin(_Event(key_of(call), deliver), work)
 
     def _answer(self, call: StartedCall, answer: Answer) -> None:
         if answer.commands:
@@ -250,8 +262,8 @@ class SteppedRun:
             for (call, _), decision in zip(batch, record["decisions"], strict=True):
                 self._follow(call, decision)
 
-        key = "the approval of " + ", ".join(_key_of(call) for call, _ in batch)
-        self._begin(_Event(key, deliver), "approval", work)
+        key = "the approval of " + ", ".join(key_of(call) for call, _ in batch)
+        self._begin(_Event(key, deliver), work)
 
     def _follow(self, call: StartedCall, decision: Decision) -> None:
         answer = self._approvals.follow(call, decision)
@@ -272,13 +284,13 @@ class SteppedRun:
             self._session.resume([], self._moment)
 
         self._timers.append(due)
-        self._begin(_Event(f"timer:{due!r}", deliver, is_timer=True), "timer", work)
+        self._begin(_Event(f"timer:{due!r}", deliver, is_timer=True), work)
 
-    def _begin(self, event: _Event, name: str, work: _Work) -> None:
+    def _begin(self, event: _Event, work: _Work) -> None:
         event.turn = asyncio.get_running_loop().create_future()
         self._outstanding.add(event)
         self._unknown += 1
-        event.future = self._journal.record(name, lambda: self._happen(event, work))
+        event.future = self._journal.record(_RECORD, lambda: self._happen(event, work))
         event.future.add_done_callback(lambda _: self._note_end(event))
 
     # --- events happening ---------------------------------------------------------------------------
@@ -345,8 +357,9 @@ class SteppedRun:
             return
         if error is not None:
             self._break(error)
+        elif "place" not in (record := event.future.result()):
+            self._break(parted(record["key"], event.key))
         else:
-            record = event.future.result()
             heapq.heappush(self._recorded, (record["place"], id(event), event))
         self._know(event)
 
@@ -365,7 +378,7 @@ class SteppedRun:
             if not self._unknown:
                 if self._recorded:
                     event = heapq.heappop(self._recorded)[2]
-                    record = event.future.result()
+                    record = await self._complete(event.future)
                     if record["after_pause"]:
                         await self._keep_pause()
                     self._deliver(event, record, is_replayed=True)
@@ -378,15 +391,18 @@ class SteppedRun:
                     event = self._ready.popleft()
                     if not event.turn.done():
                         event.turn.set_result((self._delivered, self._now()))
-                    self._deliver(event, await event.future, is_replayed=False)
+                    self._deliver(event, await self._complete(event.future), is_replayed=False)
                     return
                 if self._held and all(e.is_held or e.is_timer for e in self._outstanding):
                     await self._pause()
             await self._change()
 
+    async def _complete(self, future: asyncio.Future[Record]) -> Record:
+        return await bring_back(await future, sync=self._journal.sync)
+
     def _deliver(self, event: _Event, record: Record, *, is_replayed: bool) -> None:
         if record["key"] != event.key:
-            raise _parted(record["key"], event.key)
+            raise parted(record["key"], event.key)
         self._outstanding.discard(event)
         self._is_pause_kept = False
         self._delivered = record["place"] + 1
@@ -411,14 +427,12 @@ class SteppedRun:
         """
         going_on = sorted(event.key for event in self._outstanding if not event.is_timer)
 
-        async def keep() -> Record:
-            return {"going_on": going_on}
-
         self._is_pause_kept = True
-        kept = (await self._journal.record("pause", keep))["going_on"]
-        for before, now in itertools.zip_longest(kept, going_on, fillvalue="nothing"):
+        kept = await self._journal.keep({"going_on": going_on}, at=self._delivered)
+        pairs = itertools.zip_longest(kept["going_on"], going_on, fillvalue="nothing")
+        for before, now in pairs:
             if before != now:
-                raise _parted(before, now)
+                raise parted(before, now)
 
     async def _pause(self) -> NoReturn:
         """Interrupt the graph with everything that a person is asked."""
@@ -441,42 +455,3 @@ class SteppedRun:
                 event.turn.set_result(None)
         if left:
             await asyncio.wait([event.future for event in left], timeout=_CANCEL_SECONDS)
-
-
-def _key_of(call: StartedCall) -> str:
-    arguments = encode_value(dict(sorted((call.arguments or {}).items())))
-    digest = hashlib.sha256(arguments.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{call.number}:{call.definition.qualified_name}#{digest[:24]}"
-
-
-def _parted(recorded: str, now: str) -> ReplayError:
-    before, after = (re.sub("#[0-9a-f]{24}", "", key) for key in (recorded, now))
-    told = f"came to {after} where it came to {before} before"
-    if before == after:
-        told = f"came to {after} with other arguments than before"
-    return ReplayError(
-        f"the code took another path when it was resumed: it {told}. Calls that were made before the "
-        "pause are not made again, and are not undone",
-        call=after,
-    )
-
-
-# --- records ----------------------------------------------------------------------------------------
-
-
-def _write_answer(answer: Answer, call: StartedCall) -> Record:
-    record: Record = {"note": call.to_note(), "payload": answer.payload}
-    if answer.failure is not None:
-        record["failure"] = asdict(answer.failure)
-    if answer.commands:
-        record["commands"] = list(answer.commands)
-    return record
-
-
-def _read_answer(record: Record) -> Answer:
-    failure = record.get("failure")
-    return Answer(
-        payload=record["payload"],
-        failure=None if failure is None else CallFailure(**failure),
-        commands=tuple(record.get("commands", ())),
-    )

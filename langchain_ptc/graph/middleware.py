@@ -9,6 +9,7 @@ approvals of theirs hold for it. That is why it comes first in the list: what co
 from __future__ import annotations
 
 import contextvars
+import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NotRequired, TypeAlias
@@ -26,7 +27,7 @@ from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
 from langchain_ptc.execution.dispatch import Route, pin
 from langchain_ptc.execution.events import OnEvent
-from langchain_ptc.execution.execution import Durable, Execution
+from langchain_ptc.execution.execution import Check, Durable, Execution
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
 from langchain_ptc.execution.portal import call_in_thread
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
@@ -104,6 +105,8 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             state of the agent; `none` begins anew each time. Of executions side by side, the last
             one's are kept.
         on_event: Is told what happens while it happens; see `execution.events`.
+        check: What the code is held against before it runs: the stubs (`static`), a type checker
+            besides (`types`), or nothing (`off`).
         tool_name: Name of the one tool. Two of this middleware in one agent need two names.
 
     Raises:
@@ -130,6 +133,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         durable: Durable = "auto",
         session: Session = "none",
         on_event: OnEvent | None = None,
+        check: Check = "static",
         tool_name: str = "run_code",
     ) -> None:
         super().__init__()
@@ -143,27 +147,21 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         )
         self._examples = examples
         self._tool_name = tool_name
-
-        def build(catalog: ToolCatalog) -> ProgrammaticToolExecutor:
-            return ProgrammaticToolExecutor(
-                catalog,
-                limits=limits,
-                sandbox=sandbox,
-                imports=imports,
-                interrupt_on=self._choice.approved(catalog),
-                interrupt_mode=interrupt_mode,
-                durable=durable,
-                on_event=on_event,
-            )
-
-        def prompt(catalog: ToolCatalog, text: str) -> ToolsPrompt:
-            return ToolsPrompt(
-                catalog, text, prompt_tokens=prompt_tokens, count_tokens=count_tokens
-            )
-
-        build(ToolCatalog([]))  # wrong options are told now, and not at the first call
+        self._new_executor = functools.partial(
+            ProgrammaticToolExecutor,
+            limits=limits,
+            sandbox=sandbox,
+            imports=imports,
+            interrupt_mode=interrupt_mode,
+            durable=durable,
+            on_event=on_event,
+            check=check,
+        )
+        self._new_prompt = functools.partial(
+            ToolsPrompt, prompt_tokens=prompt_tokens, count_tokens=count_tokens
+        )
+        self._new_executor(ToolCatalog([]))  # wrong options are told now, not at the first call
         resolve_examples(examples, ToolCatalog([]))
-        self._build, self._prompt = build, prompt
         self._offers: dict[tuple[int, ...], Offer] = {}
         more = f", and {', '.join(imports)}" if imports else ""
         described = MIDDLEWARE_DESCRIPTION.replace("{IMPORTS}", more)
@@ -288,17 +286,24 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         return self._offers[key]
 
     def _make_offer(self, tools: Sequence[BaseTool]) -> Offer:
+        for tool in tools:
+            if tool.name == self._tool_name and not isinstance(tool, CodeTool):
+                raise ValueError(
+                    f"the agent has a tool of its own named {self._tool_name!r}; pass another "
+                    "tool_name to ProgrammaticToolCallingMiddleware"
+                )
         mine = [tool for tool in tools if self._choice.takes(tool)]
         catalog = self._choice.catalog(mine)
-        prompt = self._prompt(catalog, self._text(catalog)) if mine else None
+        prompt = self._new_prompt(catalog, self._text(catalog)) if mine else None
         hidden = frozenset(
             tool.name for tool in mine if "direct" not in self._choice.policy(tool).allowed_callers
         )
         guarded = self._choice.guarded(tool for tool in tools if tool.name not in hidden)
+        catalog = catalog if prompt is None else prompt.catalog
         return Offer(
             tools=tuple(tools),
             prompt=prompt,
-            executor=self._build(catalog if prompt is None else prompt.catalog),
+            executor=self._new_executor(catalog, interrupt_on=self._choice.approved(catalog)),
             hidden=hidden,
             guarded={definition.tool_name: definition for definition in guarded},
             approvals=self._choice.approvals(guarded),

@@ -28,7 +28,7 @@ from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
 from langchain_ptc.execution.events import OnEvent
-from langchain_ptc.execution.execution import Durable
+from langchain_ptc.execution.execution import Check, Durable
 from langchain_ptc.execution.journal import (
     Journal,
     Record,
@@ -95,6 +95,8 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             said is kept with it.
         session: Whether the variables of the code are kept from one execution to the next.
         on_event: Is told what happens while it happens.
+        check: What the code is held against before it runs: the stubs (`static`), a type checker
+            besides (`types`), or nothing (`off`).
         tool_name: Name of the tool call in the messages.
 
     Raises:
@@ -125,6 +127,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         durable: Durable = "auto",
         session: Session = "none",
         on_event: OnEvent | None = None,
+        check: Check = "static",
         tool_name: str = "run_code",
     ) -> None:
         if protocol not in ("auto", "tool", "text"):
@@ -145,6 +148,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             durable=durable,
             session=session,
             on_event=on_event,
+            check=check,
             tool_name=tool_name,
         )
         self._durable = durable

@@ -15,6 +15,7 @@ from langchain_ptc.catalog.described import DescribedTool
 from langchain_ptc.execution.approvals import Approvals, InterruptMode, InterruptOn
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
 from langchain_ptc.graph.description import ToolsPrompt
+from langchain_ptc.graph.joining import implementation_module
 from langchain_ptc.graph.tool import CodeTool
 
 Selection: TypeAlias = Sequence[str] | Callable[[BaseTool], bool] | None
@@ -165,5 +166,4 @@ class Choice:
 
 def _is_of_middleware(tool: BaseTool) -> bool:
     """Whether a tool was brought by middleware of LangChain or of deep agents."""
-    made = getattr(tool, "func", None) or getattr(tool, "coroutine", None) or type(tool)
-    return str(getattr(made, "__module__", "")).startswith(_HOUSES)
+    return implementation_module(tool).startswith(_HOUSES)

@@ -19,12 +19,13 @@ from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
 from langchain_ptc.execution.dispatch import read_state
 from langchain_ptc.execution.events import OnEvent
-from langchain_ptc.execution.execution import Durable, Execution, Outcome
+from langchain_ptc.execution.execution import Check, Durable, Execution, Outcome
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
 from langchain_ptc.execution.portal import run_sync
 from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.graph.examples import Example, build_examples
+from langchain_ptc.graph.joining import join, takes_no_lists
 from langchain_ptc.graph.prompts import CODE_ARGUMENT, EXAMPLES_HEADING, RUN_CODE_DESCRIPTION
 from langchain_ptc.graph.sessions import Keeper, MessageKeeper, Session, checked_session
 from langchain_ptc.limits import Limits
@@ -44,6 +45,8 @@ class _Asked:
         self._keeper = keeper
         self._state: Any = None
         self._commands: Sequence[Command[Any]] = ()
+        self.is_joined = False
+        """Whether the answer must be one message or command, and no list of them."""
 
     def kept(self, state: Any) -> bytes | None:
         """Return the variables that the code begins with; None if it is of no session."""
@@ -69,7 +72,11 @@ class _Asked:
         """Give the message its status, and the graph what the tools asked of it."""
         if isinstance(message, ToolMessage) and isinstance(message.artifact, ExecutionResult):
             message.status = "success" if message.artifact.error is None else "error"
-        return [message, *self._commands] if self._commands else message
+        if not self._commands:
+            return message
+        if self.is_joined and isinstance(message, ToolMessage):
+            return join(message, self._commands)
+        return [message, *self._commands]
 
 
 _asked: contextvars.ContextVar[_Asked] = contextvars.ContextVar("ptc_asked")
@@ -104,6 +111,7 @@ def as_programmatic(
     durable: Durable = "auto",
     session: Session = "none",
     on_event: OnEvent | None = None,
+    check: Check = "static",
     tool_name: str = "run_code",
 ) -> list[BaseTool]:
     """Put tools behind one tool that runs code.
@@ -132,6 +140,8 @@ def as_programmatic(
         session: `thread` keeps the variables of the code from one execution to the next, in the
             state of the graph; `none` begins anew each time.
         on_event: Is told what happens while it happens; see `execution.events`.
+        check: What the code is held against before it runs: the stubs (`static`), a type checker
+            besides (`types`), or nothing (`off`).
         tool_name: Name of the one tool.
 
     Returns:
@@ -153,6 +163,7 @@ def as_programmatic(
         interrupt_mode=interrupt_mode,
         durable=durable,
         on_event=on_event,
+        check=check,
     )
     keeper = None if checked_session(session) == "none" else MessageKeeper(tool_name)
     return [RunCodeTool(name=tool_name, prompt=prompt, executor=executor, keeper=keeper)]
@@ -282,6 +293,7 @@ class CodeTool(BaseTool):
 
     def _start(self, code: str, state: Any, runtime: Any) -> Execution:
         asked = _asked.get()
+        asked.is_joined = takes_no_lists(getattr(runtime, "tools", ()))
         return self._begin(
             code,
             call_id=asked.call_id,

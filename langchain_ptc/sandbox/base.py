@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from langchain_ptc.limits import Limits
 
 if TYPE_CHECKING:
-    from langchain_ptc.errors import Violation
+    from langchain_ptc.errors import Problem, Violation
 
-Status = Literal["success", "error", "refused", "limit", "cancelled", "sandbox"]
-"""How an execution ended: `error` is the code's own, `refused` is the language's, `sandbox` the
-machine's."""
+Status = Literal["success", "error", "refused", "limit", "denied", "cancelled", "sandbox"]
+"""How an execution ended: `error` is the code's own, `refused` is the language's or the check's,
+`denied` a person's who rejected a call, `sandbox` the machine's."""
 
 
 class Moment(NamedTuple):
@@ -146,6 +146,8 @@ class Failure:
     """What helps to mend the code, or an empty string."""
     violations: tuple[Violation, ...] = ()
     """For `status="refused"`: every place that the language does not accept."""
+    problems: tuple[Problem, ...] = ()
+    """For `status="refused"`: every place where the code uses a tool in a way that cannot work."""
     limit: str | None = None
     """For `status="limit"`: the field of `Limits`."""
     allowed: float | None = None

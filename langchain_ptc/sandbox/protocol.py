@@ -416,7 +416,7 @@ def _parse_failure(failure: object) -> Failure:
                 violations.append(Violation(line=at, message=message))
             case _:
                 raise ProtocolViolation("a malformed violation")
-    texts = {
+    texts: dict[str, Any] = {
         key: _printable(failure[key], _MOST_CHARS.get(key, _MOST_TEXT_CHARS))
         for key in _FAILURE_TEXTS
     }

@@ -1,0 +1,170 @@
+"""What a tool's policy may say about calls that fail, repeat, or come too fast.
+
+Each record is one behaviour; a policy puts together those that its tool wants. They only say what is
+to hold: `execution.resilience` makes it so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+CacheScope: TypeAlias = Literal["execution", "thread", "executor"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallInfo:
+    """One call of a tool, for functions of the developer's."""
+
+    tool: str
+    """Qualified name: `domain.name`, or `name` for a tool without a domain."""
+    arguments: Mapping[str, Any]
+    """What the tool is given, under its own names."""
+    call_id: str
+    """The id of the call."""
+    execution_id: str
+    """The execution whose code makes the call; empty where the model makes it itself."""
+
+
+BeforeCall: TypeAlias = Callable[[ToolCallInfo], Awaitable[None] | None]
+"""Is told of a call before it is made; raising refuses it."""
+AfterCall: TypeAlias = Callable[[ToolCallInfo, Any], Any]
+"""Is given what the tool returned, and returns what the code gets; may be asynchronous."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Makes a call again that has failed, after a pause that doubles from try to try.
+
+    Only for tools that are `read_only` or `idempotent`. Arguments that a tool refuses are refused
+    again, so such a call is not repeated.
+
+    Raises:
+        ValueError: A number is not positive, or `on` is no tuple of exceptions.
+    """
+
+    attempts: int = 3
+    """Tries in all, the first one included."""
+    wait_seconds: float = 0.5
+    """The pause before the second try."""
+    max_wait_seconds: float = 8.0
+    """No pause is longer."""
+    jitter_seconds: float = 0.5
+    """Up to so much is added to each pause, by chance: those who failed together must not come
+    back together."""
+    on: tuple[type[Exception], ...] | None = None
+    """What the tool must have raised; a try that took too long raised `TimeoutError`. None for
+    anything but `ToolException`, which is a tool's own answer and would come again."""
+
+    def __post_init__(self) -> None:
+        _check_count(self, "attempts", least=2)
+        _check_seconds(self, "wait_seconds")
+        _check_seconds(self, "max_wait_seconds")
+        _check_seconds(self, "jitter_seconds", least=0.0)
+        _check_exceptions(self, self.on)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """Leaves a tool alone that keeps failing: a circuit breaker.
+
+    After `failures` failures in a row it is open: calls are refused at once. After `reset_seconds` one
+    call is let through to see; if that succeeds the breaker closes, and else it stays open for as long
+    again. Its state is the tool's, for all executions of an executor.
+
+    Raises:
+        ValueError: A number is not positive, or `on` is no tuple of exceptions.
+    """
+
+    failures: int = 5
+    """Failures in a row that open it; each try of a call is one."""
+    reset_seconds: float = 30.0
+    """How long it is open; and how long the call that is let through may take before another is."""
+    on: tuple[type[Exception], ...] | None = None
+    """What counts as a failure; as in `Retry.on`."""
+
+    def __post_init__(self) -> None:
+        _check_count(self, "failures")
+        _check_seconds(self, "reset_seconds")
+        _check_exceptions(self, self.on)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """Gives the result of an earlier call instead of calling again.
+
+    Only for tools that are `read_only` or `idempotent`. Results are kept in the memory of the process,
+    the least used ones go first. What a tool asks the graph to do (`Command`) is not kept. Two calls
+    that are on their way at once are both made.
+
+    Raises:
+        ValueError: A number is not positive, or `scope` is none.
+    """
+
+    seconds: float = 300.0
+    """How long a result may be used."""
+    key: Callable[[Mapping[str, Any]], Hashable] | None = None
+    """Gives what calls with the same result have in common, from the arguments; None for all
+    arguments."""
+    scope: CacheScope = "thread"
+    """Who shares a result: one `execution`; the executions of one `thread` of the graph (one execution
+    where there is no thread); or all executions of the `executor`, whoever they are for. A tool whose
+    result depends on who asks must not have the last."""
+    max_bytes: int = 16 * 1024 * 1024
+    """Size of all results that are kept of the tool, as they cross to the code."""
+
+    def __post_init__(self) -> None:
+        _check_seconds(self, "seconds")
+        _check_count(self, "max_bytes")
+        if self.scope not in ("execution", "thread", "executor"):
+            raise ValueError(
+                f"Cache.scope must be 'execution', 'thread' or 'executor', got {self.scope!r}"
+            )
+        if self.key is not None and not callable(self.key):
+            raise ValueError(f"Cache.key must be a function of the arguments, got {self.key!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """Lets no more than `calls` tries begin in any `seconds`; more wait for their turn.
+
+    Raises:
+        ValueError: A number is not positive.
+    """
+
+    calls: int
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_count(self, "calls")
+        _check_seconds(self, "seconds")
+
+
+def _check_count(record: object, name: str, *, least: int = 1) -> None:
+    value = getattr(record, name)
+    if type(value) is not int or value < least:
+        raise ValueError(
+            f"{type(record).__name__}.{name} must be a whole number from {least}, got {value!r}"
+        )
+
+
+def _check_seconds(record: object, name: str, *, least: float | None = None) -> None:
+    value = getattr(record, name)
+    is_number = type(value) in (int, float) and math.isfinite(value)
+    if not is_number or (value <= 0 if least is None else value < least):
+        raise ValueError(
+            f"{type(record).__name__}.{name} must be a positive number, got {value!r}"
+        )
+
+
+def _check_exceptions(record: object, on: object) -> None:
+    if on is None:
+        return
+    classes = on if isinstance(on, tuple) else None
+    if not classes or not all(isinstance(c, type) and issubclass(c, Exception) for c in classes):
+        raise ValueError(
+            f"{type(record).__name__}.on must be a tuple of exceptions, for example "
+            f"(ConnectionError, TimeoutError), got {on!r}"
+        )

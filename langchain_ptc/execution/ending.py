@@ -1,0 +1,56 @@
+"""How an execution ended, where the sandbox alone cannot know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from langchain_ptc.errors import ReplayError, SandboxError
+from langchain_ptc.execution.calls import StartedCall
+from langchain_ptc.sandbox.base import Done, Failure, Status
+
+_MOST_CHARS_COMPARED = 1_000
+"""The sandbox cuts long messages in the middle."""
+
+
+def status_of(done: Done, calls: Iterable[StartedCall]) -> Status:
+    """Return how an execution ended: `denied` if the code did not catch that a call was rejected.
+
+    The sandbox sees only that the code raised. It was the rejection if what it raised says what a
+    rejected call was told, and nothing else: the error itself, or a group of such errors.
+    """
+    failure = done.failure
+    if done.status != "error" or failure is None:
+        return done.status
+    told = failure.message
+    if failure.kind.endswith("ExceptionGroup"):
+        told = told.partition(": ")[2]
+    elif failure.kind != "ToolCallError":
+        return done.status
+    denied = [call.error for call in calls if call.status == "denied" and call.error]
+    if any(told[:_MOST_CHARS_COMPARED] == error[:_MOST_CHARS_COMPARED] for error in denied):
+        return "denied"
+    for error in denied:
+        told = told.replace(f"ToolCallError: {error}", "")
+    return "error" if not denied or told.strip("; ") else "denied"
+
+
+def end_of_replay(error: ReplayError) -> Done:
+    """Return the end of code that took another path when it was resumed."""
+    return Done(status="error", failure=Failure(kind="ReplayError", message=str(error)))
+
+
+def end_by(error: BaseException, output: str) -> Done:
+    """Return the end of an execution that something outside of the code has ended.
+
+    Args:
+        error: What passes through it.
+        output: What the code has printed until then.
+    """
+    if isinstance(error, SandboxError):
+        failure = Failure(kind="SandboxError", message=str(error))
+        return Done(status="sandbox", output=output, failure=failure)
+    kind = type(error).__name__
+    told = "by whoever ran it" if isinstance(error, asyncio.CancelledError) else f"by a {kind}"
+    failure = Failure(kind=kind, message=f"the execution was ended {told}")
+    return Done(status="cancelled", output=output, failure=failure)

@@ -1,0 +1,121 @@
+"""What the journal's records say: how a call is told from another, and what it gave."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from langgraph.runtime import get_runtime
+from langgraph.store.base import BaseStore
+from langgraph.store.memory import InMemoryStore
+
+from langchain_ptc.errors import ReplayError
+from langchain_ptc.execution.calls import Answer, StartedCall
+from langchain_ptc.execution.journal import Record
+from langchain_ptc.execution.portal import call_in_thread
+from langchain_ptc.sandbox.base import CallFailure
+from langchain_ptc.sandbox.values import encode_value
+
+_MOST_BYTES = 256 * 1024
+"""Larger results go to the graph's store: each checkpoint of the graph may be read whole."""
+_NAMESPACE = "langchain_ptc"
+
+
+def key_of(call: StartedCall) -> str:
+    """Return what tells a call from any other: its number, its tool and its arguments."""
+    arguments = encode_value(dict(sorted((call.arguments or {}).items())))
+    digest = hashlib.sha256(arguments.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{call.number}:{call.definition.qualified_name}#{digest[:24]}"
+
+
+def parted(recorded: str, now: str) -> ReplayError:
+    """Return the error of code that came to `now` where it came to `recorded` before."""
+    before, after = (re.sub("#[0-9a-f]{24}", "", key) for key in (recorded, now))
+    told = f"came to {after} where it came to {before} before"
+    if before == after:
+        told = f"came to {after} with other arguments than before"
+    return ReplayError(
+        f"the code took another path when it was resumed: it {told}. Calls that were made before the "
+        "pause are not made again, and are not undone",
+        call=after,
+    )
+
+
+def write_answer(answer: Answer, call: StartedCall) -> Record:
+    """Return the record of a call that was answered."""
+    told = {
+        "note": call.to_note(),
+        "failure": None if answer.failure is None else asdict(answer.failure),
+    }
+    # LangGraph's own serializer keeps no lone surrogate in a text.
+    payload = answer.payload.encode("utf-8", "surrogatepass")
+    record: Record = {"told": json.dumps(told), "payload": payload}
+    if answer.commands:
+        record["commands"] = list(answer.commands)
+    return record
+
+
+def read_answer(record: Record) -> tuple[Answer, Mapping[str, Any]]:
+    """Return what `write_answer` was given, the call as its note."""
+    told = json.loads(record["told"])
+    answer = Answer(
+        payload=record["payload"].decode("utf-8", "surrogatepass"),
+        failure=None if told["failure"] is None else CallFailure(**told["failure"]),
+        commands=tuple(record.get("commands", ())),
+    )
+    return answer, told["note"]
+
+
+# --- large results ----------------------------------------------------------------------------------
+
+
+async def put_aside(record: Record, call: StartedCall, *, sync: bool) -> Record:
+    """Put a large result into the graph's store, if it has one, and keep where it is."""
+    store, payload = get_runtime().store, record["payload"]
+    # A store in memory saves no space, and would not be there where another process goes on.
+    if len(payload) <= _MOST_BYTES or store is None or isinstance(store, InMemoryStore):
+        return record
+    namespace, key = (_NAMESPACE, call.execution_id), str(call.number)
+    value = {"payload": _as_text(payload)}
+    if sync:
+        await call_in_thread(lambda: store.put(namespace, key, value, index=False))
+    else:
+        await store.aput(namespace, key, value, index=False)
+    return {**record, "payload": b"", "aside": [list(namespace), key]}
+
+
+async def bring_back(record: Record, *, sync: bool) -> Record:
+    """Return the record as it was before `put_aside`.
+
+    Raises:
+        ReplayError: It is not in the store any more.
+    """
+    if "aside" not in record:
+        return record
+    store: BaseStore | None = get_runtime().store
+    namespace, key = tuple(record["aside"][0]), record["aside"][1]
+    item = None
+    if store is not None:
+        found = store
+        item = (
+            await call_in_thread(lambda: found.get(namespace, key))
+            if sync
+            else await found.aget(namespace, key)
+        )
+    if item is None:
+        raise ReplayError(
+            f"the result of call {key} was too large for the checkpoint and was put into the graph's "
+            f"store, under {'/'.join(namespace)}; it is not there any more",
+            call=key,
+        )
+    return {**record, "payload": item.value["payload"].encode("utf-8")}
+
+
+def _as_text(payload: bytes) -> str:
+    """Return JSON as text that any store can keep: lone surrogates are escaped."""
+    text = payload.decode("utf-8", "surrogatepass")
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -1,0 +1,67 @@
+"""The results of one tool that may be used again."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+from langchain_ptc.catalog.resilience import Cache
+
+T = TypeVar("T")
+
+_ENTRY_BYTES = 500
+"""About what an entry takes besides its key and its result."""
+
+
+class Results(Generic[T]):
+    """Results by key, until they are too old or too many; used from any thread.
+
+    Args:
+        cache: How long and how many.
+        now: The clock.
+    """
+
+    def __init__(self, cache: Cache, now: Callable[[], float]) -> None:
+        self._cache = cache
+        self._now = now
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Hashable, tuple[float, int, T]] = OrderedDict()
+        self._bytes = 0
+
+    def find(self, key: Hashable) -> T | None:
+        """Return the result that is kept; None if there is none."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            until, _, result = entry
+            if self._now() >= until:
+                self._drop(key)
+                return None
+            self._entries.move_to_end(key)
+            return result
+
+    def keep(self, key: Hashable, result: T, size: int) -> None:
+        """Keep a result.
+
+        Args:
+            key: What the calls have in common that may use it.
+            result: Not to be changed by anybody.
+            size: Its bytes, and its key's.
+        """
+        size += _ENTRY_BYTES
+        if size > self._cache.max_bytes:
+            return
+        with self._lock:
+            self._drop(key)
+            self._entries[key] = self._now() + self._cache.seconds, size, result
+            self._bytes += size
+            while self._bytes > self._cache.max_bytes:
+                self._drop(next(iter(self._entries)))
+
+    def _drop(self, key: Hashable) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= entry[1]
