@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     __version__: str
 
-    from langchain_ptc.catalog.agents import agent_tool
+    from langchain_ptc.catalog.agents.tool import agent_tool
     from langchain_ptc.catalog.catalog import ToolCatalog
     from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, ToolPolicy
-    from langchain_ptc.catalog.observed import ObservedShapes
+    from langchain_ptc.catalog.shapes.observed import ObservedShapes
     from langchain_ptc.errors import (
         CatalogError,
         CodeError,
@@ -49,7 +49,7 @@ _MODULES = {
     "InProcessSandbox": "sandbox.inprocess",
     "LimitExceeded": "errors",
     "Limits": "limits",
-    "ObservedShapes": "catalog.observed",
+    "ObservedShapes": "catalog.shapes.observed",
     "PTCError": "errors",
     "PolicyError": "errors",
     "ProcessSandbox": "sandbox.process",
@@ -64,7 +64,7 @@ _MODULES = {
     "ToolDefinition": "catalog.definition",
     "ToolParameter": "catalog.definition",
     "ToolPolicy": "catalog.definition",
-    "agent_tool": "catalog.agents",
+    "agent_tool": "catalog.agents.tool",
     "as_programmatic": "graph.tool",
 }
 

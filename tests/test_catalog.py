@@ -13,7 +13,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, Field
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
-from langchain_ptc.catalog.stubs import render_type
+from langchain_ptc.catalog.rendering.stubs import render_type
 from langchain_ptc.errors import CatalogError, ToolCallError
 
 

@@ -19,8 +19,8 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.catalog.docstrings import returns_section
-from langchain_ptc.catalog.returns import read_returns
+from langchain_ptc.catalog.reading.docstrings import returns_section
+from langchain_ptc.catalog.reading.returns import read_returns
 from langchain_ptc.catalog.types import INT, STR, container
 
 

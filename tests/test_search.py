@@ -16,9 +16,9 @@ from langchain_core.tools import StructuredTool, tool
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
-from langchain_ptc.catalog.search import ToolIndex
-from langchain_ptc.catalog.semantic import join_ranks
-from langchain_ptc.catalog.words import SYNONYMS, split_words
+from langchain_ptc.catalog.search.lexical import ToolIndex
+from langchain_ptc.catalog.search.semantic import join_ranks
+from langchain_ptc.catalog.search.words import SYNONYMS, split_words
 from langchain_ptc.errors import CatalogError
 
 

@@ -20,9 +20,9 @@ from langchain_core.tools import StructuredTool, tool
 from pydantic import BaseModel
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.keys import is_known, looks_like_data
-from langchain_ptc.catalog.observed import ObservedShapes
-from langchain_ptc.catalog.shapes import (
+from langchain_ptc.catalog.rendering.stubs import render_type
+from langchain_ptc.catalog.shapes.keys import is_known, looks_like_data
+from langchain_ptc.catalog.shapes.learning import (
     MAX_FIELDS,
     MAX_TEXT_CHARS,
     is_vague,
@@ -30,7 +30,7 @@ from langchain_ptc.catalog.shapes import (
     read_shape,
     render_shape,
 )
-from langchain_ptc.catalog.stubs import render_type
+from langchain_ptc.catalog.shapes.observed import ObservedShapes
 from langchain_ptc.errors import CatalogError
 
 

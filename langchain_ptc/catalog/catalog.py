@@ -15,23 +15,13 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
 from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
-from langchain_ptc.catalog.discovery import (
-    DEFAULT_LIMIT,
-    DISCOVERY_NAMES,
-    build_definitions,
-    check_names,
-)
-from langchain_ptc.catalog.gathering import read_tools
-from langchain_ptc.catalog.lines import render_line
-from langchain_ptc.catalog.mcp import Found, MCPServers, OpeningCatalog, Source, join_tools
-from langchain_ptc.catalog.mcp_results import Approve
-from langchain_ptc.catalog.observed import ObservedShapes
-from langchain_ptc.catalog.package import render_package
-from langchain_ptc.catalog.search import ToolIndex
-from langchain_ptc.catalog.semantic import EmbeddingIndex, join_ranks
-from langchain_ptc.catalog.shapes import is_vague
-from langchain_ptc.catalog.stubs import DomainStubs, group
-from langchain_ptc.catalog.tiers import (
+from langchain_ptc.catalog.mcp.catalog import Found, MCPServers, OpeningCatalog, Source, join_tools
+from langchain_ptc.catalog.mcp.results import Approve
+from langchain_ptc.catalog.reading.gathering import read_tools
+from langchain_ptc.catalog.rendering.lines import render_line
+from langchain_ptc.catalog.rendering.package import render_package
+from langchain_ptc.catalog.rendering.stubs import DomainStubs, group
+from langchain_ptc.catalog.rendering.tiers import (
     Keep,
     Tier,
     name_of,
@@ -39,7 +29,17 @@ from langchain_ptc.catalog.tiers import (
     render_one,
     render_tier,
 )
-from langchain_ptc.catalog.writing import write_package
+from langchain_ptc.catalog.rendering.writing import write_package
+from langchain_ptc.catalog.search.discovery import (
+    DEFAULT_LIMIT,
+    DISCOVERY_NAMES,
+    build_definitions,
+    check_names,
+)
+from langchain_ptc.catalog.search.lexical import ToolIndex
+from langchain_ptc.catalog.search.semantic import EmbeddingIndex, join_ranks
+from langchain_ptc.catalog.shapes.learning import is_vague
+from langchain_ptc.catalog.shapes.observed import ObservedShapes
 from langchain_ptc.errors import CatalogError
 
 ToolLike: TypeAlias = BaseTool | Callable[..., object] | Runnable[Any, Any] | ToolDefinition

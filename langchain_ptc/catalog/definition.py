@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from langchain_ptc.catalog.reading.returns import read_returns
 from langchain_ptc.catalog.resilience import AfterCall, BeforeCall, Breaker, Cache, RateLimit, Retry
-from langchain_ptc.catalog.returns import read_returns
 from langchain_ptc.catalog.types import ANY, Record, RecordRef, TypeTree, merge_records, reachable
 from langchain_ptc.errors import ToolCallError
 

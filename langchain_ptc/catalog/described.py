@@ -15,7 +15,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from langchain_ptc.catalog.definition import ToolPolicy
-from langchain_ptc.catalog.schemas import SchemaReader
+from langchain_ptc.catalog.reading.schemas import SchemaReader
 from langchain_ptc.catalog.types import RecordTable, TypeTree, widened
 
 

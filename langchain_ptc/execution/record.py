@@ -77,6 +77,11 @@ class ToolCallRecord:
     """The field of `Limits` that the call hit."""
 
     @property
+    def qualified_name(self) -> str:
+        """`domain.tool`, or `tool` for a tool without a domain."""
+        return self.tool if self.domain is None else f"{self.domain}.{self.tool}"
+
+    @property
     def running_seconds(self) -> float:
         """What is left of its time without waiting: the tool's own."""
         return self.duration_seconds - self.waited_seconds

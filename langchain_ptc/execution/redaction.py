@@ -22,17 +22,68 @@ _MIN_SECRET_CHARS = 6
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORDS = frozenset(
-    "password passwords passwd pwd passphrase passcode secret secrets token tokens authorization "
-    "credential credentials apikey apikeys accesskey secretkey privatekey bearer jwt cookie cookies "
-    "cvv cvc otp".split()
+    [
+        "password",
+        "passwords",
+        "passwd",
+        "pwd",
+        "passphrase",
+        "passcode",
+        "secret",
+        "secrets",
+        "token",
+        "tokens",
+        "authorization",
+        "credential",
+        "credentials",
+        "apikey",
+        "apikeys",
+        "accesskey",
+        "secretkey",
+        "privatekey",
+        "bearer",
+        "jwt",
+        "cookie",
+        "cookies",
+        "cvv",
+        "cvc",
+        "otp",
+    ]
 )
 _SECRET_PAIRS = frozenset(
     f"{first} {last}"
-    for first in "api access private secret signing encryption auth client master session ssh".split()
+    for first in [
+        "api",
+        "access",
+        "private",
+        "secret",
+        "signing",
+        "encryption",
+        "auth",
+        "client",
+        "master",
+        "session",
+        "ssh",
+    ]
     for last in ("key", "keys")
 )
 _COUNTING_WORDS = frozenset(
-    "max min maximum minimum count counts limit total num number budget used size length".split()
+    [
+        "max",
+        "min",
+        "maximum",
+        "minimum",
+        "count",
+        "counts",
+        "limit",
+        "total",
+        "num",
+        "number",
+        "budget",
+        "used",
+        "size",
+        "length",
+    ]
 )
 
 logger = logging.getLogger("langchain_ptc")
@@ -62,7 +113,7 @@ def redact_arguments(tool: str, arguments: Mapping[str, Any], redact: Redact) ->
     assert callable(redact)
     try:
         shown = redact(tool, dict(arguments))
-    except Exception:  # noqa: BLE001  # the developer's own function may raise anything
+    except Exception:  # the developer's own function may raise anything
         logger.exception("redact failed for %s: all of its arguments are hidden", tool)
         return dict.fromkeys(arguments, REDACTED)
     if not isinstance(shown, Mapping):

@@ -25,7 +25,7 @@ from langgraph.types import Command
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import Caller, ToolDefinition, ToolPolicy
-from langchain_ptc.catalog.stubs import group, render_type
+from langchain_ptc.catalog.rendering.stubs import group, render_type
 from langchain_ptc.catalog.types import ANY, STR, reachable
 from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
 from langchain_ptc.execution.plain import render_plain

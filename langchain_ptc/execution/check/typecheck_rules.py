@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.stubs import group
+from langchain_ptc.catalog.rendering.stubs import group
 from langchain_ptc.errors import Problem
 from langchain_ptc.execution.check.facts import Facts
 from langchain_ptc.execution.check.handled import TOOL_CALL_ERROR, Handlers

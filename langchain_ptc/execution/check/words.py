@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection
 
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.stubs import group, render_signature, stub_parameters
+from langchain_ptc.catalog.rendering.stubs import group, render_signature, stub_parameters
 
 
 def closest(name: str, known: Collection[str]) -> str | None:

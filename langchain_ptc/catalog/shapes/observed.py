@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from langchain_ptc.catalog.shapes import (
+from langchain_ptc.catalog.shapes.learning import (
     CONTAINERS,
     MAX_DEPTH,
     TYPE_NAMES,

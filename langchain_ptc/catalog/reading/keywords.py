@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_ptc.catalog.pointers import REFERENCES, Schema, reference_of
+from langchain_ptc.catalog.reading.pointers import REFERENCES, Schema, reference_of
 
 SAYS_NO_TYPE = frozenset(
     {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.stubs import (
+from langchain_ptc.catalog.rendering.stubs import (
     DomainStubs,
     Names,
     StubParameter,

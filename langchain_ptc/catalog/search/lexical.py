@@ -25,8 +25,8 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 
 from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.search.words import MAX_PHRASE_WORDS, STOP_WORDS, SYNONYMS, split_words
 from langchain_ptc.catalog.types import Choice, TypeTree, walk
-from langchain_ptc.catalog.words import MAX_PHRASE_WORDS, STOP_WORDS, SYNONYMS, split_words
 from langchain_ptc.errors import CatalogError
 
 MAX_QUERY_CHARS = 1_000

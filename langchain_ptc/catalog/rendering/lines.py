@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.stubs import Names, render_type, stub_parameters
+from langchain_ptc.catalog.rendering.stubs import Names, render_type, stub_parameters
 from langchain_ptc.catalog.text import brief, first_sentence
 from langchain_ptc.catalog.types import (
     ANY,

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from langchain_core.embeddings import Embeddings
 
 from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.search.words import split_words
 from langchain_ptc.catalog.text import one_line
-from langchain_ptc.catalog.words import split_words
 
 MAX_NEAREST = 50
 """Tools that a search by meaning has a say about; the others are too far away to tell them apart."""

@@ -12,7 +12,8 @@ from itertools import islice
 from typing import Any
 from urllib.parse import unquote
 
-from langchain_ptc.catalog.keywords import (
+from langchain_ptc.catalog.names import to_class_name
+from langchain_ptc.catalog.reading.keywords import (
     bare_reference,
     constraints,
     guess_type,
@@ -20,9 +21,14 @@ from langchain_ptc.catalog.keywords import (
     says_no_type,
     text,
 )
-from langchain_ptc.catalog.merging import conditional_properties, merge_all
-from langchain_ptc.catalog.names import to_class_name
-from langchain_ptc.catalog.pointers import REFERENCES, Resolver, Schema, escape, reference_of
+from langchain_ptc.catalog.reading.merging import conditional_properties, merge_all
+from langchain_ptc.catalog.reading.pointers import (
+    REFERENCES,
+    Resolver,
+    Schema,
+    escape,
+    reference_of,
+)
 from langchain_ptc.catalog.types import (
     ANY,
     BOOL,

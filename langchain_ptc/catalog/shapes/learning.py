@@ -31,7 +31,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from langchain_ptc.catalog.keys import is_known, looks_like_data, numbered
+from langchain_ptc.catalog.shapes.keys import is_known, looks_like_data, numbered
 from langchain_ptc.catalog.types import Alternatives, Container, Named, TypeTree
 
 MAX_DEPTH = 6

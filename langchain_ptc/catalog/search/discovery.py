@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from typing_extensions import TypedDict
 
 from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
-from langchain_ptc.catalog.reading import read_tool
+from langchain_ptc.catalog.reading.tool import read_tool
 from langchain_ptc.errors import CatalogError
 
 if TYPE_CHECKING:

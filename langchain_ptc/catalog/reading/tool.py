@@ -11,14 +11,14 @@ from typing import Any
 from langchain_core.tools import BaseTool, Tool
 from pydantic import BaseModel
 
-from langchain_ptc.catalog.annotations import AnnotationReader, return_annotation
 from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, ToolPolicy
 from langchain_ptc.catalog.described import DescribedTool
-from langchain_ptc.catalog.docstrings import returns_section
-from langchain_ptc.catalog.fields import input_name, model_constraints, model_default
-from langchain_ptc.catalog.free_names import free_names
 from langchain_ptc.catalog.names import to_identifier, to_public_identifier, unique
-from langchain_ptc.catalog.schemas import SchemaReader
+from langchain_ptc.catalog.reading.annotations import AnnotationReader, return_annotation
+from langchain_ptc.catalog.reading.docstrings import returns_section
+from langchain_ptc.catalog.reading.fields import input_name, model_constraints, model_default
+from langchain_ptc.catalog.reading.free_names import free_names
+from langchain_ptc.catalog.reading.schemas import SchemaReader
 from langchain_ptc.catalog.text import MAX_TOOL_CHARS
 from langchain_ptc.catalog.types import (
     ANY,

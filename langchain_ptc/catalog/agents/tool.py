@@ -20,9 +20,9 @@ from langchain_core.tools import ToolException
 from pydantic import BaseModel, Field, TypeAdapter
 from typing_extensions import override
 
+from langchain_ptc.catalog.agents.messages import MESSAGE_MARKS, show_messages
+from langchain_ptc.catalog.agents.states import function_of, read_schema_of, said_type, unfold
 from langchain_ptc.catalog.described import DescribedTool, as_arguments_schema
-from langchain_ptc.catalog.messages import MESSAGE_MARKS, show_messages
-from langchain_ptc.catalog.states import function_of, read_schema_of, said_type, unfold
 from langchain_ptc.errors import CatalogError
 
 WHOLE = "input"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from langchain_ptc.catalog.package import HEADER
+from langchain_ptc.catalog.rendering.package import HEADER
 
 
 def write_package(files: Mapping[str, str], directory: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from langchain_ptc.catalog.described import DescribedTool, as_arguments_schema
-from langchain_ptc.catalog.mcp_results import (
+from langchain_ptc.catalog.mcp.results import (
     RESULT_NOTE,
     Approve,
     as_message_content,
@@ -29,7 +29,7 @@ from langchain_ptc.catalog.mcp_results import (
     unwrap_schema,
     value_of,
 )
-from langchain_ptc.catalog.mcp_servers import (
+from langchain_ptc.catalog.mcp.servers import (
     AnyServer,
     GivenSession,
     Listen,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from langchain_ptc.catalog.pointers import Schema
+from langchain_ptc.catalog.reading.pointers import Schema
 
 MAX_COMPARED = 1_000
 """Values of an `enum` that are compared with those of another one."""

@@ -25,9 +25,15 @@ import typing_extensions
 from langchain_core.messages import ToolMessage
 from pydantic import BaseModel, TypeAdapter
 
-from langchain_ptc.catalog.fields import QUALIFIERS, Direction, Fields, read_hints, record_fields
 from langchain_ptc.catalog.names import to_class_name
-from langchain_ptc.catalog.schemas import SchemaReader
+from langchain_ptc.catalog.reading.fields import (
+    QUALIFIERS,
+    Direction,
+    Fields,
+    read_hints,
+    record_fields,
+)
+from langchain_ptc.catalog.reading.schemas import SchemaReader
 from langchain_ptc.catalog.types import (
     ANY,
     BOOL,

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from langchain_core.tools import ToolException
 
-from langchain_ptc.catalog.mcp_results import read_field
+from langchain_ptc.catalog.mcp.results import read_field
 
 T = TypeVar("T")
 

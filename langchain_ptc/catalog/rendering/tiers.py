@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
-from langchain_ptc.catalog.lines import render_line
-from langchain_ptc.catalog.stubs import DomainStubs, Names, render_catalog, render_stub
+from langchain_ptc.catalog.rendering.lines import render_line
+from langchain_ptc.catalog.rendering.stubs import DomainStubs, Names, render_catalog, render_stub
 from langchain_ptc.catalog.text import cut
 
 Tier: TypeAlias = Literal["full", "signatures", "names", "pointer"]

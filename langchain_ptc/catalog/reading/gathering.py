@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool, BaseToolkit, tool
 
-from langchain_ptc.catalog.agents import agent_tool
+from langchain_ptc.catalog.agents.tool import agent_tool
 from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
 from langchain_ptc.catalog.described import DescribedTool
 from langchain_ptc.catalog.names import to_public_identifier
-from langchain_ptc.catalog.reading import complete, read_tool
+from langchain_ptc.catalog.reading.tool import complete, read_tool
 from langchain_ptc.errors import CatalogError
 
 

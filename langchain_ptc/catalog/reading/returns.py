@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from langchain_ptc.catalog.annotations import AnnotationReader
-from langchain_ptc.catalog.schemas import read_schema
+from langchain_ptc.catalog.reading.annotations import AnnotationReader
+from langchain_ptc.catalog.reading.schemas import read_schema
 from langchain_ptc.catalog.types import (
     Alternatives,
     Choice,

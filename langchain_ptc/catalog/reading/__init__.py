@@ -1,0 +1,1 @@
+"""Tools, schemas and annotations -> definitions and type trees."""

@@ -1,0 +1,1 @@
+"""Definitions -> what a model, an editor and a type checker read."""

@@ -1,0 +1,1 @@
+"""What the results of tools look like, learned from those that came."""

@@ -1,0 +1,279 @@
+"""`ExecutionLog`: what was executed, kept and asked about.
+
+Three places to keep it: memory, a file of JSON lines, an SQLite database. The two on disk are written
+by a thread of their own: an execution waits for no disk, and a disk that is full harms no execution.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeAlias, get_args
+
+from langchain_ptc.execution.record import CallStatus, ExecutionResult, ToolCallRecord
+from langchain_ptc.execution.report import cut_middle
+from langchain_ptc.execution.stores import JsonLinesStore, MemoryStore, SqliteStore, Store
+from langchain_ptc.sandbox.base import Status
+
+KEPT_IN_MEMORY = 1_000
+"""Executions that a log in memory keeps if it is not told how many."""
+
+_SUFFIXES = {
+    ".jsonl": JsonLinesStore,
+    ".ndjson": JsonLinesStore,
+    ".db": SqliteStore,
+    ".sqlite": SqliteStore,
+    ".sqlite3": SqliteStore,
+}
+_CLOSE_SECONDS = 5.0
+"""How long the end of the process waits for what is still to be written."""
+
+_Task: TypeAlias = ExecutionResult | threading.Event | None
+
+logger = logging.getLogger("langchain_ptc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What a query asks for; None for any."""
+
+    execution_id: str | None = None
+    tool: str | None = None
+    status: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def takes(self, result: ExecutionResult) -> bool:
+        return (
+            (self.execution_id is None or result.execution_id == self.execution_id)
+            and (self.status is None or result.status == self.status)
+            and (self.tool is None or any(map(self._is_of_tool, result.tool_calls)))
+            and self._is_in_time(result.started_at)
+        )
+
+    def takes_call(self, call: ToolCallRecord) -> bool:
+        return (
+            (self.status is None or call.status == self.status)
+            and (self.tool is None or self._is_of_tool(call))
+            and self._is_in_time(call.started_at)
+        )
+
+    def _is_of_tool(self, call: ToolCallRecord) -> bool:
+        return self.tool in (call.tool, call.qualified_name)
+
+    def _is_in_time(self, moment: datetime) -> bool:
+        after = self.since is None or moment >= self.since
+        return after and (self.until is None or moment < self.until)
+
+
+class ExecutionLog:
+    """Keeps the records of executions, and finds them again.
+
+    Pass it as `log=` to `as_programmatic`, `ProgrammaticToolNode`, the middleware or an executor; one
+    log may serve many of them, from any thread. What it keeps of an execution is its
+    `ExecutionResult`, with the output that the model was shown and without a session's variables.
+
+    An execution is in the log once it has ended, and not while it waits for a person. One that was
+    resumed has one record.
+
+    Args:
+        path: Where to keep it. A file that ends in `.jsonl` or `.ndjson` has a line of JSON for each
+            execution; one that ends in `.db`, `.sqlite` or `.sqlite3` is a database. None for memory.
+        keep: How many executions to keep, the last ones; by default 1,000 in memory, and on disk all.
+
+    Raises:
+        ValueError: `path` ends in something else, or `keep` is no positive whole number.
+        OSError: The file cannot be opened.
+        sqlite3.Error: The file is no database that can be opened.
+    """
+
+    def __init__(self, *, path: str | Path | None = None, keep: int | None = None) -> None:
+        if keep is not None and (type(keep) is not int or keep < 1):
+            raise ValueError(f"keep must be a whole number from 1, got {keep!r}")
+        self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._writer: threading.Thread | None = None
+        self._finish: weakref.finalize[..., ExecutionLog] | None = None
+        self._is_closed = False
+        self._store: Store = _open(path, keep)
+
+    def add(self, result: ExecutionResult) -> None:
+        """Keep the record of an execution; does not wait for a disk.
+
+        What cannot be written is told to the logger `langchain_ptc`, and lost.
+
+        Raises:
+            ValueError: The log is closed.
+        """
+        kept = replace(result, output=cut_middle(result.output, result.output_chars), session=None)
+        with self._lock:
+            if self._is_closed:
+                raise ValueError("the log is closed; open another one")
+            if isinstance(self._store, MemoryStore):
+                self._store.add(kept)
+                return
+            if self._writer is None:
+                self._start_writer()
+            self._tasks.put(kept)
+
+    def find(
+        self,
+        *,
+        execution_id: str | None = None,
+        tool: str | None = None,
+        status: Status | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+    ) -> list[ExecutionResult]:
+        """Return executions, the last one first.
+
+        Waits for what is still to be written, and for the disk; see `afind`.
+
+        Args:
+            execution_id: Of this id.
+            tool: That called this tool, by its name with or without its domain.
+            status: That ended so.
+            since: That began at this time or later; with a time zone.
+            until: That began before this time; with a time zone.
+            limit: So many at most.
+
+        Raises:
+            ValueError: A status is none, a time has no time zone, or `limit` is not positive.
+        """
+        wanted = _Wanted(
+            execution_id=execution_id, tool=tool, status=status, since=since, until=until
+        )
+        _check(wanted, get_args(Status), limit)
+        found = (result for result in self._read(wanted, status) if wanted.takes(result))
+        return list(islice(found, limit))
+
+    def find_calls(
+        self,
+        *,
+        execution_id: str | None = None,
+        tool: str | None = None,
+        status: CallStatus | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+    ) -> list[ToolCallRecord]:
+        """Return tool calls, those of the last execution first; as `find`.
+
+        Raises:
+            ValueError: A status is none, a time has no time zone, or `limit` is not positive.
+        """
+        wanted = _Wanted(
+            execution_id=execution_id, tool=tool, status=status, since=since, until=until
+        )
+        _check(wanted, get_args(CallStatus), limit)
+        found = (
+            call
+            for result in self._read(wanted, None)
+            for call in result.tool_calls
+            if wanted.takes_call(call)
+        )
+        return list(islice(found, limit))
+
+    async def afind(self, **wanted: object) -> list[ExecutionResult]:
+        """Do as `find`, without holding up the event loop."""
+        return await asyncio.to_thread(self.find, **wanted)  # type: ignore[arg-type]  # as find's
+
+    async def afind_calls(self, **wanted: object) -> list[ToolCallRecord]:
+        """Do as `find_calls`, without holding up the event loop."""
+        return await asyncio.to_thread(self.find_calls, **wanted)  # type: ignore[arg-type]  # as find_calls'
+
+    def flush(self) -> None:
+        """Wait until everything that was added is written."""
+        if self._writer is not None and self._writer.is_alive():
+            written = threading.Event()
+            self._tasks.put(written)
+            written.wait()
+
+    def close(self) -> None:
+        """Write what is left and take no more; what is kept can still be found. Idempotent."""
+        with self._lock:
+            self._is_closed = True
+        if self._finish is not None:
+            self._finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start_writer(self) -> None:
+        self._writer = threading.Thread(
+            target=_write, args=(self._tasks, self._store), name="langchain-ptc-log", daemon=True
+        )
+        self._writer.start()
+        # Also at the end of the process, which would cut off a thread of this kind.
+        self._finish = weakref.finalize(self, _finish, self._tasks, self._writer)
+
+    def _read(self, wanted: _Wanted, status: str | None) -> Iterator[ExecutionResult]:
+        self.flush()
+        return self._store.read(
+            execution_id=wanted.execution_id,
+            tool=wanted.tool,
+            status=status,
+            since=wanted.since,
+            until=wanted.until,
+        )
+
+
+def _open(path: str | Path | None, keep: int | None) -> Store:
+    if path is None:
+        return MemoryStore(keep or KEPT_IN_MEMORY)
+    path = Path(path)
+    store = _SUFFIXES.get(path.suffix.lower())
+    if store is None:
+        raise ValueError(
+            f"the path of a log must end in one of {', '.join(_SUFFIXES)}, got {str(path)!r}"
+        )
+    return store(path, keep)
+
+
+def _check(wanted: _Wanted, statuses: tuple[str, ...], limit: int) -> None:
+    if wanted.status is not None and wanted.status not in statuses:
+        raise ValueError(f"status must be one of {', '.join(statuses)}, got {wanted.status!r}")
+    if limit < 1:
+        raise ValueError(f"limit must be positive, got {limit!r}")
+    for name in ("since", "until"):
+        moment = getattr(wanted, name)
+        if moment is not None and moment.tzinfo is None:
+            raise ValueError(
+                f"{name} must have a time zone, for example datetime.now(UTC), got {moment!r}"
+            )
+
+
+def _write(tasks: queue.SimpleQueue[_Task], store: Store) -> None:
+    """Write what is added until there is no more to come; the body of the writer's thread."""
+    while (task := tasks.get()) is not None:
+        if isinstance(task, threading.Event):
+            task.set()
+            continue
+        try:
+            store.add(task)
+        except Exception:  # noqa: BLE001  # a full disk, a lost mount: no execution's concern
+            logger.exception("the record of execution %s was not written", task.execution_id)
+    store.close()
+
+
+def _finish(tasks: queue.SimpleQueue[_Task], writer: threading.Thread) -> None:
+    tasks.put(None)
+    writer.join(_CLOSE_SECONDS)
