@@ -393,7 +393,7 @@ def _failing(handle: Any) -> BaseTool:
 @pytest.mark.parametrize(
     ("handle", "told"),
     [
-        pytest.param(False, "fail failed: ToolException: no 1", id="raised"),
+        pytest.param(False, "fail failed: no 1", id="raised"),
         pytest.param(True, "fail failed: no 1", id="true"),
         pytest.param("sorry", "fail failed: sorry", id="text"),
         pytest.param(lambda e: f"handled {e}", "fail failed: handled no 1", id="function"),

@@ -69,7 +69,7 @@ def test_a_failed_attempt_is_mended_and_stays_out_of_the_state():
     assert call.usage_metadata == {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}
     told = model.calls[1].messages[-1]
     assert isinstance(told, ToolMessage)
-    assert "NameError: name 'totl' is not defined" in told.content
+    assert "line 1: there is no tool or function 'totl'" in told.content
 
 
 def test_the_report_says_which_calls_took_effect():

@@ -478,7 +478,8 @@ def test_name_in_two_domains(sandbox: AnySandbox) -> None:
     assert both.output == "A B\n"
     bare = executor.execute("who()")
     assert bare.error is not None
-    assert bare.error.kind == "NameError"
+    assert bare.error.kind == "CheckError"
+    assert "a.who" in bare.error.message
 
 
 def test_empty_catalog(sandbox: AnySandbox) -> None:

@@ -95,10 +95,10 @@ async def test_it_works_outside_any_graph():
 def test_a_failure_is_a_message_with_the_status_error():
     """What goes wrong in the code is told to the model and raises nothing."""
     (run_code,) = as_programmatic(TOOLS)
-    message = run_code.invoke(call_of("print('so far')\nnope()"))
+    message = run_code.invoke(call_of("print('so far')\n{}['nope']"))
     assert message.status == "error"
     assert "so far" in message.content
-    assert "NameError: name 'nope' is not defined" in message.content
+    assert "KeyError: 'nope'" in message.content
     assert message.artifact.status == "error"
 
 

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import LimitExceeded, ToolCallError
+from langchain_ptc.execution.budget_tool import current_purse
+from langchain_ptc.execution.budgets import Purse, info_of
 from langchain_ptc.execution.calls import Answer, StartedCall
 from langchain_ptc.execution.dispatch import Dispatcher, Surroundings, Value
 from langchain_ptc.execution.events import Events
+from langchain_ptc.execution.resilience import Guards
+from langchain_ptc.execution.resilience.guards import Guard, Time, is_pause
+from langchain_ptc.execution.telling import tell_failure
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import CallFailure
 from langchain_ptc.sandbox.values import UnsendableValue, ValueTooLarge, encode_sized
+
+_LAST_SECONDS = 0.001
+"""A call that was let through has some time, even if its budget has none left by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A result that may be used again."""
+
+    payload: str
+    size: int
 
 
 class Answering:
@@ -25,8 +44,10 @@ class Answering:
         dispatchers: The tools, by qualified name.
         limits: What the execution may use.
         surroundings: Where the execution runs.
-        on_value: Told what each tool returned, by its qualified name, and for which arguments.
         events: Is told of each call that is made.
+        guards: What stands before the tools, for all executions of an executor.
+        purse: What the execution may spend; None for what it likes.
+        on_value: Told what each tool returned, by its qualified name, and for which arguments.
     """
 
     def __init__(
@@ -36,6 +57,8 @@ class Answering:
         surroundings: Surroundings,
         events: Events,
         *,
+        guards: Guards,
+        purse: Purse | None = None,
         on_value: Callable[..., None],
     ) -> None:
         self._on_value = on_value
@@ -43,11 +66,16 @@ class Answering:
         self._limits = limits
         self._surroundings = surroundings
         self._events = events
+        self._guards = guards
+        self._purse = purse
         self._turns = asyncio.Semaphore(limits.max_concurrent_calls)
         self._used: dict[str, int] = {}
 
     def admit(self, call: StartedCall) -> Answer | None:
         """Settle the arguments of a call and count it; return the answer of one that is refused."""
+        call.attempts = 0
+        if self._purse is not None:
+            call.knows_budget = self._purse.is_told
         try:
             call.bind()
             self._count(call.definition)
@@ -61,52 +89,108 @@ class Answering:
         Raises:
             GraphBubbleUp: The tool interrupted the graph.
         """
-        async with self._turns:
-            self._events.tell_start(call)
+        if self._purse is not None:
+            current_purse.set(self._purse)
             try:
-                value = await self._call_tool(call, config)
-                payload, call.result_bytes = self._encode(value.value, call.definition)
+                self._purse.charge(call)
             except ToolCallError as error:
-                answer = refuse(call, error)
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-                name = call.definition.qualified_name  # the tool was cancelled, and not we
-                answer = refuse(call, ToolCallError(f"{name} was cancelled", tool=name))
-            else:
-                call.end("returned")
-                self._on_value(call.definition.qualified_name, value.value, arguments=call.arguments)
-                answer = Answer(payload=payload, commands=value.commands)
+                return refuse(call, error)
+        if self._turns.locked():
+            began = time.monotonic()
+            await self._turns.acquire()
+            call.waited_seconds += time.monotonic() - began
+        else:
+            await self._turns.acquire()
+        try:
+            self._events.tell_start(call)
+            answer = await self._make(call, config)
+        finally:
+            self._turns.release()
         self._events.tell_end(call)
         return answer
 
-    async def _call_tool(self, call: StartedCall, config: RunnableConfig) -> Value:
-        definition = call.definition
-        assert call.arguments is not None
-        seconds = min(self._limits.tool_seconds, definition.policy.timeout_seconds or float("inf"))
-        clock = asyncio.timeout(seconds)
+    def follow(self, call: StartedCall, answer: Answer, *, is_replayed: bool = False) -> None:
+        """Note that the code is about to get an answer; before it does.
+
+        Raises:
+            BudgetSpent: The code was told before that its budget is spent, and has called again.
+        """
+        if self._purse is not None:
+            self._purse.follow(call, answer, is_replayed=is_replayed)
+
+    async def _make(self, call: StartedCall, config: RunnableConfig) -> Answer:
+        name = call.definition.qualified_name
+        guard = self._guards.of(call.definition)
         try:
-            async with clock:
-                return await self._dispatchers[definition.qualified_name].call(
-                    call.arguments,
-                    call.call_id,
-                    config,
-                    surroundings=self._surroundings,
-                    on_reached=call.reach,
-                )
-        except TimeoutError:
-            if not clock.expired():
+            await self._run_before(call, guard)
+            key = guard.key_of(call, config)
+            if key is not None and guard.results is not None:
+                kept = guard.results.find(key)
+                if kept is not None:
+                    call.is_cache_hit, call.result_bytes = True, kept.size
+                    call.end("returned")
+                    return Answer(payload=kept.payload)
+            value = await self._call_tool(call, config, guard)
+            payload, call.result_bytes = self._encode(value.value, call.definition)
+        except ToolCallError as error:
+            return refuse(call, error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
                 raise
-            limit = "tool_seconds" if seconds == self._limits.tool_seconds else None
-            told = f" (limit {limit})" if limit else ""
-            raise ToolCallError(
-                f"{definition.qualified_name} did not answer within {seconds:g} seconds{told}; "
-                "it may still take effect",
-                tool=definition.qualified_name,
-                limit=limit,
-                allowed=seconds,
-            ) from None
+            # the tool was cancelled, and not we
+            return refuse(call, ToolCallError(f"{name} was cancelled", tool=name))
+        call.end("returned")
+        if key is not None and guard.results is not None and not value.commands:
+            kept = _Kept(payload, call.result_bytes)
+            guard.results.keep(key, kept, len(payload) + len(str(key)))
+        self._on_value(name, value.value, arguments=call.arguments)
+        return Answer(payload=payload, commands=value.commands)
+
+    async def _call_tool(self, call: StartedCall, config: RunnableConfig, guard: Guard) -> Value:
+        dispatcher = self._dispatchers[call.definition.qualified_name]
+        assert call.arguments is not None
+        arguments = call.arguments
+
+        async def make() -> Value:
+            return await dispatcher.call(
+                arguments,
+                call.call_id,
+                config,
+                surroundings=self._surroundings,
+                on_reached=call.reach,
+            )
+
+        value = await guard.run(call, make, self._time())
+        if guard.policy.after is None:
+            return value
+        return Value(await self._run_after(call, guard, value.value), value.commands)
+
+    def _time(self) -> Time:
+        time_ = Time(self._limits.tool_seconds, "tool_seconds")
+        if self._purse is None:
+            return time_
+        seconds, limit = self._purse.seconds_left()
+        return time_ if seconds >= time_.seconds else Time(max(seconds, _LAST_SECONDS), limit)
+
+    # --- hooks --------------------------------------------------------------------------------------
+
+    async def _run_before(self, call: StartedCall, guard: Guard) -> None:
+        before = guard.policy.before
+        if before is None:
+            return
+        with _Told(call, self._surroundings):
+            told = before(info_of(call))
+            if inspect.isawaitable(told):
+                await told
+
+    async def _run_after(self, call: StartedCall, guard: Guard, value: Any) -> Any:
+        assert guard.policy.after is not None
+        with _Told(call, self._surroundings):
+            changed = guard.policy.after(info_of(call), value)
+            return await changed if inspect.isawaitable(changed) else changed
+
+    # --- parts --------------------------------------------------------------------------------------
 
     def _count(self, definition: ToolDefinition) -> None:
         name, most = definition.qualified_name, definition.policy.max_calls
@@ -137,9 +221,32 @@ class Answering:
             ) from None
 
 
+class _Told:
+    """Makes an error of a hook into what the code is told of one.
+
+    Args:
+        call: The call that the hook is for.
+        surroundings: Say how much is told.
+    """
+
+    def __init__(self, call: StartedCall, surroundings: Surroundings) -> None:
+        self._name = call.definition.qualified_name
+        self._on_tool_error = surroundings.on_tool_error
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ToolCallError):
+            if is_pause(error):
+                return
+            told = tell_failure(self._name, error, self._on_tool_error)
+            raise ToolCallError(told, tool=self._name) from error
+
+
 def refuse(call: StartedCall, error: ToolCallError) -> Answer:
     """Note that a call failed, and return what the code is told."""
-    call.fail(str(error))
+    call.fail(str(error), error.limit)
     failure = CallFailure(
         message=str(error), limit=error.limit, allowed=error.allowed, used=error.used
     )

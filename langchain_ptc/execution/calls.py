@@ -74,6 +74,8 @@ class StartedCall:
         self.limit: str | None = None
         """The field of `Limits` that it hit."""
         self.result_bytes = 0
+        self.knows_budget = False
+        """The code had heard that its budget is spent when it made the call."""
         self.is_end_told = False
         """Whoever watches was told how it ended."""
         self._redact = redact

@@ -22,13 +22,11 @@ from langgraph.errors import GraphBubbleUp, is_invalid_resume
 from langgraph.prebuilt import ToolNode, ToolRuntime
 from langgraph.runtime import get_runtime
 from langgraph.types import Command
-from pydantic import ValidationError
 
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.execution.portal import call_in_thread, run_sync
-
-MAX_ERROR_CHARS = 2_000
+from langchain_ptc.execution.telling import OnToolError, tell_failure, tell_message
 
 
 Route: TypeAlias = Callable[[BaseTool, ToolCall, RunnableConfig], Awaitable[Any]]
@@ -46,6 +44,8 @@ class Surroundings:
     """How calls go to their tools; None for directly."""
     sync: bool = False
     """The caller is synchronous: prefer a tool's synchronous implementation."""
+    on_tool_error: OnToolError = "message"
+    """What the code is told of what a tool raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class _Noted:
     on_reached: Callable[[], None]
     config: RunnableConfig
     value: Any = None
+    is_reached: bool = False
     has_value: bool = False
     message: Any = None
 
@@ -138,12 +139,17 @@ class Dispatcher:
                 # The tool did return: only a message for a model cannot be made of it.
                 return _split(noted.value, call_id)
             raise ToolCallError(
-                f"{self.definition.qualified_name} failed: {_describe(error)}",
+                tell_failure(
+                    self.definition.qualified_name,
+                    error,
+                    surroundings.on_tool_error,
+                    is_reached=noted.is_reached,
+                ),
                 tool=self.definition.qualified_name,
             ) from error
         finally:
             _noted.reset(token)
-        return self._value_of(answer, noted, call_id)
+        return self._value_of(answer, noted, call_id, surroundings.on_tool_error)
 
     async def _invoke(
         self, request: ToolCall, config: RunnableConfig, surroundings: Surroundings
@@ -161,11 +167,16 @@ class Dispatcher:
             return await call_in_thread(lambda: self._tool.invoke(request, config))
         return await self._tool.ainvoke(request, config)
 
-    def _value_of(self, answer: Any, noted: _Noted, call_id: str) -> Value:
+    def _value_of(
+        self, answer: Any, noted: _Noted, call_id: str, on_tool_error: OnToolError
+    ) -> Value:
         name = self.definition.qualified_name
         message = _message_of(answer)
         if message is not None and message.status == "error":
-            raise ToolCallError(f"{name} failed: {_cut(str(message.content))}", tool=name)
+            # Its own message is as a `ToolException`; what a middleware writes may hold anything.
+            is_own = noted.message is not None and not _is_replaced(message, noted.message)
+            told = "hide" if on_tool_error == "type" and not is_own else on_tool_error
+            raise ToolCallError(tell_message(name, message.content, told), tool=name)
         if not noted.has_value or _is_replaced(message, noted.message):
             return _split(answer if message is None else message, call_id)
         value = noted.value
@@ -317,6 +328,7 @@ def _settle_signature(function: Any, original: Callable[..., Any]) -> None:
 
 def _note_reached() -> None:
     if (noted := _noted.get()) is not None:
+        noted.is_reached = True
         noted.on_reached()
 
 
@@ -391,18 +403,3 @@ def _is_in_graph() -> bool:
         return get_runtime() is not None
     except (KeyError, RuntimeError):
         return False
-
-
-def _describe(error: BaseException) -> str:
-    if isinstance(error, ValidationError):
-        parts = []
-        for problem in error.errors(include_url=False)[:10]:
-            place = ".".join(map(str, problem["loc"])) or "arguments"
-            parts.append(f"{place}: {problem['msg']} (got {_cut(repr(problem['input']), 200)})")
-        return "bad arguments: " + "; ".join(parts)
-    told = str(error)
-    return _cut(f"{type(error).__name__}: {told}" if told else type(error).__name__)
-
-
-def _cut(text: str, most: int = MAX_ERROR_CHARS) -> str:
-    return text if len(text) <= most else f"{text[:most]}… [{len(text) - most:,} characters cut]"

@@ -15,15 +15,18 @@ from typing import Any, Literal, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
+from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.errors import Problem, ReplayError
+from langchain_ptc.execution.alerts import Refusals
 from langchain_ptc.execution.answering import Answering
 from langchain_ptc.execution.approvals import Approvals
 from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.check import check_code, render_problems
 from langchain_ptc.execution.dispatch import Dispatcher, Route, Surroundings, read_state
+from langchain_ptc.execution.ending import end_by, end_of_replay, status_of
 from langchain_ptc.execution.events import Events, OnEvent
 from langchain_ptc.execution.free import FreeRun
 from langchain_ptc.execution.journal import (
@@ -33,8 +36,10 @@ from langchain_ptc.execution.journal import (
     has_checkpointer,
     run_journaled,
 )
+from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.portal import call_in_thread, run_sync
 from langchain_ptc.execution.record import ExecutionResult
+from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.siblings import index_of
 from langchain_ptc.execution.steps import SteppedRun
 from langchain_ptc.limits import Limits
@@ -63,6 +68,9 @@ class Setting:
     durable: Durable
     on_event: OnEvent | None
     check: Check
+    redact: Redact
+    log: ExecutionLog | None
+    refusals: Refusals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +108,12 @@ class Execution:
         self._route = route
         self._kept = kept
         self._sync = False
-        self._events = Events(setting.on_event, on_output)
+        self._events = Events(
+            setting.on_event,
+            on_output,
+            refusals=setting.refusals,
+            thread_id=self._config.get("configurable", {}).get("thread_id"),
+        )
         self._opened: Record = {}
         self._id = ""
         self._calls: list[StartedCall] = []
@@ -177,8 +190,13 @@ class Execution:
             events=self._events,
             config=self._config,
         )
-        async with self._events.watching(session):
-            done = await run.to_end()
+        try:
+            async with self._events.watching(session):
+                done = await run.to_end()
+        except BaseException as error:
+            end = end_by(error, session.output)
+            self._tell(end, started_at, time.monotonic() - clock)
+            raise
         result = self._tell(done, started_at, time.monotonic() - clock)
         return Outcome(result=result, commands=_in_order(run.commands), kept=done.kept)
 
@@ -206,14 +224,19 @@ class Execution:
             state=self._state,
         )
         if opening["code"] != _digest(self._code):
-            done = _end_of(ReplayError("the code is not the one that ran before the pause"))
+            done = end_of_replay(ReplayError("the code is not the one that ran before the pause"))
         else:
             try:
                 async with self._events.watching(session):
                     done = await run.to_end()
             except ReplayError as error:
-                done = _end_of(error)
-        result = self._tell(done, started_at, time.monotonic() - clock)
+                done = end_of_replay(error)
+            except GraphBubbleUp:
+                raise
+            except BaseException as error:
+                self._tell(end_by(error, session.output), started_at, run.elapsed_seconds)
+                raise
+        result = self._tell(done, started_at, run.elapsed_seconds, is_resumed=is_resumed)
         commands = _in_order(run.commands)
         return _write_outcome(Outcome(result=result, commands=commands, kept=done.kept))
 
@@ -295,15 +318,19 @@ class Execution:
             execution_id=self._id,
             call_id=f"{self._call_id or self._id}:{call.id}",
             source_line=line,
+            redact=self._setting.redact,
         )
         self._calls.append(started)
         return started
 
-    def _tell(self, done: Done, started_at: datetime, seconds: float) -> ExecutionResult:
+    def _tell(
+        self, done: Done, started_at: datetime, seconds: float, *, is_resumed: bool = False
+    ) -> ExecutionResult:
+        passed = (datetime.now(UTC) - started_at).total_seconds()
         result = ExecutionResult(
             execution_id=self._id,
             code=self._code,
-            status=done.status,
+            status=status_of(done, self._calls),
             output=done.output,
             value=done.value,
             error=done.failure,
@@ -311,16 +338,12 @@ class Execution:
             tool_calls=tuple(call.finish() for call in self._calls),
             started_at=started_at,
             duration_seconds=seconds,
+            paused_seconds=max(0.0, passed - seconds) if is_resumed else 0.0,
             output_chars=self._setting.limits.output_chars,
         )
-        self._events.tell_output(done.output)
-        self._events.tell(
-            "execution_end",
-            status=result.status,
-            duration_seconds=seconds,
-            tool_calls=len(result.tool_calls),
-            error=None if done.failure is None else f"{done.failure.kind}: {done.failure.message}",
-        )
+        self._events.tell_result(result, self._calls)
+        if self._setting.log is not None:
+            self._setting.log.add(result)
         return result
 
 
@@ -330,11 +353,6 @@ def _digest(code: str) -> str:
 
 def _in_order(commands: Mapping[int, tuple[Command[Any], ...]]) -> tuple[Command[Any], ...]:
     return tuple(command for number in sorted(commands) for command in commands[number])
-
-
-def _end_of(error: ReplayError) -> Done:
-    failure = Failure(kind="ReplayError", message=str(error))
-    return Done(status="error", failure=failure)
 
 
 def _write_outcome(outcome: Outcome) -> Record:

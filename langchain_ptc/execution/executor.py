@@ -9,11 +9,14 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.execution.alerts import Refusals
 from langchain_ptc.execution.approvals import Approvals, InterruptMode, InterruptOn
 from langchain_ptc.execution.dispatch import Dispatcher, Route
 from langchain_ptc.execution.events import OnEvent
 from langchain_ptc.execution.execution import Check, Durable, Execution, Setting
+from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.record import ExecutionResult
+from langchain_ptc.execution.redaction import Redact, checked_redact
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import Sandbox
 from langchain_ptc.sandbox.process import ProcessSandbox, checked_imports
@@ -42,6 +45,10 @@ class ProgrammaticToolExecutor:
         check: What the code is held against before anything of it runs: `static` finds calls that
             cannot work, `types` runs a type checker besides (needs the extra `typecheck`), `off`
             nothing.
+        log: Keeps the record of each execution.
+        redact: What is hidden of the arguments of calls in records, events and reports: `secrets`
+            hides fields that are named like secrets, `none` nothing; or a function of the tool's name
+            and the arguments, which returns what to show. The tools get the arguments as they are.
 
     Raises:
         CatalogError: The tools cannot be offered to code.
@@ -61,6 +68,8 @@ class ProgrammaticToolExecutor:
         durable: Durable = "auto",
         on_event: OnEvent | None = None,
         check: Check = "static",
+        log: ExecutionLog | None = None,
+        redact: Redact = "secrets",
     ) -> None:
         if sandbox is not None and imports:
             raise ValueError(
@@ -92,6 +101,9 @@ class ProgrammaticToolExecutor:
             durable=durable,
             on_event=on_event,
             check=check,
+            redact=checked_redact(redact),
+            log=log,
+            refusals=Refusals(),
         )
 
     def start(

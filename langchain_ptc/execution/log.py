@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
@@ -27,7 +27,7 @@ from langchain_ptc.sandbox.base import Status
 KEPT_IN_MEMORY = 1_000
 """Executions that a log in memory keeps if it is not told how many."""
 
-_SUFFIXES = {
+_SUFFIXES: Mapping[str, type[JsonLinesStore | SqliteStore]] = {
     ".jsonl": JsonLinesStore,
     ".ndjson": JsonLinesStore,
     ".db": SqliteStore,
@@ -269,7 +269,7 @@ def _write(tasks: queue.SimpleQueue[_Task], store: Store) -> None:
             continue
         try:
             store.add(task)
-        except Exception:  # noqa: BLE001  # a full disk, a lost mount: no execution's concern
+        except Exception:  # a full disk, a lost mount: no execution's concern
             logger.exception("the record of execution %s was not written", task.execution_id)
     store.close()
 

@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 Redact: TypeAlias = Literal["secrets", "none"] | Callable[[str, Mapping[str, Any]], Any]
@@ -149,7 +150,7 @@ def is_secret(name: str, value: object) -> bool:
     if not _SECRET_WORDS.isdisjoint(words):
         is_count = isinstance(value, int | float) and not _COUNTING_WORDS.isdisjoint(words)
         return not is_count
-    return any(f"{a} {b}" in _SECRET_PAIRS for a, b in zip(words, words[1:], strict=False))
+    return any(f"{a} {b}" in _SECRET_PAIRS for a, b in pairwise(words))
 
 
 def _hide(value: Any) -> Any:

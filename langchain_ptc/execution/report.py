@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from langchain_ptc.execution.plain import render_plain
 from langchain_ptc.sandbox.base import Failure, Status
@@ -18,6 +18,10 @@ class ToldCall(Protocol):
     def arguments(self) -> Mapping[str, Any]: ...
     @property
     def status(self) -> str: ...
+    @property
+    def approval(self) -> str | None: ...
+    @property
+    def is_read_only(self) -> bool: ...
 
 
 class ToldResult(Protocol):
@@ -78,6 +82,7 @@ _OPENINGS = {
     "refused": "The code was not run: the sandbox does not accept",
     "sandbox": "The sandbox failed; this is no fault of the code:",
     "limit": "The code was stopped:",
+    "denied": "The code ended because a person rejected a call:",
     "cancelled": "The execution was cancelled:",
 }
 
@@ -99,34 +104,87 @@ def _render_failure(result: ToldResult) -> list[str]:
     return [told, f"hint: {failure.hint}"] if failure.hint else [told]
 
 
+class _Ending(NamedTuple):
+    """What the model is told of calls that ended alike."""
+
+    one: str
+    """Of one call."""
+    many: str
+    """Of several."""
+
+
+_ENDINGS: Mapping[str, _Ending] = {
+    "returned": _Ending(
+        "took effect and must not be repeated", "took effect and must not be repeated"
+    ),
+    "answered": _Ending(
+        "was answered by a person and not made", "were answered by a person and not made"
+    ),
+    "failed": _Ending(
+        "reached its tool and failed, and may have taken effect all the same",
+        "reached their tools and failed, and may have taken effect all the same",
+    ),
+    "cancelled": _Ending(
+        "was still running and was cancelled, and may have taken effect",
+        "were still running and were cancelled, and may have taken effect",
+    ),
+    "refused": _Ending(
+        "was refused and did not reach its tool", "were refused and did not reach their tools"
+    ),
+    "denied": _Ending(
+        "was rejected by a person and not made", "were rejected by a person and not made"
+    ),
+}
+"""By how calls ended; in the order in which they are told."""
+
+
 def _render_calls(calls: Sequence[ToldCall]) -> list[str]:
     """Say which calls took effect, so that the next attempt does not repeat them."""
     told = []
-    for status, words in (
-        ("returned", "took effect and must not be repeated"),
-        ("failed", "reached the tool and failed"),
-        ("cancelled", "still running, now cancelled, may have taken effect"),
-        ("refused", "refused before the tool was reached"),
-        ("denied", "rejected by a person and not made"),
-    ):
-        those = [call for call in calls if call.status == status]
+    groups: dict[str, list[ToldCall]] = {ending: [] for ending in _ENDINGS}
+    only_read = 0
+    for call in calls:
+        ending = _ending_of(call)
+        if ending is None:
+            only_read += 1
+        else:
+            groups[ending].append(call)
+    for ending, those in groups.items():
         if those:
-            told.append(f"{_count(those)} ({words}): {', '.join(_name_calls(those))}")
+            words = _ENDINGS[ending].one if len(those) == 1 else _ENDINGS[ending].many
+            told.append(f"{_count(len(those))} {words}: {_name_calls(those)}")
+    if only_read:
+        words = "only read, and may be made again"
+        told.append(f"{_count(only_read)} {words}")
     return told
 
 
-def _count(calls: Sequence[ToldCall]) -> str:
-    return "1 tool call" if len(calls) == 1 else f"{len(calls)} tool calls"
+def _ending_of(call: ToldCall) -> str | None:
+    """Return how a call ended; None if it could only read."""
+    if call.status == "returned" and call.approval == "respond":
+        return "answered"
+    may_have_changed = call.status in ("returned", "failed", "cancelled")
+    return None if may_have_changed and call.is_read_only else call.status
 
 
-def _name_calls(calls: Sequence[ToldCall]) -> Iterable[str]:
-    for call in calls[:MAX_CALLS_TOLD]:
-        arguments = ", ".join(f"{name}={_show(value)}" for name, value in call.arguments.items())
-        if len(arguments) > MAX_ARGUMENTS_CHARS:
-            arguments = f"{arguments[:MAX_ARGUMENTS_CHARS]}…"
-        yield f"{call.tool}({arguments})"
-    if len(calls) > MAX_CALLS_TOLD:
-        yield f"and {len(calls) - MAX_CALLS_TOLD} more"
+def _count(calls: int) -> str:
+    return "1 tool call" if calls == 1 else f"{calls} tool calls"
+
+
+def _name_calls(calls: Sequence[ToldCall]) -> str:
+    """Name calls, the first and the last ones if there are many."""
+    if len(calls) <= MAX_CALLS_TOLD:
+        return ", ".join(map(_name_call, calls))
+    head, tail = calls[: MAX_CALLS_TOLD // 2], calls[-MAX_CALLS_TOLD // 2 :]
+    gone = f"[… {len(calls) - len(head) - len(tail)} more …]"
+    return ", ".join([*map(_name_call, head), gone, *map(_name_call, tail)])
+
+
+def _name_call(call: ToldCall) -> str:
+    arguments = ", ".join(f"{name}={_show(value)}" for name, value in call.arguments.items())
+    if len(arguments) > MAX_ARGUMENTS_CHARS:
+        arguments = f"{arguments[:MAX_ARGUMENTS_CHARS]}…"
+    return f"{call.tool}({arguments})"
 
 
 def _show(value: object) -> str:

@@ -180,6 +180,11 @@ class SteppedRun:
                 await asyncio.wait([running])
             await self._end_events()
 
+    @property
+    def elapsed_seconds(self) -> float:
+        """How long the code has run until now, pauses left out."""
+        return self._now().elapsed
+
     def _note_idle(self, due: float | None) -> None:
         self._is_idle, self._due = True, due
         self._events.tell_output(self._session.output)

@@ -67,7 +67,7 @@ class MemoryStore:
     def __init__(self, keep: int) -> None:
         self._keep = keep
         self._lock = threading.Lock()
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._entries: OrderedDict[str, ExecutionResult] = OrderedDict()
 
     def add(self, result: ExecutionResult) -> None:
         """Keep a record; drop the oldest one if there are too many."""

@@ -398,4 +398,4 @@ def _write_nothing(_: Any) -> None:
 def _is_worth_mending(outcomes: Sequence[ToolMessage]) -> bool:
     """Whether another program could do better: not if the machine is at fault."""
     results = [o.artifact for o in outcomes if isinstance(o.artifact, ExecutionResult)]
-    return any(result.status in ("error", "refused", "limit") for result in results)
+    return any(result.status in ("error", "refused", "limit", "denied") for result in results)

@@ -11,14 +11,20 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from types import CodeType, FrameType, TracebackType
+from typing import NamedTuple
 
 from langchain_ptc.errors import CodeSyntaxError, LimitExceeded, PolicyError, ToolCallError
 from langchain_ptc.sandbox.base import Failure, Status
+from langchain_ptc.sandbox.in_hand import describe_in_hand, narrow
 from langchain_ptc.sandbox.policy import CODE_FILENAME
 
 MAX_MESSAGE_CHARS = 4_000
 MAX_FRAMES = 12
+MAX_ERRORS_TOLD = 3
+"""Of a group of errors, so many with their frames."""
 _HEAD_FRAMES = 4
+_COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
+"""Frames of their own until Python 3.11; told as if they had none."""
 
 
 def describe(
@@ -42,8 +48,8 @@ def describe(
             violations=error.violations,
         )
     if isinstance(error, CodeSyntaxError):
-        caret = f"\n    {error.source_line.strip()}" if error.source_line else ""
         place = f"line {error.line}: " if error.line else ""
+        caret = _point_at(error.source_line, error.column)
         return "error", Failure(
             kind="SyntaxError",
             message=_cut(str(error)),
@@ -57,24 +63,37 @@ def describe(
 def _describe_raised(
     error: BaseException, source: str, names: tuple[str, ...], tools: tuple[str, ...]
 ) -> tuple[Status, Failure]:
-    places = list(_places(error.__traceback__))
-    line = places[-1][0].f_lineno if places else 0
-    if places:
-        line = places[-1][1]
-    limit, allowed, used = _limit_of(error)
-    kind = type(error).__name__
+    culprit = next(_leaves(error))
+    places = _places(culprit.__traceback__) or _places(error.__traceback__)
+    line = places[-1].line if places else 0
+    limit, allowed, used = _limit_of(culprit)
+    in_hand = (
+        describe_in_hand(culprit, places[-1].frame, narrow(places[-1].position, source), source)
+        if places
+        else ""
+    )
+    hint = _hint(culprit, names, tools) or in_hand
     failure = Failure(
-        kind="LimitExceeded" if limit else kind,
+        kind="LimitExceeded" if limit else type(error).__name__,
         message=_message(error),
         line=line,
         source_line=_line(source, line),
-        traceback=_render_frames(places, source) + _headline(error),
-        hint=_hint(error, names, tools),
+        traceback=_render_error(error, source, has_keys=bool(in_hand)),
+        hint=_cut(hint),
         limit=limit,
         allowed=allowed,
         used=used,
     )
     return ("limit" if limit else "error"), failure
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors of a group, of groups in it too; an error that is no group itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error
 
 
 def _limit_of(error: BaseException) -> tuple[str | None, float | None, float | None]:
@@ -93,8 +112,7 @@ def _message(error: BaseException) -> str:
     except Exception as broken:  # noqa: BLE001  # the code's own __str__ may raise anything
         told = f"<its text cannot be had: {type(broken).__name__}>"
     if isinstance(error, BaseExceptionGroup):
-        parts = "; ".join(f"{type(e).__name__}: {_message(e)}" for e in islice(error.exceptions, 5))
-        told = f"{error.message}: {parts}"
+        told = f"{error.message}: {'; '.join(_headline(e) for e in islice(_leaves(error), 5))}"
     notes = [note for note in getattr(error, "__notes__", ()) if isinstance(note, str)]
     cause = error.__cause__
     if isinstance(cause, Exception):
@@ -115,15 +133,26 @@ def _cut(text: str, most: int = MAX_MESSAGE_CHARS) -> str:
 
 # --- frames -------------------------------------------------------------------------------------
 
-_Place = tuple[FrameType, int, tuple[int | None, int | None, int | None, int | None]]
+
+class _Place(NamedTuple):
+    """Where the code was, in one of its frames."""
+
+    frame: FrameType
+    position: tuple[int | None, int | None, int | None, int | None]
+    """Line, end line, column and end column."""
+    line: int
 
 
-def _places(trace: TracebackType | None) -> Iterator[_Place]:
+def _places(trace: TracebackType | None) -> list[_Place]:
+    places: list[_Place] = []
     while trace is not None:
-        code = trace.tb_frame.f_code
+        frame, code = trace.tb_frame, trace.tb_frame.f_code
         if code.co_filename == CODE_FILENAME:
-            yield trace.tb_frame, trace.tb_lineno, _position(code, trace.tb_lasti)
+            if code.co_name in _COMPREHENSIONS and places:
+                frame = places.pop().frame
+            places.append(_Place(frame, _position(code, trace.tb_lasti), trace.tb_lineno))
         trace = trace.tb_next
+    return places
 
 
 def _position(
@@ -139,8 +168,7 @@ def format_for_code(source: str) -> str:
     error = sys.exception()
     if error is None:
         return "NoneType: None"
-    frames = _render_frames(list(_places(error.__traceback__)), source)
-    return frames + _headline(error)
+    return _render_error(error, source)
 
 
 def describe_stack(frame: FrameType | None, source: str) -> tuple[int, str]:
@@ -148,10 +176,29 @@ def describe_stack(frame: FrameType | None, source: str) -> tuple[int, str]:
     places: list[_Place] = []
     while frame is not None:
         if frame.f_code.co_filename == CODE_FILENAME:
-            places.append((frame, frame.f_lineno, (None, None, None, None)))
+            places.append(_Place(frame, (None, None, None, None), frame.f_lineno))
         frame = frame.f_back
     places.reverse()
-    return (places[-1][1] if places else 0), _render_frames(places, source)
+    return (places[-1].line if places else 0), _render_frames(places, source)
+
+
+def _render_error(error: BaseException, source: str, *, has_keys: bool = False) -> str:
+    """Return frames and text of an error; of a group, those of its errors too.
+
+    Args:
+        error: What was raised.
+        source: The code.
+        has_keys: The keys of the value in hand are told elsewhere.
+    """
+    headline = _headline(error)
+    if has_keys:
+        headline = _KEYS.sub("", headline)
+    told = _render_frames(_places(error.__traceback__), source) + headline
+    if isinstance(error, BaseExceptionGroup):
+        leaves = [leaf for leaf in islice(_leaves(error), MAX_ERRORS_TOLD) if leaf.__traceback__]
+        parts = dict.fromkeys(_render_error(leaf, source, has_keys=has_keys) for leaf in leaves)
+        told += "".join(f"\n\nin it: {part}" for part in parts)
+    return told
 
 
 def _render_frames(places: list[_Place], source: str) -> str:
@@ -166,7 +213,8 @@ def _render_frames(places: list[_Place], source: str) -> str:
 
 
 def _render_frame(place: _Place, source: str) -> str:
-    frame, line, (_, end_line, start, end) = place
+    frame, position, line = place
+    _, end_line, start, end = narrow(position, source)
     name = frame.f_code.co_name
     where = f"  line {line}" + ("" if name.startswith("<module") else f", in {name}") + "\n"
     text = _line(source, line)
@@ -174,8 +222,10 @@ def _render_frame(place: _Place, source: str) -> str:
     if not stripped:
         return where
     where += f"    {stripped}\n"
-    if end_line == line and start is not None and end is not None:
-        data = text.encode()
+    if end_line is not None and start is not None and end is not None:
+        data = text.encode("utf-8", "surrogatepass")
+        if end_line > line:  # the rest of it is on further lines
+            end = len(data.rstrip())
         first = len(data[:start].decode(errors="replace"))
         last = len(data[:end].decode(errors="replace"))
         indent = len(text) - len(text.lstrip())
@@ -184,11 +234,23 @@ def _render_frame(place: _Place, source: str) -> str:
     return where
 
 
+def _point_at(text: str, column: int) -> str:
+    """Return a line with a caret under one of its columns, from 1; 0 for none."""
+    stripped = text.strip()
+    if not stripped:
+        return ""
+    at = column - 1 - (len(text) - len(text.lstrip()))
+    caret = f"\n    {' ' * at}^" if 0 <= at <= len(stripped) else ""
+    return f"\n    {stripped}{caret}"
+
+
 def _line(source: str, line: int) -> str:
     lines = source.split("\n")
     return lines[line - 1][:300] if 0 < line <= len(lines) else ""
 
 
+_KEYS = re.compile(r"(?:\n|; )its keys are: .*")
+"""What a record says of itself; see `sandbox.values`."""
 _FROM_TOOLS = re.compile(
     r"cannot import name '(?P<name>\w+)' from 'tools|"
     r"module 'tools[.\w]*' has no attribute '(?P<attribute>\w+)'"

@@ -92,6 +92,9 @@ class Inference:
         if key not in self._names:
             self._names[key] = UNKNOWN
             found = join(self._bound(binding) for binding in scope.bindings[node.id])
+            given = self._given.tool_or_domain(node.id) if scope.parent is None else None
+            if given is not None:  # until the code binds the name
+                found = join((found, (given,)))
             self._names[key] = self._weaken(node.id, found)
         return self._names[key]
 

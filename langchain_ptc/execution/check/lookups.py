@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import sys
 from collections.abc import Collection, Iterator
 
@@ -92,7 +93,12 @@ class Lookups:
             if path in REFUSED_MODULES:
                 return f"{told}: {REFUSED_MODULES[path]}"
             path = path.rpartition(".")[0]
-        return f"{told}; use the standard library of computing, or a tool"
+        close = difflib.get_close_matches(name, [*(self._modules or ()), "tools"], 1, cutoff=0.8)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return (
+            f"{told}: {hint}use the standard library of computing, or a tool (the developer can "
+            f"allow it with imports=[{name!r}])"
+        )
 
     # --- names ----------------------------------------------------------------------------------
 

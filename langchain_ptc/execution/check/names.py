@@ -37,20 +37,20 @@ class Given:
         self.catalog = catalog
         self._kept = kept
         self.domains = frozenset(catalog.domains)
+        tools = catalog.callables
         counts: dict[str, int] = {}
-        for qualified in (*catalog.names, *catalog.type_names):
+        for qualified in (*(tool.qualified_name for tool in tools), *catalog.type_names):
             name = qualified.rpartition(".")[2]
             counts[name] = counts.get(name, 0) + 1
         types = {name.rpartition(".")[2] for name in catalog.type_names}
         self._types = types
         self._bare = {
-            definition.name: definition
-            for definition in catalog
-            if definition.domain is None
-            or (counts[definition.name] == 1 and definition.name not in self.domains)
+            tool.name: tool
+            for tool in tools
+            if tool.domain is None or (counts[tool.name] == 1 and tool.name not in self.domains)
         }
         self._shared = {name for name, count in counts.items() if count > 1}
-        self._members = {(definition.domain, definition.name): definition for definition in catalog}
+        self._members = {(tool.domain, tool.name): tool for tool in tools}
         self._qualified_types = frozenset(catalog.type_names)
 
     @property
@@ -62,7 +62,7 @@ class Given:
         """Return what `name` is where nothing binds it, or None if there is no such name."""
         if self._kept is None or name in self._kept:
             return UNKNOWN
-        value = self._tool_or_domain(name)
+        value = self.tool_or_domain(name)
         if value is not None:
             return (value,)
         if name in _GIVEN or name in self._types:
@@ -71,7 +71,8 @@ class Given:
             return (LibraryValue(name),)
         return None
 
-    def _tool_or_domain(self, name: str) -> Value | None:
+    def tool_or_domain(self, name: str) -> Value | None:
+        """Return the tool or the domain that `name` is from the start; None if it is neither."""
         if name == "tools" or name in self.domains:
             return ModuleValue("tools" if name == "tools" else f"tools.{name}")
         definition = self._bare.get(name)
@@ -79,7 +80,7 @@ class Given:
 
     def shared_by(self, name: str) -> list[str]:
         """Return the qualified names of the tools of this name, where it takes a domain."""
-        if name not in self._shared:
+        if name not in self._shared or name in self._bare:
             return []
         return [d.qualified_name for d in self.catalog if d.name == name and d.domain is not None]
 
@@ -94,7 +95,7 @@ class Given:
         if domain is None:
             if name in self.domains:
                 return (ModuleValue(f"tools.{name}"),)
-            value = self._tool_or_domain(name)
+            value = self.tool_or_domain(name)
             if value is not None:
                 return (value,)
             known = name in _GIVEN or name in self._types

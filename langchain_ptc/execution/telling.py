@@ -1,0 +1,76 @@
+"""What code is told of an exception of the host: as much as the developer wants, and never the object."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+from langchain_core.tools import ToolException
+from pydantic import ValidationError
+
+OnToolError: TypeAlias = Literal["message", "type", "hide"]
+"""What code is told when a tool raises: the exception's class and text, its class, or only that the
+tool failed. The text of a `ToolException` is written for the model: it is told without its class, and
+hidden only by `hide`."""
+
+MAX_ERROR_CHARS = 2_000
+_MAX_PROBLEMS = 10
+_MAX_INPUT_CHARS = 200
+
+
+def checked_on_tool_error(on_tool_error: OnToolError) -> OnToolError:
+    """Return `on_tool_error`.
+
+    Raises:
+        ValueError: It is none of what it may be.
+    """
+    if on_tool_error not in get_args(OnToolError):
+        raise ValueError(
+            f"on_tool_error must be 'message', 'type' or 'hide', got {on_tool_error!r}"
+        )
+    return on_tool_error
+
+
+def tell_failure(
+    name: str, error: BaseException, on_tool_error: OnToolError, *, is_reached: bool = True
+) -> str:
+    """Tell that a tool failed.
+
+    Args:
+        name: What the code calls it.
+        error: What it raised.
+        on_tool_error: How much to tell.
+        is_reached: Whether its own code has begun: what is wrong with the arguments that the code
+            passed is no secret to it.
+    """
+    if isinstance(error, ValidationError) and not is_reached:
+        return f"{name} failed: {_tell_arguments(error)}"
+    told = str(error)
+    if on_tool_error == "hide":
+        return f"{name} failed"
+    if isinstance(error, ToolException):
+        return f"{name} failed: {cut(told)}" if told else f"{name} failed"
+    kind = type(error).__name__
+    if on_tool_error == "type" or not told:
+        return f"{name} failed: {kind}"
+    return f"{name} failed: {cut(f'{kind}: {told}')}"
+
+
+def tell_message(name: str, content: object, on_tool_error: OnToolError) -> str:
+    """Tell that a tool, or a middleware before it, has answered with an error message."""
+    if on_tool_error == "hide":
+        return f"{name} failed"
+    return f"{name} failed: {cut(str(content))}"
+
+
+def cut(text: str, most: int = MAX_ERROR_CHARS) -> str:
+    """Cut a text that is too long, and say by how much."""
+    return text if len(text) <= most else f"{text[:most]}… [{len(text) - most:,} characters cut]"
+
+
+def _tell_arguments(error: ValidationError) -> str:
+    parts = []
+    for problem in error.errors(include_url=False)[:_MAX_PROBLEMS]:
+        place = ".".join(map(str, problem["loc"])) or "arguments"
+        given = cut(repr(problem["input"]), _MAX_INPUT_CHARS)
+        parts.append(f"{place}: {problem['msg']} (got {given})")
+    return "bad arguments: " + "; ".join(parts)
