@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import statistics
 import sys
 import tempfile
@@ -16,8 +17,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-# This file has the name of the package that it imports, and its folder comes first on the path.
+# This file has the name of the package that it measures, and its folder comes first on the path of
+# every script here. It steps aside for whoever means the package.
+_path = list(sys.path)
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]
+if __name__ == "langgraph":
+    del sys.modules[__name__]
+importlib.import_module("langgraph")
+sys.path[:] = _path
 
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import BaseTool, tool

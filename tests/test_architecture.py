@@ -55,8 +55,12 @@ FOREIGN: Mapping[str, frozenset[str]] = {
             "typing_extensions",
         }
     ),
-    "execution": frozenset({"langchain_core", "langgraph", "pydantic"}),
-    "graph": frozenset({"langchain", "langchain_core", "langgraph", "pydantic"}),
+    "execution": frozenset(
+        {"langchain_core", "langgraph", "opentelemetry", "pydantic", "typing_extensions"}
+    ),
+    "graph": frozenset(
+        {"langchain", "langchain_core", "langgraph", "pydantic", "typing_extensions"}
+    ),
     "testing": frozenset({"langchain_core", "pydantic"}),
 }
 """Which packages a room may import; rooms that are not here may import any."""

@@ -23,7 +23,6 @@ from langchain_ptc import (
     ProgrammaticToolNode,
     as_programmatic,
 )
-from langchain_ptc.graph.sessions import STATE_KEY
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 
@@ -199,9 +198,28 @@ def test_the_middleware_keeps_them_private() -> None:
     """They are in the agent's state, and in none of its outputs, messages or streams."""
     graph = agent_with_middleware(InMemorySaver())
     state = graph.invoke({"messages": [HumanMessage("x = 'marker'")]}, config_of("1"))
-    assert STATE_KEY not in state
+    assert "run_code_session" not in state
     assert state["messages"][-2].artifact.session is None
-    assert isinstance(graph.get_state(config_of("1")).values[STATE_KEY], bytes)
+    assert isinstance(graph.get_state(config_of("1")).values["run_code_session"], bytes)
+
+
+def test_two_middlewares_have_two_sessions() -> None:
+    """The code of one tool does not see the variables of another's."""
+    script = [
+        tool_call_message("run_a", {"code": "x = 1"}),
+        tool_call_message("run_b", {"code": "print('x' in dir())"}),
+        "ok",
+    ]
+    graph = create_agent(
+        ScriptedChatModel(script=script),
+        TOOLS,
+        middleware=[
+            ProgrammaticToolCallingMiddleware(session="thread", tool_name=name)
+            for name in ("run_a", "run_b")
+        ],
+        checkpointer=InMemorySaver(),
+    )
+    assert run(graph, "go") == "False"
 
 
 def test_executions_side_by_side_do_not_clash() -> None:

@@ -140,7 +140,8 @@ async def test_other_code_is_another_path():
 
 async def test_the_order_of_answers_is_kept():
     """Code whose path depends on which call ended first takes the same path when resumed."""
-    seconds = {"a": 0.05, "b": 0.0}
+    order = "caebfd"
+    seconds = {key: 0.05 * n for n, key in enumerate(order)}
     made: list[str] = []
 
     @tool
@@ -163,16 +164,16 @@ async def test_the_order_of_answers_is_kept():
     code = """\
 import asyncio
 order = []
-for done in asyncio.as_completed([wait("a"), wait("b")]):
+for done in asyncio.as_completed([wait(key) for key in "abcdef"]):
     order.append(await done)
-    await post("-".join(order))
-print(order, await ask())
+    await post("".join(order))
+print(*order, await ask())
 """
     graph = agent([wait, post, ask], code, InMemorySaver())
     state = await run(graph, REQUEST)
-    seconds.update({"a": 0.0, "b": 0.05})
-    assert output(await run(graph, answers(state))) == "['b', 'a'] yes-q"
-    assert made == ["b", "b-a"]
+    seconds.update(dict.fromkeys(order, 0.0))
+    assert output(await run(graph, answers(state))) == "c a e b f d yes-q"
+    assert made == [order[:n] for n in range(1, 7)]
 
 
 @both
@@ -628,6 +629,26 @@ async def test_cancelling_ends_everything(name, durable):
         await running
     assert time.monotonic() - begun < 2
     assert sorted(slow.ended) == ["a", "b"]
+
+
+@both
+@pytest.mark.parametrize("durable", [False, True], ids=["free", "journal"])
+async def test_tools_that_run_when_the_code_ends_are_cancelled(durable, sync):
+    """Where the code ends by an error elsewhere, the tools that it still waits for are cancelled."""
+    world, slow = World(), Slow()
+    code = """\
+import asyncio
+async def fail():
+    await get("b")
+    raise KeyError("lost")
+await asyncio.gather(hang("a"), fail())
+"""
+    tools = [*world.tools(), *slow.tools()]
+    graph = agent(tools, code, InMemorySaver() if durable else None)
+    state = await asyncio.wait_for(run(graph, REQUEST, sync=sync), 10)
+    assert "KeyError" in output(state)
+    assert slow.ended == ["a"]
+    assert [c.status for c in artifact(state).tool_calls] == ["cancelled", "returned"]
 
 
 @pytest.mark.parametrize("durable", [False, True], ids=["free", "journal"])

@@ -84,6 +84,13 @@ class ToolPolicy:
                     f"so, or leave out {name}={given!r}"
                 )
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether more is to be done for a call than to make it: timers, retries, hooks and the like."""
+        parts = (self.timeout_seconds, self.total_seconds, self.retry, self.breaker, self.cache)
+        others = (self.rate_limit, self.max_concurrent_calls, self.before, self.after)
+        return any(part is not None for part in (*parts, *others))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolParameter:

@@ -154,9 +154,7 @@ def _check_seconds(record: object, name: str, *, least: float | None = None) -> 
     value = getattr(record, name)
     is_number = type(value) in (int, float) and math.isfinite(value)
     if not is_number or (value <= 0 if least is None else value < least):
-        raise ValueError(
-            f"{type(record).__name__}.{name} must be a positive number, got {value!r}"
-        )
+        raise ValueError(f"{type(record).__name__}.{name} must be a positive number, got {value!r}")
 
 
 def _check_exceptions(record: object, on: object) -> None:

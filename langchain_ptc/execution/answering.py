@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,13 +13,13 @@ from langchain_core.runnables import RunnableConfig
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.execution.budget_tool import current_purse
-from langchain_ptc.execution.budgets import Purse, info_of
+from langchain_ptc.execution.budgets import Purse
 from langchain_ptc.execution.calls import Answer, StartedCall
 from langchain_ptc.execution.dispatch import Dispatcher, Surroundings, Value
 from langchain_ptc.execution.events import Events
 from langchain_ptc.execution.resilience import Guards
-from langchain_ptc.execution.resilience.guards import Guard, Time, is_pause
-from langchain_ptc.execution.telling import tell_failure
+from langchain_ptc.execution.resilience.guards import Guard, Time
+from langchain_ptc.execution.resilience.hooks import run_after, run_before
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import CallFailure
 from langchain_ptc.sandbox.values import UnsendableValue, ValueTooLarge, encode_sized
@@ -122,7 +121,7 @@ class Answering:
         name = call.definition.qualified_name
         guard = self._guards.of(call.definition)
         try:
-            await self._run_before(call, guard)
+            await run_before(call, guard.policy, self._surroundings.on_tool_error)
             key = guard.key_of(call, config)
             if key is not None and guard.results is not None:
                 kept = guard.results.find(key)
@@ -164,7 +163,9 @@ class Answering:
         value = await guard.run(call, make, self._time())
         if guard.policy.after is None:
             return value
-        return Value(await self._run_after(call, guard, value.value), value.commands)
+        on_tool_error = self._surroundings.on_tool_error
+        changed = await run_after(call, guard.policy, value.value, on_tool_error)
+        return Value(changed, value.commands)
 
     def _time(self) -> Time:
         time_ = Time(self._limits.tool_seconds, "tool_seconds")
@@ -172,23 +173,6 @@ class Answering:
             return time_
         seconds, limit = self._purse.seconds_left()
         return time_ if seconds >= time_.seconds else Time(max(seconds, _LAST_SECONDS), limit)
-
-    # --- hooks --------------------------------------------------------------------------------------
-
-    async def _run_before(self, call: StartedCall, guard: Guard) -> None:
-        before = guard.policy.before
-        if before is None:
-            return
-        with _Told(call, self._surroundings):
-            told = before(info_of(call))
-            if inspect.isawaitable(told):
-                await told
-
-    async def _run_after(self, call: StartedCall, guard: Guard, value: Any) -> Any:
-        assert guard.policy.after is not None
-        with _Told(call, self._surroundings):
-            changed = guard.policy.after(info_of(call), value)
-            return await changed if inspect.isawaitable(changed) else changed
 
     # --- parts --------------------------------------------------------------------------------------
 
@@ -219,29 +203,6 @@ class Answering:
             raise ToolCallError(
                 f"the result of {name} cannot be used: {error}", tool=name
             ) from None
-
-
-class _Told:
-    """Makes an error of a hook into what the code is told of one.
-
-    Args:
-        call: The call that the hook is for.
-        surroundings: Say how much is told.
-    """
-
-    def __init__(self, call: StartedCall, surroundings: Surroundings) -> None:
-        self._name = call.definition.qualified_name
-        self._on_tool_error = surroundings.on_tool_error
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, ToolCallError):
-            if is_pause(error):
-                return
-            told = tell_failure(self._name, error, self._on_tool_error)
-            raise ToolCallError(told, tool=self._name) from error
 
 
 def refuse(call: StartedCall, error: ToolCallError) -> Answer:

@@ -16,17 +16,15 @@ import logging
 import math
 import threading
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
-
-from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.resilience import ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.execution.calls import Answer, StartedCall
+from langchain_ptc.execution.info import info_of
 from langchain_ptc.sandbox.base import Done, Failure
 
 logger = logging.getLogger("langchain_ptc")
@@ -34,17 +32,16 @@ logger = logging.getLogger("langchain_ptc")
 CHARS_PER_TOKEN = 4
 _MIN_SHOWN_CHARS = 400
 """So much is shown of the output even where nothing is left: the model must know why."""
-_MOST_SETS = 1_000
-"""Sets of executions side by side that are remembered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """What may be spent; None for as much as it takes.
 
-    Calls count when the code makes them, whatever becomes of them. A call for which nothing is left
-    raises `ToolCallError` in the code, which may catch it and print what it has; if it then makes
-    another for which nothing is left, the execution ends with `status="limit"`.
+    A call counts when it is about to be made, whatever becomes of it then; one that a person rejects
+    does not. A call for which nothing is left raises `ToolCallError` in the code, which may catch it and
+    print what it has; if it then makes another for which nothing is left, the execution ends with
+    `status="limit"`.
 
     Raises:
         ValueError: A number is not positive, or there is a `cost` and nobody says what a call costs.
@@ -112,7 +109,7 @@ class Spent:
         return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
 
 
-class BudgetSpent(Exception):  # noqa: N818  # it ends an execution, and is no error of ours
+class BudgetSpent(Exception):
     """The code was told that nothing is left, and went on calling."""
 
     def __init__(self, call: StartedCall, failure: LimitExceeded) -> None:
@@ -156,7 +153,10 @@ class Purse:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._budgets = {"budget": budget, "run_budget": run_budget}
-        self._cost_of = (run_budget and run_budget.cost_of) or (budget and budget.cost_of)
+        self._cost_of = next(
+            (b.cost_of for b in (run_budget, budget) if b is not None and b.cost_of is not None),
+            None,
+        )
         self._before = before
         self._free = free
         self._now = now
@@ -188,7 +188,7 @@ class Purse:
             for which, budget in self._budgets.items():
                 if budget is not None:
                     spent = own if which == "budget" else own + self._elsewhere()
-                    _check(which, budget, spent, name, cost)
+                    check(which, budget, spent, name, cost)
             self._count(name, cost)
 
     def follow(self, call: StartedCall, answer: Answer, *, is_replayed: bool) -> None:
@@ -302,7 +302,9 @@ class Purse:
         )
 
     def _output_tokens(self) -> int:
-        is_limited = any(b is not None and b.output_tokens is not None for b in self._budgets.values())
+        is_limited = any(
+            b is not None and b.output_tokens is not None for b in self._budgets.values()
+        )
         return math.ceil(len(self.read_output()) / CHARS_PER_TOKEN) if is_limited else 0
 
     def _elsewhere(self) -> Spent:
@@ -313,8 +315,15 @@ class Purse:
         return spent
 
 
-def _check(which: str, budget: Budget, spent: Spent, name: str, cost: float) -> None:
+def check(which: str, budget: Budget, spent: Spent, name: str, cost: float) -> None:
     """Hold a call against one budget.
+
+    Args:
+        which: `budget` or `run_budget`.
+        budget: What it allows.
+        spent: What was spent of it.
+        name: The tool of the call.
+        cost: What the call costs.
 
     Raises:
         ToolCallError: Nothing is left for it.
@@ -347,147 +356,3 @@ def _check(which: str, budget: Budget, spent: Spent, name: str, cost: float) -> 
 def is_of_budget(limit: str | None) -> bool:
     """Whether a limit is one of a budget."""
     return limit is not None and limit.startswith(("budget.", "run_budget."))
-
-
-def info_of(call: StartedCall) -> ToolCallInfo:
-    """Return what functions of the developer's are told of a call."""
-    return ToolCallInfo(
-        tool=call.definition.qualified_name,
-        arguments=call.arguments or {},
-        call_id=call.call_id,
-        execution_id=call.execution_id,
-    )
-
-
-# --- a run --------------------------------------------------------------------------------------------
-
-
-class Budgets:
-    """The budgets of one executor.
-
-    Args:
-        budget: For each execution.
-        run_budget: For each run of the graph.
-        definitions: The tools of the catalog; those that the model may call itself count for a run.
-        free: Qualified names of what costs nothing.
-        now: The clock.
-
-    Raises:
-        ValueError: The two have different ideas of what a call costs, or name a tool that is none.
-    """
-
-    def __init__(
-        self,
-        budget: Budget | None,
-        run_budget: Budget | None,
-        *,
-        definitions: Sequence[ToolDefinition] = (),
-        free: frozenset[str] = frozenset(),
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
-        costs = {b.cost_of for b in (budget, run_budget) if b is not None and b.cost_of is not None}
-        if len(costs) > 1:
-            raise ValueError("budget and run_budget must have the same cost_of")
-        self._budget, self._run_budget = budget, run_budget
-        self._cost_of = next(iter(costs), None)
-        self._free, self._now = free, now
-        self._direct = {
-            d.tool_name: d for d in definitions if "direct" in d.policy.allowed_callers
-        }
-        self._sets: OrderedDict[object, dict[str, Purse]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __bool__(self) -> bool:
-        """Whether there is any."""
-        return self._budget is not None or self._run_budget is not None
-
-    @property
-    def is_for_run(self) -> bool:
-        """Whether the state of the graph must be known."""
-        return self._run_budget is not None
-
-    def open(
-        self,
-        state: Any,
-        *,
-        call_id: str | None = None,
-        thread_id: str | None = None,
-        carried: Spent | None = None,
-    ) -> Purse | None:
-        """Return the purse of one execution; None if it may spend what it likes.
-
-        Args:
-            state: The state of the graph, for what the run has spent.
-            call_id: The tool call that asked for the execution.
-            thread_id: The thread of the graph.
-            carried: What was spent besides what the state tells, by attempts that are not in it.
-        """
-        if not self:
-            return None
-        messages = _messages_of(state) if self.is_for_run else []
-        before = self._spent_in(messages)
-        purse = Purse(
-            self._budget,
-            self._run_budget,
-            before=before if carried is None else before + carried,
-            free=self._free,
-            now=self._now,
-        )
-        last = messages[-1].id if messages else None
-        if carried is None and call_id is not None and last is not None:
-            self._join(purse, (thread_id, last, len(messages)), call_id)
-        return purse
-
-    def _join(self, purse: Purse, key: object, call_id: str) -> None:
-        with self._lock:
-            peers = self._sets.setdefault(key, {})
-            self._sets.move_to_end(key)
-            while len(self._sets) > _MOST_SETS:
-                self._sets.popitem(last=False)
-            for peer in peers.values():
-                purse.lock = peer.lock
-            peers[call_id] = purse  # in place of its own from before a pause
-            purse.peers = peers
-
-    def _spent_in(self, messages: Sequence[BaseMessage]) -> Spent:
-        """Add up what was spent since the user last said something."""
-        spent = Spent()
-        for message in messages:
-            if isinstance(message, HumanMessage):
-                spent = Spent()
-            elif isinstance(message, ToolMessage):
-                told = _told_by(message)
-                spent = spent if told is None else spent + told
-            elif isinstance(message, AIMessage):
-                for call in message.tool_calls:
-                    if (definition := self._direct.get(call["name"])) is not None:
-                        spent += self._direct_call(definition, call)
-        return spent
-
-    def _direct_call(self, definition: ToolDefinition, call: Mapping[str, Any]) -> Spent:
-        name = definition.qualified_name
-        info = ToolCallInfo(
-            tool=name, arguments=call["args"], call_id=call["id"] or "", execution_id=""
-        )
-        cost = 0.0 if self._cost_of is None else float(self._cost_of(info))
-        return Spent(calls=1, calls_per_tool={name: 1}, cost=cost)
-
-
-def _told_by(message: ToolMessage) -> Spent | None:
-    artifact = message.artifact
-    told = artifact.get("spent") if isinstance(artifact, Mapping) else getattr(artifact, "spent", None)
-    return Spent.from_dict(told) if isinstance(told, Mapping) else None
-
-
-def _messages_of(state: Any) -> list[BaseMessage]:
-    """Return the messages of a state, whatever their key is."""
-    if isinstance(state, Mapping):
-        values = [state.get("messages"), *state.values()]
-    elif isinstance(state, list):
-        values = [state]
-    else:
-        values = [getattr(state, "messages", None), *getattr(state, "__dict__", {}).values()]
-    for value in values:
-        if isinstance(value, list) and value and all(isinstance(m, BaseMessage) for m in value):
-            return value
-    return []

@@ -28,7 +28,6 @@ from langchain_ptc.errors import ToolCallError
 from langchain_ptc.execution.portal import call_in_thread, run_sync
 from langchain_ptc.execution.telling import OnToolError, tell_failure, tell_message
 
-
 Route: TypeAlias = Callable[[BaseTool, ToolCall, RunnableConfig], Awaitable[Any]]
 """A way to a tool through what else handles tool calls, for example an agent's middleware; gives the
 tool's message, its command, or a list of both."""

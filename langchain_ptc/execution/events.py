@@ -43,7 +43,7 @@ from langchain_ptc.execution.alerts import REPEATED_REFUSALS, Refusals
 from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.plain import as_plain
 from langchain_ptc.execution.record import ExecutionResult
-from langchain_ptc.sandbox.base import Session
+from langchain_ptc.sandbox.base import Failure, Session
 
 Event: TypeAlias = dict[str, Any]
 OnEvent: TypeAlias = Callable[[Event], None]
@@ -207,8 +207,8 @@ class Events:
         error = result.error
         if error is not None and error.limit is not None and error.limit not in self._limits_told:
             self.tell("limit_reached", limit=error.limit, allowed=error.allowed, used=error.used)
-        if error is not None and error.violations:
-            self._tell_refusal([str(violation) for violation in error.violations])
+        if error is not None and (refused := _refused_by_the_language(error)):
+            self._tell_refusal(refused)
         self.tell(
             "execution_end",
             status=result.status,
@@ -231,6 +231,15 @@ class Events:
                 thread_id=self._thread_id,
                 violations=violations[:MAX_VIOLATIONS_TOLD],
             )
+
+
+def _refused_by_the_language(error: Failure) -> list[str]:
+    """Return what the sandbox does not let a program do, of what was wrong with it.
+
+    The check before the run finds some of it first, among mistakes that are no concern of the walls.
+    """
+    problems = [problem for problem in error.problems if "in the sandbox" in problem.message]
+    return [str(found) for found in (*error.violations, *problems)]
 
 
 def _level_of(event: str) -> int:

@@ -23,6 +23,7 @@ from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.execution.alerts import Refusals
 from langchain_ptc.execution.answering import Answering
 from langchain_ptc.execution.approvals import Approvals
+from langchain_ptc.execution.budgets import BudgetSpent, Purse, Spent
 from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.check import check_code, render_problems
 from langchain_ptc.execution.dispatch import Dispatcher, Route, Surroundings, read_state
@@ -40,10 +41,22 @@ from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.portal import call_in_thread, run_sync
 from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.execution.redaction import Redact
+from langchain_ptc.execution.resilience import Guards
+from langchain_ptc.execution.run_budgets import Budgets
 from langchain_ptc.execution.siblings import index_of
 from langchain_ptc.execution.steps import SteppedRun
+from langchain_ptc.execution.telling import OnToolError
 from langchain_ptc.limits import Limits
-from langchain_ptc.sandbox.base import Call, Done, Failure, Moment, Program, Replay, Sandbox
+from langchain_ptc.sandbox.base import (
+    Call,
+    Done,
+    Failure,
+    Moment,
+    Program,
+    Replay,
+    Sandbox,
+    Session,
+)
 from langchain_ptc.sandbox.protocol import limit_reached
 from langchain_ptc.sandbox.values import encode_value, revive
 
@@ -71,6 +84,9 @@ class Setting:
     redact: Redact
     log: ExecutionLog | None
     refusals: Refusals
+    guards: Guards
+    budgets: Budgets
+    on_tool_error: OnToolError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +114,7 @@ class Execution:
         route: Route | None = None,
         on_output: Callable[[str], None] | None = None,
         kept: bytes | None = None,
+        carried: Spent | None = None,
     ) -> None:
         self._setting = setting
         self._code = code
@@ -107,6 +124,8 @@ class Execution:
         self._state = state
         self._route = route
         self._kept = kept
+        self._carried = carried
+        self._purse: Purse | None = None
         self._sync = False
         self._events = Events(
             setting.on_event,
@@ -146,8 +165,9 @@ class Execution:
 
     async def _look_around(self) -> None:
         """Find the state of the graph for tools that take it, if nobody has passed it."""
-        if self._state is None and any(
-            dispatcher.is_injected for dispatcher in self._setting.dispatchers.values()
+        setting = self._setting
+        if self._state is None and (
+            setting.budgets.is_for_run or any(d.is_injected for d in setting.dispatchers.values())
         ):
             self._state = await read_state(self._config)
 
@@ -184,7 +204,7 @@ class Execution:
         run = FreeRun(
             session=session,
             program=self._program(),
-            answering=self._answering(),
+            answering=self._answering(session),
             approvals=self._setting.approvals,
             start=self._start,
             events=self._events,
@@ -193,6 +213,8 @@ class Execution:
         try:
             async with self._events.watching(session):
                 done = await run.to_end()
+        except BudgetSpent as spent:
+            done = spent.end(session.output)
         except BaseException as error:
             end = end_by(error, session.output)
             self._tell(end, started_at, time.monotonic() - clock)
@@ -215,7 +237,7 @@ class Execution:
             journal=journal,
             session=session,
             program=replace(self._program(), replay=replay),
-            answering=self._answering(),
+            answering=self._answering(session),
             approvals=self._setting.approvals,
             start=self._start,
             events=self._events,
@@ -231,6 +253,8 @@ class Execution:
                     done = await run.to_end()
             except ReplayError as error:
                 done = end_of_replay(error)
+            except BudgetSpent as spent:
+                done = spent.end(session.output)
             except GraphBubbleUp:
                 raise
             except BaseException as error:
@@ -243,6 +267,12 @@ class Execution:
     def _begin(self, execution_id: str, *, resumed: bool) -> None:
         self._id = self._events.execution_id = execution_id
         self._calls.clear()
+        self._purse = self._setting.budgets.open(
+            self._state,
+            call_id=self._call_id,
+            thread_id=(self._config.get("configurable") or {}).get("thread_id"),
+            carried=self._carried,
+        )
         if resumed:
             self._events.replay()
         self._events.tell(
@@ -300,13 +330,22 @@ class Execution:
             kept=self._kept,
         )
 
-    def _answering(self) -> Answering:
-        surroundings = Surroundings(state=self._state, route=self._route, sync=self._sync)
+    def _answering(self, session: Session) -> Answering:
+        if self._purse is not None:
+            self._purse.read_output = lambda: session.output
+        surroundings = Surroundings(
+            state=self._state,
+            route=self._route,
+            sync=self._sync,
+            on_tool_error=self._setting.on_tool_error,
+        )
         return Answering(
             self._setting.dispatchers,
             self._setting.limits,
             surroundings,
             self._events,
+            guards=self._setting.guards,
+            purse=self._purse,
             on_value=self._setting.catalog.observe,
         )
 
@@ -322,6 +361,10 @@ class Execution:
         )
         self._calls.append(started)
         return started
+
+    def _shown_chars(self) -> int:
+        most = self._setting.limits.output_chars
+        return most if self._purse is None else self._purse.shown_chars(most)
 
     def _tell(
         self, done: Done, started_at: datetime, seconds: float, *, is_resumed: bool = False
@@ -339,8 +382,11 @@ class Execution:
             started_at=started_at,
             duration_seconds=seconds,
             paused_seconds=max(0.0, passed - seconds) if is_resumed else 0.0,
-            output_chars=self._setting.limits.output_chars,
+            output_chars=self._shown_chars(),
         )
+        if self._purse is not None:
+            spent = self._purse.close(seconds=seconds, shown_chars=len(result.report()))
+            result = replace(result, spent=spent.to_dict())
         self._events.tell_result(result, self._calls)
         if self._setting.log is not None:
             self._setting.log.add(result)

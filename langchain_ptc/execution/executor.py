@@ -11,12 +11,17 @@ from langchain_core.runnables import RunnableConfig
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.execution.alerts import Refusals
 from langchain_ptc.execution.approvals import Approvals, InterruptMode, InterruptOn
+from langchain_ptc.execution.budget_tool import offer_budget
+from langchain_ptc.execution.budgets import Budget, Spent
 from langchain_ptc.execution.dispatch import Dispatcher, Route
 from langchain_ptc.execution.events import OnEvent
 from langchain_ptc.execution.execution import Check, Durable, Execution, Setting
 from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.execution.redaction import Redact, checked_redact
+from langchain_ptc.execution.resilience import Guards
+from langchain_ptc.execution.run_budgets import Budgets
+from langchain_ptc.execution.telling import OnToolError, checked_on_tool_error
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import Sandbox
 from langchain_ptc.sandbox.process import ProcessSandbox, checked_imports
@@ -49,6 +54,12 @@ class ProgrammaticToolExecutor:
         redact: What is hidden of the arguments of calls in records, events and reports: `secrets`
             hides fields that are named like secrets, `none` nothing; or a function of the tool's name
             and the arguments, which returns what to show. The tools get the arguments as they are.
+        budget: What each execution may spend.
+        run_budget: What a whole run of the graph may spend: everything since the user's last message.
+        on_tool_error: What the code is told when a tool raises: the exception's class and text
+            (`message`), its class (`type`), or only that the tool failed (`hide`).
+        guards: The state of breakers, rate limits and kept results, to share it with another
+            executor over the same tools.
 
     Raises:
         CatalogError: The tools cannot be offered to code.
@@ -70,6 +81,10 @@ class ProgrammaticToolExecutor:
         check: Check = "static",
         log: ExecutionLog | None = None,
         redact: Redact = "secrets",
+        budget: Budget | None = None,
+        run_budget: Budget | None = None,
+        on_tool_error: OnToolError = "message",
+        guards: Guards | None = None,
     ) -> None:
         if sandbox is not None and imports:
             raise ValueError(
@@ -81,6 +96,8 @@ class ProgrammaticToolExecutor:
         if check not in ("static", "types", "off"):
             raise ValueError(f"check must be 'static', 'types' or 'off', got {check!r}")
         self.catalog = catalog if isinstance(catalog, ToolCatalog) else ToolCatalog(catalog)
+        if budget is not None or run_budget is not None:
+            self.catalog = offer_budget(self.catalog)
         self.limits = limits or Limits()
         self.sandbox: Sandbox = sandbox or _default_sandbox(checked_imports(imports))
         approvals = Approvals(self.catalog, interrupt_on, interrupt_mode)
@@ -104,7 +121,20 @@ class ProgrammaticToolExecutor:
             redact=checked_redact(redact),
             log=log,
             refusals=Refusals(),
+            guards=guards or Guards(),
+            budgets=Budgets(budget, run_budget, self.catalog),
+            on_tool_error=checked_on_tool_error(on_tool_error),
         )
+
+    @property
+    def budgets(self) -> Budgets:
+        """What its executions, and runs of the graph, may spend."""
+        return self._setting.budgets
+
+    @property
+    def guards(self) -> Guards:
+        """What stands before its tools."""
+        return self._setting.guards
 
     def start(
         self,
@@ -116,6 +146,7 @@ class ProgrammaticToolExecutor:
         route: Route | None = None,
         on_output: Callable[[str], None] | None = None,
         kept: bytes | None = None,
+        carried: Spent | None = None,
     ) -> Execution:
         """Prepare an execution; does not run it yet.
 
@@ -130,6 +161,7 @@ class ProgrammaticToolExecutor:
             on_output: Takes what the code prints, as it comes.
             kept: Variables that an earlier execution of the same session kept (`Outcome.kept`);
                 empty for the first one, None for no session.
+            carried: What the run has spent besides what its state tells.
         """
         return Execution(
             self._setting,
@@ -140,6 +172,7 @@ class ProgrammaticToolExecutor:
             route=route,
             on_output=on_output,
             kept=kept,
+            carried=carried,
         )
 
     def execute(

@@ -12,12 +12,18 @@ from langgraph.types import Command
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.execution.answering import Answering, refuse
 from langchain_ptc.execution.approvals import Approvals
+from langchain_ptc.execution.budgets import BudgetSpent, is_of_budget
 from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.events import Events
 from langchain_ptc.sandbox.base import Call, Done, Program, Session
 
 _CANCEL_SECONDS = 0.2
 """How long tools that are cancelled at the end of an execution may take to notice."""
+
+
+_SETTLE_SECONDS = 0.02
+"""How long word of a spent budget waits for the calls that the code has made already: they are not made
+in spite of it."""
 
 
 class FreeRun:
@@ -61,6 +67,7 @@ class FreeRun:
         """Run the code to its end.
 
         Raises:
+            BudgetSpent: The code went on calling when its budget was spent.
             GraphBubbleUp: A tool interrupted the graph.
             SandboxError: The machine could not start a worker.
         """
@@ -95,6 +102,15 @@ class FreeRun:
                 assert self._running is not None
                 self._running.cancel()
                 return
+        if answer.failure is not None and is_of_budget(answer.failure.limit):
+            await asyncio.sleep(_SETTLE_SECONDS)
+        try:
+            self._answering.follow(call, answer)
+        except BudgetSpent as error:
+            self._broken = error
+            assert self._running is not None
+            self._running.cancel()
+            return
         if answer.commands:
             self.commands[call.number] = answer.commands
         self._session.resume([answer.as_result(call.number)])

@@ -139,6 +139,8 @@ class ExecutionResult:
     session: str | None = None
     """The variables of the code for the thread's next execution, as base64; only a worker can read
     them. None where they are not kept here."""
+    spent: Mapping[str, Any] | None = None
+    """What it spent of its budgets, by the names of `Budget`; None if it has none."""
 
     @property
     def ended_at(self) -> datetime:
@@ -199,6 +201,7 @@ class ExecutionResult:
             "overlapping_seconds": self.overlapping_seconds,
             "output_chars": self.output_chars,
             "session": self.session,
+            "spent": None if self.spent is None else dict(self.spent),
         }
 
     @classmethod
@@ -224,6 +227,7 @@ class ExecutionResult:
             paused_seconds=data.get("paused_seconds", 0.0),
             output_chars=data["output_chars"],
             session=data["session"],
+            spent=data.get("spent"),
         )
 
 

@@ -98,7 +98,8 @@ def _render_failure(result: ToldResult) -> list[str]:
     elif failure.violations:
         told = f"{opening}\n" + "\n".join(f"- {violation}" for violation in failure.violations)
     elif failure.traceback:
-        told = f"{opening} {failure.traceback}"
+        space = "\n" if failure.traceback.startswith("Traceback") else " "
+        told = f"{opening}{space}{failure.traceback}"
     else:
         told = f"{opening} {failure.message}"
     return [told, f"hint: {failure.hint}"] if failure.hint else [told]

@@ -35,6 +35,7 @@ from langgraph.types import Command
 from langchain_ptc.errors import ReplayError
 from langchain_ptc.execution.answering import Answering
 from langchain_ptc.execution.approvals import Approvals, Decision, Gate
+from langchain_ptc.execution.budgets import BudgetSpent
 from langchain_ptc.execution.calls import Answer, StartedCall
 from langchain_ptc.execution.entries import (
     bring_back,
@@ -150,6 +151,7 @@ class SteppedRun:
         """Run the code to its end.
 
         Raises:
+            BudgetSpent: The code went on calling when its budget was spent.
             GraphInterrupt: The code can only go on when a person has answered.
             ReplayError: The code took another path than before.
             SandboxError: The machine could not start a worker.
@@ -170,7 +172,7 @@ class SteppedRun:
                 await self._keep_pause()  # what it did not come to it is not to be asked about
             self._is_finished = True
             return done
-        except ReplayError:
+        except (ReplayError, BudgetSpent):
             self._is_finished = True
             raise
         finally:
@@ -248,11 +250,12 @@ class SteppedRun:
             answer, note = read_answer(record)
             if is_replayed:
                 call.read_note(note)
-            self._answer(call, answer)
+            self._answer(call, answer, is_replayed=is_replayed)
 
         self._begin(_Event(key_of(call), deliver), work)
 
-    def _answer(self, call: StartedCall, answer: Answer) -> None:
+    def _answer(self, call: StartedCall, answer: Answer, *, is_replayed: bool = False) -> None:
+        self._answering.follow(call, answer, is_replayed=is_replayed)
         if answer.commands:
             self.commands[call.number] = answer.commands
         self._is_idle = False

@@ -12,7 +12,7 @@ import contextvars
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, NotRequired, TypeAlias
+from typing import Annotated, Any, NotRequired, TypeAlias, get_type_hints
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
 from langchain.agents.middleware.types import PrivateStateAttr
@@ -21,15 +21,21 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
+from typing_extensions import TypedDict
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
+from langchain_ptc.execution.budgets import Budget
 from langchain_ptc.execution.dispatch import Route, pin
 from langchain_ptc.execution.events import OnEvent
 from langchain_ptc.execution.execution import Check, Durable, Execution
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
+from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.portal import call_in_thread
+from langchain_ptc.execution.redaction import Redact
+from langchain_ptc.execution.resilience import Guards
+from langchain_ptc.execution.telling import OnToolError
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.graph.direct import DirectCall, answer_call
 from langchain_ptc.graph.offers import Choice, Offer, Selection
@@ -61,11 +67,12 @@ def _newest(before: bytes | None, after: bytes | None) -> bytes | None:
     return before if after is None else after
 
 
-class SessionState(AgentState[Any]):
-    """The state of an agent whose code has a session."""
-
-    ptc_session: NotRequired[Annotated[bytes, PrivateStateAttr, _newest]]
-    """The variables of the code; nobody but a worker reads them, and they are in no output."""
+def _state_with(key: str) -> Any:
+    """Return the state of an agent with a private key for the variables of the code."""
+    kept = NotRequired[Annotated[bytes, PrivateStateAttr, _newest]]
+    return TypedDict(  # type: ignore[operator]  # its keys are those of this middleware
+        "SessionState", {**get_type_hints(AgentState, include_extras=True), key: kept}
+    )
 
 
 class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -107,13 +114,17 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         on_event: Is told what happens while it happens; see `execution.events`.
         check: What the code is held against before it runs: the stubs (`static`), a type checker
             besides (`types`), or nothing (`off`).
+        budget: What each execution may spend.
+        run_budget: What may be spent from one message of the user to the next.
+        on_tool_error: What the code is told when a tool raises; see `ProgrammaticToolExecutor`.
+        log: Keeps the record of each execution; see `execution.log`.
+        redact: What is hidden of the arguments of calls in records, events and reports; see
+            `ProgrammaticToolExecutor`.
         tool_name: Name of the one tool. Two of this middleware in one agent need two names.
 
     Raises:
         ValueError: An option is none of what it may be.
     """
-
-    state_schema = SessionState
 
     def __init__(
         self,
@@ -134,6 +145,11 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         session: Session = "none",
         on_event: OnEvent | None = None,
         check: Check = "static",
+        budget: Budget | None = None,
+        run_budget: Budget | None = None,
+        on_tool_error: OnToolError = "message",
+        log: ExecutionLog | None = None,
+        redact: Redact = "secrets",
         tool_name: str = "run_code",
     ) -> None:
         super().__init__()
@@ -147,6 +163,8 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         )
         self._examples = examples
         self._tool_name = tool_name
+        self._guards = Guards()
+        self._has_run_budget = run_budget is not None
         self._new_executor = functools.partial(
             ProgrammaticToolExecutor,
             limits=limits,
@@ -156,6 +174,12 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             durable=durable,
             on_event=on_event,
             check=check,
+            log=log,
+            redact=redact,
+            budget=budget,
+            run_budget=run_budget,
+            on_tool_error=on_tool_error,
+            guards=self._guards,
         )
         self._new_prompt = functools.partial(
             ToolsPrompt, prompt_tokens=prompt_tokens, count_tokens=count_tokens
@@ -163,9 +187,12 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         self._new_executor(ToolCatalog([]))  # wrong options are told now, not at the first call
         resolve_examples(examples, ToolCatalog([]))
         self._offers: dict[tuple[int, ...], Offer] = {}
+        keeper = None
+        if checked_session(session) == "thread":
+            keeper = StateKeeper(f"{tool_name}_session")
+            self.state_schema = _state_with(keeper.key)
         more = f", and {', '.join(imports)}" if imports else ""
         described = MIDDLEWARE_DESCRIPTION.replace("{IMPORTS}", more)
-        keeper = None if checked_session(session) == "none" else StateKeeper()
         self.tools = [
             CodeTool(start=self._start, keeper=keeper, name=tool_name, description=described)
         ]
@@ -218,7 +245,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         if request.tool_call["name"] != self._tool_name:
             settled = self._direct(request, offer)
             if isinstance(settled, DirectCall):
-                settled = settled.settle()
+                return settled.make(handler)
             return settled if isinstance(settled, ToolMessage) else handler(settled)
 
         async def route(tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Any:
@@ -239,7 +266,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         if request.tool_call["name"] != self._tool_name:
             settled = self._direct(request, offer)
             if isinstance(settled, DirectCall):
-                settled = await settled.asettle()
+                return await settled.amake(handler)
             return settled if isinstance(settled, ToolMessage) else await handler(settled)
 
         async def route(tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Any:
@@ -262,7 +289,13 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         definition = offer.guarded.get(name)
         if definition is None:
             return request
-        return DirectCall(request=request, definition=definition, approvals=offer.approvals)
+        return DirectCall(
+            request=request,
+            definition=definition,
+            approvals=offer.approvals,
+            guards=self._guards,
+            budgets=offer.executor.budgets,
+        )
 
     def _start(self, code: str, **options: Any) -> Execution:
         """Prepare the execution of a call of `run_code` that has come through the middleware."""
@@ -298,7 +331,9 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         hidden = frozenset(
             tool.name for tool in mine if "direct" not in self._choice.policy(tool).allowed_callers
         )
-        guarded = self._choice.guarded(tool for tool in tools if tool.name not in hidden)
+        guarded = self._choice.guarded(
+            (tool for tool in tools if tool.name not in hidden), budgeted=self._has_run_budget
+        )
         catalog = catalog if prompt is None else prompt.catalog
         return Offer(
             tools=tuple(tools),

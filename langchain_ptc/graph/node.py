@@ -37,8 +37,10 @@ from langchain_ptc.execution.journal import (
     place_here,
     run_journaled,
 )
+from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.portal import call_in_thread, run_sync
 from langchain_ptc.execution.record import ExecutionResult
+from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens
 from langchain_ptc.graph.extract import Protocol, extract_code
 from langchain_ptc.graph.prompts import LOOKED, RETRY
@@ -97,6 +99,9 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         on_event: Is told what happens while it happens.
         check: What the code is held against before it runs: the stubs (`static`), a type checker
             besides (`types`), or nothing (`off`).
+        log: Keeps the record of each execution; see `execution.log`.
+        redact: What is hidden of the arguments of calls in records, events and reports; see
+            `ProgrammaticToolExecutor`.
         tool_name: Name of the tool call in the messages.
 
     Raises:
@@ -128,6 +133,8 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         session: Session = "none",
         on_event: OnEvent | None = None,
         check: Check = "static",
+        log: ExecutionLog | None = None,
+        redact: Redact = "secrets",
         tool_name: str = "run_code",
     ) -> None:
         if protocol not in ("auto", "tool", "text"):
@@ -149,6 +156,8 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             session=session,
             on_event=on_event,
             check=check,
+            log=log,
+            redact=redact,
             tool_name=tool_name,
         )
         self._durable = durable

@@ -137,14 +137,21 @@ class Choice:
         given = {d.qualified_name: self._approval(d.tool) for d in catalog}
         return {name: approval for name, approval in given.items() if approval is not None}
 
-    def guarded(self, tools: Iterable[BaseTool]) -> ToolCatalog:
-        """Return the catalog of those tools for whose calls by the model more holds than for any."""
+    def guarded(self, tools: Iterable[BaseTool], *, budgeted: bool = False) -> ToolCatalog:
+        """Return the catalog of those tools for whose calls by the model more holds than for any.
+
+        Args:
+            tools: The tools that the model calls itself.
+            budgeted: There is a budget for a run, which counts the tools that code calls too.
+        """
         held = [
             tool
             for tool in tools
             if self.policy(tool).requires_approval
             or self.policy(tool).max_calls is not None
+            or self.policy(tool).is_guarded
             or self._approval(tool) is not None
+            or (budgeted and self.takes(tool))
         ]
         return self.catalog(held)
 

@@ -90,6 +90,11 @@ cannot call tools, reply with one ```python code block and nothing else."""
 
 EXAMPLES_HEADING = "Examples of programs:"
 
+BUDGET = """\
+What the program may spend is limited. `await budget()` returns a dict of what is left: calls, \
+calls_per_tool, wall_seconds, output_tokens, cost, whichever of them are limited. A call for which \
+nothing is left raises ToolCallError; then make no more calls and print what you have."""
+
 RETRY = """\
 The program failed:
 

@@ -19,9 +19,6 @@ from langchain_ptc.execution.record import ExecutionResult
 
 Session: TypeAlias = Literal["none", "thread"]
 
-STATE_KEY = "ptc_session"
-"""The private key of an agent's state that holds the variables."""
-
 
 class Keeper(Protocol):
     """Finds the variables of a thread in its state, and puts them there."""
@@ -40,18 +37,25 @@ class Keeper(Protocol):
 
 
 class StateKeeper:
-    """Keeps variables under a private key of the state, which the graph must have."""
+    """Keeps variables under a private key of the state.
+
+    Args:
+        key: The key, which the graph must have.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
 
     def find(self, state: Any) -> bytes:
         """See `Keeper.find`."""
-        kept = state.get(STATE_KEY) if isinstance(state, Mapping) else None
+        kept = state.get(self.key) if isinstance(state, Mapping) else None
         return kept if isinstance(kept, bytes) else b""
 
     def keep(self, outcome: Outcome) -> tuple[ExecutionResult, Sequence[Command[Any]]]:
         """See `Keeper.keep`."""
         if outcome.kept is None:  # it ended before it could keep any: what was there stays
             return outcome.result, ()
-        return outcome.result, (Command(update={STATE_KEY: outcome.kept}),)
+        return outcome.result, (Command(update={self.key: outcome.kept}),)
 
     def tidy(self, state: Any) -> Sequence[Command[Any]]:
         """See `Keeper.tidy`: there is nothing to take out."""

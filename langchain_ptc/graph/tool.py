@@ -21,8 +21,10 @@ from langchain_ptc.execution.dispatch import read_state
 from langchain_ptc.execution.events import OnEvent
 from langchain_ptc.execution.execution import Check, Durable, Execution, Outcome
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
+from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.portal import run_sync
 from langchain_ptc.execution.record import ExecutionResult
+from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.graph.examples import Example, build_examples
 from langchain_ptc.graph.joining import join, takes_no_lists
@@ -112,6 +114,8 @@ def as_programmatic(
     session: Session = "none",
     on_event: OnEvent | None = None,
     check: Check = "static",
+    log: ExecutionLog | None = None,
+    redact: Redact = "secrets",
     tool_name: str = "run_code",
 ) -> list[BaseTool]:
     """Put tools behind one tool that runs code.
@@ -142,6 +146,9 @@ def as_programmatic(
         on_event: Is told what happens while it happens; see `execution.events`.
         check: What the code is held against before it runs: the stubs (`static`), a type checker
             besides (`types`), or nothing (`off`).
+        log: Keeps the record of each execution; see `execution.log`.
+        redact: What is hidden of the arguments of calls in records, events and reports; see
+            `ProgrammaticToolExecutor`.
         tool_name: Name of the one tool.
 
     Returns:
@@ -164,6 +171,8 @@ def as_programmatic(
         durable=durable,
         on_event=on_event,
         check=check,
+        log=log,
+        redact=redact,
     )
     keeper = None if checked_session(session) == "none" else MessageKeeper(tool_name)
     return [RunCodeTool(name=tool_name, prompt=prompt, executor=executor, keeper=keeper)]

@@ -6,6 +6,7 @@ Frames of libraries and paths of the machine are left out: the code cannot mend 
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ MAX_FRAMES = 12
 MAX_ERRORS_TOLD = 3
 """Of a group of errors, so many with their frames."""
 _HEAD_FRAMES = 4
+_MOST_ALIKE = 2
+_MANY = 100
 _COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
 """Frames of their own until Python 3.11; told as if they had none."""
 
@@ -204,12 +207,25 @@ def _render_error(error: BaseException, source: str, *, has_keys: bool = False) 
 def _render_frames(places: list[_Place], source: str) -> str:
     if not places:
         return ""
-    shown = [_render_frame(place, source) for place in places]
+    shown = _fold([_render_frame(place, source) for place in places])
     if len(shown) > MAX_FRAMES:
         tail = MAX_FRAMES - _HEAD_FRAMES
         left_out = f"  … {len(shown) - MAX_FRAMES} more frames …\n"
         shown = [*shown[:_HEAD_FRAMES], left_out, *shown[-tail:]]
     return "Traceback (most recent call last):\n" + "".join(shown)
+
+
+def _fold(frames: list[str]) -> list[str]:
+    """Return frames with what repeats itself told once; as often as a recursion has a limit is often."""
+    folded: list[str] = []
+    for frame, same in itertools.groupby(frames):
+        count = len(list(same))
+        folded += [frame] * min(count, _MOST_ALIKE)
+        if count > _MOST_ALIKE:
+            left = count - _MOST_ALIKE
+            times = "many times more" if left >= _MANY else f"{left} times more"
+            folded.append(f"  … the same {times} …\n")
+    return folded
 
 
 def _render_frame(place: _Place, source: str) -> str:

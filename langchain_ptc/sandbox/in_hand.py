@@ -65,6 +65,9 @@ def _describe_all(
         yield from _describe_owner(error, node, source)
         return
     subjects = [] if node is None else _subjects_of(node)
+    if isinstance(node, ast.Attribute) or (node and "not iterable" in str(error)):
+        # Getting an attribute raises no such error: what was got is gone through, or unpacked.
+        subjects = subjects if isinstance(node, ast.Call) else [node]
     if isinstance(error, KeyError):
         subjects = subjects[:1]
     for subject in subjects:
@@ -173,15 +176,16 @@ def _did_you_mean(error: BaseException, value: object) -> str:
     """Return the key that was probably meant."""
     if not isinstance(value, dict):
         return ""
-    missing = error.name if isinstance(error, AttributeError) else None
+    missing: object = error.name if isinstance(error, AttributeError) else None
     if isinstance(error, KeyError) and error.args:
         missing = error.args[0]
-    if type(missing) is str:
+    if isinstance(missing, str):
         names = [key for key in dict.keys(value) if type(key) is str]
         close = difflib.get_close_matches(missing, names[:1_000], n=1)
         return f" (did you mean {close[0]!r}?)" if close else ""
-    same = [key for key in dict.keys(value) if type(key) is str and key == str(missing)]
-    return f" (did you mean {same[0]!r}?)" if same and type(missing) is int else ""
+    if isinstance(missing, int) and dict.__contains__(value, str(missing)):
+        return f" (did you mean {str(missing)!r}?)"
+    return ""
 
 
 def _parameters_of(function: FunctionType) -> str:
@@ -201,30 +205,38 @@ def _parse(source: str) -> ast.Module:
     return ast.parse(source)
 
 
-def narrow(position: _Position, source: str) -> _Position:
-    """Return the position of what a loop goes through in place of the whole loop's.
+@functools.lru_cache(maxsize=1)
+def _begins(source: str) -> dict[_Position, _Position]:
+    """Return, by the position of a statement, that of the expression which it begins with."""
+    found: dict[_Position, _Position] = {}
+    for node in ast.walk(_parse(source)):
+        match node:
+            case ast.For(iter=begin) | ast.AsyncFor(iter=begin) | ast.Assert(test=begin):
+                found[_position_of(node)] = _position_of(begin)
+            case ast.With(items=[item, *_]) | ast.AsyncWith(items=[item, *_]):
+                found[_position_of(node)] = _position_of(item.context_expr)
+    return found
 
-    Python before 3.12 says of a `for` that fails at its start where the loop is, later ones where
-    that expression is.
+
+def narrow(position: _Position, source: str) -> _Position:
+    """Return the position of the expression that a statement begins with in place of the statement's.
+
+    One version of Python says where the `for`, `with` or `assert` is that failed, and another one
+    where in it the expression is.
     """
-    line, end_line = position[:2]
-    if line is None or end_line is None or end_line <= line:
+    if position[0] is None:
         return position
     try:
-        nodes = ast.walk(_parse(source))
+        return _begins(source).get(position, position)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return position
-    for node in nodes:
-        if isinstance(node, ast.For | ast.AsyncFor) and _position_of(node) == position:
-            return _position_of(node.iter)
-    return position
 
 
-def _position_of(node: ast.stmt | ast.expr) -> _Position:
+def _position_of(node: ast.stmt | ast.expr) -> tuple[int, int | None, int, int | None]:
     return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
 
 
-def _find(source: str, position: _Position) -> tuple[ast.AST | None, ast.AST]:
+def _find(source: str, position: _Position) -> tuple[ast.expr | None, ast.AST]:
     """Return the expression that stands at a position, and the tree that it is in."""
     tree = _parse(source)
     for node in ast.walk(tree):

@@ -265,8 +265,10 @@ class Guards:
 
 
 def is_pause(error: BaseException) -> bool:
-    """Whether an exception is the graph's, and no failure: an interrupt, or an answer to one that
-    does not fit."""
+    """Whether an exception is the graph's, and no failure.
+
+    It is an interrupt, or an answer to one that does not fit.
+    """
     return isinstance(error, GraphBubbleUp) or is_invalid_resume(error)
 
 

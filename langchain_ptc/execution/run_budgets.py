@@ -1,0 +1,176 @@
+"""What a whole run of the graph has spent: found in the messages of its state, and among its peers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.resilience import ToolCallInfo
+from langchain_ptc.errors import ToolCallError
+from langchain_ptc.execution.budgets import Budget, Purse, Spent, check
+
+_MOST_SETS = 1_000
+"""Sets of executions side by side that are remembered."""
+
+
+class Budgets:
+    """The budgets of one executor.
+
+    Args:
+        budget: For each execution.
+        run_budget: For each run of the graph.
+        catalog: The tools; those that the model may call itself too count for a run, and the
+            catalog's own functions cost nothing.
+        now: The clock.
+
+    Raises:
+        ValueError: The two have different ideas of what a call costs, or name a tool that is none.
+    """
+
+    def __init__(
+        self,
+        budget: Budget | None,
+        run_budget: Budget | None,
+        catalog: ToolCatalog,
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        costs = {b.cost_of for b in (budget, run_budget) if b is not None and b.cost_of is not None}
+        if len(costs) > 1:
+            raise ValueError("budget and run_budget must have the same cost_of")
+        self._budget, self._run_budget = budget, run_budget
+        self._cost_of = next(iter(costs), None)
+        self._free = frozenset(d.qualified_name for d in catalog.discovery)
+        self._now = now
+        self._direct = {d.tool_name: d for d in catalog if "direct" in d.policy.allowed_callers}
+        self._sets: OrderedDict[object, dict[str, Purse]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self._budget is not None or self._run_budget is not None
+
+    @property
+    def is_for_run(self) -> bool:
+        """Whether the state of the graph must be known."""
+        return self._run_budget is not None
+
+    def open(
+        self,
+        state: Any,
+        *,
+        call_id: str | None = None,
+        thread_id: str | None = None,
+        carried: Spent | None = None,
+    ) -> Purse | None:
+        """Return the purse of one execution; None if it may spend what it likes.
+
+        Args:
+            state: The state of the graph, for what the run has spent.
+            call_id: The tool call that asked for the execution.
+            thread_id: The thread of the graph.
+            carried: What was spent besides what the state tells, by attempts that are not in it.
+        """
+        if not self:
+            return None
+        messages = _messages_of(state) if self.is_for_run else []
+        before = self._spent_in(messages)
+        purse = Purse(
+            self._budget,
+            self._run_budget,
+            before=before if carried is None else before + carried,
+            free=self._free,
+            now=self._now,
+        )
+        last = messages[-1].id if messages else None
+        if carried is None and call_id is not None and last is not None:
+            self._join(purse, (thread_id, last, len(messages)), call_id)
+        return purse
+
+    def check_direct(
+        self, state: Any, definition: ToolDefinition, call: Mapping[str, Any]
+    ) -> ToolCallError | None:
+        """Hold a call that the model makes itself against the budget of its run.
+
+        Args:
+            state: The state of the graph; its last message makes the call.
+            definition: The tool.
+            call: The call, as the message has it.
+
+        Returns:
+            Why it is not to be made; None if it is.
+        """
+        if self._run_budget is None or definition.tool_name not in self._direct:
+            return None
+        spent = self._spent_in(_messages_of(state), until=call["id"])
+        cost = self._direct_call(definition, call).cost
+        try:
+            check("run_budget", self._run_budget, spent, definition.qualified_name, cost)
+        except ToolCallError as error:
+            return error
+        return None
+
+    def _join(self, purse: Purse, key: object, call_id: str) -> None:
+        with self._lock:
+            peers = self._sets.setdefault(key, {})
+            self._sets.move_to_end(key)
+            while len(self._sets) > _MOST_SETS:
+                self._sets.popitem(last=False)
+            for peer in peers.values():
+                purse.lock = peer.lock
+            peers[call_id] = purse  # in place of its own from before a pause
+            purse.peers = peers
+
+    def _spent_in(self, messages: Sequence[BaseMessage], *, until: str | None = None) -> Spent:
+        """Add up what was spent since the user last said something, up to a call of the model."""
+        spent = Spent()
+        for message in messages:
+            if isinstance(message, HumanMessage):
+                spent = Spent()
+            elif isinstance(message, ToolMessage):
+                told = _told_by(message)
+                spent = spent if told is None else spent + told
+            elif isinstance(message, AIMessage):
+                for call in message.tool_calls:
+                    if until is not None and call["id"] == until and message is messages[-1]:
+                        return spent
+                    if (definition := self._direct.get(call["name"])) is not None:
+                        spent += self._direct_call(definition, call)
+        return spent
+
+    def _direct_call(self, definition: ToolDefinition, call: Mapping[str, Any]) -> Spent:
+        name = definition.qualified_name
+        info = ToolCallInfo(
+            tool=name, arguments=call["args"], call_id=call["id"] or "", execution_id=""
+        )
+        cost = 0.0 if self._cost_of is None else float(self._cost_of(info))
+        return Spent(calls=1, calls_per_tool={name: 1}, cost=cost)
+
+
+def _told_by(message: ToolMessage) -> Spent | None:
+    artifact = message.artifact
+    told = (
+        artifact.get("spent") if isinstance(artifact, Mapping) else getattr(artifact, "spent", None)
+    )
+    return Spent.from_dict(told) if isinstance(told, Mapping) else None
+
+
+def _messages_of(state: Any) -> list[BaseMessage]:
+    """Return the messages of a state, whatever their key is."""
+    if isinstance(state, Mapping):
+        values = [state.get("messages"), *state.values()]
+    elif isinstance(state, list):
+        values = [state]
+    else:
+        values = [getattr(state, "messages", None), *getattr(state, "__dict__", {}).values()]
+    for value in values:
+        if isinstance(value, list) and value and all(isinstance(m, BaseMessage) for m in value):
+            return value
+    return []

@@ -1,0 +1,97 @@
+"""The report that the model reads on failure: the exact text, for every kind of failure.
+
+`tests/report_snapshots/` holds a file for each program of `tests/failing_programs.py`. To write them
+anew: `UPDATE_SNAPSHOTS=1 pytest tests/test_report.py`, and read what has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage, ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
+from langgraph.types import Command
+
+from langchain_ptc import (
+    ExecutionResult,
+    InProcessSandbox,
+    ProcessSandbox,
+    ProgrammaticToolExecutor,
+    as_programmatic,
+)
+from langchain_ptc.testing import tool_call_message
+from tests import fickle
+from tests.failing_programs import PROGRAMS, Failing, catalog
+
+SNAPSHOTS = Path(__file__).parent / "report_snapshots"
+MOST_BESIDES_OUTPUT = 20_000
+"""Characters that a report may have besides the output."""
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[ProcessSandbox]:
+    """The workers of all programs here."""
+    with ProcessSandbox() as made:
+        yield made
+
+
+async def run(program: Failing, sandbox: ProcessSandbox) -> tuple[ExecutionResult, str]:
+    """Run a program; return its record and what the model reads."""
+    options: dict[str, Any] = {"limits": program.limits, "check": program.check, "sandbox": sandbox}
+    if program.decision is None:
+        result = await ProgrammaticToolExecutor(catalog(), **options).aexecute(program.code)
+        return result, result.report()
+    fickle.VALUES[0] = "Ada"
+    if "fickle" in program.code:
+        options["sandbox"] = InProcessSandbox(imports=["tests.fickle"])
+    node = ToolNode(as_programmatic(catalog(), interrupt_on={"pay": True}, **options))
+    graph = StateGraph(MessagesState).add_node("tools", node).add_edge(START, "tools")
+    compiled = graph.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    asked = tool_call_message("run_code", {"code": program.code}, id="c1")
+    await compiled.ainvoke({"messages": [HumanMessage("go"), asked]}, config)
+    fickle.VALUES[0] = "Bob"
+    state = await compiled.ainvoke(Command(resume={"decisions": [program.decision]}), config)
+    message = state["messages"][-1]
+    assert isinstance(message, ToolMessage)
+    return message.artifact, message.text
+
+
+def show(program: Failing, result: ExecutionResult, report: str) -> str:
+    """Return the text of a snapshot."""
+    code = program.code if len(program.code) < 600 else f"{program.code[:60]}\n[…]\n"
+    return f"===== the code =====\n{code}===== status {result.status}; the model reads =====\n{report}\n"
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+async def test_report(name: str, sandbox: ProcessSandbox) -> None:
+    """The model reads exactly what the snapshot shows."""
+    program = PROGRAMS[name]
+    result, report = await run(program, sandbox)
+    shown = show(program, result, report)
+    path = SNAPSHOTS / f"{name}.txt"
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        path.write_text(shown, encoding="utf-8")
+    assert shown == path.read_text("utf-8")
+    assert result.status == program.status
+    assert len(report) < program.limits.output_chars + MOST_BESIDES_OUTPUT
+
+
+def test_every_snapshot_is_of_a_program() -> None:
+    """No snapshot is left of a program that is gone, and there are enough of them."""
+    assert sorted(path.stem for path in SNAPSHOTS.glob("*.txt")) == sorted(PROGRAMS)
+    assert len(PROGRAMS) >= 40
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_snapshots_depend_on_nothing_of_the_machine(name: str) -> None:
+    """No path, no time, no address and no frame of a library is in what the model reads."""
+    report = (SNAPSHOTS / f"{name}.txt").read_text("utf-8").partition("the model reads")[2]
+    assert not re.search(r"/home|/work|/usr|site-packages|0x[0-9a-f]{6}|File \"", report)
