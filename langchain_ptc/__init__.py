@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from langchain_ptc.catalog.agents.tool import agent_tool
     from langchain_ptc.catalog.catalog import ToolCatalog
     from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, ToolPolicy
+    from langchain_ptc.catalog.resilience import Breaker, Cache, RateLimit, Retry, ToolCallInfo
     from langchain_ptc.catalog.shapes.observed import ObservedShapes
     from langchain_ptc.errors import (
         CatalogError,
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
         SandboxError,
         ToolCallError,
     )
+    from langchain_ptc.execution.budgets import Budget
     from langchain_ptc.execution.executor import ProgrammaticToolExecutor
+    from langchain_ptc.execution.log import ExecutionLog
     from langchain_ptc.execution.record import ExecutionResult, ToolCallRecord
     from langchain_ptc.graph.middleware import ProgrammaticToolCallingMiddleware
     from langchain_ptc.graph.node import ProgrammaticToolNode
@@ -41,10 +44,14 @@ if TYPE_CHECKING:
     from langchain_ptc.sandbox.process import ProcessSandbox
 
 _MODULES = {
+    "Breaker": "catalog.resilience",
+    "Budget": "execution.budgets",
+    "Cache": "catalog.resilience",
     "CatalogError": "errors",
     "CodeError": "errors",
     "CodeRuntimeError": "errors",
     "CodeSyntaxError": "errors",
+    "ExecutionLog": "execution.log",
     "ExecutionResult": "execution.record",
     "InProcessSandbox": "sandbox.inprocess",
     "LimitExceeded": "errors",
@@ -56,9 +63,12 @@ _MODULES = {
     "ProgrammaticToolCallingMiddleware": "graph.middleware",
     "ProgrammaticToolExecutor": "execution.executor",
     "ProgrammaticToolNode": "graph.node",
+    "RateLimit": "catalog.resilience",
     "ReplayError": "errors",
+    "Retry": "catalog.resilience",
     "SandboxError": "errors",
     "ToolCallError": "errors",
+    "ToolCallInfo": "catalog.resilience",
     "ToolCallRecord": "execution.record",
     "ToolCatalog": "catalog.catalog",
     "ToolDefinition": "catalog.definition",
@@ -69,10 +79,14 @@ _MODULES = {
 }
 
 __all__ = [
+    "Breaker",
+    "Budget",
+    "Cache",
     "CatalogError",
     "CodeError",
     "CodeRuntimeError",
     "CodeSyntaxError",
+    "ExecutionLog",
     "ExecutionResult",
     "InProcessSandbox",
     "LimitExceeded",
@@ -84,9 +98,12 @@ __all__ = [
     "ProgrammaticToolCallingMiddleware",
     "ProgrammaticToolExecutor",
     "ProgrammaticToolNode",
+    "RateLimit",
     "ReplayError",
+    "Retry",
     "SandboxError",
     "ToolCallError",
+    "ToolCallInfo",
     "ToolCallRecord",
     "ToolCatalog",
     "ToolDefinition",

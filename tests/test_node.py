@@ -69,7 +69,7 @@ def test_a_failed_attempt_is_mended_and_stays_out_of_the_state():
     assert call.usage_metadata == {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}
     told = model.calls[1].messages[-1]
     assert isinstance(told, ToolMessage)
-    assert "line 1: there is no tool or function 'totl'" in told.content
+    assert "line 1: there is no tool or variable 'totl'" in told.content
 
 
 def test_the_report_says_which_calls_took_effect():
@@ -77,7 +77,7 @@ def test_the_report_says_which_calls_took_effect():
     CALLS.clear()
     model = ScriptedChatModel(script=[calls("get_total('a')\n1/0"), calls("print('ok')")])
     run(ProgrammaticToolNode(model, [get_total]))
-    assert "took effect and must not be repeated): get_total(team='a')" in str(
+    assert "took effect and must not be repeated: get_total(team='a')" in str(
         model.calls[1].messages[-1].content
     )
     assert CALLS == ["a"]

@@ -416,8 +416,8 @@ async def test_a_host_that_breaks_step_is_told(sandbox, events, match):
     task = asyncio.ensure_future(session.run(program, lambda calls: None, on_idle))
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert len(told) == 1
-    assert match in told[0]
+    assert told  # a worker that is on its way out may wait once more
+    assert all(match in text for text in told)
 
 
 async def test_options_that_do_not_fit_are_refused(sandbox):

@@ -291,7 +291,7 @@ def test_limits_and_sandbox_are_the_users():
         (run_code,) = as_programmatic(TOOLS, sandbox=sandbox, limits=Limits(max_tool_calls=1))
         report = run_code.invoke({"code": "get_total([1])\nget_total([2])"})
     assert "limit max_tool_calls was reached: allowed 1, used 2" in report
-    assert "1 tool call (took effect and must not be repeated): get_total(ids=[1])" in report
+    assert "1 tool call took effect and must not be repeated: get_total(ids=[1])" in report
 
 
 def test_an_empty_catalog_can_still_compute():

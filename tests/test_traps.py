@@ -30,6 +30,7 @@ import multiprocessing
 import os
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -382,6 +383,21 @@ async def test_many_at_once_are_no_deadlock(host, sync):
     state = await asyncio.wait_for(run(app, REQUEST, config, sync=sync), 25)
     assert len(world.effects) == 80
     assert sum(isinstance(m, ToolMessage) for m in state["messages"]) == 8
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["free", "journal"])
+def test_many_graphs_at_once_are_no_deadlock(durable):
+    """Seventy synchronous nodes in seventy threads of the host find threads for their tools."""
+    world = World()
+    code = 'print(await post("a"))'
+    model = ScriptedChatModel(script=lambda _: message_of(code))
+    with InProcessSandbox() as sandbox:
+        saver = InMemorySaver() if durable else None
+        graph = node("tool")(world.tools(), code, saver, model=model, sandbox=sandbox)
+        configs: Any = [{"configurable": {"thread_id": str(n)}} for n in range(70)]
+        with ThreadPoolExecutor(70) as threads:
+            told = list(threads.map(lambda c: output(graph.invoke(REQUEST, c)), configs))
+    assert told == ["posted a"] * 70
 
 
 async def _ainvoke(run_code: Any, call: Any) -> Any:

@@ -142,7 +142,7 @@ class Answering:
         call.end("returned")
         if key is not None and guard.results is not None and not value.commands:
             kept = _Kept(payload, call.result_bytes)
-            guard.results.keep(key, kept, len(payload) + len(str(key)))
+            guard.results.keep(key, kept, len(payload))
         self._on_value(name, value.value, arguments=call.arguments)
         return Answer(payload=payload, commands=value.commands)
 

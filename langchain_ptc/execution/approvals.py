@@ -244,16 +244,22 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _Approve(_Strict):
+class ApproveDecision(_Strict):
+    """The call is made as it is."""
+
     type: Literal["approve"]
 
 
-class _Reject(_Strict):
+class RejectDecision(_Strict):
+    """The call is not made; the code is told why."""
+
     type: Literal["reject"]
     message: str | None = None
 
 
-class _Respond(_Strict):
+class RespondDecision(_Strict):
+    """The call is not made; the code gets the answer in place of a result."""
+
     type: Literal["respond"]
     message: str
 
@@ -283,9 +289,9 @@ def _edit_type(definition: ToolDefinition) -> type[BaseModel]:
 
 def _decision_type(definition: ToolDefinition, gate: Gate) -> Any:
     types: dict[str, type[BaseModel]] = {
-        "approve": _Approve,
-        "reject": _Reject,
-        "respond": _Respond,
+        "approve": ApproveDecision,
+        "reject": RejectDecision,
+        "respond": RespondDecision,
     }
     if "edit" in gate.allowed:
         types["edit"] = _edit_type(definition)

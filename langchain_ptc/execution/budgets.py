@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from langchain_ptc.catalog.resilience import ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
@@ -99,6 +99,13 @@ class Spent:
             cost=self.cost + other.cost,
         )
 
+    def used(self, key: str, name: str) -> float:
+        """Return one field; of `calls_per_tool`, the calls of the tool of a name."""
+        if key == "calls_per_tool":
+            return self.calls_per_tool.get(name, 0)
+        used: float = getattr(self, key)
+        return used
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-able data."""
         return {**asdict(self), "calls_per_tool": dict(self.calls_per_tool)}
@@ -132,6 +139,10 @@ class BudgetSpent(Exception):
         return Done(status="limit", output=output, failure=failure)
 
 
+_Limited: TypeAlias = list[tuple[str, float]]
+"""Fields of a `Budget` that are limited, and how much."""
+
+
 class Purse:
     """What one execution has, and has spent; used from any thread.
 
@@ -162,8 +173,10 @@ class Purse:
         self._now = now
         self._began = now()
         self._calls: Counter[str] = Counter()
+        self._total = 0
         self._cost = 0.0
         self._ended: tuple[float, int] | None = None
+        self._limits: dict[str, list[tuple[str, _Limited, Callable[[str, str], float]]]] = {}
         self._is_told = False
         self.lock = threading.Lock()
         self.peers: Mapping[str, Purse] = {}
@@ -184,11 +197,8 @@ class Purse:
             return
         cost = self._price(call)
         with self.lock:
-            own = self._own()
-            for which, budget in self._budgets.items():
-                if budget is not None:
-                    spent = own if which == "budget" else own + self._elsewhere()
-                    check(which, budget, spent, name, cost)
+            for which, limited, used in self._limits_of(name):
+                check(which, limited, used, name, cost)
             self._count(name, cost)
 
     def follow(self, call: StartedCall, answer: Answer, *, is_replayed: bool) -> None:
@@ -217,8 +227,19 @@ class Purse:
         """Whether the code has heard that nothing is left."""
         return self._is_told
 
+    def _limits_of(self, name: str) -> list[tuple[str, _Limited, Callable[[str, str], float]]]:
+        found = self._limits.get(name)
+        if found is None:
+            found = self._limits[name] = [
+                (which, limited_by(b, name), self._used if which == "budget" else self._used_in_run)
+                for which, b in self._budgets.items()
+                if b is not None
+            ]
+        return found
+
     def _count(self, name: str, cost: float) -> None:
         self._calls[name] += 1
+        self._total += 1
         self._cost += cost
 
     def _price(self, call: StartedCall) -> float:
@@ -240,43 +261,41 @@ class Purse:
         """Return what is left of both budgets together; what is not limited is not there."""
         found: dict[str, Any] = {}
         per_tool: dict[str, int] = {}
-        with self.lock:
-            own, run = self._own(), self._own() + self._elsewhere()
         for which, budget in self._budgets.items():
             if budget is None:
                 continue
-            spent = own if which == "budget" else run
-            for key in ("calls", "wall_seconds", "output_tokens", "cost"):
-                if (most := getattr(budget, key)) is not None:
-                    left = max(0, most - getattr(spent, key))
-                    left = round(left, 6) if isinstance(left, float) else left
+            used = self._used if which == "budget" else self._used_in_run
+            with self.lock:
+                for key, most in limited_by(budget, ""):
+                    left = round(max(0, most - used(key, "")), 6)
                     found[key] = min(left, found.get(key, left))
-            for name, most in budget.calls_per_tool.items():
-                left = max(0, most - spent.calls_per_tool.get(name, 0))
-                per_tool[name] = min(left, per_tool.get(name, left))
+                for name, calls in budget.calls_per_tool.items():
+                    rest = max(0, calls - int(used("calls_per_tool", name)))
+                    per_tool[name] = min(rest, per_tool.get(name, rest))
         return {**found, **({"calls_per_tool": per_tool} if per_tool else {})}
 
     def seconds_left(self) -> tuple[float, str | None]:
         """Return how long a call may take, and the limit that says so."""
-        with self.lock:
-            own, run = self._own(), self._own() + self._elsewhere()
         found: tuple[float, str | None] = (math.inf, None)
-        for which, spent in (("budget", own), ("run_budget", run)):
-            budget = self._budgets[which]
+        for which, budget in self._budgets.items():
             if budget is not None and budget.wall_seconds is not None:
-                left = max(0.0, budget.wall_seconds - spent.wall_seconds)
+                used = self._used if which == "budget" else self._used_in_run
+                with self.lock:
+                    left = max(0.0, budget.wall_seconds - used("wall_seconds", ""))
                 if left < found[0]:
                     found = left, f"{which}.wall_seconds"
         return found
 
     def shown_chars(self, most: int) -> int:
         """Return how much of the output the model may be shown."""
-        with self.lock:
-            run = self._elsewhere()
-        for which, spent in (("budget", 0), ("run_budget", run.output_tokens)):
-            budget = self._budgets[which]
+        for which, budget in self._budgets.items():
             if budget is not None and budget.output_tokens is not None:
-                most = min(most, (budget.output_tokens - spent) * CHARS_PER_TOKEN)
+                spent = 0.0
+                if which == "run_budget":
+                    with self.lock:
+                        own = self._used("output_tokens", "")
+                        spent = self._used_in_run("output_tokens", "") - own
+                most = min(most, int(budget.output_tokens - spent) * CHARS_PER_TOKEN)
         return max(most, _MIN_SHOWN_CHARS)
 
     def close(self, *, seconds: float, shown_chars: int) -> Spent:
@@ -291,10 +310,30 @@ class Purse:
             self._ended = seconds, math.ceil(shown_chars / CHARS_PER_TOKEN)
             return self._own()
 
+    def _used(self, key: str, name: str) -> float:
+        """Return what this execution has used of a field of `Budget`, for the tool of a name."""
+        if key == "calls":
+            return self._total
+        if key == "calls_per_tool":
+            return self._calls.get(name, 0)
+        if key == "cost":
+            return self._cost
+        if key == "wall_seconds":
+            return self._ended[0] if self._ended else self._now() - self._began
+        return self._ended[1] if self._ended else self._output_tokens()
+
+    def _used_in_run(self, key: str, name: str) -> float:
+        """Return what the run has used of it."""
+        used = self._used(key, name) + self._before.used(key, name)
+        for peer in self.peers.values():
+            if peer is not self:
+                used += peer._used(key, name)
+        return used
+
     def _own(self) -> Spent:
         seconds, tokens = self._ended or (self._now() - self._began, self._output_tokens())
         return Spent(
-            calls=self._calls.total(),
+            calls=self._total,
             calls_per_tool=dict(self._calls),
             wall_seconds=seconds,
             output_tokens=tokens,
@@ -307,50 +346,55 @@ class Purse:
         )
         return math.ceil(len(self.read_output()) / CHARS_PER_TOKEN) if is_limited else 0
 
-    def _elsewhere(self) -> Spent:
-        spent = self._before
-        for peer in list(self.peers.values()):
-            if peer is not self:
-                spent += peer._own()
-        return spent
 
-
-def check(which: str, budget: Budget, spent: Spent, name: str, cost: float) -> None:
+def check(
+    which: str, limited: _Limited, used: Callable[[str, str], float], name: str, cost: float
+) -> None:
     """Hold a call against one budget.
 
     Args:
         which: `budget` or `run_budget`.
-        budget: What it allows.
-        spent: What was spent of it.
+        limited: What it allows; see `limited_by`.
+        used: Gives how much of a field of `Budget` is used, for the tool of a name.
         name: The tool of the call.
         cost: What the call costs.
 
     Raises:
         ToolCallError: Nothing is left for it.
     """
-    most_of_tool = budget.calls_per_tool.get(name)
-    used_of_tool = spent.calls_per_tool.get(name, 0)
-    asked: tuple[tuple[str, float | None, float, float], ...] = (
-        ("calls", budget.calls, spent.calls, 1),
-        ("calls_per_tool", most_of_tool, used_of_tool, 1),
-        ("wall_seconds", budget.wall_seconds, spent.wall_seconds, 0),
-        ("output_tokens", budget.output_tokens, spent.output_tokens, 0),
-        ("cost", budget.cost, spent.cost, cost),
-    )
-    for key, most, used, more in asked:
-        if most is None or (used + more <= most and (more or used < most)):
+    for key, most in limited:
+        spent = used(key, name)
+        more = cost if key == "cost" else _MORE[key]
+        if spent + more <= most and (more or spent < most):
             continue
         whose = "this execution" if which == "budget" else "this whole task"
         needs = f", and this call costs {more:g}" if key == "cost" else ""
         of_tool = f" of {name}" if key == "calls_per_tool" else ""
         raise ToolCallError(
-            f"the budget of {whose} is spent: {key}{of_tool} {used:.6g} of {most:.6g}{needs}. "
+            f"the budget of {whose} is spent: {key}{of_tool} {spent:.6g} of {most:.6g}{needs}. "
             "Make no more such calls; print what you have",
             tool=name,
             limit=f"{which}.{key}",
             allowed=most,
-            used=used,
+            used=spent,
         )
+
+
+def limited_by(budget: Budget, name: str) -> _Limited:
+    """Return what a budget limits for a tool, and how much."""
+    per_tool = budget.calls_per_tool.get(name)
+    found: tuple[tuple[str, float | None], ...] = (
+        ("calls", budget.calls),
+        ("calls_per_tool", per_tool),
+        ("wall_seconds", budget.wall_seconds),
+        ("output_tokens", budget.output_tokens),
+        ("cost", budget.cost),
+    )
+    return [(key, most) for key, most in found if most is not None]
+
+
+_MORE: Mapping[str, int] = {"calls": 1, "calls_per_tool": 1, "wall_seconds": 0, "output_tokens": 0}
+"""What one call more uses at once."""
 
 
 def is_of_budget(limit: str | None) -> bool:

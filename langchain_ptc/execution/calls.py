@@ -83,6 +83,7 @@ class StartedCall:
         self._started_at = datetime.now(UTC)
         self._clock = time.monotonic()
         self._seconds: float | None = None
+        self._record: ToolCallRecord | None = None
 
     def bind(self) -> dict[str, Any]:
         """Settle what the tool is given.
@@ -111,14 +112,17 @@ class StartedCall:
         """Note how it ended."""
         self.status = status
         self._seconds = time.monotonic() - self._clock
+        self._record = None
 
     def finish(self) -> ToolCallRecord:
         """Return its record."""
+        if self._record is not None:
+            return self._record
         if self._seconds is None:
             self._seconds = time.monotonic() - self._clock
             self.error = "the execution ended first"
-        arguments, shown, size = self._show()
-        return ToolCallRecord(
+        _, shown, size = self._show()
+        self._record = ToolCallRecord(
             call_id=self.call_id,
             execution_id=self.execution_id,
             tool=self.definition.name,
@@ -137,14 +141,20 @@ class StartedCall:
             is_read_only=self.definition.policy.read_only,
             arguments_bytes=size,
             result_bytes=self.result_bytes,
-            error=None if self.error is None else redact_text(self.error, arguments, shown),
+            error=None if self.error is None else self.hide(self.error),
             limit=self.limit,
         )
+        return self._record
 
     @property
     def shown_arguments(self) -> Mapping[str, Any]:
         """What the tool was given, without secrets; what the code passed, if it was refused."""
         return self._show()[1]
+
+    def hide(self, text: str) -> str:
+        """Return a text without the secrets among the arguments."""
+        arguments, shown, _ = self._show()
+        return redact_text(text, arguments, shown)
 
     def _show(self) -> tuple[Mapping[str, Any], Mapping[str, Any], int]:
         """Return the arguments, what is shown of them, and their size."""
@@ -192,6 +202,7 @@ class StartedCall:
         self.breaker = note["breaker"]
         self.waited_seconds = note["waited_seconds"]
         self.is_end_told = True
+        self._record = None
 
 
 def _size(arguments: Mapping[str, Any]) -> int:

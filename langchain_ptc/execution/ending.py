@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 
 from langchain_ptc.errors import ReplayError, SandboxError
 from langchain_ptc.execution.calls import StartedCall
@@ -33,6 +34,22 @@ def status_of(done: Done, calls: Iterable[StartedCall]) -> Status:
     for error in denied:
         told = told.replace(f"ToolCallError: {error}", "")
     return "error" if not denied or told.strip("; ") else "denied"
+
+
+def hide_secrets(failure: Failure | None, calls: Iterable[StartedCall]) -> Failure | None:
+    """Return why an execution failed without the secrets that were passed to tools.
+
+    Lines of the code stay as they are, as the code itself does.
+    """
+    if failure is None:
+        return None
+    told = failure.message
+    for call in calls:
+        told = call.hide(told)
+    if told == failure.message:
+        return failure
+    trace = failure.traceback.replace(failure.message, told)
+    return replace(failure, message=told, traceback=trace)
 
 
 def end_of_replay(error: ReplayError) -> Done:

@@ -59,6 +59,7 @@ MAX_VIOLATIONS_TOLD = 10
 _ALERTS = frozenset({"limit_reached", "breaker_open", "security_refusal"})
 
 logger = logging.getLogger("langchain_ptc")
+logger.addHandler(logging.NullHandler())  # whoever wants to read it says where
 
 
 class Events:

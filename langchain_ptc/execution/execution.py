@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphInterrupt
 from langgraph.types import Command
 
 from langchain_ptc.catalog.catalog import ToolCatalog
@@ -27,7 +27,7 @@ from langchain_ptc.execution.budgets import BudgetSpent, Purse, Spent
 from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.check import check_code, render_problems
 from langchain_ptc.execution.dispatch import Dispatcher, Route, Surroundings, read_state
-from langchain_ptc.execution.ending import end_by, end_of_replay, status_of
+from langchain_ptc.execution.ending import end_by, end_of_replay, hide_secrets, status_of
 from langchain_ptc.execution.events import Events, OnEvent
 from langchain_ptc.execution.free import FreeRun
 from langchain_ptc.execution.journal import (
@@ -255,10 +255,11 @@ class Execution:
                 done = end_of_replay(error)
             except BudgetSpent as spent:
                 done = spent.end(session.output)
-            except GraphBubbleUp:
+            except GraphInterrupt:  # a pause, and no end
                 raise
             except BaseException as error:
-                self._tell(end_by(error, session.output), started_at, run.elapsed_seconds)
+                end = end_by(error, session.output)
+                self._tell(end, started_at, run.elapsed_seconds, is_resumed=is_resumed)
                 raise
         result = self._tell(done, started_at, run.elapsed_seconds, is_resumed=is_resumed)
         commands = _in_order(run.commands)
@@ -376,7 +377,7 @@ class Execution:
             status=status_of(done, self._calls),
             output=done.output,
             value=done.value,
-            error=done.failure,
+            error=hide_secrets(done.failure, self._calls),
             notes=done.notes,
             tool_calls=tuple(call.finish() for call in self._calls),
             started_at=started_at,

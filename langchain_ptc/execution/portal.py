@@ -16,8 +16,10 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-SYNC_TOOL_THREADS = 64
-"""Threads for tools that block; as many as an execution may have calls at once by default."""
+_MOST_THREADS = 100_000
+"""Threads for what blocks, in fact no limit: there are as many as there are calls at a time, which
+`Limits.max_concurrent_calls` sees to. What waits in one thread for what runs in another (a node for its
+code, an agent in a tool for its own tools) must never wait for a place."""
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
@@ -61,7 +63,7 @@ async def call_in_thread(function: Callable[[], T]) -> T:
     global _threads
     with _lock:
         if _threads is None:
-            _threads = ThreadPoolExecutor(SYNC_TOOL_THREADS, "langchain-ptc tool")
+            _threads = ThreadPoolExecutor(_MOST_THREADS, "langchain-ptc tool")
         threads = _threads
     context = contextvars.copy_context()
     return await asyncio.get_running_loop().run_in_executor(threads, context.run, function)

@@ -6,6 +6,7 @@ arguments are looked at: the code and what it prints are kept as they are.
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -113,7 +114,7 @@ def redact_arguments(tool: str, arguments: Mapping[str, Any], redact: Redact) ->
         return hidden
     assert callable(redact)
     try:
-        shown = redact(tool, dict(arguments))
+        shown = redact(tool, _copy(arguments))  # the tool is to get what was passed
     except Exception:  # the developer's own function may raise anything
         logger.exception("redact failed for %s: all of its arguments are hidden", tool)
         return dict.fromkeys(arguments, REDACTED)
@@ -146,11 +147,18 @@ def is_secret(name: str, value: object) -> bool:
     """
     if value is None or isinstance(value, bool):
         return False
+    kind = _kind_of(name)
+    return kind == "secret" or (kind == "counted" and not isinstance(value, int | float))
+
+
+@functools.lru_cache(maxsize=4096)  # a regular expression costs more than all else at a call
+def _kind_of(name: str) -> Literal["secret", "counted", "none"]:
+    """Return what a name says of its field; of `counted` ones, that it is a secret or a number."""
     words = [word.lower() for word in _WORD.findall(name)]
     if not _SECRET_WORDS.isdisjoint(words):
-        is_count = isinstance(value, int | float) and not _COUNTING_WORDS.isdisjoint(words)
-        return not is_count
-    return any(f"{a} {b}" in _SECRET_PAIRS for a, b in pairwise(words))
+        return "secret" if _COUNTING_WORDS.isdisjoint(words) else "counted"
+    is_pair = any(f"{a} {b}" in _SECRET_PAIRS for a, b in pairwise(words))
+    return "secret" if is_pair else "none"
 
 
 def _hide(value: Any) -> Any:
@@ -165,6 +173,15 @@ def _hide(value: Any) -> Any:
         items = [_hide(item) for item in value]
         same = all(new is old for new, old in zip(items, value, strict=True))
         return value if same else items
+    return value
+
+
+def _copy(value: Any) -> Any:
+    """Return a value whose containers are new ones."""
+    if isinstance(value, Mapping):
+        return {name: _copy(held) for name, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copy(item) for item in value]
     return value
 
 

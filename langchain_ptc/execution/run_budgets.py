@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -14,7 +16,7 @@ from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.resilience import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
-from langchain_ptc.execution.budgets import Budget, Purse, Spent, check
+from langchain_ptc.execution.budgets import Budget, Purse, Spent, check, limited_by
 
 _MOST_SETS = 1_000
 """Sets of executions side by side that are remembered."""
@@ -45,6 +47,15 @@ class Budgets:
         costs = {b.cost_of for b in (budget, run_budget) if b is not None and b.cost_of is not None}
         if len(costs) > 1:
             raise ValueError("budget and run_budget must have the same cost_of")
+        known = {definition.qualified_name for definition in catalog}
+        for which, given in (("budget", budget), ("run_budget", run_budget)):
+            for name in () if given is None else given.calls_per_tool:
+                if name not in known:
+                    close = difflib.get_close_matches(name, known, n=1)
+                    told = f"; did you mean {close[0]!r}?" if close else ""
+                    raise ValueError(
+                        f"{which}.calls_per_tool has {name!r}, which is none of the tools{told}"
+                    )
         self._budget, self._run_budget = budget, run_budget
         self._cost_of = next(iter(costs), None)
         self._free = frozenset(d.qualified_name for d in catalog.discovery)
@@ -109,10 +120,11 @@ class Budgets:
         """
         if self._run_budget is None or definition.tool_name not in self._direct:
             return None
+        name = definition.qualified_name
         spent = self._spent_in(_messages_of(state), until=call["id"])
         cost = self._direct_call(definition, call).cost
         try:
-            check("run_budget", self._run_budget, spent, definition.qualified_name, cost)
+            check("run_budget", limited_by(self._run_budget, name), spent.used, name, cost)
         except ToolCallError as error:
             return error
         return None
@@ -152,6 +164,19 @@ class Budgets:
         )
         cost = 0.0 if self._cost_of is None else float(self._cost_of(info))
         return Spent(calls=1, calls_per_tool={name: 1}, cost=cost)
+
+
+def budget_of(budget: Budget | None, names: Collection[str]) -> Budget | None:
+    """Return a budget for some of the tools that it is for.
+
+    Args:
+        budget: For more tools.
+        names: Qualified names of those that there are.
+    """
+    if budget is None:
+        return None
+    kept = {name: most for name, most in budget.calls_per_tool.items() if name in names}
+    return replace(budget, calls_per_tool=kept)
 
 
 def _told_by(message: ToolMessage) -> Spent | None:

@@ -126,7 +126,7 @@ class DirectCall:
         except ToolCallError as error:
             return self._answer(str(error), "error")
         if key is not None and guard.results is not None and isinstance(made, ToolMessage):
-            guard.results.keep(("direct", key), made, len(str(made.content)) + len(str(key)))
+            guard.results.keep(("direct", key), made, len(str(made.content)))
         return made
 
     def settle(self) -> ToolCallRequest | ToolMessage:

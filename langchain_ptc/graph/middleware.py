@@ -35,13 +35,20 @@ from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.portal import call_in_thread
 from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.resilience import Guards
+from langchain_ptc.execution.run_budgets import budget_of
 from langchain_ptc.execution.telling import OnToolError
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.graph.direct import DirectCall, answer_call
 from langchain_ptc.graph.offers import Choice, Offer, Selection
 from langchain_ptc.graph.prompts import MIDDLEWARE_DESCRIPTION, MIDDLEWARE_SYSTEM, NOT_DIRECTLY
 from langchain_ptc.graph.sessions import Session, StateKeeper, checked_session
-from langchain_ptc.graph.tool import CodeTool, Examples, render_examples, resolve_examples
+from langchain_ptc.graph.tool import (
+    CodeTool,
+    Examples,
+    render_budget,
+    render_examples,
+    resolve_examples,
+)
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import Sandbox
 
@@ -160,10 +167,12 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             policies=dict(policies or {}),
             interrupt_on=dict(interrupt_on or {}),
             interrupt_mode=interrupt_mode,
+            budgeted=[n for b in (budget, run_budget) if b is not None for n in b.calls_per_tool],
         )
         self._examples = examples
         self._tool_name = tool_name
         self._guards = Guards()
+        self._budget_text = render_budget(budget, run_budget)
         self._has_run_budget = run_budget is not None
         self._new_executor = functools.partial(
             ProgrammaticToolExecutor,
@@ -176,15 +185,14 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             check=check,
             log=log,
             redact=redact,
-            budget=budget,
-            run_budget=run_budget,
             on_tool_error=on_tool_error,
             guards=self._guards,
         )
         self._new_prompt = functools.partial(
             ToolsPrompt, prompt_tokens=prompt_tokens, count_tokens=count_tokens
         )
-        self._new_executor(ToolCatalog([]))  # wrong options are told now, not at the first call
+        self._budgets = budget, run_budget
+        self._build_executor(ToolCatalog([]))  # wrong options are told now, not at the first call
         resolve_examples(examples, ToolCatalog([]))
         self._offers: dict[tuple[int, ...], Offer] = {}
         keeper = None
@@ -338,16 +346,25 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         return Offer(
             tools=tuple(tools),
             prompt=prompt,
-            executor=self._new_executor(catalog, interrupt_on=self._choice.approved(catalog)),
+            executor=self._build_executor(catalog),
             hidden=hidden,
             guarded={definition.tool_name: definition for definition in guarded},
             approvals=self._choice.approvals(guarded),
         )
 
+    def _build_executor(self, catalog: ToolCatalog) -> ProgrammaticToolExecutor:
+        budget, run_budget = (budget_of(b, catalog.names) for b in self._budgets)
+        return self._new_executor(
+            catalog,
+            interrupt_on=self._choice.approved(catalog),
+            budget=budget,
+            run_budget=run_budget,
+        )
+
     def _text(self, catalog: ToolCatalog) -> str:
         shown = render_examples(resolve_examples(self._examples, catalog))
         text = MIDDLEWARE_SYSTEM.replace("{TOOL_NAME}", self._tool_name)
-        return "\n\n".join(filter(None, [text, shown]))
+        return "\n\n".join(filter(None, [text, shown, self._budget_text]))
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -27,6 +27,7 @@ from langgraph.types import Command
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
+from langchain_ptc.execution.budgets import Budget, Spent
 from langchain_ptc.execution.events import OnEvent
 from langchain_ptc.execution.execution import Check, Durable
 from langchain_ptc.execution.journal import (
@@ -41,6 +42,7 @@ from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.portal import call_in_thread, run_sync
 from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.execution.redaction import Redact
+from langchain_ptc.execution.telling import OnToolError
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens
 from langchain_ptc.graph.extract import Protocol, extract_code
 from langchain_ptc.graph.prompts import LOOKED, RETRY
@@ -53,6 +55,7 @@ from langchain_ptc.graph.tool import (
     as_programmatic,
     build_catalog,
     current_attempt,
+    render_budget,
     resolve_examples,
 )
 from langchain_ptc.graph.writer import CodeWriter
@@ -102,6 +105,9 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         log: Keeps the record of each execution; see `execution.log`.
         redact: What is hidden of the arguments of calls in records, events and reports; see
             `ProgrammaticToolExecutor`.
+        budget: What each attempt may spend.
+        run_budget: What may be spent from one message of the user to the next, by all attempts.
+        on_tool_error: What the code is told when a tool raises; see `ProgrammaticToolExecutor`.
         tool_name: Name of the tool call in the messages.
 
     Raises:
@@ -135,6 +141,9 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         check: Check = "static",
         log: ExecutionLog | None = None,
         redact: Redact = "secrets",
+        budget: Budget | None = None,
+        run_budget: Budget | None = None,
+        on_tool_error: OnToolError = "message",
         tool_name: str = "run_code",
     ) -> None:
         if protocol not in ("auto", "tool", "text"):
@@ -158,8 +167,12 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             check=check,
             log=log,
             redact=redact,
+            budget=budget,
+            run_budget=run_budget,
+            on_tool_error=on_tool_error,
             tool_name=tool_name,
         )
+        self._budget_text = render_budget(budget, run_budget)
         self._durable = durable
         self._tool = cast("RunCodeTool", tool)
         self._tags = list(tags)
@@ -268,7 +281,8 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
 
     def _build_prompt(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         """Put our instructions first, in one system message with the conversation's own."""
-        system = [self._writer.system]
+        told = self._budget_text if self._writer.as_text else ""
+        system = [*filter(None, [self._writer.system, told])]
         conversation: list[BaseMessage] = []
         for message in messages:
             if isinstance(message, SystemMessage) and not conversation:
@@ -324,6 +338,7 @@ class _Turn:
         self._sync = sync
         self._journal: Journal | None = None
         self._kept: bytes | None = None
+        self._spent = Spent()
 
     async def answer_journaled(self, journal: Journal, opening: Record) -> Record:
         """Answer, and keep what the model says."""
@@ -335,6 +350,7 @@ class _Turn:
     async def answer(self) -> _Answered:
         """Ask for code and run it."""
         node, prompt, usage, attempt, looks = self._node, self._prompt, None, 0, 0
+        dropped = Spent()
         while True:
             attempt += 1
             asked = functools.partial(self._ask, prompt)
@@ -359,7 +375,9 @@ class _Turn:
             elif attempt == node._max_attempts or commands or not _is_worth_mending(outcomes):
                 if self._kept is not None:
                     commands += node._tool.tidy(self._state)
-                return _Answered(messages=[message, *outcomes], commands=commands)
+                messages = [message, *outcomes[:-1], _add_spent(outcomes[-1], dropped)]
+                return _Answered(messages=messages, commands=commands)
+            dropped = self._spent
             prompt = [*prompt, *node._show(reply, message, outcomes, LOOKED if looked else RETRY)]
 
     async def _ask(self, prompt: list[BaseMessage]) -> Record:
@@ -382,7 +400,7 @@ class _Turn:
             store=None,
         )
         given = ToolCall(**{**call, "args": {**call["args"], "runtime": runtime}})
-        token = current_attempt.set(Attempt(self._kept))
+        token = current_attempt.set(Attempt(self._kept, self._spent))
         try:
             if self._sync:
                 told = await call_in_thread(lambda: tool.invoke(given, config))
@@ -394,10 +412,24 @@ class _Turn:
         for answer in answers:
             if isinstance(answer, ToolMessage):
                 self._kept = session_of(answer) or self._kept
+                self._spent += _spent_by(answer)
         return answers
 
     def _here(self) -> RunnableConfig:
         return self.config if self._journal is None else place_here(self.config)
+
+
+def _spent_by(message: ToolMessage) -> Spent:
+    spent = getattr(message.artifact, "spent", None)
+    return Spent() if spent is None else Spent.from_dict(spent)
+
+
+def _add_spent(message: ToolMessage, dropped: Spent) -> ToolMessage:
+    """Add to a message what the attempts have spent whose messages are in no state."""
+    if not isinstance(message.artifact, ExecutionResult) or message.artifact.spent is None:
+        return message
+    spent = _spent_by(message) + dropped
+    return message.model_copy(update={"artifact": replace(message.artifact, spent=spent.to_dict())})
 
 
 def _write_nothing(_: Any) -> None:

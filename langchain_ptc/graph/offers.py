@@ -60,6 +60,8 @@ class Choice:
     policies: Mapping[str, ToolPolicy]
     interrupt_on: InterruptOn
     interrupt_mode: InterruptMode
+    budgeted: Sequence[str] = ()
+    """Tools whose calls a budget counts."""
 
     def __post_init__(self) -> None:
         for name, given in (("tools", self.tools), ("tags", self.tags)):
@@ -107,6 +109,7 @@ class Choice:
             ("domains", self.domains),
             ("policies", self.policies),
             ("interrupt_on", self.interrupt_on),
+            ("calls_per_tool", self.budgeted),
         ):
             for name in names:
                 if name not in known:

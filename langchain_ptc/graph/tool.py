@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
+from langchain_ptc.execution.budgets import Budget, Spent
 from langchain_ptc.execution.dispatch import read_state
 from langchain_ptc.execution.events import OnEvent
 from langchain_ptc.execution.execution import Check, Durable, Execution, Outcome
@@ -25,10 +26,16 @@ from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.portal import run_sync
 from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.execution.redaction import Redact
+from langchain_ptc.execution.telling import OnToolError
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.graph.examples import Example, build_examples
 from langchain_ptc.graph.joining import join, takes_no_lists
-from langchain_ptc.graph.prompts import CODE_ARGUMENT, EXAMPLES_HEADING, RUN_CODE_DESCRIPTION
+from langchain_ptc.graph.prompts import (
+    BUDGET,
+    CODE_ARGUMENT,
+    EXAMPLES_HEADING,
+    RUN_CODE_DESCRIPTION,
+)
 from langchain_ptc.graph.sessions import Keeper, MessageKeeper, Session, checked_session
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import Sandbox
@@ -90,6 +97,8 @@ class Attempt:
 
     kept: bytes | None
     """The variables of the attempt before, which are in no state."""
+    spent: Spent
+    """What the attempts before have spent, which is in no state either."""
 
 
 current_attempt: contextvars.ContextVar[Attempt | None] = contextvars.ContextVar(
@@ -116,6 +125,9 @@ def as_programmatic(
     check: Check = "static",
     log: ExecutionLog | None = None,
     redact: Redact = "secrets",
+    budget: Budget | None = None,
+    run_budget: Budget | None = None,
+    on_tool_error: OnToolError = "message",
     tool_name: str = "run_code",
 ) -> list[BaseTool]:
     """Put tools behind one tool that runs code.
@@ -149,6 +161,9 @@ def as_programmatic(
         log: Keeps the record of each execution; see `execution.log`.
         redact: What is hidden of the arguments of calls in records, events and reports; see
             `ProgrammaticToolExecutor`.
+        budget: What each execution may spend.
+        run_budget: What may be spent from one message of the user to the next.
+        on_tool_error: What the code is told when a tool raises; see `ProgrammaticToolExecutor`.
         tool_name: Name of the one tool.
 
     Returns:
@@ -160,7 +175,12 @@ def as_programmatic(
         ValueError: Options that exclude each other.
     """
     catalog = build_catalog(tools, domain=domain, policies=policies)
-    prompt = _build_prompt(catalog, imports, examples, prompt_tokens, count_tokens)
+    shown = [
+        render_examples(resolve_examples(examples, catalog)),
+        render_budget(budget, run_budget),
+    ]
+    besides = "\n\n".join(filter(None, shown))
+    prompt = _build_prompt(catalog, imports, besides, prompt_tokens, count_tokens)
     executor = ProgrammaticToolExecutor(
         prompt.catalog,
         limits=limits,
@@ -173,6 +193,9 @@ def as_programmatic(
         check=check,
         log=log,
         redact=redact,
+        budget=budget,
+        run_budget=run_budget,
+        on_tool_error=on_tool_error,
     )
     keeper = None if checked_session(session) == "none" else MessageKeeper(tool_name)
     return [RunCodeTool(name=tool_name, prompt=prompt, executor=executor, keeper=keeper)]
@@ -223,18 +246,22 @@ def render_examples(examples: Sequence[Example]) -> str:
     return "\n\n".join([EXAMPLES_HEADING, *shown])
 
 
+def render_budget(budget: Budget | None, run_budget: Budget | None) -> str:
+    """Render what the model is told of budgets, if there are any."""
+    return BUDGET if budget is not None or run_budget is not None else ""
+
+
 def _build_prompt(
     catalog: ToolCatalog,
     imports: Sequence[str],
-    examples: Examples,
+    besides: str,
     prompt_tokens: int | None,
     count_tokens: CountTokens | None,
 ) -> ToolsPrompt:
     more = f", and {', '.join(imports)}" if imports else ""
-    shown = render_examples(resolve_examples(examples, catalog))
     return ToolsPrompt(
         catalog,
-        "\n\n".join(filter(None, [RUN_CODE_DESCRIPTION.replace("{IMPORTS}", more), shown])),
+        "\n\n".join(filter(None, [RUN_CODE_DESCRIPTION.replace("{IMPORTS}", more), besides])),
         prompt_tokens=prompt_tokens,
         count_tokens=count_tokens,
     )
@@ -301,7 +328,7 @@ class CodeTool(BaseTool):
         return state
 
     def _start(self, code: str, state: Any, runtime: Any) -> Execution:
-        asked = _asked.get()
+        asked, attempt = _asked.get(), current_attempt.get()
         asked.is_joined = takes_no_lists(getattr(runtime, "tools", ()))
         return self._begin(
             code,
@@ -309,6 +336,7 @@ class CodeTool(BaseTool):
             state=state,
             on_output=getattr(runtime, "emit_output_delta", None),
             kept=asked.kept(state),
+            carried=None if attempt is None else attempt.spent,
         )
 
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:

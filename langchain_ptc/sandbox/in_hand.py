@@ -23,6 +23,7 @@ MAX_SUBJECTS = 3
 MAX_NAME_CHARS = 60
 MAX_HINT_CHARS = 1_200
 _MOST_ITEMS_SEEN = 50
+_MOST_ITEMS_TRIED = 1_000
 _KINDS = (KeyError, AttributeError, TypeError, IndexError)
 
 _Position = tuple[int | None, int | None, int | None, int | None]
@@ -71,14 +72,26 @@ def _describe_all(
     if isinstance(error, KeyError):
         subjects = subjects[:1]
     for subject in subjects:
-        value = scope.value_of(subject, error)
-        if value is _UNKNOWN or isinstance(subject, ast.Constant):
+        values = [] if isinstance(subject, ast.Constant) else scope.values_of(subject)
+        if isinstance(error, KeyError):
+            values = [value for value in values if _misses(value, error)][:1]
+        if not values or (callable(values[0]) and not isinstance(values[0], FunctionType)):
             continue
-        if isinstance(value, FunctionType) and value.__code__.co_filename == CODE_FILENAME:
-            yield f"{value.__name__} takes ({_parameters_of(value)})"
-        elif not callable(value):
-            told = f"`{_name(subject, source)}` is {describe_value(value)}"
-            yield told + _did_you_mean(error, value)
+        value, name = values[0], _name(subject, source)
+        kinds = sorted({_kind_of(one) for one in values})
+        if isinstance(value, FunctionType):
+            if value.__code__.co_filename == CODE_FILENAME:
+                yield f"{value.__name__} takes ({_parameters_of(value)})"
+        elif len(kinds) > 1:
+            yield f"`{name}` is {' or '.join(kinds[:4])}"
+        else:
+            yield f"`{name}` is {describe_value(value)}" + _did_you_mean(error, value)
+
+
+def _misses(value: object, error: KeyError) -> bool:
+    """Whether a value may be the one that has no such key."""
+    key = error.args[0] if error.args else None
+    return not (isinstance(value, dict) and type(key) in (str, int) and key in dict.keys(value))
 
 
 def _describe_owner(error: AttributeError, node: ast.AST | None, source: str) -> Iterator[str]:
@@ -277,31 +290,32 @@ class _Scope:
         self._globals: Mapping[str, Any] = frame.f_globals
         self._loops = {} if node is None else _loops_around(node, tree)
 
-    def value_of(self, node: ast.expr, error: BaseException) -> Any:
+    def values_of(self, node: ast.expr) -> list[Any]:
+        """Return what an expression may have been: of each item, in a comprehension."""
+        loops = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & set(self._loops)
+        if not loops:
+            found = [self._value_of(node, {})]
+        else:
+            items = self._value_of(self._loops[name := loops.pop()], {})
+            if type(items) not in (list, tuple) or loops:
+                return []
+            found = [self._value_of(node, {name: item}) for item in items[:_MOST_ITEMS_TRIED]]
+        return [value for value in found if value is not _UNKNOWN]
+
+    def _value_of(self, node: ast.expr, item: Mapping[str, Any]) -> Any:
         match node:
-            case ast.Name(id=name) if name in self._loops:
-                return self._item_of(self._loops[name], error)
+            case ast.Name(id=name) if name in item or name in self._loops:
+                return item.get(name, _UNKNOWN)
             case ast.Name(id=name):
                 return self._locals.get(name, self._globals.get(name, _UNKNOWN))
             case ast.Constant(value=value):
                 return value
             case ast.Attribute(value=owner, attr=name):
-                held = self.value_of(owner, error)
+                held = self._value_of(owner, item)
                 return dict.get(held, name, _UNKNOWN) if isinstance(held, dict) else _UNKNOWN
             case ast.Subscript(value=owner, slice=index):
-                return _item(self.value_of(owner, error), self.value_of(index, error))
+                return _item(self._value_of(owner, item), self._value_of(index, item))
         return _UNKNOWN
-
-    def _item_of(self, iterable: ast.expr, error: BaseException) -> Any:
-        """Return the item of a comprehension that failed: the first one without the key."""
-        items = self.value_of(iterable, error)
-        if type(items) not in (list, tuple) or not items:
-            return _UNKNOWN
-        if isinstance(error, KeyError) and error.args and type(error.args[0]) in (str, int):
-            for item in items:
-                if isinstance(item, dict) and not dict.__contains__(item, error.args[0]):
-                    return item
-        return items[0] if len({_kind_of(item) for item in items}) == 1 else _UNKNOWN
 
 
 def _item(owner: Any, index: Any) -> Any:

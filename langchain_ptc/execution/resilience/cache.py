@@ -49,9 +49,10 @@ class Results(Generic[T]):
         Args:
             key: What the calls have in common that may use it.
             result: Not to be changed by anybody.
-            size: Its bytes, and its key's.
+            size: Its bytes.
         """
-        size += _ENTRY_BYTES
+        own = key[-1] if isinstance(key, tuple) else key
+        size += _ENTRY_BYTES + (len(own) if isinstance(own, str) else 0)
         if size > self._cache.max_bytes:
             return
         with self._lock:

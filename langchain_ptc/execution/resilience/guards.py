@@ -225,11 +225,10 @@ class Guard:
                 return None
         arguments = dict(call.arguments or {})
         try:
-            own = (
-                encode_value(dict(sorted(arguments.items())))
-                if cache.key is None
-                else cache.key(arguments)
-            )
+            if cache.key is None:
+                in_order = arguments if len(arguments) < 2 else dict(sorted(arguments.items()))
+                return asker, encode_value(in_order)
+            own = cache.key(arguments)
             hash(own)
         except UnsendableValue:  # a person has edited them
             return None
@@ -258,7 +257,7 @@ class Guards:
         with self._lock:
             same_name = self._guards.setdefault(definition.qualified_name, [])
             for guard in same_name:
-                if guard.policy == definition.policy:
+                if guard.policy is definition.policy or guard.policy == definition.policy:
                     return guard
             same_name.append(Guard(definition, self.clock))
             return same_name[-1]

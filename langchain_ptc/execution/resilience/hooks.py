@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from langchain_ptc.catalog.definition import ToolPolicy
@@ -25,10 +23,14 @@ async def run_before(
     """
     if policy.before is None:
         return
-    with _telling(call, on_tool_error):
+    try:
         told = policy.before(info_of(call))
-        if inspect.isawaitable(told):
+        if told is not None and inspect.isawaitable(told):
             await told
+    except Exception as error:
+        if (told_error := _told(call, error, on_tool_error)) is error:
+            raise
+        raise told_error from error
 
 
 async def run_after(
@@ -41,19 +43,18 @@ async def run_after(
     """
     if policy.after is None:
         return value
-    with _telling(call, on_tool_error):
-        changed = policy.after(info_of(call), value)
-        return await changed if inspect.isawaitable(changed) else changed
-
-
-@contextmanager
-def _telling(call: StartedCall, on_tool_error: OnToolError) -> Iterator[None]:
-    name = call.definition.qualified_name
     try:
-        yield
-    except ToolCallError:
-        raise
+        changed = policy.after(info_of(call), value)
+        return await changed if hasattr(changed, "__await__") else changed
     except Exception as error:
-        if is_pause(error):
+        if (told_error := _told(call, error, on_tool_error)) is error:
             raise
-        raise ToolCallError(tell_failure(name, error, on_tool_error), tool=name) from error
+        raise told_error from error
+
+
+def _told(call: StartedCall, error: Exception, on_tool_error: OnToolError) -> Exception:
+    """Return what the code is told of an exception of a hook; what is the graph's stays as it is."""
+    if isinstance(error, ToolCallError) or is_pause(error):
+        return error
+    name = call.definition.qualified_name
+    return ToolCallError(tell_failure(name, error, on_tool_error), tool=name)
