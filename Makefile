@@ -53,6 +53,9 @@ check: lint type test  ## What CI runs
 benchmark: $(STAMP)  ## Print the measured numbers
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/sandbox.py
+	$(BIN)/python benchmarks/langgraph.py
+	$(BIN)/python -m benchmarks.many_tools
+	$(BIN)/python benchmarks/policies.py
 
 trials: $(STAMP)  ## Interrupt and resume 1,000 random programs, and 200 more in fresh processes
 	$(BIN)/python -m tests.trials 1000

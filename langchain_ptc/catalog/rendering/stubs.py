@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
-from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
+from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy, ToolParameter
 from langchain_ptc.catalog.names import RESERVED, is_normal, to_class_name, unique
 from langchain_ptc.catalog.text import (
     MAX_PROMPT_TOOL_CHARS,
@@ -391,7 +391,7 @@ def render_facts(definition: ToolDefinition) -> list[str]:
         "Idempotent." if policy.idempotent else "",
         "A person approves each call." if policy.requires_approval else "",
         f"At most {policy.max_calls} calls." if policy.max_calls is not None else "",
-        f"Takes at most {policy.timeout_seconds:g} s." if policy.timeout_seconds else "",
+        f"Takes at most {seconds:g} s." if (seconds := _longest(policy)) else "",
     ]
     remarks = [definition.returns_text, *notes(definition.returns)]
     told = ", ".join(filter(None, remarks))
@@ -445,3 +445,8 @@ def render_imports(names: Collection[str]) -> list[str]:
     for name in sorted(names):
         modules.setdefault(MODULES[name], []).append(name)
     return [f"from {module} import {', '.join(found)}" for module, found in sorted(modules.items())]
+
+
+def _longest(policy: ToolPolicy) -> float | None:
+    """Return how long a call may take, where the policy says it: one try is not all of it."""
+    return policy.total_seconds or (None if policy.retry else policy.timeout_seconds)

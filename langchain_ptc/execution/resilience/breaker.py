@@ -59,6 +59,7 @@ class BreakerState:
         self._opened_at: float | None = None
         """When it opened, or the last probe began; None while it is closed."""
         self._is_probing = False
+        self._closed = Pass(0, "closed")  # one for all calls of an era: it is made for each of them
 
     @property
     def state(self) -> State:
@@ -77,7 +78,7 @@ class BreakerState:
         """Ask for leave for a try; whoever gets it must `leave`."""
         with self._lock:
             if self._opened_at is None:
-                return Pass(self._era, "closed")
+                return self._closed
             refusal = self._refusal()
             if refusal is not None:
                 return refusal
@@ -111,6 +112,7 @@ class BreakerState:
     def _change(self, opened_at: float | None) -> None:
         self._era += 1
         self._is_probing, self._opened_at = False, opened_at
+        self._closed = Pass(self._era, "closed")
 
     def _left(self) -> float:
         assert self._opened_at is not None

@@ -31,18 +31,16 @@ class RateGate:
         self._lock = threading.Lock()
         self._times: deque[float] = deque()
 
-    async def pass_through(self) -> None:
-        """Wait for one's time."""
-        at, wait = self._reserve()
-        if wait <= 0:
-            return
+    async def wait_until(self, at: float, wait: float) -> None:
+        """Wait for the time that one was given; see `reserve`."""
         try:
             await self._clock.sleep(wait)
         except BaseException:
             self._give_back(at)
             raise
 
-    def _reserve(self) -> tuple[float, float]:
+    def reserve(self) -> tuple[float, float]:
+        """Return the time of a try, and the seconds until then."""
         limit, times = self._limit, self._times
         with self._lock:
             at = now = self._clock.now()
@@ -71,16 +69,20 @@ class Slots:
         self._lock = threading.Lock()
         self._line: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
 
-    async def take(self) -> bool:
-        """Take a slot when there is one; whoever has it must `give_back`.
+    def take_at_once(self) -> bool:
+        """Take a slot if there is one; whoever has it must `give_back`."""
+        with self._lock:
+            if not self._free:
+                return False
+            self._free -= 1
+            return True
 
-        Returns:
-            Whether there was none at once.
-        """
+    async def take(self) -> None:
+        """Take a slot when there is one; whoever has it must `give_back`."""
         with self._lock:
             if self._free:
                 self._free -= 1
-                return False
+                return
             loop = asyncio.get_running_loop()
             future: asyncio.Future[None] = loop.create_future()
             self._line.append((loop, future))
@@ -94,7 +96,6 @@ class Slots:
             if not is_waiting:  # it was on its way to us
                 self.give_back()
             raise
-        return True
 
     def give_back(self) -> None:
         """Hand a slot to the next in line."""

@@ -111,8 +111,9 @@ class Guard:
             self._look(call, self._breaker.look())  # before it waits for nothing
         if self._slots is None:
             return await self._try_in_time(call, make, left, time)
-        began = self._clock.now()
-        if await self._slots.take():
+        if not self._slots.take_at_once():
+            began = self._clock.now()
+            await self._slots.take()
             call.waited_seconds += self._clock.now() - began
         try:
             return await self._try_in_time(call, make, left, time)
@@ -123,9 +124,11 @@ class Guard:
         self, call: StartedCall, make: Callable[[], Awaitable[T]], left: float, time: Time
     ) -> T:
         if self._rate is not None:
-            began = self._clock.now()
-            await self._rate.pass_through()
-            call.waited_seconds += self._clock.now() - began
+            at, wait = self._rate.reserve()
+            if wait > 0:
+                began = self._clock.now()
+                await self._rate.wait_until(at, wait)
+                call.waited_seconds += self._clock.now() - began
         given = None
         if self._breaker is not None:
             entered = self._breaker.enter()
