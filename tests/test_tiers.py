@@ -300,6 +300,7 @@ def test_a_name_that_is_nobodys() -> None:
 
 def test_a_record_is_described_with_its_types() -> None:
     """The stub of one tool brings the records that it names, and nothing of other tools."""
+
     @tool
     def get_member(member_id: int) -> Member:
         """Return a member."""

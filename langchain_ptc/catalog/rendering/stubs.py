@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
-from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy, ToolParameter
+from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, ToolPolicy
 from langchain_ptc.catalog.names import RESERVED, is_normal, to_class_name, unique
 from langchain_ptc.catalog.text import (
     MAX_PROMPT_TOOL_CHARS,
