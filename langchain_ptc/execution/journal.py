@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias, TypedDict, cast
 
@@ -37,6 +38,7 @@ Record: TypeAlias = dict[str, Any]
 """What is kept of one thing that happened: JSON, and commands, which LangGraph writes itself."""
 
 _HIDDEN = "langsmith:hidden"
+_NO_PARAMETERS = inspect.Signature()
 _NO_LIMIT = 1_000_000
 """Records that wait for their turn must not keep others from being begun; who limits the calls is
 `Answering`."""
@@ -85,6 +87,8 @@ class Journal:
 
         async def arun() -> Record:
             return await body()
+
+        arun.__signature__ = _NO_PARAMETERS  # type: ignore[attr-defined]  # else it is looked for
 
         return cast("asyncio.Future[Record]", cast("Any", task(name=name))(arun)())
 
