@@ -50,6 +50,7 @@ from pydantic import BaseModel, ValidationError
 from langchain_ptc import (
     InProcessSandbox,
     ProgrammaticToolCallingMiddleware,
+    ProgrammaticToolExecutor,
     ProgrammaticToolNode,
     as_programmatic,
 )
@@ -667,13 +668,19 @@ await asyncio.gather(hang("a"), fail())
     assert [c.status for c in artifact(state).tool_calls] == ["cancelled", "returned"]
 
 
+async def start_workers() -> None:
+    """Start the parent of workers: its first start may take longer than the time that is tested."""
+    await ProgrammaticToolExecutor([]).aexecute("print(1)")
+
+
 @pytest.mark.parametrize("durable", [False, True], ids=["free", "journal"])
 async def test_a_node_timeout(durable):
     """A node's own time-out ends its execution as for any node."""
+    await start_workers()
     slow = Slow()
     model = ScriptedChatModel(script=lambda _: message_of(HANG))
     graph = StateGraph(MessagesState)
-    graph.add_node("code", ProgrammaticToolNode(model, slow.tools()), timeout=1.0)
+    graph.add_node("code", ProgrammaticToolNode(model, slow.tools()), timeout=2.0)
     graph.add_edge(START, "code")
     app = graph.compile(checkpointer=InMemorySaver() if durable else None)
     with pytest.raises(NodeTimeoutError):
@@ -684,9 +691,10 @@ async def test_a_node_timeout(durable):
 @pytest.mark.parametrize("durable", [False, True], ids=["free", "journal"])
 async def test_a_step_timeout(durable):
     """A graph's time-out of a step ends the execution as for any node."""
+    await start_workers()
     slow = Slow()
     graph = tool_node(slow.tools(), HANG, InMemorySaver() if durable else None)
-    graph.step_timeout = 1.0
+    graph.step_timeout = 2.0
     with pytest.raises(TimeoutError):
         await graph.ainvoke(REQUEST, CONFIG)
     assert sorted(slow.ended) == ["a", "b"]
