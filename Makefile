@@ -25,7 +25,7 @@ demo: $(STAMP)  ## Run the main job on real data, twice, and show what it cost (
 	@MODEL='$(MODEL)' $(BIN)/python -m langchain_ptc.demo
 
 test: $(STAMP)  ## Run the tests (TESTS=tests/test_x.py for some)
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
 
 test_watch: $(STAMP)  ## Run the tests that failed last, first
 	$(BIN)/python -m pytest --failed-first --exitfirst $(TESTS)
