@@ -15,27 +15,11 @@ from pydantic import BaseModel, ValidationError
 from langchain_ptc import ToolPolicy
 from langchain_ptc.graph.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
+from tests.team_tools import get_person, get_team
 
 BOTH = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 SAVED = pytest.mark.parametrize("saver", [None, InMemorySaver], ids=["no-saver", "saver"])
 WEB = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
-
-
-class Person(BaseModel):
-    name: str
-    age: int
-
-
-@tool
-def get_person(name: str) -> Person:
-    """Look a person up."""
-    return Person(name=name, age=len(name))
-
-
-@tool
-async def get_team() -> list[Person]:
-    """List the team."""
-    return [Person(name="Ada", age=36), Person(name="Bob", age=4)]
 
 
 def paying(log: list[Any]) -> Any:

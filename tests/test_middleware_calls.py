@@ -17,31 +17,15 @@ from langchain_core.tools import InjectedToolCallId, ToolException, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.prebuilt import InjectedState, ToolRuntime
 from langgraph.types import Command, interrupt
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from langchain_ptc import as_programmatic
 from langchain_ptc.graph.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
+from tests.team_tools import get_person, get_team
 
 BOTH = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 SAVED = pytest.mark.parametrize("saver", [None, InMemorySaver], ids=["no-saver", "saver"])
-
-
-class Person(BaseModel):
-    name: str
-    age: int
-
-
-@tool
-def get_person(name: str) -> Person:
-    """Look a person up."""
-    return Person(name=name, age=len(name))
-
-
-@tool
-async def get_team() -> list[Person]:
-    """List the team."""
-    return [Person(name="Ada", age=36), Person(name="Bob", age=4)]
 
 
 def deleting(log: list[Any]) -> Any:

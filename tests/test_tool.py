@@ -11,7 +11,6 @@ from langchain_tests.unit_tests import ToolsUnitTests
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState, ToolNode
-from pydantic import BaseModel
 
 from langchain_ptc import (
     CatalogError,
@@ -23,17 +22,7 @@ from langchain_ptc import (
     as_programmatic,
 )
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
-
-
-class Person(BaseModel):
-    name: str
-    age: int
-
-
-@tool
-def get_person(name: str) -> Person:
-    """Look a person up."""
-    return Person(name=name, age=len(name))
+from tests.team_tools import get_person
 
 
 @tool

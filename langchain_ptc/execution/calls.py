@@ -16,6 +16,9 @@ from langchain_ptc.execution.redaction import Redact, redact_arguments, redact_t
 from langchain_ptc.sandbox.base import Call, CallFailure, Result
 from langchain_ptc.sandbox.values import UnsendableValue, encode_value, utf8_length
 
+_NOTED = ("status", "error", "limit", "attempts", "is_cache_hit", "breaker", "waited_seconds")
+"""What the journal keeps of how a call ended, by the names of `StartedCall`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -177,30 +180,19 @@ class StartedCall:
     def to_note(self) -> dict[str, Any]:
         """Return how it ended, in terms of JSON, for the journal."""
         return {
-            "status": self.status,
-            "error": self.error,
-            "limit": self.limit,
             "bytes": self.result_bytes,
             "at": self._started_at.isoformat(),
             "seconds": self._seconds,
-            "attempts": self.attempts,
-            "is_cache_hit": self.is_cache_hit,
-            "breaker": self.breaker,
-            "waited_seconds": self.waited_seconds,
+            **{name: getattr(self, name) for name in _NOTED},
         }
 
     def read_note(self, note: Mapping[str, Any]) -> None:
         """Take over how it ended when it was really made; that was told then."""
-        self.status = note["status"]
-        self.error = note["error"]
-        self.limit = note["limit"]
         self.result_bytes = note["bytes"]
         self._started_at = datetime.fromisoformat(note["at"])
         self._seconds = note["seconds"]
-        self.attempts = note["attempts"]
-        self.is_cache_hit = note["is_cache_hit"]
-        self.breaker = note["breaker"]
-        self.waited_seconds = note["waited_seconds"]
+        for name in _NOTED:
+            setattr(self, name, note[name])
         self.is_end_told = True
         self._record = None
 

@@ -56,6 +56,26 @@ WATCH_SECONDS = 0.1
 
 MAX_VIOLATIONS_TOLD = 10
 
+_TOLD_OF_CALLS = (
+    "status",
+    "duration_seconds",
+    "waited_seconds",
+    "attempts",
+    "is_cache_hit",
+    "breaker",
+    "arguments_bytes",
+    "result_bytes",
+    "error",
+    "limit",
+)
+_TOLD_OF_EXECUTIONS = (
+    "status",
+    "duration_seconds",
+    "computing_seconds",
+    "waiting_seconds",
+    "overlapping_seconds",
+    "paused_seconds",
+)
 _ALERTS = frozenset({"limit_reached", "breaker_open", "security_refusal"})
 
 logger = logging.getLogger("langchain_ptc")
@@ -176,24 +196,13 @@ class Events:
             return
         call.is_end_told = True
         record = call.finish()
+        names = {"call_id": record.call_id, "tool": record.tool, "domain": record.domain}
         self.tell(
             "call_end",
-            call_id=record.call_id,
-            tool=record.tool,
-            domain=record.domain,
-            status=record.status,
+            **names,
             started_at=record.started_at.timestamp(),
-            duration_seconds=record.duration_seconds,
-            waited_seconds=record.waited_seconds,
-            attempts=record.attempts,
-            is_cache_hit=record.is_cache_hit,
-            breaker=record.breaker,
-            arguments_bytes=record.arguments_bytes,
-            result_bytes=record.result_bytes,
-            error=record.error,
-            limit=record.limit,
+            **{name: getattr(record, name) for name in _TOLD_OF_CALLS},
         )
-        names = {"call_id": record.call_id, "tool": record.tool, "domain": record.domain}
         if record.limit is not None:
             self._limits_told.add(record.limit)
             self.tell("limit_reached", limit=record.limit, allowed=None, used=None, **names)
@@ -212,12 +221,7 @@ class Events:
             self._tell_refusal(refused)
         self.tell(
             "execution_end",
-            status=result.status,
-            duration_seconds=result.duration_seconds,
-            computing_seconds=result.computing_seconds,
-            waiting_seconds=result.waiting_seconds,
-            overlapping_seconds=result.overlapping_seconds,
-            paused_seconds=result.paused_seconds,
+            **{name: getattr(result, name) for name in _TOLD_OF_EXECUTIONS},
             tool_calls=len(result.tool_calls),
             output_chars=len(result.output),
             error=None if error is None else f"{error.kind}: {error.message}",

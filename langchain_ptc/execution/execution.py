@@ -38,6 +38,7 @@ from langchain_ptc.execution.journal import (
     run_journaled,
 )
 from langchain_ptc.execution.log import ExecutionLog
+from langchain_ptc.execution.parts import RunParts
 from langchain_ptc.execution.portal import call_in_thread, run_sync
 from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.execution.redaction import Redact
@@ -201,15 +202,7 @@ class Execution:
         if (refused := await self._refuse()) is not None:
             return Outcome(result=self._tell(refused, started_at, time.monotonic() - clock))
         session = self._setting.sandbox.session()
-        run = FreeRun(
-            session=session,
-            program=self._program(),
-            answering=self._answering(session),
-            approvals=self._setting.approvals,
-            start=self._start,
-            events=self._events,
-            config=self._config,
-        )
+        run = FreeRun(self._parts(session, self._program()))
         try:
             async with self._events.watching(session):
                 done = await run.to_end()
@@ -234,14 +227,8 @@ class Execution:
         replay = Replay(seed=opening["seed"], start=Moment(unix=opening["unix"], elapsed=0.0))
         session = self._setting.sandbox.session()
         run = SteppedRun(
+            self._parts(session, replace(self._program(), replay=replay)),
             journal=journal,
-            session=session,
-            program=replace(self._program(), replay=replay),
-            answering=self._answering(session),
-            approvals=self._setting.approvals,
-            start=self._start,
-            events=self._events,
-            config=self._config,
             is_resumed=is_resumed,
             state=self._state,
         )
@@ -320,6 +307,17 @@ class Execution:
 
             return await call_in_thread(lambda: typecheck_code(self._code, setting.catalog))
         return problems
+
+    def _parts(self, session: Session, program: Program) -> RunParts:
+        return RunParts(
+            session=session,
+            program=program,
+            answering=self._answering(session),
+            approvals=self._setting.approvals,
+            start=self._start,
+            events=self._events,
+            config=self._config,
+        )
 
     def _program(self) -> Program:
         catalog = self._setting.catalog

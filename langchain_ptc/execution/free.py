@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from langchain_ptc.errors import ToolCallError
-from langchain_ptc.execution.answering import Answering, refuse
-from langchain_ptc.execution.approvals import Approvals
+from langchain_ptc.execution.answering import refuse
 from langchain_ptc.execution.budgets import BudgetSpent, is_of_budget
 from langchain_ptc.execution.calls import StartedCall
-from langchain_ptc.execution.events import Events
-from langchain_ptc.sandbox.base import Call, Done, Program, Session
+from langchain_ptc.execution.parts import RunParts
+from langchain_ptc.sandbox.base import Call, Done
 
 _CANCEL_SECONDS = 0.2
 """How long tools that are cancelled at the end of an execution may take to notice."""
@@ -29,34 +27,20 @@ in spite of it."""
 class FreeRun:
     """One execution that nobody will run again.
 
+    Nobody can be asked here: calls that a person must approve are refused.
+
     Args:
-        session: The sandbox's side of it.
-        program: What to run.
-        answering: Makes the calls.
-        approvals: Says which calls a person must approve: nobody can be asked, so they are refused.
-        start: Makes a call of the code into one of the execution's record.
-        events: Is told of what was printed before each call.
-        config: The caller's: callbacks, tags, metadata and the rest are the tools'.
+        parts: What it is made of.
     """
 
-    def __init__(
-        self,
-        *,
-        session: Session,
-        program: Program,
-        answering: Answering,
-        approvals: Approvals,
-        start: Callable[[Call], StartedCall],
-        events: Events,
-        config: RunnableConfig,
-    ) -> None:
-        self._session = session
-        self._program = program
-        self._answering = answering
-        self._approvals = approvals
-        self._start = start
-        self._events = events
-        self._config = config
+    def __init__(self, parts: RunParts) -> None:
+        self._session = parts.session
+        self._program = parts.program
+        self._answering = parts.answering
+        self._approvals = parts.approvals
+        self._start = parts.start
+        self._events = parts.events
+        self._config = parts.config
         self.commands: dict[int, tuple[Command[Any], ...]] = {}
         """What tools asked the graph to do, by the number of the call."""
         self._tasks: set[asyncio.Task[None]] = set()

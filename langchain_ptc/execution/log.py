@@ -12,7 +12,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Self, TypeAlias, get_args
 
 from langchain_ptc.execution.record import CallStatus, ExecutionResult, ToolCallRecord
 from langchain_ptc.execution.report import cut_middle
-from langchain_ptc.execution.stores import JsonLinesStore, MemoryStore, SqliteStore, Store
+from langchain_ptc.execution.stores import JsonLinesStore, MemoryStore, Query, SqliteStore, Store
 from langchain_ptc.sandbox.base import Status
 
 KEPT_IN_MEMORY = 1_000
@@ -40,39 +40,6 @@ _CLOSE_SECONDS = 5.0
 _Task: TypeAlias = ExecutionResult | threading.Event | None
 
 logger = logging.getLogger("langchain_ptc")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
-    """What a query asks for; None for any."""
-
-    execution_id: str | None = None
-    tool: str | None = None
-    status: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def takes(self, result: ExecutionResult) -> bool:
-        return (
-            (self.execution_id is None or result.execution_id == self.execution_id)
-            and (self.status is None or result.status == self.status)
-            and (self.tool is None or any(map(self._is_of_tool, result.tool_calls)))
-            and self._is_in_time(result.started_at)
-        )
-
-    def takes_call(self, call: ToolCallRecord) -> bool:
-        return (
-            (self.status is None or call.status == self.status)
-            and (self.tool is None or self._is_of_tool(call))
-            and self._is_in_time(call.started_at)
-        )
-
-    def _is_of_tool(self, call: ToolCallRecord) -> bool:
-        return self.tool in (call.tool, call.qualified_name)
-
-    def _is_in_time(self, moment: datetime) -> bool:
-        after = self.since is None or moment >= self.since
-        return after and (self.until is None or moment < self.until)
 
 
 class ExecutionLog:
@@ -150,11 +117,11 @@ class ExecutionLog:
         Raises:
             ValueError: A status is none, a time has no time zone, or `limit` is not positive.
         """
-        wanted = _Wanted(
+        wanted = Query(
             execution_id=execution_id, tool=tool, status=status, since=since, until=until
         )
         _check(wanted, get_args(Status), limit)
-        found = (result for result in self._read(wanted, status) if wanted.takes(result))
+        found = (result for result in self._read(wanted) if wanted.takes(result))
         return list(islice(found, limit))
 
     def find_calls(
@@ -172,13 +139,13 @@ class ExecutionLog:
         Raises:
             ValueError: A status is none, a time has no time zone, or `limit` is not positive.
         """
-        wanted = _Wanted(
+        wanted = Query(
             execution_id=execution_id, tool=tool, status=status, since=since, until=until
         )
         _check(wanted, get_args(CallStatus), limit)
         found = (
             call
-            for result in self._read(wanted, None)
+            for result in self._read(replace(wanted, status=None))
             for call in result.tool_calls
             if wanted.takes_call(call)
         )
@@ -225,15 +192,9 @@ class ExecutionLog:
         # Also at the end of the process, which would cut off a thread of this kind.
         self._finish = weakref.finalize(self, _finish, self._tasks, self._writer)
 
-    def _read(self, wanted: _Wanted, status: str | None) -> Iterator[ExecutionResult]:
+    def _read(self, wanted: Query) -> Iterator[ExecutionResult]:
         self.flush()
-        return self._store.read(
-            execution_id=wanted.execution_id,
-            tool=wanted.tool,
-            status=status,
-            since=wanted.since,
-            until=wanted.until,
-        )
+        return self._store.read(wanted)
 
 
 def _open(path: str | Path | None, keep: int | None) -> Store:
@@ -248,7 +209,7 @@ def _open(path: str | Path | None, keep: int | None) -> Store:
     return store(path, keep)
 
 
-def _check(wanted: _Wanted, statuses: tuple[str, ...], limit: int) -> None:
+def _check(wanted: Query, statuses: tuple[str, ...], limit: int) -> None:
     if wanted.status is not None and wanted.status not in statuses:
         raise ValueError(f"status must be one of {', '.join(statuses)}, got {wanted.status!r}")
     if limit < 1:

@@ -28,13 +28,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Command
 
 from langchain_ptc.errors import ReplayError
-from langchain_ptc.execution.answering import Answering
-from langchain_ptc.execution.approvals import Approvals, Decision, Gate
+from langchain_ptc.execution.approvals import Decision, Gate
 from langchain_ptc.execution.budgets import BudgetSpent
 from langchain_ptc.execution.calls import Answer, StartedCall
 from langchain_ptc.execution.entries import (
@@ -45,9 +43,9 @@ from langchain_ptc.execution.entries import (
     read_answer,
     write_answer,
 )
-from langchain_ptc.execution.events import Events
 from langchain_ptc.execution.journal import Journal, Record, place_here
-from langchain_ptc.sandbox.base import Call, Done, Moment, Program, Session
+from langchain_ptc.execution.parts import RunParts
+from langchain_ptc.sandbox.base import Call, Done, Moment
 
 _CANCEL_SECONDS = 0.2
 """How long tools that are cancelled at the end of an execution may take to notice."""
@@ -83,40 +81,21 @@ class SteppedRun:
     """One execution, driven in steps.
 
     Args:
+        parts: What it is made of; the program has `replay`.
         journal: Where its events are recorded.
-        session: The sandbox's side of it.
-        program: What to run; with `replay`.
-        answering: Makes the calls.
-        approvals: Says which calls a person must approve, and asks.
-        start: Makes a call of the code into one of the execution's record.
-        events: Is told of a pause.
-        config: The caller's: its callbacks, tags and metadata are the tools'.
         is_resumed: The journal was begun by an earlier run of the code.
         state: The state of the graph, for those who decide what a person must approve.
     """
 
-    def __init__(
-        self,
-        *,
-        journal: Journal,
-        session: Session,
-        program: Program,
-        answering: Answering,
-        approvals: Approvals,
-        start: Callable[[Call], StartedCall],
-        events: Events,
-        config: RunnableConfig,
-        is_resumed: bool,
-        state: Any,
-    ) -> None:
+    def __init__(self, parts: RunParts, *, journal: Journal, is_resumed: bool, state: Any) -> None:
         self._journal = journal
-        self._session = session
-        self._program = program
-        self._answering = answering
-        self._approvals = approvals
-        self._start = start
-        self._events = events
-        self._config = config
+        self._session = parts.session
+        self._program = parts.program
+        self._answering = parts.answering
+        self._approvals = parts.approvals
+        self._start = parts.start
+        self._events = parts.events
+        self._config = parts.config
         self._state = state
         self.commands: dict[int, tuple[Command[Any], ...]] = {}
         """What tools asked the graph to do, by the number of the call."""
@@ -124,8 +103,8 @@ class SteppedRun:
         self._asked: list[Call] = []
         self._is_idle = False
         self._due: float | None = None
-        assert program.replay is not None
-        self._moment = program.replay.start
+        assert parts.program.replay is not None
+        self._moment = parts.program.replay.start
         self._moment_at = time.monotonic()
         self._delivered = 0
         self._instant: deque[tuple[StartedCall, Answer]] = deque()

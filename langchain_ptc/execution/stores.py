@@ -10,11 +10,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from langchain_ptc.execution.record import ExecutionResult
+from langchain_ptc.execution.record import ExecutionResult, ToolCallRecord
 
 logger = logging.getLogger("langchain_ptc")
 
@@ -33,6 +34,41 @@ def write_record(result: ExecutionResult) -> str:
     return json.dumps(result.to_dict())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What a query asks for; None for any."""
+
+    execution_id: str | None = None
+    tool: str | None = None
+    status: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def takes(self, result: ExecutionResult) -> bool:
+        """Whether it means this execution."""
+        return (
+            (self.execution_id is None or result.execution_id == self.execution_id)
+            and (self.status is None or result.status == self.status)
+            and (self.tool is None or any(map(self._is_of_tool, result.tool_calls)))
+            and self._is_in_time(result.started_at)
+        )
+
+    def takes_call(self, call: ToolCallRecord) -> bool:
+        """Whether it means this call."""
+        return (
+            (self.status is None or call.status == self.status)
+            and (self.tool is None or self._is_of_tool(call))
+            and self._is_in_time(call.started_at)
+        )
+
+    def _is_of_tool(self, call: ToolCallRecord) -> bool:
+        return self.tool in (call.tool, call.qualified_name)
+
+    def _is_in_time(self, moment: datetime) -> bool:
+        after = self.since is None or moment >= self.since
+        return after and (self.until is None or moment < self.until)
+
+
 class Store(Protocol):
     """Keeps records. One thread adds; any thread reads."""
 
@@ -40,15 +76,7 @@ class Store(Protocol):
         """Keep a record, in place of an older one of the same execution."""
         ...
 
-    def read(
-        self,
-        *,
-        execution_id: str | None,
-        tool: str | None,
-        status: str | None,
-        since: datetime | None,
-        until: datetime | None,
-    ) -> Iterator[ExecutionResult]:
+    def read(self, query: Query) -> Iterator[ExecutionResult]:
         """Yield records, the last one first: all that are meant, and maybe more."""
         ...
 
@@ -77,9 +105,9 @@ class MemoryStore:
             if len(self._entries) > self._keep:
                 self._entries.popitem(last=False)
 
-    def read(self, **wanted: object) -> Iterator[ExecutionResult]:
+    def read(self, query: Query) -> Iterator[ExecutionResult]:
         """Yield every record."""
-        del wanted
+        del query
         with self._lock:
             entries = list(self._entries.values())
         yield from sorted(entries, key=_began, reverse=True)
@@ -116,9 +144,9 @@ class JsonLinesStore:
         if self._keep is not None and self._lines >= 2 * self._keep:
             self._shorten(self._keep)
 
-    def read(self, **wanted: object) -> Iterator[ExecutionResult]:
+    def read(self, query: Query) -> Iterator[ExecutionResult]:
         """Read the whole file, and yield every record."""
-        del wanted
+        del query
         kept = list(self._load().values())
         if self._keep is not None:
             kept = kept[-self._keep :]
@@ -221,35 +249,27 @@ class SqliteStore:
         database.executemany("DELETE FROM executions WHERE execution_id = ?", old)
         database.executemany("DELETE FROM calls WHERE execution_id = ?", old)
 
-    def read(
-        self,
-        *,
-        execution_id: str | None,
-        tool: str | None,
-        status: str | None,
-        since: datetime | None,
-        until: datetime | None,
-    ) -> Iterator[ExecutionResult]:
+    def read(self, query: Query) -> Iterator[ExecutionResult]:
         """Yield the records that a query may mean."""
         conditions: list[str] = []
         values: list[object] = []
         for condition, value in (
-            ("execution_id = ?", execution_id),
-            ("status = ?", status),
-            ("ended_at >= ?", None if since is None else since.timestamp()),
-            ("started_at < ?", None if until is None else until.timestamp()),
+            ("execution_id = ?", query.execution_id),
+            ("status = ?", query.status),
+            ("ended_at >= ?", query.since and query.since.timestamp()),
+            ("started_at < ?", query.until and query.until.timestamp()),
             (
                 "execution_id IN (SELECT execution_id FROM calls WHERE tool = ?)",
-                None if tool is None else tool.rpartition(".")[2],
+                query.tool and query.tool.rpartition(".")[2],
             ),
         ):
             if value is not None:
                 conditions.append(condition)
                 values.append(value)
         where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
-        query = f"SELECT record FROM executions {where}ORDER BY started_at DESC"  # noqa: S608
+        select = f"SELECT record FROM executions {where}ORDER BY started_at DESC"  # noqa: S608
         with closing(self._connect()) as database:
-            for (record,) in database.execute(query, values):
+            for (record,) in database.execute(select, values):
                 yield read_record(record)
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ def decode_bytes(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
-def encode_pieces(data: bytes) -> list[str]:
+def encode_parcel(data: bytes) -> list[str]:
     """Encode the messages that carry `data`; there is at least one."""
     starts = range(0, len(data), _PIECE_BYTES) or (0,)
     return [f'["k","{encode_bytes(data[at : at + _PIECE_BYTES])}"]' for at in starts]

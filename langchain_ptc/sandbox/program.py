@@ -28,7 +28,7 @@ from langchain_ptc.sandbox.keeping.units import EVERY_NAME
 from langchain_ptc.sandbox.loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.modules import LazyNames, ModuleLoader
 from langchain_ptc.sandbox.output import Output
-from langchain_ptc.sandbox.parcel import encode_pieces
+from langchain_ptc.sandbox.parcel import encode_parcel
 from langchain_ptc.sandbox.policy import CompiledCode, compile_code, compile_unrestricted
 from langchain_ptc.sandbox.protocol import encode_done
 from langchain_ptc.sandbox.steps import GUARDED_NAMES, Steps, join_names
@@ -171,7 +171,7 @@ class ProgramRun:
             if type(error) is not SystemExit:  # it is told to stop
                 raise
             return
-        for piece in encode_pieces(data):
+        for piece in encode_parcel(data):
             self._wire.put(piece)
 
     def _execute(self, compiled: CompiledCode, namespace: dict[str, object]) -> str:

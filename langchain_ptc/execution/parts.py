@@ -1,0 +1,34 @@
+"""What one execution is made of, whichever way it is driven."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from langchain_core.runnables import RunnableConfig
+
+from langchain_ptc.execution.answering import Answering
+from langchain_ptc.execution.approvals import Approvals
+from langchain_ptc.execution.calls import StartedCall
+from langchain_ptc.execution.events import Events
+from langchain_ptc.sandbox.base import Call, Program, Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunParts:
+    """The parts that `FreeRun` and `SteppedRun` put together."""
+
+    session: Session
+    """The sandbox's side of it."""
+    program: Program
+    """What to run."""
+    answering: Answering
+    """Makes the calls."""
+    approvals: Approvals
+    """Says which calls a person must approve, and asks."""
+    start: Callable[[Call], StartedCall]
+    """Makes a call of the code into one of the execution's record."""
+    events: Events
+    """Is told what happens."""
+    config: RunnableConfig
+    """The caller's: its callbacks, tags and metadata are the tools'."""
