@@ -627,6 +627,12 @@ class Slow:
 
         return [hang]
 
+    async def until_all_ended(self) -> None:
+        """Wait until both calls of `HANG` have ended; they must within a second."""
+        async with asyncio.timeout(1):
+            while len(self.ended) < 2:
+                await asyncio.sleep(0)
+
 
 HANG = 'import asyncio\nawait asyncio.gather(hang("a"), hang("b"))'
 
@@ -673,19 +679,40 @@ async def start_workers() -> None:
     await ProgrammaticToolExecutor([]).aexecute("print(1)")
 
 
-@pytest.mark.parametrize("durable", [False, True], ids=["free", "journal"])
-async def test_a_node_timeout(durable):
-    """A node's own time-out ends its execution as for any node."""
-    await start_workers()
-    slow = Slow()
+def graph_with_a_node_timeout(slow: Slow, saver: Any) -> Any:
+    """A graph whose node has two seconds for calls that take for ever."""
     model = ScriptedChatModel(script=lambda _: message_of(HANG))
     graph = StateGraph(MessagesState)
     graph.add_node("code", ProgrammaticToolNode(model, slow.tools()), timeout=2.0)
     graph.add_edge(START, "code")
-    app = graph.compile(checkpointer=InMemorySaver() if durable else None)
+    return graph.compile(checkpointer=saver)
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["free", "journal"])
+async def test_a_node_timeout(durable):
+    """A node's own time-out ends its execution; LangGraph cancels the node and does not wait."""
+    await start_workers()
+    slow = Slow()
+    app = graph_with_a_node_timeout(slow, InMemorySaver() if durable else None)
     with pytest.raises(NodeTimeoutError):
         await app.ainvoke(REQUEST, CONFIG)
+    await slow.until_all_ended()
     assert sorted(slow.ended) == ["a", "b"]
+
+
+def test_a_node_timeout_is_no_error_at_the_end_of_the_loop():
+    """Where the event loop ends with the time-out, nothing is left that asyncio complains of."""
+    complaints: list[dict[str, Any]] = []
+    slow = Slow()
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+        await start_workers()
+        with pytest.raises(NodeTimeoutError):
+            await graph_with_a_node_timeout(slow, InMemorySaver()).ainvoke(REQUEST, CONFIG)
+
+    asyncio.run(main())
+    assert (complaints, sorted(slow.ended)) == ([], ["a", "b"])
 
 
 @pytest.mark.parametrize("durable", [False, True], ids=["free", "journal"])

@@ -204,6 +204,21 @@ class ExecutionResult:
             "spent": None if self.spent is None else dict(self.spent),
         }
 
+    def _repr_html_(self) -> str:
+        """Return a page about it, for notebooks."""
+        from langchain_ptc.display.result import render_html
+
+        return render_html(self._to_show())
+
+    def __rich__(self) -> object:
+        """Return what `rich.print` shows of it."""
+        from langchain_ptc.display.terminal import render_panel
+
+        return render_panel(self._to_show())
+
+    def _to_show(self) -> dict[str, Any]:
+        return {**self.to_dict(), "report_bytes": len(self.report().encode())}
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote, for example from a message that a checkpointer has stored."""

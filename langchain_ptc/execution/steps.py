@@ -124,6 +124,7 @@ class SteppedRun:
         self._broken: BaseException | None = None
         self._is_finished = False
         self._is_over = False
+        self._is_cancelled = False
         self._is_pausing = False
 
     async def to_end(self) -> Done:
@@ -153,6 +154,9 @@ class SteppedRun:
             return done
         except (ReplayError, BudgetSpent):
             self._is_finished = True
+            raise
+        except asyncio.CancelledError:
+            self._is_cancelled = True
             raise
         finally:
             self._is_over = True
@@ -302,7 +306,7 @@ class SteppedRun:
                 raise
             return self._leave()
         except asyncio.CancelledError:
-            if not self._is_ending():
+            if self._is_cancelled or not self._is_ending():
                 raise
             return self._leave()
         except BaseException as error:

@@ -44,18 +44,16 @@ class OpenTelemetryExporter:
     (`execute_tool <tool>`). An execution that waits for a person ends its span; when it is resumed it
     gets another one, with the same `langchain_ptc.execution_id`.
 
-    | metric | kind | attributes |
-    |---|---|---|
-    | `langchain_ptc.executions` | counter | `status` |
-    | `langchain_ptc.execution.duration` | histogram, s | `status` |
-    | `langchain_ptc.execution.computing` | histogram, s | `status` |
-    | `langchain_ptc.execution.pauses` | counter | |
-    | `langchain_ptc.tool_calls` | counter | `tool`, `status`, `cache_hit` |
-    | `langchain_ptc.tool_call.duration` | histogram, s | `tool`, `status` |
-    | `langchain_ptc.tool_call.waited` | histogram, s | `tool`, `status` |
-    | `langchain_ptc.tool_call.retries` | counter | `tool` |
-    | `langchain_ptc.tool_call.arguments`, `.result` | histogram, By | `tool` |
-    | `langchain_ptc.alerts` | counter | `alert`, and `limit` or `tool` |
+    The metrics, with their attributes:
+
+    - `langchain_ptc.executions`, a counter: `status`
+    - `langchain_ptc.execution.duration` and `.computing`, histograms in seconds: `status`
+    - `langchain_ptc.execution.pauses`, a counter
+    - `langchain_ptc.tool_calls`, a counter: `tool`, `status`, `cache_hit`
+    - `langchain_ptc.tool_call.duration` and `.waited`, histograms in seconds: `tool`, `status`
+    - `langchain_ptc.tool_call.retries`, a counter: `tool`
+    - `langchain_ptc.tool_call.arguments` and `.result`, histograms in bytes: `tool`
+    - `langchain_ptc.alerts`, a counter: `alert`, and `limit` or `tool`
 
     Args:
         tracer_provider: Makes the spans; by default the process's own.
