@@ -218,13 +218,13 @@ async def test_a_tool_that_only_reads_is_tried_again(case: Told, kind: str) -> N
 
 
 @pytest.fixture
-async def failing() -> AsyncIterator[ToolCatalog]:
+async def failing(tmp_path: Path) -> AsyncIterator[ToolCatalog]:
     """A server whose tools fail in every way."""
     pytest.importorskip("langchain_mcp_adapters")
     server = {
         "transport": "stdio",
         "command": sys.executable,
-        "args": [str(SERVERS / "failing.py")],
+        "args": [str(SERVERS / "failing.py"), str(tmp_path / "babbled")],
     }
     async with ToolCatalog.from_mcp({"failing": server}) as catalog:
         yield catalog
@@ -260,11 +260,48 @@ async def test_an_mcp_tool_that_may_be_called_again_is(failing: ToolCatalog) -> 
     assert lines[4] == "[3, 3, 3, 3]"
 
 
-async def _over_mcp(catalog: ToolCatalog, policy: ToolPolicy) -> ExecutionResult:
-    policies = {"failing.misbehave": policy}
-    definitions = ToolCatalog(list(catalog), policies=policies)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Babble:
+    """What the code is told of a server that says what the protocol does not allow."""
+
+    way: str
+    told: str
+
+
+BABBLE = [
+    Babble(way="noise", told="noise answered"),
+    Babble(way="bytes", told="the MCP server 'failing' is gone (UnicodeDecodeError"),
+    Babble(way="dies", told="the MCP server 'failing' is gone"),
+]
+BABBLED = """\
+for way in ({way!r}, "fine"):
+    try:
+        print(await babble(way=way, key=way))
+    except ToolCallError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("case", BABBLE, ids=lambda case: case.way)
+async def test_a_server_that_returns_garbage_harms_no_other_call(
+    case: Babble, failing: ToolCatalog, tmp_path: Path
+) -> None:
+    """Garbage on the wire is passed over or is an error at its call; the next call is answered."""
+    result = await _over_mcp(
+        failing, ToolPolicy(), tool="babble", code=BABBLED.format(way=case.way)
+    )
+    first, second = result.output.splitlines()
+    assert case.told in first
+    assert second == "fine answered"
+    assert (tmp_path / "babbled").read_text().split() == [case.way, "fine"]
+
+
+async def _over_mcp(
+    catalog: ToolCatalog, policy: ToolPolicy, *, tool: str = "misbehave", code: str = MCP
+) -> ExecutionResult:
+    definitions = ToolCatalog(list(catalog), policies={f"failing.{tool}": policy})
     run = ProgrammaticToolExecutor(definitions, sandbox=InProcessSandbox())
-    return await run.aexecute(MCP)
+    return await run.aexecute(code)
 
 
 # --- what a policy may not say ------------------------------------------------------------------------
@@ -651,31 +688,71 @@ def test_no_more_are_on_their_way_than_may(kind: str) -> None:
     assert 2 <= most <= 3
 
 
-async def test_a_tool_that_fails_only_under_load_works_behind_a_gate() -> None:
-    """What breaks with many calls at once does not with a concurrency limit."""
-    now = 0
+class Strained:
+    """A tool that breaks when more than two calls are on their way at once."""
 
-    @tool
-    async def work(key: str) -> str:
-        """Fail under load."""
-        nonlocal now
-        now += 1
-        try:
-            await asyncio.sleep(0.002)
-            if now > 2:
-                raise ConnectionError("too many connections")
-        finally:
-            now -= 1
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._now = 0
+
+    def tool(self, kind: str) -> BaseTool:
+        """Return the tool, synchronous or asynchronous."""
+
+        def work(key: str) -> str:
+            """Fail under load."""
+            self._begin()
+            time.sleep(0.02)
+            return self._end(key)
+
+        async def awork(key: str) -> str:
+            """Fail under load."""
+            self._begin()
+            await asyncio.sleep(0.02)
+            return self._end(key)
+
+        if kind == "sync":
+            return StructuredTool.from_function(work, name="strain")
+        return StructuredTool.from_function(coroutine=awork, name="strain", description="Fail.")
+
+    def _begin(self) -> None:
+        with self._lock:
+            self._now += 1
+
+    def _end(self, key: str) -> str:
+        with self._lock:
+            is_too_much = self._now > 2
+            self._now -= 1
+        if is_too_much:
+            raise ConnectionError("too many connections")
         return key
 
-    code = """\
+
+STRAIN = """\
 import asyncio
-done = await asyncio.gather(*[work(key=str(k)) for k in range(12)], return_exceptions=True)
+done = await asyncio.gather(*[strain(key=str(k)) for k in range(12)], return_exceptions=True)
 print(sum(isinstance(d, str) for d in done))
 """
-    assert int((await executor([work]).aexecute(code)).output) < 12
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_tool_that_fails_only_under_load_works_behind_a_gate(kind: str) -> None:
+    """What breaks with many calls at once does not with a concurrency limit."""
     policy = ToolPolicy(max_concurrent_calls=2)
-    assert (await executor([work], policy).aexecute(code)).output == "12\n"
+    free = await executor([Strained().tool(kind)]).aexecute(STRAIN)
+    gated = await executor([Strained().tool(kind)], policy, name="strain").aexecute(STRAIN)
+    assert int(free.output) < 12
+    assert gated.output == "12\n"
+    assert all(call.attempts == 1 for call in (*free.tool_calls, *gated.tool_calls))
+
+
+async def test_an_mcp_tool_that_fails_only_under_load_works_behind_a_gate(
+    failing: ToolCatalog,
+) -> None:
+    """A server that breaks with many calls at once does not with a concurrency limit."""
+    free = await _over_mcp(failing, ToolPolicy(), tool="strain", code=STRAIN)
+    gated = await _over_mcp(failing, ToolPolicy(max_concurrent_calls=2), tool="strain", code=STRAIN)
+    assert int(free.output) < 12
+    assert gated.output == "12\n"
 
 
 # --- hooks, and what is told ----------------------------------------------------------------------------

@@ -83,6 +83,7 @@ class StartedCall:
         """Whoever watches was told how it ended."""
         self._redact = redact
         self._shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
+        self._encoded: tuple[Mapping[str, Any], str] | None = None
         self._started_at = datetime.now(UTC)
         self._clock = time.monotonic()
         self._seconds: float | None = None
@@ -115,7 +116,7 @@ class StartedCall:
         """Note how it ended."""
         self.status = status
         self._seconds = time.monotonic() - self._clock
-        self._record = None
+        self._record = self._encoded = None
 
     def finish(self) -> ToolCallRecord:
         """Return its record."""
@@ -165,8 +166,30 @@ class StartedCall:
             return self._shown
         arguments = self._guess_names() if self.arguments is None else self.arguments
         shown = redact_arguments(self.definition.qualified_name, arguments, self._redact)
-        self._shown = arguments, shown, _size(arguments)
+        try:
+            size = utf8_length(self._encode(arguments))
+        except UnsendableValue:  # what a person has edited, or a developer passed
+            size = 0
+        self._shown = arguments, shown, size
         return self._shown
+
+    def encode_in_order(self) -> str:
+        """Return the arguments as text: the same for the same arguments in any order.
+
+        Raises:
+            UnsendableValue: A person has edited them, into something that the code cannot send.
+        """
+        arguments = self.arguments or {}
+        names = sorted(arguments)
+        if names == list(arguments):
+            return self._encode(arguments)
+        return encode_value({name: arguments[name] for name in names})
+
+    def _encode(self, arguments: Mapping[str, Any]) -> str:
+        """Return the arguments as text, encoded once while the call is on its way."""
+        if self._encoded is None or self._encoded[0] is not arguments:
+            self._encoded = arguments, encode_value(dict(arguments))
+        return self._encoded[1]
 
     def _guess_names(self) -> dict[str, Any]:
         """Return what the code passed under the names that it would have, for a call that misfits."""
@@ -195,10 +218,3 @@ class StartedCall:
             setattr(self, name, note[name])
         self.is_end_told = True
         self._record = None
-
-
-def _size(arguments: Mapping[str, Any]) -> int:
-    try:
-        return utf8_length(encode_value(dict(arguments)))
-    except UnsendableValue:  # what a person has edited, or a developer passed
-        return 0

@@ -10,7 +10,7 @@ def info_of(call: StartedCall) -> ToolCallInfo:
     """Return what there is to tell of a call."""
     return ToolCallInfo(
         tool=call.definition.qualified_name,
-        arguments=call.arguments or {},
+        arguments=dict(call.arguments or {}),  # the tool is given its own
         call_id=call.call_id,
         execution_id=call.execution_id,
     )

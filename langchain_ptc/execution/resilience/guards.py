@@ -28,7 +28,7 @@ from langchain_ptc.execution.resilience.breaker import BreakerState, Pass, Refus
 from langchain_ptc.execution.resilience.cache import Results
 from langchain_ptc.execution.resilience.clock import Clock
 from langchain_ptc.execution.resilience.gates import RateGate, Slots
-from langchain_ptc.sandbox.values import UnsendableValue, encode_value
+from langchain_ptc.sandbox.values import UnsendableValue
 
 T = TypeVar("T")
 
@@ -226,12 +226,10 @@ class Guard:
                 asker = configurable.get("thread_id") or asker
             if asker is None:
                 return None
-        arguments = dict(call.arguments or {})
         try:
             if cache.key is None:
-                in_order = arguments if len(arguments) < 2 else dict(sorted(arguments.items()))
-                return asker, encode_value(in_order)
-            own = cache.key(arguments)
+                return asker, call.encode_in_order()
+            own = cache.key(dict(call.arguments or {}))
             hash(own)
         except UnsendableValue:  # a person has edited them
             return None
