@@ -99,6 +99,8 @@ class Problem:
     """The text of the line."""
     signature: str = ""
     """How the tool is called, as its stub says it; empty where no tool is concerned."""
+    module: str = ""
+    """The module that the sandbox does not have; empty where it is no matter of a module."""
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.message}"

@@ -527,6 +527,16 @@ async def test_repeated_refusals_are_an_alert(
     )
 
 
+async def test_mistakes_with_tools_are_no_refusals(sandbox: ProcessSandbox) -> None:
+    """However often a program misnames a tool, nobody is told of an attack, whatever its words."""
+    events: list[Event] = []
+    tested = executor(sandbox, on_event=events.append)
+    for _ in range(REPEATED_REFUSALS):
+        result = await tested.aexecute("find_in_the_sandbox('in the sandbox')")
+        assert result.status == "refused"
+    assert not [event for event in events if event["event"] == "security_refusal"]
+
+
 def test_refusals_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was refused long ago does not count."""
     now = [0.0]

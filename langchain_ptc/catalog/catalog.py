@@ -20,6 +20,7 @@ from langchain_ptc.catalog.mcp.results import Approve
 from langchain_ptc.catalog.reading.gathering import read_tools
 from langchain_ptc.catalog.rendering.lines import render_line
 from langchain_ptc.catalog.rendering.package import render_package
+from langchain_ptc.catalog.rendering.showing import describe_tools
 from langchain_ptc.catalog.rendering.stubs import DomainStubs, group
 from langchain_ptc.catalog.rendering.tiers import (
     Keep,
@@ -210,6 +211,18 @@ class ToolCatalog:
     def __repr__(self) -> str:
         return f"ToolCatalog({', '.join(self.names)})"
 
+    def _repr_html_(self) -> str:
+        """Return a page of the tools, for notebooks."""
+        from langchain_ptc.display.tools import render_tools
+
+        return render_tools(describe_tools(self._definitions))
+
+    def __rich__(self) -> object:
+        """Return what `rich.print` shows of it."""
+        from langchain_ptc.display.tools_table import render_table
+
+        return render_table(describe_tools(self._definitions))
+
     def get(self, name: str) -> ToolDefinition | None:
         """Return a tool by its qualified name, or by a name that only one tool has; or None."""
         return self._names.get(name)
@@ -269,7 +282,7 @@ class ToolCatalog:
         return render_tier(self._stubs, tier, observed=shown, keep=keep or (lambda _: True))
 
     def render_line(self, name: str) -> str:
-        """Return one tool on one line: its signature, and `# ` with what it does.
+        """Return one tool on one line: its signature, and what it does as a comment.
 
         Raises:
             KeyError: No single tool has the name.

@@ -243,7 +243,7 @@ def _refused_by_the_language(error: Failure) -> list[str]:
 
     The check before the run finds some of it first, among mistakes that are no concern of the walls.
     """
-    problems = [problem for problem in error.problems if "in the sandbox" in problem.message]
+    problems = [problem for problem in error.problems if problem.module]
     return [str(found) for found in (*error.violations, *problems)]
 
 

@@ -7,6 +7,7 @@ time until the program says so itself. Pure: nothing is imported, called or run.
 from __future__ import annotations
 
 import ast
+import itertools
 import warnings
 from collections.abc import Collection
 
@@ -15,6 +16,7 @@ from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import Problem
 from langchain_ptc.execution.check.arguments import Arguments
 from langchain_ptc.execution.check.facts import Facts
+from langchain_ptc.execution.check.found import Found
 from langchain_ptc.execution.check.handled import TOOL_CALL_ERROR, Handlers
 from langchain_ptc.execution.check.inference import Inference
 from langchain_ptc.execution.check.lookups import Lookups
@@ -109,10 +111,8 @@ class _Check:
         return tuple(ordered[:MAX_PROBLEMS])
 
     def _check_node(self, node: ast.AST) -> None:
-        for found in self._lookups.check(node):
-            self._report(found.node, found.message, found.error, definition=found.definition)
-        for found in self._uses.check(node):
-            self._report(found.node, found.message, found.error, definition=found.definition)
+        for found in itertools.chain(self._lookups.check(node), self._uses.check(node)):
+            self._report(found)
         if isinstance(node, ast.Call):
             value = only(self._inference.infer(node.func))
             if isinstance(value, ToolValue):
@@ -126,25 +126,24 @@ class _Check:
         message = "; ".join(dict.fromkeys(w.message for w in wrong))
         if not message.startswith(f"{definition.name}()"):
             message = f"{definition.name}(): {message}"
-        self._report(wrong[0].node, message, "", definition=definition)
+        self._report(Found(wrong[0].node, message, "", definition))
 
-    def _report(
-        self,
-        node: ast.AST,
-        message: str,
-        error: str,
-        *,
-        definition: ToolDefinition | None,
-    ) -> None:
+    def _report(self, found: Found) -> None:
         # An error that may be one of several is caught if any of them is.
-        if any(self._handlers.may_catch(node, name) for name in error.split("|") if name):
+        node, message, definition = found.node, found.message, found.definition
+        if any(self._handlers.may_catch(node, name) for name in found.error.split("|") if name):
             return
         line = getattr(node, "lineno", 1)
         text = self._lines[line - 1] if line <= len(self._lines) else ""
         column = _characters(text, getattr(node, "col_offset", 0)) + 1
         told = "" if definition is None else signature(definition)
         problem = Problem(
-            line=line, column=column, message=message, source_line=text, signature=told
+            line=line,
+            column=column,
+            message=message,
+            source_line=text,
+            signature=told,
+            module=found.module,
         )
         self._found.setdefault((line, column, message), problem)
 

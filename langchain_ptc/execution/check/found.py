@@ -19,3 +19,5 @@ class Found:
     """The class of the exception that it would be; empty where nothing would be raised."""
     definition: ToolDefinition | None = None
     """The tool whose signature helps."""
+    module: str = ""
+    """The module that the sandbox does not have."""

@@ -75,7 +75,7 @@ class Lookups:
                 message = f"{name!r} is a tool, not a module: from {path} import {tool}"
                 yield Found(node, message, _NO_MODULE)
         elif self._modules is not None and not _has_module(name, self._modules):
-            yield Found(node, self._why_no_module(name), _NO_MODULE)
+            yield Found(node, self._why_no_module(name), _NO_MODULE, module=name)
 
     def _is_tool_path(self, name: str) -> bool:
         path, _, tool = name.rpartition(".")
