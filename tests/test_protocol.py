@@ -115,6 +115,29 @@ def test_too_many_calls_end_the_execution():
     assert conversation.done.failure.allowed == 3
 
 
+LARGE = "x" * (8 * 1024 * 1024 - 1024)
+ROOMY = Program(code="", tools=("finance.get",), limits=Limits())
+
+
+def test_what_is_no_call_is_not_counted_with_the_calls():
+    """A large value may follow on calls whose arguments take nearly all that they may."""
+    conversation = Conversation(ROOMY)
+    for number in range(1, 6):
+        conversation.receive(encode_frame([encode_call(number, "finance.get", [LARGE], {}, 1)]))
+    conversation.receive(encode_frame([encode_done("success", json.dumps(LARGE), None, [])]))
+    assert conversation.done is not None
+    assert conversation.done.value == LARGE
+
+
+def test_calls_that_take_too_much_together_break_the_conversation():
+    """The host adds up what the arguments of all calls take, and reads no more than it says."""
+    conversation = Conversation(ROOMY)
+    with pytest.raises(ProtocolViolation, match="take more than 50,331,648 bytes together"):
+        for number in range(1, 8):
+            conversation.receive(encode_frame([encode_call(number, "finance.get", [LARGE], {}, 1)]))
+    assert number == 7
+
+
 def test_too_much_output_ends_the_execution():
     """The host counts output itself, and keeps what fits."""
     conversation = Conversation(PROGRAM)

@@ -178,10 +178,7 @@ class Conversation:
         calls = self._held
         for frame in self._reader.feed(data):
             text, cost, deep = _read_frame(frame)
-            if self._calls_bytes + cost > MAX_CALLS_BYTES:
-                raise ProtocolViolation(
-                    f"calls whose arguments take more than {MAX_CALLS_BYTES:,} bytes together"
-                )
+            _check_size(cost)
             before = self._calls
             for message in _parse_frame(text):
                 if deep:
@@ -191,6 +188,7 @@ class Conversation:
                     return calls
             if self._calls > before and cost > _SMALL_FRAME_BYTES:
                 self._calls_bytes += cost
+                _check_size(self._calls_bytes)
         if not self._stepped or self.idle is not None:
             self._held = []
             return calls
@@ -310,6 +308,13 @@ def _read_frame(frame: bytes) -> tuple[str, int, bool]:
     except ValueError as error:
         raise ProtocolViolation("a frame that is no text") from error
     return text, sys.getsizeof(text) + values * BYTES_OF_A_VALUE, openings > MAX_DEPTH
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_CALLS_BYTES:
+        raise ProtocolViolation(
+            f"calls whose arguments take more than {MAX_CALLS_BYTES:,} bytes together"
+        )
 
 
 def _parse_frame(text: str) -> list[object]:
