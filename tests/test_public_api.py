@@ -39,6 +39,7 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
+from langchain_ptc.graph.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 AnySandbox = ProcessSandbox | InProcessSandbox
@@ -106,6 +107,28 @@ def test_options_are_keyword_only(function: Callable[..., object]) -> None:
     for parameter in inspect.signature(function).parameters.values():
         if parameter.default is not inspect.Parameter.empty:
             assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, parameter
+
+
+OWN = {
+    ProgrammaticToolNode: {"protocol", "max_attempts", "messages_key", "name", "tags"},
+    ProgrammaticToolCallingMiddleware: {"tools", "tags", "domains"},
+    ProgrammaticToolExecutor: {"guards"},
+}
+"""What one way in has that `as_programmatic` has not, or means otherwise."""
+
+
+@pytest.mark.parametrize("way", OWN, ids=lambda way: way.__name__)
+def test_the_ways_in_take_the_same_options(way: Callable[..., object]) -> None:
+    """An option is written out wherever it is taken: with one name, one type and one default."""
+    keyword_only = inspect.Parameter.KEYWORD_ONLY
+    first = inspect.signature(as_programmatic).parameters
+    options = {n: p for n, p in inspect.signature(way).parameters.items() if p.kind is keyword_only}
+    options = {name: p for name, p in options.items() if name not in OWN[way]}
+    assert {name: (p.annotation, p.default) for name, p in options.items()} == {
+        name: (first[name].annotation, first[name].default) for name in options
+    }
+    of_executions = {"limits", "sandbox", "imports", "interrupt_on", "durable", "check", "budget"}
+    assert of_executions <= set(options)
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(Limits), ids=lambda field: field.name)
