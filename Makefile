@@ -8,7 +8,7 @@ SERVER := langgraph-cli[inmem]>=0.4.40,<0.5
 TESTS ?= tests
 MODEL ?=
 
-.PHONY: help install demo test test_watch e2e lint format type check benchmark clean trials
+.PHONY: help install demo test test_watch e2e lint format type check docs benchmark clean trials
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9_]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -16,7 +16,7 @@ help:  ## Show the targets
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,notebook]' --group test --group lint
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,notebook]' --group test --group lint --group docs
 	@touch $(STAMP)
 
 install: $(STAMP)  ## Make the environment
@@ -50,6 +50,10 @@ type: $(STAMP)  ## Check types, strictly
 
 check: lint type test  ## What CI runs
 
+docs: $(STAMP)  ## Build the site into docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -n -q -j auto docs docs/_build/html
+	@echo 'open docs/_build/html/index.html'
+
 benchmark: $(STAMP)  ## Print the measured numbers
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/sandbox.py
@@ -62,4 +66,4 @@ trials: $(STAMP)  ## Interrupt and resume 1,000 random programs, and 200 more in
 	$(BIN)/python -m tests.trials 200 1000 --fresh
 
 clean:  ## Remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist docs/_build

@@ -24,14 +24,15 @@ GROUND = frozenset({"errors", "limits"})
 ARROWS: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
     "limits": frozenset(),
-    "catalog": GROUND,
+    "catalog": GROUND | {"display"},
     "sandbox": GROUND,
     "display": frozenset(),
     "execution": GROUND | {"catalog", "sandbox", "display"},
     "graph": GROUND | {"catalog", "sandbox", "execution"},
     "testing": GROUND | {"sandbox"},
-    "demo": GROUND | {"catalog", "sandbox", "execution", "graph", "display", "testing"},
-    "cli": GROUND | {"catalog", "sandbox", "execution", "graph", "display", "demo"},
+    "resolve": GROUND,
+    "demo": GROUND | {"catalog", "sandbox", "execution", "graph", "display", "resolve", "testing"},
+    "cli": GROUND | {"catalog", "sandbox", "execution", "graph", "display", "resolve", "demo"},
     "__main__": frozenset({"cli"}),
 }
 """Which rooms a room may import, besides itself."""
@@ -43,7 +44,7 @@ FOREIGN: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
     "limits": frozenset(),
     "sandbox": frozenset({"RestrictedPython"}),
-    "display": frozenset(),
+    "display": frozenset({"IPython", "matplotlib", "pygments", "rich"}),
     "catalog": frozenset(
         {
             "langchain_core",

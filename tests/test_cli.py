@@ -1,28 +1,20 @@
-"""The command line, run as a person runs it."""
+"""The command line as a whole: help, version, completion, pipes; and `doctor` and `bench`."""
 
+import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from langchain_ptc.cli import main, render_diagnosis
+from langchain_ptc.cli import main, measuring
+from langchain_ptc.cli.doctor import render_diagnosis
 from langchain_ptc.sandbox.doctor import Attack, Diagnosis, Layer, Level
+from tests.cli_project import call_process as run
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
-
-
-def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run `python -m langchain_ptc`."""
-    return subprocess.run(
-        [sys.executable, "-m", "langchain_ptc", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-        **options,
-    )
 
 
 def diagnosis(*, kernel: bool = True, attacks: tuple[Attack, ...] = (), **fields) -> Diagnosis:
@@ -60,41 +52,14 @@ def test_doctor():
 
 
 @linux
-def test_doctor_as_json():
+def test_doctor_as_json(capsys):
     """`doctor --json` prints one JSON object with everything that the text has."""
-    done = run("doctor", "--json")
-    told = json.loads(done.stdout)
-    assert done.returncode == 0
+    assert main(["doctor", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
     assert told["healthy"] is True
     assert {"name": "seccomp", "told": "on"} in told["layers"]
     assert all(attack["stopped"] for attack in told["attacks"])
     assert set(told) == {*Diagnosis.__slots__, "healthy"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        ((), "usage: langchain-ptc"),
-        (("docter",), "invalid choice: 'docter'"),
-        (("doctor", "--jsno"), "unrecognized arguments: --jsno"),
-    ],
-    ids=["nothing", "unknown", "option"],
-)
-def test_misuse(arguments, told):
-    """What is typed wrong gets the usage on stderr and exit code 2, and no traceback."""
-    done = run(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr
-    assert "usage: langchain-ptc" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_help(capsys):
-    """The help names the command and its exit codes."""
-    assert main(["--help"]) == 0
-    assert "doctor" in capsys.readouterr().out
-    assert main(["doctor", "--help"]) == 0
-    assert "Exits with 0" in capsys.readouterr().out
 
 
 @linux
@@ -134,3 +99,94 @@ def test_problem_and_advice_are_shown():
     """What went wrong and what to do stand in the text, one to a line."""
     text = render_diagnosis(diagnosis(problem="no room", advice=("do this", "then that")))
     assert "problem: no room\n\nwhat to do\n  - do this\n  - then that\n" in text
+
+
+# --- what is the same for all commands ------------------------------------------------------------------
+
+COMMANDS = ["run", "ask", "stubs", "demo", "doctor", "bench"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(capsys, command):
+    """Each command says what it does and shows what can be typed, and the whole lists it."""
+    assert main(["--help"]) == 0
+    assert f" {command} " in capsys.readouterr().out
+    assert main([command, "-h"]) == 0
+    shown = capsys.readouterr()
+    assert f"langchain-ptc {command}" in shown.out.partition("Examples:")[2]
+    assert shown.err == ""
+    if command in ("run", "ask"):
+        assert "Exit codes: 0 " in shown.out
+
+
+def test_help_groups_the_commands(capsys):
+    """The commands stand in two groups: to use one's tools, and to see for oneself."""
+    main(["--help"])
+    shown = capsys.readouterr().out
+    assert shown.index("Use your tools") < shown.index("run") < shown.index("See for yourself")
+
+
+def test_version(capsys):
+    """`--version` names the package's version."""
+    assert main(["--version"]) == 0
+    version = importlib.metadata.version("langchain-ptc")
+    assert capsys.readouterr().out == f"langchain-ptc {version}\n"
+
+
+def test_misuse(capsys):
+    """What is typed wrong gets the usage on stderr and exit code 2."""
+    assert main(["docter"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines()[0].strip() == "Usage: langchain-ptc [OPTIONS] COMMAND [ARGS]..."
+    assert "No such command 'docter'. Did you mean 'doctor'?" in shown.err
+
+
+def test_shell_completion(capsys, monkeypatch):
+    """A shell that asks gets the commands and the limits to choose from."""
+    monkeypatch.setenv("_LANGCHAIN_PTC_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "langchain-ptc d")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert main([]) == 0
+    assert capsys.readouterr().out.split() == ["demo", "doctor"]
+    monkeypatch.setenv("COMP_WORDS", "langchain-ptc run --limit wall")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    assert main([]) == 0
+    assert capsys.readouterr().out.split() == ["wall_seconds="]
+
+
+def test_no_color(capsys, monkeypatch):
+    """On a terminal the help has colours, and with NO_COLOR it has none."""
+    monkeypatch.setattr("typer.rich_utils.FORCE_TERMINAL", True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    colour = re.compile(r"\x1b\[(\d+;)*3\dm")
+    main(["--help"])
+    assert colour.search(capsys.readouterr().out)
+    monkeypatch.setenv("NO_COLOR", "1")
+    main(["--help"])
+    assert not colour.search(capsys.readouterr().out)
+
+
+@linux
+def test_bench(capsys, monkeypatch):
+    """`bench` shows each figure beside the plain one, as text and as JSON."""
+    monkeypatch.setattr("langchain_ptc.cli.measuring._MOST_TIMES", 1)
+    figures = measuring.measure_all()
+    assert len(figures) == 5
+    assert all(figure.seconds > 0 and figure.plain_seconds > 0 for figure in figures)
+
+    def tell(on_figure):
+        for figure in figures:
+            on_figure(figure)
+        return figures
+
+    monkeypatch.setattr(measuring, "measure_all", tell)
+    assert main(["bench"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert all(" ms" in line and " x" in line for line in lines[1:])
+    assert main(["bench", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["figures"]
+    assert [(f["name"], f["plain"]) for f in told] == [(f.name, f.plain) for f in figures]
+    assert [f["ratio"] for f in told] == [f.ratio for f in figures]

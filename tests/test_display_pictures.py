@@ -1,0 +1,261 @@
+# ruff: noqa: RUF001  # the crosses of failed calls
+"""Pictures and terminal text of a result: the same facts, as safe, as bounded."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from xml.etree import ElementTree as ET
+
+import matplotlib as mpl
+import pytest
+import rich
+from display_data import HOSTILE, UNSEEN, Page, call, failure, record
+from rich.console import Console
+
+from langchain_ptc import ExecutionResult
+from langchain_ptc.display import timeline, timeline_svg
+from langchain_ptc.display.terminal import render_panel
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def mixed() -> dict[str, object]:
+    """A record with a call of each kind."""
+    return record(
+        call(1, 0.0, 0.2),
+        call(2, 0.2, 0.4, waited_seconds=0.1, attempts=2),
+        call(3, 0.2, 0.5, status="failed", error="no such page", tool="put_row"),
+        call(4, 0.7, 0.0, is_cache_hit=True),
+        call(5, 0.7, 0.0, status="denied", approval="reject", approved_by="ada", error="too much"),
+        call(6, 0.7, 0.3, status="cancelled", error="the execution ended first"),
+    )
+
+
+def on_terminal(shown: object, width: int = 80, **options: object) -> str:
+    """Return what rich prints on a terminal of some width."""
+    file = io.StringIO()
+    settings = {"color_system": None, "legacy_windows": False, **options}
+    Console(file=file, width=width, **settings).print(shown)
+    return file.getvalue()
+
+
+# --- SVG --------------------------------------------------------------------------------------
+
+
+def test_svg_has_a_bar_for_each_call() -> None:
+    """The picture is XML, has a form for each kind of call, and says what is special in words."""
+    root = ET.fromstring(timeline_svg(mixed()))
+    kinds = [rect.get("class") for rect in root.iter(f"{SVG}rect")]
+    assert kinds == ["bg", "returned", "returned", "failed", "cached", "unmade", "cancelled"]
+    assert len([line for line in root.iter(f"{SVG}line") if line.get("class") == "wait"]) == 1
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert texts[0] == "6 tool calls, up to 2 side by side"
+    assert "500 ms · failed" in texts
+    assert "0 s · denied by ada" in texts
+    assert "400 ms · 2 tries" in texts
+    assert "shop.get_rows(page=1)" in texts
+    assert root[0].text == "6 tool calls, up to 2 side by side · 1.00 s"
+
+
+def test_svg_bars_stand_where_the_calls_were() -> None:
+    """A call from 20% to 60% of the time that waited half of it is drawn there."""
+    root = ET.fromstring(timeline_svg(record(call(1, 0.2, 0.4, waited_seconds=0.2))))
+    left, _, right = (
+        float(line.get("x1")) for line in root.iter(f"{SVG}line") if line.get("class") == "rule"
+    )
+    [wait] = [line for line in root.iter(f"{SVG}line") if line.get("class") == "wait"]
+    [bar] = [rect for rect in root.iter(f"{SVG}rect") if rect.get("class") == "returned"]
+    places = [float(wait.get("x1")), float(wait.get("x2")), float(bar.get("x"))]
+    shares = [(place - left) / (right - left) for place in places]
+    assert shares == pytest.approx([0.2, 0.4, 0.4], abs=0.001)
+    assert float(bar.get("width")) == pytest.approx(0.2 * (right - left), abs=0.2)
+
+
+def test_svg_of_hostile_text() -> None:
+    """Nothing in a record can add an element to the picture, or break the XML."""
+    hostile = call(
+        1, 0.1, 0.2, tool=HOSTILE, domain=HOSTILE, arguments={HOSTILE: HOSTILE}, error=HOSTILE,
+        status=HOSTILE, approval=HOSTILE, approved_by=HOSTILE,
+    )  # fmt: skip
+    svg = timeline_svg(record(hostile, execution_id=HOSTILE, status=HOSTILE))
+    known = {"svg", "title", "style", "rect", "text", "line", "g"}
+    root = ET.fromstring(svg)
+    assert {element.tag.removeprefix(SVG) for element in root.iter()} <= known
+    attributes = {name for element in root.iter() for name in element.attrib}
+    assert not [name for name in attributes if name.startswith("on") or "href" in name]
+    assert not UNSEEN.search(svg)
+    assert " id=" not in svg
+
+
+def test_svg_is_bounded_and_of_nothing_too() -> None:
+    """10,000 calls are cut in the middle, and no call at all is a picture as well."""
+    svg = timeline_svg(record(*(call(n, n / 10, 0.3, tool="&" * 500) for n in range(1, 10_001))))
+    assert len(svg) < 100_000
+    assert "… 9,958 more calls …" in svg
+    assert "no tool calls" in timeline_svg(record())
+
+
+def test_svg_follows_the_scheme_and_keeps_its_style_to_itself() -> None:
+    """Each rule is for the picture's own class, and dark is a matter of the one who looks."""
+    svg = timeline_svg(mixed())
+    [style] = re.findall(r"<style>(.*?)</style>", svg)
+    assert "@media (prefers-color-scheme:dark)" in style
+    plain = re.sub(r"@media [^{]*\{", "", re.sub(r"\{[^{}]*\}", ",", style))
+    assert all(
+        s.strip("} ").startswith(".ptc-timeline ") for s in plain.split(",") if s.strip("} ")
+    )
+
+
+@pytest.mark.parametrize("shown", [timeline_svg, timeline])
+@pytest.mark.parametrize("wrong", [None, "text", {"code": "x"}, [record()]])
+def test_what_is_no_result_is_refused(shown: object, wrong: object) -> None:
+    """Whoever passes a message, or nothing, is told what to pass."""
+    with pytest.raises(TypeError, match=r"expected an ExecutionResult .* it is the artifact"):
+        shown(wrong)
+
+
+# --- matplotlib -------------------------------------------------------------------------------
+
+
+def test_figure_has_a_bar_for_each_call() -> None:
+    """The figure draws itself without pyplot, and in a notebook."""
+    figure = timeline(ExecutionResult.from_dict(mixed()))
+    [axes] = figure.axes
+    assert len(axes.patches) == 6 + 1  # one call waited
+    assert [label.get_text() for label in axes.get_yticklabels()][2] == "shop.put_row(page=3)"
+    assert "500 ms · failed" in [text.get_text() for text in axes.texts]
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert "matplotlib.pyplot" not in sys.modules or not mpl.pyplot.get_fignums()
+
+
+@pytest.mark.parametrize("name", [HOSTILE, "$\\frac{$", "工具", "👩‍💻", "_x", ""])
+def test_figure_of_any_name(name: str) -> None:
+    """Formulas are not read, and letters that the font lacks raise no warning."""
+    data = record(
+        call(1, 0, 0.1, tool=name, domain=None, arguments={name: name}, error=name),
+        call(2, 9, 0.1, status=name, approval="approve", approved_by=name),
+        paused_seconds=8.0,
+    )
+    assert timeline(data)._repr_png_()
+
+
+def test_figure_is_bounded_and_of_nothing_too() -> None:
+    """10,000 calls give 42 rows, and no call at all gives a figure as well."""
+    figure = timeline(record(*(call(n, n / 10, 0.3) for n in range(1, 10_001))))
+    assert len(figure.axes[0].patches) == 42
+    assert timeline(record())._repr_png_()
+
+
+def test_missing_matplotlib_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra the error names the command, and what works without it."""
+    monkeypatch.delitem(sys.modules, "langchain_ptc.display.figure", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"pip install 'langchain-ptc\[display\]'.*timeline_svg"):
+        timeline(record())
+
+
+# --- the terminal -----------------------------------------------------------------------------
+
+
+def test_terminal_text() -> None:
+    """A reviewer sees what a reader sees."""
+    assert (
+        on_terminal(render_panel(mixed()), 84)
+        == """\
+╭─ ✓ success ──────────────────────────────────────────────────────────────────────╮
+│   1 rows = []                                                                    │
+│   2 for page in range(3):                                                        │
+│   3     rows += get_rows(page=page)                                              │
+│   4 print(len(rows))                                                             │
+│ output, 2 B ──────────────────────────────────────────────────────────────────── │
+│ 3                                                                                │
+│ tool calls ───────────────────────────────────────────────────────────────────── │
+│ shop.get_rows(page=1)       ━━━━━━                                        200 ms │
+│ shop.get_rows(page=2)             ╌╌╌━━━━━━━━━━                 400 ms · 2 tries │
+│ shop.put_row(page=3)              ╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳               500 ms · failed │
+│   no such page                                                                   │
+│ shop.get_rows(page=4)                             ┅                 0 s · cached │
+│ shop.get_rows(page=5)                             ○          0 s · denied by ada │
+│   too much                                                                       │
+│ shop.get_rows(page=6)                             ┄┄┄┄┄┄┄┄┄┄  300 ms · cancelled │
+│ against direct calls, estimated ──────────────────────────────────────────────── │
+│ 2 inferences instead of 4 to 7, about 21 tokens instead of 10,000 to 21,000      │
+╰──────────────────────────────────── 6 tool calls, up to 2 side by side · 1.00 s ─╯
+"""
+    )
+
+
+def test_error_on_a_terminal() -> None:
+    """The line that failed is marked, and the error stands below the code."""
+    text = on_terminal(render_panel(record(status="error", error=failure(hint="no such key"))))
+    assert "❱ 3     rows += get_rows" in text
+    assert "line 3: KeyError: 'id'" in text
+    assert "hint: no such key" in text
+
+
+def test_rich_prints_a_result() -> None:
+    """`rich.print(result)` shows the panel."""
+    file = io.StringIO()
+    rich.print(ExecutionResult.from_dict(mixed()), file=file)
+    assert "✓ success" in file.getvalue()
+    assert "2 inferences instead of" in file.getvalue()
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_hostile_text_on_a_terminal(width: int) -> None:
+    """No record can send a terminal a control code, nor rich its markup."""
+    data = record(
+        call(
+            1, 0.1, 0.2, tool=HOSTILE, arguments={HOSTILE: HOSTILE}, status="failed", error=HOSTILE
+        ),
+        call(2, 0.1, 0.2, status=HOSTILE, approval="approve", approved_by=HOSTILE),
+        code=HOSTILE,
+        output=HOSTILE,
+        notes=[HOSTILE],
+        status=HOSTILE,
+        error=failure(kind=HOSTILE, message=HOSTILE, hint=HOSTILE, line=1),
+    )
+    text = on_terminal(render_panel(data), width)
+    assert not UNSEEN.search(text)
+    if width == 200:
+        assert "[bold red]rich[/bold red]" in text
+    assert "\x1b]8" not in on_terminal(render_panel(data), width, force_terminal=True)
+
+
+def test_terminal_text_is_bounded() -> None:
+    """10,000 calls and 8 MB of output fit on a few screens."""
+    text = on_terminal(
+        render_panel(
+            record(
+                *(call(n, n / 10, 0.3, error="x" * 9_000) for n in range(1, 10_001)),
+                output="line\n" * 1_600_000,
+                code="x = 1\n" * 10_000,
+            )
+        )
+    )
+    assert len(text.splitlines()) < 2_500
+    assert "more calls" in text
+    assert "characters are left out here" in text
+    assert "9,880 lines are left out here" in text
+
+
+def test_a_terminal_without_unicode() -> None:
+    """Bars are drawn in ASCII where nothing else can be written."""
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="replace")
+    Console(file=file, width=80, color_system=None).print(render_panel(mixed()))
+    file.seek(0)
+    assert "xxxx" in file.read()
+
+
+def test_the_page_and_the_terminal_tell_the_same() -> None:
+    """What is special about a call is told in the same words everywhere."""
+    page, text = (
+        Page(ExecutionResult.from_dict(mixed())._repr_html_()).shown,
+        on_terminal(render_panel(mixed()), 200),
+    )
+    svg = timeline_svg(mixed())
+    for words in ("400 ms · 2 tries", "500 ms · failed", "0 s · denied by ada", "0 s · cached"):
+        assert all(words in told for told in (page, text, svg))
