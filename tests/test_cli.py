@@ -1,11 +1,13 @@
 """The command line as a whole: help, version, completion, pipes; and `doctor` and `bench`."""
 
 import importlib.metadata
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -153,6 +155,18 @@ def test_shell_completion(capsys, monkeypatch):
     monkeypatch.setenv("COMP_CWORD", "3")
     assert main([]) == 0
     assert capsys.readouterr().out.split() == ["wall_seconds="]
+
+
+@linux
+@pytest.mark.parametrize("arguments", [["--version"], ["run", "-"], ["run", "-", "--json"]])
+def test_a_full_disk(capsys, monkeypatch, arguments):
+    """Output that cannot be written is a failure, told in one line."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"print(1)")))
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(arguments) == 1
+    told = "langchain-ptc: the output cannot be written: No space left on device\n"
+    assert capsys.readouterr().err == told
 
 
 def test_no_color(capsys, monkeypatch):

@@ -89,6 +89,23 @@ def test_endings(project, model, options, code, out, told):
     assert "Traceback (most recent call last):\n  File" not in shown.err
 
 
+def test_a_tool_that_asks_a_person(project):
+    """A tool that interrupts the graph is no answer: there is nothing that could be resumed."""
+    project.write(
+        "careful.py",
+        "from langchain_core.tools import tool\nfrom langgraph.types import interrupt\n"
+        "from langchain_ptc.testing import ScriptedChatModel\n\n"
+        "@tool\ndef pay() -> str:\n    'Pay.'\n    return interrupt('really?')\n\n"
+        "model = ScriptedChatModel(script=['```python\\nprint(await pay())\\n```'])\n",
+    )
+    shown = project.call("ask", "Pay.", "--tools", "careful:pay", "--model", "careful:model", "-q")
+    assert (shown.code, shown.out) == (2, "")
+    assert (
+        "a tool stopped to ask a person: 'really?'. That takes a graph with a checkpointer"
+        in shown.err
+    )
+
+
 def test_with_a_real_mcp_server(project):
     """As a process: the tools of a real MCP server and the model's code, and nothing left behind."""
     kitchen = Path(__file__).parent / "mcp_servers" / "kitchen.py"

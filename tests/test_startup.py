@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("langchain", "langgraph", "langsmith", "pydantic", "RestrictedPython", "asyncio")
+HEAVY = (
+    "langchain",
+    "langgraph",
+    "langsmith",
+    "pydantic",
+    "RestrictedPython",
+    "asyncio",
+    "typer",
+    "rich",
+)
 FOREIGN_TO_WORKERS = ("langchain", "langchain_core", "langgraph", "langsmith", "pydantic")
 
 LIST_MODULES = "\nimport sys\nprint('\\n'.join(sorted(sys.modules)))"
@@ -72,6 +81,12 @@ def test_whole_face_loads_no_more_than_it_needs() -> None:
     assert "langchain" not in packages_of(loaded)
     extra = packages_of(loaded) - packages_of(needed) - set(sys.stdlib_module_names)
     assert {name for name in extra if not name.startswith("_")} == {"langchain_ptc"}
+
+
+def test_help_of_the_command_line_is_quick() -> None:
+    """What the command line needs to say what it can do holds nothing of LangChain and LangGraph."""
+    loaded = load("import langchain_ptc.cli.app")
+    assert not packages_of(loaded) & {"langchain", "langchain_core", "langgraph"}
 
 
 def test_worker_modules_know_nothing_of_langchain() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import inspect
 import os
 import sys
@@ -15,7 +16,7 @@ from typer.main import get_command
 
 from langchain_ptc.cli import ask, bench, demo, doctor, run, stubs
 from langchain_ptc.cli.exits import FAILED, INTERRUPTED, MISUSED, SUCCESS
-from langchain_ptc.errors import SandboxError
+from langchain_ptc.errors import CatalogError, SandboxError
 from langchain_ptc.resolve.mistakes import Mistake
 
 PROGRAM = "langchain-ptc"
@@ -103,11 +104,17 @@ def run_app(arguments: Sequence[str] | None) -> int:
         sys.stdout.flush()
     except typer.TyperException as error:
         return _tell_misuse(error)
-    except (Mistake, SandboxError) as error:
+    except (Mistake, CatalogError, SandboxError) as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return MISUSED
     except BrokenPipeError:
         _drop_output()
+        return FAILED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        sys.stderr.write(f"{PROGRAM}: the output cannot be written: {error.strerror}\n")
         return FAILED
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
@@ -129,6 +136,6 @@ def _tell_misuse(error: typer.TyperException) -> int:
 
 
 def _drop_output() -> None:
-    """Whoever read the output has gone: what is still to be flushed goes nowhere."""
+    """Output cannot be written any more: let what is still to be flushed go nowhere."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -106,6 +106,11 @@ async def ask_model(
                 if failures.last is None:
                     raise
                 raise Mistake(f"the model {model!r} failed: {_explain(failures.last)}") from error
+    if waiting := state.get("__interrupt__"):
+        raise Mistake(
+            f"a tool stopped to ask a person: {waiting[0].value!r}. That takes a graph with a "
+            "checkpointer, which can be resumed; `ask` has none"
+        )
     answer = Answer(
         question=question,
         model=model,

@@ -18,13 +18,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; None is `sys.argv`.
 
     Returns:
-        0; 1 if an answer is wrong that must be right; 2 if the demo cannot run here.
+        0; 1 if an answer is wrong that must be right; 2 if the demo cannot run here; 130 for Ctrl-C.
     """
     try:
         return show_demo(_parse(arguments))
     except Mistake as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def _parse(arguments: Sequence[str] | None) -> DemoOptions:

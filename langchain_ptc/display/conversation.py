@@ -10,7 +10,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from langchain_ptc.display.run import Step, shown_calls, shown_text
+from langchain_ptc.display.steps import Step, shown_calls, shown_text
 from langchain_ptc.display.terminal import render_panel
 from langchain_ptc.display.text import count
 

@@ -1,7 +1,7 @@
 """How the pages look: one style sheet, no script, nothing from elsewhere.
 
-Every rule begins with `.ptc`, so that nothing of it reaches the notebook around; twice, so that the
-notebook's own rules for tables and code do not win over it. Colour never tells anything alone.
+Every rule begins with `.ptc`, so that nothing of it reaches the notebook around; three times, so that
+the notebook's own rules for tables and code do not win over it. Colour never tells anything alone.
 """
 
 from __future__ import annotations
@@ -54,10 +54,12 @@ def _variables(colours: Mapping[str, str]) -> str:
 _SCHEMES = f"""\
 .{ROOT}{{{_variables(LIGHT)};color-scheme:light}}
 @media (prefers-color-scheme:dark){{.{ROOT}{{{_variables(DARK)};color-scheme:dark}}}}
-[data-jp-theme-light="true"] .{ROOT},.vscode-light .{ROOT},html[theme=light] .{ROOT}\
+[data-jp-theme-light="true"] .{ROOT},.vscode-light .{ROOT},html[theme=light] .{ROOT},\
+body[data-theme="light"] .{ROOT}\
 {{{_variables(LIGHT)};color-scheme:light}}
 [data-jp-theme-light="false"] .{ROOT},.vscode-dark .{ROOT},\
-.vscode-high-contrast:not(.vscode-high-contrast-light) .{ROOT},html[theme=dark] .{ROOT}\
+.vscode-high-contrast:not(.vscode-high-contrast-light) .{ROOT},html[theme=dark] .{ROOT},\
+body[data-theme="dark"] .{ROOT}\
 {{{_variables(DARK)};color-scheme:dark}}
 """
 
@@ -107,7 +109,7 @@ color:var(--ptc-bad);padding:0 14px 0 46px;white-space:pre-wrap;max-width:100cqw
 & .ptc-c{color:var(--ptc-soft);font-style:italic}
 & table{border-collapse:collapse;border:0;margin:0;padding:0;font-size:12.5px;width:100%;
 table-layout:auto;display:table}
-& tr,& tr:hover,& tr:nth-child(odd){background:none;border:0}
+& tr,& tr:hover,& tr:nth-child(n){background:none;border:0;padding:0}
 & td,& th{border:0;padding:2px 14px 2px 0;text-align:left;vertical-align:baseline;font-weight:400;
 background:none;white-space:normal;max-width:none;line-height:1.5;color:inherit}
 & .ptc-calls{display:block;max-height:460px;overflow:auto;padding:0 14px 10px}
@@ -142,6 +144,7 @@ padding:0 14px 8px}
 & .ptc-costs .ptc-num{text-align:right;white-space:nowrap}
 & .ptc-costs th.ptc-num{white-space:normal}
 & .ptc-costs td.ptc-own{font-weight:600}
+& .ptc-costs td:last-child,& .ptc-costs th:last-child{padding-right:0}
 & .ptc-fine{font-size:11.5px;color:var(--ptc-soft);padding:8px 14px 12px;max-width:80em}
 & .ptc-tools td{padding:5px 14px 5px 0;border-top:1px solid var(--ptc-line)}
 & .ptc-tools tr:first-child td{border-top:0}
@@ -171,7 +174,7 @@ grid-template-columns:76px minmax(0,1fr);column-gap:14px}
 @media print{& pre,& .ptc-calls{max-height:none}&{print-color-adjust:exact}}
 """
 
-STYLE = f"<style>{_SCHEMES}{_RULES.replace('&', f'.{ROOT}.{ROOT}')}</style>"
+STYLE = f"<style>{_SCHEMES}{_RULES.replace('&', f'.{ROOT}' * 3)}</style>"
 """The style sheet, once for each page."""
 
 
