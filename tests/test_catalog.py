@@ -351,7 +351,7 @@ class Broken(BaseTool):
         ),
         pytest.param(
             [get_team, 5],
-            r"tools\[1\] must be a LangChain tool or a function, got a int",
+            r"tools\[1\] must be a LangChain tool or a function, got an int",
             id="number",
         ),
         pytest.param(

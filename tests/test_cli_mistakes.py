@@ -74,7 +74,7 @@ RUN = ("run", "program.py")
         ((*RUN, "--tools", "shop:Holder"), "got the class 'Holder'"),
         ((*RUN, "--tools", "shop:make_nothing"), "got NoneType"),
         ((*RUN, "--tools", "shop:plain"), "is a function that needs 'name'"),
-        ((*RUN, "--tools", "shop:wrong"), "tools[1] must be a LangChain tool or a function, got a int"),
+        ((*RUN, "--tools", "shop:wrong"), "tools[1] must be a LangChain tool or a function, got an int"),
         ((*RUN, "--tools", "shop:twice"), "two tools named 'get_price'"),
         ((*RUN, "--tools", "shop:fail"), "shop.py\", line 78, in fail\n      return {}[\"missing\"]\n"),
         ((*RUN, "--tools", "divides:tools"), "line 2, in f\n      return 1 / 0\n"),

@@ -227,6 +227,14 @@ async def identify(key: str, call_id: Annotated[str, InjectedToolCallId]) -> str
     return call_id
 
 
+async def test_a_tool_that_asks_a_person_outside_a_graph_says_so():
+    """Where there is nobody to ask, the code is told that, and not what LangGraph misses."""
+    result = await ProgrammaticToolExecutor([identify]).aexecute('await identify("ask")')
+    assert result.tool_calls[0].error == (
+        "identify failed: it asks a person by interrupt(), and this code runs in no graph"
+    )
+
+
 @pytest.mark.parametrize("name", GRAPHS)
 async def test_the_id_of_a_call_is_the_same_when_it_is_made_again(name):
     """A tool that begins again after a pause sees the same id: a key for its own idempotency."""

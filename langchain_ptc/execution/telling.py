@@ -12,6 +12,8 @@ OnToolError: TypeAlias = Literal["message", "type", "hide"]
 tool failed. The text of a `ToolException` is written for the model: it is told without its class, and
 hidden only by `hide`."""
 
+_MISSED_BY_INTERRUPT = "__pregel_scratchpad"
+"""What LangGraph's `interrupt` misses outside a graph, and raises as a KeyError."""
 MAX_ERROR_CHARS = 2_000
 _MAX_PROBLEMS = 10
 _MAX_INPUT_CHARS = 200
@@ -49,6 +51,8 @@ def tell_failure(
         return f"{name} failed"
     if isinstance(error, ToolException):
         return f"{name} failed: {cut(told)}" if told else f"{name} failed"
+    if type(error) is KeyError and error.args == (_MISSED_BY_INTERRUPT,):
+        return f"{name} failed: it asks a person by interrupt(), and this code runs in no graph"
     kind = type(error).__name__
     if on_tool_error == "type" or not told:
         return f"{name} failed: {kind}"

@@ -102,7 +102,8 @@ def _to_tool(given: object, where: str) -> BaseTool:
 def _describe(given: object) -> str:
     name = getattr(given, "__name__", None)
     kind = "class" if isinstance(given, type) else type(given).__name__
-    return f"the {kind} {name!r}" if name else f"a {kind}"
+    article = "an" if kind[0].lower() in "aeiou" else "a"
+    return f"the {kind} {name!r}" if name else f"{article} {kind}"
 
 
 def _advice(given: object, otherwise: str) -> str:
