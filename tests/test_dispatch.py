@@ -29,7 +29,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command, interrupt
 from pydantic import BaseModel, Field
 
-from langchain_ptc import ProgrammaticToolNode, as_programmatic
+from langchain_ptc import ProgrammaticToolExecutor, ProgrammaticToolNode, as_programmatic
 from langchain_ptc.testing import ScriptedChatModel
 from tests.hosts import CONFIG, REQUEST, call_of, message_of, output, run, writes
 
