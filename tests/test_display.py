@@ -284,7 +284,7 @@ def test_two_pages_do_not_touch_each_other_or_the_notebook() -> None:
     selectors = [s.strip() for part in without_blocks.split(";") for s in part.split(",")]
     told = [selector.strip("} \n") for selector in selectors if selector.strip("} \n")]
     assert len(told) > 50
-    theme = r"(\[data-jp-theme-light=\"(true|false)\"\]|\.vscode-[\w:().-]+|html\[theme=\w+\]) "
+    theme = r"(\[data-jp-theme-light=\"(true|false)\"\]|\.vscode-[\w:().-]+|html\[theme=\w+\]|body\[data-theme=\"\w+\"\]) "
     for selector in told:
         assert re.match(rf"({theme})?\.ptc\b", selector), selector
 

@@ -215,14 +215,13 @@ def render_progress(watch: Watch, lines: list[str], *, gone: int, now: float) ->
     parts += [f'<div class="ptc-head">{escape(line)}</div>' for line in lines]
     for watched in watch.running.values():
         tools = "".join(
-            f'<div class="ptc-said"><div class="ptc-soft">{escape(told)}</div>'
-            f'<div class="ptc-sign">{escape(name)}</div></div>'
+            f'<div class="ptc-sign">{escape(name)}</div> <div class="ptc-soft">{escape(told)}</div>'
             for name, told in watched.tool_lines()
         )
         output = escape("\n".join(watched.output_lines()))
         parts.append(
             f'<div class="ptc-head">{escape(watched.headline(now))}</div>'
-            f"{tools}{f'<pre>{output}</pre>' if output else ''}"
+            f'<div class="ptc-tally">{tools}</div>{f"<pre>{output}</pre>" if output else ""}'
         )
     if not parts:
         parts.append('<div class="ptc-head ptc-soft">waiting for code …</div>')

@@ -156,6 +156,8 @@ overflow-wrap:anywhere}
 & .ptc-tag{display:inline-block;border:1px solid var(--ptc-line);border-radius:4px;padding:0 5px;
 margin:1px 4px 1px 0;font-size:11px;color:var(--ptc-soft);white-space:nowrap}
 & .ptc-tag.ptc-odd{color:var(--ptc-odd);border-color:currentColor}
+& .ptc-tally{display:grid;grid-template-columns:minmax(0,max-content) minmax(0,1fr);
+column-gap:18px;padding:0 14px 8px}
 & .ptc-said{border-top:1px solid var(--ptc-line);padding:8px 14px;display:grid;
 grid-template-columns:76px minmax(0,1fr);column-gap:14px}
 & .ptc-said>div{white-space:pre-wrap;overflow-wrap:anywhere;min-width:0}
@@ -165,6 +167,8 @@ grid-template-columns:76px minmax(0,1fr);column-gap:14px}
 & .ptc-calls td:nth-child(2),& .ptc-calls th:nth-child(2){grid-column:1/-1;grid-row:2}
 & .ptc-calls .ptc-wide{grid-row:auto}
 & .ptc-right{margin-left:0}
+& .ptc-tally{display:grid;grid-template-columns:minmax(0,max-content) minmax(0,1fr);
+column-gap:18px;padding:0 14px 8px}
 & .ptc-said{grid-template-columns:minmax(0,1fr)}
 & .ptc-ran{padding-left:0}
 & .ptc-costs td,& .ptc-costs th{padding-right:10px}

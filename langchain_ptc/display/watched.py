@@ -40,7 +40,7 @@ class Tally:
         if on_their_way > 0:
             parts.append(f"{on_their_way:,} on their way")
         if self.odd:
-            parts.append(f"{self.odd:,} failed")
+            parts.append(f"{self.odd:,} without a result")
         return ", ".join(parts)
 
 
