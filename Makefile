@@ -8,7 +8,7 @@ SERVER := langgraph-cli[inmem]>=0.4.40,<0.5
 TESTS ?= tests
 MODEL ?=
 
-.PHONY: help install demo test test_watch e2e lint format type check docs benchmark clean trials
+.PHONY: help install demo test test_watch e2e lint format type check docs benchmark benchmark_compare clean trials
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9_]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ benchmark: $(STAMP)  ## Print the measured numbers
 	$(BIN)/python benchmarks/langgraph.py
 	$(BIN)/python -m benchmarks.many_tools
 	$(BIN)/python benchmarks/policies.py
+
+benchmark_compare: $(STAMP)  ## Direct against programmatic, us against others; writes docs/benchmark.md
+	$(BIN)/python -m benchmarks.compare --peers --write
 
 trials: $(STAMP)  ## Interrupt and resume 1,000 random programs, and 200 more in fresh processes
 	$(BIN)/python -m tests.trials 1000
