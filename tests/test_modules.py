@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sandbox_runner import run_code
 
+from langchain_ptc import InProcessSandbox, ProcessSandbox
 from langchain_ptc.sandbox.modules import (
     PRELOAD,
     REFUSED_MODULES,
@@ -300,3 +301,11 @@ def test_no_langchain_in_the_language() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("sandbox", [ProcessSandbox, InProcessSandbox])
+@pytest.mark.parametrize("name", ["os", "os.path", "subprocess"])
+def test_a_sandbox_refuses_at_once_what_is_never_available(sandbox: type, name: str) -> None:
+    """The developer is told of a wrong import where it is written, and not by each program."""
+    with pytest.raises(ValueError, match=rf"imports: {name!r} is never available: "):
+        sandbox(imports=["statistics", name])

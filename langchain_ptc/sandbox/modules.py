@@ -63,9 +63,7 @@ class ModuleLoader:
         extra: Sequence[str] = (),
         overrides: Mapping[str, Mapping[str, object]] = types.MappingProxyType({}),
     ) -> None:
-        for name in extra:
-            if reason := _reason_to_refuse(name):
-                raise ValueError(f"imports: {name!r} is never available: {reason}")
+        check_never_refused(extra)
         self._extra = tuple(extra)
         self._overrides = overrides
         self._safe: dict[str, dict[str, object]] | None = None
@@ -212,6 +210,17 @@ class ModuleLoader:
             f"module {name!r} is not available in the sandbox: {hint}use the standard library of "
             f"computing, or a tool (the developer can allow it with imports=[{name!r}])"
         )
+
+
+def check_never_refused(names: Sequence[str]) -> None:
+    """Look for modules that no developer can make available.
+
+    Raises:
+        ValueError: One is among `names`.
+    """
+    for name in names:
+        if reason := _reason_to_refuse(name):
+            raise ValueError(f"imports: {name!r} is never available: {reason}")
 
 
 def _reason_to_refuse(name: str) -> str | None:

@@ -24,7 +24,7 @@ from langchain_ptc.sandbox.base import (
 )
 from langchain_ptc.sandbox.handover import Handover
 from langchain_ptc.sandbox.line import Line
-from langchain_ptc.sandbox.modules import STANDARD_MODULES
+from langchain_ptc.sandbox.modules import STANDARD_MODULES, check_never_refused
 from langchain_ptc.sandbox.pool import Allowance, Exit, Worker, WorkerPool
 from langchain_ptc.sandbox.protocol import (
     encode_run,
@@ -99,13 +99,14 @@ def checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         TypeError: A string was passed in place of a list.
-        ValueError: One is no module name.
+        ValueError: One is no module name, or of a module that is never available.
     """
     if isinstance(imports, str):
         raise TypeError(f"imports must be a list of module names, got the string {imports!r}")
     for name in imports:
         if not all(part.isidentifier() for part in name.split(".")):
             raise ValueError(f"imports: {name!r} is no module name")
+    check_never_refused(imports)
     return tuple(dict.fromkeys(imports))
 
 
