@@ -92,6 +92,16 @@ def test_attempts_are_bounded():
     assert call.tool_calls[0]["id"] == output.tool_call_id
 
 
+@pytest.mark.parametrize("nothing", ["", " \n"], ids=["empty", "blank"])
+def test_a_model_that_gives_up_in_silence_leaves_its_last_attempt(nothing):
+    """A failure is not hidden behind an empty message; all tokens are counted."""
+    model = ScriptedChatModel(script=[calls("get_total('a')\n1/0"), says(nothing)])
+    call, output = run(ProgrammaticToolNode(model, [get_total]))
+    assert (call.tool_calls[0]["id"], output.status) == ("c1", "error")
+    assert "took effect and must not be repeated: get_total(team='a')" in output.content
+    assert call.usage_metadata == {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}
+
+
 def test_prose_is_the_answer():
     """A model that needs no program answers in words."""
     (message,) = run(ProgrammaticToolNode(ScriptedChatModel(script=["Hello!"]), [get_total]))

@@ -75,7 +75,8 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
     model mend a failed attempt, and adds two messages to the state: the `AIMessage` with the code as
     a tool call, and the `ToolMessage` with what the code printed, whose artifact is the
     `ExecutionResult`. The attempts before the last stay out of the state; their tokens are in the
-    `usage_metadata` of the `AIMessage`. If the model answers in prose, its message is added as it is.
+    `usage_metadata` of the `AIMessage`. If the model answers in prose, its message is added as it is;
+    if it says nothing at all after a failed attempt, that attempt is added.
 
     Args:
         model: A chat model, or its name for `init_chat_model` (needs the extra `langchain`).
@@ -351,6 +352,7 @@ class _Turn:
         """Ask for code and run it."""
         node, prompt, usage, attempt, looks = self._node, self._prompt, None, 0, 0
         dropped = Spent()
+        failed: _Answered | None = None
         while True:
             attempt += 1
             asked = functools.partial(self._ask, prompt)
@@ -362,7 +364,11 @@ class _Turn:
             usage = add_usage(usage, reply.usage_metadata)
             message = message.model_copy(update={"usage_metadata": usage})
             if not record["is_code"]:
-                return _Answered(messages=[message], commands=[])
+                if failed is None or message.text.strip():
+                    return _Answered(messages=[message], commands=[])
+                # The model has nothing to say: the state gets what it could not mend.
+                failed.messages[0] = failed.messages[0].model_copy(update={"usage_metadata": usage})
+                return failed
             outcomes: list[ToolMessage] = []
             commands: list[Command[Any]] = []
             for call in message.tool_calls:
@@ -372,11 +378,15 @@ class _Turn:
             looked = looks < _MOST_LOOKS and not commands and node._only_looked(outcomes)
             if looked:
                 looks, attempt = looks + 1, attempt - 1
-            elif attempt == node._max_attempts or commands or not _is_worth_mending(outcomes):
+            else:
+                is_last = attempt == node._max_attempts or commands
+                is_last = is_last or not _is_worth_mending(outcomes)
                 if self._kept is not None:
                     commands += node._tool.tidy(self._state)
                 messages = [message, *outcomes[:-1], _add_spent(outcomes[-1], dropped)]
-                return _Answered(messages=messages, commands=commands)
+                failed = _Answered(messages=messages, commands=commands)
+                if is_last:
+                    return failed
             dropped = self._spent
             prompt = [*prompt, *node._show(reply, message, outcomes, LOOKED if looked else RETRY)]
 
