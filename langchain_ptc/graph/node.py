@@ -379,7 +379,7 @@ class _Turn:
             if looked:
                 looks, attempt = looks + 1, attempt - 1
             else:
-                is_last = attempt == node._max_attempts or commands
+                is_last = bool(commands) or attempt == node._max_attempts
                 is_last = is_last or not _is_worth_mending(outcomes)
                 if self._kept is not None:
                     commands += node._tool.tidy(self._state)
