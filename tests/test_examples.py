@@ -9,7 +9,7 @@ import inspect
 import io
 import random
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from langchain_core.tools import StructuredTool, tool
@@ -65,10 +65,33 @@ def get_budget(department: str) -> Budget:
     return Budget(department=department, limit=5)
 
 
+SENT: list[str] = []
+
+
 @tool
 def send_message(user_id: str, text: str) -> bool:
     """Send a message."""
-    raise AssertionError("no example sends messages here")
+    SENT.append(f"{user_id}: {text}")
+    return True
+
+
+class Shop(BaseModel):
+    id: str
+    name: str
+
+
+class Sale(BaseModel):
+    product_id: int
+    pieces: int
+
+
+class Rent(BaseModel):
+    amount: float
+
+
+class Alarm(BaseModel):
+    id: str
+    shop_id: str
 
 
 class Order(BaseModel):
@@ -149,33 +172,45 @@ def run(catalog: ToolCatalog, example: Example) -> str:
 
 
 def test_root_and_child() -> None:
-    """A tool that lists records and one that takes their id give the four shapes of task."""
+    """A tool that lists records and one that takes their id give the shapes that most tasks have."""
     catalog = ToolCatalog(
         {"hr": [send_message, get_team_members], "finance": [get_budget, get_expenses]}
     )
     examples = build_examples(catalog)
     assert [e.question for e in examples] == [
-        'Print the name and title of every member with department "A".',
+        (
+            'Which member with department "A" has the largest total amount for quarter "B", and how '
+            "much is it?"
+        ),
         'Which members with department "A" have a total amount below 10 for quarter "B"?',
         'What is the total amount of department "A" and of department "C" for quarter "B"?',
-        'How many expenses with department "A" have category "D" for quarter "B"?',
+        'How many expenses with department "A" are there of each category for quarter "B"?',
+        'How much is the limit of department "A" minus its total amount for quarter "B"?',
+        (
+            'Call send_message with text "B" for every member with department "A" whose total amount '
+            'is below 10 for quarter "B".'
+        ),
     ]
     for example in examples:
         check(catalog, example)
+    SENT.clear()
     assert [run(catalog, e) for e in examples] == [
-        "Name0 T\nName1 T\nName2 T\n",
+        "Name2 15.0\n",
         "[('Name0', 0.0), ('Name1', 5.0)]\n",
         "A 20.0\nC 20.0\n",
-        "count: 6\n",
+        "{'D': 6}\n",
+        "-15.0\n",
+        "done: 2\n",
     ]
-    assert examples[1].code == (
-        "result = []\n"
+    assert SENT == ["A0: B", "A1: B"]
+    assert examples[0].code == (
+        "best, most = None, 0\n"
         'for member in await get_team_members(department="A"):\n'
         '    expenses = await get_expenses(user_id=member["id"], quarter="B")\n'
         '    total = sum(expense["amount"] for expense in expenses)\n'
-        "    if total < 10:\n"
-        '        result.append((member["name"], total))\n'
-        "print(result)"
+        "    if best is None or total > most:\n"
+        '        best, most = member["name"], total\n'
+        "print(best, most)"
     )
 
 
@@ -184,17 +219,100 @@ def test_child_that_returns_one_record() -> None:
     catalog = ToolCatalog([list_orders, get_product])
     examples = build_examples(catalog)
     assert 'get_product(product_id=order["product_id"])' in examples[1].code
-    assert [run(catalog, e) for e in examples] == ["1\n", "[(1, 7.0)]\n", "open 7.0\ndone 7.0\n"]
+    assert [run(catalog, e) for e in examples] == [
+        "1 7.0\n",
+        "[(1, 7.0)]\n",
+        "open 7.0\ndone 7.0\n",
+        "1\n",
+    ]
 
 
 def test_tools_of_one_name_are_imported() -> None:
     """A name that two domains have is imported from the domain that is meant."""
     catalog = ToolCatalog({"hr": [get_team_members], "a": [get_expenses], "b": [get_expenses]})
     examples = build_examples(catalog)
-    assert examples[1].code.startswith("from tools.a import get_expenses\n")
-    assert "import" not in examples[0].code
+    assert len(examples) == 4
     for example in examples:
+        assert example.code.startswith("from tools.a import get_expenses\n")
+        assert example.code.count("import") == 1
         check(catalog, example)
+
+
+def test_third_tool_that_the_parts_lead_to() -> None:
+    """Where a field of the child's records is what a third tool takes, both are called."""
+
+    @tool
+    def list_shops(city: str) -> list[Shop]:
+        """List shops."""
+        return [Shop(id="s1", name="North")]
+
+    @tool
+    def list_sales(shop_id: str) -> list[Sale]:
+        """List sales."""
+        return [Sale(product_id=7, pieces=2)]
+
+    catalog = ToolCatalog([list_shops, list_sales, get_product])
+    [joined] = [e for e in build_examples(catalog) if "get_product" in e.code]
+    assert joined.question == 'Print the price of the product of every sale with city "A".'
+    assert run(catalog, joined) == "North 7.0\n"
+
+
+def test_third_tool_that_names_the_items() -> None:
+    """Where records of a third tool hold the id of the items, they are matched by it."""
+
+    @tool
+    def list_shops(city: str) -> list[Shop]:
+        """List shops."""
+        return [Shop(id="s1", name="North"), Shop(id="s2", name="South")]
+
+    @tool
+    def get_rent(shop_id: str) -> Rent:
+        """Get the rent."""
+        return Rent(amount=3.0)
+
+    @tool
+    def list_alarms(state: Literal["on", "off"]) -> list[Alarm]:
+        """List alarms."""
+        return [Alarm(id="a", shop_id="s2")]
+
+    catalog = ToolCatalog([list_shops, get_rent, list_alarms])
+    [joined] = [e for e in build_examples(catalog) if "list_alarms" in e.code]
+    assert joined.question == 'Which shops with city "A" have an alarm with state "on"?'
+    assert run(catalog, joined) == "South\n"
+
+
+def test_values_that_the_author_tells() -> None:
+    """What a description quotes as a value of a parameter is used for it, and nothing else is."""
+
+    @tool
+    def list_shops(city: str) -> list[Shop]:
+        """List the 'open' shops of a city: 'Bonn', "Ulm" or 'Kiel'. Never 'all'."""
+        return [Shop(id="s1", name=city)]
+
+    @tool
+    def get_rent(shop_id: str, month: Annotated[str, "Such as 'May'"]) -> Rent:
+        """Get what the `rent` of a shop is in a month."""
+        return Rent(amount=3.0)
+
+    examples = build_examples(ToolCatalog([list_shops, get_rent]))
+    assert examples[2].question == (
+        'What is the total amount of city "Bonn" and of city "Ulm" for month "May"?'
+    )
+    assert 'for city in ["Bonn", "Ulm"]:' in examples[2].code
+    assert 'get_rent(shop_id=shop["id"], month="May")' in examples[2].code
+
+
+@pytest.mark.parametrize("name", ["cancel_member", "delete_member", "remove", "payMember"])
+def test_no_example_destroys(name: str) -> None:
+    """A tool that by its name destroys or pays is called in no example for every record."""
+
+    async def act(user_id: str) -> bool:
+        """Do it."""
+        return True
+
+    acting = StructuredTool.from_function(coroutine=act, name=name)
+    for example in build_examples(ToolCatalog([get_team_members, get_expenses, acting])):
+        assert name not in example.code
 
 
 def test_single_tools() -> None:
@@ -315,7 +433,7 @@ def test_examples_over_any_catalog(seed: int) -> None:
     catalog = ToolCatalog(tools if rng.random() < 0.5 else {"a": tools, "item": tools[:1]})
     examples = build_examples(catalog)
     assert examples == build_examples(catalog)
-    assert len(examples) <= 4
+    assert len(examples) <= 6
     for example in examples:
         check(catalog, example)
         stored = {

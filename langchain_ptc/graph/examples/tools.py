@@ -1,0 +1,211 @@
+"""Tools as the examples use them: what they read, and what can be passed to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
+from langchain_ptc.catalog.text import one_line
+from langchain_ptc.catalog.types import (
+    STR,
+    Alternatives,
+    Choice,
+    Container,
+    Named,
+    Record,
+    RecordField,
+    RecordRef,
+    TypeTree,
+)
+
+_MAX_DEPTH = 3
+_MAX_FIELD_CHARS = 60
+_MAX_VARIABLE_CHARS = 12
+_MAX_REQUIRED = 6
+_READING = frozenset(
+    {
+        *("get", "list", "search", "find", "fetch", "read", "query", "show", "lookup", "look"),
+        *("count", "calculate", "compute", "check", "describe", "load", "retrieve", "view"),
+    }
+)
+"""First words of names of tools that look rather than do: better to show than `delete_account`."""
+_PLACEHOLDERS: Mapping[str, object] = {
+    "str": "B",
+    "Any": "B",
+    "int": 1,
+    "float": 1.5,
+    "bool": True,
+    "None": None,
+}
+_QUOTED = re.compile(r"""(?<!\w)['"]([A-Za-z0-9][\w :/-]{0,23})['"](?!\w)""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A request and the code that fulfils it."""
+
+    question: str
+    code: str
+
+
+def build_example(question: str, code: str, *imported: str) -> Example:
+    """Build an example; `imported` are the import lines that its code needs, or empty."""
+    lines = "".join(dict.fromkeys(imported))
+    return Example(question=one_line(question, limit=300), code=f"{lines}{code}")
+
+
+class ExampleTool:
+    """A tool as the examples use it."""
+
+    def __init__(self, definition: ToolDefinition, *, is_unique: bool) -> None:
+        self.definition = definition
+        self.name = definition.name
+        source = "tools" if definition.domain is None else f"tools.{definition.domain}"
+        self.imported = "" if is_unique else f"from {source} import {definition.name}\n"
+        """The line that the code needs where several domains have a tool of the name."""
+        self.reads = definition.policy.read_only or words_of(definition.name)[0] in _READING
+        self.required = [p for p in definition.parameters if p.required]
+        self.record = self._result_record()
+        self.is_list = isinstance(definition.returns, Container)
+
+    def _result_record(self) -> Record | None:
+        tree = self.definition.returns
+        if isinstance(tree, Container) and tree.name in ("list", "Sequence"):
+            tree = tree.args[0]
+        return self.definition.record(tree) if isinstance(tree, RecordRef) else None
+
+    @property
+    def takes_id(self) -> bool:
+        """Whether an id must be passed."""
+        return any(is_id(parameter.name) for parameter in self.required)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there is something to pass for all that must be passed."""
+        return len(self.required) <= _MAX_REQUIRED and all(
+            _placeholder(p.type, self.definition) is not ... and len(repr(p.type)) < 2_000
+            for p in self.required
+        )
+
+    def fields(self, kinds: Sequence[str]) -> list[RecordField]:
+        """Return the fields of the result that are always there, plain, and no ids."""
+        fields = self.record.fields if self.record is not None else ()
+        plain = [f for f in fields if f.required and kind_of(f.type) in kinds]
+        return [f for f in plain if not is_id(f.name) and len(f.name) <= _MAX_FIELD_CHARS]
+
+    def numbers(self) -> list[str]:
+        """Return the names of the numbers in the result."""
+        return [field.name for field in self.fields(["int", "float"])]
+
+    def subject(self) -> ToolParameter | None:
+        """Return the parameter that says what is asked about: the first required text, no id."""
+        texts = [p for p in self.required if kind_of(p.type) == "str"]
+        return next((p for p in texts if not is_id(p.name)), None)
+
+    def value_of(self, parameter: ToolParameter) -> str:
+        """Return the source of a value for a parameter: one that its author tells, or a placeholder."""
+        told = told_values(parameter, self.definition)
+        return quote(told[0] if told else _placeholder(parameter.type, self.definition))
+
+    def asked(self, parameters: Sequence[ToolParameter]) -> str:
+        """Say in words what is passed for some parameters; empty if nothing can be said."""
+        plain = [p for p in parameters if kind_of(p.type)]
+        return " and ".join(f"{p.name} {self.value_of(p)}" for p in plain)
+
+    def call(self, given: Mapping[str, str]) -> str:
+        """Return the source of a call.
+
+        Args:
+            given: Sources of some arguments, by name; the other required ones get values of their own.
+        """
+        sources = []
+        for parameter in self.definition.parameters:
+            if parameter.name in given:
+                sources.append(f"{parameter.name}={given[parameter.name]}")
+            elif parameter.required:
+                sources.append(f"{parameter.name}={self.value_of(parameter)}")
+        return f"await {self.name}({', '.join(sources)})"
+
+
+def two_values(parameter: ToolParameter, tool: ExampleTool) -> list[str]:
+    """Return the sources of two values of a text parameter: told ones, or else letters."""
+    if isinstance(parameter.type, Choice):
+        return [quote(value) for value in [*parameter.type.values, *parameter.type.values][:2]]
+    return [quote(value) for value in [*told_values(parameter, tool.definition), "A", "C"][:2]]
+
+
+def told_values(parameter: ToolParameter, definition: ToolDefinition) -> list[str]:
+    """Return the values of a text parameter that the tool's author tells, for example 'Q3'.
+
+    They are quoted in the parameter's own description, or in the tool's after the parameter's name.
+    """
+    if parameter.type != STR:
+        return []
+    text = parameter.description
+    if not text:
+        name = words_of(parameter.name)[-1]
+        others = {words_of(p.name)[-1] for p in definition.parameters} - {name}
+        after = re.split(rf"\b{re.escape(name)}\b", definition.description, flags=re.IGNORECASE)[1:]
+        until = "|".join(map(re.escape, ["\n", ". ", *sorted(others)]))
+        text = " ".join(re.split(until, part, maxsplit=1)[0] for part in after)
+    return list(dict.fromkeys(_QUOTED.findall(text)))
+
+
+def _placeholder(tree: TypeTree, definition: ToolDefinition, depth: int = 0) -> object:
+    """Return a value of the type that any reader takes for a placeholder; `...` if there is none."""
+    if isinstance(tree, Choice):
+        return tree.values[0]
+    if isinstance(tree, Alternatives):
+        return _placeholder(tree.options[0], definition, depth)
+    if isinstance(tree, Named):
+        return _PLACEHOLDERS.get(tree.name, ...)
+    if depth >= _MAX_DEPTH:
+        return ...
+    if isinstance(tree, RecordRef):
+        fields = [f for f in definition.record(tree).fields if f.required]
+        values = {f.name: _placeholder(f.type, definition, depth + 1) for f in fields}
+        return ... if any(value is ... for value in values.values()) else values
+    if tree.name == "dict":
+        return {}
+    if tree.name in ("list", "Sequence"):
+        item = _placeholder(tree.args[0], definition, depth + 1)
+        return ... if item is ... else [item]
+    return ...
+
+
+def kind_of(tree: TypeTree) -> str:
+    """Return `str`, `int` or `float` for a plain type of these, else an empty string."""
+    if isinstance(tree, Choice) and all(isinstance(value, str) for value in tree.values):
+        return "str"
+    return tree.name if isinstance(tree, Named) and tree.name in ("str", "int", "float") else ""
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words of a name in either case style; never none."""
+    spaced = "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
+    return [word for word in spaced.split("_") if word] or [""]
+
+
+def is_id(name: str) -> bool:
+    """Whether a name is that of an id."""
+    return words_of(name)[-1] in ("id", "ids", "uuid", "key")
+
+
+def variable_for(record: Record, otherwise: str) -> str:
+    """Return a short name for a variable that holds a record."""
+    name = words_of(record.name)[-1]
+    is_fit = name.isidentifier() and name.isascii() and len(name) <= _MAX_VARIABLE_CHARS
+    return name if is_fit else otherwise
+
+
+def quote(value: object) -> str:
+    """Return the source of a value; simple text in double quotes, as models write it."""
+    if isinstance(value, str) and value.isprintable() and not set(value) & {'"', "\\"}:
+        return f'"{value}"'
+    if isinstance(value, list):
+        return f"[{', '.join(map(quote, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{quote(k)}: {quote(v)}' for k, v in value.items())}}}"
+    return repr(value)
