@@ -1,0 +1,323 @@
+"""A real model against the task set: programs against ordinary tool calls, judged by value.
+
+    python -m benchmarks.local [--domain company …] [--mode programmatic …] [--model local] [--json FILE]
+
+The model is the local one (see `local_model/`), any server that speaks OpenAI's protocol by its
+address, or a name for `init_chat_model`. Modes:
+
+- `programmatic`: `ProgrammaticToolNode` with `examples="auto"`.
+- `direct`: ordinary tool calling by `create_agent`, as it comes.
+- `direct-shown`: the same, with the same example questions worked by calls before the question, and
+  with calls that come as text taken for calls (see `shown_calls.py`).
+
+Temperature is 0. Tokens are those that the server counts; seconds are the model's only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from langchain.agents import create_agent
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphRecursionError
+from langgraph.graph import START, MessagesState, StateGraph
+
+from benchmarks.local_model import LocalModelError, local_model
+from benchmarks.local_model.answers import Answers
+from benchmarks.shown_calls import ShownCalls
+from benchmarks.tasks import DOMAINS, Domain, Task, World
+from langchain_ptc import ExecutionResult, ProgrammaticToolNode
+
+Mode = Literal["programmatic", "direct", "direct-shown"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+MOST_INFERENCES = 40
+"""Of one question by ordinary tool calling: more than any task needs with one call a turn."""
+_MAX_OUTPUT_TOKENS = 700
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How the model is asked."""
+
+    mode: Mode = "programmatic"
+    protocol: Literal["auto", "tool", "text"] = "text"
+    attempts: int = 3
+    examples: Literal["auto"] | None = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One task as the model did it."""
+
+    domain: str
+    task: str
+    shape: str
+    mode: Mode
+    cause: str
+    """`right`, or why not."""
+    detail: str
+    attempts: list[str]
+    """How each program ended, `success` included."""
+    answer: str
+    codes: list[str] = field(repr=False)
+    inferences: int
+    tokens_in: int
+    tokens_out: int
+    seconds: float
+
+
+class Programs(BaseCallbackHandler):
+    """Notes every execution, also those of attempts that stay out of the state."""
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self.results: list[ExecutionResult] = []
+
+    def on_tool_end(self, output: Any, **_: Any) -> None:
+        """Note an execution."""
+        if isinstance(getattr(output, "artifact", None), ExecutionResult):
+            self.results.append(output.artifact)
+
+
+def cause_of(result: ExecutionResult) -> str:
+    """Name how an execution ended, in the words of the table."""
+    error = result.error
+    if error is None:
+        return "success" if result.output.strip() or result.value is not None else "no output"
+    if error.kind == "SyntaxError":
+        return "syntax"
+    if result.status == "refused":
+        return "refused by the check" if error.problems else "refused by the language"
+    if result.status == "limit":
+        return f"limit {error.limit}"
+    return "tool error" if error.kind == "ToolCallError" else "code error"
+
+
+def build_graph(model: BaseChatModel, world: World, asked: Asked) -> Any:
+    """Build what a user would build over the tools."""
+    if asked.mode == "programmatic":
+        node = ProgrammaticToolNode(
+            model,
+            list(world.tools),
+            protocol=asked.protocol,
+            max_attempts=asked.attempts,
+            examples=asked.examples,
+        )
+        graph = StateGraph(MessagesState)
+        graph.add_node("answer", node)
+        graph.add_edge(START, "answer")
+        return graph.compile()
+    middleware = [ShownCalls(world.tools)] if asked.mode == "direct-shown" else []
+    return create_agent(model, tools=list(world.tools), middleware=middleware)
+
+
+async def ask(model: BaseChatModel, domain: Domain, task: Task, asked: Asked) -> Row:
+    """Put one task to a model whose cache is an `Answers`, and judge what comes."""
+    answers = model.cache
+    assert isinstance(answers, Answers)
+    answers.clear()
+    world, programs = domain.build(), Programs()
+    config: RunnableConfig = {"callbacks": [programs], "recursion_limit": 2 * MOST_INFERENCES}
+    messages: Sequence[BaseMessage] = ()
+    failure = ""
+    try:
+        graph = build_graph(model, world, asked)
+        state = await graph.ainvoke({"messages": [("user", task.question)]}, config)
+        messages = state["messages"]
+    except GraphRecursionError:
+        failure = f"over {MOST_INFERENCES} inferences"
+    except Exception as error:  # a server raises errors of its own; the other tasks go on
+        failure = f"server: {type(error).__name__}: {error}"[:200]
+    text = messages[-1].text if messages else ""
+    cause, detail = _judge(task, world, text, failure, messages, programs.results, asked)
+    used = answers.used
+    return Row(
+        domain=domain.name,
+        task=task.name,
+        shape=task.shape,
+        mode=asked.mode,
+        cause=cause,
+        detail=detail,
+        attempts=[cause_of(result) for result in programs.results],
+        answer=text,
+        codes=[result.code for result in programs.results],
+        inferences=used.inferences,
+        tokens_in=used.tokens_in,
+        tokens_out=used.tokens_out,
+        seconds=round(used.seconds, 2),
+    )
+
+
+def _judge(
+    task: Task,
+    world: World,
+    text: str,
+    failure: str,
+    messages: Sequence[BaseMessage],
+    results: Sequence[ExecutionResult],
+    asked: Asked,
+) -> tuple[str, str]:
+    verdict, complaint = task.judge(text, world.effects)
+    if failure:
+        return failure.partition(":")[0], failure
+    if asked.mode == "programmatic":
+        if not results:
+            return "no code", text[:200]
+        ended = cause_of(results[-1])
+        if ended == "no output" and not task.effects:
+            return ended, complaint
+        if ended not in ("success", "no output"):
+            return ended, text[:400]
+    elif verdict != "right" and not any(isinstance(m, ToolMessage) for m in messages):
+        return "no tool call", text[:200]
+    return verdict, complaint
+
+
+# --- the model ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def load_model(name: str) -> Iterator[BaseChatModel]:
+    """Give the model that a name means.
+
+    Args:
+        name: `local`, the address of a server such as `http://127.0.0.1:11434/v1#MODEL`, or a name for
+            `init_chat_model`.
+
+    Raises:
+        LocalModelError: The local model cannot be had.
+    """
+    if name == "local":
+        with local_model() as model:
+            yield model
+    elif name.startswith(("http://", "https://")):
+        from langchain_openai import ChatOpenAI
+
+        address, _, served = name.partition("#")
+        yield ChatOpenAI(
+            base_url=address,
+            api_key=os.environ.get("OPENAI_API_KEY") or "none",  # type: ignore[arg-type]
+            model=served or "default",
+            temperature=0,
+            max_completion_tokens=_MAX_OUTPUT_TOKENS,
+            timeout=600,
+        )
+    else:
+        from langchain.chat_models import init_chat_model
+
+        yield init_chat_model(name, temperature=0)
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+def render(rows: Sequence[Row]) -> str:
+    """Render the score by domain and mode, and the failures by cause, as Markdown."""
+    lines = [
+        "| mode | domain | right | inferences | tokens in | tokens out | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for mode in dict.fromkeys(row.mode for row in rows):
+        of_mode = [row for row in rows if row.mode == mode]
+        names = [*dict.fromkeys(row.domain for row in of_mode), "all"]
+        for name in names if len(names) > 2 else names[:1]:
+            those = [row for row in of_mode if name in ("all", row.domain)]
+            held_out = name in DOMAINS and DOMAINS[name].held_out
+            right = sum(row.cause == "right" for row in those)
+            sums = [sum(getattr(row, key) for row in those) for key in _SUMMED]
+            shown = " | ".join(f"{value:,.0f}" for value in sums)
+            label = f"{name} (held out)" if held_out else name
+            lines.append(f"| {mode} | {label} | {right} of {len(those)} | {shown} |")
+    lines += ["", "| mode | cause of failure | tasks |", "|---|---|---|"]
+    for (mode, cause), count in Counter(
+        (row.mode, row.cause) for row in rows if row.cause != "right"
+    ).most_common():
+        tasks = [
+            f"{row.domain}/{row.task}" for row in rows if (row.mode, row.cause) == (mode, cause)
+        ]
+        lines.append(f"| {mode} | {cause} ({count}) | {', '.join(tasks)} |")
+    return "\n".join(lines)
+
+
+_SUMMED = ("inferences", "tokens_in", "tokens_out", "seconds")
+
+
+# --- the command --------------------------------------------------------------------------------
+
+
+async def run(
+    model: BaseChatModel, domains: Sequence[Domain], ways: Sequence[Asked], *, only: str = ""
+) -> list[Row]:
+    """Put all tasks to the model, one after another, and tell of each."""
+    rows = []
+    for asked in ways:
+        for domain in domains:
+            for task in domain.tasks:
+                if only and only != task.name:
+                    continue
+                row = await ask(model, domain, task, asked)
+                rows.append(row)
+                line = f"{row.mode} {row.domain}/{row.task}: {row.cause} {row.attempts}"
+                print(f"{line} {row.inferences} inferences {row.seconds:.1f} s", file=sys.stderr)
+    return rows
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.local", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--domain", action="append", choices=[*DOMAINS], help="default: all")
+    parser.add_argument("--mode", action="append", choices=MODES, help="default: all")
+    parser.add_argument("--task", default="", help="only the tasks of this name")
+    parser.add_argument("--model", default="local")
+    parser.add_argument("--protocol", default="text", choices=["auto", "tool", "text"])
+    parser.add_argument("--attempts", type=int, default=3)
+    parser.add_argument("--no-examples", action="store_true")
+    parser.add_argument("--json", type=Path, help="write every answer to this file")
+    parser.add_argument("--answers", type=Path, help="folder that keeps answers, to go on later")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; return 0, or 2 if there is no model."""
+    options = parse(arguments)
+    domains = [DOMAINS[name] for name in options.domain or DOMAINS]
+    ways = [
+        Asked(
+            mode=mode,
+            protocol=options.protocol,
+            attempts=options.attempts,
+            examples=None if options.no_examples else "auto",
+        )
+        for mode in options.mode or MODES
+    ]
+    try:
+        with load_model(options.model) as model:
+            counted = model.model_copy(update={"cache": Answers(options.answers)})
+            rows = asyncio.run(run(counted, domains, ways, only=options.task))
+    except LocalModelError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if options.json:
+        told = [asdict(row) for row in rows]
+        options.json.write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
+    print(render(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
