@@ -1,11 +1,10 @@
 """What a sandbox costs, beside plain CPython in the same run. Prints a table of medians.
 
-    python benchmarks/sandbox.py [--quick] [--peers]
+    python benchmarks/sandbox.py [--quick]
 
 A figure in microseconds says little on a machine that others use too, so the table begins with what
 the same machine needs in the same minute for the least that could be done: a message to a process
-and back, and the same through asyncio's own transport. `--peers` adds other sandboxes, as far as they
-are installed.
+and back, and the same through asyncio's own transport. Other sandboxes are in `benchmarks/compare.py`.
 """
 
 from __future__ import annotations
@@ -357,7 +356,7 @@ def private_kib(pid: int) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
-async def main(*, quick: bool, peers: bool) -> None:
+async def main(*, quick: bool) -> None:
     """Measure and print."""
     times, calls = (5, 1_000) if quick else (25, 2_000)
     print(f"{'':<50}{'median':>9} {'':<6}{'target':>8} {'of it':>7}")
@@ -368,17 +367,10 @@ async def main(*, quick: bool, peers: bool) -> None:
     if HAS_SMAPS:
         await measure_memory()
         await measure_many(50 if quick else 300)
-    if peers:
-        import sandbox_peers
-
-        await asyncio.to_thread(sandbox_peers.main, quick=quick)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer runs, for a look")
-    parser.add_argument(
-        "--peers", action="store_true", help="other sandboxes that are installed too"
-    )
     options = parser.parse_args()
-    asyncio.run(main(quick=options.quick, peers=options.peers))
+    asyncio.run(main(quick=options.quick))

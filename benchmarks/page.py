@@ -1,0 +1,330 @@
+"""The dated page of results: tables between markers of `docs/benchmark.md`, and charts, from stored JSON.
+
+Text between the markers is for people to write; what stands between `<!-- results: NAME -->` and
+`<!-- end of NAME -->` is written here, and a test holds it against the stored results.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.charts import Bar, Colour, Panel, Ratios, draw_bars, draw_ratios
+from benchmarks.markdown import table_of
+from benchmarks.mechanism import ROWS, WAYS, Assumptions, Measured
+from benchmarks.peers.tables import draw_peers, render_peers
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "benchmark.md"
+CHARTS = ROOT / "docs" / "_static" / "benchmark"
+TITLES: Mapping[str, str] = {
+    "expenses": "45-member expense review",
+    "sales": "Top-10 sales",
+    "inventory": "Inventory with suppliers",
+    "incidents": "Incident triage",
+    "search": "Early-exit search",
+    "lookup": "A single look-up",
+    "two_calls": "A two-call task",
+}
+_COLOURS: Mapping[str, Colour] = {"one": "a", "parallel": "b", "agent": "c", "node": "d"}
+_SHORT = {
+    "one": "direct, one a turn",
+    "parallel": "direct, parallel",
+    "agent": "programmatic, agent",
+    "node": "programmatic, node",
+}
+
+_AGENT_AND_NODE = (
+    "Agent: create_agent with as_programmatic. Node: ProgrammaticToolNode as last, its output is the "
+    "answer."
+)
+_REAL = "Every way gives the same right answer. Simulated perfect model; the rest is real."
+_BETTER_WAY = "create_agent with as_programmatic, against the better direct way with a prompt cache that forgets"
+
+Results = Mapping[str, Any]
+
+
+class PageError(Exception):
+    """The page or the results are not what they should be; the message says what to do."""
+
+
+class Mechanism:
+    """What was measured of both ways, to be asked by task, rows and way."""
+
+    def __init__(self, results: Results) -> None:
+        self.assumed = Assumptions(**results["assumptions"])
+        measured = [Measured(**record) for record in results["mechanism"]]
+        self._by_key = {(m.scenario, m.rows, m.way): m for m in measured}
+
+    def get(self, scenario: str, rows: int, way: str) -> Measured:
+        """Return one measurement."""
+        return self._by_key[scenario, rows, way]
+
+    def seconds(self, scenario: str, rows: int, way: str, *, cached: bool) -> float:
+        """Return the wall time at the assumed speeds."""
+        return self.get(scenario, rows, way).seconds(self.assumed, cached=cached)
+
+    def price(self, scenario: str, rows: int, way: str, *, cached: bool) -> float:
+        """Return the price in tokens read."""
+        return self.get(scenario, rows, way).price(self.assumed, cached=cached)
+
+    def compare(self, scenario: str, rows: int) -> dict[str, float]:
+        """Return how many times of the programmatic agent's the better direct way takes.
+
+        Direct calling is at its best here: each measure is that of its better way, with a cache
+        that forgets nothing.
+        """
+
+        def ratio(measure: Callable[[str], float]) -> float:
+            return min(map(measure, ("one", "parallel"))) / measure("agent")
+
+        return {
+            "tokens read": ratio(lambda way: self.get(scenario, rows, way).tokens_in),
+            "price": ratio(lambda way: self.price(scenario, rows, way, cached=True)),
+            "seconds": ratio(lambda way: self.seconds(scenario, rows, way, cached=True)),
+        }
+
+
+def read_results(folder: Path = RESULTS) -> Results:
+    """Read the newest results.
+
+    Raises:
+        PageError: There are none.
+    """
+    files = sorted(folder.glob("????-??-??.json"))
+    if not files:
+        raise PageError(f"no results in {folder.name!r}: run `make benchmark_compare` first")
+    results: Results = json.loads(files[-1].read_text("utf-8"))
+    return results
+
+
+def write_results(results: Results) -> Path:
+    """Write results under their date; a line for each measurement, so that they can be compared."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{results['date']}.json"
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return path
+
+
+def write_page(results: Results) -> None:
+    """Write the tables into the page, and the charts beside it.
+
+    Raises:
+        PageError: The page lacks a marker.
+    """
+    PAGE.write_text(fill_page(PAGE.read_text("utf-8"), render_tables(results)), "utf-8")
+    CHARTS.mkdir(parents=True, exist_ok=True)
+    for name, image in render_charts(results).items():
+        (CHARTS / name).write_text(image, "utf-8")
+
+
+def fill_page(text: str, tables: Mapping[str, str]) -> str:
+    """Put each table between its markers.
+
+    Raises:
+        PageError: A marker is missing, or there is one for which there is no table.
+    """
+    for name, table in tables.items():
+        opening, closing = f"<!-- results: {name} -->", f"<!-- end of {name} -->"
+        if text.count(opening) != 1 or text.count(closing) != 1:
+            raise PageError(f"the page must have {opening!r} and {closing!r} once each")
+        before, _, rest = text.partition(opening)
+        after = rest.partition(closing)[2]
+        text = f"{before}{opening}\n\n{table.strip()}\n\n{closing}{after}"
+    unknown = set(re.findall(r"<!-- results: (\S+) -->", text)) - set(tables)
+    if unknown:
+        raise PageError(f"the page has markers for which there is no table: {sorted(unknown)!r}")
+    return text
+
+
+def render_tables(results: Results) -> dict[str, str]:
+    """Render every table of the page by its name."""
+    mechanism = Mechanism(results)
+    tables = {
+        "run": render_run(results),
+        "assumptions": render_assumptions(mechanism.assumed),
+        "expenses": render_one("expenses", mechanism),
+        "tasks": render_tasks(mechanism),
+        "direct-wins": render_direct_wins(mechanism),
+    }
+    if "peers" in results:
+        tables |= render_peers(results["peers"])
+    return tables
+
+
+def render_run(results: Results) -> str:
+    """Say when, where and with what the results were taken."""
+    machine = results["machine"]
+    return (
+        f"Taken on **{results['date']}** with `{results['command']}`, on {machine['words']}; "
+        f"Python {machine['python']}, {machine['packages']}. The raw figures are in "
+        f"`benchmarks/results/{results['date']}.json`."
+    )
+
+
+def render_assumptions(assumed: Assumptions) -> str:
+    """Say what the model is assumed to be."""
+    return (
+        f"The model reads {assumed.read_tokens_per_second:,.0f} tokens a second and writes "
+        f"{assumed.write_tokens_per_second:g}; each inference takes "
+        f"{assumed.round_trip_seconds:g} s besides. A token that is written costs "
+        f"{assumed.price_written:g} times as much as one that is read; one that the prompt cache "
+        f"has, {assumed.price_cached:g} times as much and no time."
+    )
+
+
+def _cells(measured: Measured, assumed: Assumptions) -> list[str]:
+    return [
+        f"{measured.inferences:,}",
+        f"{measured.tool_calls:,}",
+        f"{measured.tokens_in:,}",
+        f"{measured.tokens_new:,}",
+        f"{measured.tokens_out:,}",
+        f"{measured.result_bytes:,}",
+        f"{measured.seconds(assumed, cached=False):,.1f}",
+        f"{measured.seconds(assumed, cached=True):,.1f}",
+        f"{measured.price(assumed, cached=True):,.0f}",
+        "yes" if measured.is_right else "**no**",
+    ]
+
+
+def render_one(scenario: str, mechanism: Mechanism) -> str:
+    """Render everything that was measured of one task."""
+    head = (
+        "rows, way|inferences|tool calls|tokens read|of them new|tokens written|result bytes"
+        "|seconds|with cache|price with cache|right"
+    )
+    rows = [
+        [f"{size:,}: {title}", *_cells(mechanism.get(scenario, size, way), mechanism.assumed)]
+        for size in ROWS
+        for way, title in WAYS.items()
+    ]
+    return table_of(head.split("|"), rows)
+
+
+def render_tasks(mechanism: Mechanism) -> str:
+    """Render every task: inferences, tokens and time of each way."""
+    head = ["task", "rows", "inferences", "tokens read and written", "seconds, with cache", "right"]
+    rows = []
+    for scenario, title in TITLES.items():
+        for size in ROWS:
+            each = [mechanism.get(scenario, size, way) for way in WAYS]
+            times = [mechanism.seconds(scenario, size, way, cached=True) for way in WAYS]
+            right = sum(m.is_right for m in each)
+            rows.append(
+                [
+                    title if size == ROWS[0] else "",
+                    f"{size:,}",
+                    " / ".join(f"{m.inferences:,}" for m in each),
+                    " / ".join(f"{m.tokens_in + m.tokens_out:,}" for m in each),
+                    " / ".join(f"{seconds:,.1f}" for seconds in times),
+                    f"{right} of {len(each)}",
+                ]
+            )
+    return table_of(head, rows)
+
+
+def render_direct_wins(mechanism: Mechanism) -> str:
+    """List every task and size at which direct calling is better by any measure."""
+    rows = []
+    for scenario, title in TITLES.items():
+        for size in ROWS:
+            ratios = mechanism.compare(scenario, size)
+            if min(ratios.values()) < 1:
+                cells = [f"**{r:.2f}**" if r < 1 else f"{r:.2f}" for r in ratios.values()]
+                rows.append([title, f"{size:,}", *cells])
+    total = len(TITLES) * len(ROWS)
+    head = ["task", "rows", "tokens read", "price with cache", "seconds with cache"]
+    intro = (
+        f"In {len(rows)} of {total} cases direct calling is better by at least one measure. The "
+        "table shows what the better direct way takes, the programmatic agent being 1; **bold** is "
+        "where direct calling wins."
+    )
+    return f"{intro}\n\n{table_of(head, rows)}"
+
+
+# --- charts -----------------------------------------------------------------------------------------
+
+
+def render_charts(results: Results) -> dict[str, str]:
+    """Draw every chart by the name of its file."""
+    mechanism = Mechanism(results)
+    charts = {
+        "members.svg": draw_members(mechanism, results["date"]),
+        "tasks.svg": draw_tasks(mechanism, results["date"]),
+    }
+    if "peers" in results:
+        charts["peers.svg"] = draw_peers(results["peers"], results["date"])
+    return charts
+
+
+def draw_members(mechanism: Mechanism, date: str) -> str:
+    """Draw the review of 45 members, side by side."""
+    size = ROWS[-1]
+
+    def panel(heading: str, measure: Callable[[str], float], text: str, note: str = "") -> Panel:
+        bars = [
+            Bar(
+                label=_SHORT[way],
+                value=measure(way),
+                text=text.format(measure(way)),
+                colour=_COLOURS[way],
+            )
+            for way in WAYS
+        ]
+        return Panel(heading=heading, bars=bars, note=note)
+
+    panels = [
+        panel("Inferences", lambda way: mechanism.get("expenses", size, way).inferences, "{:,.0f}"),
+        panel(
+            "Tokens read by the model",
+            lambda way: mechanism.get("expenses", size, way).tokens_in,
+            "{:,.0f}",
+        ),
+        panel(
+            "Price, with a perfect prompt cache",
+            lambda way: mechanism.price("expenses", size, way, cached=True),
+            "{:,.0f}",
+            "in tokens read",
+        ),
+        panel(
+            "Seconds, with a perfect prompt cache",
+            lambda way: mechanism.seconds("expenses", size, way, cached=True),
+            "{:,.1f}",
+            "at the speeds that the page states",
+        ),
+    ]
+    footer = (
+        _AGENT_AND_NODE,
+        f"{_REAL} {date}, docs/benchmark.md",
+    )
+    title = f"45-member expense review over {size:,} expense lines"
+    return draw_bars(title, panels, footer=footer)
+
+
+def draw_tasks(mechanism: Mechanism, date: str) -> str:
+    """Draw where programmatic calling wins, and where direct calling does."""
+
+    def lines(measure: str) -> list[Ratios]:
+        return [
+            Ratios(
+                label=title, values=[mechanism.compare(scenario, size)[measure] for size in ROWS]
+            )
+            for scenario, title in TITLES.items()
+        ]
+
+    groups = [
+        ("Price: direct ÷ programmatic agent", lines("price")),
+        ("Seconds: direct ÷ programmatic agent", lines("seconds")),
+    ]
+    return draw_ratios(
+        "Where programmatic tool calling pays, and where it does not",
+        groups,
+        [f"{size:,} rows" for size in ROWS],
+        sides=("direct calling wins", "programmatic wins"),
+        footer=(_BETTER_WAY, f"nothing; simulated perfect model. {date}, docs/benchmark.md"),
+    )
