@@ -7,8 +7,8 @@ address, or a name for `init_chat_model`. Modes:
 
 - `programmatic`: `ProgrammaticToolNode` with `examples="auto"`.
 - `direct`: ordinary tool calling by `create_agent`, as it comes.
-- `direct-shown`: the same, with the same example questions worked by calls before the question, and
-  with calls that come as text taken for calls (see `shown_calls.py`).
+- `direct-lenient`: the same, with calls that come as text taken for calls (see `lenient_calls.py`).
+- `direct-shown`: the same again, with the same example questions worked by calls before the question.
 
 Temperature is 0. Tokens are those that the server counts; seconds are the model's only.
 """
@@ -35,13 +35,13 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphRecursionError
 from langgraph.graph import START, MessagesState, StateGraph
 
+from benchmarks.lenient_calls import LenientCalls, show_calls
 from benchmarks.local_model import LocalModelError, local_model
 from benchmarks.local_model.answers import Answers
-from benchmarks.shown_calls import ShownCalls
 from benchmarks.tasks import DOMAINS, Domain, Task, World
 from langchain_ptc import ExecutionResult, ProgrammaticToolNode
 
-Mode = Literal["programmatic", "direct", "direct-shown"]
+Mode = Literal["programmatic", "direct", "direct-lenient", "direct-shown"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 MOST_INFERENCES = 40
 """Of one question by ordinary tool calling: more than any task needs with one call a turn."""
@@ -80,17 +80,22 @@ class Row:
 
 
 class Programs(BaseCallbackHandler):
-    """Notes every execution, also those of attempts that stay out of the state."""
+    """Notes every execution, also those of attempts that stay out of the state, and errors of tools."""
 
     run_inline = True
 
     def __init__(self) -> None:
         self.results: list[ExecutionResult] = []
+        self.tool_errors: list[BaseException] = []
 
     def on_tool_end(self, output: Any, **_: Any) -> None:
         """Note an execution."""
         if isinstance(getattr(output, "artifact", None), ExecutionResult):
             self.results.append(output.artifact)
+
+    def on_tool_error(self, error: BaseException, **_: Any) -> None:
+        """Note what a tool raised."""
+        self.tool_errors.append(error)
 
 
 def cause_of(result: ExecutionResult) -> str:
@@ -121,7 +126,10 @@ def build_graph(model: BaseChatModel, world: World, asked: Asked) -> Any:
         graph.add_node("answer", node)
         graph.add_edge(START, "answer")
         return graph.compile()
-    middleware = [ShownCalls(world.tools)] if asked.mode == "direct-shown" else []
+    middleware = []
+    if asked.mode != "direct":
+        shown = show_calls(world.tools) if asked.mode == "direct-shown" else ()
+        middleware = [LenientCalls(world.tools, shown)]
     return create_agent(model, tools=list(world.tools), middleware=middleware)
 
 
@@ -141,7 +149,9 @@ async def ask(model: BaseChatModel, domain: Domain, task: Task, asked: Asked) ->
     except GraphRecursionError:
         failure = f"over {MOST_INFERENCES} inferences"
     except Exception as error:  # a server raises errors of its own; the other tasks go on
-        failure = f"server: {type(error).__name__}: {error}"[:200]
+        # What a tool raises ends an agent that is built as it comes.
+        whose = "tool error" if error in programs.tool_errors else "server"
+        failure = f"{whose}: {type(error).__name__}: {error}"[:200]
     text = messages[-1].text if messages else ""
     cause, detail = _judge(task, world, text, failure, messages, programs.results, asked)
     used = answers.used

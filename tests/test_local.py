@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `benchmarks` is no part of
 from benchmarks import local  # noqa: I001 - found by the line above
 from benchmarks.local import Asked, render, run
 from benchmarks.local_model.answers import Answers
-from benchmarks.shown_calls import read_calls, show_calls
+from benchmarks.lenient_calls import read_calls, show_calls
 from benchmarks.tasks import DOMAINS
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
@@ -110,6 +110,16 @@ async def test_direct_calls():
     assert (await ask([text], "budget", mode="direct")).cause == "no tool call"
     endless = await ask(lambda _: calls[0], "budget", mode="direct")
     assert endless.cause == "over 40 inferences"
+    wrong = tool_call_message("send_message", {"member_id": "all", "text": "late"})
+    failed = await ask([wrong], "budget", mode="direct")
+    assert (failed.cause, failed.detail.count("'all'")) == ("tool error", 1)
+
+
+async def test_calls_that_are_read():
+    """A call that comes as text is made, if that is asked for."""
+    text = '```json\n{"name": "get_budget", "arguments": {"department": "sales", "quarter": "Q2"}}\n```'
+    row = await ask([text, "4100"], "budget", mode="direct-lenient")
+    assert (row.cause, row.inferences) == ("right", 2)
 
 
 async def test_calls_that_are_shown_and_read():

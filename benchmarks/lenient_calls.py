@@ -1,8 +1,8 @@
-"""Ordinary tool calling made as easy for a small model as programs are: shown how, and read leniently.
+"""Ordinary tool calling made as easy for a small model as programs are: read leniently, and shown how.
 
 A model that writes its calls as text scores nothing by ordinary tool calling, whatever it knows. To
-compare like with like, the same example questions are worked here by calls instead of by programs, as
-a conversation before the question; and a call that comes as JSON in the text is taken as a call.
+compare like with like, a call that comes as JSON in the text is taken as a call here; and the same
+example questions can be worked by calls instead of by programs, as a conversation before the question.
 """
 
 from __future__ import annotations
@@ -27,12 +27,17 @@ from langchain_ptc.graph.examples import build_examples
 _JSON = json.JSONDecoder(strict=False)
 
 
-class ShownCalls(AgentMiddleware[Any, Any, Any]):
-    """Shows a model example conversations, and reads calls that it writes as text."""
+class LenientCalls(AgentMiddleware[Any, Any, Any]):
+    """Reads calls that a model writes as text.
 
-    def __init__(self, tools: Sequence[BaseTool]) -> None:
+    Args:
+        tools: What can be called.
+        shown: Example conversations, put before each question.
+    """
+
+    def __init__(self, tools: Sequence[BaseTool], shown: Sequence[BaseMessage] = ()) -> None:
         super().__init__()
-        self._shown = show_calls(tools)
+        self._shown = shown
         self._names = {tool.name for tool in tools}
 
     async def awrap_model_call(
@@ -41,8 +46,8 @@ class ShownCalls(AgentMiddleware[Any, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
         """Ask with the examples before the conversation; take calls out of the answer's text."""
-        shown: list[Any] = [*self._shown, *request.messages]
-        response = await handler(request.override(messages=shown))
+        messages: list[Any] = [*self._shown, *request.messages]
+        response = await handler(request.override(messages=messages))
         result = [read_calls(cast("AIMessage", m), self._names) for m in response.result]
         return ModelResponse(result=cast("list[Any]", result))
 
