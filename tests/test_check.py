@@ -88,13 +88,14 @@ def test_wrong_program_fails(case: Case, office: ToolCatalog) -> None:
 
 @each([case for case in WRONG if "runs" in case.marks])
 def test_wrong_program_runs(case: Case, office: ToolCatalog) -> None:
-    """Few programs end well and are wrong: they break a schema, or use a call as its result."""
+    """Few programs end well and are wrong: they break a schema, use a call as its result, hide a tool."""
     assert run_unchecked(case.code, office).status == "success"
     assert (
         "must be" in case.report
         or "misses" in case.report
         or "not await" in case.report
         or ("without `await`" in case.report)
+        or "hides the tool" in case.report
     )
 
 

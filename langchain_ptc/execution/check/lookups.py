@@ -49,6 +49,8 @@ class Lookups:
             yield from self._check_attribute(node)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             yield from self._check_name(node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from self._check_definition(node)
 
     # --- imports --------------------------------------------------------------------------------
 
@@ -141,6 +143,22 @@ class Lookups:
             what = "tool or function" if is_called else "tool or variable"
             yield Found(node, f"there is no {what} {name!r}{suggestion}", "NameError")
 
+    def _check_definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Found]:
+        """Find a stub that was copied: it hides the tool, and calling it silently does nothing."""
+        value = self._given.tool_or_domain(node.name)
+        if (
+            isinstance(value, ToolValue)
+            and isinstance(self._facts.parents.get(node), ast.Module)
+            and node.name in self._facts.loads
+            and not node.decorator_list
+            and all(_is_no_code(statement) for statement in node.body)
+        ):
+            message = (
+                f"this defines {node.name!r} anew, with no code in it, and hides the tool: leave it "
+                "out, the tool is there"
+            )
+            yield Found(node, message, "")
+
     def _suggest(self, name: str) -> str:
         close = self._given.catalog.suggest(name)
         if not close:
@@ -156,6 +174,15 @@ class Lookups:
 
 
 _NO_MODULE = "ModuleNotFoundError"
+
+
+def _is_no_code(statement: ast.stmt) -> bool:
+    """Whether a statement is a docstring or `...`, of which the body of a stub consists."""
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and (isinstance(statement.value.value, str) or statement.value.value is ...)
+    )
 
 
 def _has_module(name: str, modules: Collection[str]) -> bool:
