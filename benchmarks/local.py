@@ -1,6 +1,6 @@
 """A real model against the task set: programs against ordinary tool calls, judged by value.
 
-    python -m benchmarks.local [--domain company …] [--mode programmatic …] [--model local] [--json FILE]
+    python -m benchmarks.local [--domain company …] [--mode programmatic …] [--model local] [--write]
 
 The model is the local one (see `local_model/`), any server that speaks OpenAI's protocol by its
 address, or a name for `init_chat_model`. Modes:
@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import datetime
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -35,9 +35,11 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphRecursionError
 from langgraph.graph import START, MessagesState, StateGraph
 
+from benchmarks.compare import describe_machine
 from benchmarks.lenient_calls import LenientCalls, show_calls
 from benchmarks.local_model import LocalModelError, local_model
 from benchmarks.local_model.answers import Answers
+from benchmarks.local_page import render_failures, render_score, write_results
 from benchmarks.tasks import DOMAINS, Domain, Task, World
 from langchain_ptc import ExecutionResult, ProgrammaticToolNode
 
@@ -232,40 +234,6 @@ def load_model(name: str) -> Iterator[BaseChatModel]:
         yield init_chat_model(name, temperature=0)
 
 
-# --- the table ----------------------------------------------------------------------------------
-
-
-def render(rows: Sequence[Row]) -> str:
-    """Render the score by domain and mode, and the failures by cause, as Markdown."""
-    lines = [
-        "| mode | domain | right | inferences | tokens in | tokens out | seconds |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for mode in dict.fromkeys(row.mode for row in rows):
-        of_mode = [row for row in rows if row.mode == mode]
-        names = [*dict.fromkeys(row.domain for row in of_mode), "all"]
-        for name in names if len(names) > 2 else names[:1]:
-            those = [row for row in of_mode if name in ("all", row.domain)]
-            held_out = name in DOMAINS and DOMAINS[name].held_out
-            right = sum(row.cause == "right" for row in those)
-            sums = [sum(getattr(row, key) for row in those) for key in _SUMMED]
-            shown = " | ".join(f"{value:,.0f}" for value in sums)
-            label = f"{name} (held out)" if held_out else name
-            lines.append(f"| {mode} | {label} | {right} of {len(those)} | {shown} |")
-    lines += ["", "| mode | cause of failure | tasks |", "|---|---|---|"]
-    for (mode, cause), count in Counter(
-        (row.mode, row.cause) for row in rows if row.cause != "right"
-    ).most_common():
-        tasks = [
-            f"{row.domain}/{row.task}" for row in rows if (row.mode, row.cause) == (mode, cause)
-        ]
-        lines.append(f"| {mode} | {cause} ({count}) | {', '.join(tasks)} |")
-    return "\n".join(lines)
-
-
-_SUMMED = ("inferences", "tokens_in", "tokens_out", "seconds")
-
-
 # --- the command --------------------------------------------------------------------------------
 
 
@@ -298,8 +266,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--attempts", type=int, default=3)
     parser.add_argument("--no-examples", action="store_true")
     parser.add_argument("--json", type=Path, help="write every answer to this file")
+    parser.add_argument(
+        "--write", action="store_true", help="write results and docs/local-models.md"
+    )
     parser.add_argument("--answers", type=Path, help="folder that keeps answers, to go on later")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.write and (options.domain or options.mode or options.task):
+        parser.error("--write is for a whole run: it goes without --domain, --mode and --task")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -317,15 +291,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     try:
         with load_model(options.model) as model:
+            name = getattr(model, "model_name", None) or options.model
             counted = model.model_copy(update={"cache": Answers(options.answers)})
             rows = asyncio.run(run(counted, domains, ways, only=options.task))
     except LocalModelError as error:
         print(error, file=sys.stderr)
         return 2
+    told = [asdict(row) for row in rows]
     if options.json:
-        told = [asdict(row) for row in rows]
         options.json.write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
-    print(render(rows))
+    if options.write:
+        results = {
+            "date": datetime.date.today().isoformat(),
+            "command": f"python -m benchmarks.local --model {options.model}",
+            "model": name,
+            "machine": describe_machine(),
+            "rows": told,
+        }
+        write_results(results)
+    print(f"{render_score(told)}\n\n{render_failures(told)}")
     return 0
 
 

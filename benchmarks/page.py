@@ -7,13 +7,12 @@ Text between the markers is for people to write; what stands between `<!-- resul
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.charts import Bar, Colour, Panel, Ratios, draw_bars, draw_ratios
-from benchmarks.markdown import table_of
+from benchmarks.markdown import PageError, fill_page, table_of
 from benchmarks.mechanism import ROWS, WAYS, Assumptions, Measured
 from benchmarks.peers.tables import draw_peers, render_peers
 
@@ -46,10 +45,6 @@ _REAL = "Every way gives the same right answer. Simulated perfect model; the res
 _BETTER_WAY = "create_agent with as_programmatic, against the better direct way with a prompt cache that forgets"
 
 Results = Mapping[str, Any]
-
-
-class PageError(Exception):
-    """The page or the results are not what they should be; the message says what to do."""
 
 
 class Mechanism:
@@ -120,25 +115,6 @@ def write_page(results: Results) -> None:
     CHARTS.mkdir(parents=True, exist_ok=True)
     for name, image in render_charts(results).items():
         (CHARTS / name).write_text(image, "utf-8")
-
-
-def fill_page(text: str, tables: Mapping[str, str]) -> str:
-    """Put each table between its markers.
-
-    Raises:
-        PageError: A marker is missing, or there is one for which there is no table.
-    """
-    for name, table in tables.items():
-        opening, closing = f"<!-- results: {name} -->", f"<!-- end of {name} -->"
-        if text.count(opening) != 1 or text.count(closing) != 1:
-            raise PageError(f"the page must have {opening!r} and {closing!r} once each")
-        before, _, rest = text.partition(opening)
-        after = rest.partition(closing)[2]
-        text = f"{before}{opening}\n\n{table.strip()}\n\n{closing}{after}"
-    unknown = set(re.findall(r"<!-- results: (\S+) -->", text)) - set(tables)
-    if unknown:
-        raise PageError(f"the page has markers for which there is no table: {sorted(unknown)!r}")
-    return text
 
 
 def render_tables(results: Results) -> dict[str, str]:

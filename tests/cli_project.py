@@ -16,7 +16,9 @@ from langchain_ptc.cli import main
 TOOLS = '''
 import asyncio
 import contextlib
+import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 
@@ -46,6 +48,13 @@ async def count_stock(name: str) -> int:
 def block(seconds: float) -> None:
     """Block a thread."""
     print("blocking", flush=True)
+    time.sleep(seconds)
+
+
+@tool
+def interrupt(seconds: float) -> None:
+    """Interrupt the program from its own thread, and block that."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
     time.sleep(seconds)
 
 

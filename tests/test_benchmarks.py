@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import page
+from benchmarks import markdown, page
 from benchmarks.charts import Bar, Panel, Ratios, draw_bars, draw_ratios
 from benchmarks.mechanism import (
     DIRECT,
@@ -119,7 +119,7 @@ def test_time_and_price() -> None:
 def test_page_says_what_is_stored(results: page.Results) -> None:
     """Every table of the page is the one that the stored results give."""
     text = page.PAGE.read_text("utf-8")
-    assert page.fill_page(text, page.render_tables(results)) == text, (
+    assert markdown.fill_page(text, page.render_tables(results)) == text, (
         "run `python -m benchmarks.compare --render`"
     )
 
@@ -169,13 +169,13 @@ def test_nothing_of_the_machine_is_stored() -> None:
 )
 def test_wrong_markers(text: str, tables: dict[str, str], message: str) -> None:
     """A page whose markers do not fit the tables is refused, not half written."""
-    with pytest.raises(page.PageError, match=message):
-        page.fill_page(text, tables)
+    with pytest.raises(markdown.PageError, match=message):
+        markdown.fill_page(text, tables)
 
 
 def test_no_results(tmp_path: Path) -> None:
     """Without results the reader is told which command makes them."""
-    with pytest.raises(page.PageError, match="make benchmark_compare"):
+    with pytest.raises(markdown.PageError, match="make benchmark_compare"):
         page.read_results(tmp_path)
 
 

@@ -165,6 +165,17 @@ def test_ctrl_c(project):
     assert (process.returncode, out, err) == (130, "", "")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_that_another_thread_gets(project):
+    """Nothing says which thread a signal goes to: it ends the command all the same."""
+    project.write("program.py", "await interrupt(40)")
+    command = [sys.executable, "-m", "langchain_ptc", "run", "program.py", "--tools"]
+    ended = subprocess.run(
+        [*command, "shop:interrupt"], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 # --- what may stand behind --tools ------------------------------------------------------------------
 
 

@@ -1,15 +1,17 @@
 """The benchmark with a real model, run with a scripted one: what it counts and how it judges."""
 
 import json
+import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `benchmarks` is no part of the package
 
-from benchmarks import local  # noqa: I001 - found by the line above
-from benchmarks.local import Asked, render, run
+from benchmarks import local, local_page, markdown  # noqa: I001 - found by the line above
+from benchmarks.local import Asked, run
 from benchmarks.local_model.answers import Answers
 from benchmarks.lenient_calls import read_calls, show_calls
 from benchmarks.tasks import DOMAINS
@@ -51,8 +53,10 @@ async def test_right_programs_are_all_right():
     assert [row.cause for row in rows] == ["right"] * len(COMPANY.tasks)
     assert {row.inferences for row in rows} == {1}
     assert all(row.tokens_in > 100 and row.tokens_out > 5 for row in rows)
-    table = render(rows)
-    assert f"| programmatic | company | {len(rows)} of {len(rows)} | {len(rows)} |" in table
+    table = local_page.render_score([asdict(row) for row in rows])
+    assert (
+        f"| programmatic | {len(rows)} of {len(rows)} | **{len(rows)} of {len(rows)}** |" in table
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,6 +206,40 @@ def test_command(tmp_path, monkeypatch, capsys):
     file = tmp_path / "rows.json"
     asked = ["--domain", "company", "--task", "budget", "--mode", "programmatic"]
     assert local.main([*asked, "--model", "some:model", "--json", str(file)]) == 0
-    assert "| programmatic | company | 1 of 1 |" in capsys.readouterr().out
+    assert "| programmatic | 1 of 1 | **1 of 1** |" in capsys.readouterr().out
     [row] = json.loads(file.read_text("utf-8"))
     assert (row["task"], row["cause"]) == ("budget", "right")
+
+
+def test_page_says_what_is_stored():
+    """Every table of the page is the one that the stored answers give; nothing names the machine."""
+    text = local_page.PAGE.read_text("utf-8")
+    results = local_page.read_results()
+    assert markdown.fill_page(text, local_page.render_tables(results)) == text
+    stored = [*local_page.RESULTS.glob("*.json"), local_page.PAGE]
+    assert not [
+        path.name
+        for path in stored
+        if re.search(r"/(home|tmp|root|work)/", path.read_text("utf-8"))
+    ]
+
+
+def test_stored_results_are_complete():
+    """Each task was put to the model in each mode, and the domain that is held out is among them."""
+    rows = local_page.read_results()["rows"]
+    expected = {
+        (mode, domain.name, task.name)
+        for mode in local.MODES
+        for domain in DOMAINS.values()
+        for task in domain.tasks
+    }
+    assert {(row["mode"], row["domain"], row["task"]) for row in rows} == expected
+    assert len(rows) == len(expected)
+    assert any(DOMAINS[row["domain"]].held_out for row in rows)
+
+
+def test_a_page_for_a_part_is_not_written(capsys):
+    """The page tells of whole runs, so a part of one is refused before the model is asked."""
+    with pytest.raises(SystemExit):
+        local.main(["--write", "--domain", "company"])
+    assert "--write is for a whole run" in capsys.readouterr().err

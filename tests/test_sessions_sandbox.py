@@ -15,7 +15,7 @@ from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
 from langchain_ptc.sandbox.base import Done, Moment, Program, Replay, Result
 from langchain_ptc.sandbox.framing import ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.keeping.session import VERSION
-from langchain_ptc.sandbox.parcel import Parcel, decode_bytes, encode_bytes, encode_pieces
+from langchain_ptc.sandbox.parcel import Parcel, decode_bytes, encode_bytes, encode_parcel
 from langchain_ptc.sandbox.protocol import Conversation, encode_done
 
 TOOLS = ("echo", "crm.find")
@@ -499,7 +499,7 @@ def test_pieces():
     for size in (0, 1, 800_000, 2_000_000):
         data = os.urandom(size)
         parcel = Parcel(size)
-        for message in encode_pieces(data):
+        for message in encode_parcel(data):
             parcel.add(json.loads(message)[1])
         assert parcel.content == data
     assert decode_bytes(encode_bytes(b"\xff")) == b"\xff"

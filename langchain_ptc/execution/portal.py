@@ -11,7 +11,7 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,6 +21,8 @@ _MOST_THREADS = 100_000
 `Limits.max_concurrent_calls` sees to. What waits in one thread for what runs in another (a node for its
 code, an agent in a tool for its own tools) must never wait for a place."""
 
+_WAKE_SECONDS = 0.5
+
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _threads: ThreadPoolExecutor | None = None
@@ -29,19 +31,33 @@ _threads: ThreadPoolExecutor | None = None
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run `coroutine` to its end on the private loop, in the caller's context.
 
-    An interrupt of the caller (Ctrl-C) cancels it.
+    An interrupt of the caller (Ctrl-C) cancels it, within a second.
     """
     loop = _start()
     context = contextvars.copy_context()
     future = context.run(asyncio.run_coroutine_threadsafe, _outcome_of(coroutine), loop)
     try:
-        outcome = future.result()
+        outcome = _wait(future)
     except BaseException:
         future.cancel()
         raise
     if isinstance(outcome, _Raised):
         raise outcome.error
     return outcome
+
+
+def _wait(future: Future[T]) -> T:
+    """Wait for the result, and wake up now and then.
+
+    A signal that the system hands to another thread, and any on Windows, interrupts no wait of the main
+    thread: it is seen when that wakes up.
+    """
+    while True:
+        try:
+            return future.result(timeout=_WAKE_SECONDS)
+        except TimeoutError:
+            if future.done():  # the error is the coroutine's own, or it has ended just now
+                return future.result()
 
 
 class _Raised:

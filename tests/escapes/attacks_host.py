@@ -202,11 +202,11 @@ class Host:
     def _fill(self, text: str) -> str:
         return text.replace("{CANARY}", str(self._canary)).replace("{PORT}", str(self._port))
 
-    async def attack(self, attack: Attack, *, alone: bool, again: bool = True) -> Verdict:
+    async def attack(self, attack: Attack, *, alone: bool, tries: int = 3) -> Verdict:
         """Run one attack and look for its proof.
 
-        One that takes too long is run once more: a machine that is busy may have been slow, but an
-        attack that outlives its limit does so again.
+        One that takes too long is run again: a machine that is busy may have been slow, but an attack
+        that outlives its limit does so each time.
         """
         proof = {key: self._fill(value) for key, value in attack["proof"].items()}
         code = self._fill(attack["code"])
@@ -219,8 +219,8 @@ class Host:
         except BaseException as error:  # none may come, of any kind
             done, status = Done(status="sandbox", output=repr(error)), "raised"
         seconds = time.monotonic() - started
-        if again and seconds > LIMITS.wall_seconds + SLACK_SECONDS:
-            return await self.attack(attack, alone=alone, again=False)
+        if tries > 1 and seconds > LIMITS.wall_seconds + SLACK_SECONDS:
+            return await self.attack(attack, alone=alone, tries=tries - 1)
         growth = _peak_mb() - before if alone else 0.0
         worker_mb = self._worker_mb if alone else 0.0
         texts = _texts(done)
