@@ -149,6 +149,11 @@ def test_a_reader_that_leaves_ends_the_execution(project):
     process.stderr.close()
 
 
+def _take_interrupts():
+    """Whoever runs the tests in the background has interrupts ignored, and so have their children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c(project):
     """Ctrl-C ends it at once, even while a tool blocks a thread, with the code that shells give."""
@@ -158,6 +163,7 @@ def test_ctrl_c(project):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_take_interrupts,
     )
     assert process.stderr.readline() == "blocking\n"
     process.send_signal(signal.SIGINT)
@@ -171,7 +177,12 @@ def test_ctrl_c_that_another_thread_gets(project):
     project.write("program.py", "await interrupt(40)")
     command = [sys.executable, "-m", "langchain_ptc", "run", "program.py", "--tools"]
     ended = subprocess.run(
-        [*command, "shop:interrupt"], capture_output=True, text=True, timeout=20, check=False
+        [*command, "shop:interrupt"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        preexec_fn=_take_interrupts,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
