@@ -76,7 +76,7 @@ RUN = ("run", "program.py")
         ((*RUN, "--tools", "shop:plain"), "is a function that needs 'name'"),
         ((*RUN, "--tools", "shop:wrong"), "tools[1] must be a LangChain tool or a function, got an int"),
         ((*RUN, "--tools", "shop:twice"), "two tools named 'get_price'"),
-        ((*RUN, "--tools", "shop:fail"), "shop.py\", line 78, in fail\n      return {}[\"missing\"]\n"),
+        ((*RUN, "--tools", "shop:fail"), "shop.py\", line 87, in fail\n      return {}[\"missing\"]\n"),
         ((*RUN, "--tools", "divides:tools"), "line 2, in f\n      return 1 / 0\n"),
         ((*RUN, "--tools", "divides.py:tools"), "ZeroDivisionError: division by zero"),
         ((*RUN, "--tools", "imports:tools"), "line 1, in <module>\n      import not_there_at_all\n"),

@@ -149,11 +149,15 @@ def test_a_reader_that_leaves_ends_the_execution(project):
     process.stderr.close()
 
 
-def _take_interrupts():
-    """Whoever runs the tests in the background has interrupts ignored, and so have their children."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+@pytest.fixture
+def _interruptible():
+    """Tests that are run in the background ignore interrupts, and hand that down to their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c(project):
     """Ctrl-C ends it at once, even while a tool blocks a thread, with the code that shells give."""
@@ -163,7 +167,6 @@ def test_ctrl_c(project):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_take_interrupts,
     )
     assert process.stderr.readline() == "blocking\n"
     process.send_signal(signal.SIGINT)
@@ -171,6 +174,7 @@ def test_ctrl_c(project):
     assert (process.returncode, out, err) == (130, "", "")
 
 
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_that_another_thread_gets(project):
     """Nothing says which thread a signal goes to: it ends the command all the same."""
@@ -182,7 +186,6 @@ def test_ctrl_c_that_another_thread_gets(project):
         text=True,
         timeout=20,
         check=False,
-        preexec_fn=_take_interrupts,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
