@@ -16,7 +16,8 @@ help:  ## Show the targets
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,notebook]' --group test --group lint --group docs
+	# Without bytecode of all modules: it is written for those that are used, when they are.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[demo,notebook]' --group test --group lint --group docs
 	@touch $(STAMP)
 
 install: $(STAMP)  ## Make the environment

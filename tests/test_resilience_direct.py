@@ -115,7 +115,7 @@ async def test_hooks_timeouts_and_gates_hold(asynchronous: bool) -> None:
 
     policy = ToolPolicy(
         allowed_callers=("direct",),
-        timeout_seconds=0.2,
+        timeout_seconds=1,
         rate_limit=RateLimit(calls=100),
         max_concurrent_calls=1,
         before=before,
@@ -128,7 +128,7 @@ async def test_hooks_timeouts_and_gates_hold(asynchronous: bool) -> None:
         let_go.set()
         await asyncio.sleep(0)
     assert found[:2] == ["paid 1!", "pay failed: never"]
-    assert found[2] == "pay did not answer within 0.2 seconds; it may still take effect"
+    assert found[2] == "pay did not answer within 1 seconds; it may still take effect"
     assert [info.execution_id for info in seen] == ["", "", ""]
     assert calls == 2
 

@@ -76,11 +76,13 @@ class Verdicts:
         return self._told[mode, name]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def verdicts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
-    """The verdicts on all attacks that are asked for: run once, the modes side by side."""
+    """The verdicts on all attacks that a file asks for: run once, the modes side by side."""
     wanted: dict[str, list[Any]] = {}
     for item in request.session.items:
+        if item.path != request.path:
+            continue
         params = item.callspec.params if hasattr(item, "callspec") else {}
         if "attack" in params and "mode" in params:
             wanted.setdefault(params["mode"], []).append(params["attack"])
