@@ -13,10 +13,10 @@ MODEL ?=
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9_]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
 
+# Without bytecode of all modules: it is written for those that are used, when they are.
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	# Without bytecode of all modules: it is written for those that are used, when they are.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[demo,notebook]' --group test --group lint --group docs
 	@touch $(STAMP)
 
