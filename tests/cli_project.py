@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import mcp.client.stdio  # noqa: F401 - keeps the `sys.stderr` of its first import: not that of a test
 import pytest
 
 from langchain_ptc.cli import main
