@@ -34,7 +34,7 @@ PRICES = {"tea": 3.5, "rye": 2.0}
 @tool
 def get_price(name: str) -> float:
     """Look up a price."""
-    print("looking up", name)
+    print(f"looking up {name}\\n", end="")  # in one piece: others print beside it
     return PRICES[name]
 
 
