@@ -8,8 +8,8 @@ import pytest
 
 from tests.trials.trial import run_trial
 
-IN_PROCESS = 40
-FRESH = 3
+IN_PROCESS = 30
+FRESH = 2
 
 
 @pytest.fixture(scope="module", autouse=True)
