@@ -16,16 +16,11 @@ import argparse
 import asyncio
 import contextlib
 import datetime
-import os
-import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
-
-_PACKAGES = ("langchain", "langgraph", "langchain-core")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"needs {' and '.join(missing)}: pip install -e '.[demo]'\n")
         return 2
     from benchmarks.markdown import PageError
-    from benchmarks.page import read_results, write_page, write_results
+    from benchmarks.page import read_results, write_page
+    from benchmarks.stored import RESULTS, write_dated
 
     try:
         if options.render:
@@ -50,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         results = _measure(options)
         if options.write:
-            print(f"wrote {write_results(results).name}")
+            print(f"wrote {write_dated(results, RESULTS).name}")
             write_page(results)
         else:
             _print(results)
@@ -81,6 +77,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks import mechanism
     from benchmarks.markdown import PageError
     from benchmarks.page import read_results
+    from benchmarks.stored import describe_machine
 
     command = "python -m benchmarks.compare" + " --peers" * options.peers
     measured = asyncio.run(mechanism.run(on_measured=_show))
@@ -99,16 +96,6 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         with contextlib.suppress(PageError, KeyError):  # what was measured of the peers is kept
             results["peers"] = read_results()["peers"]
     return results
-
-
-def describe_machine() -> dict[str, str]:
-    """Describe the machine in words, without its name."""
-    words = f"{os.cpu_count()} shared cores, {platform.system()} on {platform.machine()}"
-    return {
-        "words": words,
-        "python": platform.python_version(),
-        "packages": ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
-    }
 
 
 def _show(measured: Any) -> None:

@@ -8,7 +8,6 @@ example questions can be worked by calls instead of by programs, as a conversati
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -66,13 +65,13 @@ def read_calls(reply: AIMessage, names: set[str]) -> AIMessage:
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    at = 0
-    while match := re.compile(r"\{").search(text, at):
+    at = -1
+    while (at := text.find("{", at + 1)) >= 0:
         try:
-            told, at = _JSON.raw_decode(text, match.start())
+            told, end = _JSON.raw_decode(text, at)
         except ValueError:
-            at = match.end()
             continue
+        at = end - 1
         if isinstance(told, dict):
             yield told
 

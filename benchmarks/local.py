@@ -35,11 +35,11 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphRecursionError
 from langgraph.graph import START, MessagesState, StateGraph
 
-from benchmarks.compare import describe_machine
 from benchmarks.lenient_calls import LenientCalls, show_calls
 from benchmarks.local_model import LocalModelError, local_model
 from benchmarks.local_model.answers import Answers
-from benchmarks.local_page import render_failures, render_score, write_results
+from benchmarks.local_page import FOLDER, render_failures, render_score, write_page
+from benchmarks.stored import describe_machine, write_dated
 from benchmarks.tasks import DOMAINS, Domain, Task, World
 from langchain_ptc import ExecutionResult, ProgrammaticToolNode
 
@@ -308,7 +308,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "machine": describe_machine(),
             "rows": told,
         }
-        write_results(results)
+        write_dated(results, FOLDER)
+        write_page(results)
     print(f"{render_score(told)}\n\n{render_failures(told)}")
     return 0
 

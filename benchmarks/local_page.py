@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import PageError, fill_page, table_of
+from benchmarks.markdown import fill_page, table_of
+from benchmarks.stored import RESULTS, Results, read_newest
 from benchmarks.tasks import DOMAINS
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "local"
-PAGE = ROOT / "docs" / "local-models.md"
+FOLDER = RESULTS / "local"
+PAGE = Path(__file__).parents[1] / "docs" / "local-models.md"
 
 Rows = Sequence[Mapping[str, Any]]
 """Each a `benchmarks.local.Row` as a dict."""
-Results = Mapping[str, Any]
 
 _SUMMED = ("inferences", "tokens_in", "tokens_out", "seconds")
 _MOST_NAMED = 12
 """Tasks of one cause that are named; more are told as a number."""
 
 
-def read_results(folder: Path = RESULTS) -> Results:
+def read_results(folder: Path = FOLDER) -> Results:
     """Read the newest results.
 
     Raises:
         PageError: There are none.
     """
-    files = sorted(folder.glob("????-??-??.json"))
-    if not files:
-        raise PageError(f"no results in {folder.name!r}: run `python -m benchmarks.local --write`")
-    results: Results = json.loads(files[-1].read_text("utf-8"))
-    return results
+    return read_newest(folder, "python -m benchmarks.local --write")
 
 
-def write_results(results: Results) -> None:
-    """Write results under their date, and the tables into the page.
+def write_page(results: Results) -> None:
+    """Write the tables into the page.
 
     Raises:
         PageError: The page lacks a marker.
     """
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(results, indent=1, ensure_ascii=False)
-    (RESULTS / f"{results['date']}.json").write_text(f"{text}\n", "utf-8")
     PAGE.write_text(fill_page(PAGE.read_text("utf-8"), render_tables(results)), "utf-8")
 
 

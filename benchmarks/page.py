@@ -1,23 +1,17 @@
-"""The dated page of results: tables between markers of `docs/benchmark.md`, and charts, from stored JSON.
-
-Text between the markers is for people to write; what stands between `<!-- results: NAME -->` and
-`<!-- end of NAME -->` is written here, and a test holds it against the stored results.
-"""
+"""The dated page of results: tables between markers of `docs/benchmark.md`, and charts, from stored JSON."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from benchmarks.charts import Bar, Colour, Panel, Ratios, draw_bars, draw_ratios
-from benchmarks.markdown import PageError, fill_page, table_of
+from benchmarks.markdown import fill_page, table_of
 from benchmarks.mechanism import ROWS, WAYS, Assumptions, Measured
 from benchmarks.peers.tables import draw_peers, render_peers
+from benchmarks.stored import RESULTS, Results, read_newest
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmark.md"
 CHARTS = ROOT / "docs" / "_static" / "benchmark"
 TITLES: Mapping[str, str] = {
@@ -43,8 +37,6 @@ _AGENT_AND_NODE = (
 )
 _REAL = "Every way gives the same right answer. Simulated perfect model; the rest is real."
 _BETTER_WAY = "create_agent with as_programmatic, against the better direct way with a prompt cache that forgets"
-
-Results = Mapping[str, Any]
 
 
 class Mechanism:
@@ -90,19 +82,7 @@ def read_results(folder: Path = RESULTS) -> Results:
     Raises:
         PageError: There are none.
     """
-    files = sorted(folder.glob("????-??-??.json"))
-    if not files:
-        raise PageError(f"no results in {folder.name!r}: run `make benchmark_compare` first")
-    results: Results = json.loads(files[-1].read_text("utf-8"))
-    return results
-
-
-def write_results(results: Results) -> Path:
-    """Write results under their date; a line for each measurement, so that they can be compared."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{results['date']}.json"
-    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    return path
+    return read_newest(folder, "make benchmark_compare")
 
 
 def write_page(results: Results) -> None:

@@ -216,7 +216,7 @@ def test_page_says_what_is_stored():
     text = local_page.PAGE.read_text("utf-8")
     results = local_page.read_results()
     assert markdown.fill_page(text, local_page.render_tables(results)) == text
-    stored = [*local_page.RESULTS.glob("*.json"), local_page.PAGE]
+    stored = [*local_page.FOLDER.glob("*.json"), local_page.PAGE]
     assert not [
         path.name
         for path in stored

@@ -107,12 +107,12 @@ class Question:
 
 
 def _find_overspenders(database: Path) -> dict[str, float]:
-    rows = _query(database, _OVERSPENDERS, department=DEPARTMENT, quarter=QUARTER)
+    rows = _query(database, _OVERSPENDERS_SQL, department=DEPARTMENT, quarter=QUARTER)
     return {name: round(over, 2) for name, over in rows}
 
 
 def _find_many(database: Path) -> dict[str, float]:
-    rows = _query(database, _MANY, department="Operations", most=30)
+    rows = _query(database, _MANY_SQL, department="Operations", most=30)
     return {name: float(count) for name, count in rows}
 
 
@@ -138,7 +138,7 @@ MANY_EXPENSES = Question(
 )
 """Many calls and no rules to know: a model of 1.5 billion parameters can answer it."""
 
-_OVERSPENDERS = """
+_OVERSPENDERS_SQL = """
 WITH staff AS (
     SELECT p.id, p.name, COALESCE(p.own_travel_budget, b.amount) AS budget
     FROM people p
@@ -159,7 +159,7 @@ SELECT staff.name, SUM(receipts.eur) - staff.budget AS over
 FROM staff JOIN receipts ON receipts.person_id = staff.id
 GROUP BY staff.id HAVING over > 0 ORDER BY over DESC
 """
-_MANY = """
+_MANY_SQL = """
 SELECT p.name, COUNT(*)
 FROM people p
 JOIN memberships m ON m.person_id = p.id
