@@ -120,56 +120,31 @@ def _render_through(peers: Told) -> str:
 def draw_peers(peers: Told, date: str) -> str:
     """Draw what matters most, side by side."""
 
-    def panel(heading: str, note: str, part: str, key: str, unit: str) -> Panel:
-        rows = [row for row in peers["rows"] if isinstance(row.get(part, {}).get(key), float)]
+    def panel(heading: str, key: str, unit: str) -> Panel:
+        rows = [row for row in peers["rows"] if isinstance(row.get("sandbox", {}).get(key), float)]
         bars = [
-            Bar(
-                label=_short(row),
-                value=row[part][key],
-                text=f"{figure(row[part][key])}{unit}",
-                colour=_colour(row),
-            )
-            for row in rows
+            _bar(row, row["sandbox"][key], f"{figure(row['sandbox'][key])}{unit}") for row in rows
         ]
-        return Panel(heading=heading, note=note, bars=bars, is_log=True)
+        return Panel(heading=heading, note="less is better; logarithmic", bars=bars, is_log=True)
 
     ran = [row for row in peers["rows"] if "programs" in row]
     programs = Panel(
         heading=f"Programs of plain Python that run, of {peers['programs']}",
         note="more is better",
-        bars=[
-            Bar(
-                label=_short(row),
-                value=row["programs"]["ran"],
-                text=str(row["programs"]["ran"]),
-                colour=_colour(row),
-            )
-            for row in ran
-        ],
+        bars=[_bar(row, row["programs"]["ran"], str(row["programs"]["ran"])) for row in ran],
     )
-    total = sum(peers["attacks"].values())
     attacked = [row for row in peers["rows"] if "attacks" in row]
     through = {row["name"]: sum(row["attacks"]["through"].values()) for row in attacked}
     attacks = Panel(
-        heading=f"Attacks that get through, of {total}",
+        heading=f"Attacks that get through, of {sum(peers['attacks'].values())}",
         note="less is better",
-        bars=[
-            Bar(
-                label=_short(row),
-                value=through[row["name"]],
-                text=str(through[row["name"]]),
-                colour=_colour(row),
-            )
-            for row in attacked
-        ],
+        bars=[_bar(row, through[row["name"]], str(through[row["name"]])) for row in attacked],
     )
     panels = [
-        panel("A tool call from code", "less is better; logarithmic", "sandbox", "call_us", " µs"),
-        panel("100 calls of 50 ms", "less is better; logarithmic", "sandbox", "parallel_ms", " ms"),
-        panel("The next program", "less is better; logarithmic", "sandbox", "warm_ms", " ms"),
-        panel(
-            "Computing, times CPython", "less is better; logarithmic", "sandbox", "cpu_x", "\u00d7"
-        ),
+        panel("A tool call from code", "call_us", " µs"),
+        panel("100 calls of 50 ms", "parallel_ms", " ms"),
+        panel("The next program", "warm_ms", " ms"),
+        panel("Computing, times CPython", "cpu_x", "\u00d7"),
         programs,
         attacks,
     ]
@@ -178,6 +153,10 @@ def draw_peers(peers: Told, date: str) -> str:
         f"What each protects against is in the page. {date}, docs/benchmark.md",
     )
     return draw_bars("Sandboxes for tool-calling code", panels, footer=footer)
+
+
+def _bar(row: Told, value: float, text: str) -> Bar:
+    return Bar(label=_short(row), value=value, text=text, colour=_colour(row))
 
 
 def _short(row: Told) -> str:
