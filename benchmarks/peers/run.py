@@ -110,16 +110,25 @@ def _settle(key: str, values: Sequence[Any]) -> Any:
     return float(f"{settle(values):.4g}")
 
 
+def _run_all(
+    peer: Peer, pythons: dict[str, Path], part: str, given: Sequence[Any], told: dict[str, Told]
+) -> list[Told] | None:
+    """Run programs or attacks in a peer; None if it runs no whole programs, or has failed."""
+    if not peer.whole:
+        return None
+    _say(f"{peer.name}: {len(given)} {part}")
+    answer = _start(peer, pythons[peer.name], "probe.py", peer.whole, part, given=given)
+    if isinstance(answer, str):
+        told[peer.name][f"{part}_failed"] = answer
+        return None
+    return answer
+
+
 def _run_programs(peers: Sequence[Peer], pythons: dict[str, Path], told: dict[str, Told]) -> None:
     expected: dict[str, str] = {}
     for peer in peers:
-        if not peer.whole:
-            continue
-        _say(f"{peer.name}: {len(PROGRAMS)} programs")
-        python = pythons[peer.name]
-        answer = _start(peer, python, "probe.py", peer.whole, "programs", given=PROGRAMS)
-        if isinstance(answer, str):
-            told[peer.name]["programs_failed"] = answer
+        answer = _run_all(peer, pythons, "programs", PROGRAMS, told)
+        if answer is None:
             continue
         if peer.name == "plain":
             expected = {record["name"]: record["output"] for record in answer}
@@ -161,13 +170,8 @@ def _run_attacks(peers: Sequence[Peer], pythons: dict[str, Path], told: dict[str
     attacks = read_attacks()
     kind_of = {attack["name"]: attack["kind"] for attack in attacks}
     for peer in peers:
-        if not peer.whole:
-            continue
-        _say(f"{peer.name}: {len(attacks)} attacks")
-        python = pythons[peer.name]
-        answer = _start(peer, python, "probe.py", peer.whole, "attacks", given=attacks)
-        if isinstance(answer, str):
-            told[peer.name]["attacks_failed"] = answer
+        answer = _run_all(peer, pythons, "attacks", attacks, told)
+        if answer is None:
             continue
         shown = {record["name"]: record["shown"] for record in answer if record["shown"]}
         if peer.name == "plain":
