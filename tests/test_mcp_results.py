@@ -81,8 +81,8 @@ def test_value_of(case: str) -> None:
     ("content", "told"),
     [
         ([TEXT, TEXT], "hi\nhi"),
-        ([Record(type="image", data=DATA, mimeType="image/png")], "with image for a reason"),
-        ([], "with nothing for a reason"),
+        ([Record(type="image", data=DATA, mimeType="image/png")], "has no text, only image"),
+        ([], "is empty"),
     ],
 )
 def test_errors(content: list[Any], told: str) -> None:

@@ -70,10 +70,27 @@ class DescribedTool(BaseTool):
         Raises:
             CatalogError: A `$ref` of the schema leads out of it.
         """
-        if self.result_schema is None:
-            return widened(self.result_note)
-        reader = SchemaReader(self.result_schema, table, scope="output:")
-        return reader.read(self.result_schema, name=f"{self.name} result", path="#")
+        return read_result_schema(self.result_schema, self.result_note, self.name, table)
+
+
+def read_result_schema(
+    schema: dict[str, Any] | None, note: str, tool_name: str, table: RecordTable
+) -> TypeTree:
+    """Return the type of a tool's value.
+
+    Args:
+        schema: The value's schema; None if there is none.
+        note: What to say of the value where there is no schema.
+        tool_name: Names a record of the schema that has no name of its own.
+        table: Takes the records that the type names.
+
+    Raises:
+        CatalogError: A `$ref` of the schema leads out of it.
+    """
+    if schema is None:
+        return widened(note)
+    reader = SchemaReader(schema, table, scope="output:")
+    return reader.read(schema, name=f"{tool_name} result", path="#")
 
 
 def as_arguments_schema(schema: object) -> dict[str, Any]:

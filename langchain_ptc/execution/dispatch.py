@@ -24,6 +24,8 @@ from langgraph.runtime import get_runtime
 from langgraph.types import Command
 
 from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.mcp.adapted import read_adapted
+from langchain_ptc.catalog.mcp.results import value_of_message
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.execution.portal import call_in_thread, run_sync
 from langchain_ptc.execution.telling import OnToolError, tell_failure, tell_message
@@ -82,6 +84,7 @@ class Dispatcher:
     def __init__(self, definition: ToolDefinition, *, is_own: bool = False) -> None:
         self.definition = definition
         self._is_own = is_own
+        self._adapted = read_adapted(definition.tool)
         self._tool = _copy_noting(definition.tool)
         self._prefers_sync = (
             _has_only_sync(definition.tool) or getattr(definition.tool, "func", None) is not None
@@ -177,12 +180,16 @@ class Dispatcher:
             told = "hide" if on_tool_error == "type" and not is_own else on_tool_error
             raise ToolCallError(tell_message(name, message.content, told), tool=name)
         if not noted.has_value or _is_replaced(message, noted.message):
-            return _split(answer if message is None else message, call_id)
-        value = noted.value
-        if self.definition.tool.response_format == "content_and_artifact":
-            content, artifact = value
-            value = _structured(artifact, content)
-        return _split(value, call_id)
+            answered, artifact = (answer if message is None else message), None
+        elif self.definition.tool.response_format == "content_and_artifact":
+            answered, artifact = noted.value
+        else:
+            answered, artifact = noted.value, None
+        split = _split(answered, call_id)
+        if self._adapted is None and not _has_structure(artifact):
+            return split
+        schema = None if self._adapted is None else self._adapted.output_schema
+        return replace(split, value=value_of_message(split.value, artifact, schema))
 
 
 def _message_of(answer: Any) -> ToolMessage | None:
@@ -260,11 +267,9 @@ def _take_own_message(command: Command[Any], call_id: str) -> tuple[Any, Command
     return content, replace(command, update=update)
 
 
-def _structured(artifact: Any, content: Any) -> Any:
-    """Prefer an MCP tool's structured content: its text is the same, for people."""
-    if isinstance(artifact, dict) and isinstance(artifact.get("structured_content"), dict):
-        return artifact["structured_content"]
-    return content
+def _has_structure(artifact: Any) -> bool:
+    """Whether an artifact is that of an MCP tool: its text says the same as its structure."""
+    return isinstance(artifact, dict) and isinstance(artifact.get("structured_content"), dict)
 
 
 def pin(tool: BaseTool) -> BaseTool:

@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias, get_args
 from langchain_core.tools import ToolException
 from pydantic import ValidationError
 
+from langchain_ptc.catalog.mcp.results import describe_error
+
 OnToolError: TypeAlias = Literal["message", "type", "hide"]
 """What code is told when a tool raises: the exception's class and text, its class, or only that the
 tool failed. The text of a `ToolException` is written for the model: it is told without its class, and
@@ -63,7 +65,7 @@ def tell_message(name: str, content: object, on_tool_error: OnToolError) -> str:
     """Tell that a tool, or a middleware before it, has answered with an error message."""
     if on_tool_error == "hide":
         return f"{name} failed"
-    return f"{name} failed: {cut(str(content))}"
+    return f"{name} failed: {cut(describe_error(content))}"
 
 
 def cut(text: str, most: int = MAX_ERROR_CHARS) -> str:

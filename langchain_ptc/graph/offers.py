@@ -11,7 +11,7 @@ from langchain_core.tools import BaseTool
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
-from langchain_ptc.catalog.described import DescribedTool
+from langchain_ptc.catalog.reading.tool import own_policy
 from langchain_ptc.execution.approvals import Approvals, InterruptMode, InterruptOn
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
 from langchain_ptc.graph.description import ToolsPrompt
@@ -79,8 +79,7 @@ class Choice:
 
     def policy(self, tool: BaseTool) -> ToolPolicy:
         """Return what holds for a tool."""
-        own = tool.policy if isinstance(tool, DescribedTool) else ToolPolicy()
-        return self._given(self.policies, tool, own)
+        return self._given(self.policies, tool, own_policy(tool))
 
     def takes(self, tool: BaseTool) -> bool:
         """Whether the code may call a tool."""

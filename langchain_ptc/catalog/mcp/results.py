@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
@@ -19,15 +21,18 @@ from langchain_ptc.catalog.definition import ToolPolicy
 Approve: TypeAlias = Literal["never", "destructive", "writes"]
 """Which tools of MCP servers a person approves: see `ToolCatalog.from_mcp`."""
 
+MAX_ERROR_BLOCKS = 100
+"""Blocks of an error's content that are read."""
 RESULT_NOTE = "text (str); a list of dicts if it holds images or files"
 """What a tool without an `outputSchema` gives, but for the few that give structure undeclared."""
 
 
 def read_field(record: object, name: str, default: Any = None) -> Any:
-    """Return a field of a record of `mcp`, by its name in camel case."""
-    if hasattr(record, name):
-        return getattr(record, name)
-    return getattr(record, re.sub(r"([A-Z])", r"_\1", name).lower(), default)
+    """Return a field of a record of `mcp`, or of a dict of its fields, by its name in camel case."""
+    other = re.sub(r"([A-Z])", r"_\1", name).lower()
+    if isinstance(record, Mapping):
+        return record.get(name, record.get(other, default))
+    return getattr(record, name) if hasattr(record, name) else getattr(record, other, default)
 
 
 def policy_of(tool: object, approve: Approve) -> ToolPolicy:
@@ -96,25 +101,80 @@ def value_of(result: object, schema: Mapping[str, Any] | None) -> Any:
     """
     content = read_field(result, "content") or []
     if read_field(result, "isError"):
-        raise ToolException(_tell_error(content))
+        raise ToolException(describe_error(list(content)))
     structured = read_field(result, "structuredContent")
+    return _choose(structured, [as_record(block) for block in content], schema)
+
+
+def value_of_message(content: object, artifact: object, schema: Mapping[str, Any] | None) -> Any:
+    """Return the value of a result that another package has made a message of: see `value_of`.
+
+    Args:
+        content: The message's content: a text, or LangChain's content blocks; anything else is
+            returned as it is.
+        artifact: The message's artifact: a dict with `structured_content`, or None.
+        schema: The tool's `outputSchema`, or None.
+    """
+    structured = read_field(artifact, "structuredContent") if artifact is not None else None
+    if structured is None and not isinstance(content, str | list):
+        return content
+    blocks = content if isinstance(content, list) else [content]
+    return _choose(structured, [_block_as_record(block) for block in blocks], schema)
+
+
+def _choose(
+    structured: Any, records: Sequence[dict[str, Any]], schema: Mapping[str, Any] | None
+) -> Any:
     if structured is not None:
         if is_wrapper(schema) and isinstance(structured, Mapping) and set(structured) == {"result"}:
             return structured["result"]
         return structured
-    records = [as_record(block) for block in content]
-    if all(record["type"] == "text" for record in records):
-        return "\n".join(record["text"] for record in records)
-    return records
+    if not all(record.get("type") == "text" for record in records):
+        return list(records)
+    text = "\n".join(str(record.get("text")) for record in records)
+    if schema is not None:  # a declared value that came as its JSON alone
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(text)
+    return text
 
 
-def _tell_error(content: Sequence[object]) -> str:
-    records = [as_record(block) for block in content]
-    texts = [record["text"] for record in records if record.get("text")]
+def describe_error(content: object) -> str:
+    """Return the text of an error message, or what it holds instead of one.
+
+    Args:
+        content: A text, LangChain's content blocks, or those of `mcp`.
+    """
+    blocks = content if isinstance(content, list) else [content]
+    if len(blocks) == 1 and isinstance(blocks[0], str):
+        return blocks[0]
+    texts, others = [], set()
+    for block in blocks[:MAX_ERROR_BLOCKS]:
+        text = block if isinstance(block, str) else read_field(block, "text")
+        if isinstance(text, str) and text:
+            texts.append(text)
+        else:
+            others.add(str(read_field(block, "type")))
     if texts:
         return "\n".join(texts)
-    others = ", ".join(sorted({record["type"] for record in records}))
-    return f"the server says that it failed, with {others or 'nothing'} for a reason"
+    kinds = ", ".join(sorted(others))
+    return f"its error message has no text, only {kinds}" if kinds else "its error message is empty"
+
+
+def _block_as_record(block: object) -> dict[str, Any]:
+    """Return one of LangChain's content blocks as `as_record` gives those of `mcp`."""
+    if not isinstance(block, Mapping):
+        return {"type": "text", "text": str(block)}
+    kind = block.get("type")
+    if kind == "text":
+        return {"type": "text", "text": block.get("text")}
+    known = {name: block.get(name) for name in ("url", "base64", "mime_type")}
+    if kind not in ("image", "audio", "video", "file") or known["url"] == known["base64"]:
+        return {name: value for name, value in block.items() if name != "id"}
+    if known["url"] is not None:
+        record = {"type": "resource_link", "uri": known["url"]}
+    else:
+        record = {"type": "resource" if kind == "file" else kind, "data": _decode(known["base64"])}
+    return _without_none({**record, "mime_type": known["mime_type"]})
 
 
 def as_record(block: object) -> dict[str, Any]:

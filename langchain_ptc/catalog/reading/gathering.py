@@ -8,10 +8,9 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool, BaseToolkit, tool
 
 from langchain_ptc.catalog.agents.tool import agent_tool
-from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
-from langchain_ptc.catalog.described import DescribedTool
+from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.names import to_public_identifier
-from langchain_ptc.catalog.reading.tool import complete, read_tool
+from langchain_ptc.catalog.reading.tool import complete, own_policy, read_tool
 from langchain_ptc.errors import CatalogError
 
 
@@ -56,8 +55,7 @@ def _read_domain(domain: str | None, given: object, members: object) -> Iterator
             definition = complete(member, domain=domain)
         else:
             tool_ = _to_tool(member, f"{where}[{position}]")
-            policy = tool_.policy if isinstance(tool_, DescribedTool) else ToolPolicy()
-            definition = read_tool(tool_, domain=domain, policy=policy)
+            definition = read_tool(tool_, domain=domain, policy=own_policy(tool_))
         other = taken.setdefault(definition.qualified_name, definition)
         if other is not definition:
             raise CatalogError(_clash(other, definition, where))

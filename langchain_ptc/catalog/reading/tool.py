@@ -12,7 +12,8 @@ from langchain_core.tools import BaseTool, Tool
 from pydantic import BaseModel
 
 from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, ToolPolicy
-from langchain_ptc.catalog.described import DescribedTool
+from langchain_ptc.catalog.described import DescribedTool, read_result_schema
+from langchain_ptc.catalog.mcp.adapted import AdaptedTool, read_adapted, read_hints
 from langchain_ptc.catalog.names import to_identifier, to_public_identifier, unique
 from langchain_ptc.catalog.reading.annotations import AnnotationReader, return_annotation
 from langchain_ptc.catalog.reading.docstrings import returns_section
@@ -41,9 +42,11 @@ def read_tool(tool: BaseTool, *, domain: str | None, policy: ToolPolicy) -> Tool
     """
     table = RecordTable()
     try:
+        adapted = read_adapted(tool)
         parameters, extra = _read_parameters(tool, table)
-        returns = _read_return(tool, table)
-        description = tool.description
+        returns = _read_return(tool, adapted, table)
+        description = tool.description if adapted is None else adapted.description
+        returns_text = "" if adapted is not None else _read_returns_text(tool, returns)
     except CatalogError as error:
         raise CatalogError(f"the schema of tool {_name(tool)!r} cannot be read: {error}") from error
     except Exception as error:  # schemas are code of their author's
@@ -59,11 +62,16 @@ def read_tool(tool: BaseTool, *, domain: str | None, policy: ToolPolicy) -> Tool
         parameters=_in_order(parameters),
         extra=extra,
         returns=returns,
-        returns_text=_read_returns_text(tool, returns),
+        returns_text=returns_text,
         records=table.records(),
         policy=policy,
         tool=free_names(tool, [p.tool_name for p in parameters]),
     )
+
+
+def own_policy(tool: BaseTool) -> ToolPolicy:
+    """Return what a tool says of itself: an agent's policy, the annotations of an MCP tool."""
+    return tool.policy if isinstance(tool, DescribedTool) else read_hints(tool)
 
 
 def complete(given: ToolDefinition, *, domain: str | None) -> ToolDefinition:
@@ -97,8 +105,8 @@ def complete(given: ToolDefinition, *, domain: str | None) -> ToolDefinition:
             f"{to_public_identifier(given.name, fallback='tool')!r}"
         )
     policy = given.policy
-    if policy == ToolPolicy() and isinstance(given.tool, DescribedTool):
-        policy = given.tool.policy
+    if policy == ToolPolicy():
+        policy = own_policy(given.tool)
     read = read_tool(given.tool, domain=domain or given.domain, policy=policy)
     if given.parameters:
         read = replace(read, parameters=_in_order(given.parameters))
@@ -216,9 +224,11 @@ def _function(tool: BaseTool) -> Callable[..., Any]:
     return getattr(tool, "func", None) or getattr(tool, "coroutine", None) or tool._run
 
 
-def _read_return(tool: BaseTool, table: RecordTable) -> TypeTree:
+def _read_return(tool: BaseTool, adapted: AdaptedTool | None, table: RecordTable) -> TypeTree:
     if isinstance(tool, DescribedTool):
         return tool.read_result(table)
+    if adapted is not None:  # never from the annotation of the package's own function
+        return read_result_schema(adapted.result_schema, adapted.note, tool.name, table)
     tree = AnnotationReader(table, direction="output").read(return_annotation(_function(tool)))
     if tool.response_format == "content_and_artifact":
         # The code gets the content; the artifact stays outside.
