@@ -93,23 +93,6 @@ def test_two_tool_calls_are_two_programs():
     assert programs(AIMessage("", tool_calls=calls)) == ["print(1)", "print(2)"]
 
 
-@pytest.mark.parametrize("args", ["print(5)", '{"code": "print(5)"}'])
-def test_a_call_whose_arguments_are_no_json_is_still_read(args):
-    """Providers hand over broken arguments as text: the program is in there."""
-    broken = {
-        "name": "run_code",
-        "args": args,
-        "id": "c1",
-        "error": None,
-        "type": "invalid_tool_call",
-    }
-    reply = AIMessage("", invalid_tool_calls=[broken])
-    answer = extract_code(reply, tool_name="run_code", protocol="auto")
-    assert [c.code for c in answer.calls] == ["print(5)"]
-    assert answer.message.tool_calls[0]["args"] == {"code": "print(5)"}
-    assert answer.message.invalid_tool_calls == []
-
-
 def test_a_text_program_becomes_a_tool_call_in_the_message():
     """What enters the state is a tool call with the prose around the code, and the code once."""
     reply = AIMessage(f"Let me look.\n```python\n{CODE}\n```", usage_metadata=None)

@@ -1,7 +1,8 @@
-"""Find the code in a model's answer: a tool call, a fenced block, or the JSON of a call as text.
+"""Find the programs in a model's reply: tool calls, fenced blocks, or calls that are written as text.
 
-Small models cannot call tools, but write blocks; some write the call itself as text. All of these
-say the same.
+Small models cannot call tools, but write blocks; some write the call itself as text, in the markup that
+they were trained on. A call that cannot be understood is reported to the model. It is never run as
+something that it may not have meant, and never left without an answer.
 """
 
 from __future__ import annotations
@@ -9,142 +10,448 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import uuid4
 
 from langchain_core.messages import AIMessage
 
+from langchain_ptc.graph.markdown import PYTHON_LABELS, Block, read_text, unfence
+from langchain_ptc.graph.prompts import EMPTY_CALL, NO_SUCH_TOOL, NOT_DIRECTLY, NOT_JSON
+
 Protocol = Literal["auto", "tool", "text"]
 
-_FENCE = re.compile(
-    r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)",
-    re.MULTILINE | re.DOTALL,
+_PYTHON_TOOLS = re.compile(
+    r"(?:run|execute|exec)?(?:code|python|ipython|jupyter)\d?(?:code|repl|tool|interpreter|runner)*"
+    r"|toolcode|repl|interpreter|exec|execute|py"
 )
-_PYTHON_NAMES = frozenset({"", "python", "py", "python3", "tool_code", "repl"})
-_CODE_KEYS = ("code", "program", "source")
+"""Names under which models know a tool that runs Python, in lower case and without punctuation."""
+_CODE_KEYS = ("code", "program", "source", "script", "python", "input")
+_SIDE_KEYS = frozenset({"language", "lang", "timeout", "description", "title", "explanation"})
+"""Arguments that models add to a program of which no part is the program."""
+_NAME_KEYS = ("name", "tool", "tool_name", "function_name", "action", "recipient_name")
+_ARGUMENT_KEYS = ("arguments", "parameters", "args", "input", "tool_input", "action_input")
+_MAX_NESTING = 3
+_MAX_JSON_STARTS = 50
+"""Places in a text at which the JSON of a call is looked for; bounds the work."""
+
+_CALL_KEYS = frozenset({"tool_calls", "function_call"})
+_CALL_BLOCKS = frozenset(
+    {"tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call"}
+)
+
+_HERMES = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+_FUNCTION = re.compile(r"<function=([^<>\n]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
+_FUNCTION_ARGUMENT = re.compile(
+    r"<parameter=([^<>\n]+)>\n?(.*?)\n?(?:</parameter>\s*(?=<parameter=|\Z)|(?=<parameter=)|\Z)",
+    re.DOTALL,
+)
+_SPACE = "(?:\\w+:|\uff5cDSML\uff5c)?"
+"""The namespace of a tag: Anthropic's models have one at times, DeepSeek's always."""
+_INVOKE = re.compile(
+    rf"<{_SPACE}invoke\s+name=\"([^\"\n]+)\"\s*>(.*?)(?:</{_SPACE}invoke>|\Z)", re.DOTALL
+)
+_INVOKE_ARGUMENT = re.compile(
+    rf"<{_SPACE}parameter\s+name=\"([^\"\n]+)\"[^<>\n]*>\n?(.*?)\n?"
+    rf"(?:</{_SPACE}parameter>\s*(?=<{_SPACE}parameter\s|\Z)|\Z)",
+    re.DOTALL,
+)
+_KEY_VALUE = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>\n?(.*?)\n?</arg_value>", re.DOTALL)
+_DOES_SOMETHING = re.compile(r"\b(?:print|await|import)\b|\(")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeCall:
-    """One program that the model wants to run."""
+    """One call of a model's reply."""
 
     id: str
-    code: str
+    code: str = ""
+    """The program that it wants to run; empty if there is a problem."""
+    problem: str = ""
+    """Why nothing can be run, for the model; empty if there is a program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """A model's answer, taken apart."""
+class ParsedReply:
+    """A model's reply, taken apart."""
 
     calls: tuple[CodeCall, ...]
-    """The programs in it; empty if it is prose."""
+    """The calls in it, each of which needs an answer; empty if it is prose."""
     message: AIMessage
-    """The answer as a message whose tool calls are exactly these programs."""
+    """The reply as a message whose tool calls are exactly these."""
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """What to report instead of running a program, by the id of the call."""
+        return {call.id: call.problem for call in self.calls if call.problem}
 
 
-def extract_code(reply: AIMessage, *, tool_name: str, protocol: Protocol) -> Answer:
-    """Take a model's answer apart."""
-    if protocol != "text":
-        calls = _from_tool_calls(reply, tool_name)
-        if calls:
-            return Answer(calls=calls, message=_with_calls(reply, calls, tool_name))
-    if protocol == "tool":
-        return Answer(calls=(), message=reply)
-    text = reply.text
-    code, prose = _from_text(text, tool_name)
-    if code is None:
-        return Answer(calls=(), message=reply)
-    calls = (CodeCall(id=f"call_{uuid4().hex[:24]}", code=code),)
-    return Answer(
-        calls=calls,
-        message=_with_calls(reply.model_copy(update={"content": prose}), calls, tool_name),
-    )
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A call as the model wrote it: its arguments are text where they are not valid JSON."""
+
+    name: str
+    arguments: Mapping[str, Any] | str
+    id: str | None = None
+    position: int = 0
 
 
-def _with_calls(reply: AIMessage, calls: tuple[CodeCall, ...], tool_name: str) -> AIMessage:
-    return reply.model_copy(
-        update={
-            "tool_calls": [
-                {"name": tool_name, "args": {"code": c.code}, "id": c.id, "type": "tool_call"}
-                for c in calls
-            ],
-            "invalid_tool_calls": [],
+def extract_code(
+    reply: AIMessage, *, tool_name: str, protocol: Protocol, tools: Collection[str] = ()
+) -> ParsedReply:
+    """Take a model's reply apart.
+
+    Args:
+        reply: What the model said.
+        tool_name: Name of the tool that runs code.
+        protocol: `tool` reads tool calls only; `text` and `auto` read the text too, where there is no
+            tool call.
+        tools: Names of the tools that the code may call, with and without their domains.
+    """
+    reader = _Reader(tool_name, tools)
+    written = [
+        *(_Written(call["name"], call["args"], call["id"]) for call in reply.tool_calls),
+        *(
+            _Written(call["name"] or tool_name, _read_arguments(call["args"] or ""), call["id"])
+            for call in reply.invalid_tool_calls
+        ),
+    ]
+    if written:
+        return _build(reply, [(call, *reader.read(call)) for call in written], tool_name)
+    if protocol != "tool":
+        found, prose = reader.read_text(reply.text)
+        if found:
+            reply = reply.model_copy(update={"content": _with_text(reply.content, prose)})
+            return _build(reply, found, tool_name)
+    return _build(reply, [], tool_name)
+
+
+def unwrap_program(code: str) -> str:
+    """Return the program in the argument of a call: without a fence, or JSON, around it."""
+    for _ in range(_MAX_NESTING):
+        inner = _only_program(_loads(code)) if code.lstrip().startswith("{") else None
+        if inner is None:
+            break
+        code = inner
+    return unfence(code)
+
+
+# --- the message ------------------------------------------------------------------------------------
+
+
+def _build(
+    reply: AIMessage, found: Sequence[tuple[_Written, str, str]], tool_name: str
+) -> ParsedReply:
+    """Give each call an id of its own, and the message exactly these calls, wherever it holds calls."""
+    calls: list[CodeCall] = []
+    shown: dict[str, dict[str, Any]] = {}
+    for written, code, problem in found:
+        call_id = written.id
+        if not call_id or call_id in shown:
+            call_id = f"call_{uuid4().hex[:24]}"
+        calls.append(CodeCall(id=call_id, code=code, problem=problem))
+        arguments = written.arguments
+        if isinstance(arguments, str):
+            arguments = {"arguments": arguments}
+        shown[call_id] = {
+            "name": written.name if problem else tool_name,
+            "args": dict(arguments) if problem else {"code": code},
+            "id": call_id,
+            "type": "tool_call",
         }
-    )
+    update: dict[str, Any] = {"tool_calls": list(shown.values()), "invalid_tool_calls": []}
+    if isinstance(reply.content, list):
+        update["content"] = list(_with_calls(reply.content, shown))
+    if _CALL_KEYS & reply.additional_kwargs.keys():
+        kept = {k: v for k, v in reply.additional_kwargs.items() if k not in _CALL_KEYS}
+        update["additional_kwargs"] = kept
+    return ParsedReply(calls=tuple(calls), message=reply.model_copy(update=update))
 
 
-def _from_tool_calls(reply: AIMessage, tool_name: str) -> tuple[CodeCall, ...]:
-    found = []
-    for call in reply.tool_calls:
-        code = _code_in(call["args"])
-        if call["name"] == tool_name and code is not None:
-            found.append(CodeCall(id=call["id"] or f"call_{uuid4().hex[:24]}", code=code))
-    for broken in reply.invalid_tool_calls:
-        if broken["name"] == tool_name and broken["args"]:
-            code = _code_in(_loads(broken["args"])) or broken["args"]
-            found.append(CodeCall(id=broken["id"] or f"call_{uuid4().hex[:24]}", code=code))
-    return tuple(found)
+def _with_calls(content: Sequence[Any], calls: Mapping[str, dict[str, Any]]) -> Iterator[Any]:
+    """Return blocks of content in which calls are those of the message, and the rest is as it was."""
+    for block in content:
+        if not isinstance(block, dict) or block.get("type") not in _CALL_BLOCKS:
+            yield block
+            continue
+        call = calls.get(block.get("call_id") or block.get("id") or "")
+        if call is None:
+            continue
+        arguments = call["args"]
+        match block["type"]:
+            case "tool_use":
+                kept = {key: value for key, value in block.items() if key != "partial_json"}
+                yield {**kept, "name": call["name"], "input": arguments}
+            case "function_call":
+                yield {**block, "name": call["name"], "arguments": json.dumps(arguments)}
+            case _:
+                yield {**call, "extras": block["extras"]} if "extras" in block else call
 
 
-def _from_text(text: str, tool_name: str) -> tuple[str | None, str]:
-    """Return the code and what was written around it."""
-    blocks = list(_FENCE.finditer(text))
-    programs = [b for b in blocks if b[2].lower() in _PYTHON_NAMES and not _called(b[3], tool_name)]
-    if programs:
-        prose = text
-        for block in programs:
-            prose = prose.replace(block[0], "")
-        return "\n\n".join(block[3].strip("\n") for block in programs), prose.strip()
-    for candidate in [*(block[3] for block in blocks), text]:
-        code = _called(candidate, tool_name)
-        if code is not None:
+def _with_text(content: str | list[Any], prose: str) -> str | list[Any]:
+    """Return content with `prose` for its text, and blocks of other kinds as they were."""
+    if isinstance(content, str):
+        return prose
+    parts: list[Any] = []
+    for block in content:
+        if isinstance(block, str) or block.get("type") == "text":
+            if prose:
+                parts.append({"type": "text", "text": prose})
+            prose = ""
+        else:
+            parts.append(block)
+    return parts
+
+
+# --- calls ------------------------------------------------------------------------------------------
+
+
+class _Reader:
+    """Reads calls and text for one tool that runs code."""
+
+    def __init__(self, tool_name: str, tools: Collection[str]) -> None:
+        self._tool_name = tool_name
+        self._tools = frozenset(tools)
+        self._labels = PYTHON_LABELS | {tool_name.lower()}
+
+    def read(self, call: _Written) -> tuple[str, str]:
+        """Return the program of a call, or why there is none."""
+        name = call.name
+        if isinstance(call.arguments, str):
+            return "", NOT_JSON.replace("{NAME}", name)
+        if _bare(name) in self._tools and not self._is_ours(name):
+            return "", NOT_DIRECTLY.replace("{NAME}", name).replace("{TOOL_NAME}", self._tool_name)
+        code = _find_program(call.arguments)
+        if self._is_ours(name):
+            return (code, "") if code else ("", EMPTY_CALL.replace("{NAME}", name))
+        language = str(call.arguments.get("language", "python")).lower()
+        runs_python = _runs_python(name) and language in PYTHON_LABELS
+        if code and (runs_python or self.is_program(_only_program(call.arguments) or "")):
             return code, ""
-    return (text, "") if _is_program(text) else (None, text)
+        problem = NO_SUCH_TOOL.replace("{NAME}", name).replace("{TOOL_NAME}", self._tool_name)
+        return "", problem
+
+    def _is_ours(self, name: str) -> bool:
+        return _squash(name) == _squash(self._tool_name)
+
+    # --- text ---------------------------------------------------------------------------------------
+
+    def read_text(self, text: str) -> tuple[list[tuple[_Written, str, str]], str]:
+        """Return the calls in a text, with their programs or problems, and the prose around them."""
+        parsed = read_text(text, python_labels=self._labels)
+        markup = list(_markup_calls(parsed.visible))
+        first = markup[0].position if markup else len(text)
+        programs = self._programs(parsed.blocks)
+        if programs and programs[0].start < first:
+            prose = _without(text, programs)
+            return [self._as_call("\n\n".join(b.content.strip("\n") for b in programs))], prose
+        if markup:
+            return [(call, *self.read(call)) for call in markup], text[:first].strip()
+        for candidate in [parsed.visible, *(block.content for block in parsed.blocks)]:
+            if calls := self._json_calls(candidate):
+                return [(call, *self.read(call)) for call in calls], ""
+        visible = parsed.visible.strip()
+        if not parsed.blocks and self.is_program(visible):
+            return [self._as_call(visible)], ""
+        return [], text
+
+    def _as_call(self, code: str) -> tuple[_Written, str, str]:
+        return _Written(self._tool_name, {}), code, ""
+
+    def _programs(self, blocks: Sequence[Block]) -> list[Block]:
+        """Return the blocks that are Python, or without a label and certainly a program."""
+        labelled = [block for block in blocks if block.label in self._labels]
+        labelled = [block for block in labelled if not self._json_calls(block.content)]
+        return labelled or [b for b in blocks if not b.label and self.is_program(b.content)]
+
+    def is_program(self, text: str) -> bool:
+        """Whether a text is Python that prints, imports or calls a tool, and so no data or prose."""
+        if not _DOES_SOMETHING.search(text):
+            return False
+        try:
+            tree = ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return False
+        return any(self._does_something(node) for node in ast.walk(tree))
+
+    def _does_something(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func) if isinstance(node.func, ast.Attribute | ast.Name) else ""
+            return name == "print" or name.removeprefix("tools.") in self._tools
+        return isinstance(node, ast.Import | ast.ImportFrom | ast.Await)
+
+    def _json_calls(self, text: str) -> list[_Written]:
+        """Return the calls that a text holds as JSON: of our tool, of one of the code's, or a program."""
+        whole = _loads(text.strip()) if text.strip()[:1] in ("{", "[") else None
+        if whole is not None:
+            calls = list(_calls_in(whole))
+            if any(self._is_known(call) for call in calls):
+                return calls
+            code = _only_program(whole)
+            return [_Written(self._tool_name, {"code": code})] if self._may_be(code) else []
+        return list(self._calls_within(text))
+
+    def _is_known(self, call: _Written) -> bool:
+        if self._is_ours(call.name) or _bare(call.name) in self._tools:
+            return True
+        if isinstance(call.arguments, str) or not _runs_python(call.name):
+            return False
+        return self._may_be(_find_program(call.arguments))
+
+    def _may_be(self, code: str | None) -> bool:
+        """Whether text that JSON calls a program is one, though it may have a mistake in it."""
+        if not code:
+            return False
+        return self.is_program(code) or bool(
+            re.search(r"\bprint\(|\bawait\s|^import\s", code, re.MULTILINE)
+        )
+
+    def _calls_within(self, text: str) -> Iterator[_Written]:
+        """Find our tool's name before JSON, or in it, with other text around."""
+        name = re.escape(self._tool_name)
+        before = re.compile(rf"\b{name}(?::\d+)?\"?\s*(?:<\|[^|<>]*\|>|[>\]])?\s*(?=\{{\s*\")")
+        if (found := before.search(text)) is not None:
+            arguments = _decode_prefix(text[found.end() :])
+            yield _Written(self._tool_name, arguments if isinstance(arguments, dict) else text)
+            return
+        if not re.search(rf"\"(?:\w+\.)?{name}\"", text):
+            return
+        for start in [m.start() for m in re.finditer(r"[\[{]", text)][:_MAX_JSON_STARTS]:
+            calls = [c for c in _calls_in(_decode_prefix(text[start:])) if self._is_ours(c.name)]
+            if calls:
+                yield from calls
+                return
+        if text.lstrip().startswith(("{", "[")):  # a call of our tool, and no valid JSON
+            yield _Written(self._tool_name, text)
 
 
-def _called(text: str, tool_name: str) -> str | None:
-    """Return the code of a tool call that is written as JSON text."""
-    start, end = text.find("{"), text.rfind("}")
-    if start < 0 or end < start:
-        return None
-    told = _loads(text[start : end + 1])
-    if not isinstance(told, dict):
-        return None
-    inner = told.get("function", told)
-    if not isinstance(inner, dict):
-        return None
-    name = inner.get("name", tool_name)
-    arguments = inner.get("arguments", inner.get("parameters", inner.get("args", inner)))
-    if isinstance(arguments, str):
-        arguments = _loads(arguments) or {"code": arguments}
-    if name != tool_name and "name" in inner and _code_in(arguments) is None:
-        return None
-    return _code_in(arguments)
+def _squash(name: str) -> str:
+    """Return a tool's name without what models put before, behind and into it."""
+    return re.sub(r"[^a-z0-9]", "", _bare(name).rpartition(".")[2].lower())
 
 
-def _code_in(arguments: Any) -> str | None:
-    if not isinstance(arguments, dict):
-        return None
-    for key in _CODE_KEYS:
-        code = arguments.get(key)
-        if isinstance(code, str) and code.strip():
-            return code
+def _runs_python(name: str) -> bool:
+    return _PYTHON_TOOLS.fullmatch(_squash(name)) is not None
+
+
+def _bare(name: str) -> str:
+    """Return a name without a `functions.` before it and an index behind it."""
+    return re.sub(r":\d+$", "", name.strip()).removeprefix("functions.").removeprefix("tools.")
+
+
+def _read_arguments(arguments: str) -> Mapping[str, Any] | str:
+    parsed = _loads(arguments)
+    return parsed if isinstance(parsed, dict) else arguments
+
+
+def _find_program(arguments: Mapping[str, Any], depth: int = 0) -> str | None:
+    """Return the program among the arguments of a call, if only one of them can be it."""
+    texts = {
+        key: text
+        for key, value in arguments.items()
+        if key not in _SIDE_KEYS and (text := _as_text(value, depth))
+    }
+    if len(texts) == 1:
+        return unwrap_program(next(iter(texts.values())))
+    return next((unwrap_program(texts[key]) for key in _CODE_KEYS if key in texts), None)
+
+
+def _as_text(value: Any, depth: int) -> str | None:
+    if isinstance(value, str):
+        return value if value.strip() else None
+    if isinstance(value, list) and value and all(isinstance(line, str) for line in value):
+        return "\n".join(line.rstrip("\r\n") for line in value)
+    if isinstance(value, dict) and depth < _MAX_NESTING:
+        return _find_program(value, depth + 1)
     return None
+
+
+def _only_program(data: Any) -> str | None:
+    """Return the program of data that holds nothing else."""
+    if not isinstance(data, Mapping) or len(keys := data.keys() - _SIDE_KEYS) != 1:
+        return None
+    (key,) = keys
+    return _as_text(data[key], _MAX_NESTING) if key in _CODE_KEYS else None
+
+
+def _calls_in(data: Any) -> Iterator[_Written]:
+    """Return the calls that JSON describes, in any of the shapes that models have learned."""
+    if isinstance(data, list):
+        for item in data:
+            yield from _calls_in(item)
+    if not isinstance(data, dict):
+        return
+    if isinstance(data.get("tool_calls"), list):
+        yield from _calls_in(data["tool_calls"])
+        return
+    inner = data["function"] if isinstance(data.get("function"), dict) else data
+    name = next((inner[key] for key in _NAME_KEYS if isinstance(inner.get(key), str)), None)
+    if name is None and isinstance(inner.get("function"), str):
+        name = inner["function"]
+    if name is None:
+        return
+    given = next((inner[key] for key in _ARGUMENT_KEYS if key in inner), None)
+    if given is None and _CODE_KEYS[0] in inner:
+        given = {_CODE_KEYS[0]: inner[_CODE_KEYS[0]]}
+    if given is None:  # something with a name, and no call
+        return
+    if isinstance(given, str):
+        parsed = _loads(given)
+        given = parsed if isinstance(parsed, dict) else {"code": given}
+    yield _Written(name, given if isinstance(given, dict) else {})
+
+
+def _markup_calls(text: str) -> Iterator[_Written]:
+    """Find the calls that are written in the markup of a family of models, in order."""
+    found: list[_Written] = []
+    for pattern, argument in ((_FUNCTION, _FUNCTION_ARGUMENT), (_INVOKE, _INVOKE_ARGUMENT)):
+        for match in pattern.finditer(text):
+            body = match[2].strip()
+            arguments: Mapping[str, Any] | str = {
+                m[1].strip(): m[2] for m in argument.finditer(body)
+            }
+            if not arguments and body:
+                arguments = _read_arguments(body)
+            found.append(_Written(match[1].strip(), arguments, None, match.start()))
+    if not found:
+        for match in _HERMES.finditer(text):
+            found += _hermes_calls(match[1].strip(), match.start())
+    yield from sorted(found, key=lambda call: call.position)
+
+
+def _hermes_calls(body: str, position: int) -> Iterator[_Written]:
+    """Read what stands in `<tool_call>`: JSON, or GLM's name and pairs of tags."""
+    pairs = {m[1].strip(): m[2] for m in _KEY_VALUE.finditer(body)}
+    if pairs:
+        yield _Written(body.partition("<")[0].strip(), pairs, None, position)
+        return
+    data = _loads(body)
+    for call in _calls_in(data):
+        yield _Written(call.name, call.arguments, None, position)
+    if data is None and (named := re.search(r"\"name\"\s*:\s*\"([^\"\n]+)\"", body)):
+        yield _Written(named[1], body, None, position)
+
+
+def _without(text: str, blocks: Sequence[Block]) -> str:
+    """Return a text without some of its blocks."""
+    parts, at = [], 0
+    for block in blocks:
+        parts.append(text[at : block.start])
+        at = block.end
+    return "".join([*parts, text[at:]]).strip()
 
 
 def _loads(text: str) -> Any:
     try:
         return json.loads(text, strict=False)  # models put real line breaks into strings
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
-def _is_program(text: str) -> bool:
-    """Whether a text is Python that does something, and so no prose."""
+def _decode_prefix(text: str) -> Any:
+    """Return the JSON value that a text begins with; None if it begins with none."""
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    doing = (ast.Assign, ast.Call, ast.Import, ast.ImportFrom, ast.For, ast.FunctionDef)
-    return any(isinstance(node, doing) for node in ast.walk(tree))
+        return json.JSONDecoder(strict=False).raw_decode(text)[0]
+    except (ValueError, RecursionError):
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -45,7 +46,14 @@ from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.telling import OnToolError
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens
 from langchain_ptc.graph.extract import Protocol, extract_code
-from langchain_ptc.graph.prompts import LOOKED, RETRY
+from langchain_ptc.graph.prompts import (
+    HOW_AS_TEXT,
+    HOW_AS_TOOL,
+    LOOKED,
+    OTHER_CALL,
+    RETRY,
+    UNREADABLE,
+)
 from langchain_ptc.graph.sessions import Session, session_of
 from langchain_ptc.graph.tool import (
     Attempt,
@@ -176,6 +184,8 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         self._budget_text = render_budget(budget, run_budget)
         self._durable = durable
         self._tool = cast("RunCodeTool", tool)
+        callables = self._tool.catalog.callables
+        self._tool_names = {name for d in callables for name in (d.name, d.qualified_name)}
         self._tags = list(tags)
         self._messages_key = messages_key
         self._protocol = protocol
@@ -255,12 +265,23 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         return done and bool(calls) and all(c.domain is None and c.tool in looking for c in calls)
 
     def _show(
-        self, reply: AIMessage, message: AIMessage, outcomes: Sequence[ToolMessage], text: str
+        self,
+        reply: AIMessage,
+        message: AIMessage,
+        outcomes: Sequence[ToolMessage],
+        *,
+        looked: bool,
     ) -> list[BaseMessage]:
         """Return what the model is shown of an attempt that is no answer, and not of the state."""
+        text = LOOKED if looked else RETRY
+        if not any(isinstance(outcome.artifact, ExecutionResult) for outcome in outcomes):
+            how = HOW_AS_TEXT if self._writer.as_text else HOW_AS_TOOL
+            text = UNREADABLE.replace("{HOW}", how.replace("{TOOL_NAME}", self._tool.name))
         if self._writer.as_text:
             report = "\n\n".join(str(outcome.content) for outcome in outcomes)
-            return [reply, HumanMessage(text.replace("{REPORT}", report))]
+            is_text = not reply.tool_calls and not reply.invalid_tool_calls
+            shown = reply if is_text else self._as_plain_text(message, {})
+            return [shown, HumanMessage(text.replace("{REPORT}", report))]
         told: list[BaseMessage] = [message]
         for outcome in outcomes:
             content = text.replace("{REPORT}", str(outcome.content))
@@ -285,25 +306,36 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         told = self._budget_text if self._writer.as_text else ""
         system = [*filter(None, [self._writer.system, told])]
         conversation: list[BaseMessage] = []
+        names: dict[str | None, str] = {}
         for message in messages:
             if isinstance(message, SystemMessage) and not conversation:
                 system.append(message.text)
             elif self._writer.as_text:
-                conversation.append(self._as_plain_text(message))
+                conversation.append(self._as_plain_text(message, names))
             else:
                 conversation.append(message)
         return [SystemMessage("\n\n".join(system)), *self._writer.examples, *conversation]
 
-    def _as_plain_text(self, message: BaseMessage) -> BaseMessage:
-        """Show earlier programs and their output to a model that knows no tool calls."""
+    def _as_plain_text(self, message: BaseMessage, names: dict[str | None, str]) -> BaseMessage:
+        """Show earlier calls and their results to a model that knows no tool calls.
+
+        `names` collects the tools by the ids of their calls.
+        """
         if isinstance(message, AIMessage) and message.tool_calls:
-            blocks = [
-                f"```python\n{call['args'].get('code', '')}\n```" for call in message.tool_calls
-            ]
-            return AIMessage("\n\n".join(filter(None, [message.text, *blocks])))
+            names |= {call["id"]: call["name"] for call in message.tool_calls}
+            shown = [self._call_as_text(call) for call in message.tool_calls]
+            return AIMessage("\n\n".join(filter(None, [message.text, *shown])))
         if isinstance(message, ToolMessage):
-            return HumanMessage(f"Output:\n{message.text}")
+            name = names.get(message.tool_call_id, self._tool.name)
+            of = "" if name == self._tool.name else f" of {name}"
+            return HumanMessage(f"Output{of}:\n{message.text}")
         return message
+
+    def _call_as_text(self, call: ToolCall) -> str:
+        if call["name"] == self._tool.name and isinstance(call["args"].get("code"), str):
+            return f"```python\n{call['args']['code']}\n```"
+        arguments = json.dumps(call["args"], ensure_ascii=False, default=str)
+        return OTHER_CALL.replace("{NAME}", call["name"]).replace("{ARGUMENTS}", arguments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,40 +387,56 @@ class _Turn:
         failed: _Answered | None = None
         while True:
             attempt += 1
-            asked = functools.partial(self._ask, prompt)
-            if self._journal is None:
-                record = await asked()
-            else:
-                record = await self._journal.record("generate_code", asked)
-            reply, message = record["reply"], record["message"]
+            record = await self._ask_once(prompt)
+            reply, problems = record["reply"], record["problems"]
             usage = add_usage(usage, reply.usage_metadata)
-            message = message.model_copy(update={"usage_metadata": usage})
-            if not record["is_code"]:
-                if failed is None or message.text.strip():
-                    return _Answered(messages=[message], commands=[])
-                # The model has nothing to say: the state gets what it could not mend.
+            message = record["message"].model_copy(update={"usage_metadata": usage})
+            has_program = len(problems) < len(message.tool_calls)
+            is_last = attempt == node._max_attempts
+            nothing_to_run = bool(message.tool_calls) and not has_program
+            if failed is not None and (_is_silent(message) or (is_last and nothing_to_run)):
+                # The state gets the last attempt that was run, and that the model could not mend.
                 failed.messages[0] = failed.messages[0].model_copy(update={"usage_metadata": usage})
                 return failed
-            outcomes: list[ToolMessage] = []
-            commands: list[Command[Any]] = []
-            for call in message.tool_calls:
-                told = await self._run_code(call)
-                outcomes += [part for part in told if isinstance(part, ToolMessage)]
-                commands += [part for part in told if isinstance(part, Command)]
+            if not message.tool_calls:
+                return _Answered(messages=[message], commands=[])
+            outcomes, commands = await self._run_calls(message.tool_calls, problems)
             looked = looks < _MOST_LOOKS and not commands and node._only_looked(outcomes)
             if looked:
                 looks, attempt = looks + 1, attempt - 1
             else:
-                is_last = bool(commands) or attempt == node._max_attempts
-                is_last = is_last or not _is_worth_mending(outcomes)
+                is_last = is_last or bool(commands) or not _is_worth_mending(outcomes)
                 if self._kept is not None:
                     commands += node._tool.tidy(self._state)
-                messages = [message, *outcomes[:-1], _add_spent(outcomes[-1], dropped)]
-                failed = _Answered(messages=messages, commands=commands)
+                messages = [message, *_add_spent(outcomes, dropped)]
+                answered = _Answered(messages=messages, commands=commands)
                 if is_last:
-                    return failed
+                    return answered
+                failed = answered if has_program else failed
             dropped = self._spent
-            prompt = [*prompt, *node._show(reply, message, outcomes, LOOKED if looked else RETRY)]
+            prompt = [*prompt, *node._show(reply, message, outcomes, looked=looked)]
+
+    async def _ask_once(self, prompt: list[BaseMessage]) -> Record:
+        """Ask the model, or read what it said before the pause."""
+        asked = functools.partial(self._ask, prompt)
+        if self._journal is None:
+            return await asked()
+        return await self._journal.record("generate_code", asked)
+
+    async def _run_calls(
+        self, calls: Sequence[ToolCall], problems: Mapping[str, str]
+    ) -> tuple[list[ToolMessage], list[Command[Any]]]:
+        """Answer each call of a message: run its program, or say why there is none."""
+        answers: list[Any] = []
+        for call in calls:
+            if (problem := problems.get(call["id"] or "")) is None:
+                answers += await self._run_code(call)
+            else:
+                answers.append(
+                    ToolMessage(problem, tool_call_id=call["id"], name=call["name"], status="error")
+                )
+        outcomes = [answer for answer in answers if isinstance(answer, ToolMessage)]
+        return outcomes, [answer for answer in answers if isinstance(answer, Command)]
 
     async def _ask(self, prompt: list[BaseMessage]) -> Record:
         config, model = self._here(), self._node._writer.model
@@ -396,8 +444,13 @@ class _Turn:
             reply = await call_in_thread(lambda: model.invoke(prompt, config, **self._kwargs))
         else:
             reply = await model.ainvoke(prompt, config, **self._kwargs)
-        answer = extract_code(reply, tool_name=self._node._tool.name, protocol=self._node._protocol)
-        return {"reply": reply, "message": answer.message, "is_code": bool(answer.calls)}
+        parsed = extract_code(
+            reply,
+            tool_name=self._node._tool.name,
+            protocol=self._node._protocol,
+            tools=self._node._tool_names,
+        )
+        return {"reply": reply, "message": parsed.message, "problems": parsed.problems}
 
     async def _run_code(self, call: ToolCall) -> list[Any]:
         config, tool = self._here(), self._node._tool
@@ -434,12 +487,16 @@ def _spent_by(message: ToolMessage) -> Spent:
     return Spent() if spent is None else Spent.from_dict(spent)
 
 
-def _add_spent(message: ToolMessage, dropped: Spent) -> ToolMessage:
-    """Add to a message what the attempts have spent whose messages are in no state."""
-    if not isinstance(message.artifact, ExecutionResult) or message.artifact.spent is None:
-        return message
-    spent = _spent_by(message) + dropped
-    return message.model_copy(update={"artifact": replace(message.artifact, spent=spent.to_dict())})
+def _add_spent(outcomes: Sequence[ToolMessage], dropped: Spent) -> list[ToolMessage]:
+    """Add to the last execution what the attempts have spent whose messages are in no state."""
+    added = list(outcomes)
+    for at, message in reversed(list(enumerate(outcomes))):
+        result = message.artifact
+        if isinstance(result, ExecutionResult) and result.spent is not None:
+            spent = replace(result, spent=(_spent_by(message) + dropped).to_dict())
+            added[at] = message.model_copy(update={"artifact": spent})
+            break
+    return added
 
 
 def _write_nothing(_: Any) -> None:
@@ -448,5 +505,13 @@ def _write_nothing(_: Any) -> None:
 
 def _is_worth_mending(outcomes: Sequence[ToolMessage]) -> bool:
     """Whether another program could do better: not if the machine is at fault."""
-    results = [o.artifact for o in outcomes if isinstance(o.artifact, ExecutionResult)]
-    return any(result.status in ("error", "refused", "limit", "denied") for result in results)
+    return any(
+        outcome.artifact.status in ("error", "refused", "limit", "denied")
+        if isinstance(outcome.artifact, ExecutionResult)
+        else outcome.status == "error"
+        for outcome in outcomes
+    )
+
+
+def _is_silent(message: AIMessage) -> bool:
+    return not message.tool_calls and not message.text.strip()

@@ -128,6 +128,30 @@ NOT_DIRECTLY = (
     "`{NAME}` can be called from code only. Call `{TOOL_NAME}` with a program that calls it."
 )
 
+# --- a call of a reply in which there is nothing to run; in the node --------------------------------
+
+NO_SUCH_TOOL = "There is no tool `{NAME}`: programs are run by `{TOOL_NAME}`."
+
+EMPTY_CALL = "The call of `{NAME}` has no program in its argument `code`."
+
+NOT_JSON = (
+    "The arguments of the call of `{NAME}` are not valid JSON. Escape quotes, backslashes and line "
+    "breaks in the program."
+)
+
+UNREADABLE = """\
+Nothing was run.
+
+{REPORT}
+
+Write one complete Python program: {HOW}"""
+
+HOW_AS_TEXT = "reply with one ```python code block and nothing else."
+HOW_AS_TOOL = "call `{TOOL_NAME}` with it as `code`."
+
+OTHER_CALL = "[called {NAME} with {ARGUMENTS}]"
+"""A call of another tool in the history of a model that knows no tool calls."""
+
 # --- a tool that the model calls itself ------------------------------------------------------------
 
 DIRECT_APPROVAL = "The agent wants to call a tool"

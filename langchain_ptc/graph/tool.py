@@ -29,6 +29,7 @@ from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.telling import OnToolError
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.graph.examples import Example, build_examples
+from langchain_ptc.graph.extract import unwrap_program
 from langchain_ptc.graph.joining import join, takes_no_lists
 from langchain_ptc.graph.prompts import (
     BUDGET,
@@ -331,7 +332,7 @@ class CodeTool(BaseTool):
         asked, attempt = _asked.get(), current_attempt.get()
         asked.is_joined = takes_no_lists(getattr(runtime, "tools", ()))
         return self._begin(
-            code,
+            unwrap_program(code),
             call_id=asked.call_id,
             state=state,
             on_output=getattr(runtime, "emit_output_delta", None),
