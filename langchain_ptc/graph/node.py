@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -13,8 +12,6 @@ from langchain_core.messages import (
     AIMessage,
     AnyMessage,
     BaseMessage,
-    HumanMessage,
-    SystemMessage,
     ToolCall,
     ToolMessage,
     convert_to_messages,
@@ -46,14 +43,6 @@ from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.telling import OnToolError
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens
 from langchain_ptc.graph.extract import Protocol, extract_code
-from langchain_ptc.graph.prompts import (
-    HOW_AS_TEXT,
-    HOW_AS_TOOL,
-    LOOKED,
-    OTHER_CALL,
-    RETRY,
-    UNREADABLE,
-)
 from langchain_ptc.graph.sessions import Session, session_of
 from langchain_ptc.graph.tool import (
     Attempt,
@@ -181,7 +170,6 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             on_tool_error=on_tool_error,
             tool_name=tool_name,
         )
-        self._budget_text = render_budget(budget, run_budget)
         self._durable = durable
         self._tool = cast("RunCodeTool", tool)
         callables = self._tool.catalog.callables
@@ -195,6 +183,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             self._tool,
             protocol=protocol,
             examples=resolve_examples(examples, catalog),
+            budget_text=render_budget(budget, run_budget),
             prompt_tokens=prompt_tokens,
             count_tokens=count_tokens,
         )
@@ -240,7 +229,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         return _Turn(
             self,
             state,
-            self._build_prompt(self._messages_of(state)),
+            self._writer.build_prompt(self._messages_of(state)),
             merge_configs(ensure_config(config), {"tags": self._tags}),
             kwargs,
             sync=sync,
@@ -264,30 +253,6 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         done = all(result.status == "success" for result in results)
         return done and bool(calls) and all(c.domain is None and c.tool in looking for c in calls)
 
-    def _show(
-        self,
-        reply: AIMessage,
-        message: AIMessage,
-        outcomes: Sequence[ToolMessage],
-        *,
-        looked: bool,
-    ) -> list[BaseMessage]:
-        """Return what the model is shown of an attempt that is no answer, and not of the state."""
-        text = LOOKED if looked else RETRY
-        if not any(isinstance(outcome.artifact, ExecutionResult) for outcome in outcomes):
-            how = HOW_AS_TEXT if self._writer.as_text else HOW_AS_TOOL
-            text = UNREADABLE.replace("{HOW}", how.replace("{TOOL_NAME}", self._tool.name))
-        if self._writer.as_text:
-            report = "\n\n".join(str(outcome.content) for outcome in outcomes)
-            is_text = not reply.tool_calls and not reply.invalid_tool_calls
-            shown = reply if is_text else self._as_plain_text(message, {})
-            return [shown, HumanMessage(text.replace("{REPORT}", report))]
-        told: list[BaseMessage] = [message]
-        for outcome in outcomes:
-            content = text.replace("{REPORT}", str(outcome.content))
-            told.append(outcome.model_copy(update={"content": content, "artifact": None}))
-        return told
-
     # --- the prompt -----------------------------------------------------------------------------
 
     def _messages_of(self, state: Any) -> list[AnyMessage]:
@@ -300,42 +265,6 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         if not messages:
             raise ValueError(f"the state has no messages under {key!r}; pass messages_key=...")
         return cast("list[AnyMessage]", convert_to_messages(messages))
-
-    def _build_prompt(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-        """Put our instructions first, in one system message with the conversation's own."""
-        told = self._budget_text if self._writer.as_text else ""
-        system = [*filter(None, [self._writer.system, told])]
-        conversation: list[BaseMessage] = []
-        names: dict[str | None, str] = {}
-        for message in messages:
-            if isinstance(message, SystemMessage) and not conversation:
-                system.append(message.text)
-            elif self._writer.as_text:
-                conversation.append(self._as_plain_text(message, names))
-            else:
-                conversation.append(message)
-        return [SystemMessage("\n\n".join(system)), *self._writer.examples, *conversation]
-
-    def _as_plain_text(self, message: BaseMessage, names: dict[str | None, str]) -> BaseMessage:
-        """Show earlier calls and their results to a model that knows no tool calls.
-
-        `names` collects the tools by the ids of their calls.
-        """
-        if isinstance(message, AIMessage) and message.tool_calls:
-            names |= {call["id"]: call["name"] for call in message.tool_calls}
-            shown = [self._call_as_text(call) for call in message.tool_calls]
-            return AIMessage("\n\n".join(filter(None, [message.text, *shown])))
-        if isinstance(message, ToolMessage):
-            name = names.get(message.tool_call_id, self._tool.name)
-            of = "" if name == self._tool.name else f" of {name}"
-            return HumanMessage(f"Output{of}:\n{message.text}")
-        return message
-
-    def _call_as_text(self, call: ToolCall) -> str:
-        if call["name"] == self._tool.name and isinstance(call["args"].get("code"), str):
-            return f"```python\n{call['args']['code']}\n```"
-        arguments = json.dumps(call["args"], ensure_ascii=False, default=str)
-        return OTHER_CALL.replace("{NAME}", call["name"]).replace("{ARGUMENTS}", arguments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -414,7 +343,10 @@ class _Turn:
                     return answered
                 failed = answered if has_program else failed
             dropped = self._spent
-            prompt = [*prompt, *node._show(reply, message, outcomes, looked=looked)]
+            prompt = [
+                *prompt,
+                *node._writer.build_feedback(reply, message, outcomes, looked=looked),
+            ]
 
     async def _ask_once(self, prompt: list[BaseMessage]) -> Record:
         """Ask the model, or read what it said before the pause."""

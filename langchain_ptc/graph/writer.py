@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+)
 from langchain_core.runnables import Runnable
 
+from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.graph.description import CountTokens, ToolsPrompt
 from langchain_ptc.graph.examples import Example
 from langchain_ptc.graph.extract import Protocol
-from langchain_ptc.graph.prompts import NODE_AUTO, NODE_TEXT, NODE_TEXT_MANY, NODE_TOOL
+from langchain_ptc.graph.prompts import (
+    HOW_AS_TEXT,
+    HOW_AS_TOOL,
+    LOOKED,
+    NODE_AUTO,
+    NODE_TEXT,
+    NODE_TEXT_MANY,
+    NODE_TOOL,
+    OTHER_CALL,
+    RETRY,
+    UNREADABLE,
+)
 from langchain_ptc.graph.tool import RunCodeTool, render_examples
 
 
@@ -26,6 +46,7 @@ class CodeWriter:
         tool: The tool that runs code.
         protocol: How the model hands over its code.
         examples: Programs that it is shown.
+        budget_text: What it reads about its budget; empty if there is none.
         prompt_tokens: Tokens that the text about the tools may have.
         count_tokens: Counts them; by default four characters are one.
 
@@ -41,6 +62,7 @@ class CodeWriter:
         *,
         protocol: Protocol,
         examples: Sequence[Example],
+        budget_text: str,
         prompt_tokens: int | None,
         count_tokens: CountTokens | None,
     ) -> None:
@@ -50,6 +72,7 @@ class CodeWriter:
         self._bound_to = tool.description
         self._bound = None if protocol == "text" else _bind(self._loaded, tool, protocol)
         self._shown = examples
+        self._budget_text = budget_text
         self._prompt = ToolsPrompt(
             tool.catalog,
             NODE_TEXT,
@@ -90,6 +113,73 @@ class CodeWriter:
             answer = f"```python\n{example.code}\n```"
             messages += [HumanMessage(example.question), AIMessage(answer)]
         return messages
+
+    def build_prompt(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        """Put our instructions first, in one system message with the conversation's own."""
+        told = self._budget_text if self.as_text else ""
+        system = [*filter(None, [self.system, told])]
+        conversation: list[BaseMessage] = []
+        names: dict[str | None, str] = {}
+        for message in messages:
+            if isinstance(message, SystemMessage) and not conversation:
+                system.append(message.text)
+            elif self.as_text:
+                conversation.append(self._as_plain_text(message, names))
+            else:
+                conversation.append(message)
+        return [SystemMessage("\n\n".join(system)), *self.examples, *conversation]
+
+    def _as_plain_text(self, message: BaseMessage, names: dict[str | None, str]) -> BaseMessage:
+        """Show earlier calls and their results to a model that knows no tool calls.
+
+        `names` collects the tools by the ids of their calls.
+        """
+        if isinstance(message, AIMessage) and message.tool_calls:
+            names |= {call["id"]: call["name"] for call in message.tool_calls}
+            shown = [self._call_as_text(call) for call in message.tool_calls]
+            return AIMessage("\n\n".join(filter(None, [message.text, *shown])))
+        if isinstance(message, ToolMessage):
+            name = names.get(message.tool_call_id, self._tool.name)
+            of = "" if name == self._tool.name else f" of {name}"
+            return HumanMessage(f"Output{of}:\n{message.text}")
+        return message
+
+    def _call_as_text(self, call: ToolCall) -> str:
+        if call["name"] == self._tool.name and isinstance(call["args"].get("code"), str):
+            return f"```python\n{call['args']['code']}\n```"
+        arguments = json.dumps(call["args"], ensure_ascii=False, default=str)
+        return OTHER_CALL.replace("{NAME}", call["name"]).replace("{ARGUMENTS}", arguments)
+
+    def build_feedback(
+        self,
+        reply: AIMessage,
+        message: AIMessage,
+        outcomes: Sequence[ToolMessage],
+        *,
+        looked: bool,
+    ) -> list[BaseMessage]:
+        """Return what the model is shown of an attempt that was not the answer.
+
+        Args:
+            reply: What the model said.
+            message: The same, with the calls that were read in it.
+            outcomes: The answers to these calls.
+            looked: The program only looked at tools.
+        """
+        text = LOOKED if looked else RETRY
+        if not any(isinstance(outcome.artifact, ExecutionResult) for outcome in outcomes):
+            how = HOW_AS_TEXT if self.as_text else HOW_AS_TOOL
+            text = UNREADABLE.replace("{HOW}", how.replace("{TOOL_NAME}", self._tool.name))
+        if self.as_text:
+            report = "\n\n".join(str(outcome.content) for outcome in outcomes)
+            is_text = not reply.tool_calls and not reply.invalid_tool_calls
+            shown = reply if is_text else self._as_plain_text(message, {})
+            return [shown, HumanMessage(text.replace("{REPORT}", report))]
+        told: list[BaseMessage] = [message]
+        for outcome in outcomes:
+            content = text.replace("{REPORT}", str(outcome.content))
+            told.append(outcome.model_copy(update={"content": content, "artifact": None}))
+        return told
 
 
 def _load(model: BaseChatModel | str) -> Runnable[LanguageModelInput, AIMessage]:
