@@ -89,7 +89,7 @@ async def run_in(graph: Any, code: str, thread: str) -> None:
     request = {"messages": [HumanMessage("go"), tool_call_message("run_code", {"code": code})]}
     state = await graph.ainvoke(request, {"configurable": {"thread_id": thread}})
     artifact = state["messages"][-1].artifact
-    assert artifact.status == "success", artifact.report()
+    assert artifact["status"] == "success", artifact["error"]
 
 
 async def ratios(

@@ -92,8 +92,9 @@ class Programs(BaseCallbackHandler):
 
     def on_tool_end(self, output: Any, **_: Any) -> None:
         """Note an execution."""
-        if isinstance(getattr(output, "artifact", None), ExecutionResult):
-            self.results.append(output.artifact)
+        artifact = getattr(output, "artifact", None)
+        if isinstance(artifact, dict) and "execution_id" in artifact:
+            self.results.append(ExecutionResult.from_dict(artifact))
 
     def on_tool_error(self, error: BaseException, **_: Any) -> None:
         """Note what a tool raised."""

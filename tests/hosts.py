@@ -20,7 +20,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, create_react_agent
 from langgraph.types import Command, interrupt
 
-from langchain_ptc import ProgrammaticToolNode, as_programmatic
+from langchain_ptc import ExecutionResult, ProgrammaticToolNode, as_programmatic
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
@@ -314,7 +314,8 @@ def output(state: Any) -> str:
 
 def artifact(state: Any) -> Any:
     """Return the record of the execution."""
-    return next(m for m in reversed(state["messages"]) if isinstance(m, ToolMessage)).artifact
+    message = next(m for m in reversed(state["messages"]) if isinstance(m, ToolMessage))
+    return ExecutionResult.from_dict(message.artifact)
 
 
 @contextmanager

@@ -353,7 +353,7 @@ for n in range(2):
     lines = outputs(state)[0].splitlines()
     assert lines == ["1 {'calls': 2, 'cost': 9.0}", "yes", "1 {'calls': 0, 'cost': 8.0}", "no"]
     message = next(m for m in state["messages"] if isinstance(m, ToolMessage))
-    assert message.artifact.spent["calls"] == 3
+    assert message.artifact["spent"]["calls"] == 3
 
 
 async def test_attempts_of_a_node_spend_the_same_budget() -> None:
@@ -375,7 +375,7 @@ async def test_attempts_of_a_node_spend_the_same_budget() -> None:
         compiled = graph.compile(checkpointer=saver)
         state = await compiled.ainvoke({"messages": [HumanMessage("go")]}, CONFIG)
         assert outputs(state) == ["1 {'calls': 1}"]
-        assert state["messages"][-1].artifact.spent["calls"] == 3
+        assert state["messages"][-1].artifact["spent"]["calls"] == 3
 
 
 async def test_a_gated_call_counts_when_it_is_made() -> None:

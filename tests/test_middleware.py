@@ -74,7 +74,7 @@ async def test_the_model_sees_one_tool_and_the_code_gets_values(asynchronous, sa
     agent, model = make_agent([code_call(code), "7."], [get_person, get_team], saver=saver)
     state = await call(agent, asynchronous=asynchronous)
     assert answers(state) == ["7"]
-    assert state["messages"][-2].artifact.status == "success"
+    assert state["messages"][-2].artifact["status"] == "success"
     assert model.calls[0].tool_names == ["run_code"]
     system = model.calls[0].messages[0]
     assert system.text.startswith("You are a clerk.\n\n")

@@ -56,7 +56,7 @@ async def test_it_answers_with_a_pair_of_messages(reply, asynchronous):
     assert call.tool_calls[0]["args"] == {"code": GOOD}
     assert output.tool_call_id == call.tool_calls[0]["id"]
     assert (output.content, output.status) == ("7", "success")
-    assert isinstance(output.artifact, ExecutionResult)
+    assert ExecutionResult.from_dict(output.artifact).status == "success"
     assert call.usage_metadata == USAGE
 
 

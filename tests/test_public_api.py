@@ -596,8 +596,7 @@ def test_as_programmatic(sandbox: AnySandbox) -> None:
     message = run_code.invoke(call)
     assert isinstance(message, ToolMessage)
     assert message.content == "{'Ada': 31.0, 'Grace': 51.0}"
-    assert isinstance(message.artifact, ExecutionResult)
-    assert len(message.artifact.tool_calls) == 3
+    assert len(ExecutionResult.from_dict(message.artifact).tool_calls) == 3
 
 
 async def test_node(sandbox: AnySandbox) -> None:
@@ -613,5 +612,4 @@ async def test_node(sandbox: AnySandbox) -> None:
     assert isinstance(call, AIMessage)
     assert isinstance(answer, ToolMessage)
     assert answer.content == "{'Ada': 31.0, 'Grace': 51.0}"
-    assert isinstance(answer.artifact, ExecutionResult)
-    assert answer.artifact.status == "success"
+    assert ExecutionResult.from_dict(answer.artifact).status == "success"

@@ -320,7 +320,7 @@ async def test_a_pause_is_no_time_of_the_execution(sandbox: ProcessSandbox) -> N
     await graph.ainvoke(request('await wait(seconds=0.1)\nawait login("a", "b")'), config)
     await asyncio.sleep(0.5)
     state = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), config)
-    result: ExecutionResult = state["messages"][-1].artifact
+    result = ExecutionResult.from_dict(state["messages"][-1].artifact)
     assert result.paused_seconds >= 0.45
     assert 0.1 <= result.duration_seconds < 0.5
     assert result.waiting_seconds >= 0.1
@@ -354,7 +354,7 @@ async def test_who_approved(
     answered: Any = {"configurable": {**thread, **configurable}}
     resume = Command(resume={"decisions": [{"type": "approve"}]})
     state = await graph.ainvoke(resume, answered)
-    (call,) = state["messages"][-1].artifact.tool_calls
+    (call,) = ExecutionResult.from_dict(state["messages"][-1].artifact).tool_calls
     assert (call.approval, call.approved_by) == ("approve", expected)
 
 
@@ -367,7 +367,7 @@ async def test_who_approved_stays_so(sandbox: ProcessSandbox) -> None:
         config: Any = {"configurable": {"thread_id": "1", "user_id": user}}
         resume = Command(resume={"decisions": [{"type": "approve"}]})
         state = await graph.ainvoke(resume, config)
-    calls = state["messages"][-1].artifact.tool_calls
+    calls = ExecutionResult.from_dict(state["messages"][-1].artifact).tool_calls
     assert [call.approved_by for call in calls] == ["ada", "bob"]
 
 
@@ -435,7 +435,7 @@ async def test_a_rejection_that_ends_the_execution(
     await graph.ainvoke(request(code), config)
     resume = Command(resume={"decisions": [{"type": "reject", "message": "not now"}]})
     state = await graph.ainvoke(resume, config)
-    result: ExecutionResult = state["messages"][-1].artifact
+    result = ExecutionResult.from_dict(state["messages"][-1].artifact)
     assert result.status == status
     assert [call.status for call in result.tool_calls] == ["denied"]
     if status == "denied":

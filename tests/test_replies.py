@@ -593,4 +593,4 @@ def test_a_program_without_a_fence_is_left_as_it_is(code):
     """Nothing is taken off that is the program's own."""
     (run_code,) = as_programmatic([get_doc])
     message = run_code.invoke(tool_call_message("run_code", {"code": code}).tool_calls[0])
-    assert message.artifact.code == code
+    assert message.artifact["code"] == code

@@ -61,7 +61,7 @@ async def run(program: Failing, sandbox: ProcessSandbox) -> tuple[ExecutionResul
     state = await compiled.ainvoke(Command(resume={"decisions": [program.decision]}), config)
     message = state["messages"][-1]
     assert isinstance(message, ToolMessage)
-    return message.artifact, message.text
+    return ExecutionResult.from_dict(message.artifact), message.text
 
 
 def show(program: Failing, result: ExecutionResult, report: str) -> str:

@@ -199,7 +199,7 @@ def test_the_middleware_keeps_them_private() -> None:
     graph = agent_with_middleware(InMemorySaver())
     state = graph.invoke({"messages": [HumanMessage("x = 'marker'")]}, config_of("1"))
     assert "run_code_session" not in state
-    assert state["messages"][-2].artifact.session is None
+    assert state["messages"][-2].artifact["session"] is None
     assert isinstance(graph.get_state(config_of("1")).values["run_code_session"], bytes)
 
 

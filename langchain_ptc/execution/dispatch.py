@@ -18,15 +18,17 @@ from typing import Any, TypeAlias, cast, get_type_hints
 from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, Tool
-from langgraph.errors import GraphBubbleUp, is_invalid_resume
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
 from langgraph.prebuilt import ToolNode, ToolRuntime
 from langgraph.runtime import get_runtime
-from langgraph.types import Command
+from langgraph.types import Command, Interrupt
 
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.mcp.adapted import read_adapted
 from langchain_ptc.catalog.mcp.results import value_of_message
 from langchain_ptc.errors import ToolCallError
+from langchain_ptc.execution.plain import as_plain
 from langchain_ptc.execution.portal import call_in_thread, run_sync
 from langchain_ptc.execution.telling import OnToolError, tell_failure, tell_message
 
@@ -132,6 +134,8 @@ class Dispatcher:
         token = _noted.set(noted)
         try:
             answer = await self._invoke(request, config, surroundings)
+        except GraphInterrupt as error:
+            raise _storable(error) from None
         except GraphBubbleUp:
             raise
         except (Exception, SystemExit) as error:  # a tool may raise anything; the code is told
@@ -190,6 +194,22 @@ class Dispatcher:
             return split
         schema = None if self._adapted is None else self._adapted.output_schema
         return replace(split, value=value_of_message(split.value, artifact, schema))
+
+
+def _storable(error: GraphInterrupt) -> GraphInterrupt:
+    """Return an interrupt whose questions a checkpointer can store.
+
+    A question often shows the call's arguments, and those of code may be integers of any size.
+    """
+
+    def shown(interrupt: Interrupt) -> Interrupt:
+        try:
+            JsonPlusSerializer().dumps_typed(interrupt.value)
+        except (TypeError, ValueError):
+            return replace(interrupt, value=as_plain(interrupt.value))
+        return interrupt
+
+    return GraphInterrupt(tuple(map(shown, error.args[0] if error.args else ())))
 
 
 def _message_of(answer: Any) -> ToolMessage | None:

@@ -1,8 +1,8 @@
 """What can be watched of an execution while it runs.
 
 Every event goes three ways: to `stream_mode="custom"` of the graph that the code runs in, to the
-developer's `on_event`, and to the logger `langchain_ptc`. Events are JSON-able; they name calls and
-say how they ended, and never hold results: those stay in the sandbox.
+developer's `on_event`, and to the logger `langchain_ptc`. Events are plain JSON data (see
+`execution.plain.as_plain`); they name calls and say how they ended, and never hold results: those stay in the sandbox.
 
 | event | fields besides `source`, `event`, `execution_id`, `at` |
 |---|---|
@@ -41,7 +41,7 @@ from langgraph.config import get_stream_writer
 
 from langchain_ptc.execution.alerts import REPEATED_REFUSALS, Refusals
 from langchain_ptc.execution.calls import StartedCall
-from langchain_ptc.execution.plain import as_plain
+from langchain_ptc.execution.plain import as_plain, clean_text
 from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.sandbox.base import Failure, Session
 
@@ -126,13 +126,15 @@ class Events:
 
     def tell(self, event: str, **fields: Any) -> None:
         """Tell of one event."""
-        told: Event = {
-            "source": SOURCE,
-            "event": event,
-            "execution_id": self.execution_id,
-            "at": time.time(),
-            **fields,
-        }
+        told: Event = as_plain(
+            {
+                "source": SOURCE,
+                "event": event,
+                "execution_id": self.execution_id,
+                "at": time.time(),
+                **fields,
+            }
+        )
         logger.log(
             _level_of(event),
             "%s %s %s",
@@ -155,7 +157,7 @@ class Events:
         Args:
             output: All that was printed so far.
         """
-        text = output[self._told_chars :]
+        text = clean_text(output[self._told_chars :])
         if text and not self._is_replay:
             self._told_chars = len(output)
             self.tell("output", text=text)
@@ -187,7 +189,7 @@ class Events:
             tool=call.definition.name,
             domain=call.definition.domain,
             line=call.line,
-            arguments=as_plain(call.shown_arguments),
+            arguments=call.shown_arguments,
         )
 
     def tell_end(self, call: StartedCall) -> None:

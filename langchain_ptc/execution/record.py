@@ -92,13 +92,11 @@ class ToolCallRecord:
         return self.started_at + timedelta(seconds=self.duration_seconds)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as JSON-able data; times in ISO 8601."""
+        """Return the record as plain JSON data, see `execution.plain.as_plain`; times in ISO 8601."""
         data = {field.name: getattr(self, field.name) for field in fields(self)}
-        data["arguments"] = as_plain(self.arguments)
-        data["started_at"] = self.started_at.isoformat()
-        data["ended_at"] = self.ended_at.isoformat()
-        data["running_seconds"] = self.running_seconds
-        return data
+        data |= {"ended_at": self.ended_at, "running_seconds": self.running_seconds}
+        plain: dict[str, Any] = as_plain(data)
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -182,18 +180,22 @@ class ExecutionResult:
         raise _exception_of(self.status, self.error)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as JSON-able data, for logs and dashboards; times in ISO 8601."""
-        return {
+        """Return the record as plain JSON data; times in ISO 8601.
+
+        This is the artifact of the tool message. Every serializer takes it and gives the same back:
+        integers of more than 64 bits, NaN and the infinities are their text, lone surrogates escapes.
+        """
+        data = {
             "execution_id": self.execution_id,
             "status": self.status,
             "code": self.code,
             "output": self.output,
-            "value": as_plain(self.value),
+            "value": self.value,
             "error": None if self.error is None else asdict(self.error),
             "notes": list(self.notes),
             "tool_calls": [call.to_dict() for call in self.tool_calls],
-            "started_at": self.started_at.isoformat(),
-            "ended_at": self.ended_at.isoformat(),
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
             "duration_seconds": self.duration_seconds,
             "paused_seconds": self.paused_seconds,
             "computing_seconds": self.computing_seconds,
@@ -201,8 +203,10 @@ class ExecutionResult:
             "overlapping_seconds": self.overlapping_seconds,
             "output_chars": self.output_chars,
             "session": self.session,
-            "spent": None if self.spent is None else dict(self.spent),
+            "spent": self.spent,
         }
+        plain: dict[str, Any] = as_plain(data)
+        return plain
 
     def _repr_html_(self) -> str:
         """Return a page about it, for notebooks."""
@@ -221,7 +225,11 @@ class ExecutionResult:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote, for example from a message that a checkpointer has stored."""
+        """Read what `to_dict` wrote, for example the artifact of a message.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is not such a record.
+        """
         told = data["error"]
         error = None
         if told is not None:

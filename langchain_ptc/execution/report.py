@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from langchain_ptc.execution.plain import render_plain
+from langchain_ptc.execution.plain import clean_text, render_plain
 from langchain_ptc.sandbox.base import Failure, Status
 
 
@@ -61,8 +61,7 @@ def render_report(result: ToldResult) -> str:
     if not parts:
         parts.append(NO_OUTPUT)
     parts += [f"note: {note}" for note in result.notes]
-    # A lone surrogate can be neither stored nor sent by anything that a message goes through.
-    return "\n\n".join(parts).encode("utf-8", "backslashreplace").decode()
+    return clean_text("\n\n".join(parts))
 
 
 def cut_middle(text: str, most: int) -> str:

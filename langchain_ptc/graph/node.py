@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -38,7 +38,6 @@ from langchain_ptc.execution.journal import (
 )
 from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.portal import call_in_thread, run_sync
-from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.telling import OnToolError
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens
@@ -70,8 +69,8 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
 
     It shows the model the conversation and the tools, runs the code that the model writes, lets the
     model mend a failed attempt, and adds two messages to the state: the `AIMessage` with the code as
-    a tool call, and the `ToolMessage` with what the code printed, whose artifact is the
-    `ExecutionResult`. The attempts before the last stay out of the state; their tokens are in the
+    a tool call, and the `ToolMessage` with what the code printed, whose artifact is the record of the
+    execution. The attempts before the last stay out of the state; their tokens are in the
     `usage_metadata` of the `AIMessage`. If the model answers in prose, its message is added as it is;
     if it says nothing at all after a failed attempt, that attempt is added.
 
@@ -248,10 +247,14 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
     def _only_looked(self, outcomes: Sequence[ToolMessage]) -> bool:
         """Whether the code looked at tools and did nothing else: the answer is still to come."""
         looking = {definition.name for definition in self.catalog.discovery}
-        results = [o.artifact for o in outcomes if isinstance(o.artifact, ExecutionResult)]
-        calls = [call for result in results for call in result.tool_calls]
-        done = all(result.status == "success" for result in results)
-        return done and bool(calls) and all(c.domain is None and c.tool in looking for c in calls)
+        records = _records_of(outcomes)
+        calls = [call for record in records for call in record["tool_calls"]]
+        done = all(record["status"] == "success" for record in records)
+        return (
+            done
+            and bool(calls)
+            and all(call["domain"] is None and call["tool"] in looking for call in calls)
+        )
 
     # --- the prompt -----------------------------------------------------------------------------
 
@@ -414,8 +417,13 @@ class _Turn:
         return self.config if self._journal is None else place_here(self.config)
 
 
+def _records_of(outcomes: Sequence[ToolMessage]) -> list[dict[str, Any]]:
+    """Return the records of the executions; a call that could not be run has none."""
+    return [outcome.artifact for outcome in outcomes if isinstance(outcome.artifact, dict)]
+
+
 def _spent_by(message: ToolMessage) -> Spent:
-    spent = getattr(message.artifact, "spent", None)
+    spent = message.artifact["spent"] if isinstance(message.artifact, dict) else None
     return Spent() if spent is None else Spent.from_dict(spent)
 
 
@@ -423,10 +431,10 @@ def _add_spent(outcomes: Sequence[ToolMessage], dropped: Spent) -> list[ToolMess
     """Add to the last execution what the attempts have spent whose messages are in no state."""
     added = list(outcomes)
     for at, message in reversed(list(enumerate(outcomes))):
-        result = message.artifact
-        if isinstance(result, ExecutionResult) and result.spent is not None:
-            spent = replace(result, spent=(_spent_by(message) + dropped).to_dict())
-            added[at] = message.model_copy(update={"artifact": spent})
+        if isinstance(message.artifact, dict) and message.artifact["spent"] is not None:
+            spent = (_spent_by(message) + dropped).to_dict()
+            artifact = {**message.artifact, "spent": spent}
+            added[at] = message.model_copy(update={"artifact": artifact})
             break
     return added
 
@@ -438,8 +446,8 @@ def _write_nothing(_: Any) -> None:
 def _is_worth_mending(outcomes: Sequence[ToolMessage]) -> bool:
     """Whether another program could do better: not if the machine is at fault."""
     return any(
-        outcome.artifact.status in ("error", "refused", "limit", "denied")
-        if isinstance(outcome.artifact, ExecutionResult)
+        outcome.artifact["status"] in ("error", "refused", "limit", "denied")
+        if isinstance(outcome.artifact, dict)
         else outcome.status == "error"
         for outcome in outcomes
     )

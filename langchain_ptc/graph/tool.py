@@ -24,7 +24,6 @@ from langchain_ptc.execution.execution import Check, Durable, Execution, Outcome
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
 from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.portal import run_sync
-from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.telling import OnToolError
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
@@ -55,6 +54,7 @@ class _Asked:
         self._keeper = keeper
         self._state: Any = None
         self._commands: Sequence[Command[Any]] = ()
+        self._is_error = False
         self.is_joined = False
         """Whether the answer must be one message or command, and no list of them."""
 
@@ -68,20 +68,21 @@ class _Asked:
             return attempt.kept
         return self._keeper.find(state)
 
-    def tell(self, outcome: Outcome) -> tuple[str, ExecutionResult]:
-        """Return the content of the message and its artifact."""
+    def tell(self, outcome: Outcome) -> tuple[str, dict[str, Any]]:
+        """Return the content of the message and its artifact, in plain JSON data."""
         result, self._commands = outcome.result, outcome.commands
         if self._keeper is not None:
             result, commands = self._keeper.keep(outcome)
             if outcome.kept is not None and current_attempt.get() is None:
                 commands = [*commands, *self._keeper.tidy(self._state)]
             self._commands = [*self._commands, *commands]
-        return result.report(), result
+        self._is_error = result.error is not None
+        return result.report(), result.to_dict()
 
     def answer(self, message: Any) -> Any:
         """Give the message its status, and the graph what the tools asked of it."""
-        if isinstance(message, ToolMessage) and isinstance(message.artifact, ExecutionResult):
-            message.status = "success" if message.artifact.error is None else "error"
+        if isinstance(message, ToolMessage) and self._is_error:
+            message.status = "error"
         if not self._commands:
             return message
         if self.is_joined and isinstance(message, ToolMessage):
@@ -169,7 +170,7 @@ def as_programmatic(
 
     Returns:
         A list of one `BaseTool`. Its message holds what the code printed; the message's artifact is
-        the `ExecutionResult`.
+        the record of the execution as plain JSON data, for `ExecutionResult.from_dict`.
 
     Raises:
         CatalogError: The tools cannot be offered to code.
@@ -284,7 +285,8 @@ class CodeTool(BaseTool):
     """Runs code that calls tools.
 
     Invoked with a tool call it gives a `ToolMessage` whose content is the report for the model,
-    whose status is `error` unless the code succeeded, and whose artifact is the `ExecutionResult`.
+    whose status is `error` unless the code succeeded, and whose artifact is the dict that
+    `ExecutionResult.to_dict` returns.
     """
 
     args_schema: Any = RunCodeArguments
@@ -305,7 +307,7 @@ class CodeTool(BaseTool):
         code: str,
         runtime: Any = None,
         run_manager: CallbackManagerForToolRun | None = None,
-    ) -> tuple[str, ExecutionResult]:
+    ) -> tuple[str, dict[str, Any]]:
         # The config of this run, under which the inner calls nest, is in the context.
         del run_manager
         state = run_sync(self._find_state(runtime))
@@ -316,7 +318,7 @@ class CodeTool(BaseTool):
         code: str,
         runtime: Any = None,
         run_manager: AsyncCallbackManagerForToolRun | None = None,
-    ) -> tuple[str, ExecutionResult]:
+    ) -> tuple[str, dict[str, Any]]:
         del run_manager
         state = await self._find_state(runtime)
         return _asked.get().tell(await self._start(code, state, runtime).arun())

@@ -17,7 +17,6 @@ from langchain_core.messages import (
 )
 from langchain_core.runnables import Runnable
 
-from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.graph.description import CountTokens, ToolsPrompt
 from langchain_ptc.graph.examples import Example
 from langchain_ptc.graph.extract import Protocol
@@ -167,7 +166,7 @@ class CodeWriter:
             looked: The program only looked at tools.
         """
         text = LOOKED if looked else RETRY
-        if not any(isinstance(outcome.artifact, ExecutionResult) for outcome in outcomes):
+        if not any(isinstance(outcome.artifact, dict) for outcome in outcomes):
             how = HOW_AS_TEXT if self.as_text else HOW_AS_TOOL
             text = UNREADABLE.replace("{HOW}", how.replace("{TOOL_NAME}", self._tool.name))
         if self.as_text:
