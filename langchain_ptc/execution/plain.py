@@ -58,7 +58,7 @@ def _plain(value: Any, max_int: int, levels: int) -> Any:
         return _plain_scalar(value, max_int)
     if not levels:
         return _deep_text(value)
-    if kind is dict or isinstance(value, Mapping):
+    if isinstance(value, Mapping):
         record = {}
         for key, held in zip(_keys_as_text(value), value.values(), strict=True):
             record[key] = _plain(held, max_int, levels - 1)
