@@ -23,6 +23,7 @@ from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.execution.alerts import Refusals
 from langchain_ptc.execution.answering import Answering
 from langchain_ptc.execution.approvals import Approvals
+from langchain_ptc.execution.asking import Asking, index_of
 from langchain_ptc.execution.budgets import BudgetSpent, Purse, Spent
 from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.check import check_code, render_problems
@@ -44,7 +45,6 @@ from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.resilience import Guards
 from langchain_ptc.execution.run_budgets import Budgets
-from langchain_ptc.execution.siblings import index_of
 from langchain_ptc.execution.steps import SteppedRun
 from langchain_ptc.execution.telling import OnToolError
 from langchain_ptc.limits import Limits
@@ -116,12 +116,17 @@ class Execution:
         on_output: Callable[[str], None] | None = None,
         kept: bytes | None = None,
         carried: Spent | None = None,
+        made_by: str | None = None,
     ) -> None:
         self._setting = setting
         self._code = code
         self._lines = code.splitlines()
         self._config = ensure_config(config)
         self._call_id = call_id
+        self._made_by = made_by
+        self._metadata: Mapping[str, str] = {}
+        self._stem = call_id
+        """What the ids of its calls begin with; None for its own id."""
         self._state = state
         self._route = route
         self._kept = kept
@@ -147,7 +152,13 @@ class Execution:
         most = 2 * self._setting.limits.max_tool_calls  # an approval and a call each
         index = index_of(self._call_id, self._state)
         return _read_outcome(
-            run_journaled(self._run_in_steps, self._open(), most_at_once=most, index=index)
+            run_journaled(
+                self._run_in_steps,
+                self._open(),
+                most_at_once=most,
+                index=index,
+                metadata=self._metadata,
+            )
         )
 
     async def arun(self) -> Outcome:
@@ -162,15 +173,22 @@ class Execution:
         if not self._is_durable():
             return await self._run_freely()
         index = index_of(self._call_id, self._state)
-        return _read_outcome(await arun_journaled(self._run_in_steps, self._open(), index=index))
+        return _read_outcome(
+            await arun_journaled(
+                self._run_in_steps, self._open(), index=index, metadata=self._metadata
+            )
+        )
 
     async def _look_around(self) -> None:
-        """Find the state of the graph for tools that take it, if nobody has passed it."""
+        """Find what the execution needs to know of the graph that it runs in."""
         setting = self._setting
         if self._state is None and (
             setting.budgets.is_for_run or any(d.is_injected for d in setting.dispatchers.values())
         ):
             self._state = await read_state(self._config)
+        asking = Asking(self._call_id, self._state, self._made_by)
+        self._metadata = asking.metadata
+        self._stem = await asking.stem(self._config, sync=self._sync)
 
     def _is_durable(self) -> bool:
         durable = self._setting.durable
@@ -191,6 +209,7 @@ class Execution:
             "code": _digest(self._code),
             "seed": secrets.randbits(_SEED_BITS),
             "unix": time.time(),
+            "stem": self._stem,
         }
         return self._opened
 
@@ -217,6 +236,7 @@ class Execution:
 
     async def _run_in_steps(self, journal: Journal, opening: Record) -> Record:
         is_resumed = opening["execution_id"] != self._opened["execution_id"]
+        self._stem = opening.get("stem", self._stem)
         self._begin(opening["execution_id"], resumed=is_resumed)
         started_at, clock = datetime.fromtimestamp(opening["unix"], UTC), time.monotonic()
         # What has run was found right, then: another version of the check must not undo it.
@@ -354,7 +374,7 @@ class Execution:
             call,
             self._setting.dispatchers[call.tool].definition,
             execution_id=self._id,
-            call_id=f"{self._call_id or self._id}:{call.id}",
+            call_id=f"{self._stem or self._id}:{call.id}",
             source_line=line,
             redact=self._setting.redact,
         )

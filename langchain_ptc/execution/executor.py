@@ -147,6 +147,7 @@ class ProgrammaticToolExecutor:
         on_output: Callable[[str], None] | None = None,
         kept: bytes | None = None,
         carried: Spent | None = None,
+        made_by: str | None = None,
     ) -> Execution:
         """Prepare an execution; does not run it yet.
 
@@ -155,13 +156,15 @@ class ProgrammaticToolExecutor:
             config: Callbacks, tags, metadata and the rest for the tools; by default those of the
                 surrounding run.
             call_id: Id of the tool call that asked for the execution; calls of the code get ids
-                that begin with it. By default the execution's own id.
+                that begin with it, and that no other call of the thread has. By default the
+                execution's own id.
             state: The state of the graph, for tools that take it; None to look it up.
             route: How calls go to their tools; None for directly.
             on_output: Takes what the code prints, as it comes.
             kept: Variables that an earlier execution of the same session kept (`Outcome.kept`);
                 empty for the first one, None for no session.
             carried: What the run has spent besides what its state tells.
+            made_by: Id of the message that holds the tool call, where it is not in `state`.
         """
         return Execution(
             self._setting,
@@ -173,6 +176,7 @@ class ProgrammaticToolExecutor:
             on_output=on_output,
             kept=kept,
             carried=carried,
+            made_by=made_by,
         )
 
     def execute(

@@ -31,6 +31,7 @@ from langgraph.func import task
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
+from langchain_ptc.execution.asking import CHECKPOINTER
 from langchain_ptc.execution.portal import call_in_thread, run_sync
 from langchain_ptc.execution.siblings import Sibling
 
@@ -121,7 +122,13 @@ Main: TypeAlias = Callable[[Journal, Record], Awaitable[Record]]
 _main: contextvars.ContextVar[Main] = contextvars.ContextVar("ptc_main")
 
 
-async def arun_journaled(main: Main, opening: Record, *, index: int | None = None) -> Record:
+async def arun_journaled(
+    main: Main,
+    opening: Record,
+    *,
+    index: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> Record:
     """Run `main` with a journal in the checkpoints of the surrounding graph.
 
     Args:
@@ -129,6 +136,7 @@ async def arun_journaled(main: Main, opening: Record, *, index: int | None = Non
         opening: Kept the first time; `main` is given what was kept.
         index: Which tool call of its message this is, from 0, for its siblings begin in any order;
             None for one that begins in the same order each time.
+        metadata: Kept with the checkpoints of the journal, to find it by.
 
     Returns:
         What `main` returned, now or before.
@@ -144,7 +152,7 @@ async def arun_journaled(main: Main, opening: Record, *, index: int | None = Non
         with sibling as configurable:
             async for mode, chunk in _graph(sync=False).astream(
                 {"opening": opening},
-                _config(_NO_LIMIT, configurable),
+                _config(_NO_LIMIT, configurable, metadata),
                 stream_mode=["custom", "values"],
             ):
                 if mode == "custom":
@@ -159,7 +167,12 @@ async def arun_journaled(main: Main, opening: Record, *, index: int | None = Non
 
 
 def run_journaled(
-    main: Main, opening: Record, *, most_at_once: int, index: int | None = None
+    main: Main,
+    opening: Record,
+    *,
+    most_at_once: int,
+    index: int | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Record:
     """Run `main` as `arun_journaled` does, in a graph that runs synchronously.
 
@@ -168,6 +181,7 @@ def run_journaled(
         opening: See above.
         most_at_once: How many records may be on their way at a time; each takes a thread.
         index: See above.
+        metadata: See above.
     """
     token = _main.set(main)
     write = get_stream_writer()
@@ -177,7 +191,7 @@ def run_journaled(
         with sibling as configurable:
             for mode, chunk in _graph(sync=True).stream(
                 {"opening": opening},
-                _config(most_at_once + 2, configurable),
+                _config(most_at_once + 2, configurable, metadata),
                 stream_mode=["custom", "values"],
             ):
                 if mode == "custom":
@@ -206,13 +220,16 @@ def _graph(*, sync: bool) -> CompiledStateGraph[_State]:
     return graph.compile(name="journal")
 
 
-def _config(max_concurrency: int, configurable: dict[str, Any]) -> RunnableConfig:
+def _config(
+    max_concurrency: int, configurable: dict[str, Any], metadata: Mapping[str, str] | None
+) -> RunnableConfig:
     # The traces are of the code and its tools; the graph in between is no concern of theirs.
     return RunnableConfig(
         tags=[_HIDDEN],
         max_concurrency=max_concurrency,
         recursion_limit=25,
         configurable=configurable,
+        metadata=dict(metadata or {}),
     )
 
 
@@ -232,4 +249,4 @@ def has_checkpointer(config: RunnableConfig) -> bool:
     LangGraph has no public question for it; the key is the one by which it tells its own subgraphs.
     """
     configurable: Mapping[str, Any] = config.get("configurable") or {}
-    return configurable.get("__pregel_checkpointer") is not None
+    return configurable.get(CHECKPOINTER) is not None

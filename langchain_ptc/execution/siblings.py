@@ -20,12 +20,10 @@ import asyncio
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
-from langchain_core.messages import AIMessage
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 from langgraph.runtime import get_runtime
@@ -123,26 +121,6 @@ class Sibling:
     def _pause(self) -> GraphInterrupt:
         with self._attempt.lock:
             return GraphInterrupt(tuple(self._attempt.interrupts.values()))
-
-
-def index_of(call_id: str | None, state: Any) -> int | None:
-    """Return which tool call of the last message of `state` has this id, from 0; None if none has."""
-    if call_id is None:
-        return None
-    for messages in _lists_in(state):
-        last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
-        for index, call in enumerate(last.tool_calls if last is not None else ()):
-            if call["id"] == call_id:
-                return index
-    return None
-
-
-def _lists_in(state: Any) -> Iterator[list[Any]]:
-    if isinstance(state, list):
-        yield state
-        return
-    values = state if isinstance(state, Mapping) else getattr(state, "__dict__", {})
-    yield from (value for value in values.values() if isinstance(value, list))
 
 
 def _attempt_of(scratchpad: Any) -> _Attempt:

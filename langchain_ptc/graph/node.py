@@ -332,7 +332,7 @@ class _Turn:
                 return failed
             if not message.tool_calls:
                 return _Answered(messages=[message], commands=[])
-            outcomes, commands = await self._run_calls(message.tool_calls, problems)
+            outcomes, commands = await self._run_calls(message, problems)
             looked = looks < _MOST_LOOKS and not commands and node._only_looked(outcomes)
             if looked:
                 looks, attempt = looks + 1, attempt - 1
@@ -359,13 +359,13 @@ class _Turn:
         return await self._journal.record("generate_code", asked)
 
     async def _run_calls(
-        self, calls: Sequence[ToolCall], problems: Mapping[str, str]
+        self, message: AIMessage, problems: Mapping[str, str]
     ) -> tuple[list[ToolMessage], list[Command[Any]]]:
         """Answer each call of a message: run its program, or say why there is none."""
         answers: list[Any] = []
-        for call in calls:
+        for call in message.tool_calls:
             if (problem := problems.get(call["id"] or "")) is None:
-                answers += await self._run_code(call)
+                answers += await self._run_code(call, made_by=message.id)
             else:
                 answers.append(
                     ToolMessage(problem, tool_call_id=call["id"], name=call["name"], status="error")
@@ -387,7 +387,7 @@ class _Turn:
         )
         return {"reply": reply, "message": parsed.message, "problems": parsed.problems}
 
-    async def _run_code(self, call: ToolCall) -> list[Any]:
+    async def _run_code(self, call: ToolCall, *, made_by: str | None) -> list[Any]:
         config, tool = self._here(), self._node._tool
         runtime: ToolRuntime[Any, Any] = ToolRuntime(
             state=self._state,
@@ -398,7 +398,7 @@ class _Turn:
             store=None,
         )
         given = ToolCall(**{**call, "args": {**call["args"], "runtime": runtime}})
-        token = current_attempt.set(Attempt(self._kept, self._spent))
+        token = current_attempt.set(Attempt(self._kept, self._spent, made_by))
         try:
             if self._sync:
                 told = await call_in_thread(lambda: tool.invoke(given, config))

@@ -174,3 +174,8 @@ LOOKED = """\
 {REPORT}
 
 Now write the complete program that answers the request; or look further."""
+
+EMPTY_SESSION = (
+    "this code began without variables: it is the first of the session, or the variables of earlier "
+    "code are gone because its messages are no longer in the conversation; fetch again what is missing"
+)

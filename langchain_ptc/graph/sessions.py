@@ -7,24 +7,38 @@ forked and rewound with the thread, and any host of the graph can go on with the
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Protocol, TypeAlias, cast, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.types import Command
 
+from langchain_ptc.execution.asking import checkpointer_of, message_lists
 from langchain_ptc.execution.execution import Outcome
+from langchain_ptc.execution.portal import call_in_thread
 from langchain_ptc.execution.record import ExecutionResult
+from langchain_ptc.graph.prompts import EMPTY_SESSION
 
 Session: TypeAlias = Literal["none", "thread"]
+
+MOST_CHECKPOINTS = 1_000
+"""How far back variables are looked for: reading a checkpoint takes about a millisecond."""
 
 
 class Keeper(Protocol):
     """Finds the variables of a thread in its state, and puts them there."""
 
-    def find(self, state: Any) -> bytes:
-        """Return what was kept, or nothing for the first execution of a thread."""
+    async def find(self, state: Any, config: RunnableConfig, *, sync: bool) -> bytes:
+        """Return what was kept, or nothing for the first execution of a thread.
+
+        Args:
+            state: The state of the graph.
+            config: Configuration of the graph.
+            sync: The graph runs synchronously.
+        """
         ...
 
     def keep(self, outcome: Outcome) -> tuple[ExecutionResult, Sequence[Command[Any]]]:
@@ -46,8 +60,9 @@ class StateKeeper:
     def __init__(self, key: str) -> None:
         self.key = key
 
-    def find(self, state: Any) -> bytes:
+    async def find(self, state: Any, config: RunnableConfig, *, sync: bool) -> bytes:
         """See `Keeper.find`."""
+        del config, sync
         kept = state.get(self.key) if isinstance(state, Mapping) else None
         return kept if isinstance(kept, bytes) else b""
 
@@ -67,7 +82,8 @@ class MessageKeeper:
     """Keeps variables in the artifact of the newest message of `run_code`, in any graph.
 
     Artifacts are not sent to models. Only the newest message holds them: the one before is replaced
-    by itself without.
+    by itself without. Where that message is not in the state any more, because the conversation was
+    summarized or trimmed, it is looked up in the earlier checkpoints of the thread.
 
     Args:
         tool_name: Name of the messages.
@@ -76,10 +92,14 @@ class MessageKeeper:
     def __init__(self, tool_name: str) -> None:
         self._tool_name = tool_name
 
-    def find(self, state: Any) -> bytes:
+    async def find(self, state: Any, config: RunnableConfig, *, sync: bool) -> bytes:
         """See `Keeper.find`."""
-        message = self._newest(state)
-        kept = None if message is None else session_of(message)
+        kept = self._find_in(state)
+        if kept is None:
+            async for earlier in earlier_states(config, sync=sync):
+                kept = self._find_in(earlier)
+                if kept is not None:
+                    break
         return b"" if kept is None else kept
 
     def keep(self, outcome: Outcome) -> tuple[ExecutionResult, Sequence[Command[Any]]]:
@@ -90,24 +110,67 @@ class MessageKeeper:
 
     def tidy(self, state: Any) -> Sequence[Command[Any]]:
         """See `Keeper.tidy`."""
-        before = self._newest(state)
-        if before is None or before.id is None or isinstance(state, list):
+        key, before = self._newest(state)
+        if key is None or before is None or before.id is None:
             return ()
-        return (Command(update={"messages": [_without_session(before)]}),)
+        # As pairs: in a dict `ToolNode` takes the message for a second answer to the call at hand
+        # where both calls have one id.
+        return (Command(update=((key, [_without_session(before)]),)),)
 
-    def _newest(self, state: Any) -> ToolMessage | None:
-        messages = state
-        if not isinstance(state, list):
-            messages = (
-                state.get("messages")
-                if isinstance(state, Mapping)
-                else getattr(state, "messages", None)
-            )
-        for message in reversed(messages or ()):
-            is_ours = isinstance(message, ToolMessage) and message.name == self._tool_name
-            if is_ours and session_of(message) is not None:
-                return cast("ToolMessage", message)
-        return None
+    def _find_in(self, state: Any) -> bytes | None:
+        _, message = self._newest(state)
+        return None if message is None else session_of(message)
+
+    def _newest(self, state: Any) -> tuple[str | None, ToolMessage | None]:
+        """Return the newest message with variables, and the key of the list that it is in."""
+        for key, messages in message_lists(state):
+            for message in reversed(messages):
+                is_ours = isinstance(message, ToolMessage) and message.name == self._tool_name
+                if is_ours and session_of(message) is not None:
+                    return key, message
+        return None, None
+
+
+async def earlier_states(config: RunnableConfig, *, sync: bool) -> AsyncIterator[dict[str, Any]]:
+    """Yield what the checkpoints hold that the running step comes from, the newest first.
+
+    They are the ancestors of the step: in a thread that was forked or rewound, none of the other
+    branch. At most `MOST_CHECKPOINTS` are read.
+
+    Args:
+        config: Configuration of the running step.
+        sync: The graph runs synchronously.
+    """
+    saver = checkpointer_of(config)
+    configurable = config.get("configurable") or {}
+    if saver is None or "thread_id" not in configurable:
+        return
+    left = MOST_CHECKPOINTS
+    places: Mapping[str, str] = configurable.get("checkpoint_map") or {}
+    for namespace, checkpoint_id in sorted(places.items(), key=lambda place: -len(place[0])):
+        own = {
+            **configurable,
+            "thread_id": str(configurable["thread_id"]),
+            "checkpoint_ns": namespace,
+            "checkpoint_id": checkpoint_id,
+        }
+        found = await _read(saver, RunnableConfig(configurable=own), sync=sync)
+        if found is None:  # not written yet, or only at the end of the run
+            own.pop("checkpoint_id")
+            found = await _read(saver, RunnableConfig(configurable=own), sync=sync)
+        while found is not None and left:
+            left -= 1
+            yield found.checkpoint["channel_values"]
+            parent = found.parent_config
+            found = None if parent is None else await _read(saver, parent, sync=sync)
+
+
+async def _read(
+    saver: BaseCheckpointSaver[Any], place: RunnableConfig, *, sync: bool
+) -> CheckpointTuple | None:
+    if sync:
+        return await call_in_thread(lambda: saver.get_tuple(place))
+    return await saver.aget_tuple(place)
 
 
 def session_of(message: ToolMessage) -> bytes | None:
@@ -127,6 +190,13 @@ def _without_session(message: ToolMessage) -> ToolMessage:
     else:
         artifact = {**artifact, "session": None}
     return message.model_copy(update={"artifact": artifact})
+
+
+def note_empty(result: ExecutionResult) -> ExecutionResult:
+    """Tell the model of code that missed a name why no earlier execution can have left it."""
+    if result.error is None or result.error.kind != "NameError":
+        return result
+    return replace(result, notes=(*result.notes, EMPTY_SESSION))
 
 
 def checked_session(session: Session) -> Session:

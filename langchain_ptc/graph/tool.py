@@ -36,7 +36,7 @@ from langchain_ptc.graph.prompts import (
     EXAMPLES_HEADING,
     RUN_CODE_DESCRIPTION,
 )
-from langchain_ptc.graph.sessions import Keeper, MessageKeeper, Session, checked_session
+from langchain_ptc.graph.sessions import Keeper, MessageKeeper, Session, checked_session, note_empty
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import Sandbox
 
@@ -53,26 +53,34 @@ class _Asked:
         self.call_id = call_id
         self._keeper = keeper
         self._state: Any = None
+        self._kept: bytes | None = None
         self._commands: Sequence[Command[Any]] = ()
         self._is_error = False
         self.is_joined = False
         """Whether the answer must be one message or command, and no list of them."""
 
-    def kept(self, state: Any) -> bytes | None:
-        """Return the variables that the code begins with; None if it is of no session."""
+    async def find_kept(self, state: Any, *, sync: bool) -> None:
+        """Find the variables that the code begins with."""
         self._state = state
-        if self._keeper is None:
-            return None
         attempt = current_attempt.get()
+        if self._keeper is None:
+            return
         if attempt is not None and attempt.kept is not None:
-            return attempt.kept
-        return self._keeper.find(state)
+            self._kept = attempt.kept
+        else:
+            self._kept = await self._keeper.find(state, ensure_config(), sync=sync)
+
+    @property
+    def kept(self) -> bytes | None:
+        """The variables that the code begins with; None if it is of no session."""
+        return self._kept
 
     def tell(self, outcome: Outcome) -> tuple[str, dict[str, Any]]:
         """Return the content of the message and its artifact, in plain JSON data."""
         result, self._commands = outcome.result, outcome.commands
         if self._keeper is not None:
             result, commands = self._keeper.keep(outcome)
+            result = result if self._kept else note_empty(result)
             if outcome.kept is not None and current_attempt.get() is None:
                 commands = [*commands, *self._keeper.tidy(self._state)]
             self._commands = [*self._commands, *commands]
@@ -101,6 +109,8 @@ class Attempt:
     """The variables of the attempt before, which are in no state."""
     spent: Spent
     """What the attempts before have spent, which is in no state either."""
+    made_by: str | None
+    """Id of the message that holds the program, which is in no state yet."""
 
 
 current_attempt: contextvars.ContextVar[Attempt | None] = contextvars.ContextVar(
@@ -310,7 +320,7 @@ class CodeTool(BaseTool):
     ) -> tuple[str, dict[str, Any]]:
         # The config of this run, under which the inner calls nest, is in the context.
         del run_manager
-        state = run_sync(self._find_state(runtime))
+        state = run_sync(self._find_state(runtime, sync=True))
         return _asked.get().tell(self._start(code, state, runtime).run())
 
     async def _arun(
@@ -320,14 +330,15 @@ class CodeTool(BaseTool):
         run_manager: AsyncCallbackManagerForToolRun | None = None,
     ) -> tuple[str, dict[str, Any]]:
         del run_manager
-        state = await self._find_state(runtime)
+        state = await self._find_state(runtime, sync=False)
         return _asked.get().tell(await self._start(code, state, runtime).arun())
 
-    async def _find_state(self, runtime: Any) -> Any:
-        """Return the state of the graph, as far as somebody needs it."""
+    async def _find_state(self, runtime: Any, *, sync: bool) -> Any:
+        """Return the state of the graph, as far as it is needed, and find the session's variables."""
         state = getattr(runtime, "state", None)
         if state is None and self._keeper is not None:
-            return await read_state(ensure_config())
+            state = await read_state(ensure_config())
+        await _asked.get().find_kept(state, sync=sync)
         return state
 
     def _start(self, code: str, state: Any, runtime: Any) -> Execution:
@@ -338,8 +349,9 @@ class CodeTool(BaseTool):
             call_id=asked.call_id,
             state=state,
             on_output=getattr(runtime, "emit_output_delta", None),
-            kept=asked.kept(state),
+            kept=asked.kept,
             carried=None if attempt is None else attempt.spent,
+            made_by=None if attempt is None else attempt.made_by,
         )
 
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
