@@ -338,8 +338,8 @@ class _Turn:
                 looks, attempt = looks + 1, attempt - 1
             else:
                 is_last = is_last or bool(commands) or not _is_worth_mending(outcomes)
-                if self._kept is not None:
-                    commands += node._tool.tidy(self._state)
+                if self._kept is not None and (update := node._tool.tidy(self._state)):
+                    commands.append(Command(update=update))
                 messages = [message, *_add_spent(outcomes, dropped)]
                 answered = _Answered(messages=messages, commands=commands)
                 if is_last:

@@ -45,8 +45,8 @@ class Keeper(Protocol):
         """Return the artifact of the message, and what else the state is to be told."""
         ...
 
-    def tidy(self, state: Any) -> Sequence[Command[Any]]:
-        """Return what takes out of the state what the new message stands for."""
+    def tidy(self, state: Any) -> dict[str, Any]:
+        """Return the update that takes out of the state what the new message stands for."""
         ...
 
 
@@ -72,10 +72,10 @@ class StateKeeper:
             return outcome.result, ()
         return outcome.result, (Command(update={self.key: outcome.kept}),)
 
-    def tidy(self, state: Any) -> Sequence[Command[Any]]:
+    def tidy(self, state: Any) -> dict[str, Any]:
         """See `Keeper.tidy`: there is nothing to take out."""
         del state
-        return ()
+        return {}
 
 
 class MessageKeeper:
@@ -108,14 +108,12 @@ class MessageKeeper:
             return outcome.result, ()
         return replace(outcome.result, session=base64.b64encode(outcome.kept).decode()), ()
 
-    def tidy(self, state: Any) -> Sequence[Command[Any]]:
+    def tidy(self, state: Any) -> dict[str, Any]:
         """See `Keeper.tidy`."""
         key, before = self._newest(state)
         if key is None or before is None or before.id is None:
-            return ()
-        # As pairs: in a dict `ToolNode` takes the message for a second answer to the call at hand
-        # where both calls have one id.
-        return (Command(update=((key, [_without_session(before)]),)),)
+            return {}
+        return {key: [_without_session(before)]}
 
     def _find_in(self, state: Any) -> bytes | None:
         _, message = self._newest(state)

@@ -82,7 +82,10 @@ class _Asked:
             result, commands = self._keeper.keep(outcome)
             result = result if self._kept else note_empty(result)
             if outcome.kept is not None and current_attempt.get() is None:
-                commands = [*commands, *self._keeper.tidy(self._state)]
+                # As pairs: in a dict `ToolNode` takes the message before for a second answer to the
+                # call at hand, where both calls have one id.
+                pairs = tuple(self._keeper.tidy(self._state).items())
+                commands = [*commands, *([Command(update=pairs)] if pairs else [])]
             self._commands = [*self._commands, *commands]
         self._is_error = result.error is not None
         return result.report(), result.to_dict()
@@ -396,9 +399,9 @@ class RunCodeTool(CodeTool):
         self._prompt = prompt
         self._first_description = prompt.render()
 
-    def tidy(self, state: Any) -> Sequence[Command[Any]]:
+    def tidy(self, state: Any) -> dict[str, Any]:
         """Return what a last attempt takes out of the state; see `Keeper.tidy`."""
-        return () if self._keeper is None else self._keeper.tidy(state)
+        return {} if self._keeper is None else self._keeper.tidy(state)
 
     @property
     def catalog(self) -> ToolCatalog:
