@@ -139,7 +139,7 @@ def test_where_no_worker_starts_it_says_why():
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "problem: the parent of workers broke down: " in done.stdout
+    assert "problem: the parent of workers could not be started: " in done.stdout
     assert "process                       no" in done.stdout
     assert "what to do\n  - no worker could be started" in done.stdout
     assert done.stderr == ""

@@ -17,8 +17,9 @@ import pytest
 
 from langchain_ptc import Limits, ProcessSandbox, SandboxError
 from langchain_ptc.sandbox.base import Done, Program, Result
-from langchain_ptc.sandbox.pool import Allowance, WorkerPool
+from langchain_ptc.sandbox.pool import WorkerPool
 from langchain_ptc.sandbox.process import ProcessSession
+from langchain_ptc.sandbox.workers import Allowance
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
 
@@ -83,7 +84,7 @@ async def test_every_layer_is_on_here():
     """On a kernel that has them all, every layer of confinement is installed."""
     with ProcessSandbox() as sandbox:
         await execute(sandbox, "1")
-        layers = sandbox._pool.layers.result()
+        layers = sandbox._pool.layers
     assert layers["seccomp"] == "on"
     assert set(layers) == {"namespaces", "empty_root", "landlock", "capabilities", "seccomp"}
 
@@ -213,7 +214,7 @@ async def test_the_wall_limit_holds_while_the_loop_is_blocked():
     with ProcessSandbox() as sandbox:
 
         def block(session, call):
-            waiting = {w for idle in sandbox._pool._waiting.values() for w in idle}
+            waiting = {w for idle in sandbox._pool._spares.kinds.values() for w in idle}
             (busy,) = set(sandbox._pool._alive.values()) - waiting
             ended.append(wait_for(lambda: not busy.is_alive()))  # on the loop, which blocks it
 
@@ -399,12 +400,12 @@ def test_as_many_workers_wait_as_were_asked_for():
     allowance = Allowance(5, 2**28)
 
     def waiting() -> int:
-        return sum(worker.is_alive() for worker in list(pool._waiting.get(allowance, ())))
+        return sum(worker.is_alive() for worker in list(pool._spares.kinds.get(allowance, ())))
 
     try:
         pool.discard(pool.checkout(allowance).result(timeout=30))
         assert wait_for(lambda: waiting() == 3)
-        for worker in list(pool._waiting[allowance]):
+        for worker in list(pool._spares.kinds[allowance]):
             worker.kill()
         assert wait_for(lambda: waiting() == 0)
         pool.discard(pool.checkout(allowance).result(timeout=30))
@@ -424,7 +425,7 @@ async def test_an_execution_that_is_cancelled_on_its_way_loses_no_worker():
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        held = lambda: len(pool._alive) - sum(map(len, pool._waiting.values()))  # noqa: E731
+        held = lambda: len(pool._alive) - sum(map(len, pool._spares.kinds.values()))  # noqa: E731
         assert await asyncio.to_thread(wait_for, lambda: not held() and not pool._asked)
 
 
@@ -435,7 +436,7 @@ def test_an_allowance_that_is_no_longer_used_holds_no_workers():
         for cpu in (1, 2, 3, 4):
             worker = pool.checkout(Allowance(cpu, 2**28)).result(timeout=30)
             pool.discard(worker)
-        assert len(pool._waiting) == 2
+        assert len(pool._spares.kinds) == 2
     finally:
         pool.close()
 

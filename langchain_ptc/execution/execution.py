@@ -58,6 +58,7 @@ from langchain_ptc.sandbox.base import (
     Sandbox,
     Session,
 )
+from langchain_ptc.sandbox.nesting import one_deeper
 from langchain_ptc.sandbox.protocol import limit_reached
 from langchain_ptc.sandbox.values import encode_value, revive
 
@@ -223,8 +224,9 @@ class Execution:
         session = self._setting.sandbox.session()
         run = FreeRun(self._parts(session, self._program()))
         try:
-            async with self._events.watching(session):
-                done = await run.to_end()
+            with one_deeper():
+                async with self._events.watching(session):
+                    done = await run.to_end()
         except BudgetSpent as spent:
             done = spent.end(session.output)
         except BaseException as error:
@@ -256,8 +258,9 @@ class Execution:
             done = end_of_replay(ReplayError("the code is not the one that ran before the pause"))
         else:
             try:
-                async with self._events.watching(session):
-                    done = await run.to_end()
+                with one_deeper():
+                    async with self._events.watching(session):
+                        done = await run.to_end()
             except ReplayError as error:
                 done = end_of_replay(error)
             except BudgetSpent as spent:

@@ -25,12 +25,13 @@ from langchain_ptc.errors import SandboxError
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import Program, Result
 from langchain_ptc.sandbox.framing import ProtocolViolation, encode_frame
-from langchain_ptc.sandbox.pool import Allowance, Worker, WorkerPool
+from langchain_ptc.sandbox.pool import WorkerPool
 from langchain_ptc.sandbox.protocol import (
     Conversation,
     encode_result,
     encode_run,
 )
+from langchain_ptc.sandbox.workers import Allowance, Worker
 
 _LIMITS = Limits(wall_seconds=5, cpu_seconds=3)
 _START_SECONDS = 40.0
@@ -106,7 +107,7 @@ def diagnose(*, walls: bool = True) -> Diagnosis:
         pool = WorkerPool((), waiting=1, walls=walls, policy=False)
         try:
             seen = _look_at_worker(pool)
-            reported = pool.layers.result(timeout=_START_SECONDS)
+            reported = dict(pool.layers)
             attacks = [_try(pool, name, code) for name, code in _attacks(secret).items()]
         except SandboxError as error:
             problem = str(error)

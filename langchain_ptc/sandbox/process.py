@@ -7,9 +7,8 @@ import concurrent.futures
 import os
 import signal
 import sys
-import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Self, TypeVar
 
 from langchain_ptc.errors import SandboxError
@@ -25,12 +24,14 @@ from langchain_ptc.sandbox.base import (
 from langchain_ptc.sandbox.handover import Handover
 from langchain_ptc.sandbox.line import Line
 from langchain_ptc.sandbox.modules import STANDARD_MODULES, check_never_refused
-from langchain_ptc.sandbox.pool import Allowance, Exit, Worker, WorkerPool
+from langchain_ptc.sandbox.nesting import current_depth
+from langchain_ptc.sandbox.pool import WorkerPool
 from langchain_ptc.sandbox.protocol import (
     encode_run,
     limit_reached,
 )
 from langchain_ptc.sandbox.worker import EXIT_NO_SECCOMP
+from langchain_ptc.sandbox.workers import Allowance, Exit, Worker
 
 T = TypeVar("T")
 Require = Literal["kernel", "process", "any"]
@@ -39,6 +40,10 @@ _EXIT_WAIT_SECONDS = 1.0
 """How long the host waits to hear how a worker died, once its socket has closed."""
 _REFILL_SECONDS = 0.01
 """How long an execution may go on before a new worker is made in place of the one it took."""
+_KILLED = int(signal.SIGKILL) if hasattr(signal, "SIGKILL") else 9
+"""Wait status of a process that was killed."""
+_MOST_BEGINNINGS = 3
+"""How often an execution is begun whose workers die before it has begun."""
 
 
 class ProcessSandbox:
@@ -48,12 +53,17 @@ class ProcessSandbox:
         imports: Modules that the code may import besides the standard ones, for example
             `["numpy", "pandas"]`. They are imported once, in the parent of workers.
         waiting_workers: Workers that wait for work: the size of a burst that is served at once.
+        max_workers: Executions that have a worker at a time; further ones wait for their turn, and
+            their wall time begins with it. Executions that a tool of another one begins are counted
+            apart from that one, which waits for them. By default 256, or a quarter of the files that
+            the process may open (`ulimit -n`) if that is less. One that waits for its tools takes 2 to
+            4 MB.
         require: What must hold, or `SandboxError` is raised at the first execution: `kernel`, the
             kernel's system call filter; `process`, a process of its own with limits; `any`, the
             same as `process`. The default is `kernel` on Linux and `process` elsewhere.
 
     Raises:
-        ValueError: `waiting_workers` is not positive, or `require` is no level.
+        ValueError: `waiting_workers` or `max_workers` is not positive, or `require` is no level.
     """
 
     def __init__(
@@ -61,16 +71,19 @@ class ProcessSandbox:
         *,
         imports: Sequence[str] = (),
         waiting_workers: int = 4,
+        max_workers: int | None = None,
         require: Require | None = None,
     ) -> None:
         if waiting_workers < 1:
             raise ValueError(f"waiting_workers must be at least 1, got {waiting_workers!r}")
+        if max_workers is not None and max_workers < 1:
+            raise ValueError(f"max_workers must be at least 1, got {max_workers!r}")
         if require not in (None, "kernel", "process", "any"):
             raise ValueError(f"require must be 'kernel', 'process' or 'any', got {require!r}")
         self._imports = checked_imports(imports)
         self._require = require or ("kernel" if sys.platform == "linux" else "process")
-        self._pool = _share_pool(self._imports, waiting_workers)
-        self._release = weakref.finalize(self, _drop_pool, self._pool)
+        self._lease: _Lease | None = _lease(self._imports, waiting_workers, max_workers)
+        self._pool = self._lease.pool
 
     @property
     def modules(self) -> frozenset[str]:
@@ -79,13 +92,14 @@ class ProcessSandbox:
 
     def session(self) -> ProcessSession:
         """Prepare one execution."""
-        if not self._release.alive:
+        if self._lease is None:
             raise SandboxError("the sandbox is closed")
         return ProcessSession(self._pool, self._require)
 
     def close(self) -> None:
         """End the workers, unless another sandbox with the same modules still uses them."""
-        self._release()
+        self._lease = None
+        self._pool.wait_until_closed()
 
     def __enter__(self) -> Self:
         return self
@@ -110,32 +124,29 @@ def checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(imports))
 
 
-# One parent of workers per process and module set, shared by all sandboxes that want the same.
-_shared: dict[tuple[object, ...], tuple[WorkerPool, int]] = {}
-_shared_lock = threading.Lock()
+class _Lease:
+    """What all sandboxes hold that want the same workers; these end when the last lets go of it."""
+
+    def __init__(self, imports: tuple[str, ...], waiting: int, most: int | None) -> None:
+        self.pool = WorkerPool(imports, waiting=waiting, most=most)
+        # In whatever thread the last sandbox is collected, and whatever that is doing: takes no lock.
+        weakref.finalize(self, self.pool.close_soon)
 
 
-def _share_pool(imports: tuple[str, ...], waiting: int) -> WorkerPool:
-    key = (imports, waiting)
-    with _shared_lock:
-        pool, users = _shared.get(key, (None, 0))
-        if pool is None:
-            pool = WorkerPool(imports, waiting=waiting)
-        _shared[key] = pool, users + 1
-        return pool
+_leases: weakref.WeakValueDictionary[tuple[object, ...], _Lease] = weakref.WeakValueDictionary()
 
 
-def _drop_pool(pool: WorkerPool) -> None:
-    with _shared_lock:
-        key = next((k for k, (shared, _) in _shared.items() if shared is pool), None)
-        if key is None:
-            return
-        users = _shared[key][1] - 1
-        if users:
-            _shared[key] = pool, users
-            return
-        del _shared[key]
-    pool.close()
+def _lease(imports: tuple[str, ...], waiting: int, most: int | None) -> _Lease:
+    """Return the workers of this process for a module set.
+
+    Two threads that ask for the same at once may be given two: that costs a few processes more, and
+    takes no lock that a forked child or the garbage collector could find taken.
+    """
+    key = (imports, waiting, most)
+    found = _leases.get(key)
+    if found is None:
+        found = _leases[key] = _Lease(imports, waiting, most)
+    return found
 
 
 class ProcessSession:
@@ -144,6 +155,7 @@ class ProcessSession:
     def __init__(self, pool: WorkerPool, require: Require) -> None:
         self._pool = pool
         self._require = require
+        self._depth = current_depth()
         self._line: Line | None = None
 
     @property
@@ -156,19 +168,19 @@ class ProcessSession:
         limits = program.limits
         allowance = Allowance(limits.cpu_seconds, limits.memory_bytes)
         handover = Handover(program, on_calls, on_idle)
-        done = await self._run_in(await self._take(allowance), program, handover)
-        if done is None:
-            fresh = await self._take(allowance, fresh=True)
-            done = await self._run_in(fresh, program, handover)
-        assert done is not None
-        return done
+        for beginning in range(_MOST_BEGINNINGS):
+            worker = await self._take(allowance, fresh=beginning > 0)
+            done = await self._run_in(worker, program, handover)
+            if done is not None:
+                return done
+        return crashed(f"{_MOST_BEGINNINGS} workers died before the code had begun", "")
 
     async def _take(self, allowance: Allowance, *, fresh: bool = False) -> Worker:
         """Take a worker; one that comes after this was cancelled is given back."""
-        asked = self._pool.checkout(allowance, fresh=fresh)
+        asked = self._pool.checkout(allowance, depth=self._depth, fresh=fresh)
         try:
             return await _result_of(asked)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             asked.add_done_callback(self._give_back)
             raise
 
@@ -177,10 +189,10 @@ class ProcessSession:
             self._pool.discard(asked.result())
 
     async def _run_in(self, worker: Worker, program: Program, handover: Handover) -> Done | None:
-        """Run `program` in `worker`; None if the worker was killed while it waited for work."""
+        """Run `program` in `worker`; None if the worker died before the code had begun."""
         try:
             if self._require == "kernel":
-                _require_kernel(await _result_of(self._pool.layers))
+                _require_kernel(worker.layers)
             self._line = line = Line(program, handover, worker.socket)
             self._pool.watch(worker, program.limits.wall_seconds)
             line.send([encode_run(program)])
@@ -216,7 +228,7 @@ class ProcessSession:
             return limit_reached("cpu_seconds", limits.cpu_seconds, used, output=output)
         if ended.status >= 0 and os.waitstatus_to_exitcode(ended.status) == EXIT_NO_SECCOMP:
             raise SandboxError("the kernel refused the system call filter to a worker")
-        if worker.waited and not line.heard and ended.status in (-1, signal.SIGKILL):
+        if not line.heard and (ended.status == -1 or (worker.waited and ended.status == _KILLED)):
             return None  # nothing of the program took effect, and another worker may run it
         return crashed(f"the worker died: {_name_exit(ended)}", output)
 
@@ -240,7 +252,7 @@ def _name_exit(ended: Exit) -> str:
         return f"it was ended by signal {-code}"
 
 
-def _require_kernel(layers: dict[str, str]) -> None:
+def _require_kernel(layers: Mapping[str, str]) -> None:
     told = layers.get("seccomp", "not installed")
     if told != "on":
         raise SandboxError(

@@ -43,6 +43,7 @@ def main(
     cpu_seconds: int,
     address_bytes: int,
     count_threads: bool,
+    most_fd: int,
 ) -> None:
     """Run one program that comes over `sock`; the caller ends the process afterwards.
 
@@ -54,8 +55,9 @@ def main(
         cpu_seconds: Processor time.
         address_bytes: Address space, what is in use already included.
         count_threads: Whether the threads of this user are those of workers alone.
+        most_fd: The highest descriptor that its parent has open, but for those of `sock`.
     """
-    _keep_only(sock)
+    _keep_only(sock, most_fd)
     line = Wire(SocketChannel(socket.socket(fileno=_SOCKET_FD)))
     _seed(None)  # the parent's state would be the same in every worker
     prepare_interpreter()
@@ -101,7 +103,7 @@ def _seed(seed: int | None) -> None:
             sys.modules["numpy.random.bit_generator"].randbits = random.getrandbits  # type: ignore[attr-defined]
 
 
-def _keep_only(sock: socket.socket) -> None:
+def _keep_only(sock: socket.socket, most_fd: int) -> None:
     """Close every descriptor but the socket, which becomes number 3."""
     fd = sock.detach()
     if fd != _SOCKET_FD:
@@ -109,7 +111,7 @@ def _keep_only(sock: socket.socket) -> None:
     for low in range(_SOCKET_FD):
         with contextlib.suppress(OSError):
             os.close(low)
-    os.closerange(_SOCKET_FD + 1, max(_MOST_FDS, fd + 1))
+    os.closerange(_SOCKET_FD + 1, max(_MOST_FDS, fd, most_fd) + 1)
     sys.stdin = sys.stdout = sys.stderr = None  # there are none
 
 

@@ -17,6 +17,7 @@ length, then the payload.
 | `H` | it stands; the payload is JSON: the layers and what came of each |
 | `P` | worker `number` lives; with its socket and, on Linux, its pidfd |
 | `X` | worker `number` has ended with that status |
+| `R` | the system refused worker `number`; the status is the error number |
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ from langchain_ptc.sandbox.rehearsal import rehearse_often
 REQUEST = struct.Struct("<cIIQ")
 REPLY = struct.Struct("<cIidI")
 FORK, KILL, LIMIT = b"F", b"K", b"L"
-HELLO, BORN, ENDED = b"H", b"P", b"X"
+HELLO, BORN, ENDED, REFUSED = b"H", b"P", b"X", b"R"
+MOST_CPU_SECONDS = 2**31 - 2
+MOST_MEMORY_BYTES = 2**62
+"""More than any machine has; and limits that the kernel still takes with what is added to them."""
 
 _HAS_PIDFD = hasattr(os, "pidfd_open")
 _REAP_MILLISECONDS = 20
@@ -55,7 +59,7 @@ _REAP_MILLISECONDS = 20
 
 def main(control_fd: int, options: Mapping[str, object]) -> NoReturn:
     """Serve the host until it is gone."""
-    control = socket.socket(fileno=control_fd)
+    control = _move_down(socket.socket(fileno=control_fd))
     _import_all(PRELOAD)  # what a Python was built without is missed by the code that wants it
     problems = _import_all(options.get("imports", ()))
     _import_parts(options.get("imports", ()))
@@ -73,6 +77,12 @@ def main(control_fd: int, options: Mapping[str, object]) -> NoReturn:
     except OSError:  # the host has gone already
         os._exit(0)
     _Parent(control, options, report, base_bytes).serve()
+
+
+def _move_down(control: socket.socket) -> socket.socket:
+    """Return the socket under the lowest number: a host with many open files gives it a high one."""
+    with control:
+        return control.dup()
 
 
 def _import_all(names: object) -> list[str]:
@@ -222,34 +232,49 @@ class _Parent:
         os._exit(0)
 
     def _fork(self, number: int, cpu_seconds: int, memory_bytes: int) -> None:
-        ours, theirs = socket.socketpair()
-        pid = os.fork()
-        if pid == 0:
-            code = worker.EXIT_BROKEN
+        """Fork a worker and hand it over; tell the host where the system refuses one."""
+        with contextlib.ExitStack() as opened:
             try:
-                ours.close()
-                worker.main(
-                    theirs,
-                    imports=self._options.get("imports", ()),  # type: ignore[arg-type]  # names
-                    policy=bool(self._options.get("policy", True)),
-                    seccomp=self._seccomp,
-                    cpu_seconds=cpu_seconds,
-                    address_bytes=self._base_bytes + memory_bytes,
-                    count_threads=self._own_user,
-                )
-                code = 0
-            finally:
-                os._exit(code)
-        theirs.close()
-        self._children[number] = pid
-        fds = [ours.fileno()]
-        if _HAS_PIDFD:
-            pidfd = os.pidfd_open(pid)
-            self._pidfds[pidfd] = number
-            self._poll.register(pidfd, select.POLLIN)
-            fds.append(pidfd)
-        self._tell(REPLY.pack(BORN, number, pid, 0.0, 0), fds)
-        ours.close()
+                ours, theirs = socket.socketpair()
+                opened.enter_context(ours)
+                opened.enter_context(theirs)
+                pid = os.fork()
+            except OSError as error:
+                self._tell(REPLY.pack(REFUSED, number, error.errno or 0, 0.0, 0), [])
+                return
+            if pid == 0:
+                self._become_worker(theirs, cpu_seconds, memory_bytes)
+            fds = [ours.fileno()]
+            if _HAS_PIDFD:
+                try:
+                    pidfd = os.pidfd_open(pid)
+                except OSError as error:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                    self._tell(REPLY.pack(REFUSED, number, error.errno or 0, 0.0, 0), [])
+                    return
+                self._pidfds[pidfd] = number
+                self._poll.register(pidfd, select.POLLIN)
+                fds.append(pidfd)
+            self._children[number] = pid
+            self._tell(REPLY.pack(BORN, number, pid, 0.0, 0), fds)
+
+    def _become_worker(self, sock: socket.socket, cpu_seconds: int, memory_bytes: int) -> NoReturn:
+        code = worker.EXIT_BROKEN
+        try:
+            worker.main(
+                sock,
+                imports=self._options.get("imports", ()),  # type: ignore[arg-type]  # names
+                policy=bool(self._options.get("policy", True)),
+                seccomp=self._seccomp,
+                cpu_seconds=cpu_seconds,
+                address_bytes=self._base_bytes + memory_bytes,
+                count_threads=self._own_user,
+                most_fd=max(self._control.fileno(), *self._pidfds, 0),
+            )
+            code = 0
+        finally:
+            os._exit(code)
 
     def _reap(self, number: int, pidfd: int | None) -> None:
         pid, status, usage = os.wait4(self._children[number], 0 if pidfd else os.WNOHANG)
