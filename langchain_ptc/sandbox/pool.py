@@ -97,8 +97,7 @@ class WorkerPool:
         if self._parent is not None:
             self._parent.disown()
         for worker in {*self._alive.values(), *self._held}:
-            worker.socket.close()
-            self._close_pidfd(worker)
+            worker.close()
         closed = self._closed
         self._reset()
         self._closed = closed
@@ -187,7 +186,7 @@ class WorkerPool:
         if action == self._on_ask:
             given[0].refuse(why)
         elif action == self._on_discard:
-            self._close_pidfd(given[0])
+            given[0].close()
 
     # --- the thread ---------------------------------------------------------------------------------
 
@@ -374,14 +373,7 @@ class WorkerPool:
         if self._alive.pop(worker.number, None) is not None:
             self._signal(worker, signal.SIGKILL, KILL)
             worker.exited.set_result(Exit(-1, 0.0))
-        worker.socket.close()
-        self._close_pidfd(worker)
-
-    @staticmethod
-    def _close_pidfd(worker: Worker) -> None:
-        pidfd, worker.pidfd = worker.pidfd, None
-        if pidfd is not None:
-            os.close(pidfd)
+        worker.close()
 
     # --- what the parent of workers says ------------------------------------------------------------
 

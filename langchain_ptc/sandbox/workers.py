@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 from collections.abc import Callable, Mapping
@@ -64,6 +65,13 @@ class Worker:
         ended = select.poll()
         ended.register(pidfd, select.POLLIN)
         return not ended.poll(0)
+
+    def close(self) -> None:
+        """Close its descriptors; by the thread of its pool, or where there is none."""
+        self.socket.close()
+        pidfd, self.pidfd = self.pidfd, None
+        if pidfd is not None:
+            os.close(pidfd)
 
     def kill(self) -> None:
         """Have it ended, whatever it does; idempotent, from any thread."""
