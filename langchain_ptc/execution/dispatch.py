@@ -2,18 +2,17 @@
 
 The tool is invoked as LangChain invokes it, with a `ToolCall` and the caller's config: callbacks,
 tags, metadata, validation and injected arguments are LangChain's own. What comes back that way is a
-message for a model, with its content made text; the code wants the value itself. So each tool is
-copied, and the copy notes what its `_run` or `_arun` returned. Public API only.
+message for a model, with its content made text; the code wants the value itself, which a `ToolView`
+captures. Public API only.
 """
 
 from __future__ import annotations
 
-import contextvars
+import asyncio
 import functools
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, cast, get_type_hints
+from typing import Any, TypeAlias
 
 from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -27,10 +26,19 @@ from langgraph.types import Command, Interrupt
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.mcp.adapted import read_adapted
 from langchain_ptc.catalog.mcp.results import value_of_message
-from langchain_ptc.errors import ToolCallError
+from langchain_ptc.catalog.reading.free_names import takes_taken_names
+from langchain_ptc.catalog.reading.injected import injected_parameters
+from langchain_ptc.errors import CatalogError, ToolCallError
 from langchain_ptc.execution.plain import as_plain
-from langchain_ptc.execution.portal import call_in_thread, run_sync
+from langchain_ptc.execution.portal import call_in_thread
 from langchain_ptc.execution.telling import OnToolError, tell_failure, tell_message
+from langchain_ptc.execution.tool_view import (
+    CallCapture,
+    ToolRaised,
+    current_capture,
+    is_signal,
+    view,
+)
 
 Route: TypeAlias = Callable[[BaseTool, ToolCall, RunnableConfig], Awaitable[Any]]
 """A way to a tool through what else handles tool calls, for example an agent's middleware; gives the
@@ -61,19 +69,6 @@ class Value:
     """For the graph."""
 
 
-@dataclass(slots=True)
-class _Noted:
-    on_reached: Callable[[], None]
-    config: RunnableConfig
-    value: Any = None
-    is_reached: bool = False
-    has_value: bool = False
-    message: Any = None
-
-
-_noted: contextvars.ContextVar[_Noted | None] = contextvars.ContextVar("ptc_noted", default=None)
-
-
 class Dispatcher:
     """Calls one wrapped tool.
 
@@ -87,16 +82,13 @@ class Dispatcher:
         self.definition = definition
         self._is_own = is_own
         self._adapted = read_adapted(definition.tool)
-        self._tool = _copy_noting(definition.tool)
-        self._prefers_sync = (
-            _has_only_sync(definition.tool) or getattr(definition.tool, "func", None) is not None
-        )
+        tool = definition.tool
+        names = [parameter.tool_name for parameter in definition.parameters]
+        self._tool = view(tool, frees_names=takes_taken_names(tool, names))
+        injected = injected_parameters(tool)
+        self._filled_in = injected.names
         # Outside a graph there is no state or store to inject, and a plain call does.
-        self._node = (
-            ToolNode([self._tool], handle_tool_errors=False)
-            if _is_injected(definition.tool)
-            else None
-        )
+        self._node = _build_node(self._tool) if injected.by_graph else None
 
     @property
     def is_injected(self) -> bool:
@@ -130,31 +122,33 @@ class Dispatcher:
         request = ToolCall(
             name=self.definition.tool_name, args=dict(arguments), id=call_id, type="tool_call"
         )
-        noted = _Noted(on_reached, config)
-        token = _noted.set(noted)
+        name = self.definition.qualified_name
+        if forged := self._filled_in & arguments.keys():
+            told = ", ".join(map(repr, sorted(forged)))
+            raise ToolCallError(f"{name}() has no parameter {told}", tool=name)
+        noted = CallCapture(on_reached, config)
+        task = asyncio.current_task()
+        token = current_capture.set(noted)
         try:
             answer = await self._invoke(request, config, surroundings)
         except GraphInterrupt as error:
             raise _storable(error) from None
-        except GraphBubbleUp:
+        except (GraphBubbleUp, asyncio.CancelledError):
             raise
-        except (Exception, SystemExit) as error:  # a tool may raise anything; the code is told
-            if is_invalid_resume(error):
+        except BaseException as error:  # tools and middleware may raise anything
+            if is_invalid_resume(error) or is_signal(error, task):
                 raise
             if noted.has_value and self.definition.tool.response_format == "content":
                 # The tool did return: only a message for a model cannot be made of it.
                 return _split(noted.value, call_id)
-            raise ToolCallError(
-                tell_failure(
-                    self.definition.qualified_name,
-                    error,
-                    surroundings.on_tool_error,
-                    is_reached=noted.is_reached,
-                ),
-                tool=self.definition.qualified_name,
-            ) from error
+            if isinstance(error, ToolRaised):
+                error = error.original
+            told = tell_failure(
+                name, error, surroundings.on_tool_error, is_reached=noted.is_reached
+            )
+            raise ToolCallError(told, tool=name) from error
         finally:
-            _noted.reset(token)
+            current_capture.reset(token)
         return self._value_of(answer, noted, call_id, surroundings.on_tool_error)
 
     async def _invoke(
@@ -169,12 +163,12 @@ class Dispatcher:
                 "state": surroundings.state,
             }
             return await self._node.ainvoke(given, config)
-        if surroundings.sync and self._prefers_sync:
+        if surroundings.sync and _has_sync(self.definition.tool):
             return await call_in_thread(lambda: self._tool.invoke(request, config))
         return await self._tool.ainvoke(request, config)
 
     def _value_of(
-        self, answer: Any, noted: _Noted, call_id: str, on_tool_error: OnToolError
+        self, answer: Any, noted: CallCapture, call_id: str, on_tool_error: OnToolError
     ) -> Value:
         name = self.definition.qualified_name
         message = _message_of(answer)
@@ -292,105 +286,26 @@ def _has_structure(artifact: Any) -> bool:
     return isinstance(artifact, dict) and isinstance(artifact.get("structured_content"), dict)
 
 
-def pin(tool: BaseTool) -> BaseTool:
-    """Return a tool that a middleware puts in place of another as one that knows which call it is for.
-
-    See `_pinned`: an interrupt of it would otherwise be taken for one of `run_code`.
-    """
-    return tool if "ainvoke" in vars(tool) else _copy_noting(tool)
-
-
-def _copy_noting(tool: BaseTool) -> BaseTool:
-    """Copy a tool so that what it returns is noted before it becomes a message."""
-    copy = tool.model_copy()
-    run, arun, invoke, ainvoke = copy._run, copy._arun, copy.invoke, copy.ainvoke
-
-    def noting_run(*args: Any, **kwargs: Any) -> Any:
-        _note_reached()
-        return _note_value(run(*args, **kwargs))
-
-    async def noting_arun(*args: Any, **kwargs: Any) -> Any:
-        _note_reached()
-        return _note_value(await arun(*args, **kwargs))
-
-    _settle_signature(noting_run, run)
-    _settle_signature(noting_arun, arun)
-    is_async_only = isinstance(tool, StructuredTool | Tool) and tool.func is None
-
-    def pinned_invoke(given: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        if is_async_only:  # called by a synchronous middleware, in a thread
-            return run_sync(pinned_ainvoke(given, config, **kwargs))
-        return _note_message(invoke(given, _pinned(config), **kwargs))
-
-    async def pinned_ainvoke(
-        given: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Any:
-        return _note_message(await ainvoke(given, _pinned(config), **kwargs))
-
-    for name, function in (
-        ("_run", noting_run),
-        ("_arun", noting_arun),
-        ("invoke", pinned_invoke),
-        ("ainvoke", pinned_ainvoke),
-    ):
-        object.__setattr__(copy, name, function)
-    return copy
-
-
-def _settle_signature(function: Any, original: Callable[..., Any]) -> None:
-    """Show the signature of `original`, and spare LangChain the evaluation of its annotations.
-
-    It looks for a parameter that takes the config, by its annotation, at each call.
-    """
-    function.__signature__ = inspect.signature(original)
-    try:
-        hints = get_type_hints(original)
-    except Exception:  # noqa: BLE001  # names that exist for type checkers only; LangChain ignores them too
-        hints = {}
-    function.__annotations__ = {n: kind for n, kind in hints.items() if kind is RunnableConfig}
-
-
-def _note_reached() -> None:
-    if (noted := _noted.get()) is not None:
-        noted.is_reached = True
-        noted.on_reached()
-
-
-def _note_value(value: Any) -> Any:
-    if (noted := _noted.get()) is not None:
-        noted.value, noted.has_value = value, True
-    return value
-
-
-def _note_message(message: Any) -> Any:
-    if (noted := _noted.get()) is not None:
-        noted.message = message
-    return message
-
-
-def _pinned(config: RunnableConfig | None) -> RunnableConfig | None:
-    """Return the config of the call that is being made.
-
-    A middleware hands on the config that it knows, which is `run_code`'s: an interrupt of the tool
-    would be taken for one of that call, and one call's approval be given to another.
-    """
-    noted = _noted.get()
-    return config if noted is None else noted.config
-
-
-def _has_only_sync(tool: BaseTool) -> bool:
+def _has_sync(tool: BaseTool) -> bool:
+    """Whether a tool has a synchronous implementation that is its own."""
     if isinstance(tool, StructuredTool | Tool):
-        return tool.coroutine is None
+        return tool.func is not None
     return type(tool)._arun is BaseTool._arun
 
 
-def _is_injected(tool: BaseTool) -> bool:
-    """Whether the tool takes arguments that the graph fills in, besides the id of the call."""
-    shown = tool.tool_call_schema
-    if isinstance(shown, dict):
-        return False
-    taken: Any = tool.get_input_schema()
-    return bool(set(taken.model_fields) - set(cast("Any", shown).model_fields))
+def _build_node(tool: BaseTool) -> ToolNode:
+    """Build what injects the arguments of a tool as LangGraph does.
+
+    Raises:
+        CatalogError: LangGraph cannot read the tool.
+    """
+    try:
+        return ToolNode([tool], handle_tool_errors=False)
+    except Exception as error:
+        raise CatalogError(
+            f"the injected arguments of tool {tool.name!r} cannot be read by LangGraph: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 async def read_state(config: RunnableConfig) -> Any:

@@ -81,8 +81,12 @@ class FreeRun:
         if answer is None:
             try:
                 answer = await self._answering.answer(call, self._config)
-            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # not the code's to see
-                self._broken = error
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001  # not the code's to see
+                # Awaited, a GeneratorExit would close whoever waits.
+                is_closing = isinstance(error, GeneratorExit)
+                self._broken = RuntimeError("GeneratorExit was raised") if is_closing else error
                 assert self._running is not None
                 self._running.cancel()
                 return

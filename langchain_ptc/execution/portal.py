@@ -82,7 +82,17 @@ async def call_in_thread(function: Callable[[], T]) -> T:
             _threads = ThreadPoolExecutor(_MOST_THREADS, "langchain-ptc tool")
         threads = _threads
     context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(threads, context.run, function)
+
+    def call() -> T | _Raised:
+        try:
+            return context.run(function)
+        except BaseException as error:  # noqa: BLE001  # futures do not carry every exception
+            return _Raised(error)
+
+    outcome = await asyncio.get_running_loop().run_in_executor(threads, call)
+    if isinstance(outcome, _Raised):
+        raise outcome.error
+    return outcome
 
 
 def _start() -> asyncio.AbstractEventLoop:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from langchain_core.tools import ToolException
 from pydantic import ValidationError
@@ -48,7 +48,7 @@ def tell_failure(
     """
     if isinstance(error, ValidationError) and not is_reached:
         return f"{name} failed: {_tell_arguments(error)}"
-    told = str(error)
+    told = _text_of(error)
     if on_tool_error == "hide":
         return f"{name} failed"
     if isinstance(error, ToolException):
@@ -71,6 +71,21 @@ def tell_message(name: str, content: object, on_tool_error: OnToolError) -> str:
 def cut(text: str, most: int = MAX_ERROR_CHARS) -> str:
     """Cut a text that is too long, and say by how much."""
     return text if len(text) <= most else f"{text[:most]}… [{len(text) - most:,} characters cut]"
+
+
+def _text_of(error: BaseException) -> str:
+    """Return the text of an exception; of a group, also what the exceptions in it say."""
+    if not isinstance(error, BaseExceptionGroup):
+        return str(error)
+    leaves: list[str] = []
+    groups: list[BaseExceptionGroup[Any]] = [error]
+    while groups and len(leaves) < _MAX_PROBLEMS:
+        for inner in groups.pop().exceptions:
+            if isinstance(inner, BaseExceptionGroup):
+                groups.append(inner)
+            else:
+                leaves.append(f"{type(inner).__name__}: {cut(str(inner), _MAX_INPUT_CHARS)}")
+    return f"{error}: {'; '.join(leaves[:_MAX_PROBLEMS])}"
 
 
 def _tell_arguments(error: ValidationError) -> str:

@@ -27,7 +27,7 @@ from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
 from langchain_ptc.execution.budgets import Budget
-from langchain_ptc.execution.dispatch import Route, pin
+from langchain_ptc.execution.dispatch import Route
 from langchain_ptc.execution.events import OnEvent
 from langchain_ptc.execution.execution import Check, Durable, Execution
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
@@ -37,6 +37,7 @@ from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.resilience import Guards
 from langchain_ptc.execution.run_budgets import budget_of
 from langchain_ptc.execution.telling import OnToolError
+from langchain_ptc.execution.tool_view import view
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.graph.direct import DirectCall, answer_call
 from langchain_ptc.graph.offers import Choice, Offer, Selection
@@ -373,7 +374,7 @@ class _InnerRequest(ToolCallRequest):
 
     def __post_init__(self) -> None:
         if self.tool is not None:
-            object.__setattr__(self, "tool", pin(self.tool))
+            object.__setattr__(self, "tool", view(self.tool))
 
 
 def _redirect(

@@ -25,6 +25,7 @@ from langgraph.types import Command
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import Caller, ToolDefinition, ToolPolicy
+from langchain_ptc.catalog.reading.free_names import own_arun, own_run, takes_taken_names
 from langchain_ptc.catalog.rendering.stubs import group, render_type
 from langchain_ptc.catalog.types import ANY, STR, reachable
 from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
@@ -175,7 +176,9 @@ def _copy(definition: ToolDefinition, name: str, literals: Mapping[Caller, str])
             "handle_tool_error": tool.handle_tool_error or True,
         }
     )
-    run, arun = copy._run, copy._arun
+    # The copy is what the provider sees; what runs is the tool that was passed.
+    frees = takes_taken_names(tool, [p.tool_name for p in definition.parameters])
+    run, arun = own_run(tool, frees_names=frees), own_arun(tool, frees_names=frees)
     is_pair = tool.response_format == "content_and_artifact"
 
     @functools.wraps(run)

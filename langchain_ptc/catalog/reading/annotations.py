@@ -33,6 +33,7 @@ from langchain_ptc.catalog.reading.fields import (
     read_hints,
     record_fields,
 )
+from langchain_ptc.catalog.reading.injected import resolve_annotation, underlying_function
 from langchain_ptc.catalog.reading.schemas import SchemaReader
 from langchain_ptc.catalog.types import (
     ANY,
@@ -357,14 +358,7 @@ def _class_description(kind: type) -> str:
 
 def return_annotation(function: Callable[..., Any]) -> object:
     """Return the annotation of what `function` returns, resolved; `Any` where there is none."""
-    while hasattr(function, "func") and not inspect.isroutine(function):  # functools.partial
-        function = function.func
-    if not inspect.isroutine(function):
-        function = type(function).__call__
-    # One annotation that cannot be resolved must not hide the others: look at this one alone.
-    bare = types.FunctionType((lambda: None).__code__, getattr(function, "__globals__", {}))
-    bare.__annotations__ = {"return": getattr(function, "__annotations__", {}).get("return", Any)}
-    try:
-        return typing.get_type_hints(bare, include_extras=True)["return"]
-    except Exception:  # noqa: BLE001  # annotations in text are code of their author's
-        return Any
+    function = underlying_function(function)
+    given = getattr(function, "__annotations__", {}).get("return", Any)
+    found = resolve_annotation(given, getattr(function, "__globals__", {}))
+    return Any if found is None else found

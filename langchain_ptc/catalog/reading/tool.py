@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +17,11 @@ from langchain_ptc.catalog.names import to_identifier, to_public_identifier, uni
 from langchain_ptc.catalog.reading.annotations import AnnotationReader, return_annotation
 from langchain_ptc.catalog.reading.docstrings import returns_section
 from langchain_ptc.catalog.reading.fields import input_name, model_constraints, model_default
-from langchain_ptc.catalog.reading.free_names import free_names
+from langchain_ptc.catalog.reading.injected import (
+    called_function,
+    injected_parameters,
+    signature_of,
+)
 from langchain_ptc.catalog.reading.schemas import SchemaReader
 from langchain_ptc.catalog.text import MAX_TOOL_CHARS
 from langchain_ptc.catalog.types import (
@@ -43,7 +46,9 @@ def read_tool(tool: BaseTool, *, domain: str | None, policy: ToolPolicy) -> Tool
     table = RecordTable()
     try:
         adapted = read_adapted(tool)
-        parameters, extra = _read_parameters(tool, table)
+        found, extra = _read_parameters(tool, table)
+        injected = injected_parameters(tool).names
+        parameters = _in_order([p for p in found if p.tool_name not in injected])
         returns = _read_return(tool, adapted, table)
         description = tool.description if adapted is None else adapted.description
         returns_text = "" if adapted is not None else _read_returns_text(tool, returns)
@@ -59,13 +64,13 @@ def read_tool(tool: BaseTool, *, domain: str | None, policy: ToolPolicy) -> Tool
         tool_name=tool.name,
         domain=domain,
         description=description or "",
-        parameters=_in_order(parameters),
+        parameters=parameters,
         extra=extra,
         returns=returns,
         returns_text=returns_text,
-        records=table.records(),
+        records=reachable([returns, *(p.type for p in parameters), extra or ANY], table.records()),
         policy=policy,
-        tool=free_names(tool, [p.tool_name for p in parameters]),
+        tool=tool,
     )
 
 
@@ -187,7 +192,9 @@ def _read_model(tool: BaseTool, model: type[BaseModel], table: RecordTable) -> l
     # The model for calls has lost the aliases, which are what the tool accepts.
     own = tool.args_schema
     full = own.model_fields if isinstance(own, type) and issubclass(own, BaseModel) else {}
-    skipped = {name for name, kind in _variadic(_function(tool)) if name in model.model_fields}
+    skipped = {
+        name for name, kind in _variadic(called_function(tool)) if name in model.model_fields
+    }
     found = []
     for name, field in model.model_fields.items():
         if name in skipped:
@@ -210,18 +217,9 @@ def _read_model(tool: BaseTool, model: type[BaseModel], table: RecordTable) -> l
 
 def _variadic(function: Callable[..., Any]) -> Iterator[tuple[str, object]]:
     """Yield the parameters of `*args` and `**kwargs`, which LangChain shows but does not pass on."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return
-    for parameter in signature.parameters.values():
+    for parameter in signature_of(function).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             yield parameter.name, parameter.kind
-
-
-def _function(tool: BaseTool) -> Callable[..., Any]:
-    """Return what a call of `tool` ends in."""
-    return getattr(tool, "func", None) or getattr(tool, "coroutine", None) or tool._run
 
 
 def _read_return(tool: BaseTool, adapted: AdaptedTool | None, table: RecordTable) -> TypeTree:
@@ -229,7 +227,9 @@ def _read_return(tool: BaseTool, adapted: AdaptedTool | None, table: RecordTable
         return tool.read_result(table)
     if adapted is not None:  # never from the annotation of the package's own function
         return read_result_schema(adapted.result_schema, adapted.note, tool.name, table)
-    tree = AnnotationReader(table, direction="output").read(return_annotation(_function(tool)))
+    tree = AnnotationReader(table, direction="output").read(
+        return_annotation(called_function(tool))
+    )
     if tool.response_format == "content_and_artifact":
         # The code gets the content; the artifact stays outside.
         pair = isinstance(tree, Container) and tree.name == "tuple" and not tree.variadic
@@ -241,7 +241,7 @@ def _read_returns_text(tool: BaseTool, returns: TypeTree) -> str:
     """Return what the docstring says of the return, where neither type nor description says it."""
     if not any(isinstance(node, Named) and node.name == "Any" for node in walk(returns)):
         return ""
-    told = returns_section(getattr(_function(tool), "__doc__", None))
+    told = returns_section(getattr(called_function(tool), "__doc__", None))
     described = " ".join((tool.description or "")[: 4 * MAX_TOOL_CHARS].split())
     return "" if told in described else told
 

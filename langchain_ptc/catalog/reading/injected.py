@@ -1,0 +1,132 @@
+"""Which parameters of a tool LangChain and LangGraph fill in: in its schema, or only in its signature."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import typing_extensions
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId
+from langchain_core.utils.pydantic import get_fields
+from langgraph.prebuilt import ToolRuntime
+
+_RUNTIME = "runtime"
+"""LangGraph passes its runtime to a parameter of this name, whatever its annotation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """The parameters of one tool that are filled in for it."""
+
+    by_graph: frozenset[str]
+    """By a graph: state, store, runtime, and whatever else is marked `InjectedToolArg`."""
+    others: frozenset[str]
+    """By LangChain itself: the config and the id of the call."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All of them: none is an argument that code may pass."""
+        return self.by_graph | self.others
+
+
+def injected_parameters(tool: BaseTool) -> Injected:
+    """Return the parameters of `tool` that are filled in for it.
+
+    They are those that its `args_schema` keeps from the model, and those whose annotations in the
+    signature of its function (`func`, `coroutine`, or `_run`) say so.
+    """
+    by_graph: set[str] = set()
+    others: set[str] = set()
+    annotations = dict(read_annotations(called_function(tool)))
+    for name, annotation in annotations.items():
+        if _is_marked(annotation, InjectedToolCallId) or _is_config(annotation):
+            others.add(name)
+        elif _is_marked(annotation, InjectedToolArg, ToolRuntime):
+            by_graph.add(name)
+    known, shown = _schema_fields(tool)
+    by_graph |= known - shown - others
+    if _RUNTIME in shown and annotations.get(_RUNTIME, Any) is Any:
+        by_graph.add(_RUNTIME)
+    return Injected(frozenset(by_graph), frozenset(others))
+
+
+def called_function(tool: BaseTool) -> Callable[..., Any]:
+    """Return what a call of `tool` ends in."""
+    return getattr(tool, "func", None) or getattr(tool, "coroutine", None) or tool._run
+
+
+def _schema_fields(tool: BaseTool) -> tuple[set[str], set[str]]:
+    """Return the fields of the tool's schema, and those of them that are the model's to fill in."""
+    shown = tool.tool_call_schema
+    if isinstance(shown, dict):
+        return set(), set()
+    return set(get_fields(tool.get_input_schema())), set(get_fields(shown))
+
+
+def read_annotations(function: Callable[..., Any]) -> Iterator[tuple[str, object]]:
+    """Yield the parameters of `function` that have an annotation which can be resolved."""
+    globals_ = getattr(underlying_function(function), "__globals__", {})
+    for name, parameter in signature_of(function).parameters.items():
+        if parameter.annotation is not inspect.Parameter.empty:
+            annotation = resolve_annotation(parameter.annotation, globals_)
+            if annotation is not None:
+                yield name, annotation
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of `function`; an empty one where Python cannot tell it."""
+    options: dict[str, Any] = {}
+    if sys.version_info >= (3, 14):  # names that exist for type checkers only must not matter
+        from annotationlib import Format
+
+        options["annotation_format"] = Format.FORWARDREF
+    try:
+        return inspect.signature(function, **options)
+    except Exception:  # noqa: BLE001  # annotations are code of their author's
+        return inspect.Signature()
+
+
+def underlying_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function behind a partial or an object with `__call__`."""
+    while hasattr(function, "func") and not inspect.isroutine(function):  # functools.partial
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
+def resolve_annotation(annotation: object, globals_: dict[str, Any]) -> object:
+    """Return an annotation with the names in it resolved; None where they cannot be.
+
+    One at a time: one that cannot be resolved must not hide the others.
+    """
+    bare = types.FunctionType((lambda: None).__code__, globals_)
+    bare.__annotations__ = {"it": annotation}
+    try:
+        return typing.get_type_hints(bare, include_extras=True)["it"]
+    except Exception:  # noqa: BLE001  # annotations in text are code of their author's
+        return None
+
+
+def _is_marked(annotation: object, *markers: type) -> bool:
+    """Whether an annotation is one of `markers`, holds one as metadata, or is a union with one."""
+    if isinstance(annotation, type):
+        return issubclass(annotation, markers)
+    if isinstance(annotation, markers):
+        return True
+    origin = typing_extensions.get_origin(annotation)
+    if isinstance(origin, type) and issubclass(origin, markers):
+        return True
+    if origin in (typing.Annotated, typing.Union, types.UnionType):
+        return any(_is_marked(part, *markers) for part in typing.get_args(annotation))
+    return False
+
+
+def _is_config(annotation: object) -> bool:
+    """Whether an annotation is LangChain's config, which no model and no code can write."""
+    options = typing.get_args(annotation) or (annotation,)
+    return any(option is RunnableConfig for option in options)
