@@ -83,9 +83,7 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     """Return the signature of `function`; an empty one where Python cannot tell it."""
     options: dict[str, Any] = {}
     if sys.version_info >= (3, 14):  # names that exist for type checkers only must not matter
-        from annotationlib import Format
-
-        options["annotation_format"] = Format.FORWARDREF
+        options["annotation_format"] = typing_extensions.Format.FORWARDREF
     try:
         return inspect.signature(function, **options)
     except Exception:  # noqa: BLE001  # annotations are code of their author's
