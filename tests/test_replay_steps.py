@@ -473,7 +473,9 @@ def test_forged_waits_are_violations(program, messages):
 def test_a_limit_may_end_a_wait():
     """The end by a limit comes by a signal, at any time."""
     failure = {"kind": "L", "message": "", "source_line": "", "traceback": "", "hint": ""}
-    ending = {"status": "limit", "value": None, "failure": {**failure, "line": 0}, "notes": []}
+    allowed = STEPPED.limits.cpu_seconds
+    failure |= {"line": 0, "limit": "cpu_seconds", "allowed": allowed, "used": None}
+    ending = {"status": "limit", "value": None, "failure": failure, "notes": []}
     conversation = Conversation(STEPPED)
     conversation.receive(encode_frame([IDLE, json.dumps(["d", ending])]))
     assert conversation.done.status == "limit"

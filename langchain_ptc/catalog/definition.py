@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
 
+_MOST_PROBLEMS = 5
+"""Of the arguments of one call: more are not named."""
+_MOST_NAME_CHARS = 100
+
 Caller: TypeAlias = Literal["code", "direct"]
 
 
@@ -242,7 +246,12 @@ class ToolDefinition:
         for name, value in kwargs.items():
             parameter = own.get(name)
             if parameter is None and self.extra is None:
-                problems.append(f"has no parameter {name!r}{_did_you_mean(name, own)}")
+                if len(problems) == _MOST_PROBLEMS:
+                    problems.append("and more")
+                if len(problems) < _MOST_PROBLEMS:
+                    problems.append(
+                        f"has no parameter {_show_name(name)}{_did_you_mean(name, own)}"
+                    )
                 continue
             key = name if parameter is None else parameter.tool_name
             if key in bound:
@@ -271,7 +280,13 @@ def _show(default: object) -> str:
     return shown if len(shown) <= 60 else "..."
 
 
+def _show_name(name: str) -> str:
+    return repr(name if len(name) <= _MOST_NAME_CHARS else f"{name[:_MOST_NAME_CHARS]}…")
+
+
 def _did_you_mean(name: str, known: Mapping[str, ToolParameter]) -> str:
+    if len(name) > _MOST_NAME_CHARS:  # comparing takes the product of the lengths
+        return ""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if not close:
         close = [k for k in known if name in k.split("_") or k in name.split("_")][:1]

@@ -54,15 +54,15 @@ class FrameReader:
     def __init__(self, max_bytes: int | None = None) -> None:
         self._max_bytes = max_bytes
         self._head = b""  # of a frame whose length has not arrived whole
-        self._pieces: list[bytes] | None = None  # of a frame whose length is known
+        self._begun: bytearray | None = None  # a frame whose length is known
         self._missing = 0
 
     def take_begun(self) -> tuple[bytes, int]:
         """Return what has come of the frame that has begun, and how long it will be; forget it."""
-        assert self._pieces is not None
-        begun = b"".join(self._pieces)
+        assert self._begun is not None
+        begun = bytes(self._begun)
         length = len(begun) + self._missing
-        self._pieces, self._missing = None, 0
+        self._begun, self._missing = None, 0
         return begun, length
 
     @property
@@ -76,7 +76,7 @@ class FrameReader:
         Raises:
             ProtocolViolation: A frame says that it is longer than is accepted.
         """
-        if self._pieces is None:
+        if self._begun is None:
             if self._head:
                 data, self._head = self._head + data, b""
             if len(data) >= _HEADER.size:
@@ -86,7 +86,7 @@ class FrameReader:
         frames: list[bytes] = []
         at = 0
         while at < len(data):
-            if self._pieces is None:
+            if self._begun is None:
                 start = at + _HEADER.size
                 if start > len(data):
                     self._head = data[at:]
@@ -99,15 +99,15 @@ class FrameReader:
     def _begin(self, length: int) -> None:
         if self._max_bytes is not None and length > self._max_bytes:
             raise ProtocolViolation(f"a frame of {length} bytes; {self._max_bytes} are accepted")
-        self._pieces, self._missing = [], length
+        self._begun, self._missing = bytearray(), length
 
     def _take(self, data: bytes, at: int, frames: list[bytes]) -> int:
         """Add what `data` has of the frame from `at` on; return where the next one begins."""
-        assert self._pieces is not None
-        piece = data[at : at + self._missing]  # no copy if it is all of `data`
-        self._pieces.append(piece)
+        assert self._begun is not None
+        piece = data[at : at + self._missing]
+        self._begun += piece  # not a list: its pieces may be many, and of a byte each
         self._missing -= len(piece)
         if not self._missing:
-            frames.append(b"".join(self._pieces))
-            self._pieces = None
+            frames.append(bytes(self._begun))
+            self._begun = None
         return at + len(piece)

@@ -2,10 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from langchain_ptc.sandbox.base import Call, Moment, OnCalls, OnIdle, Program, Result
+from langchain_ptc.sandbox.decoding import LARGE_FRAME_BYTES
+from langchain_ptc.sandbox.framing import ProtocolViolation
 from langchain_ptc.sandbox.protocol import Conversation, encode_moment, encode_result_pieces
+
+_MOST_READERS = 2
+"""Large frames that are read at a time, in all executions of a process: each takes much memory."""
+
+_readers: tuple[int, ThreadPoolExecutor] | None = None
+
+
+def _get_readers() -> ThreadPoolExecutor:
+    """Return the threads that read large frames; a forked process has lost those of its parent."""
+    global _readers
+    pid = os.getpid()
+    if _readers is None or _readers[0] != pid:
+        _readers = pid, ThreadPoolExecutor(_MOST_READERS, "langchain-ptc reader")
+    return _readers[1]
+
+
+class Intake:
+    """Takes the frames of a worker in their order: small ones at once, large ones in a thread.
+
+    Belongs to one event loop.
+
+    Args:
+        conversation: Takes the frames, one at a time.
+        on_taken: Called on the loop when frames were taken.
+        on_error: Called on the loop with what rule was broken, in place of `on_taken`; nothing follows.
+    """
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        on_taken: Callable[[], None],
+        on_error: Callable[[str], None],
+    ) -> None:
+        self._conversation = conversation
+        self._on_taken = on_taken
+        self._on_error = on_error
+        self._frames: deque[bytes] = deque()
+        self._loop = asyncio.get_running_loop()
+        self.is_reading = False
+        """Whether a thread reads a frame: whoever can should feed nothing meanwhile."""
+        self.is_closed = False
+        """Set it to have nothing more called."""
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the worker."""
+        try:
+            self._frames.extend(self._conversation.cut(data))
+        except Exception as error:  # noqa: BLE001  # whatever its bytes do to us, it is its doing
+            self._fail(error)
+            return
+        if not self.is_reading:
+            self._take_frames()
+
+    def _take_frames(self) -> None:
+        try:
+            while self._frames and len(self._frames[0]) <= LARGE_FRAME_BYTES:
+                self._conversation.take(self._frames.popleft())
+        except Exception as error:  # noqa: BLE001  # as above
+            self._fail(error)
+            return
+        self.is_reading = bool(self._frames)
+        self._on_taken()  # first: from here on the conversation is the thread's
+        if self.is_reading and not self.is_closed:
+            frame = self._frames.popleft()
+            reading = self._loop.run_in_executor(_get_readers(), self._conversation.take, frame)
+            reading.add_done_callback(self._go_on)
+
+    def _go_on(self, reading: asyncio.Future[None]) -> None:
+        self.is_reading = False
+        error = None if reading.cancelled() else reading.exception()
+        if self.is_closed:
+            return
+        if error is not None:
+            self._fail(error)
+        else:
+            self._take_frames()
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            is_ours = isinstance(error, ProtocolViolation)
+            self._on_error(str(error) if is_ours else f"a {type(error).__name__} as it was read")
 
 
 class Handover:
@@ -50,6 +138,8 @@ class Handover:
             if answers:
                 answers.append(",")
             answers += encode_result_pieces(result)
+            if result.failure is not None and result.failure.limit is not None:
+                self.conversation.note_limit(result.failure)
         if not self._stepped:
             if at is not None:
                 raise ValueError("at is for a program with replay: another keeps the real clock")

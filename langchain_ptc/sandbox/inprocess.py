@@ -18,8 +18,8 @@ from typing import Self
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.base import Done, Moment, OnCalls, OnIdle, Program, Result
-from langchain_ptc.sandbox.framing import ProtocolViolation, encode_pieces
-from langchain_ptc.sandbox.handover import Handover
+from langchain_ptc.sandbox.framing import encode_pieces
+from langchain_ptc.sandbox.handover import Handover, Intake
 from langchain_ptc.sandbox.modules import STANDARD_MODULES
 from langchain_ptc.sandbox.process import checked_imports, crashed
 from langchain_ptc.sandbox.program import HOST_STACK_BYTES, ProgramRun, touch_lazy_parts
@@ -131,6 +131,7 @@ class InProcessSession:
     def __init__(self, imports: tuple[str, ...]) -> None:
         self._imports = imports
         self._handover: Handover | None = None
+        self._intake: Intake | None = None
         self._channel: _QueueChannel | None = None
         self._done: asyncio.Future[Done] | None = None
         self._thread: threading.Thread | None = None
@@ -145,6 +146,7 @@ class InProcessSession:
         """Run `program` to its end; see `Session.run`."""
         loop = asyncio.get_running_loop()
         self._handover = Handover(program, on_calls, on_idle)
+        self._intake = Intake(self._handover.conversation, self._take, self._fail)
         self._done = loop.create_future()
         self._channel = channel = _QueueChannel(loop, self)
         run = ProgramRun(program, Wire(channel), imports=self._imports, guard_writes=True)
@@ -185,21 +187,26 @@ class InProcessSession:
     def receive(self, data: bytes) -> None:
         """Take bytes from the code; called on the event loop."""
         assert self._done is not None
+        assert self._intake is not None
+        if not self._done.done():
+            self._intake.feed(data)
+
+    def _take(self) -> None:
+        assert self._done is not None
         assert self._handover is not None
         if self._done.done():
             return
         conversation = self._handover.conversation
-        try:
-            calls = conversation.receive(data)
-        except ProtocolViolation as violation:
-            told = f"the code broke the protocol: {violation}"
-            self._done.set_result(crashed(told, conversation.output))
-            return
         self._said_done = conversation.said_done
         if conversation.done is not None:
             self._done.set_result(conversation.done)
         else:
-            self._handover.tell(calls)
+            self._handover.tell(conversation.collect())
+
+    def _fail(self, violation: str) -> None:
+        assert self._done is not None
+        if not self._done.done():
+            self._done.set_result(crashed(f"the code broke the protocol: {violation}", self.output))
 
     def resume(self, results: Sequence[Result], at: Moment | None = None) -> None:
         """Hand in answers to calls; see `Session.resume`."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from langchain_ptc.sandbox.base import Call, Done, Moment, Program, Result
 from langchain_ptc.sandbox.framing import encode_pieces
-from langchain_ptc.sandbox.handover import Handover
+from langchain_ptc.sandbox.handover import Handover, Intake
 
 _RECEIVE_BYTES = 64 * 1024
 """At a time. `asyncio`'s own transports ask for 256 KiB, which the allocator fetches from the kernel
@@ -44,7 +44,8 @@ class Line:
         self.handover = handover
         self.heard = False
         """Whether the worker has said anything."""
-        self.violation: Exception | None = None
+        self.violation: str | None = None
+        """The rule that the worker broke."""
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[Done | None] = self._loop.create_future()
         """The end; None if the line closed before the worker had said it."""
@@ -62,12 +63,15 @@ class Line:
         self._outstanding = 0
         self._handing_over = False
         self._takes_answers = True
-        self._read_on()
+        self._intake = Intake(handover.conversation, self._take, self._fail)
+        self._read_if_room()
 
     # --- from the worker ----------------------------------------------------------------------------
 
-    def _read_on(self) -> None:
-        if self.is_open and not self._reads:
+    def _read_if_room(self) -> None:
+        if self._reads or not self.is_open or self._intake.is_reading:
+            return
+        if self._unsent_bytes <= _MOST_UNSENT_BYTES:
             self._reads = True
             self._loop.add_reader(self._socket, self._read)
 
@@ -85,27 +89,32 @@ class Line:
             data = b""
         if data:
             self.heard = True
-            self._receive(data)
+            self._intake.feed(data)
         else:
             self._end(None)
 
-    def _receive(self, data: bytes) -> None:
+    def _take(self) -> None:
+        """Go on from what the worker has said."""
         conversation = self.handover.conversation
-        try:
-            calls: Sequence[Call] = conversation.receive(data)
-        except Exception as error:  # noqa: BLE001  # whatever its bytes do to us, it is its doing
-            self.violation = error
-            self._end(None)
-            return
+        if self._intake.is_reading:
+            self._stop_reading()
+        else:
+            self._read_if_room()
         if conversation.done is not None:
             self._end(conversation.done)
-        elif self._stepped:  # all calls of a step are one batch, and one answer is on its way
+            return
+        calls: Sequence[Call] = conversation.collect()
+        if self._stepped:  # all calls of a step are one batch, and one answer is on its way
             if conversation.idle is not None:
                 self._tell(calls)
                 self._flush()
         elif calls and self._takes_answers:
             self._held.extend(calls)
             self._hand_on()
+
+    def _fail(self, violation: str) -> None:
+        self.violation = violation
+        self._end(None)
 
     def _hand_on(self) -> None:
         """Hand on the calls whose turn it is, as long as their answers leave."""
@@ -206,15 +215,15 @@ class Line:
             self._takes_answers = False
         if not self._unsent:
             self._loop.remove_writer(self._socket)
-        if self._unsent_bytes <= _MOST_UNSENT_BYTES:
-            self._read_on()
-            if self._held:
-                self._hand_on()
+        self._read_if_room()
+        if self._held:
+            self._hand_on()
 
     def close(self) -> None:
         """Leave the socket alone; idempotent."""
         if self.is_open:
             self.is_open = False
+            self._intake.is_closed = True
             self._unsent.clear()
             self._held.clear()
             self._stop_reading()

@@ -20,6 +20,8 @@ from typing import Any
 
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.sandbox.base import Failure, Program, Status
+from langchain_ptc.sandbox.decoding import MAX_CALL_VALUES, count_values
+from langchain_ptc.sandbox.endings import ToldLimit, is_known_limit
 from langchain_ptc.sandbox.failures import describe, describe_stack, format_for_code
 from langchain_ptc.sandbox.guards import build_builtins, build_namespace
 from langchain_ptc.sandbox.keeping.names import Names
@@ -30,7 +32,7 @@ from langchain_ptc.sandbox.modules import LazyNames, ModuleLoader
 from langchain_ptc.sandbox.output import Output
 from langchain_ptc.sandbox.parcel import encode_parcel
 from langchain_ptc.sandbox.policy import CompiledCode, compile_code, compile_unrestricted
-from langchain_ptc.sandbox.protocol import encode_done
+from langchain_ptc.sandbox.protocol import check_message, encode_done
 from langchain_ptc.sandbox.steps import GUARDED_NAMES, Steps, join_names
 from langchain_ptc.sandbox.threads import (
     LoopScheduler,
@@ -88,6 +90,7 @@ class ProgramRun:
         self._loop: ProgramLoop | None = None
         self._names: Names | None = None
         self._kept: KeptVariables | None = None
+        self._unsendable = ""
 
     def run(self) -> None:
         """Run the program to its end and tell the host; raises only if the host is gone."""
@@ -182,7 +185,7 @@ class ProgramRun:
         has_value, value = compiled.value(namespace)
         if not has_value:
             return "null"
-        text = _encode_ending(value)
+        text = self._encode_value(value)
         allowed = self._program.limits.output_bytes
         size = utf8_length(text)
         if size <= allowed:
@@ -190,6 +193,22 @@ class ProgramRun:
         if self._output.printed:  # what was printed is the answer
             return "null"
         raise LimitExceeded(limit="output_bytes", allowed=allowed, used=size)
+
+    def _encode_value(self, value: object) -> str:
+        """Encode what the code returned; what cannot be sent is shown as Python shows it."""
+        try:
+            text = encode_value(value)
+            check_message(text)
+        except UnsendableValue as error:
+            told = str(error)
+        else:
+            values = count_values(text)
+            if values <= MAX_CALL_VALUES:
+                return text
+            told = f"it holds about {values:,} values, and {MAX_CALL_VALUES:,} are accepted"
+        shown = encode_value(repr(value))
+        self._unsendable = f"what was returned is given as text: {told}"
+        return shown
 
     def _run_loop(
         self, loop: ProgramLoop, compiled: CompiledCode, namespace: dict[str, object]
@@ -290,7 +309,12 @@ class ProgramRun:
             told = str(LimitExceeded(limit="memory_bytes", allowed=allowed))
             trace = f"{failure.traceback.rstrip(': ')}: {told}"
             failure = replace(failure, allowed=allowed, message=told, traceback=trace)
-        return status, failure
+        hit = ToldLimit(failure.limit, failure.allowed, failure.used)
+        if is_known_limit(hit, self._program.limits, self._calls.told_limits):
+            return status, failure
+        if status == "limit":  # the code has made an error that names one
+            status, failure = "error", replace(failure, kind=type(error).__name__)
+        return status, replace(failure, limit=None, allowed=None, used=None)
 
     def _notes(self) -> list[str]:
         notes = []
@@ -299,6 +323,8 @@ class ProgramRun:
             notes.append(f"line {line}: {tool}(...) was not awaited, so it did not run")
         if len(forgotten) > _MAX_NOTES:
             notes.append(f"{len(forgotten) - _MAX_NOTES} more tool calls were not awaited")
+        if self._unsendable:
+            notes.append(self._unsendable)
         dropped = list(dict.fromkeys(_never_awaited))[:_MAX_NOTES]
         notes += [
             f"{d}() was called and not awaited, so it did not run: await {d}()" for d in dropped
@@ -329,14 +355,6 @@ class ProgramRun:
         )
         self._wire.put(encode_done("limit", "null", failure, self._notes()))
         self._wire.flush()
-
-
-def _encode_ending(value: object) -> str:
-    """Encode the value of the code; what cannot be sent is shown as Python shows it."""
-    try:
-        return encode_value(value)
-    except UnsendableValue:
-        return encode_value(repr(value))
 
 
 _never_awaited: list[str] = []

@@ -30,15 +30,15 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from langchain_ptc.errors import LimitExceeded, Violation
+from langchain_ptc.errors import LimitExceeded
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import (
     Call,
+    CallFailure,
     Done,
     Failure,
     Moment,
@@ -47,10 +47,21 @@ from langchain_ptc.sandbox.base import (
     Result,
     Status,
 )
+from langchain_ptc.sandbox.bounded import (
+    FORM_START,
+    Built,
+    MalformedValue,
+    OutOfBounds,
+    build_value,
+    check_depth,
+)
+from langchain_ptc.sandbox.decoding import BYTES_OF_A_VALUE, read_frame
+from langchain_ptc.sandbox.endings import EndingReader, ToldLimit
 from langchain_ptc.sandbox.framing import FrameReader, ProtocolViolation
 from langchain_ptc.sandbox.parcel import Parcel, decode_bytes, encode_bytes
-from langchain_ptc.sandbox.values import MAX_DEPTH, encode_text, encode_value, revive
+from langchain_ptc.sandbox.values import MAX_DEPTH, UnsendableValue, encode_text, encode_value
 
+T = TypeVar("T")
 Message: TypeAlias = list[Any]
 
 _CALL_TYPES = [str, int, str, list, dict, int]
@@ -60,22 +71,18 @@ MAX_CALL_BYTES = 8 * 1024 * 1024
 MAX_WORKER_FRAME_BYTES = MAX_CALL_BYTES + 1024 * 1024
 """From a worker: a call with large arguments, or a batch of small messages. A frame takes up to nine
 times its length while it is read: one wide character makes all of its text wide, twice."""
-MAX_WORKER_FRAME_VALUES = 500_000
-"""Values in one frame from a worker: a small frame must not become a large heap on the host."""
+MAX_ARGUMENTS = 1_000
+"""Positional arguments of one call, and as many by keyword."""
+MAX_NAME_CHARS = 1_000
+"""Of the name of an argument."""
 MAX_CALLS_BYTES = 48 * 1024 * 1024
 """Memory of the host, about, that the arguments of all calls of one execution may take."""
-BYTES_OF_A_VALUE = 64
 _SMALL_FRAME_BYTES = 4096
 """Calls up to here are not added up: what they take is held by `max_tool_calls`."""
-_MOST_CHARS = {"kind": 200, "source_line": 1_000}
-_MOST_TEXT_CHARS = 50_000
-_MOST_NOTES, _MOST_VIOLATIONS, _MOST_NOTE_CHARS = 20, 1_000, 2_000
-"""Of an ending: many times what an honest worker says. More is left out."""
 _LARGE_CHARS = 16 * 1024
 """Of a value: more is not copied into its message."""
 MAX_WAITS = 20_000
 """Waits of a program that runs in steps; each may become a record that is kept."""
-_ENDINGS: tuple[Status, ...] = ("success", "error", "refused", "limit")
 
 
 # --- the host's messages ------------------------------------------------------------------------
@@ -149,7 +156,8 @@ class Conversation:
         self._calls = 0
         self._ended_by_us = False
         self._stepped = program.replay is not None
-        self._held: list[Call] = []  # of a program in steps: until it waits
+        self._held: list[Call] = []
+        self._endings = EndingReader(program.limits, len(program.code))
         self._waits = 0
         self._kept = None if program.kept is None else Parcel(self._limits.session_bytes)
         self.idle: Idle | None = None
@@ -175,30 +183,60 @@ class Conversation:
         Raises:
             ProtocolViolation: The worker broke a rule.
         """
-        calls = self._held
-        for frame in self._reader.feed(data):
-            text, cost, deep = _read_frame(frame)
-            _check_size(cost)
-            before = self._calls
-            for message in _parse_frame(text):
-                if deep:
-                    _check_depth(message)
-                self._take(message, calls)
-                if self._ended_by_us:
-                    return calls
-            if self._calls > before and cost > _SMALL_FRAME_BYTES:
-                self._calls_bytes += cost
-                _check_size(self._calls_bytes)
-        if not self._stepped or self.idle is not None:
-            self._held = []
-            return calls
-        return []
+        for frame in self.cut(data):
+            self.take(frame)
+        return self.collect()
+
+    def cut(self, data: bytes) -> list[bytes]:
+        """Take bytes from the worker and return the frames that are now complete; see `take`.
+
+        Raises:
+            ProtocolViolation: A frame is longer than is accepted.
+        """
+        return self._reader.feed(data)
+
+    def take(self, frame: bytes) -> None:
+        """Take a frame; in any thread, but one after another, and not while anything else is done.
+
+        Raises:
+            ProtocolViolation: The worker broke a rule.
+        """
+        if self._ended_by_us:
+            return
+        read = read_frame(frame)
+        cost = read.cost
+        _check_size(cost)
+        before = self._calls
+        for message in read.messages:
+            if read.has_forms:
+                built = _refuse_broken(read_message, message)
+                cost += built.spread_items * BYTES_OF_A_VALUE
+                message = built.value  # noqa: PLW2901  # the same, with its values built
+            elif read.may_be_deep:
+                _refuse_broken(check_depth, message, MAX_DEPTH + _MESSAGE_DEPTH)
+            self._take(message)
+            if self._ended_by_us:
+                return
+        if self._calls > before and cost > _SMALL_FRAME_BYTES:
+            self._calls_bytes += cost
+            _check_size(self._calls_bytes)
+
+    def collect(self) -> list[Call]:
+        """Return the calls that have come and were not returned yet."""
+        if self._stepped and self.idle is None and not self._ended_by_us:
+            return []
+        calls, self._held = self._held, []
+        return calls
+
+    def note_limit(self, failure: CallFailure) -> None:
+        """Note that the worker is told that a call has hit a limit: the program may end by it."""
+        self._endings.told.add(ToldLimit(failure.limit, failure.allowed, failure.used))
 
     def go_on(self) -> None:
         """Note that the program has been given its event."""
         self.idle = None
 
-    def _take(self, message: object, calls: list[Call]) -> None:
+    def _take(self, message: object) -> None:
         if self.done is not None:
             raise ProtocolViolation("a message after the end")
         if type(message) is not list or not message:
@@ -206,7 +244,7 @@ class Conversation:
         if self.idle is not None and not _is_limit(message):
             raise ProtocolViolation("a message from a program that has said that it waits")
         if message[0] == "c":
-            self._take_call(message, calls)
+            self._take_call(message)
             return
         match message:
             case ["o", str(text)]:
@@ -220,23 +258,27 @@ class Conversation:
             case _:
                 raise ProtocolViolation("a message of no known kind")
 
-    def _take_call(self, message: Message, calls: list[Call]) -> None:
+    def _take_call(self, message: Message) -> None:
         if [*map(type, message)] != _CALL_TYPES:
             raise ProtocolViolation("a malformed call")
         _, number, tool, args, kwargs, line = message
         if number != self._calls + 1:
-            raise ProtocolViolation(f"call {number} after call {self._calls}")
+            raise ProtocolViolation("a call whose number is not the next")
         if tool not in self._tools:
-            raise ProtocolViolation(f"a call of the tool {tool!r}, which was not offered")
+            raise ProtocolViolation(f"a call of the tool {tool[:100]!r}, which was not offered")
+        if len(args) > MAX_ARGUMENTS or len(kwargs) > MAX_ARGUMENTS:
+            raise ProtocolViolation(f"a call with more than {MAX_ARGUMENTS:,} arguments")
         for key in kwargs:
-            if type(key) is not str:
-                raise ProtocolViolation("a keyword that is no string")
+            if type(key) is not str or len(key) > MAX_NAME_CHARS:
+                raise ProtocolViolation("a malformed keyword")
+        if not self._endings.is_line(line):
+            raise ProtocolViolation("a call on a line that the code does not have")
         self._calls = number
         allowed = self._limits.max_tool_calls
         if number > allowed:
             self._end(limit_reached("max_tool_calls", allowed, number, output=self.output))
         else:
-            calls.append(Call(number, tool, tuple(args), kwargs, line))
+            self._held.append(Call(number, tool, tuple(args), kwargs, line))
 
     def _take_idle(self, due: object) -> None:
         if due is not None and (type(due) is not float or not math.isfinite(due)):
@@ -253,7 +295,7 @@ class Conversation:
             self._end(limit_reached("output_bytes", allowed, used, output=self.output))
         else:
             kept = None if self._kept is None else self._kept.content
-            self.done = _parse_ending(ending, self.output, kept)
+            self.done = self._endings.read(ending, self.output, kept)
 
     def _print(self, text: str) -> None:
         allowed = self._limits.output_bytes
@@ -267,6 +309,13 @@ class Conversation:
 
     def _end(self, done: Done) -> None:
         self.done, self._ended_by_us = done, True
+
+
+def _refuse_broken(read: Callable[..., T], *told: object) -> T:
+    try:
+        return read(*told)
+    except (OutOfBounds, MalformedValue, MemoryError) as error:
+        raise ProtocolViolation(str(error) or type(error).__name__) from error
 
 
 def _is_limit(message: Message) -> bool:
@@ -294,22 +343,6 @@ def limit_reached(limit: str, allowed: float, used: float | None, *, output: str
     )
 
 
-_scan = json.JSONDecoder(object_hook=revive).scan_once  # type: ignore[attr-defined]  # it has it
-
-
-def _read_frame(frame: bytes) -> tuple[str, int, bool]:
-    """Return its text, about how much memory it will take, and whether it may be nested too deep."""
-    openings = frame.count(b"[") + frame.count(b"{")
-    values = frame.count(b",") + openings
-    if values > MAX_WORKER_FRAME_VALUES:
-        raise ProtocolViolation(f"a frame of about {values} values")
-    try:
-        text = frame.decode("utf-8", "surrogatepass")
-    except ValueError as error:
-        raise ProtocolViolation("a frame that is no text") from error
-    return text, sys.getsizeof(text) + values * BYTES_OF_A_VALUE, openings > MAX_DEPTH
-
-
 def _check_size(size: int) -> None:
     if size > MAX_CALLS_BYTES:
         raise ProtocolViolation(
@@ -317,37 +350,18 @@ def _check_size(size: int) -> None:
         )
 
 
-def _parse_frame(text: str) -> list[object]:
-    try:
-        messages, end = _scan(text, 0)
-    except (
-        StopIteration,  # nothing that JSON begins with
-        ValueError,
-        RecursionError,
-        TypeError,
-        MemoryError,
-        OverflowError,
-    ) as error:
-        raise ProtocolViolation(f"no JSON: {type(error).__name__}") from error
-    if end != len(text):
-        raise ProtocolViolation("more than one array in a frame")
-    if type(messages) is not list:
-        raise ProtocolViolation("a frame that is no array")
-    return messages
-
-
 _MESSAGE_DEPTH = 5
 """What a message adds to the depth of its values."""
 
 
-def _check_depth(message: object) -> None:
-    """Refuse what an honest worker would not have sent: code of the host may recurse into it."""
-    level = [message]
-    for _ in range(MAX_DEPTH + _MESSAGE_DEPTH):
-        level = _below(level)
-        if not level:
-            return
-    raise ProtocolViolation(f"a value that is nested more than {MAX_DEPTH} levels deep")
+def read_message(message: object) -> Built:
+    """Build the values in a message; the worker does it with its own, to tell the code in time.
+
+    Raises:
+        OutOfBounds: A value is beyond its bounds.
+        MalformedValue: No honest worker writes such a value.
+    """
+    return build_value(message, MAX_DEPTH + _MESSAGE_DEPTH)
 
 
 def _weigh(value: object) -> int:
@@ -376,69 +390,6 @@ def _below(level: Sequence[object]) -> list[object]:
 _SEQUENCES = frozenset((list, tuple, set, frozenset))
 
 
-def _parse_ending(ending: Mapping[str, object], output: str, kept: bytes | None) -> Done:
-    status, value = ending.get("status"), ending.get("value")
-    failure, notes = ending.get("failure"), ending.get("notes", [])
-    known = next((known for known in _ENDINGS if known == status), None)
-    if known is None or not isinstance(notes, list):
-        raise ProtocolViolation("a malformed end")
-    if not all(isinstance(note, str) for note in notes):
-        raise ProtocolViolation("a malformed end: notes")
-    if (failure is None) != (status == "success"):
-        raise ProtocolViolation("an end whose status and failure disagree")
-    return Done(
-        status=known,
-        output=output,
-        value=value,
-        failure=None if failure is None else _parse_failure(failure),
-        notes=tuple(_printable(note, _MOST_NOTE_CHARS) for note in notes[:_MOST_NOTES]),
-        kept=kept if known in ("success", "error") else None,
-    )
-
-
-_FAILURE_TEXTS = ("kind", "message", "source_line", "traceback", "hint")
-
-
-def _parse_failure(failure: object) -> Failure:
-    if not isinstance(failure, dict) or not all(
-        isinstance(failure.get(key), str) for key in _FAILURE_TEXTS
-    ):
-        raise ProtocolViolation("a malformed failure")
-    line, limit = failure.get("line"), failure.get("limit")
-    allowed, used = failure.get("allowed"), failure.get("used")
-    if not isinstance(line, int) or not isinstance(limit, str | None):
-        raise ProtocolViolation("a malformed failure: line or limit")
-    if not isinstance(allowed, int | float | None) or not isinstance(used, int | float | None):
-        raise ProtocolViolation("a malformed failure: numbers")
-    violations = []
-    told = failure.get("violations", [])
-    if not isinstance(told, list):
-        raise ProtocolViolation("a malformed failure: violations")
-    for violation in told[:_MOST_VIOLATIONS]:
-        match violation:
-            case [int(at), str(message)]:
-                message = _printable(message, _MOST_NOTE_CHARS)
-                violations.append(Violation(line=at, message=message))
-            case _:
-                raise ProtocolViolation("a malformed violation")
-    texts: dict[str, Any] = {
-        key: _printable(failure[key], _MOST_CHARS.get(key, _MOST_TEXT_CHARS))
-        for key in _FAILURE_TEXTS
-    }
-    return Failure(
-        **texts,
-        line=line,
-        limit=limit,
-        allowed=allowed,
-        used=used,
-        violations=tuple(violations),
-    )
-
-
-def _printable(text: str, most: int) -> str:
-    return text[:most].encode("utf-8", "backslashreplace").decode()
-
-
 # --- the worker's messages, written by the worker -------------------------------------------------
 
 
@@ -453,6 +404,41 @@ def encode_call(
     positional = encode_value(list(args)) if args else "[]"
     keywords = encode_keywords(kwargs) if kwargs else "{}"
     return f'["c",{number},{encode_text(tool)},{positional},{keywords},{line}]'
+
+
+def check_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> None:
+    """Refuse more arguments than the host accepts.
+
+    Raises:
+        UnsendableValue: There are too many, or a name is too long.
+    """
+    if len(args) > MAX_ARGUMENTS or len(kwargs) > MAX_ARGUMENTS:
+        raise UnsendableValue(
+            f"{len(args) + len(kwargs):,} arguments were given, of which a call takes at most "
+            f"{MAX_ARGUMENTS:,} by position and as many by name; pass a list"
+        )
+    if any(len(name) > MAX_NAME_CHARS for name in kwargs):
+        raise UnsendableValue(
+            f"the name of an argument has more than {MAX_NAME_CHARS:,} characters"
+        )
+
+
+def check_message(text: str) -> int:
+    """Check a message, as its text, for values that the host would refuse.
+
+    Returns:
+        How much memory of the host its ranges may take, in bytes.
+
+    Raises:
+        UnsendableValue: There is one.
+    """
+    if FORM_START not in text:
+        return 0
+    try:
+        built = read_message(json.loads(text))
+    except (OutOfBounds, MalformedValue) as error:
+        raise UnsendableValue(str(error)) from None
+    return built.spread_items * BYTES_OF_A_VALUE
 
 
 def encode_keywords(kwargs: Mapping[str, object]) -> str:

@@ -15,13 +15,16 @@ from types import FrameType, ModuleType
 from typing import Any, cast
 
 from langchain_ptc.errors import ToolCallError
+from langchain_ptc.sandbox.decoding import BYTES_OF_A_VALUE, MAX_CALL_VALUES, count_values
+from langchain_ptc.sandbox.endings import ToldLimit
 from langchain_ptc.sandbox.loop import ProgramLoop, run_nested
 from langchain_ptc.sandbox.policy import CODE_FILENAME
 from langchain_ptc.sandbox.protocol import (
-    BYTES_OF_A_VALUE,
     MAX_CALL_BYTES,
     MAX_CALLS_BYTES,
     Message,
+    check_arguments,
+    check_message,
     encode_call,
 )
 from langchain_ptc.sandbox.threads import ThreadScheduler
@@ -66,6 +69,8 @@ class ToolCalls:
         self._wire = wire
         self._calls = 0
         self._weight = 0
+        self.told_limits: set[ToldLimit] = set()
+        """The limits that calls have hit, as the host has told."""
         self._waiting: dict[int, tuple[str, _Answer | asyncio.Future[Any]]] = {}
         self._made: dict[int, tuple[str, int, Coroutine[Any, Any, Any]]] = {}
         self._keys = itertools.count()
@@ -92,6 +97,7 @@ class ToolCalls:
             answer.set_result(message[2])
         else:
             _, _, told, limit, allowed, used = message
+            self.told_limits.add(ToldLimit(limit, allowed, used))
             answer.set_exception(
                 ToolCallError(told, tool=tool, limit=limit, allowed=allowed, used=used)
             )
@@ -120,10 +126,17 @@ class ToolCalls:
             coroutine.close()  # or Python would warn of it, to nobody
         return [(tool, line) for tool, line, _ in self._made.values()]
 
-    def _weigh(self, tool: str, message: str) -> None:
+    def _weigh(self, tool: str, message: str, spread: int) -> None:
         """Refuse, at the call, what the host would not take."""
-        size = utf8_length(message)
-        self._weight += _weigh_message(message)
+        size, values = utf8_length(message), count_values(message)
+        if values > MAX_CALL_VALUES:
+            raise ToolCallError(
+                f"the arguments of {tool} hold about {values:,} values (each comma counts), and "
+                f"{MAX_CALL_VALUES:,} are accepted; pass less, or several calls",
+                tool=tool,
+            )
+        widest = 1 if message.isascii() else 4
+        self._weight += len(message) * widest + values * BYTES_OF_A_VALUE + spread
         if size > MAX_CALL_BYTES:
             raise ToolCallError(
                 f"the arguments of {tool} are too large: {size:,} bytes as JSON, "
@@ -152,23 +165,18 @@ class ToolCalls:
         """
         number = self._calls + 1
         try:
+            check_arguments(args, kwargs)
             message = encode_call(number, tool, args, kwargs, line)
+            spread = check_message(message)
         except UnsendableValue as error:
             raise ToolCallError(
                 f"an argument of {tool} cannot be sent: {error}", tool=tool
             ) from None
-        if len(message) > SMALL_CALL_CHARS:
-            self._weigh(tool, message)
+        if spread or len(message) > SMALL_CALL_CHARS:
+            self._weigh(tool, message, spread)
         self._calls = number
         self._waiting[number] = tool, answer
         self._wire.put(message)
-
-
-def _weigh_message(message: str) -> int:
-    """Return about how much memory of the host the arguments take; see `protocol.Conversation`."""
-    values = message.count(",") + message.count("[") + message.count("{")
-    widest = 1 if message.isascii() else 4
-    return len(message) * widest + values * BYTES_OF_A_VALUE
 
 
 def build_async_stub(calls: ToolCalls, tool: str) -> Callable[..., Coroutine[Any, Any, Any]]:

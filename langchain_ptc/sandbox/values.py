@@ -278,7 +278,8 @@ _TAGGED_CLASSES = tuple(_TAGGED.items())  # subclasses too, most special first: 
 
 # --- decoding ---------------------------------------------------------------------------------
 
-_REVIVE: dict[str, Callable[[Any], object]] = {
+REVIVE: dict[str, Callable[[Any], object]] = {
+    # What is trusted: `bounded` is for what a worker sends.
     "int": lambda text: int(text, 16),
     "dict": lambda pairs: {key: value for key, value in pairs},  # noqa: C416  # checks the shape
     "tuple": tuple,
@@ -317,6 +318,6 @@ def revive_record(data: dict[str, Any]) -> object:
 def _revive_tagged(tagged: object) -> object:
     try:
         kind, payload = cast("list[Any]", tagged)  # anything else is caught below
-        return _REVIVE[kind](payload)
+        return REVIVE[kind](payload)
     except (TypeError, ValueError, KeyError, ArithmeticError) as error:
         raise ValueError(f"a malformed value: {type(error).__name__}") from error

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from langchain_ptc.sandbox.decoding import MAX_CALL_VALUES, count_values
 from langchain_ptc.sandbox.framing import FrameReader, encode_frame
 from langchain_ptc.sandbox.protocol import (
     MAX_WORKER_FRAME_BYTES,
@@ -173,7 +174,7 @@ class Wire:
         if self._out:
             messages, self._out = self._out, []
             self.sending = True
-            if sum(map(len, messages)) <= MAX_FRAME_CHARS:
+            if sum(map(len, messages)) <= MAX_CALL_VALUES:  # and so there are no more values either
                 self._channel.send(encode_frame(messages))
             else:
                 for batch in _batches(messages):
@@ -217,12 +218,15 @@ class Wire:
 
 def _batches(messages: Sequence[str]) -> Iterator[Sequence[str]]:
     """Cut messages into frames that the host accepts."""
-    start = size = 0
+    start = size = values = 0
     for number, message in enumerate(messages):
-        if size + len(message) > MAX_FRAME_CHARS and number > start:
+        more = count_values(message) + 1
+        is_full = size + len(message) > MAX_FRAME_CHARS or values + more > MAX_CALL_VALUES
+        if is_full and number > start:
             yield messages[start:number]
-            start, size = number, 0
+            start, size, values = number, 0, 0
         size += len(message)
+        values += more
     yield messages[start:]
 
 

@@ -1,0 +1,125 @@
+"""A frame of a worker, as JSON text, into plain data. Standard library only.
+
+It is bounded before it is read: by the values that it may hold, and by the digits of its numbers. What
+the values stand for, and what they may cost, is the affair of `bounded`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+from langchain_ptc.sandbox.bounded import MAX_DIGITS, MAX_VALUES
+from langchain_ptc.sandbox.framing import ProtocolViolation
+from langchain_ptc.sandbox.values import MAX_DEPTH
+
+_Scan: TypeAlias = Callable[[str, int], tuple[Any, int]]
+
+LARGE_FRAME_BYTES = 64 * 1024
+"""A frame of more is read in a thread of its own: its time would be missed by the event loop."""
+BYTES_OF_A_VALUE = 64
+"""About how much memory of the host a value takes."""
+MAX_CALL_VALUES = MAX_VALUES - 100
+"""In one message; a frame has some of its own."""
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_DIGITS = bytes(48 if 48 <= byte < 58 else 32 for byte in range(256))
+_LONG_NUMBER = b"0" * 300
+
+
+def _same(data: dict[str, Any]) -> dict[str, Any]:
+    return data  # a call of Python code, between two of which other threads get their turn
+
+
+def _parse_int(text: str) -> int:
+    if len(text) > MAX_DIGITS + 1:
+        raise ValueError("a number of too many digits")
+    return int(text)
+
+
+def _parse_float(text: str) -> float:
+    return float(text)
+
+
+# A scanner in C lets no other thread run; the other two do, at each object and each dear number.
+_scan: _Scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # it has it
+_scan_large: _Scan = json.JSONDecoder(  # type: ignore[attr-defined]
+    object_hook=_same, parse_float=_parse_float
+).scan_once
+_scan_long_numbers: _Scan = json.JSONDecoder(  # type: ignore[attr-defined]
+    object_hook=_same, parse_float=_parse_float, parse_int=_parse_int
+).scan_once
+
+
+class Frame(NamedTuple):
+    """A frame from a worker."""
+
+    messages: list[object]
+    cost: int
+    """About how much memory it takes, in bytes."""
+    has_forms: bool
+    """Whether there may be tagged forms in it."""
+    may_be_deep: bool
+
+
+def count_values(text: str) -> int:
+    """Return about how many values a text holds: too many rather than too few.
+
+    Commas and brackets in strings count, too, unless there would be too many.
+    """
+    count = _count_marks(text)
+    if count <= MAX_VALUES:
+        return count
+    count = end = 0
+    for string in _STRING.finditer(text):
+        count += 1 + _count_marks(text[end : string.start()])
+        end = string.end()
+        if count > MAX_VALUES:
+            return count
+    return count + _count_marks(text[end:])
+
+
+def _count_marks(text: str) -> int:
+    return text.count(",") + text.count("[") + text.count("{")
+
+
+def read_frame(frame: bytes) -> Frame:
+    """Read a frame.
+
+    Raises:
+        ProtocolViolation: It is no array of messages, or holds too much.
+    """
+    try:
+        text = frame.decode("utf-8", "surrogatepass")
+    except ValueError as error:
+        raise ProtocolViolation("a frame that is no text") from error
+    values = count_values(text)
+    if values > MAX_VALUES:
+        raise ProtocolViolation(f"a frame of about {values} values")
+    cost = sys.getsizeof(text) + values * BYTES_OF_A_VALUE
+    scan = _scan if len(frame) <= LARGE_FRAME_BYTES else _scan_large
+    if len(frame) > MAX_DIGITS and _LONG_NUMBER in frame.translate(_DIGITS):
+        scan = _scan_long_numbers
+    may_be_deep = text.count("[") + text.count("{") > MAX_DEPTH
+    return Frame(_scan_text(scan, text), cost, '"$"' in text, may_be_deep)
+
+
+def _scan_text(scan: _Scan, text: str) -> list[object]:
+    try:
+        messages, end = scan(text, 0)
+    except (
+        StopIteration,  # nothing that JSON begins with
+        ValueError,
+        RecursionError,
+        TypeError,
+        MemoryError,
+        OverflowError,
+    ) as error:
+        raise ProtocolViolation(f"no JSON: {type(error).__name__}") from error
+    if end != len(text):
+        raise ProtocolViolation("more than one array in a frame")
+    if type(messages) is not list or not messages:
+        raise ProtocolViolation("a frame that is no array of messages")
+    return messages

@@ -1,0 +1,63 @@
+"""A worker that was taken over: the language policy is off, and its code speaks the protocol itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Self
+
+from langchain_ptc import ProcessSandbox
+from langchain_ptc.sandbox.pool import WorkerPool
+
+SPEAKS = """
+import json, os, struct
+def write(data):
+    while data:
+        data = data[os.write(3, data):]
+def frame(text):
+    data = text.encode('utf-8', 'surrogatepass')
+    write(struct.pack('<I', len(data)) + data)
+def call(number, args='[]', tool='look', kwargs='{}', line='1'):
+    frame('[["c",%d,"%s",%s,%s,%s]]' % (number, tool, args, kwargs, line))
+def end(status='success', value='null', failure='null', notes='[]'):
+    frame('[["d",{"status":"%s","value":%s,"failure":%s,"notes":%s}]]' % (status, value, failure, notes))
+    while True: pass
+def failure(**fields):
+    told = dict(kind='"K"', message='"m"', source_line='""', traceback='""', hint='""', line='1')
+    told.update(fields)
+    return '{' + ','.join(f'"{key}":{value}' for key, value in told.items()) + '}'
+"""
+
+
+def hostile_sandbox() -> ProcessSandbox:
+    """Return a sandbox whose workers run any Python: the walls of the kernel are on."""
+    sandbox = ProcessSandbox()
+    sandbox._pool = WorkerPool((), waiting=1, policy=False)
+    return sandbox
+
+
+class Watch:
+    """Tells how long the event loop was not free; an asynchronous context manager."""
+
+    def __init__(self) -> None:
+        self.longest_seconds = 0.0
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def _tick(self) -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0.005)
+            now = time.monotonic()
+            self.longest_seconds = max(self.longest_seconds, now - last)
+            last = now
+
+    async def __aenter__(self) -> Self:
+        self._ticking = asyncio.create_task(self._tick())
+        await asyncio.sleep(0.02)
+        self.longest_seconds = 0.0
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._ticking is not None
+        await asyncio.sleep(0.02)
+        self._ticking.cancel()
