@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from langchain_ptc.cli import ask, bench, demo, doctor, run, stubs
 from langchain_ptc.cli.exits import FAILED, INTERRUPTED, MISUSED, SUCCESS
+from langchain_ptc.cli.writing import write_error
 from langchain_ptc.errors import CatalogError, SandboxError
 from langchain_ptc.resolve.mistakes import Mistake
 
@@ -105,7 +106,7 @@ def run_app(arguments: Sequence[str] | None) -> int:
     except typer.TyperException as error:
         return _tell_misuse(error)
     except (Mistake, CatalogError, SandboxError) as error:
-        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        write_error(f"{PROGRAM}: {error}")
         return MISUSED
     except BrokenPipeError:
         _drop_output()
@@ -114,7 +115,7 @@ def run_app(arguments: Sequence[str] | None) -> int:
         if error.errno != errno.ENOSPC:
             raise
         _drop_output()
-        sys.stderr.write(f"{PROGRAM}: the output cannot be written: {error.strerror}\n")
+        write_error(f"{PROGRAM}: the output cannot be written: {error.strerror}")
         return FAILED
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
@@ -126,12 +127,12 @@ def run_app(arguments: Sequence[str] | None) -> int:
 def _tell_misuse(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     if context is not None:
-        sys.stderr.write(f"{context.get_usage()}\n")
+        write_error(f"{context.get_usage()}")
     told = error.format_message().replace("Value error, ", "")  # pydantic's, not a person's words
     if told:
-        sys.stderr.write(f"{PROGRAM}: {told}\n")
+        write_error(f"{PROGRAM}: {told}")
     if context is not None:
-        sys.stderr.write(f"Help: {context.command_path} --help\n")
+        write_error(f"Help: {context.command_path} --help")
     return MISUSED
 
 

@@ -16,6 +16,7 @@ from langchain_ptc.cli.exits import SUCCESS, code_of
 from langchain_ptc.cli.results import render_value, tell_failure, write_json
 from langchain_ptc.cli.telling import Narrator
 from langchain_ptc.cli.tools import open_catalog
+from langchain_ptc.cli.writing import write_output
 from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.graph.node import ProgrammaticToolNode
 from langchain_ptc.limits import Limits
@@ -142,7 +143,7 @@ def show_answer(answer: Answer, *, out: TextIO, as_json: bool, quiet: bool) -> i
         }
         write_json(out, told)
     elif text:
-        out.write(text if text.endswith("\n") else f"{text}\n")
+        write_output(out, text if text.endswith("\n") else f"{text}\n")
     if result is None:
         return SUCCESS
     tell_failure(result, quiet=quiet)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from typing import Any, TextIO
 
+from langchain_ptc.cli.writing import write_error, write_output
 from langchain_ptc.execution.plain import render_plain
 from langchain_ptc.execution.record import ExecutionResult
 
@@ -22,13 +22,12 @@ def tell_failure(result: ExecutionResult, *, quiet: bool) -> None:
     """Write what went wrong to standard error, and what the code should know besides."""
     if result.error is not None:
         report = replace(result, output="", value=None).report()
-        sys.stderr.write(f"{report}\n")
+        write_error(report)
     elif not quiet:
         for note in result.notes:
-            sys.stderr.write(f"note: {note}\n")
+            write_error(f"note: {note}")
 
 
 def write_json(out: TextIO, data: Any) -> None:
     """Write data as JSON."""
-    out.write(f"{json.dumps(data, indent=2, ensure_ascii=False)}\n")
-    out.flush()
+    write_output(out, f"{json.dumps(data, indent=2, ensure_ascii=False)}\n")

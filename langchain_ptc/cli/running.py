@@ -13,6 +13,7 @@ from langchain_ptc.cli.exits import code_of
 from langchain_ptc.cli.results import render_value, tell_failure, write_json
 from langchain_ptc.cli.telling import Narrator
 from langchain_ptc.cli.tools import open_catalog
+from langchain_ptc.cli.writing import write_output
 from langchain_ptc.execution.execution import Outcome
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
 from langchain_ptc.execution.record import ExecutionResult
@@ -101,8 +102,7 @@ class Sink:
         if self._error is not None:
             return
         try:
-            self._stream.write(text)
-            self._stream.flush()
+            write_output(self._stream, text)
         except OSError as error:
             self._error = error
             if self._task is not None:

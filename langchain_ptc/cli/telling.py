@@ -11,10 +11,11 @@ from typing import Any, Self
 from rich.console import Console
 from rich.syntax import Syntax
 
+from langchain_ptc.cli.writing import write_error
 from langchain_ptc.display.progress import LiveProgress
 from langchain_ptc.display.reading import read_timeline
 from langchain_ptc.display.terminal import render_calls
-from langchain_ptc.display.text import render_seconds
+from langchain_ptc.display.text import render_seconds, visible
 from langchain_ptc.display.watched import render_end
 from langchain_ptc.execution.events import Event
 from langchain_ptc.execution.record import ExecutionResult
@@ -83,17 +84,21 @@ class Narrator:
         if not self._shows_code:
             return
         again = f" (attempt {self._programs})" if self._programs > 1 else ""
-        self._line(f"The code{again}:")
+        write_error(f"The code{again}:")
         code = str(event["code"]).strip("\n")
         if self._is_terminal:
             # Through `sys.stderr` as it is now: what is drawn there is moved out of the way.
             shown = Syntax(
-                code, "python", theme="ansi_dark", background_color="default", padding=(0, 2)
+                visible(code),
+                "python",
+                theme="ansi_dark",
+                background_color="default",
+                padding=(0, 2),
             )
             Console(file=sys.stderr).print(shown)
         else:
             for line in code.splitlines():
-                self._line(f"  | {line}")
+                write_error(f"  | {line}")
 
     def _end_call(self, event: Event) -> None:
         tool, domain = event["tool"], event["domain"]
@@ -105,17 +110,13 @@ class Narrator:
     def _end(self, event: Event) -> None:
         error = str(event["error"] or "")
         if self._live is None:
-            self._line(render_end({**event, "error": None}))
+            write_error(render_end({**event, "error": None}))
         if self._shows_code:
             for line in error.splitlines()[:_MOST_ERROR_LINES]:
-                self._line(f"  {line}")
+                write_error(f"  {line}")
         if not self._is_terminal:
             for line in _render_calls(self._calls):
-                self._line(f"  {line}")
-
-    def _line(self, text: str) -> None:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+                write_error(f"  {line}")
 
 
 _HANDLERS: Mapping[str, Callable[[Narrator, Event], None]] = {

@@ -20,10 +20,13 @@ from langchain_ptc.execution.events import Events
 from langchain_ptc.execution.resilience import Guards
 from langchain_ptc.execution.resilience.guards import Guard, Time
 from langchain_ptc.execution.resilience.hooks import run_after, run_before
+from langchain_ptc.execution.telling import cut
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import CallFailure
 from langchain_ptc.sandbox.values import UnsendableValue, ValueTooLarge, encode_sized
 
+_MAX_CHARS_SEARCHED = 100_000
+"""How much of an error's text is searched for secrets; far less of it is passed on."""
 _LAST_SECONDS = 0.001
 """A call that was let through has some time, even if its budget has none left by now."""
 
@@ -206,9 +209,8 @@ class Answering:
 
 
 def refuse(call: StartedCall, error: ToolCallError) -> Answer:
-    """Note that a call failed, and return what the code is told."""
-    call.fail(str(error), error.limit)
-    failure = CallFailure(
-        message=str(error), limit=error.limit, allowed=error.allowed, used=error.used
-    )
+    """Note that a call failed, and return what the code is told: without the secrets it passed."""
+    told = cut(call.hide(str(error)[:_MAX_CHARS_SEARCHED]))
+    call.fail(told, error.limit)
+    failure = CallFailure(message=told, limit=error.limit, allowed=error.allowed, used=error.used)
     return Answer(failure=failure)

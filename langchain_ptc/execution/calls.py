@@ -145,7 +145,7 @@ class StartedCall:
             is_read_only=self.definition.policy.read_only,
             arguments_bytes=size,
             result_bytes=self.result_bytes,
-            error=None if self.error is None else self.hide(self.error),
+            error=self.error,
             limit=self.limit,
         )
         return self._record
@@ -154,6 +154,12 @@ class StartedCall:
     def shown_arguments(self) -> Mapping[str, Any]:
         """What the tool was given, without secrets; what the code passed, if it was refused."""
         return self._show()[1]
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether anything of the arguments is hidden."""
+        arguments, shown, _ = self._show()
+        return shown is not arguments
 
     def hide(self, text: str) -> str:
         """Return a text without the secrets among the arguments."""

@@ -12,6 +12,8 @@ from langchain_ptc.sandbox.base import Done, Failure, Status
 
 _MOST_CHARS_COMPARED = 1_000
 """The sandbox cuts long messages in the middle."""
+_AROUND_LINES = " |+-"
+"""What stands before the lines of the exceptions of a group."""
 
 
 def status_of(done: Done, calls: Iterable[StartedCall]) -> Status:
@@ -36,20 +38,33 @@ def status_of(done: Done, calls: Iterable[StartedCall]) -> Status:
     return "error" if not denied or told.strip("; ") else "denied"
 
 
-def hide_secrets(failure: Failure | None, calls: Iterable[StartedCall]) -> Failure | None:
+def hide_secrets(
+    failure: Failure | None, calls: Iterable[StartedCall], code: Iterable[str]
+) -> Failure | None:
     """Return why an execution failed without the secrets that were passed to tools.
 
-    Lines of the code stay as they are, as the code itself does.
+    Args:
+        failure: Why it failed; None if it did not.
+        calls: The calls that it made.
+        code: The lines of the code, which stay as they are, as the code itself does.
     """
     if failure is None:
         return None
-    told = failure.message
-    for call in calls:
-        told = call.hide(told)
-    if told == failure.message:
+    calls = [call for call in calls if call.has_secrets]
+    if not calls:
         return failure
-    trace = failure.traceback.replace(failure.message, told)
-    return replace(failure, message=told, traceback=trace)
+    lines = {line.strip() for line in code}
+    trace = [
+        line if line.strip(_AROUND_LINES) in lines else _hide(line, calls)
+        for line in failure.traceback.split("\n")
+    ]
+    return replace(failure, message=_hide(failure.message, calls), traceback="\n".join(trace))
+
+
+def _hide(text: str, calls: Iterable[StartedCall]) -> str:
+    for call in calls:
+        text = call.hide(text)
+    return text
 
 
 def end_of_replay(error: ReplayError) -> Done:

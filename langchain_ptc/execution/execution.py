@@ -398,7 +398,7 @@ class Execution:
             status=status_of(done, self._calls),
             output=done.output,
             value=done.value,
-            error=hide_secrets(done.failure, self._calls),
+            error=hide_secrets(done.failure, self._calls, self._lines),
             notes=done.notes,
             tool_calls=tuple(call.finish() for call in self._calls),
             started_at=started_at,

@@ -6,10 +6,13 @@ arguments are looked at: the code and what it prints are kept as they are.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+import urllib.parse
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
@@ -20,7 +23,9 @@ nothing; a function is given the tool's qualified name and the arguments, and re
 
 REDACTED = "[redacted]"
 _MIN_SECRET_CHARS = 6
-"""Shorter texts are not looked for in an error: they would be found everywhere."""
+"""Shorter secrets are looked for as whole words only: else they would be found everywhere."""
+_MIN_WORD_CHARS = 3
+"""Secrets that are shorter still are not looked for."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORDS = frozenset(
@@ -69,6 +74,11 @@ _SECRET_PAIRS = frozenset(
     ]
     for last in ("key", "keys")
 )
+_SECRET_ENDINGS = (
+    *("password", "passwd", "passphrase", "passcode", "secret", "token", "credentials"),
+    *("apikey", "accesskey", "secretkey", "privatekey", "sshpass", "dbpass", "userpass"),
+)
+"""What a word may end with, as in `PGPASSWORD`, `SSHPASS` and `authtoken`."""
 _COUNTING_WORDS = frozenset(
     [
         "max",
@@ -110,7 +120,7 @@ def redact_arguments(tool: str, arguments: Mapping[str, Any], redact: Redact) ->
     if redact == "none":
         return arguments
     if redact == "secrets":
-        hidden: Mapping[str, Any] = _hide(arguments)
+        hidden: Mapping[str, Any] = hide_named(arguments)
         return hidden
     assert callable(redact)
     try:
@@ -129,13 +139,22 @@ def redact_arguments(tool: str, arguments: Mapping[str, Any], redact: Redact) ->
 
 
 def redact_text(text: str, arguments: Mapping[str, Any], shown: Mapping[str, Any]) -> str:
-    """Return a text with what was hidden of the arguments hidden there too."""
-    if shown is arguments:
+    """Return a text with what was hidden of the arguments hidden there too.
+
+    A secret is found as it is, and as `repr`, JSON and URLs write it, twice over; of one with several
+    lines each line is found.
+    """
+    if shown is arguments or not text:
         return text
-    hidden = set(_texts(arguments)) - set(_texts(shown))
-    for secret in sorted(hidden, key=len, reverse=True):
-        if len(secret) >= _MIN_SECRET_CHARS:
-            text = text.replace(secret, REDACTED)
+    hidden = set(_leaves(arguments)) - set(_leaves(shown))
+    written = {form for secret in hidden for form in _forms_of(secret) if len(form) <= len(text)}
+    for form in sorted(written, key=len, reverse=True):
+        if form not in text:
+            continue
+        if len(form) >= _MIN_SECRET_CHARS:
+            text = text.replace(form, REDACTED)
+        elif len(form) >= _MIN_WORD_CHARS:
+            text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", REDACTED, text)
     return text
 
 
@@ -155,22 +174,24 @@ def is_secret(name: str, value: object) -> bool:
 def _kind_of(name: str) -> Literal["secret", "counted", "none"]:
     """Return what a name says of its field; of `counted` ones, that it is a secret or a number."""
     words = [word.lower() for word in _WORD.findall(name)]
-    if not _SECRET_WORDS.isdisjoint(words):
+    if not _SECRET_WORDS.isdisjoint(words) or any(w.endswith(_SECRET_ENDINGS) for w in words):
         return "secret" if _COUNTING_WORDS.isdisjoint(words) else "counted"
+    if words[-1:] == ["auth"] or words[-1:] == ["pass"]:  # `REDISCLI_AUTH`, `DB_PASS`
+        return "secret"
     is_pair = any(f"{a} {b}" in _SECRET_PAIRS for a, b in pairwise(words))
     return "secret" if is_pair else "none"
 
 
-def _hide(value: Any) -> Any:
-    """Return a value with its secrets hidden; the same value if it has none."""
+def hide_named(value: Any) -> Any:
+    """Return a value with what is named like a secret hidden; the same value if there is nothing."""
     if isinstance(value, Mapping):
         shown = {
-            name: REDACTED if isinstance(name, str) and is_secret(name, held) else _hide(held)
+            name: REDACTED if isinstance(name, str) and is_secret(name, held) else hide_named(held)
             for name, held in value.items()
         }
         return value if all(shown[name] is value[name] for name in shown) else shown
     if isinstance(value, list | tuple):
-        items = [_hide(item) for item in value]
+        items = [hide_named(item) for item in value]
         same = all(new is old for new, old in zip(items, value, strict=True))
         return value if same else items
     return value
@@ -185,12 +206,49 @@ def _copy(value: Any) -> Any:
     return value
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
+def _leaves(value: Any) -> Iterator[Hashable]:
+    """Return what arguments hold besides containers."""
+    if isinstance(value, Mapping):
         for held in value.values():
-            yield from _texts(held)
+            yield from _leaves(held)
     elif isinstance(value, list | tuple | AbstractSet):
         for item in value:
-            yield from _texts(item)
+            yield from _leaves(item)
+    elif isinstance(value, bytes | bytearray | memoryview):
+        yield bytes(value)
+    elif hasattr(value, "get_secret_value"):  # pydantic's, which hide themselves in texts only
+        yield from _leaves(value.get_secret_value())
+    elif isinstance(value, str | int | float | complex) and not isinstance(value, bool):
+        yield value
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
+
+
+def _forms_of(secret: Hashable) -> set[str]:
+    """Return the texts as which a secret can stand in another text."""
+    if isinstance(secret, bytes):
+        texts = {repr(secret)[2:-1], secret.decode("utf-8", "replace"), secret.hex()}
+    elif isinstance(secret, str):
+        texts = {secret, *(line.strip() for line in secret.splitlines())}
+    else:
+        texts = {_number_text(secret), f"{secret:,}" if isinstance(secret, int | float) else ""}
+    quoted = {form for text in texts for form in _quoted(text)}
+    return {form for form in quoted | {f for text in quoted for f in _quoted(text)} if form}
+
+
+def _number_text(number: object) -> str:
+    try:
+        return str(number)
+    except ValueError:  # Python prints no integer of over 4,300 digits
+        return ""
+
+
+def _quoted(text: str) -> Iterator[str]:
+    yield text
+    yield repr(text)[1:-1]
+    yield repr("'\"" + text)[4:-1]  # as a part of a text that has both kinds of quotes
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    with contextlib.suppress(UnicodeEncodeError):
+        yield urllib.parse.quote(text, safe="")
+        yield urllib.parse.quote_plus(text)

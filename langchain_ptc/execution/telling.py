@@ -8,6 +8,7 @@ from langchain_core.tools import ToolException
 from pydantic import ValidationError
 
 from langchain_ptc.catalog.mcp.results import describe_error
+from langchain_ptc.execution.redaction import REDACTED, hide_named, is_secret
 
 OnToolError: TypeAlias = Literal["message", "type", "hide"]
 """What code is told when a tool raises: the exception's class and text, its class, or only that the
@@ -48,24 +49,24 @@ def tell_failure(
     """
     if isinstance(error, ValidationError) and not is_reached:
         return f"{name} failed: {_tell_arguments(error)}"
-    told = _text_of(error)
     if on_tool_error == "hide":
         return f"{name} failed"
+    told = _text_of(error)
     if isinstance(error, ToolException):
-        return f"{name} failed: {cut(told)}" if told else f"{name} failed"
+        return f"{name} failed: {told}" if told else f"{name} failed"
     if type(error) is KeyError and error.args == (_MISSED_BY_INTERRUPT,):
         return f"{name} failed: it asks a person by interrupt(), and this code runs in no graph"
     kind = type(error).__name__
     if on_tool_error == "type" or not told:
         return f"{name} failed: {kind}"
-    return f"{name} failed: {cut(f'{kind}: {told}')}"
+    return f"{name} failed: {kind}: {told}"
 
 
 def tell_message(name: str, content: object, on_tool_error: OnToolError) -> str:
     """Tell that a tool, or a middleware before it, has answered with an error message."""
     if on_tool_error == "hide":
         return f"{name} failed"
-    return f"{name} failed: {cut(describe_error(content))}"
+    return f"{name} failed: {describe_error(content)}"
 
 
 def cut(text: str, most: int = MAX_ERROR_CHARS) -> str:
@@ -75,8 +76,12 @@ def cut(text: str, most: int = MAX_ERROR_CHARS) -> str:
 
 def _text_of(error: BaseException) -> str:
     """Return the text of an exception; of a group, also what the exceptions in it say."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  # the tool's own exception may raise anything
+        return ""
     if not isinstance(error, BaseExceptionGroup):
-        return str(error)
+        return text
     leaves: list[str] = []
     groups: list[BaseExceptionGroup[Any]] = [error]
     while groups and len(leaves) < _MAX_PROBLEMS:
@@ -84,14 +89,17 @@ def _text_of(error: BaseException) -> str:
             if isinstance(inner, BaseExceptionGroup):
                 groups.append(inner)
             else:
-                leaves.append(f"{type(inner).__name__}: {cut(str(inner), _MAX_INPUT_CHARS)}")
-    return f"{error}: {'; '.join(leaves[:_MAX_PROBLEMS])}"
+                leaves.append(f"{type(inner).__name__}: {_text_of(inner)}")
+    return f"{text}: {'; '.join(leaves[:_MAX_PROBLEMS])}"
 
 
 def _tell_arguments(error: ValidationError) -> str:
     parts = []
     for problem in error.errors(include_url=False)[:_MAX_PROBLEMS]:
         place = ".".join(map(str, problem["loc"])) or "arguments"
-        given = cut(repr(problem["input"]), _MAX_INPUT_CHARS)
+        value = problem["input"]
+        if any(isinstance(name, str) and is_secret(name, value) for name in problem["loc"]):
+            value = REDACTED
+        given = cut(repr(hide_named(value)), _MAX_INPUT_CHARS)
         parts.append(f"{place}: {problem['msg']} (got {given})")
     return "bad arguments: " + "; ".join(parts)
