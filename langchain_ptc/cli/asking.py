@@ -39,8 +39,8 @@ class Answer:
     @property
     def result(self) -> ExecutionResult | None:
         """The last execution; None if the model wrote no code."""
-        found = getattr(self.message, "artifact", None)
-        return found if isinstance(found, ExecutionResult) else None
+        record = getattr(self.message, "artifact", None)
+        return ExecutionResult.from_dict(record) if isinstance(record, dict) else None
 
 
 class _Failures(BaseCallbackHandler):
