@@ -592,7 +592,7 @@ def test_bad_options(options: Any, told: str) -> None:
 
 async def test_without_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the packages for MCP, the error says what to install."""
-    monkeypatch.setitem(sys.modules, "langchain_mcp_adapters.sessions", None)
+    monkeypatch.setitem(sys.modules, "mcp", None)
     with pytest.raises(ImportError, match=r"pip install 'langchain-ptc\[mcp\]'"):
         await ToolCatalog.from_mcp({"kitchen": stdio("kitchen")})
 

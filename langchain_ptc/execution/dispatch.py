@@ -25,7 +25,7 @@ from langgraph.types import Command, Interrupt
 
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.mcp.adapted import read_adapted
-from langchain_ptc.catalog.mcp.results import value_of_message
+from langchain_ptc.catalog.mcp.results import as_json, value_of_message
 from langchain_ptc.catalog.reading.free_names import takes_taken_names
 from langchain_ptc.catalog.reading.injected import injected_parameters
 from langchain_ptc.errors import CatalogError, ToolCallError
@@ -130,6 +130,8 @@ class Dispatcher:
         task = asyncio.current_task()
         token = current_capture.set(noted)
         try:
+            if self._adapted is not None:
+                as_json(arguments)  # what cannot be sent would end a session that others use
             answer = await self._invoke(request, config, surroundings)
         except GraphInterrupt as error:
             raise _storable(error) from None

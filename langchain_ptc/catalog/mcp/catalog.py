@@ -1,24 +1,24 @@
 """The tools of MCP servers in a catalog, with their output schemas.
 
-`langchain_mcp_adapters` opens the sessions, so that connections are written as its users know them.
-Its tools are not used: they drop `outputSchema`, and open a session (for stdio, a process) per call.
+Connections, interceptors and callbacks are those of `langchain_mcp_adapters`, as its users know them.
+Its tools are not used: they open a session (for stdio, a process) per call.
 """
 
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import ToolException
+from langgraph.prebuilt import ToolRuntime
 from pydantic import Field
 from typing_extensions import override
 
 from langchain_ptc.catalog.described import DescribedTool, as_arguments_schema
+from langchain_ptc.catalog.mcp.hub import Hub, open_hub
 from langchain_ptc.catalog.mcp.results import (
     RESULT_NOTE,
     Approve,
@@ -27,20 +27,11 @@ from langchain_ptc.catalog.mcp.results import (
     policy_of,
     read_field,
     unwrap_schema,
-    value_of,
 )
 from langchain_ptc.catalog.mcp.servers import (
     AnyServer,
-    GivenSession,
-    Listen,
-    OpenSession,
-    Progress,
-    Server,
-    ServerError,
     background_loop,
     close_all,
-    explain,
-    stop_all,
 )
 from langchain_ptc.errors import CatalogError
 
@@ -58,7 +49,6 @@ Found: TypeAlias = Mapping[str, Sequence["MCPTool"]]
 
 MAX_READINGS = 3
 """Times that the tools are listed while their servers say that they change: some do as they start."""
-INSTALL = "MCP servers need two more packages: pip install 'langchain-ptc[mcp]'"
 
 
 class MCPTool(DescribedTool):
@@ -73,21 +63,40 @@ class MCPTool(DescribedTool):
     server: Any = Field(exclude=True, repr=False)
     """The hub's server that has the tool."""
 
-    @override
-    async def call(self, arguments: Mapping[str, Any]) -> Any:
-        result = await self.hub.ask(self.server, self.mcp_name, arguments)
-        if isinstance(result, ToolMessage) or not hasattr(result, "content"):
-            return result  # an interceptor's own answer: a message or a command
-        return value_of(result, self.declared_schema)
+    @property
+    def coroutine(self) -> Callable[..., Any] | None:
+        """The function in which LangGraph looks for what it injects: the runtime, if it is wanted."""
+        return MCPTool._arun if self.hub.has_interceptors else None
 
     @override
-    def call_sync(self, arguments: Mapping[str, Any]) -> Any:
+    async def _arun(
+        self,
+        /,
+        *,
+        __runtime__: ToolRuntime[Any, Any] = None,  # type: ignore[assignment]
+        **arguments: Any,
+    ) -> Any:
+        return await self.call(arguments, __runtime__)
+
+    @override
+    def _run(self, /, *, __runtime__: Any = None, **arguments: Any) -> Any:
+        return self.call_sync(arguments, __runtime__)
+
+    @override
+    async def call(self, arguments: Mapping[str, Any], runtime: object = None) -> Any:
+        return await self.hub.ask(
+            self.server, self.mcp_name, arguments, declared=self.declared_schema, runtime=runtime
+        )
+
+    @override
+    def call_sync(self, arguments: Mapping[str, Any], runtime: object = None) -> Any:
         if _running_loop() is self.server.home:
             raise ToolException(
                 f"the session with the MCP server {self.server.name!r} lives on the event loop that "
                 "this synchronous call would block; use `ainvoke`"
             )
-        return asyncio.run_coroutine_threadsafe(self.call(arguments), background_loop()).result()
+        call = self.call(arguments, runtime)
+        return asyncio.run_coroutine_threadsafe(call, background_loop()).result()
 
     # What goes to a model as a message has images as models take them; code gets bytes.
 
@@ -111,108 +120,6 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-# --- the servers of a catalog -------------------------------------------------------------------
-
-
-class Hub:
-    """The servers of a catalog, and of the newer catalogs made from it.
-
-    Args:
-        servers: Each with a name of its own.
-        callbacks: The client's, for progress; or None.
-        interceptors: The client's, outermost first.
-    """
-
-    def __init__(
-        self, servers: Sequence[AnyServer], *, callbacks: Any, interceptors: Sequence[Any]
-    ) -> None:
-        self.servers = tuple(servers)
-        self._callbacks = callbacks
-        self._interceptors = tuple(interceptors)
-        # At exit, servers that are still open are waited for elsewhere.
-        weakref.finalize(self, stop_all, self.servers).atexit = False
-
-    @property
-    def versions(self) -> tuple[int, ...]:
-        """What grows when the tools of a server may have changed."""
-        return tuple(server.version for server in self.servers)
-
-    async def list_tools(self) -> list[list[Any]]:
-        """Return the tools of each server.
-
-        Raises:
-            CatalogError: A server cannot be reached.
-        """
-        results = await asyncio.gather(
-            *(server.list_tools() for server in self.servers), return_exceptions=True
-        )
-        listed: list[list[Any]] = []
-        for server, result in zip(self.servers, results, strict=True):
-            if isinstance(result, list):
-                listed.append(result)
-            elif isinstance(result, Exception):
-                told = str(result) if isinstance(result, ServerError) else explain(result)
-                raise CatalogError(
-                    f"the tools of the MCP server {server.name!r} cannot be listed: {told}"
-                ) from result
-            else:
-                raise result
-        return listed
-
-    async def ask(self, server: AnyServer, tool: str, arguments: Mapping[str, Any]) -> Any:
-        """Call a tool by way of the interceptors.
-
-        Raises:
-            ToolException: The server refused the call, or cannot be reached.
-        """
-        progress = self._progress_for(server, tool)
-
-        async def call(request: Any) -> Any:
-            if request.headers is None:
-                return await server.call(request.name, request.args, progress)
-            return await _call_with_headers(server, request, progress)
-
-        if not self._interceptors:
-            return await server.call(tool, arguments, progress)
-        from langchain_mcp_adapters.interceptors import MCPToolCallRequest
-
-        handler: Callable[[Any], Any] = call
-        for interceptor in reversed(self._interceptors):
-            handler = _wrap(interceptor, handler)
-        return await handler(
-            MCPToolCallRequest(name=tool, args=dict(arguments), server_name=server.name)
-        )
-
-    def _progress_for(self, server: AnyServer, tool: str) -> Progress | None:
-        if self._callbacks is None or self._callbacks.on_progress is None:
-            return None
-        from langchain_mcp_adapters.callbacks import CallbackContext
-
-        context = CallbackContext(server_name=server.name, tool_name=tool)
-        progress: Progress = self._callbacks.to_mcp_format(context=context).progress_callback
-        return progress
-
-
-def _wrap(interceptor: Callable[..., Any], handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    async def wrapped(request: Any) -> Any:
-        return await interceptor(request, handler)
-
-    return wrapped
-
-
-async def _call_with_headers(server: AnyServer, request: Any, progress: Progress | None) -> Any:
-    """Call a tool in a session of its own: headers belong to a session."""
-    if not isinstance(server, Server) or server.with_headers is None:
-        return await server.call(request.name, request.args, progress)
-    own = Server(
-        server.name, server.with_headers(request.headers), connect_seconds=server.connect_seconds
-    )
-    try:
-        return await own.call(request.name, request.args, progress)
-    finally:
-        await own.close()
 
 
 # --- opening ------------------------------------------------------------------------------------
@@ -366,49 +273,6 @@ class OpeningCatalog(Generic[C]):
         asyncio.run_coroutine_threadsafe(self._close(), background_loop()).result()
 
 
-def open_hub(
-    servers: object, *, home: asyncio.AbstractEventLoop | None, connect_seconds: float
-) -> Hub:
-    """Return the servers that a user named; no session is opened yet.
-
-    Args:
-        servers: As `ToolCatalog.from_mcp` takes them.
-        home: The loop that sessions among them were opened on; None if nobody knows.
-        connect_seconds: Time to open each session.
-
-    Raises:
-        CatalogError: They are not connections, sessions or a client.
-        ImportError: The packages for MCP are not installed.
-    """
-    callbacks, interceptors, members = None, (), servers
-    if not isinstance(servers, Mapping) and hasattr(servers, "connections"):
-        callbacks = getattr(servers, "callbacks", None)
-        interceptors = tuple(getattr(servers, "tool_interceptors", None) or ())
-        members = servers.connections
-    if not isinstance(members, Mapping):
-        raise CatalogError(
-            "servers must be a dict of connections or sessions by name, or a MultiServerMCPClient, "
-            f"got {type(servers).__name__}"
-        )
-    made: list[AnyServer] = []
-    for name, member in members.items():
-        if isinstance(member, Mapping):
-            made.append(_connect_to(name, member, callbacks, connect_seconds))
-        elif hasattr(member, "list_tools") and hasattr(member, "call_tool"):
-            if home is None:
-                raise CatalogError(
-                    f"servers[{name!r}] is an open session, which belongs to an event loop; use "
-                    "`async with ToolCatalog.from_mcp(...)` on that loop"
-                )
-            made.append(GivenSession(name, member, home))
-        else:
-            raise CatalogError(
-                f"servers[{name!r}] must be a connection or a ClientSession, got "
-                f"{type(member).__name__}"
-            )
-    return Hub(made, callbacks=callbacks, interceptors=interceptors)
-
-
 def join_tools(tools: object, found: Found) -> Any:
     """Return the tools of servers with further tools, as `ToolCatalog` takes them.
 
@@ -425,47 +289,3 @@ def join_tools(tools: object, found: Found) -> Any:
             f"tools has the domain {twice[0]!r}, and so is an MCP server named; rename one of them"
         )
     return {**found, **others}
-
-
-def _connect_to(
-    name: str, connection: Mapping[str, Any], callbacks: Any, connect_seconds: float
-) -> Server:
-    try:
-        import langchain_mcp_adapters.sessions  # noqa: F401  # is it there?
-    except ImportError as error:
-        raise ImportError(INSTALL) from error
-
-    def with_headers(headers: Mapping[str, Any]) -> OpenSession:
-        merged = {**(connection.get("headers") or {}), **headers}
-        return _opener(name, {**connection, "headers": merged}, callbacks)
-
-    return Server(
-        name,
-        _opener(name, connection, callbacks),
-        connect_seconds=connect_seconds,
-        with_headers=with_headers if "url" in connection else None,
-    )
-
-
-def _opener(name: str, connection: Mapping[str, Any], callbacks: Any) -> OpenSession:
-    def open_session(listen: Listen) -> AbstractAsyncContextManager[Any]:
-        from langchain_mcp_adapters.callbacks import CallbackContext
-        from langchain_mcp_adapters.sessions import create_session
-
-        options = dict(connection.get("session_kwargs") or {})
-        options["message_handler"] = _tell_both(listen, options.get("message_handler"))
-        context = CallbackContext(server_name=name)
-        made: Any = {**connection, "session_kwargs": options}
-        own = None if callbacks is None else callbacks.to_mcp_format(context=context)
-        return create_session(made, mcp_callbacks=own)
-
-    return open_session
-
-
-def _tell_both(listen: Listen, users: Listen | None) -> Listen:
-    async def tell(message: object) -> None:
-        await listen(message)
-        if users is not None:
-            await users(message)
-
-    return tell

@@ -15,12 +15,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.tools import ToolException
+from pydantic_core import to_jsonable_python
 
 from langchain_ptc.catalog.definition import ToolPolicy
+from langchain_ptc.catalog.mcp.validation import NeedsThreadError, check_structure
 
 Approve: TypeAlias = Literal["never", "destructive", "writes"]
 """Which tools of MCP servers a person approves: see `ToolCatalog.from_mcp`."""
 
+MAX_BLOCKS = 10_000
+"""Blocks of content in one answer."""
+QUICK_BLOCKS = 20
+QUICK_SIZE = 1_000
+"""Values, and hundreds of characters, of an answer that is read on the event loop."""
 MAX_ERROR_BLOCKS = 100
 """Blocks of an error's content that are read."""
 RESULT_NOTE = "text (str); a list of dicts if it holds images or files"
@@ -175,6 +182,79 @@ def _block_as_record(block: object) -> dict[str, Any]:
     else:
         record = {"type": "resource" if kind == "file" else kind, "data": _decode(known["base64"])}
     return _without_none({**record, "mime_type": known["mime_type"]})
+
+
+def read_result(
+    result: object,
+    *,
+    listed: Mapping[str, Any] | None,
+    declared: Mapping[str, Any] | None,
+    tool: str,
+    is_quick: bool,
+) -> Any:
+    """Check a tool's result and return its value.
+
+    Args:
+        result: A `CallToolResult`.
+        listed: The `outputSchema` of the tool that was called, or None.
+        declared: The `outputSchema` that the catalog shows, or None.
+        tool: The tool that was called.
+        is_quick: It is called on an event loop; otherwise in a thread.
+
+    Raises:
+        NeedsThreadError: It is to be quick, and the result is too large or too hard to check.
+        ToolException: The result is an error, or not as it was declared, or has too many parts.
+    """
+    content = read_field(result, "content") or []
+    if len(content) > MAX_BLOCKS:
+        raise ToolException(
+            f"the answer of {tool} has {len(content):,} parts; {MAX_BLOCKS:,} are read"
+        )
+    structured = read_field(result, "structuredContent")
+    if is_quick and not (len(content) <= QUICK_BLOCKS and _is_small(structured)):
+        raise NeedsThreadError
+    if listed is not None and not read_field(result, "isError"):
+        if structured is None and "structured_content" not in _fields_set(result):
+            raise ToolException(f"{tool} has an output schema, and gave no structured content")
+        check_structure(structured, listed, tool, is_quick=is_quick)
+    return value_of(result, declared)
+
+
+def _is_small(value: object) -> bool:
+    """Whether there is little in a value of JSON, found out with little work."""
+    left, waiting = QUICK_SIZE, [value]
+    while waiting and left > 0:
+        one = waiting.pop()
+        left -= 1
+        if isinstance(one, str):
+            left -= len(one) // 100
+        elif isinstance(one, dict | list):
+            left -= len(one)
+            if left > 0:
+                waiting.extend(one.values() if isinstance(one, dict) else one)
+    return left > 0
+
+
+def _fields_set(result: object) -> Any:
+    return getattr(result, "model_fields_set", ())
+
+
+def as_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as JSON has them.
+
+    A session that meets what it cannot write ends, and with it the calls of everybody else.
+
+    Raises:
+        ToolException: They cannot be written as JSON.
+    """
+    try:
+        plain: dict[str, Any] = to_jsonable_python(dict(arguments))
+        json.dumps(plain, ensure_ascii=False).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ToolException(
+            f"the arguments cannot be sent, as they are not valid JSON: {str(error)[:500]}"
+        ) from error
+    return plain
 
 
 def as_record(block: object) -> dict[str, Any]:

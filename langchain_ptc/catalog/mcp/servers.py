@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from langchain_core.tools import ToolException
 
-from langchain_ptc.catalog.mcp.results import read_field
+from langchain_ptc.catalog.mcp.results import as_json, read_field
 
 T = TypeVar("T")
 
@@ -206,6 +206,34 @@ async def list_tools(session: Any) -> list[Any]:
     raise ServerError(f"its list of tools has more than {MAX_PAGES:,} pages")
 
 
+def request_call(
+    session: Any, tool: str, arguments: Mapping[str, Any], progress: Progress | None
+) -> Coroutine[Any, Any, Any]:
+    """Return the request of a call, for a session of either line of `mcp`.
+
+    The session's own `call_tool` would check the answer on the event loop: see `validation.py`.
+
+    Raises:
+        ToolException: The arguments cannot be sent.
+    """
+    from mcp import types
+
+    call: Any = types.CallToolRequest(
+        params=types.CallToolRequestParams(name=tool, arguments=as_json(arguments))
+    )
+    if isinstance(types.ClientRequest, type):  # line 1 has a class around all requests
+        call = types.ClientRequest(call)
+    request: Coroutine[Any, Any, Any] = session.send_request(
+        call, types.CallToolResult, progress_callback=progress
+    )
+    return request
+
+
+def _output_schema(tools: Sequence[Any], name: str) -> Mapping[str, Any] | None:
+    found = (read_field(tool, "outputSchema") for tool in tools if tool.name == name)
+    return next(found, None)
+
+
 def _from(cursor: str | None) -> Any:
     if cursor is None:
         return None
@@ -267,6 +295,10 @@ class Server:
             ToolException: The server refused the call, or cannot be reached.
         """
         return await run_on(self.home, self._call(tool, arguments, progress))
+
+    def output_schema(self, tool: str) -> Mapping[str, Any] | None:
+        """Return what a tool gives, as the server listed it last."""
+        return _output_schema(self._known or (), tool)
 
     async def close(self) -> None:
         """End the session for good."""
@@ -346,7 +378,7 @@ class Server:
     async def _ask(
         self, link: _Link, tool: str, arguments: Mapping[str, Any], progress: Progress | None
     ) -> Any:
-        request = link.session.call_tool(tool, dict(arguments), progress_callback=progress)
+        request = request_call(link.session, tool, arguments, progress)
         try:
             return await link.ask(request)
         except ServerError:
@@ -358,9 +390,7 @@ class Server:
             await link.close()
             if not known:
                 raise _NotSentError from error
-            # A closed stream is met before the request goes out, if the tool is one of those that
-            # the session knows: for others it asks for the list afterwards.
-            if _is_closed_stream(error) and any(tool == one.name for one in link.tools):
+            if _is_closed_stream(error):  # it is met before the request goes out
                 raise _NotSentError from error
             raise ServerError(explain(error)) from error
 
@@ -396,6 +426,7 @@ class GivenSession:
         self.name = name
         self.home = home
         self._session = session
+        self._known: list[Any] = []
 
     async def list_tools(self) -> list[Any]:
         """Return the tools of the server as they are now.
@@ -404,7 +435,12 @@ class GivenSession:
             ServerError: The server cannot be reached.
         """
         self._check()
-        return await run_on(self.home, list_tools(self._session))
+        self._known = await run_on(self.home, list_tools(self._session))
+        return self._known
+
+    def output_schema(self, tool: str) -> Mapping[str, Any] | None:
+        """Return what a tool gives, as the server listed it last."""
+        return _output_schema(self._known, tool)
 
     async def call(
         self, tool: str, arguments: Mapping[str, Any], progress: Progress | None = None
@@ -416,7 +452,7 @@ class GivenSession:
         """
         try:
             self._check()
-            request = self._session.call_tool(tool, dict(arguments), progress_callback=progress)
+            request = request_call(self._session, tool, arguments, progress)
             return await run_on(self.home, request)
         except ServerError as error:
             raise ToolException(str(error)) from error
