@@ -245,7 +245,7 @@ print([t if isinstance(t, str) else "refused" for t in told])
         pytest.param(
             {
                 "decisions": [
-                    {"type": "edit", "edited_action": {"name": "post", "args": {"key": "a"}}}
+                    {"type": "edit", "edited_action": {"name": "no_such", "args": {"key": "a"}}}
                 ]
             },
             id="other-tool",
@@ -740,7 +740,7 @@ async def test_the_node_mends_code_whose_call_was_rejected():
     [first] = asked(await run(graph, REQUEST))
     [second] = asked(await run(graph, decide(REJECT)))
     assert first.id != second.id
-    assert second.value["action_requests"][0]["args"] == {"key": "less"}
+    assert second.value["action_requests"][0]["args"] == {"key": "less", "amount": 1}
     assert output(await run(graph, decide(APPROVE))) == "paid less"
     assert world.effects == ["pay less 1"]
     assert len(model.calls) == 2

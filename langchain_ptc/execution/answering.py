@@ -80,7 +80,7 @@ class Answering:
             call.knows_budget = self._purse.is_told
         try:
             call.bind()
-            self._count(call.definition)
+            self.count(call.definition)
         except ToolCallError as error:
             return refuse(call, error)
         return None
@@ -151,12 +151,10 @@ class Answering:
 
     async def _call_tool(self, call: StartedCall, config: RunnableConfig, guard: Guard) -> Value:
         dispatcher = self._dispatchers[call.definition.qualified_name]
-        assert call.arguments is not None
-        arguments = call.arguments
 
         async def make() -> Value:
             return await dispatcher.call(
-                arguments,
+                call.given,
                 call.call_id,
                 config,
                 surroundings=self._surroundings,
@@ -179,7 +177,12 @@ class Answering:
 
     # --- parts --------------------------------------------------------------------------------------
 
-    def _count(self, definition: ToolDefinition) -> None:
+    def count(self, definition: ToolDefinition) -> None:
+        """Count a call of a tool that has a limit of calls.
+
+        Raises:
+            ToolCallError: It is one too many.
+        """
         name, most = definition.qualified_name, definition.policy.max_calls
         used = self._used[name] = self._used.get(name, 0) + 1
         if most is not None and used > most:

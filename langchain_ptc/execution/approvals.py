@@ -9,6 +9,7 @@ stays.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, get_args
@@ -24,6 +25,7 @@ from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.execution.answering import refuse
+from langchain_ptc.execution.arguments import validate_arguments
 from langchain_ptc.execution.calls import Answer, StartedCall
 from langchain_ptc.execution.identity import who_answers
 from langchain_ptc.execution.plain import as_plain
@@ -50,6 +52,17 @@ class Gate:
     allowed: tuple[DecisionType, ...] = _ALL
     description: str | Callable[..., str] | None = None
     when: Callable[[ToolCallRequest], bool] | None = None
+    mode: InterruptMode = "batched"
+
+
+@dataclass(slots=True)
+class Asked:
+    """What is known of one question: whether a person was shown it."""
+
+    is_shown: bool = False
+    """An earlier run has left the graph with it."""
+    unseen: int = 0
+    """Answers that came before it was shown, and are not used."""
 
 
 class Approvals:
@@ -74,15 +87,16 @@ class Approvals:
             raise ValueError(
                 f"interrupt_mode must be 'batched' or 'per_call', got {interrupt_mode!r}"
             )
-        self._mode = interrupt_mode
-        self._gates = {d.qualified_name: Gate() for d in catalog if d.policy.requires_approval}
+        self._catalog = catalog
+        every = Gate(mode=interrupt_mode)
+        self._gates = {d.qualified_name: every for d in catalog if d.policy.requires_approval}
         for name, given in (interrupt_on or {}).items():
             definition = catalog.get(name)
             if definition is None:
                 close = " or ".join(map(repr, catalog.suggest(name)))
                 told = f"; did you mean {close}?" if close else ""
                 raise ValueError(f"interrupt_on has {name!r}, which names no single tool{told}")
-            gate = _read_gate(name, given)
+            gate = _read_gate(name, given, interrupt_mode)
             if gate is None:
                 self._gates.pop(definition.qualified_name, None)
             else:
@@ -99,11 +113,11 @@ class Approvals:
         self, gated: Sequence[tuple[StartedCall, Gate]]
     ) -> Iterator[Sequence[tuple[StartedCall, Gate]]]:
         """Divide calls that the code makes side by side into questions."""
-        if self._mode == "batched":
-            if gated:
-                yield gated
-        else:
-            for one in gated:
+        batched = [one for one in gated if one[1].mode == "batched"]
+        if batched:
+            yield batched
+        for one in gated:
+            if one[1].mode == "per_call":
                 yield [one]
 
     def applies(self, gate: Gate, call: StartedCall, state: Any) -> bool:
@@ -111,8 +125,15 @@ class Approvals:
         assert gate.when is not None
         return bool(gate.when(_request_of(call, state)))
 
-    def ask(self, batch: Sequence[tuple[StartedCall, Gate]], state: Any) -> list[Decision]:
+    def ask(
+        self, batch: Sequence[tuple[StartedCall, Gate]], state: Any, asked: Asked
+    ) -> list[Decision]:
         """Ask a person, by an interrupt of the graph; inside a record of the journal.
+
+        Args:
+            batch: The calls, and what holds for each.
+            state: The state of the graph.
+            asked: What is known of this question from earlier runs.
 
         Returns:
             A decision for each call, in order, with who took it under `by`.
@@ -121,11 +142,13 @@ class Approvals:
             GraphInterrupt: There is no answer yet.
             ValidationError: The answer does not fit; the question stays.
         """
+        mode = batch[0][1].mode
         shown = [_show(call, gate, state) for call, gate in batch]
-        checks = [_decision_type(call.definition, gate) for call, gate in batch]
-        if self._mode == "per_call":
+        find = self.find if mode == "batched" else None
+        checks = [_decision_type(call.definition, gate, find) for call, gate in batch]
+        if mode == "per_call":
             question = {"type": "tool_approval", "tool_call_id": batch[0][0].call_id, **shown[0]}
-            answer = interrupt(question, response_schema=checks[0])
+            answer = _answer_of(question, checks[0], asked)
             return [{**_as_dict(answer), "by": who_answers()}]
         configs = {call.definition.qualified_name: list(gate.allowed) for call, gate in batch}
         question = {
@@ -135,12 +158,16 @@ class Approvals:
                 for name, allowed in configs.items()
             ],
         }
-        answer = interrupt(question, response_schema=_batch_type(checks))
+        answer = _answer_of(question, _batch_type(checks), asked)
         by = who_answers()
         return [{**_as_dict(decision), "by": by} for decision in _as_dict(answer)["decisions"]]
 
     def follow(self, call: StartedCall, decision: Decision) -> Answer | None:
-        """Do as a person decided; return the answer of a call that is not to be made."""
+        """Do as a person decided; return the answer of a call that is not to be made.
+
+        Raises:
+            ToolCallError: An edit that was accepted does not fit the tool any more.
+        """
         call.approval, call.approved_by = decision["type"], decision["by"]
         name = call.definition.qualified_name
         if decision["type"] == "reject":
@@ -152,13 +179,22 @@ class Approvals:
             call.end("returned")
             return Answer(payload=encode_value(decision["message"]))
         if decision["type"] == "edit":
-            call.arguments = call.definition.bind((), decision["edited_action"]["args"])
+            action = decision["edited_action"]
+            definition = self.find(action["name"]) or call.definition
+            call.settle(definition, definition.bind((), action["args"]))
         return None
 
+    def find(self, name: str) -> ToolDefinition | None:
+        """Return the tool that a person names: by its name in the code, or by its own."""
+        found = self._catalog.get(name)
+        if found is not None and found in self._catalog:
+            return found
+        return next((d for d in self._catalog if d.tool_name == name), None)
 
-def _read_gate(name: str, given: object) -> Gate | None:
+
+def _read_gate(name: str, given: object, mode: InterruptMode) -> Gate | None:
     if isinstance(given, bool):
-        return Gate() if given else None
+        return Gate(mode=mode) if given else None
     if not isinstance(given, Mapping):
         raise ValueError(  # noqa: TRY004  # a wrong value of an option
             f"interrupt_on[{name!r}] must be True, False or a mapping, got {type(given).__name__}"
@@ -178,7 +214,7 @@ def _read_gate(name: str, given: object) -> Gate | None:
     when = given.get("when")
     if when is not None and not callable(when):
         raise ValueError(f"interrupt_on[{name!r}]['when'] must be a function, got {when!r}")
-    return Gate(allowed=allowed, description=given.get("description"), when=when)
+    return Gate(allowed=allowed, description=given.get("description"), when=when, mode=mode)
 
 
 # --- the question -----------------------------------------------------------------------------------
@@ -218,7 +254,7 @@ def _request_of(call: StartedCall, state: Any) -> ToolCallRequest:
 
 def _show(call: StartedCall, gate: Gate, state: Any) -> dict[str, Any]:
     """Return what a person reads of one call, in terms of JSON."""
-    arguments = as_plain(call.arguments or {})
+    arguments = as_plain(_with_distinct_keys(call.arguments or {}))
     name = call.definition.qualified_name
     if callable(gate.description):
         description = gate.description(_tool_call(call), state, _runtime_of(call, state))
@@ -237,7 +273,35 @@ def _show(call: StartedCall, gate: Gate, state: Any) -> dict[str, Any]:
     }
 
 
+def _with_distinct_keys(value: Any) -> Any:
+    """Return a value in which no two keys of a dict have the same text: `1` and `"1"` would be one."""
+    if isinstance(value, Mapping):
+        texts = Counter(map(str, value))
+        return {
+            (key if texts[str(key)] == 1 else repr(key)): _with_distinct_keys(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_with_distinct_keys(item) for item in value]
+    return value
+
+
 # --- the answer -------------------------------------------------------------------------------------
+
+
+def _answer_of(question: dict[str, Any], check: Any, asked: Asked) -> Any:
+    """Return what a person has answered to a question that was shown.
+
+    LangGraph gives an answer that names no question to whatever asks first. If the code was replaced
+    in the state while another question waited, that is a call that nobody has seen: the answer is
+    dropped, and the question is asked.
+    """
+    for _ in range(asked.unseen):
+        interrupt(question)  # returns what is to be dropped
+    while not asked.is_shown:
+        interrupt(question, response_schema=check)
+        asked.unseen += 1
+    return interrupt(question, response_schema=check)
 
 
 class _Strict(BaseModel):
@@ -264,37 +328,48 @@ class RespondDecision(_Strict):
     message: str
 
 
-def _edit_type(definition: ToolDefinition) -> type[BaseModel]:
-    """Return the type of an edit of a call: the tool stays, its arguments must be those it takes."""
-    name = definition.qualified_name
-    schema = definition.tool.tool_call_schema
+_Find: TypeAlias = Callable[[str], ToolDefinition | None]
 
-    def check(args: dict[str, Any]) -> dict[str, Any]:
+
+def _edit_type(definition: ToolDefinition, find: _Find | None) -> type[BaseModel]:
+    """Return the type of an edit of a call: its arguments must be those that the tool takes.
+
+    Args:
+        definition: The tool of the call.
+        find: Finds another tool by its name; None if the tool must stay. LangChain's middleware allows
+            another one where it asks one question for many calls, and not where it asks one each.
+    """
+    own = definition.qualified_name
+
+    def check(action: BaseModel) -> BaseModel:
+        edited: Any = action
+        chosen = definition if edited.name in (own, definition.tool_name) else None
+        if chosen is None and find is not None:
+            chosen = find(edited.name)
+        if chosen is None:
+            raise ValueError(f"the code has no tool {edited.name!r} to call instead of {own!r}")
         try:
-            bound = definition.bind((), args)
+            validate_arguments(chosen.tool, chosen.bind((), edited.args))
         except ToolCallError as error:
             raise ValueError(str(error)) from error
-        if isinstance(schema, type) and issubclass(schema, BaseModel):
-            schema.model_validate(bound)
-        return args
+        return action
 
-    fields: dict[str, Any] = {
-        "name": (Literal[name], ...),
-        "args": (Annotated[dict[str, Any], AfterValidator(check)], ...),
-    }
-    action = create_model("EditedAction", __base__=_Strict, **fields)
-    fields = {"type": (Literal["edit"], ...), "edited_action": (action, ...)}
+    names: Any = Literal[own] if find is None else str
+    fields: dict[str, Any] = {"name": (names, ...), "args": (dict[str, Any], ...)}
+    action: Any = create_model("EditedAction", __base__=_Strict, **fields)
+    checked = Annotated[action, AfterValidator(check)]
+    fields = {"type": (Literal["edit"], ...), "edited_action": (checked, ...)}
     return create_model("EditDecision", __base__=_Strict, **fields)
 
 
-def _decision_type(definition: ToolDefinition, gate: Gate) -> Any:
+def _decision_type(definition: ToolDefinition, gate: Gate, find: _Find | None) -> Any:
     types: dict[str, type[BaseModel]] = {
         "approve": ApproveDecision,
         "reject": RejectDecision,
         "respond": RespondDecision,
     }
     if "edit" in gate.allowed:
-        types["edit"] = _edit_type(definition)
+        types["edit"] = _edit_type(definition, find)
     members = tuple(types[name] for name in gate.allowed)
     if len(members) == 1:
         return members[0]

@@ -11,8 +11,11 @@ from typing import Any
 from langgraph.types import Command
 
 from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.errors import ToolCallError
+from langchain_ptc.execution.arguments import validate_arguments
 from langchain_ptc.execution.record import ApprovalDecision, CallStatus, ToolCallRecord
 from langchain_ptc.execution.redaction import Redact, redact_arguments, redact_text
+from langchain_ptc.execution.telling import OnToolError, tell_failure
 from langchain_ptc.sandbox.base import Call, CallFailure, Result
 from langchain_ptc.sandbox.values import UnsendableValue, encode_value, utf8_length
 
@@ -51,6 +54,7 @@ class StartedCall:
         call_id: str,
         source_line: str = "",
         redact: Redact = "secrets",
+        on_tool_error: OnToolError = "message",
     ) -> None:
         self.number = call.id
         self.args = call.args
@@ -61,6 +65,12 @@ class StartedCall:
         self.execution_id = execution_id
         self.call_id = call_id
         self.arguments: Mapping[str, Any] | None = None
+        """What the tool's function is called with: validated, and with defaults; None before that is
+        known. Whatever decides or tells by arguments takes these."""
+        self.given: Mapping[str, Any] = {}
+        """What the tool is invoked with; see `Arguments`."""
+        self.passed: Mapping[str, Any] = {}
+        """What the code passed, under the tool's own names."""
         self.status: CallStatus = "refused"
         self.approval: ApprovalDecision | None = None
         self.approved_by: str | None = None
@@ -81,6 +91,7 @@ class StartedCall:
         """The code had heard that its budget is spent when it made the call."""
         self.is_end_told = False
         """Whoever watches was told how it ended."""
+        self.on_tool_error = on_tool_error
         self._redact = redact
         self._shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
         self._encoded: tuple[Mapping[str, Any], str] | None = None
@@ -89,15 +100,32 @@ class StartedCall:
         self._seconds: float | None = None
         self._record: ToolCallRecord | None = None
 
-    def bind(self) -> dict[str, Any]:
+    def bind(self) -> None:
         """Settle what the tool is given.
 
         Raises:
             ToolCallError: The arguments do not fit the tool.
         """
-        bound = self.definition.bind(self.args, self.kwargs)
-        self.arguments = bound
-        return bound
+        self.settle(self.definition, self.definition.bind(self.args, self.kwargs))
+
+    def settle(self, definition: ToolDefinition, passed: Mapping[str, Any]) -> None:
+        """Settle which tool is called, and with what.
+
+        Args:
+            definition: The tool.
+            passed: Arguments under the tool's own names.
+
+        Raises:
+            ToolCallError: The tool's schema refuses the arguments.
+        """
+        name = definition.qualified_name
+        try:
+            arguments = validate_arguments(definition.tool, passed)
+        except Exception as error:
+            told = tell_failure(name, error, self.on_tool_error, is_reached=False)
+            raise ToolCallError(told, tool=name) from error
+        self.definition, self.passed = definition, passed
+        self.arguments, self.given = arguments.complete, arguments.given
 
     def reach(self) -> None:
         """Note that the tool itself begins: from here on the call may take effect."""

@@ -25,9 +25,15 @@ _MOST_BYTES = 256 * 1024
 _NAMESPACE = "langchain_ptc"
 
 
-def key_of(call: StartedCall) -> str:
-    """Return what tells a call from any other: its number, its tool and its arguments."""
-    arguments = encode_value(dict(sorted((call.arguments or {}).items())))
+def key_of(call: StartedCall, *, validated: bool = False) -> str:
+    """Return what tells a call from any other: its number, its tool and its arguments.
+
+    Args:
+        call: The call.
+        validated: By the arguments that its tool gets, and not by what the code passed.
+    """
+    chosen = call.arguments if validated else call.passed
+    arguments = encode_value(dict(sorted((chosen or {}).items())))
     digest = hashlib.sha256(arguments.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{call.number}:{call.definition.qualified_name}#{digest[:24]}"
 

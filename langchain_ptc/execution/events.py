@@ -12,7 +12,7 @@ developer's `on_event`, and to the logger `langchain_ptc`. Events are plain JSON
 |  | `waited_seconds`, `attempts`, `is_cache_hit`, `breaker`, `arguments_bytes`, `result_bytes`, |
 |  | `error`, `limit` |
 | `output` | `text`: what was printed since the last one |
-| `execution_pause` | `waiting`: how many questions a person is asked |
+| `execution_pause` | `waiting`: how many questions a person is asked; `status`: `pending` |
 | `execution_end` | `status`, `duration_seconds`, `computing_seconds`, `waiting_seconds`, |
 |  | `overlapping_seconds`, `paused_seconds`, `tool_calls`, `output_chars`, `error` |
 
@@ -109,6 +109,14 @@ class Events:
         self._write = _stream_writer()
         self._told_chars = 0
         self._is_replay = False
+
+    def tell_pause(self, *, waiting: int) -> None:
+        """Tell that the execution waits for a person: it has not ended, and its calls have not.
+
+        Args:
+            waiting: How many questions wait.
+        """
+        self.tell("execution_pause", waiting=waiting, status="pending")
 
     def replay(self) -> None:
         """Note that what is printed from here on was told before a pause."""

@@ -44,6 +44,7 @@ from langchain_ptc.execution.portal import call_in_thread, run_sync
 from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.resilience import Guards
+from langchain_ptc.execution.resilience.guards import is_pause
 from langchain_ptc.execution.run_budgets import Budgets
 from langchain_ptc.execution.steps import SteppedRun
 from langchain_ptc.execution.telling import OnToolError
@@ -230,6 +231,9 @@ class Execution:
         except BudgetSpent as spent:
             done = spent.end(session.output)
         except BaseException as error:
+            if is_pause(error):
+                self._events.tell_pause(waiting=1)
+                raise
             end = end_by(error, session.output)
             self._tell(end, started_at, time.monotonic() - clock)
             raise
@@ -268,6 +272,9 @@ class Execution:
             except GraphInterrupt:  # a pause, and no end
                 raise
             except BaseException as error:
+                if is_pause(error):  # a person's answer that does not fit: the question stays
+                    self._events.tell_pause(waiting=run.waiting)
+                    raise
                 end = end_by(error, session.output)
                 self._tell(end, started_at, run.elapsed_seconds, is_resumed=is_resumed)
                 raise
@@ -380,6 +387,7 @@ class Execution:
             call_id=f"{self._stem or self._id}:{call.id}",
             source_line=line,
             redact=self._setting.redact,
+            on_tool_error=self._setting.on_tool_error,
         )
         self._calls.append(started)
         return started

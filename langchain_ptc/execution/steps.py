@@ -23,6 +23,7 @@ import asyncio
 import heapq
 import itertools
 import time
+import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -31,8 +32,9 @@ from typing import Any, NoReturn, TypeAlias
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Command
 
-from langchain_ptc.errors import ReplayError
-from langchain_ptc.execution.approvals import Decision, Gate
+from langchain_ptc.errors import ReplayError, ToolCallError
+from langchain_ptc.execution.answering import refuse
+from langchain_ptc.execution.approvals import Asked, Decision, Gate
 from langchain_ptc.execution.budgets import BudgetSpent
 from langchain_ptc.execution.calls import Answer, StartedCall
 from langchain_ptc.execution.entries import (
@@ -121,6 +123,9 @@ class SteppedRun:
             self._replayed.set()
         self._is_pause_kept = False
         """There is a record of a pause since the last event."""
+        self._run_id = uuid.uuid4().hex
+        self._questions: dict[str, Asked] = {}
+        """What is known of the questions that a person is asked, by the key of their event."""
         self._broken: BaseException | None = None
         self._is_finished = False
         self._is_over = False
@@ -170,6 +175,11 @@ class SteppedRun:
         """How long the code has run until now, pauses left out."""
         return self._now().elapsed
 
+    @property
+    def waiting(self) -> int:
+        """How many questions wait for a person."""
+        return max(1, len(self._held))
+
     def _note_idle(self, due: float | None) -> None:
         self._is_idle, self._due = True, due
         self._events.tell_output(self._session.output)
@@ -214,7 +224,7 @@ class SteppedRun:
         if gate.when is None:
             return True
 
-        key = f"whether a person must approve {key_of(call)}"
+        key = f"whether a person must approve {key_of(call, validated=True)}"
 
         async def ask() -> Record:
             return {"key": key, "applies": self._approvals.applies(gate, call, self._state)}
@@ -246,18 +256,26 @@ class SteppedRun:
 
     def _begin_approval(self, batch: Sequence[tuple[StartedCall, Gate]]) -> None:
         async def work() -> Record:
-            return {"decisions": self._approvals.ask(batch, self._state)}
+            asked = self._questions.setdefault(key, Asked())
+            return {"decisions": self._approvals.ask(batch, self._state, asked)}
 
         def deliver(record: Record, is_replayed: bool) -> None:
             del is_replayed
             for (call, _), decision in zip(batch, record["decisions"], strict=True):
                 self._follow(call, decision)
 
-        key = "the approval of " + ", ".join(key_of(call) for call, _ in batch)
+        told = ", ".join(key_of(call, validated=True) for call, _ in batch)
+        key = f"the approval of {told}"
         self._begin(_Event(key, deliver), work)
 
     def _follow(self, call: StartedCall, decision: Decision) -> None:
-        answer = self._approvals.follow(call, decision)
+        try:
+            before = call.definition
+            answer = self._approvals.follow(call, decision)
+            if call.definition is not before:
+                self._answering.count(call.definition)
+        except ToolCallError as error:
+            answer = refuse(call, error)
         if answer is None:
             self._begin_call(call)
         else:
@@ -419,7 +437,13 @@ class SteppedRun:
         going_on = sorted(event.key for event in self._outstanding if not event.is_timer)
 
         self._is_pause_kept = True
-        kept = await self._journal.keep({"going_on": going_on}, at=self._delivered)
+        unseen = {key: asked.unseen for key, asked in self._questions.items() if asked.unseen}
+        note = {"going_on": going_on, "unseen": unseen, "by": self._run_id}
+        kept = await self._journal.keep(note, at=self._delivered)
+        if kept.get("by") != self._run_id:  # kept by an earlier run, which has shown its questions
+            before_shown = kept.get("unseen", {})
+            for key in kept["going_on"]:
+                self._questions[key] = Asked(is_shown=True, unseen=before_shown.get(key, 0))
         pairs = itertools.zip_longest(kept["going_on"], going_on, fillvalue="nothing")
         for before, now in pairs:
             if before != now:
@@ -430,7 +454,7 @@ class SteppedRun:
         if not self._is_pause_kept:
             await self._keep_pause()
         self._is_pausing = True
-        self._events.tell("execution_pause", waiting=len(self._held))
+        self._events.tell_pause(waiting=self.waiting)
         await self._end_events()
         # The interrupts are those of the records; one of our own would show each of them twice.
         raise GraphInterrupt(())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+import functools
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.tools import ToolException
@@ -14,8 +17,10 @@ from langgraph.types import Command
 
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import ToolCallError
-from langchain_ptc.execution.approvals import Approvals, Decision, Gate
+from langchain_ptc.execution.approvals import Approvals, Asked, Decision, Gate
+from langchain_ptc.execution.arguments import validate_arguments
 from langchain_ptc.execution.calls import StartedCall
+from langchain_ptc.execution.entries import key_of
 from langchain_ptc.execution.journal import (
     Journal,
     Record,
@@ -28,9 +33,11 @@ from langchain_ptc.execution.resilience import Guards
 from langchain_ptc.execution.resilience.guards import Time
 from langchain_ptc.execution.resilience.hooks import run_after, run_before
 from langchain_ptc.execution.run_budgets import Budgets
+from langchain_ptc.execution.siblings import index_of
 from langchain_ptc.graph.prompts import (
     DIRECT_APPROVAL,
     DIRECT_NOBODY,
+    DIRECT_NOT_SHOWN,
     DIRECT_REJECTED,
     DIRECT_TOO_OFTEN,
 )
@@ -38,6 +45,8 @@ from langchain_ptc.sandbox.base import Call
 
 _Made: TypeAlias = ToolMessage | Command[Any]
 
+_MOST_RECORDS_AT_ONCE = 2
+"""A predicate's answer and a person's, one after the other."""
 _NO_LIMIT_SECONDS = 365 * 24 * 3600.0
 """Limits are for executions; a call of the model's own has the time that its tool's policy gives it."""
 
@@ -70,19 +79,29 @@ class DirectCall:
 
     def make(self, handler: Callable[[ToolCallRequest], _Made]) -> _Made:
         """Make the call, or answer it without; see `amake`."""
-        settled = self.settle()
+        settled = self._settle_at_once()
+
+        async def amake(request: ToolCallRequest) -> _Made:
+            return await call_in_thread(lambda: self._call(request, handler))
+
         if isinstance(settled, ToolMessage):
             return settled
-        if not self.definition.policy.is_guarded:
-            return handler(settled)
-
-        async def once() -> _Made:
-            return await call_in_thread(lambda: handler(settled))
-
-        return run_sync(self._make_guarded(settled, once))
+        if settled is not None:
+            return self._call(settled, handler)
+        run_id = uuid.uuid4().hex
+        ending = run_journaled(
+            functools.partial(self._ask_and_make, run_id, amake),
+            {"by": run_id},
+            most_at_once=_MOST_RECORDS_AT_ONCE,
+            index=self._index(),
+        )
+        return cast("_Made", ending["made"])
 
     async def amake(self, handler: Callable[[ToolCallRequest], Awaitable[_Made]]) -> _Made:
         """Make the call as its tool's policy wants it, or answer it without.
+
+        A call that a person approved is made once, also where the graph is interrupted by another
+        call of the same message: a `ToolNode` then runs all of them again.
 
         Args:
             handler: Makes it once.
@@ -91,12 +110,53 @@ class DirectCall:
             GraphBubbleUp: A person must approve the call, or the tool interrupted the graph.
             Exception: What the tool raised; who handles that is the agent's business.
         """
-        settled = await self.asettle()
+        settled = self._settle_at_once()
         if isinstance(settled, ToolMessage):
             return settled
+        if settled is not None:
+            return await self._acall(settled, handler)
+        run_id = uuid.uuid4().hex
+        ending = await arun_journaled(
+            functools.partial(self._ask_and_make, run_id, lambda r: self._acall(r, handler)),
+            {"by": run_id},
+            index=self._index(),
+        )
+        return cast("_Made", ending["made"])
+
+    def _call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], _Made]) -> _Made:
         if not self.definition.policy.is_guarded:
-            return await handler(settled)
-        return await self._make_guarded(settled, lambda: handler(settled))
+            return handler(request)
+
+        async def once() -> _Made:
+            return await call_in_thread(lambda: handler(request))
+
+        return run_sync(self._make_guarded(request, once))
+
+    async def _acall(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Made]]
+    ) -> _Made:
+        if not self.definition.policy.is_guarded:
+            return await handler(request)
+        return await self._make_guarded(request, lambda: handler(request))
+
+    async def _ask_and_make(
+        self,
+        run_id: str,
+        make: Callable[[ToolCallRequest], Awaitable[_Made]],
+        journal: Journal,
+        opening: Record,
+    ) -> Record:
+        settled = self._follow(await self._ask(run_id, journal, opening))
+        if isinstance(settled, ToolMessage):
+            return {"made": settled}
+
+        async def once() -> Record:
+            return {"made": await make(settled)}
+
+        try:
+            return await journal.record("call", once)
+        except GraphInterrupt:
+            raise GraphInterrupt(()) from None  # the record's own, as in `_ask`
 
     async def _make_guarded(
         self, request: ToolCallRequest, once: Callable[[], Awaitable[_Made]]
@@ -129,22 +189,6 @@ class DirectCall:
             guard.results.keep(("direct", key), made, len(str(made.content)))
         return made
 
-    def settle(self) -> ToolCallRequest | ToolMessage:
-        """Return the call to make, or the answer to one that is not to be made; see `asettle`."""
-        if (early := self._settle_at_once()) is not None:
-            return early
-        return self._follow(run_journaled(self._ask, {}, most_at_once=2))
-
-    async def asettle(self) -> ToolCallRequest | ToolMessage:
-        """Return the call to make, or the answer to one that is not to be made.
-
-        Raises:
-            GraphInterrupt: A person must approve the call.
-        """
-        if (early := self._settle_at_once()) is not None:
-            return early
-        return self._follow(await arun_journaled(self._ask, {}))
-
     def _settle_at_once(self) -> ToolCallRequest | ToolMessage | None:
         most = self.definition.policy.max_calls
         if most is not None and _count(self.request) > most:
@@ -163,28 +207,52 @@ class DirectCall:
     def _gate(self) -> Gate | None:
         return self.approvals.gate(self.definition)
 
-    async def _ask(self, journal: Journal, opening: Record) -> Record:
+    def _index(self) -> int | None:
+        """Return which tool call of its message this is, from 0, in whatever order they begin."""
+        call = self.request.tool_call
+        messages = _messages_of(self.request.state)
+        last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
+        made = last.tool_calls if last is not None else []
+        same_id = [n for n, c in enumerate(made) if c["id"] == call["id"]]
+        same = [
+            n
+            for n in same_id
+            if made[n]["name"] == call["name"] and made[n]["args"] == call["args"]
+        ]
+        if not same_id:
+            return index_of(call["id"], self.request.state)
+        return (same or same_id)[0]
+
+    async def _ask(self, run_id: str, journal: Journal, opening: Record) -> Record:
         """Ask, in records of the journal: what was asked and answered stays so on resume."""
-        del opening
         gate, state = self._gate, self.request.state
         assert gate is not None
         call = self._start(self.request.tool_call)
+        key = key_of(call, validated=True)
         if gate.description is None:
             gate = replace(gate, description=DIRECT_APPROVAL)
+        note, asked = {"key": key, "unseen": 0, "by": run_id}, Asked()
+        if opening["by"] != run_id:
+            kept = await journal.keep(note, at=0)
+            if kept["by"] != run_id and kept["key"] == key:
+                asked = Asked(is_shown=True, unseen=kept["unseen"])
 
         async def applies() -> Record:
-            return {"applies": self.approvals.applies(gate, call, state)}
+            return {"key": key, "applies": self.approvals.applies(gate, call, state)}
 
         async def ask() -> Record:
-            return {"decisions": self.approvals.ask([(call, gate)], state)}
+            return {"key": key, "decisions": self.approvals.ask([(call, gate)], state, asked)}
 
-        if gate.when is not None:
-            asked = await journal.record("needs_approval", applies)
-            if not asked["applies"]:
-                return {"decisions": [{"type": "approve"}]}
+        # Arguments that the schema refuses are shown to a person as they are.
+        if gate.when is not None and self._is_valid(self.request.tool_call):
+            asking = await journal.record("needs_approval", applies)
+            if asking["key"] == key and not asking["applies"]:
+                return {"key": key, "decisions": [{"type": "approve"}]}
         try:
-            return await journal.record("approval", ask)
+            return {"asked": key, **await journal.record("approval", ask)}
         except GraphInterrupt:
+            if not asked.is_shown:
+                await journal.keep({**note, "unseen": asked.unseen}, at=0)
             # The question is the record's; raised from here too, it would be shown twice.
             raise GraphInterrupt(()) from None
 
@@ -195,10 +263,21 @@ class DirectCall:
             execution_id="",
             call_id=asked["id"] or "",
         )
-        call.arguments = dict(asked["args"])
+        call.arguments = call.given = call.passed = dict(asked["args"])
+        with contextlib.suppress(ToolCallError):  # the tool itself says what is wrong with them
+            call.settle(self.definition, call.passed)
         return call
 
+    def _is_valid(self, asked: ToolCall) -> bool:
+        try:
+            validate_arguments(self.definition.tool, asked["args"])
+        except Exception:  # noqa: BLE001  # validators may raise anything
+            return False
+        return True
+
     def _follow(self, record: Record) -> ToolCallRequest | ToolMessage:
+        if record["key"] != record.get("asked", record["key"]):
+            return self._refuse(DIRECT_NOT_SHOWN)
         decision: Decision = record["decisions"][0]
         if decision["type"] == "reject":
             reason = decision.get("message")
@@ -206,10 +285,19 @@ class DirectCall:
         if decision["type"] == "respond":
             return self._answer(decision["message"], "success")
         if decision["type"] == "edit":
-            args = dict(decision["edited_action"]["args"])
-            edited = ToolCall(**{**self.request.tool_call, "args": args})
-            return self.request.override(tool_call=edited)
+            return self._edit(decision["edited_action"])
         return self.request
+
+    def _edit(self, action: Mapping[str, Any]) -> ToolCallRequest | ToolMessage:
+        """Return the call that a person made of it: with other arguments, or of another tool."""
+        tools = [self.definition.tool, *(self.request.runtime.tools or ())]
+        chosen = self.approvals.find(action["name"]) or self.definition
+        tool = next((t for t in tools if t.name == chosen.tool_name), None)
+        if tool is None:
+            return self._refuse(DIRECT_NOT_SHOWN)
+        args = chosen.bind((), action["args"])
+        call = ToolCall(**{**self.request.tool_call, "name": tool.name, "args": args})
+        return self.request.override(tool_call=call, tool=tool)
 
     def _refuse(self, told: str) -> ToolMessage:
         return self._answer(told.replace("{NAME}", self.definition.tool_name), "error")
@@ -232,10 +320,9 @@ def _count(request: ToolCallRequest) -> int:
 
     It follows from the messages, so it is the same when the graph is resumed.
     """
-    call, state = request.tool_call, request.state
-    messages: Sequence[Any] = state["messages"] if isinstance(state, dict) else state.messages
+    call = request.tool_call
     number = found = 0
-    for message in messages:
+    for message in _messages_of(request.state):
         if isinstance(message, HumanMessage):
             number = 0
         elif isinstance(message, AIMessage):
@@ -244,3 +331,10 @@ def _count(request: ToolCallRequest) -> int:
                 if made["id"] == call["id"]:
                     found = number  # the last one: models without ids of their own use some again
     return found
+
+
+def _messages_of(state: Any) -> Sequence[Any]:
+    found = (
+        state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", None)
+    )
+    return found if isinstance(found, list) else []

@@ -350,7 +350,10 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             executor=self._build_executor(catalog),
             hidden=hidden,
             guarded={definition.tool_name: definition for definition in guarded},
-            approvals=self._choice.approvals(guarded),
+            # A person may edit a call into one of another of these.
+            approvals=self._choice.approvals(
+                self._choice.catalog([*(d.tool for d in guarded if d.tool not in mine), *mine])
+            ),
         )
 
     def _build_executor(self, catalog: ToolCatalog) -> ProgrammaticToolExecutor:

@@ -161,6 +161,11 @@ DIRECT_NOBODY = (
     "checkpointer. It was not called."
 )
 
+DIRECT_NOT_SHOWN = (
+    "The call of `{NAME}` is not the one that a person was asked about; it was not made. Make it again "
+    "if it is still needed."
+)
+
 DIRECT_REJECTED = (
     "A person rejected the call of `{NAME}`; it was not made. Do not try it again unless the user asks "
     "for it."
