@@ -19,6 +19,7 @@ from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.execution.approvals import Approvals, Asked, Decision, Gate
 from langchain_ptc.execution.arguments import validate_arguments
+from langchain_ptc.execution.asking import index_of
 from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.entries import key_of
 from langchain_ptc.execution.journal import (
@@ -33,7 +34,6 @@ from langchain_ptc.execution.resilience import Guards
 from langchain_ptc.execution.resilience.guards import Time
 from langchain_ptc.execution.resilience.hooks import run_after, run_before
 from langchain_ptc.execution.run_budgets import Budgets
-from langchain_ptc.execution.siblings import index_of
 from langchain_ptc.graph.prompts import (
     DIRECT_APPROVAL,
     DIRECT_NOBODY,
