@@ -231,8 +231,9 @@ def test_a_call_is_edited_into_one_of_another_tool() -> None:
     graph.invoke(START, CONFIG)
     state = graph.invoke(answer("batched", edit("refund", invoice="i")), CONFIG)
     assert DONE == [("refund", "i")]
-    [call] = state["messages"][2].artifact.tool_calls
-    assert (call.tool, call.approval, dict(call.arguments)) == ("refund", "edit", {"invoice": "i"})
+    [call] = state["messages"][2].artifact["tool_calls"]
+    told = call["tool"], call["approval"], call["arguments"]
+    assert told == ("refund", "edit", {"invoice": "i"})
     assert state["messages"][2].text.startswith("refunded")
 
 

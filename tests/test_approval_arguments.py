@@ -146,8 +146,8 @@ def test_approval_predicate_sees_raw_arguments(
     [request] = question.value["action_requests"]
     state = graph.invoke(Command(resume=APPROVE), CONFIG)
     assert len(GOT) == 1
-    [made] = state["messages"][2].artifact.tool_calls
-    assert made.to_dict()["arguments"] == request["args"]  # what was shown is what is recorded
+    [made] = state["messages"][2].artifact["tool_calls"]
+    assert made["arguments"] == request["args"]  # what was shown is what is recorded
 
 
 def test_arguments_that_a_schema_refuses_ask_nobody() -> None:
@@ -278,3 +278,19 @@ def test_defaults_that_change_do_not_part_a_resumed_program() -> None:
     state = graph.invoke(Command(resume=APPROVE), CONFIG)
     assert state["messages"][2].status == "success"
     assert GOT == ["a"]
+
+
+def test_a_runtime_without_an_annotation_is_filled_in() -> None:
+    """LangGraph passes it by its name; it is no argument of the call."""
+
+    @tool
+    def note(text: str, runtime) -> str:  # type: ignore[no-untyped-def]
+        """Note."""
+        GOT.append((text, runtime.tool_call_id))
+        return "noted"
+
+    graph = agent("print(await note(text='a'))", [note], interrupt_on={"note": True})
+    [question] = graph.invoke(START, CONFIG)["__interrupt__"]
+    assert question.value["action_requests"][0]["args"] == {"text": "a"}
+    state = graph.invoke(Command(resume=APPROVE), CONFIG)
+    assert state["messages"][2].text.startswith("noted")

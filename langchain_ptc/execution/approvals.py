@@ -9,7 +9,6 @@ stays.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, get_args
@@ -254,7 +253,7 @@ def _request_of(call: StartedCall, state: Any) -> ToolCallRequest:
 
 def _show(call: StartedCall, gate: Gate, state: Any) -> dict[str, Any]:
     """Return what a person reads of one call, in terms of JSON."""
-    arguments = as_plain(_with_distinct_keys(call.arguments or {}))
+    arguments = as_plain(call.arguments or {})
     name = call.definition.qualified_name
     if callable(gate.description):
         description = gate.description(_tool_call(call), state, _runtime_of(call, state))
@@ -271,19 +270,6 @@ def _show(call: StartedCall, gate: Gate, state: Any) -> dict[str, Any]:
         "line": call.line,
         "source_line": call.source_line,
     }
-
-
-def _with_distinct_keys(value: Any) -> Any:
-    """Return a value in which no two keys of a dict have the same text: `1` and `"1"` would be one."""
-    if isinstance(value, Mapping):
-        texts = Counter(map(str, value))
-        return {
-            (key if texts[str(key)] == 1 else repr(key)): _with_distinct_keys(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_with_distinct_keys(item) for item in value]
-    return value
 
 
 # --- the answer -------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
+from langchain_ptc.catalog.reading.injected import injected_parameters
 from langchain_ptc.sandbox.values import UnsendableValue, encode_value
 
 _STABLE_FACTORIES = frozenset({list, dict, set, tuple, frozenset, str, int, float, bool})
@@ -57,6 +58,7 @@ def validate_arguments(tool: BaseTool, passed: Mapping[str, Any]) -> Arguments:
         if not tool.handle_validation_error:
             raise
         return Arguments(dict(passed), dict(passed))
+    shown = _shown_names(tool)
     keys = {name: _key_of(name, field, passed) for name, field in model.model_fields.items()}
     set_fields = {key: name for name, key in keys.items() if key in passed}
     complete: dict[str, Any] = {}
@@ -71,7 +73,7 @@ def validate_arguments(tool: BaseTool, passed: Mapping[str, Any]) -> Arguments:
         complete[key] = _as_data(value, with_defaults=True)
         given[key] = _as_data(value, with_defaults=False)
     for name, field in model.model_fields.items():
-        if keys[name] not in passed and name in _shown_names(tool) and _has_stable_default(field):
+        if keys[name] not in passed and name in shown and _has_stable_default(field):
             complete[keys[name]] = _as_data(getattr(result, name), with_defaults=True)
     return Arguments(complete, given if _makes_the_same(model, given, result) else dict(passed))
 
@@ -97,8 +99,11 @@ def _model_of(tool: BaseTool) -> type[BaseModel] | None:
 
 
 def _shown_names(tool: BaseTool) -> set[str]:
-    shown: Any = tool.tool_call_schema
-    return set(getattr(shown, "model_fields", ()))
+    """Return the names of the arguments that the caller passes, of those in the tool's schema."""
+    schema: Any = tool.tool_call_schema
+    shown = set(getattr(schema, "model_fields", ()))
+    # Without an annotation it stands in the schema, and LangGraph fills it in all the same.
+    return shown - injected_parameters(tool).names if "runtime" in shown else shown
 
 
 def _key_of(name: str, field: FieldInfo, passed: Mapping[str, Any]) -> str:
