@@ -250,11 +250,15 @@ FORMS: dict[type, Form] = {
 }
 """By class, exactly: a subclass may be anything."""
 
-_ALIASES = "_GenericAlias _UnionGenericAlias _CallableGenericAlias _LiteralGenericAlias "
-_ALIASES += "_AnnotatedAlias _ConcatenateGenericAlias"
-for _name in _ALIASES.split():
-    if hasattr(typing, _name):  # private: they come and go
-        FORMS[getattr(typing, _name)] = _alias
+for _form in (
+    typing.List[int],  # noqa: UP006
+    typing.Union[int, str],  # noqa: UP007  # types.UnionType from Python 3.14 on
+    typing.Callable[[int], int],
+    typing.Literal[1],
+    typing.Annotated[int, 1],
+    typing.Concatenate[int, ...],
+):
+    FORMS.setdefault(type(_form), _alias)
 FORMS[type(collections.abc.Callable[[int], int])] = _alias
 
 
