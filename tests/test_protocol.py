@@ -9,6 +9,7 @@ from langchain_ptc.sandbox.framing import FrameReader, ProtocolViolation, encode
 from langchain_ptc.sandbox.protocol import (
     MAX_WORKER_FRAME_BYTES,
     Conversation,
+    encode_arguments,
     encode_call,
     encode_done,
     encode_output,
@@ -20,7 +21,7 @@ from langchain_ptc.sandbox.protocol import (
 PROGRAM = Program(
     code="", tools=("finance.get",), limits=Limits(max_tool_calls=3, output_bytes=100)
 )
-CALL = encode_call(1, "finance.get", [1], {"a": "b"}, 7)
+CALL = encode_call(1, "finance.get", encode_arguments([1], {"a": "b"}), 7)
 DONE = encode_done("success", "5", None, ["n"])
 
 
@@ -107,7 +108,7 @@ def test_a_frame_too_long_is_refused_before_it_is_read():
 def test_too_many_calls_end_the_execution():
     """The host counts calls itself: one more than allowed is the end, naming the limit."""
     conversation = Conversation(PROGRAM)
-    calls = [encode_call(n, "finance.get", [], {}, 1) for n in range(1, 5)]
+    calls = [encode_call(n, "finance.get", encode_arguments([], {}), 1) for n in range(1, 5)]
     assert len(conversation.receive(encode_frame(calls))) == 3
     assert conversation.done is not None
     assert conversation.done.failure is not None
@@ -123,7 +124,9 @@ def test_what_is_no_call_is_not_counted_with_the_calls():
     """A large value may follow on calls whose arguments take nearly all that they may."""
     conversation = Conversation(ROOMY)
     for number in range(1, 6):
-        conversation.receive(encode_frame([encode_call(number, "finance.get", [LARGE], {}, 1)]))
+        conversation.receive(
+            encode_frame([encode_call(number, "finance.get", encode_arguments([LARGE], {}), 1)])
+        )
     conversation.receive(encode_frame([encode_done("success", json.dumps(LARGE), None, [])]))
     assert conversation.done is not None
     assert conversation.done.value == LARGE
@@ -133,7 +136,8 @@ def test_calls_that_take_too_much_together_break_the_conversation():
     """The host adds up what the arguments of all calls take, and reads no more than it says."""
     conversation = Conversation(ROOMY)
     frames = [
-        encode_frame([encode_call(number, "finance.get", [LARGE], {}, 1)]) for number in range(1, 8)
+        encode_frame([encode_call(number, "finance.get", encode_arguments([LARGE], {}), 1)])
+        for number in range(1, 8)
     ]
     for frame in frames[:-1]:
         conversation.receive(frame)

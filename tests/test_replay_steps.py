@@ -12,7 +12,13 @@ from langchain_ptc.sandbox.base import Call, Done, Moment, Program, Replay, Resu
 from langchain_ptc.sandbox.framing import ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.pool import WorkerPool
 from langchain_ptc.sandbox.process import ProcessSession
-from langchain_ptc.sandbox.protocol import Conversation, encode_call, encode_idle, encode_output
+from langchain_ptc.sandbox.protocol import (
+    Conversation,
+    encode_arguments,
+    encode_call,
+    encode_idle,
+    encode_output,
+)
 
 START = Moment(1_700_000_000.25, 0.0)
 TOOLS = ("get", "store.put")
@@ -440,7 +446,7 @@ async def test_options_that_do_not_fit_are_refused(sandbox):
 
 
 STEPPED = Program(code="", tools=TOOLS, replay=Replay(seed=1, start=START))
-CALL = encode_call(1, "get", [], {}, 1)
+CALL = encode_call(1, "get", encode_arguments([], {}), 1)
 IDLE = encode_idle(None)
 
 

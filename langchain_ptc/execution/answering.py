@@ -20,10 +20,11 @@ from langchain_ptc.execution.events import Events
 from langchain_ptc.execution.resilience import Guards
 from langchain_ptc.execution.resilience.guards import Guard, Time
 from langchain_ptc.execution.resilience.hooks import run_after, run_before
-from langchain_ptc.execution.telling import cut
+from langchain_ptc.execution.telling import cut, tell_failure
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import CallFailure
-from langchain_ptc.sandbox.values import UnsendableValue, ValueTooLarge, encode_sized
+from langchain_ptc.sandbox.objects import UnsendableValue
+from langchain_ptc.sandbox.values import ValueTooLarge, encode_sized
 
 _MAX_CHARS_SEARCHED = 100_000
 """How much of an error's text is searched for secrets; far less of it is passed on."""
@@ -209,6 +210,9 @@ class Answering:
             raise ToolCallError(
                 f"the result of {name} cannot be used: {error}", tool=name
             ) from None
+        except Exception as error:  # iterators and classes in it are code of their author's
+            failed = tell_failure(name, error, self._surroundings.on_tool_error)
+            raise ToolCallError(f"{failed} (its result could not be read)", tool=name) from error
 
 
 def refuse(call: StartedCall, error: ToolCallError) -> Answer:

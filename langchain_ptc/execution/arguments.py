@@ -19,7 +19,8 @@ from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError, create_
 from pydantic.fields import FieldInfo
 
 from langchain_ptc.catalog.reading.injected import injected_parameters
-from langchain_ptc.sandbox.values import UnsendableValue, encode_value
+from langchain_ptc.sandbox.objects import UnsendableValue
+from langchain_ptc.sandbox.values import encode_value
 
 _STABLE_FACTORIES = frozenset({list, dict, set, tuple, frozenset, str, int, float, bool})
 """Factories of defaults that give the same each time; the default of another is not shown, since it

@@ -17,7 +17,8 @@ from langchain_ptc.execution.record import ApprovalDecision, CallStatus, ToolCal
 from langchain_ptc.execution.redaction import Redact, redact_arguments, redact_text
 from langchain_ptc.execution.telling import OnToolError, tell_failure
 from langchain_ptc.sandbox.base import Call, CallFailure, Result
-from langchain_ptc.sandbox.values import UnsendableValue, encode_value, utf8_length
+from langchain_ptc.sandbox.objects import UnsendableValue
+from langchain_ptc.sandbox.values import encode_value, utf8_length
 
 _NOTED = ("status", "error", "limit", "attempts", "is_cache_hit", "breaker", "waited_seconds")
 """What the journal keeps of how a call ended, by the names of `StartedCall`."""

@@ -39,6 +39,8 @@ from langchain_ptc.execution.tool_view import (
     is_signal,
     view,
 )
+from langchain_ptc.limits import Limits
+from langchain_ptc.sandbox.objects import TooManyItems
 
 Route: TypeAlias = Callable[[BaseTool, ToolCall, RunnableConfig], Awaitable[Any]]
 """A way to a tool through what else handles tool calls, for example an agent's middleware; gives the
@@ -57,6 +59,8 @@ class Surroundings:
     """The caller is synchronous: prefer a tool's synchronous implementation."""
     on_tool_error: OnToolError = "message"
     """What the code is told of what a tool raises."""
+    result_bytes: int = Limits().result_bytes
+    """The most that a result may have, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ class Dispatcher:
         if forged := self._filled_in & arguments.keys():
             told = ", ".join(map(repr, sorted(forged)))
             raise ToolCallError(f"{name}() has no parameter {told}", tool=name)
-        noted = CallCapture(on_reached, config)
+        noted = CallCapture(on_reached, config, max_items=surroundings.result_bytes // 2)
         task = asyncio.current_task()
         token = current_capture.set(noted)
         try:
@@ -143,6 +147,8 @@ class Dispatcher:
             if noted.has_value and self.definition.tool.response_format == "content":
                 # The tool did return: only a message for a model cannot be made of it.
                 return _split(noted.value, call_id)
+            if isinstance(error, TooManyItems):
+                raise _too_large(name, error, surroundings.result_bytes) from error
             if isinstance(error, ToolRaised):
                 error = error.original
             told = tell_failure(
@@ -190,6 +196,16 @@ class Dispatcher:
             return split
         schema = None if self._adapted is None else self._adapted.output_schema
         return replace(split, value=value_of_message(split.value, artifact, schema))
+
+
+def _too_large(name: str, error: TooManyItems, allowed: int) -> ToolCallError:
+    return ToolCallError(
+        f"the result of {name} is too large: {error} (limit result_bytes); ask the tool for less",
+        tool=name,
+        limit="result_bytes",
+        allowed=allowed,
+        used=2 * error.count,
+    )
 
 
 def _storable(error: GraphInterrupt) -> GraphInterrupt:

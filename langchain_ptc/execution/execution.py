@@ -367,6 +367,7 @@ class Execution:
             route=self._route,
             sync=self._sync,
             on_tool_error=self._setting.on_tool_error,
+            result_bytes=self._setting.limits.result_bytes,
         )
         return Answering(
             self._setting.dispatchers,

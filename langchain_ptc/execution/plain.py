@@ -17,7 +17,8 @@ from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Any
 
-from langchain_ptc.sandbox.values import MAX_PLAIN_INT, UnsendableValue, encode_value
+from langchain_ptc.sandbox.objects import UnsendableValue
+from langchain_ptc.sandbox.values import MAX_PLAIN_INT, encode_value
 
 _MAX_INT = 2**63
 """Integers that do not fit into 64 bits with a sign are written as text."""

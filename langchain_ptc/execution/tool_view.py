@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,7 +22,8 @@ from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from langchain_ptc.catalog.reading.free_names import own_arun, own_run
 from langchain_ptc.catalog.reading.injected import read_annotations, signature_of
-from langchain_ptc.execution.portal import run_sync
+from langchain_ptc.execution.portal import call_in_thread, run_sync
+from langchain_ptc.sandbox.objects import MAX_ITEMS, TooManyItems, is_iterator, take_items
 
 
 @dataclass(slots=True)
@@ -30,6 +32,8 @@ class CallCapture:
 
     on_reached: Callable[[], None]
     config: RunnableConfig
+    max_items: int = MAX_ITEMS
+    """Items that are taken from an iterator that the tool returns."""
     value: Any = None
     is_reached: bool = False
     has_value: bool = False
@@ -168,7 +172,8 @@ def _noting(run: Callable[..., Any]) -> Callable[..., Any]:
     def noting_run(*args: Any, **kwargs: Any) -> Any:
         _note_reached()
         try:
-            return _note_value(run(*args, **kwargs))
+            value = run(*args, **kwargs)
+            return _note_value(_drained(value) if is_iterator(value) else value)
         except BaseException as error:
             if isinstance(error, Exception) and not isinstance(error, StopIteration):
                 raise
@@ -185,7 +190,12 @@ def _noting_async(arun: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
         _note_reached()
         task = asyncio.current_task()
         try:
-            return _note_value(await arun(*args, **kwargs))
+            value = await arun(*args, **kwargs)
+            if is_iterator(value):
+                value = await call_in_thread(functools.partial(_drained, value))
+            elif isinstance(value, AsyncIterator):
+                value = await _adrained(value)
+            return _note_value(value)
         except BaseException as error:
             original = error.__cause__ if isinstance(error, RuntimeError) else error
             if isinstance(original, Exception) and not isinstance(original, StopIteration):
@@ -196,6 +206,23 @@ def _noting_async(arun: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
 
     _take_signature(noting_arun, arun)
     return noting_arun
+
+
+def _drained(items: Iterator[Any]) -> list[Any]:
+    """Return what a tool's generator gives: it is still the tool's code that runs."""
+    capture = current_capture.get()
+    return take_items(items, MAX_ITEMS if capture is None else capture.max_items)
+
+
+async def _adrained(items: AsyncIterator[Any]) -> list[Any]:
+    capture = current_capture.get()
+    most = MAX_ITEMS if capture is None else capture.max_items
+    taken: list[Any] = []
+    async for item in items:
+        if len(taken) >= most:
+            raise TooManyItems(items, most)
+        taken.append(item)
+    return taken
 
 
 def is_signal(error: BaseException, task: asyncio.Task[Any] | None = None) -> bool:

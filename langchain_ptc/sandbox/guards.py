@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NoReturn, Self, cast
 from langchain_ptc.sandbox import names
 from langchain_ptc.sandbox.classes import TypeProxy, build_class, hidden, is_own, type_of
 from langchain_ptc.sandbox.templates import checked_format
+from langchain_ptc.sandbox.values import read_attribute
 
 if TYPE_CHECKING:
     from langchain_ptc.sandbox.policy import CompiledCode
@@ -70,7 +71,7 @@ def get_attribute(obj: object, name: object, /, *default: object) -> object:
         checked = check_name(obj, name)
         if checked in names.GUARDED_NAMES or checked in names.GUARDED_SPECIAL:
             return _guarded(obj, checked)
-        return getattr(obj, checked)
+        return read_attribute(obj, checked)
     except AttributeError:
         if default:
             return default[0]
@@ -441,6 +442,7 @@ def build_namespace(compiled: CompiledCode, builtins: Mapping[str, object]) -> d
         "__doc__": None,
         "__builtins__": own_builtins,
         "_ptc_getattr": get_attribute,
+        "_ptc_field": read_attribute,
         "_ptc_captures": check_captures,
         "_ptc_write": writable,
     }

@@ -29,6 +29,7 @@ from langchain_ptc.sandbox.keeping.session import KeptVariables
 from langchain_ptc.sandbox.keeping.units import EVERY_NAME
 from langchain_ptc.sandbox.loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.modules import LazyNames, ModuleLoader
+from langchain_ptc.sandbox.objects import UnsendableValue
 from langchain_ptc.sandbox.output import Output
 from langchain_ptc.sandbox.parcel import encode_parcel
 from langchain_ptc.sandbox.policy import CompiledCode, compile_code, compile_unrestricted
@@ -46,7 +47,7 @@ from langchain_ptc.sandbox.toolbox import (
     build_sync_stub,
     build_tool_modules,
 )
-from langchain_ptc.sandbox.values import UnsendableValue, encode_value, utf8_length
+from langchain_ptc.sandbox.values import encode_value, utf8_length
 from langchain_ptc.sandbox.wire import Wire
 
 WORKER_STACK_BYTES = 2 * 1024 * 1024
@@ -54,6 +55,8 @@ WORKER_STACK_BYTES = 2 * 1024 * 1024
 HOST_STACK_BYTES = 64 * 1024 * 1024
 """Stack of a thread in the host: deep data must end in a `RecursionError` and not in a crash."""
 _MAX_NOTES = 5
+_MAX_ENDING_ITEMS = 1_000_000
+"""Items that are taken from an iterator that the code returns; a longer one is shown as Python shows it."""
 _DROPPED = re.compile(r"coroutine '(?:\w+\.)*(\w+)' was never awaited")
 
 
@@ -197,7 +200,7 @@ class ProgramRun:
     def _encode_value(self, value: object) -> str:
         """Encode what the code returned; what cannot be sent is shown as Python shows it."""
         try:
-            text = encode_value(value)
+            text = encode_value(value, max_items=_MAX_ENDING_ITEMS)
             check_message(text)
         except UnsendableValue as error:
             told = str(error)

@@ -58,8 +58,9 @@ from langchain_ptc.sandbox.bounded import (
 from langchain_ptc.sandbox.decoding import BYTES_OF_A_VALUE, read_frame
 from langchain_ptc.sandbox.endings import EndingReader, ToldLimit
 from langchain_ptc.sandbox.framing import FrameReader, ProtocolViolation
+from langchain_ptc.sandbox.objects import UnsendableValue
 from langchain_ptc.sandbox.parcel import Parcel, decode_bytes, encode_bytes
-from langchain_ptc.sandbox.values import MAX_DEPTH, UnsendableValue, encode_text, encode_value
+from langchain_ptc.sandbox.values import MAX_DEPTH, encode_text, encode_value
 
 T = TypeVar("T")
 Message: TypeAlias = list[Any]
@@ -393,17 +394,17 @@ _SEQUENCES = frozenset((list, tuple, set, frozenset))
 # --- the worker's messages, written by the worker -------------------------------------------------
 
 
-def encode_call(
-    number: int, tool: str, args: Sequence[object], kwargs: Mapping[str, object], line: int
-) -> str:
-    """Encode a call.
+def encode_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> str:
+    """Encode the arguments of a call: a list, and always an object, whatever the names are.
 
     Raises:
         UnsendableValue: An argument cannot cross.
+        Exception: What an iterator among them raised.
     """
-    positional = encode_value(list(args)) if args else "[]"
-    keywords = encode_keywords(kwargs) if kwargs else "{}"
-    return f'["c",{number},{encode_text(tool)},{positional},{keywords},{line}]'
+    most = MAX_CALL_BYTES // 2
+    named = [f"{encode_text(k)}:{encode_value(v, max_items=most)}" for k, v in kwargs.items()]
+    positional = encode_value(list(args), max_items=most) if args else "[]"
+    return f"{positional},{{{','.join(named)}}}"
 
 
 def check_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> None:
@@ -441,9 +442,9 @@ def check_message(text: str) -> int:
     return built.spread_items * BYTES_OF_A_VALUE
 
 
-def encode_keywords(kwargs: Mapping[str, object]) -> str:
-    """Encode keyword arguments: always an object, whatever the names are."""
-    return "{" + ",".join([f"{encode_text(k)}:{encode_value(v)}" for k, v in kwargs.items()]) + "}"
+def encode_call(number: int, tool: str, arguments: str, line: int) -> str:
+    """Encode a call with arguments from `encode_arguments`."""
+    return f'["c",{number},{encode_text(tool)},{arguments},{line}]'
 
 
 def encode_output(text: str) -> str:

@@ -18,6 +18,7 @@ from langchain_ptc.errors import ToolCallError
 from langchain_ptc.sandbox.decoding import BYTES_OF_A_VALUE, MAX_CALL_VALUES, count_values
 from langchain_ptc.sandbox.endings import ToldLimit
 from langchain_ptc.sandbox.loop import ProgramLoop, run_nested
+from langchain_ptc.sandbox.objects import UnsendableValue
 from langchain_ptc.sandbox.policy import CODE_FILENAME
 from langchain_ptc.sandbox.protocol import (
     MAX_CALL_BYTES,
@@ -25,10 +26,11 @@ from langchain_ptc.sandbox.protocol import (
     Message,
     check_arguments,
     check_message,
+    encode_arguments,
     encode_call,
 )
 from langchain_ptc.sandbox.threads import ThreadScheduler
-from langchain_ptc.sandbox.values import Record, UnsendableValue, utf8_length
+from langchain_ptc.sandbox.values import Record, utf8_length
 from langchain_ptc.sandbox.wire import Wire
 
 EARLIER_SYNC_FILENAME = "<earlier code without await>"
@@ -162,11 +164,13 @@ class ToolCalls:
 
         Raises:
             ToolCallError: An argument cannot be sent.
+            Exception: What an iterator among the arguments raised.
         """
-        number = self._calls + 1
         try:
             check_arguments(args, kwargs)
-            message = encode_call(number, tool, args, kwargs, line)
+            arguments = encode_arguments(args, kwargs)  # an iterator among them may call tools
+            number = self._calls + 1
+            message = encode_call(number, tool, arguments, line)
             spread = check_message(message)
         except UnsendableValue as error:
             raise ToolCallError(

@@ -8,7 +8,8 @@ The rules, all checked while compiling, so that a loop runs at CPython's speed:
 3. Attributes by the rules of `names`: no frames, no code objects, no `__dunder__` but the listed
    ones, no `_private` but the code's own.
 4. The few names that depend on the object are read through a guard of `guards`.
-5. A class pattern captures nothing but what an attribute would have given.
+5. What is read, and not called, by the name of a dict's method is a record's field of that name.
+6. A class pattern captures nothing but what an attribute would have given.
 
 Every place that breaks a rule is reported, with its line and what to write instead.
 
@@ -27,6 +28,7 @@ from RestrictedPython.transformer import RestrictingNodeTransformer
 from langchain_ptc.errors import Violation
 from langchain_ptc.sandbox import names
 from langchain_ptc.sandbox.shape import find_private_names
+from langchain_ptc.sandbox.values import RECORD_METHODS
 
 _Node = TypeVar("_Node", bound=ast.AST)
 _METHODS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {}
@@ -68,6 +70,8 @@ class Policy(RestrictingNodeTransformer):
         self._known_names = known_names
         self._guarded_names = _GUARDED | guarded_names if guarded_names else _GUARDED
         self._class = ""
+        self._called: ast.expr | None = None
+        """What the call that was met last calls: `x.items()` is the method, `x.items` a field."""
         private, self._bound = find_private_names(nodes)
         self._private = private | private_names
 
@@ -181,12 +185,15 @@ class Policy(RestrictingNodeTransformer):
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         """Check the name; put a guard before what depends on the object."""
         name, loads = node.attr, isinstance(node.ctx, ast.Load)
+        is_field = loads and name in RECORD_METHODS and node is not self._called
         self._check_attribute(node, name, names.READABLE if loads else names.WRITABLE)
         node.value = cast("ast.expr", self.visit(node.value))
         private = self._guard_writes and names.is_private(name)
         if loads and (name in self._guarded_names or private):
             text = ast.Constant(names.mangle(name, self._class))
             return _call(node, "_ptc_getattr", [node.value, text])
+        if is_field:
+            return _call(node, "_ptc_field", [node.value, ast.Constant(name)])
         if not loads and self._guard_writes:
             node.value = _call(node.value, "_ptc_write", [node.value])
         return node
@@ -242,6 +249,7 @@ class Policy(RestrictingNodeTransformer):
                 self._check_constant_name(node, node.args[1], reads=function == "getattr")
             if function == "type" and len(node.args) > 1:
                 self.error(node, "type() cannot make a class: use a `class` statement")
+        self._called = node.func
         return self.node_contents_visit(node)
 
     def _check_constant_name(self, node: ast.AST, name: ast.expr, *, reads: bool) -> None:

@@ -13,8 +13,10 @@
 | `Decimal`, `UUID`, `complex`, `range` | their text or numbers | the same |
 | enum | its value | its value |
 | pydantic model, dataclass, mapping | object | `Record` in the code, `dict` on the host |
+| dict view, deque, `array`, other sequence, generator or other iterator | array | list |
+| `sqlite3.Row`, row of SQLAlchemy, whatever else has keys | object | as a dict |
 | numpy scalar and array | number, array | number, list |
-| pandas frame, series | array of objects, array or object | list of records, list or dict by index |
+| pandas frame, series, NA | array of objects, array or object, null | list of records, list or dict by index, None |
 | an exception | its text | `str` |
 | anything with a text of its own | that text | `str` |
 
@@ -25,16 +27,16 @@ Standard library only: the worker uses it too.
 from __future__ import annotations
 
 import base64
-import dataclasses
 import datetime
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, ItemsView, Iterable, KeysView, Mapping, ValuesView
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from enum import Enum
-from types import FunctionType
 from typing import Any, cast
 from uuid import UUID
+
+from langchain_ptc.sandbox.objects import MAX_ITEMS, TooManyItems, UnsendableValue, as_data
 
 TAG = "$"
 MAX_DEPTH = 200
@@ -45,10 +47,6 @@ MAX_PLAIN_INT = 10**4000
 _SCALARS = frozenset({type(None), bool, str, float})
 _NUMBERS_AND_SCALARS = _SCALARS | {int}
 _KEYS = frozenset({str})
-
-
-class UnsendableValue(TypeError):
-    """A value cannot cross; the message says which and why."""
 
 
 class ValueTooLarge(ValueError):
@@ -82,6 +80,17 @@ class Record(dict[str, Any]):
         raise error
 
 
+RECORD_METHODS = frozenset(name for name in dir(dict) if not name.startswith("_"))
+"""Names of a dict's methods: a record may have fields of the same names."""
+
+
+def read_attribute(value: object, name: str) -> object:
+    """Return an attribute that code reads without calling it: of a record, its field."""
+    if type(value) is Record and name in value:
+        return value[name]
+    return getattr(value, name)
+
+
 def _keys_of(record: Mapping[str, object]) -> str:
     shown = ", ".join(map(repr, list(record)[:30]))
     return f"its keys are: {shown}{', …' if len(record) > 30 else ''}" if record else "it is empty"
@@ -110,13 +119,18 @@ def _build_encoder() -> Callable[[object], str]:
 _encode_json = _build_encoder()
 
 
-def encode_value(value: object) -> str:
+def encode_value(value: object, *, max_items: int = MAX_ITEMS) -> str:
     """Encode `value` as JSON text.
+
+    Args:
+        value: Any value. Iterators in it are read to their end.
+        max_items: Items that may be taken from an iterator.
 
     Raises:
         UnsendableValue: It holds something that cannot cross, or itself, or is nested too deeply.
+        Exception: What an iterator in it, or the code of an object's class, raised.
     """
-    return _encode_json(value if _is_plain(value, 0) else _simplify(value, [], 0))
+    return _encode_json(value if _is_plain(value, 0) else _Simplifier(max_items).simplify(value))
 
 
 def encode_sized(value: object, max_bytes: int) -> tuple[str, int]:
@@ -124,11 +138,15 @@ def encode_sized(value: object, max_bytes: int) -> tuple[str, int]:
 
     Raises:
         UnsendableValue: As `encode_value`.
+        Exception: As `encode_value`.
         ValueTooLarge: It has more than `max_bytes` bytes.
     """
     if isinstance(value, str) and len(value) > max_bytes:
         raise ValueTooLarge(utf8_length(value))
-    text = encode_value(value)
+    try:
+        text = encode_value(value, max_items=max_bytes // 2)  # an item and what separates it
+    except TooManyItems as error:
+        raise ValueTooLarge(2 * error.count) from error
     measured = value if isinstance(value, str) else text
     size = utf8_length(measured)
     if size > max_bytes:
@@ -170,94 +188,72 @@ def _is_plain(value: object, depth: int) -> bool:
     return True
 
 
-def _simplify(value: object, parents: list[object], depth: int) -> object:
-    """Return `value` in terms of JSON's own types and tags."""
-    kind = type(value)
-    if kind in _SCALARS:
-        return value
-    if isinstance(value, Enum):
-        return _simplify(value.value, parents, depth)
-    if isinstance(value, int):
-        plain = int(value)
-        return plain if -MAX_PLAIN_INT < plain < MAX_PLAIN_INT else {TAG: ["int", hex(plain)]}
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, float):
-        return float.__float__(value)
-    scalar = _TAGGED.get(kind)
-    if scalar is not None:
-        return {TAG: [scalar[0], scalar[1](value)]}
-    if any(parent is value for parent in parents):
-        raise UnsendableValue(f"a {kind.__name__} holds a reference to itself")
-    if depth >= MAX_DEPTH:
-        raise UnsendableValue(f"it is nested more than {MAX_DEPTH} levels deep")
-    parents.append(value)
-    try:
-        return _simplify_container(value, parents, depth + 1)
-    finally:
-        parents.pop()
+class _Simplifier:
+    """Turns a value into JSON's own types and tags.
 
+    Args:
+        max_items: Items that may be taken from an iterator.
+    """
 
-def _simplify_container(value: object, parents: list[object], depth: int) -> object:
-    def each(items: Any) -> list[object]:
-        return [_simplify(item, parents, depth) for item in items]
+    def __init__(self, max_items: int) -> None:
+        self._max_items = max_items
+        self._parents: list[object] = []
 
-    if isinstance(value, list):
-        return each(value)
-    if isinstance(value, Mapping):
-        if all(type(key) is str for key in value) and not (len(value) == 1 and TAG in value):
-            return {key: _simplify(item, parents, depth) for key, item in value.items()}
-        return {TAG: ["dict", [each(pair) for pair in value.items()]]}
-    if isinstance(value, tuple):
-        return {TAG: ["tuple", each(value)]}
-    if isinstance(value, AbstractSet):
-        return {TAG: ["frozenset" if isinstance(value, frozenset) else "set", each(value)]}
-    if isinstance(value, datetime.datetime) and value != value:  # pandas' NaT
-        return None
-    for name, scalar in _TAGGED_CLASSES:
-        if isinstance(value, name):
+    def simplify(self, value: object) -> object:
+        """Return `value` in terms of JSON's own types and tags."""
+        kind = type(value)
+        if kind in _SCALARS:
+            return value
+        if isinstance(value, Enum):
+            return self.simplify(value.value)
+        if isinstance(value, int):
+            plain = int(value)
+            return plain if -MAX_PLAIN_INT < plain < MAX_PLAIN_INT else {TAG: ["int", hex(plain)]}
+        if isinstance(value, str):
+            return str.__str__(value)
+        if isinstance(value, float):
+            return float.__float__(value)
+        scalar = _TAGGED.get(kind)
+        if scalar is not None:
             return {TAG: [scalar[0], scalar[1](value)]}
-    return _simplify(_as_data(value), parents, depth)
+        if any(parent is value for parent in self._parents):
+            raise UnsendableValue(f"a {kind.__name__} holds a reference to itself")
+        if len(self._parents) >= MAX_DEPTH:
+            raise UnsendableValue(f"it is nested more than {MAX_DEPTH} levels deep")
+        self._parents.append(value)
+        try:
+            return self._simplify_container(value)
+        finally:
+            self._parents.pop()
 
+    def _each(self, items: Iterable[object]) -> list[object]:
+        return [self.simplify(item) for item in items]
 
-def _as_data(value: object) -> object:
-    """Turn an object of some library into data, without importing the library."""
-    kind = type(value)
-    if isinstance(value, type) or callable(value):
-        raise UnsendableValue(f"an object of class {kind.__name__} is no data")
-    if callable(dump := getattr(kind, "model_dump", None)):  # pydantic
-        return dump(value)
-    if dataclasses.is_dataclass(value):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    if hasattr(kind, "__attrs_attrs__"):  # attrs
-        return {a.name: getattr(value, a.name) for a in kind.__attrs_attrs__}
-    if hasattr(kind, "__fields__") and callable(dump := getattr(kind, "dict", None)):  # pydantic 1
-        return dump(value)
-    module = kind.__module__.partition(".")[0]
-    if module == "pandas" and kind.__name__ in ("DataFrame", "Series"):
-        return _pandas_as_data(value)
-    if hasattr(value, "dtype") and callable(tolist := getattr(value, "tolist", None)):
-        return tolist()  # numpy scalars and arrays, pandas series
-    if isinstance(value, BaseException):
-        return f"{kind.__name__}: {value}"
-    if kind.__str__ is not object.__str__ or isinstance(kind.__repr__, FunctionType):
-        return str(value)  # a text that somebody wrote, not Python's own with an address in it
-    raise UnsendableValue(
-        f"an object of class {kind.__qualname__} cannot cross between the tools and the code; "
-        "use plain data (str, numbers, list, dict), a dataclass or a pydantic model"
-    )
+    def _simplify_container(self, value: object) -> object:
+        if isinstance(value, list):
+            return self._each(value)
+        if isinstance(value, Mapping):
+            if all(type(key) is str for key in value) and not (len(value) == 1 and TAG in value):
+                return {key: self.simplify(item) for key, item in value.items()}
+            return {TAG: ["dict", [self._each(pair) for pair in value.items()]]}
+        if isinstance(value, tuple):
+            return {TAG: ["tuple", self._each(value)]}
+        if isinstance(value, KeysView | ItemsView | ValuesView):  # sets by name, but in an order
+            return self._each(value)
+        if isinstance(value, AbstractSet):
+            return {
+                TAG: ["frozenset" if isinstance(value, frozenset) else "set", self._each(value)]
+            }
+        if isinstance(value, datetime.datetime) and value != value:  # pandas' NaT
+            return None
+        for name, scalar in _TAGGED_CLASSES:
+            if isinstance(value, name):
+                return {TAG: [scalar[0], scalar[1](value)]}
+        return self.simplify(as_data(value, max_items=self._max_items))
 
 
 def _encode_timedelta(value: Any) -> list[int]:
     return [value.days, value.seconds, value.microseconds]
-
-
-def _pandas_as_data(value: Any) -> object:
-    """Turn a frame into records and a series into a list, or a dict where its index says something."""
-    counted = type(value.index).__name__ == "RangeIndex"
-    if type(value).__name__ == "Series":
-        return value.tolist() if counted else value.to_dict()
-    return (value if counted else value.reset_index()).to_dict(orient="records")
 
 
 _TAGGED: dict[type, tuple[str, Callable[[Any], object]]] = {

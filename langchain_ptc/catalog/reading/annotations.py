@@ -90,8 +90,15 @@ _LISTS: dict[object, Literal["list", "set", "frozenset", "Sequence"]] = {
     abc.Set: "set",
     abc.MutableSet: "set",
 }
-_INPUT_LISTS = (abc.Collection, abc.Iterable, collections.deque)
-"""What a tool takes a list for, though its results of that type do not arrive as lists."""
+_INPUT_LISTS = (abc.Collection, abc.Iterable)
+"""What a tool takes a list for, though its results of that type may arrive as something else."""
+_READ_AS_LISTS = frozenset(
+    {
+        *(collections.deque, collections.UserList, abc.Iterator, abc.Generator),
+        *(abc.AsyncIterator, abc.AsyncGenerator, abc.KeysView, abc.ValuesView),
+    }
+)
+"""What arrives as a list whatever it is, with the type of its items first among the arguments."""
 _MAPPINGS = (
     *(dict, abc.Mapping, abc.MutableMapping),
     *(collections.OrderedDict, collections.defaultdict),
@@ -195,6 +202,8 @@ class AnnotationReader:
         name = self._list_name(origin)
         if name is not None:
             return container(name, read(args[0]))
+        if origin is abc.ItemsView:
+            return container("list", container("tuple", *map(read, args)))
         if origin in (abc.Awaitable, abc.Coroutine):
             return read(args[-1])
         if isinstance(origin, type):
@@ -212,6 +221,8 @@ class AnnotationReader:
         return read(args[0])
 
     def _list_name(self, kind: object) -> Literal["list", "set", "frozenset", "Sequence"] | None:
+        if kind in _READ_AS_LISTS:
+            return "list"
         if self._direction == "input" and kind in (*_INPUT_LISTS, *_LISTS):
             name = _LISTS.get(kind, "list")
             return "list" if name == "Sequence" else name

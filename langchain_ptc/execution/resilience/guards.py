@@ -28,7 +28,7 @@ from langchain_ptc.execution.resilience.breaker import BreakerState, Pass, Refus
 from langchain_ptc.execution.resilience.cache import Results
 from langchain_ptc.execution.resilience.clock import Clock
 from langchain_ptc.execution.resilience.gates import RateGate, Slots
-from langchain_ptc.sandbox.values import UnsendableValue
+from langchain_ptc.sandbox.objects import UnsendableValue
 
 T = TypeVar("T")
 

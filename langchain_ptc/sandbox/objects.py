@@ -1,0 +1,196 @@
+"""Objects of any library -> plain data, without importing the library.
+
+The order of the questions matters: an object is asked first for what its library says its data is
+(pydantic, dataclasses, attrs, pandas, numpy), then for a sequence, for a text that somebody wrote for
+it, for keys, and last for its items.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections import UserString
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from types import FunctionType
+from typing import Any, cast
+
+MAX_ITEMS = 32 * 1024 * 1024
+"""Items that are taken from an iterator; as JSON they would have more bytes than a result may have."""
+
+
+class UnsendableValue(TypeError):
+    """A value cannot cross; the message says which and why."""
+
+
+class TooManyItems(UnsendableValue):
+    """An iterator does not end within the items that may be taken from it.
+
+    Attributes:
+        count: How many were taken.
+    """
+
+    def __init__(self, value: object, count: int) -> None:
+        kind = type(value).__qualname__
+        super().__init__(f"an object of class {kind} gives more than {count:,} items")
+        self.count = count
+
+
+def as_data(value: object, *, max_items: int = MAX_ITEMS) -> object:
+    """Return what an object that is no plain data consists of, one level deep.
+
+    Args:
+        value: The object.
+        max_items: Items that may be taken from an iterator.
+
+    Raises:
+        UnsendableValue: It is no data.
+    """
+    kind = type(value)
+    if isinstance(value, type):
+        raise UnsendableValue(f"an object of class {kind.__name__} is no data")
+    read = _library_reader(value)
+    if read is not None:
+        return read(value)
+    if isinstance(value, memoryview):
+        return value.tobytes()
+    if isinstance(value, BaseException):
+        return f"{kind.__name__}: {value}"
+    if isinstance(value, Sequence) and not isinstance(value, UserString):
+        return _by_name(cast("Any", value).keys(), value) if _has_keys(value) else list(value)
+    if has_own_text(value):
+        return str(value)
+    if callable(value):
+        raise UnsendableValue(f"an object of class {kind.__name__} is no data")
+    if _has_keys(value):
+        row = cast("Any", value)
+        return {key: row[key] for key in row.keys()}  # noqa: SIM118  # it is no dict
+    if _is_plain_iterable(value):
+        return take_items(cast("Iterable[Any]", value), max_items)
+    raise UnsendableValue(
+        f"an object of class {kind.__qualname__} cannot cross between the tools and the code; "
+        "use plain data (str, numbers, list, dict), a dataclass or a pydantic model"
+    )
+
+
+def has_own_text(value: object) -> bool:
+    """Whether somebody wrote a text for the object: not Python's own, with an address in it."""
+    kind = type(value)
+    return kind.__str__ is not object.__str__ or isinstance(kind.__repr__, FunctionType)
+
+
+def is_iterator(value: object) -> bool:
+    """Whether a value is an iterator that is data only by what it gives: a generator, `map`, `zip`."""
+    return isinstance(value, Iterator) and _is_plain_iterable(value) and not has_own_text(value)
+
+
+def take_items(items: Iterable[Any], most: int) -> list[Any]:
+    """Return the items of `items`.
+
+    Raises:
+        TooManyItems: There are more than `most`.
+    """
+    taken = list(islice(items, most + 1))
+    if len(taken) > most:
+        raise TooManyItems(items, most)
+    return taken
+
+
+def _is_plain_iterable(value: object) -> bool:
+    """Whether a value gives its items to anybody: no file, and nothing that is to be awaited."""
+    return isinstance(value, Iterable) and not isinstance(value, Awaitable | io.IOBase)
+
+
+# --- what has keys --------------------------------------------------------------------------------
+
+
+def _has_keys(value: object) -> bool:
+    """Whether `dict(value)` would go by keys, as for a `sqlite3.Row`."""
+    kind = type(value)
+    return callable(getattr(kind, "keys", None)) and hasattr(kind, "__getitem__")
+
+
+def _by_name(names: Iterable[Any], values: Iterable[Any]) -> dict[Any, Any]:
+    """Return a row as a dict; columns of the same name are told apart."""
+    return dict(zip(unique_names(list(names)), values, strict=True))
+
+
+def unique_names(names: Sequence[Any]) -> list[Any]:
+    """Return names without repetitions, in the way of pandas: `a`, `a.1`, `a.2`."""
+    taken = set(names)
+    counts: dict[Any, int] = {}
+    found = []
+    for name in names:
+        own = name
+        if name in counts:
+            while own in taken:
+                counts[name] += 1
+                own = f"{name}.{counts[name]}"
+            taken.add(own)
+        counts.setdefault(name, 0)
+        found.append(own)
+    return found
+
+
+# --- libraries ------------------------------------------------------------------------------------
+
+
+def _library_reader(value: object) -> Callable[[Any], object] | None:
+    """Return what reads the data of an object of a known library; None for any other."""
+    kind = type(value)
+    if callable(dump := getattr(kind, "model_dump", None)):  # pydantic
+        return cast("Callable[[Any], object]", dump)
+    if dataclasses.is_dataclass(value):
+        return _read_dataclass
+    if hasattr(kind, "__attrs_attrs__"):
+        return _read_attrs
+    if hasattr(kind, "__fields__") and callable(dump := getattr(kind, "dict", None)):  # pydantic 1
+        return cast("Callable[[Any], object]", dump)
+    package = kind.__module__.partition(".")[0]
+    if package == "pandas" and kind.__name__ in _PANDAS:
+        return _PANDAS[kind.__name__]
+    if hasattr(value, "dtype") and callable(getattr(value, "tolist", None)):
+        return _read_array
+    if package == "sqlalchemy" and kind.__name__ == "Row":
+        return lambda row: _by_name(row._fields, row)
+    return None
+
+
+def _read_dataclass(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _read_attrs(value: Any) -> dict[str, Any]:
+    return {a.name: getattr(value, a.name) for a in type(value).__attrs_attrs__}
+
+
+def _read_array(value: Any) -> object:
+    """Read a scalar or an array of numpy, or an array of pandas."""
+    kind = getattr(value.dtype, "kind", "")
+    if kind in ("M", "m") and type(value).__module__.partition(".")[0] == "numpy":
+        # Of nanoseconds numpy itself gives bare numbers.
+        value = value.astype("datetime64[us]" if kind == "M" else "timedelta64[us]")
+    return value.tolist()
+
+
+def _read_frame(frame: Any) -> object:
+    """Read a frame: a list of records, with the index where it says something."""
+    if type(frame.index).__name__ != "RangeIndex":
+        frame = frame.reset_index(allow_duplicates=True)
+    if not frame.columns.is_unique:  # pandas itself would drop columns
+        frame = frame.set_axis(unique_names(list(frame.columns)), axis=1)
+    return frame.to_dict(orient="records")
+
+
+def _read_series(series: Any) -> object:
+    """Read a series: a list, a dict where its index says something, pairs where that repeats."""
+    if type(series.index).__name__ == "RangeIndex":
+        return series.tolist()
+    return series.to_dict() if series.index.is_unique else list(series.items())
+
+
+_PANDAS: dict[str, Callable[[Any], object]] = {
+    "DataFrame": _read_frame,
+    "Series": _read_series,
+    "NAType": lambda value: None,  # noqa: ARG005  # pandas' NA
+}
