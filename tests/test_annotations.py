@@ -248,7 +248,7 @@ ANNOTATIONS: list[tuple[object, str, str]] = [
     (typing.LiteralString, "str", "str"),
     (typing.NoReturn, "None", "None"),
     (Literal[b"x", True], "Literal[b'x', True]", "Literal[b'x', True]"),
-    (collections.deque[int], "list[int]", "Any"),
+    (collections.deque[int], "list[int]", "list[int]"),
     (dict[int, set[str]], "dict[int, set[str]]", "dict[int, set[str]]"),
     ("NotResolved", "Any", "Any"),
     ([1, 2], "Any", "Any"),

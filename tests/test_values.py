@@ -144,7 +144,7 @@ class WithText:
         pytest.param(Point(1, 2), (1, 2), id="namedtuple"),
         pytest.param(OrderedDict(a=1), {"a": 1}, id="mapping"),
         pytest.param(Counter("aab"), {"a": 2, "b": 1}, id="counter"),
-        pytest.param({"b": 1}.keys(), {"b"}, id="keys"),
+        pytest.param({"b": 1}.keys(), ["b"], id="keys"),
         pytest.param(NumpyLike(), 2.5, id="numpy-like"),
         pytest.param([NumpyLike()], [2.5], id="numpy-like-in-list"),
         pytest.param(bytearray(b"x"), b"x", id="bytearray"),
