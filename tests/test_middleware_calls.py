@@ -293,11 +293,15 @@ async def test_tool_retry_gives_up(asynchronous):
 
 
 @BOTH
-async def test_call_limits_of_langchain_count_programs(asynchronous):
-    """`ToolCallLimitMiddleware` counts the model's calls: a program is one."""
-    limit = ToolCallLimitMiddleware(run_limit=1)
-    agent = make_agent("for _ in range(5):\n    await get_team()\nprint('ok')", [get_team], limit)
+async def test_call_limits_of_langchain_count_calls_of_code(asynchronous):
+    """`ToolCallLimitMiddleware` counts what a program calls, and not the program."""
+    limit = ToolCallLimitMiddleware(run_limit=5)
+    code = "for _ in range({}):\n    await get_team()\nprint('ok')"
+    agent = make_agent(code.format(5), [get_team], limit)
     assert answers(await call(agent, asynchronous=asynchronous)) == ["ok"]
+    agent = make_agent(code.format(6), [get_team], limit)
+    [told] = answers(await call(agent, asynchronous=asynchronous))
+    assert "ToolCallLimitMiddleware(run_limit=5) for the agent's tools is reached" in told
 
 
 HITL_CODE = """\
@@ -365,8 +369,8 @@ async def test_human_in_the_loop(asynchronous, decision, told, effects):
 
 
 @BOTH
-async def test_batched_human_in_the_loop_sees_programs_only(asynchronous):
-    """The mode `batched` looks at the model's message, in which there is only `run_code`."""
+async def test_batched_human_in_the_loop_asks_about_programs_and_their_calls(asynchronous):
+    """The mode `batched` asks about `run_code` itself, and then about what the code calls."""
     log: list[Any] = []
     agent = make_agent(
         "print(await delete(x=1))",
@@ -377,9 +381,12 @@ async def test_batched_human_in_the_loop_sees_programs_only(asynchronous):
     state = await call(agent, asynchronous=asynchronous)
     (asked,) = state["__interrupt__"]
     assert [a["name"] for a in asked.value["action_requests"]] == ["run_code"]
-    state = await call(
-        agent, Command(resume={"decisions": [{"type": "approve"}]}), asynchronous=asynchronous
-    )
+    approve = Command(resume={"decisions": [{"type": "approve"}]})
+    state = await call(agent, approve, asynchronous=asynchronous)
+    (asked,) = state["__interrupt__"]
+    assert [a["name"] for a in asked.value["action_requests"]] == ["delete"]
+    assert log == []
+    state = await call(agent, approve, asynchronous=asynchronous)
     assert answers(state) == ["deleted 1"]
 
 

@@ -8,10 +8,11 @@ stays.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, get_args
 
 from langchain_core.messages import ToolCall
 from langgraph.config import get_config
@@ -36,10 +37,27 @@ Decision: TypeAlias = Mapping[str, Any]
 `{"type": "reject", "message": …}` or `{"type": "respond", "message": …}`."""
 InterruptMode: TypeAlias = Literal["batched", "per_call"]
 """`batched`: one question for all calls that the code makes side by side; `per_call`: one each."""
-InterruptOn: TypeAlias = Mapping[str, bool | Mapping[str, Any]]
+
+
+class ApprovalMiddleware(Protocol):
+    """What is read of LangChain's `HumanInTheLoopMiddleware`."""
+
+    interrupt_mode: Any
+
+    @property
+    def interrupt_on(self) -> Mapping[str, Any]:
+        """Which tools it is for, and how."""
+
+    @property
+    def description_prefix(self) -> str:
+        """What stands before the call in a question."""
+
+
+InterruptOn: TypeAlias = Mapping[str, bool | Mapping[str, Any]] | ApprovalMiddleware
 """By tool: True for approve, edit, reject and respond, False for no approval, or a mapping as
 LangChain's `InterruptOnConfig`: `allowed_decisions`, `description` (text, or a function of the tool
-call, the state and the runtime), `when` (a predicate of the `ToolCallRequest`)."""
+call, the state and the runtime), `when` (a predicate of the `ToolCallRequest`). Or the agent's own
+`HumanInTheLoopMiddleware`: what it says of the code's tools holds, in its mode."""
 
 _ALL: tuple[DecisionType, ...] = get_args(DecisionType)
 
@@ -52,6 +70,15 @@ class Gate:
     description: str | Callable[..., str] | None = None
     when: Callable[[ToolCallRequest], bool] | None = None
     mode: InterruptMode = "batched"
+    is_of_agent: bool = False
+    """The agent's own middleware asks for it."""
+
+    def joined(self, other: Gate) -> Gate:
+        """Return what holds where two ask: either of them is enough, and the first is shown."""
+        first, second = self.when, other.when
+        if first is None or second is None:
+            return self if first is None else other
+        return replace(self, when=lambda request: first(request) or second(request))
 
 
 @dataclass(slots=True)
@@ -69,7 +96,8 @@ class Approvals:
 
     Args:
         catalog: The tools; those whose policy has `requires_approval` are asked for.
-        interrupt_on: What holds for single tools, by name; goes before the policy.
+        interrupt_on: What holds for single tools, by name; goes before the policy. The agent's own
+            `HumanInTheLoopMiddleware` may name other tools too.
         interrupt_mode: Whether calls side by side are one question or many.
 
     Raises:
@@ -89,17 +117,43 @@ class Approvals:
         self._catalog = catalog
         every = Gate(mode=interrupt_mode)
         self._gates = {d.qualified_name: every for d in catalog if d.policy.requires_approval}
-        for name, given in (interrupt_on or {}).items():
+        self._decided = set(self._gates)
+        for name, given in gates_of(interrupt_on).items():
+            if isinstance(given, Gate):
+                self._put(name, given)
+                continue
             definition = catalog.get(name)
             if definition is None:
                 close = " or ".join(map(repr, catalog.suggest(name)))
                 told = f"; did you mean {close}?" if close else ""
                 raise ValueError(f"interrupt_on has {name!r}, which names no single tool{told}")
             gate = _read_gate(name, given, interrupt_mode)
+            self._decided.add(definition.qualified_name)
             if gate is None:
                 self._gates.pop(definition.qualified_name, None)
             else:
                 self._gates[definition.qualified_name] = gate
+
+    def _put(self, name: str, gate: Gate) -> None:
+        """Have the calls of the tools of a name approved, unless it was decided for them."""
+        for definition in self._catalog:
+            qualified = definition.qualified_name
+            if name in (definition.tool_name, qualified) and qualified not in self._decided:
+                before = self._gates.get(qualified)
+                self._gates[qualified] = gate if before is None else before.joined(gate)
+
+    def joined(self, middleware: Sequence[ApprovalMiddleware]) -> Approvals:
+        """Return these approvals, and what an agent's middleware asks for besides.
+
+        What the developer has said of a tool here goes before what the middleware says of it.
+        """
+        both = copy.copy(self)
+        both._gates = dict(self._gates)
+        both._decided = self._decided | set(self._gates)
+        for one in middleware:
+            for name, gate in gates_of(one).items():
+                both._put(name, gate)
+        return both
 
     def __bool__(self) -> bool:
         return bool(self._gates)
@@ -189,6 +243,29 @@ class Approvals:
         if found is not None and found in self._catalog:
             return found
         return next((d for d in self._catalog if d.tool_name == name), None)
+
+
+def gates_of(interrupt_on: InterruptOn | None) -> Mapping[str, Any]:
+    """Return what is said of each tool; of the agent's own middleware, as `Gate`s.
+
+    Raises:
+        ValueError: `interrupt_on` is none of what it may be.
+    """
+    if interrupt_on is None or isinstance(interrupt_on, Mapping):
+        return interrupt_on or {}
+    said = getattr(interrupt_on, "interrupt_on", None)
+    if not isinstance(said, Mapping):
+        raise ValueError(  # noqa: TRY004  # a wrong value of an option
+            "interrupt_on must be a mapping from tools to what holds for them, or a "
+            f"HumanInTheLoopMiddleware, got {type(interrupt_on).__name__}"
+        )
+    heading = interrupt_on.description_prefix
+    gates = {}
+    for name, config in said.items():
+        gate = _read_gate(name, config, interrupt_on.interrupt_mode)
+        if gate is not None:
+            gates[name] = replace(gate, description=gate.description or heading, is_of_agent=True)
+    return gates
 
 
 def _read_gate(name: str, given: object, mode: InterruptMode) -> Gate | None:

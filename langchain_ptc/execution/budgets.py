@@ -17,7 +17,8 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self, TypeAlias
 
@@ -30,6 +31,7 @@ from langchain_ptc.sandbox.base import Done, Failure
 logger = logging.getLogger("langchain_ptc")
 
 CHARS_PER_TOKEN = 4
+_CALL_LIMIT = "run_budget.tool_call_limit"
 _MIN_SHOWN_CHARS = 400
 """So much is shown of the output even where nothing is left: the model must know why."""
 
@@ -116,6 +118,20 @@ class Spent:
         return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLimit:
+    """A number of calls that the agent around an execution allows."""
+
+    tools: AbstractSet[str] | None
+    """Qualified names of the tools that it is for; None for all."""
+    most: int
+    """Calls that it allows."""
+    used: int
+    """Of these, what was used before the execution."""
+    told: str
+    """What it is."""
+
+
 class BudgetSpent(Exception):
     """The code was told that nothing is left, and went on calling."""
 
@@ -151,6 +167,7 @@ class Purse:
         run_budget: For the whole run.
         before: What the run had spent before.
         free: Qualified names of what costs nothing.
+        call_limits: Limits of the agent around it.
         now: The clock.
     """
 
@@ -161,8 +178,10 @@ class Purse:
         *,
         before: Spent,
         free: frozenset[str] = frozenset(),
+        call_limits: Sequence[CallLimit] = (),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._call_limits = call_limits
         self._budgets = {"budget": budget, "run_budget": run_budget}
         self._cost_of = next(
             (b.cost_of for b in (run_budget, budget) if b is not None and b.cost_of is not None),
@@ -199,7 +218,29 @@ class Purse:
         with self.lock:
             for which, limited, used in self._limits_of(name):
                 check(which, limited, used, name, cost)
+            self._check_call_limits(name)
             self._count(name, cost)
+
+    def _check_call_limits(self, name: str) -> None:
+        for limit in self._call_limits:
+            if limit.tools is not None and name not in limit.tools:
+                continue
+            purses = {id(purse): purse for purse in (self, *self.peers.values())}.values()
+            used = limit.used + sum(
+                purse._total
+                if limit.tools is None
+                else sum(purse._calls.get(tool, 0) for tool in limit.tools)
+                for purse in purses
+            )
+            if used + 1 > limit.most:
+                raise ToolCallError(
+                    f"{name} was not called: the agent's {limit.told} is reached. Make no more such "
+                    "calls; print what you have",
+                    tool=name,
+                    limit=_CALL_LIMIT,
+                    allowed=limit.most,
+                    used=used,
+                )
 
     def follow(self, call: StartedCall, answer: Answer, *, is_replayed: bool) -> None:
         """Note that the code is about to get an answer; before it does.

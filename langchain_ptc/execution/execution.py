@@ -8,7 +8,7 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
@@ -22,9 +22,9 @@ from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.execution.alerts import Refusals
 from langchain_ptc.execution.answering import Answering
-from langchain_ptc.execution.approvals import Approvals
+from langchain_ptc.execution.approvals import ApprovalMiddleware, Approvals
 from langchain_ptc.execution.asking import Asking, index_of
-from langchain_ptc.execution.budgets import BudgetSpent, Purse, Spent
+from langchain_ptc.execution.budgets import BudgetSpent, CallLimit, Purse, Spent
 from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.check import check_code, render_problems
 from langchain_ptc.execution.dispatch import Dispatcher, Route, Surroundings, read_state
@@ -119,8 +119,11 @@ class Execution:
         kept: bytes | None = None,
         carried: Spent | None = None,
         made_by: str | None = None,
+        approvals: Sequence[ApprovalMiddleware] = (),
+        call_limits: Callable[[ToolCatalog, Any], Sequence[CallLimit]] | None = None,
     ) -> None:
-        self._setting = setting
+        self._setting = _guarded(setting, approvals)
+        self._call_limits = call_limits
         self._code = code
         self._lines = code.splitlines()
         self._config = ensure_config(config)
@@ -185,7 +188,9 @@ class Execution:
         """Find what the execution needs to know of the graph that it runs in."""
         setting = self._setting
         if self._state is None and (
-            setting.budgets.is_for_run or any(d.is_injected for d in setting.dispatchers.values())
+            setting.budgets.is_for_run
+            or self._call_limits is not None
+            or any(d.is_injected for d in setting.dispatchers.values())
         ):
             self._state = await read_state(self._config)
         asking = Asking(self._call_id, self._state, self._made_by)
@@ -285,11 +290,15 @@ class Execution:
     def _begin(self, execution_id: str, *, resumed: bool) -> None:
         self._id = self._events.execution_id = execution_id
         self._calls.clear()
+        catalog = self._setting.catalog
         self._purse = self._setting.budgets.open(
             self._state,
             call_id=self._call_id,
             thread_id=(self._config.get("configurable") or {}).get("thread_id"),
             carried=self._carried,
+            call_limits=(
+                () if self._call_limits is None else self._call_limits(catalog, self._state)
+            ),
         )
         if resumed:
             self._events.replay()
@@ -422,6 +431,23 @@ class Execution:
         if self._setting.log is not None:
             self._setting.log.add(result)
         return result
+
+
+def _guarded(setting: Setting, approvals: Sequence[ApprovalMiddleware]) -> Setting:
+    """Return a setting with the approvals that the agent around it asks for.
+
+    Raises:
+        ValueError: There are any, and no journal.
+    """
+    if not approvals:
+        return setting
+    joined = setting.approvals.joined(approvals)
+    if joined and setting.durable == "never":
+        raise ValueError(
+            "durable='never' in an agent whose HumanInTheLoopMiddleware asks about tools of the code: "
+            "after the pause the code would make again what it had made before it; leave out durable"
+        )
+    return replace(setting, approvals=joined)
 
 
 def _digest(code: str) -> str:

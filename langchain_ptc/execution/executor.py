@@ -10,9 +10,14 @@ from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.execution.alerts import Refusals
-from langchain_ptc.execution.approvals import Approvals, InterruptMode, InterruptOn
+from langchain_ptc.execution.approvals import (
+    ApprovalMiddleware,
+    Approvals,
+    InterruptMode,
+    InterruptOn,
+)
 from langchain_ptc.execution.budget_tool import offer_budget
-from langchain_ptc.execution.budgets import Budget, Spent
+from langchain_ptc.execution.budgets import Budget, CallLimit, Spent
 from langchain_ptc.execution.dispatch import Dispatcher, Route
 from langchain_ptc.execution.events import OnEvent
 from langchain_ptc.execution.execution import Check, Durable, Execution, Setting
@@ -148,6 +153,8 @@ class ProgrammaticToolExecutor:
         kept: bytes | None = None,
         carried: Spent | None = None,
         made_by: str | None = None,
+        approvals: Sequence[ApprovalMiddleware] = (),
+        call_limits: Callable[[ToolCatalog, Any], Sequence[CallLimit]] | None = None,
     ) -> Execution:
         """Prepare an execution; does not run it yet.
 
@@ -165,6 +172,8 @@ class ProgrammaticToolExecutor:
                 empty for the first one, None for no session.
             carried: What the run has spent besides what its state tells.
             made_by: Id of the message that holds the tool call, where it is not in `state`.
+            approvals: The `HumanInTheLoopMiddleware` of the agent around it.
+            call_limits: Gives what the agent around it allows, for the catalog and the state.
         """
         return Execution(
             self._setting,
@@ -177,6 +186,8 @@ class ProgrammaticToolExecutor:
             kept=kept,
             carried=carried,
             made_by=made_by,
+            approvals=approvals,
+            call_limits=call_limits,
         )
 
     def execute(

@@ -16,7 +16,7 @@ from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.resilience import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
-from langchain_ptc.execution.budgets import Budget, Purse, Spent, check, limited_by
+from langchain_ptc.execution.budgets import Budget, CallLimit, Purse, Spent, check, limited_by
 
 _MOST_SETS = 1_000
 """Sets of executions side by side that are remembered."""
@@ -80,6 +80,7 @@ class Budgets:
         call_id: str | None = None,
         thread_id: str | None = None,
         carried: Spent | None = None,
+        call_limits: Sequence[CallLimit] = (),
     ) -> Purse | None:
         """Return the purse of one execution; None if it may spend what it likes.
 
@@ -88,16 +89,18 @@ class Budgets:
             call_id: The tool call that asked for the execution.
             thread_id: The thread of the graph.
             carried: What was spent besides what the state tells, by attempts that are not in it.
+            call_limits: Limits of the agent around the execution.
         """
-        if not self:
+        if not self and not call_limits:
             return None
-        messages = _messages_of(state) if self.is_for_run else []
+        messages = _messages_of(state) if self.is_for_run or call_limits else []
         before = self._spent_in(messages)
         purse = Purse(
             self._budget,
             self._run_budget,
             before=before if carried is None else before + carried,
             free=self._free,
+            call_limits=call_limits,
             now=self._now,
         )
         last = messages[-1].id if messages else None

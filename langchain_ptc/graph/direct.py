@@ -69,6 +69,7 @@ class DirectCall:
         approvals: Which calls a person must approve.
         guards: What stands before the tools, whoever calls them.
         budgets: What a run may spend.
+        is_asked_by_agent: Middleware of the agent asks about the model's own calls itself.
     """
 
     request: ToolCallRequest
@@ -76,6 +77,7 @@ class DirectCall:
     approvals: Approvals
     guards: Guards
     budgets: Budgets
+    is_asked_by_agent: bool = False
 
     def make(self, handler: Callable[[ToolCallRequest], _Made]) -> _Made:
         """Make the call, or answer it without; see `amake`."""
@@ -205,7 +207,8 @@ class DirectCall:
 
     @property
     def _gate(self) -> Gate | None:
-        return self.approvals.gate(self.definition)
+        gate = self.approvals.gate(self.definition)
+        return None if gate is not None and gate.is_of_agent and self.is_asked_by_agent else gate
 
     def _index(self) -> int | None:
         """Return which tool call of its message this is, from 0, in whatever order they begin."""

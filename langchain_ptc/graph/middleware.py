@@ -25,7 +25,8 @@ from typing_extensions import TypedDict
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
-from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
+from langchain_ptc.catalog.shapes.observed import ObservedShapes
+from langchain_ptc.execution.approvals import InterruptMode, InterruptOn, gates_of
 from langchain_ptc.execution.budgets import Budget
 from langchain_ptc.execution.dispatch import Route
 from langchain_ptc.execution.events import OnEvent
@@ -38,10 +39,16 @@ from langchain_ptc.execution.resilience import Guards
 from langchain_ptc.execution.run_budgets import budget_of
 from langchain_ptc.execution.telling import OnToolError
 from langchain_ptc.execution.tool_view import view
+from langchain_ptc.graph.agent_guards import AgentGuards
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.graph.direct import DirectCall, answer_call
 from langchain_ptc.graph.offers import Choice, Offer, Selection
-from langchain_ptc.graph.prompts import MIDDLEWARE_DESCRIPTION, MIDDLEWARE_SYSTEM, NOT_DIRECTLY
+from langchain_ptc.graph.prompts import (
+    DIRECT_LIMIT,
+    MIDDLEWARE_DESCRIPTION,
+    MIDDLEWARE_SYSTEM,
+    NOT_DIRECTLY,
+)
 from langchain_ptc.graph.sessions import Session, StateKeeper, checked_session
 from langchain_ptc.graph.tool import (
     CodeTool,
@@ -112,8 +119,6 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         prompt_tokens: Tokens that the text about the tools may have; as in `as_programmatic`.
         count_tokens: Counts them; by default four characters are one.
         interrupt_on: Which calls a person must approve, whoever makes them; as in `as_programmatic`.
-            The calls of the code also pass a `HumanInTheLoopMiddleware` of yours, in its mode
-            `per_call`.
         interrupt_mode: One question for calls side by side, or one each.
         durable: Whether what happens is kept, so that nothing happens twice.
         session: `thread` keeps the variables of the code from one execution to the next, in private
@@ -128,6 +133,8 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         log: Keeps the record of each execution; see `execution.log`.
         redact: What is hidden of the arguments of calls in records, events and reports; see
             `ProgrammaticToolExecutor`.
+        agent_guards: Whether approvals and limits of the agent's other middleware hold for the calls
+            of the code; as in `as_programmatic`.
         tool_name: Name of the one tool. Two of this middleware in one agent need two names.
 
     Raises:
@@ -158,6 +165,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         on_tool_error: OnToolError = "message",
         log: ExecutionLog | None = None,
         redact: Redact = "secrets",
+        agent_guards: AgentGuards = "apply",
         tool_name: str = "run_code",
     ) -> None:
         super().__init__()
@@ -166,11 +174,12 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             tags=tags,
             domains=dict(domains or {}),
             policies=dict(policies or {}),
-            interrupt_on=dict(interrupt_on or {}),
+            interrupt_on=gates_of(interrupt_on),
             interrupt_mode=interrupt_mode,
             budgeted=[n for b in (budget, run_budget) if b is not None for n in b.calls_per_tool],
         )
         self._examples = examples
+        self._shapes = ObservedShapes()  # of all tools that the agent has from turn to turn
         self._tool_name = tool_name
         self._guards = Guards()
         self._budget_text = render_budget(budget, run_budget)
@@ -202,9 +211,17 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             self.state_schema = _state_with(keeper.key)
         more = f", and {', '.join(imports)}" if imports else ""
         described = MIDDLEWARE_DESCRIPTION.replace("{IMPORTS}", more)
-        self.tools = [
-            CodeTool(start=self._start, keeper=keeper, name=tool_name, description=described)
-        ]
+        asked_by = None if isinstance(interrupt_on, Mapping) else interrupt_on
+        self._code_tool = CodeTool(
+            start=self._start,
+            keeper=keeper,
+            agent_guards=agent_guards,
+            owner=self,
+            asked_by=asked_by,
+            name=tool_name,
+            description=described,
+        )
+        self.tools = [self._code_tool]
 
     @property
     def name(self) -> str:
@@ -295,6 +312,9 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         if name in offer.hidden:
             told = NOT_DIRECTLY.replace("{NAME}", name).replace("{TOOL_NAME}", self._tool_name)
             return answer_call(request.tool_call, told, "error")
+        if (reached := self._limit_reached(request, offer)) is not None:
+            told = DIRECT_LIMIT.replace("{NAME}", name).replace("{LIMIT}", reached)
+            return answer_call(request.tool_call, told, "error")
         definition = offer.guarded.get(name)
         if definition is None:
             return request
@@ -304,7 +324,21 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             approvals=offer.approvals,
             guards=self._guards,
             budgets=offer.executor.budgets,
+            is_asked_by_agent=self._code_tool.agents.asks_itself(),
         )
+
+    def _limit_reached(self, request: ToolCallRequest, offer: Offer) -> str | None:
+        """Return a limit of the agent that calls of code have used up together with the model's own."""
+        name, found = request.tool_call["name"], self._code_tool.agents.limits_here()
+        catalog = offer.executor.catalog
+        definition = next((d for d in catalog if d.tool_name == name), None)
+        if not found or definition is None:
+            return None
+        for limit in found.call_limits(catalog, request.state):
+            is_for_it = limit.tools is None or definition.qualified_name in limit.tools
+            if is_for_it and limit.used > limit.most:  # this call is among those that were counted
+                return limit.told
+        return None
 
     def _start(self, code: str, **options: Any) -> Execution:
         """Prepare the execution of a call of `run_code` that has come through the middleware."""
@@ -335,7 +369,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
                     "tool_name to ProgrammaticToolCallingMiddleware"
                 )
         mine = [tool for tool in tools if self._choice.takes(tool)]
-        catalog = self._choice.catalog(mine)
+        catalog = self._choice.catalog(mine, self._shapes)
         prompt = self._new_prompt(catalog, self._text(catalog)) if mine else None
         hidden = frozenset(
             tool.name for tool in mine if "direct" not in self._choice.policy(tool).allowed_callers
@@ -360,7 +394,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         budget, run_budget = (budget_of(b, catalog.names) for b in self._budgets)
         return self._new_executor(
             catalog,
-            interrupt_on=self._choice.approved(catalog),
+            interrupt_on=self._choice.approved(catalog, of_code=True),
             budget=budget,
             run_budget=run_budget,
         )

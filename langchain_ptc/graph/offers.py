@@ -12,7 +12,8 @@ from langchain_core.tools import BaseTool
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
 from langchain_ptc.catalog.reading.tool import own_policy
-from langchain_ptc.execution.approvals import Approvals, InterruptMode, InterruptOn
+from langchain_ptc.catalog.shapes.observed import ObservedShapes
+from langchain_ptc.execution.approvals import Approvals, Gate, InterruptMode
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
 from langchain_ptc.graph.description import ToolsPrompt
 from langchain_ptc.graph.joining import implementation_module
@@ -58,7 +59,7 @@ class Choice:
     tags: Sequence[str]
     domains: Mapping[str, str]
     policies: Mapping[str, ToolPolicy]
-    interrupt_on: InterruptOn
+    interrupt_on: Mapping[str, Any]
     interrupt_mode: InterruptMode
     budgeted: Sequence[str] = ()
     """Tools whose calls a budget counts."""
@@ -111,6 +112,8 @@ class Choice:
             ("calls_per_tool", self.budgeted),
         ):
             for name in names:
+                if option == "interrupt_on" and isinstance(self.interrupt_on[name], Gate):
+                    continue  # the agent's own middleware may name what it likes
                 if name not in known:
                     close = difflib.get_close_matches(name, known, n=1)
                     told = f"; did you mean {close[0]!r}?" if close else ""
@@ -119,8 +122,14 @@ class Choice:
                         f"of the agent's tools{told}"
                     )
 
-    def catalog(self, tools: Iterable[BaseTool]) -> ToolCatalog:
+    def catalog(
+        self, tools: Iterable[BaseTool], shapes: ObservedShapes | None = None
+    ) -> ToolCatalog:
         """Return the catalog of some of the tools, in their domains, with their policies.
+
+        Args:
+            tools: The tools.
+            shapes: What was learned of their results.
 
         Raises:
             CatalogError: They cannot be offered to code.
@@ -131,13 +140,24 @@ class Choice:
                     tool=tool, domain=self.domains.get(tool.name), policy=self.policy(tool)
                 )
                 for tool in tools
-            ]
+            ],
+            shapes=shapes,
         )
 
-    def approved(self, catalog: ToolCatalog) -> InterruptOn:
-        """Return what is said of the approval of a catalog's tools, as `Approvals` takes it."""
+    def approved(self, catalog: ToolCatalog, *, of_code: bool = False) -> Mapping[str, Any]:
+        """Return what is said of the approval of a catalog's tools, as `Approvals` takes it.
+
+        Args:
+            catalog: The tools.
+            of_code: For the calls of code: the agent's own middleware is asked when it is known
+                whether it handles those itself.
+        """
         given = {d.qualified_name: self._approval(d.tool) for d in catalog}
-        return {name: approval for name, approval in given.items() if approval is not None}
+        return {
+            name: approval
+            for name, approval in given.items()
+            if approval is not None and not (of_code and isinstance(approval, Gate))
+        }
 
     def guarded(self, tools: Iterable[BaseTool], *, budgeted: bool = False) -> ToolCatalog:
         """Return the catalog of those tools for whose calls by the model more holds than for any.
@@ -161,7 +181,7 @@ class Choice:
         """Return which calls of a catalog's tools a person must approve."""
         return Approvals(catalog, self.approved(catalog), self.interrupt_mode)
 
-    def _approval(self, tool: BaseTool) -> bool | Mapping[str, Any] | None:
+    def _approval(self, tool: BaseTool) -> Any:
         return self._given(self.interrupt_on, tool, None)
 
     def _given(self, given: Mapping[str, T], tool: BaseTool, otherwise: T) -> T:

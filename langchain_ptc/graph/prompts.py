@@ -156,6 +156,8 @@ OTHER_CALL = "[called {NAME} with {ARGUMENTS}]"
 
 DIRECT_APPROVAL = "The agent wants to call a tool"
 
+DIRECT_LIMIT = "`{NAME}` was not called: the agent's {LIMIT} is reached, by calls of code too."
+
 DIRECT_NOBODY = (
     "`{NAME}` needs the approval of a person, and there is nobody to ask: that takes a graph with a "
     "checkpointer. It was not called."

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
 from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool, InjectedToolArg
 from langgraph.types import Command
@@ -16,7 +17,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
-from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
+from langchain_ptc.execution.approvals import ApprovalMiddleware, InterruptMode, InterruptOn
 from langchain_ptc.execution.budgets import Budget, Spent
 from langchain_ptc.execution.dispatch import read_state
 from langchain_ptc.execution.events import OnEvent
@@ -26,6 +27,7 @@ from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.portal import run_sync
 from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.telling import OnToolError
+from langchain_ptc.graph.agent_guards import AgentGuards, Agents
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.graph.examples import Example, build_examples
 from langchain_ptc.graph.extract import unwrap_program
@@ -143,6 +145,7 @@ def as_programmatic(
     budget: Budget | None = None,
     run_budget: Budget | None = None,
     on_tool_error: OnToolError = "message",
+    agent_guards: AgentGuards = "apply",
     tool_name: str = "run_code",
 ) -> list[BaseTool]:
     """Put tools behind one tool that runs code.
@@ -162,7 +165,8 @@ def as_programmatic(
             line of each, or their names, or only where to search. None shows everything.
         count_tokens: Counts them; by default four characters are one.
         interrupt_on: Which calls a person must approve, by tool: True, or what LangChain's
-            `InterruptOnConfig` holds. Needs a graph with a checkpointer.
+            `InterruptOnConfig` holds; or a `HumanInTheLoopMiddleware`. Needs a graph with a
+            checkpointer.
         interrupt_mode: `batched` asks about all calls that the code makes side by side in one
             question; `per_call` in one each.
         durable: `auto` keeps a journal wherever the graph has a checkpointer, so that nothing
@@ -179,6 +183,8 @@ def as_programmatic(
         budget: What each execution may spend.
         run_budget: What may be spent from one message of the user to the next.
         on_tool_error: What the code is told when a tool raises; see `ProgrammaticToolExecutor`.
+        agent_guards: Whether a `HumanInTheLoopMiddleware` and a `ToolCallLimitMiddleware` of the agent
+            that the tool is given to hold for the calls of the code (`apply`), or not (`ignore`).
         tool_name: Name of the one tool.
 
     Returns:
@@ -213,7 +219,15 @@ def as_programmatic(
         on_tool_error=on_tool_error,
     )
     keeper = None if checked_session(session) == "none" else MessageKeeper(tool_name)
-    return [RunCodeTool(name=tool_name, prompt=prompt, executor=executor, keeper=keeper)]
+    return [
+        RunCodeTool(
+            name=tool_name,
+            prompt=prompt,
+            executor=executor,
+            keeper=keeper,
+            agent_guards=agent_guards,
+        )
+    ]
 
 
 def build_catalog(
@@ -309,11 +323,36 @@ class CodeTool(BaseTool):
     )
     _begin: Start = PrivateAttr()
     _keeper: Keeper | None = PrivateAttr()
+    _agents: Agents = PrivateAttr()
 
-    def __init__(self, *, start: Start, keeper: Keeper | None, **fields: Any) -> None:
+    def __init__(
+        self,
+        *,
+        start: Start,
+        keeper: Keeper | None,
+        agent_guards: AgentGuards = "apply",
+        owner: object = None,
+        asked_by: ApprovalMiddleware | None = None,
+        **fields: Any,
+    ) -> None:
+        if agent_guards not in ("apply", "ignore"):
+            raise ValueError(f"agent_guards must be 'apply' or 'ignore', got {agent_guards!r}")
         super().__init__(**fields)
         self._begin = start
         self._keeper = keeper
+        self._agents = Agents(
+            self.name, applied=agent_guards == "apply", owner=owner, asked_by=asked_by
+        )
+
+    def get_input_schema(self, config: RunnableConfig | None = None) -> Any:
+        """Return the schema of its arguments; LangChain reads it where an agent is built."""
+        self._agents.note()
+        return super().get_input_schema(config)
+
+    @property
+    def agents(self) -> Agents:
+        """The agents that the tool was given to."""
+        return self._agents
 
     def _run(
         self,
@@ -347,6 +386,7 @@ class CodeTool(BaseTool):
     def _start(self, code: str, state: Any, runtime: Any) -> Execution:
         asked, attempt = _asked.get(), current_attempt.get()
         asked.is_joined = takes_no_lists(getattr(runtime, "tools", ()))
+        guards = self._agents.guards_here()
         return self._begin(
             unwrap_program(code),
             call_id=asked.call_id,
@@ -355,6 +395,8 @@ class CodeTool(BaseTool):
             kept=asked.kept,
             carried=None if attempt is None else attempt.spent,
             made_by=None if attempt is None else attempt.made_by,
+            approvals=guards.approvals,
+            call_limits=guards.call_limits if guards.limits else None,
         )
 
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
