@@ -11,6 +11,7 @@ PTCError(Exception)
 │  └─ LimitExceeded           it used more than it was allowed
 ├─ ToolCallError              raised inside the code, at the call; the code may catch it
 ├─ ReplayError                the code took another path when it was resumed
+├─ ConcurrentResumeError      two runs resumed one execution; raised through the graph of the second
 └─ SandboxError               the operator's machine: no start, crashed, closed, protocol broken
 ```
 
@@ -194,3 +195,11 @@ class ReplayError(PTCError):
     def __init__(self, message: str, *, call: str = "") -> None:
         super().__init__(message)
         self.call = call
+
+
+class ConcurrentResumeError(PTCError):
+    """Two runs resumed one paused execution, and this is not the one that goes on with it.
+
+    It is raised out of the graph's run: the answer that this run brought is refused, and nothing was
+    done for it. Read the state of the thread anew before you answer again.
+    """

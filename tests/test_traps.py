@@ -105,6 +105,24 @@ async def test_other_arguments_are_another_path(chancy, sync):
     assert (await state_of(graph, sync=sync)).next == ()
 
 
+@both
+@pytest.mark.parametrize("durability", ["async", "sync", "exit"])
+async def test_an_answer_does_not_reach_other_arguments(chancy, durability, sync):
+    """What a person approved is not made with other arguments, whatever LangGraph writes when."""
+    world = World()
+    code = "from tests.fickle import value\nprint(await pay(value()))"
+    graph = agent(world.tools(), code, InMemorySaver(), sandbox=chancy, interrupt_on={"pay": True})
+    approve: Any = Command(resume={"decisions": [{"type": "approve"}]})
+    for given in (REQUEST, approve):
+        if sync:
+            state = graph.invoke(given, CONFIG, durability=durability)
+        else:
+            state = await graph.ainvoke(given, CONFIG, durability=durability)
+        fickle.VALUES[0] = "second"
+    assert artifact(state).error.kind == "ReplayError"
+    assert world.effects == []
+
+
 async def test_another_order_is_another_path(chancy):
     """Recorded calls that are made in another order when resumed do not get each other's results."""
     world = World()

@@ -247,6 +247,7 @@ class Execution:
 
     async def _run_in_steps(self, journal: Journal, opening: Record) -> Record:
         is_resumed = opening["execution_id"] != self._opened["execution_id"]
+        await journal.claim(self._setting.limits.wall_seconds)
         self._stem = opening.get("stem", self._stem)
         self._begin(opening["execution_id"], resumed=is_resumed)
         started_at, clock = datetime.fromtimestamp(opening["unix"], UTC), time.monotonic()

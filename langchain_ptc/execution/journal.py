@@ -30,9 +30,11 @@ from langgraph.errors import GraphInterrupt
 from langgraph.func import task
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import get_runtime
 
 from langchain_ptc.execution.asking import CHECKPOINTER
-from langchain_ptc.execution.portal import call_in_thread, run_sync
+from langchain_ptc.execution.portal import run_sync
+from langchain_ptc.execution.saver import Watch
 from langchain_ptc.execution.siblings import Sibling
 
 Record: TypeAlias = dict[str, Any]
@@ -55,10 +57,35 @@ class Journal:
 
     Args:
         sync: The graph runs synchronously.
+        watch: The checkpoints that it is kept in.
     """
 
-    def __init__(self, *, sync: bool) -> None:
+    def __init__(self, *, sync: bool, watch: Watch) -> None:
+        info = get_runtime().execution_info
+        assert info is not None  # it is made by a node
         self.sync = sync
+        self._watch = watch
+        self._checkpoint_id = info.checkpoint_id
+
+    async def claim(self, seconds: float) -> None:
+        """Take the journal for this run, where an earlier one has begun it.
+
+        Args:
+            seconds: How long this run may take at most.
+
+        Raises:
+            ConcurrentResumeError: Another run goes on with it.
+        """
+        await self._watch.claim(seconds)
+
+    @property
+    def records(self) -> list[Record]:
+        """What was recorded before this run, in no order."""
+        return self._watch.records
+
+    def on_failure(self, listener: Callable[[BaseException], None]) -> None:
+        """Have `listener` called, from any thread, when the checkpointer does not take a record."""
+        self._watch.on_failure(listener)
 
     def record(self, name: str, body: Callable[[], Awaitable[Record]]) -> asyncio.Future[Record]:
         """Begin `body` and keep what it returns; or return what was kept of it.
@@ -102,14 +129,7 @@ class Journal:
             note: What to keep.
             at: The point, as a number of the caller's.
         """
-
-        async def give(journal: Journal, kept: Record) -> Record:
-            del journal
-            return kept
-
-        if self.sync:
-            return await call_in_thread(lambda: run_journaled(give, note, most_at_once=0, index=at))
-        return await arun_journaled(give, note, index=at)
+        return await self._watch.keep(note, at=at, checkpoint_id=self._checkpoint_id)
 
 
 async def _awaited(awaitable: Awaitable[Record]) -> Record:
@@ -119,7 +139,7 @@ async def _awaited(awaitable: Awaitable[Record]) -> Record:
 Main: TypeAlias = Callable[[Journal, Record], Awaitable[Record]]
 """What to do with a journal: is given the opening record, returns the ending one."""
 
-_main: contextvars.ContextVar[Main] = contextvars.ContextVar("ptc_main")
+_driven: contextvars.ContextVar[tuple[Main, Watch]] = contextvars.ContextVar("ptc_driven")
 
 
 async def arun_journaled(
@@ -144,12 +164,15 @@ async def arun_journaled(
     Raises:
         GraphInterrupt: `main`, or what it records, interrupted the graph.
     """
-    token = _main.set(main)
     write = get_stream_writer()
     state: Record = {}
     sibling = Sibling(index)
+    watch: Watch | None = None
+    token = None
     try:
-        with sibling as configurable:
+        with sibling as given:
+            configurable, watch = _watched(given, sync=False)
+            token = _driven.set((main, watch))
             async for mode, chunk in _graph(sync=False).astream(
                 {"opening": opening},
                 _config(_NO_LIMIT, configurable, metadata),
@@ -159,10 +182,17 @@ async def arun_journaled(
                     write(chunk)
                 else:
                     state = cast("Record", chunk)
-    except GraphInterrupt:
-        raise await sibling.apause() from None
+    except BaseException as error:
+        if watch is not None:
+            await watch.release()
+            if isinstance(error, GraphInterrupt) and watch.failure is not None:
+                raise watch.failure from None
+        if isinstance(error, GraphInterrupt):
+            raise await sibling.apause() from None
+        raise
     finally:
-        _main.reset(token)
+        if token is not None:
+            _driven.reset(token)
     return cast("Record", state["ending"])
 
 
@@ -183,12 +213,15 @@ def run_journaled(
         index: See above.
         metadata: See above.
     """
-    token = _main.set(main)
     write = get_stream_writer()
     state: Record = {}
     sibling = Sibling(index)
+    watch: Watch | None = None
+    token = None
     try:
-        with sibling as configurable:
+        with sibling as given:
+            configurable, watch = _watched(given, sync=True)
+            token = _driven.set((main, watch))
             for mode, chunk in _graph(sync=True).stream(
                 {"opening": opening},
                 _config(most_at_once + 2, configurable, metadata),
@@ -198,20 +231,35 @@ def run_journaled(
                     write(chunk)
                 else:
                     state = cast("Record", chunk)
-    except GraphInterrupt:
-        raise sibling.pause() from None
+    except BaseException as error:
+        if watch is not None:
+            run_sync(watch.release())
+            if isinstance(error, GraphInterrupt) and watch.failure is not None:
+                raise watch.failure from None
+        if isinstance(error, GraphInterrupt):
+            raise sibling.pause() from None
+        raise
     finally:
-        _main.reset(token)
+        if token is not None:
+            _driven.reset(token)
     return cast("Record", state["ending"])
+
+
+def _watched(configurable: dict[str, Any], *, sync: bool) -> tuple[dict[str, Any], Watch]:
+    """Return the configurable of a journal's graph, with its checkpointer watched, and the watch."""
+    watch = Watch(configurable[CHECKPOINTER], configurable, sync=sync)
+    return {**configurable, CHECKPOINTER: watch.saver}, watch
 
 
 @functools.cache
 def _graph(*, sync: bool) -> CompiledStateGraph[_State]:
     async def arun(state: _State) -> _State:
-        return {"ending": await _main.get()(Journal(sync=False), state["opening"])}
+        main, watch = _driven.get()
+        return {"ending": await main(Journal(sync=False, watch=watch), state["opening"])}
 
     def run(state: _State) -> _State:
-        ending = run_sync(_awaited(_main.get()(Journal(sync=True), state["opening"])))
+        main, watch = _driven.get()
+        ending = run_sync(_awaited(main(Journal(sync=True, watch=watch), state["opening"])))
         return {"ending": ending}
 
     graph = StateGraph(_State)

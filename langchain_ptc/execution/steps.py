@@ -20,6 +20,7 @@ call, and what a person has approved could be run with other arguments.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import time
@@ -145,6 +146,7 @@ class SteppedRun:
             self._session.run(self._program, self._asked.extend, self._note_idle)
         )
         running.add_done_callback(lambda _: self._changed.set())
+        self._journal.on_failure(self._break_from(asyncio.get_running_loop()))
         try:
             while not running.done():
                 if self._is_idle:
@@ -371,6 +373,15 @@ class SteppedRun:
         else:
             heapq.heappush(self._recorded, (record["place"], id(event), event))
         self._know(event)
+
+    def _break_from(self, loop: asyncio.AbstractEventLoop) -> Callable[[BaseException], None]:
+        """Return what ends the execution, from any thread: what is not recorded is done no more."""
+
+        def stop(error: BaseException) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended
+                loop.call_soon_threadsafe(self._break, error)
+
+        return stop
 
     def _break(self, error: BaseException) -> None:
         self._broken = self._broken or error
