@@ -43,6 +43,7 @@ from langchain_ptc.graph.agent_guards import AgentGuards
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.graph.direct import DirectCall, answer_call
 from langchain_ptc.graph.offers import Choice, Offer, Selection
+from langchain_ptc.graph.prompt_watch import PromptWatch, watched
 from langchain_ptc.graph.prompts import (
     DIRECT_LIMIT,
     MIDDLEWARE_DESCRIPTION,
@@ -236,18 +237,32 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ModelResponse[Any]:
-        """Show the model the code's tools as stubs."""
-        return handler(self._show(request))
+        """Show the model the code's tools as stubs.
+
+        Raises:
+            ValueError: A middleware behind this one has replaced them.
+        """
+        shown, watch = self._show(request)
+        with watched(watch):
+            response = handler(shown)
+        if watch is not None:
+            watch.check(response)
+        return response
 
     async def awrap_model_call(
         self,
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
-        """Show the model the code's tools as stubs."""
-        return await handler(self._show(request))
+        """Show the model the code's tools as stubs; see `wrap_model_call`."""
+        shown, watch = self._show(request)
+        with watched(watch):
+            response = await handler(shown)
+        if watch is not None:
+            watch.check(response)
+        return response
 
-    def _show(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+    def _show(self, request: ModelRequest[Any]) -> tuple[ModelRequest[Any], PromptWatch | None]:
         own = [tool for tool in request.tools if isinstance(tool, BaseTool)]
         offer = self._offer(own)
         away = {*offer.hidden, *([self._tool_name] if offer.prompt is None else [])}
@@ -256,10 +271,10 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         ]
         if offer.prompt is None or not any(tool.name == self._tool_name for tool in own):
             # Nothing for the code; or another middleware has taken the one tool away for this turn.
-            return request.override(tools=kept)
-        return request.override(
-            tools=kept, system_message=_extend(request.system_message, offer.prompt.render())
-        )
+            return request.override(tools=kept), None
+        text = offer.prompt.render()
+        shown = request.override(tools=kept, system_message=_extend(request.system_message, text))
+        return shown, PromptWatch(text, self._tool_name)
 
     # --- the tools' side ----------------------------------------------------------------------------
 

@@ -1,0 +1,133 @@
+"""Whether the stubs reach the model: middleware behind ours may set another system message, or other tools.
+
+Middleware sees the request that it hands on, and not what the next one makes of it. What a chat model is
+sent, its callbacks are shown; so a model call that is made for an agent of ours is watched by one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.outputs import LLMResult
+from langchain_core.tracers.context import register_configure_hook
+
+_PROMPT_LOST = (
+    "a middleware behind ProgrammaticToolCallingMiddleware has replaced the system message: the model was "
+    "offered {TOOL_NAME}, and not told which tools its code may call. List the middleware that sets the "
+    "system message (for example @dynamic_prompt) before ProgrammaticToolCallingMiddleware, or have it "
+    "add to request.system_message"
+)
+_TOOL_LOST = (
+    "a middleware behind ProgrammaticToolCallingMiddleware has set the tools, and {TOOL_NAME} is not among "
+    "them: the model cannot run code. List the middleware that chooses tools before "
+    "ProgrammaticToolCallingMiddleware, where it sees the agent's own tools, or have it keep {TOOL_NAME} "
+    "(LLMToolSelectorMiddleware: always_include=[{TOOL_NAME!r}])"
+)
+
+
+class PromptWatch(BaseCallbackHandler):
+    """Sees what the model of one model call of an agent is sent.
+
+    Args:
+        prompt: The text that is to be in its system message.
+        tool_name: The tool that is to be among its tools.
+    """
+
+    run_inline = True
+
+    def __init__(self, prompt: str, tool_name: str) -> None:
+        self._prompt = _squeezed(prompt)
+        self._tool_name = tool_name
+        self._lost: dict[UUID, str] = {}
+        self._answers: list[tuple[BaseMessage, str]] = []
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        **kwargs: Any,
+    ) -> None:
+        """Note what a model is sent."""
+        del serialized
+        offered = (kwargs.get("invocation_params") or {}).get("tools")
+        if not all(map(self._has_prompt, messages)):
+            self._lost[run_id] = _PROMPT_LOST
+        elif isinstance(offered, list) and not self._has_tool(offered):
+            self._lost[run_id] = _TOOL_LOST
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """Note what a model that lacks something has answered."""
+        del kwargs
+        if (lost := self._lost.get(run_id)) is not None:
+            for generations in response.generations:
+                for generation in generations:
+                    message = getattr(generation, "message", None)
+                    if isinstance(message, BaseMessage):
+                        self._answers.append((message, lost))
+
+    def check(self, response: Any) -> None:
+        """Hold what the agent goes on with against what was seen.
+
+        Models that other middleware asks, to choose tools or to judge, have prompts of their own.
+
+        Args:
+            response: What the rest of the middleware has returned.
+
+        Raises:
+            ValueError: It is the answer of a model that was not sent the stubs or the tool.
+        """
+        found = getattr(response, "model_response", response)
+        for message in getattr(found, "result", [found]):
+            for answer, lost in self._answers:
+                same_id = message.id is not None and message.id == answer.id
+                if isinstance(message, AIMessage) and (message is answer or same_id):
+                    name = self._tool_name
+                    told = lost.replace("{TOOL_NAME!r}", repr(name)).replace("{TOOL_NAME}", name)
+                    raise ValueError(told)
+
+    def _has_prompt(self, messages: Sequence[BaseMessage]) -> bool:
+        first = [m for m in messages if isinstance(m, SystemMessage)]
+        others = [m for m in messages if not isinstance(m, SystemMessage)]
+        return any(
+            self._prompt in _squeezed(" ".join(m.text for m in ms)) for ms in (first, others)
+        )
+
+    def _has_tool(self, offered: Sequence[Any]) -> bool:
+        for tool in offered:
+            shown = tool if isinstance(tool, dict) else {}
+            function = shown.get("function")
+            names = [
+                shown.get("name"),
+                function.get("name") if isinstance(function, dict) else None,
+            ]
+            if self._tool_name in names or (not any(names) and self._tool_name in repr(tool)):
+                return True
+        return False
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+_watch: contextvars.ContextVar[PromptWatch | None] = contextvars.ContextVar(
+    "ptc_prompt_watch", default=None
+)
+register_configure_hook(_watch, inheritable=True)
+
+
+@contextlib.contextmanager
+def watched(watch: PromptWatch | None) -> Iterator[None]:
+    """Have the models that are called inside watched."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
