@@ -8,7 +8,7 @@ SERVER := langgraph-cli[inmem]>=0.4.40,<0.5
 TESTS ?= tests
 MODEL ?=
 
-.PHONY: help install demo test test_watch e2e lint format type check docs benchmark benchmark_compare clean trials
+.PHONY: help install demo test test_watch e2e lint format type check docs benchmark benchmark_compare clean trials fuzz
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9_]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ benchmark_compare: $(STAMP)  ## Direct against programmatic, us against others; 
 trials: $(STAMP)  ## Interrupt and resume 1,000 random programs, and 200 more in fresh processes
 	$(BIN)/python -m tests.trials 1000
 	$(BIN)/python -m tests.trials 200 1000 --fresh
+
+fuzz: $(STAMP)  ## Send the host some 15,000 frames that no honest worker sends
+	PTC_FUZZ_CASES=5000 $(BIN)/python -m pytest -q tests/test_hostile_frames.py
 
 clean:  ## Remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist docs/_build

@@ -525,7 +525,8 @@ def test_variables_of_a_limit_are_not_taken():
     conversation.receive(encode_frame(['["k","AAAA"]', told]))
     assert conversation.done.kept == b"\0\0\0"
     failure = (
-        '{"kind":"","message":"","line":0,"source_line":"","traceback":"","hint":"","limit":null}'
+        '{"kind":"","message":"","line":0,"source_line":"","traceback":"","hint":"",'
+        '"limit":"wall_seconds","allowed":30,"used":null}'
     )
     ending = f'["d",{{"status":"limit","value":null,"failure":{failure},"notes":[]}}]'
     conversation = Conversation(Program(code="", kept=b""))
