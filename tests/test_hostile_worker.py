@@ -473,3 +473,26 @@ async def test_many_wrong_names_are_told_in_short(executor):
     assert "and more" in result.error.message
     assert len(result.error.message) < 2_000
     assert seconds < MOST_SECONDS
+
+
+@pytest.mark.parametrize("text", ["\ud800" * 50_001, "a\udfffé😀" * 9_001, "é" * 70_000])
+def test_lone_surrogates_are_read_as_they_were_sent(text):
+    """Text with lone surrogates is read in slices, whatever a slice cuts in two."""
+    _, calls = hear(encode_call(1, "look", [text], {}, 1))
+    assert calls[0].args == (text,)
+
+
+def test_surrogates_that_are_cut_short_are_no_text():
+    """Half of a surrogate at the end of a frame is a violation, and no endless wait for the rest."""
+    with pytest.raises(ProtocolViolation, match="no text"):
+        Conversation(Program(code="", tools=())).receive(b'\x04\0\0\0["\xed\xa0')
+
+
+async def test_large_arguments_leave_the_loop_free(executor):
+    """Everything that is done with large arguments, before and after the tool, is done in threads."""
+    for made in ("list(range(200_000))", "[{'a': i, 'b': 'x', 'c': None} for i in range(30_000)]"):
+        began = time.thread_time()
+        result, _ = await run(executor, f"print(await look({made}))")
+        assert result.output == "v\n"
+        assert time.thread_time() - began < 0.15  # of the loop's own thread
+        assert len(next(iter(result.tool_calls[0].arguments.values()))) >= 30_000

@@ -17,6 +17,7 @@ from langchain_ptc.execution.budgets import Purse
 from langchain_ptc.execution.calls import Answer, StartedCall
 from langchain_ptc.execution.dispatch import Dispatcher, Surroundings, Value
 from langchain_ptc.execution.events import Events
+from langchain_ptc.execution.portal import call_in_thread
 from langchain_ptc.execution.resilience import Guards
 from langchain_ptc.execution.resilience.guards import Guard, Time
 from langchain_ptc.execution.resilience.hooks import run_after, run_before
@@ -74,13 +75,19 @@ class Answering:
         self._turns = asyncio.Semaphore(limits.max_concurrent_calls)
         self._used: dict[str, int] = {}
 
-    def admit(self, call: StartedCall) -> Answer | None:
-        """Settle the arguments of a call and count it; return the answer of one that is refused."""
+    async def admit(self, call: StartedCall) -> Answer | None:
+        """Settle the arguments of a call and count it; return the answer of one that is refused.
+
+        Does not wait, unless the arguments are large.
+        """
         call.attempts = 0
         if self._purse is not None:
             call.knows_budget = self._purse.is_told
         try:
-            call.bind()
+            if call.is_large:
+                await call_in_thread(call.prepare)
+            else:
+                call.bind()
             self.count(call.definition)
         except ToolCallError as error:
             return refuse(call, error)

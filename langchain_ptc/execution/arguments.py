@@ -79,6 +79,9 @@ def validate_arguments(tool: BaseTool, passed: Mapping[str, Any]) -> Arguments:
     return Arguments(complete, given if _makes_the_same(model, given, result) else dict(passed))
 
 
+_PLAIN = frozenset((type(None), bool, int, float, str))
+_SEQUENCES = frozenset((list, tuple, set, frozenset))
+
 _models: weakref.WeakKeyDictionary[type, dict[frozenset[str], type[BaseModel]]]
 _models = weakref.WeakKeyDictionary()
 
@@ -148,6 +151,9 @@ def _as_data(value: Any, *, with_defaults: bool) -> Any:
     """
 
     def convert(value: Any) -> Any:
+        kind = type(value)
+        if kind in _PLAIN or (kind in _SEQUENCES and _PLAIN.issuperset(map(type, value))):
+            return value
         if isinstance(value, BaseModel):
             return {
                 **{
@@ -170,8 +176,6 @@ def _as_data(value: Any, *, with_defaults: bool) -> Any:
             return type(value)(convert(item) for item in value)
         if type(value) in (set, frozenset):
             return type(value)(map(convert, value))
-        if value is None or type(value) in (bool, int, float, str):
-            return value
         try:
             encode_value(value)
         except UnsendableValue:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from langgraph.types import Command
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.execution.arguments import validate_arguments
+from langchain_ptc.execution.plain import as_plain
 from langchain_ptc.execution.record import ApprovalDecision, CallStatus, ToolCallRecord
 from langchain_ptc.execution.redaction import Redact, redact_arguments, redact_text
 from langchain_ptc.execution.telling import OnToolError, tell_failure
@@ -20,6 +22,8 @@ from langchain_ptc.sandbox.base import Call, CallFailure, Result
 from langchain_ptc.sandbox.objects import UnsendableValue
 from langchain_ptc.sandbox.values import encode_value, utf8_length
 
+_MANY_PARTS = 5_000
+_MANY_CHARS = 1_000_000
 _NOTED = ("status", "error", "limit", "attempts", "is_cache_hit", "breaker", "waited_seconds")
 """What the journal keeps of how a call ended, by the names of `StartedCall`."""
 
@@ -37,6 +41,26 @@ class Answer:
     def as_result(self, number: int) -> Result:
         """Return it as the sandbox takes it."""
         return Result(id=number, payload=self.payload, failure=self.failure)
+
+
+def is_large(value: object) -> bool:
+    """Return whether a value has many parts or long texts; looks at no more than a few thousand."""
+    waiting, parts, chars = [value], 0, 0
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str | bytes):
+            chars += len(part)
+        elif isinstance(part, Mapping | list | tuple | AbstractSet | range):
+            parts += len(part)
+            if parts > _MANY_PARTS:
+                return True
+            if isinstance(part, Mapping):
+                waiting += part.values()
+            elif not isinstance(part, range):
+                waiting += part
+        if chars > _MANY_CHARS:
+            return True
+    return False
 
 
 class StartedCall:
@@ -94,7 +118,10 @@ class StartedCall:
         """Whoever watches was told how it ended."""
         self.on_tool_error = on_tool_error
         self._redact = redact
+        self.is_large = is_large((call.args, call.kwargs))
+        """What is done with its arguments takes a while: it belongs into a thread."""
         self._shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
+        self._plain: tuple[Mapping[str, Any], dict[str, Any]] | None = None
         self._encoded: tuple[Mapping[str, Any], str] | None = None
         self._started_at = datetime.now(UTC)
         self._clock = time.monotonic()
@@ -108,6 +135,17 @@ class StartedCall:
             ToolCallError: The arguments do not fit the tool.
         """
         self.settle(self.definition, self.definition.bind(self.args, self.kwargs))
+
+    def prepare(self) -> None:
+        """Settle what the tool is given, and make ready what is told of it; for a thread.
+
+        Raises:
+            ToolCallError: The arguments do not fit the tool.
+        """
+        try:
+            self.bind()
+        finally:
+            self.plain_arguments  # noqa: B018  # is kept
 
     def settle(self, definition: ToolDefinition, passed: Mapping[str, Any]) -> None:
         """Settle which tool is called, and with what.
@@ -183,6 +221,14 @@ class StartedCall:
     def shown_arguments(self) -> Mapping[str, Any]:
         """What the tool was given, without secrets; what the code passed, if it was refused."""
         return self._show()[1]
+
+    @property
+    def plain_arguments(self) -> dict[str, Any]:
+        """The same in terms of JSON, for events."""
+        shown = self.shown_arguments
+        if self._plain is None or self._plain[0] is not shown:
+            self._plain = shown, as_plain(shown)
+        return self._plain[1]
 
     @property
     def has_secrets(self) -> bool:

@@ -34,7 +34,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from langgraph.config import get_stream_writer
@@ -132,8 +132,14 @@ class Events:
             self._is_replay = False
             self._told_chars = len(output)
 
-    def tell(self, event: str, **fields: Any) -> None:
-        """Tell of one event."""
+    def tell(self, event: str, *, plain: Mapping[str, Any] | None = None, **fields: Any) -> None:
+        """Tell of one event.
+
+        Args:
+            event: Its name.
+            plain: What it holds that is plain data already.
+            fields: Whatever else it holds.
+        """
         told: Event = as_plain(
             {
                 "source": SOURCE,
@@ -143,6 +149,7 @@ class Events:
                 **fields,
             }
         )
+        told |= plain or {}
         logger.log(
             _level_of(event),
             "%s %s %s",
@@ -197,7 +204,7 @@ class Events:
             tool=call.definition.name,
             domain=call.definition.domain,
             line=call.line,
-            arguments=call.shown_arguments,
+            plain={"arguments": call.plain_arguments},
         )
 
     def tell_end(self, call: StartedCall) -> None:
@@ -206,7 +213,11 @@ class Events:
             return
         call.is_end_told = True
         record = call.finish()
-        names = {"call_id": record.call_id, "tool": record.tool, "domain": record.domain}
+        names: dict[str, Any] = {
+            "call_id": record.call_id,
+            "tool": record.tool,
+            "domain": record.domain,
+        }
         self.tell(
             "call_end",
             **names,

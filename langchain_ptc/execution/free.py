@@ -77,7 +77,7 @@ class FreeRun:
             task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, call: StartedCall) -> None:
-        answer = self._answering.admit(call) or self._refuse_gated(call)
+        answer = await self._answering.admit(call) or self._refuse_gated(call)
         if answer is None:
             try:
                 answer = await self._answering.answer(call, self._config)

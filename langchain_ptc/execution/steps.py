@@ -203,7 +203,7 @@ class SteppedRun:
         gated: list[tuple[StartedCall, Gate]] = []
         for call in asked:
             started = self._start(call)
-            refused = self._answering.admit(started)
+            refused = await self._answering.admit(started)
             if refused is not None:
                 self._instant.append((started, refused))
                 continue

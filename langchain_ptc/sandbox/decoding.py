@@ -6,6 +6,7 @@ the values stand for, and what they may cost, is the affair of `bounded`.
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Callable
@@ -55,6 +56,7 @@ _MOST_KEYS_AT_ONCE = 50_000
 """One object of so many keys takes a scanner in C about 25 ms."""
 _SMALL_CHARS = 4_096
 _SLICE = 20_000
+"""Items, or bytes with lone surrogates, that are taken in one call of C code."""
 
 
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -126,10 +128,7 @@ def read_frame(frame: bytes) -> Frame:
     Raises:
         ProtocolViolation: It is no array of messages, or holds too much.
     """
-    try:
-        text = frame.decode("utf-8", "surrogatepass")
-    except ValueError as error:
-        raise ProtocolViolation("a frame that is no text") from error
+    text = _decode_text(frame)
     values = count_values(text)
     if values > MAX_VALUES:
         raise ProtocolViolation(f"a frame of about {values} values")
@@ -141,6 +140,21 @@ def read_frame(frame: bytes) -> Frame:
         scan = _ScanInTurns(scan)
     may_be_deep = text.count("[") + text.count("{") > MAX_DEPTH
     return Frame(_scan_text(scan, text), cost, '"$"' in text, may_be_deep)
+
+
+def _decode_text(frame: bytes) -> str:
+    try:
+        return frame.decode("utf-8")
+    except (
+        ValueError
+    ):  # lone surrogates, perhaps: each takes as long as a thousand other characters
+        decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
+    try:
+        starts = range(0, len(frame), _SLICE)
+        text = "".join([decoder.decode(frame[start : start + _SLICE]) for start in starts])
+        return text + decoder.decode(b"", final=True)
+    except ValueError as error:
+        raise ProtocolViolation("a frame that is no text") from error
 
 
 def _scan_text(scan: _Scan, text: str) -> list[object]:
