@@ -23,6 +23,7 @@ from langchain_ptc.sandbox.protocol import (
     MAX_ARGUMENTS,
     MAX_NAME_CHARS,
     Conversation,
+    encode_arguments,
     encode_call,
     encode_done,
     encode_idle,
@@ -48,8 +49,8 @@ PROGRAMS = (
 )
 HONEST = [
     encode_output("printed\n"),
-    encode_call(1, "look", [1, "a", None], {"key": {1, 2}}, 2),
-    encode_call(2, "a.b", [], {}, 1),
+    encode_call(1, "look", encode_arguments([1, "a", None], {"key": {1, 2}}), 2),
+    encode_call(2, "a.b", encode_arguments([], {}), 1),
     encode_idle(1.5),
     '["k","AAAA"]',
     encode_done("success", encode_value({"a": (1, 2.5), 3: b"x"}), None, ["note"]),

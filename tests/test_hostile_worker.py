@@ -21,6 +21,7 @@ from langchain_ptc.sandbox.protocol import (
     MAX_ARGUMENTS,
     Conversation,
     check_message,
+    encode_arguments,
     encode_call,
     encode_done,
 )
@@ -284,7 +285,7 @@ HONEST = [
 @pytest.mark.parametrize("value", HONEST, ids=lambda value: str(type(value).__name__))
 def test_honest_values_cross(value):
     """Sets, dicts, numbers and ranges of honest programs are within the bounds, whatever their size."""
-    text = encode_call(1, "look", [value], {}, 1)
+    text = encode_call(1, "look", encode_arguments([value], {}), 1)
     check_message(text)
     _, calls = hear(text)
     assert calls == [Call(1, "look", (value,), {}, 1)]
@@ -478,7 +479,7 @@ async def test_many_wrong_names_are_told_in_short(executor):
 @pytest.mark.parametrize("text", ["\ud800" * 50_001, "a\udfffé😀" * 9_001, "é" * 70_000])
 def test_lone_surrogates_are_read_as_they_were_sent(text):
     """Text with lone surrogates is read in slices, whatever a slice cuts in two."""
-    _, calls = hear(encode_call(1, "look", [text], {}, 1))
+    _, calls = hear(encode_call(1, "look", encode_arguments([text], {}), 1))
     assert calls[0].args == (text,)
 
 
