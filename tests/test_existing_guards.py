@@ -407,14 +407,18 @@ def test_other_middleware_is_left_alone() -> None:
     assert PAID == [1, 1, 1]
 
 
-def test_a_deep_agent_asks_about_calls_of_code() -> None:
+@pytest.mark.parametrize("way", ["as_programmatic", "middleware"])
+def test_a_deep_agent_asks_about_calls_of_code(way: str) -> None:
     """`create_deep_agent(interrupt_on=...)` holds for them."""
     deepagents = pytest.importorskip("deepagents")
     agent = deepagents.create_deep_agent(
         ScriptedChatModel(script=[code("print(await pay(1))"), "done"]),
-        as_programmatic([pay]),
+        as_programmatic([pay]) if way == "as_programmatic" else [pay],
+        middleware=[] if way == "as_programmatic" else [ProgrammaticToolCallingMiddleware()],
         interrupt_on={"pay": True},
         checkpointer=InMemorySaver(),
     )
     assert "__interrupt__" in agent.invoke(START, CONFIG)
     assert PAID == []
+    agent.invoke(resume("batched", {"type": "approve"}), CONFIG)
+    assert PAID == [1]
