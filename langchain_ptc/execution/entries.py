@@ -5,24 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from langgraph.runtime import get_runtime
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
+from langgraph.types import Command
 
 from langchain_ptc.errors import ReplayError
 from langchain_ptc.execution.calls import Answer, StartedCall
 from langchain_ptc.execution.journal import Record
 from langchain_ptc.execution.portal import call_in_thread
+from langchain_ptc.execution.record import ToolCallRecord
 from langchain_ptc.sandbox.base import CallFailure
 from langchain_ptc.sandbox.values import encode_value
 
 _MOST_BYTES = 256 * 1024
 """Larger results go to the graph's store: each checkpoint of the graph may be read whole."""
 _NAMESPACE = "langchain_ptc"
+_MOST_BYTES_TOLD, _MOST_NAMES_TOLD = 4096, 20
+"""Of the arguments of a call, for those who are told of it without its code."""
 
 
 def key_of(call: StartedCall, *, validated: bool = False) -> str:
@@ -51,10 +55,26 @@ def parted(recorded: str, now: str) -> ReplayError:
     )
 
 
+def ended_early(recorded: str, how: str) -> ReplayError:
+    """Return the error of code that has ended where it came to `recorded` before.
+
+    Args:
+        recorded: The key of the event.
+        how: How it has ended.
+    """
+    before = re.sub("#[0-9a-f]{24}", "", recorded)
+    return ReplayError(
+        f"the code took another path when it was resumed: {how} where it came to {before} before. Calls "
+        "that were made before the pause are not made again, and are not undone",
+        call=before,
+    )
+
+
 def write_answer(answer: Answer, call: StartedCall) -> Record:
     """Return the record of a call that was answered."""
     told = {
         "note": call.to_note(),
+        "call": _to_tell(call),
         "failure": None if answer.failure is None else asdict(answer.failure),
     }
     # LangGraph's own serializer keeps no lone surrogate in a text.
@@ -63,6 +83,28 @@ def write_answer(answer: Answer, call: StartedCall) -> Record:
     if answer.commands:
         record["commands"] = list(answer.commands)
     return record
+
+
+def _to_tell(call: StartedCall) -> dict[str, Any]:
+    """Return what is told of a call where the code does not come to it again; large arguments cut."""
+    told = call.finish().to_dict()
+    if told["arguments_bytes"] > _MOST_BYTES_TOLD:
+        told["arguments"] = dict.fromkeys(list(told["arguments"])[:_MOST_NAMES_TOLD], "[…]")
+    return told
+
+
+def read_calls(
+    records: Iterable[Record],
+) -> dict[int, tuple[ToolCallRecord, tuple[Command[Any], ...]]]:
+    """Return the calls that a journal holds, and what each asked of the graph, by their numbers."""
+    calls: dict[int, tuple[ToolCallRecord, tuple[Command[Any], ...]]] = {}
+    for record in records:
+        told = json.loads(record["told"]).get("call") if "told" in record else None
+        if told is not None:
+            call = ToolCallRecord.from_dict(told)
+            number = int(call.call_id.rpartition(":")[2])
+            calls[number] = call, tuple(record.get("commands", ()))
+    return calls
 
 
 def read_answer(record: Record) -> tuple[Answer, Mapping[str, Any]]:

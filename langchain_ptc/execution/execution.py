@@ -29,6 +29,7 @@ from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.check import check_code, render_problems
 from langchain_ptc.execution.dispatch import Dispatcher, Route, Surroundings, read_state
 from langchain_ptc.execution.ending import end_by, end_of_replay, hide_secrets, status_of
+from langchain_ptc.execution.entries import read_calls
 from langchain_ptc.execution.events import Events, OnEvent
 from langchain_ptc.execution.free import FreeRun
 from langchain_ptc.execution.journal import (
@@ -41,7 +42,7 @@ from langchain_ptc.execution.journal import (
 from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.parts import RunParts
 from langchain_ptc.execution.portal import call_in_thread, run_sync
-from langchain_ptc.execution.record import ExecutionResult
+from langchain_ptc.execution.record import ExecutionResult, ToolCallRecord
 from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.resilience import Guards
 from langchain_ptc.execution.resilience.guards import is_pause
@@ -147,6 +148,8 @@ class Execution:
         self._opened: Record = {}
         self._id = ""
         self._calls: list[StartedCall] = []
+        self._recorded: Mapping[int, ToolCallRecord] = {}
+        """The calls that the journal held when this run began, by number."""
 
     def run(self) -> Outcome:
         """Run the code to its end from synchronous code; see `arun`."""
@@ -248,6 +251,8 @@ class Execution:
     async def _run_in_steps(self, journal: Journal, opening: Record) -> Record:
         is_resumed = opening["execution_id"] != self._opened["execution_id"]
         await journal.claim(self._setting.limits.wall_seconds)
+        recorded = read_calls(journal.records)
+        self._recorded = {number: call for number, (call, _) in recorded.items()}
         self._stem = opening.get("stem", self._stem)
         self._begin(opening["execution_id"], resumed=is_resumed)
         started_at, clock = datetime.fromtimestamp(opening["unix"], UTC), time.monotonic()
@@ -285,7 +290,9 @@ class Execution:
                 self._tell(end, started_at, run.elapsed_seconds, is_resumed=is_resumed)
                 raise
         result = self._tell(done, started_at, run.elapsed_seconds, is_resumed=is_resumed)
-        commands = _in_order(run.commands)
+        # What a call has asked of the graph holds, whether the code came to the call again or not.
+        asked = {number: commands for number, (_, commands) in recorded.items() if commands}
+        commands = _in_order({**asked, **run.commands})
         return _write_outcome(Outcome(result=result, commands=commands, kept=done.kept))
 
     def _begin(self, execution_id: str, *, resumed: bool) -> None:
@@ -407,6 +414,13 @@ class Execution:
         most = self._setting.limits.output_chars
         return most if self._purse is None else self._purse.shown_chars(most)
 
+    def _all_calls(self) -> tuple[ToolCallRecord, ...]:
+        """Return the record of each call, with those of before a pause that the code did not reach."""
+        calls = {call.number: call.finish() for call in self._calls}
+        reached = {call.number for call in self._calls if call.is_end_told}
+        calls.update((n, call) for n, call in self._recorded.items() if n not in reached)
+        return tuple(calls[number] for number in sorted(calls))
+
     def _tell(
         self, done: Done, started_at: datetime, seconds: float, *, is_resumed: bool = False
     ) -> ExecutionResult:
@@ -419,7 +433,7 @@ class Execution:
             value=done.value,
             error=hide_secrets(done.failure, self._calls, self._lines),
             notes=done.notes,
-            tool_calls=tuple(call.finish() for call in self._calls),
+            tool_calls=self._all_calls(),
             started_at=started_at,
             duration_seconds=seconds,
             paused_seconds=max(0.0, passed - seconds) if is_resumed else 0.0,

@@ -40,6 +40,7 @@ from langchain_ptc.execution.budgets import BudgetSpent
 from langchain_ptc.execution.calls import Answer, StartedCall
 from langchain_ptc.execution.entries import (
     bring_back,
+    ended_early,
     key_of,
     parted,
     put_aside,
@@ -155,7 +156,8 @@ class SteppedRun:
                 else:
                     await self._change()
             done = running.result()
-            if self._is_replaying and done.status in ("success", "error"):
+            if self._is_replaying and done.status in ("success", "error", "refused"):
+                self._see_that_all_was_reached(done)
                 await self._keep_pause()  # what it did not come to it is not to be asked about
             self._is_finished = True
             return done
@@ -459,6 +461,19 @@ class SteppedRun:
         for before, now in pairs:
             if before != now:
                 raise parted(before, now)
+
+    def _see_that_all_was_reached(self, done: Done) -> None:
+        """See that code which has ended came to all that happened before the pause.
+
+        Raises:
+            ReplayError: It did not.
+        """
+        left = [r for r in self._journal.records if r.get("place", -1) >= self._delivered]
+        if left:
+            first = min(left, key=lambda record: int(record["place"]))
+            failure = done.failure
+            how = "it ended" if failure is None else f"{failure.kind}: {failure.message}"
+            raise ended_early(first["key"], how)
 
     async def _pause(self) -> NoReturn:
         """Interrupt the graph with everything that a person is asked."""
