@@ -408,17 +408,21 @@ class ToolCatalog:
         """All that code may call: the tools that are for code, and `discovery`."""
         return (*self._offered, *self.discovery)
 
-    def write_stubs(self, directory: Path | str) -> list[Path]:
+    def write_stubs(self, directory: Path | str, *, guesses: bool = True) -> list[Path]:
         """Write the stubs as a package `tools` into `directory`, for editors and type checkers.
 
         Args:
             directory: Made if it does not exist; files of the same names are replaced, and files
                 that an earlier call wrote for tools that have gone are deleted.
+            guesses: Whether return types are written that are only guesses; else they are `Any`.
 
         Returns:
             The files that were written.
         """
-        return write_package(render_package(self._stubs), Path(directory))
+        stubs = self._stubs
+        if not guesses:
+            stubs = group([replace(d, returns=d.certain_returns) for d in self._offered])
+        return write_package(render_package(stubs), Path(directory))
 
 
 def _likeness(first: str, second: str) -> float:

@@ -21,6 +21,9 @@ _MOST_PROBLEMS = 5
 _MOST_NAME_CHARS = 100
 
 Caller: TypeAlias = Literal["code", "direct"]
+ReturnsFrom: TypeAlias = Literal["tool", "developer", "guess"]
+"""Who says what a tool returns: its own annotation or its server's schema, its developer, or nobody
+for certain, as for a function behind a decorator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,7 @@ class ToolDefinition:
         returns: What a call gives to the code: an annotation such as `list[Member]`, a JSON Schema as
             a dict, or a type tree; read from the tool if not given.
         returns_text: The same in words, where a type does not say it.
+        returns_from: Who says so; `developer` if `returns` is given.
         records: The records that type trees among the arguments name.
         policy: Who may do what with it.
 
@@ -155,6 +159,8 @@ class ToolDefinition:
     """What a call gives to the code."""
     returns_text: str
     """What a call gives, in the words of the tool's author, where the type does not say it."""
+    returns_from: ReturnsFrom
+    """Who says what a call gives. A `guess` is shown, and never a reason to refuse code."""
     records: tuple[Record, ...]
     """The records that the types above name."""
     policy: ToolPolicy
@@ -172,6 +178,7 @@ class ToolDefinition:
         extra: TypeTree | None = None,
         returns: object = ANY,
         returns_text: str = "",
+        returns_from: ReturnsFrom | None = None,
         records: Sequence[Record] = (),
         policy: ToolPolicy | None = None,
     ) -> None:
@@ -186,6 +193,7 @@ class ToolDefinition:
             "extra": extra,
             "returns": tree,
             "returns_text": returns_text,
+            "returns_from": returns_from or ("tool" if tree == ANY else "developer"),
             "records": merge_records(records, found),
             "policy": ToolPolicy() if policy is None else policy,
             "tool": tool,
@@ -199,6 +207,15 @@ class ToolDefinition:
         further = () if self.extra is None else (self.extra,)
         return (self.returns, *(p.type for p in self.parameters), *further)
 
+    @property
+    def certain_returns(self) -> TypeTree:
+        """What a call certainly gives: `returns`, or `Any` where that is only a guess.
+
+        A hook `ToolPolicy.after` may make anything of what the tool itself says.
+        """
+        is_changed = self.returns_from == "tool" and self.policy.after is not None
+        return ANY if is_changed or self.returns_from == "guess" else self.returns
+
     def with_returns(self, returns: object, records: Sequence[Record] = ()) -> ToolDefinition:
         """Return the same tool with another return type.
 
@@ -211,7 +228,12 @@ class ToolDefinition:
         """
         tree, found = read_returns(returns, name=f"{self.name} result")
         own = reachable([*(p.type for p in self.parameters), self.extra or ANY], self.records)
-        return replace(self, returns=tree, records=merge_records(own, [*records, *found]))
+        return replace(
+            self,
+            returns=tree,
+            returns_from="developer",
+            records=merge_records(own, [*records, *found]),
+        )
 
     @property
     def qualified_name(self) -> str:

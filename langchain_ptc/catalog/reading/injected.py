@@ -12,7 +12,13 @@ from typing import Any
 
 import typing_extensions
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId
+from langchain_core.tools import (
+    BaseTool,
+    InjectedToolArg,
+    InjectedToolCallId,
+    StructuredTool,
+    Tool,
+)
 from langchain_core.utils.pydantic import get_fields
 from langgraph.prebuilt import ToolRuntime
 
@@ -59,6 +65,29 @@ def injected_parameters(tool: BaseTool) -> Injected:
 def called_function(tool: BaseTool) -> Callable[..., Any]:
     """Return what a call of `tool` ends in."""
     return getattr(tool, "func", None) or getattr(tool, "coroutine", None) or tool._run
+
+
+def implementations(tool: BaseTool) -> list[Callable[..., Any]]:
+    """Return every function that may give the value of a call, what a subclass overrides first."""
+    known = (StructuredTool, Tool) if isinstance(tool, StructuredTool | Tool) else (BaseTool,)
+    found = [
+        getattr(tool, name)
+        for name in ("_run", "_arun")
+        if all(getattr(type(tool), name) is not getattr(kind, name) for kind in known)
+        or name in vars(tool)
+    ]
+    given = (getattr(tool, name, None) for name in ("func", "coroutine"))
+    return [*found, *(function for function in given if callable(function))]
+
+
+def is_wrapper(function: Callable[..., Any]) -> bool:
+    """Whether the annotations of `function` may be those of another one, which it wraps."""
+    own = vars(underlying_function(function)) if hasattr(function, "__dict__") else {}
+    return any(
+        name in found
+        for found in (own, getattr(function, "__dict__", {}))
+        for name in ("__wrapped__", "__signature__")
+    )
 
 
 def _schema_fields(tool: BaseTool) -> tuple[set[str], set[str]]:

@@ -57,7 +57,7 @@ def guess_type(schema: Schema) -> str | None:
         return "object"
     if "items" in schema or "prefixItems" in schema:
         return "array"
-    if "additionalProperties" in schema or isinstance(schema.get("patternProperties"), Mapping):
+    if isinstance(schema.get("patternProperties"), Mapping):
         return "object"
     return None
 

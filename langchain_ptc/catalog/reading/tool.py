@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.tools import BaseTool, Tool
 from pydantic import BaseModel
 
-from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, ToolPolicy
+from langchain_ptc.catalog.definition import ReturnsFrom, ToolDefinition, ToolParameter, ToolPolicy
 from langchain_ptc.catalog.described import DescribedTool, read_result_schema
 from langchain_ptc.catalog.mcp.adapted import AdaptedTool, read_adapted, read_hints
 from langchain_ptc.catalog.names import to_identifier, to_public_identifier, unique
@@ -19,7 +19,9 @@ from langchain_ptc.catalog.reading.docstrings import returns_section
 from langchain_ptc.catalog.reading.fields import input_name, model_constraints, model_default
 from langchain_ptc.catalog.reading.injected import (
     called_function,
+    implementations,
     injected_parameters,
+    is_wrapper,
     signature_of,
 )
 from langchain_ptc.catalog.reading.schemas import SchemaReader
@@ -49,7 +51,7 @@ def read_tool(tool: BaseTool, *, domain: str | None, policy: ToolPolicy) -> Tool
         found, extra = _read_parameters(tool, table)
         injected = injected_parameters(tool).names
         parameters = _in_order([p for p in found if p.tool_name not in injected])
-        returns = _read_return(tool, adapted, table)
+        returns, returns_from = _read_return(tool, adapted, table)
         description = tool.description if adapted is None else adapted.description
         returns_text = "" if adapted is not None else _read_returns_text(tool, returns)
     except CatalogError as error:
@@ -68,6 +70,7 @@ def read_tool(tool: BaseTool, *, domain: str | None, policy: ToolPolicy) -> Tool
         extra=extra,
         returns=returns,
         returns_text=returns_text,
+        returns_from=returns_from,
         records=reachable([returns, *(p.type for p in parameters), extra or ANY], table.records()),
         policy=policy,
         tool=tool,
@@ -131,6 +134,7 @@ def complete(given: ToolDefinition, *, domain: str | None) -> ToolDefinition:
         said,
         returns=given.returns,
         returns_text=given.returns_text,
+        returns_from=given.returns_from,
         records=merge_records(own, given.records),
     )
 
@@ -222,19 +226,32 @@ def _variadic(function: Callable[..., Any]) -> Iterator[tuple[str, object]]:
             yield parameter.name, parameter.kind
 
 
-def _read_return(tool: BaseTool, adapted: AdaptedTool | None, table: RecordTable) -> TypeTree:
+def _read_return(
+    tool: BaseTool, adapted: AdaptedTool | None, table: RecordTable
+) -> tuple[TypeTree, ReturnsFrom]:
     if isinstance(tool, DescribedTool):
-        return tool.read_result(table)
+        return tool.read_result(table), "tool"
     if adapted is not None:  # never from the annotation of the package's own function
-        return read_result_schema(adapted.result_schema, adapted.note, tool.name, table)
-    tree = AnnotationReader(table, direction="output").read(
-        return_annotation(called_function(tool))
-    )
+        return read_result_schema(adapted.result_schema, adapted.note, tool.name, table), "tool"
+    annotation, is_certain = _read_own_annotation(tool)
+    tree = AnnotationReader(table, direction="output").read(annotation)
     if tool.response_format == "content_and_artifact":
         # The code gets the content; the artifact stays outside.
         pair = isinstance(tree, Container) and tree.name == "tuple" and not tree.variadic
-        return tree.args[0] if pair and isinstance(tree, Container) and tree.args else ANY
-    return tree
+        tree = tree.args[0] if pair and isinstance(tree, Container) and tree.args else ANY
+    return tree, "tool" if is_certain else "guess"
+
+
+def _read_own_annotation(tool: BaseTool) -> tuple[object, bool]:
+    """Return what a tool's functions say that they return, and whether all say the same for certain.
+
+    A decorator gives its wrapper the annotations of what it wraps, and may return something else.
+    """
+    functions = implementations(tool)
+    annotations = [return_annotation(function) for function in functions]
+    found = next((annotation for annotation in annotations if annotation is not Any), Any)
+    agree = all(annotation == found for annotation in annotations)
+    return found, agree and not any(map(is_wrapper, functions))
 
 
 def _read_returns_text(tool: BaseTool, returns: TypeTree) -> str:

@@ -174,6 +174,10 @@ class Shapes:
         """Say what the items of a loop over the value are."""
         return _each(tree, _iterate)
 
+    def parse(self, tree: TypeTree) -> Answer:
+        """Say what parsing the value as JSON text gives."""
+        return _each(tree, _parse)
+
 
 def _iterate(tree: TypeTree) -> Answer:
     kind = kind_of(tree)
@@ -184,6 +188,12 @@ def _iterate(tree: TypeTree) -> Answer:
     if isinstance(tree, Container) and tree.args:
         return tree.args[0] if len(tree.args) == 1 or tree.name == "dict" else union(tree.args)
     return None
+
+
+def _parse(tree: TypeTree) -> Answer:
+    if kind_of(tree) in (None, "str"):
+        return None
+    return "is data already: use it as it is, without json.loads()"
 
 
 def _subscript_container(tree: Container, key: ast.expr, constant: object) -> Answer:

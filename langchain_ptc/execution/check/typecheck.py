@@ -75,7 +75,7 @@ def typecheck_code(code: str, catalog: ToolCatalog) -> tuple[Problem, ...]:
 
 
 def _write_project(folder: Path, code: str, catalog: ToolCatalog, *, asynchronous: bool) -> None:
-    for path in catalog.write_stubs(folder):
+    for path in catalog.write_stubs(folder, guesses=False):
         if not asynchronous:
             source = path.read_text("utf-8")
             path.write_text(re.sub(r"(?m)^async def ", "def ", source), "utf-8")

@@ -263,6 +263,8 @@ class Uses:
             yield from self._check_pendings(arguments[name in _ITERATES_LATER :], name)
         elif name in _CONVERTS:
             yield from self._check_pendings(first, name)
+            for argument in first if name == "json.loads" else ():
+                yield from self._check_parsed(argument)
         elif name in ("json.dumps", "json.dump") and not _has_default(node):
             yield from self._check_pendings([p for a in first for p in _parts(a)], name)
         elif name in _SHOWS:
@@ -278,6 +280,11 @@ class Uses:
     def _check_data(self, argument: ast.expr) -> Iterator[Found]:
         values = self._inference.infer(argument)
         answers = [self._inference.shapes.iterate(value.tree) for value in all_data(values) or ()]
+        yield from self._wrong(argument, values, answers, "TypeError")
+
+    def _check_parsed(self, argument: ast.expr) -> Iterator[Found]:
+        values = self._inference.infer(argument)
+        answers = [self._inference.shapes.parse(value.tree) for value in all_data(values) or ()]
         yield from self._wrong(argument, values, answers, "TypeError")
 
     def _check_gathered(self, node: ast.Call) -> Iterator[Found]:
