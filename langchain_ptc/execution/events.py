@@ -33,6 +33,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -163,7 +164,9 @@ class Events:
         if self._on_event is not None:
             try:
                 self._on_event(told)
-            except Exception:
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt) and _is_main_thread():
+                    raise  # a person's Ctrl-C
                 logger.exception("on_event failed for %s of %s", event, self.execution_id)
 
     def tell_output(self, output: str) -> None:
@@ -272,6 +275,10 @@ def _level_of(event: str) -> int:
     if event in _ALERTS:
         return logging.WARNING
     return logging.INFO if event.startswith("execution") else logging.DEBUG
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _stream_writer() -> Callable[[Any], None] | None:

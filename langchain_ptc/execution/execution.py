@@ -444,7 +444,7 @@ class Execution:
             result = replace(result, spent=spent.to_dict())
         self._events.tell_result(result, self._calls)
         if self._setting.log is not None:
-            self._setting.log.add(result)
+            self._setting.log.note(result)
         return result
 
 

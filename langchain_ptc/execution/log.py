@@ -7,9 +7,12 @@ by a thread of their own: an execution waits for no disk, and a disk that is ful
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
+import os
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -22,6 +25,7 @@ from typing import Self, TypeAlias, get_args
 from langchain_ptc.execution.record import CallStatus, ExecutionResult, ToolCallRecord
 from langchain_ptc.execution.report import cut_middle
 from langchain_ptc.execution.stores import JsonLinesStore, MemoryStore, Query, SqliteStore, Store
+from langchain_ptc.locks import Lock
 from langchain_ptc.sandbox.base import Status
 
 KEPT_IN_MEMORY = 1_000
@@ -36,6 +40,9 @@ _SUFFIXES: Mapping[str, type[JsonLinesStore | SqliteStore]] = {
 }
 _CLOSE_SECONDS = 5.0
 """How long the end of the process waits for what is still to be written."""
+
+_LOOK_SECONDS = 1.0
+"""How often whoever waits for the writer looks whether it is still there."""
 
 _Task: TypeAlias = ExecutionResult | threading.Event | None
 
@@ -66,10 +73,8 @@ class ExecutionLog:
     def __init__(self, *, path: str | Path | None = None, keep: int | None = None) -> None:
         if keep is not None and (type(keep) is not int or keep < 1):
             raise ValueError(f"keep must be a whole number from 1, got {keep!r}")
-        self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._writer: threading.Thread | None = None
-        self._finish: weakref.finalize[..., ExecutionLog] | None = None
+        self._lock = Lock()
+        self._writer: _Writer | None = None
         self._is_closed = False
         self._store: Store = _open(path, keep)
 
@@ -88,9 +93,20 @@ class ExecutionLog:
             if isinstance(self._store, MemoryStore):
                 self._store.add(kept)
                 return
-            if self._writer is None:
+            if self._writer is None or self._writer.pid != os.getpid():
                 self._start_writer()
-            self._tasks.put(kept)
+            assert self._writer is not None
+            self._writer.tasks.put(kept)
+
+    def note(self, result: ExecutionResult) -> None:
+        """Keep the record of an execution if that can be done; else tell the logger `langchain_ptc`.
+
+        An execution that has taken effect must not fail because its log was closed meanwhile.
+        """
+        try:
+            self.add(result)
+        except Exception as error:  # noqa: BLE001  # whatever it is, no execution's concern
+            logger.warning("the record of execution %s was lost: %s", result.execution_id, error)
 
     def find(
         self,
@@ -161,17 +177,29 @@ class ExecutionLog:
 
     def flush(self) -> None:
         """Wait until everything that was added is written."""
-        if self._writer is not None and self._writer.is_alive():
-            written = threading.Event()
-            self._tasks.put(written)
-            written.wait()
+        written = threading.Event()
+        with self._lock:
+            writer = self._writer
+            if writer is None or writer.pid != os.getpid():
+                return  # what a process added before it was forked is the parent's to write
+            if not self._is_closed:
+                writer.tasks.put(written)
+        if threading.current_thread() is writer.thread:
+            return
+        while writer.thread.is_alive() and not written.wait(_LOOK_SECONDS):
+            pass
 
     def close(self) -> None:
-        """Write what is left and take no more; what is kept can still be found. Idempotent."""
+        """Write what is left and take no more; what is kept can still be found. Idempotent.
+
+        Waits five seconds for the disk at most; what is not written by then is written afterwards.
+        """
         with self._lock:
+            writer = None if self._is_closed else self._writer
             self._is_closed = True
-        if self._finish is not None:
-            self._finish()
+        if writer is not None and writer.pid == os.getpid():
+            writer.tasks.put(None)
+            writer.thread.join(_CLOSE_SECONDS)
 
     def __enter__(self) -> Self:
         return self
@@ -185,12 +213,11 @@ class ExecutionLog:
         self.close()
 
     def _start_writer(self) -> None:
-        self._writer = threading.Thread(
-            target=_write, args=(self._tasks, self._store), name="langchain-ptc-log", daemon=True
-        )
-        self._writer.start()
-        # Also at the end of the process, which would cut off a thread of this kind.
-        self._finish = weakref.finalize(self, _finish, self._tasks, self._writer)
+        if self._writer is not None:
+            self._store.forget_after_fork()
+        writer = self._writer = _Writer(self._store)
+        # In whatever thread the log is collected, the writer's own among them: waits for nothing.
+        weakref.finalize(self, writer.tasks.put, None).atexit = False
 
     def _read(self, wanted: Query) -> Iterator[ExecutionResult]:
         self.flush()
@@ -222,6 +249,22 @@ def _check(wanted: Query, statuses: tuple[str, ...], limit: int) -> None:
             )
 
 
+class _Writer:
+    """The thread that writes for one log, of one process: a forked child starts its own."""
+
+    def __init__(self, store: Store) -> None:
+        self.pid = os.getpid()
+        self.tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        self.thread = threading.Thread(
+            target=_write, args=(self.tasks, store), name="langchain-ptc-log", daemon=True
+        )
+        self.thread.start()
+        _writers.add(self)
+
+
+_writers: weakref.WeakSet[_Writer] = weakref.WeakSet()
+
+
 def _write(tasks: queue.SimpleQueue[_Task], store: Store) -> None:
     """Write what is added until there is no more to come; the body of the writer's thread."""
     while (task := tasks.get()) is not None:
@@ -235,6 +278,14 @@ def _write(tasks: queue.SimpleQueue[_Task], store: Store) -> None:
     store.close()
 
 
-def _finish(tasks: queue.SimpleQueue[_Task], writer: threading.Thread) -> None:
-    tasks.put(None)
-    writer.join(_CLOSE_SECONDS)
+def _write_the_rest() -> None:
+    """Let the writers end before the interpreter does, which would cut them off."""
+    writers = [writer for writer in list(_writers) if writer.pid == os.getpid()]
+    for writer in writers:
+        writer.tasks.put(None)
+    until = time.monotonic() + _CLOSE_SECONDS
+    for writer in writers:
+        writer.thread.join(max(0.0, until - time.monotonic()))
+
+
+atexit.register(_write_the_rest)

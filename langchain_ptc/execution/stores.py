@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import sqlite3
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from langchain_ptc.execution.record import ExecutionResult, ToolCallRecord
+from langchain_ptc.locks import Lock
 
 logger = logging.getLogger("langchain_ptc")
 
@@ -84,6 +84,10 @@ class Store(Protocol):
         """Let go of what is open for writing."""
         ...
 
+    def forget_after_fork(self) -> None:
+        """Use nothing that is open for writing in the parent of this process."""
+        ...
+
 
 class MemoryStore:
     """Keeps the last records in memory.
@@ -94,7 +98,7 @@ class MemoryStore:
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._entries: OrderedDict[str, ExecutionResult] = OrderedDict()
 
     def add(self, result: ExecutionResult) -> None:
@@ -114,6 +118,9 @@ class MemoryStore:
 
     def close(self) -> None:
         """Do nothing: memory is not open."""
+
+    def forget_after_fork(self) -> None:
+        """Do nothing: a forked child has a memory of its own."""
 
 
 class JsonLinesStore:
@@ -153,6 +160,9 @@ class JsonLinesStore:
         yield from sorted(kept, key=_began, reverse=True)
 
     def close(self) -> None:
+        """Do nothing: the file is open only while it is written."""
+
+    def forget_after_fork(self) -> None:
         """Do nothing: the file is open only while it is written."""
 
     def _load(self) -> dict[str, ExecutionResult]:
@@ -277,6 +287,15 @@ class SqliteStore:
         if self._writing is not None:
             self._writing.close()
             self._writing = None
+
+    def forget_after_fork(self) -> None:
+        """Use another connection: SQLite's do not survive a fork, closing one included."""
+        _lost.append(self._writing)
+        self._writing = None
+
+
+_lost: list[object] = []
+"""Connections of the parent of this process; never closed here."""
 
 
 def _began(result: ExecutionResult) -> datetime:
