@@ -1,4 +1,4 @@
-"""Locks that a forked child finds open. Standard library only."""
+"""Locks that neither a fork nor the garbage collector turns into a deadlock. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ _locks: weakref.WeakSet[Lock] = weakref.WeakSet()
 
 
 class Lock:
-    """A lock as `threading.Lock`; open in a forked child, whoever held it in the parent.
+    """A lock that its holder may take again, and that is open in a forked child.
 
-    The thread that held it is not there to open it. What it guards must be of use whenever it may be
-    left: single steps that leave it right, or a state that the child throws away.
+    Garbage collection runs finalizers in whatever thread allocates, also in one that holds the lock which
+    they need. And the thread that held a lock when the process was forked is not in the child to open it.
+    What such a lock guards must be of use whenever it may be left or come back to: single steps, each of
+    which leaves it right.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         _locks.add(self)
 
     def __enter__(self) -> None:
@@ -34,7 +36,7 @@ class Lock:
 
     def renew(self) -> None:
         """Open it, whoever holds it; in a forked child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 def _renew_all() -> None:

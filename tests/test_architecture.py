@@ -20,10 +20,11 @@ EACH_FILE = pytest.mark.parametrize(
     "path", [pytest.param(path, id=str(path.relative_to(PACKAGE))) for path in FILES]
 )
 
-GROUND = frozenset({"errors", "limits"})
+GROUND = frozenset({"errors", "limits", "locks"})
 ARROWS: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
     "limits": frozenset(),
+    "locks": frozenset(),
     "catalog": GROUND | {"display"},
     "sandbox": GROUND,
     "display": frozenset(),
@@ -43,6 +44,7 @@ USERS = frozenset({"demo", "cli"})
 FOREIGN: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
     "limits": frozenset(),
+    "locks": frozenset(),
     "sandbox": frozenset({"RestrictedPython"}),
     "display": frozenset({"IPython", "matplotlib", "pygments", "rich"}),
     "catalog": frozenset(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict, deque
+
+from langchain_ptc.locks import Lock
 
 REPEATED_REFUSALS = 3
 """So many programs refused by the language, in one thread, are told of as an attack may look."""
@@ -21,7 +22,7 @@ class Refusals:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._times: OrderedDict[str | None, deque[float]] = OrderedDict()
 
     def note(self, thread_id: str | None) -> int:

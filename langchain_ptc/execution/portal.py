@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.locks import Lock
@@ -53,14 +53,15 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """
     try:
         loop, thread = _start()
-        if threading.current_thread() is thread:
-            raise RuntimeError(
-                "a synchronous call on the event loop that has to run it would wait for ever: in an "
-                "async function, await the asynchronous form instead (aexecute, ainvoke, abatch)"
-            )
-    except BaseException:
+    except SandboxError:
         coroutine.close()
         raise
+    if threading.current_thread() is thread:
+        coroutine.close()
+        raise RuntimeError(
+            "a synchronous call on the event loop that has to run it would wait for ever: in an "
+            "async function, await the asynchronous form instead (aexecute, ainvoke, abatch)"
+        )
     run = _Run(coroutine)
     context = contextvars.copy_context()
     future = context.run(asyncio.run_coroutine_threadsafe, run.outcome(), loop)
@@ -81,14 +82,14 @@ class _Raised:
         self.error = error
 
 
-class _Run:
+class _Run(Generic[T]):
     """A coroutine on its way."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
         self.is_begun = False
 
-    async def outcome(self) -> Any:
+    async def outcome(self) -> T | _Raised:
         self.is_begun = True
         try:
             return await self._coroutine
@@ -96,7 +97,7 @@ class _Run:
             return _Raised(error)
 
 
-def _wait(future: Future[T], run: _Run, thread: threading.Thread) -> T:
+def _wait(future: Future[T], run: _Run[Any], thread: threading.Thread) -> T:
     """Wait for the result, and wake up now and then.
 
     A signal that the system hands to another thread, and any on Windows, interrupts no wait of the main

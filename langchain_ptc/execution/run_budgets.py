@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,6 +16,7 @@ from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.resilience import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.execution.budgets import Budget, CallLimit, Purse, Spent, check, limited_by
+from langchain_ptc.locks import Lock
 
 _MOST_SETS = 1_000
 """Sets of executions side by side that are remembered."""
@@ -62,7 +62,7 @@ class Budgets:
         self._now = now
         self._direct = {d.tool_name: d for d in catalog if "direct" in d.policy.allowed_callers}
         self._sets: OrderedDict[object, dict[str, Purse]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def __bool__(self) -> bool:
         """Whether there is any."""

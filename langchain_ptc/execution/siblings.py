@@ -17,7 +17,6 @@ LangGraph has no public name for one attempt of one task; its scratchpad is made
 from __future__ import annotations
 
 import asyncio
-import threading
 import weakref
 from collections import Counter
 from concurrent.futures import Future
@@ -29,6 +28,8 @@ from langgraph.errors import GraphInterrupt
 from langgraph.runtime import get_runtime
 from langgraph.types import Interrupt
 
+from langchain_ptc.locks import Lock
+
 _SCRATCHPAD = "__pregel_scratchpad"
 _IN_MESSAGE, _IN_ORDER = 1, 2
 """How the place of an execution is known; the first digit of it."""
@@ -38,7 +39,7 @@ class _Attempt:
     """One attempt of a task, and the executions in it."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = Lock()
         self.places: Counter[tuple[int, int]] = Counter()
         self.running = 0
         self.interrupts: dict[str, Interrupt] = {}
@@ -46,7 +47,7 @@ class _Attempt:
         self.waiting: list[Future[None]] = []
 
 
-_lock = threading.Lock()
+_lock = Lock()
 _attempts: weakref.WeakKeyDictionary[Any, dict[int, _Attempt]] = weakref.WeakKeyDictionary()
 
 

@@ -6,7 +6,6 @@ the texts of errors: neither code nor arguments nor output.
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from opentelemetry.trace import Span, Status, StatusCode, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
 from langchain_ptc.execution.events import Event
+from langchain_ptc.locks import Lock
 
 NAME = "langchain_ptc"
 """Of the tracer and the meter, and the prefix of every metric and attribute that is ours."""
@@ -70,7 +70,7 @@ class OpenTelemetryExporter:
         meter_provider: MeterProvider | None = None,
     ) -> None:
         self._tracer = trace.get_tracer(NAME, tracer_provider=tracer_provider)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._open: OrderedDict[str, _Open] = OrderedDict()
         meter = metrics.get_meter(NAME, meter_provider=meter_provider)
         count, measure = meter.create_counter, meter.create_histogram

@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, Self
 
+from langchain_ptc.locks import Lock
 from langchain_ptc.sandbox.loop import Host, ProgramLoop
 
 MAX_THREADS = 32
@@ -155,7 +156,7 @@ def checked_seconds(seconds: Any) -> float:
     return pause
 
 
-_stack_size_lock = threading.Lock()
+_stack_size_lock = Lock()
 
 
 def start_thread(body: Callable[[], None], stack_bytes: int) -> threading.Thread:

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias, TypeVar
 from langchain_core.tools import ToolException
 
 from langchain_ptc.catalog.mcp.results import as_json, read_field
+from langchain_ptc.locks import Lock
 
 T = TypeVar("T")
 
@@ -42,8 +43,10 @@ SESSION_UNKNOWN = 32600
 
 # --- the loop of the sessions -------------------------------------------------------------------
 
-_lock = threading.Lock()
+_lock = Lock()
 _loop: asyncio.AbstractEventLoop | None = None
+_lost: list[object] = []
+"""What a forked child has of its parent, and must not finalize."""
 _open_links: weakref.WeakSet[_Link] = weakref.WeakSet()
 
 
@@ -67,8 +70,9 @@ async def run_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any,
 
 def _forget() -> None:
     """In a forked child the thread is gone, and the sessions are the parent's: start anew."""
-    global _lock, _loop
-    _lock, _loop = threading.Lock(), None
+    global _loop
+    _lost.append(_loop)  # closing it would take the parent's out of its own selector
+    _loop = None
     _open_links.clear()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -21,6 +20,7 @@ from langchain_ptc.catalog.shapes.learning import (
     render_shape,
 )
 from langchain_ptc.errors import CatalogError
+from langchain_ptc.locks import Lock
 
 Learning: TypeAlias = Literal["on", "off"]
 """Whether results are looked at."""
@@ -41,7 +41,7 @@ class ObservedShapes:
         if learning not in ("on", "off"):
             raise ValueError(f"learning must be 'on' or 'off', got {learning!r}")
         self.learning = learning
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._shapes: dict[str, Shape] = {}
         self._texts: dict[str, str] = {}
         self._version = 0

@@ -13,12 +13,12 @@ from before the breaker's last change, says nothing of how the tool is now and i
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from langchain_ptc.catalog.resilience import Breaker
+from langchain_ptc.locks import Lock
 
 State: TypeAlias = Literal["closed", "open", "half_open"]
 
@@ -53,7 +53,7 @@ class BreakerState:
     def __init__(self, breaker: Breaker, now: Callable[[], float]) -> None:
         self._breaker = breaker
         self._now = now
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._failures = 0
         self._era = 0
         self._opened_at: float | None = None

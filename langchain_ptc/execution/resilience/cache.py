@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from langchain_ptc.catalog.resilience import Cache
+from langchain_ptc.locks import Lock
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Results(Generic[T]):
     def __init__(self, cache: Cache, now: Callable[[], float]) -> None:
         self._cache = cache
         self._now = now
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._entries: OrderedDict[Hashable, tuple[float, int, T]] = OrderedDict()
         self._bytes = 0
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -29,6 +28,7 @@ from langchain_ptc.execution.resilience.cache import Results
 from langchain_ptc.execution.resilience.clock import Clock
 from langchain_ptc.execution.resilience.gates import RateGate, Slots
 from langchain_ptc.sandbox.objects import UnsendableValue
+from langchain_ptc.locks import Lock
 
 T = TypeVar("T")
 
@@ -251,7 +251,7 @@ class Guards:
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self._guards: dict[str, list[Guard]] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def of(self, definition: ToolDefinition) -> Guard:
         """Return what stands before a tool: the same as long as its policy is the same."""
