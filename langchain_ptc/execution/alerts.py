@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 
 REPEATED_REFUSALS = 3
 """So many programs refused by the language, in one thread, are told of as an attack may look."""
@@ -22,7 +22,7 @@ class Refusals:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = new_lock()
         self._times: OrderedDict[str | None, deque[float]] = OrderedDict()
 
     def note(self, thread_id: str | None) -> int:

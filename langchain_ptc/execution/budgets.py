@@ -25,7 +25,7 @@ from langchain_ptc.catalog.resilience import ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.execution.calls import Answer, StartedCall
 from langchain_ptc.execution.info import info_of
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 from langchain_ptc.sandbox.base import Done, Failure
 
 logger = logging.getLogger("langchain_ptc")
@@ -197,7 +197,7 @@ class Purse:
         self._ended: tuple[float, int] | None = None
         self._limits: dict[str, list[tuple[str, _Limited, Callable[[str, str], float]]]] = {}
         self._is_told = False
-        self.lock = Lock()
+        self.lock = new_lock()
         self.peers: Mapping[str, Purse] = {}
         """The purses of executions side by side, this one among them, by the id of their call."""
         self.read_output: Callable[[], str] = str

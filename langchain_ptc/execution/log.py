@@ -25,7 +25,7 @@ from typing import Self, TypeAlias, get_args
 from langchain_ptc.execution.record import CallStatus, ExecutionResult, ToolCallRecord
 from langchain_ptc.execution.report import cut_middle
 from langchain_ptc.execution.stores import JsonLinesStore, MemoryStore, Query, SqliteStore, Store
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 from langchain_ptc.sandbox.base import Status
 
 KEPT_IN_MEMORY = 1_000
@@ -73,7 +73,7 @@ class ExecutionLog:
     def __init__(self, *, path: str | Path | None = None, keep: int | None = None) -> None:
         if keep is not None and (type(keep) is not int or keep < 1):
             raise ValueError(f"keep must be a whole number from 1, got {keep!r}")
-        self._lock = Lock()
+        self._lock = new_lock()
         self._writer: _Writer | None = None
         self._is_closed = False
         self._store: Store = _open(path, keep)

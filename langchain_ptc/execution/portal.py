@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ through another thread, and would for ever."""
 
 logger = logging.getLogger("langchain_ptc")
 
-_lock = Lock()
+_lock = new_lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _loop_thread: threading.Thread | None = None
 _threads: ThreadPoolExecutor | None = None

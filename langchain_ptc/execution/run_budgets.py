@@ -16,7 +16,7 @@ from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.resilience import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.execution.budgets import Budget, CallLimit, Purse, Spent, check, limited_by
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 
 _MOST_SETS = 1_000
 """Sets of executions side by side that are remembered."""
@@ -62,7 +62,7 @@ class Budgets:
         self._now = now
         self._direct = {d.tool_name: d for d in catalog if "direct" in d.policy.allowed_callers}
         self._sets: OrderedDict[object, dict[str, Purse]] = OrderedDict()
-        self._lock = Lock()
+        self._lock = new_lock()
 
     def __bool__(self) -> bool:
         """Whether there is any."""

@@ -28,7 +28,7 @@ from langgraph.errors import GraphInterrupt
 from langgraph.runtime import get_runtime
 from langgraph.types import Interrupt
 
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 
 _SCRATCHPAD = "__pregel_scratchpad"
 _IN_MESSAGE, _IN_ORDER = 1, 2
@@ -39,7 +39,7 @@ class _Attempt:
     """One attempt of a task, and the executions in it."""
 
     def __init__(self) -> None:
-        self.lock = Lock()
+        self.lock = new_lock()
         self.places: Counter[tuple[int, int]] = Counter()
         self.running = 0
         self.interrupts: dict[str, Interrupt] = {}
@@ -47,7 +47,7 @@ class _Attempt:
         self.waiting: list[Future[None]] = []
 
 
-_lock = Lock()
+_lock = new_lock()
 _attempts: weakref.WeakKeyDictionary[Any, dict[int, _Attempt]] = weakref.WeakKeyDictionary()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from langchain_ptc.execution.record import ExecutionResult, ToolCallRecord
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 
 logger = logging.getLogger("langchain_ptc")
 
@@ -98,7 +98,7 @@ class MemoryStore:
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
-        self._lock = Lock()
+        self._lock = new_lock()
         self._entries: OrderedDict[str, ExecutionResult] = OrderedDict()
 
     def add(self, result: ExecutionResult) -> None:

@@ -18,7 +18,7 @@ from opentelemetry.trace import Span, Status, StatusCode, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
 from langchain_ptc.execution.events import Event
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 
 NAME = "langchain_ptc"
 """Of the tracer and the meter, and the prefix of every metric and attribute that is ours."""
@@ -70,7 +70,7 @@ class OpenTelemetryExporter:
         meter_provider: MeterProvider | None = None,
     ) -> None:
         self._tracer = trace.get_tracer(NAME, tracer_provider=tracer_provider)
-        self._lock = Lock()
+        self._lock = new_lock()
         self._open: OrderedDict[str, _Open] = OrderedDict()
         meter = metrics.get_meter(NAME, meter_provider=meter_provider)
         count, measure = meter.create_counter, meter.create_histogram

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, Self
 
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 from langchain_ptc.sandbox.loop import Host, ProgramLoop
 
 MAX_THREADS = 32
@@ -156,7 +156,7 @@ def checked_seconds(seconds: Any) -> float:
     return pause
 
 
-_stack_size_lock = Lock()
+_stack_size_lock = new_lock()
 
 
 def start_thread(body: Callable[[], None], stack_bytes: int) -> threading.Thread:
@@ -167,8 +167,9 @@ def start_thread(body: Callable[[], None], stack_bytes: int) -> threading.Thread
     """
     thread = threading.Thread(target=body, name="langchain-ptc code", daemon=True)
     with _stack_size_lock:
-        usual = threading.stack_size(stack_bytes)
-        try:
+        usual = threading.stack_size()
+        try:  # the thread that is here may be told to stop at any point
+            threading.stack_size(stack_bytes)
             thread.start()
         finally:
             threading.stack_size(usual)

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias, TypeVar
 from langchain_core.tools import ToolException
 
 from langchain_ptc.catalog.mcp.results import as_json, read_field
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ SESSION_UNKNOWN = 32600
 
 # --- the loop of the sessions -------------------------------------------------------------------
 
-_lock = Lock()
+_lock = new_lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _lost: list[object] = []
 """What a forked child has of its parent, and must not finalize."""

@@ -27,7 +27,7 @@ from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.search.words import MAX_PHRASE_WORDS, STOP_WORDS, SYNONYMS, split_words
 from langchain_ptc.catalog.types import Choice, TypeTree, walk
 from langchain_ptc.errors import CatalogError
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 
 MAX_QUERY_CHARS = 1_000
 """Length of a question; the rest of it is not looked at."""
@@ -65,7 +65,7 @@ class ToolIndex:
 
     def __init__(self, definitions: Iterable[ToolDefinition]) -> None:
         self._definitions = tuple(definitions)
-        self._lock = Lock()
+        self._lock = new_lock()
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
         weakref.finalize(self, self._database.close)
         try:

@@ -20,7 +20,7 @@ from langchain_ptc.catalog.shapes.learning import (
     render_shape,
 )
 from langchain_ptc.errors import CatalogError
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 
 Learning: TypeAlias = Literal["on", "off"]
 """Whether results are looked at."""
@@ -41,7 +41,7 @@ class ObservedShapes:
         if learning not in ("on", "off"):
             raise ValueError(f"learning must be 'on' or 'off', got {learning!r}")
         self.learning = learning
-        self._lock = Lock()
+        self._lock = new_lock()
         self._shapes: dict[str, Shape] = {}
         self._texts: dict[str, str] = {}
         self._version = 0

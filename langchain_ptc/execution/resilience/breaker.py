@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from langchain_ptc.catalog.resilience import Breaker
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 
 State: TypeAlias = Literal["closed", "open", "half_open"]
 
@@ -53,7 +53,7 @@ class BreakerState:
     def __init__(self, breaker: Breaker, now: Callable[[], float]) -> None:
         self._breaker = breaker
         self._now = now
-        self._lock = Lock()
+        self._lock = new_lock()
         self._failures = 0
         self._era = 0
         self._opened_at: float | None = None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from langchain_ptc.catalog.resilience import Cache
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Results(Generic[T]):
     def __init__(self, cache: Cache, now: Callable[[], float]) -> None:
         self._cache = cache
         self._now = now
-        self._lock = Lock()
+        self._lock = new_lock()
         self._entries: OrderedDict[Hashable, tuple[float, int, T]] = OrderedDict()
         self._bytes = 0
 

@@ -11,7 +11,7 @@ from collections import deque
 
 from langchain_ptc.catalog.resilience import RateLimit
 from langchain_ptc.execution.resilience.clock import Clock
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 
 
 class RateGate:
@@ -28,7 +28,7 @@ class RateGate:
     def __init__(self, limit: RateLimit, clock: Clock) -> None:
         self._limit = limit
         self._clock = clock
-        self._lock = Lock()
+        self._lock = new_lock()
         self._times: deque[float] = deque()
 
     async def wait_until(self, at: float, wait: float) -> None:
@@ -66,7 +66,7 @@ class Slots:
 
     def __init__(self, most: int) -> None:
         self._free = most
-        self._lock = Lock()
+        self._lock = new_lock()
         self._line: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
 
     def take_at_once(self) -> bool:

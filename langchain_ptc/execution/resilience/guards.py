@@ -28,7 +28,7 @@ from langchain_ptc.execution.resilience.cache import Results
 from langchain_ptc.execution.resilience.clock import Clock
 from langchain_ptc.execution.resilience.gates import RateGate, Slots
 from langchain_ptc.sandbox.objects import UnsendableValue
-from langchain_ptc.locks import Lock
+from langchain_ptc.locks import new_lock
 
 T = TypeVar("T")
 
@@ -251,7 +251,7 @@ class Guards:
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self._guards: dict[str, list[Guard]] = {}
-        self._lock = Lock()
+        self._lock = new_lock()
 
     def of(self, definition: ToolDefinition) -> Guard:
         """Return what stands before a tool: the same as long as its policy is the same."""
