@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 MIB = 1024 * 1024
+MOST = 2**63 - 1
+"""Whole numbers beyond it are refused; up to it, one that the kernel does not take counts as the most that
+it does. `math.inf` seconds are no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +20,7 @@ class Limits:
     `ToolCallError`: code that catches it goes on.
 
     Raises:
-        ValueError: A limit is not a positive number.
+        ValueError: A limit is not a positive number, or is a whole number above 2**63 - 1.
     """
 
     wall_seconds: float = 30.0
@@ -51,5 +54,18 @@ class Limits:
             if isinstance(value, bool) or not isinstance(value, kind) or not value > 0:
                 raise ValueError(
                     f"Limits.{field.name} must be a positive "
-                    f"{'whole number' if kind is int else 'number'}, got {value!r}"
+                    f"{'whole number' if kind is int else 'number'}, got {_show(value)}"
                 )
+            if isinstance(value, int) and value > MOST:
+                raise ValueError(
+                    f"Limits.{field.name} must be at most {MOST} (sys.maxsize), got {_show(value)}"
+                )
+
+
+def _show(value: object) -> str:
+    """Return the `repr` of a value, cut; Python refuses that of a number of thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."

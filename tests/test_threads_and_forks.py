@@ -1,0 +1,556 @@
+"""Threads, garbage collection, forks and re-entry: whatever happens, executions end and locks open."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.tools import tool
+
+from langchain_ptc import (
+    ExecutionLog,
+    Limits,
+    ProcessSandbox,
+    ProgrammaticToolExecutor,
+    SandboxError,
+)
+from langchain_ptc.execution import portal
+from langchain_ptc.locks import new_lock
+from langchain_ptc.sandbox import mailbox, process
+from langchain_ptc.sandbox.pool import WorkerPool
+from langchain_ptc.sandbox.workers import Allowance
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+
+
+def ends(work: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Do `work` in a thread and return its result; fail if it does not come to an end."""
+    results: list[Any] = []
+
+    def body() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            results.append(error)
+
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert results, f"still not back after {seconds} s"
+    return results[0]
+
+
+def run_script(text: str, seconds: float = 60.0) -> str:
+    """Run a script in a Python of its own and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(text)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@tool
+async def quick(n: int) -> int:
+    """Return a number."""
+    return n
+
+
+# --- calls on our own loop ------------------------------------------------------------------------
+
+
+def test_reentrant_execute() -> None:
+    """A synchronous execution begun on the loop that has to run it is an error at once, at the call."""
+    inner = ProgrammaticToolExecutor([])
+
+    @tool
+    async def outer() -> str:
+        """Use a synchronous client inside."""
+        return inner.execute("print(2)").output
+
+    executor = ProgrammaticToolExecutor([outer])
+    code = "try:\n    await outer()\nexcept ToolCallError as error:\n    print(error)"
+    result = ends(lambda: executor.execute(code))
+    assert "await the asynchronous form instead" in result.output
+    assert ends(lambda: executor.execute("print(3)")).output == "3\n"
+
+
+@pytest.mark.parametrize("how", ["await", "thread", "synchronous tool"])
+def test_executions_inside_of_executions(how: str) -> None:
+    """A tool executes code itself: awaited, in a thread of its own, or as a synchronous tool."""
+    inner = ProgrammaticToolExecutor([quick])
+    code = "print(await quick(7))"
+
+    @tool
+    async def awaits() -> str:
+        """Execute code."""
+        if how == "await":
+            return (await inner.aexecute(code)).output
+        return (await asyncio.to_thread(inner.execute, code)).output
+
+    @tool
+    def blocks() -> str:
+        """Execute code."""
+        return inner.execute(code).output
+
+    used = blocks if how == "synchronous tool" else awaits
+    executor = ProgrammaticToolExecutor([used])
+    result = ends(lambda: executor.execute(f"print(await {used.name}())"))
+    assert result.output == "7\n\n"
+
+
+def test_a_tool_that_blocks_the_loop_for_what_runs_there_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Through another thread the loop waits for itself as well: that ends too, and says where."""
+    monkeypatch.setattr(portal, "_BLOCKED_SECONDS", 0.5)
+    inner = ProgrammaticToolExecutor([])
+
+    @tool
+    async def joins() -> str:
+        """Wait for a thread that executes code."""
+        told: list[str] = []
+
+        def body() -> None:
+            try:
+                told.append(inner.execute("print(1)").output)
+            except RuntimeError as error:
+                told.append(str(error))
+
+        thread = threading.Thread(target=body)
+        thread.start()
+        thread.join()
+        return told[0]
+
+    result = ends(lambda: ProgrammaticToolExecutor([joins]).execute("print(await joins())"))
+    assert "has blocked it for 0.5 seconds, in joins" in result.output
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+@pytest.mark.parametrize("place", ["async tool", "tool", "on_event", "callback"])
+def test_base_exception_kills_the_private_loop(place: str, kind: type[BaseException]) -> None:
+    """Whatever is raised on the private loop, later synchronous executions work."""
+
+    @tool
+    async def araises() -> int:
+        """Raise."""
+        raise kind(2)
+
+    @tool
+    def raises() -> int:
+        """Raise."""
+        raise kind(2)
+
+    @tool
+    async def calls_back() -> int:
+        """Have something raised in a callback of the loop."""
+        asyncio.get_running_loop().call_soon(raises.func)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return 1
+
+    def on_event(event: object) -> None:
+        if place == "on_event":
+            raise kind(2)
+
+    call = {"async tool": "araises", "tool": "raises", "callback": "calls_back"}.get(place, "quick")
+    arguments = "1" if call == "quick" else ""
+    executor = ProgrammaticToolExecutor(
+        [araises, raises, calls_back, quick], on_event=on_event, limits=Limits(wall_seconds=5)
+    )
+    code = f"try:\n    print(await {call}({arguments}))\nexcept ToolCallError as e:\n    print('told', e)"
+    result = ends(lambda: executor.execute(code))
+    if place in ("on_event", "callback"):
+        assert result.output == "1\n"
+    else:
+        assert result.output.startswith("told ")
+        assert kind.__name__ in result.output
+    assert ends(lambda: executor.execute("print(await quick(3))")).output == "3\n"
+
+
+# --- garbage collection ---------------------------------------------------------------------------
+
+
+def in_a_cycle(value: Any) -> weakref.ref[Any]:
+    """Leave `value` to the garbage collector."""
+
+    class Holder:
+        pass
+
+    holder = Holder()
+    holder.me, holder.value = holder, value  # type: ignore[attr-defined]
+    return weakref.ref(holder)
+
+
+@pytest.fixture
+def no_gc():
+    """Collect only when the test does."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_sandbox_collected_while_another_is_made(
+    monkeypatch: pytest.MonkeyPatch, no_gc: None
+) -> None:
+    """A sandbox is collected in the middle of the making of another one."""
+    collected = in_a_cycle(ProcessSandbox(waiting_workers=2))
+    make = process.WorkerPool
+
+    def making(*args: Any, **options: Any) -> WorkerPool:
+        gc.collect()
+        return make(*args, **options)
+
+    monkeypatch.setattr(process, "WorkerPool", making)
+    ends(lambda: ProcessSandbox(waiting_workers=3).close(), 10)
+    assert collected() is None
+
+
+@pytest.mark.parametrize("step", ["post", "wake", "read"])
+def test_a_sandbox_is_collected_at_any_step_of_its_pool(
+    monkeypatch: pytest.MonkeyPatch, no_gc: None, step: str
+) -> None:
+    """A sandbox is collected while its own pool is used, in the thread that uses it."""
+    sandbox = ProcessSandbox(waiting_workers=2)
+    pool, session = sandbox._pool, sandbox.session()
+    collected = in_a_cycle(sandbox)
+    del sandbox
+    original = getattr(mailbox.Mailbox, step)
+
+    def collecting(self: Any, *args: Any, **options: Any) -> Any:
+        gc.collect()
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(mailbox.Mailbox, step, collecting)
+
+    def take() -> object:
+        return pool.checkout(Allowance(5, 2**28)).exception(timeout=10)
+
+    assert isinstance(ends(take, 15), SandboxError)
+    assert collected() is None
+    assert session.output == ""
+    pool.close()
+
+
+def test_an_execution_that_is_dropped_gives_its_worker_back(no_gc: None) -> None:
+    """A loop that is closed over a running execution leaves no worker taken, whoever collects it."""
+    with ProcessSandbox(waiting_workers=2, max_workers=1) as sandbox:
+        executor = ProgrammaticToolExecutor([quick], sandbox=sandbox)
+
+        def drop() -> None:
+            loop = asyncio.new_event_loop()
+            coroutine = executor.aexecute("import time\ntime.sleep(60)")
+            task = loop.create_task(coroutine)
+            loop.run_until_complete(asyncio.sleep(0.3))
+            loop.set_exception_handler(lambda *_: None)
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            loop.close()
+
+        drop()
+        gc.collect()
+        assert ends(lambda: executor.execute("print(1)")).output == "1\n"
+
+
+def test_a_log_is_collected_in_the_thread_that_writes_it(tmp_path: Path, no_gc: None) -> None:
+    """The end of a log that is collected waits for nothing, in its own thread among others."""
+    log = ExecutionLog(path=tmp_path / "log.jsonl")
+    result = ProgrammaticToolExecutor([]).execute("print(1)")
+    store, add = log._store, log._store.add
+
+    def collecting(record: Any) -> None:
+        while holder() is not None and not released.wait(0.01):
+            pass
+        gc.collect()
+        add(record)
+
+    released = threading.Event()
+    store.add = collecting  # type: ignore[method-assign]
+    log.add(result)
+    writer = log._writer
+    holder = in_a_cycle(log)
+    del log
+    released.set()
+    assert writer is not None
+    writer.thread.join(10)
+    assert not writer.thread.is_alive()
+    assert holder() is None
+    with ExecutionLog(path=tmp_path / "log.jsonl") as again:
+        assert len(again.find()) == 1
+
+
+def test_a_lock_may_be_taken_again_by_its_holder() -> None:
+    """A finalizer that needs a lock runs in the thread that holds it, and goes on."""
+    lock = new_lock()
+
+    def work() -> str:
+        with lock, lock:
+            return "done"
+
+    assert ends(work, 5) == "done"
+
+
+# --- forks ----------------------------------------------------------------------------------------
+
+
+@forks
+def test_log_close_and_fork(tmp_path: Path) -> None:
+    """`find` ends while `close` runs, and a forked child writes what it executes."""
+    printed = run_script(
+        f"""
+        import os, sys, threading, time
+        from langchain_ptc import ExecutionLog, InProcessSandbox, ProgrammaticToolExecutor
+        def work(path):
+            log = ExecutionLog(path=path)
+            executor = ProgrammaticToolExecutor([], log=log, sandbox=InProcessSandbox())
+            executor.execute("print(1)")
+            pid = os.fork()
+            if pid == 0:
+                executor.execute("print('child')")
+                print("child finds", len(log.find()), flush=True)
+                os._exit(0)
+            os.waitpid(pid, 0)
+            print("parent finds", len(log.find()), flush=True)
+            entered, go_on = threading.Event(), threading.Event()
+            add, record = log._store.add, log.find()[0]
+            def slow(result):
+                entered.set()
+                go_on.wait(20)
+                add(result)
+            log._store.add = slow
+            log.add(record)
+            entered.wait(20)
+            closing = threading.Thread(target=log.close)
+            closing.start()
+            while not log._is_closed:
+                time.sleep(0.001)
+            found = []
+            asking = threading.Thread(target=lambda: found.append(len(log.find())), daemon=True)
+            asking.start()
+            go_on.set()
+            asking.join(20)
+            closing.join(20)
+            print("closing finds", *found, flush=True)
+        work({str(tmp_path / "log.jsonl")!r})
+        work({str(tmp_path / "log.sqlite")!r})
+        """
+    )
+    assert printed.splitlines() == ["child finds 2", "parent finds 2", "closing finds 2"] * 2
+
+
+@forks
+def test_children_forked_while_sandboxes_are_made() -> None:
+    """A child that is forked while other threads make, use and close sandboxes has its own."""
+    printed = run_script(
+        """
+        import os, signal, sys, threading
+        from langchain_ptc import ProcessSandbox, ProgrammaticToolExecutor
+        executor = ProgrammaticToolExecutor([])
+        executor.execute("print(1)")
+        stop, made = threading.Event(), threading.Semaphore(0)
+        def make(number):
+            while not stop.is_set():
+                ProcessSandbox(waiting_workers=number).close()
+                made.release()
+        threads = [threading.Thread(target=make, args=(n,)) for n in range(2, 5)]
+        for thread in threads:
+            thread.start()
+        children = []
+        for _ in range(3):
+            for _ in range(20):
+                made.acquire()
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(40)
+                with ProcessSandbox(waiting_workers=1) as sandbox:
+                    output = ProgrammaticToolExecutor([], sandbox=sandbox).execute("print(7)").output
+                os._exit(0 if output == "7\\n" else 3)
+            children.append(pid)
+        stop.set()
+        print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
+        """,
+        seconds=90,
+    )
+    assert printed == "[0, 0, 0]\n"
+
+
+@forks
+def test_a_lock_that_was_held_is_open_in_a_forked_child() -> None:
+    """Every lock of the package is open in a child that is forked while other threads hold them all."""
+    printed = run_script(
+        """
+        import os, signal, threading
+        from langchain_core.tools import tool
+        from langchain_ptc import *
+        from langchain_ptc import locks
+        @tool
+        def quick(n: int) -> int:
+            "Return a number."
+            return n
+        log = ExecutionLog()
+        executor = ProgrammaticToolExecutor([quick], log=log)
+        executor.execute("print(await quick(1))")
+        held, go_on = threading.Event(), threading.Event()
+        def hold():
+            for lock in list(locks._locks):
+                lock.acquire()
+            held.set()
+            go_on.wait()
+        threading.Thread(target=hold, daemon=True).start()
+        held.wait()
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(40)
+            output = executor.execute("print(await quick(2))").output
+            os._exit(0 if (output, len(log.find())) == ("2\\n", 2) else 3)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(locks._locks) > 3)
+        os._exit(0)
+        """
+    )
+    assert printed == "0 True\n"
+
+
+def test_executions_end_while_their_log_closes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An execution that ends after its log was closed has its result, and its record is told as lost."""
+    log = ExecutionLog(path=tmp_path / "log.sqlite")
+    executor = ProgrammaticToolExecutor([quick], log=log)
+    log.close()
+    result = executor.execute("print(await quick(1))")
+    assert (result.status, result.output) == ("success", "1\n")
+    assert (
+        f"the record of execution {result.execution_id} was lost: the log is closed" in caplog.text
+    )
+    with pytest.raises(ValueError, match="closed"):
+        log.add(result)
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["cpu_seconds", "memory_bytes", "max_tool_calls", "output_chars"])
+@pytest.mark.parametrize("value", [2**32, sys.maxsize])
+async def test_limits_too_large(field: str, value: int) -> None:
+    """A limit beyond what the kernel takes counts as the most that it does, and harms nobody else."""
+    limits: Any = {field: value}
+    executor = ProgrammaticToolExecutor([quick], limits=Limits(**limits))
+    other = ProgrammaticToolExecutor([quick])
+    mine, others = await asyncio.gather(
+        executor.aexecute("print(await quick(1))"), other.aexecute("print(await quick(2))")
+    )
+    assert (mine.output, others.output) == ("1\n", "2\n")
+
+
+@pytest.mark.parametrize("field", ["wall_seconds", "tool_seconds"])
+async def test_endless_seconds(field: str, sandbox: Any) -> None:
+    """`math.inf` seconds are no limit, in both sandboxes and both ways to call."""
+    limits: Any = {field: math.inf}
+    executor = ProgrammaticToolExecutor([quick], limits=Limits(**limits), sandbox=sandbox)
+    assert (await executor.aexecute("print(await quick(1))")).output == "1\n"
+    assert (await asyncio.to_thread(executor.execute, "print(await quick(1))")).output == "1\n"
+
+
+@pytest.mark.parametrize(
+    "value", [2**63, 10**400, 10**5000, -(10**5000)], ids=["2**63", "10**400", "long", "negative"]
+)
+def test_limits_that_no_system_knows_are_refused(value: int) -> None:
+    """Numbers beyond 2**63 - 1 are refused in a bounded text, also those that Python does not print."""
+    for field in ("wall_seconds", "cpu_seconds", "result_bytes"):
+        limits: Any = {field: value}
+        with pytest.raises(ValueError, match=f"Limits.{field} must be") as refused:
+            Limits(**limits)
+        assert len(str(refused.value)) < 200
+
+
+# --- what the system refuses ----------------------------------------------------------------------
+
+
+@forks
+def test_out_of_descriptors() -> None:
+    """Without descriptors an execution is a `SandboxError`, both ways to call, and later ones work."""
+    printed = run_script(
+        """
+        import asyncio, os, resource
+        from langchain_ptc import ProgrammaticToolExecutor
+        executor = ProgrammaticToolExecutor([])
+        def tell(kind, run):
+            try:
+                print(kind, run().status)
+            except Exception as error:
+                print(kind, type(error).__name__, "Too many open files" in str(error))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4096))
+        async def main(started):
+            held = []
+            try:
+                while True:
+                    held.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                pass
+            for spare in range(5):
+                try:
+                    print("async", spare, (await executor.aexecute("pass")).status)
+                except Exception as error:
+                    print("async", spare, type(error).__name__, "Too many open files" in str(error))
+                if not started:
+                    await asyncio.to_thread(tell, "sync", lambda: executor.execute("pass"))
+                os.close(held.pop())
+            for number in held:
+                os.close(number)
+            print("then", (await executor.aexecute("pass")).status)
+        asyncio.run(main(False))
+        """
+    )
+    lines = printed.splitlines()
+    assert lines[0] == "async 0 SandboxError True"
+    assert lines[1] == "sync SandboxError True"
+    assert lines[-1] == "then success"
+    for line in lines[2:-1]:
+        assert line.endswith(("success", "SandboxError True", "SandboxError False")), line
+
+
+def test_a_thread_that_the_system_refuses_is_not_started_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A call for which there was no thread is not made by the next thread that is free."""
+    calls: list[str] = []
+
+    async def main() -> None:
+        monkeypatch.setattr(portal, "_threads", None)
+        await portal.call_in_thread(lambda: calls.append("before"))
+        start = threading.Thread.start
+        busy, go_on = threading.Event(), threading.Event()
+
+        def block() -> None:
+            busy.set()
+            go_on.wait(20)
+
+        blocked = asyncio.ensure_future(portal.call_in_thread(block))
+        await asyncio.to_thread(busy.wait, 20)
+
+        def refuse(self: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            await portal.call_in_thread(lambda: calls.append("refused"))
+        monkeypatch.setattr(threading.Thread, "start", start)
+        go_on.set()
+        await blocked
+        await portal.call_in_thread(lambda: calls.append("after"))
+
+    asyncio.run(main())
+    assert calls == ["before", "after"]
