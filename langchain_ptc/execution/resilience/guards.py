@@ -27,8 +27,8 @@ from langchain_ptc.execution.resilience.breaker import BreakerState, Pass, Refus
 from langchain_ptc.execution.resilience.cache import Results
 from langchain_ptc.execution.resilience.clock import Clock
 from langchain_ptc.execution.resilience.gates import RateGate, Slots
-from langchain_ptc.sandbox.objects import UnsendableValue
 from langchain_ptc.locks import new_lock
+from langchain_ptc.sandbox.objects import UnsendableValue
 
 T = TypeVar("T")
 
