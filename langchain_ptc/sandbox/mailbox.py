@@ -75,7 +75,7 @@ class Mailbox:
         while self._mail and self._ends is None and self._starting.acquire(blocking=False):
             try:
                 if self._ends is None:
-                    self._ends = self._start_thread()
+                    self._start_thread()
             except (OSError, RuntimeError) as error:
                 told = SandboxError(f"the system refuses a thread to look after workers: {error}")
                 told.__cause__ = error
@@ -83,8 +83,8 @@ class Mailbox:
             finally:
                 self._starting.release()
 
-    def _start_thread(self) -> tuple[socket.socket, socket.socket]:
-        ends = socket.socketpair()
+    def _start_thread(self) -> None:
+        ends = self._ends = socket.socketpair()  # before the thread, which may end at once
         for end in ends:
             end.setblocking(False)
         self.thread = threading.Thread(
@@ -93,11 +93,10 @@ class Mailbox:
         try:
             self.thread.start()
         except BaseException:
-            self.thread = None
+            self._ends = self.thread = None
             for end in ends:
                 end.close()
             raise
-        return ends
 
     def _settle_all(self, why: SandboxError) -> None:
         while self._mail:
