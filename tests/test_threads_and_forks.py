@@ -246,16 +246,25 @@ def test_a_sandbox_is_collected_at_any_step_of_its_pool(
     pool.close()
 
 
+# Python says of any task that is collected after its loop was closed that it cannot be cancelled.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_execution_that_is_dropped_gives_its_worker_back(no_gc: None) -> None:
     """A loop that is closed over a running execution leaves no worker taken, whoever collects it."""
     with ProcessSandbox(waiting_workers=2, max_workers=1) as sandbox:
-        executor = ProgrammaticToolExecutor([quick], sandbox=sandbox)
+        called = asyncio.Event()
+
+        @tool
+        async def waits() -> None:
+            """Wait for ever."""
+            called.set()
+            await asyncio.Event().wait()
+
+        executor = ProgrammaticToolExecutor([waits], sandbox=sandbox)
 
         def drop() -> None:
             loop = asyncio.new_event_loop()
-            coroutine = executor.aexecute("import time\ntime.sleep(60)")
-            task = loop.create_task(coroutine)
-            loop.run_until_complete(asyncio.sleep(0.3))
+            task = loop.create_task(executor.aexecute("await waits()"))
+            loop.run_until_complete(called.wait())
             loop.set_exception_handler(lambda *_: None)
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             loop.close()
