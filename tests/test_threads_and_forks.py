@@ -326,6 +326,7 @@ def test_log_close_and_fork(tmp_path: Path) -> None:
             log = ExecutionLog(path=path)
             executor = ProgrammaticToolExecutor([], log=log, sandbox=InProcessSandbox())
             executor.execute("print(1)")
+            log.flush()
             pid = os.fork()
             if pid == 0:
                 executor.execute("print('child')")
