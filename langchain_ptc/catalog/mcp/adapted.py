@@ -102,7 +102,7 @@ def _is_declaration(value: object) -> bool:
         not isinstance(value, BaseTool | Mapping | type)
         and isinstance(read_field(value, "name"), str)
         and isinstance(read_field(value, "inputSchema"), Mapping)
-        and any(hasattr(value, name) for name in ("outputSchema", "output_schema"))
+        and any(hasattr(value, name) for name in ("output_schema", "outputSchema"))
     )
 
 

@@ -183,7 +183,7 @@ class Source(Generic[C]):
 
     def _make(self, server: AnyServer, tool: Any) -> MCPTool:
         hints = read_field(tool, "annotations")
-        metadata = {} if hints is None else hints.model_dump(exclude_none=True)
+        metadata = {} if hints is None else hints.model_dump(exclude_none=True, by_alias=True)
         meta = getattr(tool, "meta", None)
         schema = read_field(tool, "outputSchema")
         return MCPTool(

@@ -38,8 +38,9 @@ def read_field(record: object, name: str, default: Any = None) -> Any:
     """Return a field of a record of `mcp`, or of a dict of its fields, by its name in camel case."""
     other = re.sub(r"([A-Z])", r"_\1", name).lower()
     if isinstance(record, Mapping):
-        return record.get(name, record.get(other, default))
-    return getattr(record, name) if hasattr(record, name) else getattr(record, other, default)
+        return record.get(other, record.get(name, default))
+    # Records of later versions have both, and warn of the camel case.
+    return getattr(record, other) if hasattr(record, other) else getattr(record, name, default)
 
 
 def policy_of(tool: object, approve: Approve) -> ToolPolicy:

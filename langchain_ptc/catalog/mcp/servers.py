@@ -38,7 +38,10 @@ LIST_CHANGED = "notifications/tools/list_changed"
 CONNECTION_CLOSED = "Connection closed"
 """What the `mcp` package answers to requests that wait when a connection ends."""
 SESSION_UNKNOWN = 32600
-"""With this code it says that a server does not know the session, and so has not done anything."""
+"""With this code line 1 says that a server does not know the session: it has not done anything."""
+SESSION_UNKNOWN_TEXTS = ("Session not found", "Session terminated")
+"""Line 2 hands on the server's own error, which has one of these texts and codes."""
+SESSION_UNKNOWN_CODES = (-32600, -32001)
 
 
 # --- the loop of the sessions -------------------------------------------------------------------
@@ -388,7 +391,7 @@ class Server:
         except ServerError:
             raise
         except Exception as error:  # of the `mcp` package, which is not imported here
-            known = _code_of(error) != SESSION_UNKNOWN
+            known = not _is_unknown_session(error)
             if known and not _is_end(error):
                 raise ToolException(str(error) or type(error).__name__) from error
             await link.close()
@@ -403,8 +406,10 @@ class _NotSentError(Exception):
     """The session was over before the request could go out: asking again is safe."""
 
 
-def _code_of(error: Exception) -> object:
-    return read_field(read_field(error, "error"), "code")
+def _is_unknown_session(error: Exception) -> bool:
+    code = read_field(read_field(error, "error"), "code")
+    is_text = str(error) in SESSION_UNKNOWN_TEXTS
+    return code == SESSION_UNKNOWN or (is_text and code in SESSION_UNKNOWN_CODES)
 
 
 def _is_end(error: Exception) -> bool:
@@ -461,7 +466,7 @@ class GivenSession:
         except ServerError as error:
             raise ToolException(str(error)) from error
         except Exception as error:  # of the `mcp` package, which is not imported here
-            if _is_end(error) or _code_of(error) == SESSION_UNKNOWN:
+            if _is_end(error) or _is_unknown_session(error):
                 raise ToolException(
                     f"the session with the MCP server {self.name!r} is closed ({explain(error)}); "
                     "it was passed to the catalog open, so open it and build the catalog again"
