@@ -5,10 +5,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SERVER_STAMP := $(VENV)/.installed-server
 SERVER := langgraph-cli[inmem]>=0.4.40,<0.5
+MCP := .mcp_lines
+MCP_STAMP := $(MCP)/.installed
+MCP_PATH := $(CURDIR)/$(MCP)/servers/bin:$(CURDIR)/$(MCP)/npm/node_modules/.bin
+MCP_PIP := pip install --quiet --disable-pip-version-check --no-compile
+MCP_PYTEST := 'pytest>=8.4,<10' 'pytest-asyncio>=1.2,<2' 'pytest-timeout>=2.4,<3' 'pytest-xdist>=3.6,<4'
+MCP_TESTS := $(wildcard tests/test_mcp*.py)
 TESTS ?= tests
 MODEL ?=
 
-.PHONY: help install demo test test_watch e2e lint format type check docs benchmark benchmark_compare clean trials fuzz
+.PHONY: help install demo test test_watch e2e lint format type check docs benchmark benchmark_compare clean trials fuzz test_mcp_lines
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9_]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -37,6 +43,23 @@ $(SERVER_STAMP): $(STAMP)
 
 e2e: $(SERVER_STAMP)  ## Run the tests on a real local LangGraph server (installs it first)
 	$(BIN)/python -m pytest tests/server
+
+# Packages for MCP exclude each other: langchain-mcp-adapters needs line 1 of mcp, langchain[mcp] line 2.
+# Servers of others are programs of their own, in environments of their own.
+$(MCP_STAMP): pyproject.toml
+	for name in line1 line2 servers; do $(PYTHON) -m venv $(MCP)/$$name; done
+	$(MCP)/line1/bin/python -m $(MCP_PIP) --editable '.[mcp]' 'langchain-mcp-adapters>=0.3.2,<0.4' 'langchain>=1.4.7,<2' $(MCP_PYTEST)
+	$(MCP)/line2/bin/python -m $(MCP_PIP) --editable '.[mcp]' 'langchain[mcp]>=1.5,<2' $(MCP_PYTEST)
+	$(MCP)/servers/bin/python -m $(MCP_PIP) 'mcp-server-fetch>=2026.10,<2027'
+	@if command -v npm >/dev/null; then npm install --prefix $(MCP)/npm --no-audit --no-fund --loglevel=error \
+		@modelcontextprotocol/server-memory@2026 @modelcontextprotocol/server-everything@2026; \
+		else echo 'no npm: the tests of its servers are skipped'; fi
+	@touch $(MCP_STAMP)
+
+test_mcp_lines: $(MCP_STAMP)  ## Run the MCP tests with each line of the mcp package, and with servers of others
+	MCP_SERVERS_PATH='$(MCP_PATH)' $(MCP)/line1/bin/python -m pytest --numprocesses 2 --dist loadfile $(MCP_TESTS)
+	MCP_SERVERS_PATH='$(MCP_PATH)' MCP_SERVER_PYTHON='$(CURDIR)/$(MCP)/line1/bin/python' \
+		$(MCP)/line2/bin/python -m pytest --numprocesses 2 --dist loadfile $(MCP_TESTS)
 
 lint: $(STAMP)  ## Check style
 	$(BIN)/ruff check .
@@ -73,4 +96,4 @@ fuzz: $(STAMP)  ## Send the host some 15,000 frames that no honest worker sends
 	PTC_FUZZ_CASES=5000 $(BIN)/python -m pytest -q tests/test_hostile_frames.py
 
 clean:  ## Remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist docs/_build
+	rm -rf $(VENV) $(MCP) .pytest_cache .mypy_cache .ruff_cache dist docs/_build
