@@ -19,6 +19,8 @@ from langchain_ptc import (
     ProgrammaticToolCallingMiddleware,
     ProgrammaticToolExecutor,
     ProgrammaticToolNode,
+    ToolDefinition,
+    ToolPolicy,
     as_programmatic,
 )
 from langchain_ptc.testing import ScriptedChatModel
@@ -217,6 +219,22 @@ async def test_what_a_middleware_raises(kind, sync):
     expected = "was cancelled" if kind == "cancelled" else "failed: "
     assert told.startswith(f"caught plain {expected}")
     assert kind == "cancelled" or name in told
+
+
+@pytest.mark.parametrize("hook", ["before", "after"])
+@pytest.mark.parametrize("kind", ["stop-with-value", "system-exit", "group", "own"])
+def test_what_a_hook_raises(hook, kind):
+    """What a hook of a policy raises refuses the call in the same way."""
+
+    @tool
+    def fine() -> int:
+        """Return."""
+        return 1
+
+    policy = ToolPolicy(**{hook: lambda *_: fail(kind)})
+    executor = ProgrammaticToolExecutor([ToolDefinition(tool=fine, policy=policy)], limits=LIMITS)
+    code = "try:\n    fine()\nexcept ToolCallError as e:\n    print(e)"
+    assert executor.execute(code).output == f"fine failed: {ERRORS[kind][1]}\n"
 
 
 async def test_an_execution_that_is_cancelled_is_cancelled():

@@ -375,6 +375,7 @@ READS = {
     "print(page.values.index(2), page.items.pop().id)": "1 2",
     "values = page.values\nprint(values)": "[1, 2]",
     "page.copy = 7\nprint(page.copy, page['copy'])": "7 7",
+    "del page.copy\nprint('copy' in page, list(page))": "False ['items', 'values']",
     "print(sorted(page.items, key=lambda i: -i.id)[0].id)": "2",
     # what is called is the method, and other dicts and objects are what they were
     "print([k for k, v in page.items()])": "['items', 'values', 'copy']",

@@ -74,6 +74,12 @@ class Record(dict[str, Any]):
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
 
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self[name]
+        except KeyError:
+            raise AttributeError(f"the record has no field {name!r}; {_keys_of(self)}") from None
+
     def __missing__(self, key: object) -> Any:
         error = KeyError(key)
         error.add_note(_keys_of(self))

@@ -82,10 +82,9 @@ def implementations(tool: BaseTool) -> list[Callable[..., Any]]:
 
 def is_wrapper(function: Callable[..., Any]) -> bool:
     """Whether the annotations of `function` may be those of another one, which it wraps."""
-    own = vars(underlying_function(function)) if hasattr(function, "__dict__") else {}
     return any(
-        name in found
-        for found in (own, getattr(function, "__dict__", {}))
+        name in getattr(part, "__dict__", {})
+        for part in (function, underlying_function(function))
         for name in ("__wrapped__", "__signature__")
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import Any
 
@@ -11,6 +12,7 @@ from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.info import info_of
 from langchain_ptc.execution.resilience.guards import is_pause
 from langchain_ptc.execution.telling import OnToolError, tell_failure
+from langchain_ptc.execution.tool_view import is_signal
 
 
 async def run_before(
@@ -27,7 +29,7 @@ async def run_before(
         told = policy.before(info_of(call))
         if told is not None and inspect.isawaitable(told):
             await told
-    except Exception as error:
+    except BaseException as error:
         if (told_error := _told(call, error, on_tool_error)) is error:
             raise
         raise told_error from error
@@ -46,15 +48,20 @@ async def run_after(
     try:
         changed = policy.after(info_of(call), value)
         return await changed if hasattr(changed, "__await__") else changed
-    except Exception as error:
+    except BaseException as error:
         if (told_error := _told(call, error, on_tool_error)) is error:
             raise
         raise told_error from error
 
 
-def _told(call: StartedCall, error: Exception, on_tool_error: OnToolError) -> Exception:
-    """Return what the code is told of an exception of a hook; what is the graph's stays as it is."""
-    if isinstance(error, ToolCallError) or is_pause(error):
+def _told(call: StartedCall, error: BaseException, on_tool_error: OnToolError) -> BaseException:
+    """Return what the code is told of an exception of a hook.
+
+    What is the graph's, or ends the task that the hook runs in, stays as it is.
+    """
+    if isinstance(error, ToolCallError | asyncio.CancelledError | GeneratorExit):
+        return error
+    if is_pause(error) or is_signal(error):
         return error
     name = call.definition.qualified_name
     return ToolCallError(tell_failure(name, error, on_tool_error), tool=name)
