@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
+import pickle
 from typing import Annotated, Any
 
 import pytest
 from langchain.agents import AgentState, create_agent
+from langchain.agents.middleware import AgentMiddleware
+from langchain_core.callbacks import CallbackManagerForToolRun
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import (
     BaseTool,
@@ -412,6 +416,58 @@ def test_native_tools_are_the_tools_that_were_passed():
     assert (made.calls, made._inner) == (1, 1)
     made.token = "new"
     assert native.invoke({"q": "a"}) == "a with new"
+
+
+class Replaces(AgentMiddleware):
+    """A middleware that looks at the tool, copies it, and puts a changed copy in its place."""
+
+    def __init__(self, expected: BaseTool) -> None:
+        self.expected = expected
+
+    def wrap_tool_call(self, request: Any, handler: Any) -> Any:
+        if request.tool_call["name"] == "run_code":
+            return handler(request)
+        found = request.tool
+        assert isinstance(found, Api)
+        assert found == self.expected
+        assert found.token == "old"
+        for copied in (copy.copy(found), copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+            assert copied.name == "api"
+        return handler(request.override(tool=found.model_copy(update={"token": "replaced"})))
+
+
+def test_middleware_sees_the_tool_and_may_replace_it():
+    """What another middleware is given is the tool to its eyes; a copy that it makes is another one."""
+    made = Api()
+    middleware = [ProgrammaticToolCallingMiddleware(), Replaces(made)]
+    assert answer_of([made], CALL, middleware=middleware) == "a with replaced"
+    assert (made.calls, made.token) == (0, "old")
+
+
+class Managed(BaseTool):
+    name: str = "managed"
+    description: str = "d"
+
+    def _run(self, a: int, run_manager: CallbackManagerForToolRun | None = None) -> str:
+        return type(run_manager).__name__
+
+
+def test_callback_managers_are_passed():
+    """A tool that asks for its callback manager is given one, and code sees no such parameter."""
+    executor = ProgrammaticToolExecutor([Managed()])
+    assert executor.execute("print(managed(1))").output == "CallbackManagerForToolRun\n"
+    assert "def managed(a: int) -> str:" in ToolCatalog([Managed()]).render()
+
+
+def minutes(title: str, runtime: int) -> str:
+    return f"{title} {runtime}"
+
+
+def test_a_parameter_that_is_only_named_runtime():
+    """A parameter `runtime` with a type of its own is the code's, though LangGraph fills in others."""
+    made = StructuredTool.from_function(minutes, name="f", description="d")
+    call = message_of("print(await f('M', 90))")
+    assert answer_of(as_programmatic([made]), call) == "M 90"
 
 
 def test_a_tool_sees_itself():

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import functools
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, SupportsIndex, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, Tool
@@ -112,6 +113,15 @@ class ToolView:
 
     def __repr__(self) -> str:
         return repr(self._ptc_tool)
+
+    def __copy__(self) -> Any:
+        return copy.copy(self._ptc_tool)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self._ptc_tool, memo)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return view, (self._ptc_tool,)
 
     # --- what LangChain calls -----------------------------------------------------------------------
 
