@@ -1,8 +1,7 @@
 """MCP servers that stay open: one session each, for as long as a catalog lives.
 
-The sessions live on an event loop of their own, in a thread of their own: any event loop and synchronous
-code can call them, they outlive the loop that opened them, and a tool that blocks its loop does not stop
-them. One task opens and closes each session, since cancel scopes are bound to the task that entered them.
+The sessions live on an event loop in a thread of their own: any loop and synchronous code can call them,
+and they outlive it. One task opens and closes each: cancel scopes are bound to the task that entered them.
 """
 
 from __future__ import annotations
