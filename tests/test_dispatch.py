@@ -172,7 +172,7 @@ async def test_everything_that_a_graph_gives(name, durable, sync):
     assert output(parts[-1][1]) == "3 of red"
     [seen] = SEEN
     assert seen == {
-        "messages": 1 if name in ("node", "plain-node") else 2,
+        "messages": 1 if name == "plain-node" else 2,
         "team": "red",
         "stored": {"v": 1},
         "call_id": "c1:1",

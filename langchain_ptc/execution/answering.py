@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -17,6 +17,7 @@ from langchain_ptc.execution.budgets import Purse
 from langchain_ptc.execution.calls import Answer, StartedCall
 from langchain_ptc.execution.dispatch import Dispatcher, Surroundings, Value
 from langchain_ptc.execution.events import Events
+from langchain_ptc.execution.graph_state import GraphState
 from langchain_ptc.execution.portal import call_in_thread
 from langchain_ptc.execution.resilience import Guards
 from langchain_ptc.execution.resilience.guards import Guard, Time
@@ -48,6 +49,7 @@ class Answering:
         dispatchers: The tools, by qualified name.
         limits: What the execution may use.
         surroundings: Where the execution runs.
+        graph_state: Says what the graph takes of what tools ask of it.
         events: Is told of each call that is made.
         guards: What stands before the tools, for all executions of an executor.
         purse: What the execution may spend; None for what it likes.
@@ -59,6 +61,7 @@ class Answering:
         dispatchers: Mapping[str, Dispatcher],
         limits: Limits,
         surroundings: Surroundings,
+        graph_state: GraphState,
         events: Events,
         *,
         guards: Guards,
@@ -69,6 +72,7 @@ class Answering:
         self._dispatchers = dispatchers
         self._limits = limits
         self._surroundings = surroundings
+        self._graph_state = graph_state
         self._events = events
         self._guards = guards
         self._purse = purse
@@ -141,6 +145,7 @@ class Answering:
                     call.end("returned")
                     return Answer(payload=kept.payload)
             value = await self._call_tool(call, config, guard)
+            self._check_commands(name, value)
             payload, call.result_bytes = self._encode(value.value, call.definition)
         except ToolCallError as error:
             return refuse(call, error)
@@ -165,7 +170,7 @@ class Answering:
                 call.given,
                 call.call_id,
                 config,
-                surroundings=self._surroundings,
+                surroundings=replace(self._surroundings, state=call.state),
                 on_reached=call.reach,
             )
 
@@ -184,6 +189,14 @@ class Answering:
         return time_ if seconds >= time_.seconds else Time(max(seconds, _LAST_SECONDS), limit)
 
     # --- parts --------------------------------------------------------------------------------------
+
+    def _check_commands(self, name: str, value: Value) -> None:
+        """Refuse what the graph could not apply when the program has ended."""
+        try:
+            self._graph_state.check(value.commands)
+        except Exception as error:
+            told = f"{name} returned a Command that the graph cannot apply: {error}"
+            raise ToolCallError(told, tool=name) from error
 
     def count(self, definition: ToolDefinition) -> None:
         """Count a call of a tool that has a limit of calls.

@@ -112,6 +112,8 @@ class StartedCall:
         self.limit: str | None = None
         """The field of `Limits` that it hit."""
         self.result_bytes = 0
+        self.state: Any = None
+        """The state of the graph when the code made the call; for the tool, and for who approves."""
         self.knows_budget = False
         """The code had heard that its budget is spent when it made the call."""
         self.is_end_told = False

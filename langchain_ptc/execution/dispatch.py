@@ -29,6 +29,7 @@ from langchain_ptc.catalog.mcp.results import as_json, value_of_message
 from langchain_ptc.catalog.reading.free_names import takes_taken_names
 from langchain_ptc.catalog.reading.injected import injected_parameters
 from langchain_ptc.errors import CatalogError, ToolCallError
+from langchain_ptc.execution.graph_state import take_own_message
 from langchain_ptc.execution.plain import as_plain
 from langchain_ptc.execution.portal import call_in_thread
 from langchain_ptc.execution.telling import OnToolError, tell_failure, tell_message
@@ -42,9 +43,9 @@ from langchain_ptc.execution.tool_view import (
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.objects import TooManyItems
 
-Route: TypeAlias = Callable[[BaseTool, ToolCall, RunnableConfig], Awaitable[Any]]
-"""A way to a tool through what else handles tool calls, for example an agent's middleware; gives the
-tool's message, its command, or a list of both."""
+Route: TypeAlias = Callable[[BaseTool, ToolCall, RunnableConfig, Any], Awaitable[Any]]
+"""A way to a tool through what else handles tool calls, for example an agent's middleware, with the state
+of the graph for it; gives the tool's message, its command, or a list of both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +164,7 @@ class Dispatcher:
         self, request: ToolCall, config: RunnableConfig, surroundings: Surroundings
     ) -> Any:
         if surroundings.route is not None and not self._is_own:
-            return await surroundings.route(self._tool, request, config)
+            return await surroundings.route(self._tool, request, config, surroundings.state)
         if self._node is not None and _is_in_graph():
             given = {
                 "__type": "tool_call_with_context",
@@ -254,14 +255,12 @@ def _is_replaced(message: ToolMessage | None, own: Any) -> bool:
 def _split(value: Any, call_id: str) -> Value:
     """Tell what is for the graph from what is for the code.
 
-    A command answers its own tool call with a message. That call is the code's and no model knows of
-    it, so its message must not enter the state: its content is the value of the call.
+    A command answers its own tool call with a message: its content is the value of the call.
     """
     if isinstance(value, ToolMessage):
         return Value(value.content)
     if isinstance(value, Command):
-        content, command = _take_own_message(value, call_id)
-        return Value(content, (command,))
+        return Value(*take_own_message(value, call_id))
     if isinstance(value, list) and any(isinstance(item, Command) for item in value):
         parts = [_split(item, call_id) for item in value]
         told = [part.value for part in parts if part.value is not None]
@@ -270,33 +269,6 @@ def _split(value: Any, call_id: str) -> Value:
             tuple(command for part in parts for command in part.commands),
         )
     return Value(value)
-
-
-def _take_own_message(command: Command[Any], call_id: str) -> tuple[Any, Command[Any]]:
-    content: Any = None
-
-    def without(value: Any) -> Any:
-        nonlocal content
-        if not isinstance(value, list):
-            return value
-        kept = []
-        for item in value:
-            if isinstance(item, ToolMessage) and item.tool_call_id == call_id:
-                content = item.content
-            else:
-                kept.append(item)
-        return kept
-
-    update = command.update
-    if isinstance(update, dict):
-        update = {key: without(value) for key, value in update.items()}
-    elif update and isinstance(update, list | tuple) and all(isinstance(i, tuple) for i in update):
-        pairs = [(key, without(value)) for key, value in update]
-        # A `ToolNode` takes no pairs; a dict says the same, unless a key is there twice.
-        update = dict(pairs) if len(dict(pairs)) == len(pairs) else pairs
-    elif isinstance(update, list):
-        update = without(update)
-    return content, replace(command, update=update)
 
 
 def _has_structure(artifact: Any) -> bool:

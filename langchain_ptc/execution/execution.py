@@ -32,6 +32,7 @@ from langchain_ptc.execution.ending import end_by, end_of_replay, hide_secrets, 
 from langchain_ptc.execution.entries import read_calls
 from langchain_ptc.execution.events import Events, OnEvent
 from langchain_ptc.execution.free import FreeRun
+from langchain_ptc.execution.graph_state import Channels, GraphState, channels_of
 from langchain_ptc.execution.journal import (
     Journal,
     Record,
@@ -99,7 +100,7 @@ class Outcome:
 
     result: ExecutionResult
     commands: tuple[Command[Any], ...] = ()
-    """What tools asked the graph to do, in the order in which the code made the calls."""
+    """What the graph is told for the tools; see `GraphState.commands`."""
     kept: bytes | None = None
     """The variables of the code, for the next execution of its session; None if there are none."""
 
@@ -120,6 +121,7 @@ class Execution:
         kept: bytes | None = None,
         carried: Spent | None = None,
         made_by: str | None = None,
+        channels: Channels | None = None,
         approvals: Sequence[ApprovalMiddleware] = (),
         call_limits: Callable[[ToolCatalog, Any], Sequence[CallLimit]] | None = None,
     ) -> None:
@@ -130,6 +132,7 @@ class Execution:
         self._config = ensure_config(config)
         self._call_id = call_id
         self._made_by = made_by
+        self._channels = channels
         self._metadata: Mapping[str, str] = {}
         self._stem = call_id
         """What the ids of its calls begin with; None for its own id."""
@@ -138,6 +141,7 @@ class Execution:
         self._kept = kept
         self._carried = carried
         self._purse: Purse | None = None
+        self._graph_state = GraphState(None, {})
         self._sync = False
         self._events = Events(
             setting.on_event,
@@ -246,7 +250,7 @@ class Execution:
             self._tell(end, started_at, time.monotonic() - clock)
             raise
         result = self._tell(done, started_at, time.monotonic() - clock)
-        return Outcome(result=result, commands=_in_order(run.commands), kept=done.kept)
+        return Outcome(result=result, commands=self._graph_state.commands(), kept=done.kept)
 
     async def _run_in_steps(self, journal: Journal, opening: Record) -> Record:
         is_resumed = opening["execution_id"] != self._opened["execution_id"]
@@ -267,7 +271,6 @@ class Execution:
             self._parts(session, replace(self._program(), replay=replay)),
             journal=journal,
             is_resumed=is_resumed,
-            state=self._state,
         )
         if opening["code"] != _digest(self._code):
             done = end_of_replay(ReplayError("the code is not the one that ran before the pause"))
@@ -291,14 +294,17 @@ class Execution:
                 raise
         result = self._tell(done, started_at, run.elapsed_seconds, is_resumed=is_resumed)
         # What a call has asked of the graph holds, whether the code came to the call again or not.
-        asked = {number: commands for number, (_, commands) in recorded.items() if commands}
-        commands = _in_order({**asked, **run.commands})
+        for number, (_, asked) in recorded.items():
+            self._graph_state.write_once(number, asked)
+        commands = self._graph_state.commands()
         return _write_outcome(Outcome(result=result, commands=commands, kept=done.kept))
 
     def _begin(self, execution_id: str, *, resumed: bool) -> None:
         self._id = self._events.execution_id = execution_id
         self._calls.clear()
         catalog = self._setting.catalog
+        channels = channels_of(self._config) if self._channels is None else self._channels
+        self._graph_state = GraphState(self._state, channels)
         self._purse = self._setting.budgets.open(
             self._state,
             call_id=self._call_id,
@@ -362,6 +368,7 @@ class Execution:
             answering=self._answering(session),
             approvals=self._setting.approvals,
             start=self._start,
+            graph_state=self._graph_state,
             events=self._events,
             config=self._config,
         )
@@ -390,6 +397,7 @@ class Execution:
             self._setting.dispatchers,
             self._setting.limits,
             surroundings,
+            self._graph_state,
             self._events,
             guards=self._setting.guards,
             purse=self._purse,
@@ -407,6 +415,7 @@ class Execution:
             redact=self._setting.redact,
             on_tool_error=self._setting.on_tool_error,
         )
+        started.state = self._graph_state.current
         self._calls.append(started)
         return started
 
@@ -467,10 +476,6 @@ def _guarded(setting: Setting, approvals: Sequence[ApprovalMiddleware]) -> Setti
 
 def _digest(code: str) -> str:
     return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _in_order(commands: Mapping[int, tuple[Command[Any], ...]]) -> tuple[Command[Any], ...]:
-    return tuple(command for number in sorted(commands) for command in commands[number])
 
 
 def _write_outcome(outcome: Outcome) -> Record:

@@ -21,6 +21,7 @@ from langchain_ptc.execution.budgets import Budget, CallLimit, Spent
 from langchain_ptc.execution.dispatch import Dispatcher, Route
 from langchain_ptc.execution.events import OnEvent
 from langchain_ptc.execution.execution import Check, Durable, Execution, Setting
+from langchain_ptc.execution.graph_state import Channels
 from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.execution.redaction import Redact, checked_redact
@@ -153,6 +154,7 @@ class ProgrammaticToolExecutor:
         kept: bytes | None = None,
         carried: Spent | None = None,
         made_by: str | None = None,
+        channels: Channels | None = None,
         approvals: Sequence[ApprovalMiddleware] = (),
         call_limits: Callable[[ToolCatalog, Any], Sequence[CallLimit]] | None = None,
     ) -> Execution:
@@ -172,6 +174,7 @@ class ProgrammaticToolExecutor:
                 empty for the first one, None for no session.
             carried: What the run has spent besides what its state tells.
             made_by: Id of the message that holds the tool call, where it is not in `state`.
+            channels: What holds the state of the graph, where `config` does not lead to it.
             approvals: The `HumanInTheLoopMiddleware` of the agent around it.
             call_limits: Gives what the agent around it allows, for the catalog and the state.
         """
@@ -186,6 +189,7 @@ class ProgrammaticToolExecutor:
             kept=kept,
             carried=carried,
             made_by=made_by,
+            channels=channels,
             approvals=approvals,
             call_limits=call_limits,
         )

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from langgraph.types import Command
-
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.execution.answering import refuse
 from langchain_ptc.execution.budgets import BudgetSpent, is_of_budget
@@ -41,8 +39,7 @@ class FreeRun:
         self._start = parts.start
         self._events = parts.events
         self._config = parts.config
-        self.commands: dict[int, tuple[Command[Any], ...]] = {}
-        """What tools asked the graph to do, by the number of the call."""
+        self._graph_state = parts.graph_state
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: asyncio.Future[Done] | None = None
         self._broken: BaseException | None = None
@@ -99,8 +96,7 @@ class FreeRun:
             assert self._running is not None
             self._running.cancel()
             return
-        if answer.commands:
-            self.commands[call.number] = answer.commands
+        self._graph_state.write(call.number, answer.commands)
         self._session.resume([answer.as_result(call.number)])
 
     def _refuse_gated(self, call: StartedCall) -> Any:

@@ -11,6 +11,7 @@ from langchain_ptc.execution.answering import Answering
 from langchain_ptc.execution.approvals import Approvals
 from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.events import Events
+from langchain_ptc.execution.graph_state import GraphState
 from langchain_ptc.sandbox.base import Call, Program, Session
 
 
@@ -28,6 +29,8 @@ class RunParts:
     """Says which calls a person must approve, and asks."""
     start: Callable[[Call], StartedCall]
     """Makes a call of the code into one of the execution's record."""
+    graph_state: GraphState
+    """The state of the graph, with what the tools have written."""
     events: Events
     """Is told what happens."""
     config: RunnableConfig

@@ -31,7 +31,6 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
 from langgraph.errors import GraphInterrupt
-from langgraph.types import Command
 
 from langchain_ptc.errors import ReplayError, ToolCallError
 from langchain_ptc.execution.answering import refuse
@@ -88,10 +87,9 @@ class SteppedRun:
         parts: What it is made of; the program has `replay`.
         journal: Where its events are recorded.
         is_resumed: The journal was begun by an earlier run of the code.
-        state: The state of the graph, for those who decide what a person must approve.
     """
 
-    def __init__(self, parts: RunParts, *, journal: Journal, is_resumed: bool, state: Any) -> None:
+    def __init__(self, parts: RunParts, *, journal: Journal, is_resumed: bool) -> None:
         self._journal = journal
         self._session = parts.session
         self._program = parts.program
@@ -100,9 +98,7 @@ class SteppedRun:
         self._start = parts.start
         self._events = parts.events
         self._config = parts.config
-        self._state = state
-        self.commands: dict[int, tuple[Command[Any], ...]] = {}
-        """What tools asked the graph to do, by the number of the call."""
+        self._graph_state = parts.graph_state
         self._changed = asyncio.Event()
         self._asked: list[Call] = []
         self._is_idle = False
@@ -231,7 +227,7 @@ class SteppedRun:
         key = f"whether a person must approve {key_of(call, validated=True)}"
 
         async def ask() -> Record:
-            return {"key": key, "applies": self._approvals.applies(gate, call, self._state)}
+            return {"key": key, "applies": self._approvals.applies(gate, call, call.state)}
 
         kept = await self._journal.record(_RECORD, ask)
         if kept["key"] != key:
@@ -253,15 +249,14 @@ class SteppedRun:
 
     def _answer(self, call: StartedCall, answer: Answer, *, is_replayed: bool = False) -> None:
         self._answering.follow(call, answer, is_replayed=is_replayed)
-        if answer.commands:
-            self.commands[call.number] = answer.commands
+        self._graph_state.write(call.number, answer.commands)
         self._is_idle = False
         self._session.resume([answer.as_result(call.number)], self._moment)
 
     def _begin_approval(self, batch: Sequence[tuple[StartedCall, Gate]]) -> None:
         async def work() -> Record:
             asked = self._questions.setdefault(key, Asked())
-            return {"decisions": self._approvals.ask(batch, self._state, asked)}
+            return {"decisions": self._approvals.ask(batch, batch[0][0].state, asked)}
 
         def deliver(record: Record, is_replayed: bool) -> None:
             del is_replayed

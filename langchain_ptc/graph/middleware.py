@@ -289,8 +289,8 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
                 return settled.make(handler)
             return settled if isinstance(settled, ToolMessage) else handler(settled)
 
-        async def route(tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Any:
-            passed = _redirect(request, tool, call, config)
+        async def route(tool: BaseTool, call: ToolCall, config: RunnableConfig, state: Any) -> Any:
+            passed = _redirect(request, tool, call, config, state)
             return await call_in_thread(lambda: handler(passed))
 
         token = _passing.set(_Passing(offer, route))
@@ -310,8 +310,8 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
                 return await settled.amake(handler)
             return settled if isinstance(settled, ToolMessage) else await handler(settled)
 
-        async def route(tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Any:
-            return await handler(_redirect(request, tool, call, config))
+        async def route(tool: BaseTool, call: ToolCall, config: RunnableConfig, state: Any) -> Any:
+            return await handler(_redirect(request, tool, call, config, state))
 
         token = _passing.set(_Passing(offer, route))
         try:
@@ -430,11 +430,11 @@ class _InnerRequest(ToolCallRequest):
 
 
 def _redirect(
-    request: ToolCallRequest, tool: BaseTool, call: ToolCall, config: RunnableConfig
+    request: ToolCallRequest, tool: BaseTool, call: ToolCall, config: RunnableConfig, state: Any
 ) -> ToolCallRequest:
     """Return the request for a call of the code, made from the one for `run_code`."""
-    runtime = replace(request.runtime, tool_call_id=call["id"], config=config)
-    return _InnerRequest(tool_call=call, tool=tool, state=request.state, runtime=runtime)
+    runtime = replace(request.runtime, tool_call_id=call["id"], config=config, state=state)
+    return _InnerRequest(tool_call=call, tool=tool, state=state, runtime=runtime)
 
 
 def _extend(message: SystemMessage | None, text: str) -> SystemMessage:

@@ -28,6 +28,7 @@ from langchain_ptc.execution.approvals import InterruptMode, InterruptOn
 from langchain_ptc.execution.budgets import Budget, Spent
 from langchain_ptc.execution.events import OnEvent
 from langchain_ptc.execution.execution import Check, Durable
+from langchain_ptc.execution.graph_state import GraphState, channels_of, update_state
 from langchain_ptc.execution.journal import (
     Journal,
     Record,
@@ -362,16 +363,23 @@ class _Turn:
         self, message: AIMessage, problems: Mapping[str, str]
     ) -> tuple[list[ToolMessage], list[Command[Any]]]:
         """Answer each call of a message: run its program, or say why there is none."""
-        answers: list[Any] = []
-        for call in message.tool_calls:
-            if (problem := problems.get(call["id"] or "")) is None:
-                answers += await self._run_code(call, made_by=message.id)
-            else:
-                answers.append(
+        channels = channels_of(self.config)
+        # As the tools of any other node they see the message that makes the calls in the state.
+        made: Any = [message]
+        if not isinstance(self._state, list):
+            made = {self._node._messages_key: made}
+        state = GraphState(update_state(self._state, channels, made), channels)
+        outcomes: list[ToolMessage] = []
+        for number, call in enumerate(message.tool_calls):
+            if (problem := problems.get(call["id"] or "")) is not None:
+                outcomes.append(
                     ToolMessage(problem, tool_call_id=call["id"], name=call["name"], status="error")
                 )
-        outcomes = [answer for answer in answers if isinstance(answer, ToolMessage)]
-        return outcomes, [answer for answer in answers if isinstance(answer, Command)]
+                continue
+            answers = await self._run_code(call, state.current, made_by=message.id)
+            outcomes += [answer for answer in answers if isinstance(answer, ToolMessage)]
+            state.write(number, [answer for answer in answers if isinstance(answer, Command)])
+        return outcomes, [*state.commands()]
 
     async def _ask(self, prompt: list[BaseMessage]) -> Record:
         config, model = self._here(), self._node._writer.model
@@ -387,10 +395,10 @@ class _Turn:
         )
         return {"reply": reply, "message": parsed.message, "problems": parsed.problems}
 
-    async def _run_code(self, call: ToolCall, *, made_by: str | None) -> list[Any]:
+    async def _run_code(self, call: ToolCall, state: Any, *, made_by: str | None) -> list[Any]:
         config, tool = self._here(), self._node._tool
         runtime: ToolRuntime[Any, Any] = ToolRuntime(
-            state=self._state,
+            state=state,
             context=None,
             config=config,
             stream_writer=_write_nothing,
@@ -398,7 +406,9 @@ class _Turn:
             store=None,
         )
         given = ToolCall(**{**call, "args": {**call["args"], "runtime": runtime}})
-        token = current_attempt.set(Attempt(self._kept, self._spent, made_by))
+        token = current_attempt.set(
+            Attempt(self._kept, self._spent, made_by, channels_of(self.config))
+        )
         try:
             if self._sync:
                 told = await call_in_thread(lambda: tool.invoke(given, config))

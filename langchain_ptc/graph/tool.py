@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -23,6 +24,7 @@ from langchain_ptc.execution.dispatch import read_state
 from langchain_ptc.execution.events import OnEvent
 from langchain_ptc.execution.execution import Check, Durable, Execution, Outcome
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
+from langchain_ptc.execution.graph_state import Channels
 from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.portal import run_sync
 from langchain_ptc.execution.redaction import Redact
@@ -31,7 +33,7 @@ from langchain_ptc.graph.agent_guards import AgentGuards, Agents
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.graph.examples import Example, build_examples
 from langchain_ptc.graph.extract import unwrap_program
-from langchain_ptc.graph.joining import join, takes_no_lists
+from langchain_ptc.graph.joining import compose, join, takes_no_lists
 from langchain_ptc.graph.prompts import (
     BUDGET,
     CODE_ARGUMENT,
@@ -53,6 +55,7 @@ class _Asked:
 
     def __init__(self, call_id: str | None, keeper: Keeper | None) -> None:
         self.call_id = call_id
+        self.attempt = current_attempt.get()
         self._keeper = keeper
         self._state: Any = None
         self._kept: bytes | None = None
@@ -64,7 +67,7 @@ class _Asked:
     async def find_kept(self, state: Any, *, sync: bool) -> None:
         """Find the variables that the code begins with."""
         self._state = state
-        attempt = current_attempt.get()
+        attempt = self.attempt
         if self._keeper is None:
             return
         if attempt is not None and attempt.kept is not None:
@@ -83,7 +86,7 @@ class _Asked:
         if self._keeper is not None:
             result, commands = self._keeper.keep(outcome)
             result = result if self._kept else note_empty(result)
-            if outcome.kept is not None and current_attempt.get() is None:
+            if outcome.kept is not None and self.attempt is None:
                 # As pairs: in a dict `ToolNode` takes the message before for a second answer to the
                 # call at hand, where both calls have one id.
                 pairs = tuple(self._keeper.tidy(self._state).items())
@@ -98,9 +101,14 @@ class _Asked:
             message.status = "error"
         if not self._commands:
             return message
-        if self.is_joined and isinstance(message, ToolMessage):
-            return join(message, self._commands)
-        return [message, *self._commands]
+        if not isinstance(message, ToolMessage):
+            return [message, *self._commands]
+        parts = compose(message, self._commands, self._state)
+        if self.attempt is not None and message not in parts:
+            parts.insert(0, message)  # the node puts its messages into the state itself
+        if len(parts) == 1:
+            return parts[0]
+        return join(parts) if self.is_joined else parts
 
 
 _asked: contextvars.ContextVar[_Asked] = contextvars.ContextVar("ptc_asked")
@@ -116,6 +124,8 @@ class Attempt:
     """What the attempts before have spent, which is in no state either."""
     made_by: str | None
     """Id of the message that holds the program, which is in no state yet."""
+    channels: Channels
+    """What holds the state of the node's graph."""
 
 
 current_attempt: contextvars.ContextVar[Attempt | None] = contextvars.ContextVar(
@@ -384,7 +394,8 @@ class CodeTool(BaseTool):
         return state
 
     def _start(self, code: str, state: Any, runtime: Any) -> Execution:
-        asked, attempt = _asked.get(), current_attempt.get()
+        asked = _asked.get()
+        attempt = asked.attempt
         asked.is_joined = takes_no_lists(getattr(runtime, "tools", ()))
         guards = self._agents.guards_here()
         return self._begin(
@@ -395,26 +406,30 @@ class CodeTool(BaseTool):
             kept=asked.kept,
             carried=None if attempt is None else attempt.spent,
             made_by=None if attempt is None else attempt.made_by,
+            channels=None if attempt is None else attempt.channels,
             approvals=guards.approvals,
             call_limits=guards.call_limits if guards.limits else None,
         )
 
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
         """Run the tool; see `BaseTool.run`."""
-        asked = _Asked(tool_call_id, self._keeper)
-        token = _asked.set(asked)
-        try:
+        with self._asked_for(tool_call_id) as asked:
             return asked.answer(super().run(*args, tool_call_id=tool_call_id, **kwargs))
-        finally:
-            _asked.reset(token)
 
     async def arun(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
         """Run the tool; see `BaseTool.arun`."""
-        asked = _Asked(tool_call_id, self._keeper)
-        token = _asked.set(asked)
-        try:
+        with self._asked_for(tool_call_id) as asked:
             return asked.answer(await super().arun(*args, tool_call_id=tool_call_id, **kwargs))
+
+    @contextlib.contextmanager
+    def _asked_for(self, call_id: str | None) -> Iterator[_Asked]:
+        asked = _Asked(call_id, self._keeper)
+        token = _asked.set(asked)
+        attempt = current_attempt.set(None)  # programs that the tools run are none of the node's
+        try:
+            yield asked
         finally:
+            current_attempt.reset(attempt)
             _asked.reset(token)
 
 

@@ -8,6 +8,7 @@ a bad regular expression) goes on in its thread after the host has had its answe
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import ctypes
 import queue
 import threading
@@ -82,6 +83,8 @@ class _QueueChannel:
     def __init__(self, loop: asyncio.AbstractEventLoop, session: InProcessSession) -> None:
         self._loop = loop
         self._session = session
+        # Whoever is told of calls finds its surroundings by the context of the execution, not of a thread.
+        self._context = contextvars.copy_context()
         self._inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._pushed_back: deque[bytes] = deque()
 
@@ -92,7 +95,7 @@ class _QueueChannel:
     def send(self, data: bytes) -> None:
         """Hand bytes to the host."""
         try:
-            self._loop.call_soon_threadsafe(self._session.receive, data)
+            self._loop.call_soon_threadsafe(self._session.receive, data, context=self._context)
         except RuntimeError as error:  # the host's loop is closed
             raise EOFError("the host is gone") from error
 

@@ -1,0 +1,379 @@
+"""The state of the graph within one program: what its tools have written, and what the graph is told.
+
+A tool writes the state with a `Command`. Made by a model, such calls come one after another: LangGraph
+applies each write with the reducer of its key, and the next tool reads the result. A program makes all of
+its calls in one step of the graph, which takes one write for a key without a reducer. So the writes are
+applied here to copies of the graph's own channels: later calls of the program read these, and the graph
+is told what leaves its channels in the same state.
+
+Writes are ordered by the number of their call, whatever order the calls end in: the state does not
+depend on timing.
+
+LangGraph has no public name for the channels of a graph; the key is the one by which its `ToolNode` finds
+them. Where there are none, tools read the state as it was, and commands are passed on as they are.
+"""
+
+from __future__ import annotations
+
+import bisect
+import copy
+import dataclasses
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from langchain_core.messages import BaseMessage, RemoveMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.channels import (
+    AnyValue,
+    BaseChannel,
+    BinaryOperatorAggregate,
+    DeltaChannel,
+    EphemeralValue,
+    LastValue,
+    LastValueAfterFinish,
+    UntrackedValue,
+)
+from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
+from langgraph.types import Command, Overwrite
+from pydantic import BaseModel
+
+logger = logging.getLogger("langchain_ptc")
+
+_Channel: TypeAlias = BaseChannel[Any, Any, Any]
+Channels: TypeAlias = Mapping[str, _Channel]
+"""What holds the state of a graph, by key."""
+
+_READ = "__pregel_read"
+"""Where LangGraph's configuration has what reads the state of the graph that runs."""
+_ROOT = "__root__"
+_SINGLE = (LastValue, LastValueAfterFinish, EphemeralValue, UntrackedValue, AnyValue)
+"""Channels that hold the last value that was written; most of them take one in each step."""
+_FOLDING = (BinaryOperatorAggregate, DeltaChannel)
+"""Channels with a reducer."""
+_MISSING = object()
+
+
+def channels_of(config: RunnableConfig) -> Channels:
+    """Return the channels of the graph that runs, by key; none outside a graph."""
+    read = (config.get("configurable") or {}).get(_READ)
+    arguments: Any = getattr(read, "args", ())
+    channels = arguments[1] if len(arguments) > 1 else None
+    return channels if isinstance(channels, Mapping) else {}
+
+
+@dataclass(slots=True, eq=False)
+class _Write:
+    """One write of one key by one call."""
+
+    number: int
+    key: str
+    value: Any
+
+
+class _Key:
+    """One key of the state, and what the program has written there."""
+
+    def __init__(self, channel: _Channel, base: Any) -> None:
+        self._channel = channel
+        self._base = channel.get() if base is _MISSING and channel.is_available() else base
+        self._folded = self._start(self._base)
+        self.writes: list[_Write] = []
+
+    @property
+    def value(self) -> Any:
+        """What the writes have left there; `_MISSING` for nothing."""
+        return self._folded.get() if self._folded.is_available() else _MISSING
+
+    def write(self, write: _Write) -> None:
+        """Apply a write in its place in the order of the calls."""
+        at = bisect.bisect_right(self.writes, write.number, key=lambda held: held.number)
+        todo = [write]
+        if at < len(self.writes):
+            self._folded, todo = self._start(self._base), [*self.writes, write]
+            todo.sort(key=lambda held: held.number)
+        self.writes.insert(at, write)
+        for held in todo:
+            try:
+                self._apply(self._folded, held.value)
+            except Exception:  # checked by itself: calls at the same time have written what clashes
+                logger.exception("call %d: its update of %r is left out", held.number, held.key)
+                self.writes.remove(held)
+
+    def check(self, values: Iterable[Any]) -> None:
+        """Raise what the reducer raises for these writes."""
+        channel = self._start(self.value)
+        for value in values:
+            self._apply(channel, value)
+
+    def settle(self) -> Mapping[_Write, Any]:
+        """Return the writes that leave in one step what all leave one after another; and their values."""
+        last = self.writes[-1:]
+        if isinstance(self._channel, _SINGLE):
+            return {write: write.value for write in last}
+        if not any(_is_overwrite(write.value) for write in self.writes):
+            return {write: write.value for write in self.writes}
+        # In one step nothing counts beside a value that overwrites.
+        if _is_for_messages(self._channel):  # a `ToolNode` takes messages only as a list
+            return {write: [RemoveMessage(id=REMOVE_ALL_MESSAGES), *self.value] for write in last}
+        return {write: Overwrite(self.value) for write in last}
+
+    def _start(self, value: Any) -> _Channel:
+        """Return a channel of this key that holds a copy of `value`."""
+        if value is _MISSING or not isinstance(self._channel, _FOLDING):
+            return self._channel.copy()
+        return self._channel.from_checkpoint(_isolate(value))
+
+    def _apply(self, channel: _Channel, value: Any) -> None:
+        channel.update([_isolate(value) if isinstance(channel, _FOLDING) else value])
+
+
+class GraphState:
+    """The state of the graph, with what the tools of one program have written.
+
+    Args:
+        base: The state when the program began: a mapping, an object with a field for each key, or a list
+            of messages; None if there is none.
+        channels: The channels of the graph; see `channels_of`.
+    """
+
+    def __init__(self, base: Any, channels: Channels) -> None:
+        self._base = base
+        self._channels = channels
+        self._is_list = isinstance(base, list) or _ROOT in channels
+        self._keys: dict[str, _Key] = {}
+        self._written: list[tuple[int, Command[Any], list[_Write]]] = []
+        self._current = base
+
+    @property
+    def current(self) -> Any:
+        """The state as a tool sees it that is called now; not to be changed in place."""
+        return self._current
+
+    def check(self, commands: Iterable[Command[Any]]) -> None:
+        """See whether the graph can apply what a tool has asked of it.
+
+        Raises:
+            ValueError: The update is a dict where the state is a list, or the other way round.
+            Exception: What the reducer of a key raises.
+        """
+        values: dict[str, list[Any]] = {}
+        for command in commands:
+            for key, value in writes_of(command):
+                if self._channels and self._is_list != (key == _ROOT):
+                    shape = "a list of messages" if self._is_list else "a dict"
+                    raise ValueError(f"the update of its Command must be {shape}, as the state is")
+                if command.graph != Command.PARENT:
+                    values.setdefault(key, []).append(value)
+        for key, written in values.items():
+            if (held := self._find(key)) is not None:
+                held.check(written)
+
+    def write(self, number: int, commands: Iterable[Command[Any]]) -> None:
+        """Apply what a call has asked of the graph.
+
+        Args:
+            number: Of the call: writes are applied in the order of these numbers.
+            commands: In the order in which the tool gave them; `check` has passed them.
+        """
+        changed: dict[str, Any] = {}
+        for command in commands:
+            writes: list[_Write] = []
+            if command.graph != Command.PARENT:
+                writes = [_Write(number, key, value) for key, value in writes_of(command)]
+            self._written.append((number, command, writes))
+            for write in writes:
+                if (held := self._find(write.key)) is not None:
+                    held.write(write)
+                    if (value := held.value) is not _MISSING:
+                        changed[write.key] = value
+        if changed:
+            self._current = _change(self._current, changed)
+
+    def write_once(self, number: int, commands: Iterable[Command[Any]]) -> None:
+        """Apply what a recorded call has asked of the graph, unless the code came to it again."""
+        if all(written[0] != number for written in self._written):
+            self.write(number, commands)
+
+    def commands(self) -> tuple[Command[Any], ...]:
+        """Return what the graph is told, in the order of the calls, and last its parent.
+
+        The update of each is a dict, or a list of messages where the state is one. There is at most one
+        for the parent.
+        """
+        settled = {
+            write: value for key in self._keys.values() for write, value in key.settle().items()
+        }
+        own: list[Command[Any]] = []
+        parent: list[Command[Any]] = []
+        for _, command, writes in sorted(self._written, key=lambda written: written[0]):
+            if command.graph == Command.PARENT:
+                parent.append(command)
+                continue
+            told = [
+                (write.key, settled.get(write, write.value))
+                for write in writes
+                if write.key not in self._keys or write in settled
+            ]
+            own += _build(command, told)
+        return (*own, *_join_for_parent(parent))
+
+    def _find(self, key: str) -> _Key | None:
+        if key not in self._keys and key in self._channels:
+            self._keys[key] = _Key(self._channels[key], _read(self._base, key))
+        return self._keys.get(key)
+
+
+def update_state(state: Any, channels: Channels, update: Any) -> Any:
+    """Return a state as an update leaves it."""
+    changed = GraphState(state, channels)
+    changed.write(0, [Command(update=update)])
+    return changed.current
+
+
+# --- commands ---------------------------------------------------------------------------------------
+
+
+def writes_of(command: Command[Any]) -> list[tuple[str, Any]]:
+    """Return the keys that a command writes, and what."""
+    pairs = command._update_as_tuples()  # what LangGraph takes it for, in whichever form it is
+    return [(key, [value] if isinstance(value, BaseMessage) else value) for key, value in pairs]
+
+
+def take_own_message(command: Command[Any], call_id: str) -> tuple[Any, tuple[Command[Any], ...]]:
+    """Return the content of the message by which a command answers its own tool call, and the rest.
+
+    No model knows of the call of a program, so its message must not enter the state. In a command for the
+    parent graph, and in what is sent to a node, it stays: it marks the place for `run_code`'s own answer.
+
+    Returns:
+        The content, None if there is no such message, and the command in a form that the journal keeps:
+        with a dict as its update, or a list; as several ones, if it writes a key twice.
+    """
+    content: Any = None
+    writes: list[tuple[str, Any]] = []
+    for key, value in writes_of(command):
+        messages = value.value if isinstance(value, Overwrite) else value
+        own = _own_of(messages, call_id)
+        if not own:
+            writes.append((key, value))
+            continue
+        content = _content_of(own[-1])
+        kept = [message for message in messages if not answers_call(message, call_id)]
+        writes.append((key, Overwrite(kept) if isinstance(value, Overwrite) else kept))
+    if command.graph == Command.PARENT:
+        return content, _join_for_parent([command])
+    return content, tuple(_build(command, writes))
+
+
+def answers_call(message: Any, call_id: str) -> bool:
+    """Whether a message, as an object or as a dict, is the answer to a tool call."""
+    if isinstance(message, ToolMessage):
+        return message.tool_call_id == call_id
+    return isinstance(message, dict) and message.get("tool_call_id") == call_id
+
+
+def _own_of(messages: Any, call_id: str) -> list[Any]:
+    if not isinstance(messages, list | tuple):
+        return []
+    return [message for message in messages if answers_call(message, call_id)]
+
+
+def _content_of(message: Any) -> Any:
+    return message.content if isinstance(message, ToolMessage) else message.get("content")
+
+
+def _build(command: Command[Any], writes: Iterable[tuple[str, Any]]) -> list[Command[Any]]:
+    """Return a command with these writes: as several ones, if a key is there twice."""
+    updates: list[Any] = []
+    for key, value in writes:
+        if key == _ROOT:
+            updates.append(value)
+        elif updates and key not in updates[-1]:
+            updates[-1][key] = value
+        else:
+            updates.append({key: value})
+    if not updates and not command.goto:
+        return []
+    *first, last = updates or [None]
+    return [
+        *(replace(command, update=update, goto=()) for update in first),
+        replace(command, update=last),
+    ]
+
+
+def _join_for_parent(commands: Sequence[Command[Any]]) -> tuple[Command[Any], ...]:
+    """Join commands for the parent graph, of which LangGraph follows only the first.
+
+    The reducers of the parent are not known: lists of messages are joined, of other values the last
+    counts.
+    """
+    update: dict[str, Any] = {}
+    goto: list[Any] = []
+    for command in commands:
+        for key, value in writes_of(command):
+            before: Any = update.get(key)
+            is_more = _are_messages(before) and _are_messages(value)
+            update[key] = [*before, *value] if is_more else value
+        targets = command.goto if isinstance(command.goto, list | tuple) else [command.goto]
+        goto += [target for target in targets if target not in goto]
+    if not commands:
+        return ()
+    joined = update.get(_ROOT, update) or None
+    return (replace(commands[0], update=joined, goto=goto[0] if len(goto) == 1 else tuple(goto)),)
+
+
+# --- values -----------------------------------------------------------------------------------------
+
+
+def _read(state: Any, key: str) -> Any:
+    if isinstance(state, Mapping):
+        return state.get(key, _MISSING)
+    if isinstance(state, list):
+        return state if key == _ROOT else _MISSING
+    return getattr(state, key, _MISSING)
+
+
+def _change(state: Any, changed: Mapping[str, Any]) -> Any:
+    """Return a state with other values, in the form that it has."""
+    if isinstance(state, Mapping):
+        return {**state, **changed}
+    if isinstance(state, list):
+        return changed.get(_ROOT, state)
+    if isinstance(state, BaseModel):
+        known = {key: value for key, value in changed.items() if key in type(state).model_fields}
+        return state.model_copy(update=known)
+    if dataclasses.is_dataclass(state):
+        other = copy.copy(state)
+        for key, value in changed.items():
+            object.__setattr__(other, key, value)
+        return other
+    return state
+
+
+def _isolate(value: Any) -> Any:
+    """Return a copy: a reducer may change in place what it is given, and the graph will apply it again."""
+    if isinstance(value, Overwrite):
+        return Overwrite(_isolate(value.value))
+    if _are_messages(value):
+        return list(value)  # LangGraph's own reducer does not
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # noqa: BLE001  # what cannot be copied is in the state all the same
+        return value
+
+
+def _are_messages(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, BaseMessage) for item in value)
+
+
+def _is_overwrite(value: Any) -> bool:
+    if isinstance(value, dict):  # as JSON
+        return set(value) == {"__overwrite__"} or value.get("type") == "__overwrite__"
+    return isinstance(value, Overwrite)
+
+
+def _is_for_messages(channel: _Channel) -> bool:
+    reducer = getattr(channel, "operator", None)
+    return reducer is add_messages or getattr(reducer, "func", None) is add_messages
