@@ -6,16 +6,27 @@ import functools
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.tools import BaseTool, StructuredTool, tool
 from typing_extensions import TypedDict
 
-from langchain_ptc import ToolCatalog, ToolDefinition, ToolPolicy
+from langchain_ptc import (
+    InProcessSandbox,
+    ProgrammaticToolCallingMiddleware,
+    ProgrammaticToolExecutor,
+    ToolCatalog,
+    ToolDefinition,
+    ToolPolicy,
+)
 from langchain_ptc.catalog.described import DescribedTool
+from langchain_ptc.catalog.types import ANY
 from langchain_ptc.execution.check import check_code as check_code_of
 from langchain_ptc.execution.check.typecheck import typecheck_code
+from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 
 class Page(TypedDict):
@@ -255,8 +266,56 @@ def test_parsing_text_is_not(returns):
 
 def test_parsing_data_of_unknown_type_says_so():
     """Where no type was known, the report says it."""
-    from langchain_ptc import InProcessSandbox, ProgrammaticToolExecutor
-
     executor = ProgrammaticToolExecutor([untyped], sandbox=InProcessSandbox())
     report = executor.execute("import json\nprint(json.loads(untyped()))").report()
     assert "this is data already: use it as it is" in report
+
+
+class Summarizes(AgentMiddleware):
+    """A middleware that answers with a text of its own."""
+
+    def wrap_tool_call(self, request: Any, handler: Any) -> Any:
+        answer = handler(request)
+        if request.tool_call["name"] == "run_code":
+            return answer
+        return answer.model_copy(update={"content": "one page in total"})
+
+
+def test_text_in_place_of_a_record_makes_the_type_a_guess():
+    """Where another middleware replaces results by text, code that takes them for text is not refused."""
+    scripted = ScriptedChatModel(
+        script=[
+            tool_call_message("run_code", {"code": "print((await get())['total'])"}),
+            tool_call_message("run_code", {"code": "print((await get()).upper())"}),
+            "end",
+        ]
+    )
+    middleware = [ProgrammaticToolCallingMiddleware(), Summarizes()]
+    agent = create_agent(scripted, [of(get)], middleware=middleware)
+    messages = agent.invoke({"messages": [("user", "q")]})["messages"]
+    assert "TypeError" in messages[2].text
+    assert messages[4].text.strip() == "ONE PAGE IN TOTAL"
+
+
+@pytest.mark.parametrize(
+    ("returns", "value", "is_doubted"),
+    [
+        (Page, "{}", True),
+        (list[int], "[]", True),
+        (int, "1", True),
+        (Page | None, "none", True),
+        (str, "text", False),
+        (str | Page, "text", False),
+        (Literal["a"], "b", False),
+        (Any, "text", False),
+        (Page, {"total": 1}, False),
+        (Page, None, False),
+    ],
+)
+def test_only_text_that_a_type_does_not_admit_makes_it_a_guess(returns, value, is_doubted):
+    """A call that gave text where the type admits none ends the certainty, and nothing else does."""
+    catalog = ToolCatalog([ToolDefinition(tool=untyped, name="get", returns=returns)])
+    before = catalog.certain_returns(catalog["get"])
+    catalog.observe("get", value)
+    after = catalog.certain_returns(catalog["get"])
+    assert (after == ANY) if is_doubted else (after == before)

@@ -10,6 +10,7 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolRuntime
 
@@ -139,6 +140,20 @@ async def by_async_agent(kind: str) -> str:
     return (await agent.ainvoke(ASK))["messages"][2].text
 
 
+async def by_durable_agent(kind: str) -> str:
+    tools = as_programmatic(IN_GRAPH, limits=LIMITS)
+    agent = agent_of(kind, tools=tools, checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    return (await asyncio.to_thread(agent.invoke, ASK, config))["messages"][2].text
+
+
+async def by_durable_async_agent(kind: str) -> str:
+    tools = as_programmatic(IN_GRAPH, limits=LIMITS)
+    agent = agent_of(kind, tools=tools, checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    return (await agent.ainvoke(ASK, config))["messages"][2].text
+
+
 def with_middleware(kind: str) -> Any:
     return agent_of(
         kind, tools=IN_GRAPH, middleware=[ProgrammaticToolCallingMiddleware(limits=LIMITS)]
@@ -163,7 +178,7 @@ async def by_node(kind: str) -> str:
 
 WAYS = (
     *(by_execute, by_aexecute, in_process, by_invoke, by_agent, by_async_agent),
-    *(by_middleware, by_async_middleware, by_node),
+    *(by_durable_agent, by_durable_async_agent, by_middleware, by_async_middleware, by_node),
 )
 
 

@@ -41,6 +41,7 @@ from langchain_ptc.catalog.search.lexical import ToolIndex
 from langchain_ptc.catalog.search.semantic import EmbeddingIndex, join_ranks
 from langchain_ptc.catalog.shapes.learning import is_vague
 from langchain_ptc.catalog.shapes.observed import ObservedShapes
+from langchain_ptc.catalog.types import ANY, TypeTree, admits_text
 from langchain_ptc.errors import CatalogError
 
 ToolLike: TypeAlias = BaseTool | Callable[..., object] | Runnable[Any, Any] | ToolDefinition
@@ -81,6 +82,8 @@ class ToolCatalog:
         embeddings: Embeddings | None = None,
     ) -> None:
         self.shapes = ObservedShapes() if shapes is None else shapes
+        self._doubted: set[str] = set()
+        """Tools that have given something else than their return type says."""
         self._embeddings = embeddings
         found = list(read_tools(tools))
         self._definitions = tuple(found)
@@ -325,8 +328,23 @@ class ToolCatalog:
             value: What a successful call of it returned. Only types and names of fields are kept.
             arguments: What it was called with; a key that is among them is taken for data.
         """
+        if isinstance(value, str) and name in self._textless:
+            # A middleware has answered, a person, or the annotation is wrong.
+            self._doubted.add(name)
         if name in self._vague:
             self.shapes.observe(name, value, arguments=arguments)
+
+    def certain_returns(self, definition: ToolDefinition) -> TypeTree:
+        """Return what a call of a tool certainly gives; `Any` where that is only a guess.
+
+        A return type is a guess, too, when a call has given text that it does not admit.
+        """
+        is_doubted = definition.qualified_name in self._doubted
+        return ANY if is_doubted else definition.certain_returns
+
+    @cached_property
+    def _textless(self) -> frozenset[str]:
+        return frozenset(d.qualified_name for d in self._offered if not admits_text(d.returns))
 
     @cached_property
     def _vague(self) -> frozenset[str]:
@@ -421,7 +439,7 @@ class ToolCatalog:
         """
         stubs = self._stubs
         if not guesses:
-            stubs = group([replace(d, returns=d.certain_returns) for d in self._offered])
+            stubs = group([replace(d, returns=self.certain_returns(d)) for d in self._offered])
         return write_package(render_package(stubs), Path(directory))
 
 

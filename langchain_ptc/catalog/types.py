@@ -278,6 +278,15 @@ def admits(tree: TypeTree, value: object) -> bool:
     return tree.name == "Any" or LITERAL_NAMES.get(type(value), ANY).name == tree.name
 
 
+def admits_text(tree: TypeTree) -> bool:
+    """Return whether a value of the type may be a `str`."""
+    if isinstance(tree, Alternatives):
+        return any(map(admits_text, tree.options))
+    if isinstance(tree, Choice):
+        return any(isinstance(value, str) for value in tree.values)
+    return isinstance(tree, Named) and tree.name in ("Any", "str")
+
+
 def _admits_items(tree: Container, value: object) -> bool:
     if tree.name == "list" and isinstance(value, list):
         return all(admits(tree.args[0], item) for item in value)

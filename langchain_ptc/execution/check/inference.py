@@ -248,7 +248,8 @@ class Inference:
         if isinstance(value, ToolValue):
             definition = value.definition
             source = f"{definition.name}()"
-            result = data(definition.certain_returns, Data(ANY, definition, source))
+            returns = self._given.catalog.certain_returns(definition)
+            result = data(returns, Data(ANY, definition, source))
             return (Pending(result, source, definition),) if self.asynchronous else result
         if isinstance(value, FunctionValue):
             return self._call_function(value.node)
