@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -114,6 +115,82 @@ def test_direct_calls_answer_to_the_wrong_call(order: str) -> None:
     assert DONE == [("pay", "b", 0)]
     told = {m.tool_call_id: m.status for m in state["messages"] if m.type == "tool"}
     assert told == {"da": "error", "db": "success"}
+
+
+@pytest.mark.parametrize("order", ["abbb", "baaa", "abab", "baba"])
+async def test_asynchronous_direct_calls_get_their_own_answers(order: str) -> None:
+    """The same where the calls are tasks of one event loop."""
+    both = ToolPolicy(allowed_callers=("code", "direct"), requires_approval=True)
+    middleware = ProgrammaticToolCallingMiddleware(
+        policies={"pay": both}, interrupt_mode="per_call"
+    )
+    runs = iter(order + "aaaa")
+    first = ""
+
+    async def wrap(request: Any, handler: Any) -> Any:
+        for _ in range(0 if request.tool_call["args"]["invoice"] == first else 50):
+            await asyncio.sleep(0)
+        return await middleware.awrap_tool_call(request, handler)
+
+    def begin(state: Any) -> Any:
+        calls = [{"name": "pay", "args": {"invoice": x}, "id": f"d{x}"} for x in "ab"]
+        return {"messages": [AIMessage("", tool_calls=calls)]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("model", begin)
+    graph.add_node("tools", ToolNode([pay, *middleware.tools], awrap_tool_call=wrap))
+    graph.add_edge("__start__", "model")
+    graph.add_edge("model", "tools")
+    compiled = graph.compile(checkpointer=InMemorySaver())
+    given = START
+    for _ in range(7):
+        first = next(runs)
+        state = await compiled.ainvoke(given, CONFIG)
+        questions = state.get("__interrupt__", [])
+        if not questions:
+            break
+        given = Command(
+            resume={
+                q.id: APPROVE if q.value["args"]["invoice"] == "b" else {"type": "reject"}
+                for q in questions
+            }
+        )
+    assert not questions
+    assert DONE == [("pay", "b", 0)]
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["other-arguments", "same-arguments"])
+def test_direct_calls_with_one_id(same: bool) -> None:
+    """A model that gives two calls of a message one id: each answer is still that of its own call."""
+    both = ToolPolicy(allowed_callers=("code", "direct"), requires_approval=True)
+    middleware = ProgrammaticToolCallingMiddleware(
+        policies={"pay": both}, interrupt_mode="per_call"
+    )
+
+    def begin(state: Any) -> Any:
+        keys = "aa" if same else "ab"
+        calls = [{"name": "pay", "args": {"invoice": x}, "id": "d"} for x in keys]
+        return {"messages": [AIMessage("", tool_calls=calls)]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("model", begin)
+    node = ToolNode([pay, *middleware.tools], wrap_tool_call=middleware.wrap_tool_call)
+    graph.add_node("tools", node)
+    graph.add_edge("__start__", "model")
+    graph.add_edge("model", "tools")
+    compiled = graph.compile(checkpointer=InMemorySaver())
+    state = compiled.invoke(START, CONFIG)
+    for _ in range(6):
+        questions = state.get("__interrupt__", [])
+        if not questions:
+            break
+        decide = {
+            q.id: APPROVE if q.value["args"]["invoice"] == "b" else {"type": "reject"}
+            for q in questions
+        }
+        state = compiled.invoke(Command(resume=decide), CONFIG)
+    assert not state.get("__interrupt__")
+    assert ([] if same else [("pay", "b", 0)]) == DONE
 
 
 # --- questions that nobody was shown -----------------------------------------------------------------

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import gc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -209,6 +212,94 @@ def test_tools_of_two_agents_have_the_guards_of_the_one_that_runs() -> None:
     del limited
     gc.collect()
     assert "__interrupt__" not in agent().invoke(START, CONFIG)
+
+
+class Elsewhere(AgentMiddleware):
+    """Makes each call in another thread or task, as a middleware with a time limit does."""
+
+    def wrap_tool_call(self, request: Any, handler: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(contextvars.copy_context().run, handler, request).result()
+
+    async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
+        return await asyncio.create_task(handler(request))
+
+
+@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
+@pytest.mark.parametrize("mode", ["batched", "per_call"])
+@pytest.mark.parametrize("way", WAYS)
+async def test_guards_hold_behind_another_thread(way: str, mode: Any, sync: bool) -> None:
+    """Where it cannot be seen through what a call has passed, the guards hold all the same."""
+    asks = HumanInTheLoopMiddleware({"pay": True}, interrupt_mode=mode)
+    for guards in ([asks, Elsewhere()], [Elsewhere(), asks]):
+        graph = build(way, [code("print(await pay(1))"), "done"], guards)
+        state = await step(graph, START, sync=sync)
+        assert len(state["__interrupt__"]) == 1
+        await step(graph, resume(mode, {"type": "reject"}), sync=sync)
+    assert PAID == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_guard_knows_tools_by_their_own_names(way: str) -> None:
+    """Domains are ours: a predicate that was written for the agent compares the tool's own name."""
+    asks = HumanInTheLoopMiddleware(
+        {
+            "pay": {
+                "allowed_decisions": ["approve", "edit"],
+                "when": lambda request: request.tool_call["name"] == "pay",
+            }
+        }
+    )
+    if way == "as_programmatic":
+        tools: list[Any] = as_programmatic([pay], domain="bank")
+        middleware: list[Any] = [asks]
+    else:
+        ours = ProgrammaticToolCallingMiddleware(domains={"pay": "bank"})
+        tools, middleware = [pay], [ours, asks] if way == "first" else [asks, ours]
+    model = ScriptedChatModel(script=[code("from tools.bank import pay\nawait pay(1)"), "done"])
+    graph = create_agent(model, tools, middleware=middleware, checkpointer=InMemorySaver())
+    [question] = graph.invoke(START, CONFIG)["__interrupt__"]
+    assert question.value["action_requests"][0]["name"] == "pay"
+    edit = {"type": "edit", "edited_action": {"name": "pay", "args": {"eur": 2}}}
+    graph.invoke(resume("batched", edit), CONFIG)
+    assert PAID == [2]
+
+
+def test_a_tool_that_is_given_at_run_time() -> None:
+    """`run_code` that a middleware puts in place when it is called has the guards around it."""
+    (run_code,) = as_programmatic([pay])
+
+    @tool("run_code")
+    def stub(code: str) -> str:
+        """Run code."""
+        raise AssertionError
+
+    class Late(AgentMiddleware):
+        def wrap_tool_call(self, request: Any, handler: Any) -> Any:
+            return handler(request.override(tool=run_code))
+
+    graph = create_agent(
+        ScriptedChatModel(script=[code("await pay(1)"), "done"]),
+        [stub],
+        middleware=[HumanInTheLoopMiddleware({"pay": True}), Late()],
+        checkpointer=InMemorySaver(),
+    )
+    assert "__interrupt__" in graph.invoke(START, CONFIG)
+    assert PAID == []
+
+
+def test_a_renamed_copy_of_the_tool_has_the_guards() -> None:
+    """A copy with another description is the same tool."""
+    (run_code,) = as_programmatic([pay])
+    copied = run_code.model_copy(update={"description": "Runs a program."})
+    graph = create_agent(
+        ScriptedChatModel(script=[code("await pay(1)"), "done"]),
+        [copied],
+        middleware=[HumanInTheLoopMiddleware({"pay": True})],
+        checkpointer=InMemorySaver(),
+    )
+    assert "__interrupt__" in graph.invoke(START, CONFIG)
+    assert PAID == []
 
 
 # --- the middleware object as interrupt_on -------------------------------------------------------------

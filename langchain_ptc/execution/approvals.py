@@ -176,7 +176,7 @@ class Approvals:
     def applies(self, gate: Gate, call: StartedCall, state: Any) -> bool:
         """Ask the developer's predicate, inside a graph."""
         assert gate.when is not None
-        return bool(gate.when(_request_of(call, state)))
+        return bool(gate.when(_request_of(call, gate, state)))
 
     def ask(
         self, batch: Sequence[tuple[StartedCall, Gate]], state: Any, asked: Asked
@@ -203,7 +203,7 @@ class Approvals:
             question = {"type": "tool_approval", "tool_call_id": batch[0][0].call_id, **shown[0]}
             answer = _answer_of(question, checks[0], asked)
             return [{**_as_dict(answer), "by": who_answers()}]
-        configs = {call.definition.qualified_name: list(gate.allowed) for call, gate in batch}
+        configs = {_name_of(call, gate): list(gate.allowed) for call, gate in batch}
         question = {
             "action_requests": shown,
             "review_configs": [
@@ -296,9 +296,18 @@ def _read_gate(name: str, given: object, mode: InterruptMode) -> Gate | None:
 # --- the question -----------------------------------------------------------------------------------
 
 
-def _tool_call(call: StartedCall) -> ToolCall:
+def _name_of(call: StartedCall, gate: Gate) -> str:
+    """Return what a person and a predicate are told that the tool is called.
+
+    What was written for an agent knows its tools by their own names, and no domains.
+    """
+    definition = call.definition
+    return definition.tool_name if gate.is_of_agent else definition.qualified_name
+
+
+def _tool_call(call: StartedCall, gate: Gate) -> ToolCall:
     return ToolCall(
-        name=call.definition.qualified_name,
+        name=_name_of(call, gate),
         args=dict(call.arguments or {}),
         id=call.call_id,
         type="tool_call",
@@ -319,9 +328,9 @@ def _runtime_of(call: StartedCall, state: Any) -> ToolRuntime[Any, Any]:
     )
 
 
-def _request_of(call: StartedCall, state: Any) -> ToolCallRequest:
+def _request_of(call: StartedCall, gate: Gate, state: Any) -> ToolCallRequest:
     return ToolCallRequest(
-        tool_call=_tool_call(call),
+        tool_call=_tool_call(call, gate),
         tool=call.definition.tool,
         state=state,
         runtime=_runtime_of(call, state),
@@ -331,9 +340,9 @@ def _request_of(call: StartedCall, state: Any) -> ToolCallRequest:
 def _show(call: StartedCall, gate: Gate, state: Any) -> dict[str, Any]:
     """Return what a person reads of one call, in terms of JSON."""
     arguments = as_plain(call.arguments or {})
-    name = call.definition.qualified_name
+    name = _name_of(call, gate)
     if callable(gate.description):
-        description = gate.description(_tool_call(call), state, _runtime_of(call, state))
+        description = gate.description(_tool_call(call, gate), state, _runtime_of(call, state))
     else:
         heading = gate.description or "The code of the agent wants to call a tool"
         told = json.dumps(arguments, indent=2, ensure_ascii=False)
@@ -417,7 +426,7 @@ def _edit_type(definition: ToolDefinition, find: _Find | None) -> type[BaseModel
             raise ValueError(str(error)) from error
         return action
 
-    names: Any = Literal[own] if find is None else str
+    names: Any = Literal[own, definition.tool_name] if find is None else str
     fields: dict[str, Any] = {"name": (names, ...), "args": (dict[str, Any], ...)}
     action: Any = create_model("EditedAction", __base__=_Strict, **fields)
     checked = Annotated[action, AfterValidator(check)]

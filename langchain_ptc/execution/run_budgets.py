@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import time
 from collections import OrderedDict
@@ -15,6 +16,7 @@ from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.resilience import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
+from langchain_ptc.execution.arguments import validate_arguments
 from langchain_ptc.execution.budgets import Budget, CallLimit, Purse, Spent, check, limited_by
 from langchain_ptc.locks import new_lock
 
@@ -161,9 +163,11 @@ class Budgets:
         return spent
 
     def _direct_call(self, definition: ToolDefinition, call: Mapping[str, Any]) -> Spent:
-        name = definition.qualified_name
+        name, arguments = definition.qualified_name, call["args"]
+        with contextlib.suppress(Exception):  # the tool itself says what is wrong with them
+            arguments = validate_arguments(definition.tool, arguments).complete
         info = ToolCallInfo(
-            tool=name, arguments=call["args"], call_id=call["id"] or "", execution_id=""
+            tool=name, arguments=arguments, call_id=call["id"] or "", execution_id=""
         )
         cost = 0.0 if self._cost_of is None else float(self._cost_of(info))
         return Spent(calls=1, calls_per_tool={name: 1}, cost=cost)

@@ -188,9 +188,8 @@ class Agents:
         """Return the limits of the agent in which our middleware handles a call."""
         if not self._applied:
             return Found()
-        return Found(
-            limits=self._limits_of(m for ms in self._agents_here(inside=False) for m in ms)
-        )
+        found = [m for middleware in self._agents_here(inside=False) for m in middleware]
+        return Found(limits=self._limits_of(found), program=self._program)
 
     def asks_itself(self) -> bool:
         """Whether the agent in which our middleware handles a call has `asked_by` among its own."""
@@ -210,13 +209,12 @@ class Agents:
             refs = list(self._known)
         known = [tuple(ref() for ref in agent) for agent in refs]
         known = [middleware for middleware in known if None not in middleware]
-        if not known:
-            return []
-        running, is_complete = _running_middleware()
+        passed, is_complete = _running_middleware()
+        running = _ids(passed)
         chosen = [m for m in known if running <= _ids(m)]
         if is_complete and inside:
             chosen = [m for m in chosen if _ids(filter(_is_wrapping_approval, m)) <= running]
-        return chosen
+        return chosen or [passed]  # an agent that was built in another way is known by these alone
 
 
 def _not_handling_themselves(middleware: _Middleware, owner: object) -> Iterator[Any]:
@@ -240,18 +238,18 @@ def _middleware_of_agent_being_built() -> _Middleware:
     return ()
 
 
-def _running_middleware() -> tuple[set[int], bool]:
+def _running_middleware() -> tuple[_Middleware, bool]:
     """Return the middleware that a call is passing through, and whether that is all of it."""
-    running: set[int] = set()
+    running: list[Any] = []
     for frame in _frames():
         name = frame.f_code.co_name
         if name in ("wrap_tool_call", "awrap_tool_call"):
             one = frame.f_locals.get("self")
             if _is_a(one, "AgentMiddleware"):
-                running.add(id(one))
+                running.append(one)
         elif name in _IN_TOOL_NODE and isinstance(frame.f_locals.get("self"), ToolNode):
-            return running, True
-    return running, False
+            return tuple(reversed(running)), True
+    return tuple(reversed(running)), False
 
 
 def _frames() -> Iterator[FrameType]:
