@@ -14,7 +14,7 @@ from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.execution.budget_tool import current_purse
 from langchain_ptc.execution.budgets import Purse
-from langchain_ptc.execution.calls import Answer, StartedCall
+from langchain_ptc.execution.calls import Answer, StartedCall, is_large
 from langchain_ptc.execution.dispatch import Dispatcher, Surroundings, Value
 from langchain_ptc.execution.events import Events
 from langchain_ptc.execution.graph_state import GraphState
@@ -30,6 +30,8 @@ from langchain_ptc.sandbox.values import ValueTooLarge, encode_sized
 
 _MAX_CHARS_SEARCHED = 100_000
 """How much of an error's text is searched for secrets; far less of it is passed on."""
+_MOST_ENCODED_AT_ONCE = 2
+"""Large results: each takes several times its size meanwhile."""
 _LAST_SECONDS = 0.001
 """A call that was let through has some time, even if its budget has none left by now."""
 
@@ -77,6 +79,7 @@ class Answering:
         self._guards = guards
         self._purse = purse
         self._turns = asyncio.Semaphore(limits.max_concurrent_calls)
+        self._encoding = asyncio.Semaphore(_MOST_ENCODED_AT_ONCE)
         self._used: dict[str, int] = {}
 
     async def admit(self, call: StartedCall) -> Answer | None:
@@ -146,7 +149,7 @@ class Answering:
                     return Answer(payload=kept.payload)
             value = await self._call_tool(call, config, guard)
             self._check_commands(name, value)
-            payload, call.result_bytes = self._encode(value.value, call.definition)
+            payload, call.result_bytes = await self._encode(value.value, call.definition)
         except ToolCallError as error:
             return refuse(call, error)
         except asyncio.CancelledError:
@@ -211,7 +214,14 @@ class Answering:
                 f"{name} may be called {most} times in one execution, and was", tool=name
             )
 
-    def _encode(self, value: Any, definition: ToolDefinition) -> tuple[str, int]:
+    async def _encode(self, value: Any, definition: ToolDefinition) -> tuple[str, int]:
+        """Encode a result: a large one in a thread, and not many at a time."""
+        if not is_large(value):
+            return self._encode_now(value, definition)
+        async with self._encoding:
+            return await call_in_thread(lambda: self._encode_now(value, definition))
+
+    def _encode_now(self, value: Any, definition: ToolDefinition) -> tuple[str, int]:
         name = definition.qualified_name
         try:
             return encode_sized(value, self._limits.result_bytes)

@@ -261,7 +261,8 @@ def _split(value: Any, call_id: str) -> Value:
         return Value(value.content)
     if isinstance(value, Command):
         return Value(*take_own_message(value, call_id))
-    if isinstance(value, list) and any(isinstance(item, Command) for item in value):
+    # By their classes, which are few: the items may be many.
+    if isinstance(value, list) and any(issubclass(kind, Command) for kind in set(map(type, value))):
         parts = [_split(item, call_id) for item in value]
         told = [part.value for part in parts if part.value is not None]
         return Value(

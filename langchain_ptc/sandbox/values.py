@@ -108,6 +108,10 @@ encode_text: Callable[[str], str] = json.encoder.encode_basestring
 """Encode a string as JSON text."""
 
 
+_SLICE_ITEMS = 5_000
+"""Items of a list that are encoded in one call of C code, during which no other thread runs."""
+
+
 def _build_encoder() -> Callable[[object], str]:
     """Return a function that encodes what `_is_plain` has passed.
 
@@ -119,7 +123,15 @@ def _build_encoder() -> Callable[[object], str]:
     if make is None:
         return stock.encode
     in_c = make(None, stock.default, encode_text, None, ":", ",", False, False, True)
-    return lambda value: "".join(in_c(value, 0))
+
+    def encode(value: object) -> str:
+        if type(value) is list and len(value) > _SLICE_ITEMS:
+            starts = range(0, len(value), _SLICE_ITEMS)
+            slices = ["".join(in_c(value[at : at + _SLICE_ITEMS], 0))[1:-1] for at in starts]
+            return f"[{','.join(slices)}]"
+        return "".join(in_c(value, 0))
+
+    return encode
 
 
 _encode_json = _build_encoder()
