@@ -69,16 +69,22 @@ def total(xs: list[int]) -> int:
     return len(xs)
 
 
+@tool
+def unique(ids: set[int]) -> int:
+    """Count."""
+    return len(ids)
+
+
 @pytest.fixture(scope="module")
 def executor():
     with ProcessSandbox() as sandbox:
-        yield ProgrammaticToolExecutor([look, count, total], sandbox=sandbox)
+        yield ProgrammaticToolExecutor([look, count, total, unique], sandbox=sandbox)
 
 
 @pytest.fixture(scope="module")
 def hostile():
     with hostile_sandbox() as sandbox:
-        yield ProgrammaticToolExecutor([look, count, total], sandbox=sandbox, check="off")
+        yield ProgrammaticToolExecutor([look, count, total, unique], sandbox=sandbox, check="off")
 
 
 async def run(executor, code):
@@ -497,3 +503,45 @@ async def test_large_arguments_leave_the_loop_free(executor):
         assert result.output == "v\n"
         assert time.thread_time() - began < 0.15  # of the loop's own thread
         assert len(next(iter(result.tool_calls[0].arguments.values()))) >= 30_000
+
+
+LISTS_OF_NUMBERS = {
+    "ints": "[i * (2**61 - 1) for i in range(20_000)]",
+    "texts": "[str(i * (2**61 - 1)) for i in range(10, 20_000)]",
+    "keys": "{str(i * (2**61 - 1)): 1 for i in range(10, 20_000)}",
+    "fractions": "[str(i * (2**61 - 1)) + '.000' for i in range(10, 20_000)]",
+    "uuids": "[f'{i * (2**61 - 1):032x}' for i in range(20_000)]",
+    "rows": "[{'id': i * (2**61 - 1)} for i in range(20_000)]",
+}
+
+
+@pytest.mark.parametrize("made", LISTS_OF_NUMBERS.values(), ids=LISTS_OF_NUMBERS)
+async def test_lists_that_a_schema_makes_into_a_set(executor, hostile, made):
+    """Numbers of one hash in a list are refused, too: pydantic would make a set of them in one call."""
+    result, seconds = await run(executor, f"await look({made})")
+    assert result.status == "error"
+    assert "too many different numbers that have one hash" in result.error.message
+    assert seconds < MOST_SECONDS
+    args = f"'[' + json.dumps({made}) + ']'"
+    result, seconds = await run(
+        hostile, f"{SPEAKS}\ncall(1, {args}, tool='unique')\nwhile True: pass"
+    )
+    assert result.status == "sandbox"
+    assert seconds < MOST_SECONDS
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "[2**64 - 1] * 20_000",
+        "[(i * 6364136223846793005 + 1442695040888963407) % 2**64 for i in range(20_000)]",
+        "[str((i * 6364136223846793005) % 2**64).zfill(20) for i in range(20_000)]",
+        "['12.50000000000000000', '12.5000000000000000000'] * 5_000",
+        "[f'{(i * 6364136223846793005) % 2**64:032x}' for i in range(10_000)]",
+        "[i / 7e30 for i in range(10_000)]",
+    ],
+)
+async def test_long_numbers_of_honest_code_cross(executor, made):
+    """Ids of 64 bits, prices and UUIDs, some of them many times, are within the bounds."""
+    result = await executor.aexecute(f"print(await look({made}))")
+    assert result.output == "v\n"

@@ -14,12 +14,14 @@ refuse.
 | `range` | its items count as values, since a tool may take a list: 500,000 in one message |
 | `set`, `frozenset`, `dict` | the work of telling items of equal hash apart, which is quadratic |
 | dates, times, UUIDs | the length of their text |
+| long numbers anywhere, also as text | the same work, for a tool whose schema makes a set of them |
 
 Standard library only: the worker uses it too.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -246,6 +248,73 @@ def _cost_of_comparing(item: Any) -> int:
     return 4
 
 
+# --- numbers that a tool's schema may put into a set ----------------------------------------------
+
+_HASH_MODULUS = sys.hash_info.modulus
+_LEAST_CHARS_CHECKED = 8_000
+"""A message of less holds too few long numbers to matter."""
+_LEAST_NUMBER_CHARS = 18
+"""Shorter texts are too few for many of them to have one hash."""
+_UUID_CHARS = frozenset((32, 36))
+
+
+def check_numbers(value: object, message_chars: int) -> None:
+    """Refuse arguments that would be dear if a tool took them as `set[int]` or `dict[Decimal, str]`.
+
+    pydantic makes a set of a list, and numbers of texts, all in one call. Honest numbers hardly ever
+    have one hash, unless they are equal.
+
+    Args:
+        value: Values that were built.
+        message_chars: How long they are on the line.
+
+    Raises:
+        OutOfBounds: Too many different numbers among them have one hash.
+    """
+    if message_chars < _LEAST_CHARS_CHECKED:
+        return
+    groups: defaultdict[int, set[str]] = defaultdict(set)
+    waiting: list[Any] = [value]
+    while waiting:
+        part = waiting.pop()
+        kind = type(part)
+        if kind is dict:
+            waiting += part
+            waiting += part.values()
+        elif kind in _COLLECTIONS:
+            waiting += part
+        else:
+            for number in _find_numbers(part, kind):
+                groups[hash(number)].add(repr(number))
+    if sum(4 * len(group) ** 2 for group in groups.values() if len(group) > 1) > MAX_COMPARISONS:
+        raise OutOfBounds("too many different numbers that have one hash; send fewer")
+
+
+def _find_numbers(part: Any, kind: type) -> tuple[object, ...]:
+    """Return what numbers a scalar may become that could share their hash with many others."""
+    if kind is int:
+        return () if -_HASH_MODULUS < part < _HASH_MODULUS else (part,)
+    if kind is float:
+        return () if 2**-40 < abs(part) < 2**53 or part != part else (part,)
+    if kind is not str or not _LEAST_NUMBER_CHARS <= len(part) <= MAX_DIGITS:
+        return ()
+    try:
+        if len(part) in _UUID_CHARS and part[-1] in "0123456789abcdefABCDEF":
+            return (int(part.replace("-", ""), 16),)
+        if part.lstrip()[:1] in _NUMBER_STARTS:
+            number = Decimal(part)
+            return (number, float(number)) if number.is_finite() else ()
+    except (ValueError, ArithmeticError):
+        pass
+    return ()
+
+
+_COLLECTIONS = frozenset((list, tuple, set, frozenset))
+_NUMBER_STARTS = frozenset("0123456789+-._")
+
+# --- the shapes of payloads ---------------------------------------------------------------------
+
+
 def _check_int(value: object) -> None:
     if type(value) is int and not -_MAX_INT < value < _MAX_INT:
         raise OutOfBounds(f"an integer of more than {MAX_DIGITS:,} digits; send it as text")
@@ -261,9 +330,6 @@ def _check_decimal(value: Decimal) -> None:
             f"a Decimal of more than {MAX_DIGITS:,} digits before or after the point; "
             "send it as text"
         )
-
-
-# --- the shapes of payloads ---------------------------------------------------------------------
 
 
 def _text_of(most: int, what: str) -> Callable[[object], None]:

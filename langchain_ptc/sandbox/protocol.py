@@ -54,6 +54,7 @@ from langchain_ptc.sandbox.bounded import (
     OutOfBounds,
     build_value,
     check_depth,
+    check_numbers,
 )
 from langchain_ptc.sandbox.decoding import BYTES_OF_A_VALUE, read_frame
 from langchain_ptc.sandbox.endings import EndingReader, ToldLimit
@@ -215,6 +216,8 @@ class Conversation:
                 message = built.value  # noqa: PLW2901  # the same, with its values built
             elif read.may_be_deep:
                 _refuse_broken(check_depth, message, MAX_DEPTH + _MESSAGE_DEPTH)
+            if type(message) is list and message[:1] == ["c"]:
+                _refuse_broken(check_numbers, message, len(frame))
             self._take(message)
             if self._ended_by_us:
                 return

@@ -15,6 +15,7 @@ from types import FrameType, ModuleType
 from typing import Any, cast
 
 from langchain_ptc.errors import ToolCallError
+from langchain_ptc.sandbox.bounded import OutOfBounds, check_numbers
 from langchain_ptc.sandbox.decoding import BYTES_OF_A_VALUE, MAX_CALL_VALUES, count_values
 from langchain_ptc.sandbox.endings import ToldLimit
 from langchain_ptc.sandbox.loop import ProgramLoop, run_nested
@@ -172,7 +173,8 @@ class ToolCalls:
             number = self._calls + 1
             message = encode_call(number, tool, arguments, line)
             spread = check_message(message)
-        except UnsendableValue as error:
+            check_numbers((args, kwargs), len(message))
+        except (UnsendableValue, OutOfBounds) as error:
             raise ToolCallError(
                 f"an argument of {tool} cannot be sent: {error}", tool=tool
             ) from None
