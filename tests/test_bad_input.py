@@ -115,7 +115,6 @@ def get_members(team_id: str) -> list[str]:
     [
         pytest.param("", 0, "the code is empty", id="empty"),
         pytest.param(" \n\t\n", 0, "the code is empty", id="blank"),
-        pytest.param("# to do\n", 0, "the code is empty", id="only-a-comment"),
         pytest.param("I will now look up the budgets.", 1, "invalid syntax", id="prose"),
         pytest.param('{"name": "run_code", "arguments": {"code": ', 1, "never closed", id="json"),
         pytest.param("print(1)\n  print(2)", 2, "unexpected indent", id="indent"),

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from langchain_ptc import ToolCatalog
 from langchain_ptc.errors import CheckError, CodeError, Problem
 from langchain_ptc.execution.check import check_code, render_problems
-from langchain_ptc.execution.check.checker import MAX_NODES, MAX_PROBLEMS
+from langchain_ptc.execution.check.checker import MAX_CHARS, MAX_PROBLEMS
 from langchain_ptc.sandbox.modules import STANDARD_MODULES
 
 HERE = Path(__file__).parent
@@ -393,8 +393,8 @@ def test_any_code(code: str, office: ToolCatalog) -> None:
 
 
 def test_hostile_length(office: ToolCatalog) -> None:
-    """A program with more nodes than one writes is not looked at, and its problems are counted."""
-    assert check(f"get_user(5)\n[{'0,' * MAX_NODES}]", office) == []
+    """A program that is longer than one writes is not looked at, and its problems are counted."""
+    assert check(f"get_user(5)\n[{'0,' * MAX_CHARS}]", office) == []
     assert len(check("get_user(5)\n" * 100, office)) == MAX_PROBLEMS
 
 

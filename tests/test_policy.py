@@ -269,7 +269,6 @@ def test_lines_are_kept() -> None:
     [
         ("", "the code is empty", 0),
         (" \n\t\n", "the code is empty", 0),
-        ("# nothing\n", "the code is empty", 0),
         ("x = 1\n\0", "null byte", 2),
         ("x = 1\ny = '\ud800'", "surrogate", 2),
         ("x = (1,\ny = 2", "'(' was never closed", 1),

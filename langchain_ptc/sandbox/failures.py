@@ -9,7 +9,7 @@ import difflib
 import itertools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from types import CodeType, FrameType, TracebackType
 from typing import NamedTuple
@@ -166,12 +166,47 @@ def _position(
     return next(islice(code.co_positions(), instruction // 2, None), (None, None, None, None))
 
 
-def format_for_code(source: str) -> str:
-    """Return the exception that is being handled as text; `traceback.format_exc` for the code."""
-    error = sys.exception()
-    if error is None:
-        return "NoneType: None"
-    return _render_error(error, source)
+def build_traceback_names(source: str, print: Callable[..., None]) -> dict[str, object]:
+    """Build the names of `traceback` for a program: its own frames, and no paths of the machine.
+
+    Args:
+        source: The code.
+        print: What it prints with.
+    """
+
+    def format_exception(
+        exc: object, /, value: object = None, *_: object, **__: object
+    ) -> list[str]:
+        """Return an exception with the frames of the code, as lines."""
+        error = exc if isinstance(exc, BaseException) else value
+        if not isinstance(error, BaseException):
+            return ["NoneType: None\n"]
+        return f"{_render_error(error, source)}\n".splitlines(keepends=True)
+
+    def format_exception_only(exc: object, /, value: object = None, **_: object) -> list[str]:
+        """Return the last line of an exception's traceback."""
+        error = exc if isinstance(exc, BaseException) else value
+        return [f"{_headline(error)}\n" if isinstance(error, BaseException) else "NoneType: None\n"]
+
+    def format_exc(*_: object, **__: object) -> str:
+        """Return the exception that is handled as text."""
+        return "".join(format_exception(sys.exception())).rstrip("\n")
+
+    def print_exception(exc: object, /, *rest: object, file: object = None, **_: object) -> None:
+        """Print an exception."""
+        print("".join(format_exception(exc, *rest[:1])), end="", file=file)
+
+    def print_exc(*_: object, file: object = None, **__: object) -> None:
+        """Print the exception that is handled."""
+        print_exception(sys.exception(), file=file)
+
+    return {
+        "format_exc": format_exc,
+        "format_exception": format_exception,
+        "format_exception_only": format_exception_only,
+        "print_exc": print_exc,
+        "print_exception": print_exception,
+    }
 
 
 def describe_stack(frame: FrameType | None, source: str) -> tuple[int, str]:
@@ -302,6 +337,8 @@ def _hint(error: BaseException, names: tuple[str, ...], tools: tuple[str, ...]) 
         return _suggest(missing[1], names, tools)
     if isinstance(error, ImportError | AttributeError) and (missing := _FROM_TOOLS.search(told)):
         return _suggest(missing["name"] or missing["attribute"], (), tools)
+    if isinstance(error, TypeError) and told.startswith("the JSON object must be str, bytes"):
+        return "the value is data already: leave out `json.loads`"
     if isinstance(error, RecursionError):
         return "the functions call each other without an end"
     return ""

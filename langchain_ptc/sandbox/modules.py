@@ -98,6 +98,20 @@ class ModuleLoader:
         self._attach_parts(name)
         return self._attach(name, module)
 
+    def find(self, path: str) -> object:
+        """Return the module of a dotted name, or the member of a module that it names.
+
+        Raises:
+            ImportError: There is none, or it is not available.
+        """
+        try:
+            return self.load(path)
+        except ModuleNotFoundError:
+            module, _, member = path.rpartition(".")
+            if not module:
+                raise
+            return getattr(self.load(module), member)
+
     def _attach(self, name: str, module: types.ModuleType) -> types.ModuleType:
         parent, _, last = name.rpartition(".")
         if parent and vars(self._built[parent]).get(last) is not module:

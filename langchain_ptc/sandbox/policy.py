@@ -10,23 +10,29 @@ import inspect
 import re
 import types
 import warnings
-from collections.abc import Container, Coroutine
-from dataclasses import dataclass
+from collections.abc import Collection, Container, Coroutine, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 from langchain_ptc.errors import CodeSyntaxError, PolicyError
 from langchain_ptc.sandbox import names
+from langchain_ptc.sandbox.implied import find_implied
+from langchain_ptc.sandbox.reading import MAX_PATH_PARTS, has_long_import, parse
 from langchain_ptc.sandbox.shape import (
     LAST,
     MAIN,
     all_nodes,
-    binds_global,
+    bound_globals,
     is_async,
     shape_module,
 )
+from langchain_ptc.sandbox.stdlib import STANDARD_MODULES
 from langchain_ptc.sandbox.transformer import Policy
 
 CODE_FILENAME = "<code>"
+MAX_VIOLATIONS = 20
+"""Places that are reported of one program; the first ones tell what to mend."""
+_MAX_LINE_CHARS = 300
 
 _FENCE = "```"
 _QUOTES = "\u2018\u2019\u201c\u201d"
@@ -41,12 +47,15 @@ class CompiledCode:
         mode: In `async` code a stub returns an awaitable, in `sync` code the value.
         guard_writes: Whether stores go through `guards.writable`.
         binds_result: Whether a variable named `result` is this code's, and not that of earlier code.
+        implied: Names that it uses without importing them -> the dotted name of the module, or of
+            its member, that each stands for.
     """
 
     code: types.CodeType
     mode: Literal["sync", "async"]
     guard_writes: bool = False
     binds_result: bool = True
+    implied: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, namespace: dict[str, object]) -> Coroutine[object, object, None] | None:
         """Run the code in `namespace`.
@@ -104,6 +113,7 @@ def compile_code(
     guarded_names: frozenset[str] = frozenset(),
     private_names: frozenset[str] = frozenset(),
     asyncio_names: frozenset[str] = frozenset(),
+    modules: Collection[str] = STANDARD_MODULES,
 ) -> CompiledCode:
     """Check `code` against the policy and compile it.
 
@@ -115,6 +125,7 @@ def compile_code(
         guarded_names: Attributes that are read by `_ptc_getattr`, besides those that always are.
         private_names: Private attributes that earlier code of the session has made.
         asyncio_names: Names that the code has from `asyncio` without importing them.
+        modules: Names of the modules that it may import.
 
     Raises:
         CodeSyntaxError: It is no Python.
@@ -133,8 +144,15 @@ def compile_code(
         policy.visit(tree)
         if policy.violations:
             ordered = sorted(dict.fromkeys(policy.violations), key=lambda v: v.line)
-            raise PolicyError(tuple(ordered))
-        return _compile(tree, nodes, code, guard_writes=guard_writes, asyncio_names=asyncio_names)
+            raise PolicyError(tuple(ordered[:MAX_VIOLATIONS]))
+        return _compile(
+            tree,
+            nodes,
+            code,
+            guard_writes=guard_writes,
+            asyncio_names=asyncio_names,
+            modules=modules,
+        )
     except (RecursionError, MemoryError):
         raise _too_deep() from None
 
@@ -159,9 +177,11 @@ def _compile(
     *,
     guard_writes: bool,
     asyncio_names: frozenset[str] = frozenset(),
+    modules: Collection[str] = (),
 ) -> CompiledCode:
     mode: Literal["sync", "async"] = "async" if is_async(nodes, asyncio_names) else "sync"
-    binds_result = "result" in code and binds_global(tree, nodes, "result")
+    binds_result = "result" in code and "result" in bound_globals(tree, nodes)
+    implied = find_implied(tree, nodes, modules)
     try:
         shaped = shape_module(tree, nodes, asynchronous=mode == "async")
         compiled = compile(
@@ -176,7 +196,7 @@ def _compile(
         raise _syntax_error(error, code) from None
     except ValueError as error:
         raise CodeSyntaxError(str(error)) from None
-    return CompiledCode(_name_frames(compiled), mode, guard_writes, binds_result)
+    return CompiledCode(_name_frames(compiled), mode, guard_writes, binds_result, implied)
 
 
 def _name_frames(code: types.CodeType) -> types.CodeType:
@@ -192,17 +212,17 @@ def _name_frames(code: types.CodeType) -> types.CodeType:
 
 def _parse(code: str) -> ast.Module:
     _check_text(code)
+    if has_long_import(code):  # Python's parser would stand still over it
+        raise CodeSyntaxError(f"an import has a name of more than {MAX_PATH_PARTS} parts")
     _silence_warnings()
     try:
-        tree = ast.parse(code, CODE_FILENAME)
+        tree = parse(code, CODE_FILENAME)
     except SyntaxError as error:
         raise _syntax_error(error, code) from None
     except (RecursionError, MemoryError):
         raise _too_deep() from None
     except ValueError as error:  # an integer literal of more than 4300 digits
         raise CodeSyntaxError(str(error)) from None
-    if not tree.body:
-        raise CodeSyntaxError("the code is empty: write Python statements")
     return tree
 
 
@@ -246,4 +266,6 @@ def _syntax_error(error: SyntaxError, code: str) -> CodeSyntaxError:
         )
     elif any(quote in message for quote in _QUOTES):
         message += ": use straight quotes, ' or \""
-    return CodeSyntaxError(message, line=line, column=max(column, 0), source_line=source_line)
+    return CodeSyntaxError(
+        message, line=line, column=max(column, 0), source_line=source_line[:_MAX_LINE_CHARS]
+    )

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import builtins as builtins_module
+import contextlib
 import datetime
-import re
 import sys
 import time
 import warnings
@@ -22,7 +22,7 @@ from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.sandbox.base import Failure, Program, Status
 from langchain_ptc.sandbox.decoding import MAX_CALL_VALUES, count_values
 from langchain_ptc.sandbox.endings import ToldLimit, is_known_limit
-from langchain_ptc.sandbox.failures import describe, describe_stack, format_for_code
+from langchain_ptc.sandbox.failures import build_traceback_names, describe, describe_stack
 from langchain_ptc.sandbox.guards import build_builtins, build_namespace
 from langchain_ptc.sandbox.keeping.names import Names
 from langchain_ptc.sandbox.keeping.session import KeptVariables
@@ -34,6 +34,7 @@ from langchain_ptc.sandbox.output import Output
 from langchain_ptc.sandbox.parcel import encode_parcel
 from langchain_ptc.sandbox.policy import CompiledCode, compile_code, compile_unrestricted
 from langchain_ptc.sandbox.protocol import check_message, encode_done
+from langchain_ptc.sandbox.stdlib import STANDARD_MODULES
 from langchain_ptc.sandbox.steps import GUARDED_NAMES, Steps, join_names
 from langchain_ptc.sandbox.threads import (
     LoopScheduler,
@@ -57,7 +58,6 @@ HOST_STACK_BYTES = 64 * 1024 * 1024
 _MAX_NOTES = 5
 _MAX_ENDING_ITEMS = 1_000_000
 """Items that are taken from an iterator that the code returns; a longer one is shown as Python shows it."""
-_DROPPED = re.compile(r"coroutine '(?:\w+\.)*(\w+)' was never awaited")
 
 
 class ProgramRun:
@@ -97,6 +97,10 @@ class ProgramRun:
 
     def run(self) -> None:
         """Run the program to its end and tell the host; raises only if the host is gone."""
+        with contextlib.nullcontext() if self._guard_writes else self._output.capture_process():
+            self._run()
+
+    def _run(self) -> None:
         value = "null"
         status: Status = "success"
         failure: Failure | None = None
@@ -154,6 +158,7 @@ class ProgramRun:
             guard_writes=self._guard_writes,
             tool_names=known,
             guarded_names=frozenset() if self._steps is None else GUARDED_NAMES,
+            modules=frozenset((*STANDARD_MODULES, *self._imports)),
             **names,
         )
 
@@ -252,10 +257,13 @@ class ProgramRun:
                 stubs[tool] = build_sync_stub(self._calls, threads, tool)
         modules = build_tool_modules(stubs, self._program.types)
         namespace: dict[str, object]
+        loader: ModuleLoader | None = None
+        builtins: dict[str, object] = {}
         if self._policy:
             loader = ModuleLoader(
                 extra=self._imports, overrides=self._overrides(scheduler, modules)
             )
+            self._output.modules = loader.built
             builtins = build_builtins(importer=loader.load, print=self._output.print)
             namespace = build_namespace(compiled, builtins)
             self._names = Names(loader, builtins, modules)
@@ -263,12 +271,15 @@ class ProgramRun:
                 self._steps.guard(namespace)
         else:
             sys.modules.update(modules)
-            sys.stdout = sys.stderr = self._output.stream
             namespace = {"__builtins__": vars(builtins_module), "__name__": "__main__"}
         for name, entry in self._bare_names(modules).items():
             namespace.setdefault(name, entry)
         if self._kept is not None and self._names is not None:
             self._kept.restore(namespace, self._names, self._compile_earlier)
+        if loader is not None:
+            for name, path in compiled.implied.items():
+                if name not in namespace and name not in builtins:
+                    namespace[name] = loader.find(path)
         return namespace
 
     def _bare_names(self, modules: Mapping[str, ModuleType]) -> dict[str, object]:
@@ -289,13 +300,14 @@ class ProgramRun:
         names: dict[str, Mapping[str, object]] = {
             "asyncio": build_asyncio_names(self._loop),
             "concurrent.futures": LazyNames(lambda: build_futures_names(scheduler)),
-            "contextlib": {"redirect_stdout": self._output.redirect_stdout},
+            "contextlib": {
+                "redirect_stderr": self._output.redirect("stderr"),
+                "redirect_stdout": self._output.redirect("stdout"),
+            },
             "sys": {"stdout": stream, "stderr": stream},
             "time": {"sleep": scheduler.sleep},
-            "traceback": {
-                "format_exc": lambda: format_for_code(self._program.code),
-                "print_exc": lambda: self._output.print(format_for_code(self._program.code)),
-            },
+            "traceback": build_traceback_names(self._program.code, self._output.print),
+            "warnings": {} if self._guard_writes else self._output.build_warnings(),
             **{path: vars(module) for path, module in modules.items()},
         }
         if self._steps is None:
@@ -328,7 +340,7 @@ class ProgramRun:
             notes.append(f"{len(forgotten) - _MAX_NOTES} more tool calls were not awaited")
         if self._unsendable:
             notes.append(self._unsendable)
-        dropped = list(dict.fromkeys(_never_awaited))[:_MAX_NOTES]
+        dropped = list(dict.fromkeys(self._output.never_awaited))[:_MAX_NOTES]
         notes += [
             f"{d}() was called and not awaited, so it did not run: await {d}()" for d in dropped
         ]
@@ -360,24 +372,21 @@ class ProgramRun:
         self._wire.flush()
 
 
-_never_awaited: list[str] = []
-"""Coroutine functions of the code whose coroutines were dropped; filled in workers only."""
+_HIDDEN_WARNINGS = (
+    DeprecationWarning,
+    PendingDeprecationWarning,
+    ImportWarning,
+    ResourceWarning,
+)
 
 
 def prepare_interpreter() -> None:
-    """Settle what a program must not see of the interpreter; in a worker, before any code.
-
-    Python warns of a coroutine that was dropped. Nobody reads warnings here, so it becomes a note.
-    """
-    warnings.simplefilter("ignore")
-    warnings.simplefilter("always", RuntimeWarning)
-    warnings.showwarning = _note_warning
-
-
-def _note_warning(message: Warning | str, *_: object, **__: object) -> None:
-    told = _DROPPED.match(str(message))
-    if told is not None:
-        _never_awaited.append(told[1])
+    """Let warnings be as they are in a fresh Python, whatever was imported; in a worker, before any code."""
+    warnings.resetwarnings()
+    for category in _HIDDEN_WARNINGS:
+        warnings.simplefilter("ignore", category)
+    # Python warns of a coroutine that was dropped; each becomes a note.
+    warnings.filterwarnings("always", "coroutine .* was never awaited", RuntimeWarning)
 
 
 def touch_lazy_parts() -> None:

@@ -7,7 +7,7 @@ Nothing here decides what is allowed; `policy` does.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from langchain_ptc.sandbox.names import RESERVED, mangle
 
@@ -42,7 +42,7 @@ def is_async(nodes: list[ast.AST], known: frozenset[str] = frozenset()) -> bool:
         nodes: Every node of the tree.
         known: Names that the code has from `asyncio` without importing them.
     """
-    from_asyncio = set(known)
+    from_asyncio = {"asyncio", *known}  # without an import too: it is one that is added
     for node in nodes:
         if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith | ast.AsyncFunctionDef):
             return True
@@ -166,11 +166,13 @@ def _top_level_names(body: list[ast.stmt]) -> list[str]:
     return list(found)
 
 
-def binds_global(tree: ast.Module, nodes: list[ast.AST], name: str) -> bool:
-    """Whether the code makes `name` a variable of its top level."""
-    return name in _top_level_names(tree.body) or any(
-        name in node.names for node in nodes if isinstance(node, ast.Global)
-    )
+def bound_globals(tree: ast.Module, nodes: Sequence[ast.AST]) -> set[str]:
+    """Return the names that the code makes variables of its top level."""
+    found = set(_top_level_names(tree.body))
+    for node in nodes:
+        if isinstance(node, ast.Global):
+            found.update(node.names)
+    return found
 
 
 def shape_module(tree: ast.Module, nodes: list[ast.AST], *, asynchronous: bool) -> ast.Module:
@@ -184,6 +186,8 @@ def shape_module(tree: ast.Module, nodes: list[ast.AST], *, asynchronous: bool) 
     Raises:
         SyntaxError: `yield` stands outside of a function.
     """
+    if not tree.body:  # nothing but comments
+        return tree
     _keep_last(tree)
     if not any(isinstance(node, ast.Return) for node in nodes):
         return tree

@@ -44,8 +44,8 @@ _TABLE: Mapping[str, str] = {
     "calendar": "APRIL AUGUST DECEMBER FEBRUARY FRIDAY JANUARY JULY JUNE MARCH MAY MONDAY NOVEMBER "
     "OCTOBER SATURDAY SEPTEMBER SUNDAY THURSDAY TUESDAY WEDNESDAY Calendar Day HTMLCalendar "
     "IllegalMonthError IllegalWeekdayError Month TextCalendar calendar day_abbr day_name "
-    "firstweekday isleap leapdays month month_abbr month_name monthcalendar monthrange timegm "
-    "weekday weekheader",
+    "firstweekday isleap leapdays month month_abbr month_name monthcalendar monthrange prcal "
+    "prmonth prweek timegm weekday weekheader",
     "cmath": "acos acosh asin asinh atan atanh cos cosh e exp inf infj isclose isfinite isinf isnan "
     "log log10 nan nanj phase pi polar rect sin sinh sqrt tan tanh tau",
     "codecs": "BOM_UTF8 BOM_UTF16 BOM_UTF32 decode encode",
@@ -108,6 +108,8 @@ _TABLE: Mapping[str, str] = {
     "count cycle dropwhile filterfalse groupby islice pairwise permutations product repeat starmap "
     "takewhile tee zip_longest",
     "json": "JSONDecodeError JSONDecoder JSONEncoder dump dumps load loads",
+    "json.decoder": "JSONDecodeError JSONDecoder",
+    "json.encoder": "JSONEncoder",
     "keyword": "iskeyword issoftkeyword kwlist softkwlist",
     "lzma": "FORMAT_ALONE FORMAT_AUTO FORMAT_XZ LZMACompressor LZMADecompressor LZMAError compress "
     "decompress",

@@ -41,6 +41,7 @@ _LEAVES = frozenset(
 """Operators and the like: nothing stands below them, and RestrictedPython accepts these."""
 
 
+_MAX_MESSAGE_CHARS = 300
 _GUARDED = names.GUARDED_NAMES | names.GUARDED_SPECIAL
 
 
@@ -101,7 +102,8 @@ class Policy(RestrictingNodeTransformer):
 
     def error(self, node: ast.AST, info: str) -> None:
         """Record that `node` is not accepted."""
-        self.violations.append(Violation(line=getattr(node, "lineno", 0), message=info))
+        message = info if len(info) <= _MAX_MESSAGE_CHARS else f"{info[:_MAX_MESSAGE_CHARS]}…"
+        self.violations.append(Violation(line=getattr(node, "lineno", 0), message=message))
 
     def not_allowed(self, node: ast.AST) -> None:
         """Record a kind of syntax that is not known."""

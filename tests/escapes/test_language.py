@@ -266,7 +266,7 @@ MODULES = [
         for name in (
             "os posix subprocess socket ctypes importlib builtins gc signal multiprocessing pathlib "
             "shutil tempfile logging faulthandler linecache codeop _io _thread marshal threading "
-            "urllib.request http.client sqlite3 asyncio.subprocess json.decoder xml.sax"
+            "urllib.request http.client sqlite3 asyncio.subprocess json.scanner xml.sax"
         ).split()
     ),
     *(
@@ -284,7 +284,9 @@ MODULES = [
     ),
     Case("from a live submodule", "from asyncio import base_events\nhit(base_events)", ImportError),
     Case("from a live module's import", "from json import codecs\nhit(codecs)", ImportError),
-    Case("from a deleted name", "import json\ndel json.decoder\nfrom json import decoder\nhit(decoder)", ANY),
+    Case("from a deleted name", "import json\ndel json.scanner\nfrom json import scanner\nhit(scanner)", ANY),
+    Case("from a deleted facade", "import json\ndel json.decoder\nfrom json import decoder\nhit(decoder.scanner)", ANY),
+    Case("from a facade under another name", "from json import decoder as d\nhit(d.re)", ANY),
     Case("star import", "from os import *\nhit(system)", ImportError),
     Case("star import is listed names", "from json import *\nif 'codecs' in dir(): hit(1)", None),
     Case("relative import", "from . import os\nhit(os)"),

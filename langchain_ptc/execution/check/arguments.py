@@ -24,12 +24,15 @@ from langchain_ptc.execution.check.inference import Inference
 from langchain_ptc.execution.check.leniency import Leniency
 from langchain_ptc.execution.check.shapes import describe, kind_of
 from langchain_ptc.execution.check.values import Data, Items, Pending, Values
-from langchain_ptc.execution.check.words import did_you_mean, value_meant
+from langchain_ptc.execution.check.words import clip, did_you_mean, value_meant
 
 _BOOLS = frozenset("0 off f false n no 1 on t true y yes".split())  # noqa: SIM905
 _NUMBERS = frozenset({"int", "float", "bool"})
 _LISTS = frozenset({"list", "tuple", "set", "frozenset"})
 _MAX_SHOWN = 60
+_MOST_TOLD = 5
+"""Unknown names of one call that are reported."""
+_MAX_PATH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ def _match(
         else:
             given[known.tool_name] = (known, keyword.value)
     free = [p.name for p in parameters if p.tool_name not in given]
-    for keyword in unknown:
+    for keyword in unknown[:_MOST_TOLD]:
         guess = did_you_mean(keyword.arg or "", free) or did_you_mean(keyword.arg or "", list(own))
         wrong.append(Wrong(keyword, f"{name}() has no parameter {keyword.arg!r}{guess}"))
     if not stars and all(keyword.arg is not None for keyword in keywords):
@@ -146,6 +149,8 @@ class _ValueChecker:
 
     def check(self, node: ast.expr, tree: TypeTree, path: str) -> Iterator[Wrong]:
         """Yield what is wrong with `node` as a value of `tree`; `path` says where it stands."""
+        self._inference.work.spend()
+        path = clip(path, _MAX_PATH)
         if isinstance(tree, Alternatives):
             found = [list(self.check(node, option, path)) for option in tree.options]
             if all(found):
@@ -214,7 +219,8 @@ class _ValueChecker:
         if isinstance(tree, Choice):
             guess = ""
             if isinstance(constant := _constant(node), ast.Constant) and constant.value is not None:
-                guess = value_meant(str(constant.value), [str(v) for v in tree.values])
+                text = constant.value if isinstance(constant.value, str) else shown
+                guess = value_meant(text, [str(v) for v in tree.values])
             options = ", ".join(map(repr, tree.values[:20]))
             more = ", …" if len(tree.values) > 20 else ""
             return Wrong(
@@ -380,5 +386,7 @@ def _is_number(text: str) -> bool:
 
 
 def _show(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"
+    try:
+        return clip(repr(value), _MAX_SHOWN)
+    except ValueError:  # Python writes no integer of so many digits
+        return "a number of very many digits"

@@ -7,8 +7,8 @@ time until the program says so itself. Pure: nothing is imported, called or run.
 from __future__ import annotations
 
 import ast
+import contextlib
 import itertools
-import warnings
 from collections.abc import Collection
 
 from langchain_ptc.catalog.catalog import ToolCatalog
@@ -21,16 +21,28 @@ from langchain_ptc.execution.check.handled import TOOL_CALL_ERROR, Handlers
 from langchain_ptc.execution.check.inference import Inference
 from langchain_ptc.execution.check.lookups import Lookups
 from langchain_ptc.execution.check.names import Given
+from langchain_ptc.execution.check.reach import find_uncertain, find_unreached
 from langchain_ptc.execution.check.scopes import Scopes
 from langchain_ptc.execution.check.uses import Uses
 from langchain_ptc.execution.check.values import ToolValue, only
-from langchain_ptc.execution.check.words import signature
+from langchain_ptc.execution.check.words import MAX_NAME_CHARS, clip, signature
+from langchain_ptc.execution.check.work import OutOfWork, Work
+from langchain_ptc.sandbox.implied import find_implied
+from langchain_ptc.sandbox.reading import parse_quietly
 from langchain_ptc.sandbox.shape import all_nodes, is_async
 
 MAX_PROBLEMS = 20
 """Problems that are reported of one program; the first ones tell what to mend."""
-MAX_NODES = 30_000
-"""Nodes of a program that is checked; a longer one runs unchecked."""
+MAX_CHARS = 20_000
+"""Length of a program that is checked; a longer one runs unchecked.
+
+Python's parser holds the interpreter, and so the whole process, while it reads: for code of this length,
+whatever it is, some 50 ms. Programs that models write have some hundred characters, rarely 3,000.
+"""
+MAX_TOLD = 5
+"""Mistakes of one call that are reported."""
+MAX_MESSAGE_CHARS = 600
+MAX_SOURCE_CHARS = 2_000
 
 
 def check_code(
@@ -53,19 +65,13 @@ def check_code(
     Returns:
         The problems in order of line, each of them certain; at most `MAX_PROBLEMS`.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    if len(code) > MAX_CHARS:
         return ()
     try:
-        nodes = all_nodes(tree)
-        if len(nodes) > MAX_NODES:
-            return ()
-        return _Check(tree, nodes, code, catalog, modules=modules, kept=kept).run()
-    except RecursionError:  # nested too deeply to be read, and perhaps to be compiled
-        return ()
+        tree = parse_quietly(code)
+        return _Check(tree, code, catalog, modules=modules, kept=kept).run()
+    except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError, OutOfWork):
+        return ()  # no Python, nested too deeply, or more work than a program is worth
 
 
 class _Check:
@@ -74,7 +80,6 @@ class _Check:
     def __init__(
         self,
         tree: ast.Module,
-        nodes: list[ast.AST],
         code: str,
         catalog: ToolCatalog,
         *,
@@ -83,30 +88,29 @@ class _Check:
     ) -> None:
         self._lines = code.splitlines()
         self._found: dict[tuple[int, int, str], Problem] = {}
-        self._dead: set[ast.AST] = set()
+        self._nodes = nodes = all_nodes(tree)
+        work = Work()
         self._facts = facts = Facts(nodes)
         scopes = Scopes(tree)
-        self._handlers = Handlers(nodes, facts, scopes.names())
-        given = Given(catalog, kept)
-        asynchronous = is_async(nodes)
-        self._inference = Inference(scopes, facts, given, asynchronous=asynchronous)
+        self._handlers = Handlers(nodes, facts, scopes.names(), work)
+        given = Given(catalog, kept, find_implied(tree, nodes, modules or ()))
+        self._inference = Inference(scopes, facts, given, work, asynchronous=is_async(nodes))
         self._arguments = Arguments(self._inference)
-        self._nodes = nodes
-        self._lookups = Lookups(self._inference, given, facts, modules)
+        self._lookups = Lookups(
+            self._inference, given, facts, modules, find_uncertain(nodes, facts)
+        )
         self._uses = Uses(self._inference, facts)
 
     def run(self) -> tuple[Problem, ...]:
-        """Return the problems in order of line."""
-        for node in self._nodes:
-            if isinstance(node, ast.If | ast.IfExp) and _never(node.test):
-                body = node.body if isinstance(node.body, list) else [node.body]
-                self._dead.update(inner for part in body for inner in ast.walk(part))
+        """Return the problems in order of line; those found until then where it is too much work."""
+        unreached = find_unreached(self._nodes, self._facts)
         # In the order of the lines, so that hostile code with many problems is not looked at to its end.
-        for node in sorted(self._nodes, key=_place):
-            if node not in self._dead:
-                self._check_node(node)
-            if len(self._found) >= MAX_PROBLEMS:
-                break
+        with contextlib.suppress(OutOfWork):
+            for node in sorted(self._nodes, key=_place):
+                if node not in unreached:
+                    self._check_node(node)
+                if len(self._found) >= MAX_PROBLEMS:
+                    break
         ordered = sorted(self._found.values(), key=lambda p: (p.line, p.column))
         return tuple(ordered[:MAX_PROBLEMS])
 
@@ -123,7 +127,7 @@ class _Check:
         wrong = list(self._arguments.check(call, definition))
         if not wrong or self._handlers.may_catch(call, TOOL_CALL_ERROR, settled=settled):
             return
-        message = "; ".join(dict.fromkeys(w.message for w in wrong))
+        message = "; ".join(dict.fromkeys(w.message for w in wrong[:MAX_TOLD]))
         if not message.startswith(f"{definition.name}()"):
             message = f"{definition.name}(): {message}"
         self._report(Found(wrong[0].node, message, "", definition))
@@ -136,14 +140,15 @@ class _Check:
         line = getattr(node, "lineno", 1)
         text = self._lines[line - 1] if line <= len(self._lines) else ""
         column = _characters(text, getattr(node, "col_offset", 0)) + 1
+        message = clip(message, MAX_MESSAGE_CHARS)
         told = "" if definition is None else signature(definition)
         problem = Problem(
             line=line,
             column=column,
             message=message,
-            source_line=text,
+            source_line=clip(text, MAX_SOURCE_CHARS),
             signature=told,
-            module=found.module,
+            module=clip(found.module, MAX_NAME_CHARS),
         )
         self._found.setdefault((line, column, message), problem)
 
@@ -155,10 +160,3 @@ def _place(node: ast.AST) -> tuple[int, int]:
 def _characters(line: str, offset: int) -> int:
     """Return how many characters the first `offset` bytes of a line are."""
     return len(line.encode()[:offset].decode(errors="ignore"))
-
-
-def _never(test: ast.expr) -> bool:
-    """Whether a condition is never true while the program runs."""
-    if isinstance(test, ast.Constant):
-        return not test.value
-    return getattr(test, "attr", getattr(test, "id", "")) == "TYPE_CHECKING"

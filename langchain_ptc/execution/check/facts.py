@@ -52,6 +52,8 @@ class Facts:
         """Whether the code defines operators: then anything may be added to anything."""
         self.displays: set[str] = set()
         """Names that only ever hold containers which the code itself builds."""
+        self._noted: dict[int, set[ast.AST]] = {}
+        """For each set of names, the nodes whose names are in it already."""
         self._nested: set[str] = set()
         """Those that make their own items, as a `defaultdict` does."""
         self.loads: dict[str, list[ast.Name]] = {}
@@ -114,7 +116,8 @@ class Facts:
     def _is_own(self, node: ast.expr) -> bool:
         """Whether a store into `node` leaves the records of tools as they are."""
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
-            return node.value.id in self.displays & self._nested  # `totals[a][b] += 1`
+            name = node.value.id
+            return name in self.displays and name in self._nested  # `totals[a][b] += 1`
         return isinstance(node, ast.Name) and node.id in self.displays
 
     def _attribute(self, node: ast.AST) -> None:
@@ -128,7 +131,19 @@ class Facts:
         if isinstance(node, ast.Name):
             self.changed.add(node.id)
         else:
-            self.opaque.update(_root(node))
+            self._note(self.opaque, _root(node))
+
+    def _note(self, names: set[str], node: ast.AST | None) -> None:
+        """Add the names of `node` to one of the sets, once however deep it is nested."""
+        noted = self._noted.setdefault(id(names), set())
+        waiting = [] if node is None else [node]
+        while waiting:
+            part = waiting.pop()
+            if part not in noted:
+                noted.add(part)
+                if isinstance(part, ast.Name):
+                    names.add(part.id)
+                waiting.extend(ast.iter_child_nodes(part))
 
     def _call(self, node: ast.AST) -> None:
         assert isinstance(node, ast.Call)
@@ -136,7 +151,7 @@ class Facts:
         if isinstance(function, ast.Name):
             if function.id in _LOOKS:
                 for argument in node.args[:1]:
-                    self.opaque.update(_names(argument))
+                    self._note(self.opaque, argument)
                 self._ask(node.args[1:2])
             self.reflects = self.reflects or function.id in _REFLECTS
         elif isinstance(function, ast.Attribute):
@@ -182,22 +197,23 @@ class Facts:
             if isinstance(operator, ast.In | ast.NotIn):
                 self._ask(left.elts if isinstance(left, ast.Tuple | ast.List) else [left])
         # `"k" in r`, `r is None`, `type(r) == dict`
-        self.tested.update(name for operand in operands for name in _names(operand))
+        for operand in operands:
+            self._note(self.tested, operand)
 
     def _condition(self, node: ast.AST) -> None:
         test = getattr(node, "test", None)
         tests = node.values if isinstance(node, ast.BoolOp) else [test]
         for part in tests:
-            self.tested.update(_names(part))
+            self._note(self.tested, part)
 
     def _comprehension(self, node: ast.AST) -> None:
         assert isinstance(node, ast.comprehension)
         for condition in node.ifs:
-            self.tested.update(_names(condition))
+            self._note(self.tested, condition)
 
     def _match(self, node: ast.AST) -> None:
         assert isinstance(node, ast.Match)
-        self.opaque.update(_names(node.subject))
+        self._note(self.opaque, node.subject)
         for case in node.cases:
             for part in ast.walk(case.pattern):
                 if isinstance(part, ast.MatchMapping):
@@ -211,19 +227,18 @@ class Facts:
 
     def _follow_aliases(self, nodes: Sequence[ast.AST]) -> None:
         """What holds of a name holds of what it was assigned from."""
-        pairs = [
-            (target.id, node.value.id)
-            for node in nodes
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        ]
+        sources: dict[str, list[str]] = {}
+        for node in nodes:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
+                for target in node.targets:
+                    if isinstance(target, ast.Name):
+                        sources.setdefault(target.id, []).append(node.value.id)
         for names in (self.changed, self.opaque, self.tested):
-            for _ in pairs:
-                before = len(names)
-                names.update(source for target, source in pairs if target in names)
-                if len(names) == before:
-                    break
+            waiting = list(names)
+            while waiting:
+                new = [name for name in sources.get(waiting.pop(), ()) if name not in names]
+                names.update(new)
+                waiting.extend(new)
 
 
 def _names(node: ast.AST | None) -> Iterator[str]:
@@ -233,11 +248,11 @@ def _names(node: ast.AST | None) -> Iterator[str]:
                 yield part.id
 
 
-def _root(node: ast.expr) -> Iterator[str]:
-    """Yield the name at the beginning of `a.b["c"]`; every name of what is no such path."""
+def _root(node: ast.expr) -> ast.expr:
+    """Return what stands at the beginning of `a.b["c"]`; what is no such path, as it is."""
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
-    yield from _names(node)
+    return node
 
 
 _CONSTRUCTORS = frozenset({"dict", "list", "set", "defaultdict", "Counter", "OrderedDict", "deque"})

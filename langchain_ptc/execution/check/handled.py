@@ -12,6 +12,7 @@ import builtins
 from collections.abc import Sequence
 
 from langchain_ptc.execution.check.facts import Facts
+from langchain_ptc.execution.check.work import Work
 
 TOOL_CALL_ERROR = "ToolCallError"
 _FOREIGN_ERRORS = frozenset({"asyncio", "json", "re", "decimal", "zoneinfo", "statistics"})
@@ -22,6 +23,7 @@ _SWALLOWING = frozenset(
 )
 _SETTLING = frozenset({"gather", "run", "wait_for", "shield", "run_until_complete"})
 """Functions whose awaitables are awaited where the call stands."""
+_LEAVES = (ast.Return, ast.Break, ast.Continue)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _GATHERED = (ast.List, ast.Tuple, ast.Starred, ast.ListComp, ast.GeneratorExp, ast.SetComp)
 
@@ -33,10 +35,16 @@ class Handlers:
         nodes: Every node of it.
         facts: What it does anywhere.
         bound: Every name that it binds.
+        work: Counts the steps.
     """
 
-    def __init__(self, nodes: Sequence[ast.AST], facts: Facts, bound: frozenset[str]) -> None:
+    def __init__(
+        self, nodes: Sequence[ast.AST], facts: Facts, bound: frozenset[str], work: Work
+    ) -> None:
         self._facts = facts
+        self._work = work
+        self._anywhere: dict[str, bool] = {}
+        self._inside: dict[ast.AST, bool] = {}
         self._bound = bound
         self._tries = [node for node in nodes if isinstance(node, ast.Try | ast.TryStar)]
         self._swallows = any(map(_is_swallowing, nodes))
@@ -62,6 +70,7 @@ class Handlers:
         """Whether the awaitable that `call` makes is awaited within the same expression."""
         node: ast.AST = call
         for parent in self._facts.ancestors(call):
+            self._work.spend()
             if isinstance(parent, ast.Await):
                 return True
             if isinstance(parent, ast.Call):
@@ -85,6 +94,7 @@ class Handlers:
             return self._catches_anywhere(error)
         child = node
         for parent in self._facts.ancestors(node):
+            self._work.spend()
             if isinstance(parent, ast.Try | ast.TryStar) and self._is_caught(parent, child, error):
                 return True
             if isinstance(parent, ast.With | ast.AsyncWith) and self._swallows:
@@ -101,12 +111,25 @@ class Handlers:
         return False
 
     def _is_caught(self, block: ast.Try | ast.TryStar, child: ast.AST, error: str) -> bool:
-        leaves = (ast.Return, ast.Break, ast.Continue)
-        if any(isinstance(n, leaves) for part in block.finalbody for n in ast.walk(part)):
+        if block.finalbody and self._holds(block, block.finalbody, _LEAVES):
             return child not in block.finalbody
         return child in block.body and any(
             self._handles(handler.type, error) for handler in block.handlers
         )
+
+    def _holds(
+        self, key: ast.AST, parts: Sequence[ast.AST], kinds: tuple[type[ast.AST], ...]
+    ) -> bool:
+        """Whether a node of one of these kinds stands in the parts; kept under `key`."""
+        known = self._inside.get(key)
+        if known is None:
+            known = False
+            for part in parts:
+                for inner in ast.walk(part):
+                    self._work.spend()
+                    known = known or isinstance(inner, kinds)
+            self._inside[key] = known
+        return known
 
     def _handles(self, caught: ast.expr | None, error: str) -> bool:
         if caught is None:
@@ -128,11 +151,16 @@ class Handlers:
         return issubclass(raised, kind)
 
     def _catches_anywhere(self, error: str) -> bool:
-        return (
-            self._swallows
-            or self._collects
-            or any(self._handles(h.type, error) for block in self._tries for h in block.handlers)
-        )
+        if error not in self._anywhere:
+            self._anywhere[error] = (
+                self._swallows
+                or self._collects
+                or any(self._handles(h.type, error) for t in self._tries for h in t.handlers)
+            )
+        return self._anywhere[error]
+
+    def _is_lazy(self, function: ast.AST) -> bool:
+        return self._holds(function, [function], (ast.Yield, ast.YieldFrom))
 
     def _callers_may_catch(
         self,
@@ -143,7 +171,7 @@ class Handlers:
         if function in seen:
             return False
         seen.add(function)
-        if isinstance(function, ast.Lambda) or function.decorator_list or _is_lazy(function):
+        if isinstance(function, ast.Lambda) or function.decorator_list or self._is_lazy(function):
             return self._catches_anywhere(error)
         if function.name.startswith("__"):
             return self._catches_anywhere(error)
@@ -159,10 +187,6 @@ class Handlers:
             if self._may_catch(call, error, settled=settled, seen=seen):
                 return True
         return False
-
-
-def _is_lazy(function: ast.AST) -> bool:
-    return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function))
 
 
 def _is_swallowing(node: ast.AST) -> bool:

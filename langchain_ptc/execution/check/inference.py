@@ -28,9 +28,12 @@ from langchain_ptc.execution.check.values import (
     Value,
     Values,
     data,
+    items,
     join,
     only,
+    pending,
 )
+from langchain_ptc.execution.check.work import Work
 
 _TASKS = frozenset({"asyncio.create_task", "asyncio.ensure_future", "asyncio.shield"})
 _TEXTS = frozenset({"str", "repr", "json.dumps", "format", "ascii"})
@@ -44,13 +47,18 @@ class Inference:
         scopes: Its names.
         facts: What it does anywhere.
         given: What it has without binding it.
+        work: Counts the steps.
         asynchronous: Whether a tool gives an awaitable, and not the value.
     """
 
-    def __init__(self, scopes: Scopes, facts: Facts, given: Given, *, asynchronous: bool) -> None:
+    def __init__(
+        self, scopes: Scopes, facts: Facts, given: Given, work: Work, *, asynchronous: bool
+    ) -> None:
         self._scopes = scopes
         self._facts = facts
         self._given = given
+        self.work = work
+        self._own: dict[ast.AST, list[ast.AST]] = {}
         self.asynchronous = asynchronous
         self._known: dict[ast.AST, Values] = {}
         self._names: dict[tuple[int, str], Values] = {}
@@ -59,6 +67,7 @@ class Inference:
 
     def infer(self, node: ast.expr) -> Values:
         """Return what `node` may be worth."""
+        self.work.spend()
         known = self._known.get(node)
         if known is None:
             self._known[node] = UNKNOWN  # what depends on itself is not known
@@ -91,7 +100,9 @@ class Inference:
         key = (id(scope), node.id)
         if key not in self._names:
             self._names[key] = UNKNOWN
-            found = join(self._bound(binding) for binding in scope.bindings[node.id])
+            bindings = scope.bindings[node.id]
+            self.work.spend(len(bindings))
+            found = join(self._bound(binding) for binding in bindings)
             given = self._given.tool_or_domain(node.id) if scope.parent is None else None
             if given is not None:  # until the code binds the name
                 found = join((found, (given,)))
@@ -137,6 +148,7 @@ class Inference:
 
     def item(self, values: Values, position: int | None = None) -> Values:
         """Return what an item of the values may be: the one at `position`, or any of them."""
+        self.work.spend(len(values))
         return join(self._item(value, position) for value in values)
 
     def _item(self, value: Value, position: int | None) -> Values:
@@ -172,15 +184,15 @@ class Inference:
     def _List(self, node: ast.List) -> Values:
         if any(isinstance(element, ast.Starred) for element in node.elts):
             return (Data(LIST),)
-        return (Items(tuple(map(self.infer, node.elts))),)
+        return (items(tuple(map(self.infer, node.elts))),)
 
     def _Tuple(self, node: ast.Tuple) -> Values:
         if any(isinstance(element, ast.Starred) for element in node.elts):
             return UNKNOWN
-        return (Items(tuple(map(self.infer, node.elts)), is_tuple=True),)
+        return (items(tuple(map(self.infer, node.elts)), is_tuple=True),)
 
     def _ListComp(self, node: ast.ListComp) -> Values:
-        return (Items((self.infer(node.elt),), is_each=True),)
+        return (items((self.infer(node.elt),), is_each=True),)
 
     def _GeneratorExp(self, node: ast.GeneratorExp) -> Values:
         return UNKNOWN if _is_async(node) else (_iterator(self.infer(node.elt)),)
@@ -233,7 +245,7 @@ class Inference:
         if not isinstance(value, Items):
             return UNKNOWN
         if isinstance(key, ast.Slice):
-            return (Items((value.every(),), is_each=True, is_tuple=value.is_tuple),)
+            return (items((value.every(),), is_each=True, is_tuple=value.is_tuple),)
         position = key.value if isinstance(key, ast.Constant) else None
         if type(position) is int and not value.is_each:
             return value.values[position] if 0 <= position < len(value.values) else UNKNOWN
@@ -250,7 +262,7 @@ class Inference:
             source = f"{definition.name}()"
             returns = self._given.catalog.certain_returns(definition)
             result = data(returns, Data(ANY, definition, source))
-            return (Pending(result, source, definition),) if self.asynchronous else result
+            return (pending(result, source, definition),) if self.asynchronous else result
         if isinstance(value, FunctionValue):
             return self._call_function(value.node)
         if isinstance(value, LibraryValue):
@@ -265,20 +277,28 @@ class Inference:
             self._returns[node] = self._returned(node)
         values = self._returns[node]
         if isinstance(node, ast.AsyncFunctionDef):
-            return UNKNOWN if self._is_generator(node) else (Pending(values, f"{node.name}()"),)
+            return UNKNOWN if self._is_generator(node) else (pending(values, f"{node.name}()"),)
         return values
 
     def _returned(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Values:
         if self._is_generator(node):
             return UNKNOWN
-        returns = [found for found in _own_nodes(node) if isinstance(found, ast.Return)]
+        returns = [found for found in self._inside(node) if isinstance(found, ast.Return)]
         values = [self.infer(r.value) if r.value else (Data(NONE),) for r in returns]
         if not node.body or not isinstance(node.body[-1], ast.Return):
             values.append((Data(NONE),))
         return join(values)
 
     def _is_generator(self, node: ast.AST) -> bool:
-        return any(isinstance(found, ast.Yield | ast.YieldFrom) for found in _own_nodes(node))
+        return any(isinstance(found, ast.Yield | ast.YieldFrom) for found in self._inside(node))
+
+    def _inside(self, node: ast.AST) -> list[ast.AST]:
+        """Return the nodes of a function that matter here and are not in another one."""
+        if node not in self._own:
+            kinds = (ast.Return, ast.Yield, ast.YieldFrom)
+            self._own[node] = [found for found in _own_nodes(node) if isinstance(found, kinds)]
+        self.work.spend(1 + len(self._own[node]))
+        return self._own[node]
 
     def _call_library(self, name: str, node: ast.Call) -> Values:
         if any(keyword.arg is None for keyword in node.keywords):
@@ -304,9 +324,9 @@ class Inference:
         if name in _LISTS:
             return (_iterator(self._each(first)),)
         if name == "enumerate":
-            return (_iterator((Items(((Data(INT),), self._each(first)), is_tuple=True),)),)
+            return (_iterator((items(((Data(INT),), self._each(first)), is_tuple=True),)),)
         if name == "zip":
-            return (_iterator((Items(tuple(map(self._each, node.args)), is_tuple=True),)),)
+            return (_iterator((items(tuple(map(self._each, node.args)), is_tuple=True),)),)
         if name in ("max", "min") and len(node.args) == 1:
             default = [self.infer(k.value) for k in node.keywords if k.arg == "default"]
             return join([self._each(first), *default])
@@ -315,19 +335,19 @@ class Inference:
     def _gather(self, node: ast.Call) -> Values:
         """What awaiting `gather` gives: the results, in the order of the arguments."""
         if node.keywords:  # return_exceptions: results and exceptions
-            return (Pending(UNKNOWN, "asyncio.gather()", is_task=True),)
+            return (pending(UNKNOWN, "asyncio.gather()", is_task=True),)
         first = node.args[0] if len(node.args) == 1 else None
         if isinstance(first, ast.Starred):
-            items = Items((self.settle(self._each(first.value)),), is_each=True)
+            found = items((self.settle(self._each(first.value)),), is_each=True)
         elif any(isinstance(argument, ast.Starred) for argument in node.args):
             every = [
                 self._each(a.value) if isinstance(a, ast.Starred) else self.infer(a)
                 for a in node.args
             ]
-            items = Items((self.settle(join(every)),), is_each=True)
+            found = items((self.settle(join(every)),), is_each=True)
         else:
-            items = Items(tuple(self.settle(self.infer(argument)) for argument in node.args))
-        return (Pending((items,), "asyncio.gather()", is_task=True),)
+            found = items(tuple(self.settle(self.infer(argument)) for argument in node.args))
+        return (pending((found,), "asyncio.gather()", is_task=True),)
 
     def _call_method(self, node: ast.Call) -> Values:
         """What `d.items()` and the like give, for a dict or record whose type is known."""
@@ -343,7 +363,7 @@ class Inference:
         key, item = (data(arg, value) for arg in getattr(tree, "args", (ANY, ANY)))
         if function.attr == "values":
             return (_iterator(item),)
-        return (_iterator((Items((key, item), is_tuple=True),)),)
+        return (_iterator((items((key, item), is_tuple=True),)),)
 
 
 def _own_nodes(function: ast.AST) -> list[ast.AST]:
@@ -362,12 +382,12 @@ def _is_async(node: ast.GeneratorExp) -> bool:
 
 def _iterator(item: Values) -> Value:
     """Return what has these items."""
-    return Items((item,), is_each=True)
+    return items((item,), is_each=True)
 
 
 def _as_task(value: Value) -> Value:
     if isinstance(value, Pending):
-        return Pending(value.values, value.source, value.definition, is_task=True)
+        return pending(value.values, value.source, value.definition, is_task=True)
     return Unknown()
 
 

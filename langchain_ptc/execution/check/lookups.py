@@ -12,8 +12,11 @@ from langchain_ptc.execution.check.found import Found
 from langchain_ptc.execution.check.inference import Inference
 from langchain_ptc.execution.check.names import Given
 from langchain_ptc.execution.check.values import ModuleValue, ToolValue, only
+from langchain_ptc.execution.check.words import MAX_NAME_CHARS, clip
+from langchain_ptc.sandbox.implied import import_hint
 from langchain_ptc.sandbox.stdlib import REFUSED_MODULES
 
+_STEPS_OF_A_SEARCH = 500
 _OF_FUNCTIONS = frozenset(dir(lambda: None))
 _OF_LANGCHAIN = frozenset(
     {"invoke", "ainvoke", "run", "arun", "func", "coroutine", "batch", "abatch"}
@@ -28,15 +31,22 @@ class Lookups:
         given: What it has without binding it.
         facts: What it does anywhere.
         modules: Names of the modules that it may import; None if they are not known.
+        uncertain: The nodes of it that are not reached for certain.
     """
 
     def __init__(
-        self, inference: Inference, given: Given, facts: Facts, modules: Collection[str] | None
+        self,
+        inference: Inference,
+        given: Given,
+        facts: Facts,
+        modules: Collection[str] | None,
+        uncertain: Collection[ast.AST],
     ) -> None:
         self._inference = inference
         self._given = given
         self._facts = facts
         self._modules = modules
+        self._uncertain = uncertain
 
     def check(self, node: ast.AST) -> Iterator[Found]:
         """Yield what `node` names that is not there."""
@@ -90,12 +100,12 @@ class Lookups:
         definition = self._given.catalog.get(name)
         if definition is not None:
             return f"{told}; {name!r} is a tool: it needs no import"
-        path = name
-        while path:
+        for path in _paths(name):
             if path in REFUSED_MODULES:
                 return f"{told}: {REFUSED_MODULES[path]}"
-            path = path.rpartition(".")[0]
-        close = difflib.get_close_matches(name, [*(self._modules or ()), "tools"], 1, cutoff=0.8)
+        self._inference.work.spend(_STEPS_OF_A_SEARCH)
+        known = [*(self._modules or ()), "tools"] if len(name) <= MAX_NAME_CHARS else []
+        close = difflib.get_close_matches(name, known, 1, cutoff=0.8)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return (
             f"{told}: {hint}use the standard library of computing, or a tool (the developer can "
@@ -138,10 +148,19 @@ class Lookups:
             return
         parent = self._facts.parents.get(node)
         is_called = isinstance(parent, ast.Call) and parent.func is node
-        suggestion = self._suggest(name)
-        if is_called or suggestion:
-            what = "tool or function" if is_called else "tool or variable"
-            yield Found(node, f"there is no {what} {name!r}{suggestion}", "NameError")
+        what = "tool or function" if is_called else "tool or variable"
+        if node in self._uncertain and not is_called and not self._suggest(name):
+            return
+        told = clip(name, MAX_NAME_CHARS)
+        yield Found(node, f"there is no {what} {told!r}{self._hint(name)}", "NameError")
+
+    def _hint(self, name: str) -> str:
+        """Return what to write instead of a name that nothing binds."""
+        if found := import_hint(name):
+            return f"; write `{found}`"
+        if name in REFUSED_MODULES:
+            return f"; module {name!r} is not available in the sandbox: {REFUSED_MODULES[name]}"
+        return self._suggest(name)
 
     def _check_definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Found]:
         """Find a stub that was copied: it hides the tool, and calling it silently does nothing."""
@@ -160,6 +179,9 @@ class Lookups:
             yield Found(node, message, "")
 
     def _suggest(self, name: str) -> str:
+        if len(name) > MAX_NAME_CHARS:
+            return ""
+        self._inference.work.spend(_STEPS_OF_A_SEARCH)
         close = self._given.catalog.suggest(name)
         if not close:
             return ""
@@ -185,16 +207,19 @@ def _is_no_code(statement: ast.stmt) -> bool:
     )
 
 
+def _paths(name: str) -> Iterator[str]:
+    """Yield a dotted name and what it stands in, innermost first."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
 def _has_module(name: str, modules: Collection[str]) -> bool:
     """Whether a module may be imported: it is listed, or belongs to one that the developer allows."""
     if name in modules or name == "__future__":
         return True
     root = name.partition(".")[0]
-    if root not in sys.stdlib_module_names:
-        path = name
-        while path:
-            if path in modules:
-                return True
-            path = path.rpartition(".")[0]
+    if root not in sys.stdlib_module_names and any(path in modules for path in _paths(name)):
+        return True
     prefix = f"{name}."
     return any(other.startswith(prefix) for other in modules)

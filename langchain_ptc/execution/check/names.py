@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
@@ -31,10 +32,17 @@ class Given:
     Args:
         catalog: The tools.
         kept: Names that the session keeps from earlier programs; None if they are not known.
+        implied: Names that are imported for the program, as `find_implied` has them.
     """
 
-    def __init__(self, catalog: ToolCatalog, kept: Collection[str] | None) -> None:
+    def __init__(
+        self,
+        catalog: ToolCatalog,
+        kept: Collection[str] | None,
+        implied: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.catalog = catalog
+        self._implied = implied
         self._kept = kept
         self.domains = frozenset(catalog.domains)
         tools = catalog.callables
@@ -69,7 +77,10 @@ class Given:
             return UNKNOWN
         if name in _BUILTINS:
             return (LibraryValue(name),)
-        return None
+        path = self._implied.get(name)
+        if path is None:
+            return None
+        return (LibraryValue(path) if path == f"{name}.{name}" else ModuleValue(path),)
 
     def tool_or_domain(self, name: str) -> Value | None:
         """Return the tool or the domain that `name` is from the start; None if it is neither."""

@@ -9,6 +9,7 @@ from langchain_ptc.errors import Problem
 OPENING = "The code was not run, and no tool was called: it could not have worked."
 MAX_LINE_CHARS = 160
 MAX_SIGNATURE_CHARS = 1_500
+MAX_REPORT_CHARS = 6_000
 
 
 def render_problems(problems: Sequence[Problem]) -> str:
@@ -24,12 +25,18 @@ def render_problems(problems: Sequence[Problem]) -> str:
         return ""
     blocks = [OPENING]
     told: set[str] = set()
-    for problem in problems:
+    room = MAX_REPORT_CHARS
+    for number, problem in enumerate(problems):
         lines = [f"line {problem.line}: {problem.message}", *_point(problem)]
         if problem.signature and problem.signature not in told:
             told.add(problem.signature)
             lines.append(f"  the tool is: {_indent(_cut(problem.signature, MAX_SIGNATURE_CHARS))}")
-        blocks.append("\n".join(lines))
+        block = "\n".join(lines)
+        room -= len(block)
+        if number and room < 0:
+            blocks.append(f"… and {len(problems) - number} more problems")
+            break
+        blocks.append(block)
     return "\n".join(blocks)
 
 
@@ -38,7 +45,9 @@ def _point(problem: Problem) -> list[str]:
     source = problem.source_line.rstrip()
     if not source.strip():
         return []
-    column = min(problem.column - 1, len(source))
+    column = problem.column - 1
+    if column > len(source):  # the line is longer than what is kept of it
+        return [f"    {source.lstrip()[:MAX_LINE_CHARS]}"]
     start = len(source) - len(source.lstrip())
     if column - start > MAX_LINE_CHARS // 2:
         start = column - MAX_LINE_CHARS // 2

@@ -223,8 +223,9 @@ class Scopes(ast.NodeVisitor):
         arguments = node.args
         self._visit_all([*arguments.defaults, *arguments.kw_defaults])
         self._enter(node)
-        for parameter in ast.walk(arguments):
-            if isinstance(parameter, ast.arg):
+        several = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+        for parameter in (*several, arguments.vararg, arguments.kwarg):
+            if parameter is not None:
                 self._bind(parameter.arg, OPAQUE)
         self._bind_type_parameters(node)
         self._visit_all(body)

@@ -10,7 +10,7 @@ may well run. So only reports that are certain are taken over, see `typecheck_ru
 
 from __future__ import annotations
 
-import ast
+import contextlib
 import importlib.util
 import json
 import os
@@ -18,18 +18,22 @@ import re
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.errors import Problem
+from langchain_ptc.execution.check.checker import MAX_CHARS, MAX_PROBLEMS
 from langchain_ptc.execution.check.names import Given
 from langchain_ptc.execution.check.typecheck_rules import RULES, Diagnostic, Judge
+from langchain_ptc.execution.check.work import OutOfWork
+from langchain_ptc.sandbox.reading import parse_quietly
 from langchain_ptc.sandbox.shape import all_nodes, is_async
 
 _CODE = "code.py"
 _SECONDS = 20.0
+MAX_DIAGNOSTICS = 200
+"""Reports of ty that are looked at, in its order; of those that are taken over only some are told."""
 _GIVEN_NAMES = """\
 class ToolCallError(Exception):
     tool: str
@@ -59,19 +63,22 @@ def typecheck_code(code: str, catalog: ToolCatalog) -> tuple[Problem, ...]:
             "typecheck_code needs the type checker ty; install it with "
             "pip install 'langchain-ptc[typecheck]'"
         )
+    if len(code) > MAX_CHARS:
+        return ()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(code)
+        tree = parse_quietly(code)
         nodes = all_nodes(tree)
         judge = Judge(tree, nodes, code, catalog)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError):
         return ()
     with tempfile.TemporaryDirectory(prefix="ptc-typecheck-") as folder:
         _write_project(Path(folder), code, catalog, asynchronous=is_async(nodes))
-        found = [judge.problem_of(diagnostic) for diagnostic in _run_ty(Path(folder))]
+        diagnostics = list(_run_ty(Path(folder)))
+    found: list[Problem | None] = []
+    with contextlib.suppress(OutOfWork):
+        found.extend(judge.problem_of(diagnostic) for diagnostic in diagnostics[:MAX_DIAGNOSTICS])
     known = {(p.line, p.column, p.message): p for p in found if p is not None}
-    return tuple(sorted(known.values(), key=lambda p: (p.line, p.column)))
+    return tuple(sorted(known.values(), key=lambda p: (p.line, p.column))[:MAX_PROBLEMS])
 
 
 def _write_project(folder: Path, code: str, catalog: ToolCatalog, *, asynchronous: bool) -> None:

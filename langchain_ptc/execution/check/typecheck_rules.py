@@ -18,12 +18,14 @@ from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.rendering.stubs import group
 from langchain_ptc.errors import Problem
+from langchain_ptc.execution.check.checker import MAX_MESSAGE_CHARS, MAX_SOURCE_CHARS
 from langchain_ptc.execution.check.facts import Facts
 from langchain_ptc.execution.check.handled import TOOL_CALL_ERROR, Handlers
 from langchain_ptc.execution.check.leniency import Leniency
 from langchain_ptc.execution.check.scopes import Scopes
 from langchain_ptc.execution.check.shapes import is_closed
-from langchain_ptc.execution.check.words import signature
+from langchain_ptc.execution.check.words import clip, signature
+from langchain_ptc.execution.check.work import Work
 from langchain_ptc.sandbox.shape import is_async
 
 ARGUMENT_RULES = frozenset(
@@ -86,7 +88,7 @@ class Judge:
         self._facts = Facts(nodes)
         scopes = Scopes(tree)
         self._own = scopes.own_names()
-        self._handlers = Handlers(nodes, self._facts, scopes.names())
+        self._handlers = Handlers(nodes, self._facts, scopes.names(), Work())
         # In the sandbox these await what they call, if it is to be awaited; ty does not know.
         self._awaits = not self._facts.loads.keys() & _AWAITING and not any(
             isinstance(node, ast.Attribute) and node.attr in _AWAITING for node in nodes
@@ -129,8 +131,8 @@ class Judge:
         return Problem(
             line=diagnostic.line,
             column=diagnostic.column,
-            message=message,
-            source_line=text,
+            message=clip(message, MAX_MESSAGE_CHARS),
+            source_line=clip(text, MAX_SOURCE_CHARS),
             signature="" if definition is None else signature(definition),
         )
 

@@ -21,6 +21,7 @@ from langchain_ptc.execution.check.values import (
     only,
     pending_of,
 )
+from langchain_ptc.execution.check.words import shown
 
 _ITERATES_FIRST = frozenset(
     "len sum sorted list tuple set frozenset dict any all enumerate iter next reversed".split()  # noqa: SIM905
@@ -117,7 +118,9 @@ class Uses:
     def _check_subscript(self, node: ast.Subscript) -> Iterator[Found]:
         if self._facts.has_operators and not isinstance(node.ctx, ast.Load):
             return
-        yield from self._check_pending(node.value, f"asked for [{ast.unparse(node.slice)}]")
+        if self._pending(node.value) is not None:
+            what = f"asked for [{shown(node.slice) or '...'}]"
+            yield from self._check_pending(node.value, what)
         values = self._inference.infer(node.value)
         if isinstance(node.ctx, ast.Load):
             shapes = self._inference.shapes
@@ -167,15 +170,14 @@ class Uses:
         yield Found(_end_of(at or node), message, "|".join(errors), definition)
 
     def _name(self, node: ast.expr, values: Values) -> str:
-        shown = ast.unparse(node)
-        shown = shown if len(shown) <= 60 else "the value"
+        name = shown(node) or "the value"
         first = values[0]
         if isinstance(first, Data) and first.definition is not None:
             type_name = describe(first.tree, first.definition)
-            if first.source and first.source.removesuffix("()") not in shown:
-                return f"{shown} ({type_name} from {first.source})"
-            return f"{shown} ({type_name})"
-        return shown
+            if first.source and first.source.removesuffix("()") not in name:
+                return f"{name} ({type_name} from {first.source})"
+            return f"{name} ({type_name})"
+        return name
 
     def _check_loop(self, node: ast.For | ast.comprehension | ast.AsyncFor) -> Iterator[Found]:
         is_async = isinstance(node, ast.AsyncFor) or (
@@ -226,7 +228,7 @@ class Uses:
                 message = f"{function.name}() cannot be awaited: remove `await`"
                 yield Found(node, message, "TypeError")
         elif isinstance(only(values), ToolValue):
-            tool = ast.unparse(node.value)
+            tool = shown(node.value) or "the tool"
             message = f"{tool} is not called: write `await {tool}(...)`"
             definition = first.definition if isinstance(first, ToolValue) else None
             yield Found(node, message, "TypeError", definition)
@@ -402,8 +404,7 @@ def _what(value: object) -> str:
 
 
 def _shorten(node: ast.AST) -> str:
-    shown = ast.unparse(node)
-    return shown if len(shown) <= 60 else "[...]"
+    return shown(node) or "[...]"
 
 
 def _not_awaited(pending: Pending, node: ast.expr, what: str) -> str:

@@ -92,7 +92,7 @@ class Data(_Compared):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pending(_Compared):
-    """What is to be awaited, and what it gives."""
+    """What is to be awaited, and what it gives; made by `pending`."""
 
     values: Values
     source: str
@@ -101,17 +101,21 @@ class Pending(_Compared):
     """The tool that it calls; None for a function of the code's own."""
     is_task: bool = False
     """Whether it is a task or future, which has attributes of its own."""
+    weight: int = 1
+    """How many values are in it, each as often as it is there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """A list or tuple whose items are known."""
+    """A list or tuple whose items are known; made by `items`."""
 
     values: tuple[Values, ...]
     """Of each position, or of every item alike."""
     is_each: bool = False
     """Whether there is one entry, for every item alike."""
     is_tuple: bool = False
+    weight: int = 1
+    """How many values are in it, each as often as it is there."""
 
     def every(self) -> Values:
         """Return what any item may be."""
@@ -124,6 +128,11 @@ Value: TypeAlias = (
 Values: TypeAlias = tuple[Value, ...]
 UNKNOWN: Values = (Unknown(),)
 _MOST_VALUES = 12
+_MOST_ITEMS = 32
+"""Items of a list that are known one by one; those of a longer one are known all alike."""
+_MAX_WEIGHT = 200
+"""Values inside of a value: what holds more is a list of anything. A list that holds another one
+twice, and so on, has as many as there are paths through it."""
 
 CONSTANTS: dict[type, TypeTree] = {
     str: STR,
@@ -150,6 +159,34 @@ def join(many: Iterable[Values]) -> Values:
             return UNKNOWN
         found.update(dict.fromkeys(values))
     return tuple(found) if 0 < len(found) <= _MOST_VALUES else UNKNOWN
+
+
+def items(parts: Sequence[Values], *, is_each: bool = False, is_tuple: bool = False) -> Items:
+    """Return what has these items: one entry for each position, or one for all of them."""
+    if not is_each and len(parts) > _MOST_ITEMS:
+        parts, is_each = (join(parts),), True
+    weight = 1 + sum(map(_weigh, parts))
+    if weight > _MAX_WEIGHT:
+        return Items((UNKNOWN,), is_each=True, is_tuple=is_tuple)
+    return Items(tuple(parts), is_each, is_tuple, weight)
+
+
+def pending(
+    values: Values,
+    source: str,
+    definition: ToolDefinition | None = None,
+    *,
+    is_task: bool = False,
+) -> Pending:
+    """Return what gives these values once it is awaited."""
+    weight = 1 + _weigh(values)
+    if weight > _MAX_WEIGHT:
+        return Pending(UNKNOWN, source, definition, is_task)
+    return Pending(values, source, definition, is_task, weight)
+
+
+def _weigh(values: Values) -> int:
+    return sum(value.weight if isinstance(value, Items | Pending) else 1 for value in values)
 
 
 def only(values: Values) -> Value | None:

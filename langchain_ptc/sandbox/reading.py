@@ -1,0 +1,96 @@
+"""Python's parser for code that nobody trusts, in a process that others share.
+
+The parser is C: it holds the interpreter until it is done, and it shows its warnings by filters that
+belong to the whole process. So what it takes long for is found before, and what it would warn of is
+put out of its sight and back into the tree afterwards.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import re
+
+MAX_PATH_PARTS = 100
+"""Parts of the name of a module: CPython joins them in time that grows with their square."""
+
+_PATH = rf"(?:\w++[\s\\]*+\.[\s\\]*+){{{MAX_PATH_PARTS}}}"
+_LONG_IMPORT = re.compile(rf"(?:(?:\bimport|\bfrom)[\s\\]|,)[\s\\]*+{_PATH}")
+_ESCAPE = re.compile(r"\\([4-7][0-7]{2}|.)", re.DOTALL)
+_JOINED = re.compile(
+    r"(?<![\w.])(?:0[xX][0-9a-fA-F_]++|0[oObB][0-7_]++|\d[\d_.]*+(?:[eE][+-]?\d++)?+)[jJ]?+"
+    r"(?:and|else|for|if|in|is|not|or)"
+)
+_BYTES = re.compile(r"[bB][rR]?['\"]")
+_KNOWN_ESCAPES = frozenset("\n\r\\'\"abfnrtvxuUN01234567")
+_MARK = "\x01"
+"""Stands for a backslash that begins no escape; Python keeps such a backslash as it is."""
+
+
+class TooCostly(ValueError):
+    """The parser would take long for the code, or warn of it."""
+
+
+def parse_quietly(code: str) -> ast.Module:
+    """Parse `code` without a warning, and without touching the filters of warnings.
+
+    Raises:
+        SyntaxError: It is not valid Python.
+        ValueError: It has a null byte, or an integer of too many digits.
+        TooCostly: CPython's parser would stand still over it, or would warn.
+        RecursionError: It is nested too deeply.
+        MemoryError: Likewise.
+    """
+    if has_long_import(code):
+        raise TooCostly(f"an import has a name of more than {MAX_PATH_PARTS} parts")
+    if "\\" not in code:
+        _refuse_joined_numbers(code)
+        return parse(code)
+    if _MARK in code:
+        raise TooCostly("the code has a control character")
+    quiet = _ESCAPE.sub(_hide, code)
+    _refuse_joined_numbers(code)
+    if _BYTES.search(code) and re.search(r"\\[uUN]", code):
+        raise TooCostly("bytes with an escape that only text has")
+    tree = parse(quiet)
+    if _MARK in quiet:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant):
+                if isinstance(node.value, str):
+                    node.value = node.value.replace(_MARK, "\\")
+                elif isinstance(node.value, bytes):
+                    node.value = node.value.replace(_MARK.encode(), b"\\")
+    return tree
+
+
+def parse(code: str, filename: str = "<unknown>") -> ast.Module:
+    """Do what `ast.parse` does, where other threads do the same.
+
+    Python 3.11 counts the depth of all its trees in one place, and raises a `SystemError` where two
+    threads make one at the same time.
+    """
+    for _ in range(_MOST_TRIES):
+        with contextlib.suppress(SystemError):
+            return ast.parse(code, filename)
+    return ast.parse(code, filename)
+
+
+_MOST_TRIES = 20
+
+
+def has_long_import(code: str) -> bool:
+    """Whether an import has a name so long that CPython's parser stands still over it."""
+    return _LONG_IMPORT.search(code) is not None
+
+
+def _hide(escape: re.Match[str]) -> str:
+    what = escape[1]
+    if len(what) > 1:
+        raise TooCostly("an octal escape is over \\377")
+    return escape[0] if what in _KNOWN_ESCAPES else _MARK + what
+
+
+def _refuse_joined_numbers(code: str) -> None:
+    """Refuse `1if x else y`, of which Python warns."""
+    if _JOINED.search(code):
+        raise TooCostly("a keyword follows a number without a space")
