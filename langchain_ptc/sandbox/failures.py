@@ -337,8 +337,6 @@ def _hint(error: BaseException, names: tuple[str, ...], tools: tuple[str, ...]) 
         return _suggest(missing[1], names, tools)
     if isinstance(error, ImportError | AttributeError) and (missing := _FROM_TOOLS.search(told)):
         return _suggest(missing["name"] or missing["attribute"], (), tools)
-    if isinstance(error, TypeError) and told.startswith("the JSON object must be str, bytes"):
-        return "the value is data already: leave out `json.loads`"
     if isinstance(error, RecursionError):
         return "the functions call each other without an end"
     return ""
