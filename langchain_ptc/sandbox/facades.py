@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import collections
+import collections.abc
 import copy
 import dataclasses
 import functools
@@ -33,7 +34,7 @@ from langchain_ptc.sandbox.classes import (
 from langchain_ptc.sandbox.copying import asdict, astuple, deepcopy, shallow_copy
 from langchain_ptc.sandbox.guards import get_attribute, leave
 from langchain_ptc.sandbox.names import checked_identifier
-from langchain_ptc.sandbox.templates import check_step, split_field
+from langchain_ptc.sandbox.templates import check_step, format_checked, split_field
 
 # --- dataclasses: it compiles text made of field names -----------------------------------------
 
@@ -293,6 +294,23 @@ def _formatter() -> type:
     return type("Formatter", (), {**parts, "get_field": get_field, "__module__": "string"})
 
 
+def _user_string() -> type:
+    """Copy `collections.UserString` with a `format` whose template is checked."""
+
+    def format_text(self: Any, /, *args: object, **kwargs: object) -> str:
+        """Do what `str.format` does."""
+        return format_checked(self.data, "format", args, kwargs)
+
+    def format_map(self: Any, mapping: Mapping[str, object]) -> str:
+        """Do what `str.format_map` does."""
+        return format_checked(self.data, "format_map", (mapping,), {})
+
+    original = collections.UserString
+    parts = {n: v for n, v in vars(original).items() if type(v) is types.FunctionType}
+    checked = {"format": format_text, "format_map": format_map, "__module__": "collections"}
+    return type("UserString", (collections.abc.Sequence,), {**parts, **checked})
+
+
 class SimpleNamespace:
     """Do what `types.SimpleNamespace` does, for names that an attribute may have."""
 
@@ -356,7 +374,7 @@ def build_safe_names() -> dict[str, dict[str, object]]:
     """Build, for one program, the names of the standard library that are not the originals."""
     return {
         "abc": {"ABC": abc.ABC, "ABCMeta": ABCMetaProxy},
-        "collections": {"namedtuple": namedtuple},
+        "collections": {"UserString": _USER_STRING, "namedtuple": namedtuple},
         "copy": {"copy": shallow_copy, "deepcopy": deepcopy},
         "dataclasses": {
             "asdict": asdict,
@@ -395,3 +413,4 @@ def build_safe_names() -> dict[str, dict[str, object]]:
 
 
 _FORMATTER = _formatter()
+_USER_STRING = _user_string()

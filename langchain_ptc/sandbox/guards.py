@@ -19,6 +19,7 @@ import importlib
 import secrets
 import sys
 import types
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NoReturn, Self, cast
 
@@ -85,12 +86,29 @@ def has_attribute(obj: object, name: object, /) -> bool:
 
 def set_attribute(obj: object, name: object, value: object, /) -> None:
     """Do `setattr(obj, name, value)` if code may."""
-    setattr(obj, check_name(obj, name, special=names.WRITABLE), value)
+    setattr(obj, check_name(obj, name, special=_settable(obj)), value)
 
 
 def delete_attribute(obj: object, name: object, /) -> None:
     """Do `delattr(obj, name)` if code may."""
-    delattr(obj, check_name(obj, name, special=names.WRITABLE))
+    delattr(obj, check_name(obj, name, special=_settable(obj)))
+
+
+def _settable(obj: object) -> frozenset[str]:
+    """Return the special names that the code may set: of a class of its own, those of a body."""
+    is_class = issubclass(type(obj), type) and is_own(obj)
+    return names.WRITABLE | names.SETTABLE_IN_CLASS if is_class else names.WRITABLE
+
+
+def own_class(obj: object) -> object:
+    """Return `obj` if it is a class that the code has defined.
+
+    Raises:
+        AttributeError: It is anything else: special methods are set on classes of the code only.
+    """
+    if issubclass(type(obj), type) and is_own(obj):
+        return obj
+    raise AttributeError("special methods can only be set on a class that the code has defined")
 
 
 def set_attribute_guarded(obj: object, name: object, value: object, /) -> None:
@@ -109,8 +127,12 @@ def _guarded(obj: object, name: str) -> object:
         return type_of(obj)
     if name == "__dict__":
         return instance_dict(obj)
+    if name == "__traceback__":  # for `traceback.format_exception`, which needs none here
+        return None
     if name in ("__setattr__", "__delattr__"):
         return _checked_setter(obj, name)
+    if name == "evaluate" and issubclass(type(obj), typing.ForwardRef):
+        _refuse(name)
     if name == "obj" and issubclass(type(obj), AttributeError) and not is_own(obj):
         _refuse(name)
     value = getattr(obj, name)
@@ -445,6 +467,7 @@ def build_namespace(compiled: CompiledCode, builtins: Mapping[str, object]) -> d
         "_ptc_field": read_attribute,
         "_ptc_captures": check_captures,
         "_ptc_write": writable,
+        "_ptc_class": own_class,
     }
     own_builtins["dir"] = lambda *args: _list_names(namespace, args)
     if compiled.guard_writes:

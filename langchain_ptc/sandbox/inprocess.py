@@ -1,8 +1,9 @@
 """`InProcessSandbox`: code in a thread of this process, for trusted code and for tests.
 
 The language policy is the only wall here, and no Python-level wall is a boundary: see
-`docs/security.md`. Of the limits, memory is not enforced, and a loop inside one C call (a huge power,
-a bad regular expression) goes on in its thread after the host has had its answer.
+`docs/security.md`. Of the limits, memory is not enforced, and no limit ends an operation in C: one that
+never gives up the interpreter (`max(itertools.count())`, a huge power, a bad regular expression) stops
+the whole process for as long as it runs.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ _LOOK_SECONDS = 0.05
 
 class InProcessSandbox:
     """Runs code in a thread of the host: for code that you trust, and for tests.
+
+    The limits do not end an operation in C that never gives up the interpreter, as
+    `max(itertools.count())`: it stops the whole process for good.
 
     Args:
         imports: Modules that the code may import besides the standard ones. For trusted code only:

@@ -31,6 +31,7 @@ GUARDED_NAMES = FORMAT_NAMES | {
     "get_coro",
     "get_loop",
     "get_context",
+    "evaluate",  # ForwardRef.evaluate: Python 3.14 runs the text of an annotation
 }
 """Public names whose reading goes through a guard that looks at the object."""
 
@@ -72,7 +73,7 @@ READABLE = (
     | {
         f"__{name}__"
         for name in (
-            "name qualname doc module class dict members cause context suppress_context notes "
+            "name qualname doc module class dict members traceback cause context suppress_context notes "
             "type_params value all version author"
         ).split()
     }
@@ -80,13 +81,18 @@ READABLE = (
 """Special attributes that the code may read; `__class__`, `__dict__`, `__setattr__` and
 `__delattr__` go through a guard."""
 
-GUARDED_SPECIAL = frozenset({"__class__", "__dict__", "__setattr__", "__delattr__"})
+GUARDED_SPECIAL = frozenset(
+    {"__class__", "__dict__", "__setattr__", "__delattr__", "__traceback__"}
+)
 
 WRITABLE = frozenset(
     f"__{name}__"
     for name in "name qualname doc module wrapped cause context suppress_context notes".split()
 )
 """Special attributes that the code may set; `__match_args__` and operators only in a class body."""
+
+SETTABLE_IN_CLASS = DEFINABLE - {"__match_args__", "__slots__"}
+"""Special methods that the code may set on a class of its own, as a class decorator does."""
 
 SPECIAL_VARIABLES = (
     DEFINABLE - {"__match_args__"}
@@ -113,7 +119,6 @@ FORBIDDEN_PRIVATE = frozenset(
 library they are the event loop, a coroutine or a live module."""
 
 INSTEAD = {
-    "__traceback__": "use `traceback.format_exc()`",
     "__getattribute__": "use `getattr(obj, name)`, or define `__getattr__`",
     "__annotations__": "use `dataclasses.fields()` or `_fields`",
     "__dataclass_fields__": "use `dataclasses.fields()`",

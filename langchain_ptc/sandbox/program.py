@@ -397,5 +397,3 @@ def touch_lazy_parts() -> None:
     """
     datetime.datetime.strptime("2020", "%Y")
     time.strptime("2020", "%Y")
-    for encoding in ("idna", "latin-1", "ascii", "utf-16", "utf-32", "cp1252", "unicode_escape"):
-        "x".encode(encoding)

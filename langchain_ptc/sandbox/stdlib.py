@@ -190,12 +190,27 @@ ONLY_OVERRIDDEN = frozenset({"threading", "traceback"})
 PRELOAD: tuple[str, ...] = (
     *(module for module in STANDARD_MODULES if module not in ALIASES),
     *(("_pylong",) if sys.version_info >= (3, 12) else ()),
-    *("_strptime", "_decimal", "encodings.idna", "stringprep"),
-    *("encodings.latin_1", "encodings.ascii", "encodings.utf_16", "encodings.utf_32"),
-    *("encodings.cp1252", "encodings.unicode_escape", "encodings.rot_13", "encodings.hex_codec"),
-    *("encodings.base64_codec", "json.decoder", "json.encoder", "json.scanner", "zoneinfo._common"),
+    *("_strptime", "_decimal", "stringprep", "json.scanner", "zoneinfo._common"),
+    *("_md5", "_sha1", "_sha3", "_blake2", "xml.parsers.expat"),
+    *(("_sha2",) if sys.version_info >= (3, 12) else ("_sha256", "_sha512")),
+    *("pydoc", "tracemalloc"),  # numpy's `info`, and warnings that are formatted
 )
 """What the parent of workers imports once: there is no file system later."""
+
+
+def list_codecs() -> list[str]:
+    """Return the modules of all codecs; Python imports each at its first use."""
+    import encodings
+    import pkgutil
+
+    return [
+        f"encodings.{found.name}"
+        for found in pkgutil.iter_modules(encodings.__path__)
+        if found.name not in _OF_WINDOWS
+    ]
+
+
+_OF_WINDOWS = frozenset({"mbcs", "oem"})
 
 _NO_FILES = "there are no files in the sandbox; call a tool, or return or print the data"
 _NO_NETWORK = "there is no network in the sandbox; call a tool"

@@ -42,6 +42,7 @@ _LEAVES = frozenset(
 
 
 _MAX_MESSAGE_CHARS = 300
+_SETTABLE = names.WRITABLE | names.SETTABLE_IN_CLASS
 _GUARDED = names.GUARDED_NAMES | names.GUARDED_SPECIAL
 
 
@@ -188,8 +189,11 @@ class Policy(RestrictingNodeTransformer):
         """Check the name; put a guard before what depends on the object."""
         name, loads = node.attr, isinstance(node.ctx, ast.Load)
         is_field = loads and name in RECORD_METHODS and node is not self._called
-        self._check_attribute(node, name, names.READABLE if loads else names.WRITABLE)
+        self._check_attribute(node, name, names.READABLE if loads else _SETTABLE)
         node.value = cast("ast.expr", self.visit(node.value))
+        if not loads and name in names.SETTABLE_IN_CLASS:
+            node.value = _call(node.value, "_ptc_class", [node.value])
+            return node
         private = self._guard_writes and names.is_private(name)
         if loads and (name in self._guarded_names or private):
             text = ast.Constant(names.mangle(name, self._class))
@@ -256,7 +260,7 @@ class Policy(RestrictingNodeTransformer):
 
     def _check_constant_name(self, node: ast.AST, name: ast.expr, *, reads: bool) -> None:
         if isinstance(name, ast.Constant) and isinstance(name.value, str):
-            special = names.READABLE if reads else names.WRITABLE
+            special = names.READABLE if reads else _SETTABLE
             if names.is_refused(name.value, special=special):
                 self._refuse_attribute(node, name.value)
 

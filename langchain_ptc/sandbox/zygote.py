@@ -43,6 +43,7 @@ from langchain_ptc.sandbox import confinement, worker
 from langchain_ptc.sandbox.modules import PRELOAD
 from langchain_ptc.sandbox.program import touch_lazy_parts
 from langchain_ptc.sandbox.rehearsal import rehearse_often
+from langchain_ptc.sandbox.stdlib import list_codecs
 
 REQUEST = struct.Struct("<cIIQ")
 REPLY = struct.Struct("<cIidI")
@@ -60,7 +61,9 @@ _REAP_MILLISECONDS = 20
 def main(control_fd: int, options: Mapping[str, object]) -> NoReturn:
     """Serve the host until it is gone."""
     control = _move_down(socket.socket(fileno=control_fd))
-    _import_all(PRELOAD)  # what a Python was built without is missed by the code that wants it
+    _import_all(
+        [*PRELOAD, *list_codecs()]
+    )  # what a Python was built without is missed by the code that wants it
     problems = _import_all(options.get("imports", ()))
     _import_parts(options.get("imports", ()))
     touch_lazy_parts()
