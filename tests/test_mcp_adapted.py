@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -91,17 +92,46 @@ VALUES = {
 }
 
 
+DISH = {"title": "pie", "ingredients": [{"name": "salt", "grams": 2}]}
+INGREDIENT = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "grams": {"type": "integer"}},
+}
+SMALL: dict[str, Any] = {
+    "get_dish": {
+        "inputSchema": {"type": "object", "properties": {"title": {"type": "string"}}},
+        "outputSchema": {
+            "type": "object",
+            "properties": {
+                "title": {"type": "string"},
+                "ingredients": {"type": "array", "items": INGREDIENT},
+            },
+            "required": ["title", "ingredients"],
+        },
+        "result": {"content": [{"type": "text", "text": "..."}], "structuredContent": DISH},
+    },
+    "burn": {
+        "inputSchema": {"type": "object", "properties": {"reason": {"type": "string"}}},
+        "result": {"content": [{"type": "text", "text": "burnt: toast"}], "isError": True},
+    },
+}
+
+
 @pytest.mark.parametrize("way", WAYS)
-async def test_mcp_adapter_tools(way: str) -> None:
+async def test_mcp_adapter_tools(way: str, tmp_path: Path) -> None:
     """Tools of `MultiServerMCPClient.get_tools()` give the values that their server declares."""
-    tools = await MultiServerMCPClient({"kitchen": CONNECTION}).get_tools()
+    # A small server: each call starts it anew.
+    file = tmp_path / "tools.json"
+    file.write_text(json.dumps(SMALL))
+    connection: Any = {**CONNECTION, "args": [str(KITCHEN.with_name("hostile.py")), str(file)]}
+    tools = await MultiServerMCPClient({"kitchen": connection}).get_tools()
     code = (
         "dish = await get_dish(title='pie')\n"
         "print(dish.title, dish['ingredients'][0]['grams'])\n"
         "try:\n    await burn(reason='toast')\nexcept ToolCallError as error:\n    print(error)"
     )
     told = await WAYS[way](tools, code)
-    assert told.strip() == "pie 2\nburn failed: Error executing tool burn: burnt: toast"
+    assert told.strip() == "pie 2\nburn failed: burnt: toast"
 
 
 async def test_values_and_stubs_over_one_session() -> None:

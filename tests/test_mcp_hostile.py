@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import json
 import sys
 import threading
@@ -22,6 +23,7 @@ from langchain_ptc.catalog.mcp.validation import NeedsThreadError, check_structu
 
 pytest.importorskip("mcp", reason="pip install 'langchain-ptc[mcp]'")
 
+LINE = int(importlib.metadata.version("mcp").split(".")[0])
 SERVER = Path(__file__).parent / "mcp_servers" / "hostile.py"
 BACKTRACKING = {"type": "string", "pattern": "^(a+)+$"}
 EVIL = "a" * 40 + "!"
@@ -243,3 +245,36 @@ def test_arguments_are_json() -> None:
     }
     with pytest.raises(ToolException, match="the arguments cannot be sent"):
         as_json({"a": object()})
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("x", "Input should be a valid list"),
+        (None, "Input should be a valid list"),
+        ([5], "a part without a type"),
+        ([{"text": "x"}], "a part without a type"),
+        ([{"type": "image", "data": "a"}], "data that is not base64"),
+        ([{"type": "text"}] * (MAX_BLOCKS + 1), "has 10,001 parts"),
+    ],
+)
+async def test_answers_that_are_none(tmp_path: Path, content: Any, told: str) -> None:
+    """What is no answer fails its own call with the reason, and the session goes on."""
+    tools = {"odd": {"result": {"content": content}}, "good": gives({"n": 2})}
+    code = "try:\n    await odd()\nexcept ToolCallError as error:\n    print(error)\nprint((await good()).n)"
+    async with ToolCatalog.from_mcp({"one": serve(tmp_path, tools)}) as catalog:
+        result = await ProgrammaticToolExecutor(catalog).aexecute(code)
+    if LINE == 1:  # line 2 refuses it itself, in words of its own
+        assert told in result.output
+    assert result.output.startswith("one.odd failed: ")
+    assert result.output.endswith("\n2\n")
+
+
+@pytest.mark.skipif(LINE > 1, reason="line 2 of mcp refuses kinds that it does not know")
+async def test_parts_of_kinds_that_are_new(tmp_path: Path) -> None:
+    """A part of a kind that nobody knows yet is plain data, and a text that is none is made one."""
+    parts = [{"type": "video", "frames": 2}, {"type": "text", "text": 5}]
+    tools = {"film": {"result": {"content": parts}}}
+    async with ToolCatalog.from_mcp({"one": serve(tmp_path, tools)}) as catalog:
+        result = await ProgrammaticToolExecutor(catalog).aexecute("print(await film())")
+    assert result.output == "[{'type': 'video', 'frames': 2}, {'type': 'text', 'text': '5'}]\n"

@@ -1,4 +1,4 @@
-"""Opens a session with an MCP server, by the packages of either line of `mcp` (1 and 2).
+"""Opens a session with an MCP server and makes a call in it, on either line of `mcp` (1 and 2).
 
 A connection is written as for `MultiServerMCPClient` of `langchain-mcp-adapters`, which itself needs
 line 1; this module needs `mcp` alone.
@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
+
+from langchain_ptc.catalog.mcp.results import CallAnswer, as_json
+
+Progress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None]]
 
 TRANSPORTS = {
     "stdio": ("stdio", "command", "args"),
@@ -120,3 +124,27 @@ def _without_none(given: dict[str, Any]) -> dict[str, Any]:
 def _expand(value: str) -> str:
     """Return `value` with `${NAME}` replaced where the environment has NAME."""
     return _VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), value)
+
+
+def request_call(
+    session: Any, tool: str, arguments: Mapping[str, Any], progress: Progress | None
+) -> Coroutine[Any, Any, CallAnswer]:
+    """Return the request of a call, for a session of either line of `mcp`.
+
+    The session's own `call_tool` would check the answer on the event loop: see `validation.py`.
+
+    Raises:
+        ToolException: The arguments cannot be sent.
+    """
+    from mcp import types
+
+    # The answer is not made into the package's records, of which large ones hold the interpreter.
+    call: Any = types.CallToolRequest(
+        params=types.CallToolRequestParams(name=tool, arguments=as_json(arguments))
+    )
+    if isinstance(types.ClientRequest, type):  # line 1 has a class around all requests
+        call = types.ClientRequest(call)
+    request: Coroutine[Any, Any, CallAnswer] = session.send_request(
+        call, CallAnswer, progress_callback=progress
+    )
+    return request

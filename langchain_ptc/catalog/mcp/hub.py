@@ -11,14 +11,13 @@ from typing import Any
 
 from langchain_core.messages import ToolMessage
 
-from langchain_ptc.catalog.mcp.connections import open_session
-from langchain_ptc.catalog.mcp.results import read_result
+from langchain_ptc.catalog.mcp.connections import Progress, open_session
+from langchain_ptc.catalog.mcp.results import CallAnswer, read_result
 from langchain_ptc.catalog.mcp.servers import (
     AnyServer,
     GivenSession,
     Listen,
     OpenSession,
-    Progress,
     Server,
     ServerError,
     explain,
@@ -112,11 +111,13 @@ class Hub:
             nonlocal called
             called = request.name
             if request.headers is None:
-                return await server.call(request.name, request.args, progress)
-            return await _call_with_headers(server, request, progress)
+                answer = await server.call(request.name, request.args, progress)
+            else:
+                answer = await _call_with_headers(server, request, progress)
+            return answer.as_result()
 
         if not self._interceptors:
-            result = await server.call(tool, arguments, progress)
+            result: Any = await server.call(tool, arguments, progress)
         else:
             from langchain_mcp_adapters.interceptors import MCPToolCallRequest
 
@@ -153,7 +154,9 @@ def _wrap(interceptor: Callable[..., Any], handler: Callable[[Any], Any]) -> Cal
     return wrapped
 
 
-async def _call_with_headers(server: AnyServer, request: Any, progress: Progress | None) -> Any:
+async def _call_with_headers(
+    server: AnyServer, request: Any, progress: Progress | None
+) -> CallAnswer:
     """Call a tool in a session of its own: headers belong to a session."""
     if not isinstance(server, Server) or server.with_headers is None:
         return await server.call(request.name, request.args, progress)

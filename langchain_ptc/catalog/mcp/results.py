@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.tools import ToolException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
 from langchain_ptc.catalog.definition import ToolPolicy
@@ -32,6 +33,42 @@ MAX_ERROR_BLOCKS = 100
 """Blocks of an error's content that are read."""
 RESULT_NOTE = "text (str); a list of dicts if it holds images or files"
 """What a tool without an `outputSchema` gives, but for the few that give structure undeclared."""
+
+
+class CallAnswer(BaseModel):
+    """What a server answers to a call, its content as plain data."""
+
+    model_config = ConfigDict(extra="allow")
+
+    content: list[Any]
+    structured_content: Any = Field(default=None, alias="structuredContent")
+    is_error: bool = Field(default=False, alias="isError")
+
+    def as_result(self) -> Any:
+        """Return the same as a `CallToolResult` of `mcp`, as interceptors take it.
+
+        Raises:
+            ToolException: It has too many parts, or is none.
+        """
+        from mcp.types import CallToolResult
+
+        check_length(self.content)
+        try:
+            return CallToolResult.model_validate(self.model_dump(by_alias=True, exclude_unset=True))
+        except ValidationError as error:
+            raise ToolException(f"the answer is not valid: {str(error)[:500]}") from error
+
+
+def check_length(content: Sequence[object]) -> None:
+    """Check that an answer has no more parts than can be read in a short time.
+
+    Raises:
+        ToolException: It has too many.
+    """
+    if len(content) > MAX_BLOCKS:
+        raise ToolException(
+            f"the answer has {len(content):,} parts; at most {MAX_BLOCKS:,} are read"
+        )
 
 
 def read_field(record: object, name: str, default: Any = None) -> Any:
@@ -207,10 +244,7 @@ def read_result(
         ToolException: The result is an error, or not as it was declared, or has too many parts.
     """
     content = read_field(result, "content") or []
-    if len(content) > MAX_BLOCKS:
-        raise ToolException(
-            f"the answer of {tool} has {len(content):,} parts; {MAX_BLOCKS:,} are read"
-        )
+    check_length(content)
     structured = read_field(result, "structuredContent")
     if is_quick and not (len(content) <= QUICK_BLOCKS and _is_small(structured)):
         raise NeedsThreadError
@@ -262,7 +296,7 @@ def as_record(block: object) -> dict[str, Any]:
     """Return one block of content as a record of plain data, its base64 as bytes."""
     kind = read_field(block, "type")
     if kind == "text":
-        return {"type": "text", "text": read_field(block, "text")}
+        return {"type": "text", "text": str(read_field(block, "text"))}
     if kind in ("image", "audio"):
         data = _decode(read_field(block, "data"))
         return {"type": kind, "data": data, "mime_type": read_field(block, "mimeType")}
@@ -279,7 +313,11 @@ def as_record(block: object) -> dict[str, Any]:
         mime = read_field(block, "mimeType")
         uri = str(read_field(block, "uri"))
         return _without_none({"type": kind, "uri": uri, **told, "mime_type": mime})
-    dump = getattr(block, "model_dump", None)  # a kind that is newer than this code
+    if not isinstance(kind, str):
+        raise ToolException(f"the server sent a part without a type: {str(block)[:100]!r}")
+    if isinstance(block, Mapping):  # a kind that is newer than this code
+        return dict(block)
+    dump = getattr(block, "model_dump", None)
     return dump(mode="json", exclude_none=True) if dump else {"type": str(kind)}
 
 

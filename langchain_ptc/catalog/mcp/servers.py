@@ -19,12 +19,12 @@ from typing import Any, TypeAlias, TypeVar
 
 from langchain_core.tools import ToolException
 
-from langchain_ptc.catalog.mcp.results import as_json, read_field
+from langchain_ptc.catalog.mcp.connections import Progress, request_call
+from langchain_ptc.catalog.mcp.results import CallAnswer, read_field
 from langchain_ptc.locks import new_lock
 
 T = TypeVar("T")
 
-Progress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None]]
 Listen: TypeAlias = Callable[[object], Awaitable[None]]
 OpenSession: TypeAlias = Callable[[Listen], AbstractAsyncContextManager[Any]]
 """Opens a session that tells a listener of the server's messages."""
@@ -211,29 +211,6 @@ async def list_tools(session: Any) -> list[Any]:
     raise ServerError(f"its list of tools has more than {MAX_PAGES:,} pages")
 
 
-def request_call(
-    session: Any, tool: str, arguments: Mapping[str, Any], progress: Progress | None
-) -> Coroutine[Any, Any, Any]:
-    """Return the request of a call, for a session of either line of `mcp`.
-
-    The session's own `call_tool` would check the answer on the event loop: see `validation.py`.
-
-    Raises:
-        ToolException: The arguments cannot be sent.
-    """
-    from mcp import types
-
-    call: Any = types.CallToolRequest(
-        params=types.CallToolRequestParams(name=tool, arguments=as_json(arguments))
-    )
-    if isinstance(types.ClientRequest, type):  # line 1 has a class around all requests
-        call = types.ClientRequest(call)
-    request: Coroutine[Any, Any, Any] = session.send_request(
-        call, types.CallToolResult, progress_callback=progress
-    )
-    return request
-
-
 def _output_schema(tools: Sequence[Any], name: str) -> Mapping[str, Any] | None:
     found = (read_field(tool, "outputSchema") for tool in tools if tool.name == name)
     return next(found, None)
@@ -293,8 +270,8 @@ class Server:
 
     async def call(
         self, tool: str, arguments: Mapping[str, Any], progress: Progress | None = None
-    ) -> Any:
-        """Call a tool and return its `CallToolResult`.
+    ) -> CallAnswer:
+        """Call a tool and return its answer.
 
         Raises:
             ToolException: The server refused the call, or cannot be reached.
@@ -353,7 +330,7 @@ class Server:
 
     async def _call(
         self, tool: str, arguments: Mapping[str, Any], progress: Progress | None
-    ) -> Any:
+    ) -> CallAnswer:
         try:
             try:
                 return await self._ask(await self._reach(), tool, arguments, progress)
@@ -382,7 +359,7 @@ class Server:
 
     async def _ask(
         self, link: _Link, tool: str, arguments: Mapping[str, Any], progress: Progress | None
-    ) -> Any:
+    ) -> CallAnswer:
         request = request_call(link.session, tool, arguments, progress)
         try:
             return await link.ask(request)
@@ -451,8 +428,8 @@ class GivenSession:
 
     async def call(
         self, tool: str, arguments: Mapping[str, Any], progress: Progress | None = None
-    ) -> Any:
-        """Call a tool and return its `CallToolResult`.
+    ) -> CallAnswer:
+        """Call a tool and return its answer.
 
         Raises:
             ToolException: The server refused the call, or cannot be reached.
