@@ -169,8 +169,10 @@ def test_big_integer_breaks_the_graph(build: Any, durable: Any, kind: str) -> No
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
 def test_any_argument_can_be_asked_about_and_recorded(build: Any, value: str) -> None:
     """A gated call with any argument pauses, resumes and is recorded."""
-    # LangChain writes a call's arguments as text, and Python no integer of over 4,300 digits.
-    head, _, expression = program(value.replace("5000", "3000")).rpartition("return ")
+    # As arguments, integers of over 4,300 digits and long ranges are refused.
+    head, _, expression = program(value.replace("5000", "3000").replace("10**12", "12")).rpartition(
+        "return "
+    )
     code = f"{head}print(await pay({expression}))"
     graph = build(code, saver=InMemorySaver(), interrupt_on={"pay": True})
     state = graph.invoke(REQUEST, CONFIG)
@@ -232,12 +234,12 @@ def test_failures_are_plain_data_too(build: Any, code: str) -> None:
 async def test_logs_and_events_are_plain_data(tmp_path: Path) -> None:
     """What is logged and told can be written as UTF-8 JSON and is the same when it is read."""
     events: list[Any] = []
-    code = "print('\\ud800')\nprint(await pay({'\\ud800': [2**64, float('nan')]}))\nreturn {1: 10**5000, '1': 2}"
+    code = "print('\\ud800')\nprint(await pay({'\\ud800': [2**64, float('nan')]}))\nreturn {1: 10**3000, '1': 2}"
     for name in ("log.jsonl", "log.sqlite"):
         log = ExecutionLog(path=tmp_path / name)
         executor = ProgrammaticToolExecutor([pay], sandbox=SANDBOX, log=log, on_event=events.append)
         result = await executor.aexecute(code)
-        assert result.value == {1: 10**5000, "1": 2}
+        assert result.value == {1: 10**3000, "1": 2}
         log.flush()
         (kept,) = log.find()
         assert kept.to_dict() == result.to_dict()
@@ -247,13 +249,12 @@ async def test_logs_and_events_are_plain_data(tmp_path: Path) -> None:
         assert json.loads(json.dumps(event, ensure_ascii=False, allow_nan=False).encode()) == event
 
 
-def test_an_argument_that_langchain_cannot_write_is_an_error_of_the_call() -> None:
-    """An integer of 5,000 digits among the arguments is told to the code, and recorded."""
-    code = "try:\n    await pay(10**5000)\nexcept ToolCallError as e:\n    print(str(e)[:10])"
+def test_an_argument_of_too_many_digits_is_an_error_of_the_call() -> None:
+    """An integer of 5,000 digits among the arguments is reported to the code, and the graph goes on."""
+    code = "try:\n    await pay(10**5000)\nexcept ToolCallError as e:\n    print(str(e)[:11])"
     state = by_tool(code, saver=InMemorySaver()).invoke(REQUEST, CONFIG)
     (outcome,) = [m for m in state["messages"] if isinstance(m, ToolMessage)]
-    assert outcome.text == "pay failed"
-    assert outcome.artifact["tool_calls"][0]["arguments"]["n"] == hex(10**5000)
+    assert (outcome.text, outcome.status) == ("an argument", "success")
 
 
 @ways

@@ -204,6 +204,7 @@ class ProgramRun:
 
     def _encode_value(self, value: object) -> str:
         """Encode what the code returned; what cannot be sent is shown as Python shows it."""
+        text: str | None = None
         try:
             text = encode_value(value, max_items=_MAX_ENDING_ITEMS)
             check_message(text)
@@ -214,7 +215,7 @@ class ProgramRun:
             if values <= MAX_CALL_VALUES:
                 return text
             told = f"it holds about {values:,} values, and {MAX_CALL_VALUES:,} are accepted"
-        shown = encode_value(repr(value))
+        shown = encode_value(_show(value, text))
         self._unsendable = f"what was returned is given as text: {told}"
         return shown
 
@@ -378,6 +379,14 @@ _HIDDEN_WARNINGS = (
     ImportWarning,
     ResourceWarning,
 )
+
+
+def _show(value: object, encoded: str | None) -> str:
+    """Return a text of a value that cannot be sent; `encoded` is how it would be sent, if at all."""
+    try:
+        return hex(value) if isinstance(value, int) else repr(value)
+    except Exception as error:  # noqa: BLE001  # Python prints no integer of over 4,300 digits
+        return encoded or f"<{type(value).__name__}: {type(error).__name__}: {error}>"
 
 
 def prepare_interpreter() -> None:
