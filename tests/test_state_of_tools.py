@@ -6,6 +6,7 @@ import asyncio
 import copy
 import functools
 import pickle
+import sys
 from typing import Annotated, Any
 
 import pytest
@@ -24,7 +25,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
-from pydantic import BaseModel, PrivateAttr, v1
+from pydantic import BaseModel, PrivateAttr
 
 from langchain_ptc import (
     CatalogError,
@@ -47,14 +48,27 @@ class Arguments(BaseModel):
     a: int
 
 
-class OldArguments(v1.BaseModel):
-    a: int
-
-
 class WithInjected(BaseModel):
     a: int
     user: Annotated[str, InjectedState("user")]
 
+
+HAS_V1 = sys.version_info < (3, 14)
+"""Whether models of pydantic 1 can be made at all."""
+if HAS_V1:
+    from pydantic import v1
+
+    class OldArguments(v1.BaseModel):
+        a: int
+
+    class OldWithState(v1.BaseModel):
+        a: int
+        state: Annotated[dict, InjectedState]
+
+else:
+    OldArguments = OldWithState = None
+
+with_v1 = pytest.mark.skipif(not HAS_V1, reason="pydantic 1 does not work with this Python")
 
 JSON = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 OPEN_JSON = {**JSON, "additionalProperties": True}
@@ -170,24 +184,26 @@ def test_injected_not_in_args_schema(function, schema):
     assert "(a: int) -> " in ToolCatalog([made]).render()
 
 
-@pytest.mark.parametrize("schema", [Arguments, JSON, OldArguments], ids=["model", "json", "v1"])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        pytest.param(Arguments, id="model"),
+        pytest.param(JSON, id="json"),
+        pytest.param(OldArguments, id="v1", marks=with_v1),
+    ],
+)
 async def test_injected_into_a_coroutine(schema):
     """A coroutine is injected by its signature as a function is."""
     made = of(in_coroutine, schema)
     assert await aanswer_of(as_programmatic([made]), code_for(made)) == "ada"
 
 
-class OldWithState(v1.BaseModel):
-    a: int
-    state: Annotated[dict, InjectedState]
-
-
 @pytest.mark.parametrize(
     ("function", "schema"),
     [
-        pytest.param(runtime, OldArguments, id="v1-runtime"),
-        pytest.param(config, OldArguments, id="v1-config"),
-        pytest.param(state, OldWithState, id="v1-schema"),
+        pytest.param(runtime, OldArguments, id="v1-runtime", marks=with_v1),
+        pytest.param(config, OldArguments, id="v1-config", marks=with_v1),
+        pytest.param(state, OldWithState, id="v1-schema", marks=with_v1),
         pytest.param(field, WithInjected, id="schema-field"),
         pytest.param(call_id, None, id="own-call-id"),
         pytest.param(marked, None, id="own-marked"),
@@ -205,6 +221,7 @@ def test_injected_in_other_schemas(function, schema):
     assert programmatic(made) == through_middleware(made) == expected
 
 
+@with_v1
 def test_old_schema_that_langgraph_cannot_inject_names_the_tool():
     """LangGraph cannot inject a field of the state beside a schema of pydantic 1: the tool is named."""
     with pytest.raises(CatalogError, match="tool 'field'"):

@@ -403,3 +403,10 @@ def test_fields_named_like_every_method(mode):
     reads = ", ".join(f"all.{name}[0].id, all.inner.{name}[0].id" for name in METHODS)
     result = ProgrammaticToolExecutor([get_all]).execute(f"all = {mode}get_all()\nprint({reads})")
     assert result.output.split() == [str(n) for n, _ in enumerate(METHODS) for _ in range(2)]
+
+
+def test_a_method_that_is_used_as_a_value_is_told():
+    """Where a field cannot be meant by the attribute, as in `+=`, the report says how to read it."""
+    executor = ProgrammaticToolExecutor([get_page], sandbox=InProcessSandbox())
+    report = executor.execute("page = get_page()\npage.copy += 1").report()
+    assert "read a record's field as record['name']" in report

@@ -329,7 +329,7 @@ class ToolCatalog:
             arguments: What it was called with; a key that is among them is taken for data.
         """
         if isinstance(value, str) and name in self._textless:
-            # A middleware has answered, a person, or the annotation is wrong.
+            # Another middleware has answered, or the annotation is wrong.
             self._doubted.add(name)
         if name in self._vague:
             self.shapes.observe(name, value, arguments=arguments)

@@ -331,6 +331,8 @@ def _hint(error: BaseException, names: tuple[str, ...], tools: tuple[str, ...]) 
         )
     if isinstance(error, TypeError) and "can't be used in 'await' expression" in told:
         return "only tool calls and asyncio calls are awaited: remove this `await`"
+    if isinstance(error, TypeError) and "'builtin_function_or_method'" in told:
+        return "a method is used as a value: call it, or read a record's field as record['name']"
     if isinstance(error, TypeError) and told.startswith("the JSON object must be str"):
         return "this is data already: use it as it is, without `json.loads`"
     if isinstance(error, NameError) and (missing := re.search(r"name '(\w+)'", told)):
