@@ -20,6 +20,7 @@ from langgraph.types import Command
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from langchain_ptc import (
+    Budget,
     Cache,
     ProgrammaticToolExecutor,
     ToolCatalog,
@@ -294,3 +295,52 @@ def test_a_runtime_without_an_annotation_is_filled_in() -> None:
     assert question.value["action_requests"][0]["args"] == {"text": "a"}
     state = graph.invoke(Command(resume=APPROVE), CONFIG)
     assert state["messages"][2].text.startswith("noted")
+
+
+def test_a_tool_without_a_schema_shows_its_defaults() -> None:
+    """LangChain validates nothing there; what is omitted is known from the signature."""
+
+    class Send(BaseTool):
+        name: str = "send"
+        description: str = "Send."
+
+        def _run(self, to: int, silent: bool = True) -> str:
+            GOT.append((to, silent))
+            return "sent"
+
+    asks = asked_when(lambda args: args["silent"] is True)
+    graph = agent("print(await send('5'))", [Send()], interrupt_on={"send": asks}, check="off")
+    [question] = graph.invoke(START, CONFIG)["__interrupt__"]
+    assert question.value["action_requests"][0]["args"] == {"to": "5", "silent": True}
+    graph.invoke(Command(resume=APPROVE), CONFIG)
+    assert GOT == [("5", True)]
+
+
+async def test_what_a_call_costs_is_asked_with_validated_arguments() -> None:
+    """A budget's `cost_of` sees what the tool gets."""
+    costs: list[Any] = []
+
+    def cost_of(info: Any) -> float:
+        costs.append(dict(info.arguments))
+        return 1.0 if info.arguments["recursive"] else 0.0
+
+    executor = ProgrammaticToolExecutor([delete], budget=Budget(cost=1.5, cost_of=cost_of))
+    result = await executor.aexecute(
+        "await delete('a', recursive='yes')\nawait delete('b', recursive='on')"
+    )
+    assert GOT == [("a", True, 100)]
+    assert result.error is not None
+    assert costs[0] == {"path": "a", "recursive": True, "depth": 100}
+
+
+@pytest.mark.parametrize("call", ["delete('/etc', recursive='yes')", "delete('/etc')"])
+def test_redaction_sees_validated_arguments(call: str) -> None:
+    """A `redact` function hides by what the tool gets."""
+
+    def redact(name: str, arguments: Any) -> Any:
+        return {**arguments, "recursive": "hidden"} if "recursive" in arguments else arguments
+
+    graph = agent(f"await {call}", [delete], redact=redact)
+    state = graph.invoke(START, CONFIG)
+    [made] = state["messages"][2].artifact["tool_calls"]
+    assert made["arguments"] == {"path": "/etc", "recursive": "hidden", "depth": 100}

@@ -52,7 +52,7 @@ def validate_arguments(tool: BaseTool, passed: Mapping[str, Any]) -> Arguments:
     """
     model = _model_of(tool)
     if model is None:
-        return Arguments(dict(passed), dict(passed))
+        return Arguments({**passed, **_defaults_of_signature(tool, passed)}, dict(passed))
     try:
         result = model.model_validate(dict(passed))
     except ValidationError:
@@ -81,6 +81,17 @@ def validate_arguments(tool: BaseTool, passed: Mapping[str, Any]) -> Arguments:
 
 _PLAIN = frozenset((type(None), bool, int, float, str))
 _SEQUENCES = frozenset((list, tuple, set, frozenset))
+
+
+def _defaults_of_signature(tool: BaseTool, passed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the function of a tool without a schema is called with besides."""
+    shown: Any = None if isinstance(tool.args_schema, dict) else tool.tool_call_schema
+    return {
+        name: _as_data(field.get_default(call_default_factory=True), with_defaults=True)
+        for name, field in getattr(shown, "model_fields", {}).items()
+        if name not in (*passed, "args", "kwargs") and _has_stable_default(field)
+    }
+
 
 _models: weakref.WeakKeyDictionary[type, dict[frozenset[str], type[BaseModel]]]
 _models = weakref.WeakKeyDictionary()
