@@ -20,6 +20,7 @@ from langchain_core.tools import tool
 
 from langchain_ptc import (
     ExecutionLog,
+    InProcessSandbox,
     Limits,
     ProcessSandbox,
     ProgrammaticToolExecutor,
@@ -564,3 +565,145 @@ def test_a_thread_that_the_system_refuses_is_not_started_later(
 
     asyncio.run(main())
     assert calls == ["before", "after"]
+
+
+# --- threads of code in this process --------------------------------------------------------------
+
+SPINS = {
+    "in a pool": """
+from concurrent.futures import ThreadPoolExecutor
+def spin():
+    n = 0
+    while True:
+        n += 1
+with ThreadPoolExecutor() as pool:
+    pool.submit(spin).result()
+""",
+    "in many threads one after another": """
+from concurrent.futures import ThreadPoolExecutor
+def spin(n):
+    while True:
+        n += 1
+with ThreadPoolExecutor(2) as pool:
+    list(pool.map(spin, range(50)))
+""",
+    "in a thread that a thread has started": """
+from concurrent.futures import ThreadPoolExecutor
+def spin():
+    while True:
+        pass
+def outer():
+    with ThreadPoolExecutor() as inner:
+        inner.submit(spin).result()
+with ThreadPoolExecutor() as pool:
+    pool.submit(outer).result()
+""",
+    "in a finally": """
+from concurrent.futures import ThreadPoolExecutor
+def spin():
+    try:
+        while True:
+            pass
+    finally:
+        while True:
+            pass
+with ThreadPoolExecutor() as pool:
+    pool.submit(spin).result()
+""",
+    "while others wait": """
+from concurrent.futures import ThreadPoolExecutor
+import time
+def work(n):
+    if n < 3:
+        time.sleep(60)
+    while True:
+        pass
+with ThreadPoolExecutor() as pool:
+    list(pool.map(work, range(4)))
+""",
+    "in async code": """
+import asyncio
+async def spin():
+    while True:
+        await asyncio.sleep(0)
+await asyncio.gather(spin(), spin())
+""",
+    "asleep": """
+from concurrent.futures import ThreadPoolExecutor
+import time
+with ThreadPoolExecutor() as pool:
+    list(pool.map(time.sleep, [60] * 5))
+""",
+}
+
+
+def threads_of_code() -> list[str]:
+    """Return the threads of this process that run code, or stop it."""
+    names = ("langchain-ptc code", "langchain-ptc stopper")
+    return [thread.name for thread in threading.enumerate() if thread.name in names]
+
+
+def no_thread_of_code_is_left() -> bool:
+    """Wait until every thread of code has ended; bounded."""
+    for _ in range(1000):
+        if not threads_of_code():
+            return True
+        threading.Event().wait(0.01)
+    return False
+
+
+@pytest.mark.parametrize("code", SPINS.values(), ids=SPINS)
+async def test_inprocess_thread_runs_on(code: str) -> None:
+    """A limit stops every thread that code has started, wherever it is."""
+    limits = Limits(wall_seconds=0.3)
+    executor = ProgrammaticToolExecutor([], sandbox=InProcessSandbox(), limits=limits)
+    result = await executor.aexecute(code)
+    assert result.error is not None
+    assert result.error.limit == "wall_seconds"
+    assert await asyncio.to_thread(no_thread_of_code_is_left)
+
+
+async def test_processor_time_of_every_thread_counts() -> None:
+    """The processor time of threads that have ended and of those that run is what is limited."""
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+def work(n):
+    total = 0
+    for i in range(2_000_000):
+        total += i
+    return total
+with ThreadPoolExecutor(1) as pool:
+    while True:
+        pool.submit(work, 1).result()
+"""
+    limits = Limits(wall_seconds=60, cpu_seconds=1)
+    executor = ProgrammaticToolExecutor([], sandbox=InProcessSandbox(), limits=limits)
+    result = await executor.aexecute(code)
+    assert result.error is not None
+    assert result.error.limit == "cpu_seconds"
+    assert await asyncio.to_thread(no_thread_of_code_is_left)
+
+
+async def test_threads_that_nobody_waits_for_end_with_the_code() -> None:
+    """Work that is left behind when the code ends runs no longer, and no thread of it is left."""
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+import time
+pool = ThreadPoolExecutor()
+pool.submit(time.sleep, 60)
+print("done")
+"""
+    executor = ProgrammaticToolExecutor([], sandbox=InProcessSandbox())
+    for _ in range(3):
+        assert (await executor.aexecute(code)).output == "done\n"
+    assert await asyncio.to_thread(no_thread_of_code_is_left)
+
+
+async def test_the_stack_size_of_the_host_is_left_as_it_was() -> None:
+    """Threads of the host get the stack that it has chosen, during an execution and after it."""
+    usual = threading.stack_size()
+    executor = ProgrammaticToolExecutor([quick], sandbox=InProcessSandbox())
+    code = "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor() as p:\n    print(sum(p.map(quick, range(4))))"
+    results = await asyncio.gather(*[executor.aexecute(code) for _ in range(8)])
+    assert {result.output for result in results} == {"6\n"}
+    assert threading.stack_size() == usual

@@ -9,10 +9,9 @@ the whole process for as long as it runs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
-import ctypes
 import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -20,17 +19,17 @@ from typing import Self
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.base import Done, Moment, OnCalls, OnIdle, Program, Result
+from langchain_ptc.sandbox.crew import Crew
 from langchain_ptc.sandbox.framing import encode_pieces
 from langchain_ptc.sandbox.handover import Handover, Intake
 from langchain_ptc.sandbox.modules import STANDARD_MODULES
 from langchain_ptc.sandbox.process import checked_imports, crashed
 from langchain_ptc.sandbox.program import HOST_STACK_BYTES, ProgramRun, touch_lazy_parts
 from langchain_ptc.sandbox.protocol import limit_reached
-from langchain_ptc.sandbox.threads import start_thread
 from langchain_ptc.sandbox.wire import Wire
 
 _LOOK_SECONDS = 0.05
-"""How often the processor time of the thread is looked at."""
+"""How often the processor time of the threads is looked at."""
 
 
 class InProcessSandbox:
@@ -71,14 +70,6 @@ class InProcessSandbox:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _Stopped(SystemExit):
-    """Raised in the thread of code that has reached a limit.
-
-    No `except Exception` catches it, a task hands it on at once, and a thread that it reaches on its
-    very last steps ends without a word.
-    """
 
 
 class _QueueChannel:
@@ -141,8 +132,6 @@ class InProcessSession:
         self._intake: Intake | None = None
         self._channel: _QueueChannel | None = None
         self._done: asyncio.Future[Done] | None = None
-        self._thread: threading.Thread | None = None
-        self._said_done = False
 
     @property
     def output(self) -> str:
@@ -156,16 +145,17 @@ class InProcessSession:
         self._intake = Intake(self._handover.conversation, self._take, self._fail)
         self._done = loop.create_future()
         self._channel = channel = _QueueChannel(loop, self)
-        run = ProgramRun(program, Wire(channel), imports=self._imports, guard_writes=True)
-        self._thread = start_thread(lambda: _run_to_end(run), HOST_STACK_BYTES)
+        crew = Crew(HOST_STACK_BYTES)
+        crew.wakers.append(lambda: channel.deliver(b""))
+        wire = Wire(channel)
+        run = ProgramRun(program, wire, imports=self._imports, guard_writes=True, crew=crew)
+        crew.start(lambda: _run_to_end(run))
         try:
-            return await self._wait(program, self._thread)
+            return await self._wait(program, crew)
         finally:
-            channel.deliver(b"")
-            if not self._said_done:  # else it is on its way out by itself
-                _stop(self._thread)
+            crew.stop()
 
-    async def _wait(self, program: Program, thread: threading.Thread) -> Done:
+    async def _wait(self, program: Program, crew: Crew) -> Done:
         limits, started = program.limits, time.monotonic()
         assert self._done is not None
         while True:
@@ -173,14 +163,14 @@ class InProcessSession:
             await asyncio.wait([self._done], timeout=min(max(left, 0.0), _LOOK_SECONDS))
             if self._done.done():
                 return self._done.result()
-            used, spent = time.monotonic() - started, _cpu_seconds(thread)
+            used, spent = time.monotonic() - started, crew.cpu_seconds()
             if used >= limits.wall_seconds:
                 ending = limit_reached("wall_seconds", limits.wall_seconds, used, output="")
             elif spent >= limits.cpu_seconds:
                 ending = limit_reached("cpu_seconds", limits.cpu_seconds, spent, output="")
             else:
                 continue
-            _stop(thread)
+            crew.stop()
             return await self._last_words(ending)
 
     async def _last_words(self, ending: Done) -> Done:
@@ -204,7 +194,6 @@ class InProcessSession:
         if self._done.done():
             return
         conversation = self._handover.conversation
-        self._said_done = conversation.said_done
         if conversation.done is not None:
             self._done.set_result(conversation.done)
         else:
@@ -225,25 +214,5 @@ class InProcessSession:
 
 
 def _run_to_end(run: ProgramRun) -> None:
-    try:
+    with contextlib.suppress(EOFError):
         run.run()
-    except (EOFError, _Stopped):
-        return
-
-
-def _cpu_seconds(thread: threading.Thread) -> float:
-    """Return the processor time of a thread; 0 where the system does not tell, or it has ended."""
-    if not hasattr(time, "pthread_getcpuclockid") or thread.ident is None or not thread.is_alive():
-        return 0.0
-    try:
-        return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
-    except OSError:
-        return 0.0
-
-
-def _stop(thread: threading.Thread) -> None:
-    """Raise `_Stopped` in the thread, at its next instruction of Python."""
-    if thread.ident is not None and thread.is_alive():
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(thread.ident), ctypes.py_object(_Stopped)
-        )

@@ -20,6 +20,7 @@ from typing import Any
 
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.sandbox.base import Failure, Program, Status
+from langchain_ptc.sandbox.crew import Crew
 from langchain_ptc.sandbox.decoding import MAX_CALL_VALUES, count_values
 from langchain_ptc.sandbox.endings import ToldLimit, is_known_limit
 from langchain_ptc.sandbox.failures import build_traceback_names, describe, describe_stack
@@ -69,6 +70,7 @@ class ProgramRun:
         imports: Modules of the developer that the code may import besides the standard ones.
         guard_writes: Refuse stores to objects that the code did not make: needed where the code
             shares a process with the host.
+        crew: The threads that the code may start; None for some of a worker's own.
         policy: Hold the code to the sandbox's language. Without it the code is any Python: only for
             testing what the kernel stops by itself.
     """
@@ -80,12 +82,14 @@ class ProgramRun:
         *,
         imports: Sequence[str] = (),
         guard_writes: bool,
+        crew: Crew | None = None,
         policy: bool = True,
     ) -> None:
         self._program = program
         self._wire = wire
         self._imports = imports
         self._guard_writes = guard_writes
+        self._crew = crew or Crew(WORKER_STACK_BYTES)
         self._policy = policy
         self._steps = None if program.replay is None else Steps(wire, program.replay)
         self._calls = ToolCalls(wire) if self._steps is None else self._steps.calls
@@ -250,10 +254,7 @@ class ProgramRun:
             for tool in self._program.tools:
                 stubs[tool] = build_async_stub(self._calls, tool)
         else:
-            threads = scheduler = ThreadScheduler(
-                self._calls,
-                stack_bytes=HOST_STACK_BYTES if self._guard_writes else WORKER_STACK_BYTES,
-            )
+            threads = scheduler = ThreadScheduler(self._calls, self._crew)
             for tool in self._program.tools:
                 stubs[tool] = build_sync_stub(self._calls, threads, tool)
         modules = build_tool_modules(stubs, self._program.types)

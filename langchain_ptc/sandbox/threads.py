@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import functools
 import inspect
 import itertools
@@ -23,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, Self
 
-from langchain_ptc.locks import new_lock
+from langchain_ptc.sandbox.crew import Crew, Stopped
 from langchain_ptc.sandbox.loop import Host, ProgramLoop
 
 MAX_THREADS = 32
@@ -68,13 +69,14 @@ class ThreadScheduler:
 
     Args:
         host: Whom to wait for.
-        stack_bytes: Stack of each thread.
+        crew: The threads of the program.
     """
 
-    def __init__(self, host: Host, *, stack_bytes: int) -> None:
+    def __init__(self, host: Host, crew: Crew) -> None:
         self._host = host
         self.now = host.now
-        self._stack_bytes = stack_bytes
+        self._crew = crew
+        crew.wakers.append(self._wake_all)
         self._waiters: deque[_Waiter] = deque()
         self._broken: BaseException | None = None
 
@@ -89,12 +91,12 @@ class ThreadScheduler:
             finally:
                 self._hand_over(None)
 
+        self._waiters.append(waiter)
         try:
-            start_thread(body, self._stack_bytes)
+            self._crew.start(body)
         except RuntimeError:  # the system refuses threads: do it now
+            self._waiters.remove(waiter)
             work()
-        else:
-            self._waiters.append(waiter)
 
     def wait_until(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
         """Let others go on until `ready()`; return whether it is."""
@@ -134,6 +136,12 @@ class ThreadScheduler:
                     raise
                 self._broken = error  # a thread of work has nobody to tell: whoever waits will
 
+    def _wake_all(self) -> None:
+        """Wake every thread that waits for its turn, to be stopped."""
+        while self._waiters:
+            with contextlib.suppress(IndexError, RuntimeError):  # one of them was quicker
+                self._waiters.popleft().gate.release()
+
     def _earliest(self) -> float | None:
         return min((w.deadline for w in self._waiters if w.deadline is not None), default=None)
 
@@ -154,26 +162,6 @@ def checked_seconds(seconds: Any) -> float:
     if pause > threading.TIMEOUT_MAX:
         raise OverflowError("timestamp too large to convert to C PyTime_t")
     return pause
-
-
-_stack_size_lock = new_lock()
-
-
-def start_thread(body: Callable[[], None], stack_bytes: int) -> threading.Thread:
-    """Start a thread with a stack of its own size: the setting is the whole process's.
-
-    Raises:
-        RuntimeError: The system refuses threads.
-    """
-    thread = threading.Thread(target=body, name="langchain-ptc code", daemon=True)
-    with _stack_size_lock:
-        usual = threading.stack_size()
-        try:  # the thread that is here may be told to stop at any point
-            threading.stack_size(stack_bytes)
-            thread.start()
-        finally:
-            threading.stack_size(usual)
-    return thread
 
 
 class LoopScheduler:
@@ -261,8 +249,10 @@ class _Pool:
             if future.set_running_or_notify_cancel():
                 try:
                     value = work()
-                except BaseException as error:  # noqa: BLE001  # it is the future's to raise
+                except BaseException as error:  # it is the future's to raise
                     future.set_exception(error)
+                    if isinstance(error, Stopped):
+                        raise
                 else:
                     _settle(future, value)
         self.workers -= 1

@@ -30,6 +30,8 @@ EXIT_BROKEN = 70
 EXIT_NO_SECCOMP = 71
 _SOCKET_FD = 3
 _MOST_FDS = 4096
+_NICE = 5
+"""Code gives way to the host, which keeps its limits, and to the parent, which makes more workers."""
 _RESERVE_BYTES = 4 * 1024 * 1024
 """Address space that is kept back, so that a worker without memory can still say so."""
 
@@ -73,6 +75,8 @@ def main(
     )
     runs: list[ProgramRun] = []
     _stop_on_limits(runs)
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)
     if seccomp is not None:
         try:
             confinement.install_seccomp(seccomp)
