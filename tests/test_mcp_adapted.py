@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -166,6 +167,28 @@ async def test_annotations_are_policies() -> None:
     by_name = {tool.name: tool for tool in tools}
     by_name["count"].metadata = {"readOnlyHint": True}  # the developer's own word
     assert ToolCatalog(tools)["count"].policy.read_only
+
+
+async def test_a_decorated_tool(tmp_path: Path) -> None:
+    """A decorator of the user's keeps the values unwrapped; what it might change is no longer typed."""
+    file = tmp_path / "tools.json"
+    schema = {"type": "object", "properties": {"result": {"type": "array"}}}
+    result = {"content": [], "structuredContent": {"result": [1, 2]}}
+    file.write_text(json.dumps({"rows": {"outputSchema": schema, "result": result}}))
+    connection: Any = {**CONNECTION, "args": [str(KITCHEN.with_name("hostile.py")), str(file)]}
+    (rows,) = await MultiServerMCPClient({"kitchen": connection}).get_tools()
+    assert "-> list[Any]:" in ToolCatalog([rows]).render()
+    assert isinstance(rows, StructuredTool)
+    assert rows.coroutine is not None
+    plain = rows.coroutine
+
+    @functools.wraps(plain)
+    async def again(*args: Any, **kwargs: Any) -> Any:
+        return await plain(*args, **kwargs)
+
+    rows.coroutine = again
+    assert "-> Any:" in ToolCatalog([rows]).render()
+    assert await run([rows], "print(await rows())") == "[1, 2]"
 
 
 # --- tools that carry less ----------------------------------------------------------------------

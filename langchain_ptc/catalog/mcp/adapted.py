@@ -8,6 +8,7 @@ tool among the variables of its function, `mcp` metadata, or an artifact with `s
 from __future__ import annotations
 
 import functools
+import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -37,14 +38,16 @@ class AdaptedTool:
 
     output_schema: dict[str, Any] | None
     """The server's `outputSchema`; None if there is none, or it cannot be had."""
+    is_wrapped: bool
+    """A function of somebody else's is around the adapter's (`functools.wraps`), and may change values."""
     description: str
     note: str
     """What to say of the value where there is no schema."""
 
     @property
     def result_schema(self) -> dict[str, Any] | None:
-        """The schema of the value that code gets."""
-        return unwrap_schema(self.output_schema)
+        """The schema of the value that code gets; None where it would only be a guess."""
+        return None if self.is_wrapped else unwrap_schema(self.output_schema)
 
 
 def read_adapted(tool: BaseTool) -> AdaptedTool | None:
@@ -52,7 +55,8 @@ def read_adapted(tool: BaseTool) -> AdaptedTool | None:
     if tool.response_format != "content_and_artifact":
         return None
     function = getattr(tool, "coroutine", None) or getattr(tool, "func", None) or tool._run
-    declared = _find_declaration(function)
+    declared = _find_declaration(inspect.unwrap(function))
+    is_wrapped = declared is not None and _find_declaration(function) is None
     metadata = read_field(read_field(tool.metadata, "mcp"), "tool")
     is_known = declared is not None or metadata is not None or _has_hints(tool.metadata)
     if not is_known and not _gives_structure(function):
@@ -60,8 +64,9 @@ def read_adapted(tool: BaseTool) -> AdaptedTool | None:
     schema = read_field(declared, "outputSchema", read_field(metadata, "outputSchema"))
     return AdaptedTool(
         output_schema=dict(schema) if isinstance(schema, Mapping) else None,
+        is_wrapped=is_wrapped,
         description=tool.description or describe(declared),
-        note=UNDECLARED_NOTE if declared is None else RESULT_NOTE,
+        note=UNDECLARED_NOTE if declared is None or is_wrapped else RESULT_NOTE,
     )
 
 
@@ -75,7 +80,11 @@ def read_hints(tool: BaseTool) -> ToolPolicy:
     if tool.response_format != "content_and_artifact":
         return ToolPolicy()
     function = getattr(tool, "coroutine", None) or getattr(tool, "func", None)
-    return policy_of(_find_declaration(function), "never")
+    return (
+        policy_of(_find_declaration(inspect.unwrap(function)), "never")
+        if function
+        else ToolPolicy()
+    )
 
 
 def _has_hints(record: object) -> bool:
