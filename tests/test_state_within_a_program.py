@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import random
+import uuid
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -581,7 +582,7 @@ def as_a_supervisor(runtime: ToolRuntime[Any, Any]) -> Command[Any]:
     """Send a history without the other calls of the last message, as langgraph-supervisor does."""
     *before, last = runtime.state["messages"]
     own = [call for call in last.tool_calls if call["id"] == runtime.tool_call_id]
-    last = last.model_copy(update={"tool_calls": own})
+    last = AIMessage(last.content, tool_calls=own, id=str(uuid.uuid4()))
     arg = {"messages": [*before, last, ok(runtime)]}
     return Command(goto=[Send("billing", arg)], graph=Command.PARENT)
 
@@ -677,6 +678,7 @@ async def test_a_handoff_beside_another_call(handoff: Any) -> None:
     # As a handoff that the model calls: with the whole history goes the other call, without its answer.
     assert dangling == ({"c2"} if handoff is with_history else set())
     assert orphans == set()
+    assert [m.type for m in seen[0]["messages"]] == ["human", "ai", "tool"]
 
 
 async def test_a_handoff_out_of_a_graph_of_tools() -> None:

@@ -109,6 +109,10 @@ class _Answer:
                 return messages
             at = next(at for at, message in enumerate(messages) if self._is_of_tool(message))
             own = [] if self._caller is None else [self._calling(self._caller)]
+            # langgraph-supervisor copies that message, under another id and without the call.
+            if own and at and self._is_copy(others[at - 1]):
+                own = [others[at - 1].model_copy(update={"tool_calls": own[0].tool_calls})]
+                return [*others[: at - 1], *own, self._answer(), *others[at:]]
             return [*others[:at], *own, self._answer(), *others[at:]]
         caller = others[at]
         if not _makes(caller, self._call_id):
@@ -120,6 +124,10 @@ class _Answer:
         while end < len(others) and isinstance(others[end], ToolMessage):
             end += 1
         return [*others[:at], caller, *others[at + 1 : end], self._answer(), *others[end:]]
+
+    def _is_copy(self, message: Any) -> bool:
+        is_bare = isinstance(message, AIMessage) and not message.tool_calls
+        return is_bare and self._caller is not None and message.text == self._caller.text
 
     def _answer(self) -> ToolMessage:
         # One message, wherever it gets to.
