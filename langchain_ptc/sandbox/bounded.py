@@ -251,14 +251,12 @@ def _cost_of_comparing(item: Any) -> int:
 # --- numbers that a tool's schema may put into a set ----------------------------------------------
 
 _HASH_MODULUS = sys.hash_info.modulus
-_LEAST_CHARS_CHECKED = 8_000
-"""A message of less holds too few long numbers to matter."""
-_LEAST_NUMBER_CHARS = 18
+LEAST_NUMBER_CHARS = 18
 """Shorter texts are too few for many of them to have one hash."""
 _UUID_CHARS = frozenset((32, 36))
 
 
-def check_numbers(value: object, message_chars: int) -> None:
+def check_numbers(value: object) -> None:
     """Refuse arguments that would be dear if a tool took them as `set[int]` or `dict[Decimal, str]`.
 
     pydantic makes a set of a list, and numbers of texts, all in one call. Honest numbers hardly ever
@@ -266,13 +264,10 @@ def check_numbers(value: object, message_chars: int) -> None:
 
     Args:
         value: Values that were built.
-        message_chars: How long they are on the line.
 
     Raises:
         OutOfBounds: Too many different numbers among them have one hash.
     """
-    if message_chars < _LEAST_CHARS_CHECKED:
-        return
     groups: defaultdict[int, set[str]] = defaultdict(set)
     waiting: list[Any] = [value]
     while waiting:
@@ -282,12 +277,19 @@ def check_numbers(value: object, message_chars: int) -> None:
             waiting += part
             waiting += part.values()
         elif kind in _COLLECTIONS:
-            waiting += part
+            if not _are_usual_floats(part):
+                waiting += part
         else:
             for number in _find_numbers(part, kind):
                 groups[hash(number)].add(repr(number))
     if sum(4 * len(group) ** 2 for group in groups.values() if len(group) > 1) > MAX_COMPARISONS:
         raise OutOfBounds("too many different numbers that have one hash; send fewer")
+
+
+def _are_usual_floats(items: Any) -> bool:
+    if {float} != set(map(type, items)):
+        return False
+    return bool(min(map(abs, items)) > 2**-40 and max(map(abs, items)) < 2**53)
 
 
 def _find_numbers(part: Any, kind: type) -> tuple[object, ...]:
@@ -296,7 +298,7 @@ def _find_numbers(part: Any, kind: type) -> tuple[object, ...]:
         return () if -_HASH_MODULUS < part < _HASH_MODULUS else (part,)
     if kind is float:
         return () if 2**-40 < abs(part) < 2**53 or part != part else (part,)
-    if kind is not str or not _LEAST_NUMBER_CHARS <= len(part) <= MAX_DIGITS:
+    if kind is not str or not LEAST_NUMBER_CHARS <= len(part) <= MAX_DIGITS:
         return ()
     try:
         if len(part) in _UUID_CHARS and part[-1] in "0123456789abcdefABCDEF":

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from json.decoder import JSONArray, JSONObject  # type: ignore[attr-defined]  # they are there
 from typing import Any, NamedTuple, TypeAlias
 
-from langchain_ptc.sandbox.bounded import MAX_DIGITS, MAX_VALUES
+from langchain_ptc.sandbox.bounded import LEAST_NUMBER_CHARS, MAX_DIGITS, MAX_VALUES
 from langchain_ptc.sandbox.framing import ProtocolViolation
 from langchain_ptc.sandbox.values import MAX_DEPTH
 
@@ -25,8 +25,13 @@ BYTES_OF_A_VALUE = 64
 """About how much memory of the host a value takes."""
 MAX_CALL_VALUES = MAX_VALUES - 100
 """In one message; a frame has some of its own."""
-_DIGITS = bytes(48 if 48 <= byte < 58 else 32 for byte in range(256))
-_LONG_NUMBER = b"0" * 300
+_LEAST_BYTES_CHECKED = 4_000
+_NUMBER_PARTS = bytes(
+    48 if chr(byte) in "0123456789abcdefABCDEF.+-_" else 32 for byte in range(256)
+)
+_LONG = b"0" * LEAST_NUMBER_CHARS
+_VERY_LONG = b"0" * 300
+"""Numbers of so many digits take long to read."""
 
 
 def _same(data: dict[str, Any]) -> dict[str, Any]:
@@ -100,6 +105,7 @@ class Frame(NamedTuple):
     has_forms: bool
     """Whether there may be tagged forms in it."""
     may_be_deep: bool
+    has_long_numbers: bool
 
 
 def count_values(text: str) -> int:
@@ -122,6 +128,11 @@ def _count_marks(text: str) -> int:
     return text.count(",") + text.count("[") + text.count("{")
 
 
+def has_long_numbers(data: bytes) -> bool:
+    """Return whether there may be long numbers, also as text or as a UUID, in a message that is long."""
+    return len(data) > _LEAST_BYTES_CHECKED and _LONG in data.translate(_NUMBER_PARTS)
+
+
 def read_frame(frame: bytes) -> Frame:
     """Read a frame.
 
@@ -129,17 +140,25 @@ def read_frame(frame: bytes) -> Frame:
         ProtocolViolation: It is no array of messages, or holds too much.
     """
     text = _decode_text(frame)
-    values = count_values(text)
+    openings = text.count("[") + text.count("{")
+    values = openings + text.count(",")
     if values > MAX_VALUES:
-        raise ProtocolViolation(f"a frame of about {values} values")
+        values = count_values(text)
+        if values > MAX_VALUES:
+            raise ProtocolViolation(f"a frame of about {values} values")
     cost = sys.getsizeof(text) + values * BYTES_OF_A_VALUE
-    scan = _scan if len(frame) <= LARGE_FRAME_BYTES else _scan_large
-    if len(frame) > MAX_DIGITS and _LONG_NUMBER in frame.translate(_DIGITS):
-        scan = _scan_long_numbers
-    if text.count('":') > _MOST_KEYS_AT_ONCE:
-        scan = _ScanInTurns(scan)
-    may_be_deep = text.count("[") + text.count("{") > MAX_DEPTH
-    return Frame(_scan_text(scan, text), cost, '"$"' in text, may_be_deep)
+    scan, is_long = _scan, False
+    if len(frame) > _LEAST_BYTES_CHECKED:
+        parts = frame.translate(_NUMBER_PARTS)
+        is_long = _LONG in parts
+        if is_long and _VERY_LONG in parts:
+            scan = _scan_long_numbers
+        elif len(frame) > LARGE_FRAME_BYTES:
+            scan = _scan_large
+        if values > _MOST_KEYS_AT_ONCE and text.count('":') > _MOST_KEYS_AT_ONCE:
+            scan = _ScanInTurns(scan)
+    messages = _scan_text(scan, text)
+    return Frame(messages, cost, '"$"' in text, openings > MAX_DEPTH, is_long)
 
 
 def _decode_text(frame: bytes) -> str:

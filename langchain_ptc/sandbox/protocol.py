@@ -216,8 +216,8 @@ class Conversation:
                 message = built.value  # noqa: PLW2901  # the same, with its values built
             elif read.may_be_deep:
                 _refuse_broken(check_depth, message, MAX_DEPTH + _MESSAGE_DEPTH)
-            if type(message) is list and message[:1] == ["c"]:
-                _refuse_broken(check_numbers, message, len(frame))
+            if read.has_long_numbers and type(message) is list and message[:1] == ["c"]:
+                _refuse_broken(check_numbers, message)
             self._take(message)
             if self._ended_by_us:
                 return

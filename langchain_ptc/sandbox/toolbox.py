@@ -16,7 +16,12 @@ from typing import Any, cast
 
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.sandbox.bounded import OutOfBounds, check_numbers
-from langchain_ptc.sandbox.decoding import BYTES_OF_A_VALUE, MAX_CALL_VALUES, count_values
+from langchain_ptc.sandbox.decoding import (
+    BYTES_OF_A_VALUE,
+    MAX_CALL_VALUES,
+    count_values,
+    has_long_numbers,
+)
 from langchain_ptc.sandbox.endings import ToldLimit
 from langchain_ptc.sandbox.loop import ProgramLoop, run_nested
 from langchain_ptc.sandbox.objects import UnsendableValue
@@ -173,7 +178,10 @@ class ToolCalls:
             number = self._calls + 1
             message = encode_call(number, tool, arguments, line)
             spread = check_message(message)
-            check_numbers((args, kwargs), len(message))
+            if len(message) > SMALL_CALL_CHARS and has_long_numbers(
+                message.encode("utf-8", "surrogatepass")
+            ):
+                check_numbers((args, kwargs))
         except (UnsendableValue, OutOfBounds) as error:
             raise ToolCallError(
                 f"an argument of {tool} cannot be sent: {error}", tool=tool
