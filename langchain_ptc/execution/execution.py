@@ -254,7 +254,8 @@ class Execution:
 
     async def _run_in_steps(self, journal: Journal, opening: Record) -> Record:
         is_resumed = opening["execution_id"] != self._opened["execution_id"]
-        await journal.claim(self._setting.limits.wall_seconds)
+        computed = journal.computed_seconds
+        await journal.claim(2 * (self._setting.limits.wall_seconds + computed))
         recorded = read_calls(journal.records)
         self._recorded = {number: call for number, (call, _) in recorded.items()}
         self._stem = opening.get("stem", self._stem)
@@ -265,7 +266,11 @@ class Execution:
             return _write_outcome(
                 Outcome(result=self._tell(refused, started_at, time.monotonic() - clock))
             )
-        replay = Replay(seed=opening["seed"], start=Moment(unix=opening["unix"], elapsed=0.0))
+        replay = Replay(
+            seed=opening["seed"],
+            start=Moment(unix=opening["unix"], elapsed=0.0),
+            computed_seconds=computed,
+        )
         session = self._setting.sandbox.session()
         run = SteppedRun(
             self._parts(session, replace(self._program(), replay=replay)),

@@ -83,6 +83,12 @@ class Journal:
         """What was recorded before this run, in no order."""
         return self._watch.records
 
+    @property
+    def computed_seconds(self) -> float:
+        """How long the code had computed, waiting left out, when last something was recorded."""
+        kept = (*self._watch.records, *self._watch.notes)
+        return max((float(one.get("computed", 0.0)) for one in kept), default=0.0)
+
     def on_failure(self, listener: Callable[[BaseException], None]) -> None:
         """Have `listener` called, from any thread, when the checkpointer does not take a record."""
         self._watch.on_failure(listener)

@@ -120,6 +120,12 @@ class Watch:
             if _is_record(channel) and isinstance(value, dict)
         ]
 
+    @property
+    def notes(self) -> list[dict[str, Any]]:
+        """The notes that the journal held when this run began, in no order."""
+        written = () if self.loaded is None else self.loaded.pending_writes or ()
+        return [value["note"] for _, channel, value in written if channel == _NOTE]
+
     async def keep(self, note: dict[str, Any], *, at: int, checkpoint_id: str) -> dict[str, Any]:
         """Keep a note beside the records, or return the one that was kept at this point before.
 

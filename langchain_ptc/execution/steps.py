@@ -27,7 +27,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
 from langgraph.errors import GraphInterrupt
@@ -46,9 +45,10 @@ from langchain_ptc.execution.entries import (
     read_answer,
     write_answer,
 )
+from langchain_ptc.execution.happening import Computing, Event
 from langchain_ptc.execution.journal import Journal, Record, place_here
 from langchain_ptc.execution.parts import RunParts
-from langchain_ptc.sandbox.base import Call, Done, Moment
+from langchain_ptc.sandbox.base import Call, Done, Moment, Result
 
 _CANCEL_SECONDS = 0.2
 """How long tools that are cancelled at the end of an execution may take to notice."""
@@ -58,26 +58,6 @@ _RECORD = "event"
 another is to be found out, not to be made."""
 
 _Work: TypeAlias = Callable[[], Awaitable[Record]]
-
-
-@dataclass(slots=True, eq=False)
-class _Event:
-    """Something that will have happened."""
-
-    key: str
-    """What it is: the same key in the same place means the same path."""
-    deliver: Callable[[Record, bool], None]
-    """Takes its record, and whether it was recorded in an earlier run of the code."""
-    is_timer: bool = False
-    future: asyncio.Future[Record] = field(init=False)
-    turn: asyncio.Future[tuple[int, Moment] | None] = field(init=False)
-    """Its place in the order, once it has one; None to end without one."""
-    body: asyncio.Task[Any] | None = None
-    """What makes it happen, while it can be cancelled."""
-    is_known: bool = False
-    """Whether it is known if there is a record of it."""
-    is_held: bool = False
-    """It has interrupted the graph, and waits whether the graph is really to pause."""
 
 
 class SteppedRun:
@@ -108,11 +88,12 @@ class SteppedRun:
         self._moment_at = time.monotonic()
         self._delivered = 0
         self._instant: deque[tuple[StartedCall, Answer]] = deque()
-        self._outstanding: set[_Event] = set()
+        self._computing = Computing()
+        self._outstanding: set[Event] = set()
         self._unknown = 0
-        self._recorded: list[tuple[int, int, _Event]] = []
-        self._ready: deque[_Event] = deque()
-        self._held: set[_Event] = set()
+        self._recorded: list[tuple[int, int, Event]] = []
+        self._ready: deque[Event] = deque()
+        self._held: set[Event] = set()
         self._timers: list[float] = []
         self._is_replaying = is_resumed
         self._replayed = asyncio.Event()
@@ -139,6 +120,7 @@ class SteppedRun:
             ReplayError: The code took another path than before.
             SandboxError: The machine could not start a worker.
         """
+        self._computing.begin()
         running = asyncio.ensure_future(
             self._session.run(self._program, self._asked.extend, self._note_idle)
         )
@@ -181,6 +163,7 @@ class SteppedRun:
         return max(1, len(self._held))
 
     def _note_idle(self, due: float | None) -> None:
+        self._computing.end()
         self._is_idle, self._due = True, due
         self._events.tell_output(self._session.output)
         self._changed.set()
@@ -245,13 +228,18 @@ class SteppedRun:
                 call.read_note(note)
             self._answer(call, answer, is_replayed=is_replayed)
 
-        self._begin(_Event(key_of(call), deliver), work)
+        self._begin(Event(key_of(call), deliver), work)
 
     def _answer(self, call: StartedCall, answer: Answer, *, is_replayed: bool = False) -> None:
         self._answering.follow(call, answer, is_replayed=is_replayed)
         self._graph_state.write(call.number, answer.commands)
+        self._go_on([answer.as_result(call.number)])
+
+    def _go_on(self, results: Sequence[Result]) -> None:
+        """Give the code its next event."""
         self._is_idle = False
-        self._session.resume([answer.as_result(call.number)], self._moment)
+        self._computing.begin()
+        self._session.resume(results, self._moment)
 
     def _begin_approval(self, batch: Sequence[tuple[StartedCall, Gate]]) -> None:
         async def work() -> Record:
@@ -265,7 +253,7 @@ class SteppedRun:
 
         told = ", ".join(key_of(call, validated=True) for call, _ in batch)
         key = f"the approval of {told}"
-        self._begin(_Event(key, deliver), work)
+        self._begin(Event(key, deliver), work)
 
     def _follow(self, call: StartedCall, decision: Decision) -> None:
         try:
@@ -288,13 +276,12 @@ class SteppedRun:
         def deliver(record: Record, is_replayed: bool) -> None:
             del record, is_replayed
             self._timers.remove(due)
-            self._is_idle = False
-            self._session.resume([], self._moment)
+            self._go_on([])
 
         self._timers.append(due)
-        self._begin(_Event(f"timer:{due!r}", deliver, is_timer=True), work)
+        self._begin(Event(f"timer:{due!r}", deliver, is_timer=True), work)
 
-    def _begin(self, event: _Event, work: _Work) -> None:
+    def _begin(self, event: Event, work: _Work) -> None:
         event.turn = asyncio.get_running_loop().create_future()
         self._outstanding.add(event)
         self._unknown += 1
@@ -303,7 +290,7 @@ class SteppedRun:
 
     # --- events happening ---------------------------------------------------------------------------
 
-    async def _happen(self, event: _Event, work: _Work) -> Record:
+    async def _happen(self, event: Event, work: _Work) -> Record:
         """Let an event happen for the first time; the body of its record."""
         self._know(event)
         await self._replayed.wait()
@@ -340,6 +327,7 @@ class SteppedRun:
             return self._leave()
         number, moment = place
         told = {"key": event.key, "place": number, "moment": list(moment)}
+        told["computed"] = self._computing.seconds
         return {**record, **told, "after_pause": self._is_pause_kept}
 
     def _is_ending(self) -> bool:
@@ -351,13 +339,13 @@ class SteppedRun:
             return {}  # nobody will ask for the record
         raise GraphInterrupt(())  # leaves no record, and asks nothing
 
-    def _know(self, event: _Event) -> None:
+    def _know(self, event: Event) -> None:
         if not event.is_known:
             event.is_known = True
             self._unknown -= 1
             self._changed.set()
 
-    def _note_end(self, event: _Event) -> None:
+    def _note_end(self, event: Event) -> None:
         if event.future.cancelled():
             return
         error = event.future.exception()  # or asyncio complains that nobody looked
@@ -417,7 +405,7 @@ class SteppedRun:
     async def _complete(self, future: asyncio.Future[Record]) -> Record:
         return await bring_back(await future, sync=self._journal.sync)
 
-    def _deliver(self, event: _Event, record: Record, *, is_replayed: bool) -> None:
+    def _deliver(self, event: Event, record: Record, *, is_replayed: bool) -> None:
         if record["key"] != event.key:
             raise parted(record["key"], event.key)
         self._outstanding.discard(event)
@@ -433,6 +421,7 @@ class SteppedRun:
         return Moment(unix=time.time(), elapsed=elapsed)
 
     def _go_live(self) -> None:
+        self._session.renew()
         self._events.go_live(self._session.output)
         self._replayed.set()
 
@@ -446,7 +435,8 @@ class SteppedRun:
 
         self._is_pause_kept = True
         unseen = {key: asked.unseen for key, asked in self._questions.items() if asked.unseen}
-        note = {"going_on": going_on, "unseen": unseen, "by": self._run_id}
+        note: Record = {"going_on": going_on, "unseen": unseen, "by": self._run_id}
+        note["computed"] = self._computing.seconds
         kept = await self._journal.keep(note, at=self._delivered)
         if kept.get("by") != self._run_id:  # kept by an earlier run, which has shown its questions
             before_shown = kept.get("unseen", {})

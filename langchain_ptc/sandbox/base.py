@@ -71,6 +71,9 @@ class Replay:
     """For `random`, `uuid` and whatever else is drawn by chance."""
     start: Moment
     """What the clocks show until the first event."""
+    computed_seconds: float = 0.0
+    """How long the program has computed, waiting left out, to come to where it goes on: it will take
+    about as long again, and that does not count against its limits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +219,10 @@ class Session(Protocol):
             ValueError: A program with `replay` has not said that it waits, or is given more than one
                 event at once; or `at` is given to another one.
         """
+        ...
+
+    def renew(self) -> None:
+        """Begin the limits of wall and processor time anew: the program is where it goes on."""
         ...
 
 

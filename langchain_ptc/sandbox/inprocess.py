@@ -23,7 +23,7 @@ from langchain_ptc.sandbox.crew import Crew
 from langchain_ptc.sandbox.framing import encode_pieces
 from langchain_ptc.sandbox.handover import Handover, Intake
 from langchain_ptc.sandbox.modules import STANDARD_MODULES
-from langchain_ptc.sandbox.process import checked_imports, crashed
+from langchain_ptc.sandbox.process import checked_imports, crashed, replay_seconds
 from langchain_ptc.sandbox.program import HOST_STACK_BYTES, ProgramRun, touch_lazy_parts
 from langchain_ptc.sandbox.protocol import limit_reached
 from langchain_ptc.sandbox.wire import Wire
@@ -132,6 +132,10 @@ class InProcessSession:
         self._intake: Intake | None = None
         self._channel: _QueueChannel | None = None
         self._done: asyncio.Future[Done] | None = None
+        self._crew: Crew | None = None
+        self._since = 0.0, 0.0
+        """When its limits began: by the clock, and in processor time of its threads."""
+        self._more = 0.0
 
     @property
     def output(self) -> str:
@@ -145,7 +149,7 @@ class InProcessSession:
         self._intake = Intake(self._handover.conversation, self._take, self._fail)
         self._done = loop.create_future()
         self._channel = channel = _QueueChannel(loop, self)
-        crew = Crew(HOST_STACK_BYTES)
+        self._crew = crew = Crew(HOST_STACK_BYTES)
         crew.wakers.append(lambda: channel.deliver(b""))
         wire = Wire(channel)
         run = ProgramRun(program, wire, imports=self._imports, guard_writes=True, crew=crew)
@@ -156,22 +160,34 @@ class InProcessSession:
             crew.stop()
 
     async def _wait(self, program: Program, crew: Crew) -> Done:
-        limits, started = program.limits, time.monotonic()
+        limits = program.limits
         assert self._done is not None
+        self._more = replay_seconds(program)
+        self._since = time.monotonic(), 0.0
         while True:
-            left = started + limits.wall_seconds - time.monotonic()
+            started, before = self._since
+            wall, cpu = limits.wall_seconds + self._more, limits.cpu_seconds + self._more
+            left = started + wall - time.monotonic()
             await asyncio.wait([self._done], timeout=min(max(left, 0.0), _LOOK_SECONDS))
             if self._done.done():
                 return self._done.result()
-            used, spent = time.monotonic() - started, crew.cpu_seconds()
-            if used >= limits.wall_seconds:
+            if self._since[0] != started:
+                continue
+            used, spent = time.monotonic() - started, crew.cpu_seconds() - before
+            if used >= wall:
                 ending = limit_reached("wall_seconds", limits.wall_seconds, used, output="")
-            elif spent >= limits.cpu_seconds:
+            elif spent >= cpu:
                 ending = limit_reached("cpu_seconds", limits.cpu_seconds, spent, output="")
             else:
                 continue
             crew.stop()
             return await self._last_words(ending)
+
+    def renew(self) -> None:
+        """Begin the limits of wall and processor time anew; see `Session.renew`."""
+        if self._crew is not None:
+            self._more = 0.0
+            self._since = time.monotonic(), self._crew.cpu_seconds()
 
     async def _last_words(self, ending: Done) -> Done:
         """Give the thread a moment to hand over what it has printed."""

@@ -280,7 +280,7 @@ class WorkerPool:
 
     def _on_ask(self, ask: Ask) -> None:
         self._places.wait(ask)
-        if ask.allowance not in self._spares.kinds:
+        if not ask.fresh and ask.allowance not in self._spares.kinds:
             self._wants_refill = True
             for idle in self._spares.want(ask.allowance):
                 self._drop(idle)
@@ -290,7 +290,7 @@ class WorkerPool:
         self._places.take(worker.depth)
 
     def _on_watch(self, worker: Worker, deadline: float) -> None:
-        if worker.number in self._alive:
+        if worker.number in self._alive and not worker.timed_out:
             self._deadlines.set(worker, deadline)
 
     def _on_discard(self, worker: Worker) -> None:

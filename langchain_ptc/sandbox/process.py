@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import math
 import os
 import signal
 import sys
@@ -42,6 +43,7 @@ _REFILL_SECONDS = 0.01
 """How long an execution may go on before a new worker is made in place of the one it took."""
 _KILLED = int(signal.SIGKILL) if hasattr(signal, "SIGKILL") else 9
 """Wait status of a process that was killed."""
+_REPLAY_FACTOR, _SOON_SECONDS = 2.0, 0.1
 _MOST_BEGINNINGS = 3
 """How often an execution is begun whose workers die before it has begun."""
 
@@ -157,6 +159,8 @@ class ProcessSession:
         self._require = require
         self._depth = current_depth()
         self._line: Line | None = None
+        self._worker: Worker | None = None
+        self._wall_seconds = 0.0
 
     @property
     def output(self) -> str:
@@ -165,11 +169,12 @@ class ProcessSession:
 
     async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
         """Run `program` to its end; see `Session.run`."""
-        limits = program.limits
-        allowance = Allowance(limits.cpu_seconds, limits.memory_bytes)
+        limits, more = program.limits, replay_seconds(program)
+        # The kernel counts a process from its start, and nobody can raise its limit later.
+        allowance = Allowance(cpu_seconds_of(program), limits.memory_bytes)
         handover = Handover(program, on_calls, on_idle)
         for beginning in range(_MOST_BEGINNINGS):
-            worker = await self._take(allowance, fresh=beginning > 0)
+            worker = await self._take(allowance, fresh=beginning > 0 or more > 0)
             done = await self._run_in(worker, program, handover)
             if done is not None:
                 return done
@@ -194,7 +199,8 @@ class ProcessSession:
             if self._require == "kernel":
                 _require_kernel(worker.layers)
             self._line = line = Line(program, handover, worker.socket)
-            self._pool.watch(worker, program.limits.wall_seconds)
+            self._worker, self._wall_seconds = worker, program.limits.wall_seconds
+            self._pool.watch(worker, self._wall_seconds + replay_seconds(program))
             line.send([encode_run(program)])
             refill = asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._pool.refill)
             try:
@@ -203,6 +209,7 @@ class ProcessSession:
                 refill.cancel()
             return done if done is not None else await self._explain_death(worker, program, line)
         finally:
+            self._worker = None
             if self._line is not None:
                 self._line.close()
             self._pool.discard(worker)
@@ -211,6 +218,11 @@ class ProcessSession:
         """Hand in answers to calls; see `Session.resume`."""
         if self._line is not None and self._line.is_open:
             self._line.answer(results, at)
+
+    def renew(self) -> None:
+        """Begin the limit of wall time anew; see `Session.renew`."""
+        if self._worker is not None:
+            self._pool.watch(self._worker, self._wall_seconds)
 
     async def _explain_death(self, worker: Worker, program: Program, line: Line) -> Done | None:
         """Say what ended a worker whose line closed without an end; None if it never began."""
@@ -223,7 +235,7 @@ class ProcessSession:
             ended = await asyncio.wait_for(_result_of(worker.exited), _EXIT_WAIT_SECONDS)
         except TimeoutError:
             return crashed("the worker closed its line without a word", output)
-        if ended.cpu_seconds >= limits.cpu_seconds:
+        if ended.cpu_seconds >= cpu_seconds_of(program):
             used = round(ended.cpu_seconds, 2)
             return limit_reached("cpu_seconds", limits.cpu_seconds, used, output=output)
         if ended.status >= 0 and os.waitstatus_to_exitcode(ended.status) == EXIT_NO_SECCOMP:
@@ -231,6 +243,21 @@ class ProcessSession:
         if not line.heard and (ended.status == -1 or (worker.waited and ended.status == _KILLED)):
             return None  # nothing of the program took effect, and another worker may run it
         return crashed(f"the worker died: {_name_exit(ended)}", output)
+
+
+def replay_seconds(program: Program) -> float:
+    """Return what a program may take to come to where it goes on, besides its limits.
+
+    It is twice what it took before, for the machine may be another one, and nothing for what is soon
+    done: a worker that waits already is of no use to a program with an allowance of its own.
+    """
+    computed = 0.0 if program.replay is None else program.replay.computed_seconds
+    return _REPLAY_FACTOR * computed if computed >= _SOON_SECONDS else 0.0
+
+
+def cpu_seconds_of(program: Program) -> int:
+    """Return the processor time that a program may use from its start: the limit, and its replay."""
+    return program.limits.cpu_seconds + math.ceil(replay_seconds(program) / _REPLAY_FACTOR)
 
 
 def crashed(message: str, output: str) -> Done:
