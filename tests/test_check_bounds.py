@@ -224,10 +224,12 @@ def test_code_that_would_warn_is_left_alone(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", [*QUIET, "x = 1\n" * 700 + "print(x)"])
-def test_check_changes_warnings_filters(code: str) -> None:
+@pytest.mark.parametrize("sandbox", ["process", "inprocess"])
+def test_check_changes_warnings_filters(code: str, sandbox: str) -> None:
     """The filters of warnings are the host's: many checks at once leave them as they are."""
+    made = InProcessSandbox() if sandbox == "inprocess" else None
     long = code + "\nx = 1" * 500  # long enough to be checked in a thread
-    executor = ProgrammaticToolExecutor([])
+    executor = ProgrammaticToolExecutor([], sandbox=made)
 
     async def run() -> None:
         await asyncio.gather(*(executor.aexecute(long) for _ in range(4)))

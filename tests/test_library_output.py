@@ -214,3 +214,24 @@ def test_star_imports_make_no_notes(sandbox: str) -> None:
         "from math import *\nfrom statistics import *\nprint(sqrt(4), mean([1, 3]))"
     )
     assert (result.output, result.notes) == ("2.0 2\n", ())
+
+
+@pytest.mark.parametrize("sandbox", ["process", "inprocess"])
+def test_signature_of_own_functions(sandbox: str) -> None:
+    """`inspect.signature` shows what the code's functions take, and hands out no object of `inspect`."""
+    made = InProcessSandbox() if sandbox == "inprocess" else None
+    executor = ProgrammaticToolExecutor([], sandbox=made)
+    code = (
+        "import inspect\ndef f(a, b: int = 2, *c, d=None, **e) -> str: pass\n"
+        "s = inspect.signature(f)\n"
+        "print(s, list(s.parameters), s.parameters['b'].default)\n"
+        "print(s.parameters['a'].default is inspect.Parameter.empty, s.bind(1, b=3).arguments)\n"
+        "class A:\n    def __init__(self, x): pass\n    def g(self, y): pass\n"
+        "print(inspect.signature(A), inspect.signature(A(1).g))"
+    )
+    assert executor.execute(code).output == (
+        "(a, b: int = 2, *c, d=None, **e) -> str ['a', 'b', 'c', 'd', 'e'] 2\n"
+        "True {'a': 1, 'b': 3}\n(x) (y)\n"
+    )
+    for way in ("inspect.signature(lambda: 1).from_callable", "inspect.signature(print)"):
+        assert executor.execute(f"import inspect\nprint({way})").status == "error"

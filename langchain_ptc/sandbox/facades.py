@@ -34,6 +34,7 @@ from langchain_ptc.sandbox.classes import (
 from langchain_ptc.sandbox.copying import asdict, astuple, deepcopy, shallow_copy
 from langchain_ptc.sandbox.guards import get_attribute, leave
 from langchain_ptc.sandbox.names import checked_identifier
+from langchain_ptc.sandbox.signatures import Parameter, Signature, signature
 from langchain_ptc.sandbox.templates import check_step, format_checked, split_field
 
 # --- dataclasses: it compiles text made of field names -----------------------------------------
@@ -392,6 +393,7 @@ def build_safe_names() -> dict[str, dict[str, object]]:
             "update_wrapper": update_wrapper,
             "wraps": wraps,
         },
+        "inspect": {"Parameter": Parameter, "Signature": Signature, "signature": signature},
         "operator": _READERS,
         "string": {"Formatter": _FORMATTER},
         "sys": {

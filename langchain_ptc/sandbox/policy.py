@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import re
 import types
@@ -17,7 +18,7 @@ from typing import Literal, cast
 from langchain_ptc.errors import CodeSyntaxError, PolicyError
 from langchain_ptc.sandbox import names
 from langchain_ptc.sandbox.implied import find_implied
-from langchain_ptc.sandbox.reading import MAX_PATH_PARTS, has_long_import, parse
+from langchain_ptc.sandbox.reading import MAX_PATH_PARTS, has_long_import, parse, parse_quietly
 from langchain_ptc.sandbox.shape import (
     LAST,
     MAIN,
@@ -131,7 +132,7 @@ def compile_code(
         CodeSyntaxError: It is no Python.
         PolicyError: It is Python that is not accepted; names every such place.
     """
-    tree = _parse(code)
+    tree = _parse(code, is_shared=guard_writes)
     try:
         nodes = all_nodes(tree)
         policy = Policy(
@@ -183,6 +184,8 @@ def _compile(
     binds_result = "result" in code and "result" in bound_globals(tree, nodes)
     implied = find_implied(tree, nodes, modules)
     try:
+        if guard_writes and any(map(_may_warn, nodes)):
+            _silence_warnings()
         shaped = shape_module(tree, nodes, asynchronous=mode == "async")
         compiled = compile(
             shaped,
@@ -210,10 +213,14 @@ def _name_frames(code: types.CodeType) -> types.CodeType:
     return code.replace(co_consts=consts)
 
 
-def _parse(code: str) -> ast.Module:
+def _parse(code: str, *, is_shared: bool = False) -> ast.Module:
+    """Parse the code; in a process that the host shares, without touching its filters of warnings."""
     _check_text(code)
     if has_long_import(code):  # Python's parser would stand still over it
         raise CodeSyntaxError(f"an import has a name of more than {MAX_PATH_PARTS} parts")
+    if is_shared:
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            return parse_quietly(code)
     _silence_warnings()
     try:
         tree = parse(code, CODE_FILENAME)
@@ -234,6 +241,40 @@ def _silence_warnings() -> None:
     for category in (SyntaxWarning, DeprecationWarning):
         if ("ignore", None, category, _QUIET, 0) not in warnings.filters:
             warnings.filterwarnings("ignore", category=category, module=_QUIET.pattern)
+
+
+def _may_warn(node: ast.AST) -> bool:
+    """Whether the compiler may warn of a node: `x is 1`, `"a"(b)`, `"a"["b"]`, `assert (a, b)`."""
+    if isinstance(node, ast.Compare):
+        operands = (node.left, *node.comparators)
+        is_identity = any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops)
+        return is_identity and any(map(_is_literal, operands))
+    if isinstance(node, ast.Assert):
+        return isinstance(node.test, ast.Tuple)
+    if isinstance(node, ast.Call):
+        return _is_literal(node.func) or isinstance(node.func, ast.Lambda)
+    if isinstance(node, ast.Subscript):
+        return _is_literal(node.value)
+    return isinstance(node, ast.Try | ast.TryStar) and bool(node.finalbody)
+
+
+def _is_literal(node: ast.expr) -> bool:
+    if isinstance(node, ast.Constant):
+        return node.value is not None and type(node.value) is not bool
+    return isinstance(node, _DISPLAYS)
+
+
+_DISPLAYS = (
+    ast.Tuple,
+    ast.List,
+    ast.Dict,
+    ast.Set,
+    ast.JoinedStr,
+    ast.GeneratorExp,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+)
 
 
 def _check_text(code: str) -> None:

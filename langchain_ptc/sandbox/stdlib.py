@@ -97,7 +97,7 @@ _TABLE: Mapping[str, str] = {
     "html.entities": "codepoint2name entitydefs html5 name2codepoint",
     "html.parser": "HTMLParser",
     "http": "HTTPMethod HTTPStatus",
-    "inspect": "isabstract isasyncgen isasyncgenfunction isawaitable isbuiltin isclass iscoroutine "
+    "inspect": "Parameter Signature cleandoc signature isabstract isasyncgen isasyncgenfunction isawaitable isbuiltin isclass iscoroutine "
     "iscoroutinefunction isfunction isgenerator isgeneratorfunction ismethod isroutine",
     "io": "BufferedIOBase BytesIO IOBase RawIOBase SEEK_CUR SEEK_END SEEK_SET StringIO TextIOBase "
     "TextIOWrapper UnsupportedOperation",
