@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,9 +18,10 @@ from langchain.agents.middleware import (
     ToolCallLimitMiddleware,
 )
 from langchain_core.messages import ToolMessage
-from langchain_core.tools import tool
+from langchain_core.tools import StructuredTool, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
 from langchain_ptc import (
@@ -513,3 +515,174 @@ def test_a_deep_agent_asks_about_calls_of_code(way: str) -> None:
     assert PAID == []
     agent.invoke(resume("batched", {"type": "approve"}), CONFIG)
     assert PAID == [1]
+
+
+# --- which agent it is ---------------------------------------------------------------------------------
+
+
+class BringsCode(AgentMiddleware):
+    """Brings `run_code`, and is held by nothing once the agent is built: it has no hooks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tools = as_programmatic([pay])
+
+
+class NoNames(HumanInTheLoopMiddleware):
+    """Hooks whose functions have other names, and another name for `self`."""
+
+    wrap_tool_call = lambda this, request, handler: handler(request)  # noqa: E731
+
+    async def _awrap(this, request: Any, handler: Any) -> Any:
+        return await handler(request)
+
+    awrap_tool_call = _awrap
+
+
+def one_program(tools: Any, *middleware: Any, script: Any = None, build: Any = create_agent) -> Any:
+    return build(
+        ScriptedChatModel(script=script or [code("print(await pay(7))"), "done"]),
+        tools,
+        middleware=list(middleware),
+        checkpointer=InMemorySaver(),
+    )
+
+
+@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
+async def test_one_list_in_several_agents_has_the_guards_of_the_one_that_runs(sync: bool) -> None:
+    """Free, with approvals, with a limit, of another library: each as it was built."""
+    for ours in (None, ProgrammaticToolCallingMiddleware()):
+        tools, first = ([pay], [ours]) if ours else (as_programmatic([pay]), [])
+        free = one_program(tools, *first)
+        guarded = one_program(tools, *first, HumanInTheLoopMiddleware({"pay": True}))
+        limited = one_program(tools, *first, ToolCallLimitMiddleware(tool_name="pay", run_limit=0))
+        PAID.clear()
+        assert "__interrupt__" not in await step(free, START, sync=sync)
+        assert PAID == [7]
+        assert "__interrupt__" in await step(guarded, START, sync=sync)
+        assert "__interrupt__" not in await step(limited, START, sync=sync)
+        if ours is None:
+            by_hand = StateGraph(MessagesState)
+            by_hand.add_node("model", lambda _: {"messages": [code("await pay(8)")]})
+            by_hand.add_node("tools", ToolNode(tools))
+            by_hand.add_edge("__start__", "model")
+            by_hand.add_edge("model", "tools")
+            state = await step(by_hand.compile(checkpointer=InMemorySaver()), START, sync=sync)
+            assert "__interrupt__" not in state
+            assert PAID.pop() == 8
+        assert PAID == [7]
+
+
+@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
+async def test_guards_hold_however_the_agent_is_built(
+    sync: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tools of a middleware, hooks of other names, `create_agent` instrumented, in a subgraph."""
+    asks = HumanInTheLoopMiddleware({"pay": True})
+    none = ToolCallLimitMiddleware(tool_name="pay", run_limit=0)
+
+    def instrumented(*args: Any, **options: Any) -> Any:
+        return create_agent(*args, **options)
+
+    monkeypatch.setattr("langchain.agents.create_agent", instrumented)
+    outer = StateGraph(MessagesState)
+    outer.add_node(
+        "agent",
+        create_agent(
+            ScriptedChatModel(script=[code("await pay(1)"), "done"]),
+            as_programmatic([pay]),
+            middleware=[asks],
+        ),
+    )
+    outer.add_edge("__start__", "agent")
+    for graph in (
+        one_program([], BringsCode(), asks),
+        one_program(as_programmatic([pay]), NoNames({"pay": True})),
+        one_program(as_programmatic([pay]), asks, build=instrumented),
+        outer.compile(checkpointer=InMemorySaver()),
+    ):
+        gc.collect()
+        assert "__interrupt__" in await step(graph, START, sync=sync)
+    for graph in (
+        one_program([], BringsCode(), none),
+        one_program(as_programmatic([pay]), none, build=instrumented),
+    ):
+        gc.collect()
+        await step(graph, START, sync=sync)
+    assert PAID == []
+
+
+@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
+async def test_run_code_inside_another_tool_is_refused_where_guards_are_not_known(
+    sync: bool,
+) -> None:
+    """The agent never had it, so its guards cannot be applied; `ignore` and agents without any may."""
+
+    def agent(*guards: Any, **options: Any) -> Any:
+        (run_code,) = as_programmatic([pay], **options)
+
+        @tool
+        def python(program: str) -> str:
+            """Run a program."""
+            return str(run_code.invoke({"code": program}))
+
+        script = [tool_call_message("python", {"program": "print(await pay(7))"}), "done"]
+        return one_program([python], *guards, script=script)
+
+    limit = ToolCallLimitMiddleware(tool_name="pay", run_limit=0)
+    with pytest.raises(PTCError, match="ToolCallLimitMiddleware, which cannot be applied"):
+        await step(agent(limit), START, sync=sync)
+    asks = HumanInTheLoopMiddleware({"pay": True})
+    if sync:  # the approval is on the stack, and nobody can be asked from inside of a tool's call
+        await step(agent(asks), START, sync=sync)
+    else:
+        with pytest.raises(PTCError, match="HumanInTheLoopMiddleware, which cannot be applied"):
+            await step(agent(asks), START, sync=sync)
+    assert PAID == []
+    await step(agent(asks, limit, agent_guards="ignore"), START, sync=sync)
+    await step(agent(), START, sync=sync)
+    assert PAID == [7, 7]
+
+
+@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
+async def test_guards_of_an_outer_agent_are_its_own(sync: bool) -> None:
+    """A tool that runs a graph with code in it: the outer agent guards its own calls only."""
+    node = StateGraph(MessagesState)
+    model = ScriptedChatModel(script=[code("print(await pay(7))"), "no"])
+    node.add_node("node", ProgrammaticToolNode(model, [pay]))
+    node.add_edge("__start__", "node")
+    for inner in (node.compile(), one_program(as_programmatic([pay]))):
+        PAID.clear()
+
+        def work(inner: Any = inner) -> str:
+            """Work."""
+            return str(inner.invoke(START, CONFIG)["messages"][-1].text)
+
+        async def awork(inner: Any = inner) -> str:
+            """Work."""
+            return str((await inner.ainvoke(START, CONFIG))["messages"][-1].text)
+
+        does = StructuredTool.from_function(
+            work, awork, name="work", args_schema={"type": "object", "properties": {}}
+        )
+        script = [tool_call_message("work", {}), "done"]
+        outer = one_program(
+            [does],
+            HumanInTheLoopMiddleware({"pay": True}),
+            ToolCallLimitMiddleware(tool_name="pay", run_limit=0),
+            script=script,
+        )
+        assert "__interrupt__" not in await step(outer, START, sync=sync)
+        assert PAID == [7]
+
+
+def test_agents_that_are_gone_leave_nothing() -> None:
+    """An agent for each request with one list of tools: the list does not grow."""
+    tools = as_programmatic([pay])
+    guards = [HumanInTheLoopMiddleware({"pay": True}) for _ in range(3)]
+    graphs = [one_program(tools, guard) for guard in guards]
+    kept = [weakref.ref(one) for one in (*guards, *graphs)]
+    del guards, graphs
+    gc.collect()
+    assert [ref() for ref in kept] == [None] * 6
+    assert "__interrupt__" not in one_program(tools).invoke(START, CONFIG)

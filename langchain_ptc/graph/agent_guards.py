@@ -4,14 +4,14 @@
 The message of a programmatic agent calls `run_code`, so they would never see what the code calls. The
 guards of the agent that a tool is in are therefore applied to the calls of the code.
 
-LangChain tells no tool which agent it is in. But `create_agent` reads each of its tools while it builds
-the agent, and its own argument `middleware` is known then. Where one tool is in several agents, the
-middleware through which a call passes says in which of them it runs.
+LangChain gives a tool no reference to its agent. But the `ToolNode` of an agent reads the schema of each
+tool while `create_agent` builds it, and the argument `middleware` of that function is known then. A call
+belongs to the agent whose `ToolNode` makes it. Where that is not seen, since a middleware makes its calls in
+another thread or task, the guards of every agent that it may be hold.
 """
 
 from __future__ import annotations
 
-import inspect
 import sys
 import threading
 import weakref
@@ -21,21 +21,26 @@ from types import FrameType
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.runnables.config import ensure_config
 from langgraph.prebuilt import ToolNode
+from langgraph.pregel import Pregel
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.errors import PTCError
 from langchain_ptc.execution.asking import message_lists
 from langchain_ptc.execution.budgets import CallLimit
+from langchain_ptc.execution.graph_state import channels_of
 
 AgentGuards: TypeAlias = Literal["apply", "ignore"]
 """Whether approvals and limits that an agent has hold for the calls of the code."""
 
+_STATE_KEYS = {
+    "HumanInTheLoopMiddleware": "hitl_edited_tool_calls",
+    "ToolCallLimitMiddleware": "thread_tool_call_count",
+}
+"""What each guard adds to the state of its agent."""
 _MADE = frozenset({"returned", "failed", "cancelled"})
 """Statuses of calls that reached their tools."""
-_IN_TOOL_NODE = frozenset({"_run_one", "_arun_one"})
-"""Functions of `ToolNode` around all of the middleware of a call. Where they are not found, the guards of
-every agent that has the tool hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,51 +128,69 @@ def _messages_of(state: Any) -> list[Any]:
 _Middleware: TypeAlias = tuple[Any, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Agent:
+    """What is known of one agent that has a tool of ours."""
+
+    guards: _Middleware = ()
+    """Its guards, in order: kept, since an agent may hold its middleware by parts only."""
+    unaware: _Middleware = ()
+    """Those of them that do not see the calls of the code."""
+    members: tuple[weakref.ref[Any], ...] = ()
+    """All of its middleware."""
+
+    def has(self, middleware: Iterable[Any]) -> bool:
+        """Whether it has all of some middleware."""
+        return _ids(middleware) <= _ids(ref() for ref in self.members)
+
+
 class Agents:
     """The agents that one of our tools was given to; used from any thread.
 
+    An agent is known by its `ToolNode`, which reads the tool while it is made, and makes its calls.
+
     Args:
-        program: Name of the tool.
         applied: Whether their guards hold for the calls of code.
         owner: The middleware that the tool belongs to: what comes after it in an agent and handles each
             tool call handles those of the code itself.
         asked_by: A `HumanInTheLoopMiddleware` that holds in any case.
     """
 
-    def __init__(
-        self,
-        program: str,
-        *,
-        applied: bool = True,
-        owner: object = None,
-        asked_by: Any = None,
-    ) -> None:
-        self._program = program
+    def __init__(self, *, applied: bool = True, owner: object = None, asked_by: Any = None) -> None:
         self._applied = applied
         self._owner = owner
         self._asked_by = asked_by
         self._lock = threading.Lock()
-        self._known: list[tuple[weakref.ref[Any], ...]] = []
+        self._known: weakref.WeakKeyDictionary[ToolNode, _Agent] = weakref.WeakKeyDictionary()
 
     def note(self) -> None:
-        """Note the agent that is being built, if one is: LangChain is reading the tool for it."""
-        middleware = _middleware_of_agent_being_built()
-        if not any(map(_is_guard, middleware)):
+        """Note the agent that is being built, if one is: its `ToolNode` is reading the tool."""
+        node, middleware = _agent_being_built()
+        if node is None:
             return
-        noted = tuple(map(weakref.ref, middleware))
+        noted = _Agent(
+            guards=tuple(filter(_is_guard, middleware)),
+            unaware=tuple(_not_handling_themselves(middleware, self._owner)),
+            members=tuple(map(weakref.ref, middleware)),
+        )
         with self._lock:
-            alive = [known for known in self._known if all(ref() is not None for ref in known)]
-            self._known = alive if noted in alive else [*alive, noted]
+            self._known[node] = noted
 
-    def guards_here(self) -> Found:
+    def guards_here(self, program: str) -> Found:
         """Return the guards of the agent in which a call of the tool runs, inside of all middleware.
+
+        Args:
+            program: Name of the tool.
 
         Raises:
             PTCError: A guard cannot be applied to the calls of the code.
         """
-        chosen = self._agents_here(inside=True)
-        guards = [m for found in chosen for m in _not_handling_themselves(found, self._owner)]
-        found = list({id(m): m for m in guards}.values()) if self._applied else []
+        agents = self._agents_here()
+        found = list({id(m): m for agent in agents for m in agent.unaware}.values())
+        if not self._applied:
+            found = []
+        elif not any(agent.members for agent in agents):
+            self._refuse_unknown(found)
         for guard in found:
             if _is_a(guard, "AutoModeMiddleware"):
                 raise PTCError(
@@ -178,43 +201,64 @@ class Agents:
                 )
         approvals = [m for m in found if _is_approval(m)]
         own = self._asked_by
-        if own is not None and not any(own is m for m in (*approvals, *sum(chosen, ()))):
+        if own is not None and not any(own is m for m in (*approvals, *_guards_of(agents))):
             approvals.insert(0, own)
-        return Found(
-            approvals=tuple(approvals), limits=self._limits_of(found), program=self._program
-        )
+        return Found(approvals=tuple(approvals), limits=_limits_of(found), program=program)
 
-    def limits_here(self) -> Found:
+    def limits_here(self, program: str) -> Found:
         """Return the limits of the agent in which our middleware handles a call."""
-        if not self._applied:
-            return Found()
-        found = [m for middleware in self._agents_here(inside=False) for m in middleware]
-        return Found(limits=self._limits_of(found), program=self._program)
+        guards = _guards_of(self._agents_here()) if self._applied else ()
+        return Found(limits=_limits_of(guards), program=program)
 
     def asks_itself(self) -> bool:
         """Whether the agent in which our middleware handles a call has `asked_by` among its own."""
-        here = self._agents_here(inside=False)
-        return self._asked_by is not None and any(self._asked_by is m for ms in here for m in ms)
+        own = self._asked_by
+        return own is not None and any(own is m for m in _guards_of(self._agents_here()))
 
-    def _limits_of(self, middleware: Iterable[Any]) -> tuple[Any, ...]:
-        return tuple(m for m in middleware if _is_a(m, "ToolCallLimitMiddleware"))
-
-    def _agents_here(self, *, inside: bool) -> list[_Middleware]:
-        """Return the agents in which a call may be running, by their middleware.
-
-        Args:
-            inside: All middleware has been passed.
-        """
+    def _agents_here(self) -> list[_Agent]:
+        """Return the agent in which a call is running, or all in which it may be."""
+        passed, node = _running_call()
         with self._lock:
-            refs = list(self._known)
-        known = [tuple(ref() for ref in agent) for agent in refs]
-        known = [middleware for middleware in known if None not in middleware]
-        passed, is_complete = _running_middleware()
-        running = _ids(passed)
-        chosen = [m for m in known if running <= _ids(m)]
-        if is_complete and inside:
-            chosen = [m for m in chosen if _ids(filter(_is_wrapping_approval, m)) <= running]
-        return chosen or [passed]  # an agent that was built in another way is known by these alone
+            here = self._known.get(node) if node is not None else None
+            known = list(self._known.values()) if here is None else []
+        if here is not None:
+            chosen = [here]
+        else:
+            # Another thread or task of the agent: what the call has passed there is not seen. Or an
+            # agent that did not have the tool when it was built.
+            chosen = [agent for agent in known if agent.has(passed)] or known
+            chosen = [agent for agent in chosen if agent.guards]
+        seen = _ids(_guards_of(chosen))
+        unaware = tuple(
+            m for m in _not_handling_themselves(passed, self._owner) if id(m) not in seen
+        )
+        guards = tuple(m for m in passed if _is_guard(m) and id(m) not in seen)
+        return [*chosen, _Agent(guards, unaware)] if guards else chosen
+
+    def _refuse_unknown(self, found: Iterable[Any]) -> None:
+        """Refuse where the graph that runs has guards of which nothing else is known.
+
+        Raises:
+            PTCError: It has.
+        """
+        keys = channels_of(ensure_config()).keys()
+        for name, key in _STATE_KEYS.items():
+            if key in keys and not any(_is_a(m, name) for m in found):
+                raise PTCError(
+                    f"this agent has a {name}, which cannot be applied to the calls of the code: the "
+                    "tool that runs code was not among its tools when it was built. Give the tool "
+                    "that as_programmatic returns to create_agent itself, and not from inside of "
+                    "another tool or at run time; or pass agent_guards='ignore' if the code may "
+                    "call its tools without it"
+                )
+
+
+def _guards_of(agents: Iterable[_Agent]) -> _Middleware:
+    return tuple({id(m): m for agent in agents for m in agent.guards}.values())
+
+
+def _limits_of(middleware: Iterable[Any]) -> _Middleware:
+    return tuple(m for m in middleware if _is_a(m, "ToolCallLimitMiddleware"))
 
 
 def _not_handling_themselves(middleware: _Middleware, owner: object) -> Iterator[Any]:
@@ -229,27 +273,35 @@ def _not_handling_themselves(middleware: _Middleware, owner: object) -> Iterator
         is_after = is_after or one is owner
 
 
-def _middleware_of_agent_being_built() -> _Middleware:
-    build = getattr(sys.modules.get("langchain.agents"), "create_agent", None)
-    code = getattr(inspect.unwrap(build), "__code__", None) if callable(build) else None
+def _agent_being_built() -> tuple[ToolNode | None, _Middleware]:
+    """Return the `ToolNode` that is being made, and the middleware of the agent that it is made for."""
+    node: ToolNode | None = None
     for frame in _frames():
-        if code is not None and frame.f_code is code:
-            return tuple(frame.f_locals.get("middleware") or ())
-    return ()
+        code = frame.f_code
+        if node is None and code.co_name == "__init__":
+            first = _first_argument(frame)
+            node = first if issubclass(type(first), ToolNode) else None
+        elif code.co_name == "create_agent" and _package_of(frame) == "langchain":
+            return node, tuple(frame.f_locals.get("middleware") or ())
+    return node, ()
 
 
-def _running_middleware() -> tuple[_Middleware, bool]:
-    """Return the middleware that a call is passing through, and whether that is all of it."""
-    running: list[Any] = []
+def _running_call() -> tuple[_Middleware, ToolNode | None]:
+    """Return the middleware that a call is seen to pass through, and the `ToolNode` that makes it."""
+    passed: list[Any] = []
+    node: ToolNode | None = None
     for frame in _frames():
-        name = frame.f_code.co_name
-        if name in ("wrap_tool_call", "awrap_tool_call"):
-            one = frame.f_locals.get("self")
-            if _is_a(one, "AgentMiddleware"):
-                running.append(one)
-        elif name in _IN_TOOL_NODE and isinstance(frame.f_locals.get("self"), ToolNode):
-            return tuple(reversed(running)), True
-    return tuple(reversed(running)), False
+        first = _first_argument(frame)
+        kind = type(first)
+        if issubclass(kind, ToolNode):  # around the middleware of a call, and inside of it
+            if node is not None and first is not node:
+                break
+            node = first
+        elif issubclass(kind, Pregel):  # what is outside of a graph makes none of the calls in it
+            break
+        elif _is_a(first, "AgentMiddleware") and not any(first is m for m in passed):
+            passed.append(first)
+    return tuple(reversed(passed)), node
 
 
 def _frames() -> Iterator[FrameType]:
@@ -257,6 +309,15 @@ def _frames() -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+def _first_argument(frame: FrameType) -> Any:
+    code = frame.f_code
+    return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def _is_guard(middleware: object) -> bool:
@@ -269,18 +330,11 @@ def _is_approval(middleware: object) -> bool:
     return _is_a(middleware, "HumanInTheLoopMiddleware")
 
 
-def _is_wrapping_approval(middleware: object) -> bool:
-    """Whether each call passes through it; older versions look at messages only."""
-    base = getattr(sys.modules.get("langchain.agents.middleware"), "AgentMiddleware", None)
-    own = getattr(type(middleware), "wrap_tool_call", None)
-    return _is_approval(middleware) and own is not getattr(base, "wrap_tool_call", None)
-
-
 def _is_a(value: object, name: str) -> bool:
     """Whether something is of a class of LangChain's middleware, which need not be installed."""
     module = sys.modules.get("langchain.agents.middleware")
     kind = getattr(module, name, None)
-    return isinstance(kind, type) and isinstance(value, kind)
+    return isinstance(kind, type) and issubclass(type(value), kind)
 
 
 def _ids(values: Iterable[Any]) -> set[int]:

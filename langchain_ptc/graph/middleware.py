@@ -344,7 +344,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _limit_reached(self, request: ToolCallRequest, offer: Offer) -> str | None:
         """Return a limit of the agent that calls of code have used up together with the model's own."""
-        name, found = request.tool_call["name"], self._code_tool.agents.limits_here()
+        name, found = request.tool_call["name"], self._code_tool.agents.limits_here(self._tool_name)
         catalog = offer.executor.catalog
         definition = next((d for d in catalog if d.tool_name == name), None)
         if not found or definition is None:

@@ -29,7 +29,7 @@ from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.portal import run_sync
 from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.telling import OnToolError
-from langchain_ptc.graph.agent_guards import AgentGuards, Agents
+from langchain_ptc.graph.agent_guards import AgentGuards, Agents, Found
 from langchain_ptc.graph.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.graph.examples import Example, build_examples
 from langchain_ptc.graph.extract import unwrap_program
@@ -53,8 +53,9 @@ Examples = Literal["auto"] | Sequence[tuple[str, str]] | None
 class _Asked:
     """One invocation of the tool: what `BaseTool` does not hand on to its `_run`, or back from it."""
 
-    def __init__(self, call_id: str | None, keeper: Keeper | None) -> None:
+    def __init__(self, call_id: str | None, keeper: Keeper | None, guards: Found) -> None:
         self.call_id = call_id
+        self.guards = guards
         self.attempt = current_attempt.get()
         self._keeper = keeper
         self._state: Any = None
@@ -350,9 +351,7 @@ class CodeTool(BaseTool):
         super().__init__(**fields)
         self._begin = start
         self._keeper = keeper
-        self._agents = Agents(
-            self.name, applied=agent_guards == "apply", owner=owner, asked_by=asked_by
-        )
+        self._agents = Agents(applied=agent_guards == "apply", owner=owner, asked_by=asked_by)
 
     def get_input_schema(self, config: RunnableConfig | None = None) -> Any:
         """Return the schema of its arguments; LangChain reads it where an agent is built."""
@@ -397,7 +396,7 @@ class CodeTool(BaseTool):
         asked = _asked.get()
         attempt = asked.attempt
         asked.is_joined = takes_no_lists(getattr(runtime, "tools", ()))
-        guards = self._agents.guards_here()
+        guards = asked.guards
         return self._begin(
             unwrap_program(code),
             call_id=asked.call_id,
@@ -423,7 +422,8 @@ class CodeTool(BaseTool):
 
     @contextlib.contextmanager
     def _asked_for(self, call_id: str | None) -> Iterator[_Asked]:
-        asked = _Asked(call_id, self._keeper)
+        # Here, since what LangChain runs `_arun` in is a task of its own.
+        asked = _Asked(call_id, self._keeper, self._agents.guards_here(self.name))
         token = _asked.set(asked)
         attempt = current_attempt.set(None)  # programs that the tools run are none of the node's
         try:
