@@ -12,9 +12,10 @@ MCP_PIP := pip install --quiet --disable-pip-version-check --no-compile
 MCP_PYTEST := 'pytest>=8.4,<10' 'pytest-asyncio>=1.2,<2' 'pytest-timeout>=2.4,<3' 'pytest-xdist>=3.6,<4'
 MCP_TESTS := $(wildcard tests/test_mcp*.py)
 TESTS ?= tests
+LOWEST := $(VENV)-lowest
 MODEL ?=
 
-.PHONY: help install demo test test_watch e2e lint format type check docs benchmark benchmark_compare clean trials fuzz test_mcp_lines
+.PHONY: help install demo test test_lowest test_watch e2e lint format type check docs benchmark benchmark_compare clean trials fuzz test_mcp_lines
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9_]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -61,6 +62,17 @@ test_mcp_lines: $(MCP_STAMP)  ## Run the MCP tests with each line of the mcp pac
 	MCP_SERVERS_PATH='$(MCP_PATH)' MCP_SERVER_PYTHON='$(CURDIR)/$(MCP)/line1/bin/python' \
 		$(MCP)/line2/bin/python -m pytest --numprocesses 2 --dist loadfile $(MCP_TESTS)
 
+# Transitive dependencies are the newest: what counts is what pyproject.toml names.
+$(LOWEST)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct \
+		--editable '.[demo,notebook]' --group test
+	@touch $@
+
+test_lowest: $(LOWEST)/.installed  ## Run the tests on the oldest versions that pyproject.toml admits
+	$(LOWEST)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
+
 lint: $(STAMP)  ## Check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -97,3 +109,5 @@ fuzz: $(STAMP)  ## Send the host some 15,000 frames that no honest worker sends
 
 clean:  ## Remove the environment and caches
 	rm -rf $(VENV) $(MCP) .pytest_cache .mypy_cache .ruff_cache dist docs/_build
+
+	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache dist docs/_build
