@@ -108,6 +108,4 @@ fuzz: $(STAMP)  ## Send the host some 15,000 frames that no honest worker sends
 	PTC_FUZZ_CASES=5000 $(BIN)/python -m pytest -q tests/test_hostile_frames.py
 
 clean:  ## Remove the environment and caches
-	rm -rf $(VENV) $(MCP) .pytest_cache .mypy_cache .ruff_cache dist docs/_build
-
-	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache dist docs/_build
+	rm -rf $(VENV) $(LOWEST) $(MCP) .pytest_cache .mypy_cache .ruff_cache dist docs/_build

@@ -11,6 +11,7 @@ import enum
 import math
 import os
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -378,7 +379,6 @@ def _deep_list() -> object:
         pytest.param(object, "object of class object", id="object"),
         pytest.param(lambda: [{"deep": object()}], "object of class object", id="object-inside"),
         pytest.param(lambda: print, "builtin_function_or_method", id="function"),
-        pytest.param(lambda: (n for n in range(3)), "generator", id="generator"),
         pytest.param(threading.Lock, "lock", id="lock"),
     ],
 )
@@ -820,10 +820,12 @@ def test_too_many_calls(run: Run, code: str) -> None:
 def test_recursion(run: Run, code: str) -> None:
     """Recursion without an end is an ordinary error of the code."""
     result = run(code)
+    assert len(result.report()) < 5_000
+    if "range(100_000)" in code and sys.version_info >= (3, 14) and result.error is None:
+        return  # it has an end, and Python has the stack for it
     assert result.status == "error", result.report()
     assert result.error is not None
     assert result.error.kind == "RecursionError"
-    assert len(result.report()) < 5_000
 
 
 @pytest.mark.parametrize(

@@ -727,9 +727,12 @@ async def test_bombs_are_bounded(sandbox):
     assert done.notes == ()
     second = "n = 0\nwhile deep:\n    deep, n = deep[0], n + 1\nprint(n, laugh[0] is laugh[9])"
     assert (await execute(sandbox, second, done.kept)).output == "20000 True\n"
-    nested = b'{"units":[],"variables":[],"nodes":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    nested = (
+        b'{"units":[],"variables":[["x",[0]]],"nodes":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    )
     done = await execute(sandbox, "1", VERSION + hashlib.sha256(nested).digest() + nested)
-    assert "they are damaged" in done.notes[0]
+    # Python 3.14 can parse it; what it then holds is no node.
+    assert "they are damaged" in done.notes[0] or "could not be read" in done.notes[0]
 
 
 # --- programs that prepare the next one ---------------------------------------------------------

@@ -23,13 +23,15 @@ HEAVY = (
 )
 FOREIGN_TO_WORKERS = ("langchain", "langchain_core", "langgraph", "langsmith", "pydantic")
 
+OF_OTHERS = ("-W", "ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning")
+"""What langsmith uses is deprecated on Python 3.14."""
 LIST_MODULES = "\nimport sys\nprint('\\n'.join(sorted(sys.modules)))"
 
 
 def load(code: str) -> set[str]:
     """Run `code` in a fresh Python and return the names of the modules that are loaded then."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code + LIST_MODULES],
+        [sys.executable, "-W", "error", *OF_OTHERS, "-c", code + LIST_MODULES],
         capture_output=True,
         text=True,
         check=False,

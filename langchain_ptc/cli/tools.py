@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -13,6 +14,7 @@ from langchain_core.tools import BaseTool, BaseToolkit
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.reading.injected import signature_of
 from langchain_ptc.cli.servers import read_servers
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.resolve.mistakes import Mistake
@@ -63,7 +65,7 @@ async def open_catalog(
 async def _load_tools(reference: str, stack: AsyncExitStack) -> object:
     """Return what `reference` names, after calling it if it is a function."""
     found = load_object(reference, option="--tools")
-    if inspect.isroutine(found):
+    if inspect.isroutine(found) or isinstance(found, functools.partial):
         found = await _call(reference, found)
     if isinstance(found, AbstractAsyncContextManager) and not isinstance(found, Runnable):
         try:
@@ -84,7 +86,7 @@ async def _load_tools(reference: str, stack: AsyncExitStack) -> object:
 async def _call(reference: str, function: Any) -> object:
     needed = [
         name
-        for name, parameter in inspect.signature(function).parameters.items()
+        for name, parameter in signature_of(function).parameters.items()
         if parameter.default is parameter.empty
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]

@@ -185,7 +185,9 @@ def update_wrapper(
     updated: Iterable[str] = ("__dict__",),
 ) -> Any:
     """Do what `functools.update_wrapper` does, for the names that code may set itself."""
-    for name in assigned:
+    for given in assigned:
+        # Python 3.14 has the other one in `WRAPPER_ASSIGNMENTS`.
+        name = "__annotations__" if given == "__annotate__" else given
         if name in (*_COPIED, "__annotations__", "__type_params__"):
             if type(wrapper) is types.FunctionType and hasattr(wrapped, name):
                 setattr(wrapper, name, getattr(wrapped, name))

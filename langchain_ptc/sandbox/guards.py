@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NoReturn, Self, cast
 
 from langchain_ptc.sandbox import names
+from langchain_ptc.sandbox.annotations import SETTLE, settle_annotations
 from langchain_ptc.sandbox.classes import TypeProxy, build_class, hidden, is_own, type_of
 from langchain_ptc.sandbox.templates import checked_format
 from langchain_ptc.sandbox.values import read_attribute
@@ -468,6 +469,7 @@ def build_namespace(compiled: CompiledCode, builtins: Mapping[str, object]) -> d
         "_ptc_captures": check_captures,
         "_ptc_write": writable,
         "_ptc_class": own_class,
+        SETTLE: settle_annotations,
     }
     own_builtins["dir"] = lambda *args: _list_names(namespace, args)
     if compiled.guard_writes:

@@ -17,6 +17,7 @@ from typing import Literal, cast
 
 from langchain_ptc.errors import CodeSyntaxError, PolicyError
 from langchain_ptc.sandbox import names
+from langchain_ptc.sandbox.annotations import ARE_DEFERRED, evaluate_at_once
 from langchain_ptc.sandbox.implied import find_implied
 from langchain_ptc.sandbox.reading import MAX_PATH_PARTS, has_long_import, parse, parse_quietly
 from langchain_ptc.sandbox.shape import (
@@ -146,6 +147,8 @@ def compile_code(
         if policy.violations:
             ordered = sorted(dict.fromkeys(policy.violations), key=lambda v: v.line)
             raise PolicyError(tuple(ordered[:MAX_VIOLATIONS]))
+        if ARE_DEFERRED:
+            evaluate_at_once(nodes)
         return _compile(
             tree,
             nodes,

@@ -7,7 +7,7 @@ from attacks import Attack, table
 _RUN = "m.system('echo x > {CANARY}/out/ran')"
 _WALKS = {
     "logging": "import logging\nm = logging.os",
-    "string": "import string\nm = string._re.enum.sys.modules['os']",
+    "string": "import string\nm = string.capwords.__builtins__['__import__']('os')",
     "enum": "import enum\nm = enum.sys.modules['os']",
     "collections": "import collections\nm = collections._sys.modules['os']",
     "re": "import re\nm = re.enum.sys.modules['os']",
@@ -21,7 +21,7 @@ _WALKS = {
     "functools": "import functools\nm = functools.__builtins__['__import__']('os')",
     "textwrap": "import textwrap\nm = textwrap.re.enum.sys.modules['os']",
     "calendar": "import calendar\nm = calendar.sys.modules['os']",
-    "csv": "import csv\nm = csv.re.enum.sys.modules['os']",
+    "csv": "import csv\nm = csv.Sniffer.sniff.__builtins__['__import__']('os')",
     "asyncio": "import asyncio\nm = asyncio.base_events.os",
     "json": "import json\nm = json.codecs.sys.modules['os']",
     "typing": "import typing\nm = typing.sys.modules['os']",
@@ -162,7 +162,7 @@ FILES = [
             """,
             "the root of another process": """
                 import os
-                for pid in range(1, 400):
+                for pid in [os.getppid(), *range(1, 400)]:
                     try: print(open(f'/proc/{pid}/root{CANARY}/secret.txt').read())
                     except OSError: pass
             """,
@@ -258,7 +258,7 @@ NETWORK = table(
         """,
         "a name that is looked up": """
             import socket
-            for found in socket.getaddrinfo('localhost', {PORT}, type=socket.SOCK_STREAM):
+            for found in socket.getaddrinfo('localhost', {PORT}, socket.AF_INET, socket.SOCK_STREAM):
                 socket.socket(*found[:3]).connect(found[4])
         """,
         "the line, connected elsewhere": """

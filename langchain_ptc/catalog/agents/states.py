@@ -80,7 +80,7 @@ def said_type(agent: Any, direction: Direction) -> Any:
     """Return the annotation of what a runnable takes or gives; `Any` where it does not say."""
     try:
         said = agent.InputType if direction == "input" else agent.OutputType
-    except (AttributeError, TypeError):  # it does not say
+    except (AttributeError, TypeError, NameError):  # it does not say, or names what is missing
         return Any
     if not isinstance(said, str):
         return said

@@ -26,6 +26,7 @@ from langchain_ptc.catalog.mcp.results import (
     unwrap_schema,
 )
 from langchain_ptc.catalog.reading.annotations import return_annotation
+from langchain_ptc.catalog.reading.fields import own_annotations
 
 HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 UNDECLARED_NOTE = f"structured data as the server gives it, or {RESULT_NOTE}"
@@ -123,4 +124,4 @@ def _gives_structure(function: Callable[..., Any]) -> bool:
     artifact = get_args(pair)[1]
     is_union = get_origin(artifact) in (typing.Union, types.UnionType)
     members = get_args(artifact) if is_union else (artifact,)
-    return any("structured_content" in getattr(m, "__annotations__", {}) for m in members)
+    return any("structured_content" in own_annotations(m) for m in members)

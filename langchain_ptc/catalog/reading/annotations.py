@@ -30,6 +30,7 @@ from langchain_ptc.catalog.reading.fields import (
     QUALIFIERS,
     Direction,
     Fields,
+    own_annotations,
     read_hints,
     record_fields,
 )
@@ -370,6 +371,6 @@ def _class_description(kind: type) -> str:
 def return_annotation(function: Callable[..., Any]) -> object:
     """Return the annotation of what `function` returns, resolved; `Any` where there is none."""
     function = underlying_function(function)
-    given = getattr(function, "__annotations__", {}).get("return", Any)
+    given = own_annotations(function).get("return", Any)
     found = resolve_annotation(given, getattr(function, "__globals__", {}))
     return Any if found is None else found

@@ -192,4 +192,14 @@ def read_hints(kind: type) -> dict[str, Any]:
     try:
         return typing_extensions.get_type_hints(kind, include_extras=True)
     except Exception:  # noqa: BLE001  # annotations in text are code of their author's
-        return dict(getattr(kind, "__annotations__", {}))
+        return own_annotations(kind)
+
+
+def own_annotations(described: Any) -> dict[str, Any]:
+    """Return the annotations of a class or function; on Python 3.14 references for missing names."""
+    try:
+        return dict(
+            typing_extensions.get_annotations(described, format=typing_extensions.Format.FORWARDREF)
+        )
+    except Exception:  # noqa: BLE001  # annotations are code of their author's
+        return {}

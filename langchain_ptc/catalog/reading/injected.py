@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import types
@@ -120,9 +121,14 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
 
 def underlying_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function behind a partial or an object with `__call__`."""
-    while hasattr(function, "func") and not inspect.isroutine(function):  # functools.partial
+    while not _is_function(function) and hasattr(function, "func"):  # functools.partial
         function = function.func
-    return function if inspect.isroutine(function) else type(function).__call__
+    return function if _is_function(function) else type(function).__call__
+
+
+def _is_function(function: Callable[..., Any]) -> bool:
+    """Whether it is a function or method; a partial is none, which Python 3.14 takes for a routine."""
+    return inspect.isroutine(function) and not isinstance(function, functools.partial)
 
 
 def resolve_annotation(annotation: object, globals_: dict[str, Any]) -> object:
