@@ -201,6 +201,7 @@ class StartedCall:
             tool=self.definition.name,
             domain=self.definition.domain,
             arguments=shown,
+            defaults=tuple(name for name in self.arguments or () if name not in self.passed),
             line=self.line,
             status=self.status,
             approval=self.approval,

@@ -46,6 +46,8 @@ class ToolCallRecord:
     arguments: Mapping[str, Any]
     """What the tool was given, under its own names; what the code passed, if it was refused. Secrets
     are hidden; see `execution.redaction`."""
+    defaults: tuple[str, ...] = ()
+    """Names of those arguments that the code left out: they are the tool's defaults."""
     line: int
     """Line of the code that made the call, from 1; 0 if unknown."""
     status: CallStatus
@@ -102,7 +104,9 @@ class ToolCallRecord:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
         kept = {field.name: data[field.name] for field in fields(cls) if field.name in data}
-        return cls(**{**kept, "started_at": _parse_time(data["started_at"])})
+        kept["started_at"] = _parse_time(data["started_at"])
+        kept["defaults"] = tuple(data.get("defaults", ()))
+        return cls(**kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

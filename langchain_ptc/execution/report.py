@@ -17,6 +17,8 @@ class ToldCall(Protocol):
     @property
     def arguments(self) -> Mapping[str, Any]: ...
     @property
+    def defaults(self) -> Sequence[str]: ...
+    @property
     def status(self) -> str: ...
     @property
     def approval(self) -> str | None: ...
@@ -181,7 +183,8 @@ def _name_calls(calls: Sequence[ToldCall]) -> str:
 
 
 def _name_call(call: ToldCall) -> str:
-    arguments = ", ".join(f"{name}={_show(value)}" for name, value in call.arguments.items())
+    passed = {name: value for name, value in call.arguments.items() if name not in call.defaults}
+    arguments = ", ".join(f"{name}={_show(value)}" for name, value in passed.items())
     if len(arguments) > MAX_ARGUMENTS_CHARS:
         arguments = f"{arguments[:MAX_ARGUMENTS_CHARS]}…"
     return f"{call.tool}({arguments})"
