@@ -33,6 +33,8 @@ nitpick_ignore = [
     # Types of our own that signatures name and nobody constructs.
     ("py:class", "langchain_ptc.catalog.agents.tool.AgentTool"),
     ("py:class", "langchain_ptc.display.run.RunView"),
+    ("py:class", "langchain_ptc.execution.approvals.ApprovalMiddleware"),
+    ("py:class", "langchain_ptc.execution.budgets.CallLimit"),
     ("py:class", "langchain_ptc.execution.budgets.Spent"),
     ("py:class", "langchain_ptc.execution.execution.Execution"),
     ("py:class", "langchain_ptc.execution.resilience.guards.Guards"),

@@ -379,6 +379,7 @@ def _deep_list() -> object:
         pytest.param(object, "object of class object", id="object"),
         pytest.param(lambda: [{"deep": object()}], "object of class object", id="object-inside"),
         pytest.param(lambda: print, "builtin_function_or_method", id="function"),
+        pytest.param(lambda: (object() for _ in range(3)), "object", id="generator-of-objects"),
         pytest.param(threading.Lock, "lock", id="lock"),
     ],
 )

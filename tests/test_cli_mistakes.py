@@ -163,8 +163,8 @@ def test_without_langchain(project, monkeypatch):
 
 
 def test_without_the_packages_for_mcp(project, monkeypatch):
-    """A server needs two packages more, which the message names."""
-    monkeypatch.setitem(sys.modules, "langchain_mcp_adapters.sessions", None)
+    """A server needs the package `mcp`, and the message names the extra that brings it."""
+    monkeypatch.setitem(sys.modules, "mcp", None)
     shown = project.call(*RUN, "--mcp", "ends.json")
     assert (shown.code, shown.out) == (2, "")
     assert "pip install 'langchain-ptc[mcp]'" in shown.err
