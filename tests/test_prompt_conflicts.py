@@ -12,7 +12,7 @@ from langchain.agents.middleware import (
     dynamic_prompt,
     wrap_model_call,
 )
-from langchain_core.messages import AIMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.tools import tool
 
 from langchain_ptc import ProgrammaticToolCallingMiddleware
@@ -70,6 +70,27 @@ class Added(Persona):
         return request.override(system_message=SystemMessage(f"Be kind.\n{text.strip()} \n\nBye."))
 
 
+class Indented(Persona):
+    """Puts the system message into a tag, with other spaces, as blocks that are cached."""
+
+    def _set(self, request: Any) -> Any:
+        text = request.system_message.text.replace("\n", "\n  ")
+        block = {
+            "type": "text",
+            "text": f"<sys>{text}</sys>",
+            "cache_control": {"type": "ephemeral"},
+        }
+        return request.override(system_message=SystemMessage([block]))
+
+
+class Moved(Persona):
+    """Makes the system message the first message of the user, for a model that takes none."""
+
+    def _set(self, request: Any) -> Any:
+        first = HumanMessage(request.system_message.text)
+        return request.override(system_message=None, messages=[first, *request.messages])
+
+
 class Chosen(Persona):
     """Sets the tools."""
 
@@ -115,8 +136,15 @@ async def test_dynamic_prompt_drops_stubs(behind: list[Any], sync: bool) -> None
 @pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
 @pytest.mark.parametrize(
     ("before", "behind"),
-    [([per_user], []), ([Persona()], []), ([], [Added()]), ([NoPrompt()], [Added()])],
-    ids=["dynamic-prompt-before", "set-before", "added-behind", "both"],
+    [
+        ([per_user], []),
+        ([Persona()], []),
+        ([], [Added()]),
+        ([NoPrompt()], [Added()]),
+        ([], [Indented()]),
+        ([], [Moved()]),
+    ],
+    ids=["dynamic-prompt-before", "set-before", "added-behind", "both", "indented", "moved"],
 )
 async def test_middleware_that_goes_well_with_ours(
     before: list[Any], behind: list[Any], sync: bool
@@ -158,6 +186,24 @@ async def test_other_models_have_prompts_of_their_own() -> None:
     state = await run(model, ProgrammaticToolCallingMiddleware(), judge)
     assert state["messages"][-1].text == "hello"
     assert len(selector.calls) == 1
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_a_message_made_from_the_answer_counts_as_the_answer(lost: bool) -> None:
+    """Middleware that gives the answer as a message of its own hides no conflict, and makes none."""
+
+    @wrap_model_call
+    def copies(request: Any, handler: Any) -> Any:
+        ScriptedChatModel(script=["hello"]).invoke([SystemMessage("Is this harmful?")])
+        shown = request.override(system_message=SystemMessage("x")) if lost else request
+        return ModelResponse(result=[AIMessage(handler(shown).result[-1].content)])
+
+    running = run(ScriptedChatModel(script=["hello"]), ProgrammaticToolCallingMiddleware(), copies)
+    if lost:
+        with pytest.raises(ValueError, match="before ProgrammaticToolCallingMiddleware"):
+            await running
+    else:
+        assert (await running)["messages"][-1].text == "hello"
 
 
 async def test_an_answer_without_a_model_is_no_conflict() -> None:

@@ -1,6 +1,7 @@
 """Replies of models, in the shapes that models have: which programs they hold, and what is reported."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -90,6 +91,9 @@ FENCES = {
     "opened-behind-text": f"Code: ```python\n{CODE}\n```",
     "braces": f"```{{python}}\n{CODE}\n```",
     "attributes": f'```Python title="a.py"\n{CODE}\n```',
+    "version-and-file": f"```python3.11:main.py\n{CODE}\n```",
+    "attributes-behind-the-label": f"```py{{cmd=true}}\n{CODE}\n```",
+    "full-stop-behind-the-closing-fence": f"```python\n{CODE}\n```.",
     "named-like-the-tool": f"```run_code\n{CODE}\n```",
     "never-closed": f"Sure.\n```python\n{CODE}\n",
     "output-behind-it": f"```python\n{CODE}\n```\nOutput:\n```text\nprint(1)\n```",
@@ -147,6 +151,28 @@ def test_many_open_strings_are_read_in_bounded_time():
     assert programs(text)
 
 
+HOSTILE = {
+    "a-path": "import " + "a." * 100_000 + "a",
+    "space-behind-the-tool": "run_code" + " " * 200_000,
+    "keys-without-values": "<tool_call>run_code" + "<arg_key>a</arg_key>" * 10_000,
+    "values-without-end": "<tool_call>run_code" + "<arg_key>a</arg_key><arg_value>" * 6_000,
+    "ends-of-reasoning": "</think>" * 25_000,
+    "pairs-of-reasoning": "<think></think>" * 12_000,
+    "deep-quotations": ">" * 3_000 + "```python\n" + (">" * 3_000 + "x\n") * 60,
+    "brackets": '"run_code" ' + "[ " * 100_000,
+    "calls": "x.b()\n" * 30_000,
+    "markup": '<invoke name="run_code"><parameter name="code">' + "</parameter>x" * 15_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_replies_cost_linear_time(text):
+    """200,000 characters that cost a quadratic reader a minute: processor time is what counts."""
+    begun = time.process_time()
+    extract_code(AIMessage(text), tool_name="run_code", protocol="auto", tools=("pay",))
+    assert time.process_time() - begun < 3
+
+
 # --- blocks that are no programs --------------------------------------------------------------------
 
 ANSWERS = {
@@ -158,6 +184,10 @@ ANSWERS = {
     "a-sentence": "```\nDone.\n```",
     "a-command": "Run this:\n```bash\nprint(1)\n```",
     "javascript": "```js\nprint(1)\n```",
+    "a-table-that-calls": "```\n| a | print(2) |\n|---|---|\n```",
+    "a-diff": "```diff\n- print(1)\n+ print(2)\n```",
+    "a-call-described": "```\nrun_code(code)\n```",
+    "inline": "Use `print(1)` and `await pay(2)`.",
     "a-date": "```\ndatetime.date(2024, 1, 5)\n```",
     "inline-code": "Call ```print(1)``` yourself.",
     "a-list": "```\n- one\n- two\n```",
@@ -206,6 +236,8 @@ REASONING = {
     "mistral": f"[THINK]{DRAFT}\n[/THINK]{FINAL}",
     "kimi": f"◁think▷\n{DRAFT}\n◁/think▷{FINAL}",
     "harmony": f"<|channel|>analysis<|message|>\n{DRAFT}\n<|end|>\n{FINAL}",
+    "gemma": f"<|channel>thought\n{DRAFT}\n<channel|>{FINAL}",
+    "of-a-namespace": f"<seed:think>\n{DRAFT}\n</seed:think>\n{FINAL}",
     "a-draft-as-json": '<think>{"name": "run_code", "arguments": {"code": "print(pay(\'bob\', 9999))"}}'
     f"</think>\n{FINAL}",
     "a-draft-as-markup": f"<think>{invoke(parameter('pay(1)'))}</think>\n{FINAL}",
@@ -296,6 +328,17 @@ CALLS_AS_TEXT = {
     "program-and-language": as_json(code=CODE, language="python"),
     "mistral": f"[TOOL_CALLS]run_code{as_json(code=CODE)}",
     "kimi": f"<|tool_call_begin|>functions.run_code:0<|tool_call_argument_begin|>{as_json(code=CODE)}<|tool_call_end|>",
+    "mistral-with-an-id": f"[TOOL_CALLS]run_code[CALL_ID]x1[ARGS]{as_json(code=CODE)}",
+    "harmony": f"<|channel|>commentary to=functions.run_code <|constrain|>json<|message|>{as_json(code=CODE)}",
+    "python-tag": f"<|python_tag|>{CODE}<|eom_id|>",
+    "python-tag-json": f"<|python_tag|>{as_json(name='run_code', parameters={'code': CODE})}",
+    "pythonic": f"[run_code(code={CODE!r})]",
+    "pythonic-block": f"```tool_code\nprint(run_code({CODE!r}))\n```",
+    "phi": f"<|tool_call|>[{as_json(name='run_code', parameters={'code': CODE})}]<|/tool_call|>",
+    "deepseek-r1": "<\uff5ctool\u2581call\u2581begin\uff5c>function<\uff5ctool\u2581sep\uff5c>run_code\n"
+    f"```json\n{as_json(code=CODE)}\n```<\uff5ctool\u2581call\u2581end\uff5c>",
+    "deepseek-v3.1": "<\uff5ctool\u2581call\u2581begin\uff5c>run_code<\uff5ctool\u2581sep\uff5c>"
+    f"{as_json(code=CODE)}<\uff5ctool\u2581call\u2581end\uff5c>",
     "hermes": f"<tool_call>\n{as_json(name='run_code', arguments={'code': CODE})}\n</tool_call>",
     "hermes-not-closed": f"<tool_call>\n{as_json(name='run_code', arguments={'code': CODE})}",
     "llama": f"<function=run_code>{as_json(code=CODE)}" + "</function>",

@@ -17,8 +17,18 @@ from uuid import uuid4
 
 from langchain_core.messages import AIMessage
 
+from langchain_ptc.execution.check.checker import MAX_CHARS
 from langchain_ptc.graph.markdown import PYTHON_LABELS, Block, read_text, unfence
+from langchain_ptc.graph.markup import (
+    WrittenCall,
+    calls_in,
+    decode_prefix,
+    load_json,
+    markup_calls,
+    read_arguments,
+)
 from langchain_ptc.graph.prompts import EMPTY_CALL, NO_SUCH_TOOL, NOT_DIRECTLY, NOT_JSON
+from langchain_ptc.sandbox.reading import parse_quietly
 
 Protocol = Literal["auto", "tool", "text"]
 
@@ -30,9 +40,8 @@ _PYTHON_TOOLS = re.compile(
 _CODE_KEYS = ("code", "program", "source", "script", "python", "input")
 _SIDE_KEYS = frozenset({"language", "lang", "timeout", "description", "title", "explanation"})
 """Arguments that models add to a program of which no part is the program."""
-_NAME_KEYS = ("name", "tool", "tool_name", "function_name", "action", "recipient_name")
-_ARGUMENT_KEYS = ("arguments", "parameters", "args", "input", "tool_input", "action_input")
 _MAX_NESTING = 3
+_MAX_NAME_PARTS = 10
 _MAX_JSON_STARTS = 50
 """Places in a text at which the JSON of a call is looked for; bounds the work."""
 
@@ -41,23 +50,11 @@ _CALL_BLOCKS = frozenset(
     {"tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call"}
 )
 
-_HERMES = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
-_FUNCTION = re.compile(r"<function=([^<>\n]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
-_FUNCTION_ARGUMENT = re.compile(
-    r"<parameter=([^<>\n]+)>\n?(.*?)\n?(?:</parameter>\s*(?=<parameter=|\Z)|(?=<parameter=)|\Z)",
-    re.DOTALL,
+_BEFORE_ARGUMENTS = (
+    r"(?::\d+)?\"?(?:\s*(?:<\|[^|<>\s]{1,40}\|>(?:json)?|\[CALL_ID\]\w{1,40}|\[ARGS\]|[>\]]))*"
+    r"\s*(?=\{\s*\")"
 )
-_SPACE = "(?:\\w+:|\uff5cDSML\uff5c)?"
-"""The namespace of a tag: Anthropic's models have one at times, DeepSeek's always."""
-_INVOKE = re.compile(
-    rf"<{_SPACE}invoke\s+name=\"([^\"\n]+)\"\s*>(.*?)(?:</{_SPACE}invoke>|\Z)", re.DOTALL
-)
-_INVOKE_ARGUMENT = re.compile(
-    rf"<{_SPACE}parameter\s+name=\"([^\"\n]+)\"[^<>\n]*>\n?(.*?)\n?"
-    rf"(?:</{_SPACE}parameter>\s*(?=<{_SPACE}parameter\s|\Z)|\Z)",
-    re.DOTALL,
-)
-_KEY_VALUE = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>\n?(.*?)\n?</arg_value>", re.DOTALL)
+"""What Kimi, Mistral and gpt-oss write between the name of a tool and the JSON of its arguments."""
 _DOES_SOMETHING = re.compile(r"\b(?:print|await|import)\b|\(")
 
 
@@ -87,16 +84,6 @@ class ParsedReply:
         return {call.id: call.problem for call in self.calls if call.problem}
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """A call as the model wrote it: its arguments are text where they are not valid JSON."""
-
-    name: str
-    arguments: Mapping[str, Any] | str
-    id: str | None = None
-    position: int = 0
-
-
 def extract_code(
     reply: AIMessage, *, tool_name: str, protocol: Protocol, tools: Collection[str] = ()
 ) -> ParsedReply:
@@ -111,9 +98,9 @@ def extract_code(
     """
     reader = _Reader(tool_name, tools)
     written = [
-        *(_Written(call["name"], call["args"], call["id"]) for call in reply.tool_calls),
+        *(WrittenCall(call["name"], call["args"], call["id"]) for call in reply.tool_calls),
         *(
-            _Written(call["name"] or tool_name, _read_arguments(call["args"] or ""), call["id"])
+            WrittenCall(call["name"] or tool_name, read_arguments(call["args"] or ""), call["id"])
             for call in reply.invalid_tool_calls
         ),
     ]
@@ -130,7 +117,7 @@ def extract_code(
 def unwrap_program(code: str) -> str:
     """Return the program in the argument of a call: without a fence, or JSON, around it."""
     for _ in range(_MAX_NESTING):
-        inner = _only_program(_loads(code)) if code.lstrip().startswith("{") else None
+        inner = _only_program(load_json(code)) if code.lstrip().startswith("{") else None
         if inner is None:
             break
         code = inner
@@ -141,7 +128,7 @@ def unwrap_program(code: str) -> str:
 
 
 def _build(
-    reply: AIMessage, found: Sequence[tuple[_Written, str, str]], tool_name: str
+    reply: AIMessage, found: Sequence[tuple[WrittenCall, str, str]], tool_name: str
 ) -> ParsedReply:
     """Give each call an id of its own, and the message exactly these calls, wherever it holds calls."""
     calls: list[CodeCall] = []
@@ -215,7 +202,7 @@ class _Reader:
         self._tools = frozenset(tools)
         self._labels = PYTHON_LABELS | {tool_name.lower()}
 
-    def read(self, call: _Written) -> tuple[str, str]:
+    def read(self, call: WrittenCall) -> tuple[str, str]:
         """Return the program of a call, or why there is none."""
         name = call.name
         if isinstance(call.arguments, str):
@@ -237,10 +224,10 @@ class _Reader:
 
     # --- text ---------------------------------------------------------------------------------------
 
-    def read_text(self, text: str) -> tuple[list[tuple[_Written, str, str]], str]:
+    def read_text(self, text: str) -> tuple[list[tuple[WrittenCall, str, str]], str]:
         """Return the calls in a text, with their programs or problems, and the prose around them."""
         parsed = read_text(text, python_labels=self._labels)
-        markup = list(_markup_calls(parsed.visible))
+        markup = list(markup_calls(parsed.visible))
         first = markup[0].position if markup else len(text)
         programs = self._programs(parsed.blocks)
         if programs and programs[0].start < first:
@@ -252,47 +239,63 @@ class _Reader:
             if calls := self._json_calls(candidate):
                 return [(call, *self.read(call)) for call in calls], ""
         visible = parsed.visible.strip()
-        if not parsed.blocks and self.is_program(visible):
+        if not parsed.blocks and self._is_certain(visible):
             return [self._as_call(visible)], ""
         return [], text
 
-    def _as_call(self, code: str) -> tuple[_Written, str, str]:
-        return _Written(self._tool_name, {}), code, ""
+    def _as_call(self, code: str) -> tuple[WrittenCall, str, str]:
+        return WrittenCall(self._tool_name, {}), self._called_with(code) or code, ""
+
+    def _is_certain(self, text: str) -> bool:
+        return self.is_program(text) or self._called_with(text) is not None
+
+    def _called_with(self, text: str) -> str | None:
+        """Return the programs of a text that is a call of our tool as Python, or a list of them."""
+        tree = _parse(text) if self._tool_name in text else None
+        if tree is None or len(tree.body) != 1 or not isinstance(tree.body[0], ast.Expr):
+            return None
+        shown = tree.body[0].value
+        if isinstance(shown, ast.Call) and _dotted(shown.func) == "print" and len(shown.args) == 1:
+            shown = shown.args[0]
+        programs = []
+        for call in shown.elts if isinstance(shown, ast.List) else [shown]:
+            if not isinstance(call, ast.Call) or not self._is_ours(_dotted(call.func)):
+                return None
+            given = [*call.args, *(keyword.value for keyword in call.keywords)]
+            if len(given) != 1 or not isinstance(given[0], ast.Constant):
+                return None
+            programs.append(given[0].value)
+        return "\n\n".join(programs) if all(isinstance(p, str) for p in programs) else None
 
     def _programs(self, blocks: Sequence[Block]) -> list[Block]:
         """Return the blocks that are Python, or without a label and certainly a program."""
         labelled = [block for block in blocks if block.label in self._labels]
         labelled = [block for block in labelled if not self._json_calls(block.content)]
-        return labelled or [b for b in blocks if not b.label and self.is_program(b.content)]
+        return labelled or [b for b in blocks if not b.label and self._is_certain(b.content)]
 
     def is_program(self, text: str) -> bool:
         """Whether a text is Python that prints, imports or calls a tool, and so no data or prose."""
-        if not _DOES_SOMETHING.search(text):
-            return False
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return False
-        return any(self._does_something(node) for node in ast.walk(tree))
+        tree = _parse(text) if _DOES_SOMETHING.search(text) else None
+        return tree is not None and any(map(self._does_something, ast.walk(tree)))
 
     def _does_something(self, node: ast.AST) -> bool:
         if isinstance(node, ast.Call):
-            name = ast.unparse(node.func) if isinstance(node.func, ast.Attribute | ast.Name) else ""
+            name = _dotted(node.func)
             return name == "print" or name.removeprefix("tools.") in self._tools
         return isinstance(node, ast.Import | ast.ImportFrom | ast.Await)
 
-    def _json_calls(self, text: str) -> list[_Written]:
+    def _json_calls(self, text: str) -> list[WrittenCall]:
         """Return the calls that a text holds as JSON: of our tool, of one of the code's, or a program."""
-        whole = _loads(text.strip()) if text.strip()[:1] in ("{", "[") else None
+        whole = load_json(text.strip()) if text.strip()[:1] in ("{", "[") else None
         if whole is not None:
-            calls = list(_calls_in(whole))
+            calls = list(calls_in(whole))
             if any(self._is_known(call) for call in calls):
                 return calls
             code = _only_program(whole)
-            return [_Written(self._tool_name, {"code": code})] if self._may_be(code) else []
+            return [WrittenCall(self._tool_name, {"code": code})] if self._may_be(code) else []
         return list(self._calls_within(text))
 
-    def _is_known(self, call: _Written) -> bool:
+    def _is_known(self, call: WrittenCall) -> bool:
         if self._is_ours(call.name) or _bare(call.name) in self._tools:
             return True
         if isinstance(call.arguments, str) or not _runs_python(call.name):
@@ -307,23 +310,39 @@ class _Reader:
             re.search(r"\bprint\(|\bawait\s|^import\s", code, re.MULTILINE)
         )
 
-    def _calls_within(self, text: str) -> Iterator[_Written]:
+    def _calls_within(self, text: str) -> Iterator[WrittenCall]:
         """Find our tool's name before JSON, or in it, with other text around."""
         name = re.escape(self._tool_name)
-        before = re.compile(rf"\b{name}(?::\d+)?\"?\s*(?:<\|[^|<>]*\|>|[>\]])?\s*(?=\{{\s*\")")
-        if (found := before.search(text)) is not None:
-            arguments = _decode_prefix(text[found.end() :])
-            yield _Written(self._tool_name, arguments if isinstance(arguments, dict) else text)
+        if (found := re.search(rf"\b{name}{_BEFORE_ARGUMENTS}", text)) is not None:
+            arguments = decode_prefix(text[found.end() :])
+            yield WrittenCall(self._tool_name, arguments if isinstance(arguments, dict) else text)
             return
         if not re.search(rf"\"(?:\w+\.)?{name}\"", text):
             return
         for start in [m.start() for m in re.finditer(r"[\[{]", text)][:_MAX_JSON_STARTS]:
-            calls = [c for c in _calls_in(_decode_prefix(text[start:])) if self._is_ours(c.name)]
+            calls = [c for c in calls_in(decode_prefix(text[start:])) if self._is_ours(c.name)]
             if calls:
                 yield from calls
                 return
         if text.lstrip().startswith(("{", "[")):  # a call of our tool, and no valid JSON
-            yield _Written(self._tool_name, text)
+            yield WrittenCall(self._tool_name, text)
+
+
+def _parse(text: str) -> ast.Module | None:
+    """Parse text that may be Python; None if it is not, or would take long."""
+    try:
+        return parse_quietly(text) if len(text) <= MAX_CHARS else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _dotted(node: ast.expr) -> str:
+    """Return the dotted name that an expression is; empty if it is none, or a long one."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute) and len(parts) < _MAX_NAME_PARTS:
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
 
 
 def _squash(name: str) -> str:
@@ -338,11 +357,6 @@ def _runs_python(name: str) -> bool:
 def _bare(name: str) -> str:
     """Return a name without a `functions.` before it and an index behind it."""
     return re.sub(r":\d+$", "", name.strip()).removeprefix("functions.").removeprefix("tools.")
-
-
-def _read_arguments(arguments: str) -> Mapping[str, Any] | str:
-    parsed = _loads(arguments)
-    return parsed if isinstance(parsed, dict) else arguments
 
 
 def _find_program(arguments: Mapping[str, Any], depth: int = 0) -> str | None:
@@ -375,64 +389,6 @@ def _only_program(data: Any) -> str | None:
     return _as_text(data[key], _MAX_NESTING) if key in _CODE_KEYS else None
 
 
-def _calls_in(data: Any) -> Iterator[_Written]:
-    """Return the calls that JSON describes, in any of the shapes that models have learned."""
-    if isinstance(data, list):
-        for item in data:
-            yield from _calls_in(item)
-    if not isinstance(data, dict):
-        return
-    if isinstance(data.get("tool_calls"), list):
-        yield from _calls_in(data["tool_calls"])
-        return
-    inner = data["function"] if isinstance(data.get("function"), dict) else data
-    name = next((inner[key] for key in _NAME_KEYS if isinstance(inner.get(key), str)), None)
-    if name is None and isinstance(inner.get("function"), str):
-        name = inner["function"]
-    if name is None:
-        return
-    given = next((inner[key] for key in _ARGUMENT_KEYS if key in inner), None)
-    if given is None and _CODE_KEYS[0] in inner:
-        given = {_CODE_KEYS[0]: inner[_CODE_KEYS[0]]}
-    if given is None:  # something with a name, and no call
-        return
-    if isinstance(given, str):
-        parsed = _loads(given)
-        given = parsed if isinstance(parsed, dict) else {"code": given}
-    yield _Written(name, given if isinstance(given, dict) else {})
-
-
-def _markup_calls(text: str) -> Iterator[_Written]:
-    """Find the calls that are written in the markup of a family of models, in order."""
-    found: list[_Written] = []
-    for pattern, argument in ((_FUNCTION, _FUNCTION_ARGUMENT), (_INVOKE, _INVOKE_ARGUMENT)):
-        for match in pattern.finditer(text):
-            body = match[2].strip()
-            arguments: Mapping[str, Any] | str = {
-                m[1].strip(): m[2] for m in argument.finditer(body)
-            }
-            if not arguments and body:
-                arguments = _read_arguments(body)
-            found.append(_Written(match[1].strip(), arguments, None, match.start()))
-    if not found:
-        for match in _HERMES.finditer(text):
-            found += _hermes_calls(match[1].strip(), match.start())
-    yield from sorted(found, key=lambda call: call.position)
-
-
-def _hermes_calls(body: str, position: int) -> Iterator[_Written]:
-    """Read what stands in `<tool_call>`: JSON, or GLM's name and pairs of tags."""
-    pairs = {m[1].strip(): m[2] for m in _KEY_VALUE.finditer(body)}
-    if pairs:
-        yield _Written(body.partition("<")[0].strip(), pairs, None, position)
-        return
-    data = _loads(body)
-    for call in _calls_in(data):
-        yield _Written(call.name, call.arguments, None, position)
-    if data is None and (named := re.search(r"\"name\"\s*:\s*\"([^\"\n]+)\"", body)):
-        yield _Written(named[1], body, None, position)
-
-
 def _without(text: str, blocks: Sequence[Block]) -> str:
     """Return a text without some of its blocks."""
     parts, at = [], 0
@@ -440,18 +396,3 @@ def _without(text: str, blocks: Sequence[Block]) -> str:
         parts.append(text[at : block.start])
         at = block.end
     return "".join([*parts, text[at:]]).strip()
-
-
-def _loads(text: str) -> Any:
-    try:
-        return json.loads(text, strict=False)  # models put real line breaks into strings
-    except (ValueError, RecursionError):
-        return None
-
-
-def _decode_prefix(text: str) -> Any:
-    """Return the JSON value that a text begins with; None if it begins with none."""
-    try:
-        return json.JSONDecoder(strict=False).raw_decode(text)[0]
-    except (ValueError, RecursionError):
-        return None

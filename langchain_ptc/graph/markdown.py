@@ -26,6 +26,8 @@ _OPENING_BEHIND_TEXT = re.compile(
 )
 _CLOSING = re.compile(r"(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*(?P<rest>.*)$")
 _QUOTED = re.compile(r"[ \t]{0,3}>[ ]?")
+_LABEL = re.compile(r"(?<=py)[\d.]*+(?=[:,{]|\Z)|(?<=python)[\d.]*+(?=[:,{]|\Z)|[:,{].*")
+"""What may stand behind the name of a language: its version, the name of a file, attributes."""
 _INFO_WORD = re.compile(r"[\w+#.{}-]+$")
 _STRING_TOKEN = re.compile(r"\\.|#|\"\"\"|'''|\"|'", re.DOTALL)
 
@@ -35,12 +37,14 @@ _MAX_UNCLOSED_STRINGS = 20
 _REASONING = r"think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad"
 _REASONING_BEGIN = re.compile(
     rf"(?<!`)(?:<(?:\w+:)?(?P<tag>{_REASONING})(?:\s[^<>\n]*)?>|\[THINK\]|◁think▷"
-    r"|<\|begin_of_thought\|>|<\|START_THINKING\|>|<\|channel\|>analysis<\|message\|>)",
+    r"|<\|begin_of_thought\|>|<\|START_THINKING\|>|<\|channel\|>analysis<\|message\|>"
+    r"|<\|channel>thought\b)",
     re.IGNORECASE,
 )
 _TEMPLATE_END = r"</think(?:ing)?\s*>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|END_THINKING\|>"
 _REASONING_END = re.compile(
-    rf"(?<!`)(?:{_TEMPLATE_END}|</(?:\w+:)?(?:{_REASONING})\s*>|<\|end\|>)", re.IGNORECASE
+    rf"(?<!`)(?:{_TEMPLATE_END}|</(?:\w+:)?(?:{_REASONING})\s*>|<\|end\|>|<channel\|>)",
+    re.IGNORECASE,
 )
 _UNBEGUN_END = re.compile(rf"(?<!`)(?:{_TEMPLATE_END})", re.IGNORECASE)
 """An end whose beginning may be missing: the chat template of the model has written it."""
@@ -106,6 +110,21 @@ class _Open:
     """The first fence that was taken for a part of that string: line, number of lines, end."""
 
 
+class _Tags:
+    """Where a pattern is found in a line; looks at each character once."""
+
+    def __init__(self, pattern: re.Pattern[str], line: str) -> None:
+        self._pattern = pattern
+        self._line = line
+        self._found = pattern.search(line)
+
+    def after(self, at: int) -> re.Match[str] | None:
+        """Return the first place that does not begin before `at`, which never decreases."""
+        if self._found is not None and self._found.start() < at:
+            self._found = self._pattern.search(self._line, at)
+        return self._found
+
+
 class _Scan:
     """One pass over the lines of a text."""
 
@@ -142,6 +161,7 @@ class _Scan:
     def _skip_reasoning(self, start: int, line: str) -> int:
         """Follow the tags of a line outside blocks; return where what is visible of it begins."""
         at = 0
+        begins, ends = _Tags(_REASONING_BEGIN, line), _Tags(_UNBEGUN_END, line)
         while True:
             if self._reasoning_since is not None:
                 if (found := _REASONING_END.search(line, at)) is None:
@@ -149,7 +169,7 @@ class _Scan:
                 self.reasoning.append((self._reasoning_since, start + found.end()))
                 self._reasoning_since = None
             else:
-                begin, found = _REASONING_BEGIN.search(line, at), _UNBEGUN_END.search(line, at)
+                begin, found = begins.after(at), ends.after(at)
                 if begin is not None and (found is None or begin.start() < found.start()):
                     self._reasoning_since, at = start + begin.start(), begin.end()
                     continue
@@ -165,7 +185,7 @@ class _Scan:
             return None
         prefix = found.groupdict().get("prefix") or ""
         info = found["info"].strip().strip("{}.").split()
-        label = info[0].lower().rstrip(":,") if info else ""
+        label = _LABEL.sub("", info[0].lower()) if info else ""
         return _Open(
             fence=found["fence"],
             label=label,
@@ -224,9 +244,12 @@ class _Scan:
 def _strip_prefix(line: str, block: _Open) -> str:
     """Take off what the container of a block puts before each of its lines."""
     if block.quotes:
+        at = 0
         for _ in range(block.quotes):
-            line = _QUOTED.sub("", line, count=1)
-        return line
+            if (found := _QUOTED.match(line, at)) is None:
+                break
+            at = found.end()
+        return line[at:]
     indent = len(line) - len(line.lstrip(" \t"))
     return line[min(indent, block.width) :]
 

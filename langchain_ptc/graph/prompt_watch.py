@@ -45,7 +45,7 @@ class PromptWatch(BaseCallbackHandler):
         self._prompt = _squeezed(prompt)
         self._tool_name = tool_name
         self._lost: dict[UUID, str] = {}
-        self._answers: list[tuple[BaseMessage, str]] = []
+        self._answers: list[tuple[AIMessage, str]] = []
 
     def on_chat_model_start(
         self,
@@ -64,14 +64,13 @@ class PromptWatch(BaseCallbackHandler):
             self._lost[run_id] = _TOOL_LOST
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """Note what a model that lacks something has answered."""
+        """Note what a model has answered, and what it lacked."""
         del kwargs
-        if (lost := self._lost.get(run_id)) is not None:
-            for generations in response.generations:
-                for generation in generations:
-                    message = getattr(generation, "message", None)
-                    if isinstance(message, BaseMessage):
-                        self._answers.append((message, lost))
+        for generations in response.generations:
+            for generation in generations:
+                message = getattr(generation, "message", None)
+                if isinstance(message, AIMessage):
+                    self._answers.append((message, self._lost.get(run_id, "")))
 
     def check(self, response: Any) -> None:
         """Hold what the agent goes on with against what was seen.
@@ -86,12 +85,20 @@ class PromptWatch(BaseCallbackHandler):
         """
         found = getattr(response, "model_response", response)
         for message in getattr(found, "result", [found]):
-            for answer, lost in self._answers:
-                same_id = message.id is not None and message.id == answer.id
-                if isinstance(message, AIMessage) and (message is answer or same_id):
-                    name = self._tool_name
-                    told = lost.replace("{TOOL_NAME!r}", repr(name)).replace("{TOOL_NAME}", name)
-                    raise ValueError(told)
+            lost = self._lost_of(message) if isinstance(message, AIMessage) else ""
+            if lost:
+                name = self._tool_name
+                raise ValueError(
+                    lost.replace("{TOOL_NAME!r}", repr(name)).replace("{TOOL_NAME}", name)
+                )
+
+    def _lost_of(self, message: AIMessage) -> str:
+        """Return what the model that has answered with a message lacked; empty if nothing."""
+        same = [lost for answer, lost in self._answers if _is_same(message, answer)]
+        if not same:  # a middleware may have made a message of its own from the answer
+            content = message.content, message.tool_calls
+            same = [lost for a, lost in self._answers if (a.content, a.tool_calls) == content]
+        return "" if "" in same or not same else same[0]
 
     def _has_prompt(self, messages: Sequence[BaseMessage]) -> bool:
         first = [m for m in messages if isinstance(m, SystemMessage)]
@@ -111,6 +118,10 @@ class PromptWatch(BaseCallbackHandler):
             if self._tool_name in names or (not any(names) and self._tool_name in repr(tool)):
                 return True
         return False
+
+
+def _is_same(message: AIMessage, answer: AIMessage) -> bool:
+    return message is answer or (message.id is not None and message.id == answer.id)
 
 
 def _squeezed(text: str) -> str:
