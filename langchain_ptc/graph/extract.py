@@ -257,15 +257,16 @@ class _Reader:
         shown = tree.body[0].value
         if isinstance(shown, ast.Call) and _dotted(shown.func) == "print" and len(shown.args) == 1:
             shown = shown.args[0]
-        programs = []
+        programs: list[str] = []
         for call in shown.elts if isinstance(shown, ast.List) else [shown]:
             if not isinstance(call, ast.Call) or not self._is_ours(_dotted(call.func)):
                 return None
             given = [*call.args, *(keyword.value for keyword in call.keywords)]
-            if len(given) != 1 or not isinstance(given[0], ast.Constant):
+            program = given[0] if len(given) == 1 else None
+            if not isinstance(program, ast.Constant) or not isinstance(program.value, str):
                 return None
-            programs.append(given[0].value)
-        return "\n\n".join(programs) if all(isinstance(p, str) for p in programs) else None
+            programs.append(program.value)
+        return "\n\n".join(programs) or None
 
     def _programs(self, blocks: Sequence[Block]) -> list[Block]:
         """Return the blocks that are Python, or without a label and certainly a program."""
