@@ -283,3 +283,23 @@ def test_plain_data_of_anything() -> None:
     nan = float("nan")
     assert len(as_plain({nan: 1, float("nan"): 2, "nan": 3})) == 3
     assert as_plain([2**63 - 1, -(2**63), 2**63]) == [2**63 - 1, -(2**63), str(2**63)]
+
+
+@pytest.mark.parametrize("build", [by_tool, by_middleware, by_node])
+def test_half_a_surrogate_pair_in_the_code_is_refused_before_any_effect(build: Any) -> None:
+    """LangGraph stores `?` in its place: a resumed program would be another one."""
+    paid: list[Any] = []
+
+    @tool
+    def first(n: Any) -> str:
+        """Do it first."""
+        paid.append(n)
+        return "done"
+
+    graph = build("first(n=1)\nx = '\ud800'\npay(n=2)", (first, pay), saver=InMemorySaver())
+    state = graph.invoke({"messages": [HumanMessage("go")]}, CONFIG)
+    assert "__interrupt__" not in state
+    assert paid == []
+    told = [m.text for m in messages_of(state) if isinstance(m, ToolMessage)]
+    assert all("half of a surrogate pair" in text for text in told)
+    assert told or build is by_node  # a node shows it to the model, which writes another

@@ -14,7 +14,7 @@ from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.execution.budget_tool import current_purse
 from langchain_ptc.execution.budgets import Purse
-from langchain_ptc.execution.calls import Answer, StartedCall, is_large
+from langchain_ptc.execution.calls import Answer, StartedCall
 from langchain_ptc.execution.dispatch import Dispatcher, Surroundings, Value
 from langchain_ptc.execution.events import Events
 from langchain_ptc.execution.graph_state import GraphState
@@ -25,6 +25,7 @@ from langchain_ptc.execution.resilience.hooks import run_after, run_before
 from langchain_ptc.execution.telling import cut, tell_failure
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.base import CallFailure
+from langchain_ptc.sandbox.large import is_large
 from langchain_ptc.sandbox.objects import UnsendableValue
 from langchain_ptc.sandbox.values import ValueTooLarge, encode_sized
 

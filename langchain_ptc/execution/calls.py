@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,11 +19,10 @@ from langchain_ptc.execution.record import ApprovalDecision, CallStatus, ToolCal
 from langchain_ptc.execution.redaction import Redact, redact_arguments, redact_text
 from langchain_ptc.execution.telling import OnToolError, tell_failure
 from langchain_ptc.sandbox.base import Call, CallFailure, Result
+from langchain_ptc.sandbox.large import is_large
 from langchain_ptc.sandbox.objects import UnsendableValue
 from langchain_ptc.sandbox.values import encode_value, utf8_length
 
-_MANY_PARTS = 5_000
-_MANY_CHARS = 1_000_000
 _NOTED = ("status", "error", "limit", "attempts", "is_cache_hit", "breaker", "waited_seconds")
 """What the journal keeps of how a call ended, by the names of `StartedCall`."""
 
@@ -41,26 +40,6 @@ class Answer:
     def as_result(self, number: int) -> Result:
         """Return it as the sandbox takes it."""
         return Result(id=number, payload=self.payload, failure=self.failure)
-
-
-def is_large(value: object) -> bool:
-    """Return whether a value has many parts or long texts; looks at no more than a few thousand."""
-    waiting, parts, chars = [value], 0, 0
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, str | bytes):
-            chars += len(part)
-        elif isinstance(part, Mapping | list | tuple | AbstractSet | range):
-            parts += len(part)
-            if parts > _MANY_PARTS:
-                return True
-            if isinstance(part, Mapping):
-                waiting += part.values()
-            elif not isinstance(part, range):
-                waiting += part
-        if chars > _MANY_CHARS:
-            return True
-    return False
 
 
 class StartedCall:
@@ -125,6 +104,7 @@ class StartedCall:
         self._shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
         self._plain: tuple[Mapping[str, Any], dict[str, Any]] | None = None
         self._encoded: tuple[Mapping[str, Any], str] | None = None
+        self._digests: dict[bool, tuple[Mapping[str, Any], str]] = {}
         self._started_at = datetime.now(UTC)
         self._clock = time.monotonic()
         self._seconds: float | None = None
@@ -256,6 +236,16 @@ class StartedCall:
             size = 0
         self._shown = arguments, shown, size
         return self._shown
+
+    def digest(self, *, validated: bool = False) -> str:
+        """Return a hash of what the code passed, or of the validated arguments; computed once."""
+        chosen = (self.arguments if validated else self.passed) or {}
+        kept = self._digests.get(validated)
+        if kept is None or kept[0] is not chosen:
+            text = encode_value(dict(sorted(chosen.items())))
+            digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+            kept = self._digests[validated] = chosen, digest[:24]
+        return kept[1]
 
     def encode_in_order(self) -> str:
         """Return the arguments as text: the same for the same arguments in any order.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import islice
 from typing import Any
 
 from langgraph.runtime import get_runtime
@@ -20,7 +20,6 @@ from langchain_ptc.execution.journal import Record
 from langchain_ptc.execution.portal import call_in_thread
 from langchain_ptc.execution.record import ToolCallRecord
 from langchain_ptc.sandbox.base import CallFailure
-from langchain_ptc.sandbox.values import encode_value
 
 _MOST_BYTES = 256 * 1024
 """Larger results go to the graph's store: each checkpoint of the graph may be read whole."""
@@ -36,10 +35,7 @@ def key_of(call: StartedCall, *, validated: bool = False) -> str:
         call: The call.
         validated: By the arguments that its tool gets, and not by what the code passed.
     """
-    chosen = call.arguments if validated else call.passed
-    arguments = encode_value(dict(sorted((chosen or {}).items())))
-    digest = hashlib.sha256(arguments.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{call.number}:{call.definition.qualified_name}#{digest[:24]}"
+    return f"{call.number}:{call.definition.qualified_name}#{call.digest(validated=validated)}"
 
 
 def parted(recorded: str, now: str) -> ReplayError:
@@ -87,10 +83,11 @@ def write_answer(answer: Answer, call: StartedCall) -> Record:
 
 def _to_tell(call: StartedCall) -> dict[str, Any]:
     """Return what is told of a call where the code does not come to it again; large arguments cut."""
-    told = call.finish().to_dict()
-    if told["arguments_bytes"] > _MOST_BYTES_TOLD:
-        told["arguments"] = dict.fromkeys(list(told["arguments"])[:_MOST_NAMES_TOLD], "[…]")
-    return told
+    record = call.finish()
+    if record.arguments_bytes > _MOST_BYTES_TOLD:
+        names = islice(record.arguments, _MOST_NAMES_TOLD)
+        record = replace(record, arguments=dict.fromkeys(names, "[…]"))
+    return record.to_dict()
 
 
 def read_calls(

@@ -42,8 +42,8 @@ from langchain_ptc.execution.journal import (
 )
 from langchain_ptc.execution.log import ExecutionLog
 from langchain_ptc.execution.parts import RunParts
-from langchain_ptc.execution.portal import call_in_thread, run_sync
-from langchain_ptc.execution.record import ExecutionResult, ToolCallRecord
+from langchain_ptc.execution.portal import call_in_thread, call_off_loop, run_sync
+from langchain_ptc.execution.record import ExecutionResult, ToolCallRecord, large_parts
 from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.resilience import Guards
 from langchain_ptc.execution.resilience.guards import is_pause
@@ -142,6 +142,7 @@ class Execution:
         self._carried = carried
         self._purse: Purse | None = None
         self._graph_state = GraphState(None, {})
+        self._outcome: Outcome | None = None
         self._sync = False
         self._events = Events(
             setting.on_event,
@@ -163,7 +164,7 @@ class Execution:
             return run_sync(self._run_freely())
         most = 2 * self._setting.limits.max_tool_calls  # an approval and a call each
         index = index_of(self._call_id, self._state)
-        return _read_outcome(
+        return self._ended(
             run_journaled(
                 self._run_in_steps,
                 self._open(),
@@ -185,11 +186,10 @@ class Execution:
         if not self._is_durable():
             return await self._run_freely()
         index = index_of(self._call_id, self._state)
-        return _read_outcome(
-            await arun_journaled(
-                self._run_in_steps, self._open(), index=index, metadata=self._metadata
-            )
+        record = await arun_journaled(
+            self._run_in_steps, self._open(), index=index, metadata=self._metadata
         )
+        return await call_off_loop(lambda: self._ended(record), record["result"])
 
     async def _look_around(self) -> None:
         """Find what the execution needs to know of the graph that it runs in."""
@@ -233,7 +233,7 @@ class Execution:
         self._begin(str(uuid.uuid4()), resumed=False)
         started_at, clock = datetime.now(UTC), time.monotonic()
         if (refused := await self._refuse()) is not None:
-            return Outcome(result=self._tell(refused, started_at, time.monotonic() - clock))
+            return Outcome(result=await self._tell(refused, started_at, time.monotonic() - clock))
         session = self._setting.sandbox.session()
         run = FreeRun(self._parts(session, self._program()))
         try:
@@ -247,9 +247,9 @@ class Execution:
                 self._events.tell_pause(waiting=1)
                 raise
             end = end_by(error, session.output)
-            self._tell(end, started_at, time.monotonic() - clock)
+            await self._tell(end, started_at, time.monotonic() - clock)
             raise
-        result = self._tell(done, started_at, time.monotonic() - clock)
+        result = await self._tell(done, started_at, time.monotonic() - clock)
         return Outcome(result=result, commands=self._graph_state.commands(), kept=done.kept)
 
     async def _run_in_steps(self, journal: Journal, opening: Record) -> Record:
@@ -263,8 +263,8 @@ class Execution:
         started_at, clock = datetime.fromtimestamp(opening["unix"], UTC), time.monotonic()
         # What has run was found right, then: another version of the check must not undo it.
         if not is_resumed and (refused := await self._refuse()) is not None:
-            return _write_outcome(
-                Outcome(result=self._tell(refused, started_at, time.monotonic() - clock))
+            return await self._end(
+                Outcome(result=await self._tell(refused, started_at, time.monotonic() - clock))
             )
         replay = Replay(
             seed=opening["seed"],
@@ -295,14 +295,23 @@ class Execution:
                     self._events.tell_pause(waiting=run.waiting)
                     raise
                 end = end_by(error, session.output)
-                self._tell(end, started_at, run.elapsed_seconds, is_resumed=is_resumed)
+                await self._tell(end, started_at, run.elapsed_seconds, is_resumed=is_resumed)
                 raise
-        result = self._tell(done, started_at, run.elapsed_seconds, is_resumed=is_resumed)
+        result = await self._tell(done, started_at, run.elapsed_seconds, is_resumed=is_resumed)
         # What a call has asked of the graph holds, whether the code came to the call again or not.
         for number, (_, asked) in recorded.items():
             self._graph_state.write_once(number, asked)
         commands = self._graph_state.commands()
-        return _write_outcome(Outcome(result=result, commands=commands, kept=done.kept))
+        return await self._end(Outcome(result=result, commands=commands, kept=done.kept))
+
+    async def _end(self, outcome: Outcome) -> Record:
+        """Return the ending record of a journal."""
+        self._outcome = outcome
+        return await call_off_loop(lambda: _write_outcome(outcome), *large_parts(outcome.result))
+
+    def _ended(self, record: Record) -> Outcome:
+        """Return how it ended, in this run or in one that the journal has kept."""
+        return _read_outcome(record) if self._outcome is None else self._outcome
 
     def _begin(self, execution_id: str, *, resumed: bool) -> None:
         self._id = self._events.execution_id = execution_id
@@ -435,7 +444,7 @@ class Execution:
         calls.update((n, call) for n, call in self._recorded.items() if n not in reached)
         return tuple(calls[number] for number in sorted(calls))
 
-    def _tell(
+    async def _tell(
         self, done: Done, started_at: datetime, seconds: float, *, is_resumed: bool = False
     ) -> ExecutionResult:
         passed = (datetime.now(UTC) - started_at).total_seconds()
@@ -454,7 +463,8 @@ class Execution:
             output_chars=self._shown_chars(),
         )
         if self._purse is not None:
-            spent = self._purse.close(seconds=seconds, shown_chars=len(result.report()))
+            report = await call_off_loop(result.report, result.value)
+            spent = self._purse.close(seconds=seconds, shown_chars=len(report))
             result = replace(result, spent=spent.to_dict())
         self._events.tell_result(result, self._calls)
         if self._setting.log is not None:

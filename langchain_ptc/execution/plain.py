@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import heapq
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -18,12 +19,15 @@ from enum import Enum
 from typing import Any
 
 from langchain_ptc.sandbox.objects import UnsendableValue
-from langchain_ptc.sandbox.values import MAX_PLAIN_INT, encode_value
+from langchain_ptc.sandbox.values import MAX_PLAIN_INT, build_encoder, encode_value
 
 _MAX_INT = 2**63
 """Integers that do not fit into 64 bits with a sign are written as text."""
 _MAX_LEVELS = 150
 """LangChain reads no message that is nested more than 200 levels deep."""
+_SLICE_ITEMS = 10_000
+"""Items that are sorted in one call of C code, during which no other thread runs."""
+_encode_readable = build_encoder(", ", ": ")
 _SCALARS = frozenset({type(None), bool, int, float, str})
 """The common cases, known without asking about abstract classes."""
 
@@ -42,7 +46,7 @@ def render_plain(value: Any) -> str:
     """Render a value for the model: text as it is, anything else as JSON."""
     if isinstance(value, str):
         return value
-    return json.dumps(_plain(value, MAX_PLAIN_INT, _MAX_LEVELS), ensure_ascii=False)
+    return _encode_readable(_plain(value, MAX_PLAIN_INT, _MAX_LEVELS))
 
 
 def clean_text(text: str) -> str:
@@ -65,9 +69,16 @@ def _plain(value: Any, max_int: int, levels: int) -> Any:
             record[key] = _plain(held, max_int, levels - 1)
         return record
     items = []
-    for item in sorted(value, key=_key_text) if isinstance(value, AbstractSet) else value:
+    for item in _sorted_items(value) if isinstance(value, AbstractSet) else value:
         items.append(_plain(item, max_int, levels - 1))  # noqa: PERF401  # see above
     return items
+
+
+def _sorted_items(items: AbstractSet[Any]) -> Iterable[Any]:
+    held = list(items)
+    starts = range(0, len(held), _SLICE_ITEMS)
+    slices = [sorted(held[at : at + _SLICE_ITEMS], key=_key_text) for at in starts]
+    return slices[0] if len(slices) == 1 else heapq.merge(*slices, key=_key_text)
 
 
 def _plain_scalar(value: Any, max_int: int) -> Any:

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.locks import new_lock
+from langchain_ptc.sandbox.large import is_large, large_data_threads
 
 T = TypeVar("T")
 
@@ -162,6 +163,18 @@ async def call_in_thread(function: Callable[[], T]) -> T:
     if isinstance(outcome, _Raised):
         raise outcome.error
     return outcome
+
+
+async def call_off_loop(function: Callable[[], T], *data: object) -> T:
+    """Call a function that takes long for large data: in a thread for that, else at once.
+
+    Args:
+        function: Computes, and waits for nothing.
+        data: What it works on, see `is_large`.
+    """
+    if not is_large(data):
+        return function()
+    return await asyncio.get_running_loop().run_in_executor(large_data_threads(), function)
 
 
 def _start() -> tuple[asyncio.AbstractEventLoop, threading.Thread]:

@@ -197,7 +197,7 @@ class ExecutionResult:
             "value": self.value,
             "error": None if self.error is None else asdict(self.error),
             "notes": list(self.notes),
-            "tool_calls": [call.to_dict() for call in self.tool_calls],
+            "tool_calls": (),
             "started_at": self.started_at,
             "ended_at": self.ended_at,
             "duration_seconds": self.duration_seconds,
@@ -210,6 +210,7 @@ class ExecutionResult:
             "spent": self.spent,
         }
         plain: dict[str, Any] = as_plain(data)
+        plain["tool_calls"] = [call.to_dict() for call in self.tool_calls]
         return plain
 
     def _repr_html_(self) -> str:
@@ -256,6 +257,12 @@ class ExecutionResult:
             session=data["session"],
             spent=data.get("spent"),
         )
+
+
+def large_parts(result: ExecutionResult) -> tuple[object, ...]:
+    """Return what `report` and `to_dict` take long for, if it is large; for `call_off_loop`."""
+    call_fields = range(len(result.tool_calls) * len(fields(ToolCallRecord)))
+    return result.value, result.output, call_fields, [call.arguments for call in result.tool_calls]
 
 
 def _parse_time(time: str | datetime) -> datetime:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from langchain_ptc.execution.plain import clean_text, render_plain
 from langchain_ptc.sandbox.base import Failure, Status
+from langchain_ptc.sandbox.large import is_large
 
 
 class ToldCall(Protocol):
@@ -67,15 +69,21 @@ def render_report(result: ToldResult) -> str:
 
 
 def cut_middle(text: str, most: int) -> str:
-    """Return `text`, or its head and tail around a line that says how much was cut."""
+    """Return `text`, or its head and tail around a line that says how much was cut.
+
+    Lone surrogates are escapes in what it returns, and counted as such.
+    """
+    if len(text) <= most:
+        text = clean_text(text)  # which may make it longer
     if len(text) <= most:
         return text
     head = most * 2 // 3
     tail = most - head
     gone = len(text) - most
+    kept_head, kept_tail = clean_text(text[:head])[:head], clean_text(text[-tail:])[-tail:]
     return (
-        f"{text[:head]}\n[… {gone:,} of {len(text):,} characters cut: print less, or a summary …]\n"
-        f"{text[-tail:]}"
+        f"{kept_head}\n[… {gone:,} of {len(text):,} characters cut: print less, or a summary …]\n"
+        f"{kept_tail}"
     )
 
 
@@ -191,6 +199,8 @@ def _name_call(call: ToldCall) -> str:
 
 
 def _show(value: object) -> str:
+    if is_large(value):
+        return reprlib.repr(value)
     try:
         return repr(value)
     except (ValueError, RecursionError):  # Python prints no integer of over 4,300 digits

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import heapq
 import itertools
 import time
@@ -48,6 +49,7 @@ from langchain_ptc.execution.entries import (
 from langchain_ptc.execution.happening import Computing, Event
 from langchain_ptc.execution.journal import Journal, Record, place_here
 from langchain_ptc.execution.parts import RunParts
+from langchain_ptc.execution.portal import call_off_loop
 from langchain_ptc.sandbox.base import Call, Done, Moment, Result
 
 _CANCEL_SECONDS = 0.2
@@ -189,6 +191,11 @@ class SteppedRun:
                 self._instant.append((started, refused))
                 continue
             gate = self._approvals.gate(started.definition)
+            if started.is_large:  # kept, for the keys of its events
+                await call_off_loop(started.digest, started.passed)
+                if gate is not None:
+                    check = functools.partial(started.digest, validated=True)
+                    await call_off_loop(check, started.arguments)
             if gate is not None and await self._applies(gate, started):
                 gated.append((started, gate))
             else:

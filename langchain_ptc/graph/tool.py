@@ -26,7 +26,8 @@ from langchain_ptc.execution.execution import Check, Durable, Execution, Outcome
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
 from langchain_ptc.execution.graph_state import Channels
 from langchain_ptc.execution.log import ExecutionLog
-from langchain_ptc.execution.portal import run_sync
+from langchain_ptc.execution.portal import call_off_loop, run_sync
+from langchain_ptc.execution.record import ExecutionResult, large_parts
 from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.telling import OnToolError
 from langchain_ptc.graph.agent_guards import AgentGuards, Agents, Found
@@ -81,8 +82,8 @@ class _Asked:
         """The variables that the code begins with; None if it is of no session."""
         return self._kept
 
-    def tell(self, outcome: Outcome) -> tuple[str, dict[str, Any]]:
-        """Return the content of the message and its artifact, in plain JSON data."""
+    def take(self, outcome: Outcome) -> ExecutionResult:
+        """Note what the graph is told, and return what the message is made of."""
         result, self._commands = outcome.result, outcome.commands
         if self._keeper is not None:
             result, commands = self._keeper.keep(outcome)
@@ -94,7 +95,7 @@ class _Asked:
                 commands = [*commands, *([Command(update=pairs)] if pairs else [])]
             self._commands = [*self._commands, *commands]
         self._is_error = result.error is not None
-        return result.report(), result.to_dict()
+        return result
 
     def answer(self, message: Any) -> Any:
         """Give the message its status, and the graph what the tools asked of it."""
@@ -110,6 +111,10 @@ class _Asked:
         if len(parts) == 1:
             return parts[0]
         return join(parts) if self.is_joined else parts
+
+
+def _content_and_artifact(result: ExecutionResult) -> tuple[str, dict[str, Any]]:
+    return result.report(), result.to_dict()
 
 
 _asked: contextvars.ContextVar[_Asked] = contextvars.ContextVar("ptc_asked")
@@ -372,7 +377,7 @@ class CodeTool(BaseTool):
         # The config of this run, under which the inner calls nest, is in the context.
         del run_manager
         state = run_sync(self._find_state(runtime, sync=True))
-        return _asked.get().tell(self._start(code, state, runtime).run())
+        return _content_and_artifact(_asked.get().take(self._start(code, state, runtime).run()))
 
     async def _arun(
         self,
@@ -382,7 +387,8 @@ class CodeTool(BaseTool):
     ) -> tuple[str, dict[str, Any]]:
         del run_manager
         state = await self._find_state(runtime, sync=False)
-        return _asked.get().tell(await self._start(code, state, runtime).arun())
+        result = _asked.get().take(await self._start(code, state, runtime).arun())
+        return await call_off_loop(lambda: _content_and_artifact(result), *large_parts(result))
 
     async def _find_state(self, runtime: Any, *, sync: bool) -> Any:
         """Return the state of the graph, as far as it is needed, and find the session's variables."""

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from langchain_ptc.sandbox.base import Call, Moment, OnCalls, OnIdle, Program, Result
 from langchain_ptc.sandbox.decoding import LARGE_FRAME_BYTES
 from langchain_ptc.sandbox.framing import ProtocolViolation
+from langchain_ptc.sandbox.large import large_data_threads
 from langchain_ptc.sandbox.protocol import Conversation, encode_moment, encode_result_pieces
-
-_MOST_READERS = 2
-"""Large frames that are read at a time, in all executions of a process: each takes much memory."""
-
-_readers: tuple[int, ThreadPoolExecutor] | None = None
-
-
-def _get_readers() -> ThreadPoolExecutor:
-    """Return the threads that read large frames; a forked process has lost those of its parent."""
-    global _readers
-    pid = os.getpid()
-    if _readers is None or _readers[0] != pid:
-        _readers = pid, ThreadPoolExecutor(_MOST_READERS, "langchain-ptc reader")
-    return _readers[1]
 
 
 class Intake:
@@ -76,7 +61,9 @@ class Intake:
         self._on_taken()  # first: from here on the conversation is the thread's
         if self.is_reading and not self.is_closed:
             frame = self._frames.popleft()
-            reading = self._loop.run_in_executor(_get_readers(), self._conversation.take, frame)
+            reading = self._loop.run_in_executor(
+                large_data_threads(), self._conversation.take, frame
+            )
             reading.add_done_callback(self._go_on)
 
     def _go_on(self, reading: asyncio.Future[None]) -> None:

@@ -36,6 +36,7 @@ from enum import Enum
 from typing import Any, cast
 from uuid import UUID
 
+from langchain_ptc.sandbox.large import is_large
 from langchain_ptc.sandbox.objects import MAX_ITEMS, TooManyItems, UnsendableValue, as_data
 
 TAG = "$"
@@ -108,33 +109,47 @@ encode_text: Callable[[str], str] = json.encoder.encode_basestring
 """Encode a string as JSON text."""
 
 
-_SLICE_ITEMS = 5_000
-"""Items of a list that are encoded in one call of C code, during which no other thread runs."""
+_SLICE_ITEMS = 500
+"""Items of a container that are encoded in one call of C code, during which no other thread runs."""
 
 
-def _build_encoder() -> Callable[[object], str]:
-    """Return a function that encodes what `_is_plain` has passed.
+def build_encoder(item_separator: str, key_separator: str) -> Callable[[object], str]:
+    """Return a function that encodes JSON's own types as text, in a thread without stopping the others.
 
     `JSONEncoder.encode` builds its C encoder anew each time, which is half of the cost of a small
     value; where Python has one, it is built once here.
     """
-    stock = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
+    stock = json.JSONEncoder(
+        ensure_ascii=False, check_circular=False, separators=(item_separator, key_separator)
+    )
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return stock.encode
-    in_c = make(None, stock.default, encode_text, None, ":", ",", False, False, True)
+    in_c = make(
+        None, stock.default, encode_text, None, key_separator, item_separator, False, False, True
+    )
 
-    def encode(value: object) -> str:
-        if type(value) is list and len(value) > _SLICE_ITEMS:
-            starts = range(0, len(value), _SLICE_ITEMS)
-            slices = ["".join(in_c(value[at : at + _SLICE_ITEMS], 0))[1:-1] for at in starts]
-            return f"[{','.join(slices)}]"
-        return "".join(in_c(value, 0))
+    def encode(value: Any) -> str:
+        if type(value) not in (list, dict) or not is_large(value):
+            return "".join(in_c(value, 0))
+        is_list = type(value) is list
+        items: Any = value if is_list else list(value.items())
+        pieces = []
+        for at in range(0, len(items), _SLICE_ITEMS):
+            part = items[at : at + _SLICE_ITEMS] if is_list else dict(items[at : at + _SLICE_ITEMS])
+            if not is_large(part):
+                pieces.append("".join(in_c(part, 0))[1:-1])
+            elif is_list:
+                pieces += map(encode, part)
+            else:
+                pieces += [f"{encode(k)}{key_separator}{encode(v)}" for k, v in part.items()]
+        body = item_separator.join(pieces)
+        return f"[{body}]" if is_list else f"{{{body}}}"
 
     return encode
 
 
-_encode_json = _build_encoder()
+_encode_json = build_encoder(",", ":")
 
 
 def encode_value(value: object, *, max_items: int = MAX_ITEMS) -> str:

@@ -1,0 +1,50 @@
+"""Large data: told from small data at little cost, and processed in threads, off the event loop.
+
+Two threads for the whole process, since each piece of work takes much memory, and a thread that waits
+for the interpreter waits for every other one that computes. What runs there must not wait for anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
+
+_MAX_THREADS = 2
+_MANY_PARTS = 5_000
+_MANY_CHARS = 1_000_000
+_SMALL = frozenset({type(None), bool, int, float})
+
+_threads: tuple[int, ThreadPoolExecutor] | None = None
+
+
+def large_data_threads() -> ThreadPoolExecutor:
+    """Return the threads for large data; a forked process has lost those of its parent."""
+    global _threads
+    pid = os.getpid()
+    if _threads is None or _threads[0] != pid:
+        _threads = pid, ThreadPoolExecutor(_MAX_THREADS, "langchain-ptc large data")
+    return _threads[1]
+
+
+def is_large(value: object) -> bool:
+    """Return whether a value has many parts or long texts; looks at no more than a few thousand."""
+    waiting, parts, chars = [value], 0, 0
+    while waiting:
+        part = waiting.pop()
+        if type(part) in _SMALL:  # known without asking about abstract classes
+            continue
+        if isinstance(part, str | bytes):
+            chars += len(part)
+        elif isinstance(part, Mapping | list | tuple | AbstractSet | range):
+            parts += len(part)
+            if parts > _MANY_PARTS:
+                return True
+            if isinstance(part, Mapping):
+                waiting += part.values()
+            elif not isinstance(part, range):
+                waiting += part
+        if chars > _MANY_CHARS:
+            return True
+    return False
