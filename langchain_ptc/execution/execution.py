@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import secrets
 import time
 import uuid
@@ -16,7 +15,6 @@ from typing import Any, Literal, TypeAlias
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langgraph.errors import GraphInterrupt
-from langgraph.types import Command
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.errors import Problem, ReplayError
@@ -41,6 +39,7 @@ from langchain_ptc.execution.journal import (
     run_journaled,
 )
 from langchain_ptc.execution.log import ExecutionLog
+from langchain_ptc.execution.outcome import Outcome, read_outcome, write_outcome
 from langchain_ptc.execution.parts import RunParts
 from langchain_ptc.execution.portal import call_in_thread, call_off_loop, run_sync
 from langchain_ptc.execution.record import ExecutionResult, ToolCallRecord, large_parts
@@ -63,7 +62,6 @@ from langchain_ptc.sandbox.base import (
 )
 from langchain_ptc.sandbox.nesting import one_deeper
 from langchain_ptc.sandbox.protocol import limit_reached
-from langchain_ptc.sandbox.values import encode_value, revive
 
 Durable: TypeAlias = Literal["auto", "always", "never"]
 Check: TypeAlias = Literal["static", "types", "off"]
@@ -92,17 +90,6 @@ class Setting:
     guards: Guards
     budgets: Budgets
     on_tool_error: OnToolError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What an execution came to, for the graph that it runs in."""
-
-    result: ExecutionResult
-    commands: tuple[Command[Any], ...] = ()
-    """What the graph is told for the tools; see `GraphState.commands`."""
-    kept: bytes | None = None
-    """The variables of the code, for the next execution of its session; None if there are none."""
 
 
 class Execution:
@@ -307,11 +294,11 @@ class Execution:
     async def _end(self, outcome: Outcome) -> Record:
         """Return the ending record of a journal."""
         self._outcome = outcome
-        return await call_off_loop(lambda: _write_outcome(outcome), *large_parts(outcome.result))
+        return await call_off_loop(lambda: write_outcome(outcome), *large_parts(outcome.result))
 
     def _ended(self, record: Record) -> Outcome:
         """Return how it ended, in this run or in one that the journal has kept."""
-        return _read_outcome(record) if self._outcome is None else self._outcome
+        return read_outcome(record) if self._outcome is None else self._outcome
 
     def _begin(self, execution_id: str, *, resumed: bool) -> None:
         self._id = self._events.execution_id = execution_id
@@ -491,18 +478,3 @@ def _guarded(setting: Setting, approvals: Sequence[ApprovalMiddleware]) -> Setti
 
 def _digest(code: str) -> str:
     return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _write_outcome(outcome: Outcome) -> Record:
-    result = {**outcome.result.to_dict(), "value": encode_value(outcome.result.value)}
-    # As text: LangGraph's own serializer keeps no lone surrogate, which code may well have printed.
-    told = json.dumps(result)
-    return {"result": told, "commands": list(outcome.commands), "kept": outcome.kept}
-
-
-def _read_outcome(record: Record) -> Outcome:
-    told = json.loads(record["result"])
-    result = ExecutionResult.from_dict(
-        {**told, "value": json.loads(told["value"], object_hook=revive)}
-    )
-    return Outcome(result=result, commands=tuple(record["commands"]), kept=record["kept"])

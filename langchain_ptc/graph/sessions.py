@@ -17,7 +17,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.types import Command
 
 from langchain_ptc.execution.asking import checkpointer_of, message_lists
-from langchain_ptc.execution.execution import Outcome
+from langchain_ptc.execution.outcome import Outcome
 from langchain_ptc.execution.portal import call_in_thread
 from langchain_ptc.execution.record import ExecutionResult
 from langchain_ptc.graph.prompts import EMPTY_SESSION

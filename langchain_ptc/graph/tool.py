@@ -22,10 +22,11 @@ from langchain_ptc.execution.approvals import ApprovalMiddleware, InterruptMode,
 from langchain_ptc.execution.budgets import Budget, Spent
 from langchain_ptc.execution.dispatch import read_state
 from langchain_ptc.execution.events import OnEvent
-from langchain_ptc.execution.execution import Check, Durable, Execution, Outcome
+from langchain_ptc.execution.execution import Check, Durable, Execution
 from langchain_ptc.execution.executor import ProgrammaticToolExecutor
 from langchain_ptc.execution.graph_state import Channels
 from langchain_ptc.execution.log import ExecutionLog
+from langchain_ptc.execution.outcome import Outcome
 from langchain_ptc.execution.portal import call_off_loop, run_sync
 from langchain_ptc.execution.record import ExecutionResult, large_parts
 from langchain_ptc.execution.redaction import Redact
