@@ -10,7 +10,7 @@ import ast
 import functools
 from collections.abc import Collection, Mapping, Sequence
 
-from langchain_ptc.sandbox.shape import bound_globals
+from langchain_ptc.sandbox.shape import bound_globals, find_local
 from langchain_ptc.sandbox.stdlib import STANDARD_MODULES
 
 _ALIASES = {"np": "numpy", "pd": "pandas"}
@@ -33,49 +33,57 @@ def find_implied(
 
     A name counts if the top level does not bind it and every use of it fits: `json.dumps` reads an
     attribute that the module has. A name that is a member of its own module (`datetime`, `pprint`) is
-    that member where it is called or read as only the member can be: `datetime.now()`.
+    that member where it is called or read as only the member can be: `datetime.now()`. Uses of a
+    variable of the same name, such as the parameter in `def wait(time)`, do not count.
 
     Args:
         tree: The program.
         nodes: Every node of it.
         modules: Names of the modules that it may import.
     """
-    attributes: dict[str, set[str]] = {}
-    bare: dict[str, int] = {}
-    for node in nodes:
-        if isinstance(node, ast.Name):
-            if node.id in modules or node.id in _ALIASES:
-                loads = isinstance(node.ctx, ast.Load)
-                bare[node.id] = bare.get(node.id, 0) + 1 if loads else len(nodes)
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            name = node.value.id
-            if name in modules or name in _ALIASES:
-                attributes.setdefault(name, set()).add(node.attr)
-                bare[name] = bare.get(name, 0) - 1
-    if not bare:
+    uses = _find_uses(nodes, modules)
+    if not uses:
         return {}
     bound = bound_globals(tree, nodes)
-    found = {
-        name: _meaning(name, attributes.get(name, set()), alone=bare[name] > 0, modules=modules)
-        for name in bare
-        if name not in bound
-    }
+    for name in bound & uses.keys():
+        del uses[name]
+    if uses:
+        local = find_local(nodes, uses.keys())
+        uses = {name: [u for u in found if u[0] not in local] for name, found in uses.items()}
+    found = {name: _meaning(name, [a for _, a in u], modules) for name, u in uses.items() if u}
     return {name: meant for name, meant in found.items() if meant is not None}
 
 
-def _meaning(
-    name: str, attributes: set[str], *, alone: bool, modules: Collection[str]
-) -> str | None:
+def _find_uses(
+    nodes: Sequence[ast.AST], modules: Collection[str]
+) -> dict[str, list[tuple[ast.Name, str]]]:
+    """Return where names of modules are read, each use with its attribute; "" for a bare use."""
+    attributes: dict[ast.AST, str] = {}
+    uses: dict[str, list[tuple[ast.Name, str]]] = {}
+    for node in nodes:  # parents come before what stands in them
+        if isinstance(node, ast.Attribute):
+            attributes[node.value] = node.attr
+        elif (
+            isinstance(node, ast.Name)
+            and isinstance(node.ctx, ast.Load)
+            and (node.id in modules or node.id in _ALIASES)
+        ):
+            uses.setdefault(node.id, []).append((node, attributes.get(node, "")))
+    return uses
+
+
+def _meaning(name: str, attributes: Sequence[str], modules: Collection[str]) -> str | None:
+    """Return what a name stands for that is used with these attributes; None if nothing fits."""
     module = _ALIASES.get(name, name)
     if module not in modules:
         return None
     listed = STANDARD_MODULES.get(module)
     if listed is None:  # a module of the developer, whose names are not known here
-        return None if alone else module
-    known = _members(module)
-    if name in listed and (alone or not attributes & known):
-        return None if attributes & known else f"{name}.{name}"
-    return None if alone or not attributes & known else module
+        return None if "" in attributes else module
+    known = [attribute in _members(module) for attribute in attributes]
+    if name in listed and not all(known):
+        return None if any(known) else f"{name}.{name}"
+    return module if any(known) and "" not in attributes else None
 
 
 @functools.cache
@@ -90,8 +98,15 @@ def _members(module: str) -> frozenset[str]:
 
 
 def import_hint(name: str) -> str:
-    """Return `from collections import Counter` for `Counter`; empty where no module has the name."""
-    return _homes().get(name, "")
+    """Return what to write for a name that nothing binds; empty where no module has it.
+
+    `from collections import Counter` for `Counter`, and for a module its import.
+    """
+    member = _homes().get(name, "")
+    if name not in STANDARD_MODULES:
+        return member
+    both = member if name in STANDARD_MODULES[name] else ""
+    return f"import {name}" + (f"` or `{both}" if both else "")
 
 
 @functools.cache

@@ -7,7 +7,7 @@ Nothing here decides what is allowed; `policy` does.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from langchain_ptc.sandbox.names import RESERVED, mangle
 
@@ -17,6 +17,7 @@ LAST = RESERVED + "last"
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_RESULTS = ("elt", "key", "value")
 
 
 _LEAVES = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
@@ -173,6 +174,36 @@ def bound_globals(tree: ast.Module, nodes: Sequence[ast.AST]) -> set[str]:
         if isinstance(node, ast.Global):
             found.update(node.names)
     return found
+
+
+def find_local(nodes: Sequence[ast.AST], names: Container[str]) -> set[ast.AST]:
+    """Return the uses of `names` that are variables of a function or of a comprehension."""
+    local: set[ast.AST] = set()
+    for node in nodes:
+        parts, bound = _scope_inside(node)
+        if own := {name for name in bound if name in names}:
+            for part in parts:
+                local.update(n for n in all_nodes(part) if isinstance(n, ast.Name) and n.id in own)
+    return local
+
+
+def _scope_inside(node: ast.AST) -> tuple[Sequence[ast.AST], Sequence[str]]:
+    """Return the parts of `node` that run in a scope of its own, and the names that this binds."""
+    if isinstance(node, _COMPREHENSIONS):
+        first = node.generators[0].iter
+        parts = [inner for g in node.generators for inner in (g.target, g.iter, *g.ifs)]
+        parts += [value for field in _RESULTS if (value := getattr(node, field, None)) is not None]
+        targets = [inner for g in node.generators for inner in ast.walk(g.target)]
+        bound = [target.id for target in targets if isinstance(target, ast.Name)]
+        return [part for part in parts if part is not first], bound
+    if not isinstance(node, _Function | ast.Lambda):
+        return (), ()
+    body = node.body if isinstance(node.body, list) else [ast.Expr(node.body)]
+    inner = list(_top_level_nodes(body))
+    foreign = {n for i in inner if isinstance(i, ast.Global | ast.Nonlocal) for n in i.names}
+    names = [part.arg for part in ast.walk(node.args) if isinstance(part, ast.arg)]
+    names += [name for part in inner for name in _names_bound_by(part)]
+    return body, [name for name in names if name not in foreign]
 
 
 def shape_module(tree: ast.Module, nodes: list[ast.AST], *, asynchronous: bool) -> ast.Module:
