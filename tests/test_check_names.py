@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from langchain_core.tools import tool
 
 from langchain_ptc import InProcessSandbox, ProgrammaticToolExecutor
-from langchain_ptc.sandbox.implied import import_hint
+from langchain_ptc.sandbox.implied import import_hint, is_member
+from langchain_ptc.sandbox.stdlib import STANDARD_MODULES
 
 CALLS: list[str] = []
 
@@ -179,3 +182,94 @@ def test_json_of_data_at_run_time() -> None:
     executor = ProgrammaticToolExecutor([rows], check="off")
     report = executor.execute("import json\nr = json.loads(await rows())").report()
     assert "data already" in report
+
+
+@pytest.mark.parametrize(
+    ("code", "output"),
+    [
+        ("class A:\n    time: float = 0\nprint(A.time, time.time() > 0)", "0 True"),
+        ("class A:\n    json: str = ''\n    def f(self): return json.dumps(1)\nprint(A().f())", "1"),
+        ("def f(time): return time + 1\nprint(f(1), time.time() > 0)", "2 True"),
+        ("f = lambda json: json + 1\nprint(f(1), json.dumps(2))", "2 2"),
+        ("print([string for string in 'ab'], string.digits[:2])", "['a', 'b'] 01"),
+        ("def f():\n    for time in range(2): pass\n    return time\nprint(f(), time.time() > 0)", "1 True"),
+        ("def f():\n    global json\n    import json\nf()\nprint(json.dumps(1))", "1"),
+        ("def f(time=time.time): return time() > 0\nprint(f())", "True"),
+        ("def f(re):\n    def g(): return re + 1\n    return g()\nprint(f(1), re.findall('a', 'ba'))", "2 ['a']"),
+        ("print([time for time in [time.time() > 0]])", "[True]"),
+        ("def f(x: typing.List[int]) -> typing.Any: return x[0]\nprint(f([1]))", "1"),
+        ("if __name__ == '__main__':\n    print(json.dumps(1))", "1"),
+    ],
+)  # fmt: skip
+def test_variable_named_like_a_module(
+    executor: ProgrammaticToolExecutor, code: str, output: str
+) -> None:
+    """A parameter, a field or a local variable of the name does not keep the module from being imported."""
+    result = executor.execute(code)
+    assert (result.status, result.output.strip()) == ("success", output), result.report()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("print(datetime.now(datetime.timezone.utc))", "write `import datetime` or `from datetime"),
+        ("print(copy.copy([1]), copy([1]))", "write `import copy` or `from copy import copy`"),
+        ("print(json)", "write `import json`"),
+        ("import datetime\nprint(datetime.now())", "write `datetime.datetime.now`"),
+        ("import math\nprint(math.squareroot(4))", "module 'math' has no attribute 'squareroot'"),
+        ("import json as j\nj.dump_string({})", "module 'json' has no attribute 'dump_string'"),
+        ("if __name__ == '__main__':\n    print(nowhere)", "'nowhere'"),
+        ("def main():\n    print(nowhere)\nif __name__ == '__main__':\n    main()", "'nowhere'"),
+        ("total += 1", "'total'"),
+        ("for r in [1]:\n    total += r\nprint(1)", "'total'"),
+        ("class A:\n    x: Nowhere = 1", "'Nowhere'"),
+        ("def f(x: List[int]) -> int: return 1", "write `from typing import List`"),
+        ("def f() -> Optional[int]: return 1", "write `from typing import Optional`"),
+    ],
+)  # fmt: skip
+def test_name_is_refused_before_any_effect(
+    executor: ProgrammaticToolExecutor, code: str, told: str
+) -> None:
+    """What is certain to fail for a missing name is found before a tool is called; the report says what to write."""
+    annotations = "->" in code or ": Nowhere" in code
+    if annotations and sys.version_info >= (3, 14):
+        pytest.skip("this Python does not evaluate annotations where they stand")
+    CALLS.clear()
+    result = executor.execute(f"rows()\n{code}")
+    assert (result.status, CALLS) == ("refused", []), result.report()
+    assert told in result.report()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = rows()\nassert x, nowhere",
+        "for i in []:\n    nowhere()",
+        "def f(n):\n    if n == 1: return 1\n    elif n == 2: return 2\n    else: return 3\n    nowhere()\nf(1)",
+        "def f():\n    try:\n        return 1\n    except ValueError:\n        return 2\n    nowhere()\nf()",
+        "def f():\n    try:\n        return 1\n    finally:\n        print(2)\n    nowhere()\nf()",
+        "if __name__ == '__main__':\n    print(1)\nelse:\n    nowhere()",
+        "import math\nif hasattr(math, 'nowhere'):\n    print(math.nowhere)",
+        "import math\ntry:\n    math.nowhere\nexcept AttributeError:\n    print(1)",
+        "import sys, itertools\nif sys.version_info >= (3, 12):\n    print(itertools.batched)",
+        "import asyncio\nprint(asyncio.set_event_loop is None)",
+        "def f():\n    y: Nowhere = 1\n    return y\nprint(f())",
+        "from __future__ import annotations\ndef f(x: Nowhere) -> Other: return x\nprint(f(1))",
+        "x = 0\ndef f():\n    global x\n    x += 1\nf()\nprint(x)",
+        "def f():\n    n = 0\n    def g():\n        nonlocal n\n        n += 1\n    g()\n    return n\nprint(f())",
+    ],
+)  # fmt: skip
+def test_more_code_that_is_never_reached(executor: ProgrammaticToolExecutor, code: str) -> None:
+    """What does not run, or not for certain, is no reason to refuse a program."""
+    result = executor.execute(code)
+    assert result.status == "success", result.report()
+
+
+def test_members_of_modules_are_those_that_programs_have() -> None:
+    """The check knows every name of every module, with and without an event loop."""
+    names = [name for name in STANDARD_MODULES if name not in ("__future__", "threading")]
+    code = "\n".join(f"import {name}\nprint('{name}', *dir({name}))" for name in names)
+    for head in ("", "async def f(): pass\n"):
+        for line in ProgrammaticToolExecutor([]).execute(head + code).output.splitlines():
+            module, *found = line.split()
+            assert [name for name in found if not is_member(module, name)] == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import sys
 from collections.abc import Collection, Mapping, Sequence
 
 from langchain_ptc.sandbox.shape import bound_globals, find_local
@@ -17,7 +18,7 @@ _ALIASES = {"np": "numpy", "pd": "pandas"}
 """Short names that everybody gives to these modules."""
 
 _MADE = {
-    "asyncio": "run to_thread get_event_loop get_running_loop new_event_loop",
+    "asyncio": "run to_thread get_event_loop get_running_loop new_event_loop set_event_loop",
     "concurrent.futures": "ThreadPoolExecutor",
     "contextlib": "redirect_stderr redirect_stdout",
     "sys": "stderr stdout",
@@ -95,6 +96,26 @@ def _members(module: str) -> frozenset[str]:
     return frozenset(
         (*STANDARD_MODULES[module], *made, *(part.partition(".")[0] for part in inner))
     )
+
+
+def is_member(module: str, name: str) -> bool:
+    """Whether a module of the standard library has a name, here or in another Python.
+
+    Returns:
+        True for a module that is not listed.
+    """
+    if module not in STANDARD_MODULES or name.startswith("_") or name in _members(module):
+        return True
+    return hasattr(sys.modules.get(module), name)
+
+
+def member_hint(module: str, name: str) -> str:
+    """Return `datetime.datetime.now` for `now` of the module `datetime`; empty for anything else."""
+    if module in STANDARD_MODULES.get(module, ()):
+        cls = getattr(sys.modules.get(module), module, None)
+        if isinstance(cls, type) and name in vars(cls):
+            return f"{module}.{module}.{name}"
+    return ""
 
 
 def import_hint(name: str) -> str:

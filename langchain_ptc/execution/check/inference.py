@@ -9,7 +9,7 @@ from collections.abc import Callable
 from langchain_ptc.catalog.types import ANY, BOOL, INT, NONE, STR, Container, TypeTree
 from langchain_ptc.execution.check.facts import Facts
 from langchain_ptc.execution.check.names import Given
-from langchain_ptc.execution.check.scopes import Binding, Scope, Scopes
+from langchain_ptc.execution.check.scopes import AUGMENTED, Binding, Scope, Scopes
 from langchain_ptc.execution.check.shapes import Answer, Shapes
 from langchain_ptc.execution.check.values import (
     CONSTANTS,
@@ -85,6 +85,11 @@ class Inference:
         if scope is None:
             return None
         return next((s for s in scope.visible() if node.id in s.bindings), None)
+
+    def is_bound(self, node: ast.Name) -> bool:
+        """Whether the code gives the name a value: `x += 1` alone does not."""
+        scope = self.find_scope(node)
+        return scope is not None and any(b is not AUGMENTED for b in scope.bindings[node.id])
 
     def is_hidden(self, node: ast.Name) -> bool:
         """Whether an `import *` may have given the name to the code."""

@@ -13,7 +13,7 @@ from langchain_ptc.execution.check.inference import Inference
 from langchain_ptc.execution.check.names import Given
 from langchain_ptc.execution.check.values import ModuleValue, ToolValue, only
 from langchain_ptc.execution.check.words import MAX_NAME_CHARS, clip
-from langchain_ptc.sandbox.implied import import_hint
+from langchain_ptc.sandbox.implied import import_hint, is_member, member_hint
 from langchain_ptc.sandbox.stdlib import REFUSED_MODULES
 
 _STEPS_OF_A_SEARCH = 500
@@ -59,6 +59,8 @@ class Lookups:
             yield from self._check_attribute(node)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             yield from self._check_name(node)
+        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            yield from self._check_name(node.target)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from self._check_definition(node)
 
@@ -128,6 +130,17 @@ class Lookups:
             if not known and not self._facts.reflects and not self._is_asked(node):
                 message = f"{value.name} has no tool {node.attr!r}{self._suggest(node.attr)}"
                 yield Found(node, message, "AttributeError")
+        elif isinstance(value, ModuleValue) and not is_member(value.name, node.attr):
+            yield from self._check_member(node, value.name)
+
+    def _check_member(self, node: ast.Attribute, module: str) -> Iterator[Found]:
+        """Find `datetime.now` of the module `datetime`, where it is reached for certain."""
+        if self._facts.reflects or self._is_asked(node) or node in self._uncertain:
+            return
+        told = clip(node.attr, MAX_NAME_CHARS)
+        hint = f"; write `{found}`" if (found := member_hint(module, node.attr)) else ""
+        message = f"module {module!r} has no attribute {told!r} in the sandbox{hint}"
+        yield Found(node, message, "AttributeError")
 
     def _is_asked(self, node: ast.Attribute) -> bool:
         """Whether the code sets the name itself, or asks for it before."""
@@ -136,7 +149,7 @@ class Lookups:
     def _check_name(self, node: ast.Name) -> Iterator[Found]:
         name = node.id
         inference, given = self._inference, self._given
-        if inference.find_scope(node) is not None or inference.is_hidden(node):
+        if inference.is_bound(node) or inference.is_hidden(node):
             return
         if self._facts.reflects or given.bare(name) is not None:
             return

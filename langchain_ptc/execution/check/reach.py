@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from langchain_ptc.execution.check.facts import Facts
 
@@ -23,12 +23,14 @@ def find_unreached(nodes: Sequence[ast.AST], facts: Facts) -> set[ast.AST]:
         nodes: Every node of the program.
         facts: What it does anywhere.
     """
-    return _find_outside(nodes, facts, _dead_parts)
+    ends = _find_ends(nodes)
+    return _find_outside(nodes, facts, lambda node: _dead_parts(node, ends))
 
 
 def find_uncertain(nodes: Sequence[ast.AST], facts: Facts) -> set[ast.AST]:
     """Return every node that is not reached, or only if a condition or an exception has it so."""
-    return _find_outside(nodes, facts, _uncertain_parts)
+    ends = _find_ends(nodes)
+    return _find_outside(nodes, facts, lambda node: _uncertain_parts(node, ends))
 
 
 def _find_outside(
@@ -55,17 +57,20 @@ def _mark(node: ast.AST, dead: set[ast.AST]) -> None:
             waiting.extend(ast.iter_child_nodes(node))
 
 
-def _dead_parts(node: ast.AST) -> Iterator[ast.AST]:
+def _dead_parts(node: ast.AST, ends: Container[ast.AST]) -> Iterator[ast.AST]:
     for name in _BLOCKS:
         block = getattr(node, name, None)
         if isinstance(block, list):
-            yield from _behind_the_end(block)
+            yield from _behind_the_end(block, ends)
     if isinstance(node, ast.If | ast.IfExp | ast.While):
         truth = _truth(node.test)
         if truth is False:
             yield from _as_list(node.body)
         elif truth is True:
             yield from _as_list(node.orelse)
+    elif isinstance(node, ast.For):
+        if isinstance(node.iter, ast.List | ast.Tuple) and not node.iter.elts:
+            yield from node.body
     elif isinstance(node, ast.BoolOp):
         stops = isinstance(node.op, ast.Or)
         for number, value in enumerate(node.values):
@@ -74,13 +79,15 @@ def _dead_parts(node: ast.AST) -> Iterator[ast.AST]:
                 return
 
 
-def _uncertain_parts(node: ast.AST) -> Iterator[ast.AST]:
-    yield from _dead_parts(node)
+def _uncertain_parts(node: ast.AST, ends: Container[ast.AST]) -> Iterator[ast.AST]:
+    yield from _dead_parts(node, ends)
     if isinstance(node, ast.If | ast.IfExp):
         if _truth(node.test) is None:
             yield from (*_as_list(node.body), *_as_list(node.orelse))
     elif isinstance(node, ast.BoolOp):
         yield from node.values[1:]
+    elif isinstance(node, ast.Assert) and node.msg is not None:
+        yield node.msg
     elif isinstance(node, ast.Match):
         yield from node.cases
     elif isinstance(node, ast.Try | ast.TryStar):
@@ -93,20 +100,34 @@ def _as_list(part: list[ast.stmt] | ast.expr) -> Iterable[ast.AST]:
     return part if isinstance(part, list) else [part]
 
 
-def _behind_the_end(block: list[ast.stmt]) -> Iterator[ast.stmt]:
+def _behind_the_end(block: list[ast.stmt], ends: Container[ast.AST]) -> Iterator[ast.stmt]:
     for number, statement in enumerate(block):
-        if _ends(statement):
+        if statement in ends:
             yield from block[number + 1 :]
             return
 
 
-def _ends(statement: ast.stmt) -> bool:
-    """Whether nothing behind a statement is reached."""
+def _find_ends(nodes: Sequence[ast.AST]) -> set[ast.AST]:
+    """Return the statements behind which nothing is reached."""
+    ends: set[ast.AST] = set()
+    for node in reversed(nodes):  # what stands in a statement before the statement
+        if isinstance(node, ast.stmt) and _ends(node, ends):
+            ends.add(node)
+    return ends
+
+
+def _ends(statement: ast.stmt, ends: Container[ast.AST]) -> bool:
+    def is_left(*blocks: list[ast.stmt]) -> bool:
+        return all(any(inner in ends for inner in block) for block in blocks)
+
     if isinstance(statement, _LEAVES):
         return True
     if isinstance(statement, ast.If):
-        both = bool(statement.orelse) and isinstance(statement.orelse[-1], _LEAVES)
-        return both and isinstance(statement.body[-1], _LEAVES)
+        return is_left(statement.body, statement.orelse)
+    if isinstance(statement, ast.Try | ast.TryStar):
+        handled = is_left(*(handler.body for handler in statement.handlers))
+        ended = is_left(statement.body) or is_left(statement.orelse)
+        return is_left(statement.finalbody) or (ended and handled)
     if isinstance(statement, ast.While):
         endless = _truth(statement.test) is True
         return endless and not any(isinstance(inner, ast.Break) for inner in ast.walk(statement))
@@ -125,6 +146,9 @@ def _truth(test: ast.expr) -> bool | None:
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         inner = _truth(test.operand)
         return None if inner is None else not inner
+    if isinstance(test, ast.Compare) and getattr(test.left, "id", "") == "__name__":
+        value = getattr(test.comparators[0], "value", "")
+        return True if isinstance(test.ops[0], ast.Eq) and value == "__main__" else None
     if getattr(test, "attr", getattr(test, "id", "")) == "TYPE_CHECKING":
         return False
     return None

@@ -8,6 +8,7 @@ name is worth is asked in `values.py`.
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -60,6 +61,8 @@ class Scope:
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _FunctionLike = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 OPAQUE = Binding()
+AUGMENTED = Binding()
+"""`x += 1`: it gives a name a value only where another binding has given it one."""
 
 
 class Scopes(ast.NodeVisitor):
@@ -76,6 +79,7 @@ class Scopes(ast.NodeVisitor):
         self.inside: dict[ast.AST, Scope] = {}
         """The scope that each function makes."""
         self._now = self.module
+        self._reads_annotations = _evaluates_annotations(tree)
         for statement in tree.body:
             self.visit(statement)
 
@@ -132,6 +136,8 @@ class Scopes(ast.NodeVisitor):
             self._bind_target(target, node.value, (), self._now)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if self._reads_annotations and self._now.is_class:
+            self.visit(node.annotation)
         if node.value is not None:
             self.visit(node.value)
             self._bind_target(node.target, node.value, (), self._now)
@@ -142,7 +148,11 @@ class Scopes(ast.NodeVisitor):
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self.visit(node.value)
-        self._bind_target(node.target, None, (), self._now)
+        if isinstance(node.target, ast.Name):
+            self.of_name[node.target] = self._now
+            self._bind(node.target.id, AUGMENTED)
+        else:
+            self.visit(node.target)
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
         self.visit(node.value)
@@ -222,11 +232,14 @@ class Scopes(ast.NodeVisitor):
     def _visit_function(self, node: _FunctionLike, body: Iterable[ast.AST]) -> None:
         arguments = node.args
         self._visit_all([*arguments.defaults, *arguments.kw_defaults])
-        self._enter(node)
         several = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
-        for parameter in (*several, arguments.vararg, arguments.kwarg):
-            if parameter is not None:
-                self._bind(parameter.arg, OPAQUE)
+        parameters = [p for p in (*several, arguments.vararg, arguments.kwarg) if p is not None]
+        if self._reads_annotations and not getattr(node, "type_params", ()):
+            self._visit_all(parameter.annotation for parameter in parameters)
+            self._visit_all([getattr(node, "returns", None)])
+        self._enter(node)
+        for parameter in parameters:
+            self._bind(parameter.arg, OPAQUE)
         self._bind_type_parameters(node)
         self._visit_all(body)
         self._leave()
@@ -272,3 +285,13 @@ class Scopes(ast.NodeVisitor):
         self._leave()
 
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension
+
+
+def _evaluates_annotations(tree: ast.Module) -> bool:
+    """Whether Python evaluates annotations where they stand."""
+    return sys.version_info < (3, 14) and not any(
+        isinstance(statement, ast.ImportFrom)
+        and statement.module == "__future__"
+        and any(alias.name == "annotations" for alias in statement.names)
+        for statement in tree.body
+    )
