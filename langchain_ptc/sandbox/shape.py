@@ -198,7 +198,7 @@ def _scope_inside(node: ast.AST) -> tuple[Sequence[ast.AST], Sequence[str]]:
         return [part for part in parts if part is not first], bound
     if not isinstance(node, _Function | ast.Lambda):
         return (), ()
-    body = node.body if isinstance(node.body, list) else [ast.Expr(node.body)]
+    body: list[ast.stmt] = node.body if isinstance(node.body, list) else [ast.Expr(node.body)]
     inner = list(_top_level_nodes(body))
     foreign = {n for i in inner if isinstance(i, ast.Global | ast.Nonlocal) for n in i.names}
     names = [part.arg for part in ast.walk(node.args) if isinstance(part, ast.arg)]
