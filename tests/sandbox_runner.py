@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -29,6 +30,7 @@ def run_code(
     names: Mapping[str, object] | None = None,
     extra: Sequence[str] = (),
     overrides: Mapping[str, Mapping[str, object]] | None = None,
+    stdout: io.TextIOBase | None = None,
 ) -> Ran:
     """Run `code` and return what it printed and gave."""
     ran = Ran()
@@ -37,7 +39,8 @@ def run_code(
         ran.output += sep.join(map(str, values)) + end
 
     compiled = compile_code(code, guard_writes=guard_writes, tool_names=frozenset(names or ()))
-    loader = ModuleLoader(extra=extra, overrides={"asyncio": {"run": _run}, **(overrides or {})})
+    names_of_modules = {"asyncio": {"run": _run}, **(overrides or {})}
+    loader = ModuleLoader(extra=extra, overrides=names_of_modules, stdout=stdout)
     builtins = build_builtins(importer=loader.load, print=write)
     ran.namespace = build_namespace(compiled, builtins)
     ran.namespace.update(names or {})

@@ -235,3 +235,40 @@ def test_signature_of_own_functions(sandbox: str) -> None:
     )
     for way in ("inspect.signature(lambda: 1).from_callable", "inspect.signature(print)"):
         assert executor.execute(f"import inspect\nprint({way})").status == "error"
+
+
+_CAUGHT = "import contextlib, io\nb = io.StringIO()\nwith contextlib.redirect_stdout(b):\n    "
+
+
+@pytest.mark.parametrize("sandbox", ["process", "inprocess"])
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [
+        ("import calendar\ncalendar.prmonth(2024, 2)", "February 2024"),
+        ("import calendar\ncalendar.prcal(2024)", "December"),
+        ("import calendar\ncalendar.TextCalendar(6).pryear(2024)", "December"),
+        ("import calendar\ncalendar.TextCalendar().prmonth(2024, 2)", "February 2024"),
+        (_CAUGHT + "import calendar; calendar.prmonth(2024, 2)\nprint('got', len(b.getvalue()) > 50)", "got True\n"),
+        (_CAUGHT + "import pprint; pprint.pprint([1])\nprint('got', b.getvalue())", "got [1]\n\n"),
+        (_CAUGHT + "import pprint; pprint.PrettyPrinter(indent=2).pprint([1])\nprint('got', b.getvalue())", "got [1]\n\n"),
+        (
+            (
+                "import contextlib, io, traceback\nb = io.StringIO()\nwith contextlib.redirect_stderr(b):\n"
+                "    try:\n        1 / 0\n    except ZeroDivisionError:\n        traceback.print_exc()\n"
+                "print('got', b.getvalue()[-17:])"
+            ),
+            "got division by zero\n\n",
+        ),
+        ("import traceback\ntry:\n    1 / 0\nexcept ZeroDivisionError as e:\n    traceback.print_exception(e)", "ZeroDivisionError"),
+    ],
+)  # fmt: skip
+def test_standard_modules_print_where_the_program_prints(
+    capfd: pytest.CaptureFixture[str], sandbox: str, code: str, wanted: str
+) -> None:
+    """In both sandboxes, into what the code has redirected too, and never into the host's own stream."""
+    made = InProcessSandbox() if sandbox == "inprocess" else None
+    result = ProgrammaticToolExecutor([], sandbox=made).execute(code)
+    assert result.status == "success", result.report()
+    assert wanted in result.output
+    assert not wanted.startswith("got") or result.output == wanted
+    assert capfd.readouterr().out == ""

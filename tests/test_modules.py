@@ -207,7 +207,7 @@ def test_pprint_prints_where_the_program_prints() -> None:
 
     stream = io.StringIO()
     code = "from pprint import pprint, pp, PrettyPrinter\npprint({'b': 1, 'a': 2})\npp({'b': 1, 'a': 2})\nPrettyPrinter(indent=1).pprint([1])"
-    run_code(code, overrides={"sys": {"stdout": stream}})
+    run_code(code, stdout=stream)
     assert stream.getvalue() == "{'a': 2, 'b': 1}\n{'b': 1, 'a': 2}\n[1]\n"
 
 

@@ -141,6 +141,30 @@ def type_of(obj: object) -> type:
     return ABCMetaProxy if cls is abc.ABCMeta else TypeProxy
 
 
+def shared_bases(cls: type) -> list[type]:
+    """Return the abstract classes among the bases of `cls`, itself included, that code did not make."""
+    return [
+        base
+        for base in type.mro(cls)
+        if issubclass(type(base), abc.ABCMeta) and base is not abc.ABC and not is_own(base)
+    ]
+
+
+def checked_register(cls: abc.ABCMeta, value: object) -> object:
+    """Return `cls.register`; what others made is made no subclass of what others made."""
+    if type(value) is not types.MethodType or value.__func__ is not abc.ABCMeta.register:
+        return value
+    if not shared_bases(cls):
+        return value
+
+    def register(subclass: type) -> type:
+        if not (issubclass(type(subclass), type) and is_own(subclass)):
+            raise TypeError(f"only a class of the code can be registered with {cls.__name__!r}")
+        return cls.register(subclass)
+
+    return register
+
+
 def build_class(
     body: Callable[..., object], name: str, /, *bases: object, **keywords: object
 ) -> object:

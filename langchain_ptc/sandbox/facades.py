@@ -10,6 +10,7 @@ import abc
 import collections
 import collections.abc
 import copy
+import csv
 import dataclasses
 import functools
 import keyword
@@ -84,7 +85,7 @@ def make_dataclass(
         specs.append((checked_identifier(spec[0]), *spec[1:]))
     extra = dict(namespace or {})
     for name in extra:
-        if name not in names.DEFINABLE or name == "__match_args__":
+        if name not in names.DEFINABLE or name in ("__match_args__", "__subclasshook__"):
             checked_identifier(name)
     checked_identifier(cls_name)
     options.pop("decorator", None)
@@ -314,34 +315,51 @@ def _user_string() -> type:
     return type("UserString", (collections.abc.Sequence,), {**parts, **checked})
 
 
-class SimpleNamespace:
-    """Do what `types.SimpleNamespace` does, for names that an attribute may have."""
+def _build_simple_namespace() -> type:
+    """Build `types.SimpleNamespace` for one program, which may set attributes of the class."""
 
-    def __init__(self, mapping_or_iterable: Any = (), /, **values: object) -> None:
-        for name, value in dict(mapping_or_iterable, **values).items():
-            if type(name) is not str or names.is_refused(name, special=frozenset()):
-                raise AttributeError(f"attribute {name!r} is not available in the sandbox")
-            self.__dict__[name] = value
+    class SimpleNamespace:
+        """Do what `types.SimpleNamespace` does, for names that an attribute may have."""
 
-    def __repr__(self) -> str:
-        items = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
-        return f"namespace({items})"
+        def __init__(self, mapping_or_iterable: Any = (), /, **values: object) -> None:
+            for name, value in dict(mapping_or_iterable, **values).items():
+                if type(name) is not str or names.is_refused(name, special=frozenset()):
+                    raise AttributeError(f"attribute {name!r} is not available in the sandbox")
+                self.__dict__[name] = value
 
-    def __eq__(self, other: object) -> bool:
-        if not issubclass(type(other), SimpleNamespace):
-            return NotImplemented
-        return self.__dict__ == other.__dict__
+        def __repr__(self) -> str:
+            items = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
+            return f"namespace({items})"
 
-    __hash__ = None  # type: ignore[assignment]  # it can change
+        def __eq__(self, other: object) -> bool:
+            if not issubclass(type(other), SimpleNamespace):
+                return NotImplemented
+            return self.__dict__ == other.__dict__
 
+        __hash__ = None  # type: ignore[assignment]  # it can change
 
-own(SimpleNamespace)
+    SimpleNamespace.__module__, SimpleNamespace.__qualname__ = "types", "SimpleNamespace"
+    return own(SimpleNamespace)
 
 
 def setrecursionlimit(limit: int, /) -> None:
     """Check `limit` and keep the interpreter's own: deeper calls would end the worker."""
     if operator.index(limit) < 1:
         raise ValueError("recursion limit must be greater or equal than 1")
+
+
+def field_size_limit(new_limit: int | None = None, /) -> int:
+    """Check `new_limit` and keep the limit, which belongs to the whole process."""
+    if new_limit is not None:
+        operator.index(new_limit)
+    return csv.field_size_limit()
+
+
+def register_namespace(prefix: str, uri: str) -> None:
+    """Refuse: the prefixes of XML namespaces belong to the whole process."""
+    raise RuntimeError(
+        f"the prefix {prefix!r} of {uri!r} cannot be registered in a process that others share"
+    )
 
 
 def exc_info() -> tuple[object, object, None]:
@@ -379,6 +397,7 @@ def build_safe_names() -> dict[str, dict[str, object]]:
         "abc": {"ABC": abc.ABC, "ABCMeta": ABCMetaProxy},
         "collections": {"UserString": _USER_STRING, "namedtuple": namedtuple},
         "copy": {"copy": shallow_copy, "deepcopy": deepcopy},
+        "csv": {"field_size_limit": field_size_limit},
         "dataclasses": {
             "asdict": asdict,
             "astuple": astuple,
@@ -404,7 +423,7 @@ def build_safe_names() -> dict[str, dict[str, object]]:
             "exit": leave,
             "setrecursionlimit": setrecursionlimit,
         },
-        "types": {"SimpleNamespace": SimpleNamespace},
+        "types": {"SimpleNamespace": _build_simple_namespace()},
         "typing": {"get_origin": get_origin},
         "warnings": {
             "catch_warnings": lambda **_: _NoWarnings(),
@@ -413,6 +432,7 @@ def build_safe_names() -> dict[str, dict[str, object]]:
             "simplefilter": _ignore,
             "warn": _ignore,
         },
+        "xml.etree.ElementTree": {"register_namespace": register_namespace},
     }
 
 

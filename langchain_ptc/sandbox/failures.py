@@ -9,14 +9,15 @@ import difflib
 import itertools
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from types import CodeType, FrameType, TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from langchain_ptc.errors import CodeSyntaxError, LimitExceeded, PolicyError, ToolCallError
 from langchain_ptc.sandbox.base import Failure, Status
 from langchain_ptc.sandbox.in_hand import describe_in_hand, narrow
+from langchain_ptc.sandbox.output import TextTarget
 from langchain_ptc.sandbox.policy import CODE_FILENAME
 
 MAX_MESSAGE_CHARS = 4_000
@@ -166,12 +167,12 @@ def _position(
     return next(islice(code.co_positions(), instruction // 2, None), (None, None, None, None))
 
 
-def build_traceback_names(source: str, print: Callable[..., None]) -> dict[str, object]:
+def build_traceback_names(source: str, stderr: TextTarget) -> dict[str, object]:
     """Build the names of `traceback` for a program: its own frames, and no paths of the machine.
 
     Args:
         source: The code.
-        print: What it prints with.
+        stderr: Where it prints to.
     """
 
     def format_exception(
@@ -194,7 +195,8 @@ def build_traceback_names(source: str, print: Callable[..., None]) -> dict[str, 
 
     def print_exception(exc: object, /, *rest: object, file: object = None, **_: object) -> None:
         """Print an exception."""
-        print("".join(format_exception(exc, *rest[:1])), end="", file=file)
+        target = cast("TextTarget", stderr if file is None else file)
+        target.write("".join(format_exception(exc, *rest[:1])))
 
     def print_exc(*_: object, file: object = None, **__: object) -> None:
         """Print the exception that is handled."""

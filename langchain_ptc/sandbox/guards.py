@@ -12,6 +12,7 @@ change what `startswith` says).
 
 from __future__ import annotations
 
+import abc
 import array
 import builtins
 import collections
@@ -25,7 +26,14 @@ from typing import TYPE_CHECKING, NoReturn, Self, cast
 
 from langchain_ptc.sandbox import names
 from langchain_ptc.sandbox.annotations import SETTLE, settle_annotations
-from langchain_ptc.sandbox.classes import TypeProxy, build_class, hidden, is_own, type_of
+from langchain_ptc.sandbox.classes import (
+    TypeProxy,
+    build_class,
+    checked_register,
+    hidden,
+    is_own,
+    type_of,
+)
 from langchain_ptc.sandbox.templates import checked_format
 from langchain_ptc.sandbox.values import read_attribute
 
@@ -141,6 +149,8 @@ def _guarded(obj: object, name: str) -> object:
         return checked_format(name, value)
     if name == "mro" and issubclass(type(obj), type):
         return _visible_mro(cast("type", obj), value)
+    if name == "register" and issubclass(type(obj), abc.ABCMeta):
+        return checked_register(cast("abc.ABCMeta", obj), value)
     check_value(name, value)
     return value
 
@@ -297,7 +307,9 @@ def check_captures(*values: object) -> bool:
             raise AttributeError(f"a {kind.__name__} is not available in the sandbox")
         if kind in (types.BuiltinMethodType, types.MethodType, types.MethodDescriptorType):
             name = getattr(value, "__name__", "")
-            if name in names.GUARDED_NAMES and not is_own(getattr(value, "__self__", None)):
+            target = getattr(value, "__self__", None)
+            is_free = is_own(target) and not issubclass(type(target), abc.ABCMeta)
+            if name in names.GUARDED_NAMES and not is_free:
                 _refuse(name)
     return True
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import io
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from langchain_ptc.sandbox.copying import deepcopy
 from langchain_ptc.sandbox.facades import build_random_names, build_safe_names
@@ -52,6 +54,7 @@ class ModuleLoader:
         extra: Modules of the developer's choice, with all their submodules: `["numpy"]`.
         overrides: Names that replace or join those of a module, made for this program; a module
             that is not listed anywhere exists if it stands here.
+        stdout: Where modules of the standard library print to; None for the process's own stream.
 
     Raises:
         ValueError: `extra` names a module that is never available.
@@ -62,10 +65,12 @@ class ModuleLoader:
         *,
         extra: Sequence[str] = (),
         overrides: Mapping[str, Mapping[str, object]] = types.MappingProxyType({}),
+        stdout: io.TextIOBase | None = None,
     ) -> None:
         check_never_refused(extra)
         self._extra = tuple(extra)
         self._overrides = overrides
+        self._stdout = stdout
         self._safe: dict[str, dict[str, object]] | None = None
         self._built: dict[str, types.ModuleType] = {}
 
@@ -147,25 +152,12 @@ class ModuleLoader:
         return self._route_output(name, module)
 
     def _route_output(self, name: str, module: types.ModuleType) -> types.ModuleType:
-        """Let `pprint` print where the program prints."""
-        stream = self._overrides.get("sys", {}).get("stdout")
-        if name == "pprint" and stream is not None:
-            real = importlib.import_module("pprint")
-
-            class PrettyPrinter(real.PrettyPrinter):  # type: ignore[misc,name-defined]  # a live module
-                def __init__(self, *args: object, **kwargs: object) -> None:
-                    if len(args) < 4 and kwargs.get("stream") is None:
-                        kwargs["stream"] = stream
-                    super().__init__(*args, **kwargs)
-
-            def pprint(obj: object, stream: object = None, *args: object, **kwargs: object) -> None:
-                kwargs["stream"] = stream
-                PrettyPrinter(*args, **kwargs).pprint(obj)
-
-            def pp(obj: object, *args: object, **kwargs: object) -> None:
-                pprint(obj, *args, **{"sort_dicts": False, **kwargs})
-
-            vars(module).update(PrettyPrinter=PrettyPrinter, pprint=pprint, pp=pp)
+        """Let `pprint` and `calendar` print where the program prints."""
+        stdout = self._stdout
+        if stdout is not None and name == "pprint":
+            vars(module).update(_build_pprint_names(stdout))
+        elif stdout is not None and name == "calendar":
+            vars(module).update(_build_calendar_names(stdout))
         return module
 
     def _explain_missing(self, name: str) -> Callable[[str], object]:
@@ -243,6 +235,43 @@ def _reason_to_refuse(name: str) -> str | None:
             return reason
         name = name.rpartition(".")[0]
     return None
+
+
+def _build_pprint_names(stdout: io.TextIOBase) -> dict[str, object]:
+    import pprint as real
+
+    class PrettyPrinter(real.PrettyPrinter):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            if len(args) < 4 and kwargs.get("stream") is None:
+                kwargs["stream"] = stdout
+            super().__init__(*args, **kwargs)
+
+    def pprint(obj: object, stream: object = None, *args: object, **kwargs: object) -> None:
+        kwargs["stream"] = stream
+        PrettyPrinter(*args, **kwargs).pprint(obj)
+
+    def pp(obj: object, *args: object, **kwargs: object) -> None:
+        pprint(obj, *args, **{"sort_dicts": False, **kwargs})
+
+    return {"PrettyPrinter": PrettyPrinter, "pprint": pprint, "pp": pp}
+
+
+def _build_calendar_names(stdout: io.TextIOBase) -> dict[str, object]:
+    import calendar as real
+
+    class TextCalendar(real.TextCalendar):
+        def prweek(self, *args: Any, **kwargs: Any) -> None:
+            stdout.write(self.formatweek(*args, **kwargs))
+
+        def prmonth(self, *args: Any, **kwargs: Any) -> None:
+            stdout.write(self.formatmonth(*args, **kwargs))
+
+        def pryear(self, *args: Any, **kwargs: Any) -> None:
+            stdout.write(self.formatyear(*args, **kwargs) + "\n")
+
+    text = TextCalendar()
+    printers = {"prcal": text.pryear, "prmonth": text.prmonth, "prweek": text.prweek}
+    return {"TextCalendar": TextCalendar, **printers}
 
 
 def _own_copy(value: object) -> object:

@@ -26,6 +26,7 @@ FORMAT_NAMES = frozenset({"format", "format_map"})
 GUARDED_NAMES = FORMAT_NAMES | {
     "obj",  # AttributeError.obj: the object a library function was working on (CVE-2024-47532)
     "mro",  # the classes behind a facade's class
+    "register",  # of an abstract class that other code uses too
     "get_stack",
     "print_stack",
     "get_coro",
@@ -91,7 +92,7 @@ WRITABLE = frozenset(
 )
 """Special attributes that the code may set; `__match_args__` and operators only in a class body."""
 
-SETTABLE_IN_CLASS = DEFINABLE - {"__match_args__", "__slots__"}
+SETTABLE_IN_CLASS = DEFINABLE - {"__match_args__", "__slots__", "__subclasshook__"}
 """Special methods that the code may set on a class of its own, as a class decorator does."""
 
 SPECIAL_VARIABLES = (

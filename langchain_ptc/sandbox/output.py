@@ -74,8 +74,8 @@ class ProgramStream(_Stream):
         return len(text)
 
 
-class _ProcessStream(_Stream):
-    """The process's own `sys.stdout` or `sys.stderr`: what libraries print goes to the program's."""
+class _CurrentStream(_Stream):
+    """A stream for libraries: what they print goes to what the program's `sys.stdout` is then."""
 
     def __init__(self, target: Callable[[], TextTarget | None]) -> None:
         self.__target = target
@@ -117,6 +117,10 @@ class Output:
         facade = self.modules.get("sys")
         found = self._targets[name] if facade is None else vars(facade).get(name)
         return cast("TextTarget | None", found)
+
+    def stream_to(self, name: _Name) -> io.TextIOBase:
+        """Return a stream that always leads where the program's `sys.stdout` or `sys.stderr` does."""
+        return _CurrentStream(lambda: self.target(name))
 
     def print(
         self,
@@ -168,8 +172,7 @@ class Output:
     def capture_process(self) -> Iterator[None]:
         """Take what anything in this process prints or warns of; for a process of the program's own."""
         before = sys.stdout, sys.stderr, warnings.showwarning
-        sys.stdout = _ProcessStream(lambda: self.target("stdout"))
-        sys.stderr = _ProcessStream(lambda: self.target("stderr"))
+        sys.stdout, sys.stderr = self.stream_to("stdout"), self.stream_to("stderr")
         warnings.showwarning = self._show_warning
         try:
             yield

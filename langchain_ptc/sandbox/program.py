@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -263,7 +264,9 @@ class ProgramRun:
         builtins: dict[str, object] = {}
         if self._policy:
             loader = ModuleLoader(
-                extra=self._imports, overrides=self._overrides(scheduler, modules)
+                extra=self._imports,
+                overrides=self._overrides(scheduler, modules),
+                stdout=self._output.stream_to("stdout"),
             )
             self._output.modules = loader.built
             builtins = build_builtins(importer=loader.load, print=self._output.print)
@@ -308,13 +311,27 @@ class ProgramRun:
             },
             "sys": {"stdout": stream, "stderr": stream},
             "time": {"sleep": scheduler.sleep},
-            "traceback": build_traceback_names(self._program.code, self._output.print),
-            "warnings": {} if self._guard_writes else self._output.build_warnings(),
+            "traceback": build_traceback_names(
+                self._program.code, self._output.stream_to("stderr")
+            ),
+            **({} if self._guard_writes else self._process_names()),
             **{path: vars(module) for path, module in modules.items()},
         }
         if self._steps is None:
             return names
         return join_names(names, self._steps.build_names(asynchronous=self._loop is not None))
+
+    def _process_names(self) -> dict[str, Mapping[str, object]]:
+        """Return names that change their process, which is the program's own."""
+
+        def real(module: str, name: str) -> Mapping[str, object]:
+            return LazyNames(lambda: {name: getattr(import_module(module), name)})
+
+        return {
+            "csv": real("csv", "field_size_limit"),
+            "warnings": self._output.build_warnings(),
+            "xml.etree.ElementTree": real("xml.etree.ElementTree", "register_namespace"),
+        }
 
     def _describe(
         self, error: BaseException, namespace: Mapping[str, object]

@@ -42,6 +42,17 @@ class BoundArguments:
     """The arguments of one call by the names of the parameters; see `inspect.BoundArguments`."""
 
     def __init__(self, bound: inspect.BoundArguments) -> None:
+        self._show(bound)
+
+        def apply_defaults() -> None:
+            """Add the defaults of the parameters that got no argument."""
+            bound.arguments.update(self.arguments)
+            bound.apply_defaults()
+            self._show(bound)
+
+        self.apply_defaults = apply_defaults
+
+    def _show(self, bound: inspect.BoundArguments) -> None:
         self.arguments: dict[str, Any] = dict(bound.arguments)
         self.args = bound.args
         self.kwargs = dict(bound.kwargs)

@@ -127,6 +127,9 @@ class Policy(RestrictingNodeTransformer):
             self.error(node, f"{name!r} cannot be defined in the sandbox{names.instead_of(name)}")
         elif name in names.FRAME_NAMES or name in names.FORBIDDEN_PRIVATE:
             self.error(node, f"the name {name!r} is reserved in the sandbox: choose another name")
+        elif name == "__subclasshook__" and self._guard_writes:
+            # It would answer for the bases of the class too, in all code of the process.
+            self.error(node, f"{name!r} cannot be defined in a process that others share")
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         """Check a variable; refused builtins are told apart from the code's own names."""
