@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator, KeysView
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -406,7 +407,93 @@ def test_fields_named_like_every_method(mode):
 
 
 def test_a_method_that_is_used_as_a_value_is_told():
-    """Where a field cannot be meant by the attribute, as in `+=`, the report says how to read it."""
+    """Where the record has no such field, the report says how to read one."""
     executor = ProgrammaticToolExecutor([get_page], sandbox=InProcessSandbox())
-    report = executor.execute("page = get_page()\npage.copy += 1").report()
+    report = executor.execute("page = get_page()\npage.pop += 1").report()
     assert "read a record's field as record['name']" in report
+
+
+@tool
+def get_record() -> dict[str, Any]:
+    """Return a record whose fields are named like methods, and like guarded attributes."""
+    return {
+        "copy": 1,
+        "items": [3, 1],
+        "keys": "k",
+        "register": 2,
+        "mro": 4,
+        "format": "f",
+        "pop": {"get": 5},
+    }
+
+
+@pytest.mark.parametrize("sandbox", [None, InProcessSandbox()], ids=["process", "inprocess"])
+def test_fields_named_like_methods_in_operators_and_templates(sandbox):
+    """`page.copy += 1` and `'{0.copy}'.format(page)` mean the field too."""
+    code = """
+p = get_record()
+p.copy += 1
+p.items += [9]
+p.register -= 2
+p.mro *= 2
+p.pop.get //= 2
+print(p.copy, p["copy"], p.items, p.register, p.mro, p.pop.get)
+print("{0.copy} {p.items[0]:>{p.copy}} {0.keys!r} {0.pop.get}".format(p, p=p))
+print("{p.copy}".format_map({"p": p}), str.format("{0.copy}{{}}", p))
+from string import Formatter
+from collections import UserString
+print(Formatter().format("{0.copy}", p), UserString("{0.copy}").format(p))
+class A:
+    pop = 1
+a = A()
+a.pop += 1
+print(a.pop, "{0.pop}".format(a), "{0.real}".format(7))
+"""
+    result = ProgrammaticToolExecutor([get_record], sandbox=sandbox).execute(code)
+    assert result.status == "success", result.report()
+    assert result.output.splitlines() == [
+        "2 2 [3, 1, 9] 0 8 2",
+        "2  3 'k' 2",
+        "2 2{}",
+        "2 2",
+        "2 2 7",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("d = {}\nd.items += 1", "TypeError"),
+        ("'a'.format += 1", "TypeError"),
+        ("e = None\ntry:\n    ''.x\nexcept AttributeError as x: e = x\ne.obj += 1", "'obj' is not available"),
+        (
+            (
+                "class G:\n    def __radd__(self, read): return read(1)\n"
+                "class S(str): pass\ns = S('{0.__class__}')\ns.format += G()"
+            ),
+            "'__class__' is not available",
+        ),
+        ("print('{0.copy.__class__}'.format(get_record()))", "'__class__' is not available"),
+        ("print('{0.copy} {0._x}'.format(get_record()))", "'_x' is not available"),
+    ],
+)  # fmt: skip
+def test_operators_and_templates_read_nothing_more(code, told):
+    """What may not be read is not read in these ways."""
+    result = ProgrammaticToolExecutor([get_record], check="off").execute(code)
+    assert result.status == "error"
+    assert told in result.report()
+
+
+def test_groups_and_namespaces():
+    """The groups of `itertools.groupby` have their items, and a `SimpleNamespace` is a record."""
+    rows = [("a", 1), ("a", 2), ("b", 3)]
+    result = returning(lambda: itertools.groupby(rows, key=lambda row: row[0]))
+    assert result.value == [("a", [("a", 1), ("a", 2)]), ("b", [("b", 3)])]
+    assert returning(lambda: SimpleNamespace(a=1, b=[SimpleNamespace(c=2)])).value == {
+        "a": 1,
+        "b": [{"c": 2}],
+    }
+    endless = returning(
+        lambda: itertools.groupby(itertools.repeat(1)), limits=Limits(result_bytes=1_000)
+    )
+    assert "too large" in endless.report()

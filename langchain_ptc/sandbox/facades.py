@@ -16,7 +16,6 @@ import functools
 import keyword
 import operator
 import random
-import string
 import sys
 import types
 import typing
@@ -36,7 +35,7 @@ from langchain_ptc.sandbox.copying import asdict, astuple, deepcopy, shallow_cop
 from langchain_ptc.sandbox.guards import get_attribute, leave
 from langchain_ptc.sandbox.names import checked_identifier
 from langchain_ptc.sandbox.signatures import Parameter, Signature, signature
-from langchain_ptc.sandbox.templates import check_step, format_checked, split_field
+from langchain_ptc.sandbox.templates import FORMATTER, format_checked
 
 # --- dataclasses: it compiles text made of field names -----------------------------------------
 
@@ -283,21 +282,6 @@ def get_origin(tp: Any) -> object:
 # --- types, string, sys, warnings ---------------------------------------------------------------------
 
 
-def _formatter() -> type:
-    """Copy `string.Formatter` with a `get_field` that reads what code may read."""
-
-    def get_field(self: Any, field_name: str, args: Any, kwargs: Any) -> tuple[object, object]:
-        first, rest = split_field(field_name)
-        value = self.get_value(first, args, kwargs)
-        for is_attribute, name in rest:
-            check_step(is_attribute, name)
-            value = getattr(value, cast("str", name)) if is_attribute else value[name]
-        return value, first
-
-    parts = {n: v for n, v in vars(string.Formatter).items() if type(v) is types.FunctionType}
-    return type("Formatter", (), {**parts, "get_field": get_field, "__module__": "string"})
-
-
 def _user_string() -> type:
     """Copy `collections.UserString` with a `format` whose template is checked."""
 
@@ -416,7 +400,7 @@ def build_safe_names() -> dict[str, dict[str, object]]:
         },
         "inspect": {"Parameter": Parameter, "Signature": Signature, "signature": signature},
         "operator": _READERS,
-        "string": {"Formatter": _FORMATTER},
+        "string": {"Formatter": FORMATTER},
         "sys": {
             "argv": ["<code>"],
             "exc_info": exc_info,
@@ -436,5 +420,4 @@ def build_safe_names() -> dict[str, dict[str, object]]:
     }
 
 
-_FORMATTER = _formatter()
 _USER_STRING = _user_string()

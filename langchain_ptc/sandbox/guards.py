@@ -35,7 +35,7 @@ from langchain_ptc.sandbox.classes import (
     type_of,
 )
 from langchain_ptc.sandbox.templates import checked_format
-from langchain_ptc.sandbox.values import read_attribute
+from langchain_ptc.sandbox.values import Place, read_attribute
 
 if TYPE_CHECKING:
     from langchain_ptc.sandbox.policy import CompiledCode
@@ -478,6 +478,7 @@ def build_namespace(compiled: CompiledCode, builtins: Mapping[str, object]) -> d
         "__builtins__": own_builtins,
         "_ptc_getattr": get_attribute,
         "_ptc_field": read_attribute,
+        "_ptc_place": lambda obj: Place(obj, namespace["_ptc_getattr"], set_attribute),  # type: ignore[arg-type]  # a function
         "_ptc_captures": check_captures,
         "_ptc_write": writable,
         "_ptc_class": own_class,

@@ -11,8 +11,8 @@ import dataclasses
 import io
 from collections import UserString
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from types import FunctionType
+from itertools import groupby, islice
+from types import FunctionType, SimpleNamespace
 from typing import Any, cast
 
 MAX_ITEMS = 32 * 1024 * 1024
@@ -90,6 +90,8 @@ def take_items(items: Iterable[Any], most: int) -> list[Any]:
     Raises:
         TooManyItems: There are more than `most`.
     """
+    if isinstance(items, groupby):  # to take the next group empties the one before
+        items = ((key, take_items(group, most)) for key, group in items)
     taken = list(islice(items, most + 1))
     if len(taken) > most:
         raise TooManyItems(items, most)
@@ -142,6 +144,8 @@ def _library_reader(value: object) -> Callable[[Any], object] | None:
         return cast("Callable[[Any], object]", dump)
     if dataclasses.is_dataclass(value):
         return _read_dataclass
+    if isinstance(value, SimpleNamespace):
+        return vars
     if hasattr(kind, "__attrs_attrs__"):
         return _read_attrs
     if hasattr(kind, "__fields__") and callable(dump := getattr(kind, "dict", None)):  # pydantic 1

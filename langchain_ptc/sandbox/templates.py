@@ -7,30 +7,40 @@ from __future__ import annotations
 
 import string
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 from langchain_ptc.sandbox import names
+from langchain_ptc.sandbox.values import RECORD_METHODS, read_attribute
 
 
 @lru_cache(maxsize=512)
-def check_template(template: str) -> None:
+def check_template(template: str) -> bool:
     """Check that no replacement field of a format string reads a refused attribute.
 
+    Returns:
+        Whether one reads an attribute that is the field of a record, where a dict has a method of
+        that name.
+
     Raises:
-        AttributeError: One does.
+        AttributeError: One reads a refused attribute.
     """
     try:
         fields = [(name, spec) for _, name, spec, _ in string.Formatter().parse(template)]
     except ValueError:
-        return  # str.format raises the same, with the same words
+        return False  # str.format raises the same, with the same words
+    reads_fields = False
     for field, spec in fields:
         if field and ("." in field or "[" in field):
-            for is_attribute, name in split_field(field)[1]:
+            first, steps = split_field(field)
+            for is_attribute, name in steps:
                 check_step(is_attribute, name)
+                # Before Python 3.14 only `str.format` itself numbers a field like `{.name}`.
+                reads_fields |= is_attribute and name in RECORD_METHODS and first != ""
         if spec and "{" in spec:
-            check_template(spec)
+            reads_fields |= check_template(spec)
+    return reads_fields
 
 
 def check_step(is_attribute: bool, name: object) -> None:
@@ -56,6 +66,31 @@ def split_field(field: str) -> tuple[object, Iterable[tuple[bool, object]]]:
 
     first, rest = _string.formatter_field_name_split(field)
     return first, list(rest)
+
+
+def _get_field(
+    self: string.Formatter, field_name: str, args: Any, kwargs: Any
+) -> tuple[object, object]:
+    """Do what `string.Formatter.get_field` does, for attributes that code may read."""
+    first, rest = split_field(field_name)
+    value: Any = self.get_value(cast("int | str", first), args, kwargs)
+    for is_attribute, name in rest:
+        check_step(is_attribute, name)
+        value = read_attribute(value, cast("str", name)) if is_attribute else value[name]
+    return value, first
+
+
+def _build_formatter() -> type[string.Formatter]:
+    """Copy `string.Formatter` with the `get_field` above."""
+    parts = {n: v for n, v in vars(string.Formatter).items() if type(v) is types.FunctionType}
+    return cast(
+        "type[string.Formatter]",
+        type("Formatter", (), {**parts, "get_field": _get_field, "__module__": "string"}),
+    )
+
+
+FORMATTER = _build_formatter()
+"""`string.Formatter` of the code."""
 
 
 def checked_format(name: str, value: object) -> object:
@@ -86,5 +121,7 @@ def format_checked(
     if not issubclass(type(template), str):
         raise TypeError(f"a template must be a str, not {type(template).__name__!r}")
     text = str.__str__(template)  # whatever a class of the code makes of it
-    check_template(text)
+    if check_template(text):
+        values = cast("Mapping[str, object]", args[0]) if name == "format_map" else kwargs
+        return FORMATTER().vformat(text, () if name == "format_map" else args, values)
     return cast("str", getattr(text, name)(*args, **kwargs))

@@ -233,13 +233,14 @@ class Policy(RestrictingNodeTransformer):
         )
 
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
-        """Check the target; the operation itself is Python's."""
+        """Let the target be read as it is read elsewhere; the operation itself is Python's."""
         target = node.target
-        if isinstance(target, ast.Attribute) and target.attr in names.GUARDED_NAMES:
-            self.error(
-                node, f"write `x.{target.attr} = x.{target.attr} ...` instead of an operator"
-            )
-        return self.node_contents_visit(node)
+        node = self.node_contents_visit(node)
+        if isinstance(target, ast.Attribute) and (
+            target.attr in RECORD_METHODS or target.attr in self._guarded_names
+        ):
+            target.value = _call(target.value, "_ptc_place", [target.value])
+        return node
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         """Accept reading; let stores through a guard where the host must be spared."""

@@ -98,6 +98,34 @@ def read_attribute(value: object, name: str) -> object:
     return getattr(value, name)
 
 
+class Place:
+    """Stands for an object in `page.copy += 1`: its attribute is read and set as code does elsewhere.
+
+    Args:
+        target: The object.
+        get: Reads an attribute of it by name.
+        put: Sets one.
+    """
+
+    __slots__ = ("_ptc_parts",)
+
+    def __init__(
+        self,
+        target: object,
+        get: Callable[[object, str], object],
+        put: Callable[[object, str, object], None],
+    ) -> None:
+        object.__setattr__(self, "_ptc_parts", (target, get, put))
+
+    def __getattribute__(self, name: str) -> object:
+        target, get, _ = object.__getattribute__(self, "_ptc_parts")
+        return get(target, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        target, _, put = object.__getattribute__(self, "_ptc_parts")
+        put(target, name, value)
+
+
 def _keys_of(record: Mapping[str, object]) -> str:
     shown = ", ".join(map(repr, list(record)[:30]))
     return f"its keys are: {shown}{', …' if len(record) > 30 else ''}" if record else "it is empty"

@@ -205,7 +205,7 @@ FRAMES = [
     Case("AttributeError.obj (CVE-2024-47532)", "import json\ntry: json.loads(1).x.y\nexcept Exception: pass\ntry: tool.zzz\nexcept AttributeError as e: hit(e.obj)", AttributeError),
     Case("obj through getattr", "try: tool.zzz\nexcept AttributeError as e: hit(getattr(e, 'obj'))", AttributeError),
     Case("obj by a pattern", "try: tool.zzz\nexcept AttributeError as e:\n    match e:\n        case AttributeError(obj=o): hit(o)"),
-    Case("obj by an operator", "class R:\n    def __radd__(self, o): hit(o)\ntry: tool.zzz\nexcept AttributeError as e: e.obj += R()"),
+    Case("obj by an operator", "class R:\n    def __radd__(self, o): hit(o)\ntry: tool.zzz\nexcept AttributeError as e: e.obj += R()", AttributeError),
     Case("task stack", "import asyncio\nhit(asyncio.current_task().get_stack())", AttributeError),
     Case("task coroutine", "import asyncio\nhit(asyncio.current_task().get_coro())", AttributeError),
     Case("task coroutine of a subclass", "import asyncio\nclass T(asyncio.Task): pass\nasync def f(): pass\nhit(T(f()).get_coro())", AttributeError),
