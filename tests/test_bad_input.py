@@ -821,12 +821,13 @@ def test_too_many_calls(run: Run, code: str) -> None:
 def test_recursion(run: Run, code: str) -> None:
     """Recursion without an end is an ordinary error of the code."""
     result = run(code)
-    assert len(result.report()) < 5_000
     if "range(100_000)" in code and sys.version_info >= (3, 14) and result.error is None:
+        assert len(result.report()) < 25_000
         return  # it has an end, and Python has the stack for it
     assert result.status == "error", result.report()
     assert result.error is not None
     assert result.error.kind == "RecursionError"
+    assert len(result.report()) < 5_000
 
 
 @pytest.mark.parametrize(

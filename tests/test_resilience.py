@@ -400,7 +400,7 @@ except ToolCallError as error:
     assert calls == {"answer": 1, "key": 3, "lost": 3}
     assert result.output.splitlines()[0] == "work failed: no such user"
     assert "bad arguments: size" in result.output
-    assert [c.attempts for c in result.tool_calls] == [1, 3, 3, 1]
+    assert [c.attempts for c in result.tool_calls] == [1, 3, 3, 0]
     assert [c.status for c in result.tool_calls] == ["failed", "failed", "failed", "refused"]
 
     named = Retry(

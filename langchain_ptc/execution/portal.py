@@ -7,6 +7,7 @@ sessions, chat models) are bound to the loop on which they were first used.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import os
@@ -70,6 +71,8 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
         outcome = _wait(future, run, thread)
     except BaseException:
         future.cancel()
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(run.drop)
         raise
     if isinstance(outcome, _Raised):
         raise outcome.error
@@ -96,6 +99,11 @@ class _Run(Generic[T]):
             return await self._coroutine
         except (SystemExit, KeyboardInterrupt) as error:
             return _Raised(error)
+
+    def drop(self) -> None:
+        """Close the coroutine if it was cancelled before it began; on its loop."""
+        if not self.is_begun:
+            self._coroutine.close()
 
 
 def _wait(future: Future[T], run: _Run[Any], thread: threading.Thread) -> T:
