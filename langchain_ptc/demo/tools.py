@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -100,7 +101,10 @@ def build_tools(database: Path) -> list[BaseTool]:
         first, last = quarter_bounds(quarter)
         return query(_EXPENSES, person_id, first, last, category, category)
 
-    return [list_departments, list_members, get_travel_budgets, get_exchange_rates, get_expenses]
+    tools = [list_departments, list_members, get_travel_budgets, get_exchange_rates, get_expenses]
+    for made in tools:
+        made.description = cleandoc(made.description)  # as Python 3.13 and later compile docstrings
+    return tools
 
 
 _DEPARTMENTS = """
