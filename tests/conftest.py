@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from langchain_ptc import InProcessSandbox, ProcessSandbox
+from tests.postgres import postgres
+
+__all__ = ["postgres", "sandbox"]
 
 
 @pytest.fixture(scope="session", params=["process", "inprocess"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -310,6 +311,11 @@ def answers(state: Any, *chosen: str) -> Command[Any]:
 def output(state: Any) -> str:
     """Return what the code printed, as the graph's last tool message has it."""
     return next(m for m in reversed(state["messages"]) if isinstance(m, ToolMessage)).text
+
+
+def plain(call_id: str | None) -> str:
+    """Return the id of a call of the code without the digest in it, which is another in each run."""
+    return re.sub(r"\.[0-9a-f]{12}(?=:)", "", str(call_id))
 
 
 def artifact(state: Any) -> Any:

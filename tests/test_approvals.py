@@ -34,6 +34,7 @@ from tests.hosts import (
     call_of,
     node,
     output,
+    plain,
     run,
     state_of,
     tool_node,
@@ -86,7 +87,7 @@ async def test_per_call_questions_are_those_of_the_middleware():
     questions = {q.value["args"]["key"]: q for q in asked(state)}
     assert set(questions) == {"a", "b"}
     assert questions["a"].value["type"] == "tool_approval"
-    assert [questions[key].value["tool_call_id"] for key in "ab"] == ["c1:1", "c1:2"]
+    assert [plain(questions[key].value["tool_call_id"]) for key in "ab"] == ["c1:1", "c1:2"]
     allowed = questions["a"].response_schema["discriminator"]["mapping"]
     assert set(allowed) == {"approve", "reject"}
     state = await run(graph, Command(resume={questions["b"].id: APPROVE}))
@@ -111,7 +112,7 @@ async def test_description(is_callable):
     [question] = asked(await run(graph, REQUEST))
     told = question.value["action_requests"][0]["description"]
     if is_callable:
-        assert told == "pay {'key': 'a', 'amount': 5} c1:1 2 c1:1"
+        assert plain(told) == "pay {'key': 'a', 'amount': 5} c1:1 2 c1:1"
     else:
         assert told.startswith("Money leaves the house\n\nTool: pay")
 

@@ -15,15 +15,22 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import ToolRetryMiddleware
 from langchain_core.tools import tool
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.prebuilt import ToolNode
+from langgraph.prebuilt import ToolNode, ToolRuntime
 from langgraph.types import Command
 
-from langchain_ptc import ProgrammaticToolCallingMiddleware, as_programmatic
+from langchain_ptc import (
+    InProcessSandbox,
+    ProgrammaticToolCallingMiddleware,
+    ToolPolicy,
+    as_programmatic,
+)
 from langchain_ptc.errors import ConcurrentResumeError
 from langchain_ptc.execution import saver as saver_module
+from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.hosts import (
     CONFIG,
     HOSTS,
@@ -35,11 +42,20 @@ from tests.hosts import (
     run,
     writes,
 )
+from tests.postgres import open_postgres
 
 both = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 OK: Any = {"decisions": [{"type": "approve"}]}
 NO: Any = {"decisions": [{"type": "reject"}]}
 CODE = "print(await pay(1))"
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])  # else each process imports it all by itself
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    """Runs that are refused wait less for the other one to leave."""
+    monkeypatch.setattr(saver_module, "_ENTER_SECONDS", 0.1)
 
 
 class Till:
@@ -211,11 +227,92 @@ async def test_answers_one_by_one_are_no_conflict(sync):
     assert sorted(till.paid) == [0, 1, 2, 3]
 
 
+# --- first runs, and direct calls -------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("name", [*HOSTS, "middleware"])
+async def test_a_first_run_claims_its_execution(name, sync):
+    """A thread that is invoked with `None` while its first run goes on: nothing is made twice."""
+    till = Till()
+    graph = HOSTS.get(name, middleware_agent)(till.tools(), CODE, InMemorySaver())
+    first = asyncio.ensure_future(run(graph, REQUEST, sync=sync))
+    assert await asyncio.to_thread(till.begun.wait, 20)
+    with pytest.raises(ConcurrentResumeError, match="one run at a time"):
+        await run(graph, None, sync=sync)
+    till.go_on.set()
+    assert output(await first) == "paid"
+    assert till.paid == [1]
+    assert not saver_module._own  # a run that has ended leaves nothing behind
+
+
+@both
+async def test_two_first_runs_are_two_requests(sync):
+    """Two messages to a thread that never ran, at once: both are served, under keys of their own."""
+    keys: list[str] = []
+
+    @tool
+    async def pay(n: int, runtime: ToolRuntime) -> str:
+        """Pay."""
+        keys.append(str(runtime.tool_call_id))
+        return "paid"
+
+    graph = agent([pay], CODE, InMemorySaver())
+    states = await asyncio.gather(*(run(graph, REQUEST, sync=sync) for _ in range(2)))
+    assert [output(state) for state in states] == ["paid", "paid"]
+    assert len(set(keys)) == 2
+
+
+@both
+async def test_a_cancelled_first_run_holds_nothing(sync):
+    """A first run that fails or is cancelled gives its claim back, and the thread goes on."""
+    till = Till()
+    graph = agent(till.tools(), CODE, InMemorySaver())
+    first = asyncio.ensure_future(run(graph, REQUEST))
+    assert await asyncio.to_thread(till.begun.wait, 20)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    till.go_on.set()
+    assert output(await run(graph, None, sync=sync)) == "paid"
+    assert till.paid == [1, 1]
+
+
+@both
+async def test_two_answers_to_a_direct_call(sync):
+    """A call that the model makes itself and a person approves is made once, however often answered."""
+    till = Till()
+    policy = ToolPolicy(allowed_callers=("code", "direct"), requires_approval=True)
+
+    @tool
+    def pay(n: int) -> str:
+        """Pay."""
+        till.paid.append(n)
+        till.go_on.wait(20)
+        return "paid"
+
+    def reply(messages: list[Any]) -> Any:
+        last = messages[-1]
+        return last.text if last.type == "tool" else tool_call_message("pay", {"n": 1}, id="d")
+
+    ours = ProgrammaticToolCallingMiddleware(policies={"pay": policy})
+    graph = create_agent(
+        ScriptedChatModel(script=reply), [pay], middleware=[ours], checkpointer=InMemorySaver()
+    )
+    assert (await run(graph, REQUEST, sync=sync))["__interrupt__"]
+    runs = [asyncio.ensure_future(run(graph, Command(resume=OK), sync=sync)) for _ in range(3)]
+    await asyncio.wait(runs, return_when=asyncio.FIRST_COMPLETED)
+    till.go_on.set()
+    outcomes = await asyncio.gather(*runs, return_exceptions=True)
+    assert till.paid == [1]
+    assert refusals(outcomes) == 2
+
+
 # --- processes --------------------------------------------------------------------------------------
 
 
-def _resume(path: Path, log: Path, barrier: Any, how: str) -> None:
-    """Answer the question of a thread, in a process of its own."""
+def _run(path: Path, log: Path, barrier: Any, how: str, is_first: bool = False) -> None:
+    """Answer the question of a thread, or run it first, in a process of its own."""
 
     @tool
     def pay(n: int) -> str:
@@ -229,12 +326,17 @@ def _resume(path: Path, log: Path, barrier: Any, how: str) -> None:
 
     if how == "die-elsewhere":
         saver_module._host = lambda: "another machine"  # type: ignore[assignment]
+    # In this process, for a start of workers takes seconds; claims are no concern of theirs.
+    options: Any = {
+        "interrupt_on": {} if is_first else {"pay": True},
+        "sandbox": InProcessSandbox(),
+    }
     with SqliteSaver.from_conn_string(str(path)) as saver:
-        graph = agent([pay], CODE, saver, interrupt_on={"pay": True})
+        graph = agent([pay], CODE, saver, **options)
         if how == "race":
             barrier.wait(20)
         try:
-            graph.invoke(Command(resume=OK), CONFIG)
+            graph.invoke(REQUEST if is_first else Command(resume=OK), CONFIG)
         except ConcurrentResumeError:
             barrier.wait(20)
             os._exit(3)
@@ -263,15 +365,22 @@ def _quiet(log: Path) -> Any:
 
 
 def start(*given: Any) -> Any:
-    other = multiprocessing.get_context("forkserver").Process(target=_resume, args=given)
+    other = PROCESSES.Process(target=_run, args=given)
     other.start()
     return other
+
+
+def killed(*given: Any) -> None:
+    """Run a thread in a process that is killed while it pays."""
+    other = start(*given)
+    other.join(40)
+    assert other.exitcode == -signal.SIGKILL
 
 
 def test_two_processes_answer_one_question(tmp_path: Path):
     """Two processes that answer at the same moment: one makes the call, the other is refused."""
     with paused(tmp_path) as (_, path, log):
-        barrier = multiprocessing.get_context("forkserver").Barrier(2)
+        barrier = PROCESSES.Barrier(2)
         others = [start(path, log, barrier, "race") for _ in range(2)]
         for other in others:
             other.join(40)
@@ -279,45 +388,67 @@ def test_two_processes_answer_one_question(tmp_path: Path):
         assert log.read_text().split() == ["paid"]
 
 
+def test_a_first_run_of_another_process(tmp_path: Path):
+    """A job that is delivered again while its first run still goes on elsewhere is refused."""
+    path, log, barrier = tmp_path / "checkpoints", tmp_path / "log", PROCESSES.Barrier(2)
+    other = start(path, log, barrier, "hold", True)
+    while not log.exists():
+        assert other.is_alive()
+        other.join(0.01)
+    with SqliteSaver.from_conn_string(str(path)) as saver:
+        graph = agent([_quiet(log)], CODE, saver)
+        with pytest.raises(ConcurrentResumeError, match="one run at a time"):
+            graph.invoke(None, CONFIG)
+        barrier.wait(20)
+        other.join(40)
+    assert other.exitcode == 0
+    assert log.read_text().split() == ["paid"]
+
+
 def test_a_killed_process_holds_nothing(tmp_path: Path):
     """The claim of a process that was killed is void at once on its machine."""
     with paused(tmp_path) as (graph, path, log):
-        other = start(path, log, None, "die")
-        other.join(40)
-        assert other.exitcode == -signal.SIGKILL
+        killed(path, log, None, "die")
         assert output(graph.invoke(None, CONFIG)) == "paid"
         assert log.read_text().split() == ["paid", "paid"]
+
+
+def test_a_first_run_that_was_killed_holds_nothing(tmp_path: Path):
+    """The same of a process that was killed in the first run of a thread."""
+    path, log = tmp_path / "checkpoints", tmp_path / "log"
+    killed(path, log, None, "die", True)
+    with SqliteSaver.from_conn_string(str(path)) as saver:
+        assert output(agent([_quiet(log)], CODE, saver).invoke(None, CONFIG)) == "paid"
+    assert log.read_text().split() == ["paid", "paid"]
 
 
 def test_a_killed_process_elsewhere_holds_its_claim_for_a_time(tmp_path: Path, monkeypatch):
     """Of another machine it cannot be known what runs there: its claim ends with its time."""
     with paused(tmp_path) as (graph, path, log):
-        other = start(path, log, None, "die-elsewhere")
-        other.join(40)
-        assert other.exitcode == -signal.SIGKILL
+        killed(path, log, None, "die-elsewhere")
+        now = saver_module.time.time()
         with pytest.raises(ConcurrentResumeError, match="run the thread again after 20"):
             graph.invoke(None, CONFIG)
-        now = saver_module.time.time()
-        monkeypatch.setattr(saver_module.time, "time", lambda: now + 3600)
+        monkeypatch.setattr(saver_module.time, "time", lambda: now + 80)
+        with pytest.raises(ConcurrentResumeError):  # 2 x 30 s of Limits.wall_seconds, and 30 s
+            graph.invoke(None, CONFIG)
+        monkeypatch.setattr(saver_module.time, "time", lambda: now + 91)
         assert output(graph.invoke(None, CONFIG)) == "paid"
         assert log.read_text().split() == ["paid", "paid"]
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_two_answers_over_postgres(kind):
-    """The same holds over Postgres."""
-    dsn = os.environ.get("LANGCHAIN_PTC_TEST_POSTGRES")
-    if dsn is None:
-        pytest.skip("LANGCHAIN_PTC_TEST_POSTGRES names no server")
-    pytest.importorskip("langgraph.checkpoint.postgres")
-    from langgraph.checkpoint.postgres import PostgresSaver
-    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+# --- Postgres ---------------------------------------------------------------------------------------
 
+
+@both
+@pytest.mark.parametrize("name", ["agent", "node-tool", "middleware"])
+async def test_two_answers_over_postgres(name, sync, postgres):
+    """The same holds over Postgres."""
     config: Any = {"configurable": {"thread_id": os.urandom(8).hex()}}
     till = Till()
-
-    async def answer(saver: Any, *, sync: bool) -> list[Any]:
-        graph = agent(till.tools(), CODE, saver, interrupt_on={"pay": True})
+    build = HOSTS.get(name, middleware_agent)
+    async with open_postgres(postgres, sync=sync) as saver:
+        graph = build(till.tools(), CODE, saver, interrupt_on={"pay": True})
         await run(graph, REQUEST, config, sync=sync)
         runs = [
             asyncio.ensure_future(run(graph, Command(resume=OK), config, sync=sync))
@@ -325,15 +456,23 @@ async def test_two_answers_over_postgres(kind):
         ]
         await asyncio.wait(runs, return_when=asyncio.FIRST_COMPLETED)
         till.go_on.set()
-        return await asyncio.gather(*runs, return_exceptions=True)
-
-    if kind == "sync":
-        with PostgresSaver.from_conn_string(dsn) as saver:
-            saver.setup()
-            outcomes = await answer(saver, sync=True)
-    else:
-        async with AsyncPostgresSaver.from_conn_string(dsn) as opened:
-            await opened.setup()
-            outcomes = await answer(opened, sync=False)
+        outcomes = await asyncio.gather(*runs, return_exceptions=True)
     assert till.paid == [1]
     assert refusals(outcomes) == 1
+
+
+@both
+async def test_postgres_keeps_the_first_of_two_writes(sync, postgres):
+    """What a claim rests on: of two writes under one id, a saver keeps the first."""
+    place: Any = {"configurable": {"thread_id": os.urandom(8).hex(), "checkpoint_ns": ""}}
+    async with open_postgres(postgres, sync=sync) as saver:
+        given = (empty_checkpoint(), {}, {})
+        place = saver.put(place, *given) if sync else await saver.aput(place, *given)
+        for value in ("first", "second"):
+            writes = ([("claim", value)], "one id")
+            if sync:
+                saver.put_writes(place, *writes)
+            else:
+                await saver.aput_writes(place, *writes)
+        found = saver.get_tuple(place) if sync else await saver.aget_tuple(place)
+    assert found.pending_writes == [("one id", "claim", "first")]

@@ -28,7 +28,7 @@ from langchain_ptc import (
 )
 from langchain_ptc.graph import sessions
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
-from tests.hosts import CONFIG, open_saver, run, state_of
+from tests.hosts import CONFIG, HOSTS, call_of, open_saver, plain, run, state_of
 
 both = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 
@@ -249,8 +249,7 @@ async def test_repeated_tool_call_ids_session(way, kept, sync, tmp_path: Path):
     told = [m.text.strip() for m in state["messages"] if m.type == "tool"]
     assert told == ["paid 1", "paid 2", "paid 3"]
     assert len(set(keys)) == 3
-    assert keys[0] == "run_code:0:1"
-    assert all(key.startswith("run_code:0") and key.endswith(":1") for key in keys)
+    assert set(map(plain, keys)) == {"run_code:0:1"}
 
 
 @both
@@ -304,3 +303,111 @@ async def test_a_repeated_id_gives_the_same_key_when_resumed(sync):
     assert first == again
     assert second == second_again
     assert first != second
+
+
+# --- ids that are repeated in one message, and in all threads ----------------------------------------
+
+
+def asks(*codes: str) -> Any:
+    """A message whose calls all have one id; its own id is the same in each thread."""
+    calls: Any = [call_of(code, "run_code:0") for code in codes]
+    return {"messages": [AIMessage("", id="m1", tool_calls=calls)]}
+
+
+def tools_graph(tools: list[Any], saver: Any, schema: Any = None) -> Any:
+    graph = StateGraph(schema or sessions_state())
+    graph.add_node("tools", ToolNode(as_programmatic(tools)))
+    graph.add_edge(START, "tools")
+    return graph.compile(checkpointer=saver)
+
+
+TWO, SAME = (
+    ("print(await pay(amount=1))", "print(await pay(amount=2))"),
+    ("await pay(amount=1)",) * 5,
+)
+
+
+@both
+@pytest.mark.parametrize("saver", [None, InMemorySaver], ids=["nothing", "memory"])
+@pytest.mark.parametrize("codes", [TWO, SAME], ids=["two programs", "one program five times"])
+async def test_calls_of_one_message_with_one_id(codes, saver, sync):
+    """Calls of one message may have one id, and one program too: no two payments have one key."""
+    keys: list[str] = []
+    graph = tools_graph([payer(keys)], saver and saver())
+    state = await run(graph, asks(*codes), sync=sync)
+    assert len(set(keys)) == len(codes)
+    if codes is TWO:
+        assert [m.text.strip() for m in state["messages"][1:]] == ["paid 1", "paid 2"]
+
+
+@both
+async def test_threads_in_which_a_server_counts_anew(sync):
+    """Each thread has the same ids: the payments of two people have two keys."""
+    keys: list[str] = []
+    graph = tools_graph([payer(keys)], InMemorySaver())
+    for thread in "abc":
+        await run(graph, asks(TWO[0]), {"configurable": {"thread_id": thread}}, sync=sync)
+    assert len(set(keys)) == 3
+
+
+def asker(seen: list[Any]) -> Any:
+    @tool
+    def ask(n: int, runtime: ToolRuntime) -> str:
+        """Ask a person."""
+        answer = interrupt(n)
+        seen.append((n, answer, runtime.tool_call_id))
+        return f"{n}: {answer}"
+
+    return ask
+
+
+@both
+@pytest.mark.parametrize("numbers", [(1, 2), (2, 1), (1, 1, 1)], ids=str)
+async def test_programs_of_one_id_get_their_own_answers(numbers, sync):
+    """Programs of one message with one id pause, and each goes on with the answer to its question."""
+    seen: list[Any] = []
+    graph = tools_graph([asker(seen)], InMemorySaver())
+    state = await run(graph, asks(*(f"print(await ask({n}))" for n in numbers)), sync=sync)
+    asked = {question.id: question.value for question in state["__interrupt__"]}
+    assert sorted(asked.values()) == sorted(numbers)
+    for key, number in reversed(asked.items()):
+        state = await run(graph, Command(resume={key: f"{number} of {key}"}), sync=sync)
+    assert sorted((n, answer) for n, answer, _ in seen) == sorted(
+        (number, f"{number} of {key}") for key, number in asked.items()
+    )
+    assert len({call_id for _, _, call_id in seen}) == len(numbers)
+    told = [m.text.strip() for m in state["messages"] if m.type == "tool"]
+    assert [text.partition(":")[0] for text in told] == [str(number) for number in numbers]
+
+
+class Archive(TypedDict):
+    """A state with a second list of messages, and messages that nothing gives an id."""
+
+    messages: Annotated[list[Any], lambda before, after: after]
+    archive: Annotated[list[Any], lambda before, after: before + after]
+
+
+@both
+@pytest.mark.parametrize("has_id", [True, False], ids=["ids", "no ids"])
+async def test_messages_of_other_lists_and_without_ids(has_id, sync):
+    """Keys stay unique where old messages are kept in another list, and where none has an id."""
+    keys: list[str] = []
+    graph = tools_graph([payer(keys)], InMemorySaver(), Archive)
+    for n in range(3):
+        [message] = asks(TWO[0])["messages"]
+        message.id = f"m{n}" if has_id else None
+        await run(graph, {"messages": [message], "archive": [message]}, sync=sync)
+    assert len(set(keys)) == 3
+
+
+@both
+async def test_a_forked_thread_pays_under_the_same_key(sync):
+    """A change of a paused thread's state makes its calls again: their keys say that they are the same."""
+    keys: list[str] = []
+    code = "print(await pay(amount=1))\nprint(await ask(1))"
+    graph = HOSTS["agent"]([payer(keys), asker([])], code, InMemorySaver())
+    await run(graph, said("go"), sync=sync)
+    await graph.aupdate_state(CONFIG, {"messages": []}, as_node="model")
+    await run(graph, None, sync=sync)
+    assert len(keys) == 2
+    assert len(set(keys)) == 1

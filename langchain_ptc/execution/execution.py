@@ -21,7 +21,7 @@ from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.execution.alerts import Refusals
 from langchain_ptc.execution.answering import Answering
 from langchain_ptc.execution.approvals import ApprovalMiddleware, Approvals
-from langchain_ptc.execution.asking import Asking, index_of
+from langchain_ptc.execution.asking import Asking
 from langchain_ptc.execution.budgets import BudgetSpent, CallLimit, Purse, Spent
 from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.check import check_code, render_problems
@@ -47,6 +47,7 @@ from langchain_ptc.execution.redaction import Redact
 from langchain_ptc.execution.resilience import Guards
 from langchain_ptc.execution.resilience.guards import is_pause
 from langchain_ptc.execution.run_budgets import Budgets
+from langchain_ptc.execution.siblings import Place
 from langchain_ptc.execution.steps import SteppedRun
 from langchain_ptc.execution.telling import OnToolError
 from langchain_ptc.limits import Limits
@@ -107,7 +108,7 @@ class Execution:
         on_output: Callable[[str], None] | None = None,
         kept: bytes | None = None,
         carried: Spent | None = None,
-        made_by: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
         channels: Channels | None = None,
         approvals: Sequence[ApprovalMiddleware] = (),
         call_limits: Callable[[ToolCatalog, Any], Sequence[CallLimit]] | None = None,
@@ -118,9 +119,9 @@ class Execution:
         self._lines = code.splitlines()
         self._config = ensure_config(config)
         self._call_id = call_id
-        self._made_by = made_by
+        self._arguments = arguments
+        self._place: Place | None = None
         self._channels = channels
-        self._metadata: Mapping[str, str] = {}
         self._stem = call_id
         """What the ids of its calls begin with; None for its own id."""
         self._state = state
@@ -150,15 +151,8 @@ class Execution:
         if not self._is_durable():
             return run_sync(self._run_freely())
         most = 2 * self._setting.limits.max_tool_calls  # an approval and a call each
-        index = index_of(self._call_id, self._state)
         return self._ended(
-            run_journaled(
-                self._run_in_steps,
-                self._open(),
-                most_at_once=most,
-                index=index,
-                metadata=self._metadata,
-            )
+            run_journaled(self._run_in_steps, self._open(), most_at_once=most, place=self._place)
         )
 
     async def arun(self) -> Outcome:
@@ -172,10 +166,7 @@ class Execution:
         await self._look_around()
         if not self._is_durable():
             return await self._run_freely()
-        index = index_of(self._call_id, self._state)
-        record = await arun_journaled(
-            self._run_in_steps, self._open(), index=index, metadata=self._metadata
-        )
+        record = await arun_journaled(self._run_in_steps, self._open(), place=self._place)
         return await call_off_loop(lambda: self._ended(record), record["result"])
 
     async def _look_around(self) -> None:
@@ -187,9 +178,8 @@ class Execution:
             or any(d.is_injected for d in setting.dispatchers.values())
         ):
             self._state = await read_state(self._config)
-        asking = Asking(self._call_id, self._state, self._made_by)
-        self._metadata = asking.metadata
-        self._stem = await asking.stem(self._config, sync=self._sync)
+        asking = Asking(self._call_id, self._state, self._arguments, self._config)
+        self._place, self._stem = asking.place, asking.stem
 
     def _is_durable(self) -> bool:
         durable = self._setting.durable

@@ -153,7 +153,7 @@ class ProgrammaticToolExecutor:
         on_output: Callable[[str], None] | None = None,
         kept: bytes | None = None,
         carried: Spent | None = None,
-        made_by: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
         channels: Channels | None = None,
         approvals: Sequence[ApprovalMiddleware] = (),
         call_limits: Callable[[ToolCatalog, Any], Sequence[CallLimit]] | None = None,
@@ -165,15 +165,15 @@ class ProgrammaticToolExecutor:
             config: Callbacks, tags, metadata and the rest for the tools; by default those of the
                 surrounding run.
             call_id: Id of the tool call that asked for the execution; calls of the code get ids
-                that begin with it, and that no other call of the thread has. By default the
-                execution's own id.
+                that begin with it, and that no other call has. By default the execution's own id.
             state: The state of the graph, for tools that take it; None to look it up.
             route: How calls go to their tools; None for directly.
             on_output: Takes what the code prints, as it comes.
             kept: Variables that an earlier execution of the same session kept (`Outcome.kept`);
                 empty for the first one, None for no session.
             carried: What the run has spent besides what its state tells.
-            made_by: Id of the message that holds the tool call, where it is not in `state`.
+            arguments: Arguments of that tool call, or some of them, by which it is told apart from others
+                of its message that have the same id.
             channels: What holds the state of the graph, where `config` does not lead to it.
             approvals: The `HumanInTheLoopMiddleware` of the agent around it.
             call_limits: Gives what the agent around it allows, for the catalog and the state.
@@ -188,7 +188,7 @@ class ProgrammaticToolExecutor:
             on_output=on_output,
             kept=kept,
             carried=carried,
-            made_by=made_by,
+            arguments=arguments,
             channels=channels,
             approvals=approvals,
             call_limits=call_limits,

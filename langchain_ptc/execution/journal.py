@@ -35,7 +35,7 @@ from langgraph.runtime import get_runtime
 from langchain_ptc.execution.asking import CHECKPOINTER
 from langchain_ptc.execution.portal import run_sync
 from langchain_ptc.execution.saver import Watch
-from langchain_ptc.execution.siblings import Sibling
+from langchain_ptc.execution.siblings import Place, Sibling, take_place
 
 Record: TypeAlias = dict[str, Any]
 """What is kept of one thing that happened: JSON, and commands, which LangGraph writes itself."""
@@ -68,7 +68,7 @@ class Journal:
         self._checkpoint_id = info.checkpoint_id
 
     async def claim(self, seconds: float) -> None:
-        """Take the journal for this run, where an earlier one has begun it.
+        """Take the journal for this run, before anything happens in it.
 
         Args:
             seconds: How long this run may take at most.
@@ -76,7 +76,7 @@ class Journal:
         Raises:
             ConcurrentResumeError: Another run goes on with it.
         """
-        await self._watch.claim(seconds)
+        await self._watch.claim(seconds, checkpoint_id=self._checkpoint_id)
 
     @property
     def records(self) -> list[Record]:
@@ -152,17 +152,15 @@ async def arun_journaled(
     main: Main,
     opening: Record,
     *,
-    index: int | None = None,
-    metadata: Mapping[str, str] | None = None,
+    place: Place | None = None,
 ) -> Record:
     """Run `main` with a journal in the checkpoints of the surrounding graph.
 
     Args:
         main: Runs again from its start whenever the graph is resumed, until it has returned.
         opening: Kept the first time; `main` is given what was kept.
-        index: Which tool call of its message this is, from 0, for its siblings begin in any order;
-            None for one that begins in the same order each time.
-        metadata: Kept with the checkpoints of the journal, to find it by.
+        place: Its place among those of its task; by default the next, for one that begins in the same
+            order each time.
 
     Returns:
         What `main` returned, now or before.
@@ -172,7 +170,7 @@ async def arun_journaled(
     """
     write = get_stream_writer()
     state: Record = {}
-    sibling = Sibling(index)
+    sibling = Sibling(place or take_place(None))
     watch: Watch | None = None
     token = None
     try:
@@ -181,13 +179,14 @@ async def arun_journaled(
             token = _driven.set((main, watch))
             async for mode, chunk in _graph(sync=False).astream(
                 {"opening": opening},
-                _config(_NO_LIMIT, configurable, metadata),
+                _config(_NO_LIMIT, configurable),
                 stream_mode=["custom", "values"],
             ):
                 if mode == "custom":
                     write(chunk)
                 else:
                     state = cast("Record", chunk)
+            watch.forget()  # LangGraph has written the end
     except BaseException as error:
         if watch is not None:
             await watch.release()
@@ -207,21 +206,19 @@ def run_journaled(
     opening: Record,
     *,
     most_at_once: int,
-    index: int | None = None,
-    metadata: Mapping[str, str] | None = None,
+    place: Place | None = None,
 ) -> Record:
     """Run `main` as `arun_journaled` does, in a graph that runs synchronously.
 
     Args:
-        main: See `arun_journaled`; so are `opening` and `index`.
+        main: See `arun_journaled`; so are `opening` and `place`.
         opening: See above.
         most_at_once: How many records may be on their way at a time; each takes a thread.
-        index: See above.
-        metadata: See above.
+        place: See above.
     """
     write = get_stream_writer()
     state: Record = {}
-    sibling = Sibling(index)
+    sibling = Sibling(place or take_place(None))
     watch: Watch | None = None
     token = None
     try:
@@ -230,13 +227,14 @@ def run_journaled(
             token = _driven.set((main, watch))
             for mode, chunk in _graph(sync=True).stream(
                 {"opening": opening},
-                _config(most_at_once + 2, configurable, metadata),
+                _config(most_at_once + 2, configurable),
                 stream_mode=["custom", "values"],
             ):
                 if mode == "custom":
                     write(chunk)
                 else:
                     state = cast("Record", chunk)
+            watch.forget()  # LangGraph has written the end
     except BaseException as error:
         if watch is not None:
             run_sync(watch.release())
@@ -274,16 +272,13 @@ def _graph(*, sync: bool) -> CompiledStateGraph[_State]:
     return graph.compile(name="journal")
 
 
-def _config(
-    max_concurrency: int, configurable: dict[str, Any], metadata: Mapping[str, str] | None
-) -> RunnableConfig:
+def _config(max_concurrency: int, configurable: dict[str, Any]) -> RunnableConfig:
     # The traces are of the code and its tools; the graph in between is no concern of theirs.
     return RunnableConfig(
         tags=[_HIDDEN],
         max_concurrency=max_concurrency,
         recursion_limit=25,
         configurable=configurable,
-        metadata=dict(metadata or {}),
     )
 
 

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,6 +36,8 @@ _OWN_CHANNELS = frozenset({_CLAIM, _RELEASE, _NOTE})
 _MARGIN_SECONDS = 30.0
 """What a claim holds beyond the time that its run may take: clocks of machines differ."""
 _MOST_SECONDS = 3600.0
+_INPUT_STEP = -1
+"""LangGraph's number of the checkpoint that a graph is begun with."""
 _NAMESPACE = uuid.UUID("9c2f64b5-3c55-4e0b-9d5a-0a4c9a1c8d11")
 
 _ENTER_SECONDS, _LOOK_SECONDS = 1.0, 0.01
@@ -81,6 +83,9 @@ class Watch:
         }
         self._place.pop("checkpoint_id", None)
         self._key: _Key = ()
+        self._at = ""
+        """The checkpoint that is claimed."""
+        self._left_out: str | None = None
         self._run = uuid.uuid4().hex
         self._number: int | None = None
 
@@ -94,6 +99,27 @@ class Watch:
             and configurable.get("checkpoint_ns") == self._place["checkpoint_ns"]
         ):
             self._is_loaded, self.loaded = True, found
+
+    def leaves_out(self, config: RunnableConfig, given: Sequence[Any]) -> str | None:
+        """Return the id of a checkpoint that is not written: the one before the journal's first.
+
+        There is nothing in it that the first does not hold. A run that reads the journal so finds
+        either nothing or the checkpoint that claims are beside.
+
+        Args:
+            config: Where LangGraph writes.
+            given: What: a checkpoint and its metadata, or writes that belong to one.
+        """
+        configurable = config.get("configurable") or {}
+        if configurable.get("checkpoint_ns") != self._place["checkpoint_ns"]:
+            return None
+        if isinstance(given[0], Mapping):
+            checkpoint, metadata = given[:2]
+            if metadata.get("step") == _INPUT_STEP:
+                self._left_out = checkpoint["id"]
+                return self._left_out
+            return None
+        return self._left_out if configurable.get("checkpoint_id") == self._left_out else None
 
     def note_failure(self, error: BaseException) -> None:
         """Note that something was not written."""
@@ -145,23 +171,22 @@ class Watch:
 
     # --- one run at a time --------------------------------------------------------------------------
 
-    async def claim(self, seconds: float) -> None:
-        """Take the journal for this run, if it was begun by another.
+    async def claim(self, seconds: float, *, checkpoint_id: str) -> None:
+        """Take the journal for this run.
 
         Args:
             seconds: How long this run may take at most.
+            checkpoint_id: The checkpoint of the journal that this run is at.
 
         Raises:
             ConcurrentResumeError: Another run goes on with it, or has done so meanwhile.
         """
-        loaded = self.loaded
-        if loaded is None:
-            return
-        place = self._place
-        self._key = (place["thread_id"], place["checkpoint_ns"], loaded.checkpoint["id"])
+        place, loaded = self._place, self.loaded
+        self._at = checkpoint_id if loaded is None else loaded.checkpoint["id"]
+        self._key = (place["thread_id"], place["checkpoint_ns"], self._at)
         until = time.time() + min(seconds + _MARGIN_SECONDS, _MOST_SECONDS)
         process = await call_in_thread(_this_process)
-        claims = _claims_in(loaded)
+        claims = [] if loaded is None else _claims_in(loaded)
         mine = {"run": self._run, "until": until, "number": len(claims), **process}
         await self._enter(mine)
         before = claims[-1] if claims else None
@@ -170,17 +195,19 @@ class Watch:
         ):
             self.forget()
             raise _refusal(before)
-        await self._write(_CLAIM, mine, loaded.checkpoint["id"])
+        await self._write(_CLAIM, mine, self._at)
         self._number = mine["number"]
         now = await self._read()
-        is_same = now is not None and now.checkpoint["id"] == loaded.checkpoint["id"]
+        if now is None and loaded is None:
+            return  # the checkpoint is not written yet, so no other run has read it
+        is_same = now is not None and now.checkpoint["id"] == self._at
         if now is not None and is_same:
             first = [*_claims_in(now), mine][len(claims)]
             if first["run"] != self._run:
                 self._number = None
                 self.forget()
                 raise _refusal(None if first["released"] else first)
-            is_same = _records_in(now) == _records_in(loaded)
+            is_same = _records_in(now) == (set() if loaded is None else _records_in(loaded))
         if not is_same:
             await self.release()
             raise _refusal(None)
@@ -190,9 +217,6 @@ class Watch:
         end = time.monotonic() + _ENTER_SECONDS
         while True:
             with _lock:
-                now = time.time()
-                for key in [key for key, claim in _own.items() if claim["until"] < now]:
-                    del _own[key]
                 other = _own.setdefault(self._key, mine)
             if other is mine:
                 return
@@ -201,7 +225,7 @@ class Watch:
             await asyncio.sleep(_LOOK_SECONDS)
 
     def forget(self) -> None:
-        """Note, without writing anything, that this run does not go on."""
+        """Note, without writing anything, that this run does not go on, or has come to its end."""
         with _lock:
             if _own.get(self._key, {}).get("run") == self._run:
                 del _own[self._key]
@@ -209,10 +233,9 @@ class Watch:
     async def release(self) -> None:
         """Let other runs go on with the journal: this one has not come to its end."""
         self.forget()
-        if self._number is not None and self.loaded is not None:
+        if self._number is not None:
             number, self._number = self._number, None
-            value = {"run": self._run, "number": number}
-            await self._write(_RELEASE, value, self.loaded.checkpoint["id"])
+            await self._write(_RELEASE, {"run": self._run, "number": number}, self._at)
 
     async def _write(self, channel: str, value: _Claim, checkpoint_id: str) -> None:
         """Write beside the records; savers keep the first of all that is written under one id."""
@@ -259,12 +282,33 @@ class WatchedSaver(BaseCheckpointSaver[Any]):
             return own(self, name)
         value, watch = getattr(own(self, "_saver"), name), own(self, "_watch")
         if name in _WRITING:
-            return _watched(value, on_failure=watch.note_failure)
+            return _watched(
+                _recorded(value, watch, is_async=name.startswith("a")),
+                on_failure=watch.note_failure,
+            )
         if name in _READING:
             return _watched(value, on_read=watch.note_read)
         if name == "with_allowlist":
             return lambda *given: WatchedSaver(value(*given), watch)
         return value
+
+
+def _recorded(method: Callable[..., Any], watch: Watch, *, is_async: bool) -> Callable[..., Any]:
+    """Return a method that writes, which leaves out what `watch` leaves out."""
+
+    async def later(value: Any) -> Any:
+        return value
+
+    @functools.wraps(method)
+    def call(config: RunnableConfig, *given: Any, **options: Any) -> Any:
+        left_out = watch.leaves_out(config, given)
+        if left_out is None:
+            return method(config, *given, **options)
+        place = {**config.get("configurable", {}), "checkpoint_id": left_out}
+        where = RunnableConfig(configurable=place)
+        return later(where) if is_async else where
+
+    return call
 
 
 def _watched(
@@ -309,8 +353,7 @@ def _watched(
 
 _lock = threading.Lock()
 _own: dict[_Key, _Claim] = {}
-"""The claims of runs of this process that go on, or have ended well: until their time is over, since
-the end may not be written yet."""
+"""The claims of runs of this process that go on."""
 
 
 def _after_fork() -> None:
@@ -347,14 +390,13 @@ def _is_record(channel: str) -> bool:
 
 def _is_active(claim: _Claim, here: _Claim) -> bool:
     """Whether the run of a claim may still go on; `here` is this process."""
-    if claim["released"] or time.time() >= claim["until"]:
+    if claim["released"]:
         return False
-    if claim["host"] != here["host"]:
-        return True
-    if (claim["pid"], claim["started"]) == (here["pid"], here["started"]):
-        with _lock:
-            return any(own["run"] == claim["run"] for own in _own.values())
-    return _is_running(claim["pid"], claim["started"])
+    if all(claim[name] == here[name] for name in ("host", "pid", "started")):
+        return False  # one of this process would have been in `_own`
+    if time.time() >= claim["until"]:
+        return False
+    return claim["host"] != here["host"] or _is_running(claim["pid"], claim["started"])
 
 
 def _refusal(winner: _Claim | None) -> ConcurrentResumeError:

@@ -21,7 +21,7 @@ import weakref
 from collections import Counter
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
@@ -33,6 +33,16 @@ from langchain_ptc.locks import new_lock
 _SCRATCHPAD = "__pregel_scratchpad"
 _IN_MESSAGE, _IN_ORDER = 1, 2
 """How the place of an execution is known; the first digit of it."""
+
+
+class Place(NamedTuple):
+    """The place of an execution among those of a task."""
+
+    kind: int
+    index: int
+    """Which tool call of its message it is, from 0; 0 if there is no message."""
+    number: int
+    """Which of those that nothing else tells apart, from 0, in the order in which they begin."""
 
 
 class _Attempt:
@@ -51,39 +61,55 @@ _lock = new_lock()
 _attempts: weakref.WeakKeyDictionary[Any, dict[int, _Attempt]] = weakref.WeakKeyDictionary()
 
 
+def take_place(index: int | None) -> Place:
+    """Return the place of an execution that begins.
+
+    Args:
+        index: Which tool call of its message it is, from 0; None if there is no message, for one that
+            begins in the same order each time.
+    """
+    kind = (_IN_ORDER, 0) if index is None else (_IN_MESSAGE, index)
+    try:
+        configurable = get_config().get("configurable") or {}
+    except RuntimeError:  # outside a graph
+        configurable = {}
+    attempt = _attempt_of(configurable.get(_SCRATCHPAD))
+    with attempt.lock:
+        number = attempt.places[kind]
+        attempt.places[kind] += 1
+    return Place(*kind, number)
+
+
 class Sibling:
     """One execution among those of a task; a context manager around its run.
 
     Args:
-        index: Which tool call of its message it is, from 0; None if there is no message.
+        place: Its place.
 
     Raises:
         GraphInterrupt: On entering, if a sibling has paused: nothing may begin any more.
     """
 
-    def __init__(self, index: int | None) -> None:
+    def __init__(self, place: Place) -> None:
         self._configurable = get_config().get("configurable") or {}
         self._scratchpad = self._configurable.get(_SCRATCHPAD)
         self._attempt = _attempt_of(self._scratchpad)
-        self._index = index
+        self._place = place
         self._alone: Future[None] = Future()
         """Done when this one has paused and no sibling runs."""
 
     def __enter__(self) -> dict[str, Any]:
         """Return the `configurable` for the execution's graph."""
         attempt = self._attempt
-        kind = (_IN_ORDER, 0) if self._index is None else (_IN_MESSAGE, self._index)
         with attempt.lock:
             if attempt.is_paused:
                 self._alone.set_result(None)
                 raise GraphInterrupt(())
             attempt.running += 1
-            number = attempt.places[kind]
-            attempt.places[kind] += 1
         if self._scratchpad is None:
             return self._configurable
         # LangGraph's own form for a further graph of the same task: a number.
-        place = f"{kind[0]}{kind[1]:05}{number:05}"
+        place = f"{self._place.kind}{self._place.index:05}{self._place.number:05}"
         return {
             **self._configurable,
             "checkpoint_ns": f"{self._configurable['checkpoint_ns']}|{place}",

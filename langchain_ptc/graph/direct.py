@@ -19,7 +19,7 @@ from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.execution.approvals import Approvals, Asked, Decision, Gate
 from langchain_ptc.execution.arguments import validate_arguments
-from langchain_ptc.execution.asking import index_of
+from langchain_ptc.execution.asking import find_call
 from langchain_ptc.execution.calls import StartedCall
 from langchain_ptc.execution.entries import key_of
 from langchain_ptc.execution.journal import (
@@ -34,6 +34,7 @@ from langchain_ptc.execution.resilience import Guards
 from langchain_ptc.execution.resilience.guards import Time
 from langchain_ptc.execution.resilience.hooks import run_after, run_before
 from langchain_ptc.execution.run_budgets import Budgets
+from langchain_ptc.execution.siblings import Place, take_place
 from langchain_ptc.graph.prompts import (
     DIRECT_APPROVAL,
     DIRECT_NOBODY,
@@ -95,7 +96,7 @@ class DirectCall:
             functools.partial(self._ask_and_make, run_id, amake),
             {"by": run_id},
             most_at_once=_MOST_RECORDS_AT_ONCE,
-            index=self._index(),
+            place=self._place(),
         )
         return cast("_Made", ending["made"])
 
@@ -121,7 +122,7 @@ class DirectCall:
         ending = await arun_journaled(
             functools.partial(self._ask_and_make, run_id, lambda r: self._acall(r, handler)),
             {"by": run_id},
-            index=self._index(),
+            place=self._place(),
         )
         return cast("_Made", ending["made"])
 
@@ -148,6 +149,7 @@ class DirectCall:
         journal: Journal,
         opening: Record,
     ) -> Record:
+        await journal.claim(_NO_LIMIT_SECONDS)
         settled = self._follow(await self._ask(run_id, journal, opening))
         if isinstance(settled, ToolMessage):
             return {"made": settled}
@@ -210,21 +212,10 @@ class DirectCall:
         gate = self.approvals.gate(self.definition)
         return None if gate is not None and gate.is_of_agent and self.is_asked_by_agent else gate
 
-    def _index(self) -> int | None:
-        """Return which tool call of its message this is, from 0, in whatever order they begin."""
+    def _place(self) -> Place:
         call = self.request.tool_call
-        messages = _messages_of(self.request.state)
-        last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
-        made = last.tool_calls if last is not None else []
-        same_id = [n for n, c in enumerate(made) if c["id"] == call["id"]]
-        same = [
-            n
-            for n in same_id
-            if made[n]["name"] == call["name"] and made[n]["args"] == call["args"]
-        ]
-        if not same_id:
-            return index_of(call["id"], self.request.state)
-        return (same or same_id)[0]
+        found = find_call(call["id"], self.request.state, name=call["name"], arguments=call["args"])
+        return take_place(None if found is None else found[1])
 
     async def _ask(self, run_id: str, journal: Journal, opening: Record) -> Record:
         """Ask, in records of the journal: what was asked and answered stays so on resume."""

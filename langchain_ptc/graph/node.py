@@ -376,7 +376,7 @@ class _Turn:
                     ToolMessage(problem, tool_call_id=call["id"], name=call["name"], status="error")
                 )
                 continue
-            answers = await self._run_code(call, state.current, made_by=message.id)
+            answers = await self._run_code(call, state.current)
             outcomes += [answer for answer in answers if isinstance(answer, ToolMessage)]
             state.write(number, [answer for answer in answers if isinstance(answer, Command)])
         return outcomes, [*state.commands()]
@@ -395,7 +395,7 @@ class _Turn:
         )
         return {"reply": reply, "message": parsed.message, "problems": parsed.problems}
 
-    async def _run_code(self, call: ToolCall, state: Any, *, made_by: str | None) -> list[Any]:
+    async def _run_code(self, call: ToolCall, state: Any) -> list[Any]:
         config, tool = self._here(), self._node._tool
         runtime: ToolRuntime[Any, Any] = ToolRuntime(
             state=state,
@@ -406,9 +406,7 @@ class _Turn:
             store=None,
         )
         given = ToolCall(**{**call, "args": {**call["args"], "runtime": runtime}})
-        token = current_attempt.set(
-            Attempt(self._kept, self._spent, made_by, channels_of(self.config))
-        )
+        token = current_attempt.set(Attempt(self._kept, self._spent, channels_of(self.config)))
         try:
             if self._sync:
                 told = await call_in_thread(lambda: tool.invoke(given, config))

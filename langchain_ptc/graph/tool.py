@@ -129,8 +129,6 @@ class Attempt:
     """The variables of the attempt before, which are in no state."""
     spent: Spent
     """What the attempts before have spent, which is in no state either."""
-    made_by: str | None
-    """Id of the message that holds the program, which is in no state yet."""
     channels: Channels
     """What holds the state of the node's graph."""
 
@@ -411,7 +409,7 @@ class CodeTool(BaseTool):
             on_output=getattr(runtime, "emit_output_delta", None),
             kept=asked.kept,
             carried=None if attempt is None else attempt.spent,
-            made_by=None if attempt is None else attempt.made_by,
+            arguments={"code": code},
             channels=None if attempt is None else attempt.channels,
             approvals=guards.approvals,
             call_limits=guards.call_limits if guards.limits else None,
