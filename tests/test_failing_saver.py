@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from typing import Any
@@ -98,6 +99,16 @@ def pause(method: str, config: Any, *given: Any) -> bool:
     return method == "put_writes" and "going_on" in str(given)
 
 
+def claim(method: str, config: Any, *given: Any) -> bool:
+    """Choose the claim of a run."""
+    return method == "put_writes" and given[0][0][0] == "ptc_claim"
+
+
+def release(method: str, config: Any, *given: Any) -> bool:
+    """Choose the end of a claim."""
+    return method == "put_writes" and given[0][0][0] == "ptc_release"
+
+
 async def invoke(graph: Any, given: Any, *, sync: bool, **options: Any) -> Any:
     if sync:
         return graph.invoke(given, CONFIG, **options)
@@ -112,6 +123,8 @@ LOST = {
     "opening": opening,
     "question": question,
     "pause": pause,
+    "claim": claim,
+    "release": release,
 }
 
 
@@ -153,6 +166,29 @@ async def test_nothing_more_is_done_once_a_record_is_lost(sync):
     with pytest.raises(OSError, match="No space left"):
         await invoke(graph, REQUEST, sync=sync)
     assert len(made.effects) < 50
+
+
+async def test_a_cancelled_run_stays_cancelled():
+    """A run that is cancelled, and cannot give its claim back, ends as cancelled; the thread goes on."""
+    saver, begun = Failing(release), asyncio.Event()
+    made: list[str] = []
+
+    @tool
+    async def effect(key: str) -> str:
+        """Effect."""
+        made.append(key)
+        begun.set()
+        await asyncio.sleep(20 if len(made) == 1 else 0)
+        return key
+
+    graph = agent([effect], "print(await effect('a'))", saver)
+    running = asyncio.ensure_future(invoke(graph, REQUEST, sync=False))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert saver.failed
+    assert output(await invoke(graph, None, sync=False)) == "a"
 
 
 class Flaky(InMemorySaver):

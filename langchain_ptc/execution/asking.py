@@ -83,7 +83,7 @@ class Asking:
         made_by = _task_id() if found is None or found[0].id is None else found[0].id
         if call_id is not None and made_by is not None:
             thread = (config.get("configurable") or {}).get("thread_id")
-            told = repr((str(thread), made_by, *self.place))
+            told = repr((str(thread), made_by, self.place))
             digest = hashlib.sha256(told.encode("utf-8", "backslashreplace")).hexdigest()
             self.stem = f"{call_id}.{digest[:_DIGEST_CHARS]}"
 

@@ -189,7 +189,7 @@ async def arun_journaled(
             watch.forget()  # LangGraph has written the end
     except BaseException as error:
         if watch is not None:
-            await watch.release()
+            await _release(watch, error)
             if isinstance(error, GraphInterrupt) and watch.failure is not None:
                 raise watch.failure from None
         if isinstance(error, GraphInterrupt):
@@ -237,7 +237,7 @@ def run_journaled(
             watch.forget()  # LangGraph has written the end
     except BaseException as error:
         if watch is not None:
-            run_sync(watch.release())
+            run_sync(_release(watch, error))
             if isinstance(error, GraphInterrupt) and watch.failure is not None:
                 raise watch.failure from None
         if isinstance(error, GraphInterrupt):
@@ -247,6 +247,20 @@ def run_journaled(
         if token is not None:
             _driven.reset(token)
     return cast("Record", state["ending"])
+
+
+async def _release(watch: Watch, error: BaseException) -> None:
+    """Let other runs go on with a journal, which this run leaves by `error`.
+
+    Raises:
+        Exception: The checkpointer did not take it, at a pause. Any other end stays what it is.
+    """
+    try:
+        await watch.release()
+    except Exception as failure:
+        if isinstance(error, GraphInterrupt):
+            raise
+        error.add_note(f"The checkpointer did not record that this run has ended: {failure!r}")
 
 
 def _watched(configurable: dict[str, Any], *, sync: bool) -> tuple[dict[str, Any], Watch]:

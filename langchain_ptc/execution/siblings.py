@@ -20,8 +20,8 @@ import asyncio
 import weakref
 from collections import Counter
 from concurrent.futures import Future
-from dataclasses import replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
@@ -35,7 +35,8 @@ _IN_MESSAGE, _IN_ORDER = 1, 2
 """How the place of an execution is known; the first digit of it."""
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Place:
     """The place of an execution among those of a task."""
 
     kind: int
