@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 
 import pytest
@@ -13,7 +14,13 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
-from langchain_ptc import ProgrammaticToolCallingMiddleware, ToolPolicy, as_programmatic
+from langchain_ptc import (
+    InProcessSandbox,
+    Limits,
+    ProgrammaticToolCallingMiddleware,
+    ToolPolicy,
+    as_programmatic,
+)
 from langchain_ptc.testing import ScriptedChatModel
 from tests.hosts import CONFIG, HOSTS, REQUEST, artifact, message_of, output, run, writes
 
@@ -176,6 +183,89 @@ async def test_what_is_only_added_changes_nothing():
     state = await redeploy([look, send, pay], [more, pay, send, look_with_more])
     assert MADE == ["look", "send", "pay"]
     assert output(state) == "sent\npaid"
+
+
+@tool("send")
+def send_with_default(x: int, currency: str = "EUR") -> str:
+    """Send money."""
+    MADE.append("send again")
+    return "sent"
+
+
+@tool("look")
+async def look_asynchronously(x: int) -> int:
+    """Look."""
+    MADE.append("look again")
+    return x
+
+
+SIDE_BY_SIDE = "import asyncio\nprint(await asyncio.gather(look(1), send(2), pay(3)))"
+SAME: Any = [look, send, pay]
+
+
+@both
+@pytest.mark.parametrize(
+    ("after", "code", "later"),
+    [
+        pytest.param([look, send_with_default, pay], CODE, {}, id="a default more"),
+        pytest.param([look_asynchronously, send, pay], CODE, {}, id="asynchronous now"),
+        pytest.param([pay, send, look], SIDE_BY_SIDE, {}, id="another order"),
+        pytest.param(SAME, CODE, {"sandbox": InProcessSandbox()}, id="another sandbox"),
+        pytest.param(SAME, CODE, {"limits": Limits(code_chars=10)}, id="less code"),
+        pytest.param(SAME, CODE, {"session": "thread"}, id="a session"),
+        pytest.param(SAME, CODE, {"policies": {"look": ToolPolicy(max_calls=1)}}, id="max_calls"),
+    ],
+)
+async def test_a_deployment_that_goes_on(after, code, later, sync):
+    """What does not change the path of the code: the approved call is made, and nothing else again."""
+    state = await redeploy(SAME, after, code, sync=sync, **later)
+    assert artifact(state).status == "success"
+    assert Counter(MADE) == Counter(["look", "send", "pay"])
+
+
+@tool("pay")
+def pay_with_more(x: int, note: str = "") -> str:
+    """Pay."""
+    MADE.append("pay")
+    return "paid"
+
+
+@tool("pay")
+def pay_renamed(amount: int) -> str:
+    """Pay."""
+    MADE.append("pay")
+    return "paid"
+
+
+@tool("pay")
+def pay_texts(x: str) -> str:
+    """Pay."""
+    MADE.append("pay")
+    return "paid"
+
+
+ONLY_DIRECT = {"send": ToolPolicy(allowed_callers=("direct",))}
+
+
+@both
+@pytest.mark.parametrize(
+    ("after", "code", "later"),
+    [
+        pytest.param([look, send, pay_with_more], CODE, {}, id="asked tool has more"),
+        pytest.param([look, send, pay_renamed], CODE, {}, id="asked tool renamed its argument"),
+        pytest.param([look, send, pay_texts], CODE, {}, id="asked tool takes another type"),
+        pytest.param(SAME, CODE, {"domain": "bank"}, id="another domain"),
+        pytest.param(SAME, CODE, {"policies": ONLY_DIRECT}, id="not for code any more"),
+        pytest.param(SAME, CODE, {"interrupt_on": {}}, id="no approvals any more"),
+        pytest.param([send, pay], SIDE_BY_SIDE, {}, id="removed, of calls at once"),
+    ],
+)
+async def test_a_deployment_that_does_not_go_on(after, code, later, sync):
+    """What changes the path, or the call that was approved: it is not made, and both effects are told."""
+    state = await redeploy(SAME, after, code, sync=sync, **later)
+    assert artifact(state).error.kind == "ReplayError"
+    assert "2 tool calls took effect and must not be repeated" in output(state)
+    assert Counter(MADE) == Counter(["look", "send"])
 
 
 async def test_what_is_told_is_what_a_record_says():
