@@ -6,11 +6,14 @@ arguments are looked at: the code and what it prints are kept as they are.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
+import html
 import json
 import logging
 import re
+import shlex
 import urllib.parse
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -26,6 +29,20 @@ _MIN_SECRET_CHARS = 6
 """Shorter secrets are looked for as whole words only: else they would be found everywhere."""
 _MIN_WORD_CHARS = 3
 """Secrets that are shorter still are not looked for."""
+
+_MAX_SECRET_TEXTS = 1_000
+"""Where there are more secrets, or lines of them, a text is hidden as a whole."""
+_MAX_JSON_CHARS = 100_000
+"""Longer texts are not looked into."""
+_MAX_NAME_CHARS = 200
+_NAME_KEYS = ("name", "key", "header")
+"""Fields that hold the name of what the field `value` beside them holds."""
+_URL_PASSWORD = re.compile(r"(://[^\s/@:?#]*:)([^\s/@]+)@")
+_URL_FIELD = re.compile(r"[?&;]([\w.-]{1,64})=([^&;\s#\"']+)")
+_SCHEME = re.compile(r"(?:bearer|basic|token|apikey|bot)\s+(?=\S+\Z)", re.IGNORECASE)
+"""What stands before a credential in a header."""
+_LETTERS = re.compile(r"[A-Za-z0-9]+")
+_URL_SAFE = str.maketrans("+/", "-_")
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORDS = frozenset(
@@ -55,6 +72,8 @@ _SECRET_WORDS = frozenset(
         "cvv",
         "cvc",
         "otp",
+        "totp",
+        "passkey",
     ]
 )
 _SECRET_PAIRS = frozenset(
@@ -71,9 +90,14 @@ _SECRET_PAIRS = frozenset(
         "master",
         "session",
         "ssh",
+        "account",
+        "subscription",
+        "storage",
+        "shared",
+        "hmac",
     ]
     for last in ("key", "keys")
-)
+) | {"connection string"}
 _SECRET_ENDINGS = (
     *("password", "passwd", "passphrase", "passcode", "secret", "token", "credentials"),
     *("apikey", "accesskey", "secretkey", "privatekey", "sshpass", "dbpass", "userpass"),
@@ -141,21 +165,31 @@ def redact_arguments(tool: str, arguments: Mapping[str, Any], redact: Redact) ->
 def redact_text(text: str, arguments: Mapping[str, Any], shown: Mapping[str, Any]) -> str:
     """Return a text with what was hidden of the arguments hidden there too.
 
-    A secret is found as it is, and as `repr`, JSON and URLs write it, twice over; of one with several
-    lines each line is found.
+    A secret is found as it is, in upper and lower case, with other white space, as `repr`, JSON, HTML,
+    shells and URLs write it, twice over, and in base64; of one with several lines each line is found.
     """
     if shown is arguments or not text:
         return text
     hidden = set(_leaves(arguments)) - set(_leaves(shown))
-    written = {form for secret in hidden for form in _forms_of(secret) if len(form) <= len(text)}
+    fitting = range(_MIN_WORD_CHARS, len(text) + 1)
+    texts = {one for secret in hidden for one in _texts_of(secret) if len(one) in fitting}
+    if len(texts) > _MAX_SECRET_TEXTS:  # looking for so many would take long
+        return REDACTED
+    plain = _plainly(text)
+    written = {form for one in texts for form in _forms_of(one, plain) if len(form) in fitting}
     for form in sorted(written, key=len, reverse=True):
-        if form not in text:
+        if _plainly(form) not in plain:
             continue
-        if len(form) >= _MIN_SECRET_CHARS:
-            text = text.replace(form, REDACTED)
-        elif len(form) >= _MIN_WORD_CHARS:
-            text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", REDACTED, text)
+        pattern = r"\s+".join(map(re.escape, form.split()))
+        if len(form) < _MIN_SECRET_CHARS:
+            pattern = rf"(?<!\w){pattern}(?!\w)"
+        text = re.sub(pattern, REDACTED, text, flags=re.IGNORECASE) if pattern else text
     return text
+
+
+def _plainly(text: str) -> str:
+    """Return a text in which case and white space make no difference."""
+    return " ".join(text.lower().split())
 
 
 def is_secret(name: str, value: object) -> bool:
@@ -184,17 +218,57 @@ def _kind_of(name: str) -> Literal["secret", "counted", "none"]:
 
 def hide_named(value: Any) -> Any:
     """Return a value with what is named like a secret hidden; the same value if there is nothing."""
+    if isinstance(value, str):
+        return _hide_in_text(value)
     if isinstance(value, Mapping):
+        named = next((value[key] for key in _NAME_KEYS if key in value), None)
         shown = {
-            name: REDACTED if isinstance(name, str) and is_secret(name, held) else hide_named(held)
+            name: REDACTED
+            if _is_secret_of(name, held) or (name == "value" and _is_secret_of(named, held))
+            else hide_named(held)
             for name, held in value.items()
         }
         return value if all(shown[name] is value[name] for name in shown) else shown
     if isinstance(value, list | tuple):
         items = [hide_named(item) for item in value]
+        if len(items) == 2 and _is_secret_of(*value):  # headers, as some clients take them
+            items[1] = REDACTED
         same = all(new is old for new, old in zip(items, value, strict=True))
         return value if same else items
     return value
+
+
+def _is_secret_of(name: object, value: object) -> bool:
+    return isinstance(name, str) and len(name) <= _MAX_NAME_CHARS and is_secret(name, value)
+
+
+def _hide_in_text(text: str) -> str:
+    """Return a text with the secrets of the JSON that it is, or of the URLs in it, hidden."""
+    data = _json_in(text)
+    if data is not None:
+        hidden = hide_named(data)
+        return text if hidden is data else json.dumps(hidden, ensure_ascii=False)
+    if "://" not in text:
+        return text
+    text = _URL_PASSWORD.sub(lambda found: f"{found[1]}{REDACTED}@", text)
+    return _URL_FIELD.sub(
+        lambda found: (
+            found[0].removesuffix(found[2]) + REDACTED
+            if is_secret(found[1], found[2])
+            else found[0]
+        ),
+        text,
+    )
+
+
+def _json_in(text: str) -> Any:
+    """Return the list or the mapping that a text is the JSON of."""
+    if text[:1] not in ("{", "[") or len(text) > _MAX_JSON_CHARS:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _copy(value: Any) -> Any:
@@ -218,22 +292,56 @@ def _leaves(value: Any) -> Iterator[Hashable]:
         yield bytes(value)
     elif hasattr(value, "get_secret_value"):  # pydantic's, which hide themselves in texts only
         yield from _leaves(value.get_secret_value())
-    elif isinstance(value, str | int | float | complex) and not isinstance(value, bool):
+    elif isinstance(value, str):
+        yield value
+        yield from _leaves(_json_in(value))
+        if "://" in value:
+            yield from (found[2] for found in _URL_PASSWORD.finditer(value))
+            yield from (found[2] for found in _URL_FIELD.finditer(value))
+    elif isinstance(value, int | float | complex) and not isinstance(value, bool):
         yield value
     elif value is not None and not isinstance(value, bool):
         yield str(value)
 
 
-def _forms_of(secret: Hashable) -> set[str]:
-    """Return the texts as which a secret can stand in another text."""
+def _texts_of(secret: Hashable) -> Iterator[str]:
+    """Return what of a secret can stand in a text by itself."""
     if isinstance(secret, bytes):
-        texts = {repr(secret)[2:-1], secret.decode("utf-8", "replace"), secret.hex()}
+        yield repr(secret)[2:-1]
+        yield secret.decode("utf-8", "replace")
+        yield secret.hex()
+        yield ", ".join(map(str, secret))
+        yield from _base64_of(secret)
     elif isinstance(secret, str):
-        texts = {secret, *(line.strip() for line in secret.splitlines())}
+        yield secret
+        yield from (line.strip() for line in secret.splitlines())
+        if (found := _SCHEME.match(secret)) is not None:
+            yield secret[found.end() :]
     else:
-        texts = {_number_text(secret), f"{secret:,}" if isinstance(secret, int | float) else ""}
-    quoted = {form for text in texts for form in _quoted(text)}
-    return {form for form in quoted | {f for text in quoted for f in _quoted(text)} if form}
+        yield _number_text(secret)
+        yield f"{secret:,}" if isinstance(secret, int | float) else ""
+
+
+def _forms_of(text: str, within: str) -> set[str]:
+    """Return the texts as which a text can stand in another one, which is given by `_plainly`."""
+    encoded = set(_base64_of(text.encode("utf-8", "replace")))
+    longest = max(_LETTERS.findall(text), key=len, default="")  # no way to quote it changes these
+    if longest.lower() not in within:
+        return encoded
+    quoted = {*_quoted(text), *(() if text.isascii() else _quoted(text.upper()))}  # ß, SS
+    return {*encoded, *quoted, *(form for one in quoted for form in _quoted(one))}
+
+
+def _base64_of(secret: bytes) -> Iterator[str]:
+    """Return how base64 writes what holds a secret, wherever in it that begins."""
+    for before in range(3):
+        text = base64.b64encode(b"0" * before + secret).decode()
+        whole = text[before and before + 1 :]  # without the characters that it shares with others
+        ending = (before + len(secret)) % 3
+        form = whole[:-3] if ending == 1 else whole[:-2] if ending == 2 else whole
+        if len(form) >= _MIN_SECRET_CHARS:
+            yield form
+            yield form.translate(_URL_SAFE)
 
 
 def _number_text(number: object) -> str:
@@ -247,8 +355,13 @@ def _quoted(text: str) -> Iterator[str]:
     yield text
     yield repr(text)[1:-1]
     yield repr("'\"" + text)[4:-1]  # as a part of a text that has both kinds of quotes
+    yield ascii(text)[1:-1]
+    yield html.escape(text)
+    yield html.escape(text, quote=False)
+    yield shlex.quote(text)[1:-1] if "'" in text else text
     yield json.dumps(text)[1:-1]
     yield json.dumps(text, ensure_ascii=False)[1:-1]
     with contextlib.suppress(UnicodeEncodeError):
-        yield urllib.parse.quote(text, safe="")
+        for safe in ("", "/", "!*'()", "!$&'()*+,;=", "!$&'()*+,;=:@/?#"):
+            yield urllib.parse.quote(text, safe=safe)
         yield urllib.parse.quote_plus(text)
