@@ -250,15 +250,16 @@ def _hide_in_text(text: str) -> str:
         return text if hidden is data else json.dumps(hidden, ensure_ascii=False)
     if "://" not in text:
         return text
-    text = _URL_PASSWORD.sub(lambda found: f"{found[1]}{REDACTED}@", text)
-    return _URL_FIELD.sub(
+    shown = _URL_PASSWORD.sub(lambda found: f"{found[1]}{REDACTED}@", text)
+    shown = _URL_FIELD.sub(
         lambda found: (
             found[0].removesuffix(found[2]) + REDACTED
             if is_secret(found[1], found[2])
             else found[0]
         ),
-        text,
+        shown,
     )
+    return text if shown == text else shown
 
 
 def _json_in(text: str) -> Any:
