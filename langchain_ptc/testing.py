@@ -25,7 +25,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -43,12 +42,14 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from langchain_ptc.locks import new_lock
+
 __all__ = ["ModelCall", "Reply", "ScriptedChatModel", "tool_call_message"]
 
 Reply = AIMessage | str | Callable[[list[BaseMessage]], AIMessage | str]
 """One answer of the script: a message, its text, or a function of the messages that were sent."""
 
-_TURN = threading.Lock()
+_TURN = new_lock()
 """Held while a call takes its place in the log, so that parallel graphs may share one model. One
 lock for all models: a lock of its own would make a model impossible to copy."""
 

@@ -11,11 +11,13 @@ import time
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_ptc import Limits
 from langchain_ptc.execution.record import ExecutionResult
+from langchain_ptc.sandbox import decoding
 from langchain_ptc.sandbox.base import Call, Done, Failure, Moment, Program, Replay
 from langchain_ptc.sandbox.bounded import MAX_DIGITS
 from langchain_ptc.sandbox.framing import ProtocolViolation
@@ -320,3 +322,39 @@ def test_honest_frames_are_taken():
             )
             for program in PROGRAMS
         ), message
+
+
+# --- slices ---------------------------------------------------------------------------------------
+
+KEYS = st.sampled_from(["a", "$", "},{", '","', "],[", "é"]) | st.text(max_size=5)
+DATA = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | KEYS,
+    lambda part: st.lists(part, max_size=8) | st.dictionaries(KEYS, part, max_size=8),
+    max_leaves=40,
+)
+
+
+@settings(FUZZ, max_examples=CASES or 30)
+@given(items=st.lists(DATA, min_size=1, max_size=6), times=st.integers(1, 30), space=st.booleans())
+def test_slices_are_scanned_as_the_whole(items, times, space):
+    """Wherever a frame is cut, and whatever its texts look like, it holds what it would hold at once."""
+    text = json.dumps(items * times, separators=None if space else (",", ":"))
+    expected = json.loads(text)
+    wrapped = {f"{n}": item for n, item in enumerate(items * times)}
+    for data, whole in ((text, expected), (f"[{json.dumps(wrapped)}]", [wrapped])):
+        scan = decoding._SlicingScanner(decoding._SCANNERS[False, False], False, len(data))
+        assert scan(data, 0) == (whole, len(data))
+
+
+@pytest.mark.parametrize(
+    "wrong", ["[1,]", "[1 2]", "[,1]", '{{"a":1,}}', '{{"a" 1}}', "[1", "]", "[1}}"]
+)
+def test_slices_take_nothing_that_is_no_json(wrong):
+    """What is no JSON as a whole is none in slices."""
+    filling = ",".join(["[1,2,3]"] * 20_000)
+    for text in (
+        f'[["o","x"],{wrong.format()},{filling}]',
+        f'[["o","x"],{filling},{wrong.format()}]',
+    ):
+        with pytest.raises(ProtocolViolation, match="no JSON"):
+            decoding.read_frame(text.encode())

@@ -1,5 +1,6 @@
 """Whatever a worker sends, the host stays free, keeps its memory, and ends the execution as one."""
 
+import base64
 import datetime
 import json
 import resource
@@ -515,6 +516,59 @@ LISTS_OF_NUMBERS = {
 }
 
 
+def rows_of_one_hash(count):
+    """Return pairs of integers whose tuples have one hash: that of a tuple can be computed backwards."""
+    first, second, third = 11400714785074694791, 14029467366897019727, 2870177450012600261
+    size = 2**64
+
+    def turn(lane, by):
+        return (lane << by | lane >> (64 - by)) % size
+
+    rows, wanted = [], (1 - (2 ^ third ^ 3527539)) % size
+    for left in range(1, 20 * count):
+        lane = turn(wanted * pow(first, -1, size) % size, 33)
+        begun = turn((third + left * second) % size, 31) * first % size
+        right = (lane - begun) * pow(second, -1, size) % size
+        if right < MODULUS:
+            rows.append([left, right])
+    return rows[:count]
+
+
+MODULUS = 2**61 - 1
+MULTIPLES = [number * MODULUS for number in range(10**20, 10**20 + 2_000)]
+OTHER_SPELLINGS = {
+    "urns": [f"urn:uuid:{UUID(int=i * MODULUS)}" for i in range(2_000)],
+    "braces": [f"{{{UUID(int=i * MODULUS)}}}" for i in range(2_000)],
+    "UUIDs": [{"$": ["uuid", str(UUID(int=i * MODULUS))]} for i in range(2_000)],
+    "decimals": [{"$": ["decimal", str(number)]} for number in MULTIPLES],
+    "complex": [{"$": ["complex", [1e13 - 1_000_003 * i, float(i)]]} for i in range(2_000)],
+    "bytes": [
+        {"$": ["bytes", base64.b64encode((i * MODULUS).to_bytes(16, "big")).decode()]}
+        for i in range(2_000)
+    ],
+    "digits-as-bytes": [
+        {"$": ["bytes", base64.b64encode(str(number).encode()).decode()]} for number in MULTIPLES
+    ],
+    "wide-digits": [
+        "".join(chr(0xFF10 + int(digit)) for digit in str(number)) for number in MULTIPLES
+    ],
+    "spaces": ["\u2003" + str(number) for number in MULTIPLES],
+    "zeros": ["0" * 4_400 + str(number) for number in MULTIPLES[:500]],
+    "rows": rows_of_one_hash(2_000),
+    "tuples": [{"$": ["tuple", row]} for row in rows_of_one_hash(2_000)],
+}
+
+
+@pytest.mark.parametrize("items", OTHER_SPELLINGS.values(), ids=OTHER_SPELLINGS)
+def test_values_of_one_hash_in_every_spelling_that_a_schema_reads(items):
+    """UUIDs as URNs, numbers as bytes, pairs of integers: a schema may make a set of those too."""
+    assert isinstance(items[0], str | dict) or len({hash(tuple(row)) for row in items}) == 1
+    args = json.dumps([items], ensure_ascii=False, separators=(",", ":"))
+    for message in (f'["c",1,"look",{args},{{}},1]', f'["c",1,"look",[],{{"k":{args}}},1]'):
+        with pytest.raises(ProtocolViolation, match="too many different numbers"):
+            hear(message)
+
+
 @pytest.mark.parametrize("made", LISTS_OF_NUMBERS.values(), ids=LISTS_OF_NUMBERS)
 async def test_lists_that_a_schema_makes_into_a_set(executor, hostile, made):
     """Numbers of one hash in a list are refused, too: pydantic would make a set of them in one call."""
@@ -539,6 +593,11 @@ async def test_lists_that_a_schema_makes_into_a_set(executor, hostile, made):
         "['12.50000000000000000', '12.5000000000000000000'] * 5_000",
         "[f'{(i * 6364136223846793005) % 2**64:032x}' for i in range(10_000)]",
         "[i / 7e30 for i in range(10_000)]",
+        "[[i % 50, i % 3] for i in range(10_000)]",
+        "[(i, i * 2.5) for i in range(10_000)]",
+        "[1_700_000_000_000_000_000 + i for i in range(10_000)]",
+        "[str(1_700_000_000_000_000_000 + i) for i in range(10_000)]",
+        "['NaN' + '1' * 20, ' ' * 20, '-' * 32, '{' + '-' * 36 + '}'] * 1_000",
     ],
 )
 async def test_long_numbers_of_honest_code_cross(executor, made):

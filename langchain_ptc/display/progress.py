@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from importlib import import_module
@@ -15,6 +14,7 @@ from langchain_ptc.display.reading import read_number
 from langchain_ptc.display.style import page
 from langchain_ptc.display.text import escape
 from langchain_ptc.display.watched import Watch
+from langchain_ptc.locks import new_lock
 
 LINE_SECONDS = 5.0
 """Where nothing can be drawn anew, how often a line says that it goes on."""
@@ -48,7 +48,7 @@ class LiveProgress:
 
     def __init__(self, *, file: TextIO | None = None) -> None:
         self._file = file
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._watch = Watch()
         self._screen: _Screen | None = None
         if not _is_notebook(file) and _is_terminal(file or sys.stdout):

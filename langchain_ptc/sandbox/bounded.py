@@ -21,11 +21,15 @@ Standard library only: the worker uses it too.
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from datetime import date
 from decimal import Decimal
+from itertools import chain
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from langchain_ptc.sandbox.values import MAX_DEPTH, REVIVE, TAG
 
@@ -43,7 +47,9 @@ _SLICE = 20_000
 FORM_START = '{"$":['
 """What every tagged form begins with on the line, as an honest worker writes it."""
 _SCALARS = frozenset((str, int, float, bool, type(None)))
+_PLAIN_CONTAINERS = frozenset((list, dict, tuple))
 _CONTAINER_FORMS = frozenset(("tuple", "set", "frozenset", "dict"))
+_SHORT_TEXTS = frozenset(("datetime", "date", "time", "uuid"))
 _PARTS = frozenset((int, float))
 
 
@@ -74,12 +80,15 @@ def build_value(data: object, most_levels: int = MAX_DEPTH) -> Built:
         OutOfBounds: It is nested too deeply, or a part of it is beyond its bound.
         MalformedValue: A tagged form that no honest worker writes.
     """
-    levels = _open_levels(data, most_levels)
+    root: list[Any] = [data]
     builder = _Builder()
-    for level in reversed(levels):
-        for container in level:
-            builder.settle(container)
-    return Built(levels[0][0][0], MAX_VALUES - builder.range_items)
+    level: list[Any] = [root]
+    for _ in range(most_levels + 2):
+        level = builder.open_level(level)
+        if not level:
+            builder.build_containers()
+            return Built(root[0], MAX_VALUES - builder.range_items)
+    raise OutOfBounds(_TOO_DEEP)
 
 
 def check_depth(data: object, most_levels: int = MAX_DEPTH) -> None:
@@ -88,45 +97,67 @@ def check_depth(data: object, most_levels: int = MAX_DEPTH) -> None:
     Raises:
         OutOfBounds: It is.
     """
-    _open_levels(data, most_levels)
-
-
-def _open_levels(data: object, most: int) -> list[list[Any]]:
-    """Return the containers of each level, from a list with `data` on."""
     level: list[Any] = [[data]]
-    levels: list[list[Any]] = []
-    for _ in range(most + 2):
-        levels.append(level)
-        level = [below for container in level for below in _containers_in(container)]
+    for _ in range(most_levels + 2):
+        level = [*filter(_is_container, _children_of(level))]
         if not level:
-            return levels
-    raise OutOfBounds(f"a value that is nested more than {MAX_DEPTH} levels deep")
+            return
+    raise OutOfBounds(_TOO_DEEP)
 
 
-def _containers_in(container: Any) -> list[Any]:
-    """Return the containers one level below, with what tagged forms hold in place of these."""
-    children = container if type(container) is list else container.values()
-    if _SCALARS.issuperset(map(type, children)):
-        return []
-    found: list[Any] = []
-    for child in children:
-        if type(child) is list:
-            found.append(child)
-        elif type(child) is dict:
-            if TAG in child and len(child) == 1:
-                found += _open_form(child[TAG])
-            else:
-                found.append(child)
-    return found
+_TOO_DEEP = f"a value that is nested more than {MAX_DEPTH} levels deep"
 
 
-def _open_form(tagged: object) -> list[Any]:
-    """Return the lists that a tagged form holds: its items, or the pairs of a dict."""
+def _children_of(containers: list[Any]) -> list[Any]:
+    """Return what containers of plain data hold, all together; nothing if these are scalars."""
+    dicts = [part for part in containers if type(part) is dict]
+    children: list[Any] = [*chain.from_iterable(map(dict.values, dicts))]
+    if len(dicts) < len(containers):
+        children += chain.from_iterable(part for part in containers if type(part) is not dict)
+    return [] if _SCALARS.issuperset(map(type, children)) else children
+
+
+def _is_container(part: Any) -> bool:
+    return type(part) in _PLAIN_CONTAINERS
+
+
+def _is_form(part: Any) -> bool:
+    return type(part) is dict and len(part) == 1 and TAG in part
+
+
+def build_scalar(data: dict[str, Any]) -> object:
+    """Return the scalar, or the tuple of scalars, that an object stands for, or the object itself.
+
+    For the scanner: thousands of dates should not lie in memory as thousands of objects first.
+
+    Raises:
+        OutOfBounds: It is beyond its bound.
+        MalformedValue: No honest worker writes it.
+    """
+    if len(data) != 1 or TAG not in data:
+        return data
+    kind, payload = _open_form(data[TAG])
+    if type(payload) is str and len(payload) <= _MAX_TIME_CHARS and kind in _SHORT_TEXTS:
+        try:
+            return REVIVE[kind](payload)
+        except (TypeError, ValueError) as error:
+            raise MalformedValue(f"a malformed {kind}: {type(error).__name__}") from error
+    if kind in _SCALAR_FORMS and kind != "range":
+        return _build(kind, payload)
+    if kind == "tuple" and type(payload) is list and _SCALARS.issuperset(map(type, payload)):
+        return tuple(payload)
+    return data
+
+
+def _open_form(tagged: object) -> tuple[str, Any]:
+    """Return kind and payload of a tagged form."""
     if type(tagged) is not list or len(tagged) != 2 or type(tagged[0]) is not str:
         raise MalformedValue("a malformed value")
-    kind, payload = tagged
-    if kind in _SCALAR_FORMS:
-        return []
+    return tagged[0], tagged[1]
+
+
+def _lists_in(kind: str, payload: Any) -> list[Any]:
+    """Return the lists that the form of a container holds: its items, or the pairs of a dict."""
     if kind not in _CONTAINER_FORMS:
         raise MalformedValue("a value of no known form")
     if type(payload) is not list:
@@ -139,55 +170,75 @@ def _open_form(tagged: object) -> list[Any]:
     return payload
 
 
+def _build(kind: str, payload: Any) -> object:
+    """Build a scalar."""
+    _SCALAR_FORMS[kind](payload)
+    try:
+        value = REVIVE[kind](payload)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise MalformedValue(f"a malformed {kind}: {type(error).__name__}") from error
+    if kind == "int":
+        _check_int(value)
+    elif kind == "decimal" and (len(payload) > MAX_DIGITS or "E" in payload or "e" in payload):
+        _check_decimal(value)  # type: ignore[arg-type]  # it is one
+    return value
+
+
 class _Builder:
-    """Builds the values of one message, which share their bounds."""
+    """Builds the values of one message, which share their bounds.
+
+    Scalars are built on the way down, level by level, in place; containers on the way up.
+    """
 
     def __init__(self) -> None:
         self._comparisons = MAX_COMPARISONS
+        self._waiting: list[tuple[Any, Any, str, Any]] = []
+        """Container, key or index in it, and the form that is to be built there."""
         self.range_items = MAX_VALUES
 
-    def settle(self, container: Any) -> None:
-        """Build the tagged forms in a container; those below are built already."""
-        if type(container) is list:
-            if not _SCALARS.issuperset(map(type, container)):
-                for place, child in enumerate(container):
-                    if type(child) is dict and TAG in child and len(child) == 1:
-                        container[place] = self._build(*child[TAG])
-        elif not _SCALARS.issuperset(map(type, container.values())):
-            for key, child in container.items():
-                if type(child) is dict and TAG in child and len(child) == 1:
-                    container[key] = self._build(*child[TAG])
+    def open_level(self, containers: list[Any]) -> list[Any]:
+        """Build the scalars in containers of one level; return the containers one level below."""
+        children = _children_of(containers)
+        if not any(map(_is_form, children)):
+            return [*filter(_is_container, children)]
+        below: list[Any] = []
+        for container in containers:
+            items = enumerate(container) if type(container) is list else container.items()
+            for key, child in items:
+                if _is_form(child):
+                    self._open(container, key, child[TAG], below)
+                elif _is_container(child):
+                    below.append(child)
+        return below
 
-    def _build(self, kind: str, payload: Any) -> object:
-        try:
-            if kind in _SCALAR_FORMS:
-                return self._build_scalar(kind, payload)
-            if kind == "tuple":
-                return tuple(payload)
-            if kind == "dict":
-                return self._build_dict(payload)
-            built = self._build_set(payload)
-            return built if kind == "set" else frozenset(built)
-        except (OutOfBounds, MalformedValue):
-            raise
-        except (TypeError, ValueError, ArithmeticError) as error:
-            raise MalformedValue(f"a malformed {kind}: {type(error).__name__}") from error
+    def _open(self, container: Any, key: Any, tagged: object, below: list[Any]) -> None:
+        kind, payload = _open_form(tagged)
+        if kind in _SCALAR_FORMS:
+            container[key] = _build(kind, payload)
+            if kind == "range":
+                self._count_range(container[key])
+        else:
+            below += _lists_in(kind, payload)
+            self._waiting.append((container, key, kind, payload))
 
-    def _build_scalar(self, kind: str, payload: Any) -> object:
-        _SCALAR_FORMS[kind](payload)
-        if kind == "range":
-            self._count_range(*payload)
-        value = REVIVE[kind](payload)
-        if kind == "int":
-            _check_int(value)
-        elif kind == "decimal":
-            _check_decimal(value)  # type: ignore[arg-type]  # it is one
-        return value
+    def build_containers(self) -> None:
+        """Build the containers that have forms of their own: the deepest first."""
+        for container, key, kind, payload in reversed(self._waiting):
+            try:
+                container[key] = self._build_container(kind, payload)
+            except TypeError as error:  # an item without a hash
+                raise MalformedValue(f"a malformed {kind}: {type(error).__name__}") from error
 
-    def _count_range(self, start: int, stop: int, step: int) -> None:
-        if step == 0:
-            raise MalformedValue("a range without a step")
-        self.range_items -= max(0, -((start - stop) // step))
+    def _build_container(self, kind: str, payload: list[Any]) -> object:
+        if kind == "tuple":
+            return tuple(payload)
+        if kind == "dict":
+            return self._build_dict(payload)
+        built = self._build_set(payload)
+        return built if kind == "set" else frozenset(built)
+
+    def _count_range(self, numbers: range) -> None:
+        self.range_items -= max(0, -((numbers.start - numbers.stop) // numbers.step))
         if self.range_items < 0:
             raise OutOfBounds(
                 f"ranges of more than {MAX_VALUES:,} items, which count as values; "
@@ -195,14 +246,17 @@ class _Builder:
             )
 
     def _build_set(self, items: list[Any]) -> set[Any]:
-        self._check_hashes(items)
-        built: set[Any] = set()
-        for start in range(0, len(items), _SLICE):
-            built.update(items[start : start + _SLICE])
+        if not _are_cheap(items):
+            self._check_hashes(items)
+        built = _build_in_slices(items)
+        if len(built) < len(items):
+            self._check_hashes(items)  # equal ones: no honest worker sends so many
         return built
 
     def _build_dict(self, pairs: list[Any]) -> dict[Any, Any]:
-        self._check_hashes([key for key, _ in pairs])
+        keys = [key for key, _ in pairs]
+        if not _are_cheap(keys) or len(_build_in_slices(keys)) < len(keys):
+            self._check_hashes(keys)
         return {key: value for key, value in pairs}  # noqa: C416  # `dict` lets no thread run
 
     def _check_hashes(self, items: Sequence[Any]) -> None:
@@ -232,6 +286,21 @@ class _Builder:
                     )
 
 
+def _are_cheap(items: list[Any]) -> bool:
+    """Return whether only equal items have equal hashes, but for a few."""
+    kinds = set(map(type, items))
+    if kinds == {int}:
+        return bool(min(items) > -_HASH_MODULUS and max(items) < _HASH_MODULUS)
+    return kinds <= _RANDOMLY_HASHED
+
+
+def _build_in_slices(items: list[Any]) -> set[Any]:
+    built: set[Any] = set()
+    for start in range(0, len(items), _SLICE):
+        built.update(items[start : start + _SLICE])
+    return built
+
+
 def _cost_of_comparing(item: Any) -> int:
     """Return how long it may take to compare an item with another one, in units of a small int."""
     kind = type(item)
@@ -248,71 +317,147 @@ def _cost_of_comparing(item: Any) -> int:
     return 4
 
 
-# --- numbers that a tool's schema may put into a set ----------------------------------------------
+# --- values that a tool, or its schema, may put into a set ----------------------------------------
 
 _HASH_MODULUS = sys.hash_info.modulus
 LEAST_NUMBER_CHARS = 18
 """Shorter texts are too few for many of them to have one hash."""
-_UUID_CHARS = frozenset((32, 36))
+_MOST_NUMBER_CHARS = 10 * MAX_DIGITS
+"""Of longer ones a message has too few."""
+FEW = 353
+"""So many values of one hash may be compared with each other, as `MAX_COMPARISONS` has it."""
+_RANDOMLY_HASHED = frozenset((str, bytes, bool, type(None), date))
+"""Of whose items nobody can make many with one hash."""
+_COLLECTIONS = frozenset((list, tuple, set, frozenset))
+_ROWS = frozenset((list, tuple))
+_BUILT_NUMBERS = frozenset((Decimal, UUID, complex))
+_TEXTS = frozenset((str, bytes))
+_SIGNS = frozenset("+-._")
 
 
-def check_numbers(value: object) -> None:
+def check_hashes(value: object) -> None:
     """Refuse arguments that would be dear if a tool took them as `set[int]` or `dict[Decimal, str]`.
 
-    pydantic makes a set of a list, and numbers of texts, all in one call. Honest numbers hardly ever
-    have one hash, unless they are equal.
+    pydantic makes a set of a list, numbers and UUIDs of texts and bytes, and tuples of lists, all in
+    one call. Honest ones hardly ever have one hash, unless they are equal.
 
     Args:
         value: Values that were built.
 
     Raises:
-        OutOfBounds: Too many different numbers among them have one hash.
+        OutOfBounds: Too many different ones among them have one hash.
     """
+    found: list[Any] = []
+    texts: set[str | bytes] = set()
+    level: list[list[Any]] = [[value]]
+    while level:
+        below: list[list[Any]] = []
+        for parts in level:
+            kinds = set(map(type, parts))
+            _pick_values(parts, kinds, found, texts)
+            below += _contents(parts, kinds)
+        level = below
+    if len(found) + 4 * len(texts) > FEW:
+        found += chain.from_iterable(map(_numbers_of_text, texts))
+    hashes = [*map(hash, found)]
+    if len(hashes) - len(set(hashes)) < FEW:
+        return
     groups: defaultdict[int, set[str]] = defaultdict(set)
-    waiting: list[Any] = [value]
-    while waiting:
-        part = waiting.pop()
-        kind = type(part)
-        if kind is dict:
-            waiting += part
-            waiting += part.values()
-        elif kind in _COLLECTIONS:
-            if not _are_usual_floats(part):
-                waiting += part
-        else:
-            for number in _find_numbers(part, kind):
-                groups[hash(number)].add(repr(number))
+    for key, number in zip(hashes, found, strict=True):
+        groups[key].add(repr(number))
     if sum(4 * len(group) ** 2 for group in groups.values() if len(group) > 1) > MAX_COMPARISONS:
         raise OutOfBounds("too many different numbers that have one hash; send fewer")
 
 
-def _are_usual_floats(items: Any) -> bool:
-    if {float} != set(map(type, items)):
-        return False
-    return bool(min(map(abs, items)) > 2**-40 and max(map(abs, items)) < 2**53)
+def items_of(parts: list[Any]) -> list[Any]:
+    """Return what the containers among some values hold, keys too; others hold nothing."""
+    return [*chain.from_iterable(_contents(parts, set(map(type, parts))))]
 
 
-def _find_numbers(part: Any, kind: type) -> tuple[object, ...]:
-    """Return what numbers a scalar may become that could share their hash with many others."""
-    if kind is int:
-        return () if -_HASH_MODULUS < part < _HASH_MODULUS else (part,)
-    if kind is float:
-        return () if 2**-40 < abs(part) < 2**53 or part != part else (part,)
-    if kind is not str or not LEAST_NUMBER_CHARS <= len(part) <= MAX_DIGITS:
-        return ()
+def _contents(parts: list[Any], kinds: set[type]) -> list[list[Any]]:
+    """Return what the containers among some values hold: items, keys and values, if there are any."""
+    contents: list[list[Any]] = []
+    if not kinds.isdisjoint(_COLLECTIONS):
+        collections = [part for part in parts if type(part) in _COLLECTIONS]
+        contents.append([*chain.from_iterable(collections)])
+    if dict in kinds:
+        dicts: list[Any] = [part for part in parts if type(part) is dict]
+        contents.append([*chain.from_iterable(dicts)])
+        contents.append([*chain.from_iterable(map(dict.values, dicts))])
+    return [*filter(None, contents)]
+
+
+def _pick_values(
+    parts: list[Any], kinds: set[type], found: list[Any], texts: set[str | bytes]
+) -> None:
+    """Find what could share its hash with many others."""
+
+    def only(kind: type) -> list[Any]:
+        return parts if len(kinds) == 1 else [part for part in parts if type(part) is kind]
+
+    if int in kinds:
+        ints = only(int)
+        if max(ints) >= _HASH_MODULUS or min(ints) <= -_HASH_MODULUS:
+            found += [part for part in ints if not -_HASH_MODULUS < part < _HASH_MODULUS]
+    if float in kinds:
+        floats = only(float)
+        if not (min(floats) > 2**-40 and max(floats) < 2**53):
+            found += [part for part in floats if part and not 2**-40 < abs(part) < 2**53]
+    for kind in kinds & _BUILT_NUMBERS:
+        found += filter(_has_hash, only(kind))
+    for kind in kinds & _TEXTS:
+        texts.update([part for part in only(kind) if len(part) >= 16 and _may_be_number(part)])
+    for kind in kinds & _ROWS:
+        if len(parts) > FEW:
+            found += _flat_rows(only(kind))
+
+
+def _has_hash(number: object) -> bool:
+    return type(number) is not Decimal or number.is_finite()
+
+
+def _flat_rows(rows: list[Any]) -> list[Any]:
+    """Return as tuples the rows whose items have a hash."""
+    flat = [*map(tuple, rows)]
     try:
-        if len(part) in _UUID_CHARS and part[-1] in "0123456789abcdefABCDEF":
-            return (int(part.replace("-", ""), 16),)
-        if part.lstrip()[:1] in _NUMBER_STARTS:
-            number = Decimal(part)
-            return (number, float(number)) if number.is_finite() else ()
-    except (ValueError, ArithmeticError):
-        pass
-    return ()
+        deque(map(hash, flat), 0)
+    except TypeError:
+        return [row for row in flat if _SCALARS.issuperset(map(type, row))]
+    return flat
 
 
-_COLLECTIONS = frozenset((list, tuple, set, frozenset))
-_NUMBER_STARTS = frozenset("0123456789+-._")
+def _may_be_number(part: str | bytes) -> bool:
+    if isinstance(part, str):
+        if not LEAST_NUMBER_CHARS <= len(part) <= _MOST_NUMBER_CHARS:
+            return False
+        first = part[0]
+        return first.isdigit() or first in _SIGNS or first.isspace() or len(part) in _UUID_CHARS
+    return len(part) <= _MOST_NUMBER_CHARS
+
+
+_UUID_CHARS = frozenset((32, 36, 38, 45))
+"""Plain, with hyphens, with braces too, as a URN."""
+
+
+def _numbers_of_text(text: str | bytes) -> list[object]:
+    """Return what numbers pydantic may make of a text, as it may be of bytes."""
+    numbers: list[object] = []
+    if isinstance(text, bytes):
+        if len(text) == 16:  # of a UUID
+            numbers.append(int.from_bytes(text))
+        text = text.decode("latin-1")
+    if len(text) in _UUID_CHARS:
+        digits = text.removeprefix("urn:uuid:").strip("{}").replace("-", "")
+        if len(digits) == 32:
+            with contextlib.suppress(ValueError):
+                numbers.append(int(digits, 16))
+    with contextlib.suppress(ValueError, ArithmeticError):
+        number = int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else Decimal(text)
+        if _has_hash(number):
+            numbers.append(number)
+            numbers.append(float(number))
+    return numbers
+
 
 # --- the shapes of payloads ---------------------------------------------------------------------
 

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 import sys
 from collections.abc import Callable
-from json.decoder import JSONArray, JSONObject  # type: ignore[attr-defined]  # they are there
+from json.decoder import JSONObject  # type: ignore[attr-defined]  # it is there
 from typing import Any, NamedTuple, TypeAlias
 
-from langchain_ptc.sandbox.bounded import LEAST_NUMBER_CHARS, MAX_DIGITS, MAX_VALUES
+from langchain_ptc.sandbox.bounded import (
+    FEW,
+    LEAST_NUMBER_CHARS,
+    MAX_DIGITS,
+    MAX_VALUES,
+    MalformedValue,
+    OutOfBounds,
+    build_scalar,
+)
 from langchain_ptc.sandbox.framing import ProtocolViolation
 from langchain_ptc.sandbox.values import MAX_DEPTH
 
@@ -27,15 +36,13 @@ MAX_CALL_VALUES = MAX_VALUES - 100
 """In one message; a frame has some of its own."""
 _LEAST_BYTES_CHECKED = 4_000
 _NUMBER_PARTS = bytes(
-    48 if chr(byte) in "0123456789abcdefABCDEF.+-_" else 32 for byte in range(256)
+    48 if byte >= 128 or chr(byte) in "0123456789abcdefABCDEF.+-_" else 32 for byte in range(256)
 )
+_BYTES_OF_TEXTS = 16
+"""Of each value, on average: a message of more holds texts rather than numbers."""
 _LONG = b"0" * LEAST_NUMBER_CHARS
 _VERY_LONG = b"0" * 300
 """Numbers of so many digits take long to read."""
-
-
-def _same(data: dict[str, Any]) -> dict[str, Any]:
-    return data  # a call of Python code, between two of which other threads get their turn
 
 
 def _parse_int(text: str) -> int:
@@ -44,56 +51,141 @@ def _parse_int(text: str) -> int:
     return int(text)
 
 
-def _parse_float(text: str) -> float:
-    return float(text)
+# `parse_int` is Python code, between two of whose calls other threads get their turn.
+_SCANNERS: dict[tuple[bool, bool], _Scan] = {
+    (has_forms, is_long): json.JSONDecoder(  # type: ignore[attr-defined]  # it has it
+        object_hook=build_scalar if has_forms else None, parse_int=_parse_int if is_long else None
+    ).scan_once
+    for has_forms in (False, True)
+    for is_long in (False, True)
+}
+"""By whether there are tagged forms, and numbers of many digits."""
 
-
-# A scanner in C lets no other thread run; these do, at each object and each dear number.
-_scan: _Scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # it has it
-_scan_large: _Scan = json.JSONDecoder(  # type: ignore[attr-defined]
-    object_hook=_same, parse_float=_parse_float
-).scan_once
-_scan_long_numbers: _Scan = json.JSONDecoder(  # type: ignore[attr-defined]
-    object_hook=_same, parse_float=_parse_float, parse_int=_parse_int
-).scan_once
-
-_MOST_KEYS_AT_ONCE = 50_000
-"""One object of so many keys takes a scanner in C about 25 ms."""
-_SMALL_CHARS = 4_096
+_SLICE_CHARS = 64 * 1024
+"""What a scanner in C reads in one call, about: a millisecond or two, in which no other thread runs."""
+_PROBE_CHARS = 1024
+_MOST_CUTS = 8
 _SLICE = 20_000
-"""Items, or bytes with lone surrogates, that are taken in one call of C code."""
+"""Bytes with lone surrogates that are decoded in one call of C code."""
+_FIRST_VALUE = re.compile(r'[^":]*"[^"]*":([\[{]?)')
 
 
-def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    built: dict[str, Any] = {}
-    for start in range(0, len(pairs), _SLICE):
-        built.update(pairs[start : start + _SLICE])
-    return built
+class _SlicingScanner:
+    """Scans arrays and objects in slices, between which other threads get their turn.
 
+    Where one item ends and the next begins is guessed from the text. A wrong guess does no harm: the
+    slice, closed by a bracket, is no JSON, and the item is scanned by itself.
 
-class _ScanInTurns:
-    """Scans what is small in C, and everything else in Python, where other threads get their turn."""
+    Args:
+        scan: Scans a slice; a scanner in C.
+        has_forms: Whether there may be tagged forms.
+        length: Of the text. Wrong guesses may cost no more than reading so much again.
+    """
 
-    def __init__(self, scan: _Scan) -> None:
+    def __init__(self, scan: _Scan, has_forms: bool, length: int) -> None:
         self._scan = scan
+        self._has_forms = has_forms
+        self._spare_chars = length
 
     def __call__(self, text: str, at: int) -> tuple[Any, int]:
-        opening = text[at : at + 1]
-        if opening == "{":
-            return self._scan_small(text, at, "}") or JSONObject(
-                (text, at + 1), True, self, None, _build_object
-            )
-        if opening == "[":
-            return self._scan_small(text, at, "]") or JSONArray((text, at + 1), self)
+        match text[at : at + 1]:
+            case "[":
+                return self._scan_array(text, at + 1)
+            case "{":
+                return self._scan_object(text, at + 1)
         return self._scan(text, at)
 
-    def _scan_small(self, text: str, at: int, closing: str) -> tuple[Any, int] | None:
-        end = text.find(closing, at, at + _SMALL_CHARS) + 1
+    def _scan_array(self, text: str, at: int) -> tuple[list[Any], int]:
+        items: list[Any] = []
+        between = {"{": "},{", "[": "],[", '"': '","'}.get(text[at : at + 1], ",")
+        size = _PROBE_CHARS
+        while True:
+            some, at, is_end = self._scan_slice(text, at, size, "[]", between)
+            size = _SLICE_CHARS
+            if some is None:
+                size = _PROBE_CHARS
+                some, at, is_end = self._scan_item(text, at)
+            if not some and (items or not is_end):
+                raise ValueError("a comma without an item of an array")
+            items += some
+            if is_end:
+                return items, at
+
+    def _scan_item(self, text: str, at: int) -> tuple[list[Any], int, bool]:
+        at = _skip_space(text, at)
+        if text[at : at + 1] == "]":
+            return [], at + 1, True
+        item, at = self(text, at)
+        at = _skip_space(text, at)
+        follows = text[at : at + 1]
+        if not follows or follows not in ",]":
+            raise ValueError("items of an array without a comma")
+        return [item], at + 1, follows == "]"
+
+    def _scan_object(self, text: str, at: int) -> tuple[object, int]:
+        items, at = self._scan_items(text, at)
+        return build_scalar(items) if self._has_forms else items, at
+
+    def _scan_items(self, text: str, at: int) -> tuple[dict[str, Any], int]:
+        items: dict[str, Any] = {}
+        first = _FIRST_VALUE.match(text, at, at + _PROBE_CHARS)
+        between = {"{": '},"', "[": '],"'}.get(first[1] if first else "", ',"')
+        size = _PROBE_CHARS
+        while True:
+            some, end, is_end = self._scan_slice(text, at, size, "{}", between)
+            if type(some) is not dict:  # or one key of several that looks like a tagged form
+                is_end = True
+                some, end = JSONObject((text, at), True, self, None, None)
+            if not some and (items or not is_end):
+                raise ValueError("a comma without an item of an object")
+            at, size = end, _SLICE_CHARS
+            items.update(some)
+            if is_end:
+                return items, at
+
+    def _scan_slice(
+        self, text: str, at: int, size: int, brackets: str, between: str
+    ) -> tuple[Any, int, bool]:
+        """Scan the items from `at` on.
+
+        Returns:
+            The items, or None where they could not be cut out; where the next one begins; and whether
+            the array, or object, has ended.
+        """
+        if self._spare_chars < 0:
+            return None, at, False
+        cut = _find_cut(text, at, at + size, between)
+        slice_ = f"{brackets[0]}{text[at : cut or at + size]}{brackets[1] if cut else ''}"
         try:
-            value, length = self._scan(text[at:end], 0)
-        except (StopIteration, ValueError):  # it ends elsewhere, or not at all
-            return None
-        return (value, end) if at + length == end else None
+            some, length = self._scan(slice_, 0)
+        except (StopIteration, ValueError):
+            self._spare_chars -= size
+            return None, at, False
+        if cut and length == len(slice_):
+            return some, cut + 1, False
+        return some, at + length - 1, True
+
+
+def _find_cut(text: str, start: int, end: int, between: str) -> int:
+    """Return where there is a comma between two items, as it seems; 0 if there is none."""
+    comma = between.index(",")
+    found = 0
+    for _ in range(_MOST_CUTS):
+        end = text.rfind(between, start, end)
+        if end < 0:
+            break
+        found = found or end + comma
+        items = text[start : end + comma]
+        if items.count("[") == items.count("]") and items.count("{") == items.count("}"):
+            return end + comma
+        end += len(between) - 1
+    return found
+
+
+def _skip_space(text: str, at: int) -> int:
+    while text[at : at + 1] in (" ", "\t", "\n", "\r"):
+        at += 1
+    return at
 
 
 class Frame(NamedTuple):
@@ -105,7 +197,8 @@ class Frame(NamedTuple):
     has_forms: bool
     """Whether there may be tagged forms in it."""
     may_be_deep: bool
-    has_long_numbers: bool
+    may_share_hashes: bool
+    """Whether there may be many different values of one hash."""
 
 
 def count_values(text: str) -> int:
@@ -128,9 +221,20 @@ def _count_marks(text: str) -> int:
     return text.count(",") + text.count("[") + text.count("{")
 
 
-def has_long_numbers(data: bytes) -> bool:
-    """Return whether there may be long numbers, also as text or as a UUID, in a message that is long."""
-    return len(data) > _LEAST_BYTES_CHECKED and _LONG in data.translate(_NUMBER_PARTS)
+def measure_numbers(text: str, data: bytes) -> tuple[bool, bool]:
+    """Return whether a message may hold many different values of one hash, and very long numbers.
+
+    Args:
+        text: The message.
+        data: The same in UTF-8.
+    """
+    if len(data) <= _LEAST_BYTES_CHECKED:
+        return False, False
+    if len(data) > _BYTES_OF_TEXTS * (text.count(",") + text.count("[")):
+        return True, True  # texts; to look into them would take longer than to read them
+    parts = data.translate(_NUMBER_PARTS)
+    is_long = _LONG in parts
+    return is_long or "$" in text or text.count("[") > FEW, is_long and _VERY_LONG in parts
 
 
 def read_frame(frame: bytes) -> Frame:
@@ -147,18 +251,12 @@ def read_frame(frame: bytes) -> Frame:
         if values > MAX_VALUES:
             raise ProtocolViolation(f"a frame of about {values} values")
     cost = sys.getsizeof(text) + values * BYTES_OF_A_VALUE
-    scan, is_long = _scan, False
-    if len(frame) > _LEAST_BYTES_CHECKED:
-        parts = frame.translate(_NUMBER_PARTS)
-        is_long = _LONG in parts
-        if is_long and _VERY_LONG in parts:
-            scan = _scan_long_numbers
-        elif len(frame) > LARGE_FRAME_BYTES:
-            scan = _scan_large
-        if values > _MOST_KEYS_AT_ONCE and text.count('":') > _MOST_KEYS_AT_ONCE:
-            scan = _ScanInTurns(scan)
-    messages = _scan_text(scan, text)
-    return Frame(messages, cost, '"$"' in text, openings > MAX_DEPTH, is_long)
+    has_forms = "$" in text and '"$"' in text
+    may_share, are_very_long = measure_numbers(text, frame)
+    scan = _SCANNERS[has_forms, are_very_long]
+    if len(frame) > LARGE_FRAME_BYTES:
+        scan = _SlicingScanner(scan, has_forms, len(text))
+    return Frame(_scan_text(scan, text), cost, has_forms, openings > MAX_DEPTH, may_share)
 
 
 def _decode_text(frame: bytes) -> str:
@@ -179,6 +277,8 @@ def _decode_text(frame: bytes) -> str:
 def _scan_text(scan: _Scan, text: str) -> list[object]:
     try:
         messages, end = scan(text, 0)
+    except (OutOfBounds, MalformedValue) as error:
+        raise ProtocolViolation(str(error)) from error
     except (
         StopIteration,  # nothing that JSON begins with
         ValueError,

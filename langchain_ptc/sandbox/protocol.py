@@ -52,9 +52,11 @@ from langchain_ptc.sandbox.bounded import (
     Built,
     MalformedValue,
     OutOfBounds,
+    build_scalar,
     build_value,
     check_depth,
-    check_numbers,
+    check_hashes,
+    items_of,
 )
 from langchain_ptc.sandbox.decoding import BYTES_OF_A_VALUE, read_frame
 from langchain_ptc.sandbox.endings import EndingReader, ToldLimit
@@ -168,11 +170,6 @@ class Conversation:
         """The end, once the worker has said it."""
 
     @property
-    def said_done(self) -> bool:
-        """Whether the worker itself has said that it is done."""
-        return self.done is not None and not self._ended_by_us
-
-    @property
     def output(self) -> str:
         """What was printed until now."""
         return self._printed.decode("utf-8", "ignore")
@@ -216,8 +213,8 @@ class Conversation:
                 message = built.value  # noqa: PLW2901  # the same, with its values built
             elif read.may_be_deep:
                 _refuse_broken(check_depth, message, MAX_DEPTH + _MESSAGE_DEPTH)
-            if read.has_long_numbers and type(message) is list and message[:1] == ["c"]:
-                _refuse_broken(check_numbers, message)
+            if read.may_share_hashes and type(message) is list and message[:1] == ["c"]:
+                _refuse_broken(check_hashes, message)
             self._take(message)
             if self._ended_by_us:
                 return
@@ -374,24 +371,8 @@ def _weigh(value: object) -> int:
     while level:
         weight += len(level)
         weight += sum(len(part) for part in level if type(part) is str or type(part) is bytes)
-        level = _below(level)
+        level = items_of(level)
     return weight
-
-
-def _below(level: Sequence[object]) -> list[object]:
-    """Return what the containers of one level hold; they are of exactly the types of the decoder."""
-    below: list[object] = []
-    for value in level:
-        kind = type(value)
-        if kind in _SEQUENCES:
-            below += value  # type: ignore[arg-type]  # mypy does not follow `type`
-        elif kind is dict:
-            below += value  # type: ignore[arg-type]
-            below += value.values()  # type: ignore[attr-defined]
-    return below
-
-
-_SEQUENCES = frozenset((list, tuple, set, frozenset))
 
 
 # --- the worker's messages, written by the worker -------------------------------------------------
@@ -439,7 +420,7 @@ def check_message(text: str) -> int:
     if FORM_START not in text:
         return 0
     try:
-        built = read_message(json.loads(text))
+        built = read_message(json.loads(text, object_hook=build_scalar))
     except (OutOfBounds, MalformedValue) as error:
         raise UnsendableValue(str(error)) from None
     return built.spread_items * BYTES_OF_A_VALUE

@@ -15,12 +15,12 @@ from types import FrameType, ModuleType
 from typing import Any, cast
 
 from langchain_ptc.errors import ToolCallError
-from langchain_ptc.sandbox.bounded import OutOfBounds, check_numbers
+from langchain_ptc.sandbox.bounded import OutOfBounds, check_hashes
 from langchain_ptc.sandbox.decoding import (
     BYTES_OF_A_VALUE,
     MAX_CALL_VALUES,
     count_values,
-    has_long_numbers,
+    measure_numbers,
 )
 from langchain_ptc.sandbox.endings import ToldLimit
 from langchain_ptc.sandbox.loop import ProgramLoop, run_nested
@@ -178,10 +178,11 @@ class ToolCalls:
             number = self._calls + 1
             message = encode_call(number, tool, arguments, line)
             spread = check_message(message)
-            if len(message) > SMALL_CALL_CHARS and has_long_numbers(
-                message.encode("utf-8", "surrogatepass")
+            if (
+                len(message) > SMALL_CALL_CHARS
+                and measure_numbers(message, message.encode("utf-8", "surrogatepass"))[0]
             ):
-                check_numbers((args, kwargs))
+                check_hashes((args, kwargs))
         except (UnsendableValue, OutOfBounds) as error:
             raise ToolCallError(
                 f"an argument of {tool} cannot be sent: {error}", tool=tool
