@@ -27,7 +27,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "locks": frozenset(),
     "catalog": GROUND | {"display"},
     "sandbox": GROUND,
-    "display": frozenset(),
+    "display": frozenset({"locks"}),
     "execution": GROUND | {"catalog", "sandbox", "display"},
     "graph": GROUND | {"catalog", "sandbox", "execution"},
     "testing": GROUND | {"sandbox"},
