@@ -15,8 +15,6 @@ from json.decoder import JSONObject  # type: ignore[attr-defined]  # it is there
 from typing import Any, NamedTuple, TypeAlias
 
 from langchain_ptc.sandbox.bounded import (
-    FEW,
-    LEAST_NUMBER_CHARS,
     MAX_DIGITS,
     MAX_VALUES,
     MalformedValue,
@@ -24,6 +22,7 @@ from langchain_ptc.sandbox.bounded import (
     build_scalar,
 )
 from langchain_ptc.sandbox.framing import ProtocolViolation
+from langchain_ptc.sandbox.hashes import FEW, LEAST_NUMBER_CHARS
 from langchain_ptc.sandbox.values import MAX_DEPTH
 
 _Scan: TypeAlias = Callable[[str, int], tuple[Any, int]]

@@ -55,12 +55,11 @@ from langchain_ptc.sandbox.bounded import (
     build_scalar,
     build_value,
     check_depth,
-    check_hashes,
-    items_of,
 )
 from langchain_ptc.sandbox.decoding import BYTES_OF_A_VALUE, read_frame
 from langchain_ptc.sandbox.endings import EndingReader, ToldLimit
 from langchain_ptc.sandbox.framing import FrameReader, ProtocolViolation
+from langchain_ptc.sandbox.hashes import check_hashes, items_of
 from langchain_ptc.sandbox.objects import UnsendableValue
 from langchain_ptc.sandbox.parcel import Parcel, decode_bytes, encode_bytes
 from langchain_ptc.sandbox.values import MAX_DEPTH, encode_text, encode_value

@@ -15,7 +15,7 @@ from types import FrameType, ModuleType
 from typing import Any, cast
 
 from langchain_ptc.errors import ToolCallError
-from langchain_ptc.sandbox.bounded import OutOfBounds, check_hashes
+from langchain_ptc.sandbox.bounded import OutOfBounds
 from langchain_ptc.sandbox.decoding import (
     BYTES_OF_A_VALUE,
     MAX_CALL_VALUES,
@@ -23,6 +23,7 @@ from langchain_ptc.sandbox.decoding import (
     measure_numbers,
 )
 from langchain_ptc.sandbox.endings import ToldLimit
+from langchain_ptc.sandbox.hashes import check_hashes
 from langchain_ptc.sandbox.loop import ProgramLoop, run_nested
 from langchain_ptc.sandbox.objects import UnsendableValue
 from langchain_ptc.sandbox.policy import CODE_FILENAME
