@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import encodings
 import pkgutil
+from pathlib import Path
 
 import pytest
 
-from langchain_ptc import InProcessSandbox, Limits, ProgrammaticToolExecutor
+from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox, ProgrammaticToolExecutor
 from langchain_ptc.sandbox.stdlib import list_codecs
 
 FRAME = "import pandas as pd\ndf = pd.DataFrame({'price': [1.5, 2.0]})\n"
@@ -276,3 +277,40 @@ def test_standard_modules_print_where_the_program_prints(
     assert wanted in result.output
     assert not wanted.startswith("got") or result.output == wanted
     assert capfd.readouterr().out == ""
+
+
+_LIBRARY = """
+import logging, sys
+LOG = logging.getLogger("chatty")
+HANDLED = logging.getLogger("chatty.handled")
+HANDLED.addHandler(logging.StreamHandler())
+HANDLED.propagate = False
+def warn(): LOG.warning("from %s", "logging")
+def handled(): HANDLED.warning("by a handler")
+def kept(stream=sys.stdout): stream.write("kept\\n")
+def real(): sys.__stdout__.write("real\\n")
+def fail():
+    try: 1 / 0
+    except ZeroDivisionError: LOG.exception("failed")
+"""
+
+
+def test_library_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a library logs is output, also by handlers that kept the streams of its import."""
+    (tmp_path / "chatty.py").write_text(_LIBRARY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with ProcessSandbox(imports=["chatty"]) as sandbox:
+        executor = ProgrammaticToolExecutor([], sandbox=sandbox)
+        for name, wanted in (
+            ("warn", "from logging\n"),
+            ("handled", "by a handler\n"),
+            ("kept", "kept\n"),
+            ("real", "real\n"),
+        ):
+            assert executor.execute(f"import chatty\nchatty.{name}()").output == wanted
+        assert "ZeroDivisionError" in executor.execute("import chatty\nchatty.fail()").output
+        code = (
+            "import chatty, contextlib, io\nb = io.StringIO()\nwith contextlib.redirect_stderr(b):\n"
+            "    chatty.handled()\nprint('got', b.getvalue())"
+        )
+        assert executor.execute(code).output == "got by a handler\n\n"

@@ -80,12 +80,47 @@ class _CurrentStream(_Stream):
     def __init__(self, target: Callable[[], TextTarget | None]) -> None:
         self.__target = target
 
+    def lead_to(self, target: Callable[[], TextTarget | None]) -> None:
+        """Let it lead to another stream from now on, in the hands of whoever keeps it too."""
+        self.__target = target
+
+    @property
+    def buffer(self) -> Any:
+        """The binary stream below, where there is one."""
+        return cast("Any", self.__target()).buffer
+
+    def fileno(self) -> int:
+        """Return the file descriptor, where there is one."""
+        return int(cast("Any", self.__target()).fileno())
+
     def write(self, text: str) -> int:
         """Hand `text` to the stream that the program has now."""
         target = self.__target()
         if target is not None:
             target.write(text)
         return len(text)
+
+
+_KEPT: Mapping[_Name, _CurrentStream] = {
+    "stdout": _CurrentStream(lambda: sys.__stdout__),
+    "stderr": _CurrentStream(lambda: sys.__stderr__),
+}
+"""Streams of this process that stay the same objects, wherever they lead."""
+
+
+def _always(stream: TextTarget | None) -> Callable[[], TextTarget | None]:
+    return lambda: stream
+
+
+def keep_streams() -> None:
+    """Let libraries that are imported from now on keep streams that will lead to the program's.
+
+    A handler of `logging` keeps the `sys.stderr` of its import. For the parent of workers.
+    """
+    for name, stream in _KEPT.items():
+        stream.lead_to(_always(getattr(sys, name)))
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 class Output:
@@ -172,7 +207,9 @@ class Output:
     def capture_process(self) -> Iterator[None]:
         """Take what anything in this process prints or warns of; for a process of the program's own."""
         before = sys.stdout, sys.stderr, warnings.showwarning
-        sys.stdout, sys.stderr = self.stream_to("stdout"), self.stream_to("stderr")
+        _KEPT["stdout"].lead_to(lambda: self.target("stdout"))
+        _KEPT["stderr"].lead_to(lambda: self.target("stderr"))
+        sys.stdout, sys.stderr = _KEPT["stdout"], _KEPT["stderr"]
         warnings.showwarning = self._show_warning
         try:
             yield

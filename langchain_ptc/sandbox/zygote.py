@@ -41,6 +41,7 @@ from typing import NoReturn
 
 from langchain_ptc.sandbox import confinement, worker
 from langchain_ptc.sandbox.modules import PRELOAD
+from langchain_ptc.sandbox.output import keep_streams
 from langchain_ptc.sandbox.program import touch_lazy_parts
 from langchain_ptc.sandbox.rehearsal import rehearse_often
 from langchain_ptc.sandbox.stdlib import list_codecs
@@ -64,6 +65,7 @@ def main(control_fd: int, options: Mapping[str, object]) -> NoReturn:
     _import_all(
         [*PRELOAD, *list_codecs()]
     )  # what a Python was built without is missed by the code that wants it
+    keep_streams()
     problems = _import_all(options.get("imports", ()))
     _import_parts(options.get("imports", ()))
     touch_lazy_parts()
