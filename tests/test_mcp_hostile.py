@@ -237,6 +237,18 @@ def test_too_many_blocks() -> None:
         read(MAX_BLOCKS + 1)
 
 
+def test_blocks_beside_structure_are_not_read() -> None:
+    """FastMCP repeats each row of a list as a part: many of them are no reason to refuse the rows."""
+    result = {"content": [object()] * 3 * MAX_BLOCKS, "structuredContent": {"result": [1, 2]}}
+    schema = {"type": "object", "properties": {"result": {"type": "array"}}}
+    with pytest.raises(NeedsThreadError):
+        read_result(result, listed=schema, declared=schema, tool="t", is_quick=True)
+    began = time.thread_time()
+    found = read_result(result, listed=schema, declared=schema, tool="t", is_quick=False)
+    assert found == [1, 2]
+    assert time.thread_time() - began < 0.5
+
+
 def test_arguments_are_json() -> None:
     """What the protocol can carry is sent as it is; sets and times as JSON has them."""
     assert as_json({"a": [1, None, "ä", {"b": 2.5}], "c": (1,)}) == {

@@ -148,7 +148,9 @@ def value_of(result: object, schema: Mapping[str, Any] | None) -> Any:
     if read_field(result, "isError"):
         raise ToolException(describe_error(list(content)))
     structured = read_field(result, "structuredContent")
-    return _choose(structured, [as_record(block) for block in content], schema)
+    if structured is not None:
+        return _unwrap(structured, schema)
+    return _choose([as_record(block) for block in content], schema)
 
 
 def value_of_message(content: object, artifact: object, schema: Mapping[str, Any] | None) -> Any:
@@ -163,17 +165,19 @@ def value_of_message(content: object, artifact: object, schema: Mapping[str, Any
     structured = read_field(artifact, "structuredContent") if artifact is not None else None
     if structured is None and not isinstance(content, str | list):
         return content
-    blocks = content if isinstance(content, list) else [content]
-    return _choose(structured, [_block_as_record(block) for block in blocks], schema)
-
-
-def _choose(
-    structured: Any, records: Sequence[dict[str, Any]], schema: Mapping[str, Any] | None
-) -> Any:
     if structured is not None:
-        if is_wrapper(schema) and isinstance(structured, Mapping) and set(structured) == {"result"}:
-            return structured["result"]
-        return structured
+        return _unwrap(structured, schema)
+    blocks = content if isinstance(content, list) else [content]
+    return _choose([_block_as_record(block) for block in blocks], schema)
+
+
+def _unwrap(structured: Any, schema: Mapping[str, Any] | None) -> Any:
+    if is_wrapper(schema) and isinstance(structured, Mapping) and set(structured) == {"result"}:
+        return structured["result"]
+    return structured
+
+
+def _choose(records: Sequence[dict[str, Any]], schema: Mapping[str, Any] | None) -> Any:
     if not all(record.get("type") == "text" for record in records):
         return list(records)
     text = "\n".join(str(record.get("text")) for record in records)
@@ -244,8 +248,10 @@ def read_result(
         ToolException: The result is an error, or not as it was declared, or has too many parts.
     """
     content = read_field(result, "content") or []
-    check_length(content)
     structured = read_field(result, "structuredContent")
+    # FastMCP repeats each item of a list as a part; where there is structure, the parts are not read.
+    if structured is None:
+        check_length(content)
     if is_quick and not (len(content) <= QUICK_BLOCKS and _is_small(structured)):
         raise NeedsThreadError
     if listed is not None and not read_field(result, "isError"):
