@@ -99,6 +99,13 @@ VALUES = {
     "lc": "{'lc': 1, 'type': 'constructor', 'id': ['langchain_core', 'x'], 'kwargs': {}}",
     "tags": "{'$': ['int', '0x1'], '__type__': 'x'}",
     "nul": "'a\\x00b'",
+    "like-named-keys": "{None: 1, 'None': 2, True: 3, 'True': 4, (1, 2): 5, '(1, 2)': 6}",
+    "surrogate-and-its-escape": "{'\\udc80': {'\\ud83d': 1}, '\\\\udc80': 2}",
+    "at-64-bits": "[2**63, 2**63 - 1, -(2**63), -(2**63) - 1]",
+    "ends-of-floats": "[-0.0, 5e-324, 1.7976931348623157e308]",
+    "functions": "[len, lambda: 1]",
+    "separators": "'a\\u2028b\\u2029\\x7f\\x85'",
+    "lc-2": "[{'lc': 2, 'type': 'not_implemented', 'id': ['x']}, {'__overwrite__': 1}]",
 }
 
 
