@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from langchain_core.tools import tool
 from test_process import linux, wait_for
 
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor, SandboxError
+from langchain_ptc.sandbox import launch as launch_module
 from langchain_ptc.sandbox import pool as pool_module
 from langchain_ptc.sandbox.pool import WorkerPool
 from langchain_ptc.sandbox.workers import Allowance
@@ -54,13 +56,25 @@ def send(numbers: list[int], what: int) -> None:
 # --- bursts ---------------------------------------------------------------------------------------
 
 
-async def test_many_executions_at_once_deadlock() -> None:
-    """More workers are asked for at once than any buffer holds requests for, and all executions end."""
-    with ProcessSandbox(max_workers=700) as sandbox:
+async def test_many_executions_at_once_deadlock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More workers are asked for at once than any buffer holds requests for, and all executions end.
+
+    The buffers are small here, so that few executions fill them.
+    """
+    make_pair = socket.socketpair
+
+    def make_small(*args: Any, **options: Any) -> tuple[socket.socket, socket.socket]:
+        pair = make_pair(*args, **options)
+        for end in pair:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
+        return pair
+
+    monkeypatch.setattr(launch_module.socket, "socketpair", make_small)
+    with ProcessSandbox(max_workers=100) as sandbox:
         executor = make(sandbox)
-        burst = [executor.aexecute(f"print(await quick({n}))") for n in range(600)]
-        results = await asyncio.gather(*burst)
-        assert [result.output for result in results] == [f"{n}\n" for n in range(600)]
+        burst = [executor.aexecute(f"print(await quick({n}))") for n in range(60)]
+        results = await asyncio.wait_for(asyncio.gather(*burst), 60)
+        assert [result.output for result in results] == [f"{n}\n" for n in range(60)]
         assert (await executor.aexecute("print(1)")).output == "1\n"
 
 
@@ -90,8 +104,8 @@ async def test_waiting_for_a_turn_is_no_wall_time() -> None:
     """An execution that waits longer than its wall limit for its turn is not ended by it."""
     with ProcessSandbox(max_workers=1, waiting_workers=1) as sandbox:
         executor = make(sandbox, wall_seconds=0.6)
-        code = "import time\ntime.sleep(0.4)\nprint(1)"
-        results = await asyncio.gather(*[executor.aexecute(code) for _ in range(6)])
+        code = "import time\ntime.sleep(0.25)\nprint(1)"
+        results = await asyncio.gather(*[executor.aexecute(code) for _ in range(4)])
     assert {result.output for result in results} == {"1\n"}
 
 
@@ -188,11 +202,11 @@ async def test_executions_go_on_while_their_parent_is_stopped(
 @linux
 async def test_what_has_not_begun_is_begun_again() -> None:
     """Executions whose parent of workers dies before they have begun are begun on a new one."""
-    with ProcessSandbox(waiting_workers=2, max_workers=60) as sandbox:
+    with ProcessSandbox(waiting_workers=2, max_workers=25) as sandbox:
         executor = make(sandbox)
         await executor.aexecute("pass")
         burst = [
-            asyncio.ensure_future(executor.aexecute(f"print(await quick({n}))")) for n in range(60)
+            asyncio.ensure_future(executor.aexecute(f"print(await quick({n}))")) for n in range(25)
         ]
         await asyncio.sleep(0.05)
         parent = sandbox._pool._parent
@@ -243,11 +257,11 @@ async def test_few_descriptors_make_a_burst_slower_and_not_fail() -> None:
         os.close(free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (free + 24, hard))
         try:
-            burst = [executor.aexecute(f"print(await quick({n}))") for n in range(60)]
+            burst = [executor.aexecute(f"print(await quick({n}))") for n in range(40)]
             results = await asyncio.gather(*burst)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert [result.output for result in results] == [f"{n}\n" for n in range(60)]
+    assert [result.output for result in results] == [f"{n}\n" for n in range(40)]
 
 
 async def test_a_thread_that_the_system_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -405,8 +405,7 @@ def test_a_lock_that_was_held_is_open_in_a_forked_child() -> None:
         """
         import os, signal, threading
         from langchain_core.tools import tool
-        from langchain_ptc import *
-        from langchain_ptc import locks
+        from langchain_ptc import ExecutionLog, ProgrammaticToolExecutor, locks
         @tool
         def quick(n: int) -> int:
             "Return a number."
