@@ -1,14 +1,17 @@
 """Control characters of models, tools and servers never reach a terminal raw."""
 
+import logging
 import os
 import pty
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
+from langchain_ptc.catalog.mcp.server_errors import server_errors
 from tests.cli_project import Project, open_project
 
 EVIL = "\x1b[2J\x1b]0;pwn\x07\x9b31m\x08\x7f\r\u202e"
@@ -74,6 +77,54 @@ def test_what_a_model_says(project: Project):
     shown = project.call("ask", "q", "--tools", "evil:tools", "--model", "evil:refused")
     assert raw(shown.err) == []
     assert "PermissionError" in shown.err
+
+
+def test_what_tools_warn_of_and_log(project: Project):
+    """Warnings, and what is logged without a handler, are written with signs; nothing is left changed."""
+    project.write(
+        "noisy.py",
+        f"""
+import logging, warnings
+from langchain_core.tools import tool
+
+@tool
+def look(k: str) -> str:
+    "Look."
+    warnings.warn({EVIL!r})
+    logging.getLogger("noisy").warning({EVIL!r})
+    return k
+
+tools = [look]
+""",
+    )
+    project.write("program.py", "print(look('x'))")
+    before = warnings.showwarning, logging.lastResort
+    command = [sys.executable, "-m", "langchain_ptc", "run", "program.py", "--tools", "noisy:tools"]
+    root = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        command, check=False, capture_output=True, env={**os.environ, "PYTHONPATH": root}
+    )
+    errors = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (0, b"x\n")
+    assert errors.count("⟨U+001B⟩[2J") == 2
+    assert raw(errors) == []
+    assert project.call("run", "program.py", "--tools", "evil:tools").code == 1
+    assert (warnings.showwarning, logging.lastResort) == before
+
+
+def test_what_a_server_writes_to_its_standard_error(monkeypatch):
+    """On a terminal the standard error of a server over stdio is written with signs."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal, os.fdopen(ours, "rb", buffering=0) as screen:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with server_errors() as errors:
+            script = f"import sys; sys.stderr.write({EVIL!r} + 'the end')"
+            subprocess.run([sys.executable, "-X", "utf8", "-c", script], stderr=errors, check=True)
+        written = b""
+        while b"the end" not in written:
+            written += screen.read(4096)
+    assert "⟨U+001B⟩[2J⟨U+001B⟩]0;pwn⟨U+0007⟩" in written.decode()
+    assert raw(written.decode()) == []
 
 
 def test_output_is_exact_in_a_pipe_and_safe_on_a_terminal(project: Project):

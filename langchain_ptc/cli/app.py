@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import inspect
+import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
@@ -101,7 +103,8 @@ def run_app(arguments: Sequence[str] | None) -> int:
         if hasattr(stream, "reconfigure"):  # what the stream cannot write is escaped
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = get_command(app).main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        with _without_control():
+            code = get_command(app).main(arguments, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
         return _tell_misuse(error)
@@ -122,6 +125,26 @@ def run_app(arguments: Sequence[str] | None) -> int:
     except SystemExit as error:  # a shell asked for completions, or a pipe broke inside typer
         return error.code if isinstance(error.code, int) else SUCCESS
     return code if isinstance(code, int) else SUCCESS
+
+
+@contextlib.contextmanager
+def _without_control() -> Iterator[None]:
+    """Keep control characters out of what tools warn of, and log without a handler of their own."""
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: write_error(handler.format(record))  # type: ignore[method-assign]
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any
+    ) -> None:
+        write_error(warnings.formatwarning(message, category, filename, lineno).rstrip())
+
+    before = warnings.showwarning, logging.lastResort
+    warnings.showwarning = show  # type: ignore[assignment]  # takes a file and a line, as it must
+    logging.lastResort = handler
+    try:
+        yield
+    finally:
+        warnings.showwarning, logging.lastResort = before
 
 
 def _tell_misuse(error: typer.TyperException) -> int:

@@ -11,9 +11,10 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, TextIO, TypeAlias, cast
 
 from langchain_ptc.catalog.mcp.results import CallAnswer, as_json
+from langchain_ptc.catalog.mcp.server_errors import server_errors
 
 Progress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None]]
 
@@ -80,7 +81,10 @@ async def _connect(kind: str, given: dict[str, Any], stack: AsyncExitStack) -> A
 
         if given.get("env") is not None:
             given["env"] = {name: _expand(value) for name, value in given["env"].items()}
-        return await stack.enter_async_context(stdio_client(StdioServerParameters(**given)))
+        errors = stack.enter_context(server_errors())
+        return await stack.enter_async_context(
+            stdio_client(StdioServerParameters(**given), errlog=cast("TextIO", errors))
+        )
     if kind == "sse":
         from mcp.client.sse import sse_client
 
