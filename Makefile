@@ -67,7 +67,7 @@ $(LOWEST)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct \
-		--editable '.[demo,notebook]' --group test --group docs
+		--editable '.[demo,notebook]' --group test --group lint --group docs
 	@touch $@
 
 test_lowest: $(LOWEST)/.installed  ## Run the tests on the oldest versions that pyproject.toml admits
