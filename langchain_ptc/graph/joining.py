@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
@@ -60,7 +61,7 @@ def compose(
         )
         update = command.update
         if command.graph == Command.PARENT or rewriting[-1:] == [at]:
-            update = answer.place_in(update)
+            update = answer.place_in(update, leaves=command.graph == Command.PARENT)
         placed.append(replace(command, update=update, goto=goto))
     # With a command for the parent LangGraph leaves this graph, and drops whatever else there is.
     placed = [command for command in placed if command.graph == Command.PARENT] or placed
@@ -85,20 +86,25 @@ class _Answer:
         """Put the answer into what is sent to a node."""
         if not isinstance(target, Send):
             return target
-        return Send(target.node, self.place_in(target.arg), timeout=target.timeout)
+        return Send(target.node, self.place_in(target.arg, leaves=True), timeout=target.timeout)
 
-    def place_in(self, update: Any) -> Any:
-        """Put the answer into the messages of an update, if they hold the call, or a tool's answer."""
+    def place_in(self, update: Any, *, leaves: bool) -> Any:
+        """Put the answer into the messages of an update, if they hold the call, or a tool's answer.
+
+        Args:
+            update: What the graph, or a node, is told.
+            leaves: Whether the messages go where the answers of other calls do not follow.
+        """
         if isinstance(update, list):
-            return self._place(update)
+            return self._place(update, leaves=leaves)
         if isinstance(update, Mapping):
             return {
-                key: self._place(value) if isinstance(value, list) else value
+                key: self._place(value, leaves=leaves) if isinstance(value, list) else value
                 for key, value in update.items()
             }
         return update
 
-    def _place(self, messages: list[Any]) -> list[Any]:
+    def _place(self, messages: list[Any], *, leaves: bool) -> list[Any]:
         others = [message for message in messages if not self._is_of_tool(message)]
         is_told = len(others) < len(messages)
         if any(isinstance(m, ToolMessage) and m.tool_call_id == self._call_id for m in others):
@@ -123,6 +129,8 @@ class _Answer:
         end = at + 1
         while end < len(others) and isinstance(others[end], ToolMessage):
             end += 1
+        if leaves:
+            caller = self._calling(caller, answered={m.tool_call_id for m in others[at + 1 : end]})
         return [*others[:at], caller, *others[at + 1 : end], self._answer(), *others[end:]]
 
     def _is_copy(self, message: Any) -> bool:
@@ -144,28 +152,24 @@ class _Answer:
         is_same = self._caller is not None and message.id == self._caller.id is not None
         return is_same or _makes(message, self._call_id)
 
-    def _calling(self, caller: AIMessage) -> AIMessage:
-        """Return the message with this call only: nobody will answer its others there."""
-        if [call["id"] for call in caller.tool_calls] == [self._call_id]:
+    def _calling(self, caller: AIMessage, answered: AbstractSet[str] = frozenset()) -> AIMessage:
+        """Return the message with this call and those that are answered: nobody will answer others."""
+        kept = {self._call_id, *answered}
+        if all(call["id"] in kept for call in caller.tool_calls):
             return caller
         content: Any = caller.content
         if isinstance(content, list):
-            content = [block for block in content if not self._is_other_call(block)]
+            content = [block for block in content if not _is_other_call(block, kept)]
         return caller.model_copy(
             update={
                 "content": content,
-                "tool_calls": [c for c in caller.tool_calls if c["id"] == self._call_id],
+                "tool_calls": [c for c in caller.tool_calls if c["id"] in kept],
                 "invalid_tool_calls": [],
                 "additional_kwargs": {
                     k: v for k, v in caller.additional_kwargs.items() if k != "tool_calls"
                 },
             }
         )
-
-    def _is_other_call(self, block: Any) -> bool:
-        if not isinstance(block, dict) or block.get("type") not in _CALL_BLOCKS:
-            return False
-        return self._call_id not in (block.get("id"), block.get("call_id"))
 
 
 def _find_caller(state: Any, call_id: str) -> tuple[str, AIMessage | None]:
@@ -235,3 +239,9 @@ def _join_values(first: Any, second: Any) -> Any:
     if isinstance(first, list):
         return [*first, *(second if isinstance(second, list | tuple) else [second])]
     return second
+
+
+def _is_other_call(block: Any, kept: AbstractSet[str]) -> bool:
+    if not isinstance(block, dict) or block.get("type") not in _CALL_BLOCKS:
+        return False
+    return kept.isdisjoint((block.get("id"), block.get("call_id")))
