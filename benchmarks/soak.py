@@ -166,8 +166,8 @@ def family_of(pid: int) -> list[int]:
     return [one for child in children_of(pid) for one in (child, *family_of(child))]
 
 
-_READERS = "langchain-ptc reader"
-"""Threads that read large frames: at most two for the whole process, which stay."""
+_SHARED = "langchain-ptc large data"
+"""Threads that convert large data: at most two for the whole process, which stay."""
 
 
 def count() -> Count:
@@ -177,7 +177,7 @@ def count() -> Count:
     return Count(
         processes=len(family_of(os.getpid())),
         descriptors=len(list(Path("/proc/self/fd").iterdir())),
-        threads=sum(not t.name.startswith(_READERS) for t in threading.enumerate()),
+        threads=sum(not t.name.startswith(_SHARED) for t in threading.enumerate()),
         rss_mib=pages * os.sysconf("SC_PAGE_SIZE") / MIB,
     )
 

@@ -69,6 +69,7 @@ from tests.hosts import (
     node,
     open_saver,
     output,
+    plain,
     questions,
     run,
     state_of,
@@ -486,8 +487,8 @@ async def test_the_tools_stream_shows_inner_calls(name, durable):
     """`tools` shows each call of the code, with an id that begins with that of the outer call."""
     graph = HOSTS[name](World().tools(), SIDE_BY_SIDE, InMemorySaver() if durable else None)
     parts = [p async for p in graph.astream(REQUEST, CONFIG, stream_mode="tools")]
-    started = [p["tool_call_id"] for p in parts if p["event"] == "tool-started"]
-    ended = [p["tool_call_id"] for p in parts if p["event"] == "tool-finished"]
+    started = [plain(p["tool_call_id"]) for p in parts if p["event"] == "tool-started"]
+    ended = [plain(p["tool_call_id"]) for p in parts if p["event"] == "tool-finished"]
     assert sorted(started) == sorted(["c1", *(f"c1:{n}" for n in range(1, 11))])
     assert sorted(ended) == sorted(started)
 
