@@ -96,9 +96,9 @@ class _SlicingScanner:
 
     def _scan_array(self, text: str, at: int) -> tuple[list[Any], int]:
         items: list[Any] = []
-        between = {"{": "},{", "[": "],[", '"': '","'}.get(text[at : at + 1], ",")
         size = _PROBE_CHARS
         while True:
+            between = {"{": "},{", "[": "],[", '"': '","'}.get(text[at : at + 1], ",")
             some, at, is_end = self._scan_slice(text, at, size, "[]", between)
             size = _SLICE_CHARS
             if some is None:
@@ -153,7 +153,10 @@ class _SlicingScanner:
         """
         if self._spare_chars < 0:
             return None, at, False
+        any_comma = "," if brackets == "[]" else ',"'
         cut = _find_cut(text, at, at + size, between)
+        if not cut and between != any_comma:  # items of several kinds
+            cut = _find_cut(text, at, at + size, any_comma)
         slice_ = f"{brackets[0]}{text[at : cut or at + size]}{brackets[1] if cut else ''}"
         try:
             some, length = self._scan(slice_, 0)
