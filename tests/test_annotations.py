@@ -26,6 +26,7 @@ from pydantic import (
     Field,
     RootModel,
     SecretStr,
+    TypeAdapter,
     computed_field,
     field_serializer,
 )
@@ -174,6 +175,11 @@ Pair = typing_extensions.TypeAliasType("Pair", tuple[First, list[First]], type_p
 Meters = typing.NewType("Meters", float)
 Alias = typing_extensions.TypeAliasType("Alias", list["Alias"] | int)
 
+_IS_TEXT = TypeAdapter(Fraction).json_schema().get("type") == "string"
+FRACTION = "str" if _IS_TEXT else "float | str"
+"""pydantic reads numbers as fractions too, in its newer versions."""
+
+
 ANNOTATIONS: list[tuple[object, str, str]] = [
     (int, "int", "int"),
     (None, "None", "None"),
@@ -239,7 +245,7 @@ ANNOTATIONS: list[tuple[object, str, str]] = [
     (pathlib.Path, "str", "str"),
     (ipaddress.IPv4Address, "str", "str"),
     (SecretStr, "str", "str"),
-    (Fraction, "float | str", "str"),
+    (Fraction, FRACTION, "str"),
     (ValueError, "Any", "str"),
     (Wrong, "Any", "dict[str, Any]"),
     (Command, "Any", "str | list[Any] | None"),
