@@ -1,4 +1,4 @@
-"""Tools of `langchain.mcp`, on line 2 of the `mcp` package: `make test_mcp_lines` runs these tests.
+"""Tools of `langchain.mcp`, on line 2 of the `mcp` package: `make test_mcp_line2` runs these tests.
 
 They need `langchain[mcp]`, which excludes `langchain-mcp-adapters`: an environment of its own.
 """
@@ -29,7 +29,7 @@ from langchain_ptc import (
 )
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
-pytest.importorskip("fastmcp", reason="needs langchain[mcp]: make test_mcp_lines")
+pytest.importorskip("fastmcp", reason="needs langchain[mcp]: make test_mcp_line2")
 
 from fastmcp.client.transports import StdioTransport
 

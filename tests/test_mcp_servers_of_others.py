@@ -1,4 +1,4 @@
-"""Servers from the registries, by every way to their tools: `make test_mcp_lines` installs them.
+"""Servers from the registries, by every way to their tools: `make test_mcp_line2` installs them.
 
 Each server is a program of its own, in an environment of its own: MCP_SERVERS_PATH says where, as PATH
 does. Where one is not there its tests are skipped.
@@ -29,7 +29,7 @@ PLACES = os.environ.get("MCP_SERVERS_PATH")
 def needs(program: str) -> pytest.MarkDecorator:
     """Skip a test whose server is not installed."""
     missing = shutil.which(program, path=PLACES) is None
-    return pytest.mark.skipif(missing, reason=f"no {program}: make test_mcp_lines")
+    return pytest.mark.skipif(missing, reason=f"no {program}: make test_mcp_line2")
 
 
 def has(module: str) -> bool:
