@@ -21,8 +21,8 @@ from langchain_core.tools import BaseTool
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.rendering.tiers import TIERS
-from langchain_ptc.graph.description import count_roughly
-from langchain_ptc.graph.tool import as_programmatic
+from langchain_ptc.prompts.description import count_roughly
+from langchain_ptc.tool import as_programmatic
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 

@@ -32,13 +32,13 @@ from langchain_ptc import (  # noqa: E402
     ToolCatalog,
     ToolPolicy,
 )
-from langchain_ptc.execution.answering import Answering  # noqa: E402
-from langchain_ptc.execution.budgets import Purse, Spent  # noqa: E402
-from langchain_ptc.execution.calls import StartedCall  # noqa: E402
-from langchain_ptc.execution.dispatch import Dispatcher, Surroundings  # noqa: E402
-from langchain_ptc.execution.events import Events  # noqa: E402
-from langchain_ptc.execution.resilience import Guards  # noqa: E402
-from langchain_ptc.sandbox.base import Call  # noqa: E402
+from langchain_ptc.run.budgets import Purse, Spent  # noqa: E402
+from langchain_ptc.run.call_runner import Answering  # noqa: E402
+from langchain_ptc.run.calls import StartedCall  # noqa: E402
+from langchain_ptc.run.dispatch import Dispatcher, Surroundings  # noqa: E402
+from langchain_ptc.run.events import Events  # noqa: E402
+from langchain_ptc.run.policies.call_policies import Guards  # noqa: E402
+from langchain_ptc.sandbox.api import Call  # noqa: E402
 
 CALLS = 4_000
 ROUND = 50

@@ -22,8 +22,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from langchain_ptc.limits import Limits
-from langchain_ptc.sandbox.base import Call, Done, Program, Result, Sandbox
-from langchain_ptc.sandbox.process import ProcessSandbox
+from langchain_ptc.sandbox.api import Call, Done, Program, Result, Sandbox
+from langchain_ptc.sandbox.host.process import ProcessSandbox
 
 TOOLS = ("add", "big", "slow", "meet")
 LIMITS = Limits(

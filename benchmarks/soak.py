@@ -28,8 +28,8 @@ from pathlib import Path
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.limits import MIB, Limits
-from langchain_ptc.sandbox.base import Call, Program, Result, Sandbox
-from langchain_ptc.sandbox.process import ProcessSandbox
+from langchain_ptc.sandbox.api import Call, Program, Result, Sandbox
+from langchain_ptc.sandbox.host.process import ProcessSandbox
 
 TOOLS = ("echo", "slow", "never", "fail")
 ALLOWED_LATENESS = 1.0
@@ -188,7 +188,7 @@ async def execute(sandbox: Sandbox, code: str, limits: Limits) -> str:
     loop = asyncio.get_running_loop()
 
     def on_calls(calls: Sequence[Call]) -> None:
-        from langchain_ptc.sandbox.base import CallFailure
+        from langchain_ptc.sandbox.api import CallFailure
 
         for call in calls:
             payload = json.dumps(list(call.args))

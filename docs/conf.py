@@ -33,14 +33,14 @@ nitpick_ignore = [
     # Types of our own that signatures name and nobody constructs.
     ("py:class", "langchain_ptc.catalog.agents.tool.AgentTool"),
     ("py:class", "langchain_ptc.display.run.RunView"),
-    ("py:class", "langchain_ptc.execution.approvals.ApprovalMiddleware"),
-    ("py:class", "langchain_ptc.execution.budgets.CallLimit"),
-    ("py:class", "langchain_ptc.execution.budgets.Spent"),
-    ("py:class", "langchain_ptc.execution.execution.Execution"),
-    ("py:class", "langchain_ptc.execution.resilience.guards.Guards"),
-    ("py:class", "langchain_ptc.execution.run_budgets.Budgets"),
-    ("py:class", "langchain_ptc.sandbox.inprocess.InProcessSession"),
-    ("py:class", "langchain_ptc.sandbox.process.ProcessSession"),
+    ("py:class", "langchain_ptc.run.approvals.ApprovalMiddleware"),
+    ("py:class", "langchain_ptc.run.budgets.CallLimit"),
+    ("py:class", "langchain_ptc.run.budgets.Spent"),
+    ("py:class", "langchain_ptc.run.execution.Execution"),
+    ("py:class", "langchain_ptc.run.policies.call_policies.Guards"),
+    ("py:class", "langchain_ptc.run.run_budgets.Budgets"),
+    ("py:class", "langchain_ptc.sandbox.host.inprocess.InProcessSession"),
+    ("py:class", "langchain_ptc.sandbox.host.process.ProcessSession"),
 ]
 
 # --- pages and notebooks ------------------------------------------------------

@@ -22,60 +22,73 @@ if TYPE_CHECKING:
     from langchain_ptc.catalog.shapes.observed import ObservedShapes
     from langchain_ptc.errors import (
         CatalogError,
+        CheckError,
         CodeError,
         CodeRuntimeError,
         CodeSyntaxError,
+        ConcurrentResumeError,
         LimitExceeded,
         PolicyError,
+        Problem,
         PTCError,
         ReplayError,
         SandboxError,
         ToolCallError,
+        Violation,
     )
-    from langchain_ptc.execution.budgets import Budget
-    from langchain_ptc.execution.executor import ProgrammaticToolExecutor
-    from langchain_ptc.execution.log import ExecutionLog
-    from langchain_ptc.execution.record import ExecutionResult, ToolCallRecord
-    from langchain_ptc.graph.middleware import ProgrammaticToolCallingMiddleware
-    from langchain_ptc.graph.node import ProgrammaticToolNode
-    from langchain_ptc.graph.tool import as_programmatic
+    from langchain_ptc.executor import ProgrammaticToolExecutor
     from langchain_ptc.limits import Limits
-    from langchain_ptc.sandbox.inprocess import InProcessSandbox
-    from langchain_ptc.sandbox.process import ProcessSandbox
+    from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
+    from langchain_ptc.native import native_middleware, native_tools
+    from langchain_ptc.node import ProgrammaticToolNode
+    from langchain_ptc.run.budgets import Budget
+    from langchain_ptc.run.log import ExecutionLog
+    from langchain_ptc.run.record import ExecutionResult, ToolCallRecord
+    from langchain_ptc.run.telemetry import OpenTelemetryExporter
+    from langchain_ptc.sandbox.host.inprocess import InProcessSandbox
+    from langchain_ptc.sandbox.host.process import ProcessSandbox
+    from langchain_ptc.tool import as_programmatic
 
 _MODULES = {
     "Breaker": "catalog.resilience",
-    "Budget": "execution.budgets",
+    "Budget": "run.budgets",
     "Cache": "catalog.resilience",
     "CatalogError": "errors",
+    "CheckError": "errors",
     "CodeError": "errors",
     "CodeRuntimeError": "errors",
     "CodeSyntaxError": "errors",
-    "ExecutionLog": "execution.log",
-    "ExecutionResult": "execution.record",
-    "InProcessSandbox": "sandbox.inprocess",
+    "ConcurrentResumeError": "errors",
+    "ExecutionLog": "run.log",
+    "ExecutionResult": "run.record",
+    "InProcessSandbox": "sandbox.host.inprocess",
     "LimitExceeded": "errors",
     "Limits": "limits",
     "ObservedShapes": "catalog.shapes.observed",
+    "OpenTelemetryExporter": "run.telemetry",
     "PTCError": "errors",
     "PolicyError": "errors",
-    "ProcessSandbox": "sandbox.process",
-    "ProgrammaticToolCallingMiddleware": "graph.middleware",
-    "ProgrammaticToolExecutor": "execution.executor",
-    "ProgrammaticToolNode": "graph.node",
+    "Problem": "errors",
+    "ProcessSandbox": "sandbox.host.process",
+    "ProgrammaticToolCallingMiddleware": "middleware",
+    "ProgrammaticToolExecutor": "executor",
+    "ProgrammaticToolNode": "node",
     "RateLimit": "catalog.resilience",
     "ReplayError": "errors",
     "Retry": "catalog.resilience",
     "SandboxError": "errors",
     "ToolCallError": "errors",
     "ToolCallInfo": "catalog.resilience",
-    "ToolCallRecord": "execution.record",
+    "ToolCallRecord": "run.record",
     "ToolCatalog": "catalog.catalog",
     "ToolDefinition": "catalog.definition",
     "ToolParameter": "catalog.definition",
     "ToolPolicy": "catalog.definition",
+    "Violation": "errors",
     "agent_tool": "catalog.agents.tool",
-    "as_programmatic": "graph.tool",
+    "as_programmatic": "tool",
+    "native_middleware": "native",
+    "native_tools": "native",
 }
 
 __all__ = [
@@ -83,17 +96,21 @@ __all__ = [
     "Budget",
     "Cache",
     "CatalogError",
+    "CheckError",
     "CodeError",
     "CodeRuntimeError",
     "CodeSyntaxError",
+    "ConcurrentResumeError",
     "ExecutionLog",
     "ExecutionResult",
     "InProcessSandbox",
     "LimitExceeded",
     "Limits",
     "ObservedShapes",
+    "OpenTelemetryExporter",
     "PTCError",
     "PolicyError",
+    "Problem",
     "ProcessSandbox",
     "ProgrammaticToolCallingMiddleware",
     "ProgrammaticToolExecutor",
@@ -109,8 +126,11 @@ __all__ = [
     "ToolDefinition",
     "ToolParameter",
     "ToolPolicy",
+    "Violation",
     "agent_tool",
     "as_programmatic",
+    "native_middleware",
+    "native_tools",
 ]
 
 

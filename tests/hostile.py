@@ -7,7 +7,7 @@ import time
 from typing import Self
 
 from langchain_ptc import ProcessSandbox
-from langchain_ptc.sandbox.pool import WorkerPool
+from langchain_ptc.sandbox.host.pool import WorkerPool
 
 SPEAKS = """
 import json, os, struct

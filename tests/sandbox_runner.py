@@ -7,9 +7,9 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from langchain_ptc.sandbox.guards import build_builtins, build_namespace
-from langchain_ptc.sandbox.modules import ModuleLoader
-from langchain_ptc.sandbox.policy import compile_code
+from langchain_ptc.sandbox.language.guards import build_builtins, build_namespace
+from langchain_ptc.sandbox.language.modules import ModuleLoader
+from langchain_ptc.sandbox.language.policy import compile_code
 
 
 @dataclass

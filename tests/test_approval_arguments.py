@@ -27,7 +27,7 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.execution.arguments import validate_arguments
+from langchain_ptc.run.arguments import validate_arguments
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 CONFIG = {"configurable": {"thread_id": "1"}}

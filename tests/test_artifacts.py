@@ -29,7 +29,7 @@ from langchain_ptc import (
     ProgrammaticToolNode,
     as_programmatic,
 )
-from langchain_ptc.execution.plain import as_plain
+from langchain_ptc.run.plain import as_plain
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.hosts import REQUEST
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from langchain_ptc import Limits, ProcessSandbox
-from langchain_ptc.sandbox.base import Program, Result
-from langchain_ptc.sandbox.pool import WorkerPool
-from langchain_ptc.sandbox.process import ProcessSession
+from langchain_ptc.sandbox.api import Program, Result
+from langchain_ptc.sandbox.host.pool import WorkerPool
+from langchain_ptc.sandbox.host.process import ProcessSession
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux tells it")
 

@@ -21,7 +21,7 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.execution.budgets import Budget, Purse, Spent
+from langchain_ptc.run.budgets import Budget, Purse, Spent
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 CONFIG: Any = {"configurable": {"thread_id": "t"}}

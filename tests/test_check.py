@@ -20,10 +20,10 @@ from programs.world import build_world
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from langchain_ptc import ToolCatalog
+from langchain_ptc.check.checker import MAX_CHARS, MAX_PROBLEMS, check_code
+from langchain_ptc.check.rendering import render_problems
 from langchain_ptc.errors import CheckError, CodeError, Problem
-from langchain_ptc.execution.check import check_code, render_problems
-from langchain_ptc.execution.check.checker import MAX_CHARS, MAX_PROBLEMS
-from langchain_ptc.sandbox.modules import STANDARD_MODULES
+from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 
 HERE = Path(__file__).parent
 MODULES = frozenset(STANDARD_MODULES)

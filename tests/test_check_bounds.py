@@ -14,12 +14,11 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from langchain_ptc import InProcessSandbox, Limits, ProgrammaticToolExecutor, ToolCatalog
-from langchain_ptc.execution.check import check_code, render_problems
-from langchain_ptc.execution.check.checker import MAX_CHARS
-from langchain_ptc.execution.check.rendering import MAX_REPORT_CHARS
-from langchain_ptc.execution.check.work import OutOfWork, Work
-from langchain_ptc.sandbox.reading import TooCostly, has_long_import, parse_quietly
-from langchain_ptc.sandbox.stdlib import STANDARD_MODULES
+from langchain_ptc.check.checker import MAX_CHARS, check_code
+from langchain_ptc.check.rendering import MAX_REPORT_CHARS, render_problems
+from langchain_ptc.check.work import OutOfWork, Work
+from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
+from langchain_ptc.sandbox.language.reading import TooCostly, has_long_import, parse_quietly
 
 LENGTH = MAX_CHARS - 900
 MODULES = frozenset(STANDARD_MODULES)

@@ -11,9 +11,9 @@ from programs.world import build_world
 from test_check import RIGHT, Case
 
 from langchain_ptc import ToolCatalog
+from langchain_ptc.check.checker import check_code
+from langchain_ptc.check.typecheck import typecheck_code
 from langchain_ptc.errors import Problem
-from langchain_ptc.execution.check import check_code
-from langchain_ptc.execution.check.typecheck import typecheck_code
 
 PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*/*.py"))
 

@@ -29,7 +29,7 @@ from langchain_ptc import (
     as_programmatic,
 )
 from langchain_ptc.errors import ConcurrentResumeError
-from langchain_ptc.execution import saver as saver_module
+from langchain_ptc.run import saver as saver_module
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.hosts import (
     CONFIG,

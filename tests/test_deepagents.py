@@ -15,7 +15,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 
 from langchain_ptc import as_programmatic
-from langchain_ptc.graph.middleware import ProgrammaticToolCallingMiddleware
+from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 BOTH = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])

@@ -473,7 +473,7 @@ def test_visible_keeps_what_people_write() -> None:
 def test_display_is_imported_when_it_is_needed() -> None:
     """Neither `langchain_ptc.display` nor a record brings rich, matplotlib or Pygments along."""
     code = (
-        "import sys, langchain_ptc.display as d, langchain_ptc.execution.record\n"
+        "import sys, langchain_ptc.display as d, langchain_ptc.run.record\n"
         "d.show_run, d.timeline, d.timeline_svg, d.LiveProgress\n"
         "print([m for m in ('rich', 'matplotlib', 'pygments', 'IPython') if m in sys.modules])"
     )

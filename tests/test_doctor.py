@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from langchain_ptc.sandbox.doctor import Diagnosis, diagnose
+from langchain_ptc.sandbox.host.doctor import Diagnosis, diagnose
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
 ONCE = {"namespaces", "empty_root", "landlock", "capabilities", "seccomp"}
@@ -75,7 +75,7 @@ def test_nothing_is_left_in_the_environment(here):
 
 LOCKED_DOWN = """
 import ctypes, errno, platform, sys
-from langchain_ptc.sandbox import confinement as c
+from langchain_ptc.sandbox.worker import confinement as c
 numbers = {{"x86_64": (272, 157), "aarch64": (97, 167)}}[platform.machine()]
 unshare, prctl = numbers
 refuse = [c._do(c._RETURN, c._ERRNO | errno.EPERM)]
@@ -161,7 +161,7 @@ for module, names in gone.items():
 for name in ("resource", "fcntl", "pwd", "grp", "termios"):
     sys.modules[name] = None
 import langchain_ptc
-from langchain_ptc.sandbox.base import Program
+from langchain_ptc.sandbox.api import Program
 for name in langchain_ptc.__all__:
     getattr(langchain_ptc, name)
 def run(sandbox):

@@ -17,7 +17,7 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, interrupt
 
 from langchain_ptc import ProgrammaticToolExecutor, as_programmatic
-from langchain_ptc.execution.events import SOURCE, Event
+from langchain_ptc.run.events import SOURCE, Event
 from langchain_ptc.testing import tool_call_message
 from tests.hosts import plain
 

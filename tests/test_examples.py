@@ -17,7 +17,8 @@ from pydantic import BaseModel
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
-from langchain_ptc.graph.examples import Example, build_examples
+from langchain_ptc.prompts.examples.build import build_examples
+from langchain_ptc.prompts.examples.tools import Example
 
 
 class Member(BaseModel):

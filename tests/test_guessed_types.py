@@ -24,8 +24,8 @@ from langchain_ptc import (
 )
 from langchain_ptc.catalog.described import DescribedTool
 from langchain_ptc.catalog.types import ANY
-from langchain_ptc.execution.check import check_code as check_code_of
-from langchain_ptc.execution.check.typecheck import typecheck_code
+from langchain_ptc.check.checker import check_code as check_code_of
+from langchain_ptc.check.typecheck import typecheck_code
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 

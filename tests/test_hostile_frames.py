@@ -16,12 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_ptc import Limits
-from langchain_ptc.execution.record import ExecutionResult
-from langchain_ptc.sandbox import decoding
-from langchain_ptc.sandbox.base import Call, Done, Failure, Moment, Program, Replay
-from langchain_ptc.sandbox.bounded import MAX_DIGITS
-from langchain_ptc.sandbox.framing import ProtocolViolation
-from langchain_ptc.sandbox.protocol import (
+from langchain_ptc.run.record import ExecutionResult
+from langchain_ptc.sandbox.api import Call, Done, Failure, Moment, Program, Replay
+from langchain_ptc.sandbox.wire.bounded import MAX_DIGITS
+from langchain_ptc.sandbox.wire.framing import ProtocolViolation
+from langchain_ptc.sandbox.wire.protocol import (
     MAX_ARGUMENTS,
     MAX_NAME_CHARS,
     Conversation,
@@ -31,7 +30,8 @@ from langchain_ptc.sandbox.protocol import (
     encode_idle,
     encode_output,
 )
-from langchain_ptc.sandbox.values import encode_value
+from langchain_ptc.sandbox.wire.values import encode_value
+from langchain_ptc.sandbox.worker.connection import decoding
 
 CASES = int(os.environ.get("PTC_FUZZ_CASES", "0"))
 FUZZ = settings(

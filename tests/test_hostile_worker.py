@@ -16,9 +16,9 @@ import pytest
 from langchain_core.tools import StructuredTool, tool
 
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor
-from langchain_ptc.sandbox.base import Call, Program
-from langchain_ptc.sandbox.framing import ProtocolViolation, encode_frame
-from langchain_ptc.sandbox.protocol import (
+from langchain_ptc.sandbox.api import Call, Program
+from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
+from langchain_ptc.sandbox.wire.protocol import (
     MAX_ARGUMENTS,
     Conversation,
     check_message,
@@ -26,7 +26,7 @@ from langchain_ptc.sandbox.protocol import (
     encode_call,
     encode_done,
 )
-from langchain_ptc.sandbox.values import UnsendableValue
+from langchain_ptc.sandbox.wire.values import UnsendableValue
 from tests.hostile import SPEAKS, Watch, hostile_sandbox
 
 MOST_SECONDS = 1.0
@@ -444,7 +444,7 @@ async def test_an_end_by_a_limit_that_a_call_has_hit_is_believed(executor):
 
 DRIBBLE = """
 import resource, struct
-from langchain_ptc.sandbox.framing import FrameReader
+from langchain_ptc.sandbox.wire.framing import FrameReader
 reader = FrameReader(10_000_000)
 reader.feed(struct.pack('<I', 4_000_000))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

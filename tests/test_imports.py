@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
-from langchain_ptc.sandbox.base import Done, Program, Result
-from langchain_ptc.sandbox.pool import WorkerPool
-from langchain_ptc.sandbox.process import ProcessSession
+from langchain_ptc.sandbox.api import Done, Program, Result
+from langchain_ptc.sandbox.host.pool import WorkerPool
+from langchain_ptc.sandbox.host.process import ProcessSession
 
 IMPORTS = ("numpy", "pandas")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")

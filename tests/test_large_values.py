@@ -17,9 +17,9 @@ from langgraph.graph import START, StateGraph
 from typing_extensions import TypedDict
 
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor, as_programmatic
-from langchain_ptc.execution.plain import as_plain, render_plain
-from langchain_ptc.execution.portal import call_off_loop
-from langchain_ptc.sandbox.values import encode_value
+from langchain_ptc.run.plain import as_plain, render_plain
+from langchain_ptc.run.private_loop import call_off_loop
+from langchain_ptc.sandbox.wire.values import encode_value
 
 MAX_SECONDS = 0.05
 """Processor time of the event loop's thread in one callback."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox, ProgrammaticToolExecutor
-from langchain_ptc.sandbox.stdlib import list_codecs
+from langchain_ptc.sandbox.allowed_modules import list_codecs
 
 FRAME = "import pandas as pd\ndf = pd.DataFrame({'price': [1.5, 2.0]})\n"
 

@@ -11,7 +11,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
-from langchain_ptc.sandbox.deadlines import Deadlines
+from langchain_ptc.sandbox.host.deadlines import Deadlines
 from tests import fickle
 from tests.hosts import REQUEST, agent, artifact, output, run
 

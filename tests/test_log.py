@@ -35,7 +35,7 @@ from langchain_ptc import (
     ToolCallRecord,
     as_programmatic,
 )
-from langchain_ptc.execution.log import ExecutionLog
+from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -374,7 +374,7 @@ def test_a_process_that_ends_writes_what_is_left(tmp_path: Path) -> None:
         """
         import sys
         from langchain_ptc import InProcessSandbox, ProgrammaticToolExecutor
-        from langchain_ptc.execution.log import ExecutionLog
+        from langchain_ptc.run.log import ExecutionLog
 
         log = ExecutionLog(path=sys.argv[1])
         sandbox = InProcessSandbox()

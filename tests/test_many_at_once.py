@@ -17,10 +17,10 @@ from langchain_core.tools import tool
 from test_process import linux, wait_for
 
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor, SandboxError
-from langchain_ptc.sandbox import launch as launch_module
-from langchain_ptc.sandbox import pool as pool_module
-from langchain_ptc.sandbox.pool import WorkerPool
-from langchain_ptc.sandbox.workers import Allowance
+from langchain_ptc.sandbox.host import launch as launch_module
+from langchain_ptc.sandbox.host import pool as pool_module
+from langchain_ptc.sandbox.host.pool import WorkerPool
+from langchain_ptc.sandbox.host.workers import Allowance
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 

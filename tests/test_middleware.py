@@ -13,7 +13,7 @@ from langgraph.types import Command
 from pydantic import BaseModel, ValidationError
 
 from langchain_ptc import ToolPolicy
-from langchain_ptc.graph.middleware import ProgrammaticToolCallingMiddleware
+from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.team_tools import get_person, get_team
 

@@ -20,7 +20,7 @@ from langgraph.types import Command, interrupt
 from pydantic import ValidationError
 
 from langchain_ptc import as_programmatic
-from langchain_ptc.graph.middleware import ProgrammaticToolCallingMiddleware
+from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.hosts import plain
 from tests.team_tools import get_person, get_team

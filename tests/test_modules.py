@@ -12,13 +12,14 @@ import pytest
 from sandbox_runner import run_code
 
 from langchain_ptc import InProcessSandbox, ProcessSandbox
-from langchain_ptc.sandbox.modules import (
+from langchain_ptc.sandbox.allowed_modules import (
+    ALIASES,
+    ONLY_OVERRIDDEN,
     PRELOAD,
     REFUSED_MODULES,
     STANDARD_MODULES,
-    ModuleLoader,
 )
-from langchain_ptc.sandbox.stdlib import ALIASES, ONLY_OVERRIDDEN
+from langchain_ptc.sandbox.language.modules import ModuleLoader
 
 LISTED = sorted(STANDARD_MODULES.keys() - ONLY_OVERRIDDEN)
 
@@ -294,8 +295,8 @@ def test_no_langchain_in_the_language() -> None:
     import subprocess
 
     code = (
-        "import sys\nimport langchain_ptc.sandbox.policy, langchain_ptc.sandbox.guards\n"
-        "import langchain_ptc.sandbox.modules\n"
+        "import sys\nimport langchain_ptc.sandbox.language.policy, langchain_ptc.sandbox.language.guards\n"
+        "import langchain_ptc.sandbox.language.modules\n"
         "print([m for m in sys.modules if m.split('.')[0] in "
         "('langchain', 'langchain_core', 'langgraph', 'pydantic')])"
     )

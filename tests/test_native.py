@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from langchain_ptc import ToolCatalog, ToolPolicy, as_programmatic
-from langchain_ptc.graph.native import native_middleware, native_tools
+from langchain_ptc.native import native_middleware, native_tools
 from langchain_ptc.testing import ScriptedChatModel
 
 CONTAINER = {"type": "code_execution_20260120", "name": "code_execution"}

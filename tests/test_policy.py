@@ -12,7 +12,7 @@ import pytest
 from sandbox_runner import run_code
 
 from langchain_ptc.errors import CodeSyntaxError, PolicyError
-from langchain_ptc.sandbox.policy import compile_code, compile_unrestricted
+from langchain_ptc.sandbox.language.policy import compile_code, compile_unrestricted
 
 NEW_SYNTAX = pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of Python 3.12")
 
@@ -327,7 +327,7 @@ def test_unknown_syntax_is_refused() -> None:
     """A kind of node that is not known is refused, so that a new Python adds nothing by itself."""
     import ast
 
-    from langchain_ptc.sandbox.transformer import Policy
+    from langchain_ptc.sandbox.language.transformer import Policy
 
     class Novelty(ast.stmt):
         _fields = ()

@@ -15,7 +15,7 @@ from langchain_ptc import (
     ProgrammaticToolExecutor,
     ToolCatalog,
 )
-from langchain_ptc.execution.plain import render_plain
+from langchain_ptc.run.plain import render_plain
 
 PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*/*.py"))
 SHAPES = ("budgets", "expenses", "inventory", "sales", "search", "workflow")

@@ -39,7 +39,7 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.graph.middleware import ProgrammaticToolCallingMiddleware
+from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 AnySandbox = ProcessSandbox | InProcessSandbox

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
-from langchain_ptc.sandbox.base import Call, Done, Moment, Program, Replay, Result
-from langchain_ptc.sandbox.framing import ProtocolViolation, encode_frame
-from langchain_ptc.sandbox.pool import WorkerPool
-from langchain_ptc.sandbox.process import ProcessSession
-from langchain_ptc.sandbox.protocol import (
+from langchain_ptc.sandbox.api import Call, Done, Moment, Program, Replay, Result
+from langchain_ptc.sandbox.host.pool import WorkerPool
+from langchain_ptc.sandbox.host.process import ProcessSession
+from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
+from langchain_ptc.sandbox.wire.protocol import (
     Conversation,
     encode_arguments,
     encode_call,

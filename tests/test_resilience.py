@@ -35,8 +35,8 @@ from langchain_ptc import (
     ToolPolicy,
 )
 from langchain_ptc.catalog.resilience import Breaker, Cache, RateLimit, Retry, ToolCallInfo
-from langchain_ptc.execution.resilience import Guards
-from langchain_ptc.execution.resilience.clock import Clock
+from langchain_ptc.run.policies.call_policies import Guards
+from langchain_ptc.run.policies.clock import Clock
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.hosts import output
 

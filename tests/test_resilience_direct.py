@@ -12,7 +12,7 @@ from langchain_core.tools import BaseTool, ToolException, tool
 
 from langchain_ptc import InProcessSandbox, ProgrammaticToolCallingMiddleware, ToolPolicy
 from langchain_ptc.catalog.resilience import Breaker, Cache, RateLimit, Retry, ToolCallInfo
-from langchain_ptc.execution.budgets import Budget
+from langchain_ptc.run.budgets import Budget
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 BOTH = pytest.mark.parametrize("asynchronous", [True, False], ids=["async", "sync"])

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import pytest
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
-from langchain_ptc.sandbox.base import Done, Moment, Program, Replay, Result
-from langchain_ptc.sandbox.framing import ProtocolViolation, encode_frame
-from langchain_ptc.sandbox.keeping.session import VERSION
-from langchain_ptc.sandbox.parcel import Parcel, decode_bytes, encode_bytes, encode_parcel
-from langchain_ptc.sandbox.protocol import Conversation, encode_done
+from langchain_ptc.sandbox.api import Done, Moment, Program, Replay, Result
+from langchain_ptc.sandbox.sessions.session import VERSION
+from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
+from langchain_ptc.sandbox.wire.parcel import Parcel, decode_bytes, encode_bytes, encode_parcel
+from langchain_ptc.sandbox.wire.protocol import Conversation, encode_done
 
 TOOLS = ("echo", "crm.find")
 

@@ -70,11 +70,12 @@ def test_sandboxes_know_nothing_of_langchain(name: str) -> None:
 def test_whole_face_loads_no_more_than_it_needs() -> None:
     """All public names together load LangChain's core and LangGraph, and not LangChain itself.
 
-    The middleware is for LangChain's agents, and needs the extra.
+    The middleware, which is for LangChain's agents, needs the extra; so do the native tools.
     """
     loaded = load(
         "import langchain_ptc as p\n"
-        "for name in set(p.__all__) - {'ProgrammaticToolCallingMiddleware'}:\n    getattr(p, name)"
+        "agents = {'ProgrammaticToolCallingMiddleware', 'native_middleware', 'native_tools'}\n"
+        "for name in set(p.__all__) - agents:\n    getattr(p, name)"
     )
     needed = load(
         "import langchain_core.tools, langchain_core.language_models, langchain_core.runnables\n"
@@ -93,7 +94,7 @@ def test_help_of_the_command_line_is_quick() -> None:
 
 def test_worker_modules_know_nothing_of_langchain() -> None:
     """What a worker and its parent import holds nothing of LangChain, LangGraph or pydantic."""
-    loaded = load("import langchain_ptc.sandbox.zygote, langchain_ptc.sandbox.worker")
+    loaded = load("import langchain_ptc.sandbox.worker.zygote, langchain_ptc.sandbox.worker.main")
     assert not packages_of(loaded) & set(FOREIGN_TO_WORKERS)
     rooms = {name.split(".")[1] for name in loaded if name.startswith("langchain_ptc.")}
     assert rooms <= {"sandbox", "errors", "limits", "locks"}

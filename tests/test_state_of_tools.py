@@ -35,7 +35,7 @@ from langchain_ptc import (
     ToolCatalog,
     as_programmatic,
 )
-from langchain_ptc.graph.native import native_tools
+from langchain_ptc.native import native_tools
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.hosts import message_of
 

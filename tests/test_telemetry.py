@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from langchain_ptc import InProcessSandbox, ProgrammaticToolExecutor, ToolCatalog, as_programmatic
-from langchain_ptc.execution.telemetry import EXECUTION_SPAN, OpenTelemetryExporter
+from langchain_ptc.run.telemetry import EXECUTION_SPAN, OpenTelemetryExporter
 from langchain_ptc.testing import tool_call_message
 
 

@@ -26,11 +26,11 @@ from langchain_ptc import (
     ProgrammaticToolExecutor,
     SandboxError,
 )
-from langchain_ptc.execution import portal
 from langchain_ptc.locks import new_lock
-from langchain_ptc.sandbox import mailbox, process
-from langchain_ptc.sandbox.pool import WorkerPool
-from langchain_ptc.sandbox.workers import Allowance
+from langchain_ptc.run import private_loop as portal
+from langchain_ptc.sandbox.host import mailbox, process
+from langchain_ptc.sandbox.host.pool import WorkerPool
+from langchain_ptc.sandbox.host.workers import Allowance
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 

@@ -24,7 +24,7 @@ from langchain_ptc import (
 )
 from langchain_ptc.catalog.rendering.tiers import TIERS
 from langchain_ptc.catalog.search.discovery import DISCOVERY_NAMES
-from langchain_ptc.graph.description import ToolsPrompt, count_roughly
+from langchain_ptc.prompts.description import ToolsPrompt, count_roughly
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 COMPANY = build_tools()

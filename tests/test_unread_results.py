@@ -6,7 +6,7 @@ import time
 from langchain_core.tools import tool
 
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor
-from langchain_ptc.sandbox.values import encode_value
+from langchain_ptc.sandbox.wire.values import encode_value
 from tests.hostile import Watch
 
 UNREAD = """

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from langchain_ptc.sandbox.values import (
+from langchain_ptc.sandbox.wire.values import (
     Record,
     UnsendableValue,
     ValueTooLarge,

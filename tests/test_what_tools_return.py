@@ -23,7 +23,7 @@ from langchain_core.tools import StructuredTool, tool
 from typing_extensions import TypedDict
 
 from langchain_ptc import InProcessSandbox, Limits, ProgrammaticToolExecutor, ToolCatalog
-from langchain_ptc.sandbox.objects import unique_names
+from langchain_ptc.sandbox.wire.objects import unique_names
 
 NAMES = ["zeta", "alpha", "mid", "beta", "quux", "gamma", "eta", "iota", "kappa"]
 TOTALS = {name: [number] for number, name in enumerate(NAMES)}

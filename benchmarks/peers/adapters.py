@@ -104,7 +104,7 @@ class _Ours(Adapter):
 
     async def _run(self, code: str) -> str:
         from langchain_ptc import Limits
-        from langchain_ptc.sandbox.base import Program, Result
+        from langchain_ptc.sandbox.api import Program, Result
 
         session = self._sandbox.session()
         loop = asyncio.get_running_loop()
@@ -145,7 +145,7 @@ class Ours(_Ours):
     @staticmethod
     def load() -> None:
         """Import it."""
-        from langchain_ptc.sandbox.process import ProcessSandbox  # noqa: F401
+        from langchain_ptc.sandbox.host.process import ProcessSandbox  # noqa: F401
 
 
 class OursInProcess(_Ours):
@@ -156,7 +156,7 @@ class OursInProcess(_Ours):
     @staticmethod
     def load() -> None:
         """Import it."""
-        from langchain_ptc.sandbox.inprocess import InProcessSandbox  # noqa: F401
+        from langchain_ptc.sandbox.host.inprocess import InProcessSandbox  # noqa: F401
 
 
 class OursWhole(Adapter):

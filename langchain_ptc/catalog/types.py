@@ -15,6 +15,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypeGuard
 
+__all__ = [
+    "Alternatives",
+    "Choice",
+    "Container",
+    "Named",
+    "Record",
+    "RecordField",
+    "RecordRef",
+    "TypeTree",
+]
+
 MAX_DEPTH = 32
 """Levels of nesting in one tree; deeper levels are `Any`. Python refuses about 200 brackets."""
 MAX_LITERALS = 100

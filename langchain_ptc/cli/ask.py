@@ -59,7 +59,7 @@ def ask(
     limits = read_limits(limit or ())
     modules = checked_modules(import_ or ())
     from langchain_ptc.cli.asking import ask_model, show_answer
-    from langchain_ptc.execution.portal import run_sync
+    from langchain_ptc.run.private_loop import run_sync
 
     out = sys.stdout
     with redirect_stdout(sys.stderr):  # tools may print; this is no answer

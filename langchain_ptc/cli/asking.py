@@ -17,11 +17,11 @@ from langchain_ptc.cli.results import render_value, tell_failure, write_json
 from langchain_ptc.cli.telling import Narrator
 from langchain_ptc.cli.tools import open_catalog
 from langchain_ptc.cli.writing import write_output
-from langchain_ptc.execution.record import ExecutionResult
-from langchain_ptc.graph.node import ProgrammaticToolNode
 from langchain_ptc.limits import Limits
+from langchain_ptc.node import ProgrammaticToolNode
 from langchain_ptc.resolve.mistakes import Mistake
 from langchain_ptc.resolve.models import LOCAL, open_model
+from langchain_ptc.run.record import ExecutionResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from langchain_ptc.cli.exits import FAILED, SUCCESS
 from langchain_ptc.cli.options import AsJson
-from langchain_ptc.sandbox.doctor import Diagnosis, diagnose
+from langchain_ptc.sandbox.host.doctor import Diagnosis, diagnose
 
 
 def doctor(*, as_json: AsJson = False) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from langchain_ptc.sandbox.base import Status
+from langchain_ptc.sandbox.api import Status
 
 SUCCESS: Final = 0
 FAILED: Final = 1

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from langchain_core.tools import tool
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.execution.executor import ProgrammaticToolExecutor
+from langchain_ptc.executor import ProgrammaticToolExecutor
 from langchain_ptc.limits import Limits
-from langchain_ptc.sandbox.process import ProcessSandbox
+from langchain_ptc.sandbox.host.process import ProcessSandbox
 
 _PAYLOAD = "x" * (10 * 1024 * 1024)
 _WAIT_SECONDS = 0.05

@@ -118,7 +118,7 @@ def checked_modules(given: Sequence[str]) -> tuple[str, ...]:
     Raises:
         Mistake: One is no name of a module.
     """
-    from langchain_ptc.sandbox.process import checked_imports
+    from langchain_ptc.sandbox.host.process import checked_imports
 
     try:
         return checked_imports(given)

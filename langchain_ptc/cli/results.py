@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any, TextIO
 
 from langchain_ptc.cli.writing import write_error, write_output
-from langchain_ptc.execution.plain import render_plain
-from langchain_ptc.execution.record import ExecutionResult
+from langchain_ptc.run.plain import render_plain
+from langchain_ptc.run.record import ExecutionResult
 
 
 def render_value(result: ExecutionResult) -> str:

@@ -47,7 +47,7 @@ def run(
     modules = checked_modules(import_ or ())
     code = _read_code(file)
     from langchain_ptc.cli.running import run_program
-    from langchain_ptc.execution.portal import run_sync
+    from langchain_ptc.run.private_loop import run_sync
 
     out = sys.stdout
     with redirect_stdout(sys.stderr):  # tools may print; this is no output of the code

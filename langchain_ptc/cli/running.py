@@ -14,10 +14,10 @@ from langchain_ptc.cli.results import render_value, tell_failure, write_json
 from langchain_ptc.cli.telling import Narrator
 from langchain_ptc.cli.tools import open_catalog
 from langchain_ptc.cli.writing import write_output
-from langchain_ptc.execution.executor import ProgrammaticToolExecutor
-from langchain_ptc.execution.outcome import Outcome
-from langchain_ptc.execution.record import ExecutionResult
+from langchain_ptc.executor import ProgrammaticToolExecutor
 from langchain_ptc.limits import Limits
+from langchain_ptc.run.outcome import Outcome
+from langchain_ptc.run.record import ExecutionResult
 
 
 async def run_program(

@@ -49,7 +49,7 @@ def stubs(
         raise Mistake("say which tools: --tools module:attribute, or --mcp servers.json")
     if output is not None and detail != "full":
         raise Mistake("--detail is for what is printed; -o writes whole stubs")
-    from langchain_ptc.execution.portal import run_sync
+    from langchain_ptc.run.private_loop import run_sync
 
     out = sys.stdout
     with redirect_stdout(sys.stderr):

@@ -17,8 +17,8 @@ from langchain_ptc.display.reading import read_timeline
 from langchain_ptc.display.terminal import render_calls
 from langchain_ptc.display.text import render_seconds, visible
 from langchain_ptc.display.watched import render_end
-from langchain_ptc.execution.events import Event
-from langchain_ptc.execution.record import ExecutionResult
+from langchain_ptc.run.events import Event
+from langchain_ptc.run.record import ExecutionResult
 
 _MOST_ERROR_LINES = 6
 

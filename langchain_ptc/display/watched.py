@@ -1,6 +1,6 @@
 """What is known of executions while they run, from their events. Pure.
 
-The events are those of `langchain_ptc.execution.events`, as dicts.
+The events are those of `langchain_ptc.run.events`, as dicts.
 """
 
 from __future__ import annotations

@@ -1,1 +1,57 @@
-"""WHERE the code runs. Imports nothing of LangChain, LangGraph or pydantic."""
+"""Where the code runs: what a sandbox of your own implements, and the doctor.
+
+`ProcessSandbox` and `InProcessSandbox` are names of `langchain_ptc` itself. Nothing here imports LangChain,
+LangGraph or pydantic, since a worker must not hold them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
+from langchain_ptc.sandbox.api import (
+    Call,
+    CallFailure,
+    Done,
+    Failure,
+    Moment,
+    OnCalls,
+    OnIdle,
+    Program,
+    Replay,
+    Result,
+    Sandbox,
+    Session,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from langchain_ptc.sandbox.host.doctor import Diagnosis, diagnose
+
+__all__ = [
+    "STANDARD_MODULES",
+    "Call",
+    "CallFailure",
+    "Diagnosis",
+    "Done",
+    "Failure",
+    "Moment",
+    "OnCalls",
+    "OnIdle",
+    "Program",
+    "Replay",
+    "Result",
+    "Sandbox",
+    "Session",
+    "Status",
+    "diagnose",
+]
+
+if not TYPE_CHECKING:  # the doctor starts processes: imported when it is first used
+
+    def __getattr__(name: str) -> object:
+        if name not in ("Diagnosis", "diagnose"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from langchain_ptc.sandbox.host import doctor
+
+        return getattr(doctor, name)

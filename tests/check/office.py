@@ -13,8 +13,8 @@ from pydantic import BaseModel, BeforeValidator
 from typing_extensions import TypedDict
 
 from langchain_ptc import InProcessSandbox, ToolCallError, ToolCatalog
-from langchain_ptc.sandbox.base import Call, CallFailure, Done, Program, Result
-from langchain_ptc.sandbox.values import encode_value
+from langchain_ptc.sandbox.api import Call, CallFailure, Done, Program, Result
+from langchain_ptc.sandbox.wire.values import encode_value
 
 
 class User(TypedDict):

@@ -12,7 +12,7 @@ from attacks_kernel import KERNEL
 from attacks_reach import EXECUTION
 from attacks_sweep import ANSWERING, DEADLY, PROBES, SWEEPS
 
-from langchain_ptc.sandbox import confinement
+from langchain_ptc.sandbox.worker import confinement
 
 pytestmark = [
     pytest.mark.skipif(

@@ -1,0 +1,333 @@
+"""What holds for a tool that the model calls itself, beside the code."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, cast
+
+from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
+from langchain_core.tools import ToolException
+from langgraph.errors import GraphInterrupt
+from langgraph.prebuilt.tool_node import ToolCallRequest
+from langgraph.types import Command
+
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.errors import ToolCallError
+from langchain_ptc.prompts.texts import (
+    DIRECT_APPROVAL,
+    DIRECT_NOBODY,
+    DIRECT_NOT_SHOWN,
+    DIRECT_REJECTED,
+    DIRECT_TOO_OFTEN,
+)
+from langchain_ptc.run.approvals import Approvals, Asked, Decision, Gate
+from langchain_ptc.run.arguments import validate_arguments
+from langchain_ptc.run.asking import find_call
+from langchain_ptc.run.calls import StartedCall
+from langchain_ptc.run.journal import (
+    Journal,
+    Record,
+    arun_journaled,
+    has_checkpointer,
+    run_journaled,
+)
+from langchain_ptc.run.journal_entries import key_of
+from langchain_ptc.run.parallel_pauses import Place, take_place
+from langchain_ptc.run.policies.call_policies import Guards, Time
+from langchain_ptc.run.policies.hooks import run_after, run_before
+from langchain_ptc.run.private_loop import call_in_thread, run_sync
+from langchain_ptc.run.run_budgets import Budgets
+from langchain_ptc.sandbox.api import Call
+
+_Made: TypeAlias = ToolMessage | Command[Any]
+
+_MOST_RECORDS_AT_ONCE = 2
+"""A predicate's answer and a person's, one after the other."""
+_NO_LIMIT_SECONDS = 365 * 24 * 3600.0
+"""Limits are for executions; a call of the model's own has the time that its tool's policy gives it."""
+
+
+class _ErrorMessage(ToolException):
+    """The tool, or a middleware, has answered that it failed."""
+
+    def __init__(self, message: ToolMessage) -> None:
+        super().__init__(str(message.content))
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectCall:
+    """One call of the model to a tool that the code may call too, or whose policy says more.
+
+    Args:
+        request: The call, as the agent has it.
+        definition: Its tool.
+        approvals: Which calls a person must approve.
+        guards: What stands before the tools, whoever calls them.
+        budgets: What a run may spend.
+        is_asked_by_agent: Middleware of the agent asks about the model's own calls itself.
+    """
+
+    request: ToolCallRequest
+    definition: ToolDefinition
+    approvals: Approvals
+    guards: Guards
+    budgets: Budgets
+    is_asked_by_agent: bool = False
+
+    def make(self, handler: Callable[[ToolCallRequest], _Made]) -> _Made:
+        """Make the call, or answer it without; see `amake`."""
+        settled = self._settle_at_once()
+
+        async def amake(request: ToolCallRequest) -> _Made:
+            return await call_in_thread(lambda: self._call(request, handler))
+
+        if isinstance(settled, ToolMessage):
+            return settled
+        if settled is not None:
+            return self._call(settled, handler)
+        run_id = uuid.uuid4().hex
+        ending = run_journaled(
+            functools.partial(self._ask_and_make, run_id, amake),
+            {"by": run_id},
+            most_at_once=_MOST_RECORDS_AT_ONCE,
+            place=self._place(),
+        )
+        return cast("_Made", ending["made"])
+
+    async def amake(self, handler: Callable[[ToolCallRequest], Awaitable[_Made]]) -> _Made:
+        """Make the call as its tool's policy wants it, or answer it without.
+
+        A call that a person approved is made once, also where the graph is interrupted by another
+        call of the same message: a `ToolNode` then runs all of them again.
+
+        Args:
+            handler: Makes it once.
+
+        Raises:
+            GraphBubbleUp: A person must approve the call, or the tool interrupted the graph.
+            Exception: What the tool raised; who handles that is the agent's business.
+        """
+        settled = self._settle_at_once()
+        if isinstance(settled, ToolMessage):
+            return settled
+        if settled is not None:
+            return await self._acall(settled, handler)
+        run_id = uuid.uuid4().hex
+        ending = await arun_journaled(
+            functools.partial(self._ask_and_make, run_id, lambda r: self._acall(r, handler)),
+            {"by": run_id},
+            place=self._place(),
+        )
+        return cast("_Made", ending["made"])
+
+    def _call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], _Made]) -> _Made:
+        if not self.definition.policy.is_guarded:
+            return handler(request)
+
+        async def once() -> _Made:
+            return await call_in_thread(lambda: handler(request))
+
+        return run_sync(self._make_guarded(request, once))
+
+    async def _acall(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Made]]
+    ) -> _Made:
+        if not self.definition.policy.is_guarded:
+            return await handler(request)
+        return await self._make_guarded(request, lambda: handler(request))
+
+    async def _ask_and_make(
+        self,
+        run_id: str,
+        make: Callable[[ToolCallRequest], Awaitable[_Made]],
+        journal: Journal,
+        opening: Record,
+    ) -> Record:
+        await journal.claim(_NO_LIMIT_SECONDS)
+        settled = self._follow(await self._ask(run_id, journal, opening))
+        if isinstance(settled, ToolMessage):
+            return {"made": settled}
+
+        async def once() -> Record:
+            return {"made": await make(settled)}
+
+        try:
+            return await journal.record("call", once)
+        except GraphInterrupt:
+            raise GraphInterrupt(()) from None  # the record's own, as in `_ask`
+
+    async def _make_guarded(
+        self, request: ToolCallRequest, once: Callable[[], Awaitable[_Made]]
+    ) -> _Made:
+        guard, call = self.guards.of(self.definition), self._start(request.tool_call)
+        call.reach()
+
+        async def make() -> _Made:
+            made = await once()
+            if isinstance(made, ToolMessage) and made.status == "error":
+                raise _ErrorMessage(made)
+            return made
+
+        try:
+            await run_before(call, self.definition.policy)
+            key = guard.key_of(call, request.runtime.config)
+            if key is not None and guard.results is not None:
+                kept = guard.results.find(("direct", key))
+                if kept is not None:
+                    return _as_answer(kept, request.tool_call)
+            made = await guard.run(call, make, Time(_NO_LIMIT_SECONDS, None))
+            if isinstance(made, ToolMessage) and self.definition.policy.after is not None:
+                content = await run_after(call, self.definition.policy, made.content)
+                made = made.model_copy(update={"content": content})
+        except _ErrorMessage as error:
+            return error.message
+        except ToolCallError as error:
+            return self._answer(str(error), "error")
+        if key is not None and guard.results is not None and isinstance(made, ToolMessage):
+            guard.results.keep(("direct", key), made, len(str(made.content)))
+        return made
+
+    def _settle_at_once(self) -> ToolCallRequest | ToolMessage | None:
+        most = self.definition.policy.max_calls
+        if most is not None and _count(self.request) > most:
+            return self._refuse(DIRECT_TOO_OFTEN.replace("{MOST}", str(most)))
+        call = self.request.tool_call
+        spent = self.budgets.check_direct(self.request.state, self.definition, call)
+        if spent is not None:
+            return self._answer(str(spent), "error")
+        if self._gate is None:
+            return self.request
+        if not has_checkpointer(self.request.runtime.config):
+            return self._refuse(DIRECT_NOBODY)
+        return None
+
+    @property
+    def _gate(self) -> Gate | None:
+        gate = self.approvals.gate(self.definition)
+        return None if gate is not None and gate.is_of_agent and self.is_asked_by_agent else gate
+
+    def _place(self) -> Place:
+        call = self.request.tool_call
+        found = find_call(call["id"], self.request.state, name=call["name"], arguments=call["args"])
+        return take_place(None if found is None else found[1])
+
+    async def _ask(self, run_id: str, journal: Journal, opening: Record) -> Record:
+        """Ask, in records of the journal: what was asked and answered stays so on resume."""
+        gate, state = self._gate, self.request.state
+        assert gate is not None
+        call = self._start(self.request.tool_call)
+        key = key_of(call, validated=True)
+        if gate.description is None:
+            gate = replace(gate, description=DIRECT_APPROVAL)
+        note, asked = {"key": key, "unseen": 0, "by": run_id}, Asked()
+        if opening["by"] != run_id:
+            kept = await journal.keep(note, at=0)
+            if kept["by"] != run_id and kept["key"] == key:
+                asked = Asked(is_shown=True, unseen=kept["unseen"])
+
+        async def applies() -> Record:
+            return {"key": key, "applies": self.approvals.applies(gate, call, state)}
+
+        async def ask() -> Record:
+            return {"key": key, "decisions": self.approvals.ask([(call, gate)], state, asked)}
+
+        # Arguments that the schema refuses are shown to a person as they are.
+        if gate.when is not None and self._is_valid(self.request.tool_call):
+            asking = await journal.record("needs_approval", applies)
+            if asking["key"] == key and not asking["applies"]:
+                return {"key": key, "decisions": [{"type": "approve"}]}
+        try:
+            return {"asked": key, **await journal.record("approval", ask)}
+        except GraphInterrupt:
+            if not asked.is_shown:
+                await journal.keep({**note, "unseen": asked.unseen}, at=0)
+            # The question is the record's; raised from here too, it would be shown twice.
+            raise GraphInterrupt(()) from None
+
+    def _start(self, asked: ToolCall) -> StartedCall:
+        call = StartedCall(
+            Call(1, self.definition.qualified_name, (), {}, 0),
+            self.definition,
+            execution_id="",
+            call_id=asked["id"] or "",
+        )
+        call.arguments = call.given = call.passed = dict(asked["args"])
+        with contextlib.suppress(ToolCallError):  # the tool itself says what is wrong with them
+            call.settle(self.definition, call.passed)
+        return call
+
+    def _is_valid(self, asked: ToolCall) -> bool:
+        try:
+            validate_arguments(self.definition.tool, asked["args"])
+        except Exception:  # noqa: BLE001  # validators may raise anything
+            return False
+        return True
+
+    def _follow(self, record: Record) -> ToolCallRequest | ToolMessage:
+        if record["key"] != record.get("asked", record["key"]):
+            return self._refuse(DIRECT_NOT_SHOWN)
+        decision: Decision = record["decisions"][0]
+        if decision["type"] == "reject":
+            reason = decision.get("message")
+            return self._refuse(DIRECT_REJECTED + (f" The reason: {reason}" if reason else ""))
+        if decision["type"] == "respond":
+            return self._answer(decision["message"], "success")
+        if decision["type"] == "edit":
+            return self._edit(decision["edited_action"])
+        return self.request
+
+    def _edit(self, action: Mapping[str, Any]) -> ToolCallRequest | ToolMessage:
+        """Return the call that a person made of it: with other arguments, or of another tool."""
+        tools = [self.definition.tool, *(self.request.runtime.tools or ())]
+        chosen = self.approvals.find(action["name"]) or self.definition
+        tool = next((t for t in tools if t.name == chosen.tool_name), None)
+        if tool is None:
+            return self._refuse(DIRECT_NOT_SHOWN)
+        args = chosen.bind((), action["args"])
+        call = ToolCall(**{**self.request.tool_call, "name": tool.name, "args": args})
+        return self.request.override(tool_call=call, tool=tool)
+
+    def _refuse(self, told: str) -> ToolMessage:
+        return self._answer(told.replace("{NAME}", self.definition.tool_name), "error")
+
+    def _answer(self, content: str, status: Any) -> ToolMessage:
+        return answer_call(self.request.tool_call, content, status)
+
+
+def answer_call(call: ToolCall, content: str, status: Any) -> ToolMessage:
+    """Return an answer to a call of the model that was not made."""
+    return ToolMessage(content, name=call["name"], tool_call_id=call["id"] or "", status=status)
+
+
+def _as_answer(kept: ToolMessage, call: ToolCall) -> ToolMessage:
+    return kept.model_copy(update={"tool_call_id": call["id"] or "", "id": None})
+
+
+def _count(request: ToolCallRequest) -> int:
+    """Return the number of this call among those of its tool since a person last said something.
+
+    It follows from the messages, so it is the same when the graph is resumed.
+    """
+    call = request.tool_call
+    number = found = 0
+    for message in _messages_of(request.state):
+        if isinstance(message, HumanMessage):
+            number = 0
+        elif isinstance(message, AIMessage):
+            for made in message.tool_calls:
+                number += made["name"] == call["name"]
+                if made["id"] == call["id"]:
+                    found = number  # the last one: models without ids of their own use some again
+    return found
+
+
+def _messages_of(state: Any) -> Sequence[Any]:
+    found = (
+        state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", None)
+    )
+    return found if isinstance(found, list) else []

@@ -1,0 +1,1 @@
+"""THE CHECK BEFORE THE RUN: what in a program could not have worked."""

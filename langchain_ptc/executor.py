@@ -1,0 +1,230 @@
+"""`ProgrammaticToolExecutor`: run code over a catalog in a sandbox, and keep a record of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.limits import Limits
+from langchain_ptc.run.alerts import Refusals
+from langchain_ptc.run.approvals import (
+    ApprovalMiddleware,
+    Approvals,
+    InterruptMode,
+    InterruptOn,
+)
+from langchain_ptc.run.budget_tool import offer_budget
+from langchain_ptc.run.budgets import Budget, CallLimit, Spent
+from langchain_ptc.run.dispatch import Dispatcher, Route
+from langchain_ptc.run.error_text import OnToolError, checked_on_tool_error
+from langchain_ptc.run.events import OnEvent
+from langchain_ptc.run.execution import Check, Durable, Execution, Setting
+from langchain_ptc.run.graph_state import Channels
+from langchain_ptc.run.log import ExecutionLog
+from langchain_ptc.run.policies.call_policies import Guards
+from langchain_ptc.run.record import ExecutionResult
+from langchain_ptc.run.redaction import Redact, checked_redact
+from langchain_ptc.run.run_budgets import Budgets
+from langchain_ptc.sandbox.api import Sandbox
+from langchain_ptc.sandbox.host.process import ProcessSandbox, checked_imports
+
+
+class ProgrammaticToolExecutor:
+    """Runs code that calls tools.
+
+    One executor serves any number of executions, from any event loop or thread.
+
+    Args:
+        catalog: The tools that the code may call; anything that `ToolCatalog` takes will do.
+        limits: What each execution may use.
+        sandbox: Where the code runs; by default a `ProcessSandbox` that all executors with the same
+            `imports` share, and that ends with the process.
+        imports: Modules that the code may import besides the standard ones, for the default
+            sandbox.
+        interrupt_on: Which calls a person must approve, by tool; see `Approvals`. Needs a graph with
+            a checkpointer: elsewhere such calls are refused.
+        interrupt_mode: `batched` asks about all calls that the code makes side by side in one
+            question; `per_call` in one each.
+        durable: `auto` keeps a journal of the execution wherever there is a checkpointer, so that
+            nothing happens twice when the graph is interrupted and resumed; `always` refuses to run
+            without one; `never` keeps none.
+        on_event: Is told what happens while it happens; see `execution.events`.
+        check: What the code is held against before anything of it runs: `static` finds calls that
+            cannot work, `types` runs a type checker besides (needs the extra `typecheck`), `off`
+            nothing.
+        log: Keeps the record of each execution.
+        redact: What is hidden of the arguments of calls in records, events and reports: `secrets`
+            hides fields that are named like secrets, `none` nothing; or a function of the tool's name
+            and the arguments, which returns what to show. The tools get the arguments as they are.
+        budget: What each execution may spend.
+        run_budget: What a whole run of the graph may spend: everything since the user's last message.
+        on_tool_error: What the code is told when a tool raises: the exception's class and text
+            (`message`), its class (`type`), or only that the tool failed (`hide`).
+        guards: The state of breakers, rate limits and kept results, to share it with another
+            executor over the same tools.
+
+    Raises:
+        CatalogError: The tools cannot be offered to code.
+        ValueError: Both `sandbox` and `imports` are given, approvals without a journal, or an option
+            is none of what it may be.
+    """
+
+    def __init__(
+        self,
+        catalog: ToolCatalog | Sequence[Any] | Mapping[str, Sequence[Any]],
+        *,
+        limits: Limits | None = None,
+        sandbox: Sandbox | None = None,
+        imports: Sequence[str] = (),
+        interrupt_on: InterruptOn | None = None,
+        interrupt_mode: InterruptMode = "batched",
+        durable: Durable = "auto",
+        on_event: OnEvent | None = None,
+        check: Check = "static",
+        log: ExecutionLog | None = None,
+        redact: Redact = "secrets",
+        budget: Budget | None = None,
+        run_budget: Budget | None = None,
+        on_tool_error: OnToolError = "message",
+        guards: Guards | None = None,
+    ) -> None:
+        if sandbox is not None and imports:
+            raise ValueError(
+                "pass imports to the sandbox itself, for example "
+                f"ProcessSandbox(imports={list(imports)!r}), or leave out sandbox"
+            )
+        if durable not in ("auto", "always", "never"):
+            raise ValueError(f"durable must be 'auto', 'always' or 'never', got {durable!r}")
+        if check not in ("static", "types", "off"):
+            raise ValueError(f"check must be 'static', 'types' or 'off', got {check!r}")
+        self.catalog = catalog if isinstance(catalog, ToolCatalog) else ToolCatalog(catalog)
+        if budget is not None or run_budget is not None:
+            self.catalog = offer_budget(self.catalog)
+        self.limits = limits or Limits()
+        self.sandbox: Sandbox = sandbox or _default_sandbox(checked_imports(imports))
+        approvals = Approvals(self.catalog, interrupt_on, interrupt_mode)
+        if approvals and durable == "never":
+            raise ValueError(
+                "durable='never' with tools that need approval: after the pause the code would make "
+                "again what it had made before it; leave out durable"
+            )
+        self._setting = Setting(
+            catalog=self.catalog,
+            limits=self.limits,
+            sandbox=self.sandbox,
+            dispatchers={
+                d.qualified_name: Dispatcher(d, is_own=d in self.catalog.discovery)
+                for d in self.catalog.callables
+            },
+            approvals=approvals,
+            durable=durable,
+            on_event=on_event,
+            check=check,
+            redact=checked_redact(redact),
+            log=log,
+            refusals=Refusals(),
+            guards=guards or Guards(),
+            budgets=Budgets(budget, run_budget, self.catalog),
+            on_tool_error=checked_on_tool_error(on_tool_error),
+        )
+
+    @property
+    def budgets(self) -> Budgets:
+        """What its executions, and runs of the graph, may spend."""
+        return self._setting.budgets
+
+    @property
+    def guards(self) -> Guards:
+        """What stands before its tools."""
+        return self._setting.guards
+
+    def start(
+        self,
+        code: str,
+        *,
+        config: RunnableConfig | None = None,
+        call_id: str | None = None,
+        state: Any = None,
+        route: Route | None = None,
+        on_output: Callable[[str], None] | None = None,
+        kept: bytes | None = None,
+        carried: Spent | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        channels: Channels | None = None,
+        approvals: Sequence[ApprovalMiddleware] = (),
+        call_limits: Callable[[ToolCatalog, Any], Sequence[CallLimit]] | None = None,
+    ) -> Execution:
+        """Prepare an execution; does not run it yet.
+
+        Args:
+            code: What the model wrote.
+            config: Callbacks, tags, metadata and the rest for the tools; by default those of the
+                surrounding run.
+            call_id: Id of the tool call that asked for the execution; calls of the code get ids
+                that begin with it, and that no other call has. By default the execution's own id.
+            state: The state of the graph, for tools that take it; None to look it up.
+            route: How calls go to their tools; None for directly.
+            on_output: Takes what the code prints, as it comes.
+            kept: Variables that an earlier execution of the same session kept (`Outcome.kept`);
+                empty for the first one, None for no session.
+            carried: What the run has spent besides what its state tells.
+            arguments: Arguments of that tool call, or some of them, by which it is told apart from others
+                of its message that have the same id.
+            channels: What holds the state of the graph, where `config` does not lead to it.
+            approvals: The `HumanInTheLoopMiddleware` of the agent around it.
+            call_limits: Gives what the agent around it allows, for the catalog and the state.
+        """
+        return Execution(
+            self._setting,
+            code,
+            config=config,
+            call_id=call_id,
+            state=state,
+            route=route,
+            on_output=on_output,
+            kept=kept,
+            carried=carried,
+            arguments=arguments,
+            channels=channels,
+            approvals=approvals,
+            call_limits=call_limits,
+        )
+
+    def execute(
+        self, code: str, *, config: RunnableConfig | None = None, call_id: str | None = None
+    ) -> ExecutionResult:
+        """Run code to its end from synchronous code; see `aexecute`."""
+        return self.start(code, config=config, call_id=call_id).run().result
+
+    async def aexecute(
+        self, code: str, *, config: RunnableConfig | None = None, call_id: str | None = None
+    ) -> ExecutionResult:
+        """Run code to its end.
+
+        Args:
+            code: What the model wrote.
+            config: Callbacks, tags, metadata and the rest for the tools.
+            call_id: Id of the tool call that asked for the execution.
+
+        Returns:
+            The record. Whatever the code does, it is told there and not raised.
+
+        Raises:
+            SandboxError: The machine could not start a worker.
+            GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
+            ValueError: `durable="always"` where there is no checkpointer.
+        """
+        return (await self.start(code, config=config, call_id=call_id).arun()).result
+
+
+@functools.cache
+def _default_sandbox(imports: tuple[str, ...]) -> ProcessSandbox:
+    """Return the sandbox for those who choose none; it lives as long as the process.
+
+    Whoever builds an agent for each request must not start a parent of workers for each.
+    """
+    return ProcessSandbox(imports=imports)

@@ -1,1 +1,0 @@
-"""HOW a LangGraph program uses it."""

@@ -1,0 +1,343 @@
+"""Programmatic calling by the provider's own sandbox, from the same tools, names and policies.
+
+Anthropic's models can write code that runs in a container of Anthropic's. Each tool call of that code
+comes back as an ordinary tool call of the model's, so an agent carries it out as any other. What is to
+be said for it is built here: which tools such code may call, what they return, and the container's
+tool. No request is made here, and no integration package is imported.
+
+Every other provider: `as_programmatic`, which works with any model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, TypeAlias
+
+from langchain.agents.middleware import AgentMiddleware
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.tools import BaseTool, ToolException
+from langgraph.prebuilt.tool_node import ToolCallRequest
+from langgraph.types import Command
+
+from langchain_ptc.agent.direct_calls import answer_call
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.catalog.definition import Caller, ToolDefinition, ToolPolicy
+from langchain_ptc.catalog.reading.free_names import own_arun, own_run, takes_taken_names
+from langchain_ptc.catalog.rendering.stubs import group, render_type
+from langchain_ptc.catalog.types import ANY, STR, reachable
+from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
+from langchain_ptc.run.approvals import InterruptMode, InterruptOn
+from langchain_ptc.run.plain import render_plain
+from langchain_ptc.sandbox.wire.values import encode_value, revive
+from langchain_ptc.tool import Tools, build_catalog
+
+CodeExecution: TypeAlias = Literal[
+    "code_execution_20250825", "code_execution_20260120", "code_execution_20260521"
+]
+"""Versions of Anthropic's container that may call tools."""
+_VERSIONS = ("code_execution_20250825", "code_execution_20260120", "code_execution_20260521")
+_INSTEAD = "use as_programmatic(tools), which runs the code in the local sandbox and works with every model"
+
+RETURNS = "Returns JSON of the type `{TYPE}`."
+RETURNS_TEXT = "Returns text."
+NOT_BY_CALLER = "`{NAME}` may be called by {ALLOWED} only. It was not called."
+CALLERS: Mapping[Caller, str] = {"code": "code", "direct": "a direct call"}
+
+_held: contextvars.ContextVar[str | None] = contextvars.ContextVar("ptc_native_held", default=None)
+"""Name of the tool whose policy has been held, on the way to the tool itself."""
+
+
+def native_tools(
+    tools: Tools,
+    *,
+    provider: str = "anthropic",
+    code_execution: CodeExecution = "code_execution_20260120",
+    domain: str | None = None,
+    policies: Mapping[str, ToolPolicy] | None = None,
+) -> list[BaseTool | dict[str, Any]]:
+    """Return tools as the provider's own sandbox calls them.
+
+    The list goes into `create_agent` or `model.bind_tools`. The tools are copies, under the names that
+    code calls them by; what they return reaches the provider's code as JSON, which their descriptions
+    say with its type. `ToolPolicy.allowed_callers` becomes the provider's field. Policies that ask for
+    more (`requires_approval`, `max_calls`) need `native_middleware` in the agent: without it, such a
+    tool refuses to run.
+
+    Args:
+        tools: Tools, tools by domain, or a catalog.
+        provider: `anthropic`, the only one whose code an integration package carries to its end.
+        code_execution: Version of the container; which of them a model knows, Anthropic says.
+        domain: Domain of a flat list of tools.
+        policies: What holds for single tools, by the name that the code uses.
+
+    Returns:
+        The container's tool, if any tool may be called from code, and the tools.
+
+    Raises:
+        CatalogError: The tools cannot be offered to code.
+        ValueError: The provider has no such sandbox, or its integration package does not carry a turn
+            of it to its end; or an option is none of what it may be.
+    """
+    check_provider(provider)
+    if code_execution not in _VERSIONS:
+        raise ValueError(
+            f"code_execution must be one of {', '.join(map(repr, _VERSIONS))}, which may call tools, "
+            f"got {code_execution!r}"
+        )
+    catalog = build_catalog(tools, domain=domain, policies=policies)
+    literals: dict[Caller, str] = {"code": code_execution, "direct": "direct"}
+    copies = [_copy(d, name, literals) for name, d in native_names(catalog).items()]
+    if not any("code" in definition.policy.allowed_callers for definition in catalog):
+        return [*copies]
+    return [{"type": code_execution, "name": "code_execution"}, *copies]
+
+
+def native_middleware(
+    tools: Tools,
+    *,
+    domain: str | None = None,
+    policies: Mapping[str, ToolPolicy] | None = None,
+    interrupt_on: InterruptOn | None = None,
+    interrupt_mode: InterruptMode = "batched",
+) -> AgentMiddleware[Any, Any, Any]:
+    """Return the middleware that holds the policies of `native_tools` in an agent.
+
+    It refuses calls by a caller that the policy does not allow, asks a person where that is required,
+    and counts calls. Calls of the provider's code are calls of the model here: `max_calls` is for one
+    message of the user.
+
+    Args:
+        tools: What `native_tools` was given.
+        domain: As for `native_tools`.
+        policies: As for `native_tools`.
+        interrupt_on: Which calls a person must approve besides, by tool; as in `as_programmatic`.
+        interrupt_mode: One question for calls side by side, or one each.
+
+    Raises:
+        CatalogError: The tools cannot be offered to code.
+        ValueError: An option is none of what it may be.
+    """
+    catalog = build_catalog(tools, domain=domain, policies=policies)
+    return NativeToolCallingMiddleware(
+        catalog, interrupt_on=interrupt_on, interrupt_mode=interrupt_mode
+    )
+
+
+def check_provider(provider: str) -> None:
+    """Check that the code of a provider's own sandbox can be carried to its end.
+
+    Raises:
+        ValueError: It cannot; says what is missing and what to use instead.
+    """
+    if provider == "openai":
+        raise ValueError(
+            "provider='openai': langchain-openai does not carry a turn of OpenAI's programmatic tool "
+            "calling to its end: bind_tools refuses the tool 'programmatic_tool_calling', and the "
+            "'program' item, whose fingerprint must be sent back, is lost between two requests; "
+            f"{_INSTEAD}"
+        )
+    if provider != "anthropic":
+        raise ValueError(
+            f"provider={provider!r} has no sandbox whose code calls tools of yours through LangChain; "
+            f"{_INSTEAD}"
+        )
+
+
+def native_names(catalog: ToolCatalog) -> dict[str, ToolDefinition]:
+    """Return the tools by the names that the provider's code calls them by.
+
+    They are those of our own code; of two that are the same in two domains, each gets its domain.
+    """
+    counts: dict[str, int] = {}
+    for definition in catalog:
+        counts[definition.name] = counts.get(definition.name, 0) + 1
+    return {
+        d.name if counts[d.name] == 1 else d.qualified_name.replace(".", "_"): d for d in catalog
+    }
+
+
+# --- the tools ------------------------------------------------------------------------------------
+
+
+def _copy(definition: ToolDefinition, name: str, literals: Mapping[Caller, str]) -> BaseTool:
+    tool, policy = definition.tool, definition.policy
+    callers = [literals[caller] for caller in policy.allowed_callers]
+    described = _describe(definition) if "code" in policy.allowed_callers else ""
+    copy = tool.model_copy(
+        update={
+            "name": name,
+            "description": "\n\n".join(filter(None, [tool.description, described])),
+            "extras": {**(tool.extras or {}), "allowed_callers": callers},
+            # A tool that fails is an answer to the code, which may go on without it.
+            "handle_tool_error": tool.handle_tool_error or True,
+        }
+    )
+    # The copy is what the provider sees; what runs is the tool that was passed.
+    frees = takes_taken_names(tool, [p.tool_name for p in definition.parameters])
+    run, arun = own_run(tool, frees_names=frees), own_arun(tool, frees_names=frees)
+    is_pair = tool.response_format == "content_and_artifact"
+
+    @functools.wraps(run)
+    def plain_run(*args: Any, **kwargs: Any) -> Any:
+        _check_held(name, policy)
+        return _as_text(run(*args, **kwargs), is_pair=is_pair)
+
+    @functools.wraps(arun)
+    async def plain_arun(*args: Any, **kwargs: Any) -> Any:
+        _check_held(name, policy)
+        try:
+            async with asyncio.timeout(policy.timeout_seconds):
+                value = await arun(*args, **kwargs)
+        except TimeoutError:
+            if policy.timeout_seconds is None:
+                raise
+            raise ToolException(
+                f"{name} did not answer within {policy.timeout_seconds:g} seconds; it may still take "
+                "effect"
+            ) from None
+        return _as_text(value, is_pair=is_pair)
+
+    # As in `execution/dispatch.py`: the tool stays what it is for whoever looks at its class.
+    object.__setattr__(copy, "_run", plain_run)
+    object.__setattr__(copy, "_arun", plain_arun)
+    return copy
+
+
+def _describe(definition: ToolDefinition) -> str:
+    """Return what a call gives, for a provider that has no field for it."""
+    if definition.returns == ANY:
+        return ""
+    if definition.returns == STR:
+        return RETURNS_TEXT
+    [stubs] = group([definition])
+    names = stubs.names[definition.name]
+    shown = {names[r.key] for r in reachable([definition.returns], definition.records)}
+    blocks = [
+        block
+        for name, block in zip(stubs.records, stubs.render_records(), strict=True)
+        if name in shown
+    ]
+    told = RETURNS.replace("{TYPE}", render_type(definition.returns, names))
+    return "\n\n".join([told, *blocks])
+
+
+def _as_text(value: Any, *, is_pair: bool) -> Any:
+    """Return a value as the JSON that its description promises; messages and commands as they are."""
+    if is_pair:
+        content, artifact = value
+        return _as_text(content, is_pair=False), artifact
+    if isinstance(value, ToolMessage | Command | str):
+        return value
+    return render_plain(json.loads(encode_value(value), object_hook=revive))
+
+
+def _check_held(name: str, policy: ToolPolicy) -> None:
+    """Check that somebody has held the policy of a tool that needs it.
+
+    Raises:
+        RuntimeError: Nobody has; it is the developer's to mend, and no answer for a model.
+    """
+    if (policy.requires_approval or policy.max_calls is not None) and _held.get() != name:
+        raise RuntimeError(
+            f"{name} was not called: its policy must be held; pass "
+            "create_agent(..., middleware=[native_middleware(tools, ...)])"
+        )
+
+
+# --- the middleware -------------------------------------------------------------------------------
+
+
+class NativeToolCallingMiddleware(ProgrammaticToolCallingMiddleware):
+    """Holds the policies of tools that the provider's code calls; made by `native_middleware`.
+
+    Args:
+        catalog: The tools.
+        interrupt_on: Which calls a person must approve besides.
+        interrupt_mode: One question for calls side by side, or one each.
+    """
+
+    def __init__(
+        self,
+        catalog: ToolCatalog,
+        *,
+        interrupt_on: InterruptOn | None,
+        interrupt_mode: InterruptMode,
+    ) -> None:
+        self._policies = {name: d.policy for name, d in native_names(catalog).items()}
+        super().__init__(
+            tools=[],
+            policies=self._policies,
+            interrupt_on=interrupt_on,
+            interrupt_mode=interrupt_mode,
+            tool_name="run_code_unused",
+        )
+        self.tools = []
+
+    @property
+    def name(self) -> str:
+        """The name of this middleware in its agent."""
+        return type(self).__name__
+
+    def wrap_tool_call(
+        self,
+        request: ToolCallRequest,
+        handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]],
+    ) -> ToolMessage | Command[Any]:
+        """Hold what is said of the tool, and let the call pass."""
+        if (refused := self._refuse(request)) is not None:
+            return refused
+
+        def held(passed: ToolCallRequest) -> ToolMessage | Command[Any]:
+            token = _held.set(passed.tool_call["name"])
+            try:
+                return handler(passed)
+            finally:
+                _held.reset(token)
+
+        return super().wrap_tool_call(request, held)
+
+    async def awrap_tool_call(
+        self,
+        request: ToolCallRequest,
+        handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
+    ) -> ToolMessage | Command[Any]:
+        """Hold what is said of the tool, and let the call pass."""
+        if (refused := self._refuse(request)) is not None:
+            return refused
+
+        async def held(passed: ToolCallRequest) -> ToolMessage | Command[Any]:
+            token = _held.set(passed.tool_call["name"])
+            try:
+                return await handler(passed)
+            finally:
+                _held.reset(token)
+
+        return await super().awrap_tool_call(request, held)
+
+    def _refuse(self, request: ToolCallRequest) -> ToolMessage | None:
+        call = request.tool_call
+        policy = self._policies.get(call["name"])
+        caller = caller_of(request)
+        if policy is None or caller in policy.allowed_callers:
+            return None
+        allowed = " or ".join(CALLERS[c] for c in policy.allowed_callers)
+        told = NOT_BY_CALLER.replace("{NAME}", call["name"]).replace("{ALLOWED}", allowed)
+        return answer_call(call, told, "error")
+
+
+def caller_of(request: ToolCallRequest) -> Caller:
+    """Return who makes a tool call: the provider's code, or the model itself."""
+    state = request.state
+    messages = state["messages"] if isinstance(state, dict) else state.messages
+    for message in reversed(messages):
+        blocks = message.content if isinstance(message, AIMessage) else ()
+        for block in blocks if isinstance(blocks, list) else ():
+            if isinstance(block, dict) and block.get("id") == request.tool_call["id"]:
+                caller = block.get("caller")
+                kind = caller.get("type", "") if isinstance(caller, dict) else ""
+                return "code" if kind.startswith("code_execution") else "direct"
+    return "direct"

@@ -1,0 +1,465 @@
+"""`ProgrammaticToolNode`: a node that prompts a model for code, runs it, and returns messages."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    ToolCall,
+    ToolMessage,
+    convert_to_messages,
+)
+from langchain_core.messages.ai import add_usage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import ensure_config, merge_configs
+from langgraph.prebuilt import ToolRuntime
+from langgraph.types import Command
+
+from langchain_ptc.agent.thread_sessions import Session, session_of
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.catalog.definition import ToolPolicy
+from langchain_ptc.limits import Limits
+from langchain_ptc.model_loop import CodeWriter
+from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens
+from langchain_ptc.replies.extract import Protocol, extract_code
+from langchain_ptc.run.approvals import InterruptMode, InterruptOn
+from langchain_ptc.run.budgets import Budget, Spent
+from langchain_ptc.run.error_text import OnToolError
+from langchain_ptc.run.events import OnEvent
+from langchain_ptc.run.execution import Check, Durable
+from langchain_ptc.run.graph_state import GraphState, channels_of, update_state
+from langchain_ptc.run.journal import (
+    Journal,
+    Record,
+    arun_journaled,
+    has_checkpointer,
+    place_here,
+    run_journaled,
+)
+from langchain_ptc.run.log import ExecutionLog
+from langchain_ptc.run.private_loop import call_in_thread, run_sync
+from langchain_ptc.run.redaction import Redact
+from langchain_ptc.sandbox.api import Sandbox
+from langchain_ptc.tool import (
+    Attempt,
+    Examples,
+    RunCodeTool,
+    Tools,
+    as_programmatic,
+    build_catalog,
+    current_attempt,
+    render_budget,
+    resolve_examples,
+)
+
+_MOST_RECORDS_AT_ONCE = 1
+"""Attempts come one after the other."""
+_MOST_LOOKS = 3
+"""Programs that only look at the tools, and are no attempts."""
+
+
+class ProgrammaticToolNode(Runnable[Any, Any]):
+    """A node of a LangGraph graph that answers with a program.
+
+    It shows the model the conversation and the tools, runs the code that the model writes, lets the
+    model mend a failed attempt, and adds two messages to the state: the `AIMessage` with the code as
+    a tool call, and the `ToolMessage` with what the code printed, whose artifact is the record of the
+    execution. The attempts before the last stay out of the state; their tokens are in the
+    `usage_metadata` of the `AIMessage`. If the model answers in prose, its message is added as it is;
+    if it says nothing at all after a failed attempt, that attempt is added.
+
+    Args:
+        model: A chat model, or its name for `init_chat_model` (needs the extra `langchain`).
+        tools: The tools that the code may call; a mapping gives each group a domain.
+        protocol: How the model hands over its code: by a `tool` call, as `text` (a fenced block, or
+            the JSON of a call), or `auto`: whichever comes.
+        max_attempts: Programs that the model may write for one request.
+        messages_key: Key or attribute of the state that holds the messages.
+        name: Name of the node.
+        tags: Tags of its runs.
+        domain: As in `as_programmatic`; so are the rest.
+        policies: What holds for single tools.
+        limits: What each execution may use.
+        sandbox: Where the code runs.
+        imports: Modules that the code may import besides the standard ones.
+        examples: Programs that the model is shown; small models need them.
+        prompt_tokens: Tokens that the text about the tools may have.
+        count_tokens: Counts them; by default four characters are one.
+        interrupt_on: Which calls a person must approve.
+        interrupt_mode: One question for calls side by side, or one each.
+        durable: Whether what happens is kept, so that nothing happens twice; what the model has
+            said is kept with it.
+        session: Whether the variables of the code are kept from one execution to the next.
+        on_event: Is told what happens while it happens.
+        check: What the code is held against before it runs: the stubs (`static`), a type checker
+            besides (`types`), or nothing (`off`).
+        log: Keeps the record of each execution; see `execution.log`.
+        redact: What is hidden of the arguments of calls in records, events and reports; see
+            `ProgrammaticToolExecutor`.
+        budget: What each attempt may spend.
+        run_budget: What may be spent from one message of the user to the next, by all attempts.
+        on_tool_error: What the code is told when a tool raises; see `ProgrammaticToolExecutor`.
+        tool_name: Name of the tool call in the messages.
+
+    Raises:
+        CatalogError: The tools cannot be offered to code.
+        ValueError: An option is not one of its values.
+    """
+
+    def __init__(
+        self,
+        model: BaseChatModel | str,
+        tools: Tools,
+        *,
+        protocol: Protocol = "auto",
+        max_attempts: int = 3,
+        messages_key: str = "messages",
+        name: str = "programmatic_tools",
+        tags: Sequence[str] = (),
+        domain: str | None = None,
+        policies: Mapping[str, ToolPolicy] | None = None,
+        limits: Limits | None = None,
+        sandbox: Sandbox | None = None,
+        imports: Sequence[str] = (),
+        examples: Examples = None,
+        prompt_tokens: int | None = DEFAULT_PROMPT_TOKENS,
+        count_tokens: CountTokens | None = None,
+        interrupt_on: InterruptOn | None = None,
+        interrupt_mode: InterruptMode = "batched",
+        durable: Durable = "auto",
+        session: Session = "none",
+        on_event: OnEvent | None = None,
+        check: Check = "static",
+        log: ExecutionLog | None = None,
+        redact: Redact = "secrets",
+        budget: Budget | None = None,
+        run_budget: Budget | None = None,
+        on_tool_error: OnToolError = "message",
+        tool_name: str = "run_code",
+    ) -> None:
+        if protocol not in ("auto", "tool", "text"):
+            raise ValueError(f"protocol must be 'auto', 'tool' or 'text', got {protocol!r}")
+        if max_attempts < 1:
+            raise ValueError(f"max_attempts must be at least 1, got {max_attempts!r}")
+        self.name = name
+        catalog = build_catalog(tools, domain=domain, policies=policies)
+        (tool,) = as_programmatic(
+            catalog,
+            limits=limits,
+            sandbox=sandbox,
+            imports=imports,
+            prompt_tokens=prompt_tokens,
+            count_tokens=count_tokens,
+            interrupt_on=interrupt_on,
+            interrupt_mode=interrupt_mode,
+            durable=durable,
+            session=session,
+            on_event=on_event,
+            check=check,
+            log=log,
+            redact=redact,
+            budget=budget,
+            run_budget=run_budget,
+            on_tool_error=on_tool_error,
+            tool_name=tool_name,
+        )
+        self._durable = durable
+        self._tool = cast("RunCodeTool", tool)
+        callables = self._tool.catalog.callables
+        self._tool_names = {name for d in callables for name in (d.name, d.qualified_name)}
+        self._tags = list(tags)
+        self._messages_key = messages_key
+        self._protocol = protocol
+        self._max_attempts = max_attempts
+        self._writer = CodeWriter(
+            model,
+            self._tool,
+            protocol=protocol,
+            examples=resolve_examples(examples, catalog),
+            budget_text=render_budget(budget, run_budget),
+            prompt_tokens=prompt_tokens,
+            count_tokens=count_tokens,
+        )
+
+    @property
+    def catalog(self) -> ToolCatalog:
+        """The tools that the code may call."""
+        return self._tool.catalog
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Answer the conversation in the state; see `ainvoke`."""
+        turn = self._begin(input, config, kwargs, sync=True)
+        if not self._is_durable(turn.config):
+            return self._update(input, run_sync(turn.answer()))
+        ending = run_journaled(turn.answer_journaled, {}, most_at_once=_MOST_RECORDS_AT_ONCE)
+        return self._update(input, _read_answered(ending))
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Answer the conversation in the state.
+
+        Args:
+            input: The state: a dict, a model or dataclass with the messages, or a list of messages.
+            config: Callbacks, tags, metadata and the rest, for the model and the tools.
+            kwargs: Passed on to the model.
+
+        Returns:
+            An update of the state of shape `{messages_key: [...]}`, a list for a list; with the
+            commands of tools that returned any before it.
+
+        Raises:
+            ValueError: The state has no messages.
+            SandboxError: The machine could not start a worker.
+            GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
+        """
+        turn = self._begin(input, config, kwargs, sync=False)
+        if not self._is_durable(turn.config):
+            return self._update(input, await turn.answer())
+        return self._update(input, _read_answered(await arun_journaled(turn.answer_journaled, {})))
+
+    def _begin(
+        self, state: Any, config: RunnableConfig | None, kwargs: Mapping[str, Any], *, sync: bool
+    ) -> _Turn:
+        return _Turn(
+            self,
+            state,
+            self._writer.build_prompt(self._messages_of(state)),
+            merge_configs(ensure_config(config), {"tags": self._tags}),
+            kwargs,
+            sync=sync,
+        )
+
+    def _is_durable(self, config: RunnableConfig) -> bool:
+        # What the model has said is kept wherever what its code does is kept: the code that a person
+        # approves must be the code that runs on.
+        return self._durable != "never" and has_checkpointer(config)
+
+    def _update(self, state: Any, answered: _Answered) -> Any:
+        is_list = isinstance(state, list)
+        update = answered.messages if is_list else {self._messages_key: answered.messages}
+        return [*answered.commands, update] if answered.commands else update
+
+    def _only_looked(self, outcomes: Sequence[ToolMessage]) -> bool:
+        """Whether the code looked at tools and did nothing else: the answer is still to come."""
+        looking = {definition.name for definition in self.catalog.discovery}
+        records = _records_of(outcomes)
+        calls = [call for record in records for call in record["tool_calls"]]
+        done = all(record["status"] == "success" for record in records)
+        return (
+            done
+            and bool(calls)
+            and all(call["domain"] is None and call["tool"] in looking for call in calls)
+        )
+
+    # --- the prompt -----------------------------------------------------------------------------
+
+    def _messages_of(self, state: Any) -> list[AnyMessage]:
+        key = self._messages_key
+        messages: Any = state
+        if isinstance(state, Mapping):
+            messages = state.get(key)
+        elif not isinstance(state, list):
+            messages = getattr(state, key, None)
+        if not messages:
+            raise ValueError(f"the state has no messages under {key!r}; pass messages_key=...")
+        return cast("list[AnyMessage]", convert_to_messages(messages))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    """What a turn adds to the state."""
+
+    messages: list[BaseMessage]
+    commands: list[Command[Any]]
+
+
+def _read_answered(record: Record) -> _Answered:
+    return _Answered(messages=record["messages"], commands=record["commands"])
+
+
+class _Turn:
+    """One answer of the node: asks for code and runs it, until it succeeds or attempts are used up."""
+
+    def __init__(
+        self,
+        node: ProgrammaticToolNode,
+        state: Any,
+        prompt: list[BaseMessage],
+        config: RunnableConfig,
+        kwargs: Mapping[str, Any],
+        *,
+        sync: bool,
+    ) -> None:
+        self._node = node
+        self._state = state
+        self._prompt = prompt
+        self.config = config
+        self._kwargs = kwargs
+        self._sync = sync
+        self._journal: Journal | None = None
+        self._kept: bytes | None = None
+        self._spent = Spent()
+
+    async def answer_journaled(self, journal: Journal, opening: Record) -> Record:
+        """Answer, and keep what the model says."""
+        del opening
+        self._journal = journal
+        answered = await self.answer()
+        return {"messages": answered.messages, "commands": answered.commands}
+
+    async def answer(self) -> _Answered:
+        """Ask for code and run it."""
+        node, prompt, usage, attempt, looks = self._node, self._prompt, None, 0, 0
+        dropped = Spent()
+        failed: _Answered | None = None
+        while True:
+            attempt += 1
+            record = await self._ask_once(prompt)
+            reply, problems = record["reply"], record["problems"]
+            usage = add_usage(usage, reply.usage_metadata)
+            message = record["message"].model_copy(update={"usage_metadata": usage})
+            has_program = len(problems) < len(message.tool_calls)
+            is_last = attempt == node._max_attempts
+            nothing_to_run = bool(message.tool_calls) and not has_program
+            if failed is not None and (_is_silent(message) or (is_last and nothing_to_run)):
+                # The state gets the last attempt that was run, and that the model could not mend.
+                failed.messages[0] = failed.messages[0].model_copy(update={"usage_metadata": usage})
+                return failed
+            if not message.tool_calls:
+                return _Answered(messages=[message], commands=[])
+            outcomes, commands = await self._run_calls(message, problems)
+            looked = looks < _MOST_LOOKS and not commands and node._only_looked(outcomes)
+            if looked:
+                looks, attempt = looks + 1, attempt - 1
+            else:
+                is_last = is_last or bool(commands) or not _is_worth_mending(outcomes)
+                if self._kept is not None and (update := node._tool.tidy(self._state)):
+                    commands.append(Command(update=update))
+                messages = [message, *_add_spent(outcomes, dropped)]
+                answered = _Answered(messages=messages, commands=commands)
+                if is_last:
+                    return answered
+                failed = answered if has_program else failed
+            dropped = self._spent
+            prompt = [
+                *prompt,
+                *node._writer.build_feedback(reply, message, outcomes, looked=looked),
+            ]
+
+    async def _ask_once(self, prompt: list[BaseMessage]) -> Record:
+        """Ask the model, or read what it said before the pause."""
+        asked = functools.partial(self._ask, prompt)
+        if self._journal is None:
+            return await asked()
+        return await self._journal.record("generate_code", asked)
+
+    async def _run_calls(
+        self, message: AIMessage, problems: Mapping[str, str]
+    ) -> tuple[list[ToolMessage], list[Command[Any]]]:
+        """Answer each call of a message: run its program, or say why there is none."""
+        channels = channels_of(self.config)
+        # As the tools of any other node they see the message that makes the calls in the state.
+        made: Any = [message]
+        if not isinstance(self._state, list):
+            made = {self._node._messages_key: made}
+        state = GraphState(update_state(self._state, channels, made), channels)
+        outcomes: list[ToolMessage] = []
+        for number, call in enumerate(message.tool_calls):
+            if (problem := problems.get(call["id"] or "")) is not None:
+                outcomes.append(
+                    ToolMessage(problem, tool_call_id=call["id"], name=call["name"], status="error")
+                )
+                continue
+            answers = await self._run_code(call, state.current)
+            outcomes += [answer for answer in answers if isinstance(answer, ToolMessage)]
+            state.write(number, [answer for answer in answers if isinstance(answer, Command)])
+        return outcomes, [*state.commands()]
+
+    async def _ask(self, prompt: list[BaseMessage]) -> Record:
+        config, model = self._here(), self._node._writer.model
+        if self._sync:
+            reply = await call_in_thread(lambda: model.invoke(prompt, config, **self._kwargs))
+        else:
+            reply = await model.ainvoke(prompt, config, **self._kwargs)
+        parsed = extract_code(
+            reply,
+            tool_name=self._node._tool.name,
+            protocol=self._node._protocol,
+            tools=self._node._tool_names,
+        )
+        return {"reply": reply, "message": parsed.message, "problems": parsed.problems}
+
+    async def _run_code(self, call: ToolCall, state: Any) -> list[Any]:
+        config, tool = self._here(), self._node._tool
+        runtime: ToolRuntime[Any, Any] = ToolRuntime(
+            state=state,
+            context=None,
+            config=config,
+            stream_writer=_write_nothing,
+            tool_call_id=call["id"],
+            store=None,
+        )
+        given = ToolCall(**{**call, "args": {**call["args"], "runtime": runtime}})
+        token = current_attempt.set(Attempt(self._kept, self._spent, channels_of(self.config)))
+        try:
+            if self._sync:
+                told = await call_in_thread(lambda: tool.invoke(given, config))
+            else:
+                told = await tool.ainvoke(given, config)
+        finally:
+            current_attempt.reset(token)
+        answers = told if isinstance(told, list) else [told]
+        for answer in answers:
+            if isinstance(answer, ToolMessage):
+                self._kept = session_of(answer) or self._kept
+                self._spent += _spent_by(answer)
+        return answers
+
+    def _here(self) -> RunnableConfig:
+        return self.config if self._journal is None else place_here(self.config)
+
+
+def _records_of(outcomes: Sequence[ToolMessage]) -> list[dict[str, Any]]:
+    """Return the records of the executions; a call that could not be run has none."""
+    return [outcome.artifact for outcome in outcomes if isinstance(outcome.artifact, dict)]
+
+
+def _spent_by(message: ToolMessage) -> Spent:
+    spent = message.artifact["spent"] if isinstance(message.artifact, dict) else None
+    return Spent() if spent is None else Spent.from_dict(spent)
+
+
+def _add_spent(outcomes: Sequence[ToolMessage], dropped: Spent) -> list[ToolMessage]:
+    """Add to the last execution what the attempts have spent whose messages are in no state."""
+    added = list(outcomes)
+    for at, message in reversed(list(enumerate(outcomes))):
+        if isinstance(message.artifact, dict) and message.artifact["spent"] is not None:
+            spent = (_spent_by(message) + dropped).to_dict()
+            artifact = {**message.artifact, "spent": spent}
+            added[at] = message.model_copy(update={"artifact": artifact})
+            break
+    return added
+
+
+def _write_nothing(_: Any) -> None:
+    """Write nowhere: the tool has the graph's own writer."""
+
+
+def _is_worth_mending(outcomes: Sequence[ToolMessage]) -> bool:
+    """Whether another program could do better: not if the machine is at fault."""
+    return any(
+        outcome.artifact["status"] in ("error", "refused", "limit", "denied")
+        if isinstance(outcome.artifact, dict)
+        else outcome.status == "error"
+        for outcome in outcomes
+    )
+
+
+def _is_silent(message: AIMessage) -> bool:
+    return not message.tool_calls and not message.text.strip()

@@ -1,0 +1,1 @@
+"""What a model reads: instructions, descriptions of tools within a token budget, examples."""

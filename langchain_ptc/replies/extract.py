@@ -1,0 +1,399 @@
+"""Find the programs in a model's reply: tool calls, fenced blocks, or calls that are written as text.
+
+Small models cannot call tools, but write blocks; some write the call itself as text, in the markup that
+they were trained on. A call that cannot be understood is reported to the model. It is never run as
+something that it may not have meant, and never left without an answer.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import uuid4
+
+from langchain_core.messages import AIMessage
+
+from langchain_ptc.check.checker import MAX_CHARS
+from langchain_ptc.prompts.texts import EMPTY_CALL, NO_SUCH_TOOL, NOT_DIRECTLY, NOT_JSON
+from langchain_ptc.replies.markdown import PYTHON_LABELS, Block, read_text, unfence
+from langchain_ptc.replies.markup import (
+    WrittenCall,
+    calls_in,
+    decode_prefix,
+    load_json,
+    markup_calls,
+    read_arguments,
+)
+from langchain_ptc.sandbox.language.reading import parse_quietly
+
+Protocol = Literal["auto", "tool", "text"]
+
+_PYTHON_TOOLS = re.compile(
+    r"(?:run|execute|exec)?(?:code|python|ipython|jupyter)\d?(?:code|repl|tool|interpreter|runner)*"
+    r"|toolcode|repl|interpreter|exec|execute|py"
+)
+"""Names under which models know a tool that runs Python, in lower case and without punctuation."""
+_CODE_KEYS = ("code", "program", "source", "script", "python", "input")
+_SIDE_KEYS = frozenset({"language", "lang", "timeout", "description", "title", "explanation"})
+"""Arguments that models add to a program of which no part is the program."""
+_MAX_NESTING = 3
+_MAX_NAME_PARTS = 10
+_MAX_JSON_STARTS = 50
+"""Places in a text at which the JSON of a call is looked for; bounds the work."""
+
+_CALL_KEYS = frozenset({"tool_calls", "function_call"})
+_CALL_BLOCKS = frozenset(
+    {"tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call"}
+)
+
+_BEFORE_ARGUMENTS = (
+    r"(?::\d+)?\"?(?:\s*(?:<\|[^|<>\s]{1,40}\|>(?:json)?|\[CALL_ID\]\w{1,40}|\[ARGS\]|[>\]]))*"
+    r"\s*(?=\{\s*\")"
+)
+"""What Kimi, Mistral and gpt-oss write between the name of a tool and the JSON of its arguments."""
+_DOES_SOMETHING = re.compile(r"\b(?:print|await|import)\b|\(")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeCall:
+    """One call of a model's reply."""
+
+    id: str
+    code: str = ""
+    """The program that it wants to run; empty if there is a problem."""
+    problem: str = ""
+    """Why nothing can be run, for the model; empty if there is a program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedReply:
+    """A model's reply, taken apart."""
+
+    calls: tuple[CodeCall, ...]
+    """The calls in it, each of which needs an answer; empty if it is prose."""
+    message: AIMessage
+    """The reply as a message whose tool calls are exactly these."""
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """What to report instead of running a program, by the id of the call."""
+        return {call.id: call.problem for call in self.calls if call.problem}
+
+
+def extract_code(
+    reply: AIMessage, *, tool_name: str, protocol: Protocol, tools: Collection[str] = ()
+) -> ParsedReply:
+    """Take a model's reply apart.
+
+    Args:
+        reply: What the model said.
+        tool_name: Name of the tool that runs code.
+        protocol: `tool` reads tool calls only; `text` and `auto` read the text too, where there is no
+            tool call.
+        tools: Names of the tools that the code may call, with and without their domains.
+    """
+    reader = _Reader(tool_name, tools)
+    written = [
+        *(WrittenCall(call["name"], call["args"], call["id"]) for call in reply.tool_calls),
+        *(
+            WrittenCall(call["name"] or tool_name, read_arguments(call["args"] or ""), call["id"])
+            for call in reply.invalid_tool_calls
+        ),
+    ]
+    if written:
+        return _build(reply, [(call, *reader.read(call)) for call in written], tool_name)
+    if protocol != "tool":
+        found, prose = reader.read_text(reply.text)
+        if found:
+            reply = reply.model_copy(update={"content": _with_text(reply.content, prose)})
+            return _build(reply, found, tool_name)
+    return _build(reply, [], tool_name)
+
+
+def unwrap_program(code: str) -> str:
+    """Return the program in the argument of a call: without a fence, or JSON, around it."""
+    for _ in range(_MAX_NESTING):
+        inner = _only_program(load_json(code)) if code.lstrip().startswith("{") else None
+        if inner is None:
+            break
+        code = inner
+    return unfence(code)
+
+
+# --- the message ------------------------------------------------------------------------------------
+
+
+def _build(
+    reply: AIMessage, found: Sequence[tuple[WrittenCall, str, str]], tool_name: str
+) -> ParsedReply:
+    """Give each call an id of its own, and the message exactly these calls, wherever it holds calls."""
+    calls: list[CodeCall] = []
+    shown: dict[str, dict[str, Any]] = {}
+    for written, code, problem in found:
+        call_id = written.id
+        if not call_id or call_id in shown:
+            call_id = f"call_{uuid4().hex[:24]}"
+        calls.append(CodeCall(id=call_id, code=code, problem=problem))
+        arguments = written.arguments
+        if isinstance(arguments, str):
+            arguments = {"arguments": arguments}
+        shown[call_id] = {
+            "name": written.name if problem else tool_name,
+            "args": dict(arguments) if problem else {"code": code},
+            "id": call_id,
+            "type": "tool_call",
+        }
+    update: dict[str, Any] = {"tool_calls": list(shown.values()), "invalid_tool_calls": []}
+    if isinstance(reply.content, list):
+        update["content"] = list(_with_calls(reply.content, shown))
+    if _CALL_KEYS & reply.additional_kwargs.keys():
+        kept = {k: v for k, v in reply.additional_kwargs.items() if k not in _CALL_KEYS}
+        update["additional_kwargs"] = kept
+    return ParsedReply(calls=tuple(calls), message=reply.model_copy(update=update))
+
+
+def _with_calls(content: Sequence[Any], calls: Mapping[str, dict[str, Any]]) -> Iterator[Any]:
+    """Return blocks of content in which calls are those of the message, and the rest is as it was."""
+    for block in content:
+        if not isinstance(block, dict) or block.get("type") not in _CALL_BLOCKS:
+            yield block
+            continue
+        call = calls.get(block.get("call_id") or block.get("id") or "")
+        if call is None:
+            continue
+        arguments = call["args"]
+        match block["type"]:
+            case "tool_use":
+                kept = {key: value for key, value in block.items() if key != "partial_json"}
+                yield {**kept, "name": call["name"], "input": arguments}
+            case "function_call":
+                yield {**block, "name": call["name"], "arguments": json.dumps(arguments)}
+            case _:
+                yield {**call, "extras": block["extras"]} if "extras" in block else call
+
+
+def _with_text(content: str | list[Any], prose: str) -> str | list[Any]:
+    """Return content with `prose` for its text, and blocks of other kinds as they were."""
+    if isinstance(content, str):
+        return prose
+    parts: list[Any] = []
+    for block in content:
+        if isinstance(block, str) or block.get("type") == "text":
+            if prose:
+                parts.append({"type": "text", "text": prose})
+            prose = ""
+        else:
+            parts.append(block)
+    return parts
+
+
+# --- calls ------------------------------------------------------------------------------------------
+
+
+class _Reader:
+    """Reads calls and text for one tool that runs code."""
+
+    def __init__(self, tool_name: str, tools: Collection[str]) -> None:
+        self._tool_name = tool_name
+        self._tools = frozenset(tools)
+        self._labels = PYTHON_LABELS | {tool_name.lower()}
+
+    def read(self, call: WrittenCall) -> tuple[str, str]:
+        """Return the program of a call, or why there is none."""
+        name = call.name
+        if isinstance(call.arguments, str):
+            return "", NOT_JSON.replace("{NAME}", name)
+        if _bare(name) in self._tools and not self._is_ours(name):
+            return "", NOT_DIRECTLY.replace("{NAME}", name).replace("{TOOL_NAME}", self._tool_name)
+        code = _find_program(call.arguments)
+        if self._is_ours(name):
+            return (code, "") if code else ("", EMPTY_CALL.replace("{NAME}", name))
+        language = str(call.arguments.get("language", "python")).lower()
+        runs_python = _runs_python(name) and language in PYTHON_LABELS
+        if code and (runs_python or self.is_program(_only_program(call.arguments) or "")):
+            return code, ""
+        problem = NO_SUCH_TOOL.replace("{NAME}", name).replace("{TOOL_NAME}", self._tool_name)
+        return "", problem
+
+    def _is_ours(self, name: str) -> bool:
+        return _squash(name) == _squash(self._tool_name)
+
+    # --- text ---------------------------------------------------------------------------------------
+
+    def read_text(self, text: str) -> tuple[list[tuple[WrittenCall, str, str]], str]:
+        """Return the calls in a text, with their programs or problems, and the prose around them."""
+        parsed = read_text(text, python_labels=self._labels)
+        markup = list(markup_calls(parsed.visible))
+        first = markup[0].position if markup else len(text)
+        programs = self._programs(parsed.blocks)
+        if programs and programs[0].start < first:
+            prose = _without(text, programs)
+            return [self._as_call("\n\n".join(b.content.strip("\n") for b in programs))], prose
+        if markup:
+            return [(call, *self.read(call)) for call in markup], text[:first].strip()
+        for candidate in [parsed.visible, *(block.content for block in parsed.blocks)]:
+            if calls := self._json_calls(candidate):
+                return [(call, *self.read(call)) for call in calls], ""
+        visible = parsed.visible.strip()
+        if not parsed.blocks and self._is_certain(visible):
+            return [self._as_call(visible)], ""
+        return [], text
+
+    def _as_call(self, code: str) -> tuple[WrittenCall, str, str]:
+        return WrittenCall(self._tool_name, {}), self._called_with(code) or code, ""
+
+    def _is_certain(self, text: str) -> bool:
+        return self.is_program(text) or self._called_with(text) is not None
+
+    def _called_with(self, text: str) -> str | None:
+        """Return the programs of a text that is a call of our tool as Python, or a list of them."""
+        tree = _parse(text) if self._tool_name in text else None
+        if tree is None or len(tree.body) != 1 or not isinstance(tree.body[0], ast.Expr):
+            return None
+        shown = tree.body[0].value
+        if isinstance(shown, ast.Call) and _dotted(shown.func) == "print" and len(shown.args) == 1:
+            shown = shown.args[0]
+        programs: list[str] = []
+        for call in shown.elts if isinstance(shown, ast.List) else [shown]:
+            if not isinstance(call, ast.Call) or not self._is_ours(_dotted(call.func)):
+                return None
+            given = [*call.args, *(keyword.value for keyword in call.keywords)]
+            program = given[0] if len(given) == 1 else None
+            if not isinstance(program, ast.Constant) or not isinstance(program.value, str):
+                return None
+            programs.append(program.value)
+        return "\n\n".join(programs) or None
+
+    def _programs(self, blocks: Sequence[Block]) -> list[Block]:
+        """Return the blocks that are Python, or without a label and certainly a program."""
+        labelled = [block for block in blocks if block.label in self._labels]
+        labelled = [block for block in labelled if not self._json_calls(block.content)]
+        return labelled or [b for b in blocks if not b.label and self._is_certain(b.content)]
+
+    def is_program(self, text: str) -> bool:
+        """Whether a text is Python that prints, imports or calls a tool, and so no data or prose."""
+        tree = _parse(text) if _DOES_SOMETHING.search(text) else None
+        return tree is not None and any(map(self._does_something, ast.walk(tree)))
+
+    def _does_something(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.Call):
+            name = _dotted(node.func)
+            return name == "print" or name.removeprefix("tools.") in self._tools
+        return isinstance(node, ast.Import | ast.ImportFrom | ast.Await)
+
+    def _json_calls(self, text: str) -> list[WrittenCall]:
+        """Return the calls that a text holds as JSON: of our tool, of one of the code's, or a program."""
+        whole = load_json(text.strip()) if text.strip()[:1] in ("{", "[") else None
+        if whole is not None:
+            calls = list(calls_in(whole))
+            if any(self._is_known(call) for call in calls):
+                return calls
+            code = _only_program(whole)
+            return [WrittenCall(self._tool_name, {"code": code})] if self._may_be(code) else []
+        return list(self._calls_within(text))
+
+    def _is_known(self, call: WrittenCall) -> bool:
+        if self._is_ours(call.name) or _bare(call.name) in self._tools:
+            return True
+        if isinstance(call.arguments, str) or not _runs_python(call.name):
+            return False
+        return self._may_be(_find_program(call.arguments))
+
+    def _may_be(self, code: str | None) -> bool:
+        """Whether text that JSON calls a program is one, though it may have a mistake in it."""
+        if not code:
+            return False
+        return self.is_program(code) or bool(
+            re.search(r"\bprint\(|\bawait\s|^import\s", code, re.MULTILINE)
+        )
+
+    def _calls_within(self, text: str) -> Iterator[WrittenCall]:
+        """Find our tool's name before JSON, or in it, with other text around."""
+        name = re.escape(self._tool_name)
+        if (found := re.search(rf"\b{name}{_BEFORE_ARGUMENTS}", text)) is not None:
+            arguments = decode_prefix(text[found.end() :])
+            yield WrittenCall(self._tool_name, arguments if isinstance(arguments, dict) else text)
+            return
+        if not re.search(rf"\"(?:\w+\.)?{name}\"", text):
+            return
+        for start in [m.start() for m in re.finditer(r"[\[{]", text)][:_MAX_JSON_STARTS]:
+            calls = [c for c in calls_in(decode_prefix(text[start:])) if self._is_ours(c.name)]
+            if calls:
+                yield from calls
+                return
+        if text.lstrip().startswith(("{", "[")):  # a call of our tool, and no valid JSON
+            yield WrittenCall(self._tool_name, text)
+
+
+def _parse(text: str) -> ast.Module | None:
+    """Parse text that may be Python; None if it is not, or would take long."""
+    try:
+        return parse_quietly(text) if len(text) <= MAX_CHARS else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _dotted(node: ast.expr) -> str:
+    """Return the dotted name that an expression is; empty if it is none, or a long one."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute) and len(parts) < _MAX_NAME_PARTS:
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
+
+
+def _squash(name: str) -> str:
+    """Return a tool's name without what models put before, behind and into it."""
+    return re.sub(r"[^a-z0-9]", "", _bare(name).rpartition(".")[2].lower())
+
+
+def _runs_python(name: str) -> bool:
+    return _PYTHON_TOOLS.fullmatch(_squash(name)) is not None
+
+
+def _bare(name: str) -> str:
+    """Return a name without a `functions.` before it and an index behind it."""
+    return re.sub(r":\d+$", "", name.strip()).removeprefix("functions.").removeprefix("tools.")
+
+
+def _find_program(arguments: Mapping[str, Any], depth: int = 0) -> str | None:
+    """Return the program among the arguments of a call, if only one of them can be it."""
+    texts = {
+        key: text
+        for key, value in arguments.items()
+        if key not in _SIDE_KEYS and (text := _as_text(value, depth))
+    }
+    if len(texts) == 1:
+        return unwrap_program(next(iter(texts.values())))
+    return next((unwrap_program(texts[key]) for key in _CODE_KEYS if key in texts), None)
+
+
+def _as_text(value: Any, depth: int) -> str | None:
+    if isinstance(value, str):
+        return value if value.strip() else None
+    if isinstance(value, list) and value and all(isinstance(line, str) for line in value):
+        return "\n".join(line.rstrip("\r\n") for line in value)
+    if isinstance(value, dict) and depth < _MAX_NESTING:
+        return _find_program(value, depth + 1)
+    return None
+
+
+def _only_program(data: Any) -> str | None:
+    """Return the program of data that holds nothing else."""
+    if not isinstance(data, Mapping) or len(keys := data.keys() - _SIDE_KEYS) != 1:
+        return None
+    (key,) = keys
+    return _as_text(data[key], _MAX_NESTING) if key in _CODE_KEYS else None
+
+
+def _without(text: str, blocks: Sequence[Block]) -> str:
+    """Return a text without some of its blocks."""
+    parts, at = [], 0
+    for block in blocks:
+        parts.append(text[at : block.start])
+        at = block.end
+    return "".join([*parts, text[at:]]).strip()

@@ -1,0 +1,463 @@
+"""Calls that a person approves before they are made.
+
+What is asked, what may be answered and how it is configured are those of LangChain's
+`HumanInTheLoopMiddleware`, so that whatever shows its questions shows ours. Each question also has the
+line of code that makes the call. An answer that does not fit is refused by LangGraph, and the question
+stays.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, get_args
+
+from langchain_core.messages import ToolCall
+from langgraph.config import get_config
+from langgraph.prebuilt.tool_node import ToolCallRequest, ToolRuntime
+from langgraph.runtime import get_runtime
+from langgraph.types import interrupt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, create_model
+
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.errors import ToolCallError
+from langchain_ptc.run.arguments import validate_arguments
+from langchain_ptc.run.call_runner import refuse
+from langchain_ptc.run.calls import Answer, StartedCall
+from langchain_ptc.run.identity import who_answers
+from langchain_ptc.run.plain import as_plain
+from langchain_ptc.sandbox.wire.values import encode_value
+
+DecisionType: TypeAlias = Literal["approve", "edit", "reject", "respond"]
+Decision: TypeAlias = Mapping[str, Any]
+"""One answer: `{"type": "approve"}`, `{"type": "edit", "edited_action": {"name": …, "args": {…}}}`,
+`{"type": "reject", "message": …}` or `{"type": "respond", "message": …}`."""
+InterruptMode: TypeAlias = Literal["batched", "per_call"]
+"""`batched`: one question for all calls that the code makes side by side; `per_call`: one each."""
+
+
+class ApprovalMiddleware(Protocol):
+    """What is read of LangChain's `HumanInTheLoopMiddleware`."""
+
+    interrupt_mode: Any
+
+    @property
+    def interrupt_on(self) -> Mapping[str, Any]:
+        """Which tools it is for, and how."""
+
+    @property
+    def description_prefix(self) -> str:
+        """What stands before the call in a question."""
+
+
+InterruptOn: TypeAlias = Mapping[str, bool | Mapping[str, Any]] | ApprovalMiddleware
+"""By tool: True for approve, edit, reject and respond, False for no approval, or a mapping as
+LangChain's `InterruptOnConfig`: `allowed_decisions`, `description` (text, or a function of the tool
+call, the state and the runtime), `when` (a predicate of the `ToolCallRequest`). Or the agent's own
+`HumanInTheLoopMiddleware`: what it says of the code's tools holds, in its mode."""
+
+_ALL: tuple[DecisionType, ...] = get_args(DecisionType)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What holds for the calls of one tool."""
+
+    allowed: tuple[DecisionType, ...] = _ALL
+    description: str | Callable[..., str] | None = None
+    when: Callable[[ToolCallRequest], bool] | None = None
+    mode: InterruptMode = "batched"
+    is_of_agent: bool = False
+    """The agent's own middleware asks for it."""
+
+    def joined(self, other: Gate) -> Gate:
+        """Return what holds where two ask: either of them is enough, and the first is shown."""
+        first, second = self.when, other.when
+        if first is None or second is None:
+            return self if first is None else other
+        return replace(self, when=lambda request: first(request) or second(request))
+
+
+@dataclass(slots=True)
+class Asked:
+    """What is known of one question: whether a person was shown it."""
+
+    is_shown: bool = False
+    """An earlier run has left the graph with it."""
+    unseen: int = 0
+    """Answers that came before it was shown, and are not used."""
+
+
+class Approvals:
+    """Which calls of one catalog a person must approve.
+
+    Args:
+        catalog: The tools; those whose policy has `requires_approval` are asked for.
+        interrupt_on: What holds for single tools, by name; goes before the policy. The agent's own
+            `HumanInTheLoopMiddleware` may name other tools too.
+        interrupt_mode: Whether calls side by side are one question or many.
+
+    Raises:
+        ValueError: `interrupt_on` names no tool, or holds what it may not.
+    """
+
+    def __init__(
+        self,
+        catalog: ToolCatalog,
+        interrupt_on: InterruptOn | None = None,
+        interrupt_mode: InterruptMode = "batched",
+    ) -> None:
+        if interrupt_mode not in get_args(InterruptMode):
+            raise ValueError(
+                f"interrupt_mode must be 'batched' or 'per_call', got {interrupt_mode!r}"
+            )
+        self._catalog = catalog
+        every = Gate(mode=interrupt_mode)
+        self._gates = {d.qualified_name: every for d in catalog if d.policy.requires_approval}
+        self._decided = set(self._gates)
+        for name, given in gates_of(interrupt_on).items():
+            if isinstance(given, Gate):
+                self._put(name, given)
+                continue
+            definition = catalog.get(name)
+            if definition is None:
+                close = " or ".join(map(repr, catalog.suggest(name)))
+                told = f"; did you mean {close}?" if close else ""
+                raise ValueError(f"interrupt_on has {name!r}, which names no single tool{told}")
+            gate = _read_gate(name, given, interrupt_mode)
+            self._decided.add(definition.qualified_name)
+            if gate is None:
+                self._gates.pop(definition.qualified_name, None)
+            else:
+                self._gates[definition.qualified_name] = gate
+
+    def _put(self, name: str, gate: Gate) -> None:
+        """Have the calls of the tools of a name approved, unless it was decided for them."""
+        for definition in self._catalog:
+            qualified = definition.qualified_name
+            if name in (definition.tool_name, qualified) and qualified not in self._decided:
+                before = self._gates.get(qualified)
+                self._gates[qualified] = gate if before is None else before.joined(gate)
+
+    def joined(self, middleware: Sequence[ApprovalMiddleware]) -> Approvals:
+        """Return these approvals, and what an agent's middleware asks for besides.
+
+        What the developer has said of a tool here goes before what the middleware says of it.
+        """
+        both = copy.copy(self)
+        both._gates = dict(self._gates)
+        both._decided = self._decided | set(self._gates)
+        for one in middleware:
+            for name, gate in gates_of(one).items():
+                both._put(name, gate)
+        return both
+
+    def __bool__(self) -> bool:
+        return bool(self._gates)
+
+    def gate(self, definition: ToolDefinition) -> Gate | None:
+        """Return what holds for a tool, or None if its calls need no approval."""
+        return self._gates.get(definition.qualified_name)
+
+    def batches(
+        self, gated: Sequence[tuple[StartedCall, Gate]]
+    ) -> Iterator[Sequence[tuple[StartedCall, Gate]]]:
+        """Divide calls that the code makes side by side into questions."""
+        batched = [one for one in gated if one[1].mode == "batched"]
+        if batched:
+            yield batched
+        for one in gated:
+            if one[1].mode == "per_call":
+                yield [one]
+
+    def applies(self, gate: Gate, call: StartedCall, state: Any) -> bool:
+        """Ask the developer's predicate, inside a graph."""
+        assert gate.when is not None
+        return bool(gate.when(_request_of(call, gate, state)))
+
+    def ask(
+        self, batch: Sequence[tuple[StartedCall, Gate]], state: Any, asked: Asked
+    ) -> list[Decision]:
+        """Ask a person, by an interrupt of the graph; inside a record of the journal.
+
+        Args:
+            batch: The calls, and what holds for each.
+            state: The state of the graph.
+            asked: What is known of this question from earlier runs.
+
+        Returns:
+            A decision for each call, in order, with who took it under `by`.
+
+        Raises:
+            GraphInterrupt: There is no answer yet.
+            ValidationError: The answer does not fit; the question stays.
+        """
+        mode = batch[0][1].mode
+        shown = [_show(call, gate, state) for call, gate in batch]
+        find = self.find if mode == "batched" else None
+        checks = [_decision_type(call.definition, gate, find) for call, gate in batch]
+        if mode == "per_call":
+            question = {"type": "tool_approval", "tool_call_id": batch[0][0].call_id, **shown[0]}
+            answer = _answer_of(question, checks[0], asked)
+            return [{**_as_dict(answer), "by": who_answers()}]
+        configs = {_name_of(call, gate): list(gate.allowed) for call, gate in batch}
+        question = {
+            "action_requests": shown,
+            "review_configs": [
+                {"action_name": name, "allowed_decisions": allowed}
+                for name, allowed in configs.items()
+            ],
+        }
+        answer = _answer_of(question, _batch_type(checks), asked)
+        by = who_answers()
+        return [{**_as_dict(decision), "by": by} for decision in _as_dict(answer)["decisions"]]
+
+    def follow(self, call: StartedCall, decision: Decision) -> Answer | None:
+        """Do as a person decided; return the answer of a call that is not to be made.
+
+        Raises:
+            ToolCallError: An edit that was accepted does not fit the tool any more.
+        """
+        call.approval, call.approved_by = decision["type"], decision["by"]
+        name = call.definition.qualified_name
+        if decision["type"] == "reject":
+            reason = decision.get("message")
+            told = f": {reason}" if reason else "; do not try it again unless the user asks for it"
+            call.deny()
+            return refuse(call, ToolCallError(f"a person rejected {name}(){told}", tool=name))
+        if decision["type"] == "respond":
+            call.end("returned")
+            return Answer(payload=encode_value(decision["message"]))
+        if decision["type"] == "edit":
+            action = decision["edited_action"]
+            definition = self.find(action["name"]) or call.definition
+            call.settle(definition, definition.bind((), action["args"]))
+        return None
+
+    def find(self, name: str) -> ToolDefinition | None:
+        """Return the tool that a person names: by its name in the code, or by its own."""
+        found = self._catalog.get(name)
+        if found is not None and found in self._catalog:
+            return found
+        return next((d for d in self._catalog if d.tool_name == name), None)
+
+
+def gates_of(interrupt_on: InterruptOn | None) -> Mapping[str, Any]:
+    """Return what is said of each tool; of the agent's own middleware, as `Gate`s.
+
+    Raises:
+        ValueError: `interrupt_on` is none of what it may be.
+    """
+    if interrupt_on is None or isinstance(interrupt_on, Mapping):
+        return interrupt_on or {}
+    said = getattr(interrupt_on, "interrupt_on", None)
+    if not isinstance(said, Mapping):
+        raise ValueError(  # noqa: TRY004  # a wrong value of an option
+            "interrupt_on must be a mapping from tools to what holds for them, or a "
+            f"HumanInTheLoopMiddleware, got {type(interrupt_on).__name__}"
+        )
+    heading = interrupt_on.description_prefix
+    gates = {}
+    for name, config in said.items():
+        gate = _read_gate(name, config, interrupt_on.interrupt_mode)
+        if gate is not None:
+            gates[name] = replace(gate, description=gate.description or heading, is_of_agent=True)
+    return gates
+
+
+def _read_gate(name: str, given: object, mode: InterruptMode) -> Gate | None:
+    if isinstance(given, bool):
+        return Gate(mode=mode) if given else None
+    if not isinstance(given, Mapping):
+        raise ValueError(  # noqa: TRY004  # a wrong value of an option
+            f"interrupt_on[{name!r}] must be True, False or a mapping, got {type(given).__name__}"
+        )
+    unknown = set(given) - {"allowed_decisions", "description", "when", "args_schema"}
+    if unknown:
+        raise ValueError(
+            f"interrupt_on[{name!r}] has {min(unknown)!r}; it takes allowed_decisions, "
+            "description and when"
+        )
+    allowed = tuple(dict.fromkeys(given.get("allowed_decisions", _ALL)))
+    if not allowed or not set(allowed) <= set(_ALL):
+        raise ValueError(
+            f"interrupt_on[{name!r}]['allowed_decisions'] must be some of {', '.join(_ALL)}, got "
+            f"{given['allowed_decisions']!r}"
+        )
+    when = given.get("when")
+    if when is not None and not callable(when):
+        raise ValueError(f"interrupt_on[{name!r}]['when'] must be a function, got {when!r}")
+    return Gate(allowed=allowed, description=given.get("description"), when=when, mode=mode)
+
+
+# --- the question -----------------------------------------------------------------------------------
+
+
+def _name_of(call: StartedCall, gate: Gate) -> str:
+    """Return what a person and a predicate are told that the tool is called.
+
+    What was written for an agent knows its tools by their own names, and no domains.
+    """
+    definition = call.definition
+    return definition.tool_name if gate.is_of_agent else definition.qualified_name
+
+
+def _tool_call(call: StartedCall, gate: Gate) -> ToolCall:
+    return ToolCall(
+        name=_name_of(call, gate),
+        args=dict(call.arguments or {}),
+        id=call.call_id,
+        type="tool_call",
+    )
+
+
+def _runtime_of(call: StartedCall, state: Any) -> ToolRuntime[Any, Any]:
+    runtime = get_runtime()
+    return ToolRuntime(
+        state=state,
+        tool_call_id=call.call_id,
+        config=get_config(),
+        context=runtime.context,
+        store=runtime.store,
+        stream_writer=runtime.stream_writer,
+        execution_info=runtime.execution_info,
+        server_info=runtime.server_info,
+    )
+
+
+def _request_of(call: StartedCall, gate: Gate, state: Any) -> ToolCallRequest:
+    return ToolCallRequest(
+        tool_call=_tool_call(call, gate),
+        tool=call.definition.tool,
+        state=state,
+        runtime=_runtime_of(call, state),
+    )
+
+
+def _show(call: StartedCall, gate: Gate, state: Any) -> dict[str, Any]:
+    """Return what a person reads of one call, in terms of JSON."""
+    arguments = as_plain(call.arguments or {})
+    name = _name_of(call, gate)
+    if callable(gate.description):
+        description = gate.description(_tool_call(call, gate), state, _runtime_of(call, state))
+    else:
+        heading = gate.description or "The code of the agent wants to call a tool"
+        told = json.dumps(arguments, indent=2, ensure_ascii=False)
+        description = f"{heading}\n\nTool: {name}\nArguments: {told}"
+        if call.source_line:
+            description += f"\nCode, line {call.line}: {call.source_line}"
+    return {
+        "name": name,
+        "args": arguments,
+        "description": description,
+        "line": call.line,
+        "source_line": call.source_line,
+    }
+
+
+# --- the answer -------------------------------------------------------------------------------------
+
+
+def _answer_of(question: dict[str, Any], check: Any, asked: Asked) -> Any:
+    """Return what a person has answered to a question that was shown.
+
+    LangGraph gives an answer that names no question to whatever asks first. If the code was replaced
+    in the state while another question waited, that is a call that nobody has seen: the answer is
+    dropped, and the question is asked.
+    """
+    for _ in range(asked.unseen):
+        interrupt(question)  # returns what is to be dropped
+    while not asked.is_shown:
+        interrupt(question, response_schema=check)
+        asked.unseen += 1
+    return interrupt(question, response_schema=check)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ApproveDecision(_Strict):
+    """The call is made as it is."""
+
+    type: Literal["approve"]
+
+
+class RejectDecision(_Strict):
+    """The call is not made; the code is told why."""
+
+    type: Literal["reject"]
+    message: str | None = None
+
+
+class RespondDecision(_Strict):
+    """The call is not made; the code gets the answer in place of a result."""
+
+    type: Literal["respond"]
+    message: str
+
+
+_Find: TypeAlias = Callable[[str], ToolDefinition | None]
+
+
+def _edit_type(definition: ToolDefinition, find: _Find | None) -> type[BaseModel]:
+    """Return the type of an edit of a call: its arguments must be those that the tool takes.
+
+    Args:
+        definition: The tool of the call.
+        find: Finds another tool by its name; None if the tool must stay. LangChain's middleware allows
+            another one where it asks one question for many calls, and not where it asks one each.
+    """
+    own = definition.qualified_name
+
+    def check(action: BaseModel) -> BaseModel:
+        edited: Any = action
+        chosen = definition if edited.name in (own, definition.tool_name) else None
+        if chosen is None and find is not None:
+            chosen = find(edited.name)
+        if chosen is None:
+            raise ValueError(f"the code has no tool {edited.name!r} to call instead of {own!r}")
+        try:
+            validate_arguments(chosen.tool, chosen.bind((), edited.args))
+        except ToolCallError as error:
+            raise ValueError(str(error)) from error
+        return action
+
+    names: Any = Literal[own, definition.tool_name] if find is None else str
+    fields: dict[str, Any] = {"name": (names, ...), "args": (dict[str, Any], ...)}
+    action: Any = create_model("EditedAction", __base__=_Strict, **fields)
+    checked = Annotated[action, AfterValidator(check)]
+    fields = {"type": (Literal["edit"], ...), "edited_action": (checked, ...)}
+    return create_model("EditDecision", __base__=_Strict, **fields)
+
+
+def _decision_type(definition: ToolDefinition, gate: Gate, find: _Find | None) -> Any:
+    types: dict[str, type[BaseModel]] = {
+        "approve": ApproveDecision,
+        "reject": RejectDecision,
+        "respond": RespondDecision,
+    }
+    if "edit" in gate.allowed:
+        types["edit"] = _edit_type(definition, find)
+    members = tuple(types[name] for name in gate.allowed)
+    if len(members) == 1:
+        return members[0]
+    union: Any = members[0]
+    for member in members[1:]:
+        union = union | member
+    return Annotated[union, Discriminator("type")]
+
+
+def _batch_type(checks: Sequence[Any]) -> type[BaseModel]:
+    """Return the type of the answer to many calls: one decision each, in order."""
+    decisions: Any = tuple.__class_getitem__(tuple(checks))
+    return create_model("HITLResponse", __base__=_Strict, decisions=(decisions, ...))
+
+
+def _as_dict(answer: Any) -> dict[str, Any]:
+    if isinstance(answer, BaseModel):
+        return answer.model_dump()
+    return dict(answer)

@@ -1,0 +1,196 @@
+"""The arguments of a call as its tool's schema makes them: validated once, before anything decides by them.
+
+A schema turns values into others: `"yes"` into `True`, a date's text into a date, nothing into a
+default. Approvals, policies, caches, records and redaction must see what the tool's function will see,
+so the schema is applied when the call is admitted, and not only when the tool runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError, create_model
+from pydantic.fields import FieldInfo
+
+from langchain_ptc.catalog.reading.injected import injected_parameters
+from langchain_ptc.sandbox.wire.objects import UnsendableValue
+from langchain_ptc.sandbox.wire.values import encode_value
+
+_STABLE_FACTORIES = frozenset({list, dict, set, tuple, frozenset, str, int, float, bool})
+"""Factories of defaults that give the same each time; the default of another is not shown, since it
+would be another one when the graph is resumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The arguments of one call, under the tool's own names."""
+
+    complete: dict[str, Any]
+    """What the tool's function is called with, defaults included, as data that can be encoded."""
+    given: dict[str, Any]
+    """What the tool is invoked with: makes the same of it when the tool validates it."""
+
+
+def validate_arguments(tool: BaseTool, passed: Mapping[str, Any]) -> Arguments:
+    """Apply a tool's schema to the arguments of a call.
+
+    A tool whose schema is a JSON Schema, or that has none, gets its arguments as they are.
+
+    Args:
+        tool: The tool.
+        passed: Arguments under the tool's own names, injected ones left out.
+
+    Raises:
+        ValidationError: The schema refuses them, and the tool does not handle that itself.
+        Exception: Whatever else a validator of the schema raised.
+    """
+    model = _model_of(tool)
+    if model is None:
+        return Arguments({**passed, **_defaults_of_signature(tool, passed)}, dict(passed))
+    try:
+        result = model.model_validate(dict(passed))
+    except ValidationError:
+        if not tool.handle_validation_error:
+            raise
+        return Arguments(dict(passed), dict(passed))
+    shown = _shown_names(tool)
+    keys = {name: _key_of(name, field, passed) for name, field in model.model_fields.items()}
+    set_fields = {key: name for name, key in keys.items() if key in passed}
+    complete: dict[str, Any] = {}
+    given: dict[str, Any] = {}
+    for key in passed:
+        if key in set_fields:
+            value = getattr(result, set_fields[key])
+        elif key in (extra := result.model_extra or {}):
+            value = extra[key]
+        else:
+            continue  # the schema ignores it
+        complete[key] = _as_data(value, with_defaults=True)
+        given[key] = _as_data(value, with_defaults=False)
+    for name, field in model.model_fields.items():
+        if keys[name] not in passed and name in shown and _has_stable_default(field):
+            complete[keys[name]] = _as_data(getattr(result, name), with_defaults=True)
+    return Arguments(complete, given if _makes_the_same(model, given, result) else dict(passed))
+
+
+_PLAIN = frozenset((type(None), bool, int, float, str))
+_SEQUENCES = frozenset((list, tuple, set, frozenset))
+
+
+def _defaults_of_signature(tool: BaseTool, passed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the function of a tool without a schema is called with besides."""
+    shown: Any = None if isinstance(tool.args_schema, dict) else tool.tool_call_schema
+    return {
+        name: _as_data(field.get_default(call_default_factory=True), with_defaults=True)
+        for name, field in getattr(shown, "model_fields", {}).items()
+        if name not in (*passed, "args", "kwargs") and _has_stable_default(field)
+    }
+
+
+_models: weakref.WeakKeyDictionary[type, dict[frozenset[str], type[BaseModel]]]
+_models = weakref.WeakKeyDictionary()
+
+
+def _model_of(tool: BaseTool) -> type[BaseModel] | None:
+    """Return what validates the arguments that the caller passes; None if nothing does."""
+    schema: Any = tool.args_schema
+    if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
+        return None
+    injected = frozenset(set(schema.model_fields) - _shown_names(tool))
+    if not injected:
+        return schema
+    known = _models.setdefault(schema, {})
+    if injected not in known:
+        # A subclass keeps the validators; what the graph fills in is not there yet.
+        absent: dict[str, Any] = dict.fromkeys(injected, (Any, None))
+        known[injected] = create_model(schema.__name__, __base__=schema, **absent)
+    return known[injected]
+
+
+def _shown_names(tool: BaseTool) -> set[str]:
+    """Return the names of the arguments that the caller passes, of those in the tool's schema."""
+    schema: Any = tool.tool_call_schema
+    shown = set(getattr(schema, "model_fields", ()))
+    # Without an annotation it stands in the schema, and LangGraph fills it in all the same.
+    return shown - injected_parameters(tool).names if "runtime" in shown else shown
+
+
+def _key_of(name: str, field: FieldInfo, passed: Mapping[str, Any]) -> str:
+    """Return the name under which a field is passed."""
+    for key in (field.validation_alias, field.alias):
+        if isinstance(key, str) and key in passed:
+            return key
+    return name
+
+
+def _has_stable_default(field: FieldInfo) -> bool:
+    if field.default_factory is not None:
+        return field.default_factory in _STABLE_FACTORIES
+    return not field.is_required()
+
+
+def _makes_the_same(model: type[BaseModel], given: dict[str, Any], result: BaseModel) -> bool:
+    """Whether a schema makes of data that it has made the same again.
+
+    It does not where a validator converts (euros to cents), or where data cannot hold the value (a
+    secret). The tool then gets what was passed, which it validates once.
+    """
+    try:
+        again = model.model_validate(given)
+        same = all(
+            vars(again)[name] == vars(result)[name]
+            for name in model.model_fields
+            if name in result.model_fields_set
+        )
+        return same and again.model_extra == result.model_extra
+    except Exception:  # noqa: BLE001  # validators, and `__eq__` of any class
+        return False
+
+
+def _as_data(value: Any, *, with_defaults: bool) -> Any:
+    """Return a validated value as data: records as dicts, enums as their values.
+
+    Args:
+        value: The value.
+        with_defaults: Whether fields of records that were not set are there too.
+    """
+
+    def convert(value: Any) -> Any:
+        kind = type(value)
+        if kind in _PLAIN or (kind in _SEQUENCES and _PLAIN.issuperset(map(type, value))):
+            return value
+        if isinstance(value, BaseModel):
+            return {
+                **{
+                    field.alias or name: convert(getattr(value, name))
+                    for name, field in type(value).model_fields.items()
+                    if name in value.model_fields_set
+                    or (with_defaults and _has_stable_default(field))
+                },
+                **{name: convert(extra) for name, extra in (value.model_extra or {}).items()},
+            }
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {f.name: convert(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, Enum):
+            return convert(value.value)
+        if isinstance(value, SecretStr | SecretBytes):
+            return str(value)
+        if isinstance(value, Mapping):
+            return {convert(key): convert(item) for key, item in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(convert(item) for item in value)
+        if type(value) in (set, frozenset):
+            return type(value)(map(convert, value))
+        try:
+            encode_value(value)
+        except UnsendableValue:
+            return str(value)
+        return value
+
+    return convert(value)

@@ -1,0 +1,294 @@
+"""One tool call on its way: from what the code asked for to its record."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from langgraph.types import Command
+
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.errors import ToolCallError
+from langchain_ptc.run.arguments import validate_arguments
+from langchain_ptc.run.error_text import OnToolError, tell_failure
+from langchain_ptc.run.plain import as_plain
+from langchain_ptc.run.record import ApprovalDecision, CallStatus, ToolCallRecord
+from langchain_ptc.run.redaction import Redact, redact_arguments, redact_text
+from langchain_ptc.sandbox.api import Call, CallFailure, Result
+from langchain_ptc.sandbox.wire.large import is_large
+from langchain_ptc.sandbox.wire.objects import UnsendableValue
+from langchain_ptc.sandbox.wire.values import encode_value, utf8_length
+
+_NOTED = ("status", "error", "limit", "attempts", "is_cache_hit", "breaker", "waited_seconds")
+"""What the journal keeps of how a call ended, by the names of `StartedCall`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the code is given for a call, and what the graph is."""
+
+    payload: str = "null"
+    """The value, encoded; see `sandbox.values`."""
+    failure: CallFailure | None = None
+    commands: tuple[Command[Any], ...] = ()
+    """What the tool asked the graph to do."""
+
+    def as_result(self, number: int) -> Result:
+        """Return it as the sandbox takes it."""
+        return Result(id=number, payload=self.payload, failure=self.failure)
+
+
+class StartedCall:
+    """One call while it runs; becomes a `ToolCallRecord`.
+
+    Whoever answers the call notes here what its record tells: `attempts`, `is_cache_hit`, `breaker`
+    and `waited_seconds`.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        definition: ToolDefinition,
+        *,
+        execution_id: str,
+        call_id: str,
+        source_line: str = "",
+        redact: Redact = "secrets",
+        on_tool_error: OnToolError = "message",
+    ) -> None:
+        self.number = call.id
+        self.args = call.args
+        self.kwargs = call.kwargs
+        self.line = call.line
+        self.source_line = source_line
+        self.definition = definition
+        self.execution_id = execution_id
+        self.call_id = call_id
+        self.arguments: Mapping[str, Any] | None = None
+        """What the tool's function is called with: validated, and with defaults; None before that is
+        known. Whatever decides or tells by arguments takes these."""
+        self.given: Mapping[str, Any] = {}
+        """What the tool is invoked with; see `Arguments`."""
+        self.passed: Mapping[str, Any] = {}
+        """What the code passed, under the tool's own names."""
+        self.status: CallStatus = "refused"
+        self.approval: ApprovalDecision | None = None
+        self.approved_by: str | None = None
+        """Who decided; None if nobody was asked, or if it is not known."""
+        self.attempts = 1
+        """Tries that were made of the tool, the first included."""
+        self.is_cache_hit = False
+        """The result is an earlier call's; the tool was not called."""
+        self.breaker: str | None = None
+        """The state of the tool's circuit breaker when the call met it; None if it has none."""
+        self.waited_seconds = 0.0
+        """Of its time, what it waited: for its turn, a rate limit, between tries."""
+        self.error: str | None = None
+        self.limit: str | None = None
+        """The field of `Limits` that it hit."""
+        self.result_bytes = 0
+        self.state: Any = None
+        """The state of the graph when the code made the call; for the tool, and for who approves."""
+        self.knows_budget = False
+        """The code had heard that its budget is spent when it made the call."""
+        self.is_end_told = False
+        """Whoever watches was told how it ended."""
+        self.on_tool_error = on_tool_error
+        self._redact = redact
+        self.is_large = is_large((call.args, call.kwargs))
+        """What is done with its arguments takes a while: it belongs into a thread."""
+        self._shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
+        self._plain: tuple[Mapping[str, Any], dict[str, Any]] | None = None
+        self._encoded: tuple[Mapping[str, Any], str] | None = None
+        self._digests: dict[bool, tuple[Mapping[str, Any], str]] = {}
+        self._started_at = datetime.now(UTC)
+        self._clock = time.monotonic()
+        self._seconds: float | None = None
+        self._record: ToolCallRecord | None = None
+
+    def bind(self) -> None:
+        """Settle what the tool is given.
+
+        Raises:
+            ToolCallError: The arguments do not fit the tool.
+        """
+        self.settle(self.definition, self.definition.bind(self.args, self.kwargs))
+
+    def prepare(self) -> None:
+        """Settle what the tool is given, and make ready what is told of it; for a thread.
+
+        Raises:
+            ToolCallError: The arguments do not fit the tool.
+        """
+        try:
+            self.bind()
+        finally:
+            self.plain_arguments  # noqa: B018  # is kept
+
+    def settle(self, definition: ToolDefinition, passed: Mapping[str, Any]) -> None:
+        """Settle which tool is called, and with what.
+
+        Args:
+            definition: The tool.
+            passed: Arguments under the tool's own names.
+
+        Raises:
+            ToolCallError: The tool's schema refuses the arguments.
+        """
+        name = definition.qualified_name
+        try:
+            arguments = validate_arguments(definition.tool, passed)
+        except Exception as error:
+            told = tell_failure(name, error, self.on_tool_error, is_reached=False)
+            raise ToolCallError(told, tool=name) from error
+        self.definition, self.passed = definition, passed
+        self.arguments, self.given = arguments.complete, arguments.given
+
+    def reach(self) -> None:
+        """Note that the tool itself begins: from here on the call may take effect."""
+        self.status = "cancelled"
+
+    def fail(self, error: str, limit: str | None = None) -> None:
+        """Note why it gave no value; a call that never reached its tool was refused."""
+        self.error, self.limit = error, limit
+        self.end("failed" if self.status == "cancelled" else self.status)
+
+    def deny(self) -> None:
+        """Note that a person does not want it made."""
+        self.status = "denied"
+
+    def end(self, status: CallStatus) -> None:
+        """Note how it ended."""
+        self.status = status
+        self._seconds = time.monotonic() - self._clock
+        self._record = self._encoded = None
+
+    def finish(self) -> ToolCallRecord:
+        """Return its record."""
+        if self._record is not None:
+            return self._record
+        if self._seconds is None:
+            self._seconds = time.monotonic() - self._clock
+            self.error = "the execution ended first"
+        _, shown, size = self._show()
+        self._record = ToolCallRecord(
+            call_id=self.call_id,
+            execution_id=self.execution_id,
+            tool=self.definition.name,
+            domain=self.definition.domain,
+            arguments=shown,
+            defaults=tuple(name for name in self.arguments or () if name not in self.passed),
+            line=self.line,
+            status=self.status,
+            approval=self.approval,
+            approved_by=self.approved_by,
+            started_at=self._started_at,
+            duration_seconds=self._seconds,
+            waited_seconds=min(self.waited_seconds, self._seconds),
+            attempts=self.attempts,
+            is_cache_hit=self.is_cache_hit,
+            breaker=self.breaker,
+            is_read_only=self.definition.policy.read_only,
+            arguments_bytes=size,
+            result_bytes=self.result_bytes,
+            error=self.error,
+            limit=self.limit,
+        )
+        return self._record
+
+    @property
+    def shown_arguments(self) -> Mapping[str, Any]:
+        """What the tool was given, without secrets; what the code passed, if it was refused."""
+        return self._show()[1]
+
+    @property
+    def plain_arguments(self) -> dict[str, Any]:
+        """The same in terms of JSON, for events."""
+        shown = self.shown_arguments
+        if self._plain is None or self._plain[0] is not shown:
+            self._plain = shown, as_plain(shown)
+        return self._plain[1]
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether anything of the arguments is hidden."""
+        arguments, shown, _ = self._show()
+        return shown is not arguments
+
+    def hide(self, text: str) -> str:
+        """Return a text without the secrets among the arguments."""
+        arguments, shown, _ = self._show()
+        return redact_text(text, arguments, shown)
+
+    def _show(self) -> tuple[Mapping[str, Any], Mapping[str, Any], int]:
+        """Return the arguments, what is shown of them, and their size."""
+        if self._shown is not None and self._shown[0] is self.arguments:
+            return self._shown
+        arguments = self._guess_names() if self.arguments is None else self.arguments
+        shown = redact_arguments(self.definition.qualified_name, arguments, self._redact)
+        try:
+            size = utf8_length(self._encode(arguments))
+        except UnsendableValue:  # what a person has edited, or a developer passed
+            size = 0
+        self._shown = arguments, shown, size
+        return self._shown
+
+    def digest(self, *, validated: bool = False) -> str:
+        """Return a hash of what the code passed, or of the validated arguments; computed once."""
+        chosen = (self.arguments if validated else self.passed) or {}
+        kept = self._digests.get(validated)
+        if kept is None or kept[0] is not chosen:
+            text = encode_value(dict(sorted(chosen.items())))
+            digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+            kept = self._digests[validated] = chosen, digest[:24]
+        return kept[1]
+
+    def encode_in_order(self) -> str:
+        """Return the arguments as text: the same for the same arguments in any order.
+
+        Raises:
+            UnsendableValue: A person has edited them, into something that the code cannot send.
+        """
+        arguments = self.arguments or {}
+        names = sorted(arguments)
+        if names == list(arguments):
+            return self._encode(arguments)
+        return encode_value({name: arguments[name] for name in names})
+
+    def _encode(self, arguments: Mapping[str, Any]) -> str:
+        """Return the arguments as text, encoded once while the call is on its way."""
+        if self._encoded is None or self._encoded[0] is not arguments:
+            self._encoded = arguments, encode_value(dict(arguments))
+        return self._encoded[1]
+
+    def _guess_names(self) -> dict[str, Any]:
+        """Return what the code passed under the names that it would have, for a call that misfits."""
+        names = [parameter.name for parameter in self.definition.parameters]
+        names += [f"argument {n}" for n in range(len(names) + 1, len(self.args) + 1)]
+        given = dict(zip(names, self.args, strict=False))
+        return {**given, **self.kwargs}
+
+    # --- the journal --------------------------------------------------------------------------------
+
+    def to_note(self) -> dict[str, Any]:
+        """Return how it ended, in terms of JSON, for the journal."""
+        return {
+            "bytes": self.result_bytes,
+            "at": self._started_at.isoformat(),
+            "seconds": self._seconds,
+            **{name: getattr(self, name) for name in _NOTED},
+        }
+
+    def read_note(self, note: Mapping[str, Any]) -> None:
+        """Take over how it ended when it was really made; that was told then."""
+        self.result_bytes = note["bytes"]
+        self._started_at = datetime.fromisoformat(note["at"])
+        self._seconds = note["seconds"]
+        for name in _NOTED:
+            setattr(self, name, note[name])
+        self.is_end_told = True
+        self._record = None

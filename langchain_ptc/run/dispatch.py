@@ -1,0 +1,335 @@
+"""One tool call: from what the code passed to the wrapped LangChain tool, and its value back.
+
+The tool is invoked as LangChain invokes it, with a `ToolCall` and the caller's config: callbacks,
+tags, metadata, validation and injected arguments are LangChain's own. What comes back that way is a
+message for a model, with its content made text; the code wants the value itself, which a `ToolView`
+captures. Public API only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from langchain_core.messages import ToolCall, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, StructuredTool, Tool
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
+from langgraph.prebuilt import ToolNode, ToolRuntime
+from langgraph.runtime import get_runtime
+from langgraph.types import Command, Interrupt
+
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.mcp.adapted import read_adapted
+from langchain_ptc.catalog.mcp.results import as_json, value_of_message
+from langchain_ptc.catalog.reading.free_names import takes_taken_names
+from langchain_ptc.catalog.reading.injected import injected_parameters
+from langchain_ptc.errors import CatalogError, ToolCallError
+from langchain_ptc.limits import Limits
+from langchain_ptc.run.error_text import OnToolError, tell_failure, tell_message
+from langchain_ptc.run.graph_state import take_own_message
+from langchain_ptc.run.plain import as_plain
+from langchain_ptc.run.private_loop import call_in_thread
+from langchain_ptc.run.tool_view import (
+    CallCapture,
+    ToolRaised,
+    current_capture,
+    is_signal,
+    view,
+)
+from langchain_ptc.sandbox.wire.objects import TooManyItems
+
+Route: TypeAlias = Callable[[BaseTool, ToolCall, RunnableConfig, Any], Awaitable[Any]]
+"""A way to a tool through what else handles tool calls, for example an agent's middleware, with the state
+of the graph for it; gives the tool's message, its command, or a list of both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where an execution runs: what the tools see of it."""
+
+    state: Any = None
+    """The state of the graph, for `InjectedState` and `ToolRuntime`; None outside a graph."""
+    route: Route | None = None
+    """How calls go to their tools; None for directly."""
+    sync: bool = False
+    """The caller is synchronous: prefer a tool's synchronous implementation."""
+    on_tool_error: OnToolError = "message"
+    """What the code is told of what a tool raises."""
+    result_bytes: int = Limits().result_bytes
+    """The most that a result may have, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a tool gave."""
+
+    value: Any
+    """For the code."""
+    commands: tuple[Command[Any], ...] = ()
+    """For the graph."""
+
+
+class Dispatcher:
+    """Calls one wrapped tool.
+
+    Args:
+        definition: The catalog's entry of the tool.
+        is_own: It is a function of the catalog's, which is nobody's tool: an agent's middleware does
+            not know it.
+    """
+
+    def __init__(self, definition: ToolDefinition, *, is_own: bool = False) -> None:
+        self.definition = definition
+        self._is_own = is_own
+        self._adapted = read_adapted(definition.tool)
+        tool = definition.tool
+        names = [parameter.tool_name for parameter in definition.parameters]
+        self._tool = view(tool, frees_names=takes_taken_names(tool, names))
+        injected = injected_parameters(tool)
+        self._filled_in = injected.names
+        # Outside a graph there is no state or store to inject, and a plain call does.
+        self._node = _build_node(self._tool) if injected.by_graph else None
+
+    @property
+    def is_injected(self) -> bool:
+        """Whether the tool takes arguments that the graph fills in."""
+        return self._node is not None
+
+    async def call(
+        self,
+        arguments: Mapping[str, Any],
+        call_id: str,
+        config: RunnableConfig,
+        *,
+        surroundings: Surroundings,
+        on_reached: Callable[[], None],
+    ) -> Value:
+        """Call the tool and return its value as Python has it.
+
+        Args:
+            arguments: Under the tool's own names.
+            call_id: Reaches the tool as the id of its tool call.
+            config: The caller's.
+            surroundings: Where the call is made.
+            on_reached: Called when the tool's own code begins, its arguments having been accepted.
+
+        Raises:
+            ToolCallError: The tool refused the arguments, failed, or returned what code cannot use.
+            GraphBubbleUp: The tool interrupted the graph, untouched.
+            ValidationError: An interrupt of the tool was answered with what it does not take; the
+                interrupt stays, to be answered again.
+        """
+        request = ToolCall(
+            name=self.definition.tool_name, args=dict(arguments), id=call_id, type="tool_call"
+        )
+        name = self.definition.qualified_name
+        if forged := self._filled_in & arguments.keys():
+            told = ", ".join(map(repr, sorted(forged)))
+            raise ToolCallError(f"{name}() has no parameter {told}", tool=name)
+        noted = CallCapture(on_reached, config, max_items=surroundings.result_bytes // 2)
+        task = asyncio.current_task()
+        token = current_capture.set(noted)
+        try:
+            if self._adapted is not None:
+                as_json(arguments)  # what cannot be sent would end a session that others use
+            answer = await self._invoke(request, config, surroundings)
+        except GraphInterrupt as error:
+            raise _storable(error) from None
+        except (GraphBubbleUp, asyncio.CancelledError):
+            raise
+        except BaseException as error:  # tools and middleware may raise anything
+            if is_invalid_resume(error) or is_signal(error, task):
+                raise
+            if noted.has_value and self.definition.tool.response_format == "content":
+                # The tool did return: only a message for a model cannot be made of it.
+                return _split(noted.value, call_id)
+            if isinstance(error, TooManyItems):
+                raise _too_large(name, error, surroundings.result_bytes) from error
+            if isinstance(error, ToolRaised):
+                error = error.original
+            told = tell_failure(
+                name, error, surroundings.on_tool_error, is_reached=noted.is_reached
+            )
+            raise ToolCallError(told, tool=name) from error
+        finally:
+            current_capture.reset(token)
+        return self._value_of(answer, noted, call_id, surroundings.on_tool_error)
+
+    async def _invoke(
+        self, request: ToolCall, config: RunnableConfig, surroundings: Surroundings
+    ) -> Any:
+        if surroundings.route is not None and not self._is_own:
+            return await surroundings.route(self._tool, request, config, surroundings.state)
+        if self._node is not None and _is_in_graph():
+            given = {
+                "__type": "tool_call_with_context",
+                "tool_call": request,
+                "state": surroundings.state,
+            }
+            return await self._node.ainvoke(given, config)
+        if surroundings.sync and _has_sync(self.definition.tool):
+            return await call_in_thread(lambda: self._tool.invoke(request, config))
+        return await self._tool.ainvoke(request, config)
+
+    def _value_of(
+        self, answer: Any, noted: CallCapture, call_id: str, on_tool_error: OnToolError
+    ) -> Value:
+        name = self.definition.qualified_name
+        message = _message_of(answer)
+        if message is not None and message.status == "error":
+            # Its own message is as a `ToolException`; what a middleware writes may hold anything.
+            is_own = noted.message is not None and not _is_replaced(message, noted.message)
+            told = "hide" if on_tool_error == "type" and not is_own else on_tool_error
+            raise ToolCallError(tell_message(name, message.content, told), tool=name)
+        if not noted.has_value or _is_replaced(message, noted.message):
+            answered, artifact = (answer if message is None else message), None
+        elif self.definition.tool.response_format == "content_and_artifact":
+            answered, artifact = noted.value
+        else:
+            answered, artifact = noted.value, None
+        split = _split(answered, call_id)
+        if self._adapted is None and not _has_structure(artifact):
+            return split
+        schema = None if self._adapted is None else self._adapted.output_schema
+        return replace(split, value=value_of_message(split.value, artifact, schema))
+
+
+def _too_large(name: str, error: TooManyItems, allowed: int) -> ToolCallError:
+    return ToolCallError(
+        f"the result of {name} is too large: {error} (limit result_bytes); ask the tool for less",
+        tool=name,
+        limit="result_bytes",
+        allowed=allowed,
+        used=2 * error.count,
+    )
+
+
+def _storable(error: GraphInterrupt) -> GraphInterrupt:
+    """Return an interrupt whose questions a checkpointer can store.
+
+    A question often shows the call's arguments, and those of code may be integers of any size.
+    """
+
+    def shown(interrupt: Interrupt) -> Interrupt:
+        try:
+            JsonPlusSerializer().dumps_typed(interrupt.value)
+        except (TypeError, ValueError):
+            return replace(interrupt, value=as_plain(interrupt.value))
+        return interrupt
+
+    return GraphInterrupt(tuple(map(shown, error.args[0] if error.args else ())))
+
+
+def _message_of(answer: Any) -> ToolMessage | None:
+    """Return the message in what a `ToolNode` or a tool returned, if there is one."""
+    if isinstance(answer, dict):
+        answer = answer.get("messages")
+    if isinstance(answer, list):
+        for item in reversed(answer):
+            if (found := _message_of(item)) is not None:
+                return found
+    return answer if isinstance(answer, ToolMessage) else None
+
+
+def _is_replaced(message: ToolMessage | None, own: Any) -> bool:
+    """Whether a middleware answered with a message that is not the tool's own.
+
+    A note before the whole of the tool's own content is none: LangChain's human-in-the-loop middleware
+    writes one for the model where a person edited the call. The code wants the value, not the note.
+    """
+    if message is None or not isinstance(own, ToolMessage) or message is own:
+        return False
+    now, before = message.content, own.content
+    if isinstance(now, str) and isinstance(before, str):
+        return now != before and not (before and now.endswith(f"\n{before}"))
+    if isinstance(now, list) and isinstance(before, list):
+        return now != before and not (before and now[-len(before) :] == before)
+    return True
+
+
+def _split(value: Any, call_id: str) -> Value:
+    """Tell what is for the graph from what is for the code.
+
+    A command answers its own tool call with a message: its content is the value of the call.
+    """
+    if isinstance(value, ToolMessage):
+        return Value(value.content)
+    if isinstance(value, Command):
+        return Value(*take_own_message(value, call_id))
+    # By their classes, which are few: the items may be many.
+    if isinstance(value, list) and any(issubclass(kind, Command) for kind in set(map(type, value))):
+        parts = [_split(item, call_id) for item in value]
+        told = [part.value for part in parts if part.value is not None]
+        return Value(
+            told[-1] if told else None,
+            tuple(command for part in parts for command in part.commands),
+        )
+    return Value(value)
+
+
+def _has_structure(artifact: Any) -> bool:
+    """Whether an artifact is that of an MCP tool: its text says the same as its structure."""
+    return isinstance(artifact, dict) and isinstance(artifact.get("structured_content"), dict)
+
+
+def _has_sync(tool: BaseTool) -> bool:
+    """Whether a tool has a synchronous implementation that is its own."""
+    if isinstance(tool, StructuredTool | Tool):
+        return tool.func is not None
+    return type(tool)._arun is BaseTool._arun
+
+
+def _build_node(tool: BaseTool) -> ToolNode:
+    """Build what injects the arguments of a tool as LangGraph does.
+
+    Raises:
+        CatalogError: LangGraph cannot read the tool.
+    """
+    try:
+        return ToolNode([tool], handle_tool_errors=False)
+    except Exception as error:
+        raise CatalogError(
+            f"the injected arguments of tool {tool.name!r} cannot be read by LangGraph: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+async def read_state(config: RunnableConfig) -> Any:
+    """Return the state of the graph whose node is running; None outside a graph."""
+    if not _is_in_graph():
+        return None
+    call = ToolCall(name="read_state", args={}, id="read_state", type="tool_call")
+    # The traces of the user's graph are not the place for this.
+    answer = await _state_reader().ainvoke([call], {**config, "callbacks": None})
+    return answer["messages"][-1].artifact
+
+
+@functools.cache
+def _state_reader() -> ToolNode:
+    """Build what reads the state by public means: a tool that is given it."""
+
+    async def read(runtime: ToolRuntime[Any, Any]) -> tuple[str, Any]:
+        return "", runtime.state
+
+    return ToolNode(
+        [
+            StructuredTool.from_function(
+                coroutine=read,
+                name="read_state",
+                description="Reads the state.",
+                response_format="content_and_artifact",
+            )
+        ]
+    )
+
+
+def _is_in_graph() -> bool:
+    try:
+        return get_runtime() is not None
+    except (KeyError, RuntimeError):
+        return False

@@ -1,0 +1,105 @@
+"""What code is told of an exception of the host: as much as the developer wants, and never the object."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, get_args
+
+from langchain_core.tools import ToolException
+from pydantic import ValidationError
+
+from langchain_ptc.catalog.mcp.results import describe_error
+from langchain_ptc.run.redaction import REDACTED, hide_named, is_secret
+
+OnToolError: TypeAlias = Literal["message", "type", "hide"]
+"""What code is told when a tool raises: the exception's class and text, its class, or only that the
+tool failed. The text of a `ToolException` is written for the model: it is told without its class, and
+hidden only by `hide`."""
+
+_MISSED_BY_INTERRUPT = "__pregel_scratchpad"
+"""What LangGraph's `interrupt` misses outside a graph, and raises as a KeyError."""
+MAX_ERROR_CHARS = 2_000
+_MAX_PROBLEMS = 10
+_MAX_INPUT_CHARS = 200
+
+
+def checked_on_tool_error(on_tool_error: OnToolError) -> OnToolError:
+    """Return `on_tool_error`.
+
+    Raises:
+        ValueError: It is none of what it may be.
+    """
+    if on_tool_error not in get_args(OnToolError):
+        raise ValueError(
+            f"on_tool_error must be 'message', 'type' or 'hide', got {on_tool_error!r}"
+        )
+    return on_tool_error
+
+
+def tell_failure(
+    name: str, error: BaseException, on_tool_error: OnToolError, *, is_reached: bool = True
+) -> str:
+    """Tell that a tool failed.
+
+    Args:
+        name: What the code calls it.
+        error: What it raised.
+        on_tool_error: How much to tell.
+        is_reached: Whether its own code has begun: what is wrong with the arguments that the code
+            passed is no secret to it.
+    """
+    if isinstance(error, ValidationError) and not is_reached:
+        return f"{name} failed: {_tell_arguments(error)}"
+    if on_tool_error == "hide":
+        return f"{name} failed"
+    told = _text_of(error)
+    if isinstance(error, ToolException):
+        return f"{name} failed: {told}" if told else f"{name} failed"
+    if type(error) is KeyError and error.args == (_MISSED_BY_INTERRUPT,):
+        return f"{name} failed: it asks a person by interrupt(), and this code runs in no graph"
+    kind = type(error).__name__
+    if on_tool_error == "type" or not told:
+        return f"{name} failed: {kind}"
+    return f"{name} failed: {kind}: {told}"
+
+
+def tell_message(name: str, content: object, on_tool_error: OnToolError) -> str:
+    """Tell that a tool, or a middleware before it, has answered with an error message."""
+    if on_tool_error == "hide":
+        return f"{name} failed"
+    return f"{name} failed: {describe_error(content)}"
+
+
+def cut(text: str, most: int = MAX_ERROR_CHARS) -> str:
+    """Cut a text that is too long, and say by how much."""
+    return text if len(text) <= most else f"{text[:most]}… [{len(text) - most:,} characters cut]"
+
+
+def _text_of(error: BaseException) -> str:
+    """Return the text of an exception; of a group, also what the exceptions in it say."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  # the tool's own exception may raise anything
+        return ""
+    if not isinstance(error, BaseExceptionGroup):
+        return text
+    leaves: list[str] = []
+    groups: list[BaseExceptionGroup[Any]] = [error]
+    while groups and len(leaves) < _MAX_PROBLEMS:
+        for inner in groups.pop().exceptions:
+            if isinstance(inner, BaseExceptionGroup):
+                groups.append(inner)
+            else:
+                leaves.append(f"{type(inner).__name__}: {_text_of(inner)}")
+    return f"{text}: {'; '.join(leaves[:_MAX_PROBLEMS])}"
+
+
+def _tell_arguments(error: ValidationError) -> str:
+    parts = []
+    for problem in error.errors(include_url=False)[:_MAX_PROBLEMS]:
+        place = ".".join(map(str, problem["loc"])) or "arguments"
+        value = problem["input"]
+        if any(isinstance(name, str) and is_secret(name, value) for name in problem["loc"]):
+            value = REDACTED
+        given = cut(repr(hide_named(value)), _MAX_INPUT_CHARS)
+        parts.append(f"{place}: {problem['msg']} (got {given})")
+    return "bad arguments: " + "; ".join(parts)

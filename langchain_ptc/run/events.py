@@ -1,0 +1,288 @@
+"""What can be watched of an execution while it runs.
+
+Every event goes three ways: to `stream_mode="custom"` of the graph that the code runs in, to the
+developer's `on_event`, and to the logger `langchain_ptc`. Events are plain JSON data (see
+`execution.plain.as_plain`); they name calls and say how they ended, and never hold results: those stay in the sandbox.
+
+| event | fields besides `source`, `event`, `execution_id`, `at` |
+|---|---|
+| `execution_start` | `call_id` of the tool call that asked for it, `code`, `resumed` |
+| `call_start` | `call_id`, `tool`, `domain`, `line`, `arguments` |
+| `call_end` | `call_id`, `tool`, `domain`, `status`, `started_at`, `duration_seconds`, |
+|  | `waited_seconds`, `attempts`, `is_cache_hit`, `breaker`, `arguments_bytes`, `result_bytes`, |
+|  | `error`, `limit` |
+| `output` | `text`: what was printed since the last one |
+| `execution_pause` | `waiting`: how many questions a person is asked; `status`: `pending` |
+| `execution_end` | `status`, `duration_seconds`, `computing_seconds`, `waiting_seconds`, |
+|  | `overlapping_seconds`, `paused_seconds`, `tool_calls`, `output_chars`, `error` |
+
+Three more are for whoever keeps watch; the logger tells them as warnings:
+
+| event | fields besides those |
+|---|---|
+| `limit_reached` | `limit`, `allowed`, `used`; `call_id`, `tool` and `domain` if a call reached it |
+| `breaker_open` | `call_id`, `tool`, `domain`: the call met an open circuit breaker |
+| `security_refusal` | `refusals` in the last minutes of the same `thread_id`, `violations` |
+
+Each call has one `call_end`; a call that never reached its tool has no `call_start`. What is replayed
+after a pause is not told again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from langgraph.config import get_stream_writer
+
+from langchain_ptc.run.alerts import REPEATED_REFUSALS, Refusals
+from langchain_ptc.run.calls import StartedCall
+from langchain_ptc.run.plain import as_plain, clean_text
+from langchain_ptc.run.record import ExecutionResult
+from langchain_ptc.sandbox.api import Failure, Session
+
+Event: TypeAlias = dict[str, Any]
+OnEvent: TypeAlias = Callable[[Event], None]
+
+SOURCE = "langchain_ptc"
+"""The `source` of every event: others write to the custom stream too."""
+
+WATCH_SECONDS = 0.1
+"""How often output is looked at while the code computes or waits; at each call it is told at once."""
+
+MAX_VIOLATIONS_TOLD = 10
+
+_TOLD_OF_CALLS = (
+    "status",
+    "duration_seconds",
+    "waited_seconds",
+    "attempts",
+    "is_cache_hit",
+    "breaker",
+    "arguments_bytes",
+    "result_bytes",
+    "error",
+    "limit",
+)
+_TOLD_OF_EXECUTIONS = (
+    "status",
+    "duration_seconds",
+    "computing_seconds",
+    "waiting_seconds",
+    "overlapping_seconds",
+    "paused_seconds",
+)
+_ALERTS = frozenset({"limit_reached", "breaker_open", "security_refusal"})
+
+logger = logging.getLogger("langchain_ptc")
+logger.addHandler(logging.NullHandler())  # whoever wants to read it says where
+
+
+class Events:
+    """Tells of one execution.
+
+    Args:
+        on_event: The developer's; what it raises is logged and goes no further.
+        on_output: Takes what was printed, as it comes.
+        refusals: Counts the programs that the language refuses.
+        thread_id: The thread of the graph that the code runs in.
+    """
+
+    def __init__(
+        self,
+        on_event: OnEvent | None = None,
+        on_output: Callable[[str], None] | None = None,
+        *,
+        refusals: Refusals | None = None,
+        thread_id: str | None = None,
+    ) -> None:
+        self.execution_id = ""
+        self._refusals = refusals or Refusals()
+        self._thread_id = thread_id
+        self._limits_told: set[str] = set()
+        self._on_event = on_event
+        self._on_output = on_output
+        self._write = _stream_writer()
+        self._told_chars = 0
+        self._is_replay = False
+
+    def tell_pause(self, *, waiting: int) -> None:
+        """Tell that the execution waits for a person: it has not ended, and its calls have not.
+
+        Args:
+            waiting: How many questions wait.
+        """
+        self.tell("execution_pause", waiting=waiting, status="pending")
+
+    def replay(self) -> None:
+        """Note that what is printed from here on was told before a pause."""
+        self._is_replay = True
+
+    def go_live(self, output: str) -> None:
+        """Note that the code is where it was when it was paused.
+
+        Args:
+            output: All that was printed so far.
+        """
+        if self._is_replay:
+            self._is_replay = False
+            self._told_chars = len(output)
+
+    def tell(self, event: str, *, plain: Mapping[str, Any] | None = None, **fields: Any) -> None:
+        """Tell of one event.
+
+        Args:
+            event: Its name.
+            plain: What it holds that is plain data already.
+            fields: Whatever else it holds.
+        """
+        told: Event = as_plain(
+            {
+                "source": SOURCE,
+                "event": event,
+                "execution_id": self.execution_id,
+                "at": time.time(),
+                **fields,
+            }
+        )
+        told |= plain or {}
+        logger.log(
+            _level_of(event),
+            "%s %s %s",
+            self.execution_id,
+            event,
+            fields.get("tool") or fields.get("status") or "",
+            extra={"execution_id": self.execution_id, "ptc": told},
+        )
+        if self._write is not None:
+            self._write(told)
+        if self._on_event is not None:
+            try:
+                self._on_event(told)
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt) and _is_main_thread():
+                    raise  # a person's Ctrl-C
+                logger.exception("on_event failed for %s of %s", event, self.execution_id)
+
+    def tell_output(self, output: str) -> None:
+        """Tell of what was printed since the last time.
+
+        Args:
+            output: All that was printed so far.
+        """
+        text = clean_text(output[self._told_chars :])
+        if text and not self._is_replay:
+            self._told_chars = len(output)
+            self.tell("output", text=text)
+            if self._on_output is not None:
+                self._on_output(text)
+
+    @contextlib.asynccontextmanager
+    async def watching(self, session: Session) -> AsyncIterator[None]:
+        """Tell of what the code prints, every now and then, while it runs."""
+        if self._write is None and self._on_event is None and self._on_output is None:
+            yield
+            return
+        watch = asyncio.ensure_future(self._watch(session))
+        try:
+            yield
+        finally:
+            watch.cancel()
+
+    async def _watch(self, session: Session) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            self.tell_output(session.output)
+
+    def tell_start(self, call: StartedCall) -> None:
+        """Tell that a call begins."""
+        self.tell(
+            "call_start",
+            call_id=call.call_id,
+            tool=call.definition.name,
+            domain=call.definition.domain,
+            line=call.line,
+            plain={"arguments": call.plain_arguments},
+        )
+
+    def tell_end(self, call: StartedCall) -> None:
+        """Tell how a call ended, once."""
+        if call.is_end_told:
+            return
+        call.is_end_told = True
+        record = call.finish()
+        names: dict[str, Any] = {
+            "call_id": record.call_id,
+            "tool": record.tool,
+            "domain": record.domain,
+        }
+        self.tell(
+            "call_end",
+            **names,
+            started_at=record.started_at.timestamp(),
+            **{name: getattr(record, name) for name in _TOLD_OF_CALLS},
+        )
+        if record.limit is not None:
+            self._limits_told.add(record.limit)
+            self.tell("limit_reached", limit=record.limit, allowed=None, used=None, **names)
+        if record.breaker == "open":
+            self.tell("breaker_open", **names)
+
+    def tell_result(self, result: ExecutionResult, calls: Sequence[StartedCall]) -> None:
+        """Tell what is left to be told when the execution is over, and how it ended."""
+        self.tell_output(result.output)
+        for call in calls:
+            self.tell_end(call)
+        error = result.error
+        if error is not None and error.limit is not None and error.limit not in self._limits_told:
+            self.tell("limit_reached", limit=error.limit, allowed=error.allowed, used=error.used)
+        if error is not None and (refused := _refused_by_the_language(error)):
+            self._tell_refusal(refused)
+        self.tell(
+            "execution_end",
+            **{name: getattr(result, name) for name in _TOLD_OF_EXECUTIONS},
+            tool_calls=len(result.tool_calls),
+            output_chars=len(result.output),
+            error=None if error is None else f"{error.kind}: {error.message}",
+        )
+
+    def _tell_refusal(self, violations: list[str]) -> None:
+        refusals = self._refusals.note(self._thread_id)
+        if refusals >= REPEATED_REFUSALS:
+            self.tell(
+                "security_refusal",
+                refusals=refusals,
+                thread_id=self._thread_id,
+                violations=violations[:MAX_VIOLATIONS_TOLD],
+            )
+
+
+def _refused_by_the_language(error: Failure) -> list[str]:
+    """Return what the sandbox does not let a program do, of what was wrong with it.
+
+    The check before the run finds some of it first, among mistakes that are no concern of the walls.
+    """
+    problems = [problem for problem in error.problems if problem.module]
+    return [str(found) for found in (*error.violations, *problems)]
+
+
+def _level_of(event: str) -> int:
+    if event in _ALERTS:
+        return logging.WARNING
+    return logging.INFO if event.startswith("execution") else logging.DEBUG
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _stream_writer() -> Callable[[Any], None] | None:
+    try:
+        return get_stream_writer()
+    except (KeyError, RuntimeError):  # outside a graph
+        return None

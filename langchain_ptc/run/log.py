@@ -1,0 +1,291 @@
+"""`ExecutionLog`: what was executed, kept and asked about.
+
+Three places to keep it: memory, a file of JSON lines, an SQLite database. The two on disk are written
+by a thread of their own: an execution waits for no disk, and a disk that is full harms no execution.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeAlias, get_args
+
+from langchain_ptc.locks import new_lock
+from langchain_ptc.run.record import CallStatus, ExecutionResult, ToolCallRecord
+from langchain_ptc.run.report import cut_middle
+from langchain_ptc.run.stores import JsonLinesStore, MemoryStore, Query, SqliteStore, Store
+from langchain_ptc.sandbox.api import Status
+
+KEPT_IN_MEMORY = 1_000
+"""Executions that a log in memory keeps if it is not told how many."""
+
+_SUFFIXES: Mapping[str, type[JsonLinesStore | SqliteStore]] = {
+    ".jsonl": JsonLinesStore,
+    ".ndjson": JsonLinesStore,
+    ".db": SqliteStore,
+    ".sqlite": SqliteStore,
+    ".sqlite3": SqliteStore,
+}
+_CLOSE_SECONDS = 5.0
+"""How long the end of the process waits for what is still to be written."""
+
+_LOOK_SECONDS = 1.0
+"""How often whoever waits for the writer looks whether it is still there."""
+
+_Task: TypeAlias = ExecutionResult | threading.Event | None
+
+logger = logging.getLogger("langchain_ptc")
+
+
+class ExecutionLog:
+    """Keeps the records of executions, and finds them again.
+
+    Pass it as `log=` to `as_programmatic`, `ProgrammaticToolNode`, the middleware or an executor; one
+    log may serve many of them, from any thread. What it keeps of an execution is its
+    `ExecutionResult`, with the output that the model was shown and without a session's variables.
+
+    An execution is in the log once it has ended, and not while it waits for a person. One that was
+    resumed has one record.
+
+    Args:
+        path: Where to keep it. A file that ends in `.jsonl` or `.ndjson` has a line of JSON for each
+            execution; one that ends in `.db`, `.sqlite` or `.sqlite3` is a database. None for memory.
+        keep: How many executions to keep, the last ones; by default 1,000 in memory, and on disk all.
+
+    Raises:
+        ValueError: `path` ends in something else, or `keep` is no positive whole number.
+        OSError: The file cannot be opened.
+        sqlite3.Error: The file is no database that can be opened.
+    """
+
+    def __init__(self, *, path: str | Path | None = None, keep: int | None = None) -> None:
+        if keep is not None and (type(keep) is not int or keep < 1):
+            raise ValueError(f"keep must be a whole number from 1, got {keep!r}")
+        self._lock = new_lock()
+        self._writer: _Writer | None = None
+        self._is_closed = False
+        self._store: Store = _open(path, keep)
+
+    def add(self, result: ExecutionResult) -> None:
+        """Keep the record of an execution; does not wait for a disk.
+
+        What cannot be written is told to the logger `langchain_ptc`, and lost.
+
+        Raises:
+            ValueError: The log is closed.
+        """
+        kept = replace(result, output=cut_middle(result.output, result.output_chars), session=None)
+        with self._lock:
+            if self._is_closed:
+                raise ValueError("the log is closed; open another one")
+            if isinstance(self._store, MemoryStore):
+                self._store.add(kept)
+                return
+            if self._writer is None or self._writer.pid != os.getpid():
+                self._start_writer()
+            assert self._writer is not None
+            self._writer.tasks.put(kept)
+
+    def note(self, result: ExecutionResult) -> None:
+        """Keep the record of an execution if that can be done; else tell the logger `langchain_ptc`.
+
+        An execution that has taken effect must not fail because its log was closed meanwhile.
+        """
+        try:
+            self.add(result)
+        except Exception as error:  # noqa: BLE001  # whatever it is, no execution's concern
+            logger.warning("the record of execution %s was lost: %s", result.execution_id, error)
+
+    def find(
+        self,
+        *,
+        execution_id: str | None = None,
+        tool: str | None = None,
+        status: Status | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+    ) -> list[ExecutionResult]:
+        """Return executions, the last one first.
+
+        Waits for what is still to be written, and for the disk; see `afind`.
+
+        Args:
+            execution_id: Of this id.
+            tool: That called this tool, by its name with or without its domain.
+            status: That ended so.
+            since: That began at this time or later; with a time zone.
+            until: That began before this time; with a time zone.
+            limit: So many at most.
+
+        Raises:
+            ValueError: A status is none, a time has no time zone, or `limit` is not positive.
+        """
+        wanted = Query(
+            execution_id=execution_id, tool=tool, status=status, since=since, until=until
+        )
+        _check(wanted, get_args(Status), limit)
+        found = (result for result in self._read(wanted) if wanted.takes(result))
+        return list(islice(found, limit))
+
+    def find_calls(
+        self,
+        *,
+        execution_id: str | None = None,
+        tool: str | None = None,
+        status: CallStatus | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+    ) -> list[ToolCallRecord]:
+        """Return tool calls, those of the last execution first; as `find`.
+
+        Raises:
+            ValueError: A status is none, a time has no time zone, or `limit` is not positive.
+        """
+        wanted = Query(
+            execution_id=execution_id, tool=tool, status=status, since=since, until=until
+        )
+        _check(wanted, get_args(CallStatus), limit)
+        found = (
+            call
+            for result in self._read(replace(wanted, status=None))
+            for call in result.tool_calls
+            if wanted.takes_call(call)
+        )
+        return list(islice(found, limit))
+
+    async def afind(self, **wanted: object) -> list[ExecutionResult]:
+        """Do as `find`, without holding up the event loop."""
+        return await asyncio.to_thread(self.find, **wanted)  # type: ignore[arg-type]  # as find's
+
+    async def afind_calls(self, **wanted: object) -> list[ToolCallRecord]:
+        """Do as `find_calls`, without holding up the event loop."""
+        return await asyncio.to_thread(self.find_calls, **wanted)  # type: ignore[arg-type]  # as find_calls'
+
+    def flush(self) -> None:
+        """Wait until everything that was added is written."""
+        written = threading.Event()
+        with self._lock:
+            writer = self._writer
+            if writer is None or writer.pid != os.getpid():
+                return  # what a process added before it was forked is the parent's to write
+            if not self._is_closed:
+                writer.tasks.put(written)
+        if threading.current_thread() is writer.thread:
+            return
+        while writer.thread.is_alive() and not written.wait(_LOOK_SECONDS):
+            pass
+
+    def close(self) -> None:
+        """Write what is left and take no more; what is kept can still be found. Idempotent.
+
+        Waits five seconds for the disk at most; what is not written by then is written afterwards.
+        """
+        with self._lock:
+            writer = None if self._is_closed else self._writer
+            self._is_closed = True
+        if writer is not None and writer.pid == os.getpid():
+            writer.tasks.put(None)
+            writer.thread.join(_CLOSE_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start_writer(self) -> None:
+        if self._writer is not None:
+            self._store.forget_after_fork()
+        writer = self._writer = _Writer(self._store)
+        # In whatever thread the log is collected, the writer's own among them: waits for nothing.
+        weakref.finalize(self, writer.tasks.put, None).atexit = False
+
+    def _read(self, wanted: Query) -> Iterator[ExecutionResult]:
+        self.flush()
+        return self._store.read(wanted)
+
+
+def _open(path: str | Path | None, keep: int | None) -> Store:
+    if path is None:
+        return MemoryStore(keep or KEPT_IN_MEMORY)
+    path = Path(path)
+    store = _SUFFIXES.get(path.suffix.lower())
+    if store is None:
+        raise ValueError(
+            f"the path of a log must end in one of {', '.join(_SUFFIXES)}, got {str(path)!r}"
+        )
+    return store(path, keep)
+
+
+def _check(wanted: Query, statuses: tuple[str, ...], limit: int) -> None:
+    if wanted.status is not None and wanted.status not in statuses:
+        raise ValueError(f"status must be one of {', '.join(statuses)}, got {wanted.status!r}")
+    if limit < 1:
+        raise ValueError(f"limit must be positive, got {limit!r}")
+    for name in ("since", "until"):
+        moment = getattr(wanted, name)
+        if moment is not None and moment.tzinfo is None:
+            raise ValueError(
+                f"{name} must have a time zone, for example datetime.now(UTC), got {moment!r}"
+            )
+
+
+class _Writer:
+    """The thread that writes for one log, of one process: a forked child starts its own."""
+
+    def __init__(self, store: Store) -> None:
+        self.pid = os.getpid()
+        self.tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        self.thread = threading.Thread(
+            target=_write, args=(self.tasks, store), name="langchain-ptc-log", daemon=True
+        )
+        self.thread.start()
+        _writers.add(self)
+
+
+_writers: weakref.WeakSet[_Writer] = weakref.WeakSet()
+
+
+def _write(tasks: queue.SimpleQueue[_Task], store: Store) -> None:
+    """Write what is added until there is no more to come; the body of the writer's thread."""
+    while (task := tasks.get()) is not None:
+        if isinstance(task, threading.Event):
+            task.set()
+            continue
+        try:
+            store.add(task)
+        except Exception:  # a full disk, a lost mount: no execution's concern
+            logger.exception("the record of execution %s was not written", task.execution_id)
+    store.close()
+
+
+def _write_the_rest() -> None:
+    """Let the writers end before the interpreter does, which would cut them off."""
+    writers = [writer for writer in list(_writers) if writer.pid == os.getpid()]
+    for writer in writers:
+        writer.tasks.put(None)
+    until = time.monotonic() + _CLOSE_SECONDS
+    for writer in writers:
+        writer.thread.join(max(0.0, until - time.monotonic()))
+
+
+atexit.register(_write_the_rest)

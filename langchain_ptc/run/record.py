@@ -1,0 +1,290 @@
+"""What one execution was: its code, its end, its output and every tool call it made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any, Literal, Self
+
+from langchain_ptc.errors import (
+    CheckError,
+    CodeError,
+    CodeRuntimeError,
+    CodeSyntaxError,
+    LimitExceeded,
+    PolicyError,
+    Problem,
+    ReplayError,
+    SandboxError,
+    Violation,
+)
+from langchain_ptc.run.plain import as_plain
+from langchain_ptc.run.report import render_report
+from langchain_ptc.run.times import CallTimes, add_up
+from langchain_ptc.sandbox.api import Failure, Status
+
+CallStatus = Literal["returned", "failed", "refused", "denied", "cancelled"]
+"""How a tool call ended: `refused` calls never reached the tool, `denied` ones a person rejected,
+`cancelled` ones were still running when the execution ended."""
+ApprovalDecision = Literal["approve", "edit", "reject", "respond"]
+"""What a person decided of a tool call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallRecord:
+    """One tool call that the code made."""
+
+    call_id: str
+    """Unique and stable: the id of the execution's own tool call, or the execution id, and the
+    number of the call in the execution, from 1."""
+    execution_id: str
+    """The execution that made the call."""
+    tool: str
+    """Name by which the code called it, without the domain."""
+    domain: str | None
+    arguments: Mapping[str, Any]
+    """What the tool was given, under its own names; what the code passed, if it was refused. Secrets
+    are hidden; see `execution.redaction`."""
+    defaults: tuple[str, ...] = ()
+    """Names of those arguments that the code left out: they are the tool's defaults."""
+    line: int
+    """Line of the code that made the call, from 1; 0 if unknown."""
+    status: CallStatus
+    approval: ApprovalDecision | None
+    """What a person decided of it; None if nobody was asked."""
+    approved_by: str | None = None
+    """Who decided, as far as the graph knows; see `execution.approvals.who_answers`."""
+    started_at: datetime
+    """When the code made the call, in UTC."""
+    duration_seconds: float
+    """From the call to its answer, waiting included."""
+    waited_seconds: float = 0.0
+    """Of these, what it waited: for its turn, for a rate limit, between tries."""
+    attempts: int = 1
+    """Tries that were made of the tool; more than one only if it may be called again."""
+    is_cache_hit: bool = False
+    """The result is that of an earlier call with the same arguments; the tool was not called."""
+    breaker: str | None = None
+    """State of the tool's circuit breaker when the call met it; None if it has none."""
+    is_read_only: bool = False
+    """The tool's policy says that its calls change nothing."""
+    arguments_bytes: int = 0
+    """Size of the arguments as JSON."""
+    result_bytes: int
+    """Size of the result: a string in UTF-8, anything else as JSON; 0 where there is none."""
+    error: str | None
+    """Why there is no result."""
+    limit: str | None = None
+    """The field of `Limits` that the call hit."""
+
+    @property
+    def qualified_name(self) -> str:
+        """`domain.tool`, or `tool` for a tool without a domain."""
+        return self.tool if self.domain is None else f"{self.domain}.{self.tool}"
+
+    @property
+    def running_seconds(self) -> float:
+        """What is left of its time without waiting: the tool's own."""
+        return self.duration_seconds - self.waited_seconds
+
+    @property
+    def ended_at(self) -> datetime:
+        """When the call was answered, in UTC."""
+        return self.started_at + timedelta(seconds=self.duration_seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain JSON data, see `execution.plain.as_plain`; times in ISO 8601."""
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        data |= {"ended_at": self.ended_at, "running_seconds": self.running_seconds}
+        plain: dict[str, Any] = as_plain(data)
+        return plain
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        kept = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        kept["started_at"] = _parse_time(data["started_at"])
+        kept["defaults"] = tuple(data.get("defaults", ()))
+        return cls(**kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionResult:
+    """What one execution of the model's code came to."""
+
+    execution_id: str
+    code: str
+    status: Status
+    """`success`, `error` (the code's), `refused` (the language or the check does not accept it: it is
+    not run), `limit`, `denied` (a person rejected a call, and the code did not catch it), `cancelled`,
+    or `sandbox` (the machine's)."""
+    output: str
+    """Everything that the code printed."""
+    value: Any
+    """What the code returned: by a top-level `return`, a last expression, or a variable `result`;
+    None if nothing. The model reads it only where nothing was printed."""
+    error: Failure | None
+    """Why it did not succeed."""
+    notes: tuple[str, ...]
+    """What the code should know besides, for example calls that it did not await."""
+    tool_calls: tuple[ToolCallRecord, ...]
+    """Every call that the code made, in the order in which it made them."""
+    started_at: datetime
+    """In UTC."""
+    duration_seconds: float
+    """From the start to the end, pauses left out."""
+    paused_seconds: float = 0.0
+    """How long persons were waited for."""
+    output_chars: int
+    """How many characters of output the model is shown; see `Limits.output_chars`."""
+    session: str | None = None
+    """The variables of the code for the thread's next execution, as base64; only a worker can read
+    them. None where they are not kept here."""
+    spent: Mapping[str, Any] | None = None
+    """What it spent of its budgets, by the names of `Budget`; None if it has none."""
+
+    @property
+    def ended_at(self) -> datetime:
+        """When it ended, in UTC."""
+        return self.started_at + timedelta(seconds=self.duration_seconds + self.paused_seconds)
+
+    @property
+    def waiting_seconds(self) -> float:
+        """For how long calls were on their way, one or more."""
+        return min(self.duration_seconds, self._call_times().waiting_seconds)
+
+    @property
+    def computing_seconds(self) -> float:
+        """What is left of `duration_seconds`: the code itself, and what the sandbox needs for it."""
+        return self.duration_seconds - self.waiting_seconds
+
+    @property
+    def overlapping_seconds(self) -> float:
+        """For how long two calls or more were on their way side by side."""
+        return min(self.duration_seconds, self._call_times().overlapping_seconds)
+
+    def _call_times(self) -> CallTimes:
+        return add_up((call.started_at, call.ended_at) for call in self.tool_calls)
+
+    def report(self) -> str:
+        """Return the text that the model reads."""
+        return render_report(self)
+
+    def raise_for_status(self) -> Self:
+        """Return the result if the code succeeded.
+
+        Raises:
+            CodeSyntaxError, CheckError, PolicyError, CodeRuntimeError, LimitExceeded: The code failed.
+            ReplayError: The code took another path when it was resumed.
+            SandboxError: The machine failed.
+        """
+        if self.error is None:
+            return self
+        raise _exception_of(self.status, self.error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain JSON data; times in ISO 8601.
+
+        This is the artifact of the tool message. Every serializer takes it and gives the same back:
+        integers of more than 64 bits, NaN and the infinities are their text, lone surrogates escapes.
+        """
+        data = {
+            "execution_id": self.execution_id,
+            "status": self.status,
+            "code": self.code,
+            "output": self.output,
+            "value": self.value,
+            "error": None if self.error is None else asdict(self.error),
+            "notes": list(self.notes),
+            "tool_calls": (),
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "duration_seconds": self.duration_seconds,
+            "paused_seconds": self.paused_seconds,
+            "computing_seconds": self.computing_seconds,
+            "waiting_seconds": self.waiting_seconds,
+            "overlapping_seconds": self.overlapping_seconds,
+            "output_chars": self.output_chars,
+            "session": self.session,
+            "spent": self.spent,
+        }
+        plain: dict[str, Any] = as_plain(data)
+        plain["tool_calls"] = [call.to_dict() for call in self.tool_calls]
+        return plain
+
+    def _repr_html_(self) -> str:
+        """Return a page about it, for notebooks."""
+        from langchain_ptc.display.result import render_html
+
+        return render_html(self._to_show())
+
+    def __rich__(self) -> object:
+        """Return what `rich.print` shows of it."""
+        from langchain_ptc.display.terminal import render_panel
+
+        return render_panel(self._to_show())
+
+    def _to_show(self) -> dict[str, Any]:
+        return {**self.to_dict(), "report_bytes": len(self.report().encode())}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote, for example the artifact of a message.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is not such a record.
+        """
+        told = data["error"]
+        error = None
+        if told is not None:
+            violations = tuple(Violation(**violation) for violation in told["violations"])
+            problems = tuple(Problem(**problem) for problem in told["problems"])
+            error = Failure(**{**told, "violations": violations, "problems": problems})
+        return cls(
+            execution_id=data["execution_id"],
+            code=data["code"],
+            status=data["status"],
+            output=data["output"],
+            value=data["value"],
+            error=error,
+            notes=tuple(data["notes"]),
+            tool_calls=tuple(ToolCallRecord.from_dict(call) for call in data["tool_calls"]),
+            started_at=_parse_time(data["started_at"]),
+            duration_seconds=data["duration_seconds"],
+            paused_seconds=data.get("paused_seconds", 0.0),
+            output_chars=data["output_chars"],
+            session=data["session"],
+            spent=data.get("spent"),
+        )
+
+
+def large_parts(result: ExecutionResult) -> tuple[object, ...]:
+    """Return what `report` and `to_dict` take long for, if it is large; for `call_off_loop`."""
+    call_fields = range(len(result.tool_calls) * len(fields(ToolCallRecord)))
+    return result.value, result.output, call_fields, [call.arguments for call in result.tool_calls]
+
+
+def _parse_time(time: str | datetime) -> datetime:
+    return time if isinstance(time, datetime) else datetime.fromisoformat(time)
+
+
+def _exception_of(status: Status, failure: Failure) -> CodeError | ReplayError | SandboxError:
+    if failure.problems:
+        return CheckError(failure.problems)
+    if status == "refused":
+        return PolicyError(failure.violations)
+    if failure.limit is not None and failure.allowed is not None:
+        return LimitExceeded(limit=failure.limit, allowed=failure.allowed, used=failure.used)
+    if status == "sandbox":
+        return SandboxError(failure.message)
+    if failure.kind == "ReplayError":
+        return ReplayError(failure.message)
+    if failure.kind == "SyntaxError":
+        return CodeSyntaxError(failure.message, line=failure.line, source_line=failure.source_line)
+    return CodeRuntimeError(
+        f"{failure.kind}: {failure.message}",
+        exc_type=failure.kind,
+        line=failure.line,
+        source_line=failure.source_line,
+    )

@@ -1,0 +1,208 @@
+"""What a whole run of the graph has spent: found in the messages of its state, and among its peers."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.resilience import ToolCallInfo
+from langchain_ptc.errors import ToolCallError
+from langchain_ptc.locks import new_lock
+from langchain_ptc.run.arguments import validate_arguments
+from langchain_ptc.run.budgets import Budget, CallLimit, Purse, Spent, check, limited_by
+
+_MOST_SETS = 1_000
+"""Sets of executions side by side that are remembered."""
+
+
+class Budgets:
+    """The budgets of one executor.
+
+    Args:
+        budget: For each execution.
+        run_budget: For each run of the graph.
+        catalog: The tools; those that the model may call itself too count for a run, and the
+            catalog's own functions cost nothing.
+        now: The clock.
+
+    Raises:
+        ValueError: The two have different ideas of what a call costs, or name a tool that is none.
+    """
+
+    def __init__(
+        self,
+        budget: Budget | None,
+        run_budget: Budget | None,
+        catalog: ToolCatalog,
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        costs = {b.cost_of for b in (budget, run_budget) if b is not None and b.cost_of is not None}
+        if len(costs) > 1:
+            raise ValueError("budget and run_budget must have the same cost_of")
+        known = {definition.qualified_name for definition in catalog}
+        for which, given in (("budget", budget), ("run_budget", run_budget)):
+            for name in () if given is None else given.calls_per_tool:
+                if name not in known:
+                    close = difflib.get_close_matches(name, known, n=1)
+                    told = f"; did you mean {close[0]!r}?" if close else ""
+                    raise ValueError(
+                        f"{which}.calls_per_tool has {name!r}, which is none of the tools{told}"
+                    )
+        self._budget, self._run_budget = budget, run_budget
+        self._cost_of = next(iter(costs), None)
+        self._free = frozenset(d.qualified_name for d in catalog.discovery)
+        self._now = now
+        self._direct = {d.tool_name: d for d in catalog if "direct" in d.policy.allowed_callers}
+        self._sets: OrderedDict[object, dict[str, Purse]] = OrderedDict()
+        self._lock = new_lock()
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self._budget is not None or self._run_budget is not None
+
+    @property
+    def is_for_run(self) -> bool:
+        """Whether the state of the graph must be known."""
+        return self._run_budget is not None
+
+    def open(
+        self,
+        state: Any,
+        *,
+        call_id: str | None = None,
+        thread_id: str | None = None,
+        carried: Spent | None = None,
+        call_limits: Sequence[CallLimit] = (),
+    ) -> Purse | None:
+        """Return the purse of one execution; None if it may spend what it likes.
+
+        Args:
+            state: The state of the graph, for what the run has spent.
+            call_id: The tool call that asked for the execution.
+            thread_id: The thread of the graph.
+            carried: What was spent besides what the state tells, by attempts that are not in it.
+            call_limits: Limits of the agent around the execution.
+        """
+        if not self and not call_limits:
+            return None
+        messages = _messages_of(state) if self.is_for_run or call_limits else []
+        before = self._spent_in(messages)
+        purse = Purse(
+            self._budget,
+            self._run_budget,
+            before=before if carried is None else before + carried,
+            free=self._free,
+            call_limits=call_limits,
+            now=self._now,
+        )
+        last = messages[-1].id if messages else None
+        if carried is None and call_id is not None and last is not None:
+            self._join(purse, (thread_id, last, len(messages)), call_id)
+        return purse
+
+    def check_direct(
+        self, state: Any, definition: ToolDefinition, call: Mapping[str, Any]
+    ) -> ToolCallError | None:
+        """Hold a call that the model makes itself against the budget of its run.
+
+        Args:
+            state: The state of the graph; its last message makes the call.
+            definition: The tool.
+            call: The call, as the message has it.
+
+        Returns:
+            Why it is not to be made; None if it is.
+        """
+        if self._run_budget is None or definition.tool_name not in self._direct:
+            return None
+        name = definition.qualified_name
+        spent = self._spent_in(_messages_of(state), until=call["id"])
+        cost = self._direct_call(definition, call).cost
+        try:
+            check("run_budget", limited_by(self._run_budget, name), spent.used, name, cost)
+        except ToolCallError as error:
+            return error
+        return None
+
+    def _join(self, purse: Purse, key: object, call_id: str) -> None:
+        with self._lock:
+            peers = self._sets.setdefault(key, {})
+            self._sets.move_to_end(key)
+            while len(self._sets) > _MOST_SETS:
+                self._sets.popitem(last=False)
+            for peer in peers.values():
+                purse.lock = peer.lock
+            peers[call_id] = purse  # in place of its own from before a pause
+            purse.peers = peers
+
+    def _spent_in(self, messages: Sequence[BaseMessage], *, until: str | None = None) -> Spent:
+        """Add up what was spent since the user last said something, up to a call of the model."""
+        spent = Spent()
+        for message in messages:
+            if isinstance(message, HumanMessage):
+                spent = Spent()
+            elif isinstance(message, ToolMessage):
+                told = _told_by(message)
+                spent = spent if told is None else spent + told
+            elif isinstance(message, AIMessage):
+                for call in message.tool_calls:
+                    if until is not None and call["id"] == until and message is messages[-1]:
+                        return spent
+                    if (definition := self._direct.get(call["name"])) is not None:
+                        spent += self._direct_call(definition, call)
+        return spent
+
+    def _direct_call(self, definition: ToolDefinition, call: Mapping[str, Any]) -> Spent:
+        name, arguments = definition.qualified_name, call["args"]
+        with contextlib.suppress(Exception):  # the tool itself says what is wrong with them
+            arguments = validate_arguments(definition.tool, arguments).complete
+        info = ToolCallInfo(
+            tool=name, arguments=arguments, call_id=call["id"] or "", execution_id=""
+        )
+        cost = 0.0 if self._cost_of is None else float(self._cost_of(info))
+        return Spent(calls=1, calls_per_tool={name: 1}, cost=cost)
+
+
+def budget_of(budget: Budget | None, names: Collection[str]) -> Budget | None:
+    """Return a budget for some of the tools that it is for.
+
+    Args:
+        budget: For more tools.
+        names: Qualified names of those that there are.
+    """
+    if budget is None:
+        return None
+    kept = {name: most for name, most in budget.calls_per_tool.items() if name in names}
+    return replace(budget, calls_per_tool=kept)
+
+
+def _told_by(message: ToolMessage) -> Spent | None:
+    artifact = message.artifact
+    told = (
+        artifact.get("spent") if isinstance(artifact, Mapping) else getattr(artifact, "spent", None)
+    )
+    return Spent.from_dict(told) if isinstance(told, Mapping) else None
+
+
+def _messages_of(state: Any) -> list[BaseMessage]:
+    """Return the messages of a state, whatever their key is."""
+    if isinstance(state, Mapping):
+        values = [state.get("messages"), *state.values()]
+    elif isinstance(state, list):
+        values = [state]
+    else:
+        values = [getattr(state, "messages", None), *getattr(state, "__dict__", {}).values()]
+    for value in values:
+        if isinstance(value, list) and value and all(isinstance(m, BaseMessage) for m in value):
+            return value
+    return []

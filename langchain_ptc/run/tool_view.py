@@ -1,0 +1,295 @@
+"""A tool as calls of the code reach it: the tool itself, with what it returns captured.
+
+LangChain makes a message for a model of what a tool returns; the code wants the value. A `ToolView`
+stands for a tool wherever LangChain or LangGraph calls it: LangChain's own `invoke` and `run` work on
+the view, and find there a `_run` and an `_arun` that run those of the tool and note what they return.
+Nothing is copied and nothing is set on the tool: what it keeps on itself, and what is set on it later,
+counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import copy
+import functools
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, SupportsIndex, cast
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, StructuredTool, Tool
+
+from langchain_ptc.catalog.reading.free_names import own_arun, own_run
+from langchain_ptc.catalog.reading.injected import read_annotations, signature_of
+from langchain_ptc.run.private_loop import call_in_thread, run_sync
+from langchain_ptc.sandbox.wire.objects import MAX_ITEMS, TooManyItems, is_iterator, take_items
+
+
+@dataclass(slots=True)
+class CallCapture:
+    """What became of one call inside of LangChain."""
+
+    on_reached: Callable[[], None]
+    config: RunnableConfig
+    max_items: int = MAX_ITEMS
+    """Items that are taken from an iterator that the tool returns."""
+    value: Any = None
+    is_reached: bool = False
+    has_value: bool = False
+    message: Any = None
+
+
+current_capture: contextvars.ContextVar[CallCapture | None] = contextvars.ContextVar(
+    "ptc_call_capture", default=None
+)
+"""The call that is being made in this context."""
+
+
+class ToolRaised(Exception):
+    """What a tool raised that could not pass through coroutines, futures and event loops unchanged.
+
+    They take `StopIteration`, `GeneratorExit`, `CancelledError`, `SystemExit` and `KeyboardInterrupt`
+    for signals of their own.
+
+    Attributes:
+        original: The exception of the tool.
+    """
+
+    def __init__(self, original: BaseException) -> None:
+        super().__init__(str(original))
+        self.original = original
+
+    def __repr__(self) -> str:
+        return repr(self.original)
+
+
+class ToolView:
+    """A stand-in for a tool, for LangChain and LangGraph to call.
+
+    Args:
+        tool: The tool; every other attribute is its own.
+        frees_names: Whether it takes arguments with names that LangChain takes for its own.
+    """
+
+    __slots__ = ("_ptc_arun", "_ptc_frees_names", "_ptc_run", "_ptc_tool")
+
+    _ptc_tool: BaseTool
+    _ptc_frees_names: bool
+    _ptc_run: tuple[Any, Any]
+    _ptc_arun: tuple[Any, Any]
+
+    def __init__(self, tool: BaseTool, *, frees_names: bool = False) -> None:
+        for name, value in (
+            ("_ptc_tool", tool),
+            ("_ptc_frees_names", frees_names),
+            ("_ptc_run", (None, None)),
+            ("_ptc_arun", (None, None)),
+        ):
+            object.__setattr__(self, name, value)
+
+    # --- the tool itself ----------------------------------------------------------------------------
+
+    @property  # type: ignore[misc]  # `object` allows it to be set
+    def __class__(self) -> type:
+        """The class of the tool: `isinstance` and `super()` take the view for one."""
+        return type(self._ptc_tool)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ptc_tool, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._ptc_tool, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._ptc_tool, name)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._ptc_tool == (other._ptc_tool if type(other) is ToolView else other))
+
+    def __hash__(self) -> int:
+        return hash(self._ptc_tool)
+
+    def __repr__(self) -> str:
+        return repr(self._ptc_tool)
+
+    def __copy__(self) -> Any:
+        return copy.copy(self._ptc_tool)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self._ptc_tool, memo)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return view, (self._ptc_tool,)
+
+    # --- what LangChain calls -----------------------------------------------------------------------
+
+    def invoke(self, given: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Do what the tool's `invoke` does, and note the message."""
+        tool = self._ptc_tool
+        if isinstance(tool, StructuredTool | Tool) and tool.func is None:
+            # called by a synchronous middleware, in a thread
+            return run_sync(self.ainvoke(given, config, **kwargs))
+        return _note_message(self._bound("invoke")(given, _pinned(config), **kwargs))
+
+    async def ainvoke(self, given: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Do what the tool's `ainvoke` does, and note the message."""
+        return _note_message(await self._bound("ainvoke")(given, _pinned(config), **kwargs))
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what the tool's `run` does."""
+        return self._bound("run")(*args, **kwargs)
+
+    async def arun(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what the tool's `arun` does."""
+        return await self._bound("arun")(*args, **kwargs)
+
+    @property
+    def _run(self) -> Callable[..., Any]:
+        run = own_run(self._ptc_tool, frees_names=self._ptc_frees_names)
+        if self._ptc_run[0] != run:
+            object.__setattr__(self, "_ptc_run", (run, _noting(run)))
+        return cast("Callable[..., Any]", self._ptc_run[1])
+
+    @property
+    def _arun(self) -> Callable[..., Any]:
+        arun = own_arun(self._ptc_tool, frees_names=self._ptc_frees_names)
+        if self._ptc_arun[0] != arun:
+            object.__setattr__(self, "_ptc_arun", (arun, _noting_async(arun)))
+        return cast("Callable[..., Any]", self._ptc_arun[1])
+
+    def _bound(self, name: str) -> Callable[..., Any]:
+        """Return a method of the tool's class that sees this view as itself."""
+        tool = self._ptc_tool
+        if name in vars(tool):  # somebody has set it on the tool
+            return cast("Callable[..., Any]", vars(tool)[name])
+        return cast("Callable[..., Any]", getattr(type(tool), name).__get__(self))
+
+
+def view(tool: BaseTool, *, frees_names: bool = False) -> BaseTool:
+    """Return a view of `tool`; the same for one that is a view already."""
+    kind: type = type(tool)
+    if kind is ToolView:
+        return tool
+    return cast("BaseTool", ToolView(tool, frees_names=frees_names))
+
+
+# --- its functions --------------------------------------------------------------------------------
+
+
+def _noting(run: Callable[..., Any]) -> Callable[..., Any]:
+    def noting_run(*args: Any, **kwargs: Any) -> Any:
+        _note_reached()
+        try:
+            value = run(*args, **kwargs)
+            return _note_value(_drained(value) if is_iterator(value) else value)
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                raise
+            if is_signal(error):
+                raise
+            raise ToolRaised(error) from error
+
+    _take_signature(noting_run, run)
+    return noting_run
+
+
+def _noting_async(arun: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    async def noting_arun(*args: Any, **kwargs: Any) -> Any:
+        _note_reached()
+        task = asyncio.current_task()
+        try:
+            value = await arun(*args, **kwargs)
+            if is_iterator(value):
+                value = await call_in_thread(functools.partial(_drained, value))
+            elif isinstance(value, AsyncIterator):
+                value = await _adrained(value)
+            return _note_value(value)
+        except BaseException as error:
+            original = error.__cause__ if isinstance(error, RuntimeError) else error
+            if isinstance(original, Exception) and not isinstance(original, StopIteration):
+                raise
+            if original is None or is_signal(original, task):
+                raise
+            raise ToolRaised(original) from error
+
+    _take_signature(noting_arun, arun)
+    return noting_arun
+
+
+def _drained(items: Iterator[Any]) -> list[Any]:
+    """Return what a tool's generator gives: it is still the tool's code that runs."""
+    capture = current_capture.get()
+    return take_items(items, MAX_ITEMS if capture is None else capture.max_items)
+
+
+async def _adrained(items: AsyncIterator[Any]) -> list[Any]:
+    capture = current_capture.get()
+    most = MAX_ITEMS if capture is None else capture.max_items
+    taken: list[Any] = []
+    async for item in items:
+        if len(taken) >= most:
+            raise TooManyItems(items, most)
+        taken.append(item)
+    return taken
+
+
+def is_signal(error: BaseException, task: asyncio.Task[Any] | None = None) -> bool:
+    """Whether an exception is one of Python's or asyncio's own, and not the tool's.
+
+    Args:
+        error: What came out of a tool.
+        task: The task that runs it; None for a tool that runs in a thread.
+    """
+    if isinstance(error, KeyboardInterrupt):  # Ctrl-C is raised in the main thread
+        return threading.current_thread() is threading.main_thread()
+    if task is not None and isinstance(error, asyncio.CancelledError):
+        return task.cancelling() > 0
+    if task is not None and isinstance(error, GeneratorExit):
+        try:  # a coroutine that nothing runs any more is closed from elsewhere
+            return asyncio.current_task() is not task
+        except RuntimeError:
+            return True
+    return False
+
+
+def _take_signature(function: Any, original: Callable[..., Any]) -> None:
+    """Show the signature of `original`, and spare LangChain the evaluation of its annotations.
+
+    It looks for a parameter that takes the config, by its annotation, at each call.
+    """
+    function.__signature__ = signature_of(original)
+    annotations = read_annotations(original)
+    function.__annotations__ = {n: kind for n, kind in annotations if kind is RunnableConfig}
+
+
+# --- what is noted --------------------------------------------------------------------------------
+
+
+def _note_reached() -> None:
+    if (capture := current_capture.get()) is not None:
+        capture.is_reached = True
+        capture.on_reached()
+
+
+def _note_value(value: Any) -> Any:
+    if (capture := current_capture.get()) is not None:
+        capture.value, capture.has_value = value, True
+    return value
+
+
+def _note_message(message: Any) -> Any:
+    if (capture := current_capture.get()) is not None:
+        capture.message = message
+    return message
+
+
+def _pinned(config: RunnableConfig | None) -> RunnableConfig | None:
+    """Return the config of the call that is being made.
+
+    A middleware hands on the config that it knows, which is `run_code`'s: an interrupt of the tool
+    would be taken for one of that call, and one call's approval be given to another.
+    """
+    capture = current_capture.get()
+    return config if capture is None else capture.config

@@ -1,0 +1,230 @@
+"""The host's end of the line to one worker, on one event loop.
+
+What the worker has not read yet lies here, once, as the bytes to send. Code may ask for much and read
+nothing: so above `_MOST_UNSENT_BYTES` nothing more is read from its worker, and no call that has come
+already is handed on. The worker stops when its socket is full, and its own limits end it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Sequence
+
+from langchain_ptc.sandbox.api import Call, Done, Moment, Program, Result
+from langchain_ptc.sandbox.host.handover import Handover, Intake
+from langchain_ptc.sandbox.wire.framing import encode_pieces
+
+_RECEIVE_BYTES = 64 * 1024
+"""At a time. `asyncio`'s own transports ask for 256 KiB, which the allocator fetches from the kernel
+and gives back each time: two thirds of what a tool call would cost."""
+_SEND_BYTES = 1024 * 1024
+"""At a time, and what the kernel is asked to hold for a worker that has much to read."""
+_MOST_UNSENT_BYTES = 4 * 1024 * 1024
+_MOST_QUEUED_CHARS = 256 * 1024
+"""Answers up to here leave together at the end of a round of the loop; more leaves at once."""
+_MOST_CALLS_AT_ONCE = 32
+"""Calls that are handed on before what their answers have left unsent is looked at."""
+
+
+class Line:
+    """The socket to a worker.
+
+    It reads and writes the socket itself: a transport would take a round of the loop to set up, a
+    second one to end, and copies what it cannot send at once.
+
+    Args:
+        program: What the worker runs.
+        handover: Takes what the worker says.
+        sock: Connected and non-blocking; it stays the caller's to close, after `close`.
+    """
+
+    def __init__(self, program: Program, handover: Handover, sock: socket.socket) -> None:
+        self.handover = handover
+        self.heard = False
+        """Whether the worker has said anything."""
+        self.violation: str | None = None
+        """The rule that the worker broke."""
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[Done | None] = self._loop.create_future()
+        """The end; None if the line closed before the worker had said it."""
+        self.is_open = True
+        """Whether the execution goes on."""
+        self._stepped = program.replay is not None
+        self._most_at_once = program.limits.max_concurrent_calls
+        self._socket = sock
+        self._reads = False
+        self._queue: list[str] = []
+        self._queued_chars = 0
+        self._unsent: deque[memoryview] = deque()
+        self._unsent_bytes = 0
+        self._held: list[Call] = []
+        self._outstanding = 0
+        self._handing_over = False
+        self._takes_answers = True
+        self._intake = Intake(handover.conversation, self._take, self._fail)
+        self._read_if_room()
+
+    # --- from the worker ----------------------------------------------------------------------------
+
+    def _read_if_room(self) -> None:
+        if self._reads or not self.is_open or self._intake.is_reading:
+            return
+        if self._unsent_bytes <= _MOST_UNSENT_BYTES:
+            self._reads = True
+            self._loop.add_reader(self._socket, self._read)
+
+    def _stop_reading(self) -> None:
+        if self._reads:
+            self._reads = False
+            self._loop.remove_reader(self._socket)
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.heard = True
+            self._intake.feed(data)
+        else:
+            self._end(None)
+
+    def _take(self) -> None:
+        """Go on from what the worker has said."""
+        conversation = self.handover.conversation
+        if self._intake.is_reading:
+            self._stop_reading()
+        else:
+            self._read_if_room()
+        if conversation.done is not None:
+            self._end(conversation.done)
+            return
+        calls: Sequence[Call] = conversation.collect()
+        if self._stepped:  # all calls of a step are one batch, and one answer is on its way
+            if conversation.idle is not None:
+                self._tell(calls)
+                self._flush()
+        elif calls and self._takes_answers:
+            self._held.extend(calls)
+            self._hand_on()
+
+    def _fail(self, violation: str) -> None:
+        self.violation = violation
+        self._end(None)
+
+    def _hand_on(self) -> None:
+        """Hand on the calls whose turn it is, as long as their answers leave."""
+        while self._held and self._unsent_bytes <= _MOST_UNSENT_BYTES:
+            room = min(self._most_at_once - self._outstanding, _MOST_CALLS_AT_ONCE)
+            if room <= 0:
+                break
+            batch = self._held[:room]
+            del self._held[:room]
+            self._outstanding += len(batch)
+            self._tell(batch)
+        self._flush()  # answers that were there at once leave in one write
+
+    def _tell(self, calls: Sequence[Call]) -> None:
+        self._handing_over = True
+        try:
+            self.handover.tell(calls)
+        except Exception as error:  # noqa: BLE001  # whoever waits for the end must be told
+            self.close()
+            self.done.set_exception(error)
+        self._handing_over = False
+
+    def _end(self, done: Done | None) -> None:
+        self.close()
+        if not self.done.done():
+            self.done.set_result(done)
+
+    # --- to the worker ------------------------------------------------------------------------------
+
+    def answer(self, results: Sequence[Result], at: Moment | None) -> None:
+        """Send answers together with whatever else is answered in this round of the loop."""
+        pieces = self.handover.encode(results, at)
+        self._outstanding -= len(results)
+        if self._queue:
+            self._queue.append(",")
+        elif not self._handing_over:
+            self._loop.call_soon(self._flush_and_hand_on)
+        self._queue += pieces
+        self._queued_chars += sum(map(len, pieces))
+        if self._queued_chars > _MOST_QUEUED_CHARS:
+            self._flush()
+
+    def _flush_and_hand_on(self) -> None:
+        self._flush()
+        if self._held:
+            self._hand_on()
+
+    def _flush(self) -> None:
+        if self._queue:
+            pieces, self._queue, self._queued_chars = self._queue, [], 0
+            self.send(pieces)
+
+    def send(self, pieces: list[str]) -> None:
+        """Send a frame of messages now, or as soon as the worker takes it.
+
+        Args:
+            pieces: JSON text; is emptied.
+        """
+        if not self.is_open or not self._takes_answers:
+            return
+        buffers = encode_pieces(pieces)
+        if not self._unsent and len(buffers) == 1:
+            frame = buffers[0]
+            try:
+                sent = self._socket.send(frame)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                return  # the worker is gone; reading says so too
+            if sent == len(frame):
+                return
+            buffers = [frame[sent:]]
+        if not self._unsent:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
+            self._loop.add_writer(self._socket, self._write)
+        self._unsent.extend(map(memoryview, buffers))
+        self._unsent_bytes += sum(map(len, buffers))
+        if self._unsent_bytes > _MOST_UNSENT_BYTES:
+            self._stop_reading()
+
+    def _write(self) -> None:
+        """Send more of what the worker has not taken yet."""
+        try:
+            while self._unsent:
+                rest = self._unsent[0]
+                sent = self._socket.send(rest[:_SEND_BYTES])
+                self._unsent_bytes -= sent
+                if sent == len(rest):
+                    self._unsent.popleft()
+                else:
+                    self._unsent[0] = rest[sent:]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:  # the worker is gone; reading says so too, after what it said last
+            self._unsent.clear()
+            self._held.clear()
+            self._unsent_bytes = 0
+            self._takes_answers = False
+        if not self._unsent:
+            self._loop.remove_writer(self._socket)
+        self._read_if_room()
+        if self._held:
+            self._hand_on()
+
+    def close(self) -> None:
+        """Leave the socket alone; idempotent."""
+        if self.is_open:
+            self.is_open = False
+            self._intake.is_closed = True
+            self._unsent.clear()
+            self._held.clear()
+            self._stop_reading()
+            self._loop.remove_writer(self._socket)

@@ -1,0 +1,61 @@
+"""When each worker's wall limit comes; used by the thread of its pool alone."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+
+from langchain_ptc.sandbox.host.workers import Worker
+
+GRACE_SECONDS = 0.25
+"""Between telling a worker that its wall limit has come and killing it."""
+
+
+class Deadlines:
+    """Deadlines, the earliest first.
+
+    Args:
+        is_alive: Whether a worker still has to be ended; deadlines of others are dropped.
+    """
+
+    def __init__(self, is_alive: Callable[[Worker], bool]) -> None:
+        self._is_alive = is_alive
+        self._heap: list[tuple[float, int, Worker]] = []
+        self._moments: dict[int, float] = {}
+        """The deadline of each worker, by its number: the one that was set last."""
+        self._most = 64
+
+    def set(self, worker: Worker, moment: float) -> None:
+        """Have a worker ended at a moment of `time.monotonic`, in place of what was set before."""
+        self._moments[worker.number] = moment
+        heapq.heappush(self._heap, (moment, worker.number, worker))
+        if len(self._heap) > self._most:
+            self._heap = [entry for entry in self._heap if self._counts(entry)]
+            heapq.heapify(self._heap)
+            self._moments = {number: moment for moment, number, _ in self._heap}
+            self._most = 64 + 2 * len(self._heap)
+
+    @property
+    def next(self) -> float:
+        """When the earliest comes."""
+        return self._heap[0][0] if self._heap else float("inf")
+
+    def come(self, now: float) -> Iterator[Worker]:
+        """Yield the workers whose deadline has come; each once more when its grace is over."""
+        while self._heap and self._heap[0][0] <= now:
+            entry = heapq.heappop(self._heap)
+            if not self._counts(entry):
+                continue
+            worker = entry[2]
+            del self._moments[worker.number]
+            if not worker.timed_out:
+                self.set(worker, now + GRACE_SECONDS)
+            yield worker
+
+    def _counts(self, entry: tuple[float, int, Worker]) -> bool:
+        """Whether an entry is the deadline of a worker that still has to be ended."""
+        moment, number, worker = entry
+        if not self._is_alive(worker):
+            self._moments.pop(number, None)
+            return False
+        return self._moments.get(number) == moment

@@ -1,0 +1,419 @@
+"""What holds a worker in on this machine, found out by trying; for `langchain-ptc doctor`.
+
+The layers are what the parent of workers reports, and what the kernel tells of a living worker when
+it is looked at from outside. The attacks are run in such workers with the language policy off, so that
+the kernel alone has to stop them; each is harmless where it is not stopped.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import platform
+import secrets
+import signal
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from langchain_ptc.errors import SandboxError
+from langchain_ptc.limits import Limits
+from langchain_ptc.sandbox.api import Program, Result
+from langchain_ptc.sandbox.host.pool import WorkerPool
+from langchain_ptc.sandbox.host.workers import Allowance, Worker
+from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
+from langchain_ptc.sandbox.wire.protocol import (
+    Conversation,
+    encode_result,
+    encode_run,
+)
+
+_LIMITS = Limits(wall_seconds=5, cpu_seconds=3)
+_START_SECONDS = 40.0
+_EXIT_SECONDS = 2.0
+_CANARY = "LANGCHAIN_PTC_CANARY"
+_MACHINES = ("x86_64", "aarch64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """One level of confinement, and whether this machine has it."""
+
+    name: str
+    """`kernel`, `process` or `inprocess`."""
+    available: bool
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer of confinement and what came of it."""
+
+    name: str
+    told: str
+    """`on`, or why it is not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attack:
+    """One attack and what came of it."""
+
+    name: str
+    stopped: bool
+    told: str
+    """How it was stopped, for example `refused (EPERM)`; or `NOT STOPPED` and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Everything that was found out."""
+
+    system: str
+    python: str
+    user: str
+    required: str
+    """The level that `ProcessSandbox()` asks for on this machine."""
+    levels: tuple[Level, ...]
+    layers: tuple[Layer, ...]
+    attacks: tuple[Attack, ...]
+    problem: str
+    """Why no worker could be started, or an empty string."""
+    advice: tuple[str, ...]
+    """What to do, most important first."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the required level holds and every attack was stopped."""
+        holds = any(level.available for level in self.levels if level.name == self.required)
+        return holds and bool(self.attacks) and all(attack.stopped for attack in self.attacks)
+
+
+def diagnose(*, walls: bool = True) -> Diagnosis:
+    """Try this machine out: start workers, look at them, attack from inside them.
+
+    Args:
+        walls: Whether the walls are put up; without them the attacks show that they are real.
+    """
+    reported: dict[str, str] = {}
+    seen: dict[str, str] = {}
+    attacks: list[Attack] = []
+    problem = ""
+    with _canary() as secret:
+        pool = WorkerPool((), waiting=1, walls=walls, policy=False)
+        try:
+            seen = _look_at_worker(pool)
+            reported = dict(pool.layers)
+            attacks = [_try(pool, name, code) for name, code in _attacks(secret).items()]
+        except SandboxError as error:
+            problem = str(error)
+        finally:
+            pool.close()
+    layers = tuple(Layer(name=name, told=told) for name, told in {**reported, **seen}.items())
+    required = "kernel" if sys.platform == "linux" else "process"
+    return Diagnosis(
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        user=_name_user(),
+        required=required,
+        levels=_levels(reported, stood=not problem),
+        layers=layers,
+        attacks=tuple(attacks),
+        problem=problem,
+        advice=tuple(_advise(reported, required=required, problem=problem)),
+    )
+
+
+def _name_user() -> str:
+    if not hasattr(os, "geteuid"):
+        return "unknown"
+    return "root" if os.geteuid() == 0 else f"ordinary (uid {os.geteuid()})"
+
+
+def _levels(layers: Mapping[str, str], *, stood: bool) -> tuple[Level, ...]:
+    return (
+        Level(
+            name="kernel",
+            available=layers.get("seccomp") == "on",
+            meaning="a process whose system calls the kernel filters; for code that nobody trusts",
+        ),
+        Level(
+            name="process",
+            available=stood,
+            meaning="a process with limits; the language policy is the wall",
+        ),
+        Level(
+            name="inprocess",
+            available=True,
+            meaning="a thread of the host; for trusted code and tests, no boundary",
+        ),
+    )
+
+
+@contextmanager
+def _canary() -> Iterator[str]:
+    """Put a secret into the environment of this process, where a worker must not find it."""
+    secret = os.environ[_CANARY] = secrets.token_hex(16)
+    try:
+        yield secret
+    finally:
+        del os.environ[_CANARY]
+
+
+# --- the attacks -----------------------------------------------------------------------------------
+
+
+def _attacks(secret: str) -> dict[str, str]:
+    """Return the attacks: Python that raises if it is stopped."""
+    executable_memory = (
+        "import ctypes\n"
+        "c = ctypes.CDLL(None, use_errno=True)\n"
+        "c.mmap.restype = ctypes.c_ssize_t\n"
+        f"if c.mmap(None, 4096, 7, {_anonymous_memory()}, -1, 0) == -1:\n"
+        "    raise OSError(ctypes.get_errno(), 'mmap')"
+    )
+    return {
+        "open a file": f"open({sys.executable!r}, 'rb').read(1)",
+        "open a socket": "import socket\nsocket.socket()",
+        "fork": "import os\nif os.fork() == 0:\n    os._exit(0)",
+        "execute a program": (
+            f"import os\nos.execv({sys.executable!r}, [{sys.executable!r}, '-S', '-c', ''])"
+        ),
+        "signal the host": f"import os\nos.kill({os.getpid()}, 0)",
+        "signal its parent": "import os\nos.kill(os.getppid(), 0)",
+        "raise its own limits": (
+            "import errno, resource\n"
+            "most = resource.RLIM_INFINITY\n"
+            "try:\n"
+            "    resource.setrlimit(resource.RLIMIT_CPU, (most, most))\n"
+            "except ValueError:\n"
+            "    raise PermissionError(errno.EPERM, 'setrlimit')"
+        ),
+        "make memory executable": executable_memory,
+        "read the host's environment": (
+            f"import os\nif {secret!r} not in os.environ.values():\n    raise LookupError"
+        ),
+        "use the host's descriptors": (
+            "import os\n"
+            "found = []\n"
+            "for number in range(256):\n"
+            "    try:\n"
+            "        os.read(number, 0)\n"
+            "        found.append(number)\n"
+            "    except OSError:\n"
+            "        pass\n"
+            "if found == [3]:\n"
+            "    raise LookupError"
+        ),
+    }
+
+
+def _anonymous_memory() -> int:
+    """Return the flags of `mmap` for private memory without a file."""
+    return int(getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0))
+
+
+_ATTEMPT = """
+try:
+{attack}
+except OSError as error:
+    print("refused", error.errno)
+except LookupError:
+    print("nothing")
+else:
+    print("done")
+"""
+
+
+def _try(pool: WorkerPool, name: str, attack: str) -> Attack:
+    """Run one attack in a worker of its own."""
+    ran = _run(pool, _ATTEMPT.format(attack=textwrap.indent(attack, "    ")))
+    match ran.output.split():
+        case ["refused", number]:
+            told = errno.errorcode.get(int(number), f"error {number}")
+            return Attack(name=name, stopped=True, told=f"refused ({told})")
+        case ["nothing"]:
+            return Attack(name=name, stopped=True, told="there is nothing to find")
+        case ["done"]:
+            return Attack(name=name, stopped=False, told="NOT STOPPED")
+    if ran.signal == getattr(signal, "SIGSYS", None):
+        return Attack(name=name, stopped=True, told="the kernel ended the worker (SIGSYS)")
+    return Attack(name=name, stopped=False, told=f"NOT STOPPED: {ran.told or 'no clear answer'}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ran:
+    output: str
+    signal: int | None
+    told: str
+    looked: Mapping[str, str]
+
+
+def _run(pool: WorkerPool, code: str) -> _Ran:
+    """Run code in a worker, and look at the worker whenever the code calls the tool `look`."""
+    limits = _LIMITS
+    program = Program(code=code, tools=("look",), limits=limits)
+    try:
+        worker = pool.checkout(Allowance(limits.cpu_seconds, limits.memory_bytes)).result(
+            timeout=_START_SECONDS
+        )
+    except FutureTimeoutError:
+        raise SandboxError(f"no worker started within {_START_SECONDS:g} seconds") from None
+    talk = Conversation(program)
+    looked: dict[str, str] = {}
+    told = "the worker broke the protocol"
+    try:
+        pool.watch(worker, limits.wall_seconds)
+        worker.socket.setblocking(True)
+        worker.socket.sendall(encode_frame([encode_run(program)]))
+        while talk.done is None and (data := worker.socket.recv(65536)):
+            for call in talk.receive(data):
+                looked = _look(worker)
+                worker.socket.sendall(encode_frame([encode_result(Result(id=call.id))]))
+        failure = talk.done.failure if talk.done else None
+        told = failure.message if failure else "" if talk.done else "the worker is gone"
+    except (OSError, ProtocolViolation) as error:
+        told = f"the worker is gone: {error}"
+    ended = None if talk.done else _signal_of(worker)
+    pool.discard(worker)
+    return _Ran(output=talk.output, signal=ended, told=told, looked=looked)
+
+
+def _signal_of(worker: Worker) -> int | None:
+    try:
+        status = worker.exited.result(timeout=_EXIT_SECONDS).status
+    except FutureTimeoutError:
+        return None
+    return -os.waitstatus_to_exitcode(status) if status > 0 else None
+
+
+# --- a living worker, seen from outside ------------------------------------------------------------
+
+
+def _look_at_worker(pool: WorkerPool) -> dict[str, str]:
+    ran = _run(pool, "look()")
+    if not ran.looked:
+        raise SandboxError(f"a worker was started and could not run code: {ran.told}")
+    return dict(ran.looked)
+
+
+def _look(worker: Worker) -> dict[str, str]:
+    """Return what the kernel tells of a worker: the layers that it installs itself."""
+    if sys.platform != "linux":
+        return {"no_new_privs": f"not there on {sys.platform}", "rlimits": "on"}
+    if worker.pidfd is None:
+        return dict.fromkeys(("no_new_privs", "rlimits"), "not known: the kernel has no pidfds")
+    try:
+        # The worker has another number in its own namespace; its pidfd tells ours.
+        told = _read_pairs(Path(f"/proc/self/fdinfo/{worker.pidfd}"))
+        process = Path("/proc", told["Pid"])
+        status = _read_pairs(process / "status")
+        limits = (process / "limits").read_text("ascii").splitlines()
+    except (OSError, KeyError) as error:
+        return dict.fromkeys(("no_new_privs", "rlimits"), f"not known: cannot read /proc: {error}")
+    cpu = next((line.split()[3] for line in limits if line.startswith("Max cpu time")), "")
+    held = cpu == str(_LIMITS.cpu_seconds)
+    return {
+        "no_new_privs": "on" if status.get("NoNewPrivs") == "1" else "not installed",
+        "rlimits": "on" if held else f"not installed: the processor time is {cpu}",
+    }
+
+
+def _read_pairs(path: Path) -> dict[str, str]:
+    """Read a file of `Name: value` lines."""
+    pairs = (line.partition(":") for line in path.read_text("ascii", "replace").splitlines())
+    return {name: value.strip() for name, _, value in pairs}
+
+
+# --- advice ----------------------------------------------------------------------------------------
+
+
+def _advise(layers: Mapping[str, str], *, required: str, problem: str) -> Iterator[str]:
+    """Say what to do, most important first."""
+    if problem:
+        yield from _advise_on_start()
+        return
+    if required == "kernel" and layers.get("seccomp") != "on":
+        yield from _advise_on_seccomp()
+    if required != "kernel":
+        yield (
+            "this system has no system call filter: the language policy and the limits of the "
+            "process are the only walls. Run code that you do not trust on Linux, in a container "
+            "or a virtual machine"
+        )
+        return
+    if layers.get("namespaces", "on") != "on":
+        yield from _advise_on_namespaces()
+    if layers.get("landlock", "on") != "on":
+        yield (
+            "landlock: a second wall; Linux 5.13 and later have it, if `landlock` stands in "
+            "/sys/kernel/security/lsm. In a container, let its seccomp profile allow "
+            "landlock_create_ruleset and landlock_restrict_self"
+        )
+
+
+def _advise_on_start() -> Iterator[str]:
+    if not hasattr(os, "fork"):
+        yield (
+            "workers are forked, which this system cannot do: use Linux (on Windows: WSL 2 or a "
+            "container), or InProcessSandbox() for code that you trust"
+        )
+        return
+    yield (
+        "no worker could be started: see the message above. Look at the limit of processes "
+        "(ulimit -u, pids.max of the container) and at free memory"
+    )
+
+
+def _advise_on_seccomp() -> Iterator[str]:
+    if platform.machine() not in _MACHINES:
+        yield (
+            f"seccomp: there is no table of system calls for {platform.machine()!r}; "
+            f"there are tables for {' and '.join(_MACHINES)}"
+        )
+        return
+    yield (
+        "seccomp: in a container, use a profile that allows prctl(PR_SET_SECCOMP): the default "
+        "ones of Docker and Kubernetes do. With a profile of your own: docker run "
+        "--security-opt seccomp=PROFILE.json. On a kernel of your own: CONFIG_SECCOMP_FILTER=y"
+    )
+    yield (
+        "until then, ProcessSandbox(require='process') runs code with the language policy and "
+        "the limits of the process as the only walls: for code that you trust"
+    )
+
+
+_SYSCTLS = {
+    "kernel.apparmor_restrict_unprivileged_userns": "1",
+    "kernel.unprivileged_userns_clone": "0",
+    "user.max_user_namespaces": "0",
+}
+"""Settings that rule out user namespaces, with the value that does."""
+
+
+def _advise_on_namespaces() -> Iterator[str]:
+    for name, bad in _SYSCTLS.items():
+        if _read_sysctl(name) == bad:
+            good = {"1": "0", "0": "1"}[bad] if name.startswith("kernel.") else "15000"
+            yield (
+                f"namespaces: second walls, ruled out by {name} = {bad}; "
+                f"as root: sysctl -w {name}={good}"
+            )
+            return
+    yield (
+        "namespaces: second walls. In a container, use a seccomp profile that allows unshare, "
+        "mount, umount2 and pivot_root to its processes (docker run --security-opt "
+        "seccomp=PROFILE.json); on a machine, look at sysctl user.max_user_namespaces and, on "
+        "Ubuntu, kernel.apparmor_restrict_unprivileged_userns"
+    )
+
+
+def _read_sysctl(name: str) -> str:
+    try:
+        return Path("/proc/sys", *name.split(".")).read_text("ascii").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,234 @@
+"""`InProcessSandbox`: code in a thread of this process, for trusted code and for tests.
+
+The language policy is the only wall here, and no Python-level wall is a boundary: see
+`docs/security.md`. Of the limits, memory is not enforced, and no limit ends an operation in C: one that
+never gives up the interpreter (`max(itertools.count())`, a huge power, a bad regular expression) stops
+the whole process for as long as it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import queue
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Self
+
+from langchain_ptc.errors import SandboxError
+from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
+from langchain_ptc.sandbox.api import Done, Moment, OnCalls, OnIdle, Program, Result
+from langchain_ptc.sandbox.host.handover import Handover, Intake
+from langchain_ptc.sandbox.host.process import checked_imports, crashed, replay_seconds
+from langchain_ptc.sandbox.wire.framing import encode_pieces
+from langchain_ptc.sandbox.wire.protocol import limit_reached
+from langchain_ptc.sandbox.worker.connection import Wire
+from langchain_ptc.sandbox.worker.crew import Crew
+from langchain_ptc.sandbox.worker.program import HOST_STACK_BYTES, ProgramRun, touch_lazy_parts
+
+_LOOK_SECONDS = 0.05
+"""How often the processor time of the threads is looked at."""
+
+
+class InProcessSandbox:
+    """Runs code in a thread of the host: for code that you trust, and for tests.
+
+    The limits do not end an operation in C that never gives up the interpreter, as
+    `max(itertools.count())`: it stops the whole process for good.
+
+    Args:
+        imports: Modules that the code may import besides the standard ones. For trusted code only:
+            the policy knows nothing of what they do, and there is no other wall here. With
+            `imports=["pandas"]`, `pd.read_pickle(io.BytesIO(...))` runs what a pickle says, with the
+            rights of this process; `numpy.load` and `pd.read_csv` open files.
+    """
+
+    def __init__(self, *, imports: Sequence[str] = ()) -> None:
+        self._imports = checked_imports(imports)
+        self._closed = False
+        touch_lazy_parts()
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """Names of the modules that the code may import."""
+        return frozenset((*STANDARD_MODULES, *self._imports))
+
+    def session(self) -> InProcessSession:
+        """Prepare one execution."""
+        if self._closed:
+            raise SandboxError("the sandbox is closed")
+        return InProcessSession(self._imports)
+
+    def close(self) -> None:
+        """Refuse further executions."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _QueueChannel:
+    """A channel between the thread of the code and the host's event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, session: InProcessSession) -> None:
+        self._loop = loop
+        self._session = session
+        # Whoever is told of calls finds its surroundings by the context of the execution, not of a thread.
+        self._context = contextvars.copy_context()
+        self._inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._pushed_back: deque[bytes] = deque()
+
+    def deliver(self, data: bytes) -> None:
+        """Hand bytes to the code; empty bytes say that the host is gone."""
+        self._inbox.put(data)
+
+    def send(self, data: bytes) -> None:
+        """Hand bytes to the host."""
+        try:
+            self._loop.call_soon_threadsafe(self._session.receive, data, context=self._context)
+        except RuntimeError as error:  # the host's loop is closed
+            raise EOFError("the host is gone") from error
+
+    def receive(self) -> bytes:
+        """Wait for bytes."""
+        data = self._pushed_back.popleft() if self._pushed_back else self._inbox.get()
+        if not data:
+            raise EOFError("the host is gone")
+        return data
+
+    def receive_into(self, room: memoryview) -> None:
+        """Fill `room`."""
+        while room:
+            data = self.receive()
+            count = min(len(data), len(room))
+            room[:count] = data[:count]
+            if count < len(data):
+                self._pushed_back.appendleft(data[count:])
+            room = room[count:]
+
+    def poll(self, seconds: float) -> bool:
+        """Wait until there are bytes."""
+        if not self._pushed_back:
+            try:
+                self._pushed_back.append(
+                    self._inbox.get(timeout=seconds or None, block=seconds > 0)
+                )
+            except queue.Empty:
+                return False
+        return True
+
+
+class InProcessSession:
+    """One execution in a thread."""
+
+    def __init__(self, imports: tuple[str, ...]) -> None:
+        self._imports = imports
+        self._handover: Handover | None = None
+        self._intake: Intake | None = None
+        self._channel: _QueueChannel | None = None
+        self._done: asyncio.Future[Done] | None = None
+        self._crew: Crew | None = None
+        self._since = 0.0, 0.0
+        """When its limits began: by the clock, and in processor time of its threads."""
+        self._more = 0.0
+
+    @property
+    def output(self) -> str:
+        """What the code has printed until now."""
+        return "" if self._handover is None else self._handover.conversation.output
+
+    async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
+        """Run `program` to its end; see `Session.run`."""
+        loop = asyncio.get_running_loop()
+        self._handover = Handover(program, on_calls, on_idle)
+        self._intake = Intake(self._handover.conversation, self._take, self._fail)
+        self._done = loop.create_future()
+        self._channel = channel = _QueueChannel(loop, self)
+        self._crew = crew = Crew(HOST_STACK_BYTES)
+        crew.wakers.append(lambda: channel.deliver(b""))
+        wire = Wire(channel)
+        run = ProgramRun(program, wire, imports=self._imports, guard_writes=True, crew=crew)
+        crew.start(lambda: _run_to_end(run))
+        try:
+            return await self._wait(program, crew)
+        finally:
+            crew.stop()
+
+    async def _wait(self, program: Program, crew: Crew) -> Done:
+        limits = program.limits
+        assert self._done is not None
+        self._more = replay_seconds(program)
+        self._since = time.monotonic(), 0.0
+        while True:
+            started, before = self._since
+            wall, cpu = limits.wall_seconds + self._more, limits.cpu_seconds + self._more
+            left = started + wall - time.monotonic()
+            await asyncio.wait([self._done], timeout=min(max(left, 0.0), _LOOK_SECONDS))
+            if self._done.done():
+                return self._done.result()
+            if self._since[0] != started:
+                continue
+            used, spent = time.monotonic() - started, crew.cpu_seconds() - before
+            if used >= wall:
+                ending = limit_reached("wall_seconds", limits.wall_seconds, used, output="")
+            elif spent >= cpu:
+                ending = limit_reached("cpu_seconds", limits.cpu_seconds, spent, output="")
+            else:
+                continue
+            crew.stop()
+            return await self._last_words(ending)
+
+    def renew(self) -> None:
+        """Begin the limits of wall and processor time anew; see `Session.renew`."""
+        if self._crew is not None:
+            self._more = 0.0
+            self._since = time.monotonic(), self._crew.cpu_seconds()
+
+    async def _last_words(self, ending: Done) -> Done:
+        """Give the thread a moment to hand over what it has printed."""
+        assert self._done is not None
+        assert self._handover is not None
+        await asyncio.wait([self._done], timeout=_LOOK_SECONDS * 2)
+        output = self._handover.conversation.output
+        return Done(status=ending.status, output=output, failure=ending.failure)
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the code; called on the event loop."""
+        assert self._done is not None
+        assert self._intake is not None
+        if not self._done.done():
+            self._intake.feed(data)
+
+    def _take(self) -> None:
+        assert self._done is not None
+        assert self._handover is not None
+        if self._done.done():
+            return
+        conversation = self._handover.conversation
+        if conversation.done is not None:
+            self._done.set_result(conversation.done)
+        else:
+            self._handover.tell(conversation.collect())
+
+    def _fail(self, violation: str) -> None:
+        assert self._done is not None
+        if not self._done.done():
+            self._done.set_result(crashed(f"the code broke the protocol: {violation}", self.output))
+
+    def resume(self, results: Sequence[Result], at: Moment | None = None) -> None:
+        """Hand in answers to calls; see `Session.resume`."""
+        if self._handover is None or self._channel is None or self._done is None:
+            return
+        if not self._done.done():
+            for buffer in encode_pieces(self._handover.encode(results, at)):
+                self._channel.deliver(buffer)
+
+
+def _run_to_end(run: ProgramRun) -> None:
+    with contextlib.suppress(EOFError):
+        run.run()

@@ -1,0 +1,491 @@
+"""The host's side of the worker processes: one parent of workers, a few workers that wait.
+
+One thread owns everything in a pool: the control socket, the deadlines, who waits for a worker and who
+has one. All others leave a message in its mailbox. It never waits but for all of its events at once: a
+limit holds whatever the parent of workers, an event loop or another thread does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import errno
+import itertools
+import json
+import os
+import select
+import signal
+import socket
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from langchain_ptc.errors import SandboxError
+from langchain_ptc.sandbox.host.deadlines import Deadlines
+from langchain_ptc.sandbox.host.launch import Parent, Reply
+from langchain_ptc.sandbox.host.mailbox import Action, Mailbox
+from langchain_ptc.sandbox.host.places import Ask, Places, most_workers
+from langchain_ptc.sandbox.host.spares import Spares
+from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker
+from langchain_ptc.sandbox.wire import control
+
+_SILENT_SECONDS = 30.0
+"""How long the parent of workers may leave a request without an answer, its start included."""
+_MOST_FORKS = 32
+"""Requests that the parent of workers is sent before it has answered; it forks one after another."""
+_MOST_ATTEMPTS = 3
+"""How often a worker is asked for, where the parent of workers dies over it."""
+_JUMP_SECONDS = 5.0
+"""When the clock jumps so far past what was waited for, this process was stopped itself."""
+
+
+class WorkerPool:
+    """Workers of one module set.
+
+    Args:
+        imports: Modules that the parent of workers imports, names.
+        waiting: How many workers wait for work: the size of a burst that is served at once.
+        most: How many executions have a worker at a time, at each depth; None for `most_workers()`.
+        walls: Whether the kernel's walls are installed; False only for testing the language alone.
+        policy: Whether the code is held to the language; False only for testing the walls alone.
+    """
+
+    def __init__(
+        self,
+        imports: tuple[str, ...],
+        *,
+        waiting: int,
+        most: int | None = None,
+        walls: bool = True,
+        policy: bool = True,
+    ) -> None:
+        self._options = {"imports": imports, "walls": walls, "policy": policy}
+        self._most_waiting = waiting
+        self._most = most or most_workers()
+        self._reset()
+        _POOLS.add(self)
+
+    def _reset(self) -> None:
+        # What all threads use.
+        self._mail = Mailbox(self._run, self._settle, name="langchain-ptc workers")
+        self._spares = Spares(self._most_waiting)
+        self._closed = False
+        self._wakes_at = float("inf")
+        # What the thread of the pool alone uses.
+        self._numbers = itertools.count(1)
+        self._parent: Parent | None = None
+        self._asked: dict[int, Ask] = {}
+        self._asked_since = 0.0
+        self._alive: dict[int, Worker] = {}
+        self._held: set[Worker] = set()
+        self._places = Places(self._most)
+        self._deadlines = Deadlines(lambda worker: self._alive.get(worker.number) is worker)
+        self._failed_starts = 0
+        self._wants_refill = False
+        self.layers: Mapping[str, str] = {}
+        """What each layer of confinement came to in the last parent of workers that stood."""
+
+    def forget_after_fork(self) -> None:
+        """Start anew in a forked child: workers, thread and sockets are the parent's."""
+        _lost.append((self._parent, self._mail.thread))  # their finalizers act on the parent's
+        self._mail.close()
+        if self._parent is not None:
+            self._parent.disown()
+        for worker in {*self._alive.values(), *self._held}:
+            worker.close()
+        closed = self._closed
+        self._reset()
+        self._closed = closed
+
+    # --- called from anywhere, without a lock -------------------------------------------------------
+
+    def checkout(
+        self, allowance: Allowance, *, depth: int = 0, fresh: bool = False
+    ) -> Future[Worker]:
+        """Take a worker for one execution; done at once if one waits and `fresh` is False.
+
+        The future raises `SandboxError` if there is none to be had.
+
+        Args:
+            allowance: What it may use.
+            depth: How many executions the execution is inside of.
+            fresh: Only one that has not waited.
+        """
+        taken: Future[Worker] = Future()
+        if self._closed:
+            taken.set_exception(SandboxError("the sandbox is closed"))
+            return taken
+        ready = None if fresh else self._take_idle(allowance)
+        if ready is not None:
+            ready.depth = depth
+            self._mail.post(self._on_taken, ready, wakes=False)
+            taken.set_result(ready)
+        else:
+            ask = Ask(allowance, taken, depth=depth, fresh=fresh)
+            self._mail.post(self._on_ask, ask, starts=True)
+        return taken
+
+    def watch(self, worker: Worker, wall_seconds: float) -> None:
+        """End `worker` when its wall limit has come."""
+        deadline = time.monotonic() + wall_seconds
+        self._mail.post(self._on_watch, worker, deadline, wakes=False)
+        if deadline < self._wakes_at:  # set before the mail is looked at for the last time
+            self._mail.wake()
+
+    def discard(self, worker: Worker) -> None:
+        """Kill a worker that has done its execution, and give back what it held."""
+        worker.socket.close()
+        self._mail.post(self._on_discard, worker)
+
+    def refill(self) -> None:
+        """Have new workers wait in place of those that were taken.
+
+        `checkout` leaves it to its caller, because a fork would compete with the execution that is
+        about to begin: it can wait until that has ended, or has gone on for a while.
+        """
+        self._wants_refill = True
+        self._mail.wake()
+
+    def close_soon(self) -> None:
+        """Have every worker and the parent of workers ended; idempotent."""
+        self._closed = True
+        self._mail.wake()
+
+    def close(self) -> None:
+        """End every worker and the parent of workers; idempotent."""
+        self.close_soon()
+        self.wait_until_closed()
+
+    def wait_until_closed(self) -> None:
+        """Wait until nothing of it runs any more; return at once if it is not being closed."""
+        if not self._closed:
+            return
+        thread = self._mail.thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=5)
+
+    def _kill(self, worker: Worker) -> None:
+        self._mail.post(self._on_kill, worker)
+
+    def _take_idle(self, allowance: Allowance) -> Worker | None:
+        """Return a worker that waits; those that were killed while they waited are dropped."""
+        while (worker := self._spares.take(allowance)) is not None:
+            worker.waited = True
+            if worker.is_alive():
+                return worker
+            self.discard(worker)
+        return None
+
+    def _settle(self, action: Action, given: tuple[Any, ...], why: SandboxError) -> None:
+        """Settle what no thread does."""
+        if action == self._on_ask:
+            given[0].refuse(why)
+        elif action == self._on_discard:
+            given[0].close()
+
+    # --- the thread ---------------------------------------------------------------------------------
+
+    def _run(self, woken: socket.socket) -> None:
+        planned = time.monotonic()
+        while not self._closed:
+            try:
+                planned = self._turn(woken, planned)
+            except Exception as error:  # noqa: BLE001  # whoever waits for a worker must be told
+                told = SandboxError(f"the pool of workers broke: {type(error).__name__}: {error}")
+                self._lose_parent(told, is_final=True)
+                time.sleep(0.1)  # what breaks again must not take a whole processor
+        why = SandboxError("the sandbox is closed")
+        self._lose_parent(why, is_final=True)
+        self._mail.end(why)
+
+    def _turn(self, woken: socket.socket, planned: float) -> float:
+        """Do what is to be done, and wait for the next; return until when it meant to wait."""
+        now = time.monotonic()
+        if now > planned + _JUMP_SECONDS:
+            self._asked_since = now
+        self._mail.read()
+        self._keep_deadlines(now)
+        self._judge_silence(now)
+        self._replace_silent()
+        self._admit()
+        self._refill()
+        waiter = select.poll()
+        waiter.register(woken, select.POLLIN)
+        parent = self._parent
+        if parent is not None:
+            parent.flush()
+            waiter.register(parent, parent.waits_for)
+        wakes_at = self._deadlines.next
+        if self._asked and parent is not None:
+            wakes_at = min(wakes_at, max(parent.heard_at, self._asked_since) + _SILENT_SECONDS)
+        self._wakes_at = wakes_at
+        if self._mail or self._closed:
+            return time.monotonic()
+        pause = max(0.0, wakes_at - time.monotonic())
+        ready = {fd for fd, _ in waiter.poll(min(pause * 1000 + 1, 2**30))}
+        if woken.fileno() in ready:
+            with contextlib.suppress(BlockingIOError):
+                woken.recv(4096)
+        if parent is not None and parent.fileno() in ready:
+            try:
+                for reply in parent.replies():
+                    self._hear(parent, reply)
+            except SandboxError as why:
+                self._lose_parent(why, is_final=parent.cannot_start)
+        return max(wakes_at, time.monotonic())
+
+    def _keep_deadlines(self, now: float) -> None:
+        """End the workers whose wall limit has come."""
+        for late in self._deadlines.come(now):
+            if late.timed_out:
+                self._signal(late, signal.SIGKILL, control.KILL)
+            else:
+                late.timed_out = True
+                self._signal(late, control.LIMIT_SIGNAL, control.LIMIT)
+
+    def _judge_silence(self, now: float) -> None:
+        """Give up on a parent of workers that does not answer: stopped, frozen, or swapped out."""
+        parent = self._parent
+        if parent is None or not self._asked:
+            return
+        if now < max(parent.heard_at, self._asked_since) + _SILENT_SECONDS:
+            return
+        told = "did not start" if parent.layers is None else "has not answered"
+        why = SandboxError(f"the parent of workers {told} within {_SILENT_SECONDS:g} seconds")
+        parent.is_silent = True
+        self._refuse_all(why)
+
+    def _replace_silent(self) -> None:
+        """Begin anew without a parent of workers that was given up, once nothing is lost with it."""
+        parent = self._parent
+        if parent is None or not parent.is_silent or not self._places.is_anyone_waiting:
+            return
+        if not any(worker.number in self._alive for worker in self._held):
+            self._lose_parent(SandboxError("the parent of workers was given up"), at_once=True)
+
+    def _signal(self, worker: Worker, number: int, order: bytes) -> None:
+        if worker.pidfd is None:
+            if self._parent is not None:
+                self._parent.order(order, worker.number)
+            return
+        with contextlib.suppress(OSError):  # it has ended
+            signal.pidfd_send_signal(worker.pidfd, number)
+
+    # --- what the mail says -------------------------------------------------------------------------
+
+    def _on_ask(self, ask: Ask) -> None:
+        self._places.wait(ask)
+        if not ask.fresh and ask.allowance not in self._spares.kinds:
+            self._wants_refill = True
+            for idle in self._spares.want(ask.allowance):
+                self._drop(idle)
+
+    def _on_taken(self, worker: Worker) -> None:
+        self._held.add(worker)
+        self._places.take(worker.depth)
+
+    def _on_watch(self, worker: Worker, deadline: float) -> None:
+        if worker.number in self._alive and not worker.timed_out:
+            self._deadlines.set(worker, deadline)
+
+    def _on_discard(self, worker: Worker) -> None:
+        if worker in self._held:
+            self._held.discard(worker)
+            self._places.free(worker.depth)
+        self._drop(worker)
+        self._wants_refill = True
+
+    def _on_kill(self, worker: Worker) -> None:
+        if worker.number in self._alive:
+            self._signal(worker, signal.SIGKILL, control.KILL)
+
+    # --- places -------------------------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        """Have workers made for those whose turn it is."""
+        while len(self._asked) < _MOST_FORKS and (ask := self._places.next()) is not None:
+            ready = None if ask.fresh else self._take_idle(ask.allowance)
+            if ready is None:
+                self._fork(ask)
+            else:
+                self._give(ready, ask)
+
+    def _refill(self) -> None:
+        """Have workers wait for work, once nobody waits for a worker."""
+        if not self._wants_refill or self._places.is_anyone_waiting:
+            return
+        self._wants_refill = False
+        coming = Counter(ask.allowance for ask in self._asked.values() if ask.taken is None)
+        for allowance, lacking in self._spares.lacking():
+            for _ in range(lacking - coming[allowance]):
+                self._fork(Ask(allowance, None))
+
+    def _fork(self, ask: Ask) -> None:
+        if self._parent is None:
+            try:
+                self._parent = Parent(self._options)
+            except SandboxError as why:
+                self._refuse_ask(ask, why)
+                self._lose_parent(why, is_final=True)
+                return
+        if not self._asked:
+            self._asked_since = time.monotonic()
+        number = next(self._numbers)
+        self._asked[number] = ask
+        self._parent.order(
+            control.FORK,
+            number,
+            cpu_seconds=ask.allowance.cpu_seconds,
+            memory_bytes=ask.allowance.memory_bytes,
+        )
+
+    def _give(self, worker: Worker, ask: Ask) -> None:
+        """Hand a worker to who was promised one."""
+        assert ask.taken is not None
+        if ask.taken.set_running_or_notify_cancel():
+            worker.depth = ask.depth
+            self._held.add(worker)
+            ask.taken.set_result(worker)
+        else:
+            self._places.free(ask.depth)
+            self._drop(worker)
+
+    def _refuse_ask(self, ask: Ask, why: SandboxError) -> None:
+        """Tell who was promised a worker that there is none."""
+        if ask.taken is not None:
+            self._places.free(ask.depth)
+            ask.refuse(why)
+
+    def _refuse_all(self, why: SandboxError) -> None:
+        """Tell all who wait for a worker that there is none."""
+        asked, self._asked = self._asked, {}
+        for ask in asked.values():
+            self._refuse_ask(ask, why)
+        self._places.refuse_waiting(why)
+
+    def _drop(self, worker: Worker) -> None:
+        """Kill a worker that nobody needs, and give its descriptors back."""
+        if self._alive.pop(worker.number, None) is not None:
+            self._signal(worker, signal.SIGKILL, control.KILL)
+            worker.exited.set_result(Exit(-1, 0.0))
+        worker.close()
+
+    # --- what the parent of workers says ------------------------------------------------------------
+
+    def _hear(self, parent: Parent, reply: Reply) -> None:
+        parent.is_silent = False
+        if reply.kind == control.HELLO:
+            told = json.loads(reply.payload)
+            if told["problems"]:
+                parent.cannot_start = True
+                raise SandboxError(
+                    "the parent of workers could not import what was asked for: "
+                    + "; ".join(told["problems"])
+                )
+            self.layers = parent.layers = told["layers"]
+            self._failed_starts = 0
+        elif reply.kind == control.BORN:
+            self._greet(parent, reply)
+        elif reply.kind == control.REFUSED:
+            ask = self._asked.pop(reply.number, None)
+            if ask is not None:
+                self._do_without(ask, reply.status)
+        elif reply.kind == control.ENDED:
+            self._bury(reply.number, Exit(reply.status, reply.cpu_seconds))
+
+    def _greet(self, parent: Parent, reply: Reply) -> None:
+        ask = self._asked.pop(reply.number, None)
+        if not reply.descriptors:
+            parent.order(control.KILL, reply.number)
+            if ask is not None:
+                self._do_without(ask, errno.EMFILE)
+            return
+        sock = socket.socket(fileno=reply.descriptors[0])
+        sock.setblocking(False)
+        pidfd = reply.descriptors[1] if len(reply.descriptors) > 1 else None
+        layers = parent.layers or {}
+        born = Worker(reply.number, reply.status, sock, pidfd, layers, self._kill)
+        self._alive[reply.number] = born
+        if ask is None:
+            self._drop(born)
+        elif ask.taken is not None:
+            self._places.widen(ask.depth)
+            self._give(born, ask)
+        elif not self._spares.keep(born, ask.allowance):
+            self._drop(born)
+
+    def _do_without(self, ask: Ask, number: int) -> None:
+        """Wait until others of its depth have ended, where the system refuses a worker."""
+        if ask.taken is None or self._places.narrow(ask):
+            return
+        told = f"the system refuses a worker: {os.strerror(number)}"
+        if number in (errno.EMFILE, errno.ENFILE):
+            told += "; raise the limit of open files (ulimit -n), or close some"
+        self._refuse_ask(ask, SandboxError(told))
+
+    def _bury(self, number: int, ended: Exit) -> None:
+        worker = self._alive.pop(number, None)
+        if worker is None:
+            return
+        worker.exited.set_result(ended)
+        if self._spares.remove(worker):  # else who has it gives it back
+            self._drop(worker)
+
+    def _lose_parent(
+        self, why: SandboxError, *, is_final: bool = False, at_once: bool = False
+    ) -> None:
+        """Leave nothing behind, tell whoever waits, and be ready to start anew.
+
+        Args:
+            why: What became of it.
+            is_final: Nobody is helped by another one.
+            at_once: It does not answer.
+        """
+        parent, self._parent = self._parent, None
+        if parent is not None:
+            parent.end(at_once=at_once)
+            if parent.layers is None:
+                self._failed_starts += 1
+        alive, self._alive = self._alive, {}
+        for gone in alive.values():
+            gone.exited.set_result(Exit(-1, 0.0))
+        for idle in self._spares.take_all():
+            self._drop(idle)
+        if is_final or self._failed_starts >= _MOST_ATTEMPTS:
+            self._failed_starts = 0
+            self._refuse_all(why)
+            return
+        asked, self._asked = self._asked, {}
+        for ask in reversed(asked.values()):
+            ask.attempts += 1
+            if ask.taken is None:
+                continue
+            if ask.attempts >= _MOST_ATTEMPTS:
+                self._refuse_ask(ask, why)
+                continue
+            self._places.wait_again(ask)
+        self._wants_refill = True
+
+
+_POOLS: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
+_lost: list[object] = []
+"""What a forked child has of its parent, and must not finalize."""
+
+
+def _close_all() -> None:
+    for pool in list(_POOLS):
+        pool.close()
+
+
+def _forget_all() -> None:
+    for pool in list(_POOLS):
+        pool.forget_after_fork()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

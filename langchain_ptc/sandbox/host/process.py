@@ -1,0 +1,293 @@
+"""`ProcessSandbox`: each execution in a child process that the kernel has stripped."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import math
+import os
+import signal
+import sys
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Literal, Self, TypeVar
+
+from langchain_ptc.errors import SandboxError
+from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES, check_importable
+from langchain_ptc.sandbox.api import (
+    Done,
+    Failure,
+    Moment,
+    OnCalls,
+    OnIdle,
+    Program,
+    Result,
+)
+from langchain_ptc.sandbox.host.connection import Line
+from langchain_ptc.sandbox.host.handover import Handover
+from langchain_ptc.sandbox.host.nesting import current_depth
+from langchain_ptc.sandbox.host.pool import WorkerPool
+from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker
+from langchain_ptc.sandbox.wire.control import EXIT_NO_SECCOMP
+from langchain_ptc.sandbox.wire.protocol import (
+    encode_run,
+    limit_reached,
+)
+
+T = TypeVar("T")
+Require = Literal["kernel", "process", "any"]
+
+_EXIT_WAIT_SECONDS = 1.0
+"""How long the host waits to hear how a worker died, once its socket has closed."""
+_REFILL_SECONDS = 0.01
+"""How long an execution may go on before a new worker is made in place of the one it took."""
+_KILLED = int(signal.SIGKILL) if hasattr(signal, "SIGKILL") else 9
+"""Wait status of a process that was killed."""
+_REPLAY_FACTOR, _SOON_SECONDS = 2.0, 0.1
+_MOST_BEGINNINGS = 3
+"""How often an execution is begun whose workers die before it has begun."""
+
+
+class ProcessSandbox:
+    """Runs each execution in a worker process of its own, forked from a warm parent.
+
+    Args:
+        imports: Modules that the code may import besides the standard ones, for example
+            `["numpy", "pandas"]`. They are imported once, in the parent of workers.
+        waiting_workers: Workers that wait for work: the size of a burst that is served at once.
+        max_workers: Executions that have a worker at a time; further ones wait for their turn, and
+            their wall time begins with it. Executions that a tool of another one begins are counted
+            apart from that one, which waits for them. By default 256, or a quarter of the files that
+            the process may open (`ulimit -n`) if that is less. One that waits for its tools takes 2 to
+            4 MB.
+        require: What must hold, or `SandboxError` is raised at the first execution: `kernel`, the
+            kernel's system call filter; `process`, a process of its own with limits; `any`, the
+            same as `process`. The default is `kernel` on Linux and `process` elsewhere.
+
+    Raises:
+        ValueError: `waiting_workers` or `max_workers` is not positive, or `require` is no level.
+    """
+
+    def __init__(
+        self,
+        *,
+        imports: Sequence[str] = (),
+        waiting_workers: int = 4,
+        max_workers: int | None = None,
+        require: Require | None = None,
+    ) -> None:
+        if waiting_workers < 1:
+            raise ValueError(f"waiting_workers must be at least 1, got {waiting_workers!r}")
+        if max_workers is not None and max_workers < 1:
+            raise ValueError(f"max_workers must be at least 1, got {max_workers!r}")
+        if require not in (None, "kernel", "process", "any"):
+            raise ValueError(f"require must be 'kernel', 'process' or 'any', got {require!r}")
+        self._imports = checked_imports(imports)
+        self._require = require or ("kernel" if sys.platform == "linux" else "process")
+        self._lease: _Lease | None = _lease(self._imports, waiting_workers, max_workers)
+        self._pool = self._lease.pool
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """Names of the modules that the code may import."""
+        return frozenset((*STANDARD_MODULES, *self._imports))
+
+    def session(self) -> ProcessSession:
+        """Prepare one execution."""
+        if self._lease is None:
+            raise SandboxError("the sandbox is closed")
+        return ProcessSession(self._pool, self._require)
+
+    def close(self) -> None:
+        """End the workers, unless another sandbox with the same modules still uses them."""
+        self._lease = None
+        self._pool.wait_until_closed()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
+    """Return the module names, each once.
+
+    Raises:
+        TypeError: A string was passed in place of a list.
+        ValueError: One is no module name, or of a module that is never available.
+    """
+    if isinstance(imports, str):
+        raise TypeError(f"imports must be a list of module names, got the string {imports!r}")
+    for name in imports:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(f"imports: {name!r} is no module name")
+    check_importable(imports)
+    return tuple(dict.fromkeys(imports))
+
+
+class _Lease:
+    """What all sandboxes hold that want the same workers; these end when the last lets go of it."""
+
+    def __init__(self, imports: tuple[str, ...], waiting: int, most: int | None) -> None:
+        self.pool = WorkerPool(imports, waiting=waiting, most=most)
+        # In whatever thread the last sandbox is collected, and whatever that is doing: takes no lock.
+        weakref.finalize(self, self.pool.close_soon)
+
+
+_leases: weakref.WeakValueDictionary[tuple[object, ...], _Lease] = weakref.WeakValueDictionary()
+
+
+def _lease(imports: tuple[str, ...], waiting: int, most: int | None) -> _Lease:
+    """Return the workers of this process for a module set.
+
+    Two threads that ask for the same at once may be given two: that costs a few processes more, and
+    takes no lock that a forked child or the garbage collector could find taken.
+    """
+    key = (imports, waiting, most)
+    found = _leases.get(key)
+    if found is None:
+        found = _leases[key] = _Lease(imports, waiting, most)
+    return found
+
+
+class ProcessSession:
+    """One execution in a worker process."""
+
+    def __init__(self, pool: WorkerPool, require: Require) -> None:
+        self._pool = pool
+        self._require = require
+        self._depth = current_depth()
+        self._line: Line | None = None
+        self._worker: Worker | None = None
+        self._wall_seconds = 0.0
+
+    @property
+    def output(self) -> str:
+        """What the code has printed until now."""
+        return "" if self._line is None else self._line.handover.conversation.output
+
+    async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
+        """Run `program` to its end; see `Session.run`."""
+        limits, more = program.limits, replay_seconds(program)
+        # The kernel counts a process from its start, and nobody can raise its limit later.
+        allowance = Allowance(cpu_seconds_of(program), limits.memory_bytes)
+        handover = Handover(program, on_calls, on_idle)
+        for beginning in range(_MOST_BEGINNINGS):
+            worker = await self._take(allowance, fresh=beginning > 0 or more > 0)
+            done = await self._run_in(worker, program, handover)
+            if done is not None:
+                return done
+        return crashed(f"{_MOST_BEGINNINGS} workers died before the code had begun", "")
+
+    async def _take(self, allowance: Allowance, *, fresh: bool = False) -> Worker:
+        """Take a worker; one that comes after this was cancelled is given back."""
+        asked = self._pool.checkout(allowance, depth=self._depth, fresh=fresh)
+        try:
+            return await _result_of(asked)
+        except (asyncio.CancelledError, GeneratorExit):
+            asked.add_done_callback(self._give_back)
+            raise
+
+    def _give_back(self, asked: concurrent.futures.Future[Worker]) -> None:
+        if not asked.cancelled() and asked.exception() is None:
+            self._pool.discard(asked.result())
+
+    async def _run_in(self, worker: Worker, program: Program, handover: Handover) -> Done | None:
+        """Run `program` in `worker`; None if the worker died before the code had begun."""
+        try:
+            if self._require == "kernel":
+                _require_kernel(worker.layers)
+            self._line = line = Line(program, handover, worker.socket)
+            self._worker, self._wall_seconds = worker, program.limits.wall_seconds
+            self._pool.watch(worker, self._wall_seconds + replay_seconds(program))
+            line.send([encode_run(program)])
+            refill = asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._pool.refill)
+            try:
+                done = await line.done
+            finally:
+                refill.cancel()
+            return done if done is not None else await self._explain_death(worker, program, line)
+        finally:
+            self._worker = None
+            if self._line is not None:
+                self._line.close()
+            self._pool.discard(worker)
+
+    def resume(self, results: Sequence[Result], at: Moment | None = None) -> None:
+        """Hand in answers to calls; see `Session.resume`."""
+        if self._line is not None and self._line.is_open:
+            self._line.answer(results, at)
+
+    def renew(self) -> None:
+        """Begin the limit of wall time anew; see `Session.renew`."""
+        if self._worker is not None:
+            self._pool.watch(self._worker, self._wall_seconds)
+
+    async def _explain_death(self, worker: Worker, program: Program, line: Line) -> Done | None:
+        """Say what ended a worker whose line closed without an end; None if it never began."""
+        limits, output = program.limits, line.handover.conversation.output
+        if worker.timed_out:
+            return limit_reached("wall_seconds", limits.wall_seconds, None, output=output)
+        if line.violation is not None:
+            return crashed(f"the worker broke the protocol: {line.violation}", output)
+        try:
+            ended = await asyncio.wait_for(_result_of(worker.exited), _EXIT_WAIT_SECONDS)
+        except TimeoutError:
+            return crashed("the worker closed its line without a word", output)
+        if ended.cpu_seconds >= cpu_seconds_of(program):
+            used = round(ended.cpu_seconds, 2)
+            return limit_reached("cpu_seconds", limits.cpu_seconds, used, output=output)
+        if ended.status >= 0 and os.waitstatus_to_exitcode(ended.status) == EXIT_NO_SECCOMP:
+            raise SandboxError("the kernel refused the system call filter to a worker")
+        if not line.heard and (ended.status == -1 or (worker.waited and ended.status == _KILLED)):
+            return None  # nothing of the program took effect, and another worker may run it
+        return crashed(f"the worker died: {_name_exit(ended)}", output)
+
+
+def replay_seconds(program: Program) -> float:
+    """Return what a program may take to come to where it goes on, besides its limits.
+
+    It is twice what it took before, for the machine may be another one, and nothing for what is soon
+    done: a worker that waits already is of no use to a program with an allowance of its own.
+    """
+    computed = 0.0 if program.replay is None else program.replay.computed_seconds
+    return _REPLAY_FACTOR * computed if computed >= _SOON_SECONDS else 0.0
+
+
+def cpu_seconds_of(program: Program) -> int:
+    """Return the processor time that a program may use from its start: the limit, and its replay."""
+    return program.limits.cpu_seconds + math.ceil(replay_seconds(program) / _REPLAY_FACTOR)
+
+
+def crashed(message: str, output: str) -> Done:
+    """Build the end of an execution whose machine failed."""
+    return Done(
+        status="sandbox", output=output, failure=Failure(kind="SandboxError", message=message)
+    )
+
+
+def _name_exit(ended: Exit) -> str:
+    if ended.status < 0:
+        return "its parent has died"
+    code = os.waitstatus_to_exitcode(ended.status)
+    if code >= 0:
+        return f"it left with exit status {code}"
+    try:
+        return f"it was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"it was ended by signal {-code}"
+
+
+def _require_kernel(layers: Mapping[str, str]) -> None:
+    told = layers.get("seccomp", "not installed")
+    if told != "on":
+        raise SandboxError(
+            f"this machine cannot wall a worker in: seccomp is {told}. Allow seccomp in the "
+            "container's profile, or accept a process with limits and the language policy as the "
+            "only walls: ProcessSandbox(require='process')"
+        )
+
+
+async def _result_of(future: concurrent.futures.Future[T]) -> T:
+    return future.result() if future.done() else await asyncio.wrap_future(future)

@@ -1,0 +1,183 @@
+"""What code may make of classes: `type`, metaclasses, `class` statements and enumerations.
+
+Three arguments to `type`, or a metaclass, could define every special method that the language
+refuses. So no metaclass reaches the code: where Python would hand one out, a proxy stands that can
+test (`isinstance(x, type)`) but cannot make classes.
+"""
+
+from __future__ import annotations
+
+import abc
+import builtins
+import enum
+import string
+import types
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+from langchain_ptc.sandbox.language.names import checked_identifier
+
+_own_classes: weakref.WeakSet[type] = weakref.WeakSet()
+"""Classes that code has defined: their instances are the code's own business."""
+
+hidden: weakref.WeakSet[type] = weakref.WeakSet((enum.EnumMeta, string.Formatter))
+"""Classes of the standard library behind a facade's class; `cls.mro()` leaves them out."""
+
+
+def own(cls: type) -> type:
+    """Mark `cls` as defined by code, and return it."""
+    _own_classes.add(cls)
+    return cls
+
+
+def hide(cls: type) -> None:
+    """Leave `cls` out of what `mro()` shows."""
+    hidden.add(cls)
+
+
+def is_own(obj: object) -> bool:
+    """Whether `obj` is a class that code has defined, or an instance of one."""
+    cls = type(obj)
+    return cls in _own_classes or (issubclass(cls, type) and obj in _own_classes)
+
+
+class _ProxyMeta(type):
+    """Makes a class that stands for a metaclass: it can test, but it cannot make classes."""
+
+    def __call__(cls, *args: object, **kwargs: object) -> object:
+        if cls is TypeProxy and len(args) == 1 and not kwargs:
+            return type_of(args[0])
+        if cls is TypeProxy and not args:
+            raise TypeError("type() takes one argument in the sandbox")
+        raise TypeError(
+            f"{cls.__name__}() cannot make a class in the sandbox: use a `class` statement"
+        )
+
+    def __instancecheck__(cls, obj: object) -> bool:
+        return issubclass(type(obj), _metaclasses[cls])
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        return issubclass(_metaclasses.get(other, other), _metaclasses[cls])
+
+
+def _proxy(name: str, module: str) -> type:
+    item: object = classmethod(cast("Any", types.GenericAlias))
+    return _ProxyMeta(name, (), {"__class_getitem__": item, "__module__": module})
+
+
+TypeProxy = _proxy("type", "builtins")
+ABCMetaProxy = _proxy("ABCMeta", "abc")
+EnumMetaProxy = _proxy("EnumType", "enum")
+
+
+def _checked_members(given: object) -> list[object]:
+    """Return the members of `Enum("Name", given)`, with names that a class could have."""
+    if isinstance(given, str):
+        return [checked_identifier(name) for name in str.__str__(given).replace(",", " ").split()]
+    items = list(given.items() if isinstance(given, Mapping) else cast("Iterable[object]", given))
+    if all(isinstance(item, str) for item in items):
+        return [checked_identifier(name) for name in items]
+    pairs = [tuple(cast("Iterable[object]", item)) for item in items]
+    return [(checked_identifier(name), value) for name, value in pairs]
+
+
+class SafeEnumMeta(enum.EnumMeta):
+    """`EnumMeta` whose functional form `Enum("Name", names)` takes only names of members."""
+
+    def __call__(cls, value: object, *args: object, **kwargs: object) -> object:  # type: ignore[override]  # the original's signature differs between versions
+        """Look a member up, or make an enumeration of checked names."""
+        call = cast("Any", super().__call__)
+        if cls._member_map_ or not (args or "names" in kwargs):
+            return call(value, *args, **kwargs)
+        if args[1:]:
+            raise TypeError("pass the options of a functional Enum by keyword")
+        given = kwargs.pop("names") if "names" in kwargs else args[0]
+        return own(call(str(value), _checked_members(given), **kwargs))
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return issubclass(type(instance), _enum_bases.get(cls, cls))
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return type.__subclasscheck__(
+            _enum_bases.get(cls, cls), _enum_bases.get(subclass, subclass)
+        )
+
+
+_enum_bases: dict[type, type] = {}
+
+
+def _safe_enum(base: type) -> type:
+    """Return a class to inherit from that is `base` with the checked functional form."""
+    namespace = SafeEnumMeta.__prepare__(base.__name__, (base,))
+    namespace.update({"__module__": "enum", "__qualname__": base.__name__, "__doc__": base.__doc__})
+    safe = SafeEnumMeta(base.__name__, (base,), namespace)
+    _enum_bases[safe] = base
+    hide(base)
+    return safe
+
+
+ENUMS: Mapping[str, type] = {
+    base.__name__: _safe_enum(base)
+    for base in (enum.Enum, enum.IntEnum, enum.StrEnum, enum.Flag, enum.IntFlag)
+}
+"""The bases that `enum` offers to code."""
+
+_metaclasses: dict[type, type] = {
+    TypeProxy: type,
+    ABCMetaProxy: abc.ABCMeta,
+    EnumMetaProxy: enum.EnumMeta,
+}
+_usable_metaclasses = {ABCMetaProxy: abc.ABCMeta, EnumMetaProxy: SafeEnumMeta}
+
+
+def type_of(obj: object) -> type:
+    """Return `type(obj)`, or what stands for it where that is a metaclass."""
+    cls = type(obj)
+    if not issubclass(cls, type):
+        return cls
+    if issubclass(cls, enum.EnumMeta):
+        return EnumMetaProxy
+    return ABCMetaProxy if cls is abc.ABCMeta else TypeProxy
+
+
+def shared_bases(cls: type) -> list[type]:
+    """Return the abstract classes among the bases of `cls`, itself included, that code did not make."""
+    return [
+        base
+        for base in type.mro(cls)
+        if issubclass(type(base), abc.ABCMeta) and base is not abc.ABC and not is_own(base)
+    ]
+
+
+def checked_register(cls: abc.ABCMeta, value: object) -> object:
+    """Return `cls.register`; what others made is made no subclass of what others made."""
+    if type(value) is not types.MethodType or value.__func__ is not abc.ABCMeta.register:
+        return value
+    if not shared_bases(cls):
+        return value
+
+    def register(subclass: type) -> type:
+        if not (issubclass(type(subclass), type) and is_own(subclass)):
+            raise TypeError(f"only a class of the code can be registered with {cls.__name__!r}")
+        return cls.register(subclass)
+
+    return register
+
+
+def build_class(
+    body: Callable[..., object], name: str, /, *bases: object, **keywords: object
+) -> object:
+    """Make the class of a `class` statement; no class of code is a metaclass."""
+    for base in bases:
+        if issubclass(type(base), type) and (
+            base in _metaclasses or issubclass(cast("type", base), type)
+        ):
+            raise TypeError(f"class {name!r} cannot inherit from a metaclass in the sandbox")
+    if "metaclass" in keywords:
+        metaclass = _usable_metaclasses.get(cast("type", keywords["metaclass"]))
+        if metaclass is None:
+            raise TypeError(f"class {name!r} can only have ABCMeta or EnumMeta as its metaclass")
+        keywords["metaclass"] = metaclass
+    made = builtins.__build_class__(body, name, *bases, **keywords)
+    return own(made) if isinstance(made, type) else made

@@ -1,0 +1,423 @@
+"""Functions of the standard library that evaluate text or set any attribute, made safe.
+
+Each does what its original does for honest programs. None inherits from its original: `super()`
+would lead to what was replaced.
+"""
+
+from __future__ import annotations
+
+import abc
+import collections
+import collections.abc
+import copy
+import csv
+import dataclasses
+import functools
+import keyword
+import operator
+import random
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+from langchain_ptc.sandbox.language import names
+from langchain_ptc.sandbox.language.classes import (
+    ENUMS,
+    ABCMetaProxy,
+    EnumMetaProxy,
+    TypeProxy,
+    is_own,
+    own,
+)
+from langchain_ptc.sandbox.language.copying import asdict, astuple, deepcopy, shallow_copy
+from langchain_ptc.sandbox.language.guards import get_attribute, leave
+from langchain_ptc.sandbox.language.names import checked_identifier
+from langchain_ptc.sandbox.language.signatures import Parameter, Signature, signature
+from langchain_ptc.sandbox.language.templates import FORMATTER, format_checked
+
+# --- dataclasses: it compiles text made of field names -----------------------------------------
+
+
+def _finish_dataclass(cls: type, **options: Any) -> type:
+    if not is_own(cls):
+        raise TypeError(f"@dataclass needs a class of the code, not {cls!r}")
+    for name in vars(cls).get("__annotations__", {}):
+        if type(name) is not str or not name.isidentifier() or keyword.iskeyword(name):
+            raise TypeError(f"field names must be valid identifiers: {name!r}")
+    return _seal_fields(dataclasses.dataclass(**options)(cls))
+
+
+def _seal_fields(cls: type) -> type:
+    """Keep copies of the fields: `Field.name` can be set, and a subclass compiles it."""
+    fields = cast("dict[str, Any]", vars(cls)["__dataclass_fields__"])
+    for name, field in fields.items():
+        fields[name] = copy.copy(field)
+    return own(cls)
+
+
+def dataclass(cls: type | None = None, /, **options: Any) -> Any:
+    """Do what `dataclasses.dataclass` does, to classes of the code."""
+    if cls is not None:
+        return _finish_dataclass(cls, **options)
+    return lambda decorated: _finish_dataclass(decorated, **options)
+
+
+def fields(class_or_instance: Any) -> tuple[Any, ...]:
+    """Return copies of the fields of a dataclass."""
+    return tuple(copy.copy(field) for field in dataclasses.fields(class_or_instance))
+
+
+def make_dataclass(
+    cls_name: str,
+    fields: Iterable[Any],
+    *,
+    bases: tuple[type, ...] = (),
+    namespace: Mapping[str, object] | None = None,
+    **options: Any,
+) -> type:
+    """Do what `dataclasses.make_dataclass` does; every name is checked first."""
+    specs = []
+    for item in fields:
+        spec = (item,) if isinstance(item, str) else tuple(item)
+        specs.append((checked_identifier(spec[0]), *spec[1:]))
+    extra = dict(namespace or {})
+    for name in extra:
+        if name not in names.DEFINABLE or name in ("__match_args__", "__subclasshook__"):
+            checked_identifier(name)
+    checked_identifier(cls_name)
+    options.pop("decorator", None)
+    return _seal_fields(
+        dataclasses.make_dataclass(cls_name, specs, bases=bases, namespace=extra, **options)
+    )
+
+
+def namedtuple(
+    typename: str,
+    field_names: str | Iterable[str],
+    *,
+    rename: bool = False,
+    defaults: Iterable[object] | None = None,
+    module: str | None = None,  # noqa: ARG001  # taken, as the original takes it
+) -> type:
+    """Do what `collections.namedtuple` does; every name is checked first."""
+    given = (
+        str(field_names).replace(",", " ").split() if isinstance(field_names, str) else field_names
+    )
+    listed = [str(name) if rename else name for name in given]
+    for name in listed:
+        if type(name) is not str or names.is_refused(name):
+            raise ValueError(f"{name!r} cannot be the name of a field in the sandbox")
+    make = cast("Callable[..., type]", collections.namedtuple)  # noqa: PYI024  # it is its facade
+    return own(make(typename, listed, rename=rename, defaults=defaults, module="__main__"))
+
+
+# --- functools, operator: any attribute by name, and annotations as text -----------------------
+
+
+def _annotated_type(function: object) -> object:
+    if type(function) is not types.FunctionType:
+        raise TypeError("register() needs a type, or a function whose first parameter has one")
+    annotations = function.__annotations__
+    if not annotations:
+        raise TypeError(f"{function.__name__!r} has no annotation: use `register(type)`")
+    annotation = next(iter(annotations.values()))
+    if isinstance(annotation, str):
+        scope = function.__globals__
+        found = scope.get(annotation, scope["__builtins__"].get(annotation))
+        if not isinstance(found, type):
+            raise TypeError(
+                f"the annotation {annotation!r} is text, which is not evaluated: "
+                "use `register(type)`"
+            )
+        return found
+    return annotation
+
+
+def singledispatch(func: Callable[..., Any]) -> Any:
+    """Do what `functools.singledispatch` does, without evaluating annotations that are text."""
+    dispatcher = cast("Any", functools.singledispatch(func))
+    register_type = dispatcher.register
+
+    def register(cls: Any, func: Callable[..., Any] | None = None) -> Any:
+        if isinstance(cls, type) or typing.get_origin(cls) in (typing.Union, types.UnionType):
+            return register_type(cls, func)
+        if func is not None:
+            raise TypeError(f"Invalid first argument to `register()`: {cls!r} is not a class")
+        return register_type(_annotated_type(cls), cls)
+
+    dispatcher.register = register
+    return dispatcher
+
+
+class singledispatchmethod:  # noqa: N801  # as it is named
+    """Do what `functools.singledispatchmethod` does, by the `singledispatch` above."""
+
+    def __init__(self, func: Any) -> None:
+        if not callable(func) and not hasattr(func, "__get__"):
+            raise TypeError(f"{func!r} is not callable or a descriptor")
+        self.dispatcher = singledispatch(func)
+        self.func = func
+
+    def register(self, cls: Any, method: Callable[..., Any] | None = None) -> Any:
+        """Add an implementation for a class."""
+        return self.dispatcher.register(cls, method)
+
+    def __get__(self, obj: Any, cls: type | None = None) -> Callable[..., Any]:
+        def method(*args: Any, **kwargs: Any) -> Any:
+            if not args:
+                raise TypeError("the method requires at least 1 positional argument")
+            chosen = self.dispatcher.dispatch(type(args[0]))
+            return chosen.__get__(obj, cls)(*args, **kwargs)
+
+        cast("Any", method).register = self.register
+        return cast("Callable[..., Any]", update_wrapper(method, self.func))
+
+
+_COPIED = ("__module__", "__name__", "__qualname__", "__doc__")
+
+
+def update_wrapper(
+    wrapper: Any,
+    wrapped: Any,
+    assigned: Iterable[str] = _COPIED,
+    updated: Iterable[str] = ("__dict__",),
+) -> Any:
+    """Do what `functools.update_wrapper` does, for the names that code may set itself."""
+    for given in assigned:
+        # Python 3.14 has the other one in `WRAPPER_ASSIGNMENTS`.
+        name = "__annotations__" if given == "__annotate__" else given
+        if name in (*_COPIED, "__annotations__", "__type_params__"):
+            if type(wrapper) is types.FunctionType and hasattr(wrapped, name):
+                setattr(wrapper, name, getattr(wrapped, name))
+        elif type(name) is not str or names.is_refused(name):
+            raise AttributeError(f"attribute {name!r} is not available in the sandbox")
+    if "__dict__" in updated and type(wrapped) is types.FunctionType:
+        for name, value in list(vars(wrapped).items()):
+            if not names.is_refused(name, special=frozenset()) and (
+                type(wrapper) is types.FunctionType or is_own(wrapper)
+            ):
+                setattr(wrapper, name, value)
+    if type(wrapper) is types.FunctionType:
+        vars(wrapper)["__wrapped__"] = wrapped
+    return wrapper
+
+
+def wraps(
+    wrapped: Any, assigned: Iterable[str] = _COPIED, updated: Iterable[str] = ("__dict__",)
+) -> Callable[[Any], Any]:
+    """Return a decorator that makes a wrapper look like `wrapped`."""
+    return lambda wrapper: update_wrapper(wrapper, wrapped, assigned, updated)
+
+
+class cached_property:  # noqa: N801  # as it is named
+    """Do what `functools.cached_property` does, under no name that an attribute may not have."""
+
+    def __init__(self, func: Callable[[Any], Any]) -> None:
+        self.func = func
+        self.attrname: str | None = None
+        self.__doc__ = func.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.attrname = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        name = self.attrname
+        if type(name) is not str or names.is_refused(name, special=frozenset()):
+            raise TypeError(f"a cached property cannot have the name {name!r}")
+        values = instance.__dict__
+        if name not in values:
+            values[name] = self.func(instance)
+        return values[name]
+
+
+def total_ordering(cls: type) -> type:
+    """Do what `functools.total_ordering` does, to classes of the code."""
+    if not is_own(cls):
+        raise TypeError(f"@total_ordering needs a class of the code, not {cls!r}")
+    return functools.total_ordering(cls)
+
+
+def build_readers(get: Callable[[object, str], object] = get_attribute) -> dict[str, object]:
+    """Build the names of `operator` that read attributes, over the function that reads one."""
+
+    def attrgetter(attr: str, *attrs: str) -> Callable[[object], Any]:
+        """Return a function that reads these attributes, if code may read them."""
+        paths = []
+        for path in (attr, *attrs):
+            if type(path) is not str:
+                raise TypeError("attribute name must be a string")
+            paths.append(path.split("."))
+
+        def read(obj: object, path: list[str]) -> object:
+            for name in path:
+                obj = get(obj, name)
+            return obj
+
+        if len(paths) == 1:
+            return lambda obj: read(obj, paths[0])
+        return lambda obj: tuple(read(obj, path) for path in paths)
+
+    def methodcaller(name: str, /, *args: object, **kwargs: object) -> Callable[[object], Any]:
+        """Return a function that calls this method, if code may read it."""
+        if type(name) is not str:
+            raise TypeError("method name must be a string")
+        return lambda obj: cast("Any", get(obj, name))(*args, **kwargs)
+
+    return {"attrgetter": attrgetter, "methodcaller": methodcaller}
+
+
+_READERS = build_readers()
+
+
+def get_origin(tp: Any) -> object:
+    """Do what `typing.get_origin` does, without handing out a metaclass."""
+    origin = typing.get_origin(tp)
+    return TypeProxy if isinstance(origin, type) and issubclass(origin, type) else origin
+
+
+# --- types, string, sys, warnings ---------------------------------------------------------------------
+
+
+def _user_string() -> type:
+    """Copy `collections.UserString` with a `format` whose template is checked."""
+
+    def format_text(self: Any, /, *args: object, **kwargs: object) -> str:
+        """Do what `str.format` does."""
+        return format_checked(self.data, "format", args, kwargs)
+
+    def format_map(self: Any, mapping: Mapping[str, object]) -> str:
+        """Do what `str.format_map` does."""
+        return format_checked(self.data, "format_map", (mapping,), {})
+
+    original = collections.UserString
+    parts = {n: v for n, v in vars(original).items() if type(v) is types.FunctionType}
+    checked = {"format": format_text, "format_map": format_map, "__module__": "collections"}
+    return type("UserString", (collections.abc.Sequence,), {**parts, **checked})
+
+
+def _build_simple_namespace() -> type:
+    """Build `types.SimpleNamespace` for one program, which may set attributes of the class."""
+
+    class SimpleNamespace:
+        """Do what `types.SimpleNamespace` does, for names that an attribute may have."""
+
+        def __init__(self, mapping_or_iterable: Any = (), /, **values: object) -> None:
+            for name, value in dict(mapping_or_iterable, **values).items():
+                if type(name) is not str or names.is_refused(name, special=frozenset()):
+                    raise AttributeError(f"attribute {name!r} is not available in the sandbox")
+                self.__dict__[name] = value
+
+        def __repr__(self) -> str:
+            items = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
+            return f"namespace({items})"
+
+        def __eq__(self, other: object) -> bool:
+            if not issubclass(type(other), SimpleNamespace):
+                return NotImplemented
+            return self.__dict__ == other.__dict__
+
+        __hash__ = None  # type: ignore[assignment]  # it can change
+
+    SimpleNamespace.__module__, SimpleNamespace.__qualname__ = "types", "SimpleNamespace"
+    return own(SimpleNamespace)
+
+
+def setrecursionlimit(limit: int, /) -> None:
+    """Check `limit` and keep the interpreter's own: deeper calls would end the worker."""
+    if operator.index(limit) < 1:
+        raise ValueError("recursion limit must be greater or equal than 1")
+
+
+def field_size_limit(new_limit: int | None = None, /) -> int:
+    """Check `new_limit` and keep the limit, which belongs to the whole process."""
+    if new_limit is not None:
+        operator.index(new_limit)
+    return csv.field_size_limit()
+
+
+def register_namespace(prefix: str, uri: str) -> None:
+    """Refuse: the prefixes of XML namespaces belong to the whole process."""
+    raise RuntimeError(
+        f"the prefix {prefix!r} of {uri!r} cannot be registered in a process that others share"
+    )
+
+
+def exc_info() -> tuple[object, object, None]:
+    """Return the class and the exception that is handled; its traceback is not available."""
+    kind, error, _ = sys.exc_info()
+    return kind, error, None
+
+
+class _NoWarnings:
+    """`warnings` of a program: they are not shown, so that there is nothing to filter."""
+
+    def __enter__(self) -> list[object]:
+        return []
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _ignore(*_: object, **__: object) -> None:
+    """Do nothing: warnings are not shown in the sandbox."""
+
+
+def build_random_names() -> dict[str, object]:
+    """The functions of `random` over a generator of the program's own: `seed` is its affair."""
+    generator = random.Random()  # noqa: S311  # what `random` is
+    return {
+        name: getattr(generator, name)
+        for name in dir(generator)
+        if not name.startswith("_") and name not in ("VERSION", "gauss_next")
+    }
+
+
+def build_safe_names() -> dict[str, dict[str, object]]:
+    """Build, for one program, the names of the standard library that are not the originals."""
+    return {
+        "abc": {"ABC": abc.ABC, "ABCMeta": ABCMetaProxy},
+        "collections": {"UserString": _USER_STRING, "namedtuple": namedtuple},
+        "copy": {"copy": shallow_copy, "deepcopy": deepcopy},
+        "csv": {"field_size_limit": field_size_limit},
+        "dataclasses": {
+            "asdict": asdict,
+            "astuple": astuple,
+            "dataclass": dataclass,
+            "fields": fields,
+            "make_dataclass": make_dataclass,
+        },
+        "enum": {**ENUMS, "EnumMeta": EnumMetaProxy, "EnumType": EnumMetaProxy},
+        "functools": {
+            "cached_property": cached_property,
+            "singledispatch": singledispatch,
+            "singledispatchmethod": singledispatchmethod,
+            "total_ordering": total_ordering,
+            "update_wrapper": update_wrapper,
+            "wraps": wraps,
+        },
+        "inspect": {"Parameter": Parameter, "Signature": Signature, "signature": signature},
+        "operator": _READERS,
+        "string": {"Formatter": FORMATTER},
+        "sys": {
+            "argv": ["<code>"],
+            "exc_info": exc_info,
+            "exit": leave,
+            "setrecursionlimit": setrecursionlimit,
+        },
+        "types": {"SimpleNamespace": _build_simple_namespace()},
+        "typing": {"get_origin": get_origin},
+        "warnings": {
+            "catch_warnings": lambda **_: _NoWarnings(),
+            "filterwarnings": _ignore,
+            "resetwarnings": _ignore,
+            "simplefilter": _ignore,
+            "warn": _ignore,
+        },
+        "xml.etree.ElementTree": {"register_namespace": register_namespace},
+    }
+
+
+_USER_STRING = _user_string()

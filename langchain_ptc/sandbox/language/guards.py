@@ -1,0 +1,491 @@
+# ruff: noqa: SIM905  # lists of names are read better as text
+"""The builtins of the code, and the run-time guards that the transformer's output names.
+
+Most of the language is checked while compiling. What is left for the run is what depends on the
+object: names that are computed (`getattr(x, name)`), and names that are harmless on most objects
+and a way out on some (`"...".format`).
+
+Everything here is written against code that is hostile: an object's class is asked for with
+`type()`, never with `isinstance`, and a name counts only if it is exactly a `str` (a subclass can
+change what `startswith` says).
+"""
+
+from __future__ import annotations
+
+import abc
+import array
+import builtins
+import collections
+import importlib
+import secrets
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, NoReturn, Self, cast
+
+from langchain_ptc.sandbox.language import names
+from langchain_ptc.sandbox.language.annotations import SETTLE, settle_annotations
+from langchain_ptc.sandbox.language.classes import (
+    TypeProxy,
+    build_class,
+    checked_register,
+    hidden,
+    is_own,
+    type_of,
+)
+from langchain_ptc.sandbox.language.templates import checked_format
+from langchain_ptc.sandbox.wire.values import Place, read_attribute
+
+if TYPE_CHECKING:
+    from langchain_ptc.sandbox.language.policy import CompiledCode
+
+_MISSING = object()
+
+# --- attributes by computed name ---------------------------------------------------------------
+
+
+def _refuse(name: str) -> NoReturn:
+    raise AttributeError(
+        f"attribute {name!r} is not available in the sandbox{names.instead_of(name)}"
+    )
+
+
+def check_name(obj: object, name: object, *, special: frozenset[str] = names.READABLE) -> str:
+    """Return `name` if code may use this attribute of `obj`.
+
+    Raises:
+        TypeError: `name` is no string, or one of a subclass.
+        AttributeError: The attribute is refused.
+    """
+    if type(name) is not str:
+        raise TypeError(f"attribute name must be a plain str, not {type(name).__name__!r}")
+    if names.is_refused(name, special=special):
+        _refuse(name)
+    if name.startswith("_") and names.is_private(name) and name not in names.DOCUMENTED_PRIVATE:
+        kind = type(obj)
+        if not (is_own(obj) or kind in (types.FunctionType, super)):
+            _refuse(name)
+    return name
+
+
+def get_attribute(obj: object, name: object, /, *default: object) -> object:
+    """Return `getattr(obj, name)` if code may read it.
+
+    Raises:
+        AttributeError: It is refused, or not there.
+    """
+    if len(default) > 1:
+        raise TypeError(f"getattr expected at most 3 arguments, got {2 + len(default)}")
+    try:
+        checked = check_name(obj, name)
+        if checked in names.GUARDED_NAMES or checked in names.GUARDED_SPECIAL:
+            return _guarded(obj, checked)
+        return read_attribute(obj, checked)
+    except AttributeError:
+        if default:
+            return default[0]
+        raise
+
+
+def has_attribute(obj: object, name: object, /) -> bool:
+    """Return whether `getattr(obj, name)` gives something to code."""
+    return get_attribute(obj, name, _MISSING) is not _MISSING
+
+
+def set_attribute(obj: object, name: object, value: object, /) -> None:
+    """Do `setattr(obj, name, value)` if code may."""
+    setattr(obj, check_name(obj, name, special=_settable(obj)), value)
+
+
+def delete_attribute(obj: object, name: object, /) -> None:
+    """Do `delattr(obj, name)` if code may."""
+    delattr(obj, check_name(obj, name, special=_settable(obj)))
+
+
+def _settable(obj: object) -> frozenset[str]:
+    """Return the special names that the code may set: of a class of its own, those of a body."""
+    is_class = issubclass(type(obj), type) and is_own(obj)
+    return names.WRITABLE | names.SETTABLE_IN_CLASS if is_class else names.WRITABLE
+
+
+def own_class(obj: object) -> object:
+    """Return `obj` if it is a class that the code has defined.
+
+    Raises:
+        AttributeError: It is anything else: special methods are set on classes of the code only.
+    """
+    if issubclass(type(obj), type) and is_own(obj):
+        return obj
+    raise AttributeError("special methods can only be set on a class that the code has defined")
+
+
+def set_attribute_guarded(obj: object, name: object, value: object, /) -> None:
+    """Do `setattr` on what belongs to code only (`guard_writes`)."""
+    set_attribute(writable(obj), name, value)
+
+
+def delete_attribute_guarded(obj: object, name: object, /) -> None:
+    """Do `delattr` on what belongs to code only (`guard_writes`)."""
+    delete_attribute(writable(obj), name)
+
+
+def _guarded(obj: object, name: str) -> object:
+    """Read an attribute whose harm depends on `obj`."""
+    if name == "__class__":
+        return type_of(obj)
+    if name == "__dict__":
+        return instance_dict(obj)
+    if name == "__traceback__":  # for `traceback.format_exception`, which needs none here
+        return None
+    if name in ("__setattr__", "__delattr__"):
+        return _checked_setter(obj, name)
+    if name == "evaluate" and issubclass(type(obj), typing.ForwardRef):
+        _refuse(name)
+    if name == "obj" and issubclass(type(obj), AttributeError) and not is_own(obj):
+        _refuse(name)
+    value = getattr(obj, name)
+    if name in names.FORMAT_NAMES:
+        return checked_format(name, value)
+    if name == "mro" and issubclass(type(obj), type):
+        return _visible_mro(cast("type", obj), value)
+    if name == "register" and issubclass(type(obj), abc.ABCMeta):
+        return checked_register(cast("abc.ABCMeta", obj), value)
+    check_value(name, value)
+    return value
+
+
+def _visible_mro(cls: type, value: object) -> object:
+    if "mro" in {name for base in type.__dict__["__mro__"].__get__(cls) for name in vars(base)}:
+        return value
+    return lambda: [base for base in type.mro(cls) if base not in hidden]
+
+
+def _checked_setter(obj: object, name: str) -> Callable[..., object]:
+    setter = getattr(obj, name)
+
+    def checked(*args: object) -> object:
+        # Bound: (name[, value]). Unbound, `object.__setattr__`: (self, name[, value]).
+        position = len(args) - (2 if name == "__setattr__" else 1)
+        if position not in (0, 1):
+            raise TypeError(f"{name} got {len(args)} arguments")
+        target = args[0] if position else obj
+        if issubclass(type(target), type) and not is_own(target):
+            raise TypeError(f"attributes of class {cast('type', target).__name__!r} cannot be set")
+        check_name(target, args[position], special=names.WRITABLE)
+        return setter(*args)
+
+    return checked
+
+
+class InstanceDict(dict[str, object]):
+    """What `obj.__dict__` and `vars(obj)` give: a snapshot whose changes reach the object.
+
+    A snapshot, since the real dict would take names that no attribute may have.
+    """
+
+    __slots__ = ("_ptc_target",)
+
+    def __init__(self, values: Mapping[str, object], target: dict[str, object]) -> None:
+        super().__init__(values)
+        self._ptc_target = target
+
+    def __setitem__(self, name: str, value: object) -> None:
+        if type(name) is not str or names.is_refused(name, special=frozenset()):
+            raise AttributeError(f"{name!r} cannot be set in the sandbox")
+        self._ptc_target[name] = value
+        super().__setitem__(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        del self._ptc_target[name]
+
+    def __ior__(self, other: object) -> Self:  # type: ignore[override,misc]  # as dict.update takes it
+        self.update(other)
+        return self
+
+    def update(self, *args: object, **values: object) -> None:
+        """Set each of the given names, as `dict.update` does."""
+        for name, value in dict(*args, **values).items():
+            self[name] = value
+
+    def setdefault(self, name: str, default: object = None) -> object:
+        """Return the value of `name`, set to `default` where it is not there."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def pop(self, name: str, *default: object) -> object:
+        """Remove `name` and return its value, or `default`."""
+        value = super().pop(name, *default)
+        self._ptc_target.pop(name, None)
+        return value
+
+    def popitem(self) -> tuple[str, object]:
+        """Remove the last item and return it."""
+        name, value = super().popitem()
+        self._ptc_target.pop(name, None)
+        return name, value
+
+    def clear(self) -> None:
+        """Remove every attribute that stands in this dict."""
+        for name in list(self):
+            del self[name]
+
+
+_NO_DICT = (
+    type,
+    types.ModuleType,
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    super,
+)
+
+
+def instance_dict(*args: object) -> dict[str, object]:
+    """Return the attributes of an instance: `vars(obj)`, `obj.__dict__`.
+
+    Raises:
+        TypeError: `obj` is a class, a module or a function, or keeps no dict.
+    """
+    if len(args) != 1:
+        raise TypeError("vars() needs an object in the sandbox; use a dict of your own")
+    obj = args[0]
+    if issubclass(type(obj), _NO_DICT):
+        kind = type(obj).__name__
+        raise TypeError(f"the attributes of a {kind} are not available as a dict in the sandbox")
+    try:
+        values = object.__getattribute__(obj, "__dict__")
+    except AttributeError:
+        raise TypeError(
+            f"{type(obj).__name__!r} object keeps no __dict__; name its attributes"
+        ) from None
+    mine = is_own(obj)
+    shown = {
+        name: value
+        for name, value in values.items()
+        if not names.is_refused(name, special=frozenset())
+        and (mine or not name.startswith("_"))
+        and not (name == "obj" and issubclass(type(obj), AttributeError))
+    }
+    return InstanceDict(shown, values) if mine else shown
+
+
+# --- match, stores, builtins -------------------------------------------------------------------
+
+_NEVER_CAPTURED = (types.FrameType, types.CodeType, types.ModuleType, types.TracebackType)
+
+
+def check_value(name: str, value: object) -> None:
+    """Refuse a method that leads out of asyncio's objects, by the object that it is bound to."""
+    target = getattr(value, "__self__", None)
+    if target is not None and name in names.GUARDED_NAMES and _is_foreign(type(target), name):
+        _refuse(name)
+
+
+def _is_foreign(cls: type, name: str) -> bool:
+    """Whether `name` on instances of `cls` comes from a class that the code did not define."""
+    for base in type.mro(cls):
+        if name in vars(base):
+            return not is_own(base) and base.__module__.partition(".")[0] in _LOOP_MODULES
+    return False
+
+
+_LOOP_MODULES = frozenset({"_asyncio", "asyncio", "_contextvars", "contextvars", "concurrent"})
+
+
+def check_captures(*values: object) -> bool:
+    """Check what a class pattern has captured; True, so that it can stand in a case's guard.
+
+    Raises:
+        AttributeError: A value is a frame, a module, or a method that must go through a guard.
+    """
+    for value in values:
+        kind = type(value)
+        if kind in _NEVER_CAPTURED:
+            raise AttributeError(f"a {kind.__name__} is not available in the sandbox")
+        if kind in (types.BuiltinMethodType, types.MethodType, types.MethodDescriptorType):
+            name = getattr(value, "__name__", "")
+            target = getattr(value, "__self__", None)
+            is_free = is_own(target) and not issubclass(type(target), abc.ABCMeta)
+            if name in names.GUARDED_NAMES and not is_free:
+                _refuse(name)
+    return True
+
+
+_CONTAINERS: tuple[type, ...] = (
+    dict,
+    list,
+    bytearray,
+    memoryview,
+    array.array,
+    collections.deque,
+    collections.UserDict,
+    collections.UserList,
+    collections.ChainMap,
+    BaseException,
+)
+_NEVER_WRITTEN = (type, types.ModuleType, types.MethodType, types.BuiltinFunctionType)
+_SHARED_ROOTS = sys.stdlib_module_names | {"langchain_ptc"}
+_VALUE_CLASSES = frozenset({("decimal", "Context"), ("xml.etree.ElementTree", "Element")})
+
+
+def writable(obj: object) -> object:
+    """Return `obj` if the code may store into it, where the code shares a process with the host.
+
+    Raises:
+        TypeError: It is a class, a module, a function or an object that the code did not make.
+    """
+    cls = type(obj)
+    if is_own(obj) or issubclass(cls, _CONTAINERS):
+        return obj
+    if cls is types.FunctionType and "_ptc_getattr" in obj.__globals__:  # type: ignore[attr-defined]  # a function has it
+        return obj
+    module = cls.__module__
+    if not issubclass(cls, (*_NEVER_WRITTEN, types.FunctionType)) and (
+        (module, cls.__qualname__) in _VALUE_CLASSES
+        or module.partition(".")[0] not in _SHARED_ROOTS
+    ):
+        return obj
+    what = getattr(obj, "__name__", cls.__name__)
+    raise TypeError(
+        f"{what!r} cannot be changed from the sandbox: only objects that the code has made can"
+    )
+
+
+def _list_names(namespace: dict[str, object] | None, args: tuple[object, ...]) -> list[str]:
+    found = list(namespace or ()) if not args else builtins.dir(*args)
+    return sorted(n for n in found if type(n) is str and not names.is_refused(n))
+
+
+_SECRET = secrets.randbits(47)
+
+
+def identity(obj: object, /) -> int:
+    """Return a number that is `obj`'s own while it lives, and no address."""
+    return id(obj) ^ _SECRET
+
+
+def leave(code: object = None, /) -> NoReturn:
+    """End the program, as `sys.exit` does."""
+    raise SystemExit(code)
+
+
+_PLAIN_BUILTINS = (
+    "abs aiter all anext any ascii bin bool bytearray bytes callable chr classmethod complex dict "
+    "divmod enumerate filter float format frozenset hash hex int isinstance issubclass iter len "
+    "list map max memoryview min next object oct ord pow property range repr reversed round set "
+    "slice sorted staticmethod str sum super tuple zip None True False Ellipsis NotImplemented "
+    "__debug__"
+).split()
+
+
+def _exceptions() -> dict[str, object]:
+    return {
+        name: value
+        for name, value in vars(builtins).items()
+        if isinstance(value, type) and issubclass(value, BaseException)
+    }
+
+
+_BUILTINS: Mapping[str, object] = {
+    **{name: getattr(builtins, name) for name in _PLAIN_BUILTINS},
+    **_exceptions(),
+    "type": TypeProxy,
+    "getattr": get_attribute,
+    "hasattr": has_attribute,
+    "setattr": set_attribute,
+    "delattr": delete_attribute,
+    "vars": instance_dict,
+    "id": identity,
+    "exit": leave,
+    "quit": leave,
+    "__build_class__": build_class,
+    "__name__": "builtins",
+}
+
+
+def _ensure_attribute(
+    importer: Callable[[str], types.ModuleType], module: types.ModuleType, name: str, wanted: str
+) -> None:
+    """Make sure that `from name import wanted` finds an attribute, or raise what it should.
+
+    Where the attribute is missing the interpreter looks into `sys.modules` by itself: that would
+    hand out the live `asyncio.base_events`.
+    """
+    try:
+        getattr(module, wanted)
+    except AttributeError as missing:
+        try:
+            importer(f"{name}.{wanted}")
+            getattr(module, wanted)
+        except (AttributeError, ModuleNotFoundError) as error:
+            why = f": {missing}" if "sandbox" in str(missing) else ""
+            if "is not available: " in str(error):
+                why = f": {error}"
+            raise ImportError(f"cannot import name {wanted!r} from {name!r}{why}") from None
+
+
+def build_builtins(
+    *, importer: Callable[[str], types.ModuleType], print: Callable[..., object]
+) -> dict[str, object]:
+    """Build the `__builtins__` of one program.
+
+    Args:
+        importer: Returns the module of a dotted name, or raises `ImportError`; usually
+            `ModuleLoader.load`.
+        print: What the code gets as `print`.
+    """
+
+    def import_module(
+        name: str,
+        globals: object = None,  # noqa: ARG001  # the interpreter passes it
+        locals: object = None,  # noqa: ARG001
+        fromlist: Iterable[str] | None = (),
+        level: int = 0,
+    ) -> types.ModuleType:
+        """Do what an `import` statement asks for."""
+        if type(fromlist) is list:
+            # No statement gives a list. It is the interpreter itself: `time.strptime` asks for
+            # `_strptime`, takes it from sys.modules and drops what is returned here.
+            importlib.import_module(name)
+            return importer("types")
+        if level:
+            raise ImportError("relative imports are not available: the code is one module")
+        module = importer(name)
+        if not fromlist:
+            return module if "." not in name else importer(name.partition(".")[0])
+        for wanted in fromlist:
+            if wanted != "*":
+                _ensure_attribute(importer, module, name, wanted)
+        return module
+
+    return {**_BUILTINS, "print": print, "__import__": import_module}
+
+
+def build_namespace(compiled: CompiledCode, builtins: Mapping[str, object]) -> dict[str, object]:
+    """Build the globals that `compiled` runs in.
+
+    Args:
+        compiled: The code.
+        builtins: From `build_builtins`.
+    """
+    own_builtins = dict(builtins)
+    namespace: dict[str, object] = {
+        "__name__": "__main__",
+        "__doc__": None,
+        "__builtins__": own_builtins,
+        "_ptc_getattr": get_attribute,
+        "_ptc_field": read_attribute,
+        "_ptc_place": lambda obj: Place(obj, namespace["_ptc_getattr"], set_attribute),  # type: ignore[arg-type]  # a function
+        "_ptc_captures": check_captures,
+        "_ptc_write": writable,
+        "_ptc_class": own_class,
+        SETTLE: settle_annotations,
+    }
+    own_builtins["dir"] = lambda *args: _list_names(namespace, args)
+    if compiled.guard_writes:
+        own_builtins["setattr"] = set_attribute_guarded
+        own_builtins["delattr"] = delete_attribute_guarded
+    return namespace

@@ -1,0 +1,1 @@
+"""The untrusted side: what runs in a worker process, around and beneath the model's code."""

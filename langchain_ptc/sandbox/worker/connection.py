@@ -1,0 +1,242 @@
+"""The worker's end of the line: messages out in batches, answers in.
+
+Messages wait in a list until the program is about to wait itself, so a `gather` of a hundred calls is
+one write. Printed text leaves at once when nothing was sent for a moment, so that an execution that
+is killed has lost nothing that a person would miss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from langchain_ptc.sandbox.wire.decoding import MAX_CALL_VALUES, count_values
+from langchain_ptc.sandbox.wire.framing import FrameReader, encode_frame
+from langchain_ptc.sandbox.wire.protocol import (
+    MAX_WORKER_FRAME_BYTES,
+    Message,
+    encode_output,
+)
+from langchain_ptc.sandbox.wire.values import revive_record
+
+MAX_FRAME_CHARS = MAX_WORKER_FRAME_BYTES // 4
+"""A character may take four bytes."""
+_PRINT_PIECE_CHARS = 32_768
+_PRINT_PAUSE_SECONDS = 0.02
+_RECEIVE_BYTES = 64 * 1024
+"""At a time, of small frames: a larger buffer would be fetched from the kernel and given back at each
+call, which costs more than the rest of the call."""
+
+
+_LARGE_BYTES = 1024 * 1024
+"""What a frame still lacks: more is received in one go, into memory that is taken in large pages."""
+_WAIT_ALL = getattr(socket, "MSG_WAITALL", 0)
+_DONT_WAIT = getattr(socket, "MSG_DONTWAIT", None)
+
+
+class Channel(Protocol):
+    """Bytes to and from the host."""
+
+    def send(self, data: bytes) -> None:
+        """Send all of `data`; blocks."""
+        ...
+
+    def receive(self) -> bytes:
+        """Wait for bytes; raises `EOFError` when the host is gone."""
+        ...
+
+    def receive_into(self, room: memoryview) -> None:
+        """Wait for as many bytes as there is room for; raises `EOFError` when the host is gone."""
+        ...
+
+    def poll(self, seconds: float) -> bool:
+        """Wait until there are bytes, for at most `seconds`; return whether there are."""
+        ...
+
+
+class SocketChannel:
+    """A channel over a connected stream socket.
+
+    A host with answers that were not read yet reads nothing itself. So whoever sends here reads as
+    well while the socket is full, or both would wait for each other.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._early: deque[bytes] = deque()
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(sock, select.POLLIN)
+            self._wait: Callable[[float], object] = lambda seconds: poll.poll(seconds * 1000)
+        else:  # Windows
+            self._wait = lambda seconds: select.select([sock], [], [], seconds)[0]
+
+    def send(self, data: bytes) -> None:
+        """Send all of `data`."""
+        if _DONT_WAIT is None:
+            self._sock.sendall(data)
+            return
+        try:
+            sent = self._sock.send(data, _DONT_WAIT)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            self._send_rest(memoryview(data)[sent:], _DONT_WAIT)
+
+    def _send_rest(self, rest: memoryview, flags: int) -> None:
+        while rest:
+            self._read_until_writable()
+            with contextlib.suppress(BlockingIOError):
+                rest = rest[self._sock.send(rest, flags) :]
+
+    def _read_until_writable(self) -> None:
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN | select.POLLOUT)
+        while not any(events & select.POLLOUT for _, events in poll.poll()):
+            self._early.append(self._receive())
+
+    def receive(self) -> bytes:
+        """Wait for bytes."""
+        return self._early.popleft() if self._early else self._receive()
+
+    def _receive(self) -> bytes:
+        data = self._sock.recv(_RECEIVE_BYTES)
+        if not data:
+            raise EOFError("the host is gone")
+        return data
+
+    def receive_into(self, room: memoryview) -> None:
+        """Fill `room`; waking up for every piece of a large frame would cost more than the rest."""
+        while room:
+            if self._early:
+                data = self._early.popleft()
+                count = min(len(data), len(room))
+                room[:count] = data[:count]
+                if count < len(data):
+                    self._early.appendleft(data[count:])
+            else:
+                count = self._sock.recv_into(room, 0, _WAIT_ALL)
+                if not count:
+                    raise EOFError("the host is gone")
+            room = room[count:]
+
+    def poll(self, seconds: float) -> bool:
+        """Wait until there are bytes."""
+        return bool(self._early or self._wait(seconds))
+
+
+class Wire:
+    """Messages to and from the host."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._reader = FrameReader()
+        self._out: list[str] = []
+        self._printed: list[str] = []
+        self._printed_chars = 0
+        self._last_sent = 0.0
+        self.sending = False
+        """Whether a frame is on its way: a signal handler must not start another one."""
+
+    def put(self, message: str) -> None:
+        """Queue one message, given as JSON text."""
+        if self._printed:
+            self._queue_printed()
+        self._out.append(message)
+
+    def print(self, text: str) -> None:
+        """Queue printed text, and send it if nothing was sent for a moment."""
+        self._printed.append(text)
+        self._printed_chars += len(text)
+        if (
+            self._printed_chars >= _PRINT_PIECE_CHARS
+            or time.monotonic() - self._last_sent > _PRINT_PAUSE_SECONDS
+        ):
+            self.flush()
+
+    def _queue_printed(self) -> None:
+        text = "".join(self._printed)
+        self._printed, self._printed_chars = [], 0
+        for start in range(0, len(text), _PRINT_PIECE_CHARS * 8):
+            self._out.append(encode_output(text[start : start + _PRINT_PIECE_CHARS * 8]))
+
+    def flush(self) -> None:
+        """Send what is queued."""
+        if self._printed:
+            self._queue_printed()
+        if self._out:
+            messages, self._out = self._out, []
+            self.sending = True
+            if sum(map(len, messages)) <= MAX_CALL_VALUES:  # and so there are no more values either
+                self._channel.send(encode_frame(messages))
+            else:
+                for batch in _batches(messages):
+                    self._channel.send(encode_frame(batch))
+            self.sending = False
+            self._last_sent = time.monotonic()
+
+    def receive(self) -> list[Message]:
+        """Send what is queued, then wait for at least one frame."""
+        self.flush()
+        while True:
+            frames = self._reader.feed(self._channel.receive())
+            if self._reader.missing > _LARGE_BYTES:
+                rest = self._receive_rest()
+                return [m for frame in (*frames, rest) for m in _parse(frame)]
+            if frames:
+                if len(frames) == 1:
+                    return _parse(frames[0])
+                return [m for frame in frames for m in _parse(frame)]
+
+    def _receive_rest(self) -> bytes | mmap.mmap:
+        """Receive the rest of a large frame."""
+        begun, length = self._reader.take_begun()
+        try:
+            frame = mmap.mmap(-1, length)
+        except OSError as error:
+            raise MemoryError from error
+        if hasattr(frame, "madvise") and hasattr(mmap, "MADV_HUGEPAGE"):
+            with contextlib.suppress(OSError):  # a kernel without large pages
+                frame.madvise(mmap.MADV_HUGEPAGE)
+        frame[: len(begun)] = begun
+        with memoryview(frame) as view, view[len(begun) :] as room:
+            self._channel.receive_into(room)
+        return frame
+
+    def poll(self, seconds: float) -> bool:
+        """Send what is queued, then wait for bytes for at most `seconds`."""
+        self.flush()
+        return self._channel.poll(seconds)
+
+
+def _batches(messages: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut messages into frames that the host accepts."""
+    start = size = values = 0
+    for number, message in enumerate(messages):
+        more = count_values(message) + 1
+        is_full = size + len(message) > MAX_FRAME_CHARS or values + more > MAX_CALL_VALUES
+        if is_full and number > start:
+            yield messages[start:number]
+            start, size, values = number, 0, 0
+        size += len(message)
+        values += more
+    yield messages[start:]
+
+
+_scan = json.JSONDecoder(object_hook=revive_record).scan_once  # type: ignore[attr-defined]  # it has it
+
+
+def _parse(frame: bytes | mmap.mmap) -> list[Message]:
+    """Read a frame; the host is trusted, so nothing is checked, not even what follows the JSON."""
+    text = str(frame, "utf-8", "surrogatepass")
+    if isinstance(frame, mmap.mmap):
+        frame.close()  # its memory may be wanted for the value
+    messages: list[Message] = _scan(text, 0)[0]
+    return messages

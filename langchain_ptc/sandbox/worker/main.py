@@ -1,0 +1,156 @@
+"""The child process that runs one program and dies.
+
+It has no environment, no files, no descriptors but its socket (number 3) and, once the walls stand,
+no way to get any. What it imports was imported by its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import mmap
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from langchain_ptc.sandbox.wire.control import EXIT_NO_SECCOMP, LIMIT_SIGNAL
+from langchain_ptc.sandbox.wire.protocol import parse_run
+from langchain_ptc.sandbox.worker import confinement
+from langchain_ptc.sandbox.worker.connection import SocketChannel, Wire
+from langchain_ptc.sandbox.worker.program import ProgramRun, prepare_interpreter
+from langchain_ptc.sandbox.worker.warmup import rehearse
+
+EXIT_BROKEN = 70
+_SOCKET_FD = 3
+_MOST_FDS = 4096
+_NICE = 5
+"""Code gives way to the host, which keeps its limits, and to the parent, which makes more workers."""
+_RESERVE_BYTES = 4 * 1024 * 1024
+"""Address space that is kept back, so that a worker without memory can still say so."""
+
+
+def main(
+    sock: socket.socket,
+    *,
+    imports: Sequence[str],
+    policy: bool,
+    seccomp: bytes | None,
+    cpu_seconds: int,
+    address_bytes: int,
+    count_threads: bool,
+    most_fd: int,
+) -> None:
+    """Run one program that comes over `sock`; the caller ends the process afterwards.
+
+    Args:
+        sock: The line to the host.
+        imports: Modules of the developer that the code may import.
+        policy: Whether the language is held; False only where the kernel's walls are tested alone.
+        seccomp: The filter to install, or None where the kernel has none.
+        cpu_seconds: Processor time.
+        address_bytes: Address space, what is in use already included.
+        count_threads: Whether the threads of this user are those of workers alone.
+        most_fd: The highest descriptor that its parent has open, but for those of `sock`.
+    """
+    _keep_only(sock, most_fd)
+    line = Wire(SocketChannel(socket.socket(fileno=_SOCKET_FD)))
+    _seed(None)  # the parent's state would be the same in every worker
+    prepare_interpreter()
+    gc.enable()
+    if confinement.LINUX:
+        confinement.die_with_parent()
+        confinement.not_dumpable()
+    reserve = mmap.mmap(-1, _RESERVE_BYTES, mmap.MAP_PRIVATE)  # no page of it is ever touched
+    confinement.set_rlimits(
+        cpu_seconds=cpu_seconds,
+        address_bytes=address_bytes + _RESERVE_BYTES,
+        count_threads=count_threads,
+    )
+    runs: list[ProgramRun] = []
+    _stop_on_limits(runs)
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)
+    if seccomp is not None:
+        try:
+            confinement.install_seccomp(seccomp)
+        except OSError:
+            os._exit(EXIT_NO_SECCOMP)
+    if not line.poll(0):  # else a program is there already: it need not wait for a rehearsal
+        with contextlib.suppress(MemoryError):  # the program will meet the same, and be told
+            rehearse()
+    with contextlib.suppress(EOFError, ConnectionError):
+        program = parse_run(line.receive()[0])
+        if program.replay is not None:
+            _seed(program.replay.seed)
+        run = ProgramRun(program, line, imports=imports, guard_writes=False, policy=policy)
+        runs.append(run)
+        try:
+            run.run()
+        except MemoryError:  # there was none left to describe the first one
+            reserve.close()
+            run.stop_at(None, "memory_bytes")
+
+
+def _seed(seed: int | None) -> None:
+    """Settle what code of libraries draws by chance: from `seed`, or from the kernel."""
+    random.seed(seed)
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed(None if seed is None else seed % 2**32)
+        if seed is not None:  # what generators without a seed begin with
+            sys.modules["numpy.random.bit_generator"].randbits = random.getrandbits  # type: ignore[attr-defined]
+
+
+def _keep_only(sock: socket.socket, most_fd: int) -> None:
+    """Close every descriptor but the socket, which becomes number 3."""
+    fd = sock.detach()
+    if fd != _SOCKET_FD:
+        os.dup2(fd, _SOCKET_FD)
+    for low in range(_SOCKET_FD):
+        with contextlib.suppress(OSError):
+            os.close(low)
+    os.closerange(_SOCKET_FD + 1, max(_MOST_FDS, fd, most_fd) + 1)
+    sys.stdin = sys.stdout = sys.stderr = None  # there are none
+
+
+def _stop_on_limits(runs: Sequence[ProgramRun]) -> None:
+    """Let the signals of the limits stop the run that will be in `runs`."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        limit = "cpu_seconds" if number == signal.SIGXCPU else "wall_seconds"
+        with contextlib.suppress(BaseException):
+            for run in runs:
+                run.stop_at(frame, limit)
+        os._exit(0)
+
+    signal.signal(LIMIT_SIGNAL, stop)
+    if hasattr(signal, "SIGXCPU"):
+        signal.signal(signal.SIGXCPU, stop)
+
+
+def keep_time_zones() -> None:
+    """Hold the time zone files in memory, so that `ZoneInfo(name)` works without files."""
+    import zoneinfo
+    from zoneinfo import _common, _tzpath  # private: tests/test_process.py holds it
+
+    zones = {}
+    for key in zoneinfo.available_timezones():
+        path = _tzpath.find_tzfile(key)
+        try:
+            with open(path, "rb") if path else _common.load_tzdata(key) as file:  # noqa: PTH123
+                zones[key] = file.read()
+        except (OSError, zoneinfo.ZoneInfoNotFoundError):
+            continue
+
+    def load_tzdata(key: str) -> io.BytesIO:
+        if key not in zones:
+            raise zoneinfo.ZoneInfoNotFoundError(f"no time zone found with key {key}")
+        return io.BytesIO(zones[key])
+
+    zoneinfo.reset_tzpath(to=())
+    zoneinfo.available_timezones = lambda: set(zones)
+    setattr(_common, "load_tzdata", load_tzdata)  # noqa: B010  # typed otherwise

@@ -1,0 +1,343 @@
+"""What the code held when it failed: keys and types of the values in hand, never the values.
+
+The code's own text says which values those are: the operands of the expression that raised. They are
+looked up where they can be had without running anything of the code's: names, and the items of plain
+containers. Nothing here calls a method that code may have written.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import FrameType, FunctionType, ModuleType
+from typing import Any
+
+from langchain_ptc.sandbox.language.policy import CODE_FILENAME
+
+MAX_KEYS = 20
+MAX_KEY_CHARS = 60
+MAX_SUBJECTS = 3
+MAX_NAME_CHARS = 60
+MAX_HINT_CHARS = 1_200
+_MOST_ITEMS_SEEN = 50
+_MOST_ITEMS_TRIED = 1_000
+_KINDS = (KeyError, AttributeError, TypeError, IndexError)
+
+_Position = tuple[int | None, int | None, int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """Stands for a value that cannot be had without running code."""
+
+
+_UNKNOWN = _Unknown()
+
+
+def describe_in_hand(
+    error: BaseException, frame: FrameType, position: _Position, source: str
+) -> str:
+    """Return what the values of the expression that raised look like; empty if it is not known.
+
+    Args:
+        error: What was raised.
+        frame: The innermost frame of the code.
+        position: Of the expression: line, end line, column and end column, in bytes.
+        source: The code.
+    """
+    if not isinstance(error, _KINDS):
+        return ""
+    try:
+        told = list(_describe_all(error, frame, position, source))
+    except Exception:  # noqa: BLE001  # classes of the code may raise anything when looked at
+        return ""
+    return "; ".join(dict.fromkeys(told[:MAX_SUBJECTS]))[:MAX_HINT_CHARS]
+
+
+def _describe_all(
+    error: BaseException, frame: FrameType, position: _Position, source: str
+) -> Iterator[str]:
+    node, tree = _find(source, position)
+    scope = _Scope(frame, tree, node)
+    if isinstance(error, AttributeError):
+        yield from _describe_owner(error, node, source)
+        return
+    subjects = [] if node is None else _subjects_of(node)
+    if isinstance(node, ast.Attribute) or (node and "not iterable" in str(error)):
+        # Getting an attribute raises no such error: what was got is gone through, or unpacked.
+        subjects = subjects if isinstance(node, ast.Call) else [node]
+    if isinstance(error, KeyError):
+        subjects = subjects[:1]
+    for subject in subjects:
+        values = [] if isinstance(subject, ast.Constant) else scope.values_of(subject)
+        if isinstance(error, KeyError):
+            values = [value for value in values if _misses(value, error)][:1]
+        if not values or (callable(values[0]) and not isinstance(values[0], FunctionType)):
+            continue
+        value, name = values[0], _name(subject, source)
+        kinds = sorted({_kind_of(one) for one in values})
+        if isinstance(value, FunctionType):
+            if value.__code__.co_filename == CODE_FILENAME:
+                yield f"{value.__name__} takes ({_parameters_of(value)})"
+        elif len(kinds) > 1:
+            yield f"`{name}` is {' or '.join(kinds[:4])}"
+        else:
+            yield f"`{name}` is {describe_value(value)}" + _did_you_mean(error, value)
+
+
+def _misses(value: object, error: KeyError) -> bool:
+    """Whether a value may be the one that has no such key."""
+    key = error.args[0] if error.args else None
+    return not (isinstance(value, dict) and type(key) in (str, int) and key in dict.keys(value))
+
+
+def _describe_owner(error: AttributeError, node: ast.AST | None, source: str) -> Iterator[str]:
+    """Describe what has no such attribute: Python itself says what it is."""
+    owner = error.obj
+    if not isinstance(node, ast.Attribute) or isinstance(owner, ModuleType | type):
+        return
+    if owner is None and "'NoneType'" not in str(error):
+        return  # raised by the code itself
+    name = _name(node.value, source)
+    if type(owner).__module__ == "builtins" or isinstance(owner, dict):
+        yield f"`{name}` is {describe_value(owner)}" + _did_you_mean(error, owner)
+    elif fields := _fields_of(owner):
+        close = difflib.get_close_matches(error.name or "", fields, n=1)
+        meant = f" (did you mean {close[0]!r}?)" if close else ""
+        shown = ", ".join(map(repr, fields[:MAX_KEYS]))
+        yield f"`{name}` is {_with_article(type(owner).__name__)} with the attributes {shown}{meant}"
+
+
+def _fields_of(value: object) -> list[str]:
+    """Return the names of what an object of a class of the code holds."""
+    if isinstance(value, type) or type(value).__module__ in ("builtins", "datetime", "decimal"):
+        return []
+    try:
+        held = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return []
+    return [str(name) for name in held if type(name) is str and not name.startswith("_")]
+
+
+def describe_value(value: object, *, deep: bool = True) -> str:
+    """Return type and keys of a value, and of its items; nothing of what they hold.
+
+    Args:
+        value: Anything.
+        deep: Whether to say what a dict holds under its keys, and a list in its items.
+    """
+    if value is None:
+        return "None"
+    kind = type(value)
+    if isinstance(value, dict):
+        return _describe_dict(value, deep=deep)
+    if kind in (list, tuple, set, frozenset):
+        assert isinstance(value, list | tuple | set | frozenset)
+        return _describe_items(value, deep=deep)
+    if kind in (str, bytes):
+        return f"a {kind.__name__}"
+    return _with_article(kind.__name__)
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _describe_dict(value: dict[Any, Any], *, deep: bool) -> str:
+    if not value:
+        return "an empty dict"
+    keys = list(dict.keys(value))
+    shown = []
+    for key in keys[:MAX_KEYS]:
+        told = repr(key) if type(key) in (str, int, float, bool) else type(key).__name__
+        told = told if len(told) <= MAX_KEY_CHARS else f"{told[:MAX_KEY_CHARS]}…"
+        shown.append(f"{told}: {_kind_of(dict.get(value, key))}" if deep else told)
+    more = f", … {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
+    return (
+        f"a dict with {', '.join(shown)}{more}" if deep else f"dicts with {', '.join(shown)}{more}"
+    )
+
+
+def _kind_of(value: object) -> str:
+    if value is None:
+        return "None"
+    if type(value) is list and value:
+        return f"list of {_kind_of(value[0])}"
+    return "dict" if isinstance(value, dict) else type(value).__name__
+
+
+def _describe_items(
+    value: list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any], *, deep: bool
+) -> str:
+    name, count = type(value).__name__, len(value)
+    if not count:
+        return f"an empty {name}"
+    told = f"a {name} of {count:,}"
+    if not deep:
+        return told
+    seen = [item for item, _ in zip(value, range(_MOST_ITEMS_SEEN), strict=False)]
+    kinds = sorted({_kind_of(item) for item in seen})
+    if kinds == ["dict"]:
+        return f"{told} {_describe_dict(seen[0], deep=False)}"
+    return f"{told} ({' or '.join(kinds[:4])})"
+
+
+def _did_you_mean(error: BaseException, value: object) -> str:
+    """Return the key that was probably meant."""
+    if not isinstance(value, dict):
+        return ""
+    missing: object = error.name if isinstance(error, AttributeError) else None
+    if isinstance(error, KeyError) and error.args:
+        missing = error.args[0]
+    if isinstance(missing, str):
+        names = [key for key in dict.keys(value) if type(key) is str]
+        close = difflib.get_close_matches(missing, names[:1_000], n=1)
+        return f" (did you mean {close[0]!r}?)" if close else ""
+    if isinstance(missing, int) and dict.__contains__(value, str(missing)):
+        return f" (did you mean {str(missing)!r}?)"
+    return ""
+
+
+def _parameters_of(function: FunctionType) -> str:
+    code = function.__code__
+    given = code.co_argcount
+    names = list(code.co_varnames[: given + code.co_kwonlyargcount])
+    optional = set(names[given - len(function.__defaults__ or ()) : given])
+    optional |= set(function.__kwdefaults__ or ())
+    return ", ".join(f"{name}=…" if name in optional else name for name in names)
+
+
+# --- the expression -----------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=1)
+def _parse(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+@functools.lru_cache(maxsize=1)
+def _begins(source: str) -> dict[_Position, _Position]:
+    """Return, by the position of a statement, that of the expression which it begins with."""
+    found: dict[_Position, _Position] = {}
+    for node in ast.walk(_parse(source)):
+        match node:
+            case ast.For(iter=begin) | ast.AsyncFor(iter=begin) | ast.Assert(test=begin):
+                found[_position_of(node)] = _position_of(begin)
+            case ast.With(items=[item, *_]) | ast.AsyncWith(items=[item, *_]):
+                found[_position_of(node)] = _position_of(item.context_expr)
+    return found
+
+
+def narrow(position: _Position, source: str) -> _Position:
+    """Return the position of the expression that a statement begins with in place of the statement's.
+
+    One version of Python says where the `for`, `with` or `assert` is that failed, and another one
+    where in it the expression is.
+    """
+    if position[0] is None:
+        return position
+    try:
+        return _begins(source).get(position, position)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return position
+
+
+def _position_of(node: ast.stmt | ast.expr) -> tuple[int, int | None, int, int | None]:
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
+
+
+def _find(source: str, position: _Position) -> tuple[ast.expr | None, ast.AST]:
+    """Return the expression that stands at a position, and the tree that it is in."""
+    tree = _parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.expr) and position == _position_of(node):
+            return node, tree
+    return None, tree
+
+
+def _subjects_of(node: ast.AST) -> list[ast.expr]:
+    """Return the operands of an expression, the one that is most likely wrong first."""
+    match node:
+        case ast.Subscript(value=value):
+            return [value]
+        case ast.Attribute(value=value) | ast.UnaryOp(operand=value) | ast.Await(value=value):
+            return [value]
+        case ast.BinOp(left=left, right=right):
+            return [left, right]
+        case ast.Compare(left=left, comparators=rights):
+            return [left, *rights]
+        case ast.Call(func=func, args=args, keywords=keywords):
+            called = func.value if isinstance(func, ast.Attribute) else func
+            return [called, *args, *(keyword.value for keyword in keywords)]
+        case ast.Name():
+            return [node]
+    return []
+
+
+def _name(node: ast.AST, source: str) -> str:
+    told = " ".join((ast.get_source_segment(source, node) or "").split())
+    return told if len(told) <= MAX_NAME_CHARS else f"{told[:MAX_NAME_CHARS]}…"
+
+
+class _Scope:
+    """Finds the values of expressions without running anything."""
+
+    def __init__(self, frame: FrameType, tree: ast.AST, node: ast.AST | None) -> None:
+        self._locals: Mapping[str, Any] = frame.f_locals
+        self._globals: Mapping[str, Any] = frame.f_globals
+        self._loops = {} if node is None else _loops_around(node, tree)
+
+    def values_of(self, node: ast.expr) -> list[Any]:
+        """Return what an expression may have been: of each item, in a comprehension."""
+        loops = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & set(self._loops)
+        if not loops:
+            found = [self._value_of(node, {})]
+        else:
+            items = self._value_of(self._loops[name := loops.pop()], {})
+            if type(items) not in (list, tuple) or loops:
+                return []
+            found = [self._value_of(node, {name: item}) for item in items[:_MOST_ITEMS_TRIED]]
+        return [value for value in found if value is not _UNKNOWN]
+
+    def _value_of(self, node: ast.expr, item: Mapping[str, Any]) -> Any:
+        match node:
+            case ast.Name(id=name) if name in item or name in self._loops:
+                return item.get(name, _UNKNOWN)
+            case ast.Name(id=name):
+                return self._locals.get(name, self._globals.get(name, _UNKNOWN))
+            case ast.Constant(value=value):
+                return value
+            case ast.Attribute(value=owner, attr=name):
+                held = self._value_of(owner, item)
+                return dict.get(held, name, _UNKNOWN) if isinstance(held, dict) else _UNKNOWN
+            case ast.Subscript(value=owner, slice=index):
+                return _item(self._value_of(owner, item), self._value_of(index, item))
+        return _UNKNOWN
+
+
+def _item(owner: Any, index: Any) -> Any:
+    if isinstance(owner, dict) and type(index) in (str, int):
+        return dict.get(owner, index, _UNKNOWN)
+    if type(owner) in (list, tuple) and type(index) is int and -len(owner) <= index < len(owner):
+        return owner[index]
+    return _UNKNOWN
+
+
+def _loops_around(node: ast.AST, tree: ast.AST) -> dict[str, ast.expr]:
+    """Return what the comprehensions around an expression go through, by the name of the item.
+
+    Their variables are gone by the time that they have failed: since Python 3.12 they have no frame.
+    """
+    found: dict[str, ast.expr] = {}
+    for outer in ast.walk(tree):
+        if isinstance(outer, ast.ListComp | ast.SetComp | ast.DictComp) and any(
+            inner is node for inner in ast.walk(outer)
+        ):
+            for loop in outer.generators:
+                names = [n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)]
+                for name in names:
+                    found[name] = loop.iter if names == [name] else ast.Tuple(elts=[])
+    return found

@@ -1,0 +1,254 @@
+"""Where a program prints to: its own stream, never the process's `sys.stdout`."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from types import MappingProxyType, ModuleType
+from typing import Any, Literal, Protocol, cast
+
+from langchain_ptc.errors import LimitExceeded
+from langchain_ptc.sandbox.wire.protocol import cut_bytes
+
+_Name = Literal["stdout", "stderr"]
+_DROPPED = re.compile(r"coroutine '(?:\w+\.)*(\w+)' was never awaited")
+
+
+class TextTarget(Protocol):
+    """Anything that `print(file=…)` takes."""
+
+    def write(self, text: str, /) -> object:
+        """Take text."""
+        ...
+
+
+class _Stream(io.TextIOBase):
+    """What streams of a program have in common."""
+
+    encoding = "utf-8"
+    errors = "strict"
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+
+class ProgramStream(_Stream):
+    """`sys.stdout` and `sys.stderr` of the code.
+
+    Args:
+        emit: Takes what is printed.
+        max_bytes: How much may be printed, in UTF-8.
+
+    Raises:
+        LimitExceeded: From `write`, when more is printed.
+    """
+
+    def __init__(self, emit: Callable[[str], None], max_bytes: int) -> None:
+        self.__emit = emit
+        self.__max_bytes = max_bytes
+        self.__used = 0
+
+    @property
+    def printed(self) -> bool:
+        """Whether anything was printed."""
+        return self.__used > 0
+
+    def write(self, text: str) -> int:
+        """Print `text`."""
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        room = self.__max_bytes - self.__used
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        self.__used += size
+        if size > room:
+            # One byte too many: the host counts too, and ends the execution whatever the code does.
+            self.__emit(cut_bytes(text, max(room, 0)) + "…")
+            raise LimitExceeded(limit="output_bytes", allowed=self.__max_bytes, used=self.__used)
+        self.__emit(text)
+        return len(text)
+
+
+class _CurrentStream(_Stream):
+    """A stream for libraries: what they print goes to what the program's `sys.stdout` is then."""
+
+    def __init__(self, target: Callable[[], TextTarget | None]) -> None:
+        self.__target = target
+
+    def lead_to(self, target: Callable[[], TextTarget | None]) -> None:
+        """Let it lead to another stream from now on, in the hands of whoever keeps it too."""
+        self.__target = target
+
+    @property
+    def buffer(self) -> Any:
+        """The binary stream below, where there is one."""
+        return cast("Any", self.__target()).buffer
+
+    def fileno(self) -> int:
+        """Return the file descriptor, where there is one."""
+        return int(cast("Any", self.__target()).fileno())
+
+    def write(self, text: str) -> int:
+        """Hand `text` to the stream that the program has now."""
+        target = self.__target()
+        if target is not None:
+            target.write(text)
+        return len(text)
+
+
+_KEPT: Mapping[_Name, _CurrentStream] = {
+    "stdout": _CurrentStream(lambda: sys.__stdout__),
+    "stderr": _CurrentStream(lambda: sys.__stderr__),
+}
+"""Streams of this process that stay the same objects, wherever they lead."""
+
+
+def _always(stream: TextTarget | None) -> Callable[[], TextTarget | None]:
+    return lambda: stream
+
+
+def keep_streams() -> None:
+    """Let libraries that are imported from now on keep streams that will lead to the program's.
+
+    A handler of `logging` keeps the `sys.stderr` of its import. For the parent of workers.
+    """
+    for name, stream in _KEPT.items():
+        stream.lead_to(_always(getattr(sys, name)))
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+class Output:
+    """`print` and the streams of one program.
+
+    Args:
+        emit: Takes what is printed.
+        max_bytes: How much may be printed, in UTF-8.
+    """
+
+    def __init__(self, emit: Callable[[str], None], max_bytes: int) -> None:
+        self.stream = ProgramStream(emit, max_bytes)
+        self.never_awaited: list[str] = []
+        """Coroutine functions of the code whose coroutines were dropped; known in workers only."""
+        self.modules: Mapping[str, ModuleType] = MappingProxyType({})
+        """The modules that the program has imported: it may have set `sys.stdout` itself."""
+        self._targets: dict[_Name, TextTarget | None] = {
+            "stdout": self.stream,
+            "stderr": self.stream,
+        }
+
+    @property
+    def printed(self) -> bool:
+        """Whether the code printed anything that was not caught by the code itself."""
+        return self.stream.printed
+
+    def target(self, name: _Name) -> TextTarget | None:
+        """Return where the program's `sys.stdout` or `sys.stderr` leads now."""
+        facade = self.modules.get("sys")
+        found = self._targets[name] if facade is None else vars(facade).get(name)
+        return cast("TextTarget | None", found)
+
+    def stream_to(self, name: _Name) -> io.TextIOBase:
+        """Return a stream that always leads where the program's `sys.stdout` or `sys.stderr` does."""
+        return _CurrentStream(lambda: self.target(name))
+
+    def print(
+        self,
+        *values: object,
+        sep: str | None = " ",
+        end: str | None = "\n",
+        file: TextTarget | None = None,
+        flush: object = False,
+        **unknown: object,
+    ) -> None:
+        """Print values, as Python's `print` does."""
+        target = self.target("stdout") if file is None else file
+        if target is not self.stream or unknown or not _is_text(sep) or not _is_text(end):
+            if target is not None:
+                options: Any = {"sep": sep, "end": end, "file": target, "flush": flush, **unknown}
+                builtins.print(*values, **options)  # its own words for what it does not take
+            return
+        between = " " if sep is None else sep
+        texts: list[str] = []
+        try:
+            for value in values:
+                texts.append(str(value))  # noqa: PERF401  # what came before a failure is printed
+        except BaseException:
+            self.stream.write("".join(f"{text}{between}" for text in texts))
+            raise
+        self.stream.write(between.join(texts) + ("\n" if end is None else end))
+
+    def redirect(self, name: _Name) -> Callable[[TextTarget], AbstractContextManager[TextTarget]]:
+        """Return `contextlib.redirect_stdout`, or `redirect_stderr`."""
+
+        @contextmanager
+        def redirected(new_target: TextTarget) -> Iterator[TextTarget]:
+            """Catch what is printed in the `with` block."""
+            previous = self.target(name)
+            self._set(name, new_target)
+            try:
+                yield new_target
+            finally:
+                self._set(name, previous)
+
+        return redirected
+
+    def _set(self, name: _Name, target: TextTarget | None) -> None:
+        self._targets[name] = target
+        if (facade := self.modules.get("sys")) is not None:
+            setattr(facade, name, target)
+
+    @contextmanager
+    def capture_process(self) -> Iterator[None]:
+        """Take what anything in this process prints or warns of; for a process of the program's own."""
+        before = sys.stdout, sys.stderr, warnings.showwarning
+        _KEPT["stdout"].lead_to(lambda: self.target("stdout"))
+        _KEPT["stderr"].lead_to(lambda: self.target("stderr"))
+        sys.stdout, sys.stderr = _KEPT["stdout"], _KEPT["stderr"]
+        warnings.showwarning = self._show_warning
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr, warnings.showwarning = before
+
+    def build_warnings(self) -> dict[str, object]:
+        """Build the names of `warnings` for a process of the program's own."""
+        real = warnings.catch_warnings
+
+        @contextmanager
+        def catch_warnings(
+            *, record: bool = False, **options: Any
+        ) -> Iterator[list[warnings.WarningMessage] | None]:
+            """Do what `warnings.catch_warnings` does, without a way to the module."""
+            options.pop("module", None)
+            with real(record=record, **options) as caught:
+                yield caught
+
+        names = ("filterwarnings", "resetwarnings", "simplefilter", "warn")
+        return {"catch_warnings": catch_warnings, **{n: getattr(warnings, n) for n in names}}
+
+    def _show_warning(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        *_: object,
+        **__: object,
+    ) -> None:
+        """Print a warning, with its line where it is one of the program's own."""
+        text = str(message)
+        if dropped := _DROPPED.match(text):
+            self.never_awaited.append(dropped[1])
+        elif (target := self.target("stderr")) is not None:
+            place = f"line {lineno}: " if filename == "<code>" else ""
+            target.write(f"{place}{category.__name__}: {text}\n")
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)

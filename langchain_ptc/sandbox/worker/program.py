@@ -1,0 +1,426 @@
+"""Run one program: compile it, give it its tools, run it, and tell the host how it ended.
+
+The same module runs in a walled worker process and in the thread of an `InProcessSandbox`; what
+differs is the channel and whether stores to objects of the host must be guarded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins as builtins_module
+import contextlib
+import datetime
+import sys
+import time
+import warnings
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from types import FrameType, ModuleType
+from typing import Any
+
+from langchain_ptc.errors import LimitExceeded, ToolCallError
+from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
+from langchain_ptc.sandbox.api import Failure, Program, Status
+from langchain_ptc.sandbox.language.guards import build_builtins, build_namespace
+from langchain_ptc.sandbox.language.modules import LazyNames, ModuleLoader
+from langchain_ptc.sandbox.language.policy import CompiledCode, compile_code, compile_unrestricted
+from langchain_ptc.sandbox.sessions.names import Names
+from langchain_ptc.sandbox.sessions.session import KeptVariables
+from langchain_ptc.sandbox.sessions.units import EVERY_NAME
+from langchain_ptc.sandbox.wire.decoding import MAX_CALL_VALUES, count_values
+from langchain_ptc.sandbox.wire.endings import ToldLimit, is_known_limit
+from langchain_ptc.sandbox.wire.objects import UnsendableValue
+from langchain_ptc.sandbox.wire.parcel import encode_parcel
+from langchain_ptc.sandbox.wire.protocol import check_message, encode_done
+from langchain_ptc.sandbox.wire.values import encode_value, utf8_length
+from langchain_ptc.sandbox.worker.connection import Wire
+from langchain_ptc.sandbox.worker.crew import Crew
+from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
+from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
+from langchain_ptc.sandbox.worker.output import Output
+from langchain_ptc.sandbox.worker.replay import GUARDED_NAMES, Steps, join_names
+from langchain_ptc.sandbox.worker.stubs import (
+    ToolCalls,
+    build_async_stub,
+    build_sync_stub,
+    build_tool_modules,
+)
+from langchain_ptc.sandbox.worker.threads import (
+    LoopScheduler,
+    Scheduler,
+    ThreadScheduler,
+    build_futures_names,
+)
+
+WORKER_STACK_BYTES = 2 * 1024 * 1024
+"""Stack of a thread in a worker, where it counts against the memory of the code."""
+HOST_STACK_BYTES = 64 * 1024 * 1024
+"""Stack of a thread in the host: deep data must end in a `RecursionError` and not in a crash."""
+_MAX_NOTES = 5
+_MAX_ENDING_ITEMS = 1_000_000
+"""Items that are taken from an iterator that the code returns; a longer one is shown as Python shows it."""
+
+
+class ProgramRun:
+    """One program on its way from source to end.
+
+    Args:
+        program: What to run.
+        wire: The line to the host.
+        imports: Modules of the developer that the code may import besides the standard ones.
+        guard_writes: Refuse stores to objects that the code did not make: needed where the code
+            shares a process with the host.
+        crew: The threads that the code may start; None for some of a worker's own.
+        policy: Hold the code to the sandbox's language. Without it the code is any Python: only for
+            testing what the kernel stops by itself.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        wire: Wire,
+        *,
+        imports: Sequence[str] = (),
+        guard_writes: bool,
+        crew: Crew | None = None,
+        policy: bool = True,
+    ) -> None:
+        self._program = program
+        self._wire = wire
+        self._imports = imports
+        self._guard_writes = guard_writes
+        self._crew = crew or Crew(WORKER_STACK_BYTES)
+        self._policy = policy
+        self._steps = None if program.replay is None else Steps(wire, program.replay)
+        self._calls = ToolCalls(wire) if self._steps is None else self._steps.calls
+        self._output = Output(wire.print, program.limits.output_bytes)
+        self._loop: ProgramLoop | None = None
+        self._names: Names | None = None
+        self._kept: KeptVariables | None = None
+        self._unsendable = ""
+
+    def run(self) -> None:
+        """Run the program to its end and tell the host; raises only if the host is gone."""
+        with contextlib.nullcontext() if self._guard_writes else self._output.capture_process():
+            self._run()
+
+    def _run(self) -> None:
+        value = "null"
+        status: Status = "success"
+        failure: Failure | None = None
+        namespace: dict[str, object] = {}
+        compiled: CompiledCode | None = None
+        try:
+            self._kept = self._open_kept()
+            compiled = self._compile()
+            namespace = self._build_namespace(compiled)
+            value = self._execute(compiled, namespace)
+        except EOFError as error:
+            if str(error) == "the host is gone":
+                raise
+            status, failure = self._describe(error, namespace)
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                status = "error"
+                failure = Failure(
+                    kind="SystemExit", message=f"the code left with exit({error.code!r})"
+                )
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it is the code's
+            status, failure = self._describe(error, namespace)
+        finally:
+            if self._loop is not None:
+                self._loop.close()
+        if compiled is not None and status in ("success", "error"):
+            self._keep(compiled, namespace)
+        self._wire.put(encode_done(status, value, failure, self._notes()))
+        self._wire.flush()
+
+    def _open_kept(self) -> KeptVariables | None:
+        kept, limits = self._program.kept, self._program.limits
+        if kept is None or not self._policy:
+            return None
+        return KeptVariables(kept, most_bytes=limits.session_bytes, most_chars=limits.code_chars)
+
+    def _compile(self) -> CompiledCode:
+        if not self._policy:
+            return compile_unrestricted(self._program.code)
+        known = frozenset(name.rpartition(".")[2] for name in self._program.tools)
+        if self._kept is None:
+            return self._compile_source(self._program.code, known)
+        return self._compile_source(
+            self._program.code,
+            known | self._kept.names,
+            private_names=self._kept.private_names,
+            asyncio_names=self._kept.asyncio_names,
+        )
+
+    def _compile_source(
+        self, code: str, known: Container[str], **names: frozenset[str]
+    ) -> CompiledCode:
+        return compile_code(
+            code,
+            guard_writes=self._guard_writes,
+            tool_names=known,
+            guarded_names=frozenset() if self._steps is None else GUARDED_NAMES,
+            modules=frozenset((*STANDARD_MODULES, *self._imports)),
+            **names,
+        )
+
+    def _compile_earlier(self, source: str, private_names: frozenset[str]) -> CompiledCode:
+        """Compile a part of earlier code, which has bound the names that this part does not."""
+        return self._compile_source(source, EVERY_NAME, private_names=private_names)
+
+    def _keep(self, compiled: CompiledCode, namespace: Mapping[str, object]) -> None:
+        """Send the variables of a session to the host."""
+        if self._kept is None or self._names is None:
+            return
+        code, source = compiled.code, self._program.code
+        try:
+            data = self._kept.keep(namespace, self._names, code, source, compiled.mode)
+        except MemoryError:
+            self._kept.notes.append(
+                "the variables of this execution were not kept: there was not enough memory left"
+            )
+            return
+        except SystemExit as error:
+            if type(error) is not SystemExit:  # it is told to stop
+                raise
+            return
+        for piece in encode_parcel(data):
+            self._wire.put(piece)
+
+    def _execute(self, compiled: CompiledCode, namespace: dict[str, object]) -> str:
+        if self._loop is None:
+            compiled.start(namespace)
+        else:
+            self._run_loop(self._loop, compiled, namespace)
+        has_value, value = compiled.value(namespace)
+        if not has_value:
+            return "null"
+        text = self._encode_value(value)
+        allowed = self._program.limits.output_bytes
+        size = utf8_length(text)
+        if size <= allowed:
+            return text
+        if self._output.printed:  # what was printed is the answer
+            return "null"
+        raise LimitExceeded(limit="output_bytes", allowed=allowed, used=size)
+
+    def _encode_value(self, value: object) -> str:
+        """Encode what the code returned; what cannot be sent is shown as Python shows it."""
+        text: str | None = None
+        try:
+            text = encode_value(value, max_items=_MAX_ENDING_ITEMS)
+            check_message(text)
+        except UnsendableValue as error:
+            told = str(error)
+        else:
+            values = count_values(text)
+            if values <= MAX_CALL_VALUES:
+                return text
+            told = f"it holds about {values:,} values, and {MAX_CALL_VALUES:,} are accepted"
+        shown = encode_value(_show(value, text))
+        self._unsendable = f"what was returned is given as text: {told}"
+        return shown
+
+    def _run_loop(
+        self, loop: ProgramLoop, compiled: CompiledCode, namespace: dict[str, object]
+    ) -> None:
+        async def main() -> None:
+            started: Coroutine[object, object, None] | None = compiled.start(namespace)
+            if started is not None:
+                await started
+
+        try:
+            loop.run_until_complete(main())
+        finally:
+            left = sorted(asyncio.all_tasks(loop), key=hash)  # of one that runs in steps, by number
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+
+    def _build_namespace(self, compiled: CompiledCode) -> dict[str, object]:
+        stubs: dict[str, Callable[..., Any]] = {}
+        scheduler: Scheduler
+        if compiled.mode == "async":
+            self._loop = loop = (
+                ProgramLoop(self._calls) if self._steps is None else self._steps.build_loop()
+            )
+            self._calls.loop = loop
+            loop.set_exception_handler(lambda *_: None)
+            scheduler = LoopScheduler(loop, self._calls, stepped=self._steps is not None)
+            for tool in self._program.tools:
+                stubs[tool] = build_async_stub(self._calls, tool)
+        else:
+            threads = scheduler = ThreadScheduler(self._calls, self._crew)
+            for tool in self._program.tools:
+                stubs[tool] = build_sync_stub(self._calls, threads, tool)
+        modules = build_tool_modules(stubs, self._program.types)
+        namespace: dict[str, object]
+        loader: ModuleLoader | None = None
+        builtins: dict[str, object] = {}
+        if self._policy:
+            loader = ModuleLoader(
+                extra=self._imports,
+                overrides=self._overrides(scheduler, modules),
+                stdout=self._output.stream_to("stdout"),
+            )
+            self._output.modules = loader.built
+            builtins = build_builtins(importer=loader.load, print=self._output.print)
+            namespace = build_namespace(compiled, builtins)
+            self._names = Names(loader, builtins, modules)
+            if self._steps is not None:
+                self._steps.guard(namespace)
+        else:
+            sys.modules.update(modules)
+            namespace = {"__builtins__": vars(builtins_module), "__name__": "__main__"}
+        for name, entry in self._bare_names(modules).items():
+            namespace.setdefault(name, entry)
+        if self._kept is not None and self._names is not None:
+            self._kept.restore(namespace, self._names, self._compile_earlier)
+        if loader is not None:
+            for name, path in compiled.implied.items():
+                if name not in namespace and name not in builtins:
+                    namespace[name] = loader.find(path)
+        return namespace
+
+    def _bare_names(self, modules: Mapping[str, ModuleType]) -> dict[str, object]:
+        """Return what the code may name without importing it."""
+        names: dict[str, object] = {"ToolCallError": ToolCallError, **modules}
+        for path, module in modules.items():
+            domain = path.partition(".")[2]
+            if domain:
+                names[domain] = module
+        tools = vars(modules["tools"])
+        names.update({name: tools[name] for name in tools["__all__"]})
+        return {name: entry for name, entry in names.items() if "." not in name}
+
+    def _overrides(
+        self, scheduler: Scheduler, modules: Mapping[str, ModuleType]
+    ) -> dict[str, Mapping[str, object]]:
+        stream = self._output.stream
+        names: dict[str, Mapping[str, object]] = {
+            "asyncio": build_asyncio_names(self._loop),
+            "concurrent.futures": LazyNames(lambda: build_futures_names(scheduler)),
+            "contextlib": {
+                "redirect_stderr": self._output.redirect("stderr"),
+                "redirect_stdout": self._output.redirect("stdout"),
+            },
+            "sys": {"stdout": stream, "stderr": stream},
+            "time": {"sleep": scheduler.sleep},
+            "traceback": build_traceback_names(
+                self._program.code, self._output.stream_to("stderr")
+            ),
+            **({} if self._guard_writes else self._process_names()),
+            **{path: vars(module) for path, module in modules.items()},
+        }
+        if self._steps is None:
+            return names
+        return join_names(names, self._steps.build_names(asynchronous=self._loop is not None))
+
+    def _process_names(self) -> dict[str, Mapping[str, object]]:
+        """Return names that change their process, which is the program's own."""
+
+        def real(module: str, name: str) -> Mapping[str, object]:
+            return LazyNames(lambda: {name: getattr(import_module(module), name)})
+
+        return {
+            "csv": real("csv", "field_size_limit"),
+            "warnings": self._output.build_warnings(),
+            "xml.etree.ElementTree": real("xml.etree.ElementTree", "register_namespace"),
+        }
+
+    def _describe(
+        self, error: BaseException, namespace: Mapping[str, object]
+    ) -> tuple[Status, Failure]:
+        names = tuple(name for name in namespace if not name.startswith("_"))
+        status, failure = describe(error, self._program.code, names, self._program.tools)
+        if failure.limit == "memory_bytes":
+            allowed = self._program.limits.memory_bytes
+            told = str(LimitExceeded(limit="memory_bytes", allowed=allowed))
+            trace = f"{failure.traceback.rstrip(': ')}: {told}"
+            failure = replace(failure, allowed=allowed, message=told, traceback=trace)
+        hit = ToldLimit(failure.limit, failure.allowed, failure.used)
+        if is_known_limit(hit, self._program.limits, self._calls.told_limits):
+            return status, failure
+        if status == "limit":  # the code has made an error that names one
+            status, failure = "error", replace(failure, kind=type(error).__name__)
+        return status, replace(failure, limit=None, allowed=None, used=None)
+
+    def _notes(self) -> list[str]:
+        notes = []
+        forgotten = self._calls.forgotten()
+        for tool, line in forgotten[:_MAX_NOTES]:
+            notes.append(f"line {line}: {tool}(...) was not awaited, so it did not run")
+        if len(forgotten) > _MAX_NOTES:
+            notes.append(f"{len(forgotten) - _MAX_NOTES} more tool calls were not awaited")
+        if self._unsendable:
+            notes.append(self._unsendable)
+        dropped = list(dict.fromkeys(self._output.never_awaited))[:_MAX_NOTES]
+        notes += [
+            f"{d}() was called and not awaited, so it did not run: await {d}()" for d in dropped
+        ]
+        return notes if self._kept is None else notes + self._kept.notes
+
+    def stop_at(self, frame: FrameType | None, limit: str) -> None:
+        """Tell the host that a limit was reached while the code was at `frame`.
+
+        Called from a signal handler: says nothing if a frame is on its way already.
+        """
+        if self._wire.sending:
+            return
+        limits = self._program.limits
+        error = LimitExceeded(limit=limit, allowed=getattr(limits, limit))
+        line, trace = describe_stack(frame, self._program.code)
+        if not line and self._loop is not None:  # the code waits: say where
+            for task in asyncio.all_tasks(self._loop):
+                for waiting in task.get_stack(limit=1):
+                    line, trace = describe_stack(waiting, self._program.code)
+        failure = Failure(
+            kind="LimitExceeded",
+            message=str(error),
+            line=line,
+            traceback=f"{trace}{error}",
+            limit=limit,
+            allowed=error.allowed,
+        )
+        self._wire.put(encode_done("limit", "null", failure, self._notes()))
+        self._wire.flush()
+
+
+_HIDDEN_WARNINGS = (
+    DeprecationWarning,
+    PendingDeprecationWarning,
+    ImportWarning,
+    ResourceWarning,
+)
+
+
+def _show(value: object, encoded: str | None) -> str:
+    """Return a text of a value that cannot be sent; `encoded` is how it would be sent, if at all."""
+    try:
+        return hex(value) if isinstance(value, int) else repr(value)
+    except Exception as error:  # noqa: BLE001  # Python prints no integer of over 4,300 digits
+        return encoded or f"<{type(value).__name__}: {type(error).__name__}: {error}>"
+
+
+def prepare_interpreter() -> None:
+    """Let warnings be as they are in a fresh Python, whatever was imported; in a worker, before any code."""
+    warnings.resetwarnings()
+    for category in _HIDDEN_WARNINGS:
+        warnings.simplefilter("ignore", category)
+    # Python warns of a coroutine that was dropped; each becomes a note.
+    warnings.filterwarnings("always", "coroutine .* was never awaited", RuntimeWarning)
+
+
+def touch_lazy_parts() -> None:
+    """Load what the standard library loads on first use.
+
+    A worker has no file system by then; and C code that imports on first use (`strptime`) does so by
+    the `__import__` of whoever calls it, which for a program is not Python's.
+    """
+    datetime.datetime.strptime("2020", "%Y")
+    time.strptime("2020", "%Y")

@@ -1,0 +1,275 @@
+"""The tools as the code sees them: stubs, and the modules that hold them.
+
+A stub asks the host and waits. In asynchronous code it returns a coroutine, so that `gather`,
+`create_task` and the rest work on it; in code without any `await` it blocks and returns the value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from types import FrameType, ModuleType
+from typing import Any, cast
+
+from langchain_ptc.errors import ToolCallError
+from langchain_ptc.sandbox.language.policy import CODE_FILENAME
+from langchain_ptc.sandbox.wire.bounded import OutOfBounds
+from langchain_ptc.sandbox.wire.decoding import (
+    BYTES_OF_A_VALUE,
+    MAX_CALL_VALUES,
+    count_values,
+    measure_numbers,
+)
+from langchain_ptc.sandbox.wire.endings import ToldLimit
+from langchain_ptc.sandbox.wire.hashes import check_hashes
+from langchain_ptc.sandbox.wire.objects import UnsendableValue
+from langchain_ptc.sandbox.wire.protocol import (
+    MAX_CALL_BYTES,
+    MAX_CALLS_BYTES,
+    Message,
+    check_arguments,
+    check_message,
+    encode_arguments,
+    encode_call,
+)
+from langchain_ptc.sandbox.wire.values import Record, utf8_length
+from langchain_ptc.sandbox.worker.connection import Wire
+from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, run_nested
+from langchain_ptc.sandbox.worker.threads import ThreadScheduler
+
+EARLIER_SYNC_FILENAME = "<earlier code without await>"
+"""Of functions that a session has kept from code without any `await`: a call of a tool gives them its
+value, also where the code that calls them awaits."""
+SMALL_CALL_CHARS = 1024
+"""Calls up to here are not weighed, here and on the host."""
+
+
+class _Answer:
+    """The answer to a call in code without `await`; the part of a future that is needed there."""
+
+    __slots__ = ("_done", "error", "value")
+
+    def __init__(self) -> None:
+        self._done = False
+        self.value: Any = None
+        self.error: ToolCallError | None = None
+
+    def done(self) -> bool:
+        return self._done
+
+    def set_result(self, value: Any) -> None:
+        self.value, self._done = value, True
+
+    def set_exception(self, error: ToolCallError) -> None:
+        self.error, self._done = error, True
+
+
+class ToolCalls:
+    """The calls of one program that are on their way."""
+
+    now = staticmethod(time.monotonic)
+    loop: asyncio.AbstractEventLoop | None = None
+    """Of asynchronous code."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._calls = 0
+        self._weight = 0
+        self.told_limits: set[ToldLimit] = set()
+        """The limits that calls have hit, as the host has told."""
+        self._waiting: dict[int, tuple[str, _Answer | asyncio.Future[Any]]] = {}
+        self._made: dict[int, tuple[str, int, Coroutine[Any, Any, Any]]] = {}
+        self._keys = itertools.count()
+
+    def wait(self, until: float | None) -> None:
+        """Wait for the host till the clock shows `until`, and settle the calls that it answers."""
+        if until is not None:
+            pause = until - time.monotonic()
+            if (pause <= 0 and not self._waiting) or not self._wire.poll(max(0.0, pause)):
+                return
+        for message in self._wire.receive():
+            self._settle(message)
+
+    def look(self) -> None:
+        """Settle the calls that the host has answered meanwhile."""
+        if self._waiting and self._wire.poll(0):
+            self.wait(None)
+
+    def _settle(self, message: Message) -> None:
+        tool, answer = self._waiting.pop(message[1])
+        if answer.done():  # cancelled meanwhile
+            return
+        if message[0] == "r":
+            answer.set_result(message[2])
+        else:
+            _, _, told, limit, allowed, used = message
+            self.told_limits.add(ToldLimit(limit, allowed, used))
+            answer.set_exception(
+                ToolCallError(told, tool=tool, limit=limit, allowed=allowed, used=used)
+            )
+
+    def make(
+        self, tool: str, args: tuple[object, ...], kwargs: dict[str, object], line: int
+    ) -> Coroutine[Any, Any, Any]:
+        """Make the coroutine of a call; the call is made when it is awaited."""
+        key = next(self._keys)
+        made = self._call(key, tool, args, kwargs, line)
+        self._made[key] = tool, line, made
+        return made
+
+    async def _call(
+        self, key: int, tool: str, args: tuple[object, ...], kwargs: dict[str, object], line: int
+    ) -> Any:
+        del self._made[key]
+        assert self.loop is not None
+        answer = self.loop.create_future()  # asking for the running loop is a system call
+        self.ask(tool, args, kwargs, line, answer)
+        return await answer
+
+    def forgotten(self) -> list[tuple[str, int]]:
+        """Return tool and line of each call that was made and never awaited."""
+        for _, _, coroutine in self._made.values():
+            coroutine.close()  # or Python would warn of it, to nobody
+        return [(tool, line) for tool, line, _ in self._made.values()]
+
+    def _weigh(self, tool: str, message: str, spread: int) -> None:
+        """Refuse, at the call, what the host would not take."""
+        size, values = utf8_length(message), count_values(message)
+        if values > MAX_CALL_VALUES:
+            raise ToolCallError(
+                f"the arguments of {tool} hold about {values:,} values (each comma counts), and "
+                f"{MAX_CALL_VALUES:,} are accepted; pass less, or several calls",
+                tool=tool,
+            )
+        widest = 1 if message.isascii() else 4
+        self._weight += len(message) * widest + values * BYTES_OF_A_VALUE + spread
+        if size > MAX_CALL_BYTES:
+            raise ToolCallError(
+                f"the arguments of {tool} are too large: {size:,} bytes as JSON, "
+                f"{MAX_CALL_BYTES:,} are accepted; pass less, or several calls",
+                tool=tool,
+            )
+        if self._weight > MAX_CALLS_BYTES:
+            raise ToolCallError(
+                f"the arguments of all calls together are too large, with this one of {tool}: "
+                f"about {MAX_CALLS_BYTES:,} bytes are accepted in one execution",
+                tool=tool,
+            )
+
+    def ask(
+        self,
+        tool: str,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        line: int,
+        answer: _Answer | asyncio.Future[Any],
+    ) -> None:
+        """Queue a call; `answer` is settled when the host has answered.
+
+        Raises:
+            ToolCallError: An argument cannot be sent.
+            Exception: What an iterator among the arguments raised.
+        """
+        try:
+            check_arguments(args, kwargs)
+            arguments = encode_arguments(args, kwargs)  # an iterator among them may call tools
+            number = self._calls + 1
+            message = encode_call(number, tool, arguments, line)
+            spread = check_message(message)
+            if (
+                len(message) > SMALL_CALL_CHARS
+                and measure_numbers(message, message.encode("utf-8", "surrogatepass"))[0]
+            ):
+                check_hashes((args, kwargs))
+        except (UnsendableValue, OutOfBounds) as error:
+            raise ToolCallError(
+                f"an argument of {tool} cannot be sent: {error}", tool=tool
+            ) from None
+        if spread or len(message) > SMALL_CALL_CHARS:
+            self._weigh(tool, message, spread)
+        self._calls = number
+        self._waiting[number] = tool, answer
+        self._wire.put(message)
+
+
+def build_async_stub(calls: ToolCalls, tool: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Build a stub whose calls are awaited."""
+
+    def stub(*args: object, **kwargs: object) -> Any:
+        frame = sys._getframe(1)
+        made = calls.make(tool, args, kwargs, _line_of(frame))
+        if frame.f_code.co_filename == EARLIER_SYNC_FILENAME:
+            return run_nested(cast("ProgramLoop", asyncio.get_running_loop()), made)
+        return made
+
+    return _named(stub, tool)
+
+
+def build_sync_stub(calls: ToolCalls, scheduler: ThreadScheduler, tool: str) -> Callable[..., Any]:
+    """Build a stub whose calls block."""
+
+    def stub(*args: object, **kwargs: object) -> Any:
+        answer = _Answer()
+        calls.ask(tool, args, kwargs, _line_of(sys._getframe(1)), answer)
+        scheduler.wait_until(answer.done)
+        if answer.error is not None:
+            raise answer.error
+        return answer.value
+
+    return _named(stub, tool)
+
+
+def _named(stub: Callable[..., Any], tool: str) -> Callable[..., Any]:
+    stub.__name__ = tool.rpartition(".")[2]
+    stub.__qualname__ = tool
+    return stub
+
+
+def _line_of(frame: FrameType | None) -> int:
+    while frame is not None:
+        if frame.f_code.co_filename == CODE_FILENAME:
+            return frame.f_lineno
+        frame = frame.f_back
+    return 0
+
+
+def build_tool_modules(
+    stubs: dict[str, Callable[..., Any]], types: Iterable[str]
+) -> dict[str, ModuleType]:
+    """Build `tools` and `tools.<domain>` with the stubs, and the record types as names for dicts.
+
+    Args:
+        stubs: Qualified name -> stub.
+        types: Qualified names of record types.
+    """
+    modules = {"tools": ModuleType("tools")}
+    entries: dict[str, object] = {**stubs, **dict.fromkeys(types, Record)}
+    for qualified, entry in entries.items():
+        domain, _, name = qualified.rpartition(".")
+        path = f"tools.{domain}" if domain else "tools"
+        if path not in modules:
+            modules[path] = ModuleType(path)
+            setattr(modules["tools"], domain, modules[path])
+        setattr(modules[path], name, entry)
+    for name, entry in unique_names(entries).items():
+        if not hasattr(modules["tools"], name):
+            setattr(modules["tools"], name, entry)
+    modules["tools"].ToolCallError = ToolCallError  # type: ignore[attr-defined]  # a new name
+    for module in modules.values():
+        public = [name for name in vars(module) if not name.startswith("_")]
+        module.__dict__["__all__"] = public
+        for hidden in ("__loader__", "__spec__", "__package__", "__doc__"):
+            module.__dict__.pop(hidden, None)
+    return modules
+
+
+def unique_names(entries: dict[str, object]) -> dict[str, object]:
+    """Return the entries that can be named without their domain; those without one come first."""
+    bare: dict[str, list[object]] = {}
+    for qualified, entry in entries.items():
+        bare.setdefault(qualified.rpartition(".")[2], []).append(entry)
+    found = {name: each[0] for name, each in bare.items() if len(set(map(id, each))) == 1}
+    return found | {name: entry for name, entry in entries.items() if "." not in name}

@@ -1,0 +1,404 @@
+"""`concurrent.futures` for programs, without the races.
+
+Code without any `await` gets its parallel tool calls from `ThreadPoolExecutor`. Its functions run in
+threads here too, but only one at a time: a thread goes on until it waits for a tool, for a future or
+for its end, and hands over to the first that can go on. So calls run side by side on the host, while
+the program itself stays deterministic: the same answers give the same run, call by call.
+
+In asynchronous code there are no threads: what is submitted runs at once, and what it returns is
+awaited by the loop. The same holds where the system refuses a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import functools
+import inspect
+import itertools
+import operator
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, Self
+
+from langchain_ptc.sandbox.worker.crew import Crew, Stopped
+from langchain_ptc.sandbox.worker.event_loop import Host, ProgramLoop
+
+MAX_THREADS = 32
+"""Threads of one pool; further work waits for its turn."""
+
+
+class Scheduler(Protocol):
+    """How submitted work runs, and how anything waits for it."""
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Start `work`."""
+        ...
+
+    def wait_until(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Let others go on until `ready()`; return whether it is."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Do what `time.sleep` does."""
+        ...
+
+    def now(self) -> float:
+        """Return what the clock shows by which timeouts are kept."""
+        ...
+
+
+class _Waiter:
+    __slots__ = ("deadline", "gate", "ready")
+
+    def __init__(self, ready: Callable[[], bool], deadline: float | None = None) -> None:
+        self.ready = ready
+        self.deadline = deadline
+        self.gate = threading.Lock()
+        self.gate.acquire()
+
+    def can_go_on(self, now: Callable[[], float]) -> bool:
+        return self.ready() or (self.deadline is not None and now() >= self.deadline)
+
+
+class ThreadScheduler:
+    """Threads that take turns; for code without any `await`.
+
+    Args:
+        host: Whom to wait for.
+        crew: The threads of the program.
+    """
+
+    def __init__(self, host: Host, crew: Crew) -> None:
+        self._host = host
+        self.now = host.now
+        self._crew = crew
+        crew.wakers.append(self._wake_all)
+        self._waiters: deque[_Waiter] = deque()
+        self._broken: BaseException | None = None
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Start `work` in a thread of its own; it begins when the caller waits for something."""
+        waiter = _Waiter(lambda: True)
+
+        def body() -> None:
+            waiter.gate.acquire()
+            try:
+                work()
+            finally:
+                self._hand_over(None)
+
+        self._waiters.append(waiter)
+        try:
+            self._crew.start(body)
+        except RuntimeError:  # the system refuses threads: do it now
+            self._waiters.remove(waiter)
+            work()
+
+    def wait_until(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Let others go on until `ready()`; return whether it is."""
+        if not ready():
+            me = _Waiter(ready, None if timeout is None else self.now() + timeout)
+            self._waiters.append(me)
+            self._hand_over(me)
+            if self._broken is not None:
+                raise EOFError("the host is gone") from self._broken
+        return ready()
+
+    def sleep(self, seconds: float) -> None:
+        """Let others go on for so many seconds."""
+        pause = checked_seconds(seconds)
+        self._host.look()
+        self.wait_until(lambda: False, pause)
+
+    def _hand_over(self, me: _Waiter | None) -> None:
+        """Wake the first that can go on, which may be the caller itself."""
+        while True:
+            chosen = next((w for w in self._waiters if w.can_go_on(self.now)), None)
+            if chosen is None and self._broken is not None and self._waiters:
+                chosen = self._waiters[0]
+            if chosen is not None:
+                self._waiters.remove(chosen)
+                if chosen is not me:
+                    chosen.gate.release()
+                    if me is not None:
+                        me.gate.acquire()
+                return
+            if not self._waiters:
+                return
+            try:
+                self._host.wait(self._earliest())
+            except BaseException as error:
+                if me is not None:
+                    raise
+                self._broken = error  # a thread of work has nobody to tell: whoever waits will
+
+    def _wake_all(self) -> None:
+        """Wake every thread that waits for its turn, to be stopped."""
+        while self._waiters:
+            with contextlib.suppress(IndexError, RuntimeError):  # one of them was quicker
+                self._waiters.popleft().gate.release()
+
+    def _earliest(self) -> float | None:
+        return min((w.deadline for w in self._waiters if w.deadline is not None), default=None)
+
+
+def checked_seconds(seconds: Any) -> float:
+    """Return how long to sleep.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is negative, or not a number.
+        OverflowError: It is longer than any clock can show.
+    """
+    pause = seconds if isinstance(seconds, float) else operator.index(seconds)
+    if pause < 0:
+        raise ValueError("sleep length must be non-negative")
+    if pause != pause:  # so it is with NaN
+        raise ValueError("Invalid value NaN (not a number)")
+    if pause > threading.TIMEOUT_MAX:
+        raise OverflowError("timestamp too large to convert to C PyTime_t")
+    return pause
+
+
+class LoopScheduler:
+    """No threads: work runs at once, and waiting runs the loop; for code with `await`."""
+
+    def __init__(self, loop: ProgramLoop, host: Host, *, stepped: bool) -> None:
+        self._loop = loop
+        self._host = host
+        self.now = host.now
+        self._stepped = stepped
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Do `work` now."""
+        work()
+
+    def wait_until(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Run the loop until `ready()`; return whether it is."""
+        return self._loop.run_until(ready, timeout)
+
+    def sleep(self, seconds: float) -> None:
+        """Stop everything for so many seconds, as blocking code does in an event loop."""
+        if not self._stepped:
+            time.sleep(seconds)
+            return
+        until = self.now() + checked_seconds(seconds)
+        while self.now() < until:
+            self._host.wait(until)
+
+
+class PoolFuture(concurrent.futures.Future[Any]):
+    """A future that lets the rest of the program go on while it is waited for."""
+
+    _scheduler: Scheduler
+    _number = 0
+
+    def __hash__(self) -> int:
+        """Return its number: sets of futures are gone through in the same order in every run."""
+        return self._number
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the result and return it, or raise what the work raised."""
+        self._wait(timeout)
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end and return what the work raised, or None."""
+        self._wait(timeout)
+        return super().exception(0)
+
+    def _wait(self, timeout: float | None) -> None:
+        if not self._scheduler.wait_until(self.done, timeout):
+            raise TimeoutError
+
+
+class _Pool:
+    """The state of one `ThreadPoolExecutor`; apart from it so that the code sees no innards."""
+
+    def __init__(self, scheduler: Scheduler, max_workers: int, numbers: Iterator[int]) -> None:
+        self.scheduler = scheduler
+        self.numbers = numbers
+        self.max_workers = max_workers
+        self.queue: deque[tuple[PoolFuture, Callable[[], Any]]] = deque()
+        self.unfinished = 0
+        self.workers = 0
+        self.closed = False
+
+    def submit(self, work: Callable[[], Any]) -> PoolFuture:
+        future = PoolFuture()
+        future._scheduler = self.scheduler
+        future._number = next(self.numbers)
+        future.add_done_callback(self._finished)
+        self.unfinished += 1
+        self.queue.append((future, work))
+        if self.workers < self.max_workers:
+            self.workers += 1
+            self.scheduler.spawn(self._work)
+        return future
+
+    def _finished(self, _future: concurrent.futures.Future[Any]) -> None:
+        self.unfinished -= 1
+
+    def _work(self) -> None:
+        while self.queue:
+            future, work = self.queue.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    value = work()
+                except BaseException as error:  # it is the future's to raise
+                    future.set_exception(error)
+                    if isinstance(error, Stopped):
+                        raise
+                else:
+                    _settle(future, value)
+        self.workers -= 1
+
+    def wait(self) -> None:
+        self.scheduler.wait_until(lambda: not self.unfinished)
+
+
+def _settle(future: PoolFuture, value: Any) -> None:
+    if not inspect.isawaitable(value):
+        future.set_result(value)
+        return
+    task: asyncio.Future[Any] = asyncio.ensure_future(value)
+
+    def copy(task: asyncio.Future[Any]) -> None:
+        if task.cancelled():
+            future.set_exception(concurrent.futures.CancelledError())
+        elif (error := task.exception()) is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(task.result())
+
+    task.add_done_callback(copy)
+
+
+class PoolExecutor:
+    """`ThreadPoolExecutor` of the code: the same face as the standard library's."""
+
+    def __init__(
+        self, scheduler: Scheduler, max_workers: int | None, numbers: Iterator[int]
+    ) -> None:
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        self.__pool = _Pool(scheduler, min(max_workers or MAX_THREADS, MAX_THREADS), numbers)
+
+    def submit(self, fn: Callable[..., Any], /, *args: object, **kwargs: object) -> PoolFuture:
+        """Start `fn(*args, **kwargs)` and return a future of its result."""
+        if self.__pool.closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        return self.__pool.submit(lambda: fn(*args, **kwargs))
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[Any]:
+        """Start `fn` for each item; return the results in the order of the items."""
+        del chunksize  # there is nothing to chunk for
+        futures = [self.submit(fn, *items) for items in zip(*iterables, strict=False)]
+        deadline = _deadline(self.__pool.scheduler, timeout)
+
+        def results() -> Iterator[Any]:
+            for future in futures:
+                yield future.result(_left(self.__pool.scheduler, deadline))
+
+        return results()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more work; wait for what was submitted."""
+        self.__pool.closed = True
+        if cancel_futures:
+            for future, _ in self.__pool.queue:
+                future.cancel()
+        if wait:
+            self.__pool.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+
+def _deadline(scheduler: Scheduler, timeout: float | None) -> float | None:
+    return None if timeout is None else scheduler.now() + timeout
+
+
+def _left(scheduler: Scheduler, deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - scheduler.now())
+
+
+def as_completed(
+    scheduler: Scheduler,
+    fs: Iterable[concurrent.futures.Future[Any]],
+    timeout: float | None = None,
+) -> Iterator[concurrent.futures.Future[Any]]:
+    """Yield futures as they end."""
+    left = list(dict.fromkeys(fs))
+    deadline = _deadline(scheduler, timeout)
+    while left:
+        if not scheduler.wait_until(
+            lambda: any(f.done() for f in left), _left(scheduler, deadline)
+        ):
+            raise TimeoutError(f"{len(left)} futures are unfinished")
+        future = next(f for f in left if f.done())
+        left.remove(future)
+        yield future
+
+
+def wait(
+    scheduler: Scheduler,
+    fs: Iterable[concurrent.futures.Future[Any]],
+    timeout: float | None = None,
+    return_when: str = concurrent.futures.ALL_COMPLETED,
+) -> concurrent.futures._base.DoneAndNotDoneFutures[Any]:
+    """Wait for futures; return which are done and which are not."""
+    futures = set(fs)
+
+    def ready() -> bool:
+        done = [f for f in futures if f.done()]
+        if return_when == concurrent.futures.FIRST_COMPLETED:
+            return bool(done) or not futures
+        failed = any(not f.cancelled() and f.exception() for f in done)
+        if return_when == concurrent.futures.FIRST_EXCEPTION and failed:
+            return True
+        return len(done) == len(futures)
+
+    scheduler.wait_until(ready, timeout)
+    done = {f for f in futures if f.done()}
+    return concurrent.futures._base.DoneAndNotDoneFutures(done, futures - done)
+
+
+def build_futures_names(scheduler: Scheduler) -> dict[str, object]:
+    """Build the names of `concurrent.futures` that must be ours, over one scheduler."""
+    numbers = itertools.count(1)
+
+    class ThreadPoolExecutor(PoolExecutor):
+        """Runs calls side by side."""
+
+        def __init__(
+            self,
+            max_workers: int | None = None,
+            thread_name_prefix: str = "",
+            initializer: Callable[..., object] | None = None,
+            initargs: tuple[object, ...] = (),
+        ) -> None:
+            del thread_name_prefix  # nobody sees the threads
+            super().__init__(scheduler, max_workers, numbers)
+            if initializer is not None:
+                initializer(*initargs)
+
+    return {
+        "ThreadPoolExecutor": ThreadPoolExecutor,
+        "Future": PoolFuture,
+        "as_completed": functools.partial(as_completed, scheduler),
+        "wait": functools.partial(wait, scheduler),
+    }

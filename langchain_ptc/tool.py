@@ -1,0 +1,492 @@
+"""`as_programmatic(tools)`: the tools behind one `run_code` tool."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeAlias
+
+from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
+from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config
+from langchain_core.tools import BaseTool, InjectedToolArg
+from langgraph.types import Command
+from pydantic import BaseModel, Field, PrivateAttr
+
+from langchain_ptc.agent.commands import compose, join, takes_no_lists
+from langchain_ptc.agent.guards import AgentGuards, Agents, Found
+from langchain_ptc.agent.thread_sessions import (
+    Keeper,
+    MessageKeeper,
+    Session,
+    checked_session,
+    note_empty,
+)
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.catalog.definition import ToolPolicy
+from langchain_ptc.executor import ProgrammaticToolExecutor
+from langchain_ptc.limits import Limits
+from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
+from langchain_ptc.prompts.examples.build import build_examples
+from langchain_ptc.prompts.examples.tools import Example
+from langchain_ptc.prompts.texts import (
+    BUDGET,
+    CODE_ARGUMENT,
+    EXAMPLES_HEADING,
+    RUN_CODE_DESCRIPTION,
+)
+from langchain_ptc.replies.extract import unwrap_program
+from langchain_ptc.run.approvals import ApprovalMiddleware, InterruptMode, InterruptOn
+from langchain_ptc.run.budgets import Budget, Spent
+from langchain_ptc.run.dispatch import read_state
+from langchain_ptc.run.error_text import OnToolError
+from langchain_ptc.run.events import OnEvent
+from langchain_ptc.run.execution import Check, Durable, Execution
+from langchain_ptc.run.graph_state import Channels
+from langchain_ptc.run.log import ExecutionLog
+from langchain_ptc.run.outcome import Outcome
+from langchain_ptc.run.private_loop import call_off_loop, run_sync
+from langchain_ptc.run.record import ExecutionResult, large_parts
+from langchain_ptc.run.redaction import Redact
+from langchain_ptc.sandbox.api import Sandbox
+
+Tools = ToolCatalog | Sequence[Any] | Mapping[str, Sequence[Any]]
+"""What can be offered to code: a catalog, tools, or tools by domain."""
+Examples = Literal["auto"] | Sequence[tuple[str, str]] | None
+"""Programs that the model is shown: none, generated from the catalog, or question-and-code pairs."""
+
+
+class _Asked:
+    """One invocation of the tool: what `BaseTool` does not hand on to its `_run`, or back from it."""
+
+    def __init__(self, call_id: str | None, keeper: Keeper | None, guards: Found) -> None:
+        self.call_id = call_id
+        self.guards = guards
+        self.attempt = current_attempt.get()
+        self._keeper = keeper
+        self._state: Any = None
+        self._kept: bytes | None = None
+        self._commands: Sequence[Command[Any]] = ()
+        self._is_error = False
+        self.is_joined = False
+        """Whether the answer must be one message or command, and no list of them."""
+
+    async def find_kept(self, state: Any, *, sync: bool) -> None:
+        """Find the variables that the code begins with."""
+        self._state = state
+        attempt = self.attempt
+        if self._keeper is None:
+            return
+        if attempt is not None and attempt.kept is not None:
+            self._kept = attempt.kept
+        else:
+            self._kept = await self._keeper.find(state, ensure_config(), sync=sync)
+
+    @property
+    def kept(self) -> bytes | None:
+        """The variables that the code begins with; None if it is of no session."""
+        return self._kept
+
+    def take(self, outcome: Outcome) -> ExecutionResult:
+        """Note what the graph is told, and return what the message is made of."""
+        result, self._commands = outcome.result, outcome.commands
+        if self._keeper is not None:
+            result, commands = self._keeper.keep(outcome)
+            result = result if self._kept else note_empty(result)
+            if outcome.kept is not None and self.attempt is None:
+                # As pairs: in a dict `ToolNode` takes the message before for a second answer to the
+                # call at hand, where both calls have one id.
+                pairs = tuple(self._keeper.tidy(self._state).items())
+                commands = [*commands, *([Command(update=pairs)] if pairs else [])]
+            self._commands = [*self._commands, *commands]
+        self._is_error = result.error is not None
+        return result
+
+    def answer(self, message: Any) -> Any:
+        """Give the message its status, and the graph what the tools asked of it."""
+        if isinstance(message, ToolMessage) and self._is_error:
+            message.status = "error"
+        if not self._commands:
+            return message
+        if not isinstance(message, ToolMessage):
+            return [message, *self._commands]
+        parts = compose(message, self._commands, self._state)
+        if self.attempt is not None and message not in parts:
+            parts.insert(0, message)  # the node puts its messages into the state itself
+        if len(parts) == 1:
+            return parts[0]
+        return join(parts) if self.is_joined else parts
+
+
+def _content_and_artifact(result: ExecutionResult) -> tuple[str, dict[str, Any]]:
+    return result.report(), result.to_dict()
+
+
+_asked: contextvars.ContextVar[_Asked] = contextvars.ContextVar("ptc_asked")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One of several programs that a model writes for one request; only the last enters the state."""
+
+    kept: bytes | None
+    """The variables of the attempt before, which are in no state."""
+    spent: Spent
+    """What the attempts before have spent, which is in no state either."""
+    channels: Channels
+    """What holds the state of the node's graph."""
+
+
+current_attempt: contextvars.ContextVar[Attempt | None] = contextvars.ContextVar(
+    "ptc_attempt", default=None
+)
+
+
+def as_programmatic(
+    tools: Tools,
+    *,
+    domain: str | None = None,
+    policies: Mapping[str, ToolPolicy] | None = None,
+    limits: Limits | None = None,
+    sandbox: Sandbox | None = None,
+    imports: Sequence[str] = (),
+    examples: Examples = None,
+    prompt_tokens: int | None = DEFAULT_PROMPT_TOKENS,
+    count_tokens: CountTokens | None = None,
+    interrupt_on: InterruptOn | None = None,
+    interrupt_mode: InterruptMode = "batched",
+    durable: Durable = "auto",
+    session: Session = "none",
+    on_event: OnEvent | None = None,
+    check: Check = "static",
+    log: ExecutionLog | None = None,
+    redact: Redact = "secrets",
+    budget: Budget | None = None,
+    run_budget: Budget | None = None,
+    on_tool_error: OnToolError = "message",
+    agent_guards: AgentGuards = "apply",
+    tool_name: str = "run_code",
+) -> list[BaseTool]:
+    """Put tools behind one tool that runs code.
+
+    The list goes wherever the tools went: `create_agent`, `create_react_agent`, `ToolNode`,
+    `model.bind_tools`, a deep agent.
+
+    Args:
+        tools: The tools that the code may call; a mapping gives each group a domain.
+        domain: Domain of a flat list of tools, so that code says `from tools.<domain> import …`.
+        policies: What holds for single tools, by the name that the code uses.
+        limits: What each execution may use.
+        sandbox: Where the code runs; by default a `ProcessSandbox`.
+        imports: Modules that the code may import besides the standard ones.
+        examples: Programs that the model is shown.
+        prompt_tokens: Tokens that the description may have. Where the tools need more, it shows a
+            line of each, or their names, or only where to search. None shows everything.
+        count_tokens: Counts them; by default four characters are one.
+        interrupt_on: Which calls a person must approve, by tool: True, or what LangChain's
+            `InterruptOnConfig` holds; or a `HumanInTheLoopMiddleware`. Needs a graph with a
+            checkpointer.
+        interrupt_mode: `batched` asks about all calls that the code makes side by side in one
+            question; `per_call` in one each.
+        durable: `auto` keeps a journal wherever the graph has a checkpointer, so that nothing
+            happens twice when the graph is interrupted and resumed; `always` refuses to run without
+            one; `never` keeps none.
+        session: `thread` keeps the variables of the code from one execution to the next, in the
+            state of the graph; `none` begins anew each time.
+        on_event: Is told what happens while it happens; see `execution.events`.
+        check: What the code is held against before it runs: the stubs (`static`), a type checker
+            besides (`types`), or nothing (`off`).
+        log: Keeps the record of each execution; see `execution.log`.
+        redact: What is hidden of the arguments of calls in records, events and reports; see
+            `ProgrammaticToolExecutor`.
+        budget: What each execution may spend.
+        run_budget: What may be spent from one message of the user to the next.
+        on_tool_error: What the code is told when a tool raises; see `ProgrammaticToolExecutor`.
+        agent_guards: Whether a `HumanInTheLoopMiddleware` and a `ToolCallLimitMiddleware` of the agent
+            that the tool is given to hold for the calls of the code (`apply`), or not (`ignore`).
+        tool_name: Name of the one tool.
+
+    Returns:
+        A list of one `BaseTool`. Its message holds what the code printed; the message's artifact is
+        the record of the execution as plain JSON data, for `ExecutionResult.from_dict`.
+
+    Raises:
+        CatalogError: The tools cannot be offered to code.
+        ValueError: Options that exclude each other.
+    """
+    catalog = build_catalog(tools, domain=domain, policies=policies)
+    shown = [
+        render_examples(resolve_examples(examples, catalog)),
+        render_budget(budget, run_budget),
+    ]
+    besides = "\n\n".join(filter(None, shown))
+    prompt = _build_prompt(catalog, imports, besides, prompt_tokens, count_tokens)
+    executor = ProgrammaticToolExecutor(
+        prompt.catalog,
+        limits=limits,
+        sandbox=sandbox,
+        imports=imports,
+        interrupt_on=interrupt_on,
+        interrupt_mode=interrupt_mode,
+        durable=durable,
+        on_event=on_event,
+        check=check,
+        log=log,
+        redact=redact,
+        budget=budget,
+        run_budget=run_budget,
+        on_tool_error=on_tool_error,
+    )
+    keeper = None if checked_session(session) == "none" else MessageKeeper(tool_name)
+    return [
+        RunCodeTool(
+            name=tool_name,
+            prompt=prompt,
+            executor=executor,
+            keeper=keeper,
+            agent_guards=agent_guards,
+        )
+    ]
+
+
+def build_catalog(
+    tools: Tools, *, domain: str | None, policies: Mapping[str, ToolPolicy] | None
+) -> ToolCatalog:
+    """Wrap tools into a catalog, or take the one that there is.
+
+    Raises:
+        CatalogError: The tools cannot be offered to code.
+        ValueError: `domain` or `policies` with a catalog, or `domain` with domains.
+    """
+    if isinstance(tools, ToolCatalog):
+        if domain is not None or policies is not None:
+            raise ValueError("pass domain and policies to the ToolCatalog itself")
+        return tools
+    if domain is not None:
+        if isinstance(tools, Mapping):
+            raise ValueError(f"domain={domain!r} with tools that are given by domain")
+        tools = {domain: tools}
+    return ToolCatalog(tools, policies=policies)
+
+
+def resolve_examples(examples: Examples, catalog: ToolCatalog) -> list[Example]:
+    """Return the examples that are meant.
+
+    Raises:
+        ValueError: `examples` is nothing of what it may be.
+    """
+    if examples is None:
+        return []
+    if examples == "auto":
+        return build_examples(catalog)
+    if isinstance(examples, str):
+        raise ValueError(  # noqa: TRY004  # a wrong value among strings
+            f"examples must be None, 'auto' or pairs, got {examples!r}"
+        )
+    return [Example(question=question, code=code) for question, code in examples]
+
+
+def render_examples(examples: Sequence[Example]) -> str:
+    """Render examples as text."""
+    if not examples:
+        return ""
+    shown = [f"Request: {e.question}\n```python\n{e.code}\n```" for e in examples]
+    return "\n\n".join([EXAMPLES_HEADING, *shown])
+
+
+def render_budget(budget: Budget | None, run_budget: Budget | None) -> str:
+    """Render what the model is told of budgets, if there are any."""
+    return BUDGET if budget is not None or run_budget is not None else ""
+
+
+def _build_prompt(
+    catalog: ToolCatalog,
+    imports: Sequence[str],
+    besides: str,
+    prompt_tokens: int | None,
+    count_tokens: CountTokens | None,
+) -> ToolsPrompt:
+    more = f", and {', '.join(imports)}" if imports else ""
+    return ToolsPrompt(
+        catalog,
+        "\n\n".join(filter(None, [RUN_CODE_DESCRIPTION.replace("{IMPORTS}", more), besides])),
+        prompt_tokens=prompt_tokens,
+        count_tokens=count_tokens,
+    )
+
+
+class RunCodeArguments(BaseModel):
+    """Arguments of the tool that runs code."""
+
+    code: str = Field(description=CODE_ARGUMENT)
+    # Filled in by a graph, by its name; never by the model.
+    runtime: Annotated[Any, InjectedToolArg] = None
+
+
+Start: TypeAlias = Callable[..., Execution]
+"""Prepares an execution; takes what `ProgrammaticToolExecutor.start` takes."""
+
+
+class CodeTool(BaseTool):
+    """Runs code that calls tools.
+
+    Invoked with a tool call it gives a `ToolMessage` whose content is the report for the model,
+    whose status is `error` unless the code succeeded, and whose artifact is the dict that
+    `ExecutionResult.to_dict` returns.
+    """
+
+    args_schema: Any = RunCodeArguments
+    response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
+    metadata: dict[str, Any] | None = Field(
+        default_factory=lambda: {"ls_code_input_language": "python"}
+    )
+    _begin: Start = PrivateAttr()
+    _keeper: Keeper | None = PrivateAttr()
+    _agents: Agents = PrivateAttr()
+
+    def __init__(
+        self,
+        *,
+        start: Start,
+        keeper: Keeper | None,
+        agent_guards: AgentGuards = "apply",
+        owner: object = None,
+        asked_by: ApprovalMiddleware | None = None,
+        **fields: Any,
+    ) -> None:
+        if agent_guards not in ("apply", "ignore"):
+            raise ValueError(f"agent_guards must be 'apply' or 'ignore', got {agent_guards!r}")
+        super().__init__(**fields)
+        self._begin = start
+        self._keeper = keeper
+        self._agents = Agents(applied=agent_guards == "apply", owner=owner, asked_by=asked_by)
+
+    def get_input_schema(self, config: RunnableConfig | None = None) -> Any:
+        """Return the schema of its arguments; LangChain reads it where an agent is built."""
+        self._agents.note()
+        return super().get_input_schema(config)
+
+    @property
+    def agents(self) -> Agents:
+        """The agents that the tool was given to."""
+        return self._agents
+
+    def _run(
+        self,
+        code: str,
+        runtime: Any = None,
+        run_manager: CallbackManagerForToolRun | None = None,
+    ) -> tuple[str, dict[str, Any]]:
+        # The config of this run, under which the inner calls nest, is in the context.
+        del run_manager
+        state = run_sync(self._find_state(runtime, sync=True))
+        return _content_and_artifact(_asked.get().take(self._start(code, state, runtime).run()))
+
+    async def _arun(
+        self,
+        code: str,
+        runtime: Any = None,
+        run_manager: AsyncCallbackManagerForToolRun | None = None,
+    ) -> tuple[str, dict[str, Any]]:
+        del run_manager
+        state = await self._find_state(runtime, sync=False)
+        result = _asked.get().take(await self._start(code, state, runtime).arun())
+        return await call_off_loop(lambda: _content_and_artifact(result), *large_parts(result))
+
+    async def _find_state(self, runtime: Any, *, sync: bool) -> Any:
+        """Return the state of the graph, as far as it is needed, and find the session's variables."""
+        state = getattr(runtime, "state", None)
+        if state is None and self._keeper is not None:
+            state = await read_state(ensure_config())
+        await _asked.get().find_kept(state, sync=sync)
+        return state
+
+    def _start(self, code: str, state: Any, runtime: Any) -> Execution:
+        asked = _asked.get()
+        attempt = asked.attempt
+        asked.is_joined = takes_no_lists(getattr(runtime, "tools", ()))
+        guards = asked.guards
+        return self._begin(
+            unwrap_program(code),
+            call_id=asked.call_id,
+            state=state,
+            on_output=getattr(runtime, "emit_output_delta", None),
+            kept=asked.kept,
+            carried=None if attempt is None else attempt.spent,
+            arguments={"code": code},
+            channels=None if attempt is None else attempt.channels,
+            approvals=guards.approvals,
+            call_limits=guards.call_limits if guards.limits else None,
+        )
+
+    def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
+        """Run the tool; see `BaseTool.run`."""
+        with self._asked_for(tool_call_id) as asked:
+            return asked.answer(super().run(*args, tool_call_id=tool_call_id, **kwargs))
+
+    async def arun(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
+        """Run the tool; see `BaseTool.arun`."""
+        with self._asked_for(tool_call_id) as asked:
+            return asked.answer(await super().arun(*args, tool_call_id=tool_call_id, **kwargs))
+
+    @contextlib.contextmanager
+    def _asked_for(self, call_id: str | None) -> Iterator[_Asked]:
+        # Here, since what LangChain runs `_arun` in is a task of its own.
+        asked = _Asked(call_id, self._keeper, self._agents.guards_here(self.name))
+        token = _asked.set(asked)
+        attempt = current_attempt.set(None)  # programs that the tools run are none of the node's
+        try:
+            yield asked
+        finally:
+            current_attempt.reset(attempt)
+            _asked.reset(token)
+
+
+class RunCodeTool(CodeTool):
+    """Runs code that calls the tools of one catalog; made by `as_programmatic`.
+
+    Its description is made when it is read, for the next prompt: see `ToolsPrompt`. Whoever sets
+    another description gets that.
+    """
+
+    _executor: ProgrammaticToolExecutor = PrivateAttr()
+    _prompt: ToolsPrompt = PrivateAttr()
+    _first_description: str = PrivateAttr()
+
+    def __init__(
+        self, *, executor: ProgrammaticToolExecutor, prompt: ToolsPrompt, **fields: Any
+    ) -> None:
+        super().__init__(
+            description=prompt.render(),
+            start=executor.start,
+            **fields,
+        )
+        self._executor = executor
+        self._prompt = prompt
+        self._first_description = prompt.render()
+
+    def tidy(self, state: Any) -> dict[str, Any]:
+        """Return what a last attempt takes out of the state; see `Keeper.tidy`."""
+        return {} if self._keeper is None else self._keeper.tidy(state)
+
+    @property
+    def catalog(self) -> ToolCatalog:
+        """The tools that the code may call."""
+        return self._executor.catalog
+
+
+def _read_description(tool: RunCodeTool) -> str:
+    own: str = tool.__dict__["description"]
+    return tool._prompt.render() if own == tool._first_description else own
+
+
+def _set_description(tool: RunCodeTool, description: str) -> None:
+    tool.__dict__["description"] = description
+
+
+# The description is a field of `BaseTool`, and pydantic lets no property stand in its place while a
+# class is made. Afterwards it does, and every reader of `tool.description` gets the text of its turn.
+RunCodeTool.description = property(_read_description, _set_description)  # type: ignore[assignment]
