@@ -16,9 +16,8 @@ from langchain_core.tools import StructuredTool, tool
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
-from langchain_ptc.catalog.search.lexical import ToolIndex
-from langchain_ptc.catalog.search.semantic import join_ranks
-from langchain_ptc.catalog.search.words import SYNONYMS, split_words
+from langchain_ptc.catalog.names import split_words
+from langchain_ptc.catalog.search import ToolIndex, join_ranks, read_synonyms
 from langchain_ptc.errors import CatalogError
 
 
@@ -278,11 +277,12 @@ def test_split_words(text: str, words: str) -> None:
 
 def test_synonyms_are_words() -> None:
     """Each synonym is what a question is taken apart into, and the other stands for it as well."""
-    for word, others in SYNONYMS.items():
+    synonyms = read_synonyms().others
+    for word, others in synonyms.items():
         for other, near in others.items():
             assert " ".join(split_words(other)) == other
             assert 0 < near < 1
-            assert word in SYNONYMS[other]
+            assert word in synonyms[other]
 
 
 # --- meaning ------------------------------------------------------------------------------------

@@ -15,6 +15,12 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
 from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
+from langchain_ptc.catalog.discovery import (
+    DEFAULT_LIMIT,
+    DISCOVERY_NAMES,
+    build_definitions,
+    check_names,
+)
 from langchain_ptc.catalog.mcp.catalog import Found, MCPServers, OpeningCatalog, Source, join_tools
 from langchain_ptc.catalog.mcp.results import Approve
 from langchain_ptc.catalog.reading.gathering import read_tools
@@ -31,14 +37,7 @@ from langchain_ptc.catalog.rendering.tiers import (
     render_tier,
 )
 from langchain_ptc.catalog.rendering.writing import write_package
-from langchain_ptc.catalog.search.discovery import (
-    DEFAULT_LIMIT,
-    DISCOVERY_NAMES,
-    build_definitions,
-    check_names,
-)
-from langchain_ptc.catalog.search.lexical import ToolIndex
-from langchain_ptc.catalog.search.semantic import EmbeddingIndex, join_ranks
+from langchain_ptc.catalog.search import EmbeddingIndex, ToolIndex, join_ranks
 from langchain_ptc.catalog.shapes.learning import is_vague
 from langchain_ptc.catalog.shapes.observed import ObservedShapes
 from langchain_ptc.catalog.types import ANY, TypeTree, admits_text

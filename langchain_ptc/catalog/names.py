@@ -1,4 +1,4 @@
-"""Names that are no Python identifiers get one. Pure."""
+"""Names: made identifiers, and taken apart into their words. Pure."""
 
 from __future__ import annotations
 
@@ -66,3 +66,26 @@ def unique(name: str, taken: Collection[str]) -> str:
         number += 1
         found = f"{name}_{number}"
     return found
+
+
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
+_CLITIC = re.compile(r"(?<=\w)['\u2019](?:s|t|re|ve|ll|d|m)\b")
+_WIDE = re.compile(r"[぀-ヿ㐀-鿿豈-﫿가-힯]")
+"""Scripts that put no spaces between words: each character stands for itself."""
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of a name or a text, in small letters and without accents.
+
+    `getHTTPResponse_v2` gives `get`, `http`, `response`, `v`, `2`; `it's` gives `it`.
+    """
+    plain = _CLITIC.sub("", text)
+    if plain.isascii():
+        return [word.lower() for word in _PART.findall(plain)]
+    words = (word.lower() for word in _PART.findall(_without_accents(plain)))
+    return [part for word in words for part in (word if _WIDE.search(word) else [word])]
+
+
+def _without_accents(text: str) -> str:
+    parts = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
+    return unicodedata.normalize("NFKC", "".join(c for c in parts if not unicodedata.combining(c)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from langchain_ptc.catalog.search.words import split_words
+from langchain_ptc.catalog.names import split_words
 
 _MAX_KEY_CHARS = 40
 _SAFE = re.compile(r"[@$]?[^\W\d][\w:. -]*")

@@ -1,4 +1,4 @@
-"""Find tools by words, as they are asked for.
+"""Find tools by their words and, with an embedding model, by their meaning.
 
 The index is SQLite's FTS5, which is in Python's standard library: an inverted index with stemming and
 the ranking BM25, and no dependency. (Looked at besides: rank-bm25 is not kept any more; bm25s needs
@@ -19,12 +19,18 @@ import difflib
 import functools
 import itertools
 import math
+import operator
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from langchain_core.embeddings import Embeddings
 
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.search.words import MAX_PHRASE_WORDS, STOP_WORDS, SYNONYMS, split_words
+from langchain_ptc.catalog.names import split_words
+from langchain_ptc.catalog.text import one_line
 from langchain_ptc.catalog.types import Choice, TypeTree, walk
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import new_lock
@@ -35,10 +41,12 @@ MAX_QUERY_WORDS = 32
 MAX_DESCRIPTION_CHARS = 4_000
 """Length of a description in the index; the rest of it is not looked at."""
 
+_MAX_PHRASE_WORDS = 3
+"""Words of the longest phrase among the synonyms."""
 _COLUMNS = {"name": 10.0, "domain": 3.0, "description": 1.5, "parameters": 0.6}
 """What is indexed of a tool, and how much a word counts there."""
 _PREFIX, _SPELLING = 0.7, 0.8
-"""How much a reading of a word counts, compared to the word itself; for synonyms see `words.py`."""
+"""How much a reading of a word counts, compared to the word itself; for synonyms see `read_synonyms`."""
 _PHRASE = 0.5
 """How much it counts, besides, that two words of a question stand side by side in a tool's text."""
 _SHORTEST = 3
@@ -51,6 +59,10 @@ _NAME_BONUS = 0.5
 """How much more a tool counts whose name holds nothing that was not asked for."""
 _UNASKED_CHANGE = 0.7
 """How much a tool counts that changes something, by its name, in a way that was not asked for."""
+MAX_NEAREST = 50
+"""Tools that a search by meaning has a say about; the others are too far away to tell them apart."""
+_FUSION = 60
+"""The constant of reciprocal rank fusion, as its authors chose it (Cormack et al., 2009)."""
 
 
 class ToolIndex:
@@ -161,7 +173,7 @@ class ToolIndex:
             return
         for word in difflib.get_close_matches(term, self._vocabulary, n=2, cutoff=_LIKENESS):
             yield _SPELLING, word
-        for word in difflib.get_close_matches(term, SYNONYMS, n=1, cutoff=_LIKENESS):
+        for word in difflib.get_close_matches(term, read_synonyms().others, n=1, cutoff=_LIKENESS):
             yield from _synonyms(word, _SPELLING)
 
     def _match(self, word: str) -> dict[int, float]:
@@ -203,23 +215,25 @@ def _choices(tree: TypeTree) -> list[str]:
 
 def _terms(query: str) -> list[str]:
     """Return what a question asks for: its words, or phrases that stand for one thing."""
+    synonyms = read_synonyms()
     words = [w for w in split_words(query[:MAX_QUERY_CHARS]) if w.isalnum()][:MAX_QUERY_WORDS]
     terms: list[str] = []
     position = 0
     while position < len(words):
-        length = MAX_PHRASE_WORDS
-        while length > 1 and " ".join(words[position : position + length]) not in SYNONYMS:
+        length = _MAX_PHRASE_WORDS
+        while length > 1 and " ".join(words[position : position + length]) not in synonyms.others:
             length -= 1
         phrase = " ".join(words[position : position + length])
-        if length > 1 or phrase not in STOP_WORDS:
+        if length > 1 or phrase not in synonyms.stop_words:
             terms.append(phrase)
         position += length
     return list(dict.fromkeys(terms or words))
 
 
 def _synonyms(term: str, weight: float) -> Iterator[tuple[float, str]]:
+    others = read_synonyms().others
     for form in _forms(term):
-        for other, near in SYNONYMS.get(form, {}).items():
+        for other, near in others.get(form, {}).items():
             yield weight * near, other
 
 
@@ -237,27 +251,107 @@ def _stem(word: str) -> str:
 
 def _forms(term: str) -> list[str]:
     """Return the forms of `term` that have synonyms: itself if it has any, else those it is like."""
-    if term in SYNONYMS or " " in term:
+    known = read_synonyms().others
+    if term in known or " " in term:
         return [term]
     stem = _stem(term)
     forms = [stem, f"{stem}e", f"{stem}y", f"{stem}ment", f"{stem}ation", f"{stem}s"]
     if len(stem) > 3 and stem[-1] == stem[-2]:
         forms.append(stem[:-1])  # shipped, cancelled
-    return [form for form in forms if form in SYNONYMS]
+    return [form for form in forms if form in known]
 
 
-_VERBS = (
-    "create",
-    "add",
-    "insert",
-    "new",
-    "update",
-    "edit",
-    "modify",
-    "change",
-    "set",
-    "delete",
-    "remove",
-)
-_CHANGES = frozenset(map(_stem, _VERBS))
+_VERBS = "create add insert new update edit modify change set delete remove"
+_CHANGES = frozenset(map(_stem, _VERBS.split()))
 """First words of names of tools that change something, as `_stem` leaves them."""
+
+# --- synonyms -----------------------------------------------------------------------------------
+
+
+class Synonyms(NamedTuple):
+    """What `synonyms.txt` says of English words."""
+
+    stop_words: frozenset[str]
+    """Words of a question that say nothing about the tool that is asked for."""
+    others: Mapping[str, Mapping[str, float]]
+    """For a word or phrase, those that may be meant by it, and how surely, from 0 to 1.
+
+    Two words that people say are less near to each other than to what tools are mostly called.
+    """
+
+
+@functools.cache
+def read_synonyms() -> Synonyms:
+    """Return the words of `synonyms.txt`, which is read with the first question."""
+    text = Path(__file__).with_name("synonyms.txt").read_text("utf-8")
+    sections = dict(part.split("]\n", 1) for part in text.split("\n[")[1:])
+    lines = {
+        name: [line.split() for line in part.splitlines() if line and not line.startswith("#")]
+        for name, part in sections.items()
+    }
+    others: dict[str, dict[str, float]] = {}
+    for name, to_first, to_others in ("near", 0.65, 0.5), ("same", 0.95, 0.95):
+        for words in lines[name]:
+            group = [" ".join(split_words(word)) for word in words]
+            for word, other in itertools.permutations(group, 2):
+                weight = to_first if group[0] in (word, other) else to_others
+                near = others.setdefault(word, {})
+                near[other] = max(weight, near.get(other, 0.0))
+    return Synonyms(frozenset(itertools.chain.from_iterable(lines["stop"])), others)
+
+
+# --- meaning ------------------------------------------------------------------------------------
+
+
+class EmbeddingIndex:
+    """The tools as vectors, made with the first search. It may be used from any thread.
+
+    Args:
+        embeddings: An embedding model.
+        definitions: The tools; their order decides between equals.
+    """
+
+    def __init__(self, embeddings: Embeddings, definitions: Iterable[ToolDefinition]) -> None:
+        self._embeddings = embeddings
+        self._texts = [_text(definition) for definition in definitions]
+        self._vectors: list[list[float]] | None = None
+
+    def rank(self, query: str) -> list[int]:
+        """Return the positions of the tools whose meaning is nearest to `query`, nearest first."""
+        if self._vectors is None:
+            self._vectors = [_unit(v) for v in self._embeddings.embed_documents(self._texts)]
+        return self._nearest(self._vectors, self._embeddings.embed_query(query))
+
+    async def arank(self, query: str) -> list[int]:
+        """Return the positions of the tools whose meaning is nearest to `query`, nearest first."""
+        if self._vectors is None:
+            found = await self._embeddings.aembed_documents(self._texts)
+            self._vectors = [_unit(vector) for vector in found]
+        return self._nearest(self._vectors, await self._embeddings.aembed_query(query))
+
+    @staticmethod
+    def _nearest(vectors: Sequence[Sequence[float]], query: Sequence[float]) -> list[int]:
+        wanted = _unit(query)
+        near = [sum(map(operator.mul, vector, wanted)) for vector in vectors]
+        return sorted(range(len(near)), key=lambda number: (-near[number], number))[:MAX_NEAREST]
+
+
+def _text(definition: ToolDefinition) -> str:
+    name = " ".join(split_words(definition.name))
+    domain = " ".join(split_words(definition.domain or ""))
+    about = one_line(definition.description, limit=1_000)
+    return ": ".join(filter(None, [domain, name, about]))
+
+
+def _unit(vector: Sequence[float]) -> list[float]:
+    length = math.hypot(*vector) or 1.0
+    return [value / length for value in vector]
+
+
+def join_ranks(*ranks: Sequence[int]) -> list[int]:
+    """Return one order for several: reciprocal rank fusion, which needs no common scale."""
+    scores: dict[int, float] = {}
+    for rank in ranks:
+        for place, number in enumerate(rank, 1):
+            scores[number] = scores.get(number, 0.0) + 1 / (_FUSION + place)
+    return sorted(scores, key=lambda number: (-scores[number], number))
