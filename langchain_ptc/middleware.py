@@ -284,7 +284,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         """Let code call the agent's tools, and hold the model's own calls to what holds for them."""
         offer = self._offer_now(request)
         if request.tool_call["name"] != self._tool_name:
-            settled = self._direct(request, offer)
+            settled = self._direct(request, offer, handler)
             if isinstance(settled, DirectCall):
                 return settled.make(handler)
             return settled if isinstance(settled, ToolMessage) else handler(settled)
@@ -305,7 +305,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         """Let code call the agent's tools, and hold the model's own calls to what holds for them."""
         offer = self._offer_now(request)
         if request.tool_call["name"] != self._tool_name:
-            settled = self._direct(request, offer)
+            settled = self._direct(request, offer, handler)
             if isinstance(settled, DirectCall):
                 return await settled.amake(handler)
             return settled if isinstance(settled, ToolMessage) else await handler(settled)
@@ -320,14 +320,14 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             _passing.reset(token)
 
     def _direct(
-        self, request: ToolCallRequest, offer: Offer
+        self, request: ToolCallRequest, offer: Offer, handler: object
     ) -> ToolCallRequest | DirectCall | ToolMessage:
         """Return what becomes of a call that the model makes itself: made, settled first, refused."""
         name = request.tool_call["name"]
         if name in offer.hidden:
             told = NOT_DIRECTLY.replace("{NAME}", name).replace("{TOOL_NAME}", self._tool_name)
             return answer_call(request.tool_call, told, "error")
-        if (reached := self._limit_reached(request, offer)) is not None:
+        if (reached := self._limit_reached(request, offer, handler)) is not None:
             told = DIRECT_LIMIT.replace("{NAME}", name).replace("{LIMIT}", reached)
             return answer_call(request.tool_call, told, "error")
         definition = offer.guarded.get(name)
@@ -339,12 +339,13 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             approvals=offer.approvals,
             guards=self._guards,
             budgets=offer.executor.budgets,
-            is_asked_by_agent=self._code_tool.agents.asks_itself(),
+            is_asked_by_agent=self._code_tool.agents.asks_itself(handler),
         )
 
-    def _limit_reached(self, request: ToolCallRequest, offer: Offer) -> str | None:
+    def _limit_reached(self, request: ToolCallRequest, offer: Offer, handler: object) -> str | None:
         """Return a limit of the agent that calls of code have used up together with the model's own."""
-        name, found = request.tool_call["name"], self._code_tool.agents.limits_here(self._tool_name)
+        name = request.tool_call["name"]
+        found = self._code_tool.agents.limits_here(self._tool_name, handler)
         catalog = offer.executor.catalog
         definition = next((d for d in catalog if d.tool_name == name), None)
         if not found or definition is None:

@@ -6,8 +6,8 @@ guards of the agent that a tool is in are therefore applied to the calls of the 
 
 LangChain gives a tool no reference to its agent. But the `ToolNode` of an agent reads the schema of each
 tool while `create_agent` builds it, and the argument `middleware` of that function is known then. A call
-belongs to the agent whose `ToolNode` makes it. Where that is not seen, since a middleware makes its calls in
-another thread or task, the guards of every agent that it may be hold.
+belongs to the agent whose `ToolNode` makes it. Its guards are those that the hooks of its middleware can
+reach, in the list or behind any delegation.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from types import FrameType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables.config import ensure_config
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 
+from langchain_ptc.agent.reach import Reach
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.errors import PTCError
 from langchain_ptc.run.asking import message_lists
@@ -39,6 +41,10 @@ _STATE_KEYS = {
     "ToolCallLimitMiddleware": "thread_tool_call_count",
 }
 """What each guard adds to the state of its agent."""
+_GUARDS = (*_STATE_KEYS, "AutoModeMiddleware")
+_AROUND = ("wrap_tool_call", "awrap_tool_call")
+_AFTER = ("after_model", "aafter_model")
+_OR_IGNORE = "; or pass agent_guards='ignore' if the code may call its tools without it"
 _MADE = frozenset({"returned", "failed", "cancelled"})
 """Statuses of calls that reached their tools."""
 
@@ -125,23 +131,17 @@ def _messages_of(state: Any) -> list[Any]:
 
 # --- the agents that a tool is in --------------------------------------------------------------------
 
-_Middleware: TypeAlias = tuple[Any, ...]
 
+@dataclass(slots=True)
+class _Guards:
+    """The guards of one agent, or of some hooks."""
 
-@dataclass(frozen=True, slots=True)
-class _Agent:
-    """What is known of one agent that has a tool of ours."""
-
-    guards: _Middleware = ()
-    """Its guards, in order: kept, since an agent may hold its middleware by parts only."""
-    unaware: _Middleware = ()
-    """Those of them that do not see the calls of the code."""
-    members: tuple[weakref.ref[Any], ...] = ()
-    """All of its middleware."""
-
-    def has(self, middleware: Iterable[Any]) -> bool:
-        """Whether it has all of some middleware."""
-        return _ids(middleware) <= _ids(ref() for ref in self.members)
+    known: list[Any] = field(default_factory=list)
+    """All of them."""
+    unaware: list[Any] = field(default_factory=list)
+    """Those that do not see the calls of the code."""
+    made: list[str] = field(default_factory=list)
+    """Names of guards that the hooks make anew where they need one."""
 
 
 class Agents:
@@ -161,20 +161,15 @@ class Agents:
         self._owner = owner
         self._asked_by = asked_by
         self._lock = threading.Lock()
-        self._known: weakref.WeakKeyDictionary[ToolNode, _Agent] = weakref.WeakKeyDictionary()
+        self._known: weakref.WeakKeyDictionary[ToolNode, tuple[weakref.ref[Any], ...]]
+        self._known = weakref.WeakKeyDictionary()
 
     def note(self) -> None:
         """Note the agent that is being built, if one is: its `ToolNode` is reading the tool."""
         node, middleware = _agent_being_built()
-        if node is None:
-            return
-        noted = _Agent(
-            guards=tuple(filter(_is_guard, middleware)),
-            unaware=tuple(_not_handling_themselves(middleware, self._owner)),
-            members=tuple(map(weakref.ref, middleware)),
-        )
-        with self._lock:
-            self._known[node] = noted
+        if node is not None:
+            with self._lock:  # the agent itself holds all middleware whose hooks it calls
+                self._known[node] = tuple(map(weakref.ref, middleware))
 
     def guards_here(self, program: str) -> Found:
         """Return the guards of the agent in which a call of the tool runs, inside of all middleware.
@@ -185,95 +180,138 @@ class Agents:
         Raises:
             PTCError: A guard cannot be applied to the calls of the code.
         """
-        agents = self._agents_here()
-        found = list({id(m): m for agent in agents for m in agent.unaware}.values())
-        if not self._applied:
-            found = []
-        elif not any(agent.members for agent in agents):
-            self._refuse_unknown(found)
-        for guard in found:
+        node = _running_node()
+        listed = self._middleware_of(node)
+        found = self._applicable(node, listed) if self._applied else []
+        approvals = [m for m in found if _is_a(m, "HumanInTheLoopMiddleware")]
+        own = self._asked_by
+        if own is not None and not any(own is m for m in chain(approvals, *listed)):
+            approvals.insert(0, own)
+        return Found(approvals=tuple(approvals), limits=_limits_of(found), program=program)
+
+    def limits_here(self, program: str, handler: object) -> Found:
+        """Return the limits of the agent in which our middleware handles a call.
+
+        Args:
+            program: Name of the tool.
+            handler: What the middleware passes the call on to.
+        """
+        node = _node_behind(handler) if self._applied else None
+        known = [] if node is None else self._guards_of(node, self._middleware_of(node)).known
+        return Found(limits=_limits_of(known), program=program)
+
+    def asks_itself(self, handler: object) -> bool:
+        """Whether the agent in which our middleware handles a call has `asked_by` among its own.
+
+        Args:
+            handler: What the middleware passes the call on to.
+        """
+        own = self._asked_by
+        if own is None:
+            return False
+        return any(own is m for m in chain(*self._middleware_of(_node_behind(handler))))
+
+    def _middleware_of(self, node: ToolNode | None) -> list[list[Any]]:
+        """Return the middleware of the agent that a node belongs to; of each, where none is seen."""
+        with self._lock:
+            lists = list(self._known.values()) if node is None else [self._known.get(node, ())]
+        return [[m for ref in refs if (m := ref()) is not None] for refs in lists if refs]
+
+    def _guards_of(self, node: ToolNode | None, listed: list[list[Any]]) -> _Guards:
+        """Return the guards of an agent, or of a node that no `create_agent` has made."""
+        if node is not None and not listed:
+            found = _guards_behind(vars(node).values())
+            found.unaware = found.known
+            return found
+        agents = _Guards()
+        for middleware in listed:
+            is_after = False
+            for one in middleware:
+                around, after = (_guards_behind(_hooks(one, names)) for names in (_AROUND, _AFTER))
+                known = _distinct([*around.known, *after.known])
+                seeing = [m for m in around.known if is_after and _handles_calls(m)]
+                agents.known += known
+                agents.unaware += [m for m in known if not any(m is s for s in seeing)]
+                agents.made += after.made if is_after else [*around.made, *after.made]
+                is_after = is_after or one is self._owner
+        return agents
+
+    def _applicable(self, node: ToolNode | None, listed: list[list[Any]]) -> list[Any]:
+        """Return the guards that are to be applied to the calls of the code.
+
+        Raises:
+            PTCError: One cannot be.
+        """
+        guards = self._guards_of(node, listed)
+        for guard in guards.unaware:
             if _is_a(guard, "AutoModeMiddleware"):
                 raise PTCError(
                     f"{type(guard).__name__} of this agent decides about each tool call, and does not "
                     "see the calls of the code. Put ProgrammaticToolCallingMiddleware() before it in "
-                    "the agent's middleware, with the tools themselves as the agent's tools; or pass "
-                    "agent_guards='ignore' if the code may call its tools without it"
+                    f"the agent's middleware, with the tools themselves as the agent's tools{_OR_IGNORE}"
                 )
-        approvals = [m for m in found if _is_approval(m)]
-        own = self._asked_by
-        if own is not None and not any(own is m for m in (*approvals, *_guards_of(agents))):
-            approvals.insert(0, own)
-        return Found(approvals=tuple(approvals), limits=_limits_of(found), program=program)
-
-    def limits_here(self, program: str) -> Found:
-        """Return the limits of the agent in which our middleware handles a call."""
-        guards = _guards_of(self._agents_here()) if self._applied else ()
-        return Found(limits=_limits_of(guards), program=program)
-
-    def asks_itself(self) -> bool:
-        """Whether the agent in which our middleware handles a call has `asked_by` among its own."""
-        own = self._asked_by
-        return own is not None and any(own is m for m in _guards_of(self._agents_here()))
-
-    def _agents_here(self) -> list[_Agent]:
-        """Return the agent in which a call is running, or all in which it may be."""
-        passed, node = _running_call()
-        with self._lock:
-            here = self._known.get(node) if node is not None else None
-            known = list(self._known.values()) if here is None else []
-        if here is not None:
-            chosen = [here]
-        else:
-            # Another thread or task of the agent: what the call has passed there is not seen. Or an
-            # agent that did not have the tool when it was built.
-            chosen = [agent for agent in known if agent.has(passed)] or known
-            chosen = [agent for agent in chosen if agent.guards]
-        seen = _ids(_guards_of(chosen))
-        unaware = tuple(
-            m for m in _not_handling_themselves(passed, self._owner) if id(m) not in seen
-        )
-        guards = tuple(m for m in passed if _is_guard(m) and id(m) not in seen)
-        return [*chosen, _Agent(guards, unaware)] if guards else chosen
-
-    def _refuse_unknown(self, found: Iterable[Any]) -> None:
-        """Refuse where the graph that runs has guards of which nothing else is known.
-
-        Raises:
-            PTCError: It has.
-        """
-        keys = channels_of(ensure_config()).keys()
-        for name, key in _STATE_KEYS.items():
-            if key in keys and not any(_is_a(m, name) for m in found):
-                raise PTCError(
-                    f"this agent has a {name}, which cannot be applied to the calls of the code: the "
-                    "tool that runs code was not among its tools when it was built. Give the tool "
-                    "that as_programmatic returns to create_agent itself, and not from inside of "
-                    "another tool or at run time; or pass agent_guards='ignore' if the code may "
-                    "call its tools without it"
-                )
+        for name in guards.made:
+            raise PTCError(
+                f"a middleware of this agent makes a {name} in its hooks, which cannot be applied to "
+                f"the calls of the code: make it once, and keep it in the middleware{_OR_IGNORE}"
+            )
+        if not listed:
+            _refuse_unknown(guards.unaware)
+        return _distinct(guards.unaware)
 
 
-def _guards_of(agents: Iterable[_Agent]) -> _Middleware:
-    return tuple({id(m): m for agent in agents for m in agent.guards}.values())
+def _refuse_unknown(found: Iterable[Any]) -> None:
+    """Refuse where the graph that runs has guards of which nothing else is known.
+
+    Raises:
+        PTCError: It has.
+    """
+    keys = channels_of(ensure_config()).keys()
+    for name, key in _STATE_KEYS.items():
+        if key in keys and not any(_is_a(m, name) for m in found):
+            raise PTCError(
+                f"this agent has a {name}, which cannot be applied to the calls of the code: the "
+                "tool that runs code was not among its tools when it was built. Give the tool "
+                "that as_programmatic returns to create_agent itself, and not from inside of "
+                f"another tool or at run time{_OR_IGNORE}"
+            )
 
 
-def _limits_of(middleware: Iterable[Any]) -> _Middleware:
+def _limits_of(middleware: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(m for m in middleware if _is_a(m, "ToolCallLimitMiddleware"))
 
 
-def _not_handling_themselves(middleware: _Middleware, owner: object) -> Iterator[Any]:
-    """Return the guards of an agent that do not see the calls of the code."""
-    is_after = False
-    for one in middleware:
-        handles_calls = _is_a(one, "AutoModeMiddleware") or (
-            _is_approval(one) and one.interrupt_mode == "per_call"
-        )
-        if _is_guard(one) and not (is_after and handles_calls):
-            yield one
-        is_after = is_after or one is owner
+def _hooks(middleware: object, names: Iterable[str]) -> list[Any]:
+    """Return those hooks of a middleware that are its own."""
+    base = _kind("AgentMiddleware")
+    own = (n for n in names if getattr(type(middleware), n) is not getattr(base, n))
+    return [getattr(middleware, name) for name in own]
 
 
-def _agent_being_built() -> tuple[ToolNode | None, _Middleware]:
+def _guards_behind(hooks: Iterable[object]) -> _Guards:
+    """Return the guards that some functions can delegate to."""
+    reach = Reach(hooks)
+    reached = list(reach)
+    known = [value for value in reached if any(_is_a(value, name) for name in _GUARDS)]
+    named = reach.names.union(
+        name
+        for value in reached
+        if issubclass(type(value), type)
+        for name in _GUARDS
+        if issubclass(value, _kind(name))
+    )
+    made = [n for n in _GUARDS if n in named and not any(_is_a(m, n) for m in known)]
+    return _Guards(known=known, made=made)
+
+
+def _handles_calls(guard: Any) -> bool:
+    """Whether a guard decides around each call of a tool, and not about the model's message."""
+    return _is_a(guard, "AutoModeMiddleware") or (
+        _is_a(guard, "HumanInTheLoopMiddleware") and guard.interrupt_mode == "per_call"
+    )
+
+
+def _agent_being_built() -> tuple[ToolNode | None, tuple[Any, ...]]:
     """Return the `ToolNode` that is being made, and the middleware of the agent that it is made for."""
     node: ToolNode | None = None
     for frame in _frames():
@@ -286,22 +324,22 @@ def _agent_being_built() -> tuple[ToolNode | None, _Middleware]:
     return node, ()
 
 
-def _running_call() -> tuple[_Middleware, ToolNode | None]:
-    """Return the middleware that a call is seen to pass through, and the `ToolNode` that makes it."""
-    passed: list[Any] = []
-    node: ToolNode | None = None
+def _running_node() -> ToolNode | None:
+    """Return the `ToolNode` that makes the call that is running, if one does in this thread or task."""
     for frame in _frames():
         first = _first_argument(frame)
-        kind = type(first)
-        if issubclass(kind, ToolNode):  # around the middleware of a call, and inside of it
-            if node is not None and first is not node:
-                break
-            node = first
-        elif issubclass(kind, Pregel):  # what is outside of a graph makes none of the calls in it
+        if issubclass(type(first), ToolNode):
+            return cast("ToolNode", first)
+        if issubclass(
+            type(first), Pregel
+        ):  # what is outside of a graph makes none of the calls in it
             break
-        elif _is_a(first, "AgentMiddleware") and not any(first is m for m in passed):
-            passed.append(first)
-    return tuple(reversed(passed)), node
+    return None
+
+
+def _node_behind(handler: object) -> ToolNode | None:
+    """Return the `ToolNode` that a call is passed on to."""
+    return next((v for v in Reach([handler]) if issubclass(type(v), ToolNode)), None)
 
 
 def _frames() -> Iterator[FrameType]:
@@ -320,22 +358,15 @@ def _package_of(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
-def _is_guard(middleware: object) -> bool:
-    return _is_approval(middleware) or any(
-        _is_a(middleware, name) for name in ("ToolCallLimitMiddleware", "AutoModeMiddleware")
-    )
-
-
-def _is_approval(middleware: object) -> bool:
-    return _is_a(middleware, "HumanInTheLoopMiddleware")
+def _kind(name: str) -> Any:
+    """Return a class of LangChain's middleware, which need not be installed; else an empty tuple."""
+    module = sys.modules.get("langchain.agents.middleware")
+    return getattr(module, name, ())
 
 
 def _is_a(value: object, name: str) -> bool:
-    """Whether something is of a class of LangChain's middleware, which need not be installed."""
-    module = sys.modules.get("langchain.agents.middleware")
-    kind = getattr(module, name, None)
-    return isinstance(kind, type) and issubclass(type(value), kind)
+    return issubclass(type(value), _kind(name))
 
 
-def _ids(values: Iterable[Any]) -> set[int]:
-    return {id(value) for value in values}
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    return list({id(value): value for value in values}.values())

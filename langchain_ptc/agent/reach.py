@@ -1,0 +1,148 @@
+"""What a function can reach: through closures, attributes, containers, and the globals that it names."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import Any
+
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.messages import BaseMessage
+from langchain_core.tools import BaseTool
+
+MOST_OBJECTS = 5_000
+"""So many objects are looked at, the nearest first."""
+MOST_PARTS = 2_000
+"""A collection of more is data, and not looked into."""
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, range, type(...)})
+_CLOSED = (BaseTool, BaseLanguageModel, BaseMessage, CodeType, FrameType, ModuleType)
+"""Reached, and not entered."""
+_CLOSED_PACKAGES = frozenset(
+    {"_asyncio", "_thread", "asyncio", "concurrent", "langchain_ptc", "langgraph", "langsmith"}
+    | {"logging", "multiprocessing", "socket", "ssl", "threading"}
+)
+"""Nor are objects of their classes: graphs and what they are run by guard no calls but their own."""
+_LANGCHAIN = frozenset({"langchain", "langchain_core"})
+_MAKING = frozenset({"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__"})
+
+
+class Reach:
+    """What some functions can reach, nearest first. Nothing is called.
+
+    A function reaches its closure, its defaults and the globals that it names; an object reaches its
+    attributes, and those functions of its class that a reached one names.
+
+    Args:
+        roots: The functions.
+    """
+
+    def __init__(self, roots: Iterable[object]) -> None:
+        self.names: set[str] = set()
+        """Names in the code of what was reached."""
+        self._queue = deque(roots)
+        self._seen: dict[int, object] = {}
+        self._classes: dict[type, set[str]] = {}
+
+    def __iter__(self) -> Iterator[Any]:
+        while self._queue or self._is_refilled():
+            value = self._queue.popleft()
+            if type(value) in _ATOMS or id(value) in self._seen:
+                continue
+            if len(self._seen) == MOST_OBJECTS:
+                return
+            self._seen[id(value)] = value
+            yield value
+            self._enter(value)
+
+    def _is_refilled(self) -> bool:
+        """Add what the names reach that have been found; whether there is something."""
+        for kind, entered in self._classes.items():
+            self._queue.extend(self._named_in(kind, entered))
+        return bool(self._queue)
+
+    def _enter(self, value: Any) -> None:
+        kind = type(value)  # an object may say what it likes of its `__class__`
+        if kind is FunctionType:
+            self._queue.extend(self._of_function(value))
+        elif issubclass(kind, type):
+            self._enter_class(value)
+        elif not issubclass(kind, _CLOSED) and _package(kind.__module__) not in _CLOSED_PACKAGES:
+            parts = gc.get_referents(value)
+            if len(parts) <= MOST_PARTS:
+                self._queue.extend(part for part in parts if part is not kind)
+            self._enter_class(kind)
+
+    def _enter_class(self, kind: type) -> None:
+        for one in kind.__mro__:
+            if not _is_of_library(one):
+                self._classes.setdefault(one, set())
+
+    def _named_in(self, kind: type, entered: set[str]) -> Iterator[object]:
+        """Return what of a class was not entered yet: data, and functions that something names."""
+        for name, value in [*vars(kind).items()]:
+            is_special = name[:2] == "__"
+            is_used = callable(value) and name not in _MAKING if is_special else name in self.names
+            if name not in entered and (is_used or not (is_special or _is_function(value))):
+                entered.add(name)
+                yield value
+
+    def _of_function(self, function: FunctionType) -> Iterator[object]:
+        for cell in function.__closure__ or ():
+            yield from gc.get_referents(cell)
+        yield from (function.__defaults__, function.__kwdefaults__, vars(function))
+        if not _is_library(_package(function.__globals__.get("__name__"))):
+            for names in _names_of(function.__code__):
+                self.names.update(names)
+                values = [function.__globals__[n] for n in names if n in function.__globals__]
+                yield from values
+                for module in values:
+                    if issubclass(type(module), ModuleType):
+                        yield from (vars(module)[n] for n in names if n in vars(module))
+
+
+def _names_of(code: CodeType) -> Iterator[tuple[str, ...]]:
+    """Return the names of globals and attributes in a code and in those inside of it."""
+    yield code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_of(constant)
+
+
+def _is_function(value: object) -> bool:
+    return callable(value) or issubclass(type(value), property | classmethod | staticmethod)
+
+
+def _package(module: object) -> str:
+    return str(module).partition(".")[0]
+
+
+def _is_of_library(kind: type) -> bool:
+    """Whether a class stands in a library, and was not made by one of its functions."""
+    module = sys.modules.get(kind.__module__, sys)
+    return vars(module).get(kind.__name__) is kind and _is_library(_package(kind.__module__))
+
+
+@functools.cache
+def _is_library(package: str) -> bool:
+    """Whether what the code of a package names is none of a user's middleware.
+
+    So it is with LangChain itself, and with all that is installed and does not use it.
+    """
+    if package in _CLOSED_PACKAGES or package in _LANGCHAIN or package in sys.stdlib_module_names:
+        return True
+    if "-packages" not in str(getattr(sys.modules.get(package), "__file__", "")):
+        return False
+    modules = [m for name, m in [*sys.modules.items()] if _package(name) == package]
+    named = (_package(_module_of(value)) for m in modules for value in [*vars(m).values()])
+    return _LANGCHAIN.isdisjoint(named)
+
+
+def _module_of(value: Any) -> object:
+    kind = type(value)
+    if issubclass(kind, ModuleType):
+        return value.__name__
+    return value.__module__ if issubclass(kind, type) or kind is FunctionType else kind.__module__
