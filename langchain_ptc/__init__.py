@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from langchain_ptc.catalog.agents.tool import agent_tool
     from langchain_ptc.catalog.catalog import ToolCatalog
     from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, ToolPolicy
+    from langchain_ptc.catalog.observed import ObservedShapes
     from langchain_ptc.catalog.resilience import Breaker, Cache, RateLimit, Retry, ToolCallInfo
-    from langchain_ptc.catalog.shapes.observed import ObservedShapes
     from langchain_ptc.errors import (
         CatalogError,
         CheckError,
@@ -64,7 +64,7 @@ _MODULES = {
     "InProcessSandbox": "sandbox.host.inprocess",
     "LimitExceeded": "errors",
     "Limits": "limits",
-    "ObservedShapes": "catalog.shapes.observed",
+    "ObservedShapes": "catalog.observed",
     "OpenTelemetryExporter": "run.telemetry",
     "PTCError": "errors",
     "PolicyError": "errors",

@@ -20,17 +20,17 @@ from langchain_core.tools import StructuredTool, tool
 from pydantic import BaseModel
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.rendering.stubs import render_type
-from langchain_ptc.catalog.shapes.keys import is_known, looks_like_data
-from langchain_ptc.catalog.shapes.learning import (
+from langchain_ptc.catalog.names import is_known, looks_like_data
+from langchain_ptc.catalog.observed import (
     MAX_FIELDS,
     MAX_TEXT_CHARS,
-    is_vague,
+    ObservedShapes,
     merge,
     read_shape,
     render_shape,
 )
-from langchain_ptc.catalog.shapes.observed import ObservedShapes
+from langchain_ptc.catalog.rendering.stubs import render_type
+from langchain_ptc.catalog.types import is_vague
 from langchain_ptc.errors import CatalogError
 
 
@@ -290,7 +290,7 @@ def test_size_is_bounded() -> None:
     for value in (deep, wide, huge, "x" * 10_000_000, list(range(10**6))):
         assert 0 < len(shape(value)) <= MAX_TEXT_CHARS
     assert shape({f"{word}_id": 1 for word in string.ascii_lowercase}).startswith("{")
-    assert len(read_shape({f"name_{n}": 1 for n in "abcdefgh" * 9}).record or {}) <= MAX_FIELDS
+    assert len(read_shape({f"name_{n}": 1 for n in "abcdefgh" * 9}).fields or {}) <= MAX_FIELDS
 
 
 def test_a_list_is_looked_at_from_end_to_end() -> None:

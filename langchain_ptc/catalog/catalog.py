@@ -23,6 +23,7 @@ from langchain_ptc.catalog.discovery import (
 )
 from langchain_ptc.catalog.mcp.catalog import Found, MCPServers, OpeningCatalog, Source, join_tools
 from langchain_ptc.catalog.mcp.results import Approve
+from langchain_ptc.catalog.observed import ObservedShapes
 from langchain_ptc.catalog.reading.gathering import read_tools
 from langchain_ptc.catalog.rendering.lines import render_line
 from langchain_ptc.catalog.rendering.package import render_package
@@ -38,9 +39,7 @@ from langchain_ptc.catalog.rendering.tiers import (
 )
 from langchain_ptc.catalog.rendering.writing import write_package
 from langchain_ptc.catalog.search import EmbeddingIndex, ToolIndex, join_ranks
-from langchain_ptc.catalog.shapes.learning import is_vague
-from langchain_ptc.catalog.shapes.observed import ObservedShapes
-from langchain_ptc.catalog.types import ANY, TypeTree, admits_text
+from langchain_ptc.catalog.types import ANY, TypeTree, admits_text, is_vague
 from langchain_ptc.errors import CatalogError
 
 ToolLike: TypeAlias = BaseTool | Callable[..., object] | Runnable[Any, Any] | ToolDefinition

@@ -10,10 +10,13 @@ The module is pure: the standard library only, no I/O.
 
 from __future__ import annotations
 
+import datetime
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Literal, TypeAlias, TypeGuard
+from uuid import UUID
 
 __all__ = [
     "Alternatives",
@@ -121,14 +124,24 @@ INT = Named(name="int")
 FLOAT = Named(name="float")
 STR = Named(name="str")
 
-LITERAL_NAMES: Mapping[type, Named] = {
-    str: STR,
+VALUE_TYPES: Mapping[type, Named] = {
+    type(None): NONE,
     bool: BOOL,
     int: INT,
     float: FLOAT,
+    str: STR,
     bytes: Named(name="bytes"),
-    type(None): NONE,
+    bytearray: Named(name="bytes"),
+    datetime.datetime: Named(name="datetime"),  # before `date`, of which it is a subclass
+    datetime.date: Named(name="date"),
+    datetime.time: Named(name="time"),
+    datetime.timedelta: Named(name="timedelta"),
+    Decimal: Named(name="Decimal"),
+    UUID: Named(name="UUID"),
+    complex: Named(name="complex"),
+    range: Named(name="range"),
 }
+"""The types of values without parts, as the code sees them."""
 
 
 def widened(note: str) -> Named:
@@ -212,7 +225,7 @@ def _has_note(tree: TypeTree) -> TypeGuard[Named | Container]:
 
 
 def _type_of_value(value: object) -> TypeTree:
-    named = LITERAL_NAMES.get(type(value))
+    named = VALUE_TYPES.get(type(value))
     if named is not None:
         return named
     if isinstance(value, list):
@@ -286,7 +299,12 @@ def admits(tree: TypeTree, value: object) -> bool:
         return False
     if tree.name == "float":
         return type(value) in (int, float)
-    return tree.name == "Any" or LITERAL_NAMES.get(type(value), ANY).name == tree.name
+    return tree.name == "Any" or VALUE_TYPES.get(type(value), ANY).name == tree.name
+
+
+def is_vague(tree: TypeTree) -> bool:
+    """Return whether a type leaves open what a value holds."""
+    return any(isinstance(node, Named) and node.name == "Any" for node in walk(tree))
 
 
 def admits_text(tree: TypeTree) -> bool:

@@ -29,12 +29,11 @@ from langchain_ptc.catalog.text import MAX_TOOL_CHARS
 from langchain_ptc.catalog.types import (
     ANY,
     Container,
-    Named,
     RecordTable,
     TypeTree,
+    is_vague,
     merge_records,
     reachable,
-    walk,
 )
 from langchain_ptc.errors import CatalogError
 
@@ -256,7 +255,7 @@ def _read_own_annotation(tool: BaseTool) -> tuple[object, bool]:
 
 def _read_returns_text(tool: BaseTool, returns: TypeTree) -> str:
     """Return what the docstring says of the return, where neither type nor description says it."""
-    if not any(isinstance(node, Named) and node.name == "Any" for node in walk(returns)):
+    if not is_vague(returns):
         return ""
     told = returns_section(getattr(called_function(tool), "__doc__", None))
     described = " ".join((tool.description or "")[: 4 * MAX_TOOL_CHARS].split())

@@ -9,7 +9,7 @@ from langchain_ptc.catalog.rendering.stubs import Names, render_type, stub_param
 from langchain_ptc.catalog.text import brief, first_sentence
 from langchain_ptc.catalog.types import (
     ANY,
-    LITERAL_NAMES,
+    VALUE_TYPES,
     Alternatives,
     Choice,
     Container,
@@ -67,7 +67,7 @@ def render_line(definition: ToolDefinition, names: Names) -> str:
 def _terse(tree: TypeTree) -> TypeTree:
     """Return `tree` with long choices widened to their types."""
     if isinstance(tree, Choice) and sum(len(repr(v)) + 2 for v in tree.values) > MAX_CHOICES_CHARS:
-        return union([LITERAL_NAMES[type(v)] for v in tree.values])
+        return union([VALUE_TYPES[type(v)] for v in tree.values])
     if isinstance(tree, Alternatives):
         return union([_terse(option) for option in tree.options])
     if isinstance(tree, Container):

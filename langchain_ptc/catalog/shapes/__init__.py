@@ -1,1 +1,0 @@
-"""What the results of tools look like, learned from those that came."""
