@@ -40,7 +40,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "locks": frozenset(),
     "display": frozenset({"locks"}),
     "catalog": GROUND | {"display"},
-    "sandbox": frozenset({"sandbox.allowed_modules", "sandbox.api", "sandbox.host"}),
+    "sandbox": frozenset({"sandbox.api", "sandbox.host"}),
     "sandbox.allowed_modules": frozenset(),
     "sandbox.api": GROUND,
     "sandbox.wire": GROUND | {"sandbox.api"},

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from langchain_ptc import Limits
 from langchain_ptc.run.record import ExecutionResult
 from langchain_ptc.sandbox.api import Call, Done, Failure, Moment, Program, Replay
+from langchain_ptc.sandbox.wire import decoding
 from langchain_ptc.sandbox.wire.bounded import MAX_DIGITS
 from langchain_ptc.sandbox.wire.framing import ProtocolViolation
 from langchain_ptc.sandbox.wire.protocol import (
@@ -31,7 +32,6 @@ from langchain_ptc.sandbox.wire.protocol import (
     encode_output,
 )
 from langchain_ptc.sandbox.wire.values import encode_value
-from langchain_ptc.sandbox.worker.connection import decoding
 
 CASES = int(os.environ.get("PTC_FUZZ_CASES", "0"))
 FUZZ = settings(

@@ -280,7 +280,7 @@ async def test_an_execution_waits_for_no_disk(kind: str, tmp_path: Path) -> None
     """Nothing blocks the event loop while records are written."""
     with InProcessSandbox() as sandbox, open_log(kind, tmp_path) as log:
         executor = ProgrammaticToolExecutor([double], log=log, sandbox=sandbox)
-        with blockbuster_ctx("langchain_ptc.execution"):
+        with blockbuster_ctx("langchain_ptc.run"):
             results = await asyncio.gather(
                 *[executor.aexecute(f"print(await double(x={n}))") for n in range(5)]
             )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 from langchain_ptc.sandbox.api import (
     Call,
     CallFailure,
@@ -26,15 +25,17 @@ from langchain_ptc.sandbox.api import (
 )
 
 if TYPE_CHECKING:
-    from langchain_ptc.sandbox.host.doctor import Diagnosis, diagnose
+    from langchain_ptc.sandbox.host.doctor import Attack, Diagnosis, Layer, Level, diagnose
 
 __all__ = [
-    "STANDARD_MODULES",
+    "Attack",
     "Call",
     "CallFailure",
     "Diagnosis",
     "Done",
     "Failure",
+    "Layer",
+    "Level",
     "Moment",
     "OnCalls",
     "OnIdle",
@@ -50,7 +51,7 @@ __all__ = [
 if not TYPE_CHECKING:  # the doctor starts processes: imported when it is first used
 
     def __getattr__(name: str) -> object:
-        if name not in ("Diagnosis", "diagnose"):
+        if name not in ("Attack", "Diagnosis", "Layer", "Level", "diagnose"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from langchain_ptc.sandbox.host import doctor
 
