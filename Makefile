@@ -12,6 +12,8 @@ MCP_PYTEST := 'pytest>=8.4,<10' 'pytest-asyncio>=1.2,<2' 'pytest-timeout>=2.4,<3
 MCP_TESTS := $(wildcard tests/test_mcp*.py)
 TESTS ?= tests
 LOWEST := $(VENV)-lowest
+DEMO := $(VENV)-demo
+PIP := pip install --disable-pip-version-check --no-compile
 MODEL ?=
 
 .PHONY: help install demo test test_lowest test_watch e2e lint format type check docs benchmark benchmark_compare clean trials fuzz test_mcp_line1 test_mcp_line2
@@ -22,14 +24,25 @@ help:  ## Show the targets
 # Without bytecode of all modules: it is written for those that are used, when they are.
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[demo,notebook]' --group test --group lint --group docs
+	$(BIN)/python -m $(PIP) --upgrade 'pip>=25.1'
+	$(BIN)/python -m $(PIP) --editable '.[notebook]' --group test --group lint --group docs
 	@touch $(STAMP)
 
 install: $(STAMP)  ## Make the environment
 
-demo: $(STAMP)  ## Run the main job on real data, twice, and show what it cost (MODEL=… for a real model)
-	@MODEL='$(MODEL)' $(BIN)/python -m langchain_ptc.demo
+# The demo has an environment of its own: a fifth of what the tests need.
+$(DEMO)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/python -m $(PIP) --upgrade 'pip>=25.1'
+	$(DEMO)/bin/python -m $(PIP) --editable . --group demo
+	@touch $@
+
+$(DEMO)/.installed-local: $(DEMO)/.installed
+	$(DEMO)/bin/python -m $(PIP) xllamacpp
+	@touch $@
+
+demo: $(DEMO)/.installed $(if $(filter local,$(MODEL)),$(DEMO)/.installed-local)  ## Run the main job on real data, twice, and show what it cost (MODEL=… for a real model)
+	@MODEL='$(MODEL)' $(DEMO)/bin/python -m examples.company
 
 test: $(STAMP)  ## Run the tests (TESTS=tests/test_x.py for some)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
@@ -77,7 +90,7 @@ $(LOWEST)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct \
-		--editable '.[demo,notebook]' --group test --group lint --group docs
+		--editable '.[notebook]' --group test --group lint --group docs
 	@touch $@
 
 test_lowest: $(LOWEST)/.installed  ## Run the tests on the oldest versions that pyproject.toml admits
@@ -118,4 +131,4 @@ fuzz: $(STAMP)  ## Send the host some 15,000 frames that no honest worker sends
 	PTC_FUZZ_CASES=5000 $(BIN)/python -m pytest -q tests/test_hostile_frames.py
 
 clean:  ## Remove the environment and caches
-	rm -rf $(VENV) $(LOWEST) $(MCP) .pytest_cache .mypy_cache .ruff_cache dist docs/_build
+	rm -rf $(VENV) $(DEMO) $(LOWEST) $(MCP) .pytest_cache .mypy_cache .ruff_cache dist docs/_build

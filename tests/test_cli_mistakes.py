@@ -117,7 +117,6 @@ RUN = ("run", "program.py")
         (("ask", "x", "--model", "shop:model"), "say which tools"),
         (("ask", " ", "--model", "shop:model", "--tools", "shop:tools"), "the question is empty"),
         (("ask", "x", "--tools", "shop:tools"), "Missing option '--model'"),
-        (("demo", "--tokens-per-second", "0"), "--tokens-per-second"),
         (("rnu",), "No such command 'rnu'"),
         ((*RUN, "--tool", "x"), "No such option: --tool"),
         ((), "Missing command"),

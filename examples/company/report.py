@@ -10,7 +10,7 @@ from typing import TextIO
 
 from langchain_core.messages import BaseMessage
 
-from langchain_ptc.demo.run import Outcome, find_code, is_right
+from examples.company.measuring import Outcome, find_code, is_right
 
 _WIDTH = 92
 _PROGRESS_STEP = 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,6 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
-
-from langchain_ptc.locks import new_lock
 
 RUN_CODE = "run_code"
 """The tool that runs code; it is a way to call tools and not counted as one."""
@@ -64,7 +63,7 @@ class Meter(BaseCallbackHandler):
         self.tokens_in_once = 0
         self.tokens_out = 0
         self._on_progress = on_progress
-        self._lock = new_lock()
+        self._lock = threading.Lock()
 
     def on_chat_model_start(self, *_args: Any, **_kwargs: Any) -> None:
         """Count an inference."""

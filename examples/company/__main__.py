@@ -1,4 +1,4 @@
-"""`python -m langchain_ptc.demo`: run the demonstration."""
+"""`python -m examples.company`: run the demonstration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from langchain_ptc.demo.show import DemoOptions, show_demo
+from examples.company.demo import DemoOptions, show_demo
 from langchain_ptc.resolve.mistakes import Mistake
 
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> DemoOptions:
     usual = DemoOptions()
     parser = argparse.ArgumentParser(
-        prog="python -m langchain_ptc.demo",
+        prog="python -m examples.company",
         description="One question, answered by ordinary tool calling and programmatically.",
     )
     parser.add_argument(

@@ -1,6 +1,6 @@
-"""The simulated model: what a careful model does with the question, for each way of calling tools.
+"""The models of the demo: a simulated one for each way of calling tools, and real ones by name.
 
-Nothing here knows the answer. Called directly, the model reads tool results from the conversation,
+The simulated model does with the question what a careful model does, and does not know the answer. Called directly, the model reads tool results from the conversation,
 asks for what is still missing and reckons from what it has read; called programmatically, it writes
 one program and repeats what the program printed. It never errs, which flatters direct calling: real
 models do miscount hundreds of rows.
@@ -9,14 +9,21 @@ models do miscount hundreds of rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from langchain_ptc.demo.company import DEPARTMENT, QUARTER
+from benchmarks.local_model import LocalModelError, local_model
+from examples.company.database import DEPARTMENT, QUARTER
+from langchain_ptc.resolve import models
+from langchain_ptc.resolve.mistakes import Mistake
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
+LOCAL = "local"
+"""The small model of `benchmarks/local_model`, fetched and served on this machine."""
 PROGRAM = f"""\
 import asyncio
 
@@ -50,6 +57,23 @@ for name, amount in sorted(over.items(), key=lambda item: item[1], reverse=True)
 """What the model writes when it may write code."""
 
 _Request = tuple[str, Mapping[str, str]]
+
+
+@contextmanager
+def open_model(name: str) -> Iterator[BaseChatModel]:
+    """Give the chat model that `name` means, for as long as the context lasts.
+
+    Args:
+        name: `local`, or whatever `langchain-ptc ask --model` takes.
+
+    Raises:
+        Mistake: There is no such model here; the message says what to do.
+    """
+    try:
+        with local_model() if name == LOCAL else models.open_model(name) as model:
+            yield model
+    except LocalModelError as error:
+        raise Mistake(str(error)) from error
 
 
 def build_direct_model(*, calls_per_turn: int, **speed: Any) -> ScriptedChatModel:

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 from langchain_core.tools import BaseTool, tool
 
-from langchain_ptc.demo.company import Category, Quarter, quarter_bounds
+from examples.company.database import Category, Quarter, quarter_bounds
 
 
 class Department(TypedDict):
