@@ -332,3 +332,121 @@ async def test_workers_do_not_share_random_numbers(process):
     printed = await asyncio.gather(*[run(process, code) for _ in range(4)])
     assert len({done.output.split()[0] for done in printed}) == 4
     assert len({done.output.split()[1] for done in printed}) == 4
+
+
+@linux
+@pytest.mark.parametrize(
+    ("code", "printed"),
+    [
+        ("pd.DataFrame({'a': [1]}).to_records().tolist()", "[(0, 1)]"),
+        ("pd.DataFrame({'a': [[1], 'x']}).isna().sum().to_dict()", "{'a': 0}"),
+        ("pd.Series([1, None, 3]).interpolate().tolist()", "[1.0, 2.0, 3.0]"),
+        ("len(pd.DataFrame({'a': [1]}).style.to_html()) > 200", "True"),
+        ("'<a>1</a>' in pd.DataFrame({'a': [1]}).to_xml(parser='etree')", "True"),
+        (
+            "pd.io.formats.style.Styler.env.from_string('{{ 1 // 0 }}').render()",
+            "ZeroDivisionError",
+        ),
+    ],
+    ids=["records", "isna", "interpolate", "style", "xml", "jinja2"],
+)
+async def test_pandas_alone(code, printed):
+    """pandas finds the parts of numpy, of jinja2 and of Python that it imports at first use."""
+    with ProcessSandbox(imports=["pandas"]) as sandbox:
+        done = await run(sandbox, f"import pandas as pd\nprint({code})")
+    assert printed == (done.failure.kind if done.failure else done.output.strip())
+
+
+LIBRARY = {
+    "ptc_shelf/__init__.py": """
+import ptc_dependency
+from functools import wraps
+def absolute():
+    import ptc_dependency.late
+    return ptc_dependency.late.NAME
+def private():
+    from ptc_shelf._private import NAME
+    return NAME
+def relative():
+    from . import _sibling
+    return _sibling.NAME
+def nested():
+    def inner():
+        from ptc_dependency.deep.deeper import NAME
+        return NAME
+    return inner()
+class Shelf:
+    @property
+    def book(self):
+        from ptc_dependency.book import NAME
+        return NAME
+def method():
+    return Shelf().book
+def attribute():
+    return ptc_dependency.lazy.NAME
+def chain():
+    from ptc_dependency.first import follow
+    return follow()
+def standard():
+    import plistlib
+    return plistlib.loads(plistlib.dumps({"name": "standard"}))["name"]
+def standard_part():
+    from wsgiref.util import guess_scheme
+    return guess_scheme({})
+@wraps(absolute)
+def wrapped():
+    from ._wrapped import NAME
+    return NAME
+def optional():
+    import ptc_optional
+def broken():
+    from ptc_dependency.broken import NAME
+""",
+    "ptc_shelf/_private.py": "NAME = 'private'",
+    "ptc_shelf/_sibling.py": "NAME = 'relative'",
+    "ptc_shelf/_wrapped.py": "NAME = 'wrapped'",
+    "ptc_dependency/__init__.py": """
+def __getattr__(name):
+    if name == "lazy":
+        from ptc_dependency import _lazy as lazy
+        return lazy
+    raise AttributeError(name)
+""",
+    "ptc_dependency/late.py": "NAME = 'absolute'",
+    "ptc_dependency/_lazy.py": "NAME = 'attribute'",
+    "ptc_dependency/deep/__init__.py": "",
+    "ptc_dependency/deep/deeper.py": "NAME = 'nested'",
+    "ptc_dependency/book.py": "NAME = 'method'",
+    "ptc_dependency/first.py": "def follow():\n    from .second import NAME\n    return NAME",
+    "ptc_dependency/second.py": "NAME = 'chain'",
+    "ptc_dependency/broken.py": "raise SystemExit('at import')",
+    "ptc_dependency/script.py": "raise SystemExit('nothing imports this')",
+    "ptc_optional.py": "raise SystemExit('an optional package')",
+}
+
+
+@linux
+async def test_what_functions_of_a_library_import(tmp_path, monkeypatch):
+    """A function's imports are there in a worker; what no function imports, and what is optional, is not run."""
+    for name, source in LIBRARY.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = [
+        "absolute",
+        "private",
+        "relative",
+        "nested",
+        "method",
+        "attribute",
+        "chain",
+        "standard",
+        "wrapped",
+    ]
+    calls = ", ".join(f"ptc_shelf.{name}()" for name in [*found, "standard_part"])
+    with ProcessSandbox(imports=["ptc_shelf"]) as sandbox:
+        done = await run(sandbox, f"import ptc_shelf\nprint({calls})")
+        assert (done.failure, done.output.split()) == (None, [*found, "http"])
+        for name in ("optional", "broken"):
+            done = await run(sandbox, f"import ptc_shelf\nptc_shelf.{name}()")
+            assert done.failure.kind == "ModuleNotFoundError"

@@ -193,7 +193,7 @@ PRELOAD: tuple[str, ...] = (
     *("_strptime", "_decimal", "stringprep", "json.scanner", "zoneinfo._common"),
     *("_md5", "_sha1", "_sha3", "_blake2", "xml.parsers.expat"),
     *(("_sha2",) if sys.version_info >= (3, 12) else ("_sha256", "_sha512")),
-    *("pydoc", "tracemalloc"),  # numpy's `info`, and warnings that are formatted
+    "tracemalloc",  # warnings that are formatted
 )
 """What the parent of workers imports once: there is no file system later."""
 

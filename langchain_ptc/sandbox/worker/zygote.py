@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import dis
 import gc
 import importlib
 import json
@@ -35,7 +36,8 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import CodeType, FunctionType
 from typing import NoReturn
 
 from langchain_ptc.sandbox.allowed_modules import PRELOAD, list_codecs
@@ -68,8 +70,10 @@ def main(control_fd: int, options: Mapping[str, object]) -> NoReturn:
         [*PRELOAD, *list_codecs()]
     )  # what a Python was built without is missed by the code that wants it
     keep_streams()
+    known = set(sys.modules)
     problems = _import_all(options.get("imports", ()))
     _import_parts(options.get("imports", ()))
+    _import_what_functions_import(known)
     touch_lazy_parts()
     worker.keep_time_zones()
     _reset_signals()
@@ -103,14 +107,16 @@ def _import_all(names: object) -> list[str]:
     return problems
 
 
-_NOT_FOR_PROGRAMS = frozenset({"conftest", "f2py", "mypy_plugin", "setup", "testing", "testutils"})
+_NOT_FOR_PROGRAMS = frozenset(
+    {"conftest", "distutils", "f2py", "mypy_plugin", "setup", "testing", "testutils"}
+)
 
 
 def _import_parts(names: object) -> None:
     """Import every public submodule of the developer's modules.
 
-    numpy and pandas import parts of themselves at first use, and a worker has no files to do so from.
-    A part that cannot be imported wants a package that is not there: whoever uses it is told so.
+    A worker has no files to import them from when a program does.
+    A part that cannot be imported needs a package that is not there: the code that uses it is told so.
     """
     assert isinstance(names, list | tuple)
     pending = [sys.modules[name] for name in names if name in sys.modules]
@@ -121,8 +127,44 @@ def _import_parts(names: object) -> None:
             for found in pkgutil.iter_modules(getattr(package, "__path__", ())):
                 if found.name.startswith(("_", "test")) or found.name in _NOT_FOR_PROGRAMS:
                     continue
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(Exception, SystemExit):
                     pending.append(importlib.import_module(f"{package.__name__}.{found.name}"))
+
+
+def _import_what_functions_import(known: set[str]) -> None:
+    """Run the imports that stand in functions of all modules but `known`.
+
+    numpy imports parts of itself so, pandas those of numpy, jinja2 what renders its errors. Packages
+    that are not loaded by now are optional, and left alone.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        while added := {name for name in sys.modules.keys() - known if _is_for_programs(name)}:
+            known |= added
+            for function in gc.get_objects():
+                if type(function) is FunctionType and function.__globals__.get("__name__") in added:
+                    for name, parts, level in _find_imports(function.__code__):
+                        with contextlib.suppress(Exception, SystemExit):
+                            __import__(name, function.__globals__, None, parts, level)
+
+
+def _is_for_programs(name: str) -> bool:
+    return _NOT_FOR_PROGRAMS.isdisjoint(name.split("."))
+
+
+def _find_imports(code: CodeType) -> Iterator[tuple[str, tuple[str, ...], int]]:
+    """Yield the imports that can be run in a function: module, names, level of a relative one."""
+    if dis.opmap["IMPORT_NAME"] in code.co_code[::2]:
+        steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+        for level, parts, step in zip(steps, steps[1:], steps[2:], strict=False):
+            if step.opname == "IMPORT_NAME":
+                first = step.argval.partition(".")[0]
+                here = level.argval or first in sys.modules or first in sys.stdlib_module_names
+                if here and _is_for_programs(step.argval):
+                    yield step.argval, parts.argval or (), level.argval
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _find_imports(inner)
 
 
 def _reset_signals() -> None:
