@@ -8,7 +8,7 @@ SERVER := langgraph-cli[inmem]>=0.4.40,<0.5
 MCP := .mcp_lines
 MCP_PATH := $(CURDIR)/$(MCP)/servers/bin:$(CURDIR)/$(MCP)/npm/node_modules/.bin
 MCP_PIP := pip install --quiet --disable-pip-version-check --no-compile
-MCP_PYTEST := 'pytest>=8.4,<10' 'pytest-asyncio>=1.2,<2' 'pytest-timeout>=2.4,<3' 'pytest-xdist>=3.6,<4'
+MCP_PYTEST := 'pytest>=8.4,<10' 'pytest-asyncio>=1.4,<2' 'pytest-timeout>=2.4,<3' 'pytest-xdist>=3.6,<4'
 MCP_TESTS := $(wildcard tests/test_mcp*.py)
 TESTS ?= tests
 LOWEST := $(VENV)-lowest
