@@ -33,11 +33,11 @@ from langchain_ptc import (  # noqa: E402
     ToolPolicy,
 )
 from langchain_ptc.run.budgets import Purse, Spent  # noqa: E402
-from langchain_ptc.run.call_runner import Answering  # noqa: E402
+from langchain_ptc.run.call_runner import CallRunner, build_pipeline  # noqa: E402
 from langchain_ptc.run.calls import StartedCall  # noqa: E402
-from langchain_ptc.run.dispatch import Dispatcher, Surroundings  # noqa: E402
+from langchain_ptc.run.dispatch import Dispatcher  # noqa: E402
 from langchain_ptc.run.events import Events  # noqa: E402
-from langchain_ptc.run.policies.call_policies import Guards  # noqa: E402
+from langchain_ptc.run.policies.call_policy import CallPolicies  # noqa: E402
 from langchain_ptc.sandbox.api import Call  # noqa: E402
 
 CALLS = 4_000
@@ -71,15 +71,9 @@ class Host:
             return key
 
         (self._definition,) = ToolCatalog([work], policies={"work": policy})
-        self._answering = Answering(
-            {"work": Dispatcher(self._definition)},
-            Limits(),
-            Surroundings(),
-            Events(),
-            guards=Guards(),
-            purse=purse,
-            on_value=lambda *_, **__: None,
-        )
+        dispatcher = Dispatcher(self._definition)
+        pipelines = {"work": build_pipeline(dispatcher, CallPolicies(), "message")}
+        self._runner = CallRunner(pipelines, Limits(), Events(), purse=purse)
 
     async def call(self, number: int) -> None:
         """Make one call as an execution does."""
@@ -89,9 +83,9 @@ class Host:
             execution_id="e",
             call_id=f"e:{number}",
         )
-        assert self._answering.admit(started) is None
-        answer = await self._answering.answer(started, {})
-        self._answering.follow(started, answer)
+        assert await self._runner.admit(started) is None
+        answer = await self._runner.answer(started, {})
+        self._runner.follow(started, answer)
         assert started.status == "returned"
 
 

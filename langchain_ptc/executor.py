@@ -19,13 +19,15 @@ from langchain_ptc.run.approvals import (
 )
 from langchain_ptc.run.budget_tool import offer_budget
 from langchain_ptc.run.budgets import Budget, CallLimit, Spent
-from langchain_ptc.run.dispatch import Dispatcher, Route
+from langchain_ptc.run.call_runner import build_pipeline
+from langchain_ptc.run.calls import Route
+from langchain_ptc.run.dispatch import Dispatcher
 from langchain_ptc.run.error_text import OnToolError, checked_on_tool_error
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution, Setting
 from langchain_ptc.run.graph_state import Channels
 from langchain_ptc.run.log import ExecutionLog
-from langchain_ptc.run.policies.call_policies import Guards
+from langchain_ptc.run.policies.call_policy import CallPolicies
 from langchain_ptc.run.record import ExecutionResult
 from langchain_ptc.run.redaction import Redact, checked_redact
 from langchain_ptc.run.run_budgets import Budgets
@@ -64,7 +66,7 @@ class ProgrammaticToolExecutor:
         run_budget: What a whole run of the graph may spend: everything since the user's last message.
         on_tool_error: What the code is told when a tool raises: the exception's class and text
             (`message`), its class (`type`), or only that the tool failed (`hide`).
-        guards: The state of breakers, rate limits and kept results, to share it with another
+        call_policies: The state of breakers, rate limits and kept results, to share it with another
             executor over the same tools.
 
     Raises:
@@ -90,13 +92,14 @@ class ProgrammaticToolExecutor:
         budget: Budget | None = None,
         run_budget: Budget | None = None,
         on_tool_error: OnToolError = "message",
-        guards: Guards | None = None,
+        call_policies: CallPolicies | None = None,
     ) -> None:
         if sandbox is not None and imports:
             raise ValueError(
                 "pass imports to the sandbox itself, for example "
                 f"ProcessSandbox(imports={list(imports)!r}), or leave out sandbox"
             )
+        checked_on_tool_error(on_tool_error)
         if durable not in ("auto", "always", "never"):
             raise ValueError(f"durable must be 'auto', 'always' or 'never', got {durable!r}")
         if check not in ("static", "types", "off"):
@@ -112,13 +115,20 @@ class ProgrammaticToolExecutor:
                 "durable='never' with tools that need approval: after the pause the code would make "
                 "again what it had made before it; leave out durable"
             )
+        self.call_policies = call_policies or CallPolicies()
+        """The policies of its tools, with their state."""
+        dispatchers = {
+            d.qualified_name: Dispatcher(d, is_own=d in self.catalog.discovery)
+            for d in self.catalog.callables
+        }
         self._setting = Setting(
             catalog=self.catalog,
             limits=self.limits,
             sandbox=self.sandbox,
-            dispatchers={
-                d.qualified_name: Dispatcher(d, is_own=d in self.catalog.discovery)
-                for d in self.catalog.callables
+            dispatchers=dispatchers,
+            pipelines={
+                name: build_pipeline(dispatcher, self.call_policies, on_tool_error)
+                for name, dispatcher in dispatchers.items()
             },
             approvals=approvals,
             durable=durable,
@@ -127,20 +137,14 @@ class ProgrammaticToolExecutor:
             redact=checked_redact(redact),
             log=log,
             refusals=Refusals(),
-            guards=guards or Guards(),
             budgets=Budgets(budget, run_budget, self.catalog),
-            on_tool_error=checked_on_tool_error(on_tool_error),
+            on_tool_error=on_tool_error,
         )
 
     @property
     def budgets(self) -> Budgets:
         """What its executions, and runs of the graph, may spend."""
         return self._setting.budgets
-
-    @property
-    def guards(self) -> Guards:
-        """What stands before its tools."""
-        return self._setting.guards
 
     def start(
         self,

@@ -41,12 +41,12 @@ from langchain_ptc.prompts.texts import (
 )
 from langchain_ptc.run.approvals import InterruptMode, InterruptOn, gates_of
 from langchain_ptc.run.budgets import Budget
-from langchain_ptc.run.dispatch import Route
+from langchain_ptc.run.calls import Route
 from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
 from langchain_ptc.run.log import ExecutionLog
-from langchain_ptc.run.policies.call_policies import Guards
+from langchain_ptc.run.policies.call_policy import CallPolicies
 from langchain_ptc.run.private_loop import call_in_thread
 from langchain_ptc.run.redaction import Redact
 from langchain_ptc.run.run_budgets import budget_of
@@ -182,7 +182,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         self._examples = examples
         self._shapes = ObservedShapes()  # of all tools that the agent has from turn to turn
         self._tool_name = tool_name
-        self._guards = Guards()
+        self._call_policies = CallPolicies()
         self._budget_text = render_budget(budget, run_budget)
         self._has_run_budget = run_budget is not None
         self._new_executor = functools.partial(
@@ -197,7 +197,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             log=log,
             redact=redact,
             on_tool_error=on_tool_error,
-            guards=self._guards,
+            call_policies=self._call_policies,
         )
         self._new_prompt = functools.partial(
             ToolsPrompt, prompt_tokens=prompt_tokens, count_tokens=count_tokens
@@ -337,7 +337,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             request=request,
             definition=definition,
             approvals=offer.approvals,
-            guards=self._guards,
+            call_policies=self._call_policies,
             budgets=offer.executor.budgets,
             is_asked_by_agent=self._code_tool.agents.asks_itself(handler),
         )

@@ -35,8 +35,8 @@ from langchain_ptc import (
     ToolPolicy,
 )
 from langchain_ptc.catalog.resilience import Breaker, Cache, RateLimit, Retry, ToolCallInfo
-from langchain_ptc.run.policies.call_policies import Guards
-from langchain_ptc.run.policies.clock import Clock
+from langchain_ptc.run.policies.call_policy import CallPolicies
+from langchain_ptc.run.policies.limiters import Clock
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.hosts import output
 
@@ -74,15 +74,15 @@ class FakeClock:
         self.seconds = 1000.0
         self.slept: list[float] = []
 
-    def guards(self, chance: float = 0.0) -> Guards:
-        """Return guards that go by this clock."""
+    def call_policies(self, chance: float = 0.0) -> CallPolicies:
+        """Return policies that go by this clock."""
 
         async def sleep(seconds: float) -> None:
             self.slept.append(round(seconds, 6))
             self.seconds += seconds
             await asyncio.sleep(0)
 
-        return Guards(Clock(now=lambda: self.seconds, sleep=sleep, chance=lambda: chance))
+        return CallPolicies(Clock(now=lambda: self.seconds, sleep=sleep, chance=lambda: chance))
 
 
 _numbers = itertools.count()
@@ -353,7 +353,9 @@ async def test_pauses_double_and_have_an_end() -> None:
     clock, world = FakeClock(), World("raises", "async").read_only()
     retry = Retry(attempts=5, wait_seconds=1.0, max_wait_seconds=5.0, jitter_seconds=0.5)
     run = executor(
-        [world.tool()], ToolPolicy(read_only=True, retry=retry), guards=clock.guards(chance=0.5)
+        [world.tool()],
+        ToolPolicy(read_only=True, retry=retry),
+        call_policies=clock.call_policies(chance=0.5),
     )
     result = await run.aexecute(CATCH.format(key="k"))
     assert clock.slept == [1.25, 2.25, 4.25, 5.0]
@@ -365,7 +367,7 @@ async def test_no_try_begins_that_has_no_time() -> None:
     clock, world = FakeClock(), World("raises", "async").read_only()
     retry = Retry(attempts=9, wait_seconds=1.0, max_wait_seconds=60.0, jitter_seconds=0.0)
     policy = ToolPolicy(read_only=True, retry=retry, total_seconds=5.0)
-    result = await executor([world.tool()], policy, guards=clock.guards()).aexecute(
+    result = await executor([world.tool()], policy, call_policies=clock.call_policies()).aexecute(
         CATCH.format(key="k")
     )
     assert clock.slept == [1.0, 2.0]  # a third pause of 4 would end after 7 seconds
@@ -448,7 +450,7 @@ async def test_a_breaker_opens_and_closes_again() -> None:
     """After failures in a row the tool is left alone, and tried by one call when the time is up."""
     clock, patient = FakeClock(), Patient()
     policy = ToolPolicy(breaker=Breaker(failures=3, reset_seconds=30))
-    run = executor([patient.tool()], policy, guards=clock.guards())
+    run = executor([patient.tool()], policy, call_policies=clock.call_policies())
     for _ in range(3):
         await run.aexecute(ONCE)
     open_ = await run.aexecute(ONCE)
@@ -472,8 +474,8 @@ async def test_a_probe_that_hangs_does_not_keep_the_breaker_half_open() -> None:
     """Of calls side by side one probes; when it hangs, another may when the time is up again."""
     clock, patient = FakeClock(), Patient()
     policy = ToolPolicy(breaker=Breaker(failures=1, reset_seconds=30))
-    guards = clock.guards()
-    run = executor([patient.tool()], policy, guards=guards)
+    guards = clock.call_policies()
+    run = executor([patient.tool()], policy, call_policies=guards)
     await run.aexecute(ONCE)
     clock.seconds += 31
     patient.hangs = True
@@ -493,7 +495,7 @@ async def test_a_probe_that_is_cancelled_lets_the_next_one_probe() -> None:
     """An execution that ends during its probe has found out nothing, so the next call may."""
     clock, patient = FakeClock(), Patient()
     policy = ToolPolicy(breaker=Breaker(failures=1, reset_seconds=30))
-    run = executor([patient.tool()], policy, guards=clock.guards())
+    run = executor([patient.tool()], policy, call_policies=clock.call_policies())
     await run.aexecute(ONCE)
     clock.seconds += 31
     patient.hangs = True
@@ -544,7 +546,7 @@ async def test_results_are_kept_for_their_time_and_scope() -> None:
     for scope, printed in expected.items():
         _, work = counting()
         policy = ToolPolicy(read_only=True, cache=Cache(seconds=60, scope=scope))  # type: ignore[arg-type]
-        run = executor([work], policy, guards=clock.guards())
+        run = executor([work], policy, call_policies=clock.call_policies())
         found = [(await run.aexecute(code)).output.strip()]
         clock.seconds += 59
         found.append((await run.aexecute(code)).output.strip())
@@ -611,7 +613,7 @@ async def test_no_more_begin_in_any_stretch_of_time_than_may() -> None:
         times.append(round(clock.seconds - 1000, 3))
 
     policy = ToolPolicy(rate_limit=RateLimit(calls=2, seconds=10))
-    run = executor([work], policy, guards=clock.guards())
+    run = executor([work], policy, call_policies=clock.call_policies())
     code = "for k in 'abc': await work(key=k)"
     waited = []
     for _ in range(2):
@@ -628,9 +630,11 @@ async def test_an_execution_that_ends_gives_its_times_back() -> None:
     async def sleep(seconds: float) -> None:
         await forever.wait()
 
-    guards = Guards(Clock(now=lambda: clock.seconds, sleep=sleep))
+    guards = CallPolicies(Clock(now=lambda: clock.seconds, sleep=sleep))
     _, work = counting()
-    run = executor([work], ToolPolicy(rate_limit=RateLimit(calls=1, seconds=10)), guards=guards)
+    run = executor(
+        [work], ToolPolicy(rate_limit=RateLimit(calls=1, seconds=10)), call_policies=guards
+    )
     many = "import asyncio\nawait asyncio.gather(*[work(key=str(k)) for k in range(20)])"
     waiting = asyncio.ensure_future(run.aexecute(many))
     gate = None

@@ -37,8 +37,8 @@ from langchain_ptc.run.journal import (
 )
 from langchain_ptc.run.journal_entries import key_of
 from langchain_ptc.run.parallel_pauses import Place, take_place
-from langchain_ptc.run.policies.call_policies import Guards, Time
-from langchain_ptc.run.policies.hooks import run_after, run_before
+from langchain_ptc.run.policies.call_policy import CallPolicies
+from langchain_ptc.run.policies.hooks import run_after, with_before
 from langchain_ptc.run.private_loop import call_in_thread, run_sync
 from langchain_ptc.run.run_budgets import Budgets
 from langchain_ptc.sandbox.api import Call
@@ -67,7 +67,7 @@ class DirectCall:
         request: The call, as the agent has it.
         definition: Its tool.
         approvals: Which calls a person must approve.
-        guards: What stands before the tools, whoever calls them.
+        call_policies: The policies of the tools, with their state, whoever calls them.
         budgets: What a run may spend.
         is_asked_by_agent: Middleware of the agent asks about the model's own calls itself.
     """
@@ -75,7 +75,7 @@ class DirectCall:
     request: ToolCallRequest
     definition: ToolDefinition
     approvals: Approvals
-    guards: Guards
+    call_policies: CallPolicies
     budgets: Budgets
     is_asked_by_agent: bool = False
 
@@ -164,33 +164,40 @@ class DirectCall:
     async def _make_guarded(
         self, request: ToolCallRequest, once: Callable[[], Awaitable[_Made]]
     ) -> _Made:
-        guard, call = self.guards.of(self.definition), self._start(request.tool_call)
+        policy = self.definition.policy
+        call_policy, call = self.call_policies.of(self.definition), self._start(request.tool_call)
+        call.config = request.runtime.config
         call.reach()
 
-        async def make() -> _Made:
+        async def make(_: StartedCall) -> _Made:
             made = await once()
             if isinstance(made, ToolMessage) and made.status == "error":
                 raise _ErrorMessage(made)
             return made
 
-        try:
-            await run_before(call, self.definition.policy)
-            key = guard.key_of(call, request.runtime.config)
-            if key is not None and guard.results is not None:
-                kept = guard.results.find(("direct", key))
-                if kept is not None:
-                    return _as_answer(kept, request.tool_call)
-            made = await guard.run(call, make, Time(_NO_LIMIT_SECONDS, None))
-            if isinstance(made, ToolMessage) and self.definition.policy.after is not None:
-                content = await run_after(call, self.definition.policy, made.content)
+        attempts = call_policy.attempts(make)
+
+        async def finish(call: StartedCall) -> _Made:
+            made = await attempts(call)
+            if isinstance(made, ToolMessage) and policy.after is not None:
+                content = await run_after(call, policy.after, made.content)
                 made = made.model_copy(update={"content": content})
+            return made
+
+        layer = call_policy.cached(
+            finish,
+            caller="direct",
+            size_of=lambda made: len(str(made.content)) if isinstance(made, ToolMessage) else None,
+            reuse=lambda kept, _: _as_answer(kept, request.tool_call),
+        )
+        if policy.before is not None:
+            layer = with_before(layer, policy.before)
+        try:
+            return await layer(call)
         except _ErrorMessage as error:
             return error.message
         except ToolCallError as error:
             return self._answer(str(error), "error")
-        if key is not None and guard.results is not None and isinstance(made, ToolMessage):
-            guard.results.keep(("direct", key), made, len(str(made.content)))
-        return made
 
     def _settle_at_once(self) -> ToolCallRequest | ToolMessage | None:
         most = self.definition.policy.max_calls
@@ -304,7 +311,8 @@ def answer_call(call: ToolCall, content: str, status: Any) -> ToolMessage:
     return ToolMessage(content, name=call["name"], tool_call_id=call["id"] or "", status=status)
 
 
-def _as_answer(kept: ToolMessage, call: ToolCall) -> ToolMessage:
+def _as_answer(kept: _Made, call: ToolCall) -> _Made:
+    assert isinstance(kept, ToolMessage)
     return kept.model_copy(update={"tool_call_id": call["id"] or "", "id": None})
 
 

@@ -26,7 +26,7 @@ from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.run.arguments import validate_arguments
 from langchain_ptc.run.call_runner import refuse
-from langchain_ptc.run.calls import Answer, StartedCall
+from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.identity import who_answers
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.sandbox.wire.values import encode_value
@@ -215,7 +215,7 @@ class Approvals:
         by = who_answers()
         return [{**_as_dict(decision), "by": by} for decision in _as_dict(answer)["decisions"]]
 
-    def follow(self, call: StartedCall, decision: Decision) -> Answer | None:
+    def follow(self, call: StartedCall, decision: Decision) -> CallOutcome | None:
         """Do as a person decided; return the answer of a call that is not to be made.
 
         Raises:
@@ -230,7 +230,7 @@ class Approvals:
             return refuse(call, ToolCallError(f"a person rejected {name}(){told}", tool=name))
         if decision["type"] == "respond":
             call.end("returned")
-            return Answer(payload=encode_value(decision["message"]))
+            return CallOutcome(payload=encode_value(decision["message"]))
         if decision["type"] == "edit":
             action = decision["edited_action"]
             definition = self.find(action["name"]) or call.definition

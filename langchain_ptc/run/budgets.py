@@ -24,8 +24,7 @@ from typing import Any, Self, TypeAlias
 from langchain_ptc.catalog.resilience import ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
-from langchain_ptc.run.calls import Answer, StartedCall
-from langchain_ptc.run.info import info_of
+from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.sandbox.api import Done, Failure
 
 logger = logging.getLogger("langchain_ptc")
@@ -242,7 +241,7 @@ class Purse:
                     used=used,
                 )
 
-    def follow(self, call: StartedCall, answer: Answer, *, is_replayed: bool) -> None:
+    def follow(self, call: StartedCall, answer: CallOutcome, *, is_replayed: bool) -> None:
         """Note that the code is about to get an answer; before it does.
 
         Raises:
@@ -287,7 +286,7 @@ class Purse:
         if self._cost_of is None:
             return 0.0
         try:
-            cost = float(self._cost_of(info_of(call)))
+            cost = float(self._cost_of(call.info()))
         except Exception:
             logger.exception("cost_of failed for %s", call.definition.qualified_name)
             cost = math.nan

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
+from langchain_core.messages import ToolCall
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
 from langgraph.types import Command
 
 from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.resilience import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
+from langchain_ptc.limits import Limits
 from langchain_ptc.run.arguments import validate_arguments
 from langchain_ptc.run.error_text import OnToolError, tell_failure
 from langchain_ptc.run.plain import as_plain
@@ -25,14 +31,22 @@ from langchain_ptc.sandbox.wire.values import encode_value, utf8_length
 
 _NOTED = ("status", "error", "limit", "attempts", "is_cache_hit", "breaker", "waited_seconds")
 """What the journal keeps of how a call ended, by the names of `StartedCall`."""
+_MOST_ENCODED_AT_ONCE = 2
+"""Large results: each takes several times its size meanwhile."""
+
+Route: TypeAlias = Callable[[BaseTool, ToolCall, RunnableConfig, Any], Awaitable[Any]]
+"""A way to a tool through what else handles tool calls, for example an agent's middleware, with the state
+of the graph for it; gives the tool's message, its command, or a list of both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class CallOutcome:
     """What the code is given for a call, and what the graph is."""
 
     payload: str = "null"
-    """The value, encoded; see `sandbox.values`."""
+    """The value, encoded; see `sandbox.wire.values`."""
+    size: int = 0
+    """Its bytes; see `ToolCallRecord.result_bytes`."""
     failure: CallFailure | None = None
     commands: tuple[Command[Any], ...] = ()
     """What the tool asked the graph to do."""
@@ -40,6 +54,42 @@ class Answer:
     def as_result(self, number: int) -> Result:
         """Return it as the sandbox takes it."""
         return Result(id=number, payload=self.payload, failure=self.failure)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolContext:
+    """Where an execution runs: what its calls and their tools see of it."""
+
+    route: Route | None = None
+    """How calls go to their tools; None for directly."""
+    sync: bool = False
+    """The caller is synchronous: prefer a tool's synchronous implementation."""
+    redact: Redact = "secrets"
+    on_tool_error: OnToolError = "message"
+    """What the code is told of what a tool raises."""
+    result_bytes: int = Limits().result_bytes
+    """The most that a result may have, as JSON."""
+    is_watched: bool = False
+    """Somebody is told of its calls while it runs."""
+    check_commands: Callable[[Sequence[Command[Any]]], None] = lambda _: None
+    """Raises if the graph cannot apply what a tool asks of it."""
+    observe: Callable[..., None] = lambda *_, **__: None
+    """Is told what each tool returned: its name, the value, `arguments=`."""
+    encoding_turns: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(_MOST_ENCODED_AT_ONCE)
+    )
+
+
+class Time(NamedTuple):
+    """How long a call may take, without its waiting."""
+
+    seconds: float
+    limit: str | None
+    """The limit that says so; None for the policy of the tool."""
+
+
+NO_LIMIT = Time(365 * 24 * 3600.0, None)
+DEFAULT_CONTEXT = ToolContext()
 
 
 class StartedCall:
@@ -57,8 +107,7 @@ class StartedCall:
         execution_id: str,
         call_id: str,
         source_line: str = "",
-        redact: Redact = "secrets",
-        on_tool_error: OnToolError = "message",
+        context: ToolContext = DEFAULT_CONTEXT,
     ) -> None:
         self.number = call.id
         self.args = call.args
@@ -79,7 +128,7 @@ class StartedCall:
         self.approval: ApprovalDecision | None = None
         self.approved_by: str | None = None
         """Who decided; None if nobody was asked, or if it is not known."""
-        self.attempts = 1
+        self.attempts = 0
         """Tries that were made of the tool, the first included."""
         self.is_cache_hit = False
         """The result is an earlier call's; the tool was not called."""
@@ -97,8 +146,11 @@ class StartedCall:
         """The code had heard that its budget is spent when it made the call."""
         self.is_end_told = False
         """Whoever watches was told how it ended."""
-        self.on_tool_error = on_tool_error
-        self._redact = redact
+        self.context = context
+        self.config: RunnableConfig = {}
+        """The caller's, while the call is made."""
+        self.time = NO_LIMIT
+        self.seconds_left = NO_LIMIT.seconds
         self.is_large = is_large((call.args, call.kwargs))
         """What is done with its arguments takes a while: it belongs into a thread."""
         self._shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
@@ -127,7 +179,7 @@ class StartedCall:
         try:
             self.bind()
         finally:
-            self.plain_arguments  # noqa: B018  # is kept
+            self.plain_arguments if self.context.is_watched else self._show()  # kept
 
     def settle(self, definition: ToolDefinition, passed: Mapping[str, Any]) -> None:
         """Settle which tool is called, and with what.
@@ -143,10 +195,23 @@ class StartedCall:
         try:
             arguments = validate_arguments(definition.tool, passed)
         except Exception as error:
-            told = tell_failure(name, error, self.on_tool_error, is_reached=False)
+            told = tell_failure(name, error, self.context.on_tool_error, is_reached=False)
             raise ToolCallError(told, tool=name) from error
         self.definition, self.passed = definition, passed
         self.arguments, self.given = arguments.complete, arguments.given
+
+    def allow(self, time: Time) -> None:
+        """Say how long the tool may take for it."""
+        self.time, self.seconds_left = time, time.seconds
+
+    def info(self) -> ToolCallInfo:
+        """Return what functions of the developer's are told of it."""
+        return ToolCallInfo(
+            tool=self.definition.qualified_name,
+            arguments=dict(self.arguments or {}),  # the tool is given its own
+            call_id=self.call_id,
+            execution_id=self.execution_id,
+        )
 
     def reach(self) -> None:
         """Note that the tool itself begins: from here on the call may take effect."""
@@ -229,7 +294,7 @@ class StartedCall:
         if self._shown is not None and self._shown[0] is self.arguments:
             return self._shown
         arguments = self._guess_names() if self.arguments is None else self.arguments
-        shown = redact_arguments(self.definition.qualified_name, arguments, self._redact)
+        shown = redact_arguments(self.definition.qualified_name, arguments, self.context.redact)
         try:
             size = utf8_length(self._encode(arguments))
         except UnsendableValue:  # what a person has edited, or a developer passed

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -29,8 +28,8 @@ from langchain_ptc.catalog.mcp.results import as_json, value_of_message
 from langchain_ptc.catalog.reading.free_names import takes_taken_names
 from langchain_ptc.catalog.reading.injected import injected_parameters
 from langchain_ptc.errors import CatalogError, ToolCallError
-from langchain_ptc.limits import Limits
-from langchain_ptc.run.error_text import OnToolError, tell_failure, tell_message
+from langchain_ptc.run.calls import StartedCall
+from langchain_ptc.run.error_text import tell_failure, tell_message
 from langchain_ptc.run.graph_state import take_own_message
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.run.private_loop import call_in_thread
@@ -43,29 +42,9 @@ from langchain_ptc.run.tool_view import (
 )
 from langchain_ptc.sandbox.wire.objects import TooManyItems
 
-Route: TypeAlias = Callable[[BaseTool, ToolCall, RunnableConfig, Any], Awaitable[Any]]
-"""A way to a tool through what else handles tool calls, for example an agent's middleware, with the state
-of the graph for it; gives the tool's message, its command, or a list of both."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """Where an execution runs: what the tools see of it."""
-
-    state: Any = None
-    """The state of the graph, for `InjectedState` and `ToolRuntime`; None outside a graph."""
-    route: Route | None = None
-    """How calls go to their tools; None for directly."""
-    sync: bool = False
-    """The caller is synchronous: prefer a tool's synchronous implementation."""
-    on_tool_error: OnToolError = "message"
-    """What the code is told of what a tool raises."""
-    result_bytes: int = Limits().result_bytes
-    """The most that a result may have, as JSON."""
-
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class ToolReturn:
     """What a tool gave."""
 
     value: Any
@@ -100,23 +79,8 @@ class Dispatcher:
         """Whether the tool takes arguments that the graph fills in."""
         return self._node is not None
 
-    async def call(
-        self,
-        arguments: Mapping[str, Any],
-        call_id: str,
-        config: RunnableConfig,
-        *,
-        surroundings: Surroundings,
-        on_reached: Callable[[], None],
-    ) -> Value:
+    async def call(self, call: StartedCall) -> ToolReturn:
         """Call the tool and return its value as Python has it.
-
-        Args:
-            arguments: Under the tool's own names.
-            call_id: Reaches the tool as the id of its tool call.
-            config: The caller's.
-            surroundings: Where the call is made.
-            on_reached: Called when the tool's own code begins, its arguments having been accepted.
 
         Raises:
             ToolCallError: The tool refused the arguments, failed, or returned what code cannot use.
@@ -124,20 +88,23 @@ class Dispatcher:
             ValidationError: An interrupt of the tool was answered with what it does not take; the
                 interrupt stays, to be answered again.
         """
+        context, name = call.context, self.definition.qualified_name
         request = ToolCall(
-            name=self.definition.tool_name, args=dict(arguments), id=call_id, type="tool_call"
+            name=self.definition.tool_name,
+            args=dict(call.given),
+            id=call.call_id,
+            type="tool_call",
         )
-        name = self.definition.qualified_name
-        if forged := self._filled_in & arguments.keys():
+        if forged := self._filled_in & call.given.keys():
             told = ", ".join(map(repr, sorted(forged)))
             raise ToolCallError(f"{name}() has no parameter {told}", tool=name)
-        noted = CallCapture(on_reached, config, max_items=surroundings.result_bytes // 2)
+        capture = CallCapture(call.reach, call.config, max_items=context.result_bytes // 2)
         task = asyncio.current_task()
-        token = current_capture.set(noted)
+        token = current_capture.set(capture)
         try:
             if self._adapted is not None:
-                as_json(arguments)  # what cannot be sent would end a session that others use
-            answer = await self._invoke(request, config, surroundings)
+                as_json(call.given)  # what cannot be sent would end a session that others use
+            answer = await self._invoke(call, request)
         except GraphInterrupt as error:
             raise _storable(error) from None
         except (GraphBubbleUp, asyncio.CancelledError):
@@ -145,54 +112,50 @@ class Dispatcher:
         except BaseException as error:  # tools and middleware may raise anything
             if is_invalid_resume(error) or is_signal(error, task):
                 raise
-            if noted.has_value and self.definition.tool.response_format == "content":
+            if capture.has_value and self.definition.tool.response_format == "content":
                 # The tool did return: only a message for a model cannot be made of it.
-                return _split(noted.value, call_id)
+                return _split(capture.value, call.call_id)
             if isinstance(error, TooManyItems):
-                raise _too_large(name, error, surroundings.result_bytes) from error
+                raise _too_large(name, error, context.result_bytes) from error
             if isinstance(error, ToolRaised):
                 error = error.original
-            told = tell_failure(
-                name, error, surroundings.on_tool_error, is_reached=noted.is_reached
-            )
+            told = tell_failure(name, error, context.on_tool_error, is_reached=capture.is_reached)
             raise ToolCallError(told, tool=name) from error
         finally:
             current_capture.reset(token)
-        return self._value_of(answer, noted, call_id, surroundings.on_tool_error)
+        return self._value_of(answer, capture, call)
 
-    async def _invoke(
-        self, request: ToolCall, config: RunnableConfig, surroundings: Surroundings
-    ) -> Any:
-        if surroundings.route is not None and not self._is_own:
-            return await surroundings.route(self._tool, request, config, surroundings.state)
+    async def _invoke(self, call: StartedCall, request: ToolCall) -> Any:
+        context, config = call.context, call.config
+        if context.route is not None and not self._is_own:
+            return await context.route(self._tool, request, config, call.state)
         if self._node is not None and _is_in_graph():
             given = {
                 "__type": "tool_call_with_context",
                 "tool_call": request,
-                "state": surroundings.state,
+                "state": call.state,
             }
             return await self._node.ainvoke(given, config)
-        if surroundings.sync and _has_sync(self.definition.tool):
+        if context.sync and _has_sync(self.definition.tool):
             return await call_in_thread(lambda: self._tool.invoke(request, config))
         return await self._tool.ainvoke(request, config)
 
-    def _value_of(
-        self, answer: Any, noted: CallCapture, call_id: str, on_tool_error: OnToolError
-    ) -> Value:
-        name = self.definition.qualified_name
+    def _value_of(self, answer: Any, capture: CallCapture, call: StartedCall) -> ToolReturn:
         message = _message_of(answer)
         if message is not None and message.status == "error":
             # Its own message is as a `ToolException`; what a middleware writes may hold anything.
-            is_own = noted.message is not None and not _is_replaced(message, noted.message)
-            told = "hide" if on_tool_error == "type" and not is_own else on_tool_error
+            is_own = capture.message is not None and not _is_replaced(message, capture.message)
+            told = call.context.on_tool_error
+            told = "hide" if told == "type" and not is_own else told
+            name = self.definition.qualified_name
             raise ToolCallError(tell_message(name, message.content, told), tool=name)
-        if not noted.has_value or _is_replaced(message, noted.message):
+        if not capture.has_value or _is_replaced(message, capture.message):
             answered, artifact = (answer if message is None else message), None
         elif self.definition.tool.response_format == "content_and_artifact":
-            answered, artifact = noted.value
+            answered, artifact = capture.value
         else:
-            answered, artifact = noted.value, None
-        split = _split(answered, call_id)
+            answered, artifact = capture.value, None
+        split = _split(answered, call.call_id)
         if self._adapted is None and not _has_structure(artifact):
             return split
         schema = None if self._adapted is None else self._adapted.output_schema
@@ -252,24 +215,24 @@ def _is_replaced(message: ToolMessage | None, own: Any) -> bool:
     return True
 
 
-def _split(value: Any, call_id: str) -> Value:
+def _split(value: Any, call_id: str) -> ToolReturn:
     """Tell what is for the graph from what is for the code.
 
     A command answers its own tool call with a message: its content is the value of the call.
     """
     if isinstance(value, ToolMessage):
-        return Value(value.content)
+        return ToolReturn(value.content)
     if isinstance(value, Command):
-        return Value(*take_own_message(value, call_id))
+        return ToolReturn(*take_own_message(value, call_id))
     # By their classes, which are few: the items may be many.
     if isinstance(value, list) and any(issubclass(kind, Command) for kind in set(map(type, value))):
         parts = [_split(item, call_id) for item in value]
         told = [part.value for part in parts if part.value is not None]
-        return Value(
+        return ToolReturn(
             told[-1] if told else None,
             tuple(command for part in parts for command in part.commands),
         )
-    return Value(value)
+    return ToolReturn(value)
 
 
 def _has_structure(artifact: Any) -> bool:

@@ -108,6 +108,8 @@ class Events:
         self._on_event = on_event
         self._on_output = on_output
         self._write = _stream_writer()
+        self.is_watched = self._write is not None or on_event is not None
+        """Somebody is told of each event, besides the log."""
         self._told_chars = 0
         self._is_replay = False
 
@@ -141,6 +143,9 @@ class Events:
             plain: What it holds that is plain data already.
             fields: Whatever else it holds.
         """
+        level = _level_of(event)
+        if not self._is_heard(level):
+            return
         told: Event = as_plain(
             {
                 "source": SOURCE,
@@ -152,7 +157,7 @@ class Events:
         )
         told |= plain or {}
         logger.log(
-            _level_of(event),
+            level,
             "%s %s %s",
             self.execution_id,
             event,
@@ -169,14 +174,17 @@ class Events:
                     raise  # a person's Ctrl-C
                 logger.exception("on_event failed for %s of %s", event, self.execution_id)
 
+    def _is_heard(self, level: int = logging.DEBUG) -> bool:
+        return self.is_watched or logger.isEnabledFor(level)
+
     def tell_output(self, output: str) -> None:
         """Tell of what was printed since the last time.
 
         Args:
             output: All that was printed so far.
         """
-        text = clean_text(output[self._told_chars :])
-        if text and not self._is_replay:
+        if len(output) > self._told_chars and not self._is_replay:
+            text = clean_text(output[self._told_chars :])
             self._told_chars = len(output)
             self.tell("output", text=text)
             if self._on_output is not None:
@@ -185,7 +193,7 @@ class Events:
     @contextlib.asynccontextmanager
     async def watching(self, session: Session) -> AsyncIterator[None]:
         """Tell of what the code prints, every now and then, while it runs."""
-        if self._write is None and self._on_event is None and self._on_output is None:
+        if not self.is_watched and self._on_output is None:
             yield
             return
         watch = asyncio.ensure_future(self._watch(session))
@@ -201,6 +209,8 @@ class Events:
 
     def tell_start(self, call: StartedCall) -> None:
         """Tell that a call begins."""
+        if not self._is_heard():
+            return
         self.tell(
             "call_start",
             call_id=call.call_id,
@@ -215,6 +225,8 @@ class Events:
         if call.is_end_told:
             return
         call.is_end_told = True
+        if call.limit is None and call.breaker != "open" and not self._is_heard():
+            return
         record = call.finish()
         names: dict[str, Any] = {
             "call_id": record.call_id,

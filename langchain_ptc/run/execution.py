@@ -25,9 +25,9 @@ from langchain_ptc.run.alerts import Refusals
 from langchain_ptc.run.approvals import ApprovalMiddleware, Approvals
 from langchain_ptc.run.asking import Asking
 from langchain_ptc.run.budgets import BudgetSpent, CallLimit, Purse, Spent
-from langchain_ptc.run.call_runner import Answering
-from langchain_ptc.run.calls import StartedCall
-from langchain_ptc.run.dispatch import Dispatcher, Route, Surroundings, read_state
+from langchain_ptc.run.call_runner import CallRunner, Pipeline
+from langchain_ptc.run.calls import DEFAULT_CONTEXT, Route, StartedCall, ToolContext
+from langchain_ptc.run.dispatch import Dispatcher, read_state
 from langchain_ptc.run.ending import end_by, end_of_replay, hide_secrets, status_of
 from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import Events, OnEvent
@@ -45,7 +45,7 @@ from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.outcome import Outcome, read_outcome, write_outcome
 from langchain_ptc.run.parallel_pauses import Place
 from langchain_ptc.run.parts import RunParts
-from langchain_ptc.run.policies.call_policies import Guards, is_pause
+from langchain_ptc.run.policies.call_policy import is_pause
 from langchain_ptc.run.private_loop import call_in_thread, call_off_loop, run_sync
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord, large_parts
 from langchain_ptc.run.redaction import Redact
@@ -81,6 +81,7 @@ class Setting:
     limits: Limits
     sandbox: Sandbox
     dispatchers: Mapping[str, Dispatcher]
+    pipelines: Mapping[str, Pipeline]
     approvals: Approvals
     durable: Durable
     on_event: OnEvent | None
@@ -88,7 +89,6 @@ class Setting:
     redact: Redact
     log: ExecutionLog | None
     refusals: Refusals
-    guards: Guards
     budgets: Budgets
     on_tool_error: OnToolError
 
@@ -140,6 +140,7 @@ class Execution:
         )
         self._opened: Record = {}
         self._id = ""
+        self._context = DEFAULT_CONTEXT
         self._calls: list[StartedCall] = []
         self._recorded: Mapping[int, ToolCallRecord] = {}
         """The calls that the journal held when this run began, by number."""
@@ -356,7 +357,7 @@ class Execution:
         return RunParts(
             session=session,
             program=program,
-            answering=self._answering(session),
+            runner=self._runner(session),
             approvals=self._setting.approvals,
             start=self._start,
             graph_state=self._graph_state,
@@ -374,25 +375,21 @@ class Execution:
             kept=self._kept,
         )
 
-    def _answering(self, session: Session) -> Answering:
+    def _runner(self, session: Session) -> CallRunner:
         if self._purse is not None:
             self._purse.read_output = lambda: session.output
-        surroundings = Surroundings(
-            state=self._state,
+        self._context = ToolContext(
             route=self._route,
             sync=self._sync,
+            redact=self._setting.redact,
             on_tool_error=self._setting.on_tool_error,
             result_bytes=self._setting.limits.result_bytes,
+            is_watched=self._events.is_watched,
+            check_commands=self._graph_state.check,
+            observe=self._setting.catalog.observe,
         )
-        return Answering(
-            self._setting.dispatchers,
-            self._setting.limits,
-            surroundings,
-            self._graph_state,
-            self._events,
-            guards=self._setting.guards,
-            purse=self._purse,
-            on_value=self._setting.catalog.observe,
+        return CallRunner(
+            self._setting.pipelines, self._setting.limits, self._events, purse=self._purse
         )
 
     def _start(self, call: Call) -> StartedCall:
@@ -403,8 +400,7 @@ class Execution:
             execution_id=self._id,
             call_id=f"{self._stem or self._id}:{call.id}",
             source_line=line,
-            redact=self._setting.redact,
-            on_tool_error=self._setting.on_tool_error,
+            context=self._context,
         )
         started.state = self._graph_state.current
         self._calls.append(started)

@@ -44,7 +44,7 @@ _HIDDEN = "langsmith:hidden"
 _NO_PARAMETERS = inspect.Signature()
 _NO_LIMIT = 1_000_000
 """Records that wait for their turn must not keep others from being begun; who limits the calls is
-`Answering`."""
+`CallRunner`."""
 
 
 class _State(TypedDict, total=False):

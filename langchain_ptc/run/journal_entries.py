@@ -15,7 +15,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 
 from langchain_ptc.errors import ReplayError
-from langchain_ptc.run.calls import Answer, StartedCall
+from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.journal import Record
 from langchain_ptc.run.private_loop import call_in_thread
 from langchain_ptc.run.record import ToolCallRecord
@@ -66,7 +66,7 @@ def ended_early(recorded: str, how: str) -> ReplayError:
     )
 
 
-def write_answer(answer: Answer, call: StartedCall) -> Record:
+def write_answer(answer: CallOutcome, call: StartedCall) -> Record:
     """Return the record of a call that was answered."""
     told = {
         "note": call.to_note(),
@@ -104,10 +104,10 @@ def read_calls(
     return calls
 
 
-def read_answer(record: Record) -> tuple[Answer, Mapping[str, Any]]:
+def read_answer(record: Record) -> tuple[CallOutcome, Mapping[str, Any]]:
     """Return what `write_answer` was given, the call as its note."""
     told = json.loads(record["told"])
-    answer = Answer(
+    answer = CallOutcome(
         payload=record["payload"].decode("utf-8", "surrogatepass"),
         failure=None if told["failure"] is None else CallFailure(**told["failure"]),
         commands=tuple(record.get("commands", ())),

@@ -34,7 +34,7 @@ class FreeRun:
     def __init__(self, parts: RunParts) -> None:
         self._session = parts.session
         self._program = parts.program
-        self._answering = parts.answering
+        self._runner = parts.runner
         self._approvals = parts.approvals
         self._start = parts.start
         self._events = parts.events
@@ -74,10 +74,10 @@ class FreeRun:
             task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, call: StartedCall) -> None:
-        answer = await self._answering.admit(call) or self._refuse_gated(call)
+        answer = await self._runner.admit(call) or self._refuse_gated(call)
         if answer is None:
             try:
-                answer = await self._answering.answer(call, self._config)
+                answer = await self._runner.answer(call, self._config)
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001  # not the code's to see
@@ -90,7 +90,7 @@ class FreeRun:
         if answer.failure is not None and is_of_budget(answer.failure.limit):
             await asyncio.sleep(_SETTLE_SECONDS)
         try:
-            self._answering.follow(call, answer)
+            self._runner.follow(call, answer)
         except BudgetSpent as error:
             self._broken = error
             assert self._running is not None

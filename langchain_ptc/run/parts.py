@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.run.approvals import Approvals
-from langchain_ptc.run.call_runner import Answering
+from langchain_ptc.run.call_runner import CallRunner
 from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.events import Events
 from langchain_ptc.run.graph_state import GraphState
@@ -23,7 +23,7 @@ class RunParts:
     """The sandbox's side of it."""
     program: Program
     """What to run."""
-    answering: Answering
+    runner: CallRunner
     """Makes the calls."""
     approvals: Approvals
     """Says which calls a person must approve, and asks."""

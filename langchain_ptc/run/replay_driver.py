@@ -36,7 +36,7 @@ from langchain_ptc.errors import ReplayError, ToolCallError
 from langchain_ptc.run.approvals import Asked, Decision, Gate
 from langchain_ptc.run.budgets import BudgetSpent
 from langchain_ptc.run.call_runner import refuse
-from langchain_ptc.run.calls import Answer, StartedCall
+from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.journal import Journal, Record, place_here
 from langchain_ptc.run.journal_entries import (
     bring_back,
@@ -75,7 +75,7 @@ class SteppedRun:
         self._journal = journal
         self._session = parts.session
         self._program = parts.program
-        self._answering = parts.answering
+        self._runner = parts.runner
         self._approvals = parts.approvals
         self._start = parts.start
         self._events = parts.events
@@ -89,7 +89,7 @@ class SteppedRun:
         self._moment = parts.program.replay.start
         self._moment_at = time.monotonic()
         self._delivered = 0
-        self._instant: deque[tuple[StartedCall, Answer]] = deque()
+        self._instant: deque[tuple[StartedCall, CallOutcome]] = deque()
         self._computing = Computing()
         self._outstanding: set[Event] = set()
         self._unknown = 0
@@ -186,7 +186,7 @@ class SteppedRun:
         gated: list[tuple[StartedCall, Gate]] = []
         for call in asked:
             started = self._start(call)
-            refused = await self._answering.admit(started)
+            refused = await self._runner.admit(started)
             if refused is not None:
                 self._instant.append((started, refused))
                 continue
@@ -226,7 +226,7 @@ class SteppedRun:
 
     def _begin_call(self, call: StartedCall) -> None:
         async def work() -> Record:
-            answer = await self._answering.answer(call, place_here(self._config))
+            answer = await self._runner.answer(call, place_here(self._config))
             return await put_aside(write_answer(answer, call), call, sync=self._journal.sync)
 
         def deliver(record: Record, is_replayed: bool) -> None:
@@ -237,8 +237,8 @@ class SteppedRun:
 
         self._begin(Event(key_of(call), deliver), work)
 
-    def _answer(self, call: StartedCall, answer: Answer, *, is_replayed: bool = False) -> None:
-        self._answering.follow(call, answer, is_replayed=is_replayed)
+    def _answer(self, call: StartedCall, answer: CallOutcome, *, is_replayed: bool = False) -> None:
+        self._runner.follow(call, answer, is_replayed=is_replayed)
         self._graph_state.write(call.number, answer.commands)
         self._go_on([answer.as_result(call.number)])
 
@@ -267,7 +267,7 @@ class SteppedRun:
             before = call.definition
             answer = self._approvals.follow(call, decision)
             if call.definition is not before:
-                self._answering.count(call.definition)
+                self._runner.count(call.definition)
         except ToolCallError as error:
             answer = refuse(call, error)
         if answer is None:

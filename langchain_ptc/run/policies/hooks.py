@@ -4,49 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
 
-from langchain_ptc.catalog.definition import ToolPolicy
+from langchain_ptc.catalog.resilience import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.error_text import OnToolError, tell_failure
-from langchain_ptc.run.info import info_of
-from langchain_ptc.run.policies.call_policies import is_pause
+from langchain_ptc.run.policies.call_policy import Layer, is_pause
 from langchain_ptc.run.tool_view import is_signal
 
+T = TypeVar("T")
 
-async def run_before(
-    call: StartedCall, policy: ToolPolicy, on_tool_error: OnToolError = "message"
-) -> None:
-    """Tell the hook of a call that is about to be made.
+Before: TypeAlias = Callable[[ToolCallInfo], Any]
+After: TypeAlias = Callable[[ToolCallInfo, Any], Any]
 
-    Raises:
-        ToolCallError: The hook refused the call.
+
+def with_before(make: Layer[T], before: Before, on_tool_error: OnToolError = "message") -> Layer[T]:
+    """Return `make` with a hook that is told of each call that is about to be made.
+
+    The layer raises `ToolCallError` where the hook refuses a call.
     """
-    if policy.before is None:
-        return
-    try:
-        told = policy.before(info_of(call))
-        if told is not None and inspect.isawaitable(told):
-            await told
-    except BaseException as error:
-        if (told_error := _told(call, error, on_tool_error)) is error:
-            raise
-        raise told_error from error
+
+    async def hooked(call: StartedCall) -> T:
+        try:
+            told = before(call.info())
+            if told is not None and inspect.isawaitable(told):
+                await told
+        except BaseException as error:
+            if (told_error := _told(call, error, on_tool_error)) is error:
+                raise
+            raise told_error from error
+        return await make(call)
+
+    return hooked
 
 
 async def run_after(
-    call: StartedCall, policy: ToolPolicy, value: Any, on_tool_error: OnToolError = "message"
+    call: StartedCall, after: After, value: Any, on_tool_error: OnToolError = "message"
 ) -> Any:
     """Give the hook what the tool returned, and return what it makes of it.
 
     Raises:
         ToolCallError: The hook failed.
     """
-    if policy.after is None:
-        return value
     try:
-        changed = policy.after(info_of(call), value)
+        changed = after(call.info(), value)
         return await changed if hasattr(changed, "__await__") else changed
     except BaseException as error:
         if (told_error := _told(call, error, on_tool_error)) is error:

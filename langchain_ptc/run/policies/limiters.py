@@ -1,4 +1,4 @@
-"""How often, and how many at once: gates that the calls of one tool go through, from any event loop.
+"""How often, and how many at once: limiters of the calls of one tool, from any event loop.
 
 What `asyncio` has for it belongs to one event loop. The executions of one executor run on many: each
 synchronous caller's and each test's is another.
@@ -7,14 +7,28 @@ synchronous caller's and each test's is another.
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from langchain_ptc.catalog.resilience import RateLimit
 from langchain_ptc.locks import new_lock
-from langchain_ptc.run.policies.clock import Clock
 
 
-class RateGate:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """What time it is, how to wait, and what chance says."""
+
+    now: Callable[[], float] = time.monotonic
+    """Seconds, from any point on, never back."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    chance: Callable[[], float] = random.random
+    """From 0 to 1, for pauses."""
+
+
+class RateLimiter:
     """Lets no more than so many tries begin in any stretch of time.
 
     A try is given its time when it asks, so all go in the order in which they came. One that is
