@@ -33,7 +33,7 @@ WAYS_IN = GROUND | {
     "sandbox.api",
     "tool",
 }
-CLI = GROUND | {"catalog", "display", "executor", "node", "resolve", "run"} | SANDBOX
+CLI = GROUND | {"catalog", "display", "executor", "node", "run"} | SANDBOX
 ARROWS: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
     "limits": frozenset(),
@@ -63,7 +63,6 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "middleware": WAYS_IN | {"selection"},
     "native": WAYS_IN | {"middleware", "sandbox.wire"},
     "testing": GROUND | {"sandbox.api"},
-    "resolve": GROUND,
     "cli": CLI,
     "__main__": frozenset({"cli"}),
 }

@@ -1,4 +1,4 @@
-"""`langchain-ptc ask`, and what a model may be called: a name, an address, an object, `local`."""
+"""`langchain-ptc ask`, and what a model may be called: a name, an address, an object."""
 
 import importlib.util
 import json
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from langchain_ptc.resolve.mistakes import Mistake
-from langchain_ptc.resolve.models import API_KEY_VARIABLE, open_model, providers
+from langchain_ptc.cli.models import API_KEY_VARIABLE, find_model, providers
+from langchain_ptc.cli.references import CommandError
 from tests.cli_project import call_process, open_project
 from tests.openai_server import Server, serve
 
@@ -193,8 +193,8 @@ def test_a_key_for_a_server(monkeypatch):
     """A key of its own can be given to a server that wants one."""
     server = Server()
     monkeypatch.setenv(API_KEY_VARIABLE, "my-key")
-    with serve(server) as address, open_model(address) as model:
-        model.invoke("x")
+    with serve(server) as address:
+        find_model(address).invoke("x")
     assert {asked[1] for asked in server.asked} == {"Bearer my-key"}
 
 
@@ -212,8 +212,8 @@ def test_a_server_that_cannot_be_used(models, status, path, told):
     """What a server answers instead of one model is told, with what to do."""
     server = Server()
     server.models, server.status = models, status
-    with serve(server) as address, pytest.raises(Mistake) as caught, open_model(address + path):
-        pass
+    with serve(server) as address, pytest.raises(CommandError) as caught:
+        find_model(address + path)
     assert told in str(caught.value)
     assert address in str(caught.value)
 
@@ -222,5 +222,5 @@ def test_a_server_without_a_list_takes_a_name():
     """A server that does not list its models is used by the name of one."""
     server = Server()
     server.status = 404
-    with serve(server) as address, open_model(f"{address}#mine") as model:
-        assert model.model_name == "mine"
+    with serve(server) as address:
+        assert find_model(f"{address}#mine").model_name == "mine"

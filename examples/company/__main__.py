@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from examples.company.demo import DemoOptions, show_demo
-from langchain_ptc.resolve.mistakes import Mistake
+from langchain_ptc.cli.references import CommandError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         return show_demo(_parse(arguments))
-    except Mistake as error:
+    except CommandError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except KeyboardInterrupt:

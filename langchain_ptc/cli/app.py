@@ -1,4 +1,7 @@
-"""The commands, and what becomes of their mistakes. Everything that needs typer stands below this."""
+"""What can be typed, and what becomes of errors.
+
+The work of each command is in a module of its own, which is imported when the command is run.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,27 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from importlib.metadata import version
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.main import get_command
 
-from langchain_ptc.cli import ask, doctor, run, stubs
-from langchain_ptc.cli.exits import FAILED, INTERRUPTED, MISUSED, SUCCESS
-from langchain_ptc.cli.writing import write_error
+from langchain_ptc.cli.options import (
+    AsJson,
+    Imports,
+    LimitOptions,
+    Quiet,
+    Servers,
+    Tier,
+    Tools,
+    read_options,
+)
+from langchain_ptc.cli.output import FAILED, INTERRUPTED, MISUSED, SUCCESS, write_error
+from langchain_ptc.cli.references import CommandError, did_you_mean
 from langchain_ptc.errors import CatalogError, SandboxError
-from langchain_ptc.resolve.mistakes import Mistake
 
 PROGRAM = "langchain-ptc"
 
@@ -49,23 +61,167 @@ def _options(
     pass
 
 
-_TRY, _USE = "See for yourself", "Use your tools"
+def _run(work: Callable[[TextIO], Coroutine[Any, Any, int]]) -> int:
+    """Run `work` with standard output; what tools print goes to standard error."""
+    from langchain_ptc.run.private_loop import run_sync
+
+    out = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        return run_sync(work(out))
+
+
+def _need_tools(tools: Sequence[str] | None, servers: Sequence[Path] | None) -> None:
+    if not tools and not servers:
+        raise CommandError("say which tools: --tools module:attribute, or --mcp servers.json")
+
+
+def run(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE.py", help="The program; - reads it from standard input.")
+    ],
+    *,
+    tools: Tools = None,
+    mcp: Servers = None,
+    limit: LimitOptions = None,
+    import_: Imports = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Run a program over tools, in the sandbox.
+
+    Standard output is exactly what the program prints, as it prints it; if it prints nothing, its
+    value. What went wrong goes to standard error.
+
+    Exit codes: 0 success, 1 the code failed or was refused, 2 nothing was run, 3 a limit stopped it.
+    """
+    options = read_options(
+        tools=tools, servers=mcp, limits=limit, modules=import_, as_json=as_json, quiet=quiet
+    )
+    code = _read_code(file)
+    from langchain_ptc.cli.run import run_program
+
+    return _run(lambda out: run_program(code, options, out))
+
+
+def _read_code(file: str) -> str:
+    try:
+        if file == "-":
+            return typer.get_binary_stream("stdin").read().decode("utf-8-sig")
+        return Path(file).read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{file!r} is not text in UTF-8: {error}") from error
+    except OSError as error:
+        parent = Path(file).parent
+        near = [str(other) for other in parent.glob("*.py")] if parent.is_dir() else []
+        close = did_you_mean(file, near) if isinstance(error, FileNotFoundError) else ""
+        raise CommandError(f"{file!r} cannot be read: {error.strerror}{close}") from error
+
+
+def ask(
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],
+    *,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="openai:gpt-5 and the like; the address of a server, "
+            "http://127.0.0.1:11434/v1#name; or module:attribute of a chat model.",
+        ),
+    ],
+    tools: Tools = None,
+    mcp: Servers = None,
+    limit: LimitOptions = None,
+    import_: Imports = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Ask a question: the model writes one program over the tools, and what it prints is the answer.
+
+    A program that fails is mended by the model, twice at most. The code and the calls are shown on
+    standard error, the answer on standard output.
+
+    Exit codes: 0 an answer, 1 the code failed or was refused, 2 nothing was asked, 3 a limit stopped
+    it.
+    """
+    if not question.strip():
+        raise CommandError("the question is empty")
+    _need_tools(tools, mcp)
+    options = read_options(
+        tools=tools, servers=mcp, limits=limit, modules=import_, as_json=as_json, quiet=quiet
+    )
+    from langchain_ptc.cli.ask import ask_model
+
+    return _run(lambda out: ask_model(question, model, options, out))
+
+
+def stubs(
+    *,
+    tools: Tools = None,
+    mcp: Servers = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Write a package `tools` into this folder, for editors and type checkers.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    detail: Annotated[
+        Tier,
+        typer.Option(
+            help="How much is printed: stubs with types and documentation, a line for each tool, their "
+            "names, or how many there are.",
+            rich_help_panel="Output",
+        ),
+    ] = "full",
+    quiet: Quiet = False,
+) -> int:
+    """Print the stubs that a model reads of tools, or write them as a package."""
+    _need_tools(tools, mcp)
+    if output is not None and detail != "full":
+        raise CommandError("--detail is for what is printed; -o writes whole stubs")
+    from langchain_ptc.cli.stubs import write_stubs
+
+    return _run(
+        lambda out: write_stubs(
+            tools or (), mcp or (), out, folder=output, detail=detail, quiet=quiet
+        )
+    )
+
+
+def doctor(*, as_json: AsJson = False) -> int:
+    """Show what holds code in on this machine, and prove it by a few attacks.
+
+    Shows the levels and layers of confinement that this machine has, and runs a few harmless attacks
+    in a worker whose language policy is off.
+
+    Exits with 0 if ProcessSandbox() works here and every attack was stopped, with 1 if not.
+    """
+    from langchain_ptc.cli.doctor import show_diagnosis
+
+    return show_diagnosis(as_json=as_json)
+
+
 _EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
-    run.run: (
+    run: (
         "langchain-ptc run report.py --tools my_tools.py:tools",
         "langchain-ptc run report.py --mcp servers.json --limit wall_seconds=5",
         "echo 'print(1 + 1)' | langchain-ptc run - --json",
     ),
-    ask.ask: (
+    ask: (
         'langchain-ptc ask "Who spent most?" --tools my.py:tools --model openai:gpt-5',
         'langchain-ptc ask "What is left?" --mcp s.json --model http://127.0.0.1:8080',
     ),
-    stubs.stubs: (
+    stubs: (
         "langchain-ptc stubs --tools my_tools.py:tools",
         "langchain-ptc stubs --mcp servers.json --detail signatures",
         "langchain-ptc stubs --tools my_tools.py:tools -o typings",
     ),
-    doctor.doctor: ("langchain-ptc doctor", "langchain-ptc doctor --json"),
+    doctor: ("langchain-ptc doctor", "langchain-ptc doctor --json"),
 }
 """The commands in the order of the help, each with what can be typed as it is."""
 
@@ -78,7 +234,7 @@ def _unwrap(command: Callable[..., int]) -> str:
 
 for _command, _lines in _EXAMPLES.items():
     app.command(
-        rich_help_panel=_USE if _command in (run.run, ask.ask, stubs.stubs) else _TRY,
+        rich_help_panel="See for yourself" if _command is doctor else "Use your tools",
         help=_unwrap(_command),
         epilog="Examples:\n\n" + "\n\n".join(_lines),
     )(_command)
@@ -101,8 +257,8 @@ def run_app(arguments: Sequence[str] | None) -> int:
             code = get_command(app).main(arguments, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
-        return _tell_misuse(error)
-    except (Mistake, CatalogError, SandboxError) as error:
+        return _report_misuse(error)
+    except (CommandError, CatalogError, SandboxError) as error:
         write_error(f"{PROGRAM}: {error}")
         return MISUSED
     except BrokenPipeError:
@@ -141,13 +297,15 @@ def _without_control() -> Iterator[None]:
         warnings.showwarning, logging.lastResort = before
 
 
-def _tell_misuse(error: typer.TyperException) -> int:
+def _report_misuse(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     if context is not None:
         write_error(f"{context.get_usage()}")
-    told = error.format_message().replace("Value error, ", "")  # pydantic's, not a person's words
-    if told:
-        write_error(f"{PROGRAM}: {told}")
+    message = error.format_message().replace(
+        "Value error, ", ""
+    )  # pydantic's, not a person's words
+    if message:
+        write_error(f"{PROGRAM}: {message}")
     if context is not None:
         write_error(f"Help: {context.command_path} --help")
     return MISUSED

@@ -1,30 +1,21 @@
-"""`langchain-ptc doctor`: what holds code in on this machine."""
+"""The work of `langchain-ptc doctor`: what confines code on this machine."""
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 
-from langchain_ptc.cli.exits import FAILED, SUCCESS
-from langchain_ptc.cli.options import AsJson
+from langchain_ptc.cli.output import FAILED, SUCCESS, write_json
 from langchain_ptc.sandbox.host.doctor import Diagnosis, diagnose
 
 
-def doctor(*, as_json: AsJson = False) -> int:
-    """Show what holds code in on this machine, and prove it by a few attacks.
-
-    Shows the levels and layers of confinement that this machine has, and runs a few harmless attacks
-    in a worker whose language policy is off.
-
-    Exits with 0 if ProcessSandbox() works here and every attack was stopped, with 1 if not.
-    """
+def show_diagnosis(*, as_json: bool) -> int:
+    """Print what the doctor finds, and return the exit code."""
     diagnosis = diagnose()
     if as_json:
-        told = json.dumps({**asdict(diagnosis), "healthy": diagnosis.healthy}, indent=2)
+        write_json(sys.stdout, {**asdict(diagnosis), "healthy": diagnosis.healthy})
     else:
-        told = render_diagnosis(diagnosis)
-    sys.stdout.write(f"{told}\n")
+        sys.stdout.write(f"{render_diagnosis(diagnosis)}\n")
     return SUCCESS if diagnosis.healthy else FAILED
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
+from langchain_ptc.cli.references import CommandError, did_you_mean
 from langchain_ptc.limits import Limits
-from langchain_ptc.resolve.mistakes import Mistake, did_you_mean
 
 _FIELDS = {field.name: field for field in fields(Limits)}
 _TOOLS = "Tools"
@@ -75,32 +75,71 @@ Quiet = Annotated[
         rich_help_panel=_SHOW,
     ),
 ]
+Tier = Literal["full", "signatures", "names", "pointer"]
+"""How much of each tool `stubs` prints."""
 
 
-def read_limits(given: Sequence[str]) -> Limits:
-    """Return the limits that `--limit` asks for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of a command that runs code."""
+
+    tools: Sequence[str] = ()
+    """Objects with tools, as `module:attribute` or `file.py:attribute`."""
+    servers: Sequence[Path] = ()
+    """Files of MCP servers."""
+    limits: Limits
+    """Of each execution."""
+    modules: Sequence[str]
+    """Modules that the code may import besides the standard ones."""
+    as_json: bool
+    """Whether JSON is printed in place of text."""
+    quiet: bool
+    """Whether only failures are reported on standard error."""
+
+
+def read_options(
+    *,
+    tools: Sequence[str] | None,
+    servers: Sequence[Path] | None,
+    limits: Sequence[str] | None,
+    modules: Sequence[str] | None,
+    as_json: bool,
+    quiet: bool,
+) -> Options:
+    """Return the options that were typed.
 
     Raises:
-        Mistake: There is no such limit, or it cannot have that value.
+        CommandError: There is no such limit, it cannot have that value, or a module has no valid name.
     """
+    return Options(
+        tools=tools or (),
+        servers=servers or (),
+        limits=_read_limits(limits or ()),
+        modules=_read_modules(modules or ()),
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+def _read_limits(given: Sequence[str]) -> Limits:
     chosen: dict[str, Any] = {}
     for option in given:
         name, equals, text = (part.strip() for part in option.partition("="))
         if name not in _FIELDS:
             close = did_you_mean(name, _FIELDS)
-            raise Mistake(
+            raise CommandError(
                 f"--limit {option!r}: there is no limit {name!r}"
                 + (close or f"; there are {', '.join(_FIELDS)}")
             )
         if not equals:
-            raise Mistake(f"--limit {option!r} has no value; write --limit {name}=VALUE")
+            raise CommandError(f"--limit {option!r} has no value; write --limit {name}=VALUE")
         if name in chosen:
-            raise Mistake(f"--limit {name} is given twice")
+            raise CommandError(f"--limit {name} is given twice")
         chosen[name] = _read_number(name, text)
     try:
         return Limits(**chosen)
     except ValueError as error:
-        raise Mistake(f"--limit: {str(error).removeprefix('Limits.')}") from error
+        raise CommandError(f"--limit: {str(error).removeprefix('Limits.')}") from error
 
 
 def _read_number(name: str, text: str) -> int | float:
@@ -109,18 +148,13 @@ def _read_number(name: str, text: str) -> int | float:
         return int(text) if is_whole else float(text)
     except ValueError as error:
         kind = "a whole number" if is_whole else "a number"
-        raise Mistake(f"--limit {name}={text!r} must be {kind}") from error
+        raise CommandError(f"--limit {name}={text!r} must be {kind}") from error
 
 
-def checked_modules(given: Sequence[str]) -> tuple[str, ...]:
-    """Return the modules that `--import` names.
-
-    Raises:
-        Mistake: One is no name of a module.
-    """
+def _read_modules(given: Sequence[str]) -> Sequence[str]:
     from langchain_ptc.sandbox.host.process import checked_imports
 
     try:
         return checked_imports(given)
     except ValueError as error:
-        raise Mistake(f"--import: {error}") from error
+        raise CommandError(f"--import: {error}") from error

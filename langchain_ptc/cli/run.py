@@ -1,84 +1,103 @@
-"""`langchain-ptc run`: a program over tools, in the sandbox."""
+"""The work of `langchain-ptc run`: a program over tools, in the sandbox."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from contextlib import redirect_stdout
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Awaitable
+from contextlib import nullcontext
+from typing import TextIO
 
-import typer
-
-from langchain_ptc.cli.options import (
-    AsJson,
-    Imports,
-    LimitOptions,
-    Quiet,
-    Servers,
-    Tools,
-    checked_modules,
-    read_limits,
+from langchain_ptc.cli.options import Options
+from langchain_ptc.cli.output import (
+    Reporter,
+    exit_code_of,
+    render_value,
+    report_failure,
+    write_json,
+    write_output,
 )
-from langchain_ptc.resolve.mistakes import Mistake, did_you_mean
-
-File = Annotated[
-    str, typer.Argument(metavar="FILE.py", help="The program; - reads it from standard input.")
-]
-
-
-def run(
-    file: File,
-    *,
-    tools: Tools = None,
-    mcp: Servers = None,
-    limit: LimitOptions = None,
-    import_: Imports = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> int:
-    """Run a program over tools, in the sandbox.
-
-    Standard output is exactly what the program prints, as it prints it; if it prints nothing, its
-    value. What went wrong goes to standard error.
-
-    Exit codes: 0 success, 1 the code failed or was refused, 2 nothing was run, 3 a limit stopped it.
-    """
-    limits = read_limits(limit or ())
-    modules = checked_modules(import_ or ())
-    code = _read_code(file)
-    from langchain_ptc.cli.running import run_program
-    from langchain_ptc.run.private_loop import run_sync
-
-    out = sys.stdout
-    with redirect_stdout(sys.stderr):  # tools may print; this is no output of the code
-        return run_sync(
-            run_program(
-                code,
-                tools or (),
-                mcp or (),
-                limits=limits,
-                modules=modules,
-                out=out,
-                as_json=as_json,
-                quiet=quiet,
-            )
-        )
+from langchain_ptc.cli.tools import open_catalog
+from langchain_ptc.executor import ProgrammaticToolExecutor
+from langchain_ptc.run.outcome import Outcome
+from langchain_ptc.run.record import ExecutionResult
 
 
-def _read_code(file: str) -> str:
-    """Return the program.
+async def run_program(code: str, options: Options, out: TextIO) -> int:
+    """Run a program, write its output to `out`, and return the exit code.
 
     Raises:
-        Mistake: It cannot be read.
+        CommandError: A tool is not there.
+        OSError: `out` cannot be written to.
+        SandboxError: The machine could not start a worker.
     """
-    try:
-        if file == "-":
-            return typer.get_binary_stream("stdin").read().decode("utf-8-sig")
-        return Path(file).read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Mistake(f"{file!r} is not text in UTF-8: {error}") from error
-    except OSError as error:
-        parent = Path(file).parent
-        near = [str(other) for other in parent.glob("*.py")] if parent.is_dir() else []
-        close = did_you_mean(file, near) if isinstance(error, FileNotFoundError) else ""
-        raise Mistake(f"{file!r} cannot be read: {error.strerror}{close}") from error
+    sink = None if options.as_json else Sink(out)
+    reports = sys.stderr.isatty() and not options.quiet
+    reporter = Reporter(shows_code=False, is_live=sink is None or not out.isatty())
+    async with open_catalog(options.tools, options.servers) as catalog:
+        executor = ProgrammaticToolExecutor(
+            catalog,
+            limits=options.limits,
+            imports=options.modules,
+            on_event=reporter if reports else None,
+        )
+        running = executor.start(code, on_output=None if sink is None else sink.write)
+        with reporter if reports else nullcontext():
+            result = (await (running.arun() if sink is None else sink.guard(running.arun()))).result
+    if sink is None:
+        write_json(out, result.to_dict())
+    else:
+        sink.finish(result)
+    if reports:
+        reporter.show_calls(result)
+    report_failure(result, quiet=options.quiet)
+    return exit_code_of(result.status)
+
+
+class Sink:
+    """Writes what the code prints to a stream, and ends the execution if nobody reads it any more.
+
+    Args:
+        stream: Where to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._task: asyncio.Future[Outcome] | None = None
+        self._error: OSError | None = None
+
+    async def guard(self, running: Awaitable[Outcome]) -> Outcome:
+        """Wait for an execution.
+
+        Raises:
+            OSError: The stream cannot be written to.
+        """
+        self._task = asyncio.ensure_future(running)
+        try:
+            return await self._task
+        except asyncio.CancelledError:
+            if self._error is None:
+                raise
+            raise self._error from None
+
+    def write(self, text: str) -> None:
+        """Write a piece of output."""
+        if self._error is not None:
+            return
+        try:
+            write_output(self._stream, text)
+        except OSError as error:
+            self._error = error
+            if self._task is not None:
+                self._task.cancel()
+
+    def finish(self, result: ExecutionResult) -> None:
+        """Write the value of code that printed nothing.
+
+        Raises:
+            OSError: The stream cannot be written to.
+        """
+        if self._error is None and not result.output.strip():
+            self.write(render_value(result))
+        if self._error is not None:
+            raise self._error

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
+import os
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,15 +18,32 @@ from langchain_core.tools import BaseTool, BaseToolkit
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.reading.injected import signature_of
-from langchain_ptc.cli.servers import read_servers
+from langchain_ptc.cli.references import CommandError, did_you_mean, load_object, render_error
 from langchain_ptc.errors import CatalogError
-from langchain_ptc.resolve.mistakes import Mistake
-from langchain_ptc.resolve.objects import load_object, render_error
 
 _KINDS = (
     "a tool, a list of tools, a mapping {domain: [tools]}, a ToolCatalog, or a function without "
     "arguments that returns one of these"
 )
+_WRAPPER = "mcpServers"
+_TRANSPORTS = {
+    "stdio": "stdio",
+    "http": "http",
+    "streamable_http": "http",
+    "streamable-http": "http",
+    "streamablehttp": "http",
+    "sse": "sse",
+    "websocket": "websocket",
+}
+_HTTP_FIELDS = ("url", "headers", "timeout", "sse_read_timeout")
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "stdio": ("command", "args", "env", "cwd", "encoding", "encoding_error_handler"),
+    "http": (*_HTTP_FIELDS, "terminate_on_close"),
+    "sse": _HTTP_FIELDS,
+    "websocket": ("url",),
+}
+"""What a file can say of a connection; what else there is in it is for other programs."""
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 @asynccontextmanager
@@ -37,13 +57,13 @@ async def open_catalog(
         servers: Files of MCP servers.
 
     Raises:
-        Mistake: Something named is not there or is no tool, or a server does not start.
+        CommandError: Something named is not there or is no tool, or a server does not start.
     """
     connections: dict[str, Any] = {}
     for path in servers:
-        for name, connection in read_servers(path).items():
+        for name, connection in _read_servers(path).items():
             if name in connections:
-                raise Mistake(f"--mcp: two servers are named {name!r}; rename one of them")
+                raise CommandError(f"--mcp: two servers are named {name!r}; rename one of them")
             connections[name] = connection
     async with AsyncExitStack() as stack:
         found = [(name, await _load_tools(name, stack)) for name in references]
@@ -56,9 +76,9 @@ async def open_catalog(
             else:
                 catalog = ToolCatalog(_merge(found))
         except CatalogError as error:
-            raise Mistake(f"the tools cannot be used: {error}") from error
+            raise CommandError(f"the tools cannot be used: {error}") from error
         except ImportError as error:
-            raise Mistake(str(error)) from error
+            raise CommandError(str(error)) from error
         yield catalog
 
 
@@ -71,15 +91,15 @@ async def _load_tools(reference: str, stack: AsyncExitStack) -> object:
         try:
             found = await stack.enter_async_context(found)
         except CatalogError as error:
-            raise Mistake(f"--tools {reference!r}: {error}") from error
+            raise CommandError(f"--tools {reference!r}: {error}") from error
         except Exception as error:
-            raise Mistake(_failed(reference, error)) from error
+            raise CommandError(_failed(reference, error)) from error
     if isinstance(found, BaseToolkit):
         found = found.get_tools()
     if isinstance(found, (BaseTool, ToolDefinition, Runnable)):
         return [found]
     if isinstance(found, (str, bytes)) or not isinstance(found, (Sequence, Mapping, ToolCatalog)):
-        raise Mistake(f"--tools {reference!r} must be {_KINDS}, got {_describe(found)}")
+        raise CommandError(f"--tools {reference!r} must be {_KINDS}, got {_describe(found)}")
     return found
 
 
@@ -91,7 +111,7 @@ async def _call(reference: str, function: Any) -> object:
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
     if needed:
-        raise Mistake(
+        raise CommandError(
             f"--tools {reference!r} is a function that needs {', '.join(map(repr, needed))}. To offer "
             "it to the code, put @tool of langchain_core.tools before it, or put it into a list; a "
             "function that returns tools takes no arguments"
@@ -100,7 +120,7 @@ async def _call(reference: str, function: Any) -> object:
         found = function()
         return await found if inspect.isawaitable(found) else found
     except Exception as error:
-        raise Mistake(_failed(reference, error)) from error
+        raise CommandError(_failed(reference, error)) from error
 
 
 def _failed(reference: str, error: BaseException) -> str:
@@ -118,7 +138,7 @@ def _merge(found: Sequence[tuple[str, object]]) -> Any:
         if isinstance(tools, Mapping):
             for domain, members in tools.items():
                 if isinstance(members, (str, bytes)) or not isinstance(members, Sequence):
-                    raise Mistake(
+                    raise CommandError(
                         f"--tools {reference!r}: {domain!r} must have a list of tools, got "
                         f"{_describe(members)}"
                     )
@@ -130,3 +150,100 @@ def _merge(found: Sequence[tuple[str, object]]) -> Any:
             assert isinstance(tools, Sequence)
             merged.setdefault(None, []).extend(tools)
     return merged
+
+
+# --- MCP servers ----------------------------------------------------------------------------------
+
+
+def _read_servers(path: Path) -> dict[str, Any]:
+    """Read connections by name from a file: `{"mcpServers": {...}}`, or the inner part alone.
+
+    A connection without a `transport` (or `type`) is one by stdio if it has a `command`, by HTTP if it
+    has a `url`. `${NAME}` in addresses and headers stands for a variable of the environment.
+
+    Raises:
+        CommandError: The file cannot be read, is not JSON, or does not say of a server how to reach it.
+    """
+    listed = _read_json(path)
+    if isinstance(listed, dict) and _WRAPPER in listed:
+        listed = listed[_WRAPPER]
+    if not isinstance(listed, dict):
+        raise CommandError(
+            f'--mcp {str(path)!r} must hold an object: {{"{_WRAPPER}": {{"name": {{"command": "…"}}}}}}'
+        )
+    where = f"--mcp {str(path)!r}"
+    return {
+        name: _read_connection(f"{where}: the server {name!r}", given)
+        for name, given in listed.items()
+        if not (isinstance(given, dict) and given.get("disabled") is True)
+    }
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise CommandError(
+            f"--mcp {str(path)!r} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"--mcp {str(path)!r} is not text in UTF-8: {error}") from error
+    except OSError as error:
+        near = [str(other) for other in path.parent.glob("*.json")]
+        raise CommandError(
+            f"--mcp {str(path)!r} cannot be read: {error.strerror}{did_you_mean(str(path), near)}"
+        ) from error
+
+
+def _read_connection(where: str, given: object) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise CommandError(f"{where} must be an object, got {json.dumps(given)}")
+    transport = _transport_of(where, given)
+    fields = _FIELDS[transport]
+    needed = fields[0]
+    for field in given:
+        close = "" if field in (*fields, "transport", "type") else did_you_mean(field, fields)
+        if close:
+            raise CommandError(f"{where} has {field!r}, which means nothing{close}")
+    if not isinstance(given.get(needed), str) or not given[needed]:
+        raise CommandError(f"{where} has no {needed!r}, which a connection by {transport} needs")
+    connection = {field: given[field] for field in fields if field in given}
+    if transport == "stdio":
+        connection.setdefault("args", [])
+        _check_args(where, connection["args"])
+    else:
+        connection["url"] = _expand(where, connection["url"])
+        headers = connection.get("headers") or {}
+        connection["headers"] = {key: _expand(where, str(text)) for key, text in headers.items()}
+    if transport == "websocket":
+        del connection["headers"]
+    return {"transport": transport, **connection}
+
+
+def _check_args(where: str, args: object) -> None:
+    if not isinstance(args, list) or not all(isinstance(argument, str) for argument in args):
+        raise CommandError(f"{where}: 'args' must be a list of texts, got {json.dumps(args)}")
+
+
+def _transport_of(where: str, given: Mapping[str, Any]) -> str:
+    named = given.get("transport", given.get("type"))
+    if named is None:
+        if "command" not in given and "url" not in given:
+            raise CommandError(f"{where} needs a 'command' to start it, or a 'url' to reach it")
+        return "stdio" if "command" in given else "http"
+    transport = _TRANSPORTS.get(str(named).lower())
+    if transport is None:
+        raise CommandError(
+            f"{where} has the transport {named!r}; there are 'stdio', 'http', 'sse' and 'websocket'"
+        )
+    return transport
+
+
+def _expand(where: str, text: str) -> str:
+    def replace(found: re.Match[str]) -> str:
+        value = os.environ.get(found[1])
+        if value is None:
+            raise CommandError(f"{where} needs the variable {found[1]}: export {found[1]}=…")
+        return value
+
+    return _VARIABLE.sub(replace, text)

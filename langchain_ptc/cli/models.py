@@ -6,63 +6,55 @@
 | `http://127.0.0.1:11434/v1#qwen2.5-coder` | a server that speaks as OpenAI's does, and its model |
 | `http://127.0.0.1:8080` | the same with `/v1`, and with the one model that it has |
 | `my_models.py:model`, `package.module:model` | a chat model of your own, or a function returning one |
-| `local` | a small model that a checkout of the repository fetches and serves |
 """
 
 from __future__ import annotations
 
 import functools
 import http.client
-import importlib
 import importlib.util
 import json
 import os
 import re
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from urllib.parse import urldefrag, urlsplit
 
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr, ValidationError
 
-from langchain_ptc.resolve.mistakes import Mistake, did_you_mean
-from langchain_ptc.resolve.objects import can_load, load_object, render_error
+from langchain_ptc.cli.references import (
+    CommandError,
+    can_load,
+    did_you_mean,
+    load_object,
+    render_error,
+)
 
-LOCAL = "local"
 API_KEY_VARIABLE = "LANGCHAIN_PTC_API_KEY"
 """Environment variable with the key of a server that is named by its address. A hosted provider's key
 is never sent there."""
 _SERVER_SECONDS = 10.0
-_MOST_NAMES_TOLD = 10
-_MOST_LIST_BYTES = 4_000_000
+_MAX_NAMES = 10
+_MAX_LIST_BYTES = 4_000_000
 
 
-@contextmanager
-def open_model(name: str) -> Iterator[BaseChatModel]:
-    """Give the chat model that `name` means, for as long as the context lasts.
+def find_model(name: str) -> BaseChatModel:
+    """Return the chat model that `name` means.
 
     Args:
         name: See the table above.
 
     Raises:
-        Mistake: There is no such model here; the message says what to do.
+        CommandError: There is no such model here; the message says what to do.
     """
     name = name.strip()
     if not name:
-        raise Mistake("the model has no name; write provider:model, such as openai:gpt-5")
-    if name == LOCAL:
-        with _serve_local() as model:
-            yield model
-    elif name.startswith(("http://", "https://")):
-        yield _connect(name)
-    elif _is_reference(name):
-        yield _load(name)
-    else:
-        yield _init(name)
+        raise CommandError("the model has no name; write provider:model, such as openai:gpt-5")
+    if name.startswith(("http://", "https://")):
+        return _connect(name)
+    return _load(name) if _is_reference(name) else _init(name)
 
 
 # --- by the name of a provider ---------------------------------------------------------------------
@@ -70,7 +62,7 @@ def open_model(name: str) -> Iterator[BaseChatModel]:
 
 def _init(name: str) -> BaseChatModel:
     if importlib.util.find_spec("langchain") is None:
-        raise Mistake(
+        raise CommandError(
             f"the model {name!r} cannot be used: names of models need the package langchain: "
             "pip install 'langchain-ptc[langchain]'"
         )
@@ -78,11 +70,11 @@ def _init(name: str) -> BaseChatModel:
 
     provider, colon, model = name.partition(":")
     if colon and provider in providers() and not model:
-        raise Mistake(f"the model {name!r} cannot be used: write {provider}:name-of-the-model")
+        raise CommandError(f"the model {name!r} cannot be used: write {provider}:name-of-the-model")
     try:
         made = init_chat_model(name)
     except Exception as error:  # providers raise errors of their own for a missing key
-        raise Mistake(f"the model {name!r} cannot be used: {_explain(name, error)}") from error
+        raise CommandError(f"the model {name!r} cannot be used: {_explain(name, error)}") from error
     _check_key(name, made)
     return made
 
@@ -113,12 +105,14 @@ def _check_key(name: str, model: BaseChatModel) -> None:
     """Refuse a model whose key is an empty text: some fail only when they are asked.
 
     Raises:
-        Mistake: It has none.
+        CommandError: It has none.
     """
     for field, variable in model.lc_secrets.items():
         key = getattr(model, field, None)
         if isinstance(key, SecretStr) and not key.get_secret_value():
-            raise Mistake(f"the model {name!r} cannot be used: it needs a key: export {variable}=…")
+            raise CommandError(
+                f"the model {name!r} cannot be used: it needs a key: export {variable}=…"
+            )
 
 
 @functools.cache
@@ -158,9 +152,9 @@ def _load(reference: str) -> BaseChatModel:
         try:
             found = found()
         except Exception as error:
-            raise Mistake(f"--model {reference!r} failed:\n{render_error(error)}") from error
+            raise CommandError(f"--model {reference!r} failed:\n{render_error(error)}") from error
     if not isinstance(found, BaseChatModel):
-        raise Mistake(
+        raise CommandError(
             f"--model {reference!r} must be a chat model or a function that returns one, got "
             f"{type(found).__name__}"
         )
@@ -172,7 +166,7 @@ def _load(reference: str) -> BaseChatModel:
 
 def _connect(name: str) -> BaseChatModel:
     if importlib.util.find_spec("langchain_openai") is None:
-        raise Mistake(
+        raise CommandError(
             f"the model {name!r} cannot be used: a server by its address needs the package "
             "langchain-openai: pip install langchain-openai"
         )
@@ -184,11 +178,11 @@ def _connect(name: str) -> BaseChatModel:
         if not urlsplit(address).path:
             address += "/v1"
     except ValueError as error:
-        raise Mistake(f"the model {name!r} is no address: {error}") from error
+        raise CommandError(f"the model {name!r} is no address: {error}") from error
     known = _list_models(address, has_name=bool(model))
     if not model:
         if len(known) != 1:
-            raise Mistake(_ask_for_one(address, known))
+            raise CommandError(_ask_for_one(address, known))
         model = known[0]
     return ChatOpenAI(base_url=address, api_key=SecretStr(_key()), model=model)
 
@@ -201,8 +195,8 @@ def _key() -> str:
 def _ask_for_one(address: str, known: Sequence[str]) -> str:
     if not known:
         return f"the server at {address} has no model; give it one, and name it: {address}#name"
-    more = ", …" if len(known) > _MOST_NAMES_TOLD else ""
-    told = ", ".join(known[:_MOST_NAMES_TOLD])
+    more = ", …" if len(known) > _MAX_NAMES else ""
+    told = ", ".join(known[:_MAX_NAMES])
     return (
         f"the server at {address} has {len(known)} models: {told}{more}\n"
         f"Name one of them: {address}#{known[0]}"
@@ -213,59 +207,36 @@ def _list_models(address: str, *, has_name: bool) -> list[str]:
     """Ask a server for the names of its models.
 
     Raises:
-        Mistake: It cannot be reached, or what answers is no such server.
+        CommandError: It cannot be reached, or what answers is no such server.
     """
     request = urllib.request.Request(  # noqa: S310 - the scheme is http or https, see the caller
         f"{address}/models", headers={"Authorization": f"Bearer {_key()}"}
     )
     try:
         with urllib.request.urlopen(request, timeout=_SERVER_SECONDS) as response:  # noqa: S310
-            listed = json.loads(response.read(_MOST_LIST_BYTES))
+            listed = json.loads(response.read(_MAX_LIST_BYTES))
             return [str(model["id"]) for model in listed["data"] or ()]
     except urllib.error.HTTPError as error:
         error.close()
         if error.code in (401, 403):
-            raise Mistake(
+            raise CommandError(
                 f"the server at {address} wants a key: export {API_KEY_VARIABLE}=…"
             ) from error
         if has_name:  # some servers have no list
             return []
-        raise Mistake(
+        raise CommandError(
             f"the server at {address} does not list its models (HTTP {error.code}); the address of "
             f"the API mostly ends in /v1, and the model can be named: {address}#name"
         ) from error
     except OSError as error:
         reason = getattr(error, "reason", error)
-        raise Mistake(
+        raise CommandError(
             f"no server answers at {address}: {reason}. Is it running, and is this its address? "
             "Ollama: http://127.0.0.1:11434/v1, llama.cpp: http://127.0.0.1:8080/v1, "
             "vLLM: http://127.0.0.1:8000/v1"
         ) from error
     except (ValueError, TypeError, KeyError, http.client.HTTPException) as error:
-        raise Mistake(
+        raise CommandError(
             f"what answers at {address} is no server that speaks as OpenAI's does; the address of "
             "the API mostly ends in /v1"
         ) from error
-
-
-# --- the local model of a checkout -----------------------------------------------------------------
-
-
-@contextmanager
-def _serve_local() -> Iterator[BaseChatModel]:
-    checkout = str(Path(__file__).parents[2])
-    if (Path(checkout) / "benchmarks" / "local_model").is_dir() and checkout not in sys.path:
-        sys.path.append(checkout)
-    try:
-        local = importlib.import_module("benchmarks.local_model")
-    except ModuleNotFoundError as error:
-        raise Mistake(
-            "the model 'local' is served from a checkout of the repository, from its root, and not "
-            f"by the package alone: {error}. With a server of your own, give its address: "
-            "http://127.0.0.1:11434/v1"
-        ) from error
-    try:
-        with local.local_model() as model:
-            yield model
-    except local.LocalModelError as error:
-        raise Mistake(str(error)) from error

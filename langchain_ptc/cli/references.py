@@ -1,20 +1,30 @@
-"""`module:attribute` or `file.py:attribute` -> the object that is meant."""
+"""`module:attribute` or `file.py:attribute` -> the object that is meant; and `CommandError`."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import inspect
 import os
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from langchain_ptc.resolve.mistakes import Mistake, did_you_mean
-
 _OWN_FRAMES = (f"{Path(__file__).parents[1]}{os.sep}", "<frozen ")
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+class CommandError(Exception):
+    """What was typed cannot be used, or this machine lacks something; the message says what to do."""
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for what is most like `name`, or an empty string."""
+    close = difflib.get_close_matches(name, list(dict.fromkeys(candidates)), n=2, cutoff=0.7)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
 def load_object(reference: str, *, option: str) -> object:
@@ -28,12 +38,12 @@ def load_object(reference: str, *, option: str) -> object:
         option: What the reference was given for, for messages: `--tools`.
 
     Raises:
-        Mistake: There is no such module, file or attribute, or the import of it failed.
+        CommandError: There is no such module, file or attribute, or the import of it failed.
     """
     where, colon, attribute = reference.rpartition(":")
     if not colon or not where or not attribute:
         example = f"{reference.rstrip(':') or 'my_tools.py'}:tools"
-        raise Mistake(
+        raise CommandError(
             f"{option} {reference!r} must be module:attribute or file.py:attribute, "
             f"for example {example!r}"
         )
@@ -44,7 +54,7 @@ def load_object(reference: str, *, option: str) -> object:
         try:
             found = getattr(found, name)
         except AttributeError as error:
-            raise Mistake(
+            raise CommandError(
                 f"{option} {reference!r}: {where} has no attribute {name!r}"
                 f"{did_you_mean(name, _names_of(found))}"
             ) from error
@@ -63,7 +73,7 @@ def can_load(module: str) -> bool:
 
 def _load_module(name: str, option: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
-        raise Mistake(
+        raise CommandError(
             f"{option} {name!r} is no name of a module; write package.module:attribute, or "
             "path/to/file.py:attribute"
         )
@@ -72,10 +82,10 @@ def _load_module(name: str, option: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise Mistake(_not_found(name, error.name, option)) from error
-        raise Mistake(_failed(name, error, option)) from error
+            raise CommandError(_not_found(name, error.name, option)) from error
+        raise CommandError(_failed(name, error, option)) from error
     except (Exception, SystemExit) as error:
-        raise Mistake(_failed(name, error, option)) from error
+        raise CommandError(_failed(name, error, option)) from error
 
 
 def _not_found(name: str, missing: str, option: str) -> str:
@@ -92,7 +102,7 @@ def _load_file(path: str, option: str) -> ModuleType:
     file = Path(path)
     if not file.is_file():
         near = [str(other) for other in file.parent.glob("*.py")] if file.parent.is_dir() else []
-        raise Mistake(f"{option}: there is no file {path!r}{did_you_mean(path, sorted(near))}")
+        raise CommandError(f"{option}: there is no file {path!r}{did_you_mean(path, sorted(near))}")
     file = file.resolve()
     loaded = sys.modules.get(file.stem)
     if loaded is not None and _file_of(loaded) == file:
@@ -112,7 +122,7 @@ def _load_file(path: str, option: str) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise Mistake(_failed(path, error, option)) from error
+        raise CommandError(_failed(path, error, option)) from error
     return module
 
 

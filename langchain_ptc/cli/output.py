@@ -1,0 +1,197 @@
+"""Exit codes, and what a person reads: on standard output the result, on standard error the rest.
+
+Models, tools and servers wrote much of this text; control characters in it are shown as signs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TextIO
+
+from langchain_ptc.display.text import render_seconds, visible
+from langchain_ptc.sandbox.api import Status
+
+if TYPE_CHECKING:
+    from langchain_ptc.run.events import Event
+    from langchain_ptc.run.record import ExecutionResult
+
+SUCCESS: Final = 0
+FAILED: Final = 1
+"""It was run and did not succeed: the code raised or was refused, an attack was not stopped."""
+MISUSED: Final = 2
+"""Nothing was run: what was typed cannot be used, or something is missing."""
+STOPPED: Final = 3
+"""A limit stopped the code."""
+INTERRUPTED: Final = 130
+"""Ctrl-C, as shells number it."""
+_MAX_ERROR_LINES = 6
+
+
+def exit_code_of(status: Status) -> int:
+    """Return the exit code for the end of an execution."""
+    if status == "success":
+        return SUCCESS
+    return STOPPED if status == "limit" else FAILED
+
+
+def write_error(text: str) -> None:
+    """Write a line to standard error, without control characters wherever it leads."""
+    sys.stderr.write(f"{visible(text)}\n")
+    sys.stderr.flush()
+
+
+def write_output(out: TextIO, text: str) -> None:
+    """Write text as it is; without control characters if it goes to a terminal."""
+    out.write(visible(text) if out.isatty() else text)
+    out.flush()
+
+
+def write_json(out: TextIO, data: Any) -> None:
+    """Write data as JSON."""
+    write_output(out, f"{json.dumps(data, indent=2, ensure_ascii=False)}\n")
+
+
+def render_value(result: ExecutionResult) -> str:
+    """Return the value of an execution as text that ends with a line, or nothing if it has none."""
+    if result.error is not None or result.value is None:
+        return ""
+    from langchain_ptc.run.plain import render_plain
+
+    return f"{render_plain(result.value)}\n"
+
+
+def report_failure(result: ExecutionResult, *, quiet: bool) -> None:
+    """Write to standard error what went wrong; notes too, unless it is to be quiet."""
+    if result.error is not None:
+        write_error(replace(result, output="", value=None).report())
+    elif not quiet:
+        for note in result.notes:
+            write_error(f"note: {note}")
+
+
+@dataclass(slots=True)
+class _Calls:
+    """The calls of one tool."""
+
+    ended: dict[str, int] = field(default_factory=dict)
+    """How many, by how they ended."""
+    seconds: float = 0.0
+    result_bytes: int = 0
+
+
+class Reporter:
+    """Reports executions on standard error: pass it as `on_event`, and run them inside `with`.
+
+    On a terminal the calls are drawn as bars in time, and code is coloured; elsewhere it is plain text.
+
+    Args:
+        shows_code: Whether it shows each program before it runs, and how it failed.
+        is_live: Whether a terminal shows the calls in flight; not where something else is printed
+            on it meanwhile.
+    """
+
+    def __init__(self, *, shows_code: bool, is_live: bool) -> None:
+        from langchain_ptc.display.progress import LiveProgress
+
+        self._shows_code = shows_code
+        self._is_terminal = sys.stderr.isatty()
+        self._live = LiveProgress(file=sys.stderr) if is_live and self._is_terminal else None
+        self._calls: dict[str, _Calls] = {}
+        self._programs = 0
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.__exit__(kind, error, trace)
+
+    def __call__(self, event: Event) -> None:
+        """Take in one event."""
+        if self._live is not None:
+            self._live(event)
+        handle = _HANDLERS.get(event["event"])
+        if handle is not None:
+            handle(self, event)
+
+    def show_calls(self, result: ExecutionResult) -> None:
+        """Draw the calls of an execution that is over, on a terminal."""
+        if self._is_terminal and result.tool_calls:
+            from rich.console import Console
+
+            from langchain_ptc.display.reading import read_timeline
+            from langchain_ptc.display.terminal import render_calls
+
+            Console(file=sys.stderr).print(render_calls(read_timeline(result.to_dict())))
+
+    def _start(self, event: Event) -> None:
+        self._calls = {}
+        self._programs += 1
+        if not self._shows_code:
+            return
+        again = f" (attempt {self._programs})" if self._programs > 1 else ""
+        write_error(f"The code{again}:")
+        code = str(event["code"]).strip("\n")
+        if self._is_terminal:
+            _print_code(code)
+        else:
+            for line in code.splitlines():
+                write_error(f"  | {line}")
+
+    def _end_call(self, event: Event) -> None:
+        tool, domain = event["tool"], event["domain"]
+        calls = self._calls.setdefault(tool if domain is None else f"{domain}.{tool}", _Calls())
+        calls.ended[event["status"]] = calls.ended.get(event["status"], 0) + 1
+        calls.seconds += event["duration_seconds"]
+        calls.result_bytes += event["result_bytes"]
+
+    def _end(self, event: Event) -> None:
+        from langchain_ptc.display.watched import render_end
+
+        error = str(event["error"] or "")
+        if self._live is None:
+            write_error(render_end({**event, "error": None}))
+        if self._shows_code:
+            for line in error.splitlines()[:_MAX_ERROR_LINES]:
+                write_error(f"  {line}")
+        if not self._is_terminal:
+            for line in _render_calls(self._calls):
+                write_error(f"  {line}")
+
+
+_HANDLERS: Mapping[str, Callable[[Reporter, Event], None]] = {
+    "execution_start": Reporter._start,
+    "call_end": Reporter._end_call,
+    "execution_end": Reporter._end,
+}
+
+
+def _print_code(code: str) -> None:
+    from rich.console import Console
+    from rich.syntax import Syntax
+
+    shown = Syntax(
+        visible(code), "python", theme="ansi_dark", background_color="default", padding=(0, 2)
+    )
+    # Through `sys.stderr` as it is now: what is drawn there is moved out of the way.
+    Console(file=sys.stderr).print(shown)
+
+
+def _render_calls(calls: Mapping[str, _Calls]) -> Iterator[str]:
+    """Render a line for each tool that was called."""
+    width = max(map(len, calls), default=0)
+    for name, found in calls.items():
+        ended = ", ".join(f"{number} {status}" for status, number in found.ended.items())
+        seconds = render_seconds(found.seconds / sum(found.ended.values()))
+        yield f"{name:<{width}}  {ended}, {seconds} each, {found.result_bytes:,} bytes"

@@ -1,1 +1,0 @@
-"""What a person names in text, on a command line say, and the thing itself: objects, chat models."""
