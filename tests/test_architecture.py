@@ -103,7 +103,14 @@ FOREIGN: Mapping[str, frozenset[str]] = {
     ),
     "check": frozenset(),
     "run": frozenset(
-        {"langchain_core", "langgraph", "opentelemetry", "pydantic", "typing_extensions"}
+        {
+            "langchain_core",
+            "langgraph",
+            "opentelemetry",
+            "pydantic",
+            "pydantic_core",
+            "typing_extensions",
+        }
     ),
     **{
         room: frozenset(

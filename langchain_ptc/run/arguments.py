@@ -19,6 +19,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError, create_
 from pydantic.fields import FieldInfo
 
 from langchain_ptc.catalog.reading.injected import injected_parameters
+from langchain_ptc.run.hash_bounds import check_sets
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import encode_value
 
@@ -48,11 +49,13 @@ def validate_arguments(tool: BaseTool, passed: Mapping[str, Any]) -> Arguments:
 
     Raises:
         ValidationError: The schema refuses them, and the tool does not handle that itself.
+        TooManyOfOneHash: It would make a set of them that is dear to make.
         Exception: Whatever else a validator of the schema raised.
     """
     model = _model_of(tool)
     if model is None:
         return Arguments({**passed, **_defaults_of_signature(tool, passed)}, dict(passed))
+    check_sets(model, passed)
     try:
         result = model.model_validate(dict(passed))
     except ValidationError:
@@ -142,6 +145,7 @@ def _makes_the_same(model: type[BaseModel], given: dict[str, Any], result: BaseM
     secret). The tool then gets what was passed, which it validates once.
     """
     try:
+        check_sets(model, given)
         again = model.model_validate(given)
         same = all(
             vars(again)[name] == vars(result)[name]

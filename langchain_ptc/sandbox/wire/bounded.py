@@ -14,7 +14,7 @@ refuse.
 | `range` | its items count as values, since a tool may take a list: 500,000 in one message |
 | `set`, `frozenset`, `dict` | the work of telling items of equal hash apart, which is quadratic |
 | dates, times, UUIDs | the length of their text |
-| long numbers anywhere, also as text | the same work, for a tool whose schema makes a set of them |
+| long numbers anywhere | the same work, for a tool that makes a set of them |
 
 Standard library only: the worker uses it too.
 """

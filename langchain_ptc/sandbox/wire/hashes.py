@@ -1,11 +1,11 @@
-"""Values of one hash among the arguments of a call, which a tool, or its schema, may put into a set.
+"""Values of one hash among the arguments of a call, which a tool may put into a set as they are.
 
-Items of equal hash are compared with each other, which is quadratic. Standard library only.
+Items of equal hash are compared with each other, which is quadratic. What a tool's schema makes of texts
+and records is seen in `run/hash_bounds.py`. Standard library only.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict, deque
 from decimal import Decimal
 from itertools import chain
@@ -15,29 +15,23 @@ from uuid import UUID
 from langchain_ptc.sandbox.wire.bounded import (
     HASH_MODULUS,
     MAX_COMPARISONS,
-    MAX_DIGITS,
     SCALARS,
     OutOfBounds,
 )
 
 LEAST_NUMBER_CHARS = 18
-"""Shorter texts are too few for many of them to have one hash."""
-_MOST_NUMBER_CHARS = 10 * MAX_DIGITS
-"""Of longer ones a message has too few."""
+"""Shorter numbers are too few for many of them to have one hash."""
 FEW = 353
 """So many values of one hash may be compared with each other, as `MAX_COMPARISONS` has it."""
 _COLLECTIONS = frozenset((list, tuple, set, frozenset))
 _ROWS = frozenset((list, tuple))
 _BUILT_NUMBERS = frozenset((Decimal, UUID, complex))
-_TEXTS = frozenset((str, bytes))
-_SIGNS = frozenset("+-._")
 
 
 def check_hashes(value: object) -> None:
-    """Refuse arguments that would be dear if a tool took them as `set[int]` or `dict[Decimal, str]`.
+    """Refuse arguments that would be dear if a tool made a set of numbers, or of rows, in a list.
 
-    pydantic makes a set of a list, numbers and UUIDs of texts and bytes, and tuples of lists, all in
-    one call. Honest ones hardly ever have one hash, unless they are equal.
+    Honest ones hardly ever have one hash, unless they are equal.
 
     Args:
         value: Values that were built.
@@ -46,17 +40,14 @@ def check_hashes(value: object) -> None:
         OutOfBounds: Too many different ones among them have one hash.
     """
     found: list[Any] = []
-    texts: set[str | bytes] = set()
     level: list[list[Any]] = [[value]]
     while level:
         below: list[list[Any]] = []
         for parts in level:
             kinds = set(map(type, parts))
-            _pick_values(parts, kinds, found, texts)
+            _pick_values(parts, kinds, found)
             below += _contents(parts, kinds)
         level = below
-    if len(found) + 4 * len(texts) > FEW:
-        found += chain.from_iterable(map(_numbers_of_text, texts))
     hashes = [*map(hash, found)]
     if len(hashes) - len(set(hashes)) < FEW:
         return
@@ -85,9 +76,7 @@ def _contents(parts: list[Any], kinds: set[type]) -> list[list[Any]]:
     return [*filter(None, contents)]
 
 
-def _pick_values(
-    parts: list[Any], kinds: set[type], found: list[Any], texts: set[str | bytes]
-) -> None:
+def _pick_values(parts: list[Any], kinds: set[type], found: list[Any]) -> None:
     """Find what could share its hash with many others."""
 
     def only(kind: type) -> list[Any]:
@@ -103,8 +92,6 @@ def _pick_values(
             found += [part for part in floats if part and not 2**-40 < abs(part) < 2**53]
     for kind in kinds & _BUILT_NUMBERS:
         found += filter(_has_hash, only(kind))
-    for kind in kinds & _TEXTS:
-        texts.update([part for part in only(kind) if len(part) >= 16 and _may_be_number(part)])
     for kind in kinds & _ROWS:
         if len(parts) > FEW:
             found += _flat_rows(only(kind))
@@ -122,36 +109,3 @@ def _flat_rows(rows: list[Any]) -> list[Any]:
     except TypeError:
         return [row for row in flat if SCALARS.issuperset(map(type, row))]
     return flat
-
-
-def _may_be_number(part: str | bytes) -> bool:
-    if isinstance(part, str):
-        if not LEAST_NUMBER_CHARS <= len(part) <= _MOST_NUMBER_CHARS:
-            return False
-        first = part[0]
-        return first.isdigit() or first in _SIGNS or first.isspace() or len(part) in _UUID_CHARS
-    return len(part) <= _MOST_NUMBER_CHARS
-
-
-_UUID_CHARS = frozenset((32, 36, 38, 45))
-"""Plain, with hyphens, with braces too, as a URN."""
-
-
-def _numbers_of_text(text: str | bytes) -> list[object]:
-    """Return what numbers pydantic may make of a text, as it may be of bytes."""
-    numbers: list[object] = []
-    if isinstance(text, bytes):
-        if len(text) == 16:  # of a UUID
-            numbers.append(int.from_bytes(text))
-        text = text.decode("latin-1")
-    if len(text) in _UUID_CHARS:
-        digits = text.removeprefix("urn:uuid:").strip("{}").replace("-", "")
-        if len(digits) == 32:
-            with contextlib.suppress(ValueError):
-                numbers.append(int(digits, 16))
-    with contextlib.suppress(ValueError, ArithmeticError):
-        number = int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else Decimal(text)
-        if _has_hash(number):
-            numbers.append(number)
-            numbers.append(float(number))
-    return numbers
