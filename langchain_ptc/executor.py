@@ -10,27 +10,25 @@ from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.limits import Limits
-from langchain_ptc.run.alerts import Refusals
 from langchain_ptc.run.approvals import (
     ApprovalMiddleware,
     Approvals,
     InterruptMode,
     InterruptOn,
 )
-from langchain_ptc.run.budget_tool import offer_budget
 from langchain_ptc.run.budgets import Budget, CallLimit, Spent
 from langchain_ptc.run.call_runner import build_pipeline
 from langchain_ptc.run.calls import Route
 from langchain_ptc.run.dispatch import Dispatcher
 from langchain_ptc.run.error_text import OnToolError, checked_on_tool_error
-from langchain_ptc.run.events import OnEvent
+from langchain_ptc.run.events import OnEvent, Refusals
 from langchain_ptc.run.execution import Check, Durable, Execution, Setting
 from langchain_ptc.run.graph_state import Channels
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.policies.call_policy import CallPolicies
 from langchain_ptc.run.record import ExecutionResult
 from langchain_ptc.run.redaction import Redact, checked_redact
-from langchain_ptc.run.run_budgets import Budgets
+from langchain_ptc.run.run_budgets import Budgets, offer_budget
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.sandbox.host.process import ProcessSandbox, checked_imports
 

@@ -27,15 +27,14 @@ from langchain_ptc import (
     as_programmatic,
 )
 from langchain_ptc.catalog.resilience import Breaker, Cache, Retry
-from langchain_ptc.run.alerts import REFUSALS_WITHIN_SECONDS, REPEATED_REFUSALS, Refusals
-from langchain_ptc.run.events import Event
+from langchain_ptc.run.events import REFUSALS_WITHIN_SECONDS, REPEATED_REFUSALS, Event, Refusals
+from langchain_ptc.run.record import add_up
 from langchain_ptc.run.redaction import (
     REDACTED,
     is_secret,
     redact_arguments,
     redact_text,
 )
-from langchain_ptc.run.times import add_up
 from langchain_ptc.testing import tool_call_message
 
 SEEN: list[dict[str, Any]] = []
@@ -541,7 +540,7 @@ async def test_mistakes_with_tools_are_no_refusals(sandbox: ProcessSandbox) -> N
 def test_refusals_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was refused long ago does not count."""
     now = [0.0]
-    monkeypatch.setattr("langchain_ptc.run.alerts.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("langchain_ptc.run.events.time.monotonic", lambda: now[0])
     refusals = Refusals()
     assert [refusals.note("a") for _ in range(3)] == [1, 2, 3]
     now[0] = REFUSALS_WITHIN_SECONDS + 1

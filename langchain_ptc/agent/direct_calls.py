@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
@@ -26,7 +26,7 @@ from langchain_ptc.prompts.texts import (
 )
 from langchain_ptc.run.approvals import Approvals, Asked, Decision, Gate
 from langchain_ptc.run.arguments import validate_arguments
-from langchain_ptc.run.asking import find_call
+from langchain_ptc.run.asking import find_call, messages_of
 from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.journal import (
     Journal,
@@ -323,7 +323,7 @@ def _count(request: ToolCallRequest) -> int:
     """
     call = request.tool_call
     number = found = 0
-    for message in _messages_of(request.state):
+    for message in messages_of(request.state):
         if isinstance(message, HumanMessage):
             number = 0
         elif isinstance(message, AIMessage):
@@ -332,10 +332,3 @@ def _count(request: ToolCallRequest) -> int:
                 if made["id"] == call["id"]:
                     found = number  # the last one: models without ids of their own use some again
     return found
-
-
-def _messages_of(state: Any) -> Sequence[Any]:
-    found = (
-        state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", None)
-    )
-    return found if isinstance(found, list) else []

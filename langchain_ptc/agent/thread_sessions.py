@@ -174,20 +174,12 @@ async def _read(
 def session_of(message: ToolMessage) -> bytes | None:
     """Return the variables that a message of `run_code` holds."""
     artifact = message.artifact
-    if isinstance(artifact, ExecutionResult):
-        kept = artifact.session
-    else:  # a checkpointer gives records back as plain data
-        kept = artifact.get("session") if isinstance(artifact, Mapping) else None
+    kept = artifact.get("session") if isinstance(artifact, Mapping) else None
     return base64.b64decode(kept) if isinstance(kept, str) else None
 
 
 def _without_session(message: ToolMessage) -> ToolMessage:
-    artifact: Any = message.artifact
-    if isinstance(artifact, ExecutionResult):
-        artifact = replace(artifact, session=None)
-    else:
-        artifact = {**artifact, "session": None}
-    return message.model_copy(update={"artifact": artifact})
+    return message.model_copy(update={"artifact": {**message.artifact, "session": None}})
 
 
 def note_empty(result: ExecutionResult) -> ExecutionResult:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.runtime import get_runtime
@@ -30,6 +30,20 @@ def message_lists(state: Any) -> Iterator[tuple[str | None, list[Any]]]:
         return
     values = state if isinstance(state, Mapping) else getattr(state, "__dict__", {})
     yield from ((key, value) for key, value in values.items() if isinstance(value, list))
+
+
+def messages_of(state: Any) -> list[BaseMessage]:
+    """Return the messages of a state, whatever their key is."""
+    if isinstance(state, Mapping):
+        values = [state.get("messages"), *state.values()]
+    elif isinstance(state, list):
+        values = [state]
+    else:
+        values = [getattr(state, "messages", None), *getattr(state, "__dict__", {}).values()]
+    for value in values:
+        if isinstance(value, list) and value and all(isinstance(m, BaseMessage) for m in value):
+            return value
+    return []
 
 
 def find_call(

@@ -12,7 +12,6 @@ from langchain_core.runnables import RunnableConfig
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.limits import Limits
-from langchain_ptc.run.budget_tool import current_purse
 from langchain_ptc.run.budgets import Purse
 from langchain_ptc.run.calls import CallOutcome, StartedCall, Time
 from langchain_ptc.run.dispatch import Dispatcher, ToolReturn
@@ -21,6 +20,7 @@ from langchain_ptc.run.events import Events
 from langchain_ptc.run.policies.call_policy import CallPolicies, Layer
 from langchain_ptc.run.policies.hooks import run_after, with_before
 from langchain_ptc.run.private_loop import call_in_thread
+from langchain_ptc.run.run_budgets import current_purse
 from langchain_ptc.sandbox.api import CallFailure
 from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import UnsendableValue

@@ -21,7 +21,6 @@ from langchain_ptc.check.checker import check_code
 from langchain_ptc.check.rendering import render_problems
 from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.limits import Limits
-from langchain_ptc.run.alerts import Refusals
 from langchain_ptc.run.approvals import ApprovalMiddleware, Approvals
 from langchain_ptc.run.asking import Asking
 from langchain_ptc.run.budgets import BudgetSpent, CallLimit, Purse, Spent
@@ -30,7 +29,7 @@ from langchain_ptc.run.calls import DEFAULT_CONTEXT, Route, StartedCall, ToolCon
 from langchain_ptc.run.dispatch import Dispatcher, read_state
 from langchain_ptc.run.ending import end_by, end_of_replay, hide_secrets, status_of
 from langchain_ptc.run.error_text import OnToolError
-from langchain_ptc.run.events import Events, OnEvent
+from langchain_ptc.run.events import Events, OnEvent, Refusals
 from langchain_ptc.run.graph_state import Channels, GraphState, channels_of
 from langchain_ptc.run.journal import (
     Journal,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from langchain_ptc.errors import (
     CheckError,
@@ -21,7 +21,6 @@ from langchain_ptc.errors import (
 )
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.run.report import render_report
-from langchain_ptc.run.times import CallTimes, add_up
 from langchain_ptc.sandbox.api import Failure, Status
 
 CallStatus = Literal["returned", "failed", "refused", "denied", "cancelled"]
@@ -257,6 +256,38 @@ class ExecutionResult:
             session=data["session"],
             spent=data.get("spent"),
         )
+
+
+class CallTimes(NamedTuple):
+    """For how long calls were on their way."""
+
+    waiting_seconds: float
+    """At least one."""
+    overlapping_seconds: float
+    """Two or more at once."""
+
+
+def add_up(spans: Iterable[tuple[datetime, datetime]]) -> CallTimes:
+    """Return for how long any, and for how long several of some spans of time went on.
+
+    Args:
+        spans: Begin and end of each.
+    """
+    edges: list[tuple[datetime, int]] = []
+    for begin, end in spans:
+        if end > begin:
+            edges += [(begin, 1), (end, -1)]
+    edges.sort()  # at the same moment ends come first: a call that begins then overlaps nothing
+    any_of_them = several = 0.0
+    running = 0
+    since = edges[0][0] if edges else None
+    for moment, change in edges:
+        if since is not None and running:
+            seconds = (moment - since).total_seconds()
+            any_of_them += seconds
+            several += seconds if running > 1 else 0.0
+        running, since = running + change, moment
+    return CallTimes(any_of_them, several)
 
 
 def large_parts(result: ExecutionResult) -> tuple[object, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import copy
 import difflib
 import time
 from collections import OrderedDict
@@ -11,13 +13,16 @@ from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.tools import StructuredTool
+from typing_extensions import TypedDict
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
 from langchain_ptc.catalog.resilience import ToolCallInfo
-from langchain_ptc.errors import ToolCallError
+from langchain_ptc.errors import CatalogError, ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.arguments import validate_arguments
+from langchain_ptc.run.asking import messages_of
 from langchain_ptc.run.budgets import Budget, CallLimit, Purse, Spent, check, limited_by
 
 _MOST_SETS = 1_000
@@ -95,7 +100,7 @@ class Budgets:
         """
         if not self and not call_limits:
             return None
-        messages = _messages_of(state) if self.is_for_run or call_limits else []
+        messages = messages_of(state) if self.is_for_run or call_limits else []
         before = self._spent_in(messages)
         purse = Purse(
             self._budget,
@@ -126,7 +131,7 @@ class Budgets:
         if self._run_budget is None or definition.tool_name not in self._direct:
             return None
         name = definition.qualified_name
-        spent = self._spent_in(_messages_of(state), until=call["id"])
+        spent = self._spent_in(messages_of(state), until=call["id"])
         cost = self._direct_call(definition, call).cost
         try:
             check("run_budget", limited_by(self._run_budget, name), spent.used, name, cost)
@@ -188,21 +193,58 @@ def budget_of(budget: Budget | None, names: Collection[str]) -> Budget | None:
 
 def _told_by(message: ToolMessage) -> Spent | None:
     artifact = message.artifact
-    told = (
-        artifact.get("spent") if isinstance(artifact, Mapping) else getattr(artifact, "spent", None)
-    )
+    told = artifact.get("spent") if isinstance(artifact, Mapping) else None
     return Spent.from_dict(told) if isinstance(told, Mapping) else None
 
 
-def _messages_of(state: Any) -> list[BaseMessage]:
-    """Return the messages of a state, whatever their key is."""
-    if isinstance(state, Mapping):
-        values = [state.get("messages"), *state.values()]
-    elif isinstance(state, list):
-        values = [state]
-    else:
-        values = [getattr(state, "messages", None), *getattr(state, "__dict__", {}).values()]
-    for value in values:
-        if isinstance(value, list) and value and all(isinstance(m, BaseMessage) for m in value):
-            return value
-    return []
+# --- `budget()`: how code sees what is left for it to spend ------------------------------------------
+
+BUDGET_NAME = "budget"
+"""What the code calls it."""
+
+current_purse: contextvars.ContextVar[Purse] = contextvars.ContextVar("ptc_purse")
+"""The purse of the execution that makes a call."""
+
+
+class BudgetLeft(TypedDict, total=False):
+    """What is left; what is not there is not limited."""
+
+    calls: int
+    calls_per_tool: dict[str, int]
+    """By the name of the tool, for those that have a number of their own."""
+    wall_seconds: float
+    output_tokens: int
+    """Of what is printed; four characters each."""
+    cost: float
+
+
+def offer_budget(catalog: ToolCatalog) -> ToolCatalog:
+    """Return the catalog with `budget` among what it finds tools by: its own functions.
+
+    Raises:
+        CatalogError: A tool has its name.
+    """
+    for definition in catalog:
+        if definition.domain is None and definition.name == BUDGET_NAME:
+            raise CatalogError(
+                f"the code needs {BUDGET_NAME}() to see what is left for it, and your tool "
+                f"{definition.tool_name!r} has that name; rename it, or put it into a domain"
+            )
+    (own,) = ToolCatalog(
+        [ToolDefinition(tool=_build_budget_tool(), policy=ToolPolicy(read_only=True))]
+    )
+    other = copy.copy(catalog)
+    other.discovery = (*catalog.discovery, own)
+    return other
+
+
+def _build_budget_tool() -> StructuredTool:
+    def budget() -> BudgetLeft:
+        """Return what is left to spend, for this program and for the whole task."""
+        left: BudgetLeft = current_purse.get().left()  # type: ignore[assignment]  # it has the keys
+        return left
+
+    async def abudget() -> BudgetLeft:
+        return budget()
+
+    return StructuredTool.from_function(budget, coroutine=abudget)
