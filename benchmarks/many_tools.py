@@ -20,7 +20,7 @@ from pathlib import Path
 from langchain_core.tools import BaseTool
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.rendering.tiers import TIERS
+from langchain_ptc.catalog.tiers import TIERS
 from langchain_ptc.prompts.description import count_roughly
 from langchain_ptc.tool import as_programmatic
 

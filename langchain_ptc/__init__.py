@@ -15,11 +15,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     __version__: str
 
-    from langchain_ptc.catalog.agents.tool import agent_tool
+    from langchain_ptc.catalog.agents import agent_tool
     from langchain_ptc.catalog.catalog import ToolCatalog
-    from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, ToolPolicy
+    from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
     from langchain_ptc.catalog.observed import ObservedShapes
-    from langchain_ptc.catalog.resilience import Breaker, Cache, RateLimit, Retry, ToolCallInfo
+    from langchain_ptc.catalog.policy import (
+        Breaker,
+        Cache,
+        RateLimit,
+        Retry,
+        ToolCallInfo,
+        ToolPolicy,
+    )
     from langchain_ptc.errors import (
         CatalogError,
         CheckError,
@@ -50,9 +57,9 @@ if TYPE_CHECKING:
     from langchain_ptc.tool import as_programmatic
 
 _MODULES = {
-    "Breaker": "catalog.resilience",
+    "Breaker": "catalog.policy",
     "Budget": "run.budgets",
-    "Cache": "catalog.resilience",
+    "Cache": "catalog.policy",
     "CatalogError": "errors",
     "CheckError": "errors",
     "CodeError": "errors",
@@ -73,19 +80,19 @@ _MODULES = {
     "ProgrammaticToolCallingMiddleware": "middleware",
     "ProgrammaticToolExecutor": "executor",
     "ProgrammaticToolNode": "node",
-    "RateLimit": "catalog.resilience",
+    "RateLimit": "catalog.policy",
     "ReplayError": "errors",
-    "Retry": "catalog.resilience",
+    "Retry": "catalog.policy",
     "SandboxError": "errors",
     "ToolCallError": "errors",
-    "ToolCallInfo": "catalog.resilience",
+    "ToolCallInfo": "catalog.policy",
     "ToolCallRecord": "run.record",
     "ToolCatalog": "catalog.catalog",
     "ToolDefinition": "catalog.definition",
     "ToolParameter": "catalog.definition",
-    "ToolPolicy": "catalog.definition",
+    "ToolPolicy": "catalog.policy",
     "Violation": "errors",
-    "agent_tool": "catalog.agents.tool",
+    "agent_tool": "catalog.agents",
     "as_programmatic": "tool",
     "native_middleware": "native",
     "native_tools": "native",

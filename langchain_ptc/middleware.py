@@ -28,8 +28,8 @@ from langchain_ptc.agent.guards import AgentGuards
 from langchain_ptc.agent.prompt_watch import PromptWatch, watched
 from langchain_ptc.agent.thread_sessions import Session, StateKeeper, checked_session
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.catalog.observed import ObservedShapes
+from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.executor import ProgrammaticToolExecutor
 from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt

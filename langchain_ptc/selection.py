@@ -11,9 +11,10 @@ from langchain_core.tools import BaseTool
 
 from langchain_ptc.agent.commands import implementation_module
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
+from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.observed import ObservedShapes
-from langchain_ptc.catalog.reading.tool import own_policy
+from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc.catalog.tools import own_policy
 from langchain_ptc.executor import ProgrammaticToolExecutor
 from langchain_ptc.prompts.description import ToolsPrompt
 from langchain_ptc.run.approvals import Approvals, Gate, InterruptMode

@@ -28,7 +28,7 @@ from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 from langchain_ptc import CatalogError, ProgrammaticToolExecutor, ToolCatalog, as_programmatic
-from langchain_ptc.catalog.agents.tool import agent_tool
+from langchain_ptc.catalog.agents import agent_tool
 from langchain_ptc.testing import ScriptedChatModel
 
 

@@ -32,8 +32,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from langchain_ptc.catalog.reading.annotations import AnnotationReader
-from langchain_ptc.catalog.rendering.stubs import render_type
+from langchain_ptc.catalog.annotations import AnnotationReader
+from langchain_ptc.catalog.stubs import render_type
 from langchain_ptc.catalog.types import RecordTable
 
 

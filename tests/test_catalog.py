@@ -12,8 +12,8 @@ from langgraph.prebuilt import InjectedState, ToolRuntime
 from pydantic import AliasChoices, AliasPath, BaseModel, Field
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.definition import ToolPolicy
-from langchain_ptc.catalog.rendering.stubs import render_type
+from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc.catalog.stubs import render_type
 from langchain_ptc.errors import CatalogError, ToolCallError
 
 

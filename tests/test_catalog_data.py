@@ -26,8 +26,8 @@ from catalog_data import DEFINITIONS
 from benchmarks.schema_values import valid_values
 from benchmarks.stubs import call_source, closed, is_same
 from langchain_ptc import InProcessSandbox, ProgrammaticToolExecutor, ToolCatalog, ToolDefinition
-from langchain_ptc.catalog.rendering.lines import MAX_LINE_CHARS, MAX_WORDS_CHARS, render_line
-from langchain_ptc.catalog.rendering.stubs import group
+from langchain_ptc.catalog.stubs import group
+from langchain_ptc.catalog.tiers import MAX_LINE_CHARS, MAX_WORDS_CHARS, render_line
 
 EACH = pytest.mark.parametrize("definition", DEFINITIONS, ids=[d["name"] for d in DEFINITIONS])
 QUICK = settings(

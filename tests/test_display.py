@@ -13,7 +13,7 @@ from display_data import HOSTILE, START, UNSEEN, Page, call, failure, record
 from langchain_core.tools import ToolException, tool
 
 from langchain_ptc import ExecutionResult, ProgrammaticToolExecutor, ToolCatalog, ToolPolicy
-from langchain_ptc.catalog.resilience import Cache
+from langchain_ptc.catalog.policy import Cache
 from langchain_ptc.display.reading import choose, read_timeline
 from langchain_ptc.display.result import render_html
 from langchain_ptc.display.saving import compare, headline

@@ -16,7 +16,7 @@ from langchain_core.tools import StructuredTool, tool
 from pydantic import BaseModel
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.definition import ToolPolicy
+from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.prompts.examples.build import build_examples
 from langchain_ptc.prompts.examples.tools import Example
 

@@ -11,7 +11,7 @@ from langchain_core.tools import StructuredTool
 from typed_tools import find, get_team
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.definition import ToolPolicy
+from langchain_ptc.catalog.policy import ToolPolicy
 
 
 async def echo(**arguments: Any) -> Any:

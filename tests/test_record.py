@@ -26,7 +26,7 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.catalog.resilience import Breaker, Cache, Retry
+from langchain_ptc.catalog.policy import Breaker, Cache, Retry
 from langchain_ptc.run.events import REFUSALS_WITHIN_SECONDS, REPEATED_REFUSALS, Event, Refusals
 from langchain_ptc.run.record import add_up
 from langchain_ptc.run.redaction import (

@@ -34,7 +34,7 @@ from langchain_ptc import (
     ToolCatalog,
     ToolPolicy,
 )
-from langchain_ptc.catalog.resilience import Breaker, Cache, RateLimit, Retry, ToolCallInfo
+from langchain_ptc.catalog.policy import Breaker, Cache, RateLimit, Retry, ToolCallInfo
 from langchain_ptc.run.policies.call_policy import CallPolicies
 from langchain_ptc.run.policies.limiters import Clock
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessa
 from langchain_core.tools import BaseTool, ToolException, tool
 
 from langchain_ptc import InProcessSandbox, ProgrammaticToolCallingMiddleware, ToolPolicy
-from langchain_ptc.catalog.resilience import Breaker, Cache, RateLimit, Retry, ToolCallInfo
+from langchain_ptc.catalog.policy import Breaker, Cache, RateLimit, Retry, ToolCallInfo
 from langchain_ptc.run.budgets import Budget
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 

@@ -19,8 +19,8 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.catalog.reading.docstrings import returns_section
-from langchain_ptc.catalog.reading.returns import read_returns
+from langchain_ptc.catalog.definition import read_returns
+from langchain_ptc.catalog.functions import returns_section
 from langchain_ptc.catalog.types import INT, STR, container
 
 
@@ -148,7 +148,7 @@ def test_definitions_do_not_change() -> None:
     (definition,) = ToolCatalog([get_team])
     with pytest.raises(FrozenInstanceError):
         definition.name = "other"  # type: ignore[misc]
-    tree, records = read_returns(list[Hit], name="x")
+    tree, records = read_returns(list[Hit], tool_name="x")
     changed = definition.with_returns(tree, records)
     assert changed == definition.with_returns(list[Hit])
     assert [record.name for record in changed.records] == ["Hit"]

@@ -29,7 +29,7 @@ from langchain_ptc.catalog.observed import (
     read_shape,
     render_shape,
 )
-from langchain_ptc.catalog.rendering.stubs import render_type
+from langchain_ptc.catalog.stubs import render_type
 from langchain_ptc.catalog.types import is_vague
 from langchain_ptc.errors import CatalogError
 

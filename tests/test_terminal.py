@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_ptc.catalog.mcp.server_errors import server_errors
+from langchain_ptc.catalog.mcp.hub import server_errors
 from tests.cli_project import Project, open_project
 
 EVIL = "\x1b[2J\x1b]0;pwn\x07\x9b31m\x08\x7f\r\u202e"

@@ -22,8 +22,8 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.catalog.discovery import DISCOVERY_NAMES
-from langchain_ptc.catalog.rendering.tiers import TIERS
+from langchain_ptc.catalog.search import DISCOVERY_NAMES
+from langchain_ptc.catalog.tiers import TIERS
 from langchain_ptc.prompts.description import ToolsPrompt, count_roughly
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 

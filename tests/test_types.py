@@ -13,8 +13,8 @@ from pydantic import (
 )
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.reading.schemas import SchemaReader
-from langchain_ptc.catalog.rendering.stubs import render_type
+from langchain_ptc.catalog.schemas import SchemaReader
+from langchain_ptc.catalog.stubs import render_type
 from langchain_ptc.catalog.types import RecordTable, admits, choice, notes, union, widened
 from langchain_ptc.errors import CatalogError
 

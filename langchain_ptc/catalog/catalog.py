@@ -14,31 +14,33 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
-from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
-from langchain_ptc.catalog.discovery import (
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.mcp.results import Approve
+from langchain_ptc.catalog.mcp.source import Found, MCPServers, OpeningCatalog, Source, join_tools
+from langchain_ptc.catalog.observed import ObservedShapes
+from langchain_ptc.catalog.package import render_package, write_package
+from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc.catalog.search import (
     DEFAULT_LIMIT,
     DISCOVERY_NAMES,
+    EmbeddingIndex,
+    ToolIndex,
     build_definitions,
     check_names,
+    join_ranks,
 )
-from langchain_ptc.catalog.mcp.catalog import Found, MCPServers, OpeningCatalog, Source, join_tools
-from langchain_ptc.catalog.mcp.results import Approve
-from langchain_ptc.catalog.observed import ObservedShapes
-from langchain_ptc.catalog.reading.gathering import read_tools
-from langchain_ptc.catalog.rendering.lines import render_line
-from langchain_ptc.catalog.rendering.package import render_package
-from langchain_ptc.catalog.rendering.showing import describe_tools
-from langchain_ptc.catalog.rendering.stubs import DomainStubs, group
-from langchain_ptc.catalog.rendering.tiers import (
+from langchain_ptc.catalog.stubs import DomainStubs, group
+from langchain_ptc.catalog.tiers import (
     Keep,
     Tier,
+    describe_tools,
     name_of,
     render_domain_lines,
+    render_line,
     render_one,
     render_tier,
 )
-from langchain_ptc.catalog.rendering.writing import write_package
-from langchain_ptc.catalog.search import EmbeddingIndex, ToolIndex, join_ranks
+from langchain_ptc.catalog.tools import read_tools
 from langchain_ptc.catalog.types import ANY, TypeTree, admits_text, is_vague
 from langchain_ptc.errors import CatalogError
 

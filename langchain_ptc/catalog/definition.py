@@ -7,10 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from langchain_ptc.catalog.reading.returns import read_returns
-from langchain_ptc.catalog.resilience import AfterCall, BeforeCall, Breaker, Cache, RateLimit, Retry
-from langchain_ptc.catalog.types import ANY, Record, RecordRef, TypeTree, merge_records, reachable
-from langchain_ptc.errors import ToolCallError
+from langchain_ptc.catalog.annotations import AnnotationReader
+from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc.catalog.schemas import read_result_schema
+from langchain_ptc.catalog.types import (
+    ANY,
+    Alternatives,
+    Choice,
+    Container,
+    Named,
+    Record,
+    RecordRef,
+    RecordTable,
+    TypeTree,
+    merge_records,
+    reachable,
+)
+from langchain_ptc.errors import CatalogError, ToolCallError
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -20,83 +33,9 @@ _MOST_PROBLEMS = 5
 """Of the arguments of one call: more are not named."""
 _MOST_NAME_CHARS = 100
 
-Caller: TypeAlias = Literal["code", "direct"]
 ReturnsFrom: TypeAlias = Literal["tool", "developer", "guess"]
 """Who says what a tool returns: its own annotation or its server's schema, its developer, or nobody
 for certain, as for a function behind a decorator."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolPolicy:
-    """Who may do what with one tool, and what is done when its calls fail.
-
-    Raises:
-        ValueError: A number is not positive, a caller is neither `code` nor `direct`, or calls of a
-            tool that is neither `read_only` nor `idempotent` are to be repeated or kept.
-    """
-
-    allowed_callers: tuple[Caller, ...] = ("code",)
-    """Who may call it: `code`, the model itself (`direct`), or both."""
-    read_only: bool = False
-    """Calling it changes nothing. Said in the stub."""
-    idempotent: bool = False
-    """Calling it again with the same arguments changes nothing more. Said in the stub."""
-    requires_approval: bool = False
-    """A person approves each call before it is made."""
-    max_calls: int | None = None
-    """Calls of the tool that one execution may make; None for no limit of its own."""
-    timeout_seconds: float | None = None
-    """Time for one try of a call; None for `Limits.tool_seconds`."""
-    total_seconds: float | None = None
-    """Time for one call, all its tries and the pauses between them; None for `Limits.tool_seconds`,
-    which holds besides."""
-    retry: Retry | None = None
-    """Makes calls again that fail; for tools that are `read_only` or `idempotent`."""
-    breaker: Breaker | None = None
-    """Refuses calls for a while when the tool keeps failing."""
-    cache: Cache | None = None
-    """Keeps results; for tools that are `read_only` or `idempotent`."""
-    rate_limit: RateLimit | None = None
-    """How often the tool may be called, by all executions of an executor together."""
-    max_concurrent_calls: int | None = None
-    """Calls that may be on their way at once, of all executions of an executor together."""
-    before: BeforeCall | None = None
-    """Is told of each call before it is made; what it raises refuses the call."""
-    after: AfterCall | None = None
-    """Is given what the tool returned, and returns what the code gets."""
-    tags: tuple[str, ...] = ()
-    """Words to select tools by."""
-
-    def __post_init__(self) -> None:
-        callers = self.allowed_callers
-        if not callers or not set(callers) <= {"code", "direct"}:
-            raise ValueError(
-                "ToolPolicy.allowed_callers must hold 'code', 'direct' or both, as a tuple, got "
-                f"{callers!r}"
-            )
-        for name in ("max_calls", "max_concurrent_calls"):
-            calls = getattr(self, name)
-            if calls is not None and (type(calls) is not int or calls < 1):
-                raise ValueError(f"ToolPolicy.{name} must be a whole number from 1, got {calls!r}")
-        for name in ("timeout_seconds", "total_seconds"):
-            seconds = getattr(self, name)
-            if seconds is not None and (type(seconds) not in (int, float) or not seconds > 0):
-                raise ValueError(f"ToolPolicy.{name} must be a positive number, got {seconds!r}")
-        for name in ("retry", "cache"):
-            given = getattr(self, name)
-            if given is not None and not (self.read_only or self.idempotent):
-                raise ValueError(
-                    f"ToolPolicy.{name} is for tools of which a call more or less changes nothing, and "
-                    "this policy does not say that: pass read_only=True or idempotent=True if it is "
-                    f"so, or leave out {name}={given!r}"
-                )
-
-    @property
-    def is_guarded(self) -> bool:
-        """Whether more is to be done for a call than to make it: timers, retries, hooks and the like."""
-        parts = (self.timeout_seconds, self.total_seconds, self.retry, self.breaker, self.cache)
-        others = (self.rate_limit, self.max_concurrent_calls, self.before, self.after)
-        return any(part is not None for part in (*parts, *others))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +122,7 @@ class ToolDefinition:
         policy: ToolPolicy | None = None,
     ) -> None:
         called = name or tool_name or str(getattr(tool, "name", "tool"))[:100]
-        tree, found = read_returns(returns, name=f"{called} result")
+        tree, found = read_returns(returns, tool_name=called)
         own: dict[str, object] = {
             "name": name,
             "tool_name": tool_name,
@@ -226,7 +165,7 @@ class ToolDefinition:
         Raises:
             CatalogError: `returns` is no type.
         """
-        tree, found = read_returns(returns, name=f"{self.name} result")
+        tree, found = read_returns(returns, tool_name=self.name)
         own = reachable([*(p.type for p in self.parameters), self.extra or ANY], self.records)
         return replace(
             self,
@@ -295,6 +234,35 @@ class ToolDefinition:
             shown.append("**kwargs")
         required = ", ".join(p.name for p in self.parameters if p.required)
         return f"Call it as {self.name}({', '.join(shown)}); required: {required or 'none'}"
+
+
+def read_returns(given: object, *, tool_name: str) -> tuple[TypeTree, tuple[Record, ...]]:
+    """Return the type that `given` stands for, and the records that it names.
+
+    Args:
+        given: A Python annotation, such as `list[Member]`; a JSON Schema, as a mapping; or a type
+            tree, which is returned as it is.
+        tool_name: Names a record of a JSON Schema that has no name of its own.
+
+    Raises:
+        CatalogError: `given` is none of these, or a `$ref` of the schema leads out of it.
+    """
+    if isinstance(given, Named | Choice | Container | Alternatives | RecordRef):
+        return given, ()
+    table = RecordTable()
+    if isinstance(given, Mapping):
+        try:
+            return read_result_schema(given, tool_name, table), table.records()
+        except CatalogError as error:
+            raise CatalogError(
+                f"the schema of '{tool_name} result' cannot be read: {error}"
+            ) from error
+    if isinstance(given, str | bytes | int | float | Sequence):
+        raise CatalogError(
+            f"returns must be a type, such as list[str], or a JSON Schema as a dict, got {given!r:.80}"
+        )
+    tree = AnnotationReader(table, direction="output").read(given)
+    return tree, table.records()
 
 
 def _show(default: object) -> str:

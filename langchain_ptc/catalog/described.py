@@ -14,9 +14,9 @@ from langchain_core.tools import BaseTool
 from pydantic import Field
 from typing_extensions import override
 
-from langchain_ptc.catalog.definition import ToolPolicy
-from langchain_ptc.catalog.reading.schemas import SchemaReader
-from langchain_ptc.catalog.types import RecordTable, TypeTree, widened
+from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc.catalog.schemas import read_result_schema
+from langchain_ptc.catalog.types import RecordTable, TypeTree
 
 
 class DescribedTool(BaseTool):
@@ -70,27 +70,7 @@ class DescribedTool(BaseTool):
         Raises:
             CatalogError: A `$ref` of the schema leads out of it.
         """
-        return read_result_schema(self.result_schema, self.result_note, self.name, table)
-
-
-def read_result_schema(
-    schema: dict[str, Any] | None, note: str, tool_name: str, table: RecordTable
-) -> TypeTree:
-    """Return the type of a tool's value.
-
-    Args:
-        schema: The value's schema; None if there is none.
-        note: What to say of the value where there is no schema.
-        tool_name: Names a record of the schema that has no name of its own.
-        table: Takes the records that the type names.
-
-    Raises:
-        CatalogError: A `$ref` of the schema leads out of it.
-    """
-    if schema is None:
-        return widened(note)
-    reader = SchemaReader(schema, table, scope="output:")
-    return reader.read(schema, name=f"{tool_name} result", path="#")
+        return read_result_schema(self.result_schema, self.name, table, note=self.result_note)
 
 
 def as_arguments_schema(schema: object) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from langchain_ptc.catalog.names import is_known, looks_like_data
-from langchain_ptc.catalog.types import ANY, VALUE_TYPES
+from langchain_ptc.catalog.types import VALUE_TYPES
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import new_lock
 
@@ -53,7 +53,9 @@ MAX_VARYING = 8
 """Fields of one type that may be missing, where they are most of the fields."""
 _FORMAT = 1
 
-_TYPE_NAMES = tuple(dict.fromkeys(["Any", *(tree.name for tree in VALUE_TYPES.values())]))
+_NAMES = {kind: tree.name for kind, tree in VALUE_TYPES.items()}
+_PLAIN = frozenset({*_NAMES, dict, list, tuple, set, frozenset})
+_TYPE_NAMES = tuple(dict.fromkeys(["Any", *_NAMES.values()]))
 _NUMBERS = frozenset({"int", "float", "Decimal", "complex"})
 _CONTAINERS = ("list", "tuple", "set", "frozenset")
 _PARTS = (*_CONTAINERS, "keys", "values", "json")
@@ -314,17 +316,15 @@ class _Reader:
 
 
 def _type_name(value: object) -> str | None:
-    known = VALUE_TYPES.get(type(value))
-    if known is None:
-        if isinstance(value, Mapping | list | tuple | AbstractSet):
-            return None
-        known = next((tree for kind, tree in VALUE_TYPES.items() if isinstance(value, kind)), ANY)
-    return known.name
+    name = _NAMES.get(type(value))
+    if name is None and not isinstance(value, Mapping | list | tuple | AbstractSet):
+        name = next((name for kind, name in _NAMES.items() if isinstance(value, kind)), "Any")
+    return name
 
 
 def _as_data(value: object) -> object:
     """Return an object of a class as the code will see it: a model as a dictionary."""
-    if type(value) in VALUE_TYPES:
+    if type(value) in _PLAIN:
         return value
     if isinstance(value, Enum):
         return value.value

@@ -18,6 +18,8 @@ from decimal import Decimal
 from typing import Literal, TypeAlias, TypeGuard
 from uuid import UUID
 
+from langchain_ptc.catalog.text import cut
+
 __all__ = [
     "Alternatives",
     "Choice",
@@ -189,7 +191,7 @@ def choice(values: Sequence[object]) -> TypeTree:
         if sum(len(repr(v)) for v in present) <= MAX_CHOICE_CHARS:
             tail = [NONE] if len(present) < len(scalars) else []
             return _alternatives([*([_literal(present)] if present else []), *tail])
-    shown = ", ".join(_shorten(_repr(v), 40) for v in values[:5])
+    shown = ", ".join(cut(_repr(v), 40) for v in values[:5])
     more = f", … ({len(values)} values)" if len(values) > 5 else ""
     types = dict.fromkeys(_type_of_value(v) for v in values)
     options = [t for t in types if t != NONE]
@@ -240,7 +242,7 @@ def outline(tree: TypeTree) -> str:
     if isinstance(tree, Named):
         return "anything" if tree.name == "Any" else tree.name
     if isinstance(tree, Choice):
-        return " | ".join(_shorten(repr(v), 40) for v in tree.values[:5]) + (
+        return " | ".join(cut(repr(v), 40) for v in tree.values[:5]) + (
             " | …" if len(tree.values) > 5 else ""
         )
     if isinstance(tree, RecordRef):
@@ -250,10 +252,6 @@ def outline(tree: TypeTree) -> str:
         if isinstance(tree, Alternatives)
         else (f"a {tree.name}" if tree.name != "list" else f"a list of {outline(tree.args[0])}")
     )
-
-
-def _shorten(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def children(tree: TypeTree) -> tuple[TypeTree, ...]:

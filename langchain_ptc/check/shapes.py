@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TypeAlias
 
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.rendering.stubs import group, render_type
+from langchain_ptc.catalog.stubs import group, render_type
 from langchain_ptc.catalog.types import (
     STR,
     Alternatives,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.rendering.stubs import group
+from langchain_ptc.catalog.stubs import group
 from langchain_ptc.check.checker import MAX_MESSAGE_CHARS, MAX_SOURCE_CHARS
 from langchain_ptc.check.facts import Facts
 from langchain_ptc.check.handled import TOOL_CALL_ERROR, Handlers

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Collection
 
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.rendering.stubs import group, render_signature, stub_parameters
+from langchain_ptc.catalog.stubs import group, render_signature, stub_parameters
 
 MAX_NAME_CHARS = 80
 """A longer name is like no other: to compare names takes the product of their lengths."""

@@ -17,7 +17,7 @@ from langchain_core.tools import BaseTool, BaseToolkit
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.reading.injected import signature_of
+from langchain_ptc.catalog.functions import signature_of
 from langchain_ptc.cli.references import CommandError, did_you_mean, load_object, render_error
 from langchain_ptc.errors import CatalogError
 

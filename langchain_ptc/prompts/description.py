@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.rendering.tiers import TIERS, Keep, Tier
+from langchain_ptc.catalog.tiers import TIERS, Keep, Tier
 from langchain_ptc.prompts.texts import (
     FIND_TOOLS,
     TOOLS_FULL,

@@ -18,7 +18,7 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from langchain_ptc.catalog.reading.injected import injected_parameters
+from langchain_ptc.catalog.functions import injected_parameters
 from langchain_ptc.run.hash_bounds import check_sets
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import encode_value

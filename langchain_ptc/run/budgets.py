@@ -21,7 +21,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self, TypeAlias
 
-from langchain_ptc.catalog.resilience import ToolCallInfo
+from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.calls import CallOutcome, StartedCall

@@ -16,7 +16,7 @@ from langchain_core.tools import BaseTool
 from langgraph.types import Command
 
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.resilience import ToolCallInfo
+from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.limits import Limits
 from langchain_ptc.run.arguments import validate_arguments

@@ -23,10 +23,8 @@ from langgraph.runtime import get_runtime
 from langgraph.types import Command, Interrupt
 
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.mcp.adapted import read_adapted
-from langchain_ptc.catalog.mcp.results import as_json, value_of_message
-from langchain_ptc.catalog.reading.free_names import takes_taken_names
-from langchain_ptc.catalog.reading.injected import injected_parameters
+from langchain_ptc.catalog.functions import injected_parameters, takes_taken_names
+from langchain_ptc.catalog.mcp.results import as_json, read_adapted, value_of_message
 from langchain_ptc.errors import CatalogError, ToolCallError
 from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.error_text import tell_failure, tell_message

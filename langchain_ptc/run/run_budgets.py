@@ -17,8 +17,8 @@ from langchain_core.tools import StructuredTool
 from typing_extensions import TypedDict
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
-from langchain_ptc.catalog.resilience import ToolCallInfo
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.policy import ToolCallInfo, ToolPolicy
 from langchain_ptc.errors import CatalogError, ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.arguments import validate_arguments

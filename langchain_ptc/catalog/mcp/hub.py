@@ -1,18 +1,32 @@
-"""The servers of a catalog, and the way of a call to one of them: interceptors, the call, its result."""
+"""The MCP servers of a catalog: how they are opened, and how a call gets to one of them.
+
+A connection is written as for `MultiServerMCPClient` of `langchain-mcp-adapters`, which itself needs
+line 1 of `mcp`; what opens it here needs `mcp` alone, of line 1 or 2.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import functools
+import os
+import re
+import sys
+import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from datetime import timedelta
+from typing import IO, Any, TextIO, cast
 
 from langchain_core.messages import ToolMessage
 
-from langchain_ptc.catalog.mcp.connections import Progress, open_session
-from langchain_ptc.catalog.mcp.results import CallAnswer, read_result
+from langchain_ptc.catalog.mcp.results import CallAnswer, Progress, read_result
 from langchain_ptc.catalog.mcp.servers import (
     AnyServer,
     GivenSession,
@@ -24,6 +38,7 @@ from langchain_ptc.catalog.mcp.servers import (
     stop_all,
 )
 from langchain_ptc.catalog.mcp.validation import NeedsThreadError
+from langchain_ptc.display.text import visible
 from langchain_ptc.errors import CatalogError
 
 INSTALL = "MCP servers need one more package: pip install 'langchain-ptc[mcp]'"
@@ -258,3 +273,149 @@ def _tell_both(listen: Listen, users: Listen | None) -> Listen:
             await users(message)
 
     return tell
+
+
+# --- one session --------------------------------------------------------------------------------
+
+TRANSPORTS = {
+    "stdio": ("stdio", "command", "args"),
+    "sse": ("sse", "url"),
+    "http": ("http", "url"),
+    "streamable_http": ("http", "url"),
+    "streamable-http": ("http", "url"),
+    "websocket": ("websocket", "url"),
+}
+"""What a connection may say of its transport: what it is, and the keys that it needs."""
+HTTP_SECONDS = 30.0
+SSE_SECONDS = 5.0
+READ_SECONDS = 300.0
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@asynccontextmanager
+async def open_session(
+    connection: Mapping[str, Any], options: Mapping[str, Any]
+) -> AsyncIterator[Any]:
+    """Connect to a server and yield a `ClientSession`, which is not yet initialized.
+
+    Args:
+        connection: As `MultiServerMCPClient` takes it.
+        options: Further arguments of `ClientSession`.
+
+    Raises:
+        ValueError: `connection` has no transport, an unknown one, or lacks one of its keys.
+        ImportError: The transport needs a package that is not installed.
+    """
+    kind = _checked(connection)
+    given = {key: value for key, value in connection.items() if key != "transport"}
+    arguments = {**(given.pop("session_kwargs", None) or {}), **options}
+    from mcp import ClientSession
+
+    async with AsyncExitStack() as stack:
+        streams = await _connect(kind, given, stack)
+        # Line 1 has a third value: how to learn the session's id.
+        yield await stack.enter_async_context(ClientSession(*streams[:2], **arguments))
+
+
+def _checked(connection: Mapping[str, Any]) -> str:
+    transport = connection.get("transport")
+    if transport not in TRANSPORTS:
+        problem = (
+            "Missing 'transport'"
+            if "transport" not in connection
+            else f"'transport' cannot be {transport!r}"
+        )
+        raise ValueError(f"{problem}: it must be 'stdio', 'http', 'sse' or 'websocket'")
+    kind, *needed = TRANSPORTS[transport]
+    missing = [key for key in needed if key not in connection]
+    if missing:
+        raise ValueError(f"a connection over {transport} needs {missing[0]!r}")
+    return kind
+
+
+async def _connect(kind: str, given: dict[str, Any], stack: AsyncExitStack) -> Any:
+    if kind == "stdio":
+        from mcp import StdioServerParameters
+        from mcp.client.stdio import stdio_client
+
+        if given.get("env") is not None:
+            given["env"] = {name: _expand(value) for name, value in given["env"].items()}
+        errors = stack.enter_context(server_errors())
+        return await stack.enter_async_context(
+            stdio_client(StdioServerParameters(**given), errlog=cast("TextIO", errors))
+        )
+    if kind == "sse":
+        from mcp.client.sse import sse_client
+
+        for name, seconds in (("timeout", SSE_SECONDS), ("sse_read_timeout", READ_SECONDS)):
+            given[name] = _seconds(given.get(name, seconds))
+        return await stack.enter_async_context(sse_client(**_without_none(given)))
+    if kind == "websocket":
+        from mcp.client.websocket import websocket_client
+
+        return await stack.enter_async_context(websocket_client(given["url"]))
+    return await _connect_http(given, stack)
+
+
+async def _connect_http(given: dict[str, Any], stack: AsyncExitStack) -> Any:
+    from mcp.client.streamable_http import streamable_http_client
+    from mcp.shared import _httpx_utils
+
+    # The timeout's class is that of httpx, or of httpx2 from line 2 on.
+    http: Any = _httpx_utils
+    httpx = getattr(http, "httpx2", None) or http.httpx
+    seconds = _seconds(given.pop("timeout", HTTP_SECONDS))
+    read = _seconds(given.pop("sse_read_timeout", READ_SECONDS))
+    factory = given.pop("httpx_client_factory", None) or http.create_mcp_http_client
+    client = factory(
+        headers=given.pop("headers", None),
+        timeout=httpx.Timeout(seconds, read=read),
+        auth=given.pop("auth", None),
+    )
+    await stack.enter_async_context(client)
+    return await stack.enter_async_context(streamable_http_client(**given, http_client=client))
+
+
+def _seconds(given: float | timedelta) -> float:
+    return given.total_seconds() if isinstance(given, timedelta) else float(given)
+
+
+def _without_none(given: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _expand(value: str) -> str:
+    """Return `value` with `${NAME}` replaced where the environment has NAME."""
+    return _VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), value)
+
+
+# --- what a server over stdio writes to its standard error --------------------------------------
+
+_CHUNK_BYTES = 65_536
+
+
+@contextmanager
+def server_errors() -> Iterator[IO[str]]:
+    """Yield the file that a server gets as its standard error.
+
+    On a terminal it is a pipe, whose text is copied to `sys.stderr` with signs in place of characters
+    that control the terminal; elsewhere it is `sys.stderr` itself.
+    """
+    if not sys.stderr.isatty():
+        yield sys.stderr
+        return
+    reading, writing = os.pipe()
+    threading.Thread(
+        target=_copy, args=(reading,), daemon=True, name="langchain-ptc stderr"
+    ).start()
+    with os.fdopen(writing, "w") as errors:
+        yield errors
+
+
+def _copy(reading: int) -> None:
+    """Copy a pipe to standard error until all its writers are gone."""
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        while part := pipe.read(_CHUNK_BYTES):
+            sys.stderr.write(visible(decode(part)))
+            sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""What an MCP tool says of itself and what it answers -> schemas, policies and plain values.
+"""What an MCP tool says of itself, is asked and answers -> schemas, policies and plain values.
 
 Pure. The records are those of the `mcp` package, read by their fields: versions before 2 name them in
 camel case (`inputSchema`), later ones in snake case.
@@ -9,20 +9,28 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import functools
+import inspect
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+import types
+import typing
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args, get_origin
 
-from langchain_core.tools import ToolException
+from langchain_core.tools import BaseTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-from langchain_ptc.catalog.definition import ToolPolicy
+from langchain_ptc.catalog.functions import own_annotations, return_annotation
 from langchain_ptc.catalog.mcp.validation import NeedsThreadError, check_structure
+from langchain_ptc.catalog.policy import ToolPolicy
 
 Approve: TypeAlias = Literal["never", "destructive", "writes"]
 """Which tools of MCP servers a person approves: see `ToolCatalog.from_mcp`."""
+
+Progress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None]]
 
 MAX_BLOCKS = 10_000
 """Blocks of content in one answer."""
@@ -298,6 +306,30 @@ def as_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def request_call(
+    session: Any, tool: str, arguments: Mapping[str, Any], progress: Progress | None
+) -> Coroutine[Any, Any, CallAnswer]:
+    """Return the request of a call, for a session of either line of `mcp`.
+
+    The session's own `call_tool` would check the answer on the event loop: see `validation.py`.
+
+    Raises:
+        ToolException: The arguments cannot be sent.
+    """
+    from mcp import types
+
+    # The answer is not made into the package's records, of which large ones hold the interpreter.
+    call: Any = types.CallToolRequest(
+        params=types.CallToolRequestParams(name=tool, arguments=as_json(arguments))
+    )
+    if isinstance(types.ClientRequest, type):  # line 1 has a class around all requests
+        call = types.ClientRequest(call)
+    request: Coroutine[Any, Any, CallAnswer] = session.send_request(
+        call, CallAnswer, progress_callback=progress
+    )
+    return request
+
+
 def as_record(block: object) -> dict[str, Any]:
     """Return one block of content as a record of plain data, its base64 as bytes."""
     kind = read_field(block, "type")
@@ -354,3 +386,108 @@ def _as_block(record: dict[str, Any]) -> dict[str, Any]:
         return record
     rest = {key: value for key, value in record.items() if key != "data"}
     return {**rest, "base64": base64.b64encode(data).decode()}
+
+
+# --- tools that another package made: `MultiServerMCPClient.get_tools()`, `langchain.mcp` -----------
+
+# To LangChain such a tool is a function that returns content blocks and an artifact. What its server
+# declared is recognised by what the tool carries, whatever its class: the server's own record of the
+# tool among the variables of its function, `mcp` metadata, or an artifact with `structured_content`.
+
+HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
+UNDECLARED_NOTE = f"structured data as the server gives it, or {RESULT_NOTE}"
+"""What a tool gives of which no output schema can be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptedTool:
+    """What an MCP tool that another package made carries of its server's declaration."""
+
+    output_schema: dict[str, Any] | None
+    """The server's `outputSchema`; None if there is none, or it cannot be had."""
+    is_wrapped: bool
+    """A function of somebody else's is around the adapter's (`functools.wraps`), and may change values."""
+    description: str
+    note: str
+    """What to say of the value where there is no schema."""
+
+    @property
+    def result_schema(self) -> dict[str, Any] | None:
+        """The schema of the value that code gets; None where it would only be a guess."""
+        return None if self.is_wrapped else unwrap_schema(self.output_schema)
+
+
+def read_adapted(tool: BaseTool) -> AdaptedTool | None:
+    """Return what `tool` carries of its server's declaration; None if it is not such a tool."""
+    if tool.response_format != "content_and_artifact":
+        return None
+    function = getattr(tool, "coroutine", None) or getattr(tool, "func", None) or tool._run
+    declared = _find_declaration(inspect.unwrap(function))
+    is_wrapped = declared is not None and _find_declaration(function) is None
+    metadata = read_field(read_field(tool.metadata, "mcp"), "tool")
+    is_known = declared is not None or metadata is not None or _has_hints(tool.metadata)
+    if not is_known and not _gives_structure(function):
+        return None
+    schema = read_field(declared, "outputSchema", read_field(metadata, "outputSchema"))
+    return AdaptedTool(
+        output_schema=dict(schema) if isinstance(schema, Mapping) else None,
+        is_wrapped=is_wrapped,
+        description=tool.description or describe(declared),
+        note=UNDECLARED_NOTE if declared is None or is_wrapped else RESULT_NOTE,
+    )
+
+
+def read_hints(tool: BaseTool) -> ToolPolicy:
+    """Return the policy that the MCP annotations of a tool stand for, those in its metadata first."""
+    metadata = tool.metadata
+    own = read_field(read_field(read_field(metadata, "mcp"), "tool"), "annotations")
+    for hints in (own, metadata):
+        if _has_hints(hints):
+            return policy_of({"annotations": hints}, "never")
+    if tool.response_format != "content_and_artifact":
+        return ToolPolicy()
+    function = getattr(tool, "coroutine", None) or getattr(tool, "func", None)
+    return (
+        policy_of(_find_declaration(inspect.unwrap(function)), "never")
+        if function
+        else ToolPolicy()
+    )
+
+
+def _has_hints(record: object) -> bool:
+    return any(isinstance(read_field(record, name), bool) for name in HINTS)
+
+
+def _find_declaration(function: object) -> object | None:
+    """Return the server's record of the tool that `function` calls, from its enclosing scope."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    cells = getattr(function, "__closure__", None) or ()
+    for cell in cells:
+        try:
+            value = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+        if _is_declaration(value):
+            return value  # type: ignore[no-any-return]
+    return None
+
+
+def _is_declaration(value: object) -> bool:
+    return (
+        not isinstance(value, BaseTool | Mapping | type)
+        and isinstance(read_field(value, "name"), str)
+        and isinstance(read_field(value, "inputSchema"), Mapping)
+        and any(hasattr(value, name) for name in ("output_schema", "outputSchema"))
+    )
+
+
+def _gives_structure(function: Callable[..., Any]) -> bool:
+    """Whether its annotation says that it returns an artifact with `structured_content`."""
+    pair = return_annotation(function)
+    if get_origin(pair) is not tuple or len(get_args(pair)) != 2:
+        return False
+    artifact = get_args(pair)[1]
+    is_union = get_origin(artifact) in (typing.Union, types.UnionType)
+    members = get_args(artifact) if is_union else (artifact,)
+    return any("structured_content" in own_annotations(m) for m in members)

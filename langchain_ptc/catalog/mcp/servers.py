@@ -19,8 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from langchain_core.tools import ToolException
 
-from langchain_ptc.catalog.mcp.connections import Progress, request_call
-from langchain_ptc.catalog.mcp.results import CallAnswer, read_field
+from langchain_ptc.catalog.mcp.results import CallAnswer, Progress, read_field, request_call
 from langchain_ptc.locks import new_lock
 
 T = TypeVar("T")

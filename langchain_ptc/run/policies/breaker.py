@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from langchain_ptc.catalog.resilience import Breaker
+from langchain_ptc.catalog.policy import Breaker
 from langchain_ptc.locks import new_lock
 
 State: TypeAlias = Literal["closed", "open", "half_open"]

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from langchain_ptc.catalog.resilience import Cache
+from langchain_ptc.catalog.policy import Cache
 from langchain_ptc.locks import new_lock
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from langchain_core.tools import ToolException
 from langgraph.errors import GraphBubbleUp, is_invalid_resume
 
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.resilience import Breaker
+from langchain_ptc.catalog.policy import Breaker
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.calls import StartedCall, Time

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
-from langchain_ptc.catalog.resilience import ToolCallInfo
+from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.error_text import OnToolError, tell_failure

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from langchain_ptc.catalog.resilience import RateLimit
+from langchain_ptc.catalog.policy import RateLimit
 from langchain_ptc.locks import new_lock
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import collections.abc as abc
+import dataclasses
 import datetime
 import enum
 import inspect
@@ -18,24 +19,18 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias
-from uuid import UUID
+from typing import Any, Literal, NotRequired, Required, TypeAlias
 
 import typing_extensions
 from langchain_core.messages import ToolMessage
-from pydantic import BaseModel, TypeAdapter
+from pydantic import AliasChoices, BaseModel, RootModel, TypeAdapter
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from typing_extensions import ReadOnly
 
+from langchain_ptc.catalog.functions import class_annotations
 from langchain_ptc.catalog.names import to_class_name
-from langchain_ptc.catalog.reading.fields import (
-    QUALIFIERS,
-    Direction,
-    Fields,
-    own_annotations,
-    read_hints,
-    record_fields,
-)
-from langchain_ptc.catalog.reading.injected import resolve_annotation, underlying_function
-from langchain_ptc.catalog.reading.schemas import SchemaReader
+from langchain_ptc.catalog.schemas import SchemaReader
 from langchain_ptc.catalog.types import (
     ANY,
     BOOL,
@@ -44,7 +39,7 @@ from langchain_ptc.catalog.types import (
     MAX_DEPTH,
     NONE,
     STR,
-    Named,
+    VALUE_TYPES,
     Record,
     RecordField,
     RecordTable,
@@ -55,30 +50,14 @@ from langchain_ptc.catalog.types import (
     widened,
 )
 
+Direction: TypeAlias = Literal["input", "output"]
+"""Which way the value goes: from the code into a tool, or from a tool to the code."""
 _TypeVars: TypeAlias = Mapping[object, TypeTree]
 
-_PRIMITIVES: dict[object, TypeTree] = {
-    None: NONE,
-    type(None): NONE,
-    Any: ANY,
-    object: ANY,
-    inspect.Parameter.empty: ANY,
-    bool: BOOL,
-    int: INT,
-    float: FLOAT,
-    str: STR,
-    complex: Named(name="complex"),
-    bytes: Named(name="bytes"),
-    bytearray: Named(name="bytes"),
-    datetime.datetime: Named(name="datetime"),
-    datetime.date: Named(name="date"),
-    datetime.time: Named(name="time"),
-    datetime.timedelta: Named(name="timedelta"),
-    Decimal: Named(name="Decimal"),
-    UUID: Named(name="UUID"),
-    range: Named(name="range"),
-    typing.NoReturn: NONE,
-    typing.Never: NONE,
+_PRIMITIVES: Mapping[Any, TypeTree] = {
+    **VALUE_TYPES,
+    **dict.fromkeys((Any, object, inspect.Parameter.empty), ANY),
+    **dict.fromkeys((None, typing.NoReturn, typing.Never), NONE),
     typing.LiteralString: STR,
 }
 _SUBCLASSED = (bool, int, float, str, complex, bytes, datetime.datetime, datetime.date)
@@ -141,7 +120,10 @@ class AnnotationReader:
         """Return the type of the values that `annotation` stands for, or a wider one."""
         if depth > MAX_DEPTH:
             return widened("nested too deeply to show")
-        known = _PRIMITIVES.get(annotation) if _is_hashable(annotation) else None
+        try:
+            known = _PRIMITIVES.get(annotation)
+        except TypeError:  # not hashable
+            known = None
         if known is not None:
             return known
 
@@ -186,7 +168,7 @@ class AnnotationReader:
     def _read_generic(
         self, origin: object, args: tuple[Any, ...], read: Callable[[object], TypeTree]
     ) -> TypeTree:
-        if origin in QUALIFIERS:
+        if origin in _QUALIFIERS:
             return self._read_annotated(args, read)
         if origin is typing.Union or origin is types.UnionType:
             return union([read(arg) for arg in args])
@@ -270,7 +252,7 @@ class AnnotationReader:
         names = getattr(kind, "_fields", None)
         if not names:
             return container("tuple", ANY, variadic=True)
-        hints = read_hints(kind)
+        hints = class_annotations(kind)
         types_ = [self.read(hints.get(name, Any), depth=depth + 1) for name in names]
         return container("tuple", *types_, note=f"({', '.join(names)})")
 
@@ -303,26 +285,23 @@ class AnnotationReader:
             self._keys[kind, label] = key
 
         def build() -> Record | None:
-            found = []
-            for field in fields(kind, self._direction):
-                tree = self.read(field.annotation, depth=depth + 1, type_vars=type_vars)
-                found.append(
-                    RecordField(
-                        name=field.name,
-                        type=widened(field.note) if field.note else tree,
-                        required=field.required,
-                        description=field.description,
-                        constraints=field.constraints,
-                    )
+            found = tuple(
+                RecordField(
+                    name=field.name,
+                    type=(
+                        widened(field.note)
+                        if field.note
+                        else self.read(field.annotation, depth=depth + 1, type_vars=type_vars)
+                    ),
+                    required=field.required,
+                    description=field.description,
+                    constraints=field.constraints,
                 )
-            if not found:
-                return None
-            return Record(
-                key=key,
-                name=to_class_name(f"{kind.__name__}{_argument_names(args)}"),
-                fields=tuple(found),
-                description=_class_description(kind),
+                for field in fields(kind, self._direction)
             )
+            name = to_class_name(f"{kind.__name__}{_argument_names(args)}")
+            about = _class_description(kind)
+            return Record(key=key, name=name, fields=found, description=about) if found else None
 
         return self._table.define(key, build)
 
@@ -349,14 +328,6 @@ def _arrives_as(kind: type) -> TypeTree:
 # --- looking at classes -------------------------------------------------------------------------
 
 
-def _is_hashable(value: object) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
-
-
 def _argument_names(args: tuple[Any, ...]) -> str:
     return "".join(f" {getattr(arg, '__name__', '')}" for arg in args)
 
@@ -368,9 +339,156 @@ def _class_description(kind: type) -> str:
     return inspect.cleandoc(doc).partition("\n\n")[0]
 
 
-def return_annotation(function: Callable[..., Any]) -> object:
-    """Return the annotation of what `function` returns, resolved; `Any` where there is none."""
-    function = underlying_function(function)
-    given = own_annotations(function).get("return", Any)
-    found = resolve_annotation(given, getattr(function, "__globals__", {}))
-    return Any if found is None else found
+_TYPED_DICT_QUALIFIERS = (Required, NotRequired, ReadOnly)
+_QUALIFIERS = (typing.Annotated, typing.ClassVar, typing.Final, *_TYPED_DICT_QUALIFIERS)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One field as its class declares it."""
+
+    name: str
+    annotation: object
+    required: bool
+    description: str = ""
+    constraints: tuple[str, ...] = ()
+    note: str = ""
+
+
+Fields: TypeAlias = Callable[[type, Direction], list[Field]]
+
+
+def typed_dict_fields(kind: type, _: Direction) -> list[Field]:
+    """Return the fields of a `TypedDict`, their annotations without qualifiers."""
+    keys: frozenset[str] = getattr(kind, "__required_keys__", frozenset())
+    found = []
+    for name, hint in class_annotations(kind).items():
+        required, about = name in keys, _annotated_description(hint)
+        # `NotRequired` in annotations that are text escapes `__required_keys__`.
+        while (origin := typing_extensions.get_origin(hint)) in _TYPED_DICT_QUALIFIERS:
+            required = (required or origin is Required) and origin is not NotRequired
+            hint = typing.get_args(hint)[0]  # noqa: PLW2901  # what is inside of it
+            about = about or _annotated_description(hint)
+        found.append(Field(name=name, annotation=hint, required=required, description=about))
+    return found
+
+
+def _annotated_description(hint: object) -> str:
+    for part in typing.get_args(hint)[1:]:
+        if isinstance(part, str):
+            return part
+        if isinstance(part, FieldInfo):
+            return part.description or ""
+    return ""
+
+
+def _dataclass_fields(kind: type, direction: Direction) -> list[Field]:
+    hints = class_annotations(kind)
+    own: Mapping[str, FieldInfo] = getattr(kind, "__pydantic_fields__", {})
+    is_input = direction == "input"
+    found = []
+    for field in dataclasses.fields(kind):
+        if is_input and not field.init:
+            continue
+        info = own.get(field.name)
+        factory = field.default_factory
+        plain = field.default is dataclasses.MISSING and factory is dataclasses.MISSING
+        found.append(
+            Field(
+                name=input_name(field.name, info) if is_input and info else field.name,
+                annotation=hints.get(field.name, Any),
+                required=not is_input or (plain if info is None else info.is_required()),
+                description="" if info is None else info.description or "",
+            )
+        )
+    return found
+
+
+def _attrs_fields(kind: Any, _: Direction) -> list[Field]:
+    hints = class_annotations(kind)
+    names = [attribute.name for attribute in kind.__attrs_attrs__]
+    return [Field(name=n, annotation=hints.get(n, Any), required=True) for n in names]
+
+
+def _model_fields(kind: type[BaseModel], direction: Direction) -> list[Field]:
+    is_output = direction == "output"
+    decorators = kind.__pydantic_decorators__.field_serializers.values()
+    serialized = {name for decorator in decorators for name in decorator.info.fields}
+    by_alias = kind.model_config.get("serialize_by_alias")
+    found = []
+    for name, field in kind.model_fields.items():
+        if is_output and field.exclude:
+            continue
+        kinds = {type(part).__name__ for part in field.metadata}
+        changed = bool(serialized & {name, "*"} or kinds & {"PlainSerializer", "WrapSerializer"})
+        alias = (field.serialization_alias or name) if by_alias else name
+        found.append(
+            Field(
+                name=alias if is_output else input_name(name, field),
+                annotation=field.annotation,
+                required=is_output or field.is_required(),
+                description=field.description or "",
+                constraints=model_constraints(field),
+                note="the model serializes it" if is_output and changed else "",
+            )
+        )
+    if is_output:
+        found.extend(
+            Field(name=name, annotation=computed.return_type, required=True)
+            for name, computed in kind.model_computed_fields.items()
+        )
+    return found
+
+
+def input_name(name: str, field: FieldInfo) -> str:
+    """Return the key under which a pydantic field takes its value."""
+    alias = field.validation_alias or field.alias
+    if isinstance(alias, AliasChoices):
+        alias = next((choice_ for choice_ in alias.choices if isinstance(choice_, str)), None)
+    return alias if isinstance(alias, str) else name
+
+
+_LIMITS = {
+    "gt": "> {}",
+    "ge": ">= {}",
+    "lt": "< {}",
+    "le": "<= {}",
+    "multiple_of": "a multiple of {}",
+    "min_length": "length >= {}",
+    "max_length": "length <= {}",
+    "pattern": "pattern {}",
+}
+
+
+def model_constraints(field: FieldInfo) -> tuple[str, ...]:
+    """Return what a pydantic field demands beyond its type, in words."""
+    found = [
+        (template, getattr(part, attribute, None))
+        for part in field.metadata
+        for attribute, template in _LIMITS.items()
+    ]
+    shown = int | float | str | Decimal | datetime.date
+    return tuple(template.format(value) for template, value in found if isinstance(value, shown))
+
+
+def model_default(field: FieldInfo) -> object:
+    """Return the default of a pydantic field; `...` where there is none that can be shown."""
+    if field.default_factory in (list, dict, set, tuple):
+        return field.default_factory()
+    if field.default is PydanticUndefined or field.default_factory is not None:
+        return ...
+    return field.default
+
+
+def record_fields(kind: type, direction: Direction) -> Fields | None:
+    """Return what lists the fields of `kind`, or None if it is no record."""
+    if typing_extensions.is_typeddict(kind):
+        return typed_dict_fields
+    if issubclass(kind, BaseModel):
+        custom = direction == "output" and kind.__pydantic_decorators__.model_serializers
+        return None if issubclass(kind, RootModel) or custom else _model_fields
+    if dataclasses.is_dataclass(kind):
+        return _dataclass_fields
+    if hasattr(kind, "__attrs_attrs__") and direction == "output":
+        return _attrs_fields
+    return None

@@ -13,21 +13,20 @@ from typing import Any
 from urllib.parse import unquote
 
 from langchain_ptc.catalog.names import to_class_name
-from langchain_ptc.catalog.reading.keywords import (
-    bare_reference,
-    constraints,
-    guess_type,
-    is_definition,
-    says_no_type,
-    text,
-)
-from langchain_ptc.catalog.reading.merging import conditional_properties, merge_all
-from langchain_ptc.catalog.reading.pointers import (
+from langchain_ptc.catalog.schema_parts import (
     REFERENCES,
     Resolver,
     Schema,
+    bare_reference,
+    conditional_properties,
+    constraints,
     escape,
+    guess_type,
+    is_definition,
+    merge_all,
     reference_of,
+    says_no_type,
+    text,
 )
 from langchain_ptc.catalog.types import (
     ANY,
@@ -79,23 +78,6 @@ MAX_WORK = 200_000
 _ARRAYS = frozenset({"array", "list", "tuple", "set"})
 _OBJECTS = frozenset({"object", "dict", "map"})
 _BRANCHES = ("anyOf", "oneOf")
-
-
-def read_schema(schema: object, *, name: str, scope: str) -> tuple[TypeTree, tuple[Record, ...]]:
-    """Return the type that one JSON Schema stands for, and the records that the type names.
-
-    Args:
-        schema: A whole document: references are resolved in it.
-        name: What to call a record that has no name of its own.
-        scope: Put in front of the records' keys, so that they differ from those of other documents.
-
-    Raises:
-        CatalogError: A `$ref` leads out of the document.
-    """
-    table = RecordTable()
-    root = schema if isinstance(schema, Mapping) else {}
-    tree = SchemaReader(root, table, scope=scope).read(schema, name=name, path="#")
-    return tree, table.records()
 
 
 class SchemaReader:
@@ -428,6 +410,26 @@ class SchemaReader:
         if told and "" in types and extra is not True:
             told.append(f"other keys: {outline(types[''])}")
         return union(list(types.values())) if types else ANY, ", ".join(told[:4])
+
+
+def read_result_schema(
+    schema: Schema | None, tool_name: str, table: RecordTable, *, note: str = ""
+) -> TypeTree:
+    """Return the type of a tool's value.
+
+    Args:
+        schema: The value's schema; None if there is none.
+        tool_name: Names a record of the schema that has no name of its own.
+        table: Takes the records that the type names.
+        note: What to say of the value where there is no schema.
+
+    Raises:
+        CatalogError: A `$ref` of the schema leads out of it.
+    """
+    if schema is None:
+        return widened(note)
+    reader = SchemaReader(schema, table, scope="output:")
+    return reader.read(schema, name=f"{tool_name} result", path="#")
 
 
 def _overlay(fields: dict[str, RecordField], variants: Sequence[Iterable[RecordField]]) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
-from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, ToolPolicy
+from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
 from langchain_ptc.catalog.names import RESERVED, is_normal, to_class_name, unique
+from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.catalog.text import (
     MAX_PROMPT_TOOL_CHARS,
     brief,
@@ -424,13 +425,22 @@ def group(definitions: Iterable[ToolDefinition]) -> list[DomainStubs]:
     return [DomainStubs(domain=d, definitions=members) for d, members in grouped.items()]
 
 
-def render_catalog(domains: Sequence[DomainStubs]) -> str:
-    """Return the stubs of all `domains` as one Python module for a model to read."""
+def render_catalog(
+    domains: Sequence[DomainStubs],
+    *,
+    render: Callable[[ToolDefinition, Names], str] = render_stub,
+) -> str:
+    """Return the stubs of all `domains` as one Python module for a model to read.
+
+    Args:
+        domains: The stubs.
+        render: Returns the stub of one tool.
+    """
     names = {name for domain in domains for name in domain.imports()}
     blocks = ["\n".join(render_imports(names))] if names else []
     for domain in domains:
         listed = ", ".join(d.name for d in domain.definitions)
-        stubs = [render_stub(d, domain.names[d.name]) for d in domain.definitions]
+        stubs = [render(d, domain.names[d.name]) for d in domain.definitions]
         first, *rest = [*domain.render_records(), *stubs]
         # Tools of no domain need no import.
         flat = domain.domain is None and len(domains) == 1

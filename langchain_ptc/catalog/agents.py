@@ -20,8 +20,15 @@ from langchain_core.tools import ToolException
 from pydantic import BaseModel, Field, TypeAdapter
 from typing_extensions import override
 
-from langchain_ptc.catalog.agents.messages import MESSAGE_MARKS, show_messages
-from langchain_ptc.catalog.agents.states import function_of, read_schema_of, said_type, unfold
+from langchain_ptc.catalog.agent_schemas import (
+    MESSAGE_MARKS,
+    function_of,
+    read_schema_of,
+    said_type,
+    show_messages,
+    unfold,
+)
+from langchain_ptc.catalog.annotations import Direction
 from langchain_ptc.catalog.described import DescribedTool, as_arguments_schema
 from langchain_ptc.errors import CatalogError
 
@@ -83,23 +90,31 @@ def agent_tool(
     Raises:
         CatalogError: It has no name or no description, or its schemas cannot be read.
     """
-    remote = _RemoteSchemas(agent, where) if _is_remote(agent) else None
+    is_remote = hasattr(agent, "assistant_id") and hasattr(agent, "sync_client")
     own = _own_name(agent) if name is None else name
     if not own:
         raise CatalogError(f"{where}, a {type(agent).__name__}, has no name of its own; {GIVE}")
-    told = description or (_own_description(agent) if remote is None else remote.description)
+    told = description or (
+        _ask_server(agent, where, "get").get("description")
+        if is_remote
+        else _own_description(agent)
+    )
     if not told:
         raise CatalogError(
             f"{where}, the agent {own!r}, has no description, which is all that a model knows of it; "
             f"{GIVE}"
         )
+    remote: Mapping[str, Any] = {}
+    if is_remote and not (input_schema and output_schema):
+        remote = _ask_server(agent, where, "get_schemas")
+
+    def read(direction: Direction) -> Mapping[str, Any]:
+        said = remote.get(f"{direction}_schema") or {}
+        return said if is_remote else read_schema_of(agent, direction)
+
     try:
-        takes = input_schema or (read_schema_of(agent, "input") if remote is None else remote.input)
-        gives = output_schema or (
-            read_schema_of(agent, "output") if remote is None else remote.output
-        )
-    except CatalogError:
-        raise
+        takes = input_schema or read("input")
+        gives = output_schema or read("output")
     except Exception as error:  # schemas are code of their author's
         raise CatalogError(
             f"the schemas of the agent {own!r} cannot be read: {type(error).__name__}: {error}; pass "
@@ -154,51 +169,23 @@ def _own_description(agent: Any) -> str | None:
     return own if isinstance(own, str) and not own.startswith(made) else None
 
 
-def _is_remote(agent: Any) -> bool:
-    return hasattr(agent, "assistant_id") and hasattr(agent, "sync_client")
-
-
-class _RemoteSchemas:
-    """What the server of a remote graph says of it; asked when it is needed."""
-
-    def __init__(self, agent: Any, where: str) -> None:
-        self._agent = agent
-        self._where = where
-        self._schemas: Mapping[str, Any] | None = None
-
-    def _ask(self, question: str) -> Mapping[str, Any]:
-        name, client = self._agent.assistant_id, self._agent.sync_client
-        if client is None:
-            raise CatalogError(
-                f"{self._where}, the remote graph {name!r}, has no synchronous client to ask for its "
-                "schemas; make it with `url=` or `sync_client=`, or pass description=, input_schema= "
-                "and output_schema= to agent_tool"
-            )
-        try:
-            answer: Mapping[str, Any] = getattr(client.assistants, question)(name)
-        except Exception as error:  # of the network
-            raise CatalogError(
-                f"{self._where}, the remote graph {name!r}, cannot be asked for its {question}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        return answer
-
-    @property
-    def description(self) -> str | None:
-        return self._ask("get").get("description")
-
-    @property
-    def input(self) -> Mapping[str, Any]:
-        return self._all().get("input_schema") or {}
-
-    @property
-    def output(self) -> Mapping[str, Any]:
-        return self._all().get("output_schema") or {}
-
-    def _all(self) -> Mapping[str, Any]:
-        if self._schemas is None:
-            self._schemas = self._ask("get_schemas")
-        return self._schemas
+def _ask_server(agent: Any, where: str, question: str) -> Mapping[str, Any]:
+    """Return what the server of a remote graph says of it: `get`, or `get_schemas`."""
+    name, client = agent.assistant_id, agent.sync_client
+    if client is None:
+        raise CatalogError(
+            f"{where}, the remote graph {name!r}, has no synchronous client to ask for its schemas; "
+            "make it with `url=` or `sync_client=`, or pass description=, input_schema= and "
+            "output_schema= to agent_tool"
+        )
+    try:
+        answer: Mapping[str, Any] = getattr(client.assistants, question)(name)
+    except Exception as error:  # of the network
+        raise CatalogError(
+            f"{where}, the remote graph {name!r}, cannot be asked for its {question}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return answer
 
 
 # --- values -------------------------------------------------------------------------------------

@@ -1,25 +1,20 @@
-"""Which parameters of a tool LangChain and LangGraph fill in: in its schema, or only in its signature."""
+"""The functions behind a tool: their signatures, annotations and docstrings, and what is injected."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import typing_extensions
-from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import (
-    BaseTool,
-    InjectedToolArg,
-    InjectedToolCallId,
-    StructuredTool,
-    Tool,
-)
+from langchain_core.runnables import RunnableConfig, ensure_config, run_in_executor
+from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, StructuredTool, Tool
 from langchain_core.utils.pydantic import get_fields
 from langgraph.prebuilt import ToolRuntime
 
@@ -144,6 +139,32 @@ def resolve_annotation(annotation: object, globals_: dict[str, Any]) -> object:
         return None
 
 
+def return_annotation(function: Callable[..., Any]) -> object:
+    """Return the annotation of what `function` returns, resolved; `Any` where there is none."""
+    function = underlying_function(function)
+    given = own_annotations(function).get("return", Any)
+    found = resolve_annotation(given, getattr(function, "__globals__", {}))
+    return Any if found is None else found
+
+
+def class_annotations(kind: type) -> dict[str, Any]:
+    """Return the annotations of a class; those that cannot be resolved are left as text."""
+    try:
+        return typing_extensions.get_type_hints(kind, include_extras=True)
+    except Exception:  # noqa: BLE001  # annotations in text are code of their author's
+        return own_annotations(kind)
+
+
+def own_annotations(described: Any) -> dict[str, Any]:
+    """Return the annotations of a class or function; on Python 3.14 references for missing names."""
+    try:
+        return dict(
+            typing_extensions.get_annotations(described, format=typing_extensions.Format.FORWARDREF)
+        )
+    except Exception:  # noqa: BLE001  # annotations are code of their author's
+        return {}
+
+
 def _is_marked(annotation: object, *markers: type) -> bool:
     """Whether an annotation is one of `markers`, holds one as metadata, or is a union with one."""
     if isinstance(annotation, type):
@@ -162,3 +183,123 @@ def _is_config(annotation: object) -> bool:
     """Whether an annotation is LangChain's config, which no model and no code can write."""
     options = typing.get_args(annotation) or (annotation,)
     return any(option is RunnableConfig for option in options)
+
+
+# --- arguments that have names which LangChain takes for its own --------------------------------
+
+# `StructuredTool` passes the arguments of a call to its `_run(self, *args, config, run_manager,
+# **kwargs)`: an argument called `self` is refused there, and `config` and `run_manager` are
+# overwritten. Whoever calls such a tool for the code goes to its functions directly.
+
+TAKEN_NAMES = frozenset({"self", "config", "run_manager"})
+"""Names that `StructuredTool` cannot pass on."""
+
+
+def takes_taken_names(tool: BaseTool, names: Collection[str]) -> bool:
+    """Whether a tool has arguments that LangChain would not pass on.
+
+    Args:
+        tool: Any tool.
+        names: The names of its arguments.
+    """
+    return type(tool) is StructuredTool and not TAKEN_NAMES.isdisjoint(names)
+
+
+def own_run(tool: BaseTool, *, frees_names: bool) -> Callable[..., Any]:
+    """Return what runs `tool`: its `_run`, or a function that takes arguments of any name."""
+    if not frees_names or not isinstance(tool, StructuredTool):
+        return tool._run
+
+    def run(*args: Any, **arguments: Any) -> Any:
+        if tool.func is None:
+            raise NotImplementedError("StructuredTool does not support sync invocation.")
+        return tool.func(*args, **{**arguments, **_injected(tool.func)})
+
+    return run
+
+
+def own_arun(tool: BaseTool, *, frees_names: bool) -> Callable[..., Awaitable[Any]]:
+    """Return what runs `tool` asynchronously; see `own_run`."""
+    if not frees_names or not isinstance(tool, StructuredTool):
+        return tool._arun
+    run = own_run(tool, frees_names=True)
+
+    async def arun(*args: Any, **arguments: Any) -> Any:
+        if tool.coroutine is None:
+            return await run_in_executor(None, lambda: run(*args, **arguments))
+        return await tool.coroutine(*args, **{**arguments, **_injected(tool.coroutine)})
+
+    return arun
+
+
+def _injected(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return what LangChain fills in for a function that asks for it."""
+    found: dict[str, Any] = {
+        name: ensure_config() for name, kind in read_annotations(function) if kind is RunnableConfig
+    }
+    if "callbacks" in signature_of(function).parameters:
+        found["callbacks"] = ensure_config().get("callbacks")
+    return found
+
+
+# --- docstrings ---------------------------------------------------------------------------------
+
+MAX_DOCSTRING_CHARS = 20_000
+"""Length of a docstring that is looked at."""
+
+_GOOGLE = re.compile(r"^(?:Returns?|Yields?)[ \t]*:[ \t]*(.*)$")
+_UNDERLINED = re.compile(r"^(?:Returns?|Yields?)[ \t]*$")
+_FIELD = re.compile(r"^[:@](?:returns?|yields?)[ \t]*:[ \t]*(.*)$")
+_NEXT_FIELD = re.compile(r"^[:@]\w+")
+
+
+def returns_section(docstring: str | None) -> str:
+    """Return the text under `Returns` in a docstring of Google's, NumPy's or Sphinx's style.
+
+    Args:
+        docstring: As it stands in the source; None if there is none.
+
+    Returns:
+        One paragraph; empty if the docstring does not say what is returned.
+    """
+    lines = inspect.cleandoc((docstring or "")[:MAX_DOCSTRING_CHARS]).splitlines()
+    for number, line in enumerate(lines):
+        rest = lines[number + 1 :]
+        if found := _GOOGLE.match(line):
+            return _join([found[1], *_indented(rest)])
+        if found := _FIELD.match(line):
+            return _join([found[1], *_until_next_field(rest)])
+        if _UNDERLINED.match(line) and rest and re.fullmatch(r"-{3,}[ \t]*", rest[0]):
+            return _join(_until_next_section(rest[1:]))
+    return ""
+
+
+def _indented(lines: list[str]) -> list[str]:
+    kept = []
+    for line in lines:
+        if line and not line[0].isspace():
+            break
+        kept.append(line)
+    return kept
+
+
+def _until_next_field(lines: list[str]) -> list[str]:
+    kept = []
+    for line in lines:
+        if not line.strip() or _NEXT_FIELD.match(line):
+            break
+        kept.append(line)
+    return kept
+
+
+def _until_next_section(lines: list[str]) -> list[str]:
+    kept: list[str] = []
+    for line in lines:
+        if re.fullmatch(r"-{3,}[ \t]*", line):
+            return kept[:-1]  # the line before is the title of that section
+        kept.append(line)
+    return kept
+
+
+def _join(lines: list[str]) -> str:
+    return " ".join(word for line in lines for word in line.split())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -28,11 +29,7 @@ from langchain_ptc.catalog.mcp.results import (
     read_field,
     unwrap_schema,
 )
-from langchain_ptc.catalog.mcp.servers import (
-    AnyServer,
-    background_loop,
-    close_all,
-)
+from langchain_ptc.catalog.mcp.servers import AnyServer, background_loop, close_all
 from langchain_ptc.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -125,34 +122,25 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 # --- opening ------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source(Generic[C]):
-    """Where a catalog came from: reads it again.
+    """Where a catalog came from: reads it again."""
 
-    Args:
-        hub: The servers.
-        build: Makes a catalog of the servers' tools.
-        approve: Which tools a person approves.
-        exclude: Tools that are left out, as `server.tool`.
-    """
-
-    def __init__(
-        self,
-        hub: Hub,
-        build: Callable[[Found, Source[C]], C],
-        *,
-        approve: Approve,
-        exclude: frozenset[str],
-    ) -> None:
-        self._hub = hub
-        self._build = build
-        self._approve: Approve = approve
-        self._exclude = exclude
-        self._versions = hub.versions
+    hub: Hub
+    """The servers."""
+    build: Callable[[Found, Source[C]], C]
+    """Makes a catalog of the servers' tools."""
+    approve: Approve
+    """Which tools a person approves."""
+    exclude: frozenset[str]
+    """Tools that are left out, as `server.tool`."""
+    versions: tuple[int, ...]
+    """Those of the servers when their tools were read."""
 
     @property
     def is_stale(self) -> bool:
         """Whether a server said that its tools changed since they were read."""
-        return self._hub.versions != self._versions
+        return self.hub.versions != self.versions
 
     async def read(self) -> C:
         """Return a catalog of the tools as they are now.
@@ -161,25 +149,24 @@ class Source(Generic[C]):
             CatalogError: A server cannot be reached, or a tool cannot be offered to code.
         """
         newer, listed = await self._list()
+        for _ in range(MAX_READINGS - 1):
+            if not newer.is_stale:
+                break
+            newer, listed = await self._list()
         found = {
             server.name: [self._make(server, tool) for tool in tools if self._takes(server, tool)]
-            for server, tools in zip(self._hub.servers, listed, strict=True)
+            for server, tools in zip(self.hub.servers, listed, strict=True)
         }
-        return self._build(found, newer)
+        return self.build(found, newer)
 
     async def _list(self) -> tuple[Source[C], list[list[Any]]]:
-        left = MAX_READINGS
-        while True:
-            newer = Source(self._hub, self._build, approve=self._approve, exclude=self._exclude)
-            listed = await self._hub.list_tools()
-            left -= 1
-            if not newer.is_stale or not left:
-                return newer, listed
+        newer = replace(self, versions=self.hub.versions)
+        return newer, await self.hub.list_tools()
 
     def _takes(self, server: AnyServer, tool: Any) -> bool:
         # The protocol's tasks are a way of calling tools that the `mcp` package only tries out.
         needs_task = read_field(read_field(tool, "execution"), "taskSupport") == "required"
-        return not needs_task and f"{server.name}.{tool.name}" not in self._exclude
+        return not needs_task and f"{server.name}.{tool.name}" not in self.exclude
 
     def _make(self, server: AnyServer, tool: Any) -> MCPTool:
         hints = read_field(tool, "annotations")
@@ -193,16 +180,16 @@ class Source(Generic[C]):
             metadata={**metadata, **({} if meta is None else {"_meta": meta})} or None,
             result_schema=unwrap_schema(schema),
             result_note=RESULT_NOTE,
-            policy=policy_of(tool, self._approve),
+            policy=policy_of(tool, self.approve),
             mcp_name=tool.name,
             declared_schema=schema,
-            hub=self._hub,
+            hub=self.hub,
             server=server,
         )
 
     async def close(self) -> None:
         """End the sessions."""
-        await close_all(self._hub.servers)
+        await close_all(self.hub.servers)
 
 
 class OpeningCatalog(Generic[C]):
@@ -226,16 +213,19 @@ class OpeningCatalog(Generic[C]):
             )
         if isinstance(exclude, str):
             raise CatalogError(f"exclude must be a list of tools as 'server.tool', got {exclude!r}")
-        self._servers = servers
-        self._build = build
-        self._approve: Approve = approve
-        self._exclude = frozenset(exclude)
-        self._seconds = connect_seconds
+
+        def connect(home: asyncio.AbstractEventLoop | None) -> Source[C]:
+            hub = open_hub(servers, home=home, connect_seconds=connect_seconds)
+            left_out = frozenset(exclude)
+            return Source(
+                hub=hub, build=build, approve=approve, exclude=left_out, versions=hub.versions
+            )
+
+        self._connect = connect
         self._source: Source[C] | None = None
 
     async def _open(self, home: asyncio.AbstractEventLoop | None) -> C:
-        hub = open_hub(self._servers, home=home, connect_seconds=self._seconds)
-        self._source = Source(hub, self._build, approve=self._approve, exclude=self._exclude)
+        self._source = self._connect(home)
         try:
             return await self._source.read()
         except BaseException:

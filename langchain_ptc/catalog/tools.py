@@ -1,4 +1,4 @@
-"""A LangChain tool -> its definition: what its schema and its annotations say, and nothing run."""
+"""What a developer passes to a catalog -> definitions; nothing of a tool is run."""
 
 from __future__ import annotations
 
@@ -7,24 +7,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from langchain_core.tools import BaseTool, Tool
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool, BaseToolkit, Tool, tool
 from pydantic import BaseModel
 
-from langchain_ptc.catalog.definition import ReturnsFrom, ToolDefinition, ToolParameter, ToolPolicy
-from langchain_ptc.catalog.described import DescribedTool, read_result_schema
-from langchain_ptc.catalog.mcp.adapted import AdaptedTool, read_adapted, read_hints
-from langchain_ptc.catalog.names import to_identifier, to_public_identifier, unique
-from langchain_ptc.catalog.reading.annotations import AnnotationReader, return_annotation
-from langchain_ptc.catalog.reading.docstrings import returns_section
-from langchain_ptc.catalog.reading.fields import input_name, model_constraints, model_default
-from langchain_ptc.catalog.reading.injected import (
+from langchain_ptc.catalog.agents import agent_tool
+from langchain_ptc.catalog.annotations import (
+    AnnotationReader,
+    input_name,
+    model_constraints,
+    model_default,
+)
+from langchain_ptc.catalog.definition import ReturnsFrom, ToolDefinition, ToolParameter
+from langchain_ptc.catalog.described import DescribedTool
+from langchain_ptc.catalog.functions import (
     called_function,
     implementations,
     injected_parameters,
     is_wrapper,
+    return_annotation,
+    returns_section,
     signature_of,
 )
-from langchain_ptc.catalog.reading.schemas import SchemaReader
+from langchain_ptc.catalog.mcp.results import AdaptedTool, read_adapted, read_hints
+from langchain_ptc.catalog.names import to_identifier, to_public_identifier, unique
+from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc.catalog.schemas import SchemaReader, read_result_schema
 from langchain_ptc.catalog.text import MAX_TOOL_CHARS
 from langchain_ptc.catalog.types import (
     ANY,
@@ -231,7 +239,9 @@ def _read_return(
     if isinstance(tool, DescribedTool):
         return tool.read_result(table), "tool"
     if adapted is not None:  # never from the annotation of the package's own function
-        return read_result_schema(adapted.result_schema, adapted.note, tool.name, table), "tool"
+        return read_result_schema(
+            adapted.result_schema, tool.name, table, note=adapted.note
+        ), "tool"
     annotation, is_certain = _read_own_annotation(tool)
     tree = AnnotationReader(table, direction="output").read(annotation)
     if tool.response_format == "content_and_artifact":
@@ -272,3 +282,108 @@ def _in_order(parameters: Sequence[ToolParameter]) -> tuple[ToolParameter, ...]:
     names = {id(p): name for name, p in taken.items()}
     named = [replace(p, name=names[id(p)]) for p in parameters]
     return tuple(sorted(named, key=lambda p: not p.required))
+
+
+# --- what a developer passes --------------------------------------------------------------------
+
+
+def read_tools(tools: object) -> Iterator[ToolDefinition]:
+    """Yield the definitions of what was passed to a catalog: a list, or lists by domain.
+
+    Raises:
+        CatalogError: It is neither, or something in it is no tool, or has another's name.
+    """
+    if isinstance(tools, Mapping):
+        names: dict[str, object] = {}
+        for given, members in tools.items():
+            domain = None if given is None else _clean_domain(given, names)
+            yield from _read_domain(domain, given, members)
+    else:
+        yield from _read_domain(None, None, tools)
+
+
+def _clean_domain(given: object, names: dict[str, object]) -> str:
+    if not isinstance(given, str) or not given.strip():
+        raise CatalogError(f"a domain must be a name, got {given!r}")
+    name = to_public_identifier(given, fallback="domain")
+    if name in names:
+        raise CatalogError(
+            f"the domains {names[name]!r} and {given!r} would both be {name!r} in the code; "
+            "rename one of them"
+        )
+    names[name] = given
+    return name
+
+
+def _read_domain(domain: str | None, given: object, members: object) -> Iterator[ToolDefinition]:
+    where = "tools" if domain is None else f"tools[{given!r}]"
+    if isinstance(members, str | bytes) or not isinstance(members, Sequence):
+        raise CatalogError(
+            f"{where} must be a list of tools, got {type(members).__name__}"
+            f"{_advice(members, 'put it into a list')}"
+        )
+    taken: dict[str, ToolDefinition] = {}
+    for position, member in enumerate(members):
+        if isinstance(member, ToolDefinition):
+            definition = complete(member, domain=domain)
+        else:
+            tool_ = _to_tool(member, f"{where}[{position}]")
+            definition = read_tool(tool_, domain=domain, policy=own_policy(tool_))
+        other = taken.setdefault(definition.qualified_name, definition)
+        if other is not definition:
+            raise CatalogError(_clash(other, definition, where))
+        yield definition
+
+
+def _clash(first: ToolDefinition, second: ToolDefinition, where: str) -> str:
+    if first.tool_name == second.tool_name:
+        return f"{where} has two tools named {first.tool_name!r}; rename one, or use domains"
+    return (
+        f"{where} has the tools {first.tool_name!r} and {second.tool_name!r}, which would both be "
+        f"{first.name!r} in the code; rename one, or use domains"
+    )
+
+
+def _to_tool(given: object, where: str) -> BaseTool:
+    if isinstance(given, BaseTool):
+        return given
+    if isinstance(given, Runnable):
+        return agent_tool(given, where=where)
+    if isinstance(given, Mapping):
+        raise CatalogError(
+            f"{where} is only a schema, which cannot be called; wrap it with the function that does "
+            "the work: StructuredTool(name=..., description=..., args_schema=schema, func=...)"
+        )
+    if isinstance(given, type) or not callable(given):
+        raise CatalogError(
+            f"{where} must be a LangChain tool or a function, got {_describe(given)}"
+            f"{_advice(given, 'pass it itself')}"
+        )
+    try:
+        # LangChain refuses a function that says nothing about itself; its signature says enough.
+        made = tool(given) if given.__doc__ else tool(given, description="")
+    except Exception as error:  # LangChain inspects code of its author's
+        raise CatalogError(
+            f"{where}, {_describe(given)}, cannot be made a tool: {type(error).__name__}: {error}; "
+            "make it one with langchain_core.tools.StructuredTool.from_function(...)"
+        ) from error
+    return made
+
+
+def _describe(given: object) -> str:
+    name = getattr(given, "__name__", None)
+    kind = "class" if isinstance(given, type) else type(given).__name__
+    article = "an" if kind[0].lower() in "aeiou" else "a"
+    return f"the {kind} {name!r}" if name else f"{article} {kind}"
+
+
+def _advice(given: object, otherwise: str) -> str:
+    if isinstance(given, BaseToolkit):
+        return "; pass its .get_tools()"
+    if hasattr(given, "add_node") and hasattr(given, "compile"):
+        return "; pass what its .compile() returns"
+    if isinstance(given, type):
+        return "; pass an instance of it" if issubclass(given, BaseTool) else ""
+    if isinstance(given, BaseTool) or callable(given):
+        return f"; {otherwise}"
+    return ""

@@ -1,7 +1,7 @@
-"""What a tool's policy may say about calls that fail, repeat, or come too fast.
+"""What a developer says of a tool: who may call it, and what is done when its calls fail, repeat or hurry.
 
-Each record is one behaviour; a policy puts together those that its tool wants. They only say what is
-to hold: `execution.resilience` makes it so.
+Each record is one behaviour; a `ToolPolicy` puts together those that its tool wants. They only say what
+is to hold: `run/policies/` makes it so.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+Caller: TypeAlias = Literal["code", "direct"]
 CacheScope: TypeAlias = Literal["execution", "thread", "executor"]
 
 
@@ -140,6 +141,78 @@ class RateLimit:
     def __post_init__(self) -> None:
         _check_count(self, "calls")
         _check_seconds(self, "seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolPolicy:
+    """Who may do what with one tool, and what is done when its calls fail.
+
+    Raises:
+        ValueError: A number is not positive, a caller is neither `code` nor `direct`, or calls of a
+            tool that is neither `read_only` nor `idempotent` are to be repeated or kept.
+    """
+
+    allowed_callers: tuple[Caller, ...] = ("code",)
+    """Who may call it: `code`, the model itself (`direct`), or both."""
+    read_only: bool = False
+    """Calling it changes nothing. Said in the stub."""
+    idempotent: bool = False
+    """Calling it again with the same arguments changes nothing more. Said in the stub."""
+    requires_approval: bool = False
+    """A person approves each call before it is made."""
+    max_calls: int | None = None
+    """Calls of the tool that one execution may make; None for no limit of its own."""
+    timeout_seconds: float | None = None
+    """Time for one try of a call; None for `Limits.tool_seconds`."""
+    total_seconds: float | None = None
+    """Time for one call, all its tries and the pauses between them; None for `Limits.tool_seconds`,
+    which holds besides."""
+    retry: Retry | None = None
+    """Makes calls again that fail; for tools that are `read_only` or `idempotent`."""
+    breaker: Breaker | None = None
+    """Refuses calls for a while when the tool keeps failing."""
+    cache: Cache | None = None
+    """Keeps results; for tools that are `read_only` or `idempotent`."""
+    rate_limit: RateLimit | None = None
+    """How often the tool may be called, by all executions of an executor together."""
+    max_concurrent_calls: int | None = None
+    """Calls that may be on their way at once, of all executions of an executor together."""
+    before: BeforeCall | None = None
+    """Is told of each call before it is made; what it raises refuses the call."""
+    after: AfterCall | None = None
+    """Is given what the tool returned, and returns what the code gets."""
+    tags: tuple[str, ...] = ()
+    """Words to select tools by."""
+
+    def __post_init__(self) -> None:
+        callers = self.allowed_callers
+        if not callers or not set(callers) <= {"code", "direct"}:
+            raise ValueError(
+                "ToolPolicy.allowed_callers must hold 'code', 'direct' or both, as a tuple, got "
+                f"{callers!r}"
+            )
+        for name in ("max_calls", "max_concurrent_calls"):
+            if getattr(self, name) is not None:
+                _check_count(self, name)
+        for name in ("timeout_seconds", "total_seconds"):
+            seconds = getattr(self, name)
+            if seconds is not None and (type(seconds) not in (int, float) or not seconds > 0):
+                raise ValueError(f"ToolPolicy.{name} must be a positive number, got {seconds!r}")
+        for name in ("retry", "cache"):
+            given = getattr(self, name)
+            if given is not None and not (self.read_only or self.idempotent):
+                raise ValueError(
+                    f"ToolPolicy.{name} is for tools of which a call more or less changes nothing, and "
+                    "this policy does not say that: pass read_only=True or idempotent=True if it is "
+                    f"so, or leave out {name}={given!r}"
+                )
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether more is to be done for a call than to make it: timers, retries, hooks and the like."""
+        parts = (self.timeout_seconds, self.total_seconds, self.retry, self.breaker, self.cache)
+        others = (self.rate_limit, self.max_concurrent_calls, self.before, self.after)
+        return any(part is not None for part in (*parts, *others))
 
 
 def _check_count(record: object, name: str, *, least: int = 1) -> None:

@@ -1,1 +1,0 @@
-"""Tools, schemas and annotations -> definitions and type trees."""

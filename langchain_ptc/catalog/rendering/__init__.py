@@ -1,1 +1,0 @@
-"""Definitions -> what a model, an editor and a type checker read."""

@@ -1,0 +1,244 @@
+"""How much of a catalog a prompt shows: four tiers, from whole stubs to a pointer. Pure.
+
+Which tier is shown is decided by who writes the prompt, from the catalog and a budget only; so the text
+stays the same from turn to turn, and the provider's prompt cache holds. It changes where something new
+is learned of a tool's results: see `observed.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, TypeAlias, get_args
+
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc.catalog.stubs import (
+    DomainStubs,
+    Names,
+    group,
+    render_catalog,
+    render_stub,
+    render_type,
+    stub_parameters,
+)
+from langchain_ptc.catalog.text import brief, cut, first_sentence
+from langchain_ptc.catalog.types import (
+    ANY,
+    VALUE_TYPES,
+    Alternatives,
+    Choice,
+    Container,
+    TypeTree,
+    union,
+)
+
+Tier: TypeAlias = Literal["full", "signatures", "names", "pointer"]
+"""`full`: whole stubs. `signatures`: a line for each tool. `names`: the names by domain. `pointer`: how
+many tools there are, and in which domains."""
+TIERS: tuple[Tier, ...] = get_args(Tier)
+"""From the most text to the least."""
+
+MAX_POINTER_CHARS = 2_000
+"""Length of the list of domains in a pointer."""
+MAX_LINE_SHAPE_CHARS = 200
+"""Length of an observed shape below a line."""
+FLAT = "tools"
+"""What tools of no domain are listed under: the module that they are imported from."""
+Keep: TypeAlias = Callable[[str], bool]
+"""Told each line that says what was observed; returns whether there is room for it."""
+
+
+def render_tier(
+    domains: Sequence[DomainStubs],
+    tier: Tier,
+    *,
+    observed: Mapping[str, str] | None = None,
+    keep: Keep = lambda _: True,
+) -> str:
+    """Return the text of a catalog in one tier, with a newline at its end; empty without tools.
+
+    Args:
+        domains: The stubs.
+        tier: How much is shown.
+        observed: What was learned of results, by qualified name; for tools whose type says nothing.
+        keep: Asked about each line of what was learned, in the catalog's order.
+    """
+    if tier == "full":
+        return _render_full(domains, observed or {}, keep)
+    if tier == "signatures":
+        blocks = [_render_lines(domain, observed or {}, keep) for domain in domains]
+    elif tier == "names":
+        blocks = [f"{name_of(d)}: {', '.join(t.name for t in d.definitions)}" for d in domains]
+    else:
+        blocks = [render_pointer(domains)] if domains else []
+    between = "\n\n" if tier == "signatures" else "\n"
+    return f"{between.join(blocks)}\n" if blocks else ""
+
+
+def name_of(domain: DomainStubs) -> str:
+    """Return what a domain is listed under."""
+    return domain.domain or FLAT
+
+
+def render_pointer(domains: Sequence[DomainStubs]) -> str:
+    """Return how many tools there are, and in which domains."""
+    count = sum(len(domain.definitions) for domain in domains)
+    told = f"{count} tool{'s' if count != 1 else ''}"
+    if [domain.domain for domain in domains] == [None]:
+        return told
+    listed = cut(
+        ", ".join(f"{name_of(d)} ({len(d.definitions)})" for d in domains), MAX_POINTER_CHARS
+    )
+    return f"{told} in {len(domains)} domain{'s' if len(domains) != 1 else ''}: {listed}"
+
+
+def render_domain_lines(domain: DomainStubs) -> str:
+    """Return the tools of one domain, a line each."""
+    return _render_lines(domain, {}, lambda _: True)
+
+
+def _render_lines(domain: DomainStubs, observed: Mapping[str, str], keep: Keep) -> str:
+    lines = [f"# {domain.module}"]
+    for definition in domain.definitions:
+        lines.append(render_line(definition, domain.names[definition.name]))
+        shape = observed.get(definition.qualified_name)
+        if shape:
+            line = f"    # observed: {cut(shape, MAX_LINE_SHAPE_CHARS)}"
+            lines.extend([line] if keep(line) else [])
+    return "\n".join(lines)
+
+
+def _render_full(domains: Sequence[DomainStubs], observed: Mapping[str, str], keep: Keep) -> str:
+    def render(definition: ToolDefinition, names: Names) -> str:
+        stub = render_stub(definition, names)
+        shape = observed.get(definition.qualified_name)
+        return add_observed(stub, shape, keep=keep) if shape else stub
+
+    return render_catalog(domains, render=render)
+
+
+def add_observed(stub: str, shape: str, *, keep: Keep = lambda _: True) -> str:
+    """Return a stub with what was learned of its results below its signature."""
+    line = f"    # observed: {shape}"
+    if not keep(line):
+        return stub
+    head, quotes, doc = stub.partition('\n    """')
+    if quotes:
+        return f"{head}\n{line}{quotes}{doc}"
+    return f"{stub.removesuffix(' ...')}\n{line}\n    ..."
+
+
+def render_one(domain: DomainStubs, name: str, *, observed: str = "") -> str:
+    """Return all that there is to know of one tool: its import, the records it needs, its stub."""
+    definition = next(d for d in domain.definitions if d.name == name)
+    alone = DomainStubs(domain=domain.domain, definitions=[definition])
+    parts = [f"# from {domain.module} import {name}", *alone.render_records()]
+    names: Names = alone.names[name]
+    stub = render_stub(definition, names)
+    return "\n\n".join([*parts, add_observed(stub, observed) if observed else stub]) + "\n"
+
+
+# --- one tool on one line -----------------------------------------------------------------------
+
+MAX_LINE_CHARS = 200
+"""Length of a signature from which on optional parameters are left out, and `...` stands for them."""
+MAX_WORDS_CHARS = 96
+"""Length of the description behind a signature."""
+MAX_CHOICES_CHARS = 48
+"""Length of the choices of one parameter; longer ones are shown as their type."""
+MAX_DEFAULT_CHARS = 24
+"""Length of a default; a longer one is `...`."""
+
+
+def render_line(definition: ToolDefinition, names: Names) -> str:
+    """Return one tool on one line: its signature, and the first sentence of what it does.
+
+    The line is for reading: long choices are shown as their type, optional parameters may be left
+    out (`...`), and a return type that nobody knows is not there.
+
+    Args:
+        definition: The tool.
+        names: What the records in its types are called, by key.
+    """
+    terse = replace(
+        definition,
+        parameters=tuple(replace(p, type=_terse(p.type)) for p in definition.parameters),
+    )
+    shown: list[str] = []
+    room = MAX_LINE_CHARS - len(definition.name)
+    for parameter in stub_parameters(terse, names):
+        long = parameter.default is not None and len(parameter.default) > MAX_DEFAULT_CHARS
+        part = replace(parameter, default="...").source() if long else parameter.source()
+        if len(part) + 2 > room:
+            if parameter.default is not None or room < -3 * MAX_LINE_CHARS:
+                shown.append("...")
+                break
+            part = parameter.name  # a required one is named in any case
+        room -= len(part) + 2
+        shown.append(part)
+    else:
+        if definition.extra is not None:
+            shown.append(f"**kwargs: {render_type(_terse(definition.extra), names)}")
+    returns = _terse(definition.returns)
+    known = "" if returns == ANY else f" -> {render_type(returns, names)}"
+    told = brief(first_sentence(definition.description), limit=MAX_WORDS_CHARS)
+    approval = "needs approval" if definition.policy.requires_approval else ""
+    words = "; ".join(filter(None, [approval, told]))
+    return f"{definition.name}({', '.join(shown)}){known}{f'  # {words}' if words else ''}"
+
+
+def _terse(tree: TypeTree) -> TypeTree:
+    """Return `tree` with long choices widened to their types."""
+    if isinstance(tree, Choice) and sum(len(repr(v)) + 2 for v in tree.values) > MAX_CHOICES_CHARS:
+        return union([VALUE_TYPES[type(v)] for v in tree.values])
+    if isinstance(tree, Alternatives):
+        return union([_terse(option) for option in tree.options])
+    if isinstance(tree, Container):
+        return replace(tree, args=tuple(map(_terse, tree.args)))
+    return tree
+
+
+# --- as data for `display` ----------------------------------------------------------------------
+
+
+def describe_tools(definitions: Sequence[ToolDefinition]) -> list[dict[str, Any]]:
+    """Return tools as dicts of their name, domain, signature, description and what holds for them."""
+    return [
+        {
+            "name": definition.name,
+            "domain": definition.domain,
+            # A line without words: its signature.
+            "signature": render_line(
+                replace(definition, description="", policy=ToolPolicy()),
+                stubs.names[definition.name],
+            ),
+            "description": first_sentence(definition.description),
+            "tags": list(_tag(definition.policy)),
+        }
+        for stubs in group(definitions)
+        for definition in stubs.definitions
+    ]
+
+
+def _tag(policy: ToolPolicy) -> Iterable[str]:
+    if policy.requires_approval:
+        yield "!needs approval"
+    if policy.read_only:
+        yield "only reads"
+    elif policy.idempotent:
+        yield "may be repeated"
+    if policy.allowed_callers == ("direct",):
+        yield "not for code"
+    elif "direct" in policy.allowed_callers:
+        yield "code and model"
+    if policy.max_calls is not None:
+        yield f"at most {policy.max_calls:,} calls"
+    if policy.max_concurrent_calls is not None:
+        yield f"{policy.max_concurrent_calls:,} at once"
+    if policy.timeout_seconds is not None:
+        yield f"{policy.timeout_seconds:g} s a try"
+    for name in ("retry", "cache", "breaker", "rate_limit"):
+        if getattr(policy, name) is not None:
+            yield name.replace("_", " ")
+    yield from policy.tags
