@@ -37,7 +37,7 @@ nitpick_ignore = [
     ("py:class", "langchain_ptc.run.budgets.CallLimit"),
     ("py:class", "langchain_ptc.run.budgets.Spent"),
     ("py:class", "langchain_ptc.run.execution.Execution"),
-    ("py:class", "langchain_ptc.run.policies.call_policies.Guards"),
+    ("py:class", "langchain_ptc.run.policies.call_policy.CallPolicies"),
     ("py:class", "langchain_ptc.run.run_budgets.Budgets"),
     ("py:class", "langchain_ptc.sandbox.host.inprocess.InProcessSession"),
     ("py:class", "langchain_ptc.sandbox.host.process.ProcessSession"),

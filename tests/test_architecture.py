@@ -346,6 +346,17 @@ def test_length_of_functions(path: Path) -> None:
             assert lines < MOST_FUNCTION_LINES, f"{path}:{node.lineno}: {node.name} has {lines}"
 
 
+def test_where_is_table_of_the_contributors_page() -> None:
+    """Each question of CONTRIBUTING.md is answered by a file that defines the name beside it."""
+    page = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    rows = re.findall(r"^\| [^|]+\? \| `([^`]+)`[^|]*\| `([^`]+)` \|$", page, re.MULTILINE)
+    assert len(rows) == 10
+    for file, name in rows:
+        tree = ast.parse((PACKAGE / file).read_text("utf-8"))
+        named = {node.name for node in tree.body if hasattr(node, "name")}
+        assert name in named, f"{file} has no {name}"
+
+
 # --- the public names ---------------------------------------------------------------------------
 
 
