@@ -14,9 +14,9 @@ from langchain_core.tools import ToolException, tool
 
 from langchain_ptc import ExecutionResult, ProgrammaticToolExecutor, ToolCatalog, ToolPolicy
 from langchain_ptc.catalog.policy import Cache
-from langchain_ptc.display.reading import choose, read_timeline
-from langchain_ptc.display.result import render_html
-from langchain_ptc.display.saving import compare, headline
+from langchain_ptc.display.calls import choose, read_timeline
+from langchain_ptc.display.html import render_html
+from langchain_ptc.display.record import compare
 from langchain_ptc.display.text import (
     one_line,
     render_bytes,
@@ -77,9 +77,9 @@ def test_a_success_shows_code_output_calls_and_what_it_saved(
         text for text in page.text if text in ("import", "await", "asyncio")
     }
     assert page.classes("ptc-k")
-    assert len(page.classes("ptc-returned")) == 6 + 1  # and what it means
-    assert len(page.classes("ptc-cached")) == 1 + 1
-    assert len(page.classes("ptc-w")) >= 4 + 1  # two at a time: four waited
+    assert len(page.classes("ptc-returned")) == 6
+    assert len(page.classes("ptc-cached")) == 1
+    assert len(page.classes("ptc-w")) >= 4  # two at a time: four waited
     assert "cached" in page.shown
     assert "2 inferences instead of 3 to 8" in page.shown
     assert "Estimated from the record." in page.shown
@@ -95,7 +95,7 @@ def test_an_error_is_marked_at_its_line(executor: ProgrammaticToolExecutor) -> N
     assert "↑ ToolCallError: bank.pay failed: too much for ada" in page.shown
     assert "line 2: ToolCallError" in page.shown
     assert "Traceback, as the model read it" in page.shown
-    assert len(page.classes("ptc-failed")) == 1 + 1
+    assert len(page.classes("ptc-failed")) == 1
     assert "· failed" in page.shown
     assert "Against direct calls" not in page.shown  # nothing was saved
 
@@ -421,7 +421,7 @@ def test_saving_is_counted_from_the_record() -> None:
     assert compared.singly.seconds == pytest.approx(
         0.1 + sum(0.5 + n / 1_000 for n in range(2, 47))
     )
-    assert headline(compared) == (
+    assert compared.headline == (
         "2 inferences instead of 3 to 47, about 150 tokens instead of 47,000 to 1,080,000"
     )
 
@@ -431,7 +431,7 @@ def test_where_direct_calling_wins_it_says_so() -> None:
     data = record(call(1, 0.0, 0.1, arguments_bytes=10, result_bytes=10))
     compared = compare(data, read_timeline(data))
     assert compared is not None
-    assert headline(compared) == "a direct call would have cost no more"
+    assert compared.headline == "a direct call would have cost no more"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from langchain_ptc import ProgrammaticToolExecutor, ToolCatalog, ToolPolicy, as_programmatic
 from langchain_ptc.display import LiveProgress, show_run
-from langchain_ptc.display.watched import MOST_OPEN, Watch
+from langchain_ptc.display.progress import MAX_OPEN, Watch
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 
@@ -382,7 +382,7 @@ def test_hostile_and_strange_events() -> None:
             progress(event)
             list(watch.take(event))
             for watched in watch.running.values():
-                told = [watched.headline(1.0), *watched.output_lines(), str(watched.tool_lines())]
+                told = [watched.headline(1.0), *watched.lines()]
                 assert not UNSEEN.search("".join(told))
     assert len(file.getvalue().splitlines()) == 3
     assert not UNSEEN.search(file.getvalue())
@@ -391,9 +391,9 @@ def test_hostile_and_strange_events() -> None:
 def test_executions_that_never_end_are_let_go_of() -> None:
     """What is kept of executions whose end never comes is bounded."""
     watch = Watch()
-    for number in range(MOST_OPEN * 2):
+    for number in range(MAX_OPEN * 2):
         assert not list(watch.take({"event": "execution_start", "execution_id": str(number)}))
-    assert len(watch.running) == MOST_OPEN
+    assert len(watch.running) == MAX_OPEN
 
 
 def test_a_file_that_cannot_write_every_letter() -> None:

@@ -222,7 +222,7 @@ class ToolCatalog:
 
     def __rich__(self) -> object:
         """Return what `rich.print` shows of it."""
-        from langchain_ptc.display.tools_table import render_table
+        from langchain_ptc.display.tools import render_table
 
         return render_table(describe_tools(self._definitions))
 

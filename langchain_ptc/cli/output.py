@@ -130,7 +130,7 @@ class Reporter:
         if self._is_terminal and result.tool_calls:
             from rich.console import Console
 
-            from langchain_ptc.display.reading import read_timeline
+            from langchain_ptc.display.calls import read_timeline
             from langchain_ptc.display.terminal import render_calls
 
             Console(file=sys.stderr).print(render_calls(read_timeline(result.to_dict())))
@@ -157,7 +157,7 @@ class Reporter:
         calls.result_bytes += event["result_bytes"]
 
     def _end(self, event: Event) -> None:
-        from langchain_ptc.display.watched import render_end
+        from langchain_ptc.display.progress import render_end
 
         error = str(event["error"] or "")
         if self._live is None:

@@ -13,16 +13,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from langchain_ptc.display.pictures import timeline
+    from langchain_ptc.display.pictures import timeline, timeline_svg
     from langchain_ptc.display.progress import LiveProgress
     from langchain_ptc.display.run import show_run
-    from langchain_ptc.display.svg import timeline_svg
 
 _MODULES = {
     "LiveProgress": "progress",
     "show_run": "run",
     "timeline": "pictures",
-    "timeline_svg": "svg",
+    "timeline_svg": "pictures",
 }
 
 __all__ = ["LiveProgress", "show_run", "timeline", "timeline_svg"]

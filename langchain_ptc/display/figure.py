@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from langchain_ptc.display.reading import Bar, Gap, Timeline, choose
-from langchain_ptc.display.result import render_gap
-from langchain_ptc.display.text import one_line, render_seconds
+from langchain_ptc.display.calls import Bar, Gap, Timeline, choose
+from langchain_ptc.display.html import COLOURS
+from langchain_ptc.display.text import one_line
 
-MOST_ROWS = 60
+MAX_ROWS = 60
 _NAME_CHARS = 44
-_RUN, _WAIT, _BAD, _ODD = "#3b6fd4", "#9aa3b2", "#c0362c", "#9a6700"
+_RUN, _WAIT, _BAD, _ODD = (COLOURS[name][0] for name in ("run", "wait", "bad", "odd"))
 _FORMS: dict[str, dict[str, Any]] = {
     "returned": {"facecolor": _RUN, "edgecolor": _RUN},
     "cached": {"facecolor": "none", "edgecolor": _RUN, "linestyle": ":"},
@@ -37,22 +37,18 @@ class TimelineFigure(Figure):
 
 def build_figure(timeline: Timeline) -> Figure:
     """Return the figure; it is the caller's own, and pyplot knows nothing of it."""
-    shown = choose(timeline.bars, MOST_ROWS)
+    shown = choose(timeline.bars, MAX_ROWS)
     figure = TimelineFigure(figsize=(9, 0.9 + 0.24 * max(len(shown), 1)), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(timeline.summary, loc="left", fontsize=10)
-    labels = []
     for row, each in enumerate(shown):
-        if isinstance(each, Gap):
-            labels.append(render_gap(each))
-        else:
-            labels.append(one_line(f"{each.tool}({each.arguments})", _NAME_CHARS))
+        if not isinstance(each, Gap):
             _draw(axes, each, row)
     for pause in timeline.pauses:
-        told = f"paused for {render_seconds(pause.seconds)}"
         axes.axvline(pause.at, color=_WAIT, linestyle="--", linewidth=1)
-        axes.text(pause.at, -0.7, told, fontsize=7, color=_WAIT, ha="center", va="bottom")
-    axes.set_yticks(range(len(labels)), [_drawable(label) for label in labels], fontsize=8)
+        axes.text(pause.at, -0.7, pause.label, fontsize=7, color=_WAIT, ha="center", va="bottom")
+    labels = [_drawable(one_line(each.label, _NAME_CHARS)) for each in shown]
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)  # a name with two dollars is no formula
     axes.set_ylim(max(len(shown), 1) - 0.4, -0.7 if timeline.pauses else -0.6)
@@ -72,15 +68,14 @@ def _draw(axes: Axes, bar: Bar, row: int) -> None:
         axes.barh(row, bar.waited, left=bar.begin, height=0.12, color=_WAIT)
     begins = bar.begin + bar.waited
     axes.barh(row, bar.end - begins, left=begins, height=0.55, **_FORMS[bar.kind])
-    told = _drawable(" · ".join([render_seconds(bar.seconds), *bar.marks]))
     axes.annotate(
-        told,
+        _drawable(bar.note),
         (bar.end, row),
         xytext=(4, 0),
         textcoords="offset points",
         va="center",
         fontsize=7,
-        color={"returned": "#646b7a", "failed": _BAD}.get(bar.status, _ODD),
+        color=COLOURS[bar.mood][0],
         parse_math=False,
         annotation_clip=False,
     )

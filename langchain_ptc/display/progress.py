@@ -1,4 +1,7 @@
-"""`LiveProgress`: executions while they run, on a terminal, in a notebook or in a log."""
+"""`LiveProgress`: executions while they run, on a terminal, in a notebook or in a log.
+
+What is known of them comes from their events, as dicts; see `langchain_ptc.run.events`.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,29 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
 
-from langchain_ptc.display.reading import read_number
-from langchain_ptc.display.style import page
-from langchain_ptc.display.text import escape
-from langchain_ptc.display.watched import Watch
+from langchain_ptc.display.calls import read_number
+from langchain_ptc.display.html import page
+from langchain_ptc.display.record import ending_of
+from langchain_ptc.display.text import count, escape, one_line, render_seconds
 from langchain_ptc.locks import new_lock
 
 LINE_SECONDS = 5.0
 """Where nothing can be drawn anew, how often a line says that it goes on."""
 UPDATE_SECONDS = 0.1
 """How often a notebook's cell is drawn anew, at most."""
-MOST_LINES = 20
+MAX_LINES = 20
 """How many ends of executions a notebook's cell keeps."""
+MAX_OPEN = 50
+"""Executions that are watched at once; the end of one whose process was killed never comes."""
+MAX_TOOLS = 8
+OUTPUT_LINES = 3
+LINE_CHARS = 200
+MAX_PRINTED_CHARS = 4_000
 
 
 class LiveProgress:
@@ -34,7 +44,7 @@ class LiveProgress:
         agent.invoke(...)
     ```
 
-    On a terminal the calls on their way, and the last lines that were printed, are drawn anew while
+    On a terminal the calls in flight, and the last lines that were printed, are drawn anew while
     the code runs, and one line stays of each execution. In a notebook the same is shown below the
     cell. Elsewhere, in a file or a pipe, lines of plain text are written, without control codes.
     Events may come from any thread; outside `with` they are passed over.
@@ -84,34 +94,19 @@ class LiveProgress:
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take an event."""
         with self._lock:
-            screen = self._screen
-            if screen is None:
-                return
-            lines = list(self._watch.take(event))
-            # Under the lock, so that lines come in the order of the events.
-            screen.tell(lines, event)
+            if self._screen is not None:
+                # Under the lock, so that lines come in the order of the events.
+                self._screen.update(self._watch.take(event), event)
 
     def _choose_screen(self) -> _Screen:
         if _is_notebook(self._file):
             return _Notebook(self._watch)
         file = self._file or sys.stdout
         if _is_terminal(file):
-            from langchain_ptc.display.live import Terminal
+            from langchain_ptc.display.terminal import Screen
 
-            return Terminal(self._watch, file)
+            return Screen(self._watch, file)
         return _Lines(self._watch, file)
-
-
-class _Screen(Protocol):
-    """Where progress is shown."""
-
-    def open(self) -> None: ...
-
-    def tell(self, lines: list[str], event: Mapping[str, Any]) -> None:
-        """Show lines that are to stay, and what has changed."""
-        ...
-
-    def close(self) -> None: ...
 
 
 def _is_notebook(file: TextIO | None) -> bool:
@@ -137,32 +132,168 @@ def _check_rich() -> None:
         ) from error
 
 
+# --- what is known of executions --------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Tally:
+    """The calls of one tool, or of all."""
+
+    started: int = 0
+    done: int = 0
+    odd: int = 0
+    """Of these, how many did not return."""
+
+    def __str__(self) -> str:
+        if not self.started:
+            return "no tool calls yet"
+        parts = [f"{self.done:,} done"]
+        if self.started > self.done:
+            parts.append(f"{self.started - self.done:,} on their way")
+        if self.odd:
+            parts.append(f"{self.odd:,} without a result")
+        return ", ".join(parts)
+
+
+@dataclass(slots=True)
+class Watched:
+    """One execution that runs."""
+
+    started_at: float
+    calls: Tally = field(default_factory=Tally)
+    tools: dict[str, Tally] = field(default_factory=dict)
+    started_calls: set[str] = field(default_factory=set)
+    printed: str = ""
+    """The end of it."""
+
+    def headline(self, now: float) -> str:
+        """Say how far it is."""
+        seconds = render_seconds(max(0.0, now - self.started_at))
+        return f"running {seconds} · {self.calls}"
+
+    def lines(self) -> list[str]:
+        """Return what of the calls of its tools is done, most calls first, and the last lines printed."""
+        by_calls = sorted(self.tools.items(), key=lambda item: -item[1].started)
+        width = max((len(name) for name, _ in by_calls[:MAX_TOOLS]), default=0)
+        lines = [f"{name:<{width}}  {tally}" for name, tally in by_calls[:MAX_TOOLS]]
+        if len(by_calls) > MAX_TOOLS:
+            lines.append(f"… {count(len(by_calls) - MAX_TOOLS, 'more tool')}")
+        printed = [line for line in self.printed.split("\n") if line.strip()]
+        return lines + [one_line(line, LINE_CHARS) for line in printed[-OUTPUT_LINES:]]
+
+    def count_call(self, event: Mapping[str, Any]) -> None:
+        """Count a call that starts or ends; one that is refused has no start."""
+        call = str(event.get("call_id"))
+        for tally in (self.calls, self.tools.setdefault(_name_of(event), Tally())):
+            tally.started += call not in self.started_calls
+            if event["event"] == "call_end":
+                tally.done += 1
+                tally.odd += event.get("status") != "returned"
+        self.started_calls.add(call)
+
+
+class Watch:
+    """Follows events. Whoever calls it from several threads holds a lock.
+
+    Attributes:
+        running: The executions that run, by their ids.
+    """
+
+    def __init__(self) -> None:
+        self.running: dict[str, Watched] = {}
+
+    def take(self, event: Mapping[str, Any]) -> list[str]:
+        """Take one event and return the lines that it is worth, if any: an end, a pause, an alert."""
+        kind, execution = event.get("event"), str(event.get("execution_id"))
+        if kind == "execution_start":
+            while len(self.running) >= MAX_OPEN:
+                del self.running[next(iter(self.running))]
+            self.running[execution] = Watched(started_at=read_number(event.get("at")))
+        watched = self.running.get(execution)
+        if watched is None:
+            return []
+        match kind:
+            case "execution_end":
+                del self.running[execution]
+                return [render_end(event)]
+            case "execution_pause":
+                del self.running[execution]
+                waiting = event.get("waiting")
+                asked = count(waiting, "question") if isinstance(waiting, int) else "questions"
+                return [f"paused: {asked} for a person · {watched.calls}"]
+            case "limit_reached":
+                return [f"limit reached: {one_line(str(event.get('limit')), 60)}"]
+            case "breaker_open":
+                return [f"circuit breaker open: {_name_of(event)}"]
+            case "call_start" | "call_end":
+                watched.count_call(event)
+            case "output":
+                watched.printed = (watched.printed + str(event.get("text")))[-MAX_PRINTED_CHARS:]
+        return []
+
+
+def _name_of(event: Mapping[str, Any]) -> str:
+    domain, tool = event.get("domain"), event.get("tool")
+    return one_line(f"{domain}.{tool}" if domain else str(tool), 80)
+
+
+def render_end(event: Mapping[str, Any]) -> str:
+    """Return an `execution_end` in one line."""
+    ending = ending_of(event.get("status"))
+    calls = round(read_number(event.get("tool_calls")))
+    parts = [
+        f"{ending.sign} {ending.word}",
+        count(calls, "tool call") if calls else "no tool calls",
+        render_seconds(read_number(event.get("duration_seconds"))),
+        f"printed {count(round(read_number(event.get('output_chars'))), 'character')}",
+    ]
+    if event.get("error"):
+        parts.append(one_line(str(event["error"]).partition("\n")[0], LINE_CHARS))
+    return " · ".join(parts)
+
+
+# --- where it is shown ----------------------------------------------------------------------------
+
+
+class _Screen(Protocol):
+    """Where progress is shown; the one of terminals is in `terminal`."""
+
+    def open(self) -> None: ...
+
+    def update(self, lines: list[str], event: Mapping[str, Any]) -> None:
+        """Show lines that are to stay, and what has changed."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class _Lines:
     """A file, a pipe or a log: whole lines, once."""
 
     def __init__(self, watch: Watch, file: TextIO) -> None:
         self._watch = watch
         self._file = file
-        self._told_at: dict[str, float] = {}
+        self._written_at: dict[str, float] = {}
 
     def open(self) -> None:
         pass
 
-    def tell(self, lines: list[str], event: Mapping[str, Any]) -> None:
-        known, now = str(event.get("execution_id")), read_number(event.get("at"))
-        watched = self._watch.running.get(known)
+    def update(self, lines: list[str], event: Mapping[str, Any]) -> None:
+        execution, now = str(event.get("execution_id")), read_number(event.get("at"))
+        watched = self._watch.running.get(execution)
         if watched is None:
-            self._told_at.pop(known, None)
-        elif (
-            not lines and now - self._told_at.setdefault(known, watched.started_at) >= LINE_SECONDS
-        ):
-            lines = [watched.headline(now)]
-        for line in lines:
-            self._told_at[known] = now
-            encoding = getattr(self._file, "encoding", None) or "utf-8"
-            self._file.write(f"{line.encode(encoding, 'replace').decode(encoding)}\n")
-        if lines:
-            self._file.flush()
+            self._written_at.pop(execution, None)
+        elif not lines:
+            last = self._written_at.setdefault(execution, watched.started_at)
+            if now - last >= LINE_SECONDS:
+                lines = [watched.headline(now)]
+        if not lines:
+            return
+        self._written_at[execution] = now
+        encoding = getattr(self._file, "encoding", None) or "utf-8"
+        text = "".join(f"{line}\n" for line in lines)
+        self._file.write(text.encode(encoding, "replace").decode(encoding))
+        self._file.flush()
 
     def close(self) -> None:
         pass
@@ -181,48 +312,24 @@ class _Notebook:
     def open(self) -> None:
         self._handle = import_module("IPython.display").display(self._html(), display_id=True)
 
-    def tell(self, lines: list[str], event: Mapping[str, Any]) -> None:
+    def update(self, lines: list[str], event: Mapping[str, Any]) -> None:
         del event
         self._lines += lines
-        self._gone += max(0, len(self._lines) - MOST_LINES)
-        self._lines = self._lines[-MOST_LINES:]
+        self._gone += max(0, len(self._lines) - MAX_LINES)
+        self._lines = self._lines[-MAX_LINES:]
         if lines or time.monotonic() - self._drawn_at >= UPDATE_SECONDS:
-            self._draw()
+            self.close()
 
     def close(self) -> None:
-        self._draw()
-
-    def _draw(self) -> None:
+        """Draw it as it is now."""
         self._drawn_at = time.monotonic()
         if self._handle is not None:
             self._handle.update(self._html())
 
     def _html(self) -> Any:
-        told = render_progress(self._watch, self._lines, gone=self._gone, now=time.time())
-        return import_module("IPython.display").HTML(told)
-
-
-def render_progress(watch: Watch, lines: list[str], *, gone: int, now: float) -> str:
-    """Return what runs and what has ended as HTML.
-
-    Args:
-        watch: What runs.
-        lines: Of what has ended.
-        gone: How many such lines there were before.
-        now: The time, in seconds since the epoch.
-    """
-    parts = [f'<div class="ptc-head ptc-soft">… {gone:,} before</div>'] if gone else []
-    parts += [f'<div class="ptc-head">{escape(line)}</div>' for line in lines]
-    for watched in watch.running.values():
-        tools = "".join(
-            f'<div class="ptc-sign">{escape(name)}</div> <div class="ptc-soft">{escape(told)}</div>'
-            for name, told in watched.tool_lines()
-        )
-        output = escape("\n".join(watched.output_lines()))
-        parts.append(
-            f'<div class="ptc-head">{escape(watched.headline(now))}</div>'
-            f'<div class="ptc-tally">{tools}</div>{f"<pre>{output}</pre>" if output else ""}'
-        )
-    if not parts:
-        parts.append('<div class="ptc-head ptc-soft">waiting for code …</div>')
-    return page("".join(parts))
+        heads = [f"… {self._gone:,} before"] * (self._gone > 0) + self._lines
+        parts = [f'<div class="ptc-head">{escape(head)}</div>' for head in heads]
+        for watched in self._watch.running.values():
+            parts.append(f'<div class="ptc-head">{escape(watched.headline(time.time()))}</div>')
+            parts.append(f"<pre>{escape(chr(10).join(watched.lines()))}</pre>")
+        return import_module("IPython.display").HTML(page("".join(parts) or "waiting for code …"))

@@ -1,13 +1,16 @@
-"""An execution's record on a terminal, with rich (the extra `display`)."""
+"""Executions, runs and progress on a terminal, with rich (the extra `display`)."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
 from rich.measure import Measurement
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.rule import Rule
 from rich.segment import Segment
@@ -16,35 +19,21 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from langchain_ptc.display import saving
-from langchain_ptc.display.listing import choose_lines, find_marks
-from langchain_ptc.display.reading import (
-    Bar,
-    Gap,
-    Timeline,
-    choose,
-    ending_of,
-    read_number,
-    read_timeline,
-)
-from langchain_ptc.display.result import describe_output, render_gap
-from langchain_ptc.display.text import (
-    cut_middle,
-    one_line,
-    render_json,
-    render_seconds,
-    visible,
-)
+from langchain_ptc.display.calls import Bar, Gap, Timeline, choose
+from langchain_ptc.display.record import View, choose_lines
+from langchain_ptc.display.text import count, cut_middle, visible
 
-MOODS: Mapping[str, str] = {"good": "green", "bad": "red", "odd": "yellow"}
-MOST_OUTPUT_CHARS = 8_000
-MOST_VALUE_CHARS = 2_000
-MOST_ERROR_CHARS = 2_000
-MOST_LINES = 120
-MOST_LINE_CHARS = 300
-MOST_ROWS = 40
-MOST_NOTE_CHARS = 32
+if TYPE_CHECKING:
+    from langchain_ptc.display.progress import Watch
+    from langchain_ptc.display.run import Step
 
+OUTPUT_CHARS, ERROR_CHARS = 8_000, 2_000
+CODE_LINES, LINE_CHARS, NOTES, ROWS = 120, 300, 20, 40
+NOTE_WIDTH, WHO_WIDTH = 32, 10
+REFRESHES_PER_SECOND = 8
+
+_STYLES: Mapping[str, str] = {"good": "green", "bad": "red", "odd": "yellow", "soft": ""}
+"""Of moods."""
 _FORMS: Mapping[str, tuple[str, str, str]] = {
     "wait": ("╌", "-", "bright_black"),
     "returned": ("━", "=", "blue"),
@@ -56,64 +45,64 @@ _FORMS: Mapping[str, tuple[str, str, str]] = {
 """Of a piece of a bar: its character, the same in ASCII, and its colour."""
 
 
-def render_panel(data: Mapping[str, Any]) -> RenderableType:
-    """Return the record of an execution as a panel.
+# --- an execution ---------------------------------------------------------------------------------
 
-    Args:
-        data: What `ExecutionResult.to_dict()` returns, and `report_bytes`, the size of what the model
-            read of it, if the panel is to say what the code saved.
-    """
-    timeline = read_timeline(data)
-    ending = ending_of(data["status"])
-    mood = MOODS[ending.mood]
-    seconds = render_seconds(read_number(data.get("duration_seconds")))
+
+def render_panel(data: Mapping[str, Any]) -> RenderableType:
+    """Return the record of an execution as a panel; see `View.read`."""
+    view = View.read(data)
+    style = _STYLES[view.ending.mood]
     return Panel(
-        Group(*_render_parts(data, timeline)),
-        title=Text(f"{ending.sign} {ending.word}", style=f"bold {mood}"),
+        Group(*_render_parts(view)),
+        title=Text(f"{view.ending.sign} {view.ending.word}", style=f"bold {style}"),
         title_align="left",
-        subtitle=Text(f"{timeline.summary} · {seconds}", style="dim"),
+        subtitle=Text(f"{view.timeline.summary} · {view.seconds}", style="dim"),
         subtitle_align="right",
-        border_style=mood,
+        border_style=style,
         box=box.ROUNDED,
         padding=(0, 1),
     )
 
 
-def _render_parts(data: Mapping[str, Any], timeline: Timeline) -> Iterable[RenderableType]:
-    yield from _render_code(data)
-    yield from _render_error(data)
-    output, value = str(data["output"]), data.get("value")
-    if output.strip():
-        yield _rule(f"output, {describe_output(data)}")
-        yield Text(visible(cut_middle(output.strip("\n"), MOST_OUTPUT_CHARS)))
-    elif value is not None and data.get("error") is None:
-        yield _rule("value; nothing was printed")
-        yield Text(visible(cut_middle(render_json(value), MOST_VALUE_CHARS)))
-    elif data.get("error") is None:
-        yield _rule("nothing was printed")
-    for note in list(data.get("notes") or ())[:20]:
-        yield Text(f"note: {visible(cut_middle(str(note), MOST_ERROR_CHARS))}", style="yellow")
-    if timeline.bars:
+def _render_parts(view: View) -> Iterable[RenderableType]:
+    yield from _render_code(view)
+    if view.failure is not None:
+        yield _rule("error")
+        told = Text.assemble(view.failure.where, (view.failure.kind, "bold red"))
+        if view.failure.message:
+            told.append(f": {_cut(view.failure.message)}")
+        yield told
+        if view.failure.hint:
+            yield Text(f"hint: {_cut(view.failure.hint)}")
+    if view.output or view.failure is None:
+        yield _rule(f"{view.output_title.lower()}, {view.output_about}")
+    if view.output:
+        yield Text(_cut(view.output, OUTPUT_CHARS))
+    for note in view.notes[:NOTES]:
+        yield Text(f"note: {_cut(note)}", style="yellow")
+    if view.timeline.bars:
         yield _rule("tool calls")
-        yield render_calls(timeline)
-    comparison = saving.compare(data, timeline)
-    if comparison is not None:
+        yield render_calls(view.timeline)
+    if view.comparison is not None:
         yield _rule("against direct calls, estimated")
-        yield Text(saving.headline(comparison))
+        yield Text(view.comparison.headline)
 
 
 def _rule(title: str) -> Rule:
     return Rule(Text(title, style="dim"), align="left", style="bright_black")
 
 
-def _render_code(data: Mapping[str, Any]) -> Iterable[RenderableType]:
-    marks = find_marks(data)
+def _cut(text: str, limit: int = ERROR_CHARS) -> str:
+    return visible(cut_middle(text, limit))
+
+
+def _render_code(view: View) -> Iterable[RenderableType]:
     lines = [
-        line if len(line) <= MOST_LINE_CHARS else f"{line[:MOST_LINE_CHARS]}…"
-        for line in visible(str(data["code"])).rstrip("\n").split("\n")
+        line if len(line) <= LINE_CHARS else f"{line[:LINE_CHARS]}…"
+        for line in visible(view.code).rstrip("\n").split("\n")
     ]
     reached = 0
-    for chosen in choose_lines(len(lines), marks, MOST_LINES):
+    for chosen in choose_lines(len(lines), view.marks, CODE_LINES):
         if chosen.start > reached + 1:
             yield Text(f"… {chosen.start - reached - 1:,} lines are left out here …", style="dim")
         yield Syntax(
@@ -123,48 +112,31 @@ def _render_code(data: Mapping[str, Any]) -> Iterable[RenderableType]:
             background_color="default",
             line_numbers=True,
             start_line=chosen.start,
-            highlight_lines=set(marks),
+            highlight_lines=set(view.marks),
             word_wrap=True,
         )
         reached = chosen.stop - 1
 
 
-def _render_error(data: Mapping[str, Any]) -> Iterable[RenderableType]:
-    error = data.get("error")
-    if not isinstance(error, Mapping):
-        return
-    yield _rule("error")
-    line = error.get("line")
-    told = Text(f"line {line}: " if isinstance(line, int) and line > 0 else "")
-    told.append(one_line(str(error.get("kind") or "error"), 80), style="bold red")
-    if message := str(error.get("message") or ""):
-        told.append(f": {visible(cut_middle(message, MOST_ERROR_CHARS))}")
-    yield told
-    if hint := error.get("hint"):
-        yield Text(f"hint: {visible(cut_middle(str(hint), MOST_ERROR_CHARS))}")
-
-
 def render_calls(timeline: Timeline) -> RenderableType:
     """Return the tool calls of an execution as bars in time."""
-    shown = choose(timeline.bars, MOST_ROWS)
-    width = max((len(_note_of(each)) for each in shown if isinstance(each, Bar)), default=0)
-    width = min(width, MOST_NOTE_CHARS)
-    table = _grid(width)
+    shown = choose(timeline.bars, ROWS)
+    width = max((len(each.note) for each in shown if isinstance(each, Bar)), default=0)
+    table = _grid(min(width, NOTE_WIDTH))
     parts: list[RenderableType] = [table]
     for pause in timeline.pauses[:3]:
-        waited = render_seconds(pause.seconds)
-        table.add_row(Text(f"paused for {waited}", style="yellow"), _Track(timeline), "")
+        table.add_row(Text(pause.label, style="yellow"), _Track(timeline), "")
     for each in shown:
         if isinstance(each, Gap):
-            table.add_row(Text(render_gap(each), style="dim"), "", "")
+            table.add_row(Text(each.label, style="dim"), "", "")
             continue
-        called = Text(f"{each.tool}(", style="bold")
-        called.append(f"{each.arguments})", style="not bold")
-        mood = {"returned": "", "failed": "red"}.get(each.status, "yellow")
-        table.add_row(called, _Track(timeline, each), Text(_note_of(each), style=mood))
-        if each.error and each.status != "cancelled":  # as wide as there is room
-            table = _grid(width)
-            parts += [Text(f"  {each.error}", style=mood), table]
+        tool, _, arguments = each.label.partition("(")
+        style = _STYLES[each.mood]
+        called = Text.assemble((f"{tool}(", "bold"), arguments)
+        table.add_row(called, _Track(timeline, each), Text(each.note, style=style))
+        if each.error:  # as wide as there is room
+            table = _grid(min(width, NOTE_WIDTH))
+            parts += [Text(f"  {each.error}", style=style), table]
     return Group(*parts)
 
 
@@ -174,10 +146,6 @@ def _grid(notes: int) -> Table:
     table.add_column(ratio=6)
     table.add_column(justify="right", no_wrap=True, overflow="ellipsis", width=notes)
     return table
-
-
-def _note_of(bar: Bar) -> str:
-    return " · ".join([render_seconds(bar.seconds), *bar.marks])
 
 
 class _Track:
@@ -212,3 +180,80 @@ class _Track:
         for char, colour in cells:
             yield Segment(char, Style.parse(colour) if colour else None)
         yield Segment.line()
+
+
+# --- a run ----------------------------------------------------------------------------------------
+
+
+def render_steps(summary: str, steps: Iterable[Step | int]) -> RenderableType:
+    """Return a run as text in two columns, with a panel for each execution."""
+    parts: list[RenderableType] = [_rule(f"run: {summary}")]
+    for step in steps:
+        if isinstance(step, int):
+            parts.append(Text(f"… {count(step, 'message')} left out …", style="dim"))
+        elif step.record is not None:
+            parts.append(Padding(render_panel(step.record), (0, 0, 0, WHO_WIDTH + 1)))
+        else:
+            table = Table.grid(padding=(0, 1))
+            table.add_column(width=WHO_WIDTH, no_wrap=True, overflow="ellipsis")
+            table.add_column(overflow="fold")
+            said = Text(step.text)
+            for call in step.calls:
+                said.append("\n" if said.plain else "")
+                said.append(f"→ {call}", style="bold")
+            table.add_row(Text(step.who, style=_STYLES[step.mood] or "dim"), said)
+            parts.append(table)
+    return Group(*parts)
+
+
+# --- while it runs --------------------------------------------------------------------------------
+
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_LINE_STYLES: Mapping[str, str] = {"✓": "green", "✗": "red", "⊘": "red", "◷": "red", "!": "red"}
+
+
+class Screen:
+    """Progress on a terminal: what runs is drawn anew, what has ended stays as a line above it."""
+
+    def __init__(self, watch: Watch, file: TextIO) -> None:
+        self._watch = watch
+        self._console = Console(file=file)
+        self._shown: list[tuple[float, str, list[str]]] = []
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._draw,
+            refresh_per_second=REFRESHES_PER_SECOND,
+            transient=True,
+        )
+
+    def open(self) -> None:
+        """Begin to draw."""
+        self._live.start()
+
+    def update(self, lines: list[str], event: Mapping[str, Any]) -> None:
+        """Show lines that are to stay, and what has changed."""
+        del event
+        # Read here, under the caller's lock: the thread that draws reads nothing that changes.
+        self._shown = [
+            (watched.started_at, str(watched.calls), watched.lines())
+            for watched in self._watch.running.values()
+        ]
+        if lines:  # or they would be printed above what has gone
+            self._live.refresh()
+        for line in lines:
+            self._console.print(Text(line, style=_LINE_STYLES.get(line[:1], "yellow")))
+
+    def close(self) -> None:
+        """Leave nothing but the lines."""
+        self._shown = []
+        self._live.stop()
+
+    def _draw(self) -> RenderableType:
+        drawn = Text(no_wrap=True, overflow="ellipsis")
+        for started_at, calls, lines in self._shown:
+            seconds = max(0.0, time.time() - started_at)
+            drawn.append(f"{_SPINNER[int(time.time() * 8) % len(_SPINNER)]} ", style="green")
+            drawn.append(f"running {seconds:.1f} s · {calls}\n")
+            drawn.append("".join(f"    {line}\n" for line in lines), style="dim")
+        drawn.rstrip()
+        return drawn

@@ -214,7 +214,7 @@ class ExecutionResult:
 
     def _repr_html_(self) -> str:
         """Return a page about it, for notebooks."""
-        from langchain_ptc.display.result import render_html
+        from langchain_ptc.display.html import render_html
 
         return render_html(self._to_show())
 

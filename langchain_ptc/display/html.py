@@ -1,0 +1,312 @@
+"""Pages for notebooks: an execution's record and the tools of a catalog as HTML. Pure.
+
+A page is bounded: what is too much is left out, and the page says so. It has one style sheet, no script,
+and nothing from elsewhere. Where its style is taken away, as GitHub does, it is still read from top to
+bottom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, TypeAlias
+
+from langchain_ptc.display.calls import Bar, Gap, Timeline, choose
+from langchain_ptc.display.record import Comparison, View, choose_lines
+from langchain_ptc.display.text import count, cut_middle, escape, one_line, render_seconds, visible
+
+MAX_PAGE_BYTES = 180_000
+SHARES = (1.0, 0.5, 0.25, 0.1, 0.04)
+"""Parts of the sizes below that are tried until a page is small enough: escaping makes text up to
+twelve times as long, and nobody knows how much before it is done."""
+OUTPUT_CHARS, VALUE_CHARS, ERROR_CHARS, DETAILS_CHARS, NOTE_CHARS = 20_000, 4_000, 2_000, 4_000, 600
+CODE_LINES, LINE_CHARS, NOTES, ROWS = 400, 500, 20, 60
+MAX_COLOURED_CHARS = 40_000
+"""Longer code is not coloured."""
+
+COLOURS: Mapping[str, tuple[str, str]] = {
+    "fg": ("#1f2430", "#e3e6ec"),
+    "soft": ("#646b7a", "#9aa2b1"),
+    "line": ("#dfe2e8", "#343a46"),
+    "bg": ("#ffffff", "#16191f"),
+    "well": ("#f6f7f9", "#1d2129"),
+    "run": ("#3b6fd4", "#6f9cf0"),
+    "wait": ("#9aa3b2", "#6d7685"),
+    "good": ("#1a7f4b", "#56c288"),
+    "bad": ("#c0362c", "#f2857a"),
+    "odd": ("#9a6700", "#dcb04e"),
+    "badwell": ("#fcebe9", "#3a2222"),
+    "key": ("#8a2be2", "#c79bf2"),
+    "text": ("#1a7f4b", "#7fcf9f"),
+    "figure": ("#b35900", "#e8a868"),
+    "name": ("#2257b8", "#8fb5f7"),
+}
+"""Each colour on a light and on a dark ground."""
+
+
+@cache
+def _style() -> str:
+    rules = files(__package__).joinpath("page.css").read_text("utf-8").partition("*/\n")[2]
+    for ground, scheme in enumerate(("light", "dark")):
+        colours = ";".join(f"--ptc-{name}:{pair[ground]}" for name, pair in COLOURS.items())
+        rules = rules.replace(scheme.upper(), f"{colours};color-scheme:{scheme}")
+    return f"<style>{rules.replace('&', '.ptc' * 3)}</style>"
+
+
+def page(body: str) -> str:
+    """Return a body with its style, as a notebook shows it."""
+    return f'<div class="ptc">{_style()}{body}</div>'
+
+
+def section(title: str, about: str, body: str, *, is_open: bool = True) -> str:
+    """Return a part of a page that can be folded; `title` and `about` are text, `body` is HTML."""
+    more = f' <span class="ptc-soft">{escape(about)}</span>' if about else ""
+    return (
+        f"<details{' open' if is_open else ''}><summary>{escape(title)}{more}</summary>"
+        f"{body}</details>"
+    )
+
+
+# --- an execution ---------------------------------------------------------------------------------
+
+
+def render_html(data: Mapping[str, Any]) -> str:
+    """Return the record of an execution as a page of its own; see `View.read`."""
+    return page(render_body(data))
+
+
+def render_body(data: Mapping[str, Any]) -> str:
+    """Return the record of an execution as HTML without the style that it needs."""
+    view = View.read(data)
+    body = ""
+    for share in SHARES:
+        body = _render_view(view, share)
+        if len(body.encode()) <= MAX_PAGE_BYTES:
+            break
+    return body
+
+
+def _render_view(view: View, share: float) -> str:
+    code = view.code
+    lines = code.count("\n") + (not code.endswith("\n")) if code else 0
+    notes = "".join(
+        f'<p class="ptc-fine">note: {escape(cut_middle(note, round(NOTE_CHARS * share)))}</p>'
+        for note in view.notes[: max(1, round(NOTES * share))]
+    )
+    if (more := len(view.notes) - max(1, round(NOTES * share))) > 0:
+        notes += f'<p class="ptc-fine">… {count(more, "note")} more</p>'
+    limit = VALUE_CHARS if view.output_title == "Value" else OUTPUT_CHARS
+    output = _render_pre(view.output, limit * share) if view.output else ""
+    is_open = bool(output or notes)
+    return "".join(
+        [
+            _render_head(view),
+            _render_failure(view, share),
+            section("Code", count(lines, "line"), _render_code(view, share)),
+            section(view.output_title, view.output_about, output + notes, is_open=is_open),
+            _render_calls(view.timeline, round(ROWS * share)),
+            "" if view.comparison is None else _render_comparison(view.comparison),
+        ]
+    )
+
+
+def _render_head(view: View) -> str:
+    facts = f"{view.timeline.summary} · {view.seconds}"
+    if paused := sum(pause.seconds for pause in view.timeline.pauses):
+        facts += f", paused for {render_seconds(paused)}"
+    identity = one_line(str(view.data["execution_id"]), 60)
+    started = one_line(str(view.data["started_at"])[:19].replace("T", " "), 19)
+    ending = view.ending
+    return (
+        f'<div class="ptc-head"><span class="ptc-status ptc-{ending.mood}" '
+        f'title="{escape(ending.meaning)}">{escape(ending.sign)} {escape(ending.word)}</span> '
+        f'<span>{escape(facts)}</span> <span class="ptc-soft ptc-right" '
+        f'title="Execution {escape(identity)}, started at {escape(started)} UTC">'
+        f"{escape(identity[:8])}</span></div>"
+    )
+
+
+def _render_failure(view: View, share: float) -> str:
+    failure = view.failure
+    if failure is None:
+        return ""
+    limit = round(ERROR_CHARS * share)
+    message = escape(cut_middle(failure.message, limit))
+    text = f"{failure.where}<b>{escape(failure.kind)}</b>{': ' if message else ''}{message}"
+    if failure.hint:
+        text += f"\nhint: {escape(cut_middle(failure.hint, limit))}"
+    details = ""
+    if failure.details is not None:
+        title, told = failure.details
+        details = (
+            f'<details class="ptc-in"><summary>{title}</summary>'
+            f"{_render_pre(told, DETAILS_CHARS * share)}</details>"
+        )
+    return f'<div class="ptc-error">{text}</div>{details}'
+
+
+def _render_pre(text: str, limit: float) -> str:
+    return f"<pre>{escape(cut_middle(text.strip(chr(10)), round(limit)))}</pre>"
+
+
+# --- its code -------------------------------------------------------------------------------------
+
+_Piece: TypeAlias = tuple[str, str]
+"""A letter for what it is (`k`eyword, `s`tring, `d`igits, `f`unction, `c`omment, or nothing), and the
+text."""
+_LETTERS = {
+    "k": "k",
+    "ow": "k",
+    "s": "s",
+    "m": "d",
+    "c": "c",
+    **dict.fromkeys(["nf", "nc", "nd", "nb"], "f"),
+}
+"""Of Pygments' short names for what a piece is, or their first letters."""
+
+
+def _read_lines(code: str) -> list[list[_Piece]]:
+    """Return code line by line, safe to show; in colours where Pygments is, as where notebooks are."""
+    code = visible(code)
+    pieces: Iterable[_Piece] = [("", code)]
+    if len(code) <= MAX_COLOURED_CHARS:
+        try:
+            from pygments.lexers.python import PythonLexer
+            from pygments.token import STANDARD_TYPES
+        except ImportError:
+            pass
+        else:
+            tokens = PythonLexer().get_tokens_unprocessed(code)
+            named = ((STANDARD_TYPES.get(token, ""), text) for _, token, text in tokens)
+            pieces = ((_LETTERS.get(n) or _LETTERS.get(n[:1], ""), text) for n, text in named)
+    lines: list[list[_Piece]] = [[]]
+    for letter, text in pieces:
+        first, *others = text.split("\n")
+        lines[-1].append((letter, first))
+        lines += ([(letter, other)] for other in others)
+    if len(lines) > 1 and not any(text for _, text in lines[-1]):
+        del lines[-1]  # code ends with a line end
+    return lines
+
+
+def _render_code(view: View, share: float) -> str:
+    """Return code with a note below each line with which something is wrong."""
+    lines, room = _read_lines(view.code), round(LINE_CHARS * share)
+    parts: list[str] = []
+    reached = 0
+    for chosen in choose_lines(len(lines), view.marks, round(CODE_LINES * share)):
+        parts.append(_render_lines_left_out(chosen.start - reached - 1))
+        parts += (_render_line(number, lines[number - 1], room, view) for number in chosen)
+        reached = chosen.stop - 1
+    parts.append(_render_lines_left_out(len(lines) - reached))
+    return f'<pre class="ptc-code"><code>{"".join(parts)}</code></pre>'
+
+
+def _render_lines_left_out(lines: int) -> str:
+    if not lines:
+        return ""
+    told = "1 line is" if lines == 1 else f"{lines:,} lines are"
+    return f'<span class="ptc-l ptc-soft"><span class="ptc-n">…</span>{told} left out here\n</span>'
+
+
+def _render_line(number: int, pieces: Sequence[_Piece], room: int, view: View) -> str:
+    parts: list[str] = []
+    marks = view.marks.get(number, ())
+    left, more = room, sum(len(text) for _, text in pieces) - room
+    for letter, text in pieces:
+        shown = escape(text[:left])
+        parts.append(f'<span class="ptc-{letter}">{shown}</span>' if letter and shown else shown)
+        left -= len(text)
+        if left <= 0 < more:
+            parts.append(f'<span class="ptc-soft">… {count(more, "character")} more</span>')
+            break
+    hit = " ptc-hit" if marks else ""
+    line = f'<span class="ptc-l{hit}"><span class="ptc-n">{number}</span>{"".join(parts)}\n</span>'
+    return line + "".join(
+        f'<span class="ptc-why">↑ {escape(one_line(mark, room))}\n</span>' for mark in marks
+    )
+
+
+# --- its calls ------------------------------------------------------------------------------------
+
+_MIN_WAIT_SECONDS = 0.0005
+
+
+def _render_calls(timeline: Timeline, limit: int) -> str:
+    if not timeline.bars:
+        return ""
+    shown = choose(timeline.bars, limit)
+    width = max((len(each.note) for each in shown if isinstance(each, Bar)), default=0)
+    rows = "".join(_render_row(each, timeline) for each in shown)
+    key = ""
+    if any(bar.waited >= _MIN_WAIT_SECONDS for bar in timeline.bars):
+        key = '<p class="ptc-fine">thin: waiting for its turn, for a rate limit, between tries</p>'
+    return section(
+        "Tool calls",
+        timeline.summary.partition(", ")[2],
+        f'<div class="ptc-calls" style="--ptc-notes:{min(max(width, 8), 30)}ch">'
+        f"<table><tbody>{_render_axis(timeline)}{rows}</tbody></table></div>{key}",
+    )
+
+
+def _render_axis(timeline: Timeline) -> str:
+    pauses = "".join(
+        f'<td class="ptc-wide ptc-soft">{pause.label} at {render_seconds(pause.at)}: the upright '
+        "line</td>"
+        for pause in timeline.pauses[:3]
+    )
+    return (
+        '<tr><td></td><td><div class="ptc-axis"><span>0</span> '
+        f"<span>{render_seconds(timeline.seconds)}</span></div></td><td></td>{pauses}</tr>"
+    )
+
+
+def _render_row(bar: Bar | Gap, timeline: Timeline) -> str:
+    if isinstance(bar, Gap):
+        return f'<tr><td class="ptc-wide ptc-soft">{bar.label}</td></tr>'
+    facts = [f"line {bar.line}"] if bar.line else []
+    facts.append(f"from {render_seconds(bar.begin)}")
+    if bar.waited >= _MIN_WAIT_SECONDS:
+        facts.append(f"waited {render_seconds(bar.waited)}, ran {render_seconds(bar.running)}")
+    mood = "" if bar.mood == "soft" else f" ptc-{bar.mood}"
+    error = f'<td class="ptc-wide{mood}">{escape(bar.error)}</td>' if bar.error else ""
+    return (
+        f'<tr title="{", ".join(facts)}"><td class="ptc-one ptc-sign">'
+        f"{escape(one_line(bar.label, 160))}</td><td>{_render_track(bar, timeline)}</td>"
+        f'<td class="ptc-note{" ptc-soft" if bar.is_plain else mood}">{escape(bar.note)}</td>{error}</tr>'
+    )
+
+
+def _render_track(bar: Bar, timeline: Timeline) -> str:
+    whole = timeline.seconds or 1.0
+
+    def share(part: float) -> str:
+        return f"{min(max(part / whole, 0.0), 1.0) * 100:.4g}%"
+
+    def piece(name: str, begin: float, end: float) -> str:
+        return f'<i class="{name}" style="left:{share(begin)};width:{share(end - begin)}"></i>'
+
+    parts = [f'<i class="ptc-p" style="left:{share(pause.at)}"></i>' for pause in timeline.pauses]
+    begins = bar.begin + bar.waited
+    if bar.waited > 0:
+        parts.append(piece("ptc-w", bar.begin, begins))
+    parts.append(piece(f"ptc-{bar.kind}", begins, bar.end))
+    return f'<div class="ptc-track">{"".join(parts)}</div>'
+
+
+def _render_comparison(comparison: Comparison) -> str:
+    head, *rows = comparison.rows
+    titles = "".join(f'<th class="ptc-num">{title}</th>' for title in head[1:])
+    body = "".join(
+        f'<tr><th>{name}</th><td class="ptc-num ptc-own">{code}</td>'
+        f'<td class="ptc-num">{rounds}</td><td class="ptc-num">{singly}</td></tr>'
+        for name, code, rounds, singly in rows
+    )
+    return section(
+        "Against direct calls",
+        comparison.headline,
+        f'<div class="ptc-scroll"><table class="ptc-costs"><tbody><tr><th></th>{titles}</tr>{body}'
+        f'</tbody></table></div><p class="ptc-fine">{escape(comparison.explanation)}</p>',
+        is_open=False,
+    )

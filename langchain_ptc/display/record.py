@@ -1,0 +1,341 @@
+"""The record of an execution -> what a page and a terminal show of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+from langchain_ptc.display.calls import Bar, Timeline, read_number, read_timeline
+from langchain_ptc.display.text import (
+    count,
+    one_line,
+    render_bytes,
+    render_json,
+    render_seconds,
+    round_figure,
+)
+
+REQUIRED = frozenset(
+    {"execution_id", "code", "status", "output", "error", "tool_calls", "started_at"}
+)
+"""What a dict must have to be the record of an execution."""
+MAX_MARKS = 20
+MAX_MARK_CHARS = 400
+BYTES_PER_TOKEN = 4
+CODE_INFERENCES = 2
+
+
+class Ending(NamedTuple):
+    """How an execution ended, for people."""
+
+    sign: str
+    word: str
+    mood: str
+    """`good`, `bad` or `odd`: what its colour tells besides."""
+    meaning: str
+    """A sentence for those who do not know the word."""
+
+
+_ENDINGS: Mapping[str, Ending] = {
+    "success": Ending("✓", "success", "good", "The code ran to its end."),
+    "error": Ending("✗", "error", "bad", "The code raised."),
+    "refused": Ending("⊘", "refused", "bad", "Not accepted: nothing of the code has run."),
+    "limit": Ending("◷", "limit", "bad", "Stopped: it used more than a limit allows."),
+    "denied": Ending("⊖", "denied", "odd", "A person rejected a call, and the code ended."),
+    "cancelled": Ending("◌", "cancelled", "odd", "Whoever ran it has stopped it."),
+    "sandbox": Ending("!", "sandbox", "bad", "The machine failed; this is no fault of the code."),
+}
+
+
+def ending_of(status: object) -> Ending:
+    """Return how an execution ended; the status itself if it is none that is known."""
+    known = _ENDINGS.get(str(status))
+    return known or Ending("?", one_line(str(status), 20), "odd", "")
+
+
+def is_record(data: object) -> bool:
+    """Whether `data` is the dict of an execution's record."""
+    return isinstance(data, Mapping) and data.keys() >= REQUIRED
+
+
+def as_record(result: object) -> Mapping[str, Any]:
+    """Return the dict of an `ExecutionResult`, or the dict that it is already.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    to_dict = getattr(result, "to_dict", None)
+    data = to_dict() if callable(to_dict) else result
+    if isinstance(data, Mapping) and is_record(data):
+        return data
+    raise TypeError(
+        f"expected an ExecutionResult or the dict that its to_dict() returns, got "
+        f"{type(result).__name__}; in the messages of a graph it is the artifact of a ToolMessage"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What went wrong. Its texts are as long as they are, and not yet safe to show."""
+
+    where: str
+    """The line of the code, as `line 3: `; empty if unknown, or if there are several problems."""
+    kind: str
+    message: str
+    hint: str
+    details: tuple[str, str] | None
+    """A title and what the model read of it, where that is more than the message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What there is to show of an execution."""
+
+    data: Mapping[str, Any]
+    ending: Ending
+    seconds: str
+    code: str
+    marks: Mapping[int, Sequence[str]]
+    """What is wrong with the code, by the line."""
+    failure: Failure | None
+    output: str
+    """What was printed, or the value where nothing was; not yet safe to show."""
+    output_title: str
+    output_about: str
+    notes: tuple[str, ...]
+    timeline: Timeline
+    comparison: Comparison | None
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Self:
+        """Read a record.
+
+        Args:
+            data: What `ExecutionResult.to_dict()` returns, and `report_bytes`, the size of what the
+                model read of it, if it is to be shown what the code saved.
+        """
+        error = data.get("error")
+        error = error if isinstance(error, Mapping) else None
+        timeline = read_timeline(data)
+        output, title, about = _read_output(data)
+        return cls(
+            data=data,
+            ending=ending_of(data["status"]),
+            seconds=render_seconds(read_number(data.get("duration_seconds"))),
+            code=str(data["code"]),
+            marks={} if error is None else _find_marks(error),
+            failure=None if error is None else _read_failure(error),
+            output=output,
+            output_title=title,
+            output_about=about,
+            notes=tuple(map(str, data.get("notes") or ())),
+            timeline=timeline,
+            comparison=compare(data, timeline),
+        )
+
+
+def _read_output(data: Mapping[str, Any]) -> tuple[str, str, str]:
+    output = str(data["output"])
+    if output.strip():
+        about = render_bytes(len(output.encode("utf-8", "replace")))
+        limit = read_number(data.get("output_chars"))
+        if limit and len(output) > limit:
+            about += f", of which the model was shown {limit:,.0f} characters"
+        return output.strip("\n"), "Output", about
+    if data.get("value") is not None and data.get("error") is None:
+        return render_json(data["value"]), "Value", "nothing was printed"
+    return "", "Output", "nothing was printed"
+
+
+def _read_failure(error: Mapping[str, Any]) -> Failure:
+    line, message = error.get("line"), str(error.get("message") or "")
+    trace = str(error.get("traceback") or "")
+    has_line = isinstance(line, int) and line > 0
+    details = None
+    if error.get("problems") or error.get("violations"):  # each is shown at its line of the code
+        has_line, details = False, ("All that is wrong, as the model read it", message)
+        message = message.partition("\n")[0]
+    elif trace.startswith("Traceback") and trace.count("\n  line ") > 1:
+        details = ("Traceback, as the model read it", trace)
+    return Failure(
+        where=f"line {line}: " if has_line else "",
+        kind=one_line(str(error.get("kind") or "error"), 80),
+        message=message,
+        hint=str(error.get("hint") or ""),
+        details=details,
+    )
+
+
+def _find_marks(error: Mapping[str, Any]) -> dict[int, list[str]]:
+    found: list[tuple[Any, Any]] = [
+        (each.get("line"), each.get("message"))
+        for each in (*(error.get("problems") or ()), *(error.get("violations") or ()))
+        if isinstance(each, Mapping)
+    ]
+    if not found:
+        kind, message = str(error.get("kind", "")), str(error.get("message", ""))
+        found = [(error.get("line"), f"{kind}: {message}" if message else kind)]
+    marks: dict[int, list[str]] = {}
+    for line, message in found[:MAX_MARKS]:
+        if isinstance(line, int) and line > 0:
+            marks.setdefault(line, []).append(one_line(str(message), MAX_MARK_CHARS))
+    return marks
+
+
+def choose_lines(lines: int, marked: Iterable[int], limit: int) -> list[range]:
+    """Return which lines of code to show: the first, the last, and those around the marked ones.
+
+    Args:
+        lines: How many there are.
+        marked: Numbers of lines, from 1.
+        limit: How many to show at the head and the tail together.
+    """
+    if lines <= limit:
+        return [range(1, lines + 1)]
+    shown = {*range(1, limit * 2 // 3 + 1), *range(lines - limit // 3 + 1, lines + 1)}
+    for line in marked:
+        shown |= {*range(max(1, line - 2), min(lines, line + 2) + 1)}
+    chosen: list[range] = []
+    for number in sorted(shown):
+        if chosen and chosen[-1].stop == number:
+            chosen[-1] = range(chosen[-1].start, number + 1)
+        else:
+            chosen.append(range(number, number + 1))
+    return chosen
+
+
+# --- what it saved: counted from the record, see docs/display.md ----------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one way to do it takes."""
+
+    inferences: int
+    tokens_added: float
+    """Tokens that enter the conversation."""
+    tokens_read: float
+    """The same, counted again for each inference that reads them."""
+    seconds: float
+    """Without the model's time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The code, and the two ways to make the same calls without it."""
+
+    calls: int
+    code: Cost
+    rounds: Cost
+    """Calls side by side where the code's calls overlapped."""
+    singly: Cost
+    """One call at a time."""
+
+    @property
+    def headline(self) -> str:
+        """What it comes to, in one line."""
+        code, rounds, singly = self.code, self.rounds, self.singly
+        if rounds.inferences <= code.inferences and rounds.tokens_read <= code.tokens_read:
+            way = "a direct call" if singly == rounds else "direct calls side by side"
+            return f"{way} would have cost no more"
+        return (
+            f"{code.inferences} inferences instead of "
+            f"{_range(rounds.inferences, singly.inferences)}, "
+            f"about {round_figure(code.tokens_read)} tokens instead of "
+            f"{_range(rounds.tokens_read, singly.tokens_read)}"
+        )
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """A table: its head, and for each measure its name and a cell for each way."""
+        costs = (self.code, self.rounds, self.singly)
+        return [
+            ("", "This code", "Direct calls, side by side", "Direct calls, one by one"),
+            ("Inferences", *(f"{cost.inferences:,}" for cost in costs)),
+            (
+                "Tokens added to the conversation",
+                *(round_figure(cost.tokens_added) for cost in costs),
+            ),
+            (
+                "Tokens read, over all inferences",
+                *(round_figure(cost.tokens_read) for cost in costs),
+            ),
+            ("Time, without the model's", *(render_seconds(cost.seconds) for cost in costs)),
+        ]
+
+    @property
+    def explanation(self) -> str:
+        """How it was made."""
+        return (
+            "Estimated from the record. Code takes two inferences: one writes it, one reads what it "
+            "printed. Direct calls take one for each call, or for each round of calls that overlapped "
+            "here, and one to read the last results. Tokens are bytes / 4: code and what the model "
+            f"read of it, or the arguments and results of {count(self.calls, 'call')}; each later "
+            "inference reads them again. Instructions, tools and the question are left out. The time "
+            "of direct calls is the tools' own; the model's comes on top, once for each inference."
+        )
+
+
+def _range(low: float, high: float) -> str:
+    first, last = round_figure(low), round_figure(high)
+    return first if first == last else f"{first} to {last}"
+
+
+def compare(data: Mapping[str, Any], timeline: Timeline) -> Comparison | None:
+    """Compare an execution with direct calls.
+
+    Args:
+        data: The record, with `report_bytes`: the size of what the model read of it.
+        timeline: Its calls.
+
+    Returns:
+        None if there is nothing to compare: the code did not succeed, or made no calls.
+    """
+    calls = [bar for bar in timeline.bars if bar.status != "refused"]
+    if data["status"] != "success" or not calls or "report_bytes" not in data:
+        return None
+    code_bytes = len(str(data["code"]).encode("utf-8", "replace"))
+    own = (code_bytes + data["report_bytes"]) / BYTES_PER_TOKEN
+    return Comparison(
+        calls=len(calls),
+        code=Cost(
+            inferences=CODE_INFERENCES,
+            tokens_added=own,
+            tokens_read=own,
+            seconds=read_number(data.get("duration_seconds")),
+        ),
+        rounds=_cost(_rounds(calls), _seconds_in_flight(calls)),
+        singly=_cost([[bar] for bar in calls], sum(bar.running for bar in calls)),
+    )
+
+
+def _cost(rounds: Sequence[Sequence[Bar]], seconds: float) -> Cost:
+    sizes = [sum(bar.bytes for bar in calls) / BYTES_PER_TOKEN for calls in rounds]
+    return Cost(
+        inferences=len(rounds) + 1,
+        tokens_added=sum(sizes),
+        tokens_read=sum(size * (len(rounds) - done) for done, size in enumerate(sizes)),
+        seconds=seconds,
+    )
+
+
+def _seconds_in_flight(calls: Sequence[Bar]) -> float:
+    """Return for how long any of the calls was in flight."""
+    seconds = reached = 0.0
+    for bar in sorted(calls, key=lambda bar: bar.begin):
+        seconds += max(0.0, bar.end - max(bar.begin, reached))
+        reached = max(reached, bar.end)
+    return seconds
+
+
+def _rounds(calls: Sequence[Bar]) -> list[list[Bar]]:
+    """Return the calls in the fewest rounds of calls that were all in flight at one moment."""
+    rounds: list[list[Bar]] = []
+    for bar in sorted(calls, key=lambda bar: (bar.end, bar.begin)):
+        first = rounds[-1][0] if rounds else None
+        # Calls that took no time, such as cached ones, are side by side if they began together.
+        if first is None or (bar.begin >= first.end and bar.begin > first.begin):
+            rounds.append([])
+        rounds[-1].append(bar)
+    return rounds
