@@ -472,7 +472,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 
 
 BROKEN = {
-    "no-json": ("{", "shapes.json is no JSON"),
+    "no-json": ("{", "shapes.json is not JSON"),
     "a-list": ("[]", "this is not what ObservedShapes.to_dict"),
     "another-format": ('{"format": 9, "shapes": {}}', "'format': 1"),
     "unknown-type": (
@@ -487,7 +487,7 @@ BROKEN = {
         ),
         "keys that look like data",
     ),
-    "no-shape": ('{"format": 1, "shapes": {"t": 5}}', "this is no saved shape"),
+    "no-shape": ('{"format": 1, "shapes": {"t": 5}}', "this is not a saved shape"),
 }
 
 

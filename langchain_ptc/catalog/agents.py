@@ -94,12 +94,12 @@ def agent_tool(
     own = _own_name(agent) if name is None else name
     if not own:
         raise CatalogError(f"{where}, a {type(agent).__name__}, has no name of its own; {GIVE}")
-    told = description or (
+    text = description or (
         _ask_server(agent, where, "get").get("description")
         if is_remote
         else _own_description(agent)
     )
-    if not told:
+    if not text:
         raise CatalogError(
             f"{where}, the agent {own!r}, has no description, which is all that a model knows of it; "
             f"{GIVE}"
@@ -125,7 +125,7 @@ def agent_tool(
     takes_fields = isinstance(properties, Mapping) and bool(properties)
     return AgentTool(
         name=own,
-        description=inspect.cleandoc(told),
+        description=inspect.cleandoc(text),
         args_schema=as_arguments_schema(takes if takes_fields else _as_whole(takes)),
         result_schema=show_messages(gives, "output"),
         agent=agent,
@@ -156,11 +156,11 @@ def _own_name(agent: Any) -> str | None:
 
 def _own_description(agent: Any) -> str | None:
     function = function_of(agent)
-    told = getattr(agent, "description", None)
-    if not told and function is not None:  # None has a docstring too, from Python 3.13
-        told = getattr(function, "__doc__", None)
-    if isinstance(told, str) and told.strip():
-        return told
+    said = getattr(agent, "description", None)
+    if not said and function is not None:  # None has a docstring too, from Python 3.13
+        said = getattr(function, "__doc__", None)
+    if isinstance(said, str) and said.strip():
+        return said
     state = getattr(getattr(agent, "builder", None), "state_schema", None)
     if not isinstance(state, type):
         return None

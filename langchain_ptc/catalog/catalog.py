@@ -49,8 +49,8 @@ ToolLike: TypeAlias = BaseTool | Callable[..., object] | Runnable[Any, Any] | To
 definition that says more of a tool than it says itself."""
 ToolsLike: TypeAlias = Sequence[ToolLike] | Mapping[str, Sequence[ToolLike]]
 """Tools in a list, or lists of tools by domain."""
-_LEAST_LIKENESS = 0.6
-"""How like a name must be to be suggested for another, from 0 to 1."""
+_MIN_SIMILARITY = 0.6
+"""How similar a name must be to be suggested for another, from 0 to 1."""
 
 
 class ToolCatalog:
@@ -127,7 +127,7 @@ class ToolCatalog:
             embeddings: As `ToolCatalog` takes it.
 
         Raises:
-            CatalogError: `servers` are no servers; and, when it is opened, a server cannot be
+            CatalogError: `servers` are not servers; and, when it is opened, a server cannot be
                 reached or a tool cannot be offered to code.
             ImportError: The extra `mcp` is not installed; when it is opened.
         """
@@ -236,9 +236,9 @@ class ToolCatalog:
         scores: dict[str, float] = {}
         for definition in self._definitions:
             candidates = ((bare, definition.name.lower()), (name, definition.qualified_name))
-            scores[definition.qualified_name] = max(_likeness(*pair) for pair in candidates)
-        least = max(_LEAST_LIKENESS, max(scores.values(), default=0) - 0.2)
-        close = [n for n in sorted(scores, key=lambda n: -scores[n]) if scores[n] >= least]
+            scores[definition.qualified_name] = max(_similarity(*pair) for pair in candidates)
+        minimum = max(_MIN_SIMILARITY, max(scores.values(), default=0) - 0.2)
+        close = [n for n in sorted(scores, key=lambda n: -scores[n]) if scores[n] >= minimum]
         return close[:3]
 
     @property
@@ -397,7 +397,7 @@ class ToolCatalog:
     def discovery(self) -> tuple[ToolDefinition, ...]:
         """The tools that find tools: `search_tools`, `describe` and `list_domains`.
 
-        None of them if a tool of the catalog has one of the names: whoever wrote it comes first.
+        None of them if a tool of the catalog has one of the names: that tool takes precedence.
         """
         taken = {definition.name for definition in self._definitions}
         return () if taken & set(DISCOVERY_NAMES) else build_definitions(self)
@@ -443,11 +443,11 @@ class ToolCatalog:
         return write_package(render_package(stubs), Path(directory))
 
 
-def _likeness(first: str, second: str) -> float:
-    """Return how like two names are, from 0 to 1; 0 if it is too little to be told."""
+def _similarity(first: str, second: str) -> float:
+    """Return how similar two names are, from 0 to 1; 0 if it is too little to be suggested."""
     matcher = difflib.SequenceMatcher(None, first, second)
     # The quick ratios are upper bounds: most of a large catalog is passed over by them.
-    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < _LEAST_LIKENESS:
+    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < _MIN_SIMILARITY:
         return 0.0
     return matcher.ratio()
 

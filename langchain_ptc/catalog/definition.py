@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_ptc.catalog.annotations import AnnotationReader
+from langchain_ptc.catalog.names import MAX_NAME_CHARS
 from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.catalog.schemas import read_result_schema
 from langchain_ptc.catalog.types import (
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
 
-_MOST_PROBLEMS = 5
-"""Of the arguments of one call: more are not named."""
-_MOST_NAME_CHARS = 100
+MAX_PROBLEMS = 5
+"""Problems with the arguments of one call that are named."""
 
 ReturnsFrom: TypeAlias = Literal["tool", "developer", "guess"]
 """Who says what a tool returns: its own annotation or its server's schema, its developer, or nobody
@@ -75,12 +75,12 @@ class ToolDefinition:
         returns: What a call gives to the code: an annotation such as `list[Member]`, a JSON Schema as
             a dict, or a type tree; read from the tool if not given.
         returns_text: The same in words, where a type does not say it.
-        returns_from: Who says so; `developer` if `returns` is given.
+        returns_from: Where `returns` comes from; `developer` if `returns` is given.
         records: The records that type trees among the arguments name.
         policy: Who may do what with it.
 
     Raises:
-        CatalogError: `returns` is no type.
+        CatalogError: `returns` is not a type.
     """
 
     name: str
@@ -163,7 +163,7 @@ class ToolDefinition:
             records: The records that a type tree names.
 
         Raises:
-            CatalogError: `returns` is no type.
+            CatalogError: `returns` is not a type.
         """
         tree, found = read_returns(returns, tool_name=self.name)
         own = reachable([*(p.type for p in self.parameters), self.extra or ANY], self.records)
@@ -207,9 +207,9 @@ class ToolDefinition:
         for name, value in kwargs.items():
             parameter = own.get(name)
             if parameter is None and self.extra is None:
-                if len(problems) == _MOST_PROBLEMS:
+                if len(problems) == MAX_PROBLEMS:
                     problems.append("and more")
-                if len(problems) < _MOST_PROBLEMS:
+                if len(problems) < MAX_PROBLEMS:
                     problems.append(
                         f"has no parameter {_show_name(name)}{_did_you_mean(name, own)}"
                     )
@@ -271,11 +271,11 @@ def _show(default: object) -> str:
 
 
 def _show_name(name: str) -> str:
-    return repr(name if len(name) <= _MOST_NAME_CHARS else f"{name[:_MOST_NAME_CHARS]}…")
+    return repr(name if len(name) <= MAX_NAME_CHARS else f"{name[:MAX_NAME_CHARS]}…")
 
 
 def _did_you_mean(name: str, known: Mapping[str, ToolParameter]) -> str:
-    if len(name) > _MOST_NAME_CHARS:  # comparing takes the product of the lengths
+    if len(name) > MAX_NAME_CHARS:  # comparing takes the product of the lengths
         return ""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if not close:

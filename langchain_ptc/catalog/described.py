@@ -30,7 +30,7 @@ class DescribedTool(BaseTool):
     result_note: str = ""
     """What to say of the value where there is no schema."""
     policy: ToolPolicy = Field(default_factory=ToolPolicy, exclude=True)
-    """What the tool's author says of it; the developer's own word goes before it."""
+    """What the tool's author says of it; what the developer says takes precedence."""
 
     @abstractmethod
     async def call(self, arguments: Mapping[str, Any]) -> Any:

@@ -104,7 +104,7 @@ def read_annotations(function: Callable[..., Any]) -> Iterator[tuple[str, object
 
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature of `function`; an empty one where Python cannot tell it."""
+    """Return the signature of `function`; an empty one where Python does not know it."""
     options: dict[str, Any] = {}
     if sys.version_info >= (3, 14):  # names that exist for type checkers only must not matter
         options["annotation_format"] = typing_extensions.Format.FORWARDREF
@@ -189,7 +189,7 @@ def _is_config(annotation: object) -> bool:
 
 # `StructuredTool` passes the arguments of a call to its `_run(self, *args, config, run_manager,
 # **kwargs)`: an argument called `self` is refused there, and `config` and `run_manager` are
-# overwritten. Whoever calls such a tool for the code goes to its functions directly.
+# overwritten. A call of such a tool by the code goes to its functions directly.
 
 TAKEN_NAMES = frozenset({"self", "config", "run_manager"})
 """Names that `StructuredTool` cannot pass on."""
@@ -245,7 +245,7 @@ def _injected(function: Callable[..., Any]) -> dict[str, Any]:
 # --- docstrings ---------------------------------------------------------------------------------
 
 MAX_DOCSTRING_CHARS = 20_000
-"""Length of a docstring that is looked at."""
+"""Length of a docstring that is read."""
 
 _GOOGLE = re.compile(r"^(?:Returns?|Yields?)[ \t]*:[ \t]*(.*)$")
 _UNDERLINED = re.compile(r"^(?:Returns?|Yields?)[ \t]*$")

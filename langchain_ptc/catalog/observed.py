@@ -33,16 +33,16 @@ from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import new_lock
 
 Learning: TypeAlias = Literal["on", "off"]
-"""Whether results are looked at."""
+"""Whether results are observed."""
 
 MAX_DEPTH = 6
-"""Levels of nesting that are looked at; deeper levels are `Any`."""
+"""Levels of nesting that are read; deeper levels are `Any`."""
 MAX_FIELDS = 40
 """Fields of one record; a dictionary with more keys is a table."""
 MAX_ITEMS = 100
-"""Items of one list, and values of one table, that are looked at: evenly spread."""
+"""Items of one list, and values of one table, that are read: evenly spread."""
 MAX_VALUES = 5_000
-"""Values that are looked at in one result; what comes after them is `Any`."""
+"""Values that are read in one result; what comes after them is `Any`."""
 MAX_NODES = 200
 """Shapes within the shape of one tool; what is deeper is dropped until it fits."""
 MAX_TEXT_CHARS = 600
@@ -66,7 +66,7 @@ class Shape:
     """What values were seen in one place: all of them together."""
 
     types: frozenset[str] = frozenset()
-    """Names of the types of values without parts, `Any` among them for what is not looked at."""
+    """Names of the types of values without parts, `Any` among them for what is not read."""
     parts: Mapping[str, Shape] = field(default_factory=dict)
     """The items of each type of container that was seen; the `keys` and `values` of dictionaries that
     are tables; and, under `json`, what the strings hold if all of them hold JSON."""
@@ -152,7 +152,7 @@ class ObservedShapes:
         """Return the shapes that `to_dict` made data of.
 
         Raises:
-            CatalogError: It is no such data.
+            CatalogError: It is not such data.
             ValueError: `learning` is neither `on` nor `off`.
         """
         found = cls(learning=learning)
@@ -168,7 +168,7 @@ class ObservedShapes:
                 found._put(name, _bounded(_from_dict(shape, 0)))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise CatalogError(
-                    f"the shape of {name!r} cannot be read: this is no saved shape: "
+                    f"the shape of {name!r} cannot be read: this is not a saved shape: "
                     f"{type(error).__name__}: {error}"
                 ) from error
         return found
@@ -194,7 +194,7 @@ class ObservedShapes:
         try:
             return cls.from_dict(json.loads(text), learning=learning)
         except json.JSONDecodeError as error:
-            raise CatalogError(f"{Path(path).name} is no JSON: {error}") from error
+            raise CatalogError(f"{Path(path).name} is not JSON: {error}") from error
         except CatalogError as error:
             raise CatalogError(f"{Path(path).name}: {error}") from error
 
@@ -306,7 +306,7 @@ class _Reader:
         return Shape(parts={"keys": Shape(types=kinds), "values": held})
 
     def read_json(self, text: str) -> Shape | None:
-        """Return the shape of what a text holds, or None if it is no array or object in JSON."""
+        """Return the shape of what a text holds, or None if it is not an array or object in JSON."""
         if text.lstrip()[:1] not in ("{", "[") or len(text) > MAX_JSON_CHARS:
             return None
         try:

@@ -20,7 +20,7 @@ from langchain_ptc.catalog.text import docstring, one_line, paragraphs
 from langchain_ptc.catalog.types import references
 
 HEADER = '"""Stubs written by langchain-ptc: for editors and type checkers, not to be run."""'
-"""The first line of every file of the package; tells our files from those of others."""
+"""The first line of every file of the package; distinguishes our files from others."""
 MAX_STEM_BYTES = 120
 """Length of a file's name before its ending; file systems take 255."""
 _OMITTED = "# The tool has a default of its own.\n_OMITTED: Any = ..."
@@ -54,7 +54,7 @@ def _render_domain(
     stems = {name.casefold() for name in taken}
     for definition in domain.definitions:
         stem = _cut_stem(definition.name)
-        while stem.casefold() in stems:  # some file systems do not tell `Get` from `get`
+        while stem.casefold() in stems:  # some file systems do not distinguish `Get` from `get`
             stem += "_"
         stems.add(stem.casefold())
         files[f"{folder}/{stem}.py"] = _render_module(definition, domain.names[definition.name])

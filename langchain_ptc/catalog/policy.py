@@ -1,7 +1,7 @@
-"""What a developer says of a tool: who may call it, and what is done when its calls fail, repeat or hurry.
+"""What may be done with a tool: who may call it, and how failures, repeats and bursts are handled.
 
-Each record is one behaviour; a `ToolPolicy` puts together those that its tool wants. They only say what
-is to hold: `run/policies/` makes it so.
+Each record describes one behaviour; a `ToolPolicy` combines those of one tool. They are only
+declarations: `run/policies/` enforces them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class ToolCallInfo:
 
 
 BeforeCall: TypeAlias = Callable[[ToolCallInfo], Awaitable[None] | None]
-"""Is told of a call before it is made; raising refuses it."""
+"""Called before a call is made; raising refuses the call."""
 AfterCall: TypeAlias = Callable[[ToolCallInfo, Any], Any]
-"""Is given what the tool returned, and returns what the code gets; may be asynchronous."""
+"""Called with what the tool returned; returns what the code gets. May be asynchronous."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Retry:
     again, so such a call is not repeated.
 
     Raises:
-        ValueError: A number is not positive, or `on` is no tuple of exceptions.
+        ValueError: A number is not positive, or `on` is not a tuple of exceptions.
     """
 
     attempts: int = 3
@@ -53,30 +53,30 @@ class Retry:
     max_wait_seconds: float = 8.0
     """No pause is longer."""
     jitter_seconds: float = 0.5
-    """Up to so much is added to each pause, by chance: those who failed together must not come
-    back together."""
+    """Up to this much, chosen at random, is added to each pause, so that calls which failed together
+    are not repeated together."""
     on: tuple[type[Exception], ...] | None = None
     """What the tool must have raised; a try that took too long raised `TimeoutError`. None for
     anything but `ToolException`, which is a tool's own answer and would come again."""
 
     def __post_init__(self) -> None:
-        _check_count(self, "attempts", least=2)
+        _check_count(self, "attempts", minimum=2)
         _check_seconds(self, "wait_seconds")
         _check_seconds(self, "max_wait_seconds")
-        _check_seconds(self, "jitter_seconds", least=0.0)
+        _check_seconds(self, "jitter_seconds", minimum=0.0)
         _check_exceptions(self, self.on)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
-    """Leaves a tool alone that keeps failing: a circuit breaker.
+    """Stops calling a tool that keeps failing: a circuit breaker.
 
     After `failures` failures in a row it is open: calls are refused at once. After `reset_seconds` one
     call is let through to see; if that succeeds the breaker closes, and else it stays open for as long
     again. Its state is the tool's, for all executions of an executor.
 
     Raises:
-        ValueError: A number is not positive, or `on` is no tuple of exceptions.
+        ValueError: A number is not positive, or `on` is not a tuple of exceptions.
     """
 
     failures: int = 5
@@ -98,10 +98,10 @@ class Cache:
 
     Only for tools that are `read_only` or `idempotent`. Results are kept in the memory of the process,
     the least used ones go first. What a tool asks the graph to do (`Command`) is not kept. Two calls
-    that are on their way at once are both made.
+    that are in flight at once are both made.
 
     Raises:
-        ValueError: A number is not positive, or `scope` is none.
+        ValueError: A number is not positive, or `scope` is unknown.
     """
 
     seconds: float = 300.0
@@ -166,7 +166,7 @@ class ToolPolicy:
     """Time for one try of a call; None for `Limits.tool_seconds`."""
     total_seconds: float | None = None
     """Time for one call, all its tries and the pauses between them; None for `Limits.tool_seconds`,
-    which holds besides."""
+    which always holds as well."""
     retry: Retry | None = None
     """Makes calls again that fail; for tools that are `read_only` or `idempotent`."""
     breaker: Breaker | None = None
@@ -176,11 +176,11 @@ class ToolPolicy:
     rate_limit: RateLimit | None = None
     """How often the tool may be called, by all executions of an executor together."""
     max_concurrent_calls: int | None = None
-    """Calls that may be on their way at once, of all executions of an executor together."""
+    """Calls that may be in flight at once, of all executions of an executor together."""
     before: BeforeCall | None = None
-    """Is told of each call before it is made; what it raises refuses the call."""
+    """Called before each call is made; what it raises refuses the call."""
     after: AfterCall | None = None
-    """Is given what the tool returned, and returns what the code gets."""
+    """Called with what the tool returned; returns what the code gets."""
     tags: tuple[str, ...] = ()
     """Words to select tools by."""
 
@@ -215,18 +215,18 @@ class ToolPolicy:
         return any(part is not None for part in (*parts, *others))
 
 
-def _check_count(record: object, name: str, *, least: int = 1) -> None:
+def _check_count(record: object, name: str, *, minimum: int = 1) -> None:
     value = getattr(record, name)
-    if type(value) is not int or value < least:
+    if type(value) is not int or value < minimum:
         raise ValueError(
-            f"{type(record).__name__}.{name} must be a whole number from {least}, got {value!r}"
+            f"{type(record).__name__}.{name} must be a whole number from {minimum}, got {value!r}"
         )
 
 
-def _check_seconds(record: object, name: str, *, least: float | None = None) -> None:
+def _check_seconds(record: object, name: str, *, minimum: float | None = None) -> None:
     value = getattr(record, name)
     is_number = type(value) in (int, float) and math.isfinite(value)
-    if not is_number or (value <= 0 if least is None else value < least):
+    if not is_number or (value <= 0 if minimum is None else value < minimum):
         raise ValueError(f"{type(record).__name__}.{name} must be a positive number, got {value!r}")
 
 

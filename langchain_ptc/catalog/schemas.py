@@ -132,7 +132,7 @@ class SchemaReader:
     # --- fields ---------------------------------------------------------------------------------
 
     def read_fields(
-        self, schema: Schema, *, path: str, depth: int, most: int = MAX_FIELDS
+        self, schema: Schema, *, path: str, depth: int, limit: int = MAX_FIELDS
     ) -> tuple[RecordField, ...]:
         """Return the properties of a flat object schema, in its order.
 
@@ -149,11 +149,11 @@ class SchemaReader:
         place = f"{path}/properties"
         found = [
             self._read_field(str(name), value, str(name) in names, place, depth)
-            for name, value in islice(known.items(), most)
+            for name, value in islice(known.items(), limit)
         ]
         if known and schema.get("additionalProperties") is not False:
             hidden = [n for n in dict.fromkeys(required) if n not in known]
-            found.extend(RecordField(name=n, type=ANY) for n in hidden[: most - len(found)])
+            found.extend(RecordField(name=n, type=ANY) for n in hidden[: limit - len(found)])
         return tuple(found)
 
     def _read_field(
@@ -406,10 +406,10 @@ class SchemaReader:
             )
             for n, (pattern, part) in enumerate(parts.items())
         }
-        told = [f"keys of pattern {p}: {outline(t)}" for p, t in types.items() if 0 < len(p) <= 40]
-        if told and "" in types and extra is not True:
-            told.append(f"other keys: {outline(types[''])}")
-        return union(list(types.values())) if types else ANY, ", ".join(told[:4])
+        notes = [f"keys of pattern {p}: {outline(t)}" for p, t in types.items() if 0 < len(p) <= 40]
+        if notes and "" in types and extra is not True:
+            notes.append(f"other keys: {outline(types[''])}")
+        return union(list(types.values())) if types else ANY, ", ".join(notes[:4])
 
 
 def read_result_schema(

@@ -1,7 +1,7 @@
 """Find tools by their words and, with an embedding model, by their meaning.
 
 The index is SQLite's FTS5, which is in Python's standard library: an inverted index with stemming and
-the ranking BM25, and no dependency. (Looked at besides: rank-bm25 is not kept any more; bm25s needs
+the ranking BM25, and no dependency. (Considered as well: rank-bm25 is no longer maintained; bm25s needs
 numpy; tantivy is a compiled package of its own. None of them knows what a tool's name is made of.)
 
 What is added here is what questions need and an index does not have: names are taken apart into words,
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 
 
 MAX_QUERY_CHARS = 1_000
-"""Length of a question; the rest of it is not looked at."""
+"""Length of a question; the rest is ignored."""
 MAX_QUERY_WORDS = 32
 MAX_DESCRIPTION_CHARS = 4_000
-"""Length of a description in the index; the rest of it is not looked at."""
+"""Length of a description in the index; the rest is ignored."""
 
 _MAX_PHRASE_WORDS = 3
 """Words of the longest phrase among the synonyms."""
@@ -56,19 +56,19 @@ _COLUMNS = {"name": 10.0, "domain": 3.0, "description": 1.5, "parameters": 0.6}
 _PREFIX, _SPELLING = 0.7, 0.8
 """How much a reading of a word counts, compared to the word itself; for synonyms see `read_synonyms`."""
 _PHRASE = 0.5
-"""How much it counts, besides, that two words of a question stand side by side in a tool's text."""
+"""How much it adds that two words of a question are adjacent in a tool's text."""
 _SHORTEST = 3
 """Letters of the shortest word that may be an abbreviation; misspelt ones are longer."""
 _FORM = 2
 """Letters by which forms of one word differ, such as its plural: those are found by their stem."""
-_LIKENESS = 0.8
-"""How like a word must be to be taken for what was meant, from 0 to 1."""
+_SIMILARITY = 0.8
+"""How similar a word must be to be taken for what was meant, from 0 to 1."""
 _NAME_BONUS = 0.5
 """How much more a tool counts whose name holds nothing that was not asked for."""
 _UNASKED_CHANGE = 0.7
 """How much a tool counts that changes something, by its name, in a way that was not asked for."""
 MAX_NEAREST = 50
-"""Tools that a search by meaning has a say about; the others are too far away to tell them apart."""
+"""Tools that a search by meaning ranks; the others are too far away to compare."""
 _FUSION = 60
 """The constant of reciprocal rank fusion, as its authors chose it (Cormack et al., 2009)."""
 
@@ -135,9 +135,9 @@ class ToolIndex:
         name = self._names[number]
         if not name:
             return 1.0
-        told = sum(stem in stems for stem in name) / len(name)
+        named = sum(stem in stems for stem in name) / len(name)
         unasked = name[0] in _CHANGES and name[0] not in stems
-        return (1 + _NAME_BONUS * told) * (_UNASKED_CHANGE if unasked else 1.0)
+        return (1 + _NAME_BONUS * named) * (_UNASKED_CHANGE if unasked else 1.0)
 
     def _score(self, term: str) -> dict[int, tuple[float, str]]:
         """Return, for each tool that `term` may mean, how well, and by which reading of it."""
@@ -154,7 +154,7 @@ class ToolIndex:
         found = {number: (rarity * part, term) for number, part in own.items()}
         for weight, other in others:
             hits = self._match(other)
-            # A rare synonym of a common word is no rare wish.
+            # A rare synonym of a common word is not a rare request.
             worth = weight * min(rarity, self._rarity(len(hits)))
             for number, part in hits.items():
                 if number not in found or worth * part > found[number][0]:
@@ -179,9 +179,11 @@ class ToolIndex:
         """Yield what a word that nobody knows may be a misspelling of."""
         if len(term) <= _SHORTEST:
             return
-        for word in difflib.get_close_matches(term, self._vocabulary, n=2, cutoff=_LIKENESS):
+        for word in difflib.get_close_matches(term, self._vocabulary, n=2, cutoff=_SIMILARITY):
             yield _SPELLING, word
-        for word in difflib.get_close_matches(term, read_synonyms().others, n=1, cutoff=_LIKENESS):
+        for word in difflib.get_close_matches(
+            term, read_synonyms().others, n=1, cutoff=_SIMILARITY
+        ):
             yield from _synonyms(word, _SPELLING)
 
     def _match(self, word: str) -> dict[int, float]:
@@ -373,7 +375,7 @@ def join_ranks(*ranks: Sequence[int]) -> list[int]:
 DISCOVERY_NAMES = ("search_tools", "describe", "list_domains")
 """What the code calls them."""
 DEFAULT_LIMIT = 10
-"""Tools that one search returns if it is not told how many."""
+"""Tools that one search returns by default."""
 
 
 class FoundTool(TypedDict):

@@ -251,8 +251,8 @@ def _needs_call(record: Record, names: Names) -> bool:
 def _comment(description: str, remarks: Sequence[str], describe: Callable[[str], str]) -> str:
     text = describe(description)
     if remarks:
-        told = one_line(", ".join(remarks))
-        text = f"{text} ({told})" if text else told
+        listed = one_line(", ".join(remarks))
+        text = f"{text} ({listed})" if text else listed
     return f"  # {text}" if text else ""
 
 
@@ -320,7 +320,7 @@ def _stub_parameter(
 
 
 def _render_literal(value: object) -> str:
-    """Return the source of a default, or `...` if it is no short literal."""
+    """Return the source of a default, or `...` if it is not a short literal."""
     if not _is_literal(value):
         return "..."
     shown = repr(value)
@@ -395,8 +395,8 @@ def render_facts(definition: ToolDefinition) -> list[str]:
         f"Takes at most {seconds:g} s." if (seconds := _longest(policy)) else "",
     ]
     remarks = [definition.returns_text, *notes(definition.returns)]
-    told = ", ".join(filter(None, remarks))
-    returns = one_line(f"Returns: {told}", limit=MAX_RETURNS_CHARS) if told else ""
+    returned = ", ".join(filter(None, remarks))
+    returns = one_line(f"Returns: {returned}", limit=MAX_RETURNS_CHARS) if returned else ""
     return [line for line in (returns, " ".join(filter(None, facts))) if line]
 
 
@@ -409,8 +409,8 @@ def render_stub(definition: ToolDefinition, names: Names) -> str:
     """
     parameters = stub_parameters(definition, names)
     head = render_signature(definition, names, parameters, describe=brief)
-    told = paragraphs(definition.description, limit=MAX_PROMPT_TOOL_CHARS)
-    about = "\n".join(filter(None, [told, *render_facts(definition)]))
+    description = paragraphs(definition.description, limit=MAX_PROMPT_TOOL_CHARS)
+    about = "\n".join(filter(None, [description, *render_facts(definition)]))
     return f"{head}\n    {docstring(about, indent='    ')}" if about else f"{head} ..."
 
 

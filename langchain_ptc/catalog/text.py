@@ -67,7 +67,7 @@ def one_line(text: str, *, limit: int = MAX_LINE_CHARS) -> str:
     """Return `text` on one line, cut at `limit` characters: fit for a comment."""
     if _is_plain_line(text, limit):
         return text
-    # Far more than can be shown is not even looked at: descriptions of many megabytes exist.
+    # Far more than can be shown is not even read: descriptions of many megabytes exist.
     return cut(" ".join(_clean(_newlines(text[: 4 * limit])).split()), limit)
 
 

@@ -84,13 +84,13 @@ def name_of(domain: DomainStubs) -> str:
 def render_pointer(domains: Sequence[DomainStubs]) -> str:
     """Return how many tools there are, and in which domains."""
     count = sum(len(domain.definitions) for domain in domains)
-    told = f"{count} tool{'s' if count != 1 else ''}"
+    counted = f"{count} tool{'s' if count != 1 else ''}"
     if [domain.domain for domain in domains] == [None]:
-        return told
+        return counted
     listed = cut(
         ", ".join(f"{name_of(d)} ({len(d.definitions)})" for d in domains), MAX_POINTER_CHARS
     )
-    return f"{told} in {len(domains)} domain{'s' if len(domains) != 1 else ''}: {listed}"
+    return f"{counted} in {len(domains)} domain{'s' if len(domains) != 1 else ''}: {listed}"
 
 
 def render_domain_lines(domain: DomainStubs) -> str:
@@ -182,9 +182,9 @@ def render_line(definition: ToolDefinition, names: Names) -> str:
             shown.append(f"**kwargs: {render_type(_terse(definition.extra), names)}")
     returns = _terse(definition.returns)
     known = "" if returns == ANY else f" -> {render_type(returns, names)}"
-    told = brief(first_sentence(definition.description), limit=MAX_WORDS_CHARS)
+    summary = brief(first_sentence(definition.description), limit=MAX_WORDS_CHARS)
     approval = "needs approval" if definition.policy.requires_approval else ""
-    words = "; ".join(filter(None, [approval, told]))
+    words = "; ".join(filter(None, [approval, summary]))
     return f"{definition.name}({', '.join(shown)}){known}{f'  # {words}' if words else ''}"
 
 

@@ -93,11 +93,11 @@ def complete(given: ToolDefinition, *, domain: str | None) -> ToolDefinition:
     """Return the definition that a developer made, with what it leaves out read from its tool.
 
     Args:
-        given: What the developer says; it goes before what the tool says.
+        given: What the developer says; it takes precedence over what the tool says.
         domain: The domain that it stands in; None to leave it where it is.
 
     Raises:
-        CatalogError: It is in another domain, its name is no identifier, or its tool's schema cannot
+        CatalogError: It is in another domain, its name is not an identifier, or its tool's schema cannot
             be read.
     """
     if not isinstance(given.tool, BaseTool):
@@ -267,9 +267,9 @@ def _read_returns_text(tool: BaseTool, returns: TypeTree) -> str:
     """Return what the docstring says of the return, where neither type nor description says it."""
     if not is_vague(returns):
         return ""
-    told = returns_section(getattr(called_function(tool), "__doc__", None))
+    said = returns_section(getattr(called_function(tool), "__doc__", None))
     described = " ".join((tool.description or "")[: 4 * MAX_TOOL_CHARS].split())
-    return "" if told in described else told
+    return "" if said in described else said
 
 
 def _in_order(parameters: Sequence[ToolParameter]) -> tuple[ToolParameter, ...]:
@@ -291,7 +291,7 @@ def read_tools(tools: object) -> Iterator[ToolDefinition]:
     """Yield the definitions of what was passed to a catalog: a list, or lists by domain.
 
     Raises:
-        CatalogError: It is neither, or something in it is no tool, or has another's name.
+        CatalogError: It is neither, or something in it is not a tool, or has another's name.
     """
     if isinstance(tools, Mapping):
         names: dict[str, object] = {}

@@ -26,7 +26,7 @@ from typing import IO, Any, TextIO, cast
 
 from langchain_core.messages import ToolMessage
 
-from langchain_ptc.catalog.mcp.results import CallAnswer, Progress, read_result
+from langchain_ptc.catalog.mcp.results import CallAnswer, Progress, read_result, without_none
 from langchain_ptc.catalog.mcp.servers import (
     AnyServer,
     GivenSession,
@@ -81,9 +81,9 @@ class Hub:
             if isinstance(result, list):
                 listed.append(result)
             elif isinstance(result, Exception):
-                told = str(result) if isinstance(result, ServerError) else explain(result)
+                reason = str(result) if isinstance(result, ServerError) else explain(result)
                 raise CatalogError(
-                    f"the tools of the MCP server {server.name!r} cannot be listed: {told}"
+                    f"the tools of the MCP server {server.name!r} cannot be listed: {reason}"
                 ) from result
             else:
                 raise result
@@ -253,7 +253,7 @@ def _connect_to(
 def _opener(name: str, connection: Mapping[str, Any], callbacks: Any) -> OpenSession:
     def opening(listen: Listen) -> AbstractAsyncContextManager[Any]:
         given = connection.get("session_kwargs") or {}
-        options = {"message_handler": _tell_both(listen, given.get("message_handler"))}
+        options = {"message_handler": _both(listen, given.get("message_handler"))}
         if callbacks is not None:
             from langchain_mcp_adapters.callbacks import CallbackContext
 
@@ -266,13 +266,13 @@ def _opener(name: str, connection: Mapping[str, Any], callbacks: Any) -> OpenSes
     return opening
 
 
-def _tell_both(listen: Listen, users: Listen | None) -> Listen:
-    async def tell(message: object) -> None:
+def _both(listen: Listen, users: Listen | None) -> Listen:
+    async def listen_both(message: object) -> None:
         await listen(message)
         if users is not None:
             await users(message)
 
-    return tell
+    return listen_both
 
 
 # --- one session --------------------------------------------------------------------------------
@@ -349,7 +349,7 @@ async def _connect(kind: str, given: dict[str, Any], stack: AsyncExitStack) -> A
 
         for name, seconds in (("timeout", SSE_SECONDS), ("sse_read_timeout", READ_SECONDS)):
             given[name] = _seconds(given.get(name, seconds))
-        return await stack.enter_async_context(sse_client(**_without_none(given)))
+        return await stack.enter_async_context(sse_client(**without_none(given)))
     if kind == "websocket":
         from mcp.client.websocket import websocket_client
 
@@ -378,10 +378,6 @@ async def _connect_http(given: dict[str, Any], stack: AsyncExitStack) -> Any:
 
 def _seconds(given: float | timedelta) -> float:
     return given.total_seconds() if isinstance(given, timedelta) else float(given)
-
-
-def _without_none(given: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if value is not None}
 
 
 def _expand(value: str) -> str:

@@ -231,7 +231,7 @@ def _block_as_record(block: object) -> dict[str, Any]:
         record = {"type": "resource_link", "uri": known["url"]}
     else:
         record = {"type": "resource" if kind == "file" else kind, "data": _decode(known["base64"])}
-    return _without_none({**record, "mime_type": known["mime_type"]})
+    return without_none({**record, "mime_type": known["mime_type"]})
 
 
 def read_result(
@@ -344,13 +344,13 @@ def as_record(block: object) -> dict[str, Any]:
         blob = read_field(resource, "blob")
         text = read_field(resource, "text")
         content = {"data": _decode(blob)} if blob is not None else {"text": text}
-        return _without_none({**record, **content, "mime_type": read_field(resource, "mimeType")})
+        return without_none({**record, **content, "mime_type": read_field(resource, "mimeType")})
     if kind == "resource_link":
         fields = ("name", "title", "description", "size")
-        told = {name: read_field(block, name) for name in fields}
+        known_fields = {name: read_field(block, name) for name in fields}
         mime = read_field(block, "mimeType")
         uri = str(read_field(block, "uri"))
-        return _without_none({"type": kind, "uri": uri, **told, "mime_type": mime})
+        return without_none({"type": kind, "uri": uri, **known_fields, "mime_type": mime})
     if not isinstance(kind, str):
         raise ToolException(f"the server sent a part without a type: {str(block)[:100]!r}")
     if isinstance(block, Mapping):  # a kind that is newer than this code
@@ -366,7 +366,8 @@ def _decode(data: object) -> bytes:
         raise ToolException(f"the server sent data that is not base64: {error}") from error
 
 
-def _without_none(record: dict[str, Any]) -> dict[str, Any]:
+def without_none(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a record that are not None."""
     return {key: value for key, value in record.items() if value is not None}
 
 

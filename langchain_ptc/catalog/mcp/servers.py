@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 Listen: TypeAlias = Callable[[object], Awaitable[None]]
 OpenSession: TypeAlias = Callable[[Listen], AbstractAsyncContextManager[Any]]
-"""Opens a session that tells a listener of the server's messages."""
+"""Opens a session that passes the server's messages to a listener."""
 
 MAX_PAGES = 1_000
 CLOSE_SECONDS = 10.0
@@ -37,7 +37,7 @@ CONNECTION_CLOSED = "Connection closed"
 SESSION_UNKNOWN = 32600
 """With this code line 1 says that a server does not know the session: it has not done anything."""
 SESSION_UNKNOWN_TEXTS = ("Session not found", "Session terminated")
-"""Line 2 hands on the server's own error, which has one of these texts and codes."""
+"""Line 2 passes on the server's own error, which has one of these texts and codes."""
 SESSION_UNKNOWN_CODES = (-32600, -32001)
 
 
@@ -186,8 +186,8 @@ def explain(error: BaseException | None) -> str:
         error = error.exceptions[0]
     if error is None:
         return "the connection was closed"
-    told = str(error)
-    return f"{type(error).__name__}: {told}" if told else type(error).__name__
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 async def list_tools(session: Any) -> list[Any]:
@@ -322,7 +322,7 @@ class Server:
         if link is known:  # or it has just listed them
             try:
                 link.tools = self._known = await link.ask(list_tools(link.session))
-            except Exception:  # noqa: BLE001  # whatever it was, a new session tells
+            except Exception:  # noqa: BLE001  # whatever it was, a new session shows it
                 await link.close()
                 link = await self._connect()
         return link.tools
@@ -455,7 +455,7 @@ class GivenSession:
             )
 
     async def close(self) -> None:
-        """Leave it open: whoever opened it closes it."""
+        """Leave it open: its owner closes it."""
 
     def stop(self) -> None:
         """Leave it open."""
@@ -465,7 +465,7 @@ AnyServer: TypeAlias = Server | GivenSession
 
 
 async def close_all(servers: Sequence[AnyServer]) -> None:
-    """Close servers side by side."""
+    """Close servers concurrently."""
     await asyncio.gather(*(server.close() for server in servers))
 
 
