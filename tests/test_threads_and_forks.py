@@ -25,6 +25,7 @@ from langchain_ptc import (
     ProcessSandbox,
     ProgrammaticToolExecutor,
     SandboxError,
+    background_loop,
 )
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run import private_loop as portal
@@ -118,7 +119,7 @@ def test_a_tool_that_blocks_the_loop_for_what_runs_there_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Through another thread the loop waits for itself as well: that ends too, and says where."""
-    monkeypatch.setattr(portal, "_BLOCKED_SECONDS", 0.5)
+    monkeypatch.setattr(background_loop, "_BLOCKED_SECONDS", 0.5)
     inner = ProgrammaticToolExecutor([])
 
     @tool

@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import contextvars
 import os
-import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -19,8 +18,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from langchain_core.tools import ToolException
 
+from langchain_ptc.background_loop import BackgroundLoop
 from langchain_ptc.catalog.mcp.results import CallAnswer, Progress, read_field, request_call
-from langchain_ptc.locks import new_lock
 
 T = TypeVar("T")
 
@@ -43,22 +42,8 @@ SESSION_UNKNOWN_CODES = (-32600, -32001)
 
 # --- the loop of the sessions -------------------------------------------------------------------
 
-_lock = new_lock()
-_loop: asyncio.AbstractEventLoop | None = None
-_lost: list[object] = []
-"""What a forked child has of its parent, and must not finalize."""
+mcp_loop = BackgroundLoop("langchain-ptc mcp")
 _open_links: weakref.WeakSet[_Link] = weakref.WeakSet()
-
-
-def background_loop() -> asyncio.AbstractEventLoop:
-    """Return the loop that sessions live on, started when it is first needed."""
-    global _loop
-    with _lock:
-        if _loop is None:
-            _loop = asyncio.new_event_loop()
-            run = _loop.run_forever
-            threading.Thread(target=run, name="langchain-ptc mcp", daemon=True).start()
-        return _loop
 
 
 async def run_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -68,29 +53,21 @@ async def run_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any,
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
 
-def _forget() -> None:
-    """In a forked child the thread is gone, and the sessions are the parent's: start anew."""
-    global _loop
-    _lost.append(_loop)  # closing it would take the parent's out of its own selector
-    _loop = None
-    _open_links.clear()
-
-
 def _close_at_exit() -> None:
     """Ask the servers that are still open to end, before the interpreter does."""
     links = list(_open_links)
-    if links and _loop is not None:
+    if links and (loop := mcp_loop.running) is not None:
 
         async def close() -> None:
             await asyncio.gather(*(link.close() for link in links))
 
         with contextlib.suppress(TimeoutError):  # their input ends with this process anyway
-            asyncio.run_coroutine_threadsafe(close(), _loop).result(CLOSE_SECONDS)
+            asyncio.run_coroutine_threadsafe(close(), loop).result(CLOSE_SECONDS)
 
 
 atexit.register(_close_at_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_open_links.clear)
 
 
 # --- one session --------------------------------------------------------------------------------
@@ -257,7 +234,7 @@ class Server:
     @property
     def home(self) -> asyncio.AbstractEventLoop:
         """The loop that the session lives on."""
-        return background_loop()
+        return mcp_loop.start()
 
     async def list_tools(self) -> list[Any]:
         """Return the tools of the server as they are now.
@@ -289,8 +266,8 @@ class Server:
         """End the session for good, without waiting, from any thread."""
         self._closed = True
         link = self._link
-        if link is not None and _loop is not None:
-            _loop.call_soon_threadsafe(link.stop)
+        if link is not None and (loop := mcp_loop.running) is not None:
+            loop.call_soon_threadsafe(link.stop)
 
     async def _close(self) -> None:
         self._closed = True

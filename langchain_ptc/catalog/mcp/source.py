@@ -29,7 +29,7 @@ from langchain_ptc.catalog.mcp.results import (
     read_field,
     unwrap_schema,
 )
-from langchain_ptc.catalog.mcp.servers import AnyServer, background_loop, close_all
+from langchain_ptc.catalog.mcp.servers import AnyServer, close_all, mcp_loop
 from langchain_ptc.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class MCPTool(DescribedTool):
                 "this synchronous call would block; use `ainvoke`"
             )
         call = self.call(arguments, runtime)
-        return asyncio.run_coroutine_threadsafe(call, background_loop()).result()
+        return mcp_loop.run(call)
 
     # What goes to a model as a message has images as models take them; code gets bytes.
 
@@ -252,7 +252,7 @@ class OpeningCatalog(Generic[C]):
 
     def __enter__(self) -> C:
         opening = self._open(None)
-        return asyncio.run_coroutine_threadsafe(opening, background_loop()).result()
+        return mcp_loop.run(opening)
 
     def __exit__(
         self,
@@ -260,7 +260,7 @@ class OpeningCatalog(Generic[C]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), background_loop()).result()
+        mcp_loop.run(self._close())
 
 
 def join_tools(tools: object, found: Found) -> Any:
