@@ -46,7 +46,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "sandbox.api": GROUND,
     "sandbox.wire": GROUND | {"sandbox.api"},
     "sandbox.language": GROUND | {"sandbox.allowed_modules", "sandbox.wire"},
-    "sandbox.sessions": GROUND | {"sandbox.language", "sandbox.wire", "sandbox.worker"},
+    "sandbox.sessions": GROUND | {"sandbox.language", "sandbox.wire"},
     "sandbox.worker": GROUND
     | {"sandbox.allowed_modules", "sandbox.api", "sandbox.language", "sandbox.sessions"}
     | {"sandbox.wire"},

@@ -1,19 +1,15 @@
-"""What a session keeps from one execution to the next, in both sandboxes, and what it is proof against."""
+"""What a session keeps from one execution to the next, in both sandboxes, and its notes."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import pickle
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
 from langchain_ptc.sandbox.api import Done, Moment, Program, Replay, Result
-from langchain_ptc.sandbox.sessions.session import VERSION
 from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.wire.parcel import Parcel, decode_bytes, encode_bytes, encode_parcel
 from langchain_ptc.sandbox.wire.protocol import Conversation, encode_done
@@ -268,17 +264,22 @@ async def test_keeps(sandbox, case):
     """What the code had is there for the next execution, and for the one after that."""
     done = await execute_both(sandbox, case.first, case.second)
     assert done.output.strip() == case.printed
-    once_more = await execute(sandbox, "pass", done.kept)
-    assert once_more.kept == (await execute(sandbox, "pass", once_more.kept)).kept
+    kept = (await execute(sandbox, case.first)).kept
+    for _ in range(2):
+        between = await execute(sandbox, "pass", kept)
+        assert between.notes == ()
+        kept = between.kept
+    again = await execute(sandbox, case.second, kept)
+    assert (again.output.strip(), again.notes) == (case.printed, ())
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES])
-async def test_bytes_do_not_depend_on_the_sandbox(case):
-    """The same variables are the same bytes, which either sandbox reads."""
+async def test_either_sandbox_reads_what_the_other_has_kept(case):
+    """A session goes on in a sandbox of another level."""
     with ProcessSandbox() as walled, InProcessSandbox() as here:
-        first = await execute(walled, case.first)
-        assert first.kept == (await execute(here, case.first)).kept
-        assert (await execute(here, case.second, first.kept)).output.strip() == case.printed
+        for one, other in ((walled, here), (here, walled)):
+            kept = (await execute(one, case.first)).kept
+            assert (await execute(other, case.second, kept)).output.strip() == case.printed
 
 
 async def test_another_parent_of_workers_reads_them():
@@ -385,7 +386,7 @@ async def test_many_notes_are_cut(sandbox):
 async def test_size(sandbox):
     """The largest variables that do not fit are left out and named; what is kept fits."""
     limits = Limits(session_bytes=10_000)
-    code = "small = [1]\nmid = 'x' * 4_000\nlarge = list(range(1_800))\nhuge = 'y' * 50_000"
+    code = "small = [1]\nmid = 'x' * 4_000\nlarge = list(range(2_500))\nhuge = 'y' * 50_000"
     done = await execute(sandbox, code, limits=limits)
     assert len(done.kept) <= 10_000
     assert [note.partition(":")[0] for note in done.notes] == [
@@ -413,7 +414,7 @@ async def test_unreadable(sandbox, change):
     kept = {
         "cut": kept[:-1],
         "one bit": kept[:-1] + bytes([kept[-1] ^ 1]),
-        "another version": kept.replace(b" 1\n", b" 2\n", 1),
+        "another version": kept.replace(b" 2\n", b" 3\n", 1),
         "no session at all": b"\x80\x04N.",
     }[change]
     done = await execute(sandbox, "print('x' in dir())\ny = 2", kept)
@@ -462,7 +463,7 @@ async def test_in_steps(sandbox):
 
 @pytest.mark.parametrize("name", ["numpy", "pandas"])
 async def test_arrays_and_frames(name):
-    """Arrays, frames and series are kept where the code may import them."""
+    """Arrays, frames and series are kept where the code may import them and the kernel walls it in."""
     pytest.importorskip(name)
     cases = {
         "numpy": (
@@ -486,9 +487,16 @@ async def test_arrays_and_frames(name):
         ),
     }
     first, second, printed = cases[name]
-    for sandbox in (ProcessSandbox(imports=[name]), InProcessSandbox(imports=[name])):
-        with sandbox:
-            assert (await execute_both(sandbox, first, second)).output == printed
+    with ProcessSandbox(imports=[name]) as walled, InProcessSandbox(imports=[name]) as here:
+        assert (await execute_both(walled, first, second)).output == printed
+        done = await execute(here, "rows = [1]\n" + first)
+        assert any("cannot be kept between executions" in note for note in done.notes)
+        assert (await execute(here, "print(rows)", done.kept)).output == "[1]\n"
+        # What was kept within the walls cannot be read without them, and is named.
+        kept = (await execute(walled, "rows = [1]\n" + first)).kept
+        done = await execute(here, "print(rows)", kept)
+        assert done.output == "[1]\n"
+        assert any("kept only where the kernel walls the code in" in note for note in done.notes)
 
 
 # --- the line --------------------------------------------------------------------------------------
@@ -534,258 +542,7 @@ def test_variables_of_a_limit_are_not_taken():
     assert conversation.done.kept is None
 
 
-# --- bytes that no writer has written ------------------------------------------------------------
-
-
-def seal(nodes: list, variables: list, units: list | None = None) -> bytes:
-    """Write any table, as one can who writes the state of a graph."""
-    document = {"units": units or [], "nodes": nodes, "variables": variables}
-    body = json.dumps(document).encode()
-    return VERSION + hashlib.sha256(body).digest() + body
-
-
-def function(source: str, name: str = "f", **told: object) -> tuple[list, list]:
-    """Return the units and the node of a function."""
-    extra = {"name": name, "qualname": name, "doc": None, "cells": [], **told}
-    return [[source, "sync", []]], ["f", 0, 1, 0, name, extra]
-
-
-def a_class(kind: str = "class", **told: object) -> list:
-    """Return the node of a class."""
-    return ["k", kind, "A", {"bases": [], "qualname": "A", "doc": None, "members": {}, **told}]
-
-
-_UNITS, _F = function("def f(*a): return 1\n")
-_INT = ["g", "builtins", "int"]
-_DATACLASS = {
-    "options": dict.fromkeys(
-        ["init", "repr", "eq", "order", "unsafe_hash", "frozen", "match_args"], True
-    ),
-}
-FORGED = {
-    "eval": seal([["g", "builtins", "eval"]], [["x", [0]]]),
-    "exec by name": seal([["g", "builtins", "exec"]], [["x", [0]]]),
-    "import": seal([["g", "builtins", "__import__"]], [["x", [0]]]),
-    "a module": seal([["m", "os"]], [["x", [0]]]),
-    "a module of the host": seal([["m", "langchain_ptc"]], [["x", [0]]]),
-    "a name of a module": seal([["g", "os", "system"]], [["x", [0]]]),
-    "a module in a module": seal([["g", "json", "codecs"]], [["x", [0]]]),
-    "what pickle asks for": seal([["g", "copyreg", "_reconstructor"]], [["x", [0]]]),
-    "globals of a function": seal([_F, ["bound", [0], "__globals__"]], [["x", [1]]], _UNITS),
-    "code of a function": seal([_F, ["bound", [0], "__code__"]], [["x", [1]]], _UNITS),
-    "subclasses": seal([_INT, ["bound", [0], "__subclasses__"]], [["x", [1]]]),
-    "bases": seal([_INT, ["bound", [0], "__bases__"]], [["x", [1]]]),
-    "a function that is refused": seal(
-        [function("def f(): return ().__class__.__bases__\n")[1]],
-        [["x", [0]]],
-        function("def f(): return ().__class__.__bases__\n")[0],
-    ),
-    "a comprehension as a function": seal(
-        [function("x = (i for i in [1])\n", "<genexpr>")[1]],
-        [["x", [0]]],
-        function("x = (i for i in [1])\n")[0],
-    ),
-    "a class body as a function": seal(
-        [function("class A:\n    x = 1\n", "A")[1]],
-        [["x", [0]]],
-        function("class A:\n    x = 1\n")[0],
-    ),
-    "a cell that is none": seal(
-        [["f", 0, 2, 0, "g", {"name": "g", "qualname": "g", "doc": None, "cells": [5]}]],
-        [["x", [0]]],
-        [["def f(x):\n    def g(): return x\n    return g\n", "sync", []]],
-    ),
-    "an attribute of a function": seal(
-        [function("", attributes={"__code__": 1})[1]], [["x", [0]]], _UNITS
-    ),
-    "reduce": seal([_F, a_class(members={"__reduce__": [0]})], [["x", [1]]], _UNITS),
-    "getattribute": seal([_F, a_class(members={"__getattribute__": [0]})], [["x", [1]]], _UNITS),
-    "setstate": seal([_F, a_class(members={"__setstate__": [0]})], [["x", [1]]], _UNITS),
-    "a metaclass": seal([["g", "builtins", "type"], a_class(bases=[[0]])], [["x", [1]]]),
-    "the metaclass of abstract classes": seal(
-        [["g", "abc", "ABCMeta"], a_class(bases=[[0]])], [["x", [1]]]
-    ),
-    "a slot": seal([a_class(slots=["__class__"])], [["x", [0]]]),
-    "a field that is code": seal(
-        [
-            _INT,
-            a_class(
-                "dataclass",
-                **_DATACLASS,
-                annotations={"x=hit()": [0]},
-                fields=[["x=hit()", {}, {}]],
-            ),
-        ],
-        [["x", [1]]],
-    ),
-    "a field of a named tuple": seal(
-        [a_class("namedtuple", fields=["x", "__class__"], defaults=[])], [["x", [0]]]
-    ),
-    "an instance of what is not the code's": seal(
-        [["g", "io", "TextIOWrapper"], ["x", [0], "object", [], {"a": 1}, []]], [["x", [1]]]
-    ),
-    "the class of an instance": seal(
-        [a_class(), ["x", [0], "object", [], {"__class__": 1}, []]], [["x", [1]]]
-    ),
-    "an exception that is none": seal([_INT, ["e", [0], [], {}]], [["x", [1]]]),
-    "the guard of the code": seal([], [["_ptc_getattr", 1]]),
-    "the builtins of the code": seal([], [["__builtins__", {}]]),
-    "no name": seal([], [["x y", 1]]),
-    "itself inside itself": seal([["t", [[0]]]], [["x", [0]]]),
-    "a node that is not there": seal([["t", []]], [["x", [-1]]]),
-    "a kind that is not there": seal([["reduce", "os", "system"]], [["x", [0]]]),
-    "an array of objects": seal([["np_array", "O", [[1]], "AAAA"]], [["x", [0]]]),
-    "a key that is nested too deeply": seal(
-        [["t", [[n + 1]]] for n in range(100_000)] + [["t", []], ["d", [[0], 1]]],
-        [["x", [100_001]]],
-    ),
-    "frozen sets in frozen sets": seal(
-        [["fs", [[n + 1]]] for n in range(20_000)] + [["fs", []]], [["x", [0]]]
-    ),
-    "units beyond what code may have": seal(
-        [_F], [["x", [0]]], [["def f(*a): return 1\n" + "#" * 200_000, "sync", []]]
-    ),
-}
-
-
-@pytest.mark.parametrize("name", FORGED)
-async def test_forged(sandbox, name):
-    """A table that was forged gives nothing that code could not have made: a note, and no variable."""
-    done = await execute(sandbox, "x", FORGED[name])
-    assert done.failure.kind == "NameError"
-    assert len(done.notes) == 1
-    assert "could not be read" in done.notes[0]
-
-
-class _Attack:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> object:
-        return os.mkdir, (str(self.path),)
-
-
-async def test_pickles_are_not_read(sandbox, tmp_path):
-    """Bytes that are a pickle, under our own header too, do nothing."""
-    attack = pickle.dumps(_Attack(tmp_path / "hit"))
-    for kept in (attack, VERSION + hashlib.sha256(attack).digest() + attack):
-        done = await execute(sandbox, "x", kept)
-        assert "could not be read" in done.notes[0]
-    assert not (tmp_path / "hit").exists()
-
-
-@pytest.mark.parametrize(
-    "node",
-    [
-        *(
-            [tag, 5]
-            for tag in [
-                "l",
-                "t",
-                "o",
-                "d",
-                "R",
-                "s",
-                "fs",
-                "q",
-                "D",
-                "m",
-                "g",
-                "c",
-                "f",
-                "k",
-                "e",
-                "x",
-                "em",
-                "bytearray",
-                "partial",
-                "int",
-            ]
-        ),
-        ["l"],
-        ["k", "class", "A", 5],
-        ["f", 0, 1, 0, "f", 5],
-        ["x", 1, "object", 5, 5, 5],
-        [["l"]],
-        {"l": []},
-        7,
-    ],
-    ids=str,
-)
-async def test_malformed_nodes(sandbox, node):
-    """Whatever a node is, the variable is lost and nothing else."""
-    done = await execute(sandbox, "print(y)", seal([node], [["x", [0]], ["y", 1]]))
-    assert done.output == "1\n"
-    assert done.notes == () or "could not be read" in done.notes[0]
-
-
-async def test_bombs_are_bounded(sandbox):
-    """Structures that are large only when they are unfolded are kept as they are, and read so."""
-    first = "laugh = ['ha'] * 10\nfor _ in range(50):\n    laugh = [laugh] * 10\ndeep = []\n"
-    first += "for _ in range(20_000):\n    deep = [deep]"
-    done = await execute(sandbox, first)
-    assert done.notes == ()
-    second = "n = 0\nwhile deep:\n    deep, n = deep[0], n + 1\nprint(n, laugh[0] is laugh[9])"
-    assert (await execute(sandbox, second, done.kept)).output == "20000 True\n"
-    nested = (
-        b'{"units":[],"variables":[["x",[0]]],"nodes":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
-    )
-    done = await execute(sandbox, "1", VERSION + hashlib.sha256(nested).digest() + nested)
-    # Python 3.14 can parse it; what it then holds is no node.
-    assert "they are damaged" in done.notes[0] or "could not be read" in done.notes[0]
-
-
-# --- programs that prepare the next one ---------------------------------------------------------
-
-POISONS = {
-    "a text that lies about itself": (
-        (
-            "class S(str):\n    def startswith(self, *a):\n        return False\n"
-            "    def __hash__(self):\n        return hash('x')\n    def __eq__(self, other):\n"
-            "        return True\nname = S('__globals__')\ndef f(): pass"
-        ),
-        "getattr(f, name)",
-        "TypeError",
-    ),
-    "a computed name": (
-        "name = '__glo' + 'bals__'\ndef f(): pass",
-        "getattr(f, name)",
-        "AttributeError",
-    ),
-    "a method that formats": (
-        "show = '{0.__class__.__mro__}'.format",
-        "show(1)",
-        "NameError",
-    ),
-    "attributes of any name": (
-        (
-            "class W:\n    def __getattr__(self, name):\n        return lambda *a: self\n    __call__ = "
-            "__iter__ = __getattr__\nw = W()\nw.__doc__ = 'd'"
-        ),
-        "w.anything().__class__.__bases__",
-        "PolicyError",
-    ),
-    "private names of others": (
-        "class A:\n    pass\na = A()\na._value = 1\na._loop_of = 2",
-        "import asyncio\nawait asyncio.sleep(0)\nasyncio.current_task()._fut_waiter",
-        "PolicyError",
-    ),
-    "fields that lie": (
-        "class T(tuple):\n    _fields = 5\nt = T()\nx = 1",
-        "t",
-        "NameError",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", POISONS)
-async def test_poison(sandbox, name):
-    """What a program leaves gives the next one nothing that it could not have had itself."""
-    first, second, kind = POISONS[name]
-    kept = (await execute(sandbox, first)).kept
-    assert kept is not None
-    done = await execute(sandbox, second, kept)
-    assert done.failure.kind == kind
+# --- code of the code ------------------------------------------------------------------------------
 
 
 async def test_hooks_do_not_run_while_variables_are_kept(sandbox):

@@ -1,4 +1,5 @@
-"""Classes of the code: taken apart, and built again of checked names.
+# ruff: noqa: SIM905  # lists of names are read better as text
+"""Classes of the code and their instances: taken apart, and built again of checked names.
 
 Nothing of a class body runs again. What the standard library has added to a class (the methods of a
 dataclass, the members of an enumeration) is left out and made again by the standard library.
@@ -7,21 +8,17 @@ dataclass, the members of an enumeration) is left out and made again by the stan
 from __future__ import annotations
 
 import abc
+import collections
 import contextlib
 import dataclasses
 import enum
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from langchain_ptc.sandbox.language import facades, names
 from langchain_ptc.sandbox.language.classes import SafeEnumMeta, is_own, own
-from langchain_ptc.sandbox.sessions.refusal import refuse
-from langchain_ptc.sandbox.sessions.traits import own_slots, take_annotations
-
-if TYPE_CHECKING:
-    from langchain_ptc.sandbox.sessions.writer import Item, Writer
 
 _TypedDict = cast("Any", typing.TypedDict)
 _TYPED_DICT: type = type(_TypedDict("_Example", {}))
@@ -29,83 +26,81 @@ _METACLASSES = frozenset(
     {type, abc.ABCMeta, SafeEnumMeta, enum.EnumMeta, type(typing.Protocol), _TYPED_DICT}
 )
 _MADE_AGAIN = frozenset(
-    [
-        "_abc_impl",
-        "_is_protocol",
-        "_is_runtime_protocol",
-        "_member_map_",
-        "_member_names_",
-        "_value2member_map_",
-        "_member_type_",
-        "_value_repr_",
-        "_new_member_",
-        "_use_args_",
-        "_flag_mask_",
-        "_all_bits_",
-        "_boundary_",
-        "_singles_mask_",
-        "_inverted_",
-        "_unhashable_values_",
-        "_hashable_values_",
-        "_unhashable_values_map_",
-        "_fields",
-        "_field_defaults",
-        "_make",
-        "_replace",
-        "_asdict",
-        "_sort_order_",
-    ]
+    "_abc_impl _is_protocol _is_runtime_protocol _member_map_ _member_names_ _value2member_map_ "
+    "_member_type_ _value_repr_ _new_member_ _use_args_ _flag_mask_ _all_bits_ _boundary_ "
+    "_singles_mask_ _inverted_ _unhashable_values_ _hashable_values_ _unhashable_values_map_ "
+    "_fields _field_defaults _make _replace _asdict _sort_order_".split()
 )
 _DEFINED = (names.DEFINABLE - {"__slots__", "__match_args__"}) | {"__isabstractmethod__"}
-_WRAPPERS = (staticmethod, classmethod)
+_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _OPTIONS = ["init", "repr", "eq", "order", "unsafe_hash", "frozen"]
 _FIELD_OPTIONS = ["init", "repr", "hash", "compare", "kw_only"]
+_OF_MEMBER = frozenset({"_value_", "_name_", "_sort_order_", "_inverted_"})
 
 
-def take_class(writer: Writer, cls: type) -> list[Any]:
-    """Describe a class of the code.
+def take_class(
+    cls: type, is_of_code: Callable[[types.FunctionType], bool]
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Take a class of the code apart.
 
-    Raises:
-        Unkeepable: It is no class of the code, or one of a kind that cannot be kept.
+    Args:
+        cls: The class.
+        is_of_code: Whether code of the session has defined a function.
+
+    Returns:
+        What `make_class` makes it with, and what `fill_class` then adds; None if it is of a kind that
+        cannot be kept.
     """
-    if not is_own(cls) or type(cls) not in _METACLASSES:
-        raise refuse(cls)
     kind = _kind_of(cls)
     if kind is None:
-        raise refuse(cls)
-    skip = {"__hash__"} if kind == "dataclass" and vars(cls).get("__hash__") is None else set()
-    extra: dict[str, Any] = {
-        "bases": writer.items(cls.__bases__),
+        return None
+    values, made = vars(cls), cast("Any", cls)
+    parts: dict[str, Any] = {"kind": kind, "name": cls.__name__, "bases": cls.__bases__}
+    doc = values.get("__doc__")
+    state: dict[str, Any] = {
         "qualname": cls.__qualname__,
-        "doc": writer.item(cls.__doc__ if isinstance(cls.__doc__, str) else None),
+        "doc": doc if type(doc) is str else None,
+        "runtime": bool(values.get("_is_runtime_protocol")),
     }
-    annotations = take_annotations(cls, writer.known) if "__annotations__" in vars(cls) else {}
-    if annotations:
-        extra["annotations"] = writer.fields(annotations)
-    if (slots := own_slots(cls)) is not None:
-        extra["slots"] = slots
-        skip.update(slots)
+    skip = {"__hash__"} if kind == "dataclass" and values.get("__hash__") is None else set()
+    if "__annotations__" in values:
+        parts["annotations"] = dict(values["__annotations__"])
+    if "__slots__" in values:
+        parts["slots"] = [n for n, slot in values.items() if type(slot) is _DESCRIPTORS[0]]
+        skip.update(parts["slots"])
     if kind == "enum":
-        skip.update(_take_enum(writer, cast("Any", cls), extra))
+        parts["values"] = {name: m._value_ for name, m in made.__members__.items()}
+        skip.update(parts["values"])
+        if values.get("_boundary_") is not None and issubclass(cls, enum.Flag):
+            parts["boundary"] = values["_boundary_"].name
+        state["members"] = _take_member_states(made)
     elif kind == "dataclass":
-        skip.update(_take_dataclass(writer, cast("Any", cls), extra))
+        fields = _take_fields(made)
+        options = {option: bool(getattr(made.__dataclass_params__, option)) for option in _OPTIONS}
+        state["options"] = {**options, "match_args": "__match_args__" in values}
+        state["fields"] = fields
+        skip.update(fields)
     elif kind == "namedtuple":
-        extra["fields"] = list(cast("Any", cls)._fields)
-        extra["defaults"] = writer.items([*cast("Any", cls)._field_defaults.values()])
-        skip.update(extra["fields"])
+        parts["fields"] = list(made._fields)
+        parts["defaults"] = list(made._field_defaults.values())
+        skip.update(parts["fields"])
     elif kind == "typeddict":
-        extra["total"] = bool(cast("Any", cls).__total__)
+        parts["total"] = bool(made.__total__)
     for name in ("__orig_bases__", "__match_args__"):
-        if name in vars(cls) and (kind == "class" or (kind == "dataclass" and name[2] == "o")):
-            extra[name] = writer.items(vars(cls)[name])
-    if vars(cls).get("_is_runtime_protocol"):
-        extra["runtime"] = True
+        if name in values and (kind == "class" or (kind == "dataclass" and name[2] == "o")):
+            parts[name] = tuple(values[name])
     generated = kind != "class" or type(cls) is type(typing.Protocol)
-    extra["members"] = _take_members(writer, cls, skip, generated=generated)
-    return ["k", kind, cls.__name__, extra]
+    state["attributes"] = {
+        name: value
+        for name, value in values.items()
+        if name not in skip and _is_kept(name, value, is_of_code if generated else None)
+    }
+    return parts, state
 
 
 def _kind_of(cls: type) -> str | None:
+    if type(cls) not in _METACLASSES:
+        return None
     if type(cls) is _TYPED_DICT:
         return "typeddict"
     if issubclass(type(cls), enum.EnumMeta):
@@ -118,122 +113,86 @@ def _kind_of(cls: type) -> str | None:
     return "class"
 
 
-def _take_members(writer: Writer, cls: type, skip: set[str], *, generated: bool) -> dict[str, Item]:
-    members = {}
-    for name, value in vars(cls).items():
-        if name in skip or name in _MADE_AGAIN or type(value) in _DESCRIPTORS:
-            continue
-        if names.is_dunder(name):
-            if name not in _DEFINED:
-                continue
-        elif names.is_refused(name):
-            continue
-        if generated and not _is_of_code(writer, value):
-            continue
-        members[name] = value
-    return writer.fields(members)
-
-
-_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
-
-
-def _is_of_code(writer: Writer, value: object) -> bool:
-    """Whether a member was not put there by the standard library."""
-    inner = value.__func__ if isinstance(value, _WRAPPERS) else value
+def _is_kept(
+    name: str, value: object, is_of_code: Callable[[types.FunctionType], bool] | None
+) -> bool:
+    """Whether an attribute of a class is kept: `is_of_code` where others are generated again."""
+    if name in _MADE_AGAIN or type(value) in _DESCRIPTORS:
+        return False
+    if name not in _DEFINED if names.is_dunder(name) else names.is_refused(name):
+        return False
+    if is_of_code is None:
+        return True
+    inner = value.__func__ if isinstance(value, staticmethod | classmethod) else value
     if type(inner) is types.FunctionType:
-        return writer.is_of_code(inner)
+        return is_of_code(inner)
     return type(inner) is not types.BuiltinFunctionType and not isinstance(inner, enum.property)
 
 
-def _take_dataclass(writer: Writer, cls: Any, extra: dict[str, Any]) -> set[str]:
-    params = cls.__dataclass_params__
-    own_names = vars(cls).get("__annotations__", {})
-    fields, seen = [], set()
+def _take_fields(cls: Any) -> dict[str, dict[str, Any]]:
+    """Return the arguments of `dataclasses.field` for each field that the class itself has."""
+    taken: dict[str, dict[str, Any]] = {}
     for name, field in cls.__dataclass_fields__.items():
-        if name not in own_names or field._field_type is dataclasses._FIELD_CLASSVAR:  # type: ignore[attr-defined]
+        is_class_variable = field._field_type is dataclasses._FIELD_CLASSVAR  # type: ignore[attr-defined]
+        if name not in vars(cls).get("__annotations__", {}) or is_class_variable:
             continue
-        seen.add(name)
-        told: dict[str, Any] = {
-            option: value
-            for option in _FIELD_OPTIONS
-            if isinstance(value := getattr(field, option), bool)
+        given: dict[str, Any] = {
+            o: v for o in _FIELD_OPTIONS if isinstance(v := getattr(field, o), bool)
         }
-        values = {}
         for part in ("default", "default_factory"):
             if (value := getattr(field, part)) is not dataclasses.MISSING:
-                values[part] = value
+                given[part] = value
         if field.metadata:
-            values["metadata"] = dict(field.metadata)
-        fields.append([name, told, writer.fields(values)])
-    extra["fields"] = fields
-    extra["options"] = {option: bool(getattr(params, option)) for option in _OPTIONS}
-    extra["options"]["match_args"] = "__match_args__" in vars(cls)
-    return seen
+            given["metadata"] = dict(field.metadata)
+        taken[name] = given
+    return taken
 
 
-def _take_enum(writer: Writer, cls: Any, extra: dict[str, Any]) -> set[str]:
-    members = cls.__members__
-    extra["values"] = writer.fields({name: m._value_ for name, m in members.items()})
-    boundary = vars(cls).get("_boundary_")
-    if boundary is not None and issubclass(cls, enum.Flag):
-        extra["boundary"] = boundary.name
-    state = {
+def _take_member_states(cls: Any) -> dict[str, dict[str, Any]]:
+    return {
         name: {
             attribute: value
             for attribute, value in vars(member).items()
             if attribute not in _OF_MEMBER and not names.is_refused(attribute, special=frozenset())
         }
-        for name, member in members.items()
+        for name, member in cls.__members__.items()
         if member._name_ == name
     }
-    if any(state.values()):
-        extra["state"] = {name: writer.fields(values) for name, values in state.items()}
-    return set(members)
-
-
-_OF_MEMBER = frozenset({"_value_", "_name_", "_sort_order_", "_inverted_"})
 
 
 # --- and back -------------------------------------------------------------------------------------
 
 
-def make_class(kind: str, name: str, told: Mapping[str, Any], parts: Mapping[str, Any]) -> type:
-    """Make the empty class of a description; `fill_class` and `finish_class` do the rest.
-
-    Args:
-        kind: As `take_class` wrote it.
-        name: Name of the class.
-        told: The description.
-        parts: What it names, made already: `bases`, and what else its kind needs.
+def make_class(parts: Mapping[str, Any]) -> type:
+    """Make the empty class of what `take_class` gave first.
 
     Raises:
         TypeError: No class statement of the code could have made it.
         ValueError: A name cannot be had by a class.
     """
-    names.checked_identifier(name)
+    kind, name = parts["kind"], names.checked_identifier(parts["name"])
     bases = tuple(parts["bases"])
     for base in bases:
         if type(base) not in _METACLASSES or issubclass(base, type):
             raise TypeError(f"class {name!r} cannot inherit from {base!r}")
     if kind == "namedtuple":
-        return facades.namedtuple(name, told["fields"], defaults=parts["defaults"])
+        return facades.namedtuple(name, parts["fields"], defaults=parts["defaults"])
     if kind == "typeddict":
-        annotations = checked_names(parts["annotations"])
-        return own(_TypedDict(name, annotations, total=bool(told["total"])))
-    entries: dict[str, Any] = {"__module__": "__main__", "__doc__": parts["doc"]}
-    entries["__qualname__"] = str(told["qualname"])
-    if parts["annotations"]:
+        annotations = checked_names(parts.get("annotations", {}))
+        return own(_TypedDict(name, annotations, total=bool(parts["total"])))
+    entries: dict[str, Any] = {"__module__": "__main__"}
+    if "annotations" in parts:
         entries["__annotations__"] = checked_names(parts["annotations"])
-    if "slots" in told:
-        entries["__slots__"] = tuple(map(_checked_name, told["slots"]))
+    if "slots" in parts:
+        entries["__slots__"] = tuple(map(_checked_name, parts["slots"]))
     if "__orig_bases__" in parts:
         entries["__orig_bases__"] = tuple(parts["__orig_bases__"])
     if "__match_args__" in parts:
         entries["__match_args__"] = tuple(map(_checked_name, parts["__match_args__"]))
+    entries.update(checked_names(parts.get("values", {})))
     options: dict[str, Any] = {}
-    if kind == "enum":
-        options = _enum_options(told)
-        entries.update(checked_names(parts["values"]))
+    if "boundary" in parts:
+        options["boundary"] = enum.FlagBoundary[parts["boundary"]]
 
     def fill(namespace: dict[str, Any]) -> None:
         for entry, value in entries.items():  # one by one: an enumeration watches its members
@@ -258,8 +217,31 @@ def _without_hooks(bases: Sequence[type]) -> Iterator[None]:
             setattr(parent, name, hook)
 
 
-def _enum_options(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {"boundary": enum.FlagBoundary[told["boundary"]]} if "boundary" in told else {}
+def fill_class(cls: type, state: Mapping[str, Any]) -> None:
+    """Add what `take_class` gave second, and let the standard library add what it had added.
+
+    Raises:
+        ValueError: No class of the code can have such an attribute.
+    """
+    cls.__qualname__, made = str(state["qualname"]), cast("Any", cls)
+    if type(cls) is not _TYPED_DICT:
+        cls.__doc__ = state["doc"]
+    for name, value in state["attributes"].items():
+        setattr(cls, name if name in _DEFINED else _checked_name(name), value)
+    if "fields" in state:
+        slots = {n: s for n, s in vars(cls).items() if type(s) is _DESCRIPTORS[0]}
+        make: Any = dataclasses.field
+        for name, given in state["fields"].items():
+            setattr(cls, _checked_name(name), make(**given))
+        facades.dataclass(cls, **{option: bool(on) for option, on in state["options"].items()})
+        for name, slot in slots.items():
+            setattr(cls, name, slot)
+    for name, values in state.get("members", {}).items():
+        object.__getattribute__(made[name], "__dict__").update(checked_names(values))
+    if state["runtime"]:
+        typing.runtime_checkable(cls)
+    if isinstance(cls, abc.ABCMeta):
+        abc.update_abstractmethods(made)
 
 
 def _checked_name(name: object) -> str:
@@ -284,58 +266,117 @@ def checked_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return {_checked_name(name): value for name, value in values.items()}
 
 
-def checked_attributes(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values`, each of whose names code may set on an object of its own.
+# --- instances ------------------------------------------------------------------------------------
+
+
+def may_set(name: object) -> bool:
+    """Whether code can set an attribute of this name on an object of its own."""
+    return type(name) is str and (
+        name == "__isabstractmethod__" or not names.is_refused(name, special=names.WRITABLE)
+    )
+
+
+_SCALARS: Mapping[type, Callable[[Any], Any]] = {
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+}
+_EXTEND: Mapping[type, Callable[[Any, Any], None]] = {
+    list: list.extend,
+    set: set.update,
+    collections.deque: collections.deque.extend,
+}
+_DICTS = (collections.OrderedDict, dict)
+BASES: Mapping[str, type] = {
+    base.__name__: base for base in (object, *_DICTS, *_EXTEND, frozenset, tuple, *_SCALARS)
+}
+"""Built-in classes that a class of the code may inherit from."""
+HEAP_TYPE = 1 << 9
+_REDUCERS = frozenset({"__reduce_ex__", "__reduce__", "__getstate__"})
+
+
+def content_base(cls: type) -> type | None:
+    """Return the built-in class that instances of `cls` are made by; None if it is not known."""
+    for base in type.mro(cls):
+        if is_own(base):
+            continue
+        if BASES.get(base.__name__) is base:
+            return base
+        new: object = base.__new__
+        if not base.__flags__ & HEAP_TYPE or new is not object.__new__ or has_reducer(base):
+            return None
+    return None
+
+
+def has_reducer(cls: type) -> bool:
+    """Whether a class of a library says itself what its instances are made of."""
+    heap = [base for base in type.mro(cls) if base.__flags__ & HEAP_TYPE]
+    return not all(_REDUCERS.isdisjoint(vars(base)) for base in heap)
+
+
+def take_content(base: Any, value: object) -> tuple[tuple[Any, ...], list[Any]]:
+    """Return what an instance holds by its built-in class: what makes it, and what fills it then."""
+    if base in _DICTS:
+        return (), list(base.items(value))
+    if base in _EXTEND:
+        return (), list(base.__iter__(value))
+    if base in _SCALARS:
+        return (_SCALARS[base](value),), []
+    return () if base is object else (list(base.__iter__(value)),), []
+
+
+def put_content(base: Any, made: object, content: list[Any]) -> None:
+    """Fill an empty instance."""
+    if base in _DICTS:
+        for key, value in content:
+            base.__setitem__(made, key, value)
+    elif content:
+        _EXTEND[base](made, content)
+
+
+def is_hashed_by_identity(cls: type) -> bool:
+    """Whether instances are no keys, or keys whatever they hold."""
+    found = next(vars(base)["__hash__"] for base in type.mro(cls) if "__hash__" in vars(base))
+    return found is None or found is vars(object)["__hash__"]
+
+
+Slots = Mapping[str, types.MemberDescriptorType]
+
+
+def slots_of_class(cls: type) -> Slots:
+    """Return the slots that the code's classes among the parents of `cls` have."""
+    found: dict[str, types.MemberDescriptorType] = {}
+    for base in type.mro(cls):
+        if is_own(base):
+            for name, slot in vars(base).items():
+                if type(slot) is types.MemberDescriptorType:
+                    found.setdefault(name, slot)
+    return found
+
+
+def take_attributes(value: object, slots: Slots) -> dict[str, object]:
+    """Return the attributes of an instance that code may set, those in slots included."""
+    found: dict[str, object] = {}
+    for name, slot in slots.items():
+        with contextlib.suppress(AttributeError):
+            found[name] = slot.__get__(value)
+    with contextlib.suppress(AttributeError):
+        values: dict[str, object] = object.__getattribute__(value, "__dict__")
+        found.update({name: part for name, part in values.items() if may_set(name)})
+    return found
+
+
+def put_attributes(made: object, values: Mapping[str, object], slots: Slots) -> None:
+    """Set attributes of an instance, as code can.
 
     Raises:
-        ValueError: One may not be set.
+        ValueError: One cannot be set.
     """
-    for name in values:
-        if names.is_refused(name, special=names.WRITABLE) and name != "__isabstractmethod__":
+    for name, value in values.items():
+        if name in slots:
+            slots[name].__set__(made, value)
+        elif not may_set(name):
             raise ValueError(f"the attribute {name!r} cannot be set")
-    return dict(values)
-
-
-def fill_class(cls: type, members: Mapping[str, Any]) -> None:
-    """Put the members of a class into its empty form.
-
-    Raises:
-        ValueError: No class of the code can have such a member.
-    """
-    for name, value in members.items():
-        if name not in _DEFINED:
-            _checked_name(name)
-        setattr(cls, name, value)
-
-
-def finish_class(cls: type, kind: str, told: Mapping[str, Any], fields: Any) -> None:
-    """Let the standard library add what it had added to the class.
-
-    Args:
-        cls: The class, with its members.
-        kind: As `take_class` wrote it.
-        told: The description.
-        fields: Of a dataclass: name, options and values of each field.
-    """
-    if kind == "dataclass":
-        slots = {n: s for n, s in vars(cls).items() if type(s) is types.MemberDescriptorType}
-        for name, options, values in fields:
-            make: Any = dataclasses.field
-            setattr(cls, _checked_name(name), make(**_chosen(options), **values))
-        chosen = told["options"]
-        facades.dataclass(cls, **{o: bool(chosen[o]) for o in (*_OPTIONS, "match_args")})
-        for name, slot in slots.items():
-            setattr(cls, name, slot)
-    elif kind == "enum":
-        for name, values in fields.items():
-            object.__getattribute__(cast("Any", cls)[name], "__dict__").update(
-                checked_names(values)
-            )
-    if told.get("runtime"):
-        typing.runtime_checkable(cls)
-    if isinstance(cls, abc.ABCMeta):
-        abc.update_abstractmethods(cast("Any", cls))
-
-
-def _chosen(options: Mapping[str, Any]) -> dict[str, bool]:
-    return {option: bool(options[option]) for option in _FIELD_OPTIONS if option in options}
+        else:
+            object.__getattribute__(made, "__dict__")[name] = value

@@ -1,9 +1,9 @@
 """One execution of a session: what it starts with, and what it leaves.
 
-The bytes are a header with the version, a checksum, and JSON:
-`{"units": […], "nodes": […], "variables": [[name, item], …]}`. The checksum finds what was cut or
-changed by accident. It is no seal: whoever can write the state of a graph can write any table, and so
-nothing in a table is believed (see `reader`).
+The bytes are a header with the version and a checksum; an index in JSON, `{"units": [...], "variables":
+[[name, size], ...], "asyncio": [...]}`; and one pickle after the other, some for each variable. The
+checksum finds what was cut or changed by accident. It is no seal: whoever can write the state of a
+graph can write any bytes, and so nothing in them is believed (see `pickling`).
 """
 
 from __future__ import annotations
@@ -11,23 +11,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from langchain_ptc.sandbox.language import names
-from langchain_ptc.sandbox.sessions.names import Names
-from langchain_ptc.sandbox.sessions.reader import Reader
-from langchain_ptc.sandbox.sessions.refusal import TooLarge, Unkeepable
-from langchain_ptc.sandbox.sessions.units import Compile, Mode, Unit, Units, cut_unit
-from langchain_ptc.sandbox.sessions.writer import Item, Writer, encode_json
-from langchain_ptc.sandbox.wire.values import utf8_length
+from langchain_ptc.sandbox.sessions.makers import Makers
+from langchain_ptc.sandbox.sessions.pickling import (
+    Lost,
+    TooLarge,
+    Unkeepable,
+    Writer,
+    read_variables,
+)
+from langchain_ptc.sandbox.sessions.source import Compile, Mode, Names, Unit, Units, cut_unit
 
-VERSION = b"langchain-ptc session 1\n"
+VERSION = b"langchain-ptc session 2\n"
 _DIGEST_BYTES = 32
-_HEADER_BYTES = len(VERSION) + _DIGEST_BYTES
-_FRAME_BYTES = 100
-"""What stands around the table."""
+_LENGTH_BYTES = 8
+_HEADER_BYTES = len(VERSION) + _DIGEST_BYTES + _LENGTH_BYTES
 _NEVER = frozenset({"__builtins__", "__annotations__", "__class__", "__debug__"})
-_MOST_NOTES = 5
+_MAX_NOTES = 5
 _MISSING = object()
 
 
@@ -35,91 +38,113 @@ class Unreadable(ValueError):
     """The bytes of a session cannot be read; the message says why."""
 
 
-def _open(kept: bytes, most_bytes: int) -> dict[str, Any]:
+class Stored(NamedTuple):
+    """What the bytes of a session hold, before any of it is made."""
+
+    units: list[Unit]
+    variables: dict[str, int]
+    """The bytes of each in `data`."""
+    asyncio: frozenset[str]
+    """The variables that hold `asyncio` or something from it."""
+    data: bytes
+
+
+def _open(kept: bytes, max_bytes: int, max_chars: int) -> Stored:
     if not kept:
-        return {"units": [], "nodes": [], "variables": []}
-    if len(kept) > most_bytes:
+        return Stored([], {}, frozenset(), b"")
+    if len(kept) > max_bytes:
         raise Unreadable(
-            f"they have {len(kept):,} bytes, and {most_bytes:,} are allowed (Limits.session_bytes)"
+            f"they have {len(kept):,} bytes, and {max_bytes:,} are allowed (Limits.session_bytes)"
         )
     if not kept.startswith(VERSION):
         raise Unreadable("they are of another version")
-    digest, body = kept[len(VERSION) : _HEADER_BYTES], kept[_HEADER_BYTES:]
+    digest, body = kept[len(VERSION) :][:_DIGEST_BYTES], kept[len(VERSION) + _DIGEST_BYTES :]
     if hashlib.sha256(body).digest() != digest:
         raise Unreadable("they are damaged")
+    begin = _LENGTH_BYTES + int.from_bytes(body[:_LENGTH_BYTES], "big")
     try:
-        document = json.loads(body.decode("utf-8", "surrogatepass"))
-        tables = [document[key] for key in ("units", "nodes", "variables")]
+        index = json.loads(body[_LENGTH_BYTES:begin])
+        units = [_read_unit(unit, max_chars) for unit in index["units"]]
+        variables = {_checked_variable(name): _size(size) for name, size in index["variables"]}
+        return Stored(units, variables, frozenset(index["asyncio"]), body[begin:])
     except (ValueError, RecursionError, TypeError, KeyError):
         raise Unreadable("they are damaged") from None
-    if not all(type(table) is list for table in tables):
-        raise Unreadable("they are damaged")
-    return document  # type: ignore[no-any-return]  # looked at above
 
 
-def _close(document: str) -> bytes:
-    body = document.encode("utf-8", "surrogatepass")
+def _close(index: Mapping[str, object], data: bytes) -> bytes:
+    text = json.dumps(index, separators=(",", ":")).encode()
+    body = b"".join((len(text).to_bytes(_LENGTH_BYTES, "big"), text, data))
     return b"".join((VERSION, hashlib.sha256(body).digest(), body))
 
 
-class KeptVariables:
+class _Sink:
+    """Takes the bytes of one variable after the other, and no more than `limit` of each."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._begin = 0
+        self.size = 0
+
+    def begin(self) -> None:
+        self._begin = self.size
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        self.size += size
+        if self.size - self._begin > self._limit:
+            raise TooLarge
+        if self.size <= self._limit:  # else all together is too much, and some will be left out
+            self._parts.append(bytes(data))
+        return size
+
+    def taken(self) -> bytes:
+        return b"".join(self._parts)
+
+
+class SessionVariables:
     """The variables of a session in one execution.
 
     Args:
         kept: What the execution before this one has left; empty for the first one.
-        most_bytes: How many bytes this one may leave, and the earlier one may have left.
-        most_chars: Length of the source of one unit.
+        max_bytes: How many bytes this one may leave, and the earlier one may have left.
+        max_chars: Length of the source of one unit.
+        libraries: Whether objects of libraries are kept: only where the kernel walls the code in, since
+            reading them can do whatever the libraries can.
     """
 
-    def __init__(self, kept: bytes, *, most_bytes: int, most_chars: int) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, kept: bytes, *, max_bytes: int, max_chars: int, libraries: bool) -> None:
+        self._max_bytes = max_bytes
+        self._libraries = libraries
         self._units = Units()
-        self._nodes: list[Any] = []
-        self._sources: list[Unit] = []
-        self._variables: dict[str, Item] = {}
         self._given: dict[str, object] = {}
         self.notes: list[str] = []
         """What the code should know: what was not kept, and what could not be read."""
         try:
-            self._take(_open(kept, most_bytes), most_chars)
+            self._stored = _open(kept, max_bytes, max_chars)
         except Unreadable as error:
+            self._stored = _open(b"", max_bytes, max_chars)
             self.notes.append(
                 f"the variables of earlier executions could not be read: {error}; "
                 "this execution has started without them"
             )
-
-    def _take(self, document: Mapping[str, Any], most_chars: int) -> None:
-        try:
-            units = [_read_unit(unit, most_chars) for unit in document["units"]]
-            variables = {_checked_variable(name): item for name, item in document["variables"]}
-        except (TypeError, ValueError):
-            raise Unreadable("they are damaged") from None
-        self._nodes, self._sources, self._variables = document["nodes"], units, variables
 
     # --- what the compiler should know ---
 
     @property
     def names(self) -> frozenset[str]:
         """The variables that the code has without binding them."""
-        return frozenset(self._variables)
+        return frozenset(self._stored.variables)
 
     @property
     def private_names(self) -> frozenset[str]:
         """Private attribute names that the code of the session has made."""
-        return frozenset(name for unit in self._sources for name in unit.private)
+        return frozenset(name for unit in self._stored.units for name in unit.private)
 
     @property
     def asyncio_names(self) -> frozenset[str]:
         """The variables that hold `asyncio` or something from it."""
-        return frozenset(name for name, item in self._variables.items() if self._is_asyncio(item))
-
-    def _is_asyncio(self, item: Item) -> bool:
-        match item:
-            case [int(number)] if 0 <= number < len(self._nodes):
-                match self._nodes[number]:
-                    case ["m" | "g", "asyncio", *_]:
-                        return True
-        return False
+        return self._stored.asyncio
 
     # --- in ---
 
@@ -132,25 +157,19 @@ class KeptVariables:
             compile_source: Compiles a unit by the policy.
         """
         self._given = dict(namespace)
-        reader = Reader(
-            self._nodes,
-            self._sources,
+        stored = self._stored
+        makers = Makers(
+            stored.units,
             known=known,
             all_units=self._units,
             namespace=namespace,
             compile_source=compile_source,
+            libraries=self._libraries,
         )
         lost: dict[str, list[str]] = {}
-        for name, item in self._variables.items():
-            try:
-                value = reader.read(item)
-            except MemoryError:
-                raise
-            except Exception as error:  # noqa: BLE001  # whatever is wrong with one, the rest is there
-                lost.setdefault(_why_lost(error), []).append(name)
-                continue
-            namespace[name] = value
-        for why, names_lost in list(lost.items())[:_MOST_NOTES]:
+        for name, error in read_variables(stored.data, stored.variables, makers, namespace).items():
+            lost.setdefault(_why_lost(error), []).append(name)
+        for why, names_lost in list(lost.items())[:_MAX_NOTES]:
             self.notes.append(
                 f"{_listed(names_lost)} of an earlier execution could not be read: {why}"
             )
@@ -160,7 +179,7 @@ class KeptVariables:
     def keep(
         self, namespace: Mapping[str, object], known: Names, code: Any, source: str, mode: Mode
     ) -> bytes:
-        """Return the variables of the code as bytes; what is not kept is told in `notes`.
+        """Return the variables of the code as bytes; what is not kept is reported in `notes`.
 
         Args:
             namespace: The globals of the code, after it.
@@ -175,73 +194,82 @@ class KeptVariables:
             for name, value in namespace.items()
             if _is_variable(name) and self._given.get(name, _MISSING) is not value
         }
-        told: dict[str, str] = {}
+        dropped: dict[str, str] = {}
         while True:
-            writer = Writer(known, self._units, self._most_bytes - _HEADER_BYTES - _FRAME_BYTES)
-            items, sizes = self._write(writer, wanted, told)
-            document = self._render(writer, items)
-            if document is not None:
+            made = self._write(wanted, known, dropped)
+            if made is not None or not wanted:  # not even the index without a variable
                 break
-            if not wanted:  # not even the table without a variable
-                return b""
-            self._drop_largest(writer, wanted, sizes, told)
-        self._note_dropped(told)
-        return _close(document)
+        self._note_dropped(dropped)
+        return made or b""
 
     def _write(
-        self, writer: Writer, wanted: dict[str, object], told: dict[str, str]
-    ) -> tuple[dict[str, Item], dict[str, int]]:
-        items: dict[str, Item] = {}
+        self, wanted: dict[str, object], known: Names, dropped: dict[str, str]
+    ) -> bytes | None:
+        """Return the bytes; None if some of `wanted` cannot be kept, which are taken out of it."""
+        sink = _Sink(self._max_bytes - _HEADER_BYTES)
+        shared = self._writer(sink, known)
         sizes: dict[str, int] = {}
+        fails = False
         for name, value in list(wanted.items()):
+            # One that fails leaves traces in what is shared: the others are only looked at then.
+            writer = self._writer(sink, known) if fails else shared
+            sink.begin()
+            before = sink.size
             try:
-                items[name], sizes[name] = writer.add(value)
+                writer.add(value)
+                sizes[name] = sink.size - before
             except Unkeepable as error:
-                told[name] = _why_not(error, value)
+                dropped[name] = _why_not(error, value)
             except TooLarge:
-                told[name] = (
-                    f"it takes more than {self._most_bytes:,} bytes, which all variables of a "
+                dropped[name] = (
+                    f"it takes more than {self._max_bytes:,} bytes, which all variables of a "
                     "session may take (Limits.session_bytes)"
                 )
-            if name in told:
+            if name in dropped:
+                fails = True
                 del wanted[name]
-        return items, sizes
-
-    def _render(self, writer: Writer, items: Mapping[str, Item]) -> str | None:
-        """Return the document; None if it is too large."""
-        if writer.size > self._most_bytes:
+        if fails:
             return None
-        units = [cut_unit(unit, places) for unit, places in writer.used.items()]
-        sources = [[unit.source, unit.mode, sorted(unit.private)] for unit in units]
-        document = (
-            f'{{"units":{encode_json(sources)},"nodes":[{",".join(writer.nodes)}],'
-            f'"variables":{encode_json(list(items.items()))}}}'
-        )
-        return document if utf8_length(document) <= self._most_bytes - _HEADER_BYTES else None
+        units = [cut_unit(unit, places) for unit, places in shared.used.items()]
+        index = {
+            "units": [[unit.source, unit.mode, sorted(unit.private)] for unit in units],
+            "variables": list(sizes.items()),
+            "asyncio": [name for name, value in wanted.items() if _is_asyncio(value, known)],
+        }
+        over = sink.size - self._max_bytes
+        if over <= 0:
+            made = _close(index, sink.taken())
+            over = len(made) - self._max_bytes
+            if over <= 0:
+                return made
+        self._drop_largest(over, wanted, sizes, dropped)
+        return None
+
+    def _writer(self, sink: _Sink, known: Names) -> Writer:
+        return Writer(sink, known, self._units, libraries=self._libraries)
 
     def _drop_largest(
         self,
-        writer: Writer,
+        over: int,
         wanted: dict[str, object],
         sizes: Mapping[str, int],
-        told: dict[str, str],
+        dropped: dict[str, str],
     ) -> None:
         """Leave out as many of the largest variables as it takes, but at least one."""
-        over = writer.size - self._most_bytes
         for name in sorted(wanted, key=lambda name: sizes[name], reverse=True):
-            told[name] = (
+            dropped[name] = (
                 f"it takes {sizes[name]:,} bytes, and all variables of a session may take "
-                f"{self._most_bytes:,} (Limits.session_bytes)"
+                f"{self._max_bytes:,} (Limits.session_bytes)"
             )
             del wanted[name]
             over -= sizes[name]
             if over <= 0:
                 return
 
-    def _note_dropped(self, told: Mapping[str, str]) -> None:
-        notes = [f"`{name}` was not kept: {why}" for name, why in told.items()]
-        self.notes += notes[:_MOST_NOTES]
-        if rest := list(told)[_MOST_NOTES:]:
+    def _note_dropped(self, dropped: Mapping[str, str]) -> None:
+        notes = [f"`{name}` was not kept: {why}" for name, why in dropped.items()]
+        self.notes += notes[:_MAX_NOTES]
+        if rest := list(dropped)[_MAX_NOTES:]:
             self.notes.append(f"nor were kept: {_listed(rest)}")
 
 
@@ -251,7 +279,7 @@ def _listed(given: Iterable[str]) -> str:
 
 
 def _why_lost(error: Exception) -> str:
-    if isinstance(error, ImportError):
+    if isinstance(error, ImportError | Lost):
         return str(error)
     return f"making it raised {type(error).__name__}"
 
@@ -260,6 +288,13 @@ def _why_not(error: Unkeepable, variable: object) -> str:
     one, many = error.what
     rule = f"{many} cannot be kept between executions"
     return rule if error.value is variable else f"it holds {one}, and {rule}"
+
+
+def _is_asyncio(value: object, known: Names) -> bool:
+    if isinstance(value, ModuleType):
+        return known.name_of_module(value) == "asyncio"
+    place = known.find(value)
+    return place is not None and place[0] == "asyncio"
 
 
 def _is_variable(name: object) -> bool:
@@ -277,9 +312,15 @@ def _checked_variable(name: object) -> str:
     return name
 
 
-def _read_unit(told: Any, most_chars: int) -> Unit:
-    source, mode, private = told
-    if type(source) is not str or len(source) > most_chars or mode not in ("sync", "async"):
+def _size(size: object) -> int:
+    if type(size) is not int or size <= 0:
+        raise ValueError(f"{size!r} is no size")
+    return size
+
+
+def _read_unit(given: Any, max_chars: int) -> Unit:
+    source, mode, private = given
+    if type(source) is not str or len(source) > max_chars or mode not in ("sync", "async"):
         raise ValueError("a malformed unit")
     if not all(type(name) is str and name.startswith("_") for name in private):
         raise ValueError("malformed private names")

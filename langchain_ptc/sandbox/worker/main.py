@@ -87,7 +87,14 @@ def main(
         program = parse_run(line.receive()[0])
         if program.replay is not None:
             _seed(program.replay.seed)
-        run = ProgramRun(program, line, imports=imports, guard_writes=False, policy=policy)
+        run = ProgramRun(
+            program,
+            line,
+            imports=imports,
+            guard_writes=False,
+            confined=seccomp is not None,
+            policy=policy,
+        )
         runs.append(run)
         try:
             run.run()

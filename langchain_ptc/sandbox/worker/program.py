@@ -25,9 +25,8 @@ from langchain_ptc.sandbox.api import Failure, Program, Status
 from langchain_ptc.sandbox.language.guards import build_builtins, build_namespace
 from langchain_ptc.sandbox.language.modules import LazyNames, ModuleLoader
 from langchain_ptc.sandbox.language.policy import CompiledCode, compile_code, compile_unrestricted
-from langchain_ptc.sandbox.sessions.names import Names
-from langchain_ptc.sandbox.sessions.session import KeptVariables
-from langchain_ptc.sandbox.sessions.units import EVERY_NAME
+from langchain_ptc.sandbox.sessions.session import SessionVariables
+from langchain_ptc.sandbox.sessions.source import EVERY_NAME, Names
 from langchain_ptc.sandbox.wire.decoding import MAX_CALL_VALUES, count_values
 from langchain_ptc.sandbox.wire.endings import ToldLimit, is_known_limit
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
@@ -57,6 +56,8 @@ WORKER_STACK_BYTES = 2 * 1024 * 1024
 """Stack of a thread in a worker, where it counts against the memory of the code."""
 HOST_STACK_BYTES = 64 * 1024 * 1024
 """Stack of a thread in the host: deep data must end in a `RecursionError` and not in a crash."""
+_RECURSION_LIMIT = 5_000
+"""While variables are written: Python 3.11 counts each level of a list twice."""
 _MAX_NOTES = 5
 _MAX_ENDING_ITEMS = 1_000_000
 """Items that are taken from an iterator that the code returns; a longer one is shown as Python shows it."""
@@ -71,6 +72,7 @@ class ProgramRun:
         imports: Modules of the developer that the code may import besides the standard ones.
         guard_writes: Refuse stores to objects that the code did not make: needed where the code
             shares a process with the host.
+        confined: Whether the kernel walls this process in.
         crew: The threads that the code may start; None for some of a worker's own.
         policy: Hold the code to the sandbox's language. Without it the code is any Python: only for
             testing what the kernel stops by itself.
@@ -83,6 +85,7 @@ class ProgramRun:
         *,
         imports: Sequence[str] = (),
         guard_writes: bool,
+        confined: bool = False,
         crew: Crew | None = None,
         policy: bool = True,
     ) -> None:
@@ -90,6 +93,7 @@ class ProgramRun:
         self._wire = wire
         self._imports = imports
         self._guard_writes = guard_writes
+        self._confined = confined
         self._crew = crew or Crew(WORKER_STACK_BYTES)
         self._policy = policy
         self._steps = None if program.replay is None else Steps(wire, program.replay)
@@ -97,7 +101,7 @@ class ProgramRun:
         self._output = Output(wire.print, program.limits.output_bytes)
         self._loop: ProgramLoop | None = None
         self._names: Names | None = None
-        self._kept: KeptVariables | None = None
+        self._kept: SessionVariables | None = None
         self._unsendable = ""
 
     def run(self) -> None:
@@ -136,11 +140,16 @@ class ProgramRun:
         self._wire.put(encode_done(status, value, failure, self._notes()))
         self._wire.flush()
 
-    def _open_kept(self) -> KeptVariables | None:
+    def _open_kept(self) -> SessionVariables | None:
         kept, limits = self._program.kept, self._program.limits
         if kept is None or not self._policy:
             return None
-        return KeptVariables(kept, most_bytes=limits.session_bytes, most_chars=limits.code_chars)
+        return SessionVariables(
+            kept,
+            max_bytes=limits.session_bytes,
+            max_chars=limits.code_chars,
+            libraries=self._confined,
+        )
 
     def _compile(self) -> CompiledCode:
         if not self._policy:
@@ -176,6 +185,8 @@ class ProgramRun:
         if self._kept is None or self._names is None:
             return
         code, source = compiled.code, self._program.code
+        if not self._guard_writes:  # the process is the program's own, and has a stack for that
+            sys.setrecursionlimit(_RECURSION_LIMIT)
         try:
             data = self._kept.keep(namespace, self._names, code, source, compiled.mode)
         except MemoryError:

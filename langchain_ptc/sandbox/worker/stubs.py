@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
+from langchain_ptc.sandbox.sessions.source import EARLIER_SYNC_FILENAME
 from langchain_ptc.sandbox.wire.bounded import OutOfBounds
 from langchain_ptc.sandbox.wire.decoding import (
     BYTES_OF_A_VALUE,
@@ -40,9 +41,6 @@ from langchain_ptc.sandbox.worker.connection import Wire
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, run_nested
 from langchain_ptc.sandbox.worker.threads import ThreadScheduler
 
-EARLIER_SYNC_FILENAME = "<earlier code without await>"
-"""Of functions that a session has kept from code without any `await`: a call of a tool gives them its
-value, also where the code that calls them awaits."""
 SMALL_CALL_CHARS = 1024
 """Calls up to here are not weighed, here and on the host."""
 

@@ -1,0 +1,493 @@
+"""From the variables of the code to a pickle, and back.
+
+What the code has made itself is not left to pickle: a function is a place in its source, a class is
+made of checked names, and of an instance its attributes are written. Each of them stands in the pickle
+as a call of a method of `Makers`, and that makes what code could have made itself. While variables are
+written, nothing is called that code has defined.
+
+Who may write the bytes of a session can write any pickle. So what a pickle may do depends on the walls:
+
+- Within the kernel's walls it may also hold objects of the libraries that are imported, and whatever
+  making them does is done by a process that can do nothing else.
+- Elsewhere `_PlainReader` reads it, which knows a few of pickle's instructions: those for data, and the
+  call of a maker or of one of `CALLABLES`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import enum
+import io
+import itertools
+import pickle
+import pickletools
+import types
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from langchain_ptc.sandbox.language.classes import is_own
+from langchain_ptc.sandbox.sessions import classes
+from langchain_ptc.sandbox.sessions.makers import (
+    AS_PICKLE_DOES,
+    BY_OWN_NAME,
+    MAPPINGS,
+    TAKERS,
+    Makers,
+    take_made_function,
+)
+from langchain_ptc.sandbox.sessions.source import Names, Place, Unit, Units
+from langchain_ptc.sandbox.wire.values import Record
+
+_LISTS = frozenset({list, deque})
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
+
+
+class Unkeepable(Exception):
+    """An object cannot be kept.
+
+    Attributes:
+        value: The object.
+        what: What it is, in the singular and in the plural.
+    """
+
+    def __init__(self, value: object, what: tuple[str, str]) -> None:
+        super().__init__(what[0])
+        self.value = value
+        self.what = what
+
+
+class TooLarge(Exception):
+    """A variable alone takes more than all of them may."""
+
+
+_NAMES_OF_KINDS: Sequence[tuple[type | tuple[type, ...], str, str]] = (
+    (types.GeneratorType, "a generator", "generators"),
+    (types.AsyncGeneratorType, "an asynchronous generator", "asynchronous generators"),
+    (types.CoroutineType, "a coroutine that was not awaited", "coroutines"),
+    (asyncio.Task, "a task", "tasks"),
+    ((asyncio.Future, concurrent.futures.Future), "a future", "futures"),
+)
+_NO_CONTENT = "asyncio", "queue", "threading", "_thread", "_queue"
+_BOUND = (types.BuiltinMethodType, types.MethodWrapperType)
+_IN_CLASS = (
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.WrapperDescriptorType,
+)
+_NAMED_KINDS = (type, types.FunctionType, *_BOUND, *_IN_CLASS)
+"""What pickle writes as a module and a name in it."""
+
+
+def _package(cls: type) -> str:
+    return str(cls.__module__).partition(".")[0]
+
+
+def refuse(value: object) -> Unkeepable:
+    """Build the error that says that `value` cannot be kept."""
+    cls = type(value)
+    for kind, one, many in _NAMES_OF_KINDS:
+        if issubclass(cls, kind):
+            return Unkeepable(value, (one, many))
+    name = cls.__qualname__
+    one = f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name} object"
+    if _package(cls) in _NO_CONTENT:
+        return Unkeepable(value, (one, "locks, queues and the like"))
+    if hasattr(cls, "__next__"):
+        return Unkeepable(value, (f"an open iterator ({name})", "open iterators"))
+    if isinstance(value, types.FunctionType):
+        one = f"the function {value.__name__!r}, which the code has not defined"
+        return Unkeepable(value, (one, "such functions"))
+    if isinstance(value, type):
+        return Unkeepable(value, (f"the class {value.__name__!r}", "such classes"))
+    return Unkeepable(value, (one, f"{name} objects"))
+
+
+class _Filling:
+    """The state of an object, which is written behind all that its variable holds."""
+
+    __slots__ = ("made", "state")
+
+    def __init__(self, made: object, state: object) -> None:
+        self.made = made
+        self.state = state
+
+
+class Writer(pickle.Pickler):
+    """Writes variables into one pickle, so that what they share stays shared.
+
+    Args:
+        file: Takes the bytes.
+        known: What the code has from modules.
+        units: The functions that the code has defined.
+        libraries: Whether objects of libraries are kept.
+    """
+
+    def __init__(self, file: Any, known: Names, units: Units, *, libraries: bool) -> None:
+        super().__init__(file, protocol=5)
+        self._known = known
+        self._units = units
+        self._libraries = libraries
+        self._last: object = None
+        self._later: list[_Filling] = []
+        self._shapes: dict[type, tuple[type | None, classes.Slots, bool]] = {}
+        self.used: dict[Unit, dict[Place, None]] = {}
+        """The functions that were written, by unit."""
+
+    def add(self, value: object) -> None:
+        """Write one variable; after an error the whole pickle is of no use.
+
+        Raises:
+            Unkeepable: It is or holds something that cannot be kept.
+            TooLarge: It takes more than its file does.
+        """
+        self._last = value
+        try:
+            self.dump(value)
+            while self._later:  # in rounds, and not in depth: a chain of objects may be long
+                fillings, self._later = self._later, []
+                self.dump(fillings)
+        except (Unkeepable, TooLarge, MemoryError):
+            raise
+        except RecursionError:
+            deep = "data that is nested too deeply", "such data"
+            raise Unkeepable(None, deep) from None
+        except Exception as error:  # of the last object's own class, whatever that is
+            raise refuse(self._last) from error
+
+    def reducer_override(self, value: Any) -> Any:
+        """Return what pickle writes for an object that is no plain data."""
+        kind = type(value)
+        if kind is Record:
+            return Record, (), None, None, iter(dict.items(value))
+        self._last = value
+        if kind is _Filling:
+            return Makers.fill, (value.made, value.state)
+        if kind in AS_PICKLE_DOES or id(value) in BY_OWN_NAME:
+            return NotImplemented
+        if (place := self._known.find(value)) is not None:
+            return Makers.name, place
+        if (take := TAKERS.get(kind)) is not None:
+            return take(value)
+        if (special := _SPECIAL.get(kind)) is not None:
+            return special(self, value)
+        if issubclass(kind, type):
+            return self._class(value)
+        return self._instance(value)
+
+    def _of_library(self, value: Any) -> Any:
+        """Leave an object to pickle, where objects of libraries are kept."""
+        kind = type(value)
+        waits = _package(kind) in _NO_CONTENT or hasattr(kind, "__next__")
+        if waits or not self._libraries:
+            raise refuse(value)
+        if isinstance(value, _NAMED_KINDS) and not self._known.is_of_library(value):
+            raise refuse(value)
+        return NotImplemented
+
+    def _module(self, module: types.ModuleType) -> Any:
+        name = self._known.name_of_module(module)
+        if name is None:
+            raise refuse(module)
+        return Makers.module, (name,)
+
+    def _bound(self, method: Any) -> Any:
+        owner = method.__self__
+        if owner is None or isinstance(owner, types.ModuleType):
+            return self._of_library(method)
+        return Makers.bound, (owner, method.__name__)
+
+    def _in_class(self, method: Any) -> Any:
+        return Makers.bound, (method.__objclass__, method.__name__)
+
+    def _cell(self, cell: types.CellType) -> Any:
+        try:
+            content = cell.cell_contents
+        except ValueError:  # it is empty
+            return Makers.cell, ()
+        return Makers.cell, (), (content,), None, None, Makers.fill
+
+    def _function(self, function: types.FunctionType) -> Any:
+        found = self._units.find(function)
+        if found is None:
+            return take_made_function(function) or self._of_library(function)
+        unit, place = found
+        self.used.setdefault(unit, {})[place] = None
+        number = list(self.used).index(unit)
+        name = function.__name__, function.__qualname__, function.__doc__
+        made = Makers.function, (number, *place, *name, function.__closure__ or ())
+        state = (
+            function.__defaults__,
+            function.__kwdefaults__,
+            dict(function.__annotations__),
+            {name: value for name, value in vars(function).items() if classes.may_set(name)},
+        )
+        return (*made, state, None, None, Makers.fill) if any(state) else made
+
+    def _class(self, cls: type) -> Any:
+        if not is_own(cls):
+            return self._of_library(cls)
+        taken = classes.take_class(cls, lambda function: self._units.find(function) is not None)
+        if taken is None:
+            raise refuse(cls)
+        return Makers.new_class, (taken[0],), taken[1], None, None, Makers.fill
+
+    def _instance(self, value: Any) -> Any:
+        cls = type(value)
+        if issubclass(type(cls), enum.EnumMeta):
+            return Makers.member, (cls, value._name_, value._value_)
+        base, slots, is_by_identity = self._shape(cls)
+        if issubclass(cls, BaseException) and self._is_taken_apart(cls):
+            args = BaseException.args.__get__(value)  # type: ignore[attr-defined]  # a descriptor
+            self._fill_later(value, (classes.take_attributes(value, slots), []))
+            return Makers.exception, (cls, args)
+        if base is None:
+            return self._of_library(value)
+        attributes = classes.take_attributes(value, slots)
+        made, content = classes.take_content(base, value)
+        if is_by_identity:
+            self._fill_later(value, (attributes, content))
+            return Makers.instance, (cls, base.__name__, made, {})
+        # Its hash may ask for what it holds, and what it holds may be a set that it is in.
+        plain = {name: part for name, part in attributes.items() if _is_plain(part)}
+        rest = {name: part for name, part in attributes.items() if name not in plain}
+        call = Makers.instance, (cls, base.__name__, made, plain)
+        return (*call, (rest, content), None, None, Makers.fill) if rest or content else call
+
+    def _is_taken_apart(self, cls: type) -> bool:
+        """Whether an exception is kept by its arguments and attributes."""
+        if is_own(cls) or not cls.__flags__ & classes.HEAP_TYPE:
+            return True
+        by_itself = self._libraries and classes.has_reducer(cls)
+        return not by_itself and self._known.find(cls) is not None
+
+    def _shape(self, cls: type) -> tuple[type | None, classes.Slots, bool]:
+        """Return what all instances of a class have in common, found out once."""
+        shape = self._shapes.get(cls)
+        if shape is None:
+            base = classes.content_base(cls) if is_own(cls) else None
+            if not is_own(cls) and issubclass(cls, tuple) and self._known.find(cls) is not None:
+                base = tuple
+            by_identity = classes.is_hashed_by_identity(cls)
+            shape = self._shapes[cls] = base, classes.slots_of_class(cls), by_identity
+        return shape
+
+    def _fill_later(self, made: object, state: tuple[Any, Any]) -> None:
+        if any(state):
+            self._later.append(_Filling(made, state))
+
+
+def _is_plain(value: object) -> bool:
+    kind = type(value)
+    return kind in _ATOMS or (kind is tuple and all(type(part) in _ATOMS for part in value))  # type: ignore[attr-defined]  # a tuple
+
+
+_SPECIAL: dict[type, Callable[[Writer, Any], Any]] = {
+    types.FunctionType: Writer._function,
+    types.CellType: Writer._cell,
+    types.ModuleType: Writer._module,
+    **dict.fromkeys(_BOUND, Writer._bound),
+    **dict.fromkeys(_IN_CLASS, Writer._in_class),
+}
+
+
+# --- and back -------------------------------------------------------------------------------------
+
+
+class Lost(ValueError):
+    """A variable cannot be read; the message says why."""
+
+
+class _Reader(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, makers: Makers) -> None:
+        super().__init__(file)
+        self._makers = makers
+
+    def find_class(self, module: str, name: str) -> Any:
+        return self._makers.find(module, name)
+
+
+_Load = Callable[[Any], None]
+_Base: Any = pickle._Unpickler  # the one of Python, whose parts can be replaced
+_LOST = object()
+_MAX_KEY_DEPTH, _MAX_KEY_WEIGHT = 500, 10_000_000
+"""Python asks a tuple for its hash without minding its stack, and each tuple in it each time."""
+
+
+class _CarefulReader(_Base):  # type: ignore[misc]
+    """Reads on behind a variable that cannot be made; slower than `_Reader`."""
+
+    def __init__(self, file: io.BytesIO, makers: Makers) -> None:
+        super().__init__(file)
+        self._makers = makers
+        self._callables = set(map(id, makers.callables.values()))
+        self._nesting: dict[int, tuple[int, int]] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        return self._makers.find(module, name)
+
+    def forget(self, first: int, chunk: bytes) -> bool:
+        """Number the objects of a chunk that failed, so that those behind it keep their numbers.
+
+        Returns:
+            Whether that can be done: the instructions can be followed.
+        """
+        file, count = io.BytesIO(chunk), 0
+        try:
+            while file.tell() < len(chunk):
+                count += sum(code.name == "MEMOIZE" for code, _, _ in pickletools.genops(file))
+        except ValueError:
+            return False
+        for number in range(first, first + count):
+            if type(self.memo.get(number)) is not str:  # what is half made must not be seen
+                self.memo[number] = _LOST
+        return True
+
+    def recall(self, number: int) -> None:
+        """Push an object that was read before."""
+        if self.memo[number] is _LOST:
+            raise Lost("it shares data with a variable that could not be read")
+        self.append(self.memo[number])
+
+    def weigh(self, made: object, parts: Iterable[object]) -> None:
+        """Note how deep what can be a key is nested, and how much it is when it is unfolded."""
+        known = [self._nesting[id(part)] for part in parts if id(part) in self._nesting]
+        depth = 1 + max([depth for depth, _ in known], default=0)
+        weight = 1 + sum([weight for _, weight in known])
+        if depth > _MAX_KEY_DEPTH or weight > _MAX_KEY_WEIGHT:
+            raise Lost("it is nested too deeply")
+        self._nesting[id(made)] = depth, weight
+
+    def call(self) -> None:
+        """Call a maker."""
+        args = self.stack.pop()
+        make = self.stack[-1]
+        if id(make) not in self._callables or type(args) is not tuple:
+            raise Lost("it holds a call that is not made here")
+        self.stack[-1] = made = make(*args)
+        self.weigh(made, args)
+
+    def load_bytearray8(self) -> None:
+        """Push a bytearray, whose length is believed when it is there."""
+        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
+    dispatch: ClassVar[dict[int, _Load]] = {
+        **_Base.dispatch,
+        pickle.BINGET[0]: lambda self: self.recall(self.read(1)[0]),
+        pickle.LONG_BINGET[0]: lambda self: self.recall(int.from_bytes(self.read(4), "little")),
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+    }
+
+
+class _Instructions(dict[int, _Load]):
+    def __missing__(self, code: int) -> _Load:
+        raise Lost("it holds an instruction of pickle that is not followed here")
+
+
+def _onto(kinds: Collection[type], load: _Load, place: int = 0) -> _Load:
+    """Let an instruction add to objects of these classes alone."""
+
+    def checked(self: Any) -> None:
+        target = self.stack[place] if place else self.metastack[-1][-1]
+        if type(target) not in kinds:
+            raise Lost("it adds to what is no container")
+        load(self)
+
+    return checked
+
+
+def _nesting(load: _Load) -> _Load:
+    def counted(self: Any) -> None:
+        load(self)
+        self.weigh(self.stack[-1], self.stack[-1])
+
+    return counted
+
+
+def _code(name: str) -> int:
+    return getattr(pickle, name)[0]  # type: ignore[no-any-return]
+
+
+def _loads(names: str) -> dict[int, _Load]:
+    return {_code(name): _CarefulReader.dispatch[_code(name)] for name in names.split()}
+
+
+class _PlainReader(_CarefulReader):
+    """Reads data, and calls makers; nothing else."""
+
+    dispatch: ClassVar[dict[int, _Load]] = _Instructions(
+        {
+            **_loads(
+                "PROTO FRAME STOP NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT "
+                "SHORT_BINUNICODE BINUNICODE BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8 BYTEARRAY8 "
+                "EMPTY_TUPLE EMPTY_LIST EMPTY_DICT EMPTY_SET MARK POP POP_MARK MEMOIZE BINGET "
+                "LONG_BINGET STACK_GLOBAL"
+            ),
+            **{
+                code: _nesting(load)
+                for code, load in _loads("TUPLE TUPLE1 TUPLE2 TUPLE3 FROZENSET").items()
+            },
+            _code("APPEND"): _onto(_LISTS, _Base.load_append, -2),
+            _code("APPENDS"): _onto(_LISTS, _Base.load_appends),
+            _code("SETITEM"): _onto(MAPPINGS, _Base.load_setitem, -3),
+            _code("SETITEMS"): _onto(MAPPINGS, _Base.load_setitems),
+            _code("ADDITEMS"): _onto({set}, _Base.load_additems),
+            _code("REDUCE"): _CarefulReader.call,
+        }
+    )
+
+
+def read_variables(
+    data: bytes, sizes: Mapping[str, int], makers: Makers, namespace: dict[str, object]
+) -> dict[str, Exception]:
+    """Read variables that a `Writer` wrote into the globals of the code, each as soon as it is there.
+
+    Args:
+        data: The pickle.
+        sizes: Bytes of each variable in it.
+        makers: What it may call.
+        namespace: The globals.
+
+    Returns:
+        What is wrong with each that cannot be read.
+    """
+    file = io.BytesIO(data)
+    ends = dict(zip(sizes, itertools.accumulate(sizes.values()), strict=True))
+    given = dict(namespace)
+    if makers.libraries:
+        fast = _Reader(file, makers)
+        try:
+            for name, end in ends.items():
+                namespace[name] = _read(fast, file, end)
+        except Exception:  # noqa: BLE001  # which one it was is found out below
+            namespace.clear()
+            namespace.update(given)
+        else:
+            return {}
+    reader = (_CarefulReader if makers.libraries else _PlainReader)(file, makers)
+    lost: dict[str, Exception] = {}
+    follows = True
+    for name, end in ends.items():
+        first, start = len(reader.memo), end - sizes[name]
+        file.seek(start)
+        if not follows:
+            lost[name] = Lost("what stands before it is damaged")
+            continue
+        try:
+            namespace[name] = _read(reader, file, end)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with one, the rest is there
+            lost[name] = error
+            follows = reader.forget(first, data[start:end])
+    return lost
+
+
+def _read(reader: Any, file: io.BytesIO, end: int) -> object:
+    value = reader.load()
+    while file.tell() < end:  # what fills the objects
+        reader.load()
+    if file.tell() > end:
+        raise Lost("it is damaged")
+    return value

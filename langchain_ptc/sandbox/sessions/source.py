@@ -1,0 +1,265 @@
+"""What is kept by its source or by its name: functions of the code, and what it has from modules.
+
+A unit is the code of one execution, cut down to the statements that hold the functions which are
+kept; the other lines are left empty, so that every function keeps its line. It is compiled again by
+the policy, each time.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, Literal, NamedTuple
+
+from langchain_ptc.errors import ToolCallError
+from langchain_ptc.sandbox.language import names
+from langchain_ptc.sandbox.language.modules import ModuleLoader
+from langchain_ptc.sandbox.language.policy import CompiledCode
+from langchain_ptc.sandbox.language.shape import all_nodes, find_private_names
+from langchain_ptc.sandbox.wire.values import Record
+
+EARLIER_FILENAME = "<earlier code>"
+EARLIER_SYNC_FILENAME = "<earlier code without await>"
+"""Of functions that a session has kept from code without any `await`: a call of a tool gives them its
+value, also where the code that calls them awaits."""
+Mode = Literal["sync", "async"]
+Compile = Callable[[str, frozenset[str]], CompiledCode]
+"""Compiles a source by the policy, given private names that it may use without making them."""
+
+_LOCALS = inspect.CO_OPTIMIZED | inspect.CO_NEWLOCALS
+
+
+class _EveryName:
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERY_NAME: Container[str] = _EveryName()
+"""What a part of earlier code may name: the whole has bound it, or it is found missing at run time. The
+run-time guards do not depend on it."""
+
+
+class Place(NamedTuple):
+    """Where a function stands in its unit."""
+
+    name: str
+    line: int
+    """Line at which it begins, its decorators included."""
+    number: int
+    """Its number among the functions of this name on this line."""
+
+
+@dataclass(slots=True, eq=False)
+class Unit:
+    """Source that defines functions."""
+
+    source: str
+    mode: Mode
+    """Of the execution that it comes from: it says what a call of a tool gives in it."""
+    private: frozenset[str] = frozenset()
+    """Private attribute names that the whole code made, and so may use."""
+    codes: dict[Place, CodeType] = field(default_factory=dict)
+
+
+class Units:
+    """The functions that may be kept: those of this execution, and of earlier ones."""
+
+    def __init__(self) -> None:
+        self._places: dict[int, tuple[Unit, Place]] = {}
+
+    def add(self, unit: Unit, code: CodeType) -> None:
+        """Take in the functions of a unit.
+
+        Args:
+            unit: The unit; it is given its code objects.
+            code: What its source was compiled to.
+        """
+        counts: dict[tuple[str, int], int] = {}
+        for found in _functions(code):
+            key = found.co_name, found.co_firstlineno
+            place = Place(*key, counts.get(key, 0))
+            counts[key] = place.number + 1
+            unit.codes[place] = found
+            self._places[id(found)] = unit, place
+
+    def find(self, function: FunctionType) -> tuple[Unit, Place] | None:
+        """Return where a function stands; None if no code of this session has defined it."""
+        return self._places.get(id(function.__code__))
+
+    def compile(self, unit: Unit, compile_source: Compile) -> None:
+        """Compile a unit of an earlier execution, and take in its functions.
+
+        Raises:
+            CodeError: The policy does not accept it.
+        """
+        compiled = compile_source(unit.source, unit.private)
+        name = EARLIER_SYNC_FILENAME if unit.mode == "sync" else EARLIER_FILENAME
+        self.add(unit, _renamed(compiled.code, name))
+
+
+def _functions(code: CodeType) -> Iterator[CodeType]:
+    """Every code object in `code` that a `def` or a `lambda` has made, in order of the source.
+
+    No others: the body of a comprehension must not be called with what is no iterator.
+    """
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            plain = const.co_name == "<lambda>" or not const.co_name.startswith("<")
+            if plain and const.co_flags & _LOCALS == _LOCALS:
+                yield const
+            yield from _functions(const)
+
+
+def _renamed(code: CodeType, filename: str) -> CodeType:
+    consts = tuple(
+        _renamed(const, filename) if isinstance(const, CodeType) else const
+        for const in code.co_consts
+    )
+    return code.replace(co_filename=filename, co_consts=consts)
+
+
+def cut_unit(unit: Unit, places: Iterable[Place]) -> Unit:
+    """Return the unit with nothing but the statements in which `places` stand."""
+    lines = {place.line for place in places}
+    try:
+        tree = ast.parse(unit.source)
+        private = find_private_names(all_nodes(tree))[0] | unit.private
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ):  # there is less stack than before
+        return unit
+    spans: list[tuple[int, int, bool]] = []
+    for node in tree.body:
+        decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+        start = min([node.lineno, *(decorator.lineno for decorator in decorators)])
+        end = node.end_lineno or node.lineno
+        is_future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        wanted = is_future or not lines.isdisjoint(range(start, end + 1))
+        if spans and start <= spans[-1][1]:  # on one line with the statement before it
+            before = spans.pop()
+            start, end, wanted = before[0], max(end, before[1]), wanted or before[2]
+        spans.append((start, end, wanted))
+    kept = {line for start, end, wanted in spans if wanted for line in range(start, end + 1)}
+    text = unit.source.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    source = "\n".join([line if number in kept else "" for number, line in enumerate(text, 1)])
+    return Unit(source.rstrip("\n") + "\n", unit.mode, private)
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+_BUILTINS = "builtins"
+_SPECIAL_MODULE = "tools"
+_SPECIAL: Mapping[str, object] = {"Record": Record, "ToolCallError": ToolCallError}
+"""What the code has without importing it, and what stands for the record types of the stubs."""
+_ALWAYS = ("typing", "collections.abc", "types", "dataclasses", "enum", "abc")
+"""Modules whose names turn up in classes whose code has not imported them."""
+_NEVER = frozenset({"langchain_ptc", "RestrictedPython"})
+
+
+class Names:
+    """Finds what a facade or the builtins hold, both ways.
+
+    Args:
+        loader: Gives the program its modules.
+        builtins: The `__builtins__` of the code.
+        tools: The modules of the tools, which the code has without importing them.
+    """
+
+    def __init__(
+        self,
+        loader: ModuleLoader,
+        builtins: Mapping[str, object],
+        tools: Mapping[str, ModuleType],
+    ) -> None:
+        self._loader = loader
+        self._tools = tools
+        self._builtins = builtins
+        self._index: dict[int, tuple[str, str]] | None = None
+
+    def find(self, value: object) -> tuple[str, str] | None:
+        """Return the module and the name of `value`; None if the code has it from nowhere."""
+        if self._index is None:
+            self._index = self._build_index()
+        return self._index.get(id(value))
+
+    def _build_index(self) -> dict[int, tuple[str, str]]:
+        for name in _ALWAYS:
+            self._loader.load(name)
+        index = {id(value): (_SPECIAL_MODULE, name) for name, value in _SPECIAL.items()}
+        places = {_BUILTINS: self._builtins}
+        places.update((name, vars(module)) for name, module in self._tools.items())
+        places.update((name, vars(module)) for name, module in sorted(self._loader.built.items()))
+        for module, entries in places.items():
+            for name, value in entries.items():
+                if not name.startswith("_") and not isinstance(value, ModuleType):
+                    index.setdefault(id(value), (module, name))
+        return index
+
+    def name_of_module(self, module: ModuleType) -> str | None:
+        """Return the name under which the code can import `module`; None if it cannot."""
+        name = module.__name__
+        known = self._loader.built.get(name), self._tools.get(name)
+        return name if any(module is other for other in known) else None
+
+    def load(self, module: str) -> ModuleType:
+        """Return a module, as an import statement of the code does.
+
+        Raises:
+            ImportError: It is not available.
+        """
+        if type(module) is not str:
+            raise ImportError(f"no module has the name {module!r}")
+        return self._loader.load(module)
+
+    def get(self, module: str, name: str) -> object:
+        """Return a name of a module, as an import statement of the code does.
+
+        Raises:
+            ImportError: It is not available.
+        """
+        if type(name) is not str or name.startswith("_") or names.is_refused(name):
+            raise ImportError(f"{name!r} is not available in the sandbox")
+        if module == _BUILTINS:
+            if name in self._builtins:
+                return self._builtins[name]
+            raise ImportError(f"there is no builtin {name!r}")
+        if module == _SPECIAL_MODULE and name in _SPECIAL:
+            return _SPECIAL[name]
+        try:
+            return getattr(self.load(module), name)
+        except AttributeError as error:
+            raise ImportError(f"cannot import {name!r} from {module!r}: {error}") from None
+
+    def is_of_library(self, value: Any) -> bool:
+        """Whether `get_of_library` finds a class or function under its own name."""
+        try:
+            return self.get_of_library(value.__module__, value.__qualname__) is value
+        except (ImportError, AttributeError):
+            return False
+
+    def get_of_library(self, module: str, name: str) -> object:
+        """Return what a pickle names: of the standard library what the code may import, of others all.
+
+        Only for workers within the kernel's walls.
+
+        Raises:
+            ImportError: It is not there, or it is a module.
+        """
+        root = module.partition(".")[0]
+        if root in sys.stdlib_module_names:
+            return self.get(module, name)
+        value: object = sys.modules.get(module)
+        if value is None or root in _NEVER:
+            raise ImportError(f"module {module!r} is not available in the sandbox")
+        for part in name.split("."):
+            value = getattr(value, part, None)
+            if value is None or isinstance(value, ModuleType):
+                raise ImportError(f"cannot import {name!r} from {module!r}")
+        return value

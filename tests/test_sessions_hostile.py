@@ -1,0 +1,422 @@
+"""Bytes of a session that no execution has left, and executions that prepare the next one.
+
+Whoever can write the state of a graph can write any bytes. Where the kernel walls the worker in they
+may be a pickle of anything, since nothing in there leads out; elsewhere they are read by a reader that
+makes only what code could have made itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from langchain_ptc import InProcessSandbox, ProcessSandbox
+from langchain_ptc.sandbox.host.pool import WorkerPool
+from langchain_ptc.sandbox.sessions import makers
+from langchain_ptc.sandbox.sessions.session import VERSION
+from tests.test_sessions_sandbox import execute
+
+
+def seal(*variables: tuple[str, bytes], units: list | None = None) -> bytes:
+    """Write any pickles as the variables of a session, under a header that is right."""
+    index = {"units": units or [], "variables": [[n, len(p)] for n, p in variables], "asyncio": []}
+    text = json.dumps(index).encode()
+    body = len(text).to_bytes(8, "big") + text + b"".join(pickled for _, pickled in variables)
+    return VERSION + hashlib.sha256(body).digest() + body
+
+
+class Raw(bytes):
+    """Instructions of pickle that push one object."""
+
+
+def push(value: object) -> bytes:
+    """Return the instructions that push plain data."""
+    if isinstance(value, Raw):
+        return bytes(value)
+    if isinstance(value, tuple):
+        return b"(" + b"".join(map(push, value)) + b"t"
+    if isinstance(value, list):
+        return b"](" + b"".join(map(push, value)) + b"e"
+    if isinstance(value, dict):
+        return b"}(" + b"".join(push(part) for pair in value.items() for part in pair) + b"u"
+    return pickle.dumps(value, 3)[2:-1]  # without what begins and ends a pickle
+
+
+def named(module: str, name: str) -> Raw:
+    """Push what a module holds."""
+    return Raw(push(module) + push(name) + b"\x93")
+
+
+def call(function: Raw, *args: object) -> Raw:
+    """Push what a function gives."""
+    return Raw(function + push(args) + b"R")
+
+
+def maker(name: str, *args: object) -> Raw:
+    """Push what a maker makes."""
+    return call(named(makers.__name__, f"Makers.{name}"), *args)
+
+
+def whole(value: object) -> bytes:
+    """Return a pickle."""
+    return b"\x80\x05" + push(value) + b"."
+
+
+def forge(value: object, *units: str) -> bytes:
+    """Return the bytes of a session with the variable `x`."""
+    return seal(("x", whole(value)), units=[[unit, "sync", []] for unit in units])
+
+
+def a_function(place: str = "f", line: int = 1, cells: tuple = ()) -> Raw:
+    """Push a function of the first unit."""
+    return maker("function", 0, place, line, 0, place, place, None, cells)
+
+
+def a_class(kind: str = "class", **parts: object) -> Raw:
+    """Push an empty class."""
+    return maker("new_class", {"kind": kind, "name": "A", "bases": (), **parts})
+
+
+def filled(made: object, state: object) -> Raw:
+    """Push an object, filled: it is made anew in the state."""
+    return Raw(push(made) + b"\x94" + push(Raw(maker("fill", Raw(b"h\x00"), state))) + b"0")
+
+
+def a_filled_class(kind: str = "class", *, attributes: dict | None = None, **given: object) -> Raw:
+    """Push a class with what it holds."""
+    state = {"qualname": "A", "doc": None, "runtime": False, "attributes": attributes or {}}
+    parts = {name: given.pop(name) for name in ("annotations", "slots", "bases") if name in given}
+    return filled(a_class(kind, **parts), {**state, **given})
+
+
+INT = maker("name", "builtins", "int")
+F = "def f(*a): return 1\n"
+OPTIONS = ["init", "repr", "eq", "order", "unsafe_hash", "frozen", "match_args"]
+
+
+def deep_tuple(levels: int) -> Raw:
+    """Push a tuple in a tuple in a tuple."""
+    return Raw(b")" + b"\x85" * levels)
+
+
+def build(made: object, state: object) -> Raw:
+    """Let pickle itself set the state of an object."""
+    return Raw(push(made) + push(state) + b"b")
+
+
+NOWHERE = {
+    "a module": forge(maker("module", "os")),
+    "a module of the host": forge(maker("module", "langchain_ptc")),
+    "eval": forge(maker("name", "builtins", "eval")),
+    "exec by name": forge(maker("name", "builtins", "exec")),
+    "import": forge(maker("name", "builtins", "__import__")),
+    "a name of a module": forge(maker("name", "os", "system")),
+    "a module in a module": forge(maker("name", "json", "codecs")),
+    "eval, of pickle": forge(call(named("builtins", "eval"), "1")),
+    "exec, of pickle": forge(call(named("builtins", "exec"), "1")),
+    "a system call": forge(call(named("os", "system"), "true")),
+    "the system call itself": forge(call(named("posix", "system"), "true")),
+    "pickle": forge(call(named("pickle", "loads"), b"N.")),
+    "the interpreter": forge(named("sys", "modules")),
+    "what makes anything": forge(named("copyreg", "_reconstructor")),
+    "the sandbox": forge(named("langchain_ptc.sandbox.worker.main", "os")),
+    "the compiler": forge(named("RestrictedPython", "compile_restricted")),
+    "a part of a maker": forge(named(makers.__name__, "functools.sys.modules")),
+    "a maker that is none": forge(named(makers.__name__, "Makers.__init__.__globals__")),
+    "globals of a function": forge(maker("bound", a_function(), "__globals__"), F),
+    "code of a function": forge(maker("bound", a_function(), "__code__"), F),
+    "subclasses": forge(maker("bound", INT, "__subclasses__")),
+    "bases": forge(maker("bound", INT, "__bases__")),
+    "a function that is refused": forge(a_function(), "def f(): return ().__class__.__bases__\n"),
+    "a comprehension as a function": forge(a_function("<genexpr>"), "x = (i for i in [1])\n"),
+    "a class body as a function": forge(a_function("A"), "class A:\n    x = 1\n"),
+    "a cell that is none": forge(
+        a_function("g", 2, (5,)), "def f(x):\n    def g(): return x\n    return g\n"
+    ),
+    "an attribute of a function": forge(filled(a_function(), (None, None, {}, {"__code__": 1})), F),
+    "reduce": forge(a_filled_class(attributes={"__reduce__": a_function()}), F),
+    "getattribute": forge(a_filled_class(attributes={"__getattribute__": a_function()}), F),
+    "setstate": forge(a_filled_class(attributes={"__setstate__": a_function()}), F),
+    "a metaclass": forge(a_class(bases=(maker("name", "types", "FunctionType"),))),
+    "the metaclass of abstract classes": forge(a_class(bases=(maker("name", "abc", "ABCMeta"),))),
+    "a slot": forge(a_class(slots=["__class__"])),
+    "a field that is code": forge(
+        a_filled_class(
+            "dataclass",
+            annotations={"x=hit()": INT},
+            options=dict.fromkeys(OPTIONS, True),
+            fields={"x=hit()": {}},
+        )
+    ),
+    "a field of a named tuple": forge(
+        a_class("namedtuple", fields=["x", "__class__"], defaults=[])
+    ),
+    "an instance of what is not the code's": forge(
+        maker("instance", maker("name", "io", "TextIOWrapper"), "object", (), {"a": 1})
+    ),
+    "the class of an instance": forge(maker("instance", a_class(), "object", (), {"__class__": 1})),
+    "an exception that is none": forge(maker("exception", INT, ())),
+    "the state of a class of the library": forge(
+        filled(maker("name", "decimal", "Decimal"), {"qualname": "hit", "attributes": {"hit": 1}})
+    ),
+    "the guard of the code": seal(("_ptc_getattr", whole(1))),
+    "the builtins of the code": seal(("__builtins__", whole({}))),
+    "no name": seal(("x y", whole(1))),
+    "an object that is not there": forge(Raw(b"h\x07")),
+    "an instruction that is not there": forge(Raw(b"\xff")),
+    "a size that is none": VERSION + hashlib.sha256(b"\xff" * 9).digest() + b"\xff" * 9,
+    "units beyond what code may have": forge(a_function(), F + "#" * 200_000),
+}
+"""What no reader makes, whatever walls stand."""
+
+NOT_WITHOUT_WALLS = {
+    "the state of a function": forge(build(a_function(), (None, {"__qualname__": "hit"})), F),
+    "the state of a class": forge(build(a_class(), (None, {"__reduce__": 1}))),
+    "the state of a class of the library": forge(
+        build(maker("name", "decimal", "Decimal"), (None, {"hit": 1}))
+    ),
+    "an instance, of pickle": forge(Raw(push(a_class()) + b")\x81")),
+    "a call of a function of the code": forge(call(a_function()), F),
+    "a call of a class of the code": forge(call(a_class())),
+    "a call of a tool": forge(call(maker("name", "tools", "echo"), 1)),
+    "a call of what the code is given": forge(call(maker("name", "builtins", "print"), "hit")),
+    "a class that the code may import": forge(named("textwrap", "TextWrapper")),
+    "items of an object that is no list": forge(Raw(push(a_class()) + b"(K\x01e")),
+    "items of an object that is no dict": forge(Raw(push(a_class()) + b"(K\x01K\x02u")),
+    "items of an object that is no set": forge(Raw(push(a_class()) + b"(K\x01\x90")),
+    "an extension": forge(Raw(b"\x82\x01")),
+    "a persistent id": forge(Raw(b"K\x01Q")),
+    "an instance, of the old pickle": forge(Raw(b"(iposix\nsystem\n")),
+    "a key that is nested too deeply": forge(Raw(b"}" + deep_tuple(100_000) + b"K\x01s")),
+    "a key that is long when unfolded": forge(
+        Raw(b"})" + b"\x94h\x00\x86" + b"2\x86" * 60 + b"K\x01s")
+    ),
+}
+"""What only a pickle that may do anything does."""
+
+
+@pytest.fixture(scope="module", params=["process without walls", "inprocess"])
+def without_walls(request: pytest.FixtureRequest) -> Iterator[ProcessSandbox | InProcessSandbox]:
+    """Each sandbox whose wall is the language."""
+    if request.param == "inprocess":
+        with InProcessSandbox() as made:
+            yield made
+        return
+    with ProcessSandbox(require="process") as made:
+        made._pool = WorkerPool((), waiting=1, walls=False)
+        yield made
+
+
+def assert_nothing_was_read(done) -> None:
+    """The execution began without `x`, and a note says so."""
+    assert done.failure.kind == "NameError"
+    assert done.output == ""
+    assert len(done.notes) == 1
+    assert "could not be read" in done.notes[0]
+
+
+@pytest.mark.parametrize("name", NOWHERE)
+async def test_forged(sandbox, name):
+    """Bytes that were forged give nothing that code could not have made: a note, and no variable."""
+    assert_nothing_was_read(await execute(sandbox, "x", NOWHERE[name]))
+
+
+@pytest.mark.parametrize("name", NOT_WITHOUT_WALLS)
+async def test_forged_without_walls(without_walls, name):
+    """Where the language is the wall, the reader follows no instruction that can do more than data."""
+    assert_nothing_was_read(await execute(without_walls, "x", NOT_WITHOUT_WALLS[name]))
+
+
+@pytest.mark.parametrize("name", NOT_WITHOUT_WALLS)
+async def test_forged_within_walls(sandbox, name, tmp_path):
+    """Where the kernel is the wall, a pickle may do what code can: the worker ends as any other."""
+    if isinstance(sandbox, InProcessSandbox) or "key" in name:
+        pytest.skip("no walls, or no end")
+    done = await execute(sandbox, "print('here')", NOT_WITHOUT_WALLS[name])
+    assert done.status == "success"
+    assert done.output.endswith("here\n")
+
+
+async def test_state_of_the_host_stays_as_it_was():
+    """Nothing of the above has changed a class of the standard library, which the host uses too."""
+    import decimal
+
+    assert not hasattr(decimal.Decimal, "hit")
+
+
+class _Attack:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> object:
+        return os.mkdir, (str(self.path),)
+
+
+async def test_pickles_that_act_are_not_followed(sandbox, tmp_path):
+    """A pickle that makes a folder makes none, under our own header neither."""
+    attack = pickle.dumps(_Attack(tmp_path / "hit"))
+    for kept in (attack, VERSION + hashlib.sha256(attack).digest() + attack, seal(("x", attack))):
+        done = await execute(sandbox, "x", kept)
+        assert "could not be read" in done.notes[0]
+    assert not (tmp_path / "hit").exists()
+
+
+async def test_a_library_that_evaluates_text_acts_behind_the_walls(tmp_path):
+    """Within the walls a pickle may call what a library has; what that does, the kernel stops."""
+    pytest.importorskip("numpy")
+    text = f"open({str(tmp_path / 'hit')!r}, 'w')"
+    attack = forge(call(named("numpy.testing", "runstring"), text, {}))
+    with ProcessSandbox(imports=["numpy"]) as walled, InProcessSandbox(imports=["numpy"]) as here:
+        for sandbox in (walled, here):
+            assert_nothing_was_read(await execute(sandbox, "x", attack))
+    assert not (tmp_path / "hit").exists()
+
+
+async def test_the_previous_format_is_named(sandbox):
+    """Variables of a session of an earlier release are lost, and a note says why."""
+    body = b'{"units":[],"nodes":[],"variables":[["x",1]]}'
+    kept = b"langchain-ptc session 1\n" + hashlib.sha256(body).digest() + body
+    done = await execute(sandbox, "y = 1\nprint('x' in dir())", kept)
+    assert done.output == "False\n"
+    assert done.notes == (
+        (
+            "the variables of earlier executions could not be read: they are of another version; this "
+            "execution has started without them"
+        ),
+    )
+    assert (await execute(sandbox, "print(y)", done.kept)).output == "1\n"
+
+
+MALFORMED = {
+    "empty": b".",
+    "no end": push([1]),
+    "an empty stack": b"0.",
+    "no mark": b"K\x01e.",
+    "a call of nothing": b"R.",
+    "a long text": b"\x8d" + b"\xff" * 8 + b".",
+    "a long bytearray": b"\x96" + b"\xff" * 7 + b"\x00.",
+    "a long integer": b"\x8b\xff\xff\xff\x7f.",
+    "a negative integer": b"\x8b\xff\xff\xff\xff.",
+    "a frame beyond the end": b"\x95" + b"\xff" * 8 + b"N.",
+    "no text": b"\x8c\x01\xff.",
+    "an unknown protocol": b"\x80\x09N.",
+    "a far place": b"r\xff\xff\xff\xffN.",
+    "a maker without its arguments": whole(maker("instance")),
+    "a maker with others": whole(maker("function", *range(8))),
+    "a class of nothing": whole(maker("new_class", 5)),
+    "parts that are missing": whole(maker("new_class", {})),
+    "a state of nothing": whole(maker("fill", 1, 2)),
+    "an unhashable key": whole(Raw(b"}](K\x01eK\x02s")),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+async def test_malformed_pickles(sandbox, name):
+    """Whatever is wrong with a variable, the execution begins, and a note names what is lost."""
+    done = await execute(sandbox, "print('here')", seal(("x", MALFORMED[name]), ("y", whole(1))))
+    assert done.status == "success"
+    assert done.output.endswith("here\n")  # Python 3.11 itself complains of a bytearray that failed
+    assert "`x`" in done.notes[0]
+    assert "could not be read" in done.notes[0]
+
+
+async def test_a_lost_variable_is_the_only_one(sandbox):
+    """What does not share with a variable that is lost is there, and what shares with it is lost too."""
+    first = (
+        "class K:\n    bad = False\n    def __hash__(self):\n        if K.bad:\n            raise ValueError\n"
+        "        return 1\n    def __eq__(self, other):\n        return True\n"
+        "a = [1]\nk = [a, {K(): ['inner']}]\ninner = next(iter(k[1].values()))\nb = [a, 'text']\nK.bad = True"
+    )
+    kept = (await execute(sandbox, first)).kept
+    done = await execute(
+        sandbox, "print(b, b[0] is a, K.bad, 'k' in dir(), 'inner' in dir())", kept
+    )
+    assert done.output == "[[1], 'text'] True True False False\n"
+    assert done.notes == (
+        "`k` of an earlier execution could not be read: making it raised ValueError",
+        (
+            "`inner` of an earlier execution could not be read: it shares data with a variable that could "
+            "not be read"
+        ),
+    )
+
+
+async def test_what_is_large_when_unfolded(sandbox):
+    """Data that is large only when it is unfolded is kept as it is; what is too deep is named."""
+    first = "laugh = ['ha'] * 10\nfor _ in range(50):\n    laugh = [laugh] * 10\ndeep = []\n"
+    first += "for _ in range(400):\n    deep = [deep]\nclass N: pass\nchain = None\n"
+    first += "for i in range(20_000):\n    node = N()\n    node.next, node.i = chain, i\n    chain = node"
+    done = await execute(sandbox, first)
+    assert done.notes == ()
+    second = (
+        "n = 0\nwhile deep:\n    deep, n = deep[0], n + 1\nm = 0\nwhile chain:\n"
+        "    chain, m = chain.next, m + 1\nprint(n, m, laugh[0] is laugh[9])"
+    )
+    assert (await execute(sandbox, second, done.kept)).output == "400 20000 True\n"
+    done = await execute(sandbox, "x = 1\ndeep = []\nfor _ in range(20_000):\n    deep = [deep]")
+    assert done.notes == (
+        (
+            "`deep` was not kept: it holds data that is nested too deeply, and such data cannot be kept "
+            "between executions"
+        ),
+    )
+    assert (await execute(sandbox, "print(x)", done.kept)).output == "1\n"
+
+
+# --- programs that prepare the next one ---------------------------------------------------------
+
+POISONS = {
+    "a text that lies about itself": (
+        (
+            "class S(str):\n    def startswith(self, *a):\n        return False\n"
+            "    def __hash__(self):\n        return hash('x')\n    def __eq__(self, other):\n"
+            "        return True\nname = S('__globals__')\ndef f(): pass"
+        ),
+        "getattr(f, name)",
+        "TypeError",
+    ),
+    "a computed name": (
+        "name = '__glo' + 'bals__'\ndef f(): pass",
+        "getattr(f, name)",
+        "AttributeError",
+    ),
+    "a method that formats": (
+        "show = '{0.__class__.__mro__}'.format",
+        "show(1)",
+        "NameError",
+    ),
+    "attributes of any name": (
+        (
+            "class W:\n    def __getattr__(self, name):\n        return lambda *a: self\n    __call__ = "
+            "__iter__ = __getattr__\nw = W()\nw.__doc__ = 'd'"
+        ),
+        "w.anything().__class__.__bases__",
+        "PolicyError",
+    ),
+    "private names of others": (
+        "class A:\n    pass\na = A()\na._value = 1\na._loop_of = 2",
+        "import asyncio\nawait asyncio.sleep(0)\nasyncio.current_task()._fut_waiter",
+        "PolicyError",
+    ),
+    "fields that lie": (
+        "class T(tuple):\n    _fields = 5\nt = T()\nx = 1",
+        "t",
+        "NameError",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", POISONS)
+async def test_poison(sandbox, name):
+    """What a program leaves gives the next one nothing that it could not have had itself."""
+    first, second, kind = POISONS[name]
+    kept = (await execute(sandbox, first)).kept
+    assert kept is not None
+    done = await execute(sandbox, second, kept)
+    assert done.failure.kind == kind
