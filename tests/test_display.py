@@ -79,7 +79,7 @@ def test_a_success_shows_code_output_calls_and_what_it_saved(
     assert page.classes("ptc-k")
     assert len(page.classes("ptc-returned")) == 6
     assert len(page.classes("ptc-cached")) == 1
-    assert len(page.classes("ptc-w")) >= 4  # two at a time: four waited
+    assert len(page.classes("ptc-wait")) >= 4  # two at a time: four waited
     assert "cached" in page.shown
     assert "2 inferences instead of 3 to 8" in page.shown
     assert "Estimated from the record." in page.shown
@@ -358,7 +358,7 @@ def test_a_pause_is_taken_out_of_the_timeline() -> None:
 def test_waiting_is_told_apart_from_running() -> None:
     """What a call waited is drawn before what it ran, and both are told."""
     page = Page(render_html(record(call(1, 0.0, 1.0, waited_seconds=0.75))))
-    styles = [attrs["style"] for attrs in page.classes("ptc-w")]
+    styles = [attrs["style"] for attrs in page.classes("ptc-wait")]
     assert styles[0] == "left:0%;width:75%"
     assert page.classes("ptc-returned")[0]["style"] == "left:75%;width:25%"
     assert any("waited 750 ms, ran 250 ms" in (a.get("title") or "") for _, a in page.found)

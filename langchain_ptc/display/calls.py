@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from langchain_ptc.display.text import count, one_line, render_arguments, render_seconds
 
 MIN_PAUSE_SECONDS = 0.05
-"""A shorter pause is not told apart from the machine's own time."""
+"""A shorter pause cannot be distinguished from the machine's own time."""
 _MOODS: Mapping[str, str] = {"returned": "soft", "failed": "bad"}
 _DECISIONS: Mapping[str, str] = {
     "approve": "approved",
@@ -62,7 +62,7 @@ class Bar:
 
     @property
     def mood(self) -> str:
-        """What the colour of its text tells besides: `soft`, `bad` or `odd`."""
+        """What the colour of its text says too: `soft`, `bad` or `odd`."""
         return _MOODS.get(self.status, "odd")
 
     @property
@@ -128,6 +128,16 @@ class Timeline:
     pauses: tuple[Pause, ...]
     max_at_once: int
     """How many calls were in flight at the same moment."""
+
+    def share(self, moment: float) -> float:
+        """Return a moment as a share of the whole time."""
+        return min(max(moment / (self.seconds or 1.0), 0.0), 1.0)
+
+    def pieces(self, bar: Bar) -> list[tuple[str, float, float]]:
+        """Return what a bar is drawn of: forms, with their begin and end as shares of the time."""
+        work = bar.begin + bar.waited
+        waited = [("wait", self.share(bar.begin), self.share(work))] if bar.waited > 0 else []
+        return [*waited, (bar.kind, self.share(work), self.share(bar.end))]
 
     @property
     def summary(self) -> str:

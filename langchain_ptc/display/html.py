@@ -7,7 +7,7 @@ bottom.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias
@@ -79,9 +79,14 @@ def render_html(data: Mapping[str, Any]) -> str:
 def render_body(data: Mapping[str, Any]) -> str:
     """Return the record of an execution as HTML without the style that it needs."""
     view = View.read(data)
+    return fit(lambda share: _render_view(view, share), SHARES)
+
+
+def fit(render: Callable[[float], str], sizes: Iterable[float]) -> str:
+    """Return the first of some renderings that a page has room for, or the last."""
     body = ""
-    for share in SHARES:
-        body = _render_view(view, share)
+    for size in sizes:
+        body = render(size)
         if len(body.encode()) <= MAX_PAGE_BYTES:
             break
     return body
@@ -138,10 +143,10 @@ def _render_failure(view: View, share: float) -> str:
         text += f"\nhint: {escape(cut_middle(failure.hint, limit))}"
     details = ""
     if failure.details is not None:
-        title, told = failure.details
+        title, text_read = failure.details
         details = (
             f'<details class="ptc-in"><summary>{title}</summary>'
-            f"{_render_pre(told, DETAILS_CHARS * share)}</details>"
+            f"{_render_pre(text_read, DETAILS_CHARS * share)}</details>"
         )
     return f'<div class="ptc-error">{text}</div>{details}'
 
@@ -206,8 +211,8 @@ def _render_code(view: View, share: float) -> str:
 def _render_lines_left_out(lines: int) -> str:
     if not lines:
         return ""
-    told = "1 line is" if lines == 1 else f"{lines:,} lines are"
-    return f'<span class="ptc-l ptc-soft"><span class="ptc-n">…</span>{told} left out here\n</span>'
+    gone = "1 line is" if lines == 1 else f"{lines:,} lines are"
+    return f'<span class="ptc-l ptc-soft"><span class="ptc-n">…</span>{gone} left out here\n</span>'
 
 
 def _render_line(number: int, pieces: Sequence[_Piece], room: int, view: View) -> str:
@@ -279,20 +284,15 @@ def _render_row(bar: Bar | Gap, timeline: Timeline) -> str:
 
 
 def _render_track(bar: Bar, timeline: Timeline) -> str:
-    whole = timeline.seconds or 1.0
-
-    def share(part: float) -> str:
-        return f"{min(max(part / whole, 0.0), 1.0) * 100:.4g}%"
-
-    def piece(name: str, begin: float, end: float) -> str:
-        return f'<i class="{name}" style="left:{share(begin)};width:{share(end - begin)}"></i>'
-
-    parts = [f'<i class="ptc-p" style="left:{share(pause.at)}"></i>' for pause in timeline.pauses]
-    begins = bar.begin + bar.waited
-    if bar.waited > 0:
-        parts.append(piece("ptc-w", bar.begin, begins))
-    parts.append(piece(f"ptc-{bar.kind}", begins, bar.end))
-    return f'<div class="ptc-track">{"".join(parts)}</div>'
+    pauses = "".join(
+        f'<i class="ptc-p" style="left:{timeline.share(pause.at) * 100:.4g}%"></i>'
+        for pause in timeline.pauses
+    )
+    pieces = "".join(
+        f'<i class="ptc-{form}" style="left:{begin * 100:.4g}%;width:{(end - begin) * 100:.4g}%"></i>'
+        for form, begin, end in timeline.pieces(bar)
+    )
+    return f'<div class="ptc-track">{pauses}{pieces}</div>'
 
 
 def _render_comparison(comparison: Comparison) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING
 
 from langchain_ptc.display.calls import Bar, Gap, Timeline, choose, read_timeline
@@ -100,7 +99,7 @@ def _render_axis(timeline: Timeline, bottom: int) -> str:
         ),
     ]
     for pause in timeline.pauses[:MAX_PAUSES]:
-        x = _place(pause.at, timeline)
+        x = f"{_x(timeline.share(pause.at)):.1f}"
         parts.append(
             f'<line class="pause" stroke-dasharray="3 3" x1="{x}" y1="34" x2="{x}" y2="{bottom}">'
             f'<title>{pause.label}</title></line><text class="soft" x="{x}" y="44" text-anchor="middle" '
@@ -109,9 +108,8 @@ def _render_axis(timeline: Timeline, bottom: int) -> str:
     return "".join(parts)
 
 
-def _place(moment: float, timeline: Timeline) -> str:
-    share = min(max(moment / (timeline.seconds or 1.0), 0.0), 1.0)
-    return f"{_TRACK_X + share * _TRACK:.1f}"
+def _x(share: float) -> float:
+    return _TRACK_X + share * _TRACK
 
 
 def _render_row(bar: Bar | Gap, timeline: Timeline, y: int) -> str:
@@ -120,7 +118,7 @@ def _render_row(bar: Bar | Gap, timeline: Timeline, y: int) -> str:
     tip = f"<title>{escape(bar.error)}</title>" if bar.error else ""
     return (
         f'<g>{tip}<svg x="{_MARGIN}" y="{y}" width="{_NAMES}" height="{_ROW}">'
-        f'<text class="name" y="14">{escape(_cut(bar.label, _NAME_CHARS))}</text></svg>'
+        f'<text class="name" y="14">{escape(one_line(bar.label, _NAME_CHARS))}</text></svg>'
         f"{_render_bar(bar, timeline, y + _ROW // 2)}"
         f'<svg x="{_NOTES_X}" y="{y}" width="{_NOTES}" height="{_ROW}">'
         f'<text class="{bar.mood}" y="14">{escape(one_line(bar.note, _NOTE_CHARS))}</text></svg></g>'
@@ -128,33 +126,20 @@ def _render_row(bar: Bar | Gap, timeline: Timeline, y: int) -> str:
 
 
 def _render_bar(bar: Bar, timeline: Timeline, y: int) -> str:
-    begin, work = (_place(moment, timeline) for moment in (bar.begin, bar.begin + bar.waited))
-    end = _place(bar.end, timeline)
-    width = max(float(end) - float(work), 2.0)
     parts = []
-    if float(work) > float(begin):
+    for form, begin, end in timeline.pieces(bar):
+        left, right = _x(begin), _x(end)
+        line = f'x1="{left:.1f}" y1="{y}" x2="{right:.1f}" y2="{y}"'
+        if form == "wait":
+            parts.append(f'<line class="wait" stroke-width="2" {line}/>')
+            continue
+        width = max(right - left, 2.0)
         parts.append(
-            f'<line class="wait" stroke-width="2" x1="{begin}" y1="{y}" x2="{work}" y2="{y}"/>'
+            f'<rect class="{form}" x="{left:.1f}" y="{y - 4}" width="{width:.1f}" height="8" rx="1"/>'
         )
-    parts.append(
-        f'<rect class="{bar.kind}" x="{work}" y="{y - 4}" width="{width:.1f}" height="8" rx="1"/>'
-    )
-    if bar.kind == "failed":  # stripes, without a pattern: its id would meet others on one page
-        parts.append(
-            f'<line class="failed" stroke-width="8" stroke-dasharray="2 2" x1="{work}" y1="{y}" '
-            f'x2="{float(work) + width:.1f}" y2="{y}"/>'
-        )
+        if form == "failed":  # stripes, without a pattern: its id would meet others on one page
+            parts.append(f'<line class="failed" stroke-width="8" stroke-dasharray="2 2" {line}/>')
     return "".join(parts)
-
-
-def _cut(text: str, limit: int) -> str:
-    """Return `text`, cut so that it has at most `limit` columns; some scripts take two for a letter."""
-    columns = 0
-    for number, char in enumerate(text):
-        columns += 2 if unicodedata.east_asian_width(char) in "FW" else 1
-        if columns > limit:
-            return f"{text[: number - 1]}…"
-    return text
 
 
 def timeline(result: object) -> Figure:

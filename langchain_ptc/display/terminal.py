@@ -68,10 +68,8 @@ def _render_parts(view: View) -> Iterable[RenderableType]:
     yield from _render_code(view)
     if view.failure is not None:
         yield _rule("error")
-        told = Text.assemble(view.failure.where, (view.failure.kind, "bold red"))
-        if view.failure.message:
-            told.append(f": {_cut(view.failure.message)}")
-        yield told
+        message = f": {_cut(view.failure.message)}" if view.failure.message else ""
+        yield Text.assemble(view.failure.where, (view.failure.kind, "bold red"), message)
         if view.failure.hint:
             yield Text(f"hint: {_cut(view.failure.hint)}")
     if view.output or view.failure is None:
@@ -159,24 +157,16 @@ class _Track:
         return Measurement(8, options.max_width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = options.max_width
-        ascii_only = options.ascii_only
-        scale = width / (self._timeline.seconds or 1.0)
+        width, plain = options.max_width, options.ascii_only
         cells: list[tuple[str, str]] = [(" ", "")] * width
-
-        def draw(form: str, begin: float, end: float, *, least: int) -> None:
-            char, plain, colour = _FORMS[form]
-            first = min(int(begin * scale), width - 1)
-            last = min(max(round(end * scale), first + least), width)
-            cells[first:last] = [(plain if ascii_only else char, colour)] * (last - first)
-
         for pause in self._timeline.pauses:
-            at = min(int(pause.at * scale), width - 1)
-            cells[at] = ("|" if ascii_only else "┊", "bright_black")
-        if (bar := self._bar) is not None:
-            begins = bar.begin + bar.waited
-            draw("wait", bar.begin, begins, least=0)
-            draw(bar.kind, begins, bar.end, least=1)
+            at = min(int(self._timeline.share(pause.at) * width), width - 1)
+            cells[at] = ("|" if plain else "┊", "bright_black")
+        for form, begin, end in self._timeline.pieces(self._bar) if self._bar else ():
+            char, ascii_char, colour = _FORMS[form]
+            first = min(int(begin * width), width - 1)
+            last = min(max(round(end * width), first + (form != "wait")), width)
+            cells[first:last] = [(ascii_char if plain else char, colour)] * (last - first)
         for char, colour in cells:
             yield Segment(char, Style.parse(colour) if colour else None)
         yield Segment.line()

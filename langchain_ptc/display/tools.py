@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_ptc.display.html import MAX_PAGE_BYTES, page, section
+from langchain_ptc.display.html import fit, page, section
 from langchain_ptc.display.text import count, escape, one_line
 
 if TYPE_CHECKING:
@@ -43,26 +43,26 @@ def _read_tool(tool: Tool) -> tuple[str, str, str, list[tuple[str, bool]]]:
 
 def _summarise(tools: Sequence[Tool]) -> str:
     domains = {tool["domain"] for tool in tools if tool["domain"]}
-    told = count(len(tools), "tool")
-    return f"{told} in {count(len(domains), 'domain')}" if domains else told
+    number = count(len(tools), "tool")
+    return f"{number} in {count(len(domains), 'domain')}" if domains else number
 
 
 def render_tools(tools: Sequence[Tool]) -> str:
     """Return the tools of a catalog as a page of its own, bounded."""
-    body = ""
-    for limit in PAGE_TOOLS:
-        body = "".join(
+
+    def render(limit: float) -> str:
+        return "".join(
             section(
                 domain or "without a domain",
                 count(size, "tool"),
                 _render_rows(shown, size - len(shown)),
                 is_open=len(tools) <= MAX_OPEN,
             )
-            for domain, size, shown in _read_domains(tools, limit)
+            for domain, size, shown in _read_domains(tools, round(limit))
         )
-        if len(body.encode()) <= MAX_PAGE_BYTES:
-            break
-    return page(f'<div class="ptc-head"><b>Tools</b> <span>{_summarise(tools)}</span></div>{body}')
+
+    head = f'<div class="ptc-head"><b>Tools</b> <span>{_summarise(tools)}</span></div>'
+    return page(head + fit(render, PAGE_TOOLS))
 
 
 def _render_rows(tools: Sequence[Tool], more: int) -> str:
