@@ -8,10 +8,12 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from langchain_core.tools import tool
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from typing_extensions import TypedDict
@@ -19,6 +21,7 @@ from typing_extensions import TypedDict
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor, as_programmatic
 from langchain_ptc.run.plain import as_plain, render_plain
 from langchain_ptc.run.private_loop import call_off_loop
+from langchain_ptc.run.tool_view import _text_of
 from langchain_ptc.sandbox.wire.values import encode_value
 
 MAX_SECONDS = 0.05
@@ -45,6 +48,8 @@ PROGRAMS = {
     "a mapping with keys of any type": "return {(i, i): i for i in range(20_000)}",
     "a long text with lone surrogates": "return 'x\\ud800' * 1_000_000",
     "arguments": "await put(rows=[{'i': i} for i in range(30_000)])",
+    "floats as arguments": "await put(rows=[i / 7 for i in range(200_000)])",
+    "many keys as arguments": "await put(rows=[{f'k{i}': i / 7 for i in range(150_000)}])",
     "arguments of a call that fails": "await fail(rows=[{'i': i} for i in range(30_000)])",
     "many calls": "for i in range(300):\n    await put(rows=[])",
 }
@@ -152,3 +157,59 @@ async def test_off_the_loop_errors_and_results_are_the_same() -> None:
     for data in ([], large):
         with pytest.raises(ZeroDivisionError):
             await call_off_loop(lambda: 1 // 0, data)
+
+
+SHAPES = [
+    [number / 7 for number in range(20_001)],
+    {"given": [[number, str(number)] for number in range(6_000)], "n": None},
+    [[[number / 3 for number in range(9_000)]], ("a", {1: [2]})],
+    {f"k{number}": {"v": [number, "it's", '"', b"x"]} for number in range(6_000)},
+    {"text": "x" * 1_000_001},
+    [{*range(6_000)}, tuple(range(6_000)), {(1, 2): [*range(6_000)]}],
+]
+
+
+@pytest.mark.parametrize("value", SHAPES)
+def test_text_of_large_arguments_is_their_text(value: Any) -> None:
+    """It is written in pieces, and the same as at once."""
+    assert _text_of(value) == repr(value)
+
+
+class Shown(BaseCallbackHandler):
+    """Notes what callbacks are shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Any]] = []
+
+    def on_tool_start(
+        self, serialized: Any, input_str: str, *, inputs: Any = None, **kwargs: Any
+    ) -> None:
+        self.seen.append((input_str, inputs))
+
+
+@pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
+@pytest.mark.parametrize("count", [3, 20_000])
+async def test_callbacks_are_shown_all_arguments(is_async: bool, count: int) -> None:
+    """Injected ones left out, of large calls as of small ones; two calls show each its own."""
+
+    @tool
+    async def take(
+        given: list[float], config: RunnableConfig, call_id: Annotated[str, InjectedToolCallId]
+    ) -> None:
+        """Take."""
+
+    @tool("take")
+    def take_sync(
+        given: list[float], config: RunnableConfig, call_id: Annotated[str, InjectedToolCallId]
+    ) -> None:
+        """Take."""
+
+    shown = Shown()
+    executor = ProgrammaticToolExecutor([take if is_async else take_sync])
+    code = f"await take([i / 7 for i in range({count})])\nawait take([1.5] * {count})"
+    config: RunnableConfig = {"callbacks": [shown]}
+    await executor.aexecute(code, config=config)
+    await asyncio.to_thread(executor.execute, code, config=config)
+    expected = [{"given": [i / 7 for i in range(count)]}, {"given": [1.5] * count}]
+    calls = [(text, inputs) for text, inputs in shown.seen if "given" in (inputs or {})]
+    assert calls == [(str(inputs), inputs) for inputs in expected * 2]

@@ -22,7 +22,8 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from langchain_ptc.catalog.functions import own_arun, own_run, read_annotations, signature_of
-from langchain_ptc.run.private_loop import call_in_thread, run_sync
+from langchain_ptc.run.private_loop import call_in_thread, call_off_loop, run_sync
+from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import MAX_ITEMS, TooManyItems, is_iterator, take_items
 
 
@@ -38,6 +39,8 @@ class CallCapture:
     is_reached: bool = False
     has_value: bool = False
     message: Any = None
+    shown: dict[str, Any] | None = None
+    """Its arguments, if they are large, as LangChain shows them to callbacks."""
 
 
 current_capture: contextvars.ContextVar[CallCapture | None] = contextvars.ContextVar(
@@ -130,10 +133,13 @@ class ToolView:
         if isinstance(tool, StructuredTool | Tool) and tool.func is None:
             # called by a synchronous middleware, in a thread
             return run_sync(self.ainvoke(given, config, **kwargs))
+        _note_shown(current_capture.get(), tool, given)
         return _note_message(self._bound("invoke")(given, _pinned(config), **kwargs))
 
     async def ainvoke(self, given: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Do what the tool's `ainvoke` does, and note the message."""
+        capture = current_capture.get()
+        await call_off_loop(lambda: _note_shown(capture, self._ptc_tool, given), given)
         return _note_message(await self._bound("ainvoke")(given, _pinned(config), **kwargs))
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
@@ -143,6 +149,13 @@ class ToolView:
     async def arun(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the tool's `arun` does."""
         return await self._bound("arun")(*args, **kwargs)
+
+    def _filter_injected_args(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments that callbacks are shown; LangChain makes one text of them at once."""
+        capture = current_capture.get()
+        if capture is not None and capture.shown is not None:
+            return capture.shown
+        return self._ptc_tool._filter_injected_args(given)
 
     @property
     def _run(self) -> Callable[..., Any]:
@@ -264,6 +277,43 @@ def _take_signature(function: Any, original: Callable[..., Any]) -> None:
 
 
 # --- what is noted --------------------------------------------------------------------------------
+
+
+class _Shown(dict[str, Any]):
+    """Arguments of which the text was written already."""
+
+    __slots__ = ("text",)
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _note_shown(capture: CallCapture | None, tool: BaseTool, given: Any) -> None:
+    """Write the text of large arguments in pieces, between which other threads get their turn."""
+    args = given.get("args") if isinstance(given, dict) else None
+    if capture is not None:
+        capture.shown = None
+        if isinstance(args, dict) and is_large(args):
+            capture.shown = shown = _Shown(tool._filter_injected_args(args))
+            shown.text = _text_of(dict(shown))
+
+
+def _text_of(value: Any) -> str:
+    """Return the `repr` of plain data."""
+    kind = type(value)
+    if kind not in (list, dict) or not is_large(value):
+        return repr(value)
+    items = value if kind is list else [*value.items()]
+    if len(items) > 1:
+        middle = len(items) // 2
+        halves = [_text_of(kind(half))[1:-1] for half in (items[:middle], items[middle:])]
+        text = ", ".join(halves)
+    elif kind is list:
+        text = _text_of(items[0])
+    else:
+        text = f"{items[0][0]!r}: {_text_of(items[0][1])}"
+    return f"[{text}]" if kind is list else f"{{{text}}}"
 
 
 def _note_reached() -> None:
