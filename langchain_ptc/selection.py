@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -19,6 +18,7 @@ from langchain_ptc.executor import ProgrammaticToolExecutor
 from langchain_ptc.prompts.description import ToolsPrompt
 from langchain_ptc.run.approvals import Approvals, Gate, InterruptMode
 from langchain_ptc.tool import CodeTool
+from langchain_ptc.wording import closest, did_you_mean
 
 Selection: TypeAlias = Sequence[str] | Callable[[BaseTool], bool] | None
 """Which of an agent's tools the code calls: names, a predicate, or None for all that are the agent's
@@ -116,11 +116,9 @@ class Choice:
                 if option == "interrupt_on" and isinstance(self.interrupt_on[name], Gate):
                     continue  # the agent's own middleware may name what it likes
                 if name not in known:
-                    close = difflib.get_close_matches(name, known, n=1)
-                    told = f"; did you mean {close[0]!r}?" if close else ""
                     raise ValueError(
                         f"{option} of ProgrammaticToolCallingMiddleware has {name!r}, which is none "
-                        f"of the agent's tools{told}"
+                        f"of the agent's tools{did_you_mean(closest(name, known))}"
                     )
 
     def catalog(

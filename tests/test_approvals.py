@@ -542,7 +542,7 @@ async def test_durable_always_needs_a_checkpointer():
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        pytest.param({"pya": True}, "names no single tool; did you mean 'pay'", id="name"),
+        pytest.param({"pya": True}, "names no single tool .did you mean 'pay'", id="name"),
         pytest.param({"pay": "yes"}, "must be True, False or a mapping, got str", id="type"),
         pytest.param({"pay": {"allow": ["approve"]}}, "has 'allow'; it takes", id="key"),
         pytest.param({"pay": {"allowed_decisions": []}}, "must be some of", id="none"),

@@ -21,7 +21,7 @@ EACH_FILE = pytest.mark.parametrize(
     "path", [pytest.param(path, id=str(path.relative_to(PACKAGE))) for path in FILES]
 )
 
-GROUND = frozenset({"errors", "limits", "locks"})
+GROUND = frozenset({"errors", "limits", "locks", "wording"})
 SANDBOX = frozenset({"sandbox.api", "sandbox.wire", "sandbox.host"})
 WAYS_IN = GROUND | {
     "agent",
@@ -38,8 +38,9 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
     "limits": frozenset(),
     "locks": frozenset(),
+    "wording": frozenset(),
     "background_loop": frozenset({"errors", "locks"}),
-    "display": frozenset({"locks"}),
+    "display": frozenset({"locks", "wording"}),
     "catalog": GROUND | {"background_loop", "display"},
     "sandbox": frozenset({"sandbox.api", "sandbox.host"}),
     "sandbox.allowed_modules": frozenset(),
@@ -87,6 +88,7 @@ FOREIGN: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
     "limits": frozenset(),
     "locks": frozenset(),
+    "wording": frozenset(),
     "background_loop": frozenset(),
     **{room: frozenset({"RestrictedPython"}) for room in ARROWS if room.startswith("sandbox.")},
     "display": frozenset({"IPython", "matplotlib", "pygments", "rich"}),

@@ -479,16 +479,16 @@ TOOLS = {"finance": [get_budget], "hr": [get_members]}
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        pytest.param("get_budgets('a')", ["get_budgets", "did you mean get_budget?"], id="name"),
+        pytest.param("get_budgets('a')", ["get_budgets", "did you mean 'get_budget'?"], id="name"),
         pytest.param(
             "from tools.finance import get_budgets",
-            ["get_budgets", "did you mean get_budget?"],
+            ["get_budgets", "did you mean 'get_budget'?"],
             id="import",
         ),
         pytest.param("from tools.finanse import get_budget", ["finanse", "finance"], id="domain"),
         pytest.param(
             "import tools\ntools.finance.get_budgets('a')",
-            ["get_budgets", "did you mean get_budget?"],
+            ["get_budgets", "did you mean 'get_budget'?"],
             id="attribute",
         ),
         pytest.param(

@@ -232,7 +232,7 @@ async def test_what_a_call_costs_must_be_a_number() -> None:
         ),
         (
             lambda: ProgrammaticToolExecutor([pay], budget=Budget(calls_per_tool={"pya": 1})),
-            "calls_per_tool has 'pya', which is none of the tools; did you mean 'pay'",
+            "calls_per_tool has 'pya', which is none of the tools .did you mean 'pay'",
         ),
     ],
     ids=["none", "float", "per-tool", "no-cost-of", "two-costs", "no-tool"],

@@ -125,7 +125,7 @@ def test_domains_keep_their_order_and_tools() -> None:
     assert catalog.get("get_team") is None
     assert catalog["hr.get_team"].domain == "hr"
     with pytest.raises(
-        KeyError, match=r"'get_tem' names no single tool; did you mean 'hr\.get_team'"
+        KeyError, match=r"'get_tem' names no single tool \(did you mean 'hr\.get_team'"
     ):
         catalog["get_tem"]
 
@@ -514,7 +514,7 @@ def test_one_tool_and_one_domain() -> None:
 def test_nothing_of_that_name(look: Any) -> None:
     """A name that is no tool's is told with what is like it."""
     with pytest.raises(
-        KeyError, match=r"'get_taem' names no single tool; did you mean 'hr.get_team'"
+        KeyError, match=r"'get_taem' names no single tool \(did you mean 'hr.get_team'"
     ):
         look(ToolCatalog({"hr": [get_team]}), "get_taem")
 

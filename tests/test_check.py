@@ -20,8 +20,7 @@ from programs.world import build_world
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from langchain_ptc import ToolCatalog
-from langchain_ptc.check.checker import MAX_CHARS, MAX_PROBLEMS, check_code
-from langchain_ptc.check.rendering import render_problems
+from langchain_ptc.check.checker import MAX_CHARS, MAX_PROBLEMS, check_code, render_problems
 from langchain_ptc.errors import CheckError, CodeError, Problem
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 
@@ -431,7 +430,7 @@ def test_problem(office: ToolCatalog) -> None:
     assert problem == Problem(
         line=1,
         column=19,
-        message="get_user() has no parameter 'né'; it misses 'user_id'",
+        message="get_user() has no parameter 'né'; misses 'user_id'",
         source_line='ä = "ö"; get_user(né=1)',
         signature="async def get_user(user_id: str) -> User",
     )

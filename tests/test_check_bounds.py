@@ -14,9 +14,8 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from langchain_ptc import InProcessSandbox, Limits, ProgrammaticToolExecutor, ToolCatalog
-from langchain_ptc.check.checker import MAX_CHARS, check_code
-from langchain_ptc.check.rendering import MAX_REPORT_CHARS, render_problems
-from langchain_ptc.check.work import OutOfWork, Work
+from langchain_ptc.check.checker import MAX_CHARS, MAX_REPORT_CHARS, check_code, render_problems
+from langchain_ptc.check.values import OutOfWork, Work
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 from langchain_ptc.sandbox.language.reading import TooCostly, has_long_import, parse_quietly
 

@@ -28,8 +28,8 @@ def office() -> ToolCatalog:
     ("code", "told"),
     [
         pytest.param(
-            'data = get_user("u1")\ndata = list_users()\nprint(data["name"])',
-            "line 3: 'list[User]' has positions and no keys",
+            'data = get_user("u1")\ndata = count_users("a")\nprint(data.days)',
+            "line 3: Object of type 'int' has no attribute 'days'",
             id="variable-of-two-types",
         ),
         pytest.param(
@@ -60,6 +60,11 @@ def office() -> ToolCatalog:
             "best = user if user['age'] > 3 else get_user('u2')\nprint(get_trips(best))",
             "line 4: Argument to function 'get_trips' is incorrect: Expected 'str', found 'User'",
             id="argument",
+        ),
+        pytest.param(
+            "user = get_user('u1')\nbest = [user][0]\nprint(get_trips(user_id=best, year=2024))",
+            "line 3: Argument to function 'get_trips' is incorrect: Expected 'str', found 'User'",
+            id="keyword",
         ),
         pytest.param(
             "async def load():\n    return await list_users()\nfor u in load():\n    print(u)",
@@ -103,6 +108,26 @@ def test_problem(office: ToolCatalog) -> None:
             "for u in list_users():\n    if u.age > 30:\n        return u.name", id="return"
         ),
         pytest.param("print('\ud800')", id="surrogate"),
+        pytest.param("def load():\n    return get_user(x=1)\nprint(1)", id="never-called"),
+        pytest.param(
+            'print(get_trips("u1", year="2024"), count_users(None or "a"))', id="as-tools-do"
+        ),
+        pytest.param(
+            'row = get_user("u1") if count_users("a") else list_users()\nprint(row["name"], row + [])',
+            id="one-of-two",
+        ),
+        pytest.param(
+            'total = get_user("u1") if count_users("a") == 99 else 5\ntotal += 1\nprint(total)',
+            id="one-of-two-added-to",
+        ),
+        pytest.param(
+            "call = 5 if count_users('a') == 99 else len\nprint(call([1]))", id="one-of-two-called"
+        ),
+        pytest.param(
+            'def first(rows, other=None):\n    for row in rows:\n        other = row\n    return other["name"]\n'
+            "print(first(list_users()))",
+            id="none-before-a-loop",
+        ),
     ],
 )
 def test_not_certain(code: str, office: ToolCatalog) -> None:

@@ -129,7 +129,7 @@ def test_with_a_real_mcp_server(project):
     ("model", "told"),
     [
         ("gpt5", "nothing tells its provider; write provider:model, such as 'openai:gpt5'"),
-        ("opnai:gpt-5", "'opnai' is no provider that LangChain knows, and no module to import a model from; did you mean 'openai'?"),
+        ("opnai:gpt-5", "'opnai' is no provider that LangChain knows, and no module to import a model from (did you mean 'openai'?)"),
         ("openai:", "write openai:name-of-the-model"),
         ("openai:gpt-5", "export OPENAI_API_KEY=…"),
         ("anthropic:claude-sonnet-4-5", "it needs a key: export ANTHROPIC_API_KEY=…"),
@@ -137,10 +137,10 @@ def test_with_a_real_mcp_server(project):
         ("http://127.0.0.1:9/v1", "no server answers at http://127.0.0.1:9/v1: "),
         ("http://127.0.0.1:9/v1#x", "Is it running, and is this its address?"),
         ("http://[::1", "is no address: "),
-        ("shop:modle", "shop has no attribute 'modle'; did you mean 'model'?"),
+        ("shop:modle", "shop has no attribute 'modle' (did you mean 'model'?)"),
         ("shop:number", "must be a chat model or a function that returns one, got int"),
         ("shop:fail", "KeyError: 'missing'"),
-        ("shpo.py:model", "there is no file 'shpo.py'; did you mean 'shop.py'"),
+        ("shpo.py:model", "there is no file 'shpo.py' (did you mean 'shop.py'"),
     ],
 )  # fmt: skip
 def test_a_model_that_is_not_there(project, model, told):

@@ -43,6 +43,7 @@ from langchain_ptc.catalog.tiers import (
 from langchain_ptc.catalog.tools import read_tools
 from langchain_ptc.catalog.types import ANY, TypeTree, admits_text, is_vague
 from langchain_ptc.errors import CatalogError
+from langchain_ptc.wording import did_you_mean
 
 ToolLike: TypeAlias = BaseTool | Callable[..., object] | Runnable[Any, Any] | ToolDefinition
 """A LangChain tool, a function that LangChain can make one of, an agent (a graph, a runnable), or a
@@ -183,7 +184,7 @@ class ToolCatalog:
             if definition is None:
                 raise CatalogError(
                     f"policies has {name!r}, which names no single tool of the catalog"
-                    f"{_did_you_mean(self.suggest(name))}"
+                    f"{did_you_mean(self.suggest(name))}"
                 )
             if not isinstance(policy, ToolPolicy):
                 raise CatalogError(
@@ -208,7 +209,7 @@ class ToolCatalog:
     def __getitem__(self, name: str) -> ToolDefinition:
         definition = self.get(name)
         if definition is None:
-            raise KeyError(f"{name!r} names no single tool{_did_you_mean(self.suggest(name))}")
+            raise KeyError(f"{name!r} names no single tool{did_you_mean(self.suggest(name))}")
         return definition
 
     def __repr__(self) -> str:
@@ -450,10 +451,6 @@ def _similarity(first: str, second: str) -> float:
     if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < _MIN_SIMILARITY:
         return 0.0
     return matcher.ratio()
-
-
-def _did_you_mean(close: Sequence[str]) -> str:
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
 def _index(definitions: Sequence[ToolDefinition]) -> dict[str, ToolDefinition]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from langchain_ptc.catalog.annotations import AnnotationReader
 from langchain_ptc.catalog.names import MAX_NAME_CHARS
@@ -25,6 +24,7 @@ from langchain_ptc.catalog.types import (
     reachable,
 )
 from langchain_ptc.errors import CatalogError, ToolCallError
+from langchain_ptc.wording import closest, cut, did_you_mean
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MAX_PROBLEMS = 5
 """Problems with the arguments of one call that are named."""
 
+T = TypeVar("T")
 ReturnsFrom: TypeAlias = Literal["tool", "developer", "guess"]
 """Who says what a tool returns: its own annotation or its server's schema, its developer, or nobody
 for certain, as for a function behind a decorator."""
@@ -196,37 +197,52 @@ class ToolDefinition:
         Raises:
             ToolCallError: An argument is unknown, missing, given twice, or one too many.
         """
-        problems: list[str] = []
-        bound = {p.tool_name: value for p, value in zip(self.parameters, args, strict=False)}
-        if len(args) > len(self.parameters):
-            problems.append(
-                f"takes {len(self.parameters)} positional arguments, {len(args)} were given"
-            )
-        # The code's names last: where a name is both, it is the code's.
-        own = {p.tool_name: p for p in self.parameters} | {p.name: p for p in self.parameters}
-        for name, value in kwargs.items():
-            parameter = own.get(name)
-            if parameter is None and self.extra is None:
-                if len(problems) == MAX_PROBLEMS:
-                    problems.append("and more")
-                if len(problems) < MAX_PROBLEMS:
-                    problems.append(
-                        f"has no parameter {_show_name(name)}{_did_you_mean(name, own)}"
-                    )
-                continue
-            key = name if parameter is None else parameter.tool_name
-            if key in bound:
-                problems.append(f"got {name!r} twice")
-            bound[key] = value
-        missing = [p.name for p in self.parameters if p.required and p.tool_name not in bound]
-        if missing:
-            problems.append(f"misses {', '.join(map(repr, missing))}")
-        if problems:
+        bound, mistakes = self.match(args, kwargs)
+        if mistakes:
+            told = [message for _, message in mistakes[:MAX_PROBLEMS]]
+            told += ["and more"] if len(mistakes) > MAX_PROBLEMS else []
             raise ToolCallError(
-                f"{self.qualified_name}() {'; '.join(problems)}. {self._usage()}",
+                f"{self.qualified_name}() {'; '.join(told)}. {self._usage()}",
                 tool=self.qualified_name,
             )
         return bound
+
+    def match(
+        self, args: Sequence[T], kwargs: Mapping[str, T]
+    ) -> tuple[dict[str, T], list[tuple[str | None, str]]]:
+        """Return the arguments of a call under the tool's own names, and what is wrong with them.
+
+        Each mistake is a message and the name of the argument: empty for a positional one, None where
+        one is missing.
+        """
+        mistakes: list[tuple[str | None, str]] = []
+        bound = {p.tool_name: value for p, value in zip(self.parameters, args, strict=False)}
+        if len(args) > len(self.parameters):
+            takes = f"{len(self.parameters)} positional argument{'s' * (len(self.parameters) != 1)}"
+            mistakes.append(
+                ("", f"takes {takes}, {len(args)} {'were' if len(args) > 1 else 'was'} given")
+            )
+        # The code's names last: where a name is both, it is the code's.
+        own = {p.tool_name: p for p in self.parameters} | {p.name: p for p in self.parameters}
+        free = [
+            p.name for p in self.parameters if p.tool_name not in bound and p.name not in kwargs
+        ]
+        for name, value in kwargs.items():
+            parameter = own.get(name)
+            if parameter is None and self.extra is None:
+                worth = len(mistakes) < MAX_PROBLEMS
+                close = (closest(name, free) or closest(name, own)) if worth else []
+                meant = did_you_mean([own[other].name for other in close])
+                mistakes.append((name, f"has no parameter {cut(name, MAX_NAME_CHARS)!r}{meant}"))
+                continue
+            key = name if parameter is None else parameter.tool_name
+            if key in bound:
+                mistakes.append((name, f"got {name!r} twice"))
+            bound[key] = value
+        missing = [p.name for p in self.parameters if p.required and p.tool_name not in bound]
+        if missing:
+            mistakes.append((None, f"misses {', '.join(map(repr, missing))}"))
+        return bound, mistakes
 
     def _usage(self) -> str:
         shown = [p.name if p.required else f"{p.name}={_show(p.default)}" for p in self.parameters]
@@ -268,16 +284,3 @@ def read_returns(given: object, *, tool_name: str) -> tuple[TypeTree, tuple[Reco
 def _show(default: object) -> str:
     shown = "..." if default is ... else repr(default)
     return shown if len(shown) <= 60 else "..."
-
-
-def _show_name(name: str) -> str:
-    return repr(name if len(name) <= MAX_NAME_CHARS else f"{name[:MAX_NAME_CHARS]}…")
-
-
-def _did_you_mean(name: str, known: Mapping[str, ToolParameter]) -> str:
-    if len(name) > MAX_NAME_CHARS:  # comparing takes the product of the lengths
-        return ""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not close:
-        close = [k for k in known if name in k.split("_") or k in name.split("_")][:1]
-    return f" (did you mean {known[close[0]].name!r}?)" if close else ""

@@ -1,4 +1,4 @@
-"""The arguments of one call, held against the tool's parameters. Pure.
+"""The arguments of one call, held against the tool's parameters. Pure: nothing is validated.
 
 Names are held to what `ToolDefinition.bind` accepts. Values are held to the types of the stub, but only
 as strictly as the tools are: pydantic takes `"5"` for an `int` and `5` for a `float`, and a tool may
@@ -8,132 +8,93 @@ convert what it is given before it looks at the type.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass
+import enum
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
 from langchain_ptc.catalog.types import (
+    NONE,
     Alternatives,
     Choice,
     Container,
-    Named,
     RecordRef,
     TypeTree,
+    children,
 )
 from langchain_ptc.check.inference import Inference
-from langchain_ptc.check.leniency import Leniency
-from langchain_ptc.check.shapes import describe, kind_of
-from langchain_ptc.check.values import Data, Items, Pending, Values
-from langchain_ptc.check.words import clip, did_you_mean, value_meant
+from langchain_ptc.check.values import Data, Found, Items, Pending, Value, describe, kind_of
+from langchain_ptc.wording import closest, cut, did_you_mean
 
+Wrong: TypeAlias = tuple[ast.AST, str]
+"""What is wrong with a call, and where."""
 _BOOLS = frozenset("0 off f false n no 1 on t true y yes".split())  # noqa: SIM905
-_NUMBERS = frozenset({"int", "float", "bool"})
-_LISTS = frozenset({"list", "tuple", "set", "frozenset"})
-_MAX_SHOWN = 60
-_MOST_TOLD = 5
-"""Unknown names of one call that are reported."""
-_MAX_PATH = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Wrong:
-    """One thing that is wrong with a call."""
-
-    node: ast.AST
-    message: str
+_FAMILIES: Mapping[str | None, str] = {
+    **dict.fromkeys(("int", "float", "bool"), "number"),
+    **dict.fromkeys(("record", "dict"), "record"),
+    **dict.fromkeys(("list", "tuple", "set", "frozenset"), "list"),
+    **{kind: kind for kind in ("str", "None")},
+}
+"""What kind of value a type is at the coarsest; a type that may be several kinds is not here."""
+_DISPLAYS: Mapping[type[ast.AST], str] = {
+    **dict.fromkeys((ast.List, ast.ListComp), "a list"),
+    **dict.fromkeys((ast.Dict, ast.DictComp), "a dict"),
+    ast.Set: "a set",
+    ast.Tuple: "a tuple",
+}
+MAX_MISTAKES = 5
+"""Mistakes of one call that are reported."""
+_MAX_SHOWN_CHARS = 60
+_MAX_PATH_CHARS = 200
+_MAX_OPTIONS = 20
 
 
 class Arguments:
-    """Holds calls against the parameters of tools.
-
-    Args:
-        inference: What the expressions of the program are worth.
-    """
+    """Holds calls against the parameters of tools."""
 
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
         self._lenient: dict[str, Leniency] = {}
 
-    def check(self, call: ast.Call, definition: ToolDefinition) -> Iterator[Wrong]:
-        """Yield what is wrong with the arguments of `call`: the names first, then the values."""
-        given, wrong = _match(call, definition)
-        yield from wrong
-        key = definition.qualified_name
-        if key not in self._lenient:
-            self._lenient[key] = Leniency(definition)
-        lenient = self._lenient[key]
-        for parameter, value in given:
-            if not lenient.accepts_anything(parameter):
-                checker = _ValueChecker(definition, parameter, lenient, self._inference)
-                yield from checker.check(value, parameter.type, parameter.name)
+    def check(self, call: ast.Call, definition: ToolDefinition) -> Found | None:
+        """Return what is wrong with the arguments of `call`: the names first, then the values."""
+        star = next((i for i, a in enumerate(call.args) if isinstance(a, ast.Starred)), None)
+        keywords = dict(_keywords(call))
+        is_complete = star is None and None not in keywords
+        named = {name: keyword for name, keyword in keywords.items() if name is not None}
+        values = {name: keyword.value for name, keyword in named.items()}
+        bound, mistakes = definition.match(call.args[:star], values)
+        extra = call.args[len(definition.parameters) : star]
+        wrong: list[Wrong] = [
+            (named.get(name or "") or (extra[0] if name == "" else call), message)
+            for name, message in mistakes
+            if name is not None or is_complete
+        ]
+        mark = "" if wrong else ":"
+        lenient = self._lenient.setdefault(definition.qualified_name, Leniency(definition))
+        for parameter in definition.parameters:
+            if parameter.tool_name in bound and not lenient.accepts_anything(parameter):
+                checker = _Values(definition, parameter, lenient, self._inference)
+                wrong += checker.check(bound[parameter.tool_name], parameter.type, parameter.name)
+        told = "; ".join(dict.fromkeys(message for _, message in wrong[:MAX_MISTAKES]))
+        message = f"{definition.name}(){mark} {told}"
+        return Found(wrong[0][0], message, (), definition) if wrong else None
 
 
-def _match(
-    call: ast.Call, definition: ToolDefinition
-) -> tuple[list[tuple[ToolParameter, ast.expr]], list[Wrong]]:
-    """Return which parameter gets what, and what is wrong with the names."""
-    parameters = definition.parameters
-    name = definition.name
-    given: dict[str, tuple[ToolParameter, ast.expr]] = {}
-    wrong: list[Wrong] = []
-    stars = [i for i, argument in enumerate(call.args) if isinstance(argument, ast.Starred)]
-    certain = call.args[: stars[0]] if stars else call.args
-    for parameter, value in zip(parameters, certain, strict=False):
-        given[parameter.tool_name] = (parameter, value)
-    if len(certain) > len(parameters):
-        takes = "1 positional argument" if len(parameters) == 1 else f"{len(parameters)} positional"
-        takes += "" if len(parameters) == 1 else " arguments"
-        wrong.append(
-            Wrong(
-                certain[len(parameters)],
-                f"{name}() takes {takes}, {len(certain)} {_were(len(certain))} given",
-            )
-        )
-    own = {p.tool_name: p for p in parameters} | {p.name: p for p in parameters}
-    unknown = []
-    keywords = list(_keywords(call))
-    for keyword in keywords:
-        if keyword.arg is None:
-            continue
-        known = own.get(keyword.arg)
-        if known is None:
-            if definition.extra is None:
-                unknown.append(keyword)
-        elif known.tool_name in given:
-            wrong.append(Wrong(keyword, f"{name}() gets {keyword.arg!r} twice"))
-        else:
-            given[known.tool_name] = (known, keyword.value)
-    free = [p.name for p in parameters if p.tool_name not in given]
-    for keyword in unknown[:_MOST_TOLD]:
-        guess = did_you_mean(keyword.arg or "", free) or did_you_mean(keyword.arg or "", list(own))
-        wrong.append(Wrong(keyword, f"{name}() has no parameter {keyword.arg!r}{guess}"))
-    if not stars and all(keyword.arg is not None for keyword in keywords):
-        missing = [p.name for p in parameters if p.required and p.tool_name not in given]
-        if missing:
-            named = "it" if wrong else f"{name}()"
-            wrong.append(Wrong(call, f"{named} misses {', '.join(map(repr, missing))}"))
-    return list(given.values()), wrong
-
-
-def _keywords(call: ast.Call) -> Iterator[ast.keyword]:
+def _keywords(call: ast.Call) -> Iterator[tuple[str | None, ast.keyword]]:
     """Yield the keyword arguments, those in a `**{"name": value}` among them."""
     for keyword in call.keywords:
-        display = keyword.value
-        if keyword.arg is None and isinstance(display, ast.Dict):
-            for key, value in zip(display.keys, display.values, strict=True):
-                known = isinstance(key, ast.Constant) and isinstance(key.value, str)
-                name = str(key.value) if known and isinstance(key, ast.Constant) else None
-                yield ast.copy_location(ast.keyword(name, value), key or value)
+        if keyword.arg is None and isinstance(keyword.value, ast.Dict):
+            for key, value in zip(keyword.value.keys, keyword.value.values, strict=True):
+                name = key.value if isinstance(key, ast.Constant) else None
+                known = name if isinstance(name, str) else None
+                yield known, ast.copy_location(ast.keyword(known, value), key or value)
         else:
-            yield keyword
+            yield keyword.arg, keyword
 
 
-def _were(number: int) -> str:
-    return "was" if number == 1 else "were"
-
-
-class _ValueChecker:
-    """Holds one value against the type of one parameter."""
+class _Values:
+    """Holds the values of one call against the type of one parameter."""
 
     def __init__(
         self,
@@ -150,231 +111,160 @@ class _ValueChecker:
     def check(self, node: ast.expr, tree: TypeTree, path: str) -> Iterator[Wrong]:
         """Yield what is wrong with `node` as a value of `tree`; `path` says where it stands."""
         self._inference.work.spend()
-        path = clip(path, _MAX_PATH)
+        path = cut(path, _MAX_PATH_CHARS)
+        constant = _constant(node)
         if isinstance(tree, Alternatives):
             found = [list(self.check(node, option, path)) for option in tree.options]
             if all(found):
                 # What went into the value is nearer to the mistake than that nothing fits.
-                inner = [wrong for wrong in found if wrong[0].node is not node]
-                constant = _constant(node)
-                shown = _show(constant.value) if isinstance(constant, ast.Constant) else ""
-                whole = self._misfit(node, tree, path, shown=shown)
-                yield from inner[0] if len(inner) == 1 else [whole]
-            return
-        if isinstance(node, ast.IfExp):
+                inner = [wrong for wrong in found if wrong[0][0] is not node]
+                yield from inner[0] if len(inner) == 1 else [self._misfit(node, tree, path)]
+        elif isinstance(node, ast.IfExp):
             branches = [list(self.check(part, tree, path)) for part in (node.body, node.orelse)]
             if all(branches):
                 yield branches[0][0]
-            return
-        if isinstance(node, ast.List | ast.Tuple | ast.Set) and _takes_items(tree):
-            yield from self._check_items(node, tree, path)
-        elif isinstance(node, ast.Dict) and (
-            isinstance(tree, RecordRef) or (isinstance(tree, Container) and tree.name == "dict")
+        elif isinstance(node, ast.List | ast.Tuple | ast.Set) and (
+            isinstance(tree, Container) and tree.name != "dict"
         ):
+            yield from self._check_items(node, tree, path)
+        elif isinstance(node, ast.Dict) and kind_of(tree) in ("record", "dict"):
             yield from self._check_dict(node, tree, path)
-        elif isinstance(constant := _constant(node), ast.Constant):
+        elif constant is not None:
             if not self._fits_constant(constant.value, tree, path):
-                yield self._misfit(node, tree, path, shown=_show(constant.value))
-        elif not self._fits(self._inference.infer(node), tree, path):
+                yield self._misfit(node, tree, path)
+        elif not any(self._fits(value, tree, path) for value in self._inference.infer(node)):
             yield self._misfit(node, tree, path)
 
     def _check_items(
-        self, node: ast.List | ast.Tuple | ast.Set, tree: TypeTree, path: str
+        self, node: ast.List | ast.Tuple | ast.Set, tree: Container, path: str
     ) -> Iterator[Wrong]:
-        assert isinstance(tree, Container)
-        if any(isinstance(element, ast.Starred) for element in node.elts):
+        is_fixed = tree.name == "tuple" and not tree.variadic
+        if any(isinstance(element, ast.Starred) for element in node.elts) or not tree.args:
             return
-        if tree.name == "tuple" and not tree.variadic:
-            if len(node.elts) == len(tree.args):
-                for number, (element, arg) in enumerate(zip(node.elts, tree.args, strict=True)):
-                    yield from self.check(element, arg, f"{path}[{number}]")
+        if is_fixed and len(node.elts) != len(tree.args):
             return
         for number, element in enumerate(node.elts):
-            if tree.args:
-                yield from self.check(element, tree.args[0], f"{path}[{number}]")
+            yield from self.check(element, tree.args[number * is_fixed], f"{path}[{number}]")
 
     def _check_dict(self, node: ast.Dict, tree: TypeTree, path: str) -> Iterator[Wrong]:
         keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
-        if isinstance(tree, Container):
-            for key, value in zip(keys, node.values, strict=True):
-                if key is not None:
-                    yield from self.check(value, tree.args[1], f"{path}[{key!r}]")
-            return
-        assert isinstance(tree, RecordRef)
-        fields = {field.name: field for field in self._definition.record(tree).fields}
+        is_record = isinstance(tree, RecordRef)
+        fields = self._definition.record(tree).fields if isinstance(tree, RecordRef) else ()
+        types = {field.name: field.type for field in fields}
         for key, value in zip(keys, node.values, strict=True):
-            if isinstance(key, str) and key in fields:
-                yield from self.check(value, fields[key].type, f"{path}[{key!r}]")
-        missing = [f.name for f in fields.values() if f.required and f.name not in keys]
+            if key is not None and (key in types or not is_record):
+                inner = types[key] if is_record else children(tree)[1]  # type: ignore[index]
+                yield from self.check(value, inner, f"{path}[{key!r}]")
+        missing = [f.name for f in fields if f.required and f.name not in keys]
         if missing and None not in keys and not self._lenient.has_aliases(self._parameter):
-            unknown = [key for key in keys if isinstance(key, str) and key not in fields]
-            guess = did_you_mean(unknown[0], missing) if unknown else ""
-            extra = f"; it has {unknown[0]!r}{guess}" if unknown and guess else ""
-            yield Wrong(node, f"{path} misses {', '.join(map(repr, missing))}{extra}")
+            unknown = [key for key in keys if isinstance(key, str) and key not in types]
+            guess = did_you_mean(closest(unknown[0], missing)) if unknown else ""
+            extra = f"; it has {unknown[0]!r}{guess}" if guess else ""
+            yield node, f"{path} misses {', '.join(map(repr, missing))}{extra}"
 
-    # --- what fits ------------------------------------------------------------------------------
+    # --- what is told ---------------------------------------------------------------------------
 
-    def _misfit(self, node: ast.AST, tree: TypeTree, path: str, *, shown: str = "") -> Wrong:
-        wanted = describe(tree, self._definition)
-        if isinstance(tree, Choice):
-            guess = ""
-            if isinstance(constant := _constant(node), ast.Constant) and constant.value is not None:
-                text = constant.value if isinstance(constant.value, str) else shown
-                guess = value_meant(text, [str(v) for v in tree.values])
-            options = ", ".join(map(repr, tree.values[:20]))
-            more = ", …" if len(tree.values) > 20 else ""
-            return Wrong(
-                node, f"{path} must be one of {options}{more}, got {shown or 'another'}{guess}"
-            )
-        if not shown:
-            shown = self._describe_value(node)
-        return Wrong(node, f"{path} must be {wanted}, got {shown}{self._unpack(node, path)}")
+    def _misfit(self, node: ast.expr, tree: TypeTree, path: str) -> Wrong:
+        constant = _constant(node)
+        shown = self._describe(node) if constant is None else _show(constant.value)
+        if not isinstance(tree, Choice):
+            wanted = describe(tree, self._definition)
+            return node, f"{path} must be {wanted}, got {shown}{self._unpack(node, path)}"
+        guess: list[str] = []
+        if constant is not None and constant.value is not None:
+            text = constant.value if isinstance(constant.value, str) else shown
+            guess = closest(text, [str(v) for v in tree.values], cutoff=0.75)
+        options = ", ".join(map(repr, tree.values[:_MAX_OPTIONS]))
+        more = ", …" if len(tree.values) > _MAX_OPTIONS else ""
+        return node, f"{path} must be one of {options}{more}, got {shown}{did_you_mean(guess)}"
 
     def _unpack(self, node: ast.AST, path: str) -> str:
         """Return a hint for one who passes all arguments as one dict, as a direct call has them."""
         names = {p.name for p in self._definition.parameters}
-        keys = _constant_keys(node)
-        if path != self._parameter.name or not keys or not set(keys) <= names:
+        keys = node.keys if isinstance(node, ast.Dict) else []
+        given = [key.value for key in keys if isinstance(key, ast.Constant)]
+        if path != self._parameter.name or not given or not set(given) <= names:
             return ""
-        return f"; pass its items by keyword: {self._definition.name}({keys[0]}=...)"
+        return f"; pass its items by keyword: {self._definition.name}({given[0]!s}=...)"
 
-    def _describe_value(self, node: ast.AST) -> str:
-        assert isinstance(node, ast.expr)
-        displays = {
-            ast.List: "a list",
-            ast.ListComp: "a list",
-            ast.Dict: "a dict",
-            ast.DictComp: "a dict",
-            ast.Set: "a set",
-            ast.Tuple: "a tuple",
-        }
-        if type(node) in displays:
-            return displays[type(node)]
+    def _describe(self, node: ast.expr) -> str:
+        if type(node) in _DISPLAYS:
+            return _DISPLAYS[type(node)]
         for value in self._inference.infer(node):
             if isinstance(value, Pending):
                 return f"{value.source}, which is not awaited"
             if isinstance(value, Data):
-                of = f" of {value.source}" if value.source else ""
+                of = "" if value.tool is None else f" of {value.tool.definition.name}()"
                 return f"{describe(value.tree, value.definition)}{of}"
             if isinstance(value, Items):
-                return "a tuple" if value.is_tuple else "a list"
+                return value.kind
         return "another"
 
-    def _fits(self, values: Values, tree: TypeTree, path: str) -> bool:
-        """Whether one of the values may be of the type; what is not known may."""
-        return any(self._fits_value(value, tree, path) for value in values)
+    # --- what fits ------------------------------------------------------------------------------
 
-    def _fits_value(self, value: object, tree: TypeTree, path: str) -> bool:
-        wanted = _family(tree)
-        if isinstance(value, Pending):
-            return False  # no awaitable can be sent
-        if wanted is None:
-            return True
+    def _fits(self, value: Value, tree: TypeTree, path: str) -> bool:
+        """Whether a value may be of the type; what is not known may."""
+        wanted = _FAMILIES.get(kind_of(tree))
+        if isinstance(value, Pending) or wanted is None:
+            return wanted is None and not isinstance(value, Pending)  # no awaitable can be sent
         if isinstance(value, Items):
-            return wanted in ("list", "tuple")
+            return wanted == "list"
         if not isinstance(value, Data):
             return True
         if isinstance(value.tree, Alternatives):
-            return any(
-                self._fits_value(Data(option, value.definition), tree, path)
-                for option in value.tree.options
-            )
-        found = _family(value.tree)
-        if found is None or found == wanted:
-            return True
-        if found == "None":
+            options = (Data(option, value.tool) for option in value.tree.options)
+            return any(self._fits(option, tree, path) for option in options)
+        found = _FAMILIES.get(kind_of(value.tree))
+        if found == "None" != wanted:
             return self._accepts_none(path)
-        # A string may hold a number, and a JSON text a list: what it holds is not known.
-        if found == "str":
+        if found == "str" != wanted:  # it may hold a number, or a list as JSON
             return wanted == "number" or self._lenient.reads_text
         if wanted == "str" and found == "number":
             return self._lenient.takes_numbers_as_text
-        return {found, wanted} <= {"list", "tuple"}
+        return found is None or found == wanted
 
     def _accepts_none(self, path: str) -> bool:
-        parameter = self._parameter
+        parameter, is_by_contract = self._parameter, self._lenient.is_by_contract
         if path != parameter.name:
-            return self._lenient.is_by_contract
-        return parameter.default is None or (
-            self._lenient.is_by_contract and not parameter.required
-        )
+            return is_by_contract
+        return parameter.default is None or (is_by_contract and not parameter.required)
 
     def _fits_constant(self, value: object, tree: TypeTree, path: str) -> bool:
+        kind = kind_of(tree)
         if value is None:
-            nullable = tree == Named(name="None") or _family(tree) is None
-            return nullable or self._accepts_none(path)
-        if isinstance(tree, Choice):
-            return self._fits_choice(value, tree)
-        wanted = kind_of(tree)
-        if isinstance(value, str):
-            return self._fits_text(value, wanted, tree)
-        if isinstance(value, bool | int | float):
-            return self._fits_number(value, wanted, tree)
-        return True
-
-    def _fits_text(self, text: str, wanted: str | None, tree: TypeTree) -> bool:
-        if wanted in ("int", "float"):
-            return _is_number(text)
-        if wanted == "bool":
-            return text.lower() in _BOOLS
-        if wanted == "None":
-            return False
-        if wanted == "record" or isinstance(tree, Container):
-            return self._lenient.reads_text and text.lstrip()[:1] in ("[", "{")
-        return True
-
-    def _fits_number(self, value: float, wanted: str | None, tree: TypeTree) -> bool:
-        if wanted == "str":
-            return self._lenient.takes_numbers_as_text
-        if wanted == "int":
-            return isinstance(value, int) or value.is_integer()
-        if wanted == "bool":
-            return value in (0, 1)
-        return not (wanted in ("record", "None") or isinstance(tree, Container))
-
-    def _fits_choice(self, value: object, tree: Choice) -> bool:
-        if any(value == other for other in tree.values):
+            return tree == NONE or kind not in _FAMILIES or self._accepts_none(path)
+        if not isinstance(value, str | int | float):
             return True
-        kinds = {type(other) for other in tree.values}
-        if isinstance(value, str) and kinds == {str}:
-            return False
+        if isinstance(tree, Choice):
+            return _fits_choice(value, tree)
+        if kind == "record" or isinstance(tree, Container):
+            is_json = isinstance(value, str) and value.lstrip()[:1] in ("[", "{")
+            return is_json and self._lenient.reads_text
+        if kind is None or kind == "None":
+            return kind is None
+        if kind == "str":
+            return isinstance(value, str) or self._lenient.takes_numbers_as_text
         if isinstance(value, str):
-            return not (kinds <= {int, str} and not _is_number(value))
-        return not (isinstance(value, int | float) and kinds <= {int, str})
+            return value.lower() in _BOOLS if kind == "bool" else _is_number(value)
+        if kind == "int":
+            return isinstance(value, int) or value.is_integer()
+        return kind == "float" or value in (0, 1)
 
 
-def _constant_keys(node: ast.AST) -> list[object]:
-    if not isinstance(node, ast.Dict):
-        return []
-    return [key.value for key in node.keys if isinstance(key, ast.Constant)]
+def _fits_choice(value: str | float, tree: Choice) -> bool:
+    kinds = {type(other) for other in tree.values}
+    if value in tree.values or not kinds <= {int, str}:
+        return value in tree.values or not (isinstance(value, str) and kinds == {str})
+    return isinstance(value, str) and kinds != {str} and _is_number(value)
 
 
-def _takes_items(tree: TypeTree) -> bool:
-    return isinstance(tree, Container) and tree.name != "dict"
-
-
-def _family(tree: TypeTree) -> str | None:
-    """Return what kind of value a type is at the coarsest, or None if it may be several."""
-    kind = kind_of(tree)
-    if kind in _NUMBERS:
-        return "number"
-    if kind in ("record", "dict"):
-        return "record"
-    if kind in _LISTS:
-        return "list"
-    return kind
-
-
-def _constant(node: ast.AST) -> ast.AST:
-    """Return `node`, with `-5` as the number that it is."""
-    if (
-        isinstance(node, ast.UnaryOp)
-        and isinstance(node.op, ast.USub)
-        and isinstance(node.operand, ast.Constant)
-        and type(node.operand.value) in (int, float)
-    ):
-        return ast.Constant(-node.operand.value)  # type: ignore[operator]
-    return node
+def _constant(node: ast.AST) -> ast.Constant | None:
+    """Return a constant, `-5` as the number that it is; None for anything else."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        inner = getattr(node.operand, "value", None)
+        is_number = isinstance(inner, int | float) and not isinstance(inner, bool)
+        return ast.Constant(-inner) if is_number else None  # type: ignore[operator]
+    return node if isinstance(node, ast.Constant) else None
 
 
 def _is_number(text: str) -> bool:
@@ -387,6 +277,88 @@ def _is_number(text: str) -> bool:
 
 def _show(value: object) -> str:
     try:
-        return clip(repr(value), _MAX_SHOWN)
+        return cut(repr(value), _MAX_SHOWN_CHARS)
     except ValueError:  # Python writes no integer of so many digits
         return "a number of very many digits"
+
+
+# --- how strictly a tool takes its arguments ------------------------------------------------------
+
+_Schema: TypeAlias = Mapping[str, object]
+_KNOWN = frozenset(
+    {
+        *("any", "none", "bool", "int", "float", "str", "bytes", "date", "time", "datetime"),
+        *("timedelta", "decimal", "uuid", "url", "literal", "enum", "list", "tuple", "set"),
+        *("frozenset", "dict", "nullable", "union", "tagged-union", "typed-dict", "model"),
+        *("model-fields", "model-field", "typed-dict-field", "dataclass", "dataclass-args"),
+        *("dataclass-field", "default", "definitions", "definition-ref", "function-after"),
+    }
+)
+"""Schemas of pydantic whose way with values is known here."""
+_UNREAD = frozenset({"metadata", "serialization", "config", "function", "default", "cls"})
+_MAX_PARTS = 5_000
+
+
+class Leniency:
+    """How strictly one tool takes its arguments.
+
+    A pydantic model may convert a value before it looks at its type, by a validator of its own. Then the
+    type of the parameter says little about what the tool accepts.
+    """
+
+    def __init__(self, definition: ToolDefinition) -> None:
+        own = definition.tool.args_schema
+        self.is_by_contract = not isinstance(own, type)
+        """Whether nothing holds the values to the schema but the tool itself."""
+        self.reads_text = self.is_by_contract
+        """Whether a list or a record may be given as JSON text, as some servers take it."""
+        self.takes_numbers_as_text = bool(
+            getattr(own, "model_config", {}).get("coerce_numbers_to_str")
+        )
+        schema = None if self.is_by_contract else getattr(own, "__pydantic_core_schema__", None)
+        named = {p["ref"]: p for p in _parts(schema, {}) if isinstance(p.get("ref"), str)}
+        whole = list(_parts(schema, named))
+        place = next((i for i, p in enumerate(whole) if p.get("type") == "model-fields"), None)
+        fields = {} if place is None else whole[place].get("fields")
+        self._is_opaque = not all(map(_is_known, whole[:place]))
+        self._fields = {
+            str(name): list(_parts(field, named))
+            for name, field in (fields.items() if isinstance(fields, Mapping) else ())
+        }
+
+    def accepts_anything(self, parameter: ToolParameter) -> bool:
+        """Whether a parameter may take other values than its type says."""
+        parts = self._fields.get(parameter.name)
+        if self.is_by_contract or parts is None:
+            return not self.is_by_contract
+        return self._is_opaque or not all(map(_is_known, parts))
+
+    def has_aliases(self, parameter: ToolParameter) -> bool:
+        """Whether a field of a record in a parameter may go by several names."""
+        return any("validation_alias" in part for part in self._fields.get(parameter.name, ()))
+
+
+def _is_known(part: _Schema) -> bool:
+    kind = part.get("cls")
+    if part.get("type") == "enum" and isinstance(kind, type) and issubclass(kind, enum.Enum):
+        # Such a class may make a member of any value.
+        return getattr(kind._missing_, "__func__", None) is enum.Enum.__dict__["_missing_"].__func__
+    return part.get("type") in _KNOWN and not part.get("custom_init")
+
+
+def _parts(schema: object, named: Mapping[object, object]) -> Iterator[_Schema]:
+    """Yield every schema in a schema of pydantic's core, outer ones first; references are followed."""
+    waiting = [schema]
+    seen: set[int] = set()
+    for part in waiting:
+        if len(seen) == _MAX_PARTS:
+            return
+        if isinstance(part, Mapping) and id(part) not in seen:
+            seen.add(id(part))
+            if isinstance(part.get("type"), str):
+                yield part
+            if part.get("type") == "definition-ref":
+                waiting.append(named.get(part.get("schema_ref")))
+            waiting.extend(value for key, value in part.items() if key not in _UNREAD)
+        elif isinstance(part, list | tuple):
+            waiting.extend(part)

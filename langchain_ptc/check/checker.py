@@ -9,27 +9,21 @@ from __future__ import annotations
 import ast
 import contextlib
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.stubs import group, render_signature, stub_parameters
 from langchain_ptc.check.arguments import Arguments
-from langchain_ptc.check.facts import Facts
-from langchain_ptc.check.found import Found
-from langchain_ptc.check.handled import TOOL_CALL_ERROR, Handlers
-from langchain_ptc.check.inference import Inference
+from langchain_ptc.check.facts import TOOL_CALL_ERROR, Facts, Handlers
+from langchain_ptc.check.inference import Given, Inference
 from langchain_ptc.check.lookups import Lookups
-from langchain_ptc.check.names import Given
-from langchain_ptc.check.reach import find_uncertain, find_unreached
-from langchain_ptc.check.scopes import Scopes
+from langchain_ptc.check.program import DEAD, Program
 from langchain_ptc.check.uses import Uses
-from langchain_ptc.check.values import ToolValue, only
-from langchain_ptc.check.words import MAX_NAME_CHARS, clip, signature
-from langchain_ptc.check.work import OutOfWork, Work
+from langchain_ptc.check.values import MAX_NAME_CHARS, Found, OutOfWork, ToolValue, Work, only
 from langchain_ptc.errors import Problem
-from langchain_ptc.sandbox.language.implied import find_implied
 from langchain_ptc.sandbox.language.reading import parse_quietly
-from langchain_ptc.sandbox.language.shape import all_nodes, is_async
+from langchain_ptc.wording import cut
 
 MAX_PROBLEMS = 20
 """Problems that are reported of one program; the first ones tell what to mend."""
@@ -39,10 +33,22 @@ MAX_CHARS = 20_000
 Python's parser holds the interpreter, and so the whole process, while it reads: for code of this length,
 whatever it is, some 50 ms. Programs that models write have some hundred characters, rarely 3,000.
 """
-MAX_TOLD = 5
-"""Mistakes of one call that are reported."""
 MAX_MESSAGE_CHARS = 600
 MAX_SOURCE_CHARS = 2_000
+OPENING = "The code was not run, and no tool was called: it could not have worked."
+MAX_LINE_CHARS = 160
+MAX_SIGNATURE_CHARS = 1_500
+MAX_REPORT_CHARS = 6_000
+
+
+def read_program(code: str) -> Program | None:
+    """Return the program; None for code that is not valid Python, or is too long or too deep to check."""
+    if len(code) > MAX_CHARS:
+        return None
+    try:
+        return Program(parse_quietly(code))
+    except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError):
+        return None
 
 
 def check_code(
@@ -55,23 +61,32 @@ def check_code(
     """Return what in `code` could not have worked; nothing of it is run.
 
     Args:
-        code: What the model wrote. Code that is no Python has no problems here: the sandbox says
-            what is wrong with it.
+        code: What the model wrote. Code that is not valid Python has no problems here: the sandbox
+            says what is wrong with it.
         catalog: The tools that it may call.
         modules: Names of the modules that it may import (`Sandbox.modules`); None to look at no
             import but those of tools.
         kept: Names that its session keeps from earlier programs; None if they are not known.
 
     Returns:
-        The problems in order of line, each of them certain; at most `MAX_PROBLEMS`.
+        The problems in order of line, each of them certain; at most `MAX_PROBLEMS`. Those found until
+        then where the code is more work than a program is worth.
     """
-    if len(code) > MAX_CHARS:
+    program = read_program(code)
+    if program is None:
         return ()
-    try:
-        tree = parse_quietly(code)
-        return _Check(tree, code, catalog, modules=modules, kept=kept).run()
-    except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError, OutOfWork):
-        return ()  # no Python, nested too deeply, or more work than a program is worth
+    work = Work()
+    found: dict[tuple[int, int, str], Problem] = {}
+    with contextlib.suppress(OutOfWork, RecursionError):
+        check = _Check(program, catalog, work, modules=modules, kept=kept)
+        # In the order of the lines, so that hostile code with many problems is not looked at to its end.
+        for node in sorted(program.nodes, key=_place):
+            for problem in check.check(node):
+                told = make_problem(code, problem)
+                found.setdefault((told.line, told.column, told.message), told)
+            if len(found) >= MAX_PROBLEMS:
+                break
+    return tuple(sorted(found.values(), key=lambda p: (p.line, p.column))[:MAX_PROBLEMS])
 
 
 class _Check:
@@ -79,84 +94,106 @@ class _Check:
 
     def __init__(
         self,
-        tree: ast.Module,
-        code: str,
+        program: Program,
         catalog: ToolCatalog,
+        work: Work,
         *,
         modules: Collection[str] | None,
         kept: Collection[str] | None,
     ) -> None:
-        self._lines = code.splitlines()
-        self._found: dict[tuple[int, int, str], Problem] = {}
-        self._nodes = nodes = all_nodes(tree)
-        work = Work()
-        self._facts = facts = Facts(nodes)
-        scopes = Scopes(tree)
-        self._handlers = Handlers(nodes, facts, scopes.names(), work)
-        given = Given(catalog, kept, find_implied(tree, nodes, modules or ()))
-        self._inference = Inference(scopes, facts, given, work, asynchronous=is_async(nodes))
-        self._arguments = Arguments(self._inference)
-        self._lookups = Lookups(
-            self._inference, given, facts, modules, find_uncertain(nodes, facts)
-        )
-        self._uses = Uses(self._inference, facts)
+        self._program = program
+        facts = Facts(program)
+        self._handlers = Handlers(program, work)
+        given = Given(catalog, program, modules or (), kept)
+        self._inference = inference = Inference(program, facts, given, work)
+        self._arguments = Arguments(inference)
+        self._lookups = Lookups(program, facts, inference, given, modules)
+        self._uses = Uses(program, facts, inference)
 
-    def run(self) -> tuple[Problem, ...]:
-        """Return the problems in order of line; those found until then where it is too much work."""
-        unreached = find_unreached(self._nodes, self._facts)
-        # In the order of the lines, so that hostile code with many problems is not looked at to its end.
-        with contextlib.suppress(OutOfWork):
-            for node in sorted(self._nodes, key=_place):
-                if node not in unreached:
-                    self._check_node(node)
-                if len(self._found) >= MAX_PROBLEMS:
-                    break
-        ordered = sorted(self._found.values(), key=lambda p: (p.line, p.column))
-        return tuple(ordered[:MAX_PROBLEMS])
+    def check(self, node: ast.AST) -> list[Found]:
+        """Return what is wrong with `node` itself, and not caught by the code."""
+        if self._program.reach(node) == DEAD:
+            return []
+        found = [
+            problem
+            for problem in itertools.chain(self._lookups.check(node), self._uses.check(node))
+            # An error that may be one of several is caught if any of them is.
+            if not any(self._handlers.may_catch(problem.node, name) for name in problem.errors)
+        ]
+        tool = only(self._inference.infer(node.func)) if isinstance(node, ast.Call) else None
+        if isinstance(node, ast.Call) and isinstance(tool, ToolValue):
+            settled = not self._program.is_async or self._handlers.is_settled(node)
+            wrong = self._arguments.check(node, tool.definition)
+            if wrong and not self._handlers.may_catch(node, TOOL_CALL_ERROR, settled=settled):
+                found.append(wrong)
+        return found
 
-    def _check_node(self, node: ast.AST) -> None:
-        for found in itertools.chain(self._lookups.check(node), self._uses.check(node)):
-            self._report(found)
-        if isinstance(node, ast.Call):
-            value = only(self._inference.infer(node.func))
-            if isinstance(value, ToolValue):
-                self._check_call(node, value.definition)
 
-    def _check_call(self, call: ast.Call, definition: ToolDefinition) -> None:
-        settled = not self._inference.asynchronous or self._handlers.is_settled(call)
-        wrong = list(self._arguments.check(call, definition))
-        if not wrong or self._handlers.may_catch(call, TOOL_CALL_ERROR, settled=settled):
-            return
-        message = "; ".join(dict.fromkeys(w.message for w in wrong[:MAX_TOLD]))
-        if not message.startswith(f"{definition.name}()"):
-            message = f"{definition.name}(): {message}"
-        self._report(Found(wrong[0].node, message, "", definition))
-
-    def _report(self, found: Found) -> None:
-        # An error that may be one of several is caught if any of them is.
-        node, message, definition = found.node, found.message, found.definition
-        if any(self._handlers.may_catch(node, name) for name in found.error.split("|") if name):
-            return
-        line = getattr(node, "lineno", 1)
-        text = self._lines[line - 1] if line <= len(self._lines) else ""
-        column = _characters(text, getattr(node, "col_offset", 0)) + 1
-        message = clip(message, MAX_MESSAGE_CHARS)
-        told = "" if definition is None else signature(definition)
-        problem = Problem(
-            line=line,
-            column=column,
-            message=message,
-            source_line=clip(text, MAX_SOURCE_CHARS),
-            signature=told,
-            module=clip(found.module, MAX_NAME_CHARS),
-        )
-        self._found.setdefault((line, column, message), problem)
+def make_problem(code: str, found: Found) -> Problem:
+    """Return what is reported of one thing that would go wrong."""
+    lines = code.splitlines()
+    line = getattr(found.node, "lineno", 1)
+    text = lines[line - 1] if line <= len(lines) else ""
+    offset = getattr(found.node, "col_offset", 0)  # in bytes
+    return Problem(
+        line=line,
+        column=len(text.encode(errors="replace")[:offset].decode(errors="ignore")) + 1,
+        message=cut(found.message, MAX_MESSAGE_CHARS),
+        source_line=cut(text, MAX_SOURCE_CHARS),
+        signature="" if found.definition is None else _signature(found.definition),
+        module=cut(found.module, MAX_NAME_CHARS),
+    )
 
 
 def _place(node: ast.AST) -> tuple[int, int]:
     return getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
 
 
-def _characters(line: str, offset: int) -> int:
-    """Return how many characters the first `offset` bytes of a line are."""
-    return len(line.encode()[:offset].decode(errors="ignore"))
+def _signature(definition: ToolDefinition) -> str:
+    """Return the head of the stub of a tool, as the model has read it, on few lines."""
+    [stubs] = group([definition])
+    names = stubs.names[definition.name]
+    return render_signature(definition, names, stub_parameters(definition, names)).removesuffix(":")
+
+
+def render_problems(problems: Sequence[Problem]) -> str:
+    """Return what is wrong, line by line, with the right signatures.
+
+    Args:
+        problems: As `check_code` gives them, in order of line.
+
+    Returns:
+        Text for the model; an empty string if there are no problems.
+    """
+    blocks = [OPENING] if problems else []
+    told: set[str] = set()
+    room = MAX_REPORT_CHARS
+    for number, problem in enumerate(problems):
+        lines = [f"line {problem.line}: {problem.message}", *_point(problem)]
+        if problem.signature and problem.signature not in told:
+            told.add(problem.signature)
+            signature = cut(problem.signature, MAX_SIGNATURE_CHARS).replace("\n", "\n  ")
+            lines.append(f"  the tool is: {signature}")
+        block = "\n".join(lines)
+        room -= len(block)
+        if number and room < 0:
+            blocks.append(f"… and {len(problems) - number} more problems")
+            break
+        blocks.append(block)
+    return "\n".join(blocks)
+
+
+def _point(problem: Problem) -> list[str]:
+    """Return the line with a caret under the place; a long line around it."""
+    source = problem.source_line.rstrip()
+    if not source.strip():
+        return []
+    column = problem.column - 1
+    if column > len(source):  # the line is longer than what is kept of it
+        return [f"    {source.lstrip()[:MAX_LINE_CHARS]}"]
+    start = len(source) - len(source.lstrip())
+    if column - start > MAX_LINE_CHARS // 2:
+        start = column - MAX_LINE_CHARS // 2
+    shown = source[start : start + MAX_LINE_CHARS]
+    space = "".join("\t" if char == "\t" else " " for char in shown[: max(column - start, 0)])
+    return [f"    {shown}", f"    {space}^"]

@@ -1,41 +1,45 @@
-"""What a program does anywhere, on which the certainty of everything else rests. Pure.
+# ruff: noqa: N802  # the methods are named after the classes of `ast`
+"""What a program does to its values anywhere, and what it catches: there, nothing is certain. Pure.
 
-The check does not follow a program in the order in which it runs. So it asks here first whether a
-value may have been changed, tested or replaced somewhere, and keeps silent about it if so.
+A program may try a call to see whether it works. So a problem is reported only where the exception
+that it means would certainly leave the program: no `try`, no `suppress`, no `return_exceptions=True`
+on its way, in the function where it is raised, in its callers, or where a task is awaited.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import builtins
+from collections.abc import Iterable, Mapping, Sequence
 
-_ADDS = frozenset(
+from langchain_ptc.check.program import Binding, Program
+from langchain_ptc.check.values import Work
+
+TOOL_CALL_ERROR = "ToolCallError"
+_CHANGES = frozenset(
     "append extend insert add update setdefault sort reverse remove discard pop popitem clear".split()  # noqa: SIM905
 )
 """Methods that change what they are called on."""
-_LOOKS = frozenset({"isinstance", "issubclass", "hasattr", "callable", "type", "getattr", "id"})
+_INSPECTS = frozenset({"isinstance", "issubclass", "hasattr", "callable", "type", "getattr", "id"})
 """Builtins that ask what a value is: behind them it is what they found."""
-_REFLECTS = frozenset({"globals", "locals", "vars", "dir", "setattr", "delattr", "exec", "eval"})
-"""Builtins after which no name is certain."""
+_ASKS = frozenset({"get", "setdefault", "pop", "__contains__"})
 _OPERATORS = frozenset(
     f"__{side}{name}__"
     for name in "add sub mul truediv floordiv mod pow or and xor lt le gt ge contains".split()  # noqa: SIM905
     for side in ("", "r", "i")
 )
-
-
-_BINDERS = (ast.For, ast.AsyncFor, ast.comprehension, ast.NamedExpr)
+_CONSTRUCTORS = frozenset({"dict", "list", "set", "defaultdict", "Counter", "OrderedDict", "deque"})
+_DISPLAYS = (ast.Dict, ast.DictComp, ast.List, ast.ListComp, ast.Set, ast.SetComp)
 
 
 class Facts:
-    """What stands anywhere in one program.
+    """What a program does with its values, wherever it does it.
 
     Args:
-        nodes: Every node of it that has a place in the source.
+        program: The program.
     """
 
-    def __init__(self, nodes: Sequence[ast.AST]) -> None:
-        self.parents: dict[ast.AST, ast.AST] = {}
+    def __init__(self, program: Program) -> None:
         self.stored: set[str] = set()
         """Keys and attributes that the code sets, or asks for before it uses them."""
         self.opaque: set[str] = set()
@@ -46,97 +50,109 @@ class Facts:
         """Names that stand in a condition: there None may have been sorted out."""
         self.open_records = False
         """Whether keys that are not known here may be added to any record."""
-        self.reflects = False
-        """Whether the code looks at its own names."""
         self.has_operators = False
         """Whether the code defines operators: then anything may be added to anything."""
-        self.displays: set[str] = set()
-        """Names that only ever hold containers which the code itself builds."""
         self._noted: dict[int, set[ast.AST]] = {}
         """For each set of names, the nodes whose names are in it already."""
-        self._nested: set[str] = set()
-        """Those that make their own items, as a `defaultdict` does."""
-        self.loads: dict[str, list[ast.Name]] = {}
-        """Where each name is read."""
-        for node in nodes:
-            for child in ast.iter_child_nodes(node):
-                self.parents[child] = node
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-                self.loads.setdefault(node.id, []).append(node)
-        self._find_displays(nodes)
-        for node in nodes:
-            look = _LOOKERS.get(type(node))
-            if look is not None:
-                look(self, node)
-        self._follow_aliases(nodes)
+        bindings = program.bindings()
+        self.displays = {name for name, found in bindings.items() if all(map(_is_built, found))}
+        """Names that only ever hold containers which the code itself builds."""
+        for node in program.nodes:
+            method = getattr(self, f"_{type(node).__name__}", None)
+            if method is not None:
+                method(node)
+        self._follow_aliases(bindings)
 
-    def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
-        """Yield what `node` stands in, innermost first."""
-        parent = self.parents.get(node)
-        while parent is not None:
-            yield parent
-            parent = self.parents.get(parent)
-
-    # --- the passes -----------------------------------------------------------------------------
-
-    def _find_displays(self, nodes: Sequence[ast.AST]) -> None:
-        """Find names that hold only dicts and lists of the code's own: no record is among them."""
-        foreign: set[str] = set()
-        for node in nodes:
-            if isinstance(node, ast.Assign | ast.AnnAssign):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                for target in targets:
-                    own = node.value is not None and _is_built(node.value)
-                    if isinstance(target, ast.Name) and own:
-                        self.displays.add(target.id)
-                        if isinstance(node.value, ast.Call):
-                            self._nested.add(target.id)
-                    else:
-                        foreign.update(_names(target))
-            elif isinstance(node, _BINDERS):
-                foreign.update(_names(node.target))
-            elif isinstance(node, ast.withitem) and node.optional_vars is not None:
-                foreign.update(_names(node.optional_vars))
-            elif isinstance(node, ast.arg):
-                foreign.add(node.arg)
-        self.displays -= foreign
-
-    def _subscript(self, node: ast.AST) -> None:
-        assert isinstance(node, ast.Subscript)
+    def _Subscript(self, node: ast.Subscript) -> None:
         if isinstance(node.ctx, ast.Load):
             return
         self._change(node.value)
-        key = node.slice
-        if isinstance(key, ast.Constant):
-            if isinstance(key.value, str):
-                self.stored.add(key.value)
+        if isinstance(node.slice, ast.Constant):
+            self._ask([node.slice])
         elif isinstance(node.ctx, ast.Store) and not self._is_own(node.value):
-            self.open_records = self.open_records or not isinstance(key, ast.Slice)
+            self.open_records = self.open_records or not isinstance(node.slice, ast.Slice)
 
-    def _is_own(self, node: ast.expr) -> bool:
-        """Whether a store into `node` leaves the records of tools as they are."""
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
-            name = node.value.id
-            return name in self.displays and name in self._nested  # `totals[a][b] += 1`
-        return isinstance(node, ast.Name) and node.id in self.displays
-
-    def _attribute(self, node: ast.AST) -> None:
-        assert isinstance(node, ast.Attribute)
+    def _Attribute(self, node: ast.Attribute) -> None:
         if not isinstance(node.ctx, ast.Load):
             self.stored.add(node.attr)
             self._change(node.value)
+
+    def _Call(self, node: ast.Call) -> None:
+        function = node.func
+        if isinstance(function, ast.Name) and function.id in _INSPECTS:
+            self._note(self.opaque, node.args[:1])
+            self._ask(node.args[1:2])
+        elif isinstance(function, ast.Attribute):
+            if function.attr in _CHANGES:
+                self._change(function.value)
+            if function.attr in _ASKS:
+                self._ask(node.args[:1])
+            if function.attr == "update" and not self._is_own(function.value):
+                self.stored.update(keyword.arg for keyword in node.keywords if keyword.arg)
+                known = all(keyword.arg for keyword in node.keywords) and not node.args
+                self.open_records = self.open_records or not known
+            if function.attr in ("setitem", "__setitem__"):
+                self.open_records = True
+
+    def _AugAssign(self, node: ast.AugAssign) -> None:
+        self._change(node.target)
+        if isinstance(node.op, ast.BitOr) and not self._is_own(node.target):
+            self.open_records = True
+
+    def _Compare(self, node: ast.Compare) -> None:
+        operands = [node.left, *node.comparators]
+        for operator, left in zip(node.ops, operands, strict=False):
+            if isinstance(operator, ast.In | ast.NotIn):
+                self._ask(left.elts if isinstance(left, ast.Tuple | ast.List) else [left])
+        self._note(self.tested, operands)  # `"k" in r`, `r is None`, `type(r) == dict`
+
+    def _If(self, node: ast.If | ast.While | ast.IfExp | ast.Assert) -> None:
+        self._note(self.tested, [node.test])
+
+    _While = _IfExp = _Assert = _If
+
+    def _BoolOp(self, node: ast.BoolOp) -> None:
+        self._note(self.tested, node.values)
+
+    def _comprehension(self, node: ast.comprehension) -> None:
+        self._note(self.tested, node.ifs)
+
+    def _Match(self, node: ast.Match) -> None:
+        self._note(self.opaque, [node.subject])
+
+    def _MatchMapping(self, node: ast.MatchMapping) -> None:
+        self._ask(node.keys)
+
+    def _MatchClass(self, node: ast.MatchClass) -> None:
+        self.stored.update(node.kwd_attrs)
+
+    def _FunctionDef(self, node: ast.FunctionDef) -> None:
+        self.has_operators = self.has_operators or node.name in _OPERATORS
+
+    def _is_own(self, node: ast.expr) -> bool:
+        """Whether a store into `node` leaves the records of tools as they are."""
+        return isinstance(node, ast.Name) and node.id in self.displays
 
     def _change(self, node: ast.expr) -> None:
         """Note that the object `node` is changed: the name itself, or something inside of it."""
         if isinstance(node, ast.Name):
             self.changed.add(node.id)
-        else:
-            self._note(self.opaque, _root(node))
+            return
+        while isinstance(node, ast.Attribute | ast.Subscript):
+            node = node.value
+        self._note(self.opaque, [node])
 
-    def _note(self, names: set[str], node: ast.AST | None) -> None:
-        """Add the names of `node` to one of the sets, once however deep it is nested."""
+    def _ask(self, keys: Iterable[ast.expr]) -> None:
+        self.stored.update(
+            key.value
+            for key in keys
+            if isinstance(key, ast.Constant) and isinstance(key.value, str)
+        )
+
+    def _note(self, names: set[str], parts: Sequence[ast.AST]) -> None:
+        """Add the names of `parts` to one of the sets, once however deep they are nested."""
         noted = self._noted.setdefault(id(names), set())
-        waiting = [] if node is None else [node]
+        waiting = list(parts)
         while waiting:
             part = waiting.pop()
             if part not in noted:
@@ -145,94 +161,12 @@ class Facts:
                     names.add(part.id)
                 waiting.extend(ast.iter_child_nodes(part))
 
-    def _call(self, node: ast.AST) -> None:
-        assert isinstance(node, ast.Call)
-        function = node.func
-        if isinstance(function, ast.Name):
-            if function.id in _LOOKS:
-                for argument in node.args[:1]:
-                    self._note(self.opaque, argument)
-                self._ask(node.args[1:2])
-            self.reflects = self.reflects or function.id in _REFLECTS
-        elif isinstance(function, ast.Attribute):
-            if function.attr in _ADDS:
-                self._change(function.value)
-            if function.attr in ("get", "setdefault", "pop", "__contains__"):
-                self._ask(node.args[:1])
-            if function.attr == "update":
-                self._update(node)
-            if function.attr in ("setitem", "__setitem__"):
-                self.open_records = True
-
-    def _ask(self, arguments: Sequence[ast.expr]) -> None:
-        for argument in arguments:
-            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                self.stored.add(argument.value)
-
-    def _update(self, node: ast.Call) -> None:
-        self.stored.update(keyword.arg for keyword in node.keywords if keyword.arg)
-        assert isinstance(node.func, ast.Attribute)
-        if self._is_own(node.func.value):
-            return
-        known = all(keyword.arg for keyword in node.keywords)
-        for argument in node.args:
-            if isinstance(argument, ast.Dict) and all(
-                isinstance(key, ast.Constant) for key in argument.keys
-            ):
-                self._ask([key for key in argument.keys if key is not None])
-            else:
-                known = False
-        self.open_records = self.open_records or not known
-
-    def _augmented(self, node: ast.AST) -> None:
-        assert isinstance(node, ast.AugAssign)
-        self._change(node.target)
-        if isinstance(node.op, ast.BitOr) and not self._is_own(node.target):
-            self.open_records = True
-
-    def _compare(self, node: ast.AST) -> None:
-        assert isinstance(node, ast.Compare)
-        operands = [node.left, *node.comparators]
-        for operator, left in zip(node.ops, operands, strict=False):
-            if isinstance(operator, ast.In | ast.NotIn):
-                self._ask(left.elts if isinstance(left, ast.Tuple | ast.List) else [left])
-        # `"k" in r`, `r is None`, `type(r) == dict`
-        for operand in operands:
-            self._note(self.tested, operand)
-
-    def _condition(self, node: ast.AST) -> None:
-        test = getattr(node, "test", None)
-        tests = node.values if isinstance(node, ast.BoolOp) else [test]
-        for part in tests:
-            self._note(self.tested, part)
-
-    def _comprehension(self, node: ast.AST) -> None:
-        assert isinstance(node, ast.comprehension)
-        for condition in node.ifs:
-            self._note(self.tested, condition)
-
-    def _match(self, node: ast.AST) -> None:
-        assert isinstance(node, ast.Match)
-        self._note(self.opaque, node.subject)
-        for case in node.cases:
-            for part in ast.walk(case.pattern):
-                if isinstance(part, ast.MatchMapping):
-                    self._ask(part.keys)
-                elif isinstance(part, ast.MatchClass):
-                    self.stored.update(part.kwd_attrs)
-
-    def _function(self, node: ast.AST) -> None:
-        name = getattr(node, "name", "")
-        self.has_operators = self.has_operators or name in _OPERATORS
-
-    def _follow_aliases(self, nodes: Sequence[ast.AST]) -> None:
+    def _follow_aliases(self, bindings: Mapping[str, Sequence[Binding]]) -> None:
         """What holds of a name holds of what it was assigned from."""
-        sources: dict[str, list[str]] = {}
-        for node in nodes:
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
-                for target in node.targets:
-                    if isinstance(target, ast.Name):
-                        sources.setdefault(target.id, []).append(node.value.id)
+        sources = {
+            name: [b.value.id for b in found if isinstance(b.value, ast.Name) and not b.steps]
+            for name, found in bindings.items()
+        }
         for names in (self.changed, self.opaque, self.tested):
             waiting = list(names)
             while waiting:
@@ -241,47 +175,116 @@ class Facts:
                 waiting.extend(new)
 
 
-def _names(node: ast.AST | None) -> Iterator[str]:
-    if node is not None:
-        for part in ast.walk(node):
-            if isinstance(part, ast.Name):
-                yield part.id
+def _is_built(binding: Binding) -> bool:
+    """Whether a name gets a container that the code itself builds."""
+    node = binding.value
+    if binding.steps or not isinstance(node, ast.Call):
+        return not binding.steps and isinstance(node, _DISPLAYS)
+    name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+    return name in _CONSTRUCTORS and all(isinstance(a, ast.Name | ast.Lambda) for a in node.args)
 
 
-def _root(node: ast.expr) -> ast.expr:
-    """Return what stands at the beginning of `a.b["c"]`; what is no such path, as it is."""
-    while isinstance(node, ast.Attribute | ast.Subscript):
-        node = node.value
-    return node
+# --- what the program catches ---------------------------------------------------------------------
+
+_OTHER_ERRORS = frozenset({"asyncio", "json", "re", "decimal", "zoneinfo", "statistics"})
+"""Modules none of whose exceptions is raised by what the check looks for."""
+_SWALLOWING = frozenset(
+    {"__exit__", "__aexit__", "contextmanager", "asynccontextmanager", "ExitStack"}
+    | {"AsyncExitStack", "suppress", "assertRaises", "raises"}
+)
+"""Where one of these is in the program, any `with` may catch exceptions."""
+_COLLECTING = frozenset({"return_exceptions", "exception", "wait", "add_done_callback"})
+"""Where one of these is in the program, exceptions of awaitables may become values."""
+_LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.GeneratorExp)
+"""What stands in one of these runs where it is called or iterated over."""
 
 
-_CONSTRUCTORS = frozenset({"dict", "list", "set", "defaultdict", "Counter", "OrderedDict", "deque"})
+class Handlers:
+    """What one program catches.
 
+    Args:
+        program: The program.
+        work: Counts the steps.
+    """
 
-def _is_built(node: ast.expr) -> bool:
-    if isinstance(node, ast.Call):
-        function = node.func
-        name = getattr(function, "id", getattr(function, "attr", ""))
-        return name in _CONSTRUCTORS and all(
-            isinstance(argument, ast.Name | ast.Lambda) for argument in node.args
+    def __init__(self, program: Program, work: Work) -> None:
+        self._program = program
+        self._work = work
+        self._anywhere: dict[str, bool] = {}
+        self._left: dict[ast.AST, bool] = {}
+        self._bound = program.bindings().keys()
+        self._handlers = [node for node in program.nodes if isinstance(node, ast.ExceptHandler)]
+        words = program.reads.keys() | self._bound | set(map(_word, program.nodes))
+        self._swallows = bool(_SWALLOWING & words)
+        self._collects = bool(_COLLECTING & words)
+
+    def may_catch(self, node: ast.AST, error: str, *, settled: bool = True) -> bool:
+        """Whether the code may catch `error` where `node` raises it.
+
+        Args:
+            node: Raises it.
+            error: Name of its class.
+            settled: Whether it is raised right there, and not where something is awaited later.
+        """
+        child = node
+        for parent in self._program.ancestors(node) if settled else ():
+            self._work.spend()
+            if isinstance(parent, ast.Try | ast.TryStar) and self._is_caught(parent, child, error):
+                return True
+            if isinstance(parent, ast.With | ast.AsyncWith) and self._swallows:
+                return True
+            if isinstance(parent, _LATER) and child is not getattr(parent, "args", None):
+                settled = child in getattr(parent, "decorator_list", ())
+                break
+            child = parent
+        return False if settled else self._catches_anywhere(error)
+
+    def is_settled(self, call: ast.expr) -> bool:
+        """Whether the awaitable that `call` makes is awaited where it stands."""
+        return isinstance(self._program.parents.get(call), ast.Await)
+
+    def _is_caught(self, block: ast.Try | ast.TryStar, child: ast.AST, error: str) -> bool:
+        if any(self._leaves(statement) for statement in block.finalbody):
+            return child not in block.finalbody
+        return child in block.body and any(
+            self._handles(handler.type, error) for handler in block.handlers
         )
-    return isinstance(
-        node, ast.Dict | ast.DictComp | ast.List | ast.ListComp | ast.Set | ast.SetComp
-    )
+
+    def _leaves(self, statement: ast.stmt) -> bool:
+        """Whether a statement of a `finally` may leave it, and with it forget the exception."""
+        if statement not in self._left:
+            inner = list(ast.walk(statement))
+            self._work.spend(len(inner))
+            kinds = ast.Return | ast.Break | ast.Continue
+            self._left[statement] = any(isinstance(node, kinds) for node in inner)
+        return self._left[statement]
+
+    def _handles(self, caught: ast.expr | None, error: str) -> bool:
+        if isinstance(caught, ast.Tuple):
+            return any(self._handles(part, error) for part in caught.elts)
+        if isinstance(caught, ast.Attribute) and isinstance(caught.value, ast.Name):
+            return caught.value.id not in _OTHER_ERRORS
+        if not isinstance(caught, ast.Name):
+            return True
+        if caught.id == TOOL_CALL_ERROR:
+            return error == TOOL_CALL_ERROR
+        kind = getattr(builtins, caught.id, None)
+        if caught.id in self._bound or not isinstance(kind, type):
+            return True
+        raised = getattr(builtins, error, Exception)
+        return issubclass(kind, BaseExceptionGroup) or issubclass(raised, kind)
+
+    def _catches_anywhere(self, error: str) -> bool:
+        if error not in self._anywhere:
+            handled = any(self._handles(handler.type, error) for handler in self._handlers)
+            self._anywhere[error] = self._swallows or self._collects or handled
+        return self._anywhere[error]
 
 
-_LOOKERS: Mapping[type[ast.AST], Callable[[Facts, ast.AST], None]] = {
-    ast.Subscript: Facts._subscript,
-    ast.Attribute: Facts._attribute,
-    ast.Call: Facts._call,
-    ast.AugAssign: Facts._augmented,
-    ast.Compare: Facts._compare,
-    ast.If: Facts._condition,
-    ast.While: Facts._condition,
-    ast.IfExp: Facts._condition,
-    ast.Assert: Facts._condition,
-    ast.BoolOp: Facts._condition,
-    ast.comprehension: Facts._comprehension,
-    ast.Match: Facts._match,
-    ast.FunctionDef: Facts._function,
-}
+def _word(node: ast.AST) -> str:
+    """Return a word of the code that is no name which it binds or reads."""
+    if isinstance(node, ast.Constant):  # `gather(**{"return_exceptions": True})`
+        return "return_exceptions" if node.value == "return_exceptions" else ""
+    if isinstance(node, ast.alias):
+        return node.name
+    return node.arg or "" if isinstance(node, ast.keyword) else ""

@@ -4,66 +4,159 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+import builtins
+from collections import Counter
+from collections.abc import Callable, Collection
 
-from langchain_ptc.catalog.types import ANY, BOOL, INT, NONE, STR, Container, TypeTree
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.catalog.types import (
+    BOOL,
+    INT,
+    NONE,
+    STR,
+    VALUE_TYPES,
+    Container,
+    TypeTree,
+)
 from langchain_ptc.check.facts import Facts
-from langchain_ptc.check.names import Given
-from langchain_ptc.check.scopes import AUGMENTED, Binding, Scope, Scopes
-from langchain_ptc.check.shapes import Answer, Shapes
+from langchain_ptc.check.program import AUGMENTED, Binding, Function, Program, Scope
 from langchain_ptc.check.values import (
-    CONSTANTS,
     DICT,
     LIST,
     SET,
     UNKNOWN,
+    Answer,
     Data,
     FunctionValue,
     Items,
     LibraryValue,
     ModuleValue,
     Pending,
+    Shapes,
     ToolValue,
     Unknown,
     Value,
     Values,
+    Work,
     data,
     items,
+    iterate,
     join,
     only,
     pending,
 )
-from langchain_ptc.check.work import Work
+from langchain_ptc.sandbox.language.implied import find_implied
 
+_GIVEN = frozenset({"ToolCallError", "search_tools", "describe", "list_domains"})
+"""What the sandbox gives to every program besides the tools."""
+_BUILTINS = frozenset(dir(builtins)) | {
+    *("exit", "quit", "copyright", "credits", "license", "help", "reload", "__name__", "__file__"),
+    *("__doc__", "__annotations__", "__class__", "__path__", "display", "reveal_type"),
+    *("__builtins__", "PythonFinalizationError", "_"),
+}
 _TASKS = frozenset({"asyncio.create_task", "asyncio.ensure_future", "asyncio.shield"})
 _TEXTS = frozenset({"str", "repr", "json.dumps", "format", "ascii"})
 _LISTS = frozenset({"list", "sorted", "tuple", "reversed"})
+
+
+class Given:
+    """The names that a program of a catalog has from its start.
+
+    Args:
+        catalog: The tools.
+        program: The program.
+        modules: Names of the modules that it may import.
+        kept: Names that the session keeps from earlier programs; None if they are not known.
+    """
+
+    def __init__(
+        self,
+        catalog: ToolCatalog,
+        program: Program,
+        modules: Collection[str] = (),
+        kept: Collection[str] | None = (),
+    ) -> None:
+        self.catalog = catalog
+        self._implied = find_implied(program.tree, program.nodes, modules)
+        self._kept = kept
+        self.domains = frozenset(catalog.domains)
+        self._types = frozenset(catalog.type_names)
+        bare = [name.rpartition(".")[2] for name in catalog.type_names]
+        self._bare_types = frozenset(bare)
+        self._tools = {d.qualified_name: ToolValue(d) for d in catalog.callables}
+        bare += [tool.definition.name for tool in self._tools.values()]
+        self._shared = {name for name, count in Counter(bare).items() if count > 1}
+        self.bare_tools = {
+            tool.definition.name: tool
+            for tool in self._tools.values()
+            if tool.definition.domain is None
+            or (tool.definition.name not in self._shared | self.domains)
+        }
+        """The tools that need no domain before their name."""
+
+    def bare(self, name: str) -> Values | None:
+        """Return what `name` is where nothing binds it, or None if there is no such name."""
+        if self._kept is None or name in self._kept:
+            return UNKNOWN
+        value = self.tool_or_domain(name)
+        if value is not None:
+            return (value,)
+        if name in _GIVEN or name in self._bare_types:
+            return UNKNOWN
+        if name in _BUILTINS:
+            return (LibraryValue(name),)
+        path = self._implied.get(name)
+        if path is None:
+            return None
+        return (LibraryValue(path) if path == f"{name}.{name}" else ModuleValue(path),)
+
+    def tool_or_domain(self, name: str) -> Value | None:
+        """Return the tool or the domain that `name` is from the start; None if it is neither."""
+        if name == "tools" or name in self.domains:
+            return ModuleValue("tools" if name == "tools" else f"tools.{name}")
+        return self.bare_tools.get(name)
+
+    def shared_by(self, name: str) -> list[str]:
+        """Return the domains of the tools of this name, where it takes a domain."""
+        if name not in self._shared or name in self.bare_tools:
+            return []
+        return [d.domain for d in self.catalog if d.name == name and d.domain is not None]
+
+    def member(self, module: str, name: str) -> Values | None:
+        """Return what `name` is in `tools` or `tools.<domain>`, or None if it is not there."""
+        domain = module.partition(".")[2]
+        qualified = f"{domain}.{name}" if domain else name
+        value = self._tools.get(qualified) or (None if domain else self.tool_or_domain(name))
+        if value is not None:
+            return (value,)
+        types = self._types if domain else self._bare_types
+        return UNKNOWN if name.startswith("_") or name in _GIVEN or qualified in types else None
+
+    def is_module(self, name: str) -> bool:
+        """Whether `name` is `tools` or `tools.<domain>` with tools in it."""
+        return name == "tools" or name.removeprefix("tools.") in self.domains
 
 
 class Inference:
     """What the expressions of one program are worth.
 
     Args:
-        scopes: Its names.
-        facts: What it does anywhere.
+        program: The program.
+        facts: What it does with its values.
         given: What it has without binding it.
         work: Counts the steps.
-        asynchronous: Whether a tool gives an awaitable, and not the value.
     """
 
-    def __init__(
-        self, scopes: Scopes, facts: Facts, given: Given, work: Work, *, asynchronous: bool
-    ) -> None:
-        self._scopes = scopes
+    def __init__(self, program: Program, facts: Facts, given: Given, work: Work) -> None:
+        self._program = program
         self._facts = facts
         self._given = given
         self.work = work
+        self.shapes = Shapes(stored=facts.stored, open_records=facts.open_records)
         self._own: dict[ast.AST, list[ast.AST]] = {}
-        self.asynchronous = asynchronous
         self._known: dict[ast.AST, Values] = {}
         self._names: dict[tuple[int, str], Values] = {}
         self._returns: dict[ast.AST, Values] = {}
-        self.shapes = Shapes(stored=facts.stored, open_records=facts.open_records)
 
     def infer(self, node: ast.expr) -> Values:
         """Return what `node` may be worth."""
@@ -79,29 +172,27 @@ class Inference:
 
     # --- names ----------------------------------------------------------------------------------
 
-    def find_scope(self, node: ast.Name) -> Scope | None:
+    def _find_scope(self, node: ast.Name) -> Scope | None:
         """Return the scope that binds a name, or None if the code does not bind it."""
-        scope = self._scopes.of_name.get(node)
+        scope = self._program.scope_of(node)
         if scope is None:
             return None
         return next((s for s in scope.visible() if node.id in s.bindings), None)
 
     def is_bound(self, node: ast.Name) -> bool:
         """Whether the code gives the name a value: `x += 1` alone does not."""
-        scope = self.find_scope(node)
+        scope = self._find_scope(node)
         return scope is not None and any(b is not AUGMENTED for b in scope.bindings[node.id])
 
     def is_hidden(self, node: ast.Name) -> bool:
         """Whether an `import *` may have given the name to the code."""
-        scope = self._scopes.of_name.get(node)
+        scope = self._program.scope_of(node)
         return scope is None or any(s.has_star for s in scope.visible())
 
     def _Name(self, node: ast.Name) -> Values:
-        scope = self.find_scope(node)
+        scope = self._find_scope(node)
         if scope is None:
-            if self.is_hidden(node):
-                return UNKNOWN
-            return self._given.bare(node.id) or UNKNOWN
+            return UNKNOWN if self.is_hidden(node) else self._given.bare(node.id) or UNKNOWN
         key = (id(scope), node.id)
         if key not in self._names:
             self._names[key] = UNKNOWN
@@ -126,7 +217,7 @@ class Inference:
         return values or UNKNOWN
 
     def _bound(self, binding: Binding) -> Values:
-        if isinstance(binding.definition, ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(binding.definition, Function):
             return (FunctionValue(binding.definition),)
         if binding.alias is not None:
             return self._imported(binding.definition, binding.alias)
@@ -138,16 +229,15 @@ class Inference:
         return values
 
     def _imported(self, node: ast.AST | None, alias: ast.alias) -> Values:
-        if isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            if node.level:
-                return UNKNOWN
-            if self._given.is_module(module):
-                return self._given.member(module, alias.name) or UNKNOWN
-            return (LibraryValue(f"{module}.{alias.name}"),)
-        if alias.asname is not None or "." not in alias.name:
-            return (ModuleValue(alias.name),)
-        return (ModuleValue(alias.name.partition(".")[0]),)
+        if not isinstance(node, ast.ImportFrom):
+            whole = alias.asname is not None
+            return (ModuleValue(alias.name if whole else alias.name.partition(".")[0]),)
+        module = node.module or ""
+        if node.level:
+            return UNKNOWN
+        if self._given.is_module(module):
+            return self._given.member(module, alias.name) or UNKNOWN
+        return (LibraryValue(f"{module}.{alias.name}"),)
 
     # --- parts of values ------------------------------------------------------------------------
 
@@ -161,13 +251,15 @@ class Inference:
             if position is None or value.is_each:
                 return value.every()
             return value.values[position] if position < len(value.values) else UNKNOWN
-        if isinstance(value, Data):
-            tree = value.tree
-            if position is not None and isinstance(tree, Container) and tree.name == "tuple":
-                answer = self.shapes.subscript(tree, ast.Constant(position), value.definition)
-                return _answer(answer, value)
-            return _answer(self.shapes.iterate(tree), value)
-        return UNKNOWN
+        if not isinstance(value, Data):
+            return UNKNOWN
+        if (
+            position is not None
+            and isinstance(value.tree, Container)
+            and value.tree.name == "tuple"
+        ):
+            return _answer(self.shapes.subscript(value, ast.Constant(position)), value)
+        return _answer(iterate(value), value)
 
     def settle(self, values: Values) -> Values:
         """Return what awaiting the values gives."""
@@ -180,27 +272,28 @@ class Inference:
     # --- expressions ----------------------------------------------------------------------------
 
     def _Constant(self, node: ast.Constant) -> Values:
-        tree = CONSTANTS.get(type(node.value))
+        tree = VALUE_TYPES.get(type(node.value))
         return UNKNOWN if tree is None else (Data(tree),)
 
     def _JoinedStr(self, _: ast.expr) -> Values:
         return (Data(STR),)
 
-    def _List(self, node: ast.List) -> Values:
+    def _List(self, node: ast.List | ast.Tuple) -> Values:
+        is_tuple = isinstance(node, ast.Tuple)
         if any(isinstance(element, ast.Starred) for element in node.elts):
-            return (Data(LIST),)
-        return (items(tuple(map(self.infer, node.elts))),)
+            return UNKNOWN if is_tuple else (Data(LIST),)
+        return (items(tuple(map(self.infer, node.elts)), is_tuple=is_tuple),)
 
-    def _Tuple(self, node: ast.Tuple) -> Values:
-        if any(isinstance(element, ast.Starred) for element in node.elts):
-            return UNKNOWN
-        return (items(tuple(map(self.infer, node.elts)), is_tuple=True),)
+    _Tuple = _List
 
     def _ListComp(self, node: ast.ListComp) -> Values:
-        return (items((self.infer(node.elt),), is_each=True),)
+        return (_iterator(self.infer(node.elt)),)
 
     def _GeneratorExp(self, node: ast.GeneratorExp) -> Values:
-        return UNKNOWN if _is_async(node) else (_iterator(self.infer(node.elt)),)
+        is_async = any(isinstance(part, ast.Await) for part in ast.walk(node.elt)) or any(
+            generator.is_async for generator in node.generators
+        )
+        return UNKNOWN if is_async else (_iterator(self.infer(node.elt)),)
 
     def _Dict(self, _: ast.expr) -> Values:
         return (Data(DICT),)
@@ -235,26 +328,26 @@ class Inference:
         if isinstance(value, ModuleValue):
             if self._given.is_module(value.name):
                 return self._given.member(value.name, name) or UNKNOWN
-            dotted = f"{value.name}.{name}"
-            return (LibraryValue(dotted),)
-        if isinstance(value, Data):
-            return _answer(self.shapes.attribute(value.tree, name, value.definition), value)
-        return UNKNOWN
+            return (LibraryValue(f"{value.name}.{name}"),)
+        return (
+            _answer(self.shapes.attribute(value, name), value)
+            if isinstance(value, Data)
+            else UNKNOWN
+        )
 
     def _Subscript(self, node: ast.Subscript) -> Values:
         return join(self._subscript(value, node.slice) for value in self.infer(node.value))
 
     def _subscript(self, value: Value, key: ast.expr) -> Values:
         if isinstance(value, Data):
-            return _answer(self.shapes.subscript(value.tree, key, value.definition), value)
+            return _answer(self.shapes.subscript(value, key), value)
         if not isinstance(value, Items):
             return UNKNOWN
         if isinstance(key, ast.Slice):
             return (items((value.every(),), is_each=True, is_tuple=value.is_tuple),)
         position = key.value if isinstance(key, ast.Constant) else None
-        if type(position) is int and not value.is_each:
-            return value.values[position] if 0 <= position < len(value.values) else UNKNOWN
-        return value.every()
+        known = type(position) is int and position >= 0
+        return self._item(value, position if known else None)  # type: ignore[arg-type]
 
     # --- calls ----------------------------------------------------------------------------------
 
@@ -263,19 +356,17 @@ class Inference:
 
     def _call(self, value: Value, node: ast.Call) -> Values:
         if isinstance(value, ToolValue):
-            definition = value.definition
-            source = f"{definition.name}()"
-            returns = self._given.catalog.certain_returns(definition)
-            result = data(returns, Data(ANY, definition, source))
-            return (pending(result, source, definition),) if self.asynchronous else result
+            result = data(self._given.catalog.certain_returns(value.definition), value)
+            source = f"{value.definition.name}()"
+            return (pending(result, source, value),) if self._program.is_async else result
         if isinstance(value, FunctionValue):
             return self._call_function(value.node)
         if isinstance(value, LibraryValue):
             return self._call_library(value.name, node)
         return self._call_method(node) if isinstance(value, Unknown) else UNKNOWN
 
-    def _call_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Values:
-        if node.decorator_list or node not in self._scopes.inside:
+    def _call_function(self, node: Function) -> Values:
+        if node.decorator_list or node not in self._program.scopes:
             return UNKNOWN
         if node not in self._returns:
             self._returns[node] = UNKNOWN
@@ -285,23 +376,27 @@ class Inference:
             return UNKNOWN if self._is_generator(node) else (pending(values, f"{node.name}()"),)
         return values
 
-    def _returned(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Values:
+    def _returned(self, node: Function) -> Values:
         if self._is_generator(node):
             return UNKNOWN
         returns = [found for found in self._inside(node) if isinstance(found, ast.Return)]
         values = [self.infer(r.value) if r.value else (Data(NONE),) for r in returns]
-        if not node.body or not isinstance(node.body[-1], ast.Return):
+        if not isinstance(node.body[-1], ast.Return):
             values.append((Data(NONE),))
         return join(values)
 
-    def _is_generator(self, node: ast.AST) -> bool:
+    def _is_generator(self, node: Function) -> bool:
         return any(isinstance(found, ast.Yield | ast.YieldFrom) for found in self._inside(node))
 
-    def _inside(self, node: ast.AST) -> list[ast.AST]:
-        """Return the nodes of a function that matter here and are not in another one."""
+    def _inside(self, node: Function) -> list[ast.AST]:
+        """Return each `return` and `yield` of a function that is not in another one."""
         if node not in self._own:
-            kinds = (ast.Return, ast.Yield, ast.YieldFrom)
-            self._own[node] = [found for found in _own_nodes(node) if isinstance(found, kinds)]
+            found: list[ast.AST] = list(node.body)
+            for part in found:
+                if not isinstance(part, Function | ast.Lambda | ast.ClassDef):
+                    found.extend(ast.iter_child_nodes(part))
+            kinds = ast.Return | ast.Yield | ast.YieldFrom
+            self._own[node] = [part for part in found if isinstance(part, kinds)]
         self.work.spend(1 + len(self._own[node]))
         return self._own[node]
 
@@ -309,17 +404,12 @@ class Inference:
         if any(keyword.arg is None for keyword in node.keywords):
             return UNKNOWN
         if name == "asyncio.gather":
-            return self._gather(node)
-        if name in _TEXTS:
-            return (Data(STR),)
-        if name == "len":
-            return (Data(INT),)
+            return (pending(self._gathered(node), "asyncio.gather()", is_task=True),)
+        if name in _TEXTS or name == "len":
+            return (Data(INT if name == "len" else STR),)
         if not node.args or any(isinstance(argument, ast.Starred) for argument in node.args):
             return UNKNOWN
-        return self._call_on(name, node, node.args[0])
-
-    def _call_on(self, name: str, node: ast.Call, first: ast.expr) -> Values:
-        """What a function of the library gives that takes `first`."""
+        first = node.args[0]
         if name in _TASKS:
             return tuple(map(_as_task, self.infer(first)))
         if name == "asyncio.wait_for":
@@ -337,52 +427,33 @@ class Inference:
             return join([self._each(first), *default])
         return UNKNOWN
 
-    def _gather(self, node: ast.Call) -> Values:
-        """What awaiting `gather` gives: the results, in the order of the arguments."""
+    def _gathered(self, node: ast.Call) -> Values:
+        """Return what awaiting `gather` gives: the results, in the order of the arguments."""
         if node.keywords:  # return_exceptions: results and exceptions
-            return (pending(UNKNOWN, "asyncio.gather()", is_task=True),)
-        first = node.args[0] if len(node.args) == 1 else None
-        if isinstance(first, ast.Starred):
-            found = items((self.settle(self._each(first.value)),), is_each=True)
-        elif any(isinstance(argument, ast.Starred) for argument in node.args):
-            every = [
-                self._each(a.value) if isinstance(a, ast.Starred) else self.infer(a)
-                for a in node.args
-            ]
-            found = items((self.settle(join(every)),), is_each=True)
-        else:
-            found = items(tuple(self.settle(self.infer(argument)) for argument in node.args))
-        return (pending((found,), "asyncio.gather()", is_task=True),)
+            return UNKNOWN
+        found = [
+            self.settle(self._each(a.value) if isinstance(a, ast.Starred) else self.infer(a))
+            for a in node.args
+        ]
+        if any(isinstance(argument, ast.Starred) for argument in node.args):
+            return (_iterator(join(found)),)
+        return (items(found),)
 
     def _call_method(self, node: ast.Call) -> Values:
-        """What `d.items()` and the like give, for a dict or record whose type is known."""
+        """Return what `d.items()` and the like give, for a dict whose type is known."""
         function = node.func
         if not isinstance(function, ast.Attribute) or node.args or node.keywords:
             return UNKNOWN
         value = only(self.infer(function.value))
-        if not isinstance(value, Data) or function.attr not in ("items", "values"):
+        tree = value.tree if isinstance(value, Data) else None
+        is_dict = isinstance(tree, Container) and tree.name == "dict"
+        if not isinstance(value, Data) or not is_dict or self._facts.open_records:
             return UNKNOWN
-        tree = value.tree
-        if getattr(tree, "name", "") != "dict" or self._facts.open_records:
-            return UNKNOWN
-        key, item = (data(arg, value) for arg in getattr(tree, "args", (ANY, ANY)))
+        key, item = (data(arg, value.tool) for arg in value.tree.args)  # type: ignore[union-attr]
         if function.attr == "values":
             return (_iterator(item),)
-        return (_iterator((items((key, item), is_tuple=True),)),)
-
-
-def _own_nodes(function: ast.AST) -> list[ast.AST]:
-    """Return the nodes of a function that are not in another one."""
-    found: list[ast.AST] = list(getattr(function, "body", []))
-    for node in found:
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            found.extend(ast.iter_child_nodes(node))
-    return found
-
-
-def _is_async(node: ast.GeneratorExp) -> bool:
-    inner = any(isinstance(part, ast.Await) for part in ast.walk(node.elt))
-    return inner or any(generator.is_async for generator in node.generators)
+        pair = items((key, item), is_tuple=True)
+        return (_iterator((pair,)),) if function.attr == "items" else UNKNOWN
 
 
 def _iterator(item: Values) -> Value:
@@ -392,7 +463,7 @@ def _iterator(item: Values) -> Value:
 
 def _as_task(value: Value) -> Value:
     if isinstance(value, Pending):
-        return pending(value.values, value.source, value.definition, is_task=True)
+        return pending(value.values, value.source, value.tool, is_task=True)
     return Unknown()
 
 
@@ -403,11 +474,9 @@ def _loosen(value: Value) -> Value:
     if isinstance(value, Data):
         name = getattr(value.tree, "name", "")
         loose: dict[str, TypeTree] = {"list": LIST, "dict": DICT, "set": SET}
-        return Data(loose[name], value.definition, value.source) if name in loose else value
+        return Data(loose.get(name, value.tree), value.tool)
     return value
 
 
 def _answer(answer: Answer, like: Data) -> Values:
-    if answer is None or isinstance(answer, str):
-        return UNKNOWN
-    return data(answer, like)
+    return UNKNOWN if answer is None or isinstance(answer, str) else data(answer, like.tool)

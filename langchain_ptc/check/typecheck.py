@@ -4,12 +4,15 @@ It needs the extra `typecheck`, takes a quarter of a second and a process, and i
 ty reads the code as the sandbox would run it: the names of the tools are builtins, a call gives an
 awaitable or the value as the code is asynchronous or not, and `await` at the top level is allowed.
 
-A type checker says what is not proved to be right; a program with `str | None` where a `str` is needed
-may well run. So only reports that are certain are taken over, see `typecheck_rules.py`.
+A type checker reports what is not proved to be right; a program with `str | None` where a `str` is
+needed may well run. So the stubs that it gets say only what is certain (a type that may be several
+things is `Any`, a parameter takes what the tool takes), some of its rules are on, and of their reports
+those are dropped that do not hold for the sandbox: by the rule, and by what stands in their place.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.util
 import json
@@ -19,21 +22,56 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.check.checker import MAX_CHARS, MAX_PROBLEMS
-from langchain_ptc.check.names import Given
-from langchain_ptc.check.typecheck_rules import RULES, Diagnostic, Judge
-from langchain_ptc.check.work import OutOfWork
+from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
+from langchain_ptc.catalog.package import render_package
+from langchain_ptc.catalog.stubs import DomainStubs, group
+from langchain_ptc.catalog.types import (
+    ANY,
+    FLOAT,
+    STR,
+    Alternatives,
+    Container,
+    RecordRef,
+    TypeTree,
+    union,
+)
+from langchain_ptc.check.arguments import Leniency
+from langchain_ptc.check.checker import MAX_PROBLEMS, make_problem, read_program
+from langchain_ptc.check.facts import TOOL_CALL_ERROR, Facts, Handlers
+from langchain_ptc.check.inference import Given
+from langchain_ptc.check.program import DEAD, Program
+from langchain_ptc.check.values import Found, OutOfWork, Work, is_closed, kind_of
 from langchain_ptc.errors import Problem
-from langchain_ptc.sandbox.language.reading import parse_quietly
-from langchain_ptc.sandbox.language.shape import all_nodes, is_async
 
 _CODE = "code.py"
 _SECONDS = 20.0
-MAX_DIAGNOSTICS = 200
-"""Reports of ty that are looked at, in its order; of those that are taken over only some are told."""
+MAX_REPORTS = 200
+"""Reports of ty that are looked at, in its order; of those that are certain only some are shown."""
+CALL_RULES = frozenset(
+    {
+        *("invalid-argument-type", "missing-argument", "unknown-argument"),
+        *("parameter-already-assigned", "too-many-positional-arguments"),
+    }
+)
+USE_RULES: Mapping[str, str] = {
+    "invalid-await": "TypeError",
+    "invalid-typed-dict-key": "KeyError",
+    "missing-attribute": "AttributeError",
+    "not-iterable": "TypeError",
+    "unsupported-operator": "TypeError",
+}
+"""Rules about values that are used as what they are not, and what is raised then. Those of calls
+and subscripts are not here: they do not tell a value from one of several, nor do those of `x += y`."""
+_AWAITING = frozenset({"to_thread", "run_in_executor"})
+"""In the sandbox these await what they call, if it is to be awaited; ty does not know."""
+_PLAIN = frozenset(
+    "str int float bool list dict tuple set frozenset Literal LiteralString CoroutineType".split()  # noqa: SIM905
+)
+"""Types of what tools return: here ty and the sandbox mean the same by them."""
 _GIVEN_NAMES = """\
 class ToolCallError(Exception):
     tool: str
@@ -44,16 +82,16 @@ class ToolCallError(Exception):
 
 
 def typecheck_code(code: str, catalog: ToolCatalog) -> tuple[Problem, ...]:
-    """Return what the type checker ty is certain of in `code`; nothing of it is run.
+    """Return what the type checker ty is certain of in `code`, in its words; nothing of it is run.
 
     It blocks for about a quarter of a second: call it in a thread from asynchronous code.
 
     Args:
-        code: What the model wrote. Code that is no Python has no problems here.
+        code: What the model wrote. Code that is not valid Python has no problems here.
         catalog: The tools that it may call.
 
     Returns:
-        The problems in order of line; none if ty does not come to an end.
+        The problems in order of line, at most `MAX_PROBLEMS`; none if ty does not come to an end.
 
     Raises:
         ImportError: ty is not installed.
@@ -63,48 +101,75 @@ def typecheck_code(code: str, catalog: ToolCatalog) -> tuple[Problem, ...]:
             "typecheck_code needs the type checker ty; install it with "
             "pip install 'langchain-ptc[typecheck]'"
         )
-    if len(code) > MAX_CHARS:
+    program = read_program(code)
+    if program is None:
         return ()
-    try:
-        tree = parse_quietly(code)
-        nodes = all_nodes(tree)
-        judge = Judge(tree, nodes, code, catalog)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError):
-        return ()
+    stubs = group([_certain(definition, catalog) for definition in catalog])
     with tempfile.TemporaryDirectory(prefix="ptc-typecheck-") as folder:
-        _write_project(Path(folder), code, catalog, asynchronous=is_async(nodes))
-        diagnostics = list(_run_ty(Path(folder)))
-    found: list[Problem | None] = []
+        _write_project(Path(folder), code, program, catalog, render_package(stubs))
+        reports = _run_ty(Path(folder))
+    problems: dict[tuple[int, int, str], Problem] = {}
     with contextlib.suppress(OutOfWork):
-        found.extend(judge.problem_of(diagnostic) for diagnostic in diagnostics[:MAX_DIAGNOSTICS])
-    known = {(p.line, p.column, p.message): p for p in found if p is not None}
-    return tuple(sorted(known.values(), key=lambda p: (p.line, p.column))[:MAX_PROBLEMS])
+        for found in _Judge(program, code, stubs, catalog).judge(reports):
+            problem = make_problem(code, found)
+            problems[problem.line, problem.column, problem.message] = problem
+    return tuple(problems[place] for place in sorted(problems)[:MAX_PROBLEMS])
 
 
-def _write_project(folder: Path, code: str, catalog: ToolCatalog, *, asynchronous: bool) -> None:
-    for path in catalog.write_stubs(folder, guesses=False):
-        if not asynchronous:
-            source = path.read_text("utf-8")
-            path.write_text(re.sub(r"(?m)^async def ", "def ", source), "utf-8")
-    (folder / "__builtins__.pyi").write_text(_render_builtins(catalog), "utf-8")
+# --- what ty is given -----------------------------------------------------------------------------
+
+
+def _certain(definition: ToolDefinition, catalog: ToolCatalog) -> ToolDefinition:
+    """Return a tool with what is certain of its results, and with all that it takes."""
+    records = {record.key: record for record in definition.records if is_closed(record)}
+    lenient = Leniency(definition)
+
+    def certain(tree: TypeTree) -> TypeTree:
+        if isinstance(tree, Container):
+            return replace(tree, args=tuple(map(certain, tree.args)))
+        is_open = isinstance(tree, RecordRef) and tree.key not in records
+        return ANY if is_open or isinstance(tree, Alternatives) else tree
+
+    def taken(parameter: ToolParameter) -> TypeTree:
+        if lenient.accepts_anything(parameter):
+            return ANY
+        kind = kind_of(parameter.type)
+        number = [FLOAT] if kind != "str" or lenient.takes_numbers_as_text else []
+        is_plain = kind in ("str", "int", "float", "bool")
+        return union([STR, *number]) if is_plain else ANY
+
+    return replace(
+        definition,
+        returns=certain(catalog.certain_returns(definition)),
+        parameters=tuple(replace(p, type=taken(p)) for p in definition.parameters),
+        records=tuple(
+            replace(record, fields=tuple(replace(f, type=certain(f.type)) for f in record.fields))
+            for record in records.values()
+        ),
+    )
+
+
+def _write_project(
+    folder: Path, code: str, program: Program, catalog: ToolCatalog, package: Mapping[str, str]
+) -> None:
+    for path, source in package.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        text = source if program.is_async else re.sub(r"(?m)^async def ", "def ", source)
+        (folder / path).write_text(text, "utf-8")
+    given = Given(catalog, program)
+    names = ["import tools as tools"]
+    names += [f"import tools.{domain} as {domain}" for domain in sorted(given.domains)]
+    for name, tool in given.bare_tools.items():
+        domain = tool.definition.domain
+        names.append(f"from tools{f'.{domain}' if domain else ''} import {name} as {name}")
+    (folder / "__builtins__.pyi").write_text("\n".join([*names, _GIVEN_NAMES]), "utf-8")
     (folder / _CODE).write_text(code, "utf-8", errors="replace")
-    rules = "".join(f'{rule} = "error"\n' for rule in sorted(RULES))
+    rules = "".join(f'{rule} = "error"\n' for rule in sorted({*CALL_RULES, *USE_RULES}))
     (folder / "ty.toml").write_text(f'[rules]\nall = "ignore"\n{rules}', "utf-8")
 
 
-def _render_builtins(catalog: ToolCatalog) -> str:
-    """Return the names that the code has without importing them."""
-    given = Given(catalog, ())
-    lines = ["import tools as tools"]
-    lines += [f"import tools.{domain} as {domain}" for domain in sorted(given.domains)]
-    for definition in given.bare_tools:
-        module = "tools" if definition.domain is None else f"tools.{definition.domain}"
-        lines.append(f"from {module} import {definition.name} as {definition.name}")
-    return "\n".join([*lines, _GIVEN_NAMES])
-
-
-def _run_ty(folder: Path) -> Iterator[Diagnostic]:
-    """Yield what ty says of the code in `folder`."""
+def _run_ty(folder: Path) -> list[tuple[str, str, int, int]]:
+    """Return what ty reports of the code in `folder`: rule, message, line and column, from 1."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     options = ["--output-format", "gitlab", "--exit-zero", "--python-version", version]
     command = [sys.executable, "-m", "ty", "check", "--config-file", "ty.toml", *options, _CODE]
@@ -119,19 +184,101 @@ def _run_ty(folder: Path) -> Iterator[Diagnostic]:
         )
         reports = json.loads(ended.stdout or b"[]")
     except (subprocess.TimeoutExpired, ValueError):
-        return
-    for report in reports:
-        yield _read_diagnostic(report)
+        return []
+    found = []
+    for report in reports[:MAX_REPORTS]:
+        rule, place = report["check_name"], report["location"]["positions"]["begin"]
+        message = report["description"].removeprefix(f"{rule}: ")
+        found.append((rule, message, place["line"], place["column"]))
+    return found
 
 
-def _read_diagnostic(report: Mapping[str, object]) -> Diagnostic:
-    rule = str(report["check_name"])
-    location = report["location"]
-    assert isinstance(location, Mapping)
-    begin = location["positions"]["begin"]
-    return Diagnostic(
-        rule=rule,
-        message=str(report["description"]).removeprefix(f"{rule}: "),
-        line=int(begin["line"]),
-        column=int(begin["column"]),
-    )
+# --- which of its reports are certain -------------------------------------------------------------
+
+
+class _Judge:
+    """Tells which reports on one program hold in the sandbox as well."""
+
+    def __init__(
+        self, program: Program, code: str, stubs: list[DomainStubs], catalog: ToolCatalog
+    ) -> None:
+        self._program = program
+        self._lines = code.splitlines()
+        self._facts = facts = Facts(program)
+        self._handlers = Handlers(program, Work())
+        self._own = {
+            name
+            for name, bindings in program.bindings().items()
+            if any(binding.alias is None for binding in bindings)
+        }
+        self._records = {name for domain in stubs for name in domain.records} - self._own
+        fields = (
+            f for domain in stubs for record, _ in domain.records.values() for f in record.fields
+        )
+        self._fields = {field.name for field in fields}
+        self._tools: dict[str, list[ToolDefinition]] = {}
+        for definition in catalog:
+            self._tools.setdefault(definition.name, []).append(definition)
+        # Whether values of tools are used as they came, and awaitables only awaited.
+        changed = facts.changed - facts.displays - {"self"}
+        self._is_sure = not (changed or facts.opaque or facts.has_operators) and not (
+            _AWAITING & program.reads.keys()
+        )
+        self._nodes: dict[tuple[int, int], ast.AST] = {}
+        for node in program.nodes:  # outer ones first
+            if hasattr(node, "lineno"):
+                self._nodes.setdefault((node.lineno, node.col_offset), node)  # type: ignore[attr-defined]
+
+    def judge(self, reports: list[tuple[str, str, int, int]]) -> Iterator[Found]:
+        """Yield the reports that are certain."""
+        for rule, message, line, column in reports:
+            text = self._lines[line - 1] if line <= len(self._lines) else ""
+            node = self._nodes.get((line, len(text[: column - 1].encode(errors="replace"))))
+            if node is None or self._program.reach(node) == DEAD:
+                continue
+            call = self._call_of(node)
+            definition = None if call is None or rule not in CALL_RULES else self._tool_of(call)
+            if call is not None and definition is not None:
+                settled = not self._program.is_async or self._handlers.is_settled(call)
+                caught = self._handlers.may_catch(call, TOOL_CALL_ERROR, settled=settled)
+                certain = rule != "invalid-argument-type" or self._is_plain(message)
+            else:
+                caught = self._handlers.may_catch(node, USE_RULES.get(rule, "TypeError"))
+                certain = rule in USE_RULES and self._is_wrong_use(rule, message, node)
+            if certain and not caught:
+                yield Found(node, message.replace("`", "'"), (), definition)
+
+    def _call_of(self, node: ast.AST) -> ast.Call | None:
+        """Return the call that a report on arguments is about: `node`, or what it is an argument of."""
+        parent = self._program.parents.get(node)
+        is_argument = isinstance(parent, ast.Call) and node is not parent.func
+        found = parent if is_argument else node
+        return found if isinstance(found, ast.Call) else None
+
+    def _tool_of(self, call: ast.Call) -> ToolDefinition | None:
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        tools = self._tools.get(name, [])
+        return tools[0] if len(tools) == 1 and name not in self._own else None
+
+    def _is_wrong_use(self, rule: str, message: str, node: ast.AST) -> bool:
+        parent = self._program.parents.get(node)
+        facts = self._facts
+        if rule == "invalid-typed-dict-key":
+            is_read = isinstance(parent, ast.Subscript) and isinstance(parent.ctx, ast.Load)
+            key = getattr(node, "value", None)
+            if not is_read or facts.open_records or key in facts.stored:
+                return False
+        elif rule == "missing-attribute":  # fields and keys are attributes too
+            name = getattr(node, "attr", "")
+            message = message.replace(f"`{name}`", "")
+            if name in facts.stored | self._fields or "`dict[" in message:
+                return False
+        number = 1 + (rule == "unsupported-operator")
+        is_one_of_several = isinstance(node, ast.AugAssign)
+        return self._is_sure and not is_one_of_several and self._is_plain(message, number)
+
+    def _is_plain(self, message: str, number: int = 1) -> bool:
+        """Whether the last types that a report names are each one type that is known for certain."""
+        types = re.findall(r"`([^`]*)`", message)[-number:]
+        heads = {kind.partition("[")[0] for kind in types}
+        return heads <= _PLAIN | self._records and not any("|" in kind for kind in types)

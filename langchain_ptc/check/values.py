@@ -1,4 +1,4 @@
-"""What an expression is worth, as far as that is certain. Pure.
+"""What an expression is worth, as far as that is certain, and what can be done with it. Pure.
 
 A name has the values of all the places that bind it, in whatever order they run. So an expression has
 several possible values, and a use is wrong only if it is for every one of them; `Unknown` is right
@@ -8,21 +8,71 @@ for everything.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.stubs import group, render_type
 from langchain_ptc.catalog.types import (
     ANY,
-    BOOL,
-    FLOAT,
-    INT,
-    NONE,
     STR,
+    Alternatives,
+    Choice,
+    Container,
+    Named,
+    Record,
+    RecordRef,
     TypeTree,
     container,
+    union,
 )
+from langchain_ptc.wording import closest, cut, did_you_mean
+
+MAX_STEPS = 60_000
+"""Steps of one check: programs of ordinary shape take one for every few characters."""
+MAX_NAME_CHARS = 80
+_MAX_SHOWN_CHARS = 60
+_MAX_KEYS = 20
+
+
+class OutOfWork(Exception):  # it ends the check, and is no error
+    """The check has taken all its steps."""
+
+
+class Work:
+    """Counts the steps of one check, so that no program makes it run for long."""
+
+    def __init__(self, steps: int = MAX_STEPS) -> None:
+        self._left = steps
+
+    def spend(self, steps: int = 1) -> None:
+        """Take steps.
+
+        Raises:
+            OutOfWork: There are none left.
+        """
+        self._left -= steps
+        if self._left < 0:
+            raise OutOfWork
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One thing that would go wrong."""
+
+    node: ast.AST
+    """Where."""
+    message: str
+    errors: tuple[str, ...] = ()
+    """The classes of the exceptions that it may be; none where nothing would be raised."""
+    definition: ToolDefinition | None = None
+    """The tool whose signature helps."""
+    module: str = ""
+    """The module that the sandbox does not have."""
+
+
+# --- values ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +80,9 @@ class Unknown:
     """Anything."""
 
 
-class _Compared:
-    """Compared by its parts, a tool among them by identity: a default of it may be unhashable."""
-
-    __slots__ = ()
-
-    def _parts(self) -> tuple[object, ...]:
-        names: tuple[str, ...] = type(self).__slots__
-        parts = (getattr(self, name) for name in names)
-        return tuple(id(part) if isinstance(part, ToolDefinition) else part for part in parts)
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _Compared)
-            and type(other) is type(self)
-            and self._parts() == other._parts()
-        )
-
-    def __hash__(self) -> int:
-        return hash((type(self).__name__, self._parts()))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class ToolValue(_Compared):
-    """A tool: the stub itself, not called."""
+class ToolValue:
+    """A tool: the stub itself, not called. There is one for each tool, compared by identity."""
 
     definition: ToolDefinition
 
@@ -79,25 +108,28 @@ class FunctionValue:
     node: ast.FunctionDef | ast.AsyncFunctionDef
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Data(_Compared):
+@dataclass(frozen=True, slots=True)
+class Data:
     """A plain value of a type."""
 
     tree: TypeTree
-    definition: ToolDefinition | None = None
-    """The tool whose records the type names."""
-    source: str = ""
-    """The call that gave it, for the one who reads: `get_team()`."""
+    tool: ToolValue | None = None
+    """The tool that gave it, whose records the type names."""
+
+    @property
+    def definition(self) -> ToolDefinition | None:
+        """The tool that gave it; None for what the code made."""
+        return None if self.tool is None else self.tool.definition
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Pending(_Compared):
+@dataclass(frozen=True, slots=True)
+class Pending:
     """What is to be awaited, and what it gives; made by `pending`."""
 
     values: Values
     source: str
-    """The call that made it, for the one who reads."""
-    definition: ToolDefinition | None = None
+    """The call that made it, for the reader."""
+    tool: ToolValue | None = None
     """The tool that it calls; None for a function of the code's own."""
     is_task: bool = False
     """Whether it is a task or future, which has attributes of its own."""
@@ -117,6 +149,11 @@ class Items:
     weight: int = 1
     """How many values are in it, each as often as it is there."""
 
+    @property
+    def kind(self) -> str:
+        """What it is, in words."""
+        return "a tuple" if self.is_tuple else "a list"
+
     def every(self) -> Values:
         """Return what any item may be."""
         return join(self.values) if self.values else UNKNOWN
@@ -127,43 +164,31 @@ Value: TypeAlias = (
 )
 Values: TypeAlias = tuple[Value, ...]
 UNKNOWN: Values = (Unknown(),)
-_MOST_VALUES = 12
-_MOST_ITEMS = 32
+_MAX_VALUES = 12
+_MAX_ITEMS = 32
 """Items of a list that are known one by one; those of a longer one are known all alike."""
 _MAX_WEIGHT = 200
 """Values inside of a value: what holds more is a list of anything. A list that holds another one
 twice, and so on, has as many as there are paths through it."""
 
-CONSTANTS: dict[type, TypeTree] = {
-    str: STR,
-    bool: BOOL,
-    int: INT,
-    float: FLOAT,
-    type(None): NONE,
-}
 LIST = container("list", ANY)
 DICT = container("dict", ANY, ANY)
 SET = container("set", ANY)
-
-
-def is_unknown(values: Values) -> bool:
-    """Whether one of the values may be anything."""
-    return any(isinstance(value, Unknown) for value in values) or not values
 
 
 def join(many: Iterable[Values]) -> Values:
     """Return the values of all, or `UNKNOWN` if one of them is or there are too many."""
     found: dict[Value, None] = {}
     for values in many:
-        if is_unknown(values):
+        if not values or any(isinstance(value, Unknown) for value in values):
             return UNKNOWN
         found.update(dict.fromkeys(values))
-    return tuple(found) if 0 < len(found) <= _MOST_VALUES else UNKNOWN
+    return tuple(found) if 0 < len(found) <= _MAX_VALUES else UNKNOWN
 
 
 def items(parts: Sequence[Values], *, is_each: bool = False, is_tuple: bool = False) -> Items:
     """Return what has these items: one entry for each position, or one for all of them."""
-    if not is_each and len(parts) > _MOST_ITEMS:
+    if not is_each and len(parts) > _MAX_ITEMS:
         parts, is_each = (join(parts),), True
     weight = 1 + sum(map(_weigh, parts))
     if weight > _MAX_WEIGHT:
@@ -172,17 +197,13 @@ def items(parts: Sequence[Values], *, is_each: bool = False, is_tuple: bool = Fa
 
 
 def pending(
-    values: Values,
-    source: str,
-    definition: ToolDefinition | None = None,
-    *,
-    is_task: bool = False,
+    values: Values, source: str, tool: ToolValue | None = None, *, is_task: bool = False
 ) -> Pending:
     """Return what gives these values once it is awaited."""
     weight = 1 + _weigh(values)
     if weight > _MAX_WEIGHT:
-        return Pending(UNKNOWN, source, definition, is_task)
-    return Pending(values, source, definition, is_task, weight)
+        return Pending(UNKNOWN, source, tool, is_task)
+    return Pending(values, source, tool, is_task, weight)
 
 
 def _weigh(values: Values) -> int:
@@ -194,22 +215,214 @@ def only(values: Values) -> Value | None:
     return values[0] if len(values) == 1 and not isinstance(values[0], Unknown) else None
 
 
-def data(tree: TypeTree, like: Data | None = None) -> Values:
-    """Return a value of a type; `like` tells whose records the type names."""
-    if tree == ANY:
-        return UNKNOWN
-    if like is None:
-        return (Data(tree),)
-    return (Data(tree, like.definition, like.source),)
+def data(tree: TypeTree, tool: ToolValue | None = None) -> Values:
+    """Return a value of a type; `tool` tells whose records the type names."""
+    return UNKNOWN if tree == ANY else (Data(tree, tool),)
 
 
 def pending_of(values: Values) -> Pending | None:
     """Return one of the values if each of them is to be awaited."""
-    found = [value for value in values if isinstance(value, Pending)]
-    return found[0] if values and len(found) == len(values) else None
+    first = values[0]
+    return (
+        first
+        if isinstance(first, Pending) and all(isinstance(v, Pending) for v in values)
+        else None
+    )
 
 
-def all_data(values: Values) -> Sequence[Data] | None:
+def all_data(values: Values) -> Sequence[Data]:
     """Return the values if each of them is plain data."""
     found = [value for value in values if isinstance(value, Data)]
-    return found if values and len(found) == len(values) else None
+    return found if len(found) == len(values) else ()
+
+
+# --- what can be done with data -------------------------------------------------------------------
+
+Answer: TypeAlias = TypeTree | str | None
+"""The type of the result, `None` where nothing certain is known, or why it cannot work."""
+_PLAIN: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+_CONTAINERS: Mapping[str, type] = {
+    kind.__name__: kind for kind in (list, tuple, set, frozenset, dict)
+}
+_NUMBERS = frozenset(dir(int)) | frozenset(dir(float))
+
+
+def describe(tree: TypeTree, definition: ToolDefinition | None) -> str:
+    """Return the type as the stubs write it."""
+    if definition is None:
+        return render_type(tree, {})
+    [stubs] = group([definition])
+    return render_type(tree, stubs.names[definition.name])
+
+
+def shown(node: ast.AST) -> str:
+    """Return a short expression as text; an empty string for one that is not short."""
+    start, end = getattr(node, "col_offset", 0), getattr(node, "end_col_offset", None)
+    one_line = getattr(node, "lineno", 0) == getattr(node, "end_lineno", -1)
+    if not one_line or end is None or end - start > 2 * _MAX_SHOWN_CHARS:
+        return ""
+    text = ast.unparse(node)
+    return text if len(text) <= _MAX_SHOWN_CHARS else ""
+
+
+def kind_of(tree: TypeTree) -> str | None:
+    """Return the name of the Python type that values of `tree` have, or None if it is not certain.
+
+    `record` stands for a record; `float` for a number.
+    """
+    if isinstance(tree, RecordRef):
+        return "record"
+    if isinstance(tree, Container):
+        return tree.name if tree.name in _CONTAINERS else None
+    if isinstance(tree, Choice):
+        kinds = {type(value).__name__ for value in tree.values}
+        return kinds.pop() if len(kinds) == 1 and kinds <= _PLAIN.keys() else None
+    return tree.name if isinstance(tree, Named) and tree.name in (*_PLAIN, "None") else None
+
+
+def is_closed(record: Record) -> bool:
+    """Whether a record has no keys but its fields.
+
+    What an annotation says is all; an object of a JSON Schema may have further keys.
+    """
+    said = record.key.startswith("output:") and "#" not in record.key
+    return said and not record.others
+
+
+class Shapes:
+    """What can be done with the values of one program.
+
+    Args:
+        stored: Keys and attributes that the code stores or asks for itself, on whatever object.
+        open_records: Whether the code may add keys to records that are not known.
+    """
+
+    def __init__(self, *, stored: Collection[str], open_records: bool) -> None:
+        self._stored = stored
+        self._open = open_records
+
+    def subscript(self, value: Data, key: ast.expr) -> Answer:
+        """Say what `value[key]` is."""
+        return _each(value.tree, lambda tree: self._subscript(tree, key, value.definition))
+
+    def attribute(self, value: Data, name: str) -> Answer:
+        """Say what `value.name` is."""
+        if name.startswith("__"):
+            return None
+        return _each(value.tree, lambda tree: self._attribute(tree, name, value.definition))
+
+    def _field(self, tree: RecordRef, name: str, definition: ToolDefinition, what: str) -> Answer:
+        if self._open or name in self._stored:
+            return None
+        record = definition.record(tree)
+        fields = {field.name: field.type for field in record.fields}
+        if name in fields or not is_closed(record):
+            return fields.get(name)
+        keys = ", ".join(map(repr, [*fields][:_MAX_KEYS])) + (", …" * (len(fields) > _MAX_KEYS))
+        return f"has no {what} {name!r}{did_you_mean(closest(name, fields))}; it is a record with the keys {keys}"
+
+    def _subscript(
+        self, tree: TypeTree, key: ast.expr, definition: ToolDefinition | None
+    ) -> Answer:
+        constant = key.value if isinstance(key, ast.Constant) else None
+        kind = kind_of(tree)
+        if isinstance(tree, RecordRef):
+            if definition is None:
+                return None
+            if isinstance(constant, str):
+                return self._field(tree, constant, definition, "key")
+            is_list = _is_position(key) and not self._open and is_closed(definition.record(tree))
+            return "is a record, not a list: its keys are names" if is_list else None
+        if isinstance(tree, Container):
+            changed = tree.name == "dict" and (self._open or constant in self._stored)
+            return None if changed else _subscript_container(tree, key, constant)
+        if kind == "str":
+            return "is a str: it has no keys" if isinstance(constant, str) else STR
+        return None if kind is None else f"is {_a(kind)}: it has no items"
+
+    def _attribute(self, tree: TypeTree, name: str, definition: ToolDefinition | None) -> Answer:
+        kind = kind_of(tree)
+        if isinstance(tree, RecordRef):
+            known = definition is None or hasattr(dict, name)
+            return None if known else self._field(tree, name, definition, "attribute")  # type: ignore[arg-type]
+        if kind is None or kind == "dict" or name in self._stored:
+            return None
+        if kind == "None":
+            return f"is None: it has no attribute {name!r}"
+        numeric = kind in ("int", "float", "bool")
+        if name in (_NUMBERS if numeric else dir((_PLAIN.get(kind) or _CONTAINERS[kind])())):
+            return None
+        loop = ", whose items have it perhaps: use a loop" if kind in _CONTAINERS else ""
+        return f"is {_a(kind)}{loop}; it has no attribute {name!r}"
+
+
+def iterate(value: Data) -> Answer:
+    """Say what the items of a loop over the value are."""
+    return _each(value.tree, _iterate)
+
+
+def parse(value: Data) -> Answer:
+    """Say what parsing the value as JSON text gives."""
+    return _each(value.tree, _parse)
+
+
+def _each(tree: TypeTree, answer: Callable[[TypeTree], Answer]) -> Answer:
+    """Ask for each alternative of a type: it cannot work only if it cannot for any of them."""
+    if not isinstance(tree, Alternatives):
+        return answer(tree)
+    answers = [answer(option) for option in tree.options]
+    good = [found for found in answers if not isinstance(found, str)]
+    known = [found for found in good if found is not None]
+    if not good:
+        return answers[0]
+    return union(known) if len(known) == len(good) else None
+
+
+def _iterate(tree: TypeTree) -> Answer:
+    kind = kind_of(tree)
+    if kind in ("int", "float", "bool", "None"):
+        return f"is {_a(kind)}: it cannot be iterated over"
+    if kind in ("record", "str"):
+        return STR
+    if isinstance(tree, Container) and tree.args:
+        return tree.args[0] if len(tree.args) == 1 or tree.name == "dict" else union(tree.args)
+    return None
+
+
+def _parse(tree: TypeTree) -> Answer:
+    if kind_of(tree) in (None, "str"):
+        return None
+    return "is data already: use it as it is, without json.loads()"
+
+
+def _subscript_container(tree: Container, key: ast.expr, constant: object) -> Answer:
+    if tree.name == "dict":
+        return tree.args[1]
+    if tree.name in ("set", "frozenset"):
+        return f"is a {tree.name}: it has no items by position or key"
+    if isinstance(constant, str):
+        advice = "its items have positions, not keys; take an item first, or use a loop"
+        return f"is a {tree.name.lower()}: {advice}"
+    if isinstance(key, ast.Slice):
+        return tree if tree.name == "list" else None
+    if tree.name == "tuple" and not tree.variadic:
+        inside = isinstance(constant, int) and 0 <= constant < len(tree.args)
+        return tree.args[constant] if isinstance(constant, int) and inside else None
+    return tree.args[0] if tree.args else None
+
+
+def _is_position(key: ast.expr) -> bool:
+    if isinstance(key, ast.UnaryOp) and isinstance(key.op, ast.USub):
+        key = key.operand
+    return isinstance(key, ast.Slice) or (isinstance(key, ast.Constant) and type(key.value) is int)
+
+
+def _a(kind: str) -> str:
+    if kind == "None":
+        return kind
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def clip_name(name: str) -> str:
+    """Return a name that is fit for a message."""
+    return cut(name, MAX_NAME_CHARS)

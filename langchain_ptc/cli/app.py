@@ -31,8 +31,9 @@ from langchain_ptc.cli.options import (
     read_options,
 )
 from langchain_ptc.cli.output import FAILED, INTERRUPTED, MISUSED, SUCCESS, write_error
-from langchain_ptc.cli.references import CommandError, did_you_mean
+from langchain_ptc.cli.references import CommandError
 from langchain_ptc.errors import CatalogError, SandboxError
+from langchain_ptc.wording import closest, did_you_mean
 
 PROGRAM = "langchain-ptc"
 
@@ -113,7 +114,7 @@ def _read_code(file: str) -> str:
     except OSError as error:
         parent = Path(file).parent
         near = [str(other) for other in parent.glob("*.py")] if parent.is_dir() else []
-        close = did_you_mean(file, near) if isinstance(error, FileNotFoundError) else ""
+        close = did_you_mean(closest(file, near)) if isinstance(error, FileNotFoundError) else ""
         raise CommandError(f"{file!r} cannot be read: {error.strerror}{close}") from error
 
 

@@ -27,10 +27,10 @@ from pydantic import SecretStr, ValidationError
 from langchain_ptc.cli.references import (
     CommandError,
     can_load,
-    did_you_mean,
     load_object,
     render_error,
 )
+from langchain_ptc.wording import closest, did_you_mean
 
 API_KEY_VARIABLE = "LANGCHAIN_PTC_API_KEY"
 """Environment variable with the key of a server that is named by its address. A hosted provider's key
@@ -91,7 +91,7 @@ def _explain(name: str, error: Exception) -> str:
             return f"nothing tells its provider; write provider:model, such as 'openai:{name}'"
         return (
             f"{provider!r} is no provider that LangChain knows, and no module to import a model "
-            f"from{did_you_mean(provider, providers())}"
+            f"from{did_you_mean(closest(provider, providers()))}"
         )
     return f"{told}{_advise_key(told)}"
 

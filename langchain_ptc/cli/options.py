@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from langchain_ptc.cli.references import CommandError, did_you_mean
+from langchain_ptc.cli.references import CommandError
 from langchain_ptc.limits import Limits
+from langchain_ptc.wording import closest, did_you_mean
 
 _FIELDS = {field.name: field for field in fields(Limits)}
 _TOOLS = "Tools"
@@ -126,7 +127,7 @@ def _read_limits(given: Sequence[str]) -> Limits:
     for option in given:
         name, equals, text = (part.strip() for part in option.partition("="))
         if name not in _FIELDS:
-            close = did_you_mean(name, _FIELDS)
+            close = did_you_mean(closest(name, _FIELDS))
             raise CommandError(
                 f"--limit {option!r}: there is no limit {name!r}"
                 + (close or f"; there are {', '.join(_FIELDS)}")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
 import os
 import sys
 import traceback
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+
+from langchain_ptc.wording import closest, did_you_mean
 
 _OWN_FRAMES = (f"{Path(__file__).parents[1]}{os.sep}", "<frozen ")
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
@@ -19,12 +19,6 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 class CommandError(Exception):
     """What was typed cannot be used, or this machine lacks something; the message says what to do."""
-
-
-def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for what is most like `name`, or an empty string."""
-    close = difflib.get_close_matches(name, list(dict.fromkeys(candidates)), n=2, cutoff=0.7)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
 def load_object(reference: str, *, option: str) -> object:
@@ -56,7 +50,7 @@ def load_object(reference: str, *, option: str) -> object:
         except AttributeError as error:
             raise CommandError(
                 f"{option} {reference!r}: {where} has no attribute {name!r}"
-                f"{did_you_mean(name, _names_of(found))}"
+                f"{did_you_mean(closest(name, _names_of(found)))}"
             ) from error
     return found
 
@@ -94,7 +88,7 @@ def _not_found(name: str, missing: str, option: str) -> str:
     folder = Path(*parent.split(".")) if parent else Path()
     here = [path.stem for path in folder.glob("*.py")]
     here += [path.parent.name for path in folder.glob("*/__init__.py")]
-    close = did_you_mean(child, sorted(here))
+    close = did_you_mean(closest(child, sorted(here)))
     return f"{told}, neither installed nor in the current folder{close}"
 
 
@@ -102,7 +96,9 @@ def _load_file(path: str, option: str) -> ModuleType:
     file = Path(path)
     if not file.is_file():
         near = [str(other) for other in file.parent.glob("*.py")] if file.parent.is_dir() else []
-        raise CommandError(f"{option}: there is no file {path!r}{did_you_mean(path, sorted(near))}")
+        raise CommandError(
+            f"{option}: there is no file {path!r}{did_you_mean(closest(path, sorted(near)))}"
+        )
     file = file.resolve()
     loaded = sys.modules.get(file.stem)
     if loaded is not None and _file_of(loaded) == file:

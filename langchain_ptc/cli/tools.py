@@ -18,8 +18,9 @@ from langchain_core.tools import BaseTool, BaseToolkit
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.functions import signature_of
-from langchain_ptc.cli.references import CommandError, did_you_mean, load_object, render_error
+from langchain_ptc.cli.references import CommandError, load_object, render_error
 from langchain_ptc.errors import CatalogError
+from langchain_ptc.wording import closest, did_you_mean
 
 _KINDS = (
     "a tool, a list of tools, a mapping {domain: [tools]}, a ToolCatalog, or a function without "
@@ -191,7 +192,7 @@ def _read_json(path: Path) -> object:
     except OSError as error:
         near = [str(other) for other in path.parent.glob("*.json")]
         raise CommandError(
-            f"--mcp {str(path)!r} cannot be read: {error.strerror}{did_you_mean(str(path), near)}"
+            f"--mcp {str(path)!r} cannot be read: {error.strerror}{did_you_mean(closest(str(path), near))}"
         ) from error
 
 
@@ -202,7 +203,9 @@ def _read_connection(where: str, given: object) -> dict[str, Any]:
     fields = _FIELDS[transport]
     needed = fields[0]
     for field in given:
-        close = "" if field in (*fields, "transport", "type") else did_you_mean(field, fields)
+        close = (
+            "" if field in (*fields, "transport", "type") else did_you_mean(closest(field, fields))
+        )
         if close:
             raise CommandError(f"{where} has {field!r}, which means nothing{close}")
     if not isinstance(given.get(needed), str) or not given[needed]:

@@ -30,6 +30,7 @@ from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.identity import who_answers
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.sandbox.wire.values import encode_value
+from langchain_ptc.wording import did_you_mean
 
 DecisionType: TypeAlias = Literal["approve", "edit", "reject", "respond"]
 Decision: TypeAlias = Mapping[str, Any]
@@ -124,9 +125,8 @@ class Approvals:
                 continue
             definition = catalog.get(name)
             if definition is None:
-                close = " or ".join(map(repr, catalog.suggest(name)))
-                told = f"; did you mean {close}?" if close else ""
-                raise ValueError(f"interrupt_on has {name!r}, which names no single tool{told}")
+                meant = did_you_mean(catalog.suggest(name))
+                raise ValueError(f"interrupt_on has {name!r}, which names no single tool{meant}")
             gate = _read_gate(name, given, interrupt_mode)
             self._decided.add(definition.qualified_name)
             if gate is None:

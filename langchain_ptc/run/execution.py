@@ -17,8 +17,7 @@ from langchain_core.runnables.config import ensure_config
 from langgraph.errors import GraphInterrupt
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.check.checker import check_code
-from langchain_ptc.check.rendering import render_problems
+from langchain_ptc.check.checker import check_code, render_problems
 from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.limits import Limits
 from langchain_ptc.run.approvals import ApprovalMiddleware, Approvals

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import copy
-import difflib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,6 +23,7 @@ from langchain_ptc.locks import new_lock
 from langchain_ptc.run.arguments import validate_arguments
 from langchain_ptc.run.asking import messages_of
 from langchain_ptc.run.budgets import Budget, CallLimit, Purse, Spent, check, limited_by
+from langchain_ptc.wording import closest, did_you_mean
 
 _MOST_SETS = 1_000
 """Sets of executions side by side that are remembered."""
@@ -58,10 +58,8 @@ class Budgets:
         for which, given in (("budget", budget), ("run_budget", run_budget)):
             for name in () if given is None else given.calls_per_tool:
                 if name not in known:
-                    close = difflib.get_close_matches(name, known, n=1)
-                    told = f"; did you mean {close[0]!r}?" if close else ""
                     raise ValueError(
-                        f"{which}.calls_per_tool has {name!r}, which is none of the tools{told}"
+                        f"{which}.calls_per_tool has {name!r}, which is none of the tools{did_you_mean(closest(name, known))}"
                     )
         self._budget, self._run_budget = budget, run_budget
         self._cost_of = next(iter(costs), None)

@@ -7,7 +7,6 @@ other facades.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import io
@@ -25,6 +24,7 @@ from langchain_ptc.sandbox.allowed_modules import (
 )
 from langchain_ptc.sandbox.language.copying import deepcopy
 from langchain_ptc.sandbox.language.facades import build_random_names, build_safe_names
+from langchain_ptc.wording import closest, did_you_mean
 
 _PARTS_OF_MODULE = ("__loader__", "__spec__", "__package__")
 
@@ -208,10 +208,9 @@ class ModuleLoader:
         if reason := reason_to_refuse(name):
             return f"module {name!r} is not available: {reason}"
         known = [*STANDARD_MODULES, *self._overrides, *self._extra]
-        close = difflib.get_close_matches(name, known, 1, cutoff=0.8)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = did_you_mean(closest(name, known, cutoff=0.8))
         return (
-            f"module {name!r} is not available in the sandbox: {hint}use the standard library of "
+            f"module {name!r} is not available in the sandbox{hint}: use the standard library of "
             f"computing, or a tool (the developer can allow it with imports=[{name!r}])"
         )
 

@@ -5,7 +5,6 @@ Frames of libraries and paths of the machine are left out: the code cannot mend 
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 import sys
@@ -19,6 +18,7 @@ from langchain_ptc.sandbox.api import Failure, Status
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
 from langchain_ptc.sandbox.worker.operands import describe_in_hand, narrow
 from langchain_ptc.sandbox.worker.output import TextTarget
+from langchain_ptc.wording import closest, did_you_mean
 
 MAX_MESSAGE_CHARS = 4_000
 MAX_FRAMES = 12
@@ -317,8 +317,7 @@ def _suggest(missing: str, names: tuple[str, ...], tools: tuple[str, ...]) -> st
         places = [f"from tools{f'.{d}' if d else ''} import {missing}" for d in sorted(domains)]
         return f"write `{'` or `'.join(places)}`"
     known = dict.fromkeys([*(tool.rpartition(".")[2] for tool in tools), *names])
-    close = difflib.get_close_matches(missing, known, n=3)
-    return f"did you mean {' or '.join(close)}?" if close else ""
+    return did_you_mean(closest(missing, known, limit=3)).strip(" ()")
 
 
 # --- hints --------------------------------------------------------------------------------------

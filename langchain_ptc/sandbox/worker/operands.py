@@ -8,7 +8,6 @@ containers. Nothing here calls a method that code may have written.
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
+from langchain_ptc.wording import closest, did_you_mean
 
 MAX_KEYS = 20
 MAX_KEY_CHARS = 60
@@ -85,7 +85,7 @@ def _describe_all(
         elif len(kinds) > 1:
             yield f"`{name}` is {' or '.join(kinds[:4])}"
         else:
-            yield f"`{name}` is {describe_value(value)}" + _did_you_mean(error, value)
+            yield f"`{name}` is {describe_value(value)}" + _meant_key(error, value)
 
 
 def _misses(value: object, error: KeyError) -> bool:
@@ -103,10 +103,9 @@ def _describe_owner(error: AttributeError, node: ast.AST | None, source: str) ->
         return  # raised by the code itself
     name = _name(node.value, source)
     if type(owner).__module__ == "builtins" or isinstance(owner, dict):
-        yield f"`{name}` is {describe_value(owner)}" + _did_you_mean(error, owner)
+        yield f"`{name}` is {describe_value(owner)}" + _meant_key(error, owner)
     elif fields := _fields_of(owner):
-        close = difflib.get_close_matches(error.name or "", fields, n=1)
-        meant = f" (did you mean {close[0]!r}?)" if close else ""
+        meant = did_you_mean(closest(error.name or "", fields))
         shown = ", ".join(map(repr, fields[:MAX_KEYS]))
         yield f"`{name}` is {_with_article(type(owner).__name__)} with the attributes {shown}{meant}"
 
@@ -185,7 +184,7 @@ def _describe_items(
     return f"{told} ({' or '.join(kinds[:4])})"
 
 
-def _did_you_mean(error: BaseException, value: object) -> str:
+def _meant_key(error: BaseException, value: object) -> str:
     """Return the key that was probably meant."""
     if not isinstance(value, dict):
         return ""
@@ -193,12 +192,10 @@ def _did_you_mean(error: BaseException, value: object) -> str:
     if isinstance(error, KeyError) and error.args:
         missing = error.args[0]
     if isinstance(missing, str):
-        names = [key for key in dict.keys(value) if type(key) is str]
-        close = difflib.get_close_matches(missing, names[:1_000], n=1)
-        return f" (did you mean {close[0]!r}?)" if close else ""
-    if isinstance(missing, int) and dict.__contains__(value, str(missing)):
-        return f" (did you mean {str(missing)!r}?)"
-    return ""
+        keys = [key for key in dict.keys(value) if type(key) is str]
+        return did_you_mean(closest(missing, keys))
+    is_text = isinstance(missing, int) and dict.__contains__(value, str(missing))
+    return did_you_mean([str(missing)] if is_text else [])
 
 
 def _parameters_of(function: FunctionType) -> str:

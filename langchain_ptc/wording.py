@@ -1,0 +1,41 @@
+"""Words that messages share: what was probably meant, and texts that are cut. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+MAX_COMPARED_CHARS = 100
+"""A longer name is like no other: to compare names takes the product of their lengths."""
+MAX_COMPARED_NAMES = 1_000
+
+
+def closest(name: str, known: Iterable[str], *, limit: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return those of `known` that were probably meant by `name`, the likeliest first.
+
+    Args:
+        name: What was written.
+        known: The names that there are.
+        limit: Names to return, at most.
+        cutoff: How like the name they must be, from 0 to 1; upper and lower case are alike. Where none
+            is, one that shares a word with it (`id` and `user_id`) is returned.
+    """
+    import difflib  # a worker needs it only where something went wrong
+
+    folded = {other.casefold(): other for other, _ in zip(known, range(MAX_COMPARED_NAMES))}  # noqa: B905
+    if len(name) > MAX_COMPARED_CHARS:
+        return []
+    close = difflib.get_close_matches(name.casefold(), folded, n=limit, cutoff=cutoff)
+    if not close:
+        words = set(name.casefold().split("_"))
+        close = [other for other in folded if words & set(other.split("_"))][:1]
+    return [folded[other] for other in close]
+
+
+def did_you_mean(close: Sequence[str]) -> str:
+    """Return ` (did you mean 'a' or 'b'?)` for what `closest` found; an empty string for nothing."""
+    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+
+
+def cut(text: str, limit: int) -> str:
+    """Return `text`, or its beginning with `…`: at most `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
