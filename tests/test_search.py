@@ -279,6 +279,7 @@ def test_synonyms_are_words() -> None:
     """Each synonym is what a question is taken apart into, and the other stands for it as well."""
     synonyms = read_synonyms().others
     for word, others in synonyms.items():
+        assert word not in others
         for other, near in others.items():
             assert " ".join(split_words(other)) == other
             assert 0 < near < 1

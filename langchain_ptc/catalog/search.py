@@ -24,7 +24,7 @@ import sqlite3
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, Protocol, TypeAlias
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.tools import BaseTool, StructuredTool
@@ -38,10 +38,6 @@ from langchain_ptc.catalog.tools import read_tool
 from langchain_ptc.catalog.types import Choice, TypeTree, walk
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import new_lock
-
-if TYPE_CHECKING:
-    from langchain_ptc.catalog.catalog import ToolCatalog
-
 
 MAX_QUERY_CHARS = 1_000
 """Length of a question; the rest is ignored."""
@@ -390,7 +386,27 @@ class FoundTool(TypedDict):
 Limit: TypeAlias = Annotated[int, "how many, at most"]
 
 
-def build_discovery(catalog: ToolCatalog) -> tuple[BaseTool, ...]:
+class Searchable(Protocol):
+    """What the tools that search need of a catalog."""
+
+    @property
+    def by_domain(self) -> dict[str, list[str]]:
+        """The names of all tools by domain."""
+
+    def search(self, query: str, *, limit: int) -> list[ToolDefinition]:
+        """Return the tools that have to do with `query`, the best first."""
+
+    async def asearch(self, query: str, *, limit: int) -> list[ToolDefinition]:
+        """Return the same as `search`."""
+
+    def describe(self, name: str) -> str:
+        """Return all that there is to know of a tool or a domain."""
+
+    def render_line(self, name: str) -> str:
+        """Return a tool on one line."""
+
+
+def build_discovery(catalog: Searchable) -> tuple[BaseTool, ...]:
     """Return the tools that find tools of `catalog`."""
 
     def search_tools(
@@ -429,19 +445,19 @@ def _make(
     return StructuredTool.from_function(function, coroutine=coroutine or at_once)
 
 
-def build_definitions(catalog: ToolCatalog) -> tuple[ToolDefinition, ...]:
+def build_definitions(catalog: Searchable) -> tuple[ToolDefinition, ...]:
     """Return the definitions of the tools that find tools of `catalog`."""
     policy = ToolPolicy(read_only=True, idempotent=True)
     return tuple(read_tool(tool, domain=None, policy=policy) for tool in build_discovery(catalog))
 
 
-def check_names(catalog: ToolCatalog) -> None:
+def check_names(definitions: Iterable[ToolDefinition]) -> None:
     """Check that the names are free at the top level, where a domain's tools do not count.
 
     Raises:
         CatalogError: A tool without a domain has one of them.
     """
-    for definition in catalog:
+    for definition in definitions:
         if definition.domain is None and definition.name in DISCOVERY_NAMES:
             raise CatalogError(
                 f"the catalog is too large for the prompt, so the code needs {definition.name}() to "
@@ -450,7 +466,7 @@ def check_names(catalog: ToolCatalog) -> None:
             )
 
 
-def _as_found(catalog: ToolCatalog, definitions: list[ToolDefinition]) -> list[FoundTool]:
+def _as_found(catalog: Searchable, definitions: list[ToolDefinition]) -> list[FoundTool]:
     found: list[FoundTool] = []
     for definition in definitions:
         name = definition.qualified_name
