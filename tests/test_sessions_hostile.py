@@ -190,6 +190,9 @@ NOT_WITHOUT_WALLS = {
     "items of an object that is no list": forge(Raw(push(a_class()) + b"(K\x01e")),
     "items of an object that is no dict": forge(Raw(push(a_class()) + b"(K\x01K\x02u")),
     "items of an object that is no set": forge(Raw(push(a_class()) + b"(K\x01\x90")),
+    "a class of a metaclass that is a library's": forge(
+        a_class("library", body={}, private={}, model_fields={}, decorators={})
+    ),
     "an extension": forge(Raw(b"\x82\x01")),
     "a persistent id": forge(Raw(b"K\x01Q")),
     "an instance, of the old pickle": forge(Raw(b"(iposix\nsystem\n")),

@@ -165,15 +165,24 @@ def checked_register(cls: abc.ABCMeta, value: object) -> object:
     return register
 
 
-def build_class(
-    body: Callable[..., object], name: str, /, *bases: object, **keywords: object
-) -> object:
-    """Make the class of a `class` statement; no class of code is a metaclass."""
+def check_bases(name: str, bases: Iterable[object]) -> None:
+    """Refuse to make a metaclass.
+
+    Raises:
+        TypeError: One of the classes that class `name` shall inherit from is one.
+    """
     for base in bases:
         if issubclass(type(base), type) and (
             base in _metaclasses or issubclass(cast("type", base), type)
         ):
             raise TypeError(f"class {name!r} cannot inherit from a metaclass in the sandbox")
+
+
+def build_class(
+    body: Callable[..., object], name: str, /, *bases: object, **keywords: object
+) -> object:
+    """Make the class of a `class` statement; no class of code is a metaclass."""
+    check_bases(name, bases)
     if "metaclass" in keywords:
         metaclass = _usable_metaclasses.get(cast("type", keywords["metaclass"]))
         if metaclass is None:

@@ -12,13 +12,14 @@ import collections
 import contextlib
 import dataclasses
 import enum
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from langchain_ptc.sandbox.language import facades, names
-from langchain_ptc.sandbox.language.classes import SafeEnumMeta, is_own, own
+from langchain_ptc.sandbox.language.classes import SafeEnumMeta, check_bases, is_own, own
 
 _TypedDict = cast("Any", typing.TypedDict)
 _TYPED_DICT: type = type(_TypedDict("_Example", {}))
@@ -39,20 +40,21 @@ _OF_MEMBER = frozenset({"_value_", "_name_", "_sort_order_", "_inverted_"})
 
 
 def take_class(
-    cls: type, is_of_code: Callable[[types.FunctionType], bool]
+    cls: type, is_of_code: Callable[[types.FunctionType], bool], *, libraries: bool
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Take a class of the code apart.
 
     Args:
         cls: The class.
         is_of_code: Whether code of the session has defined a function.
+        libraries: Whether classes are kept whose metaclass is a library's.
 
     Returns:
         What `make_class` makes it with, and what `fill_class` then adds; None if it is of a kind that
         cannot be kept.
     """
     kind = _kind_of(cls)
-    if kind is None:
+    if kind is None or (kind == "library" and not libraries):
         return None
     values, made = vars(cls), cast("Any", cls)
     parts: dict[str, Any] = {"kind": kind, "name": cls.__name__, "bases": cls.__bases__}
@@ -95,19 +97,22 @@ def take_class(
         for name, value in values.items()
         if name not in skip and _is_kept(name, value, is_of_code if generated else None)
     }
+    if kind == "library":  # its metaclass sees the body of a class before it makes one
+        parts.update(_take_model(cls), body=state.pop("attributes"))
+        state["attributes"] = {}
     return parts, state
 
 
 def _kind_of(cls: type) -> str | None:
     if type(cls) not in _METACLASSES:
-        return None
+        return "library"
     if type(cls) is _TYPED_DICT:
         return "typeddict"
     if issubclass(type(cls), enum.EnumMeta):
         odd = "__new_member__" in vars(cls) or is_own(vars(cls).get("_member_type_", object))
         return None if odd else "enum"
     if "__dataclass_fields__" in vars(cls):
-        return "dataclass"
+        return "dataclass" if "__pydantic_fields__" not in vars(cls) else None
     if cls.__bases__ == (tuple,) and "_fields" in vars(cls):
         return "namedtuple"
     return "class"
@@ -127,6 +132,49 @@ def _is_kept(
     if type(inner) is types.FunctionType:
         return is_of_code(inner)
     return type(inner) is not types.BuiltinFunctionType and not isinstance(inner, enum.property)
+
+
+def _take_model(cls: type) -> dict[str, Any]:
+    """Return what pydantic has taken out of the body of a model: fields, decorators, private attributes."""
+    values = vars(cls)
+    written = values.get("__annotations__", {})
+    fields = {
+        name: _take_model_field(field.asdict(), written[name])
+        for name, field in values.get("__pydantic_fields__", {}).items()
+        if name in written
+    }
+    found = values.get("__pydantic_decorators__")
+    groups = [getattr(found, group.name) for group in dataclasses.fields(found)] if found else []
+    infos = {name: made.info for group in groups for name, made in group.items() if name in values}
+    private = dict(values.get("__private_attributes__", {}))
+    return {"model_fields": fields, "decorators": infos, "private": private}
+
+
+def _take_model_field(field: Any, written: Any) -> tuple[Any, list[Any], dict[str, Any]]:
+    """Return annotation, metadata and the arguments of `Field`."""
+    annotation, metadata, arguments = field["annotation"], [], dict(field["attributes"])
+    if type(written) is not str and typing.get_origin(written) is not typing.Annotated:
+        annotation = written  # it may name the class itself, which is not there yet
+    for part in field["metadata"]:
+        if type(part).__name__ == "_PydanticGeneralMetadata":  # a class that has no name
+            arguments.update(vars(part))
+        else:
+            metadata.append(part)
+    return annotation, metadata, arguments
+
+
+def _make_body(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a class whose metaclass is a library's."""
+    body = {**parts["body"], **parts["private"]}
+    annotations = body["__annotations__"] = dict(parts.get("annotations", {}))
+    for name, (annotation, metadata, arguments) in parts["model_fields"].items():
+        annotations[name] = typing.Annotated[annotation, *metadata] if metadata else annotation
+        if arguments:
+            body[name] = sys.modules["pydantic"].Field(**arguments)
+    for name, info in parts["decorators"].items():
+        decorators = sys.modules["pydantic._internal._decorators"]
+        body[name] = decorators.PydanticDescriptorProxy(body[name], info)
+    return body
 
 
 def _take_fields(cls: Any) -> dict[str, dict[str, Any]]:
@@ -163,33 +211,30 @@ def _take_member_states(cls: Any) -> dict[str, dict[str, Any]]:
 # --- and back -------------------------------------------------------------------------------------
 
 
-def make_class(parts: Mapping[str, Any]) -> type:
+def make_class(parts: Mapping[str, Any], *, libraries: bool) -> type:
     """Make the empty class of what `take_class` gave first.
+
+    Args:
+        parts: As `take_class` gave them.
+        libraries: Whether the metaclass may be a library's.
 
     Raises:
         TypeError: No class statement of the code could have made it.
         ValueError: A name cannot be had by a class.
     """
     kind, name = parts["kind"], names.checked_identifier(parts["name"])
+    if kind == "library" and not libraries:
+        raise TypeError(f"the metaclass of class {name!r} is a library's")
     bases = tuple(parts["bases"])
-    for base in bases:
-        if type(base) not in _METACLASSES or issubclass(base, type):
-            raise TypeError(f"class {name!r} cannot inherit from {base!r}")
+    check_bases(name, bases)
+    if not libraries and not all(type(base) in _METACLASSES for base in bases):
+        raise TypeError(f"class {name!r} has a metaclass that is a library's")
     if kind == "namedtuple":
         return facades.namedtuple(name, parts["fields"], defaults=parts["defaults"])
     if kind == "typeddict":
         annotations = checked_names(parts.get("annotations", {}))
         return own(_TypedDict(name, annotations, total=bool(parts["total"])))
-    entries: dict[str, Any] = {"__module__": "__main__"}
-    if "annotations" in parts:
-        entries["__annotations__"] = checked_names(parts["annotations"])
-    if "slots" in parts:
-        entries["__slots__"] = tuple(map(_checked_name, parts["slots"]))
-    if "__orig_bases__" in parts:
-        entries["__orig_bases__"] = tuple(parts["__orig_bases__"])
-    if "__match_args__" in parts:
-        entries["__match_args__"] = tuple(map(_checked_name, parts["__match_args__"]))
-    entries.update(checked_names(parts.get("values", {})))
+    entries = _class_entries(parts)
     options: dict[str, Any] = {}
     if "boundary" in parts:
         options["boundary"] = enum.FlagBoundary[parts["boundary"]]
@@ -200,6 +245,23 @@ def make_class(parts: Mapping[str, Any]) -> type:
 
     with _without_hooks(bases):
         return own(types.new_class(name, bases, options, fill))
+
+
+def _class_entries(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the names with which a class is made."""
+    entries: dict[str, Any] = {"__module__": "__main__"}
+    if "annotations" in parts:
+        entries["__annotations__"] = checked_names(parts["annotations"])
+    if "slots" in parts:
+        entries["__slots__"] = tuple(map(_checked_name, parts["slots"]))
+    if "__orig_bases__" in parts:
+        entries["__orig_bases__"] = tuple(parts["__orig_bases__"])
+    if "__match_args__" in parts:
+        entries["__match_args__"] = tuple(map(_checked_name, parts["__match_args__"]))
+    entries.update(checked_names(parts.get("values", {})))
+    if parts["kind"] == "library":
+        entries.update(_make_body(parts))
+    return entries
 
 
 @contextlib.contextmanager

@@ -343,7 +343,7 @@ class Makers:
 
     def new_class(self, parts: Any) -> type:
         """Make a class without what it holds."""
-        return classes.make_class(parts)
+        return classes.make_class(parts, libraries=self.libraries)
 
     def member(self, cls: Any, name: Any, value: Any) -> Any:
         """Look a member of an enumeration up, or combine flags."""

@@ -228,7 +228,11 @@ class Writer(pickle.Pickler):
     def _class(self, cls: type) -> Any:
         if not is_own(cls):
             return self._of_library(cls)
-        taken = classes.take_class(cls, lambda function: self._units.find(function) is not None)
+        taken = classes.take_class(
+            cls,
+            lambda function: self._units.find(function) is not None,
+            libraries=self._libraries,
+        )
         if taken is None:
             raise refuse(cls)
         return Makers.new_class, (taken[0],), taken[1], None, None, Makers.fill
