@@ -111,8 +111,8 @@ def build(made: object, state: object) -> Raw:
 
 
 NOWHERE = {
-    "a module": forge(maker("module", "os")),
-    "a module of the host": forge(maker("module", "langchain_ptc")),
+    "a module": forge(maker("name", "os", "")),
+    "a module of the host": forge(maker("name", "langchain_ptc", "")),
     "eval": forge(maker("name", "builtins", "eval")),
     "exec by name": forge(maker("name", "builtins", "exec")),
     "import": forge(maker("name", "builtins", "__import__")),

@@ -304,12 +304,8 @@ class Makers:
         )
 
     def name(self, module: Any, name: Any) -> object:
-        """Look a name up, as an import statement does."""
+        """Look a name of a module up, or the module, as an import statement does."""
         return self._known.get(module, name)
-
-    def module(self, name: Any) -> types.ModuleType:
-        """Look a module up, as an import statement does."""
-        return self._known.load(name)
 
     def bound(self, owner: Any, name: Any) -> object:
         """Read an attribute, as code does."""

@@ -186,12 +186,6 @@ class Writer(pickle.Pickler):
             raise refuse(value)
         return NotImplemented
 
-    def _module(self, module: types.ModuleType) -> Any:
-        name = self._known.name_of_module(module)
-        if name is None:
-            raise refuse(module)
-        return Makers.module, (name,)
-
     def _bound(self, method: Any) -> Any:
         owner = method.__self__
         if owner is None or isinstance(owner, types.ModuleType):
@@ -290,7 +284,6 @@ def _is_plain(value: object) -> bool:
 _SPECIAL: dict[type, Callable[[Writer, Any], Any]] = {
     types.FunctionType: Writer._function,
     types.CellType: Writer._cell,
-    types.ModuleType: Writer._module,
     **dict.fromkeys(_BOUND, Writer._bound),
     **dict.fromkeys(_IN_CLASS, Writer._in_class),
 }

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from langchain_ptc.sandbox.language import names
@@ -234,7 +233,7 @@ class SessionVariables:
         index = {
             "units": [[unit.source, unit.mode, sorted(unit.private)] for unit in units],
             "variables": list(sizes.items()),
-            "asyncio": [name for name, value in wanted.items() if _is_asyncio(value, known)],
+            "asyncio": [n for n, v in wanted.items() if (known.find(v) or ("",))[0] == "asyncio"],
         }
         over = sink.size - self._max_bytes
         if over <= 0:
@@ -288,13 +287,6 @@ def _why_not(error: Unkeepable, variable: object) -> str:
     one, many = error.what
     rule = f"{many} cannot be kept between executions"
     return rule if error.value is variable else f"it holds {one}, and {rule}"
-
-
-def _is_asyncio(value: object, known: Names) -> bool:
-    if isinstance(value, ModuleType):
-        return known.name_of_module(value) == "asyncio"
-    place = known.find(value)
-    return place is not None and place[0] == "asyncio"
 
 
 def _is_variable(name: object) -> bool:

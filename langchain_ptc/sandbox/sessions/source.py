@@ -184,7 +184,10 @@ class Names:
         self._index: dict[int, tuple[str, str]] | None = None
 
     def find(self, value: object) -> tuple[str, str] | None:
-        """Return the module and the name of `value`; None if the code has it from nowhere."""
+        """Return the module and the name of `value`, which is "" for the module itself.
+
+        None if the code has it from nowhere.
+        """
         if self._index is None:
             self._index = self._build_index()
         return self._index.get(id(value))
@@ -192,39 +195,27 @@ class Names:
     def _build_index(self) -> dict[int, tuple[str, str]]:
         for name in _ALWAYS:
             self._loader.load(name)
-        index = {id(value): (_SPECIAL_MODULE, name) for name, value in _SPECIAL.items()}
-        places = {_BUILTINS: self._builtins}
-        places.update((name, vars(module)) for name, module in self._tools.items())
-        places.update((name, vars(module)) for name, module in sorted(self._loader.built.items()))
+        modules = {**self._tools, **dict(sorted(self._loader.built.items()))}
+        index = {id(module): (name, "") for name, module in modules.items()}
+        index.update((id(value), (_SPECIAL_MODULE, name)) for name, value in _SPECIAL.items())
+        places = {_BUILTINS: self._builtins, **{name: vars(m) for name, m in modules.items()}}
         for module, entries in places.items():
             for name, value in entries.items():
-                if not name.startswith("_") and not isinstance(value, ModuleType):
+                if not name.startswith("_"):
                     index.setdefault(id(value), (module, name))
         return index
 
-    def name_of_module(self, module: ModuleType) -> str | None:
-        """Return the name under which the code can import `module`; None if it cannot."""
-        name = module.__name__
-        known = self._loader.built.get(name), self._tools.get(name)
-        return name if any(module is other for other in known) else None
-
-    def load(self, module: str) -> ModuleType:
-        """Return a module, as an import statement of the code does.
-
-        Raises:
-            ImportError: It is not available.
-        """
-        if type(module) is not str:
-            raise ImportError(f"no module has the name {module!r}")
-        return self._loader.load(module)
-
     def get(self, module: str, name: str) -> object:
-        """Return a name of a module, as an import statement of the code does.
+        """Return a name of a module, or the module, as an import statement of the code does.
 
         Raises:
             ImportError: It is not available.
         """
-        if type(name) is not str or name.startswith("_") or names.is_refused(name):
+        if type(module) is not str or type(name) is not str:
+            raise ImportError(f"no module has the name {module!r}, or it has no name {name!r}")
+        if not name:
+            return self._loader.load(module)
+        if name.startswith("_") or names.is_refused(name):
             raise ImportError(f"{name!r} is not available in the sandbox")
         if module == _BUILTINS:
             if name in self._builtins:
@@ -233,7 +224,7 @@ class Names:
         if module == _SPECIAL_MODULE and name in _SPECIAL:
             return _SPECIAL[name]
         try:
-            return getattr(self.load(module), name)
+            return getattr(self._loader.load(module), name)
         except AttributeError as error:
             raise ImportError(f"cannot import {name!r} from {module!r}: {error}") from None
 
