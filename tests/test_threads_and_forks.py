@@ -227,8 +227,23 @@ def test_a_sandbox_is_collected_at_any_step_of_its_pool(
     monkeypatch: pytest.MonkeyPatch, no_gc: None, step: str
 ) -> None:
     """A sandbox is collected while its own pool is used, in the thread that uses it."""
+    closed, close_soon = threading.Event(), WorkerPool.close_soon
+
+    def closing(self: WorkerPool) -> None:
+        close_soon(self)
+        if self is pool:
+            closed.set()
+
+    monkeypatch.setattr(WorkerPool, "close_soon", closing)
     sandbox = ProcessSandbox(waiting_workers=2)
     pool, session = sandbox._pool, sandbox.session()
+    admit = pool._admit
+
+    def admitting() -> None:
+        assert closed.wait(10)  # else a worker may be made before the collection is done
+        admit()
+
+    monkeypatch.setattr(pool, "_admit", admitting)
     collected = in_a_cycle(sandbox)
     del sandbox
     original = getattr(mailbox.Mailbox, step)
