@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from langchain_ptc import InProcessSandbox, ProcessSandbox
 from tests.postgres import postgres
 
-__all__ = ["postgres", "sandbox"]
+__all__ = ["nothing_left_open", "postgres", "sandbox"]
 
 
 @pytest.fixture(scope="session", params=["process", "inprocess"])
@@ -18,3 +19,10 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[ProcessSandbox | InProce
     made = ProcessSandbox() if request.param == "process" else InProcessSandbox()
     with made:
         yield made
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left_open() -> Iterator[None]:
+    """Collect what a module has left open: the warning is an error there, and not in a later module."""
+    yield
+    gc.collect()

@@ -135,8 +135,11 @@ def closed() -> Iterator[None]:
 def alchemy(statement: str) -> Any:
     import sqlalchemy
 
-    with sqlalchemy.create_engine("sqlite://").connect() as connection:
-        return connection.execute(sqlalchemy.text(statement)).fetchall()
+    engine = sqlalchemy.create_engine("sqlite://")
+    with engine.connect() as connection:
+        found = connection.execute(sqlalchemy.text(statement)).fetchall()
+    engine.dispose()
+    return found
 
 
 def generate() -> Iterator[dict[str, int]]:
