@@ -361,9 +361,9 @@ def test_long_code_compiles_fast() -> None:
     code = (
         "def f(x):\n    y = [x.a + i for i in range(3)]\n    return {'k': y[0], 'v': x.b}\n" * 1_200
     )
-    started = time.perf_counter()
+    started = time.process_time()
     compile_code(code)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_unrestricted_is_any_python() -> None:

@@ -108,9 +108,9 @@ def test_500_tools_in_8000_characters() -> None:
     assert len(run_code.description) <= 8_000
     assert len(str(convert_to_openai_tool(run_code))) <= 8_000
     assert "search_tools" in run_code.description
-    start = time.perf_counter()
+    start = time.process_time()
     ToolCatalog(COMPANY).render("signatures")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("budget", [1, 500, 2_000, 3_000, 5_000, 10_000, 12_000, 20_000, None])
