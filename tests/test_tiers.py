@@ -293,8 +293,8 @@ def test_a_name_that_is_nobodys() -> None:
     executor = ProgrammaticToolExecutor(ToolCatalog(COMPANY))
     code = "try:\n    describe('billing.refnd_payment')\nexcept ToolCallError as error:\n    print(error)"
     assert executor.execute(code).output == (
-        "describe failed: ValueError: 'billing.refnd_payment' names no single tool; "
-        "did you mean 'billing.refund_payment'?\n"
+        "describe failed: ValueError: 'billing.refnd_payment' names no single tool "
+        "(did you mean 'billing.refund_payment'?)\n"
     )
 
 
