@@ -2,24 +2,26 @@
 
 A loop stays for the life of the process, not for one call: clients that asynchronous tools keep
 (connections, MCP sessions, chat models) are bound to the loop on which they were first used.
+
+Whoever waits for what runs there may be interrupted at any instruction, by Ctrl-C or by a signal handler
+that raises. So what a loop needs of a caller is no lock of Python, which could then stay taken.
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
-import contextvars
 import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Coroutine
-from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.locks import new_lock
+from langchain_ptc.locks import ServiceThread, new_gate, new_lock
 
 T = TypeVar("T")
 
@@ -69,33 +71,25 @@ class BackgroundLoop:
         An interrupt of the caller (Ctrl-C) cancels it, within a second.
 
         Raises:
-            RuntimeError: It is called on the loop itself, or what runs there blocks it.
+            RuntimeError: It could only wait for ever: it is called on the loop itself, in a thread that
+                executions wait for, or while the interpreter ends; or what runs on the loop blocks it.
             SandboxError: The system refuses the loop or its thread.
         """
         try:
+            _check_caller(self._running)
             loop, thread = self._start()
-        except SandboxError:
+        except (RuntimeError, SandboxError):
             coroutine.close()
             raise
-        if threading.current_thread() is thread:
-            coroutine.close()
-            raise RuntimeError(
-                "a synchronous call on the event loop that has to run it would wait for ever: in an "
-                "async function, await the asynchronous form instead (aexecute, ainvoke, abatch)"
-            )
         run = _Run(coroutine)
-        context = contextvars.copy_context()
-        future = context.run(asyncio.run_coroutine_threadsafe, run.outcome(), loop)
         try:
-            outcome = _wait(future, run, thread)
+            loop.call_soon_threadsafe(run.begin)
+            run.wait(thread)
         except BaseException:
-            future.cancel()
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(run.drop)
+                loop.call_soon_threadsafe(run.cancel)
             raise
-        if isinstance(outcome, Raised):
-            raise outcome.error
-        return outcome
+        return run.result()
 
     def forget(self) -> None:
         """Start anew, in a forked child: the thread is gone."""
@@ -124,52 +118,82 @@ class BackgroundLoop:
             return self._running
 
 
-class Raised:
-    """What was raised that cannot be handed on as it is: it would end the loop, or a future refuses it."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+def _check_caller(running: tuple[object, threading.Thread] | None) -> None:
+    if sys.is_finalizing():
+        raise RuntimeError("the interpreter is ending: nothing can be waited for any more")
+    here = threading.current_thread()
+    if running is not None and here is running[1]:
+        raise RuntimeError(
+            "a synchronous call on the event loop that has to run it would wait for ever: in an "
+            "async function, await the asynchronous form instead (aexecute, ainvoke, abatch)"
+        )
+    if isinstance(here, ServiceThread):
+        raise RuntimeError(  # noqa: TRY004  # of threads
+            f"a synchronous call in the thread {here.name!r}, which it has to wait for, would wait for "
+            "ever: a finalizer must make no such call, since it may be run in any thread"
+        )
 
 
 class _Run(Generic[T]):
-    """A coroutine on its way."""
+    """A coroutine on its way, for one who waits in another thread."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
-        self.is_begun = False
+        self._task: asyncio.Task[None] | None = None
+        self._is_begun = False
+        self._is_cancelled = False
+        self._values: list[T] = []
+        self._error: BaseException | None = None
+        self._ended = new_gate()
 
-    async def outcome(self) -> T | Raised:
-        self.is_begun = True
-        try:
-            return await self._coroutine
-        except (SystemExit, KeyboardInterrupt) as error:
-            return Raised(error)
+    def begin(self) -> None:
+        """Start it; on its loop."""
+        if not self._is_cancelled:
+            self._task = asyncio.get_running_loop().create_task(self._to_end())
 
-    def drop(self) -> None:
-        """Close the coroutine if it was cancelled before it began; on its loop."""
-        if not self.is_begun:
+    def cancel(self) -> None:
+        """Cancel it, or see to it that it does not begin; on its loop."""
+        self._is_cancelled = True
+        if not self._is_begun:
             self._coroutine.close()
+        if self._task is not None:
+            self._task.cancel()
 
-
-def _wait(future: Future[T], run: _Run[Any], thread: threading.Thread) -> T:
-    """Wait for the result, and wake up now and then.
-
-    A signal that the system hands to another thread, and any on Windows, interrupts no wait of the main
-    thread: it is seen when that wakes up.
-    """
-    until = time.monotonic() + _BLOCKED_SECONDS
-    while True:
+    async def _to_end(self) -> None:
+        self._is_begun = True
         try:
-            return future.result(timeout=_WAKE_SECONDS)
-        except TimeoutError:
-            if future.done():  # the error is the coroutine's own, or it has ended just now
-                return future.result()
-        if not run.is_begun and time.monotonic() > until:
-            raise RuntimeError(
-                f"what runs on the event loop of synchronous calls has blocked it for "
-                f"{_BLOCKED_SECONDS:g} seconds{_place_of(thread)}: an async tool must not block; "
-                "await what it waits for, or make it a synchronous tool"
-            )
+            self._values.append(await self._coroutine)
+        except asyncio.CancelledError:  # means something else to whoever waits, maybe in a task
+            self._error = concurrent.futures.CancelledError()
+        except BaseException as error:  # noqa: BLE001  # some would end the loop
+            self._error = error
+        finally:
+            self._ended.release()
+
+    def wait(self, thread: threading.Thread) -> None:
+        """Wait for the end, and wake up now and then.
+
+        A signal that the system hands to another thread, and any on Windows, interrupts no wait of the
+        main thread: it is seen when that wakes up.
+        """
+        until = time.monotonic() + _BLOCKED_SECONDS
+        while not self._ended.acquire(timeout=_WAKE_SECONDS):
+            if not self._is_begun and time.monotonic() > until:
+                raise RuntimeError(
+                    f"what runs on the event loop of synchronous calls has blocked it for "
+                    f"{_BLOCKED_SECONDS:g} seconds{_place_of(thread)}: an async tool must not block; "
+                    "await what it waits for, or make it a synchronous tool"
+                )
+
+    def result(self) -> T:
+        """Return what came of it, or raise that; once."""
+        error, self._error = self._error, None
+        if error is None:
+            return self._values[0]
+        try:
+            raise error
+        finally:
+            del error  # its traceback has this frame
 
 
 def _place_of(thread: threading.Thread) -> str:
@@ -183,7 +207,9 @@ def _place_of(thread: threading.Thread) -> str:
 
 
 _WAITING_FILES = frozenset(
-    file for file in (threading.__file__, sys.modules[Future.__module__].__file__) if file
+    file
+    for file in (threading.__file__, sys.modules[concurrent.futures.Future.__module__].__file__)
+    if file
 )
 
 

@@ -1,12 +1,16 @@
-"""Locks that neither a fork nor the garbage collector turns into a deadlock. Standard library only."""
+"""What neither a fork, an interrupt nor the garbage collector turns into a deadlock. Standard library only."""
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Generic, Self, TypeVar, overload
+
+T = TypeVar("T")
 
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -25,6 +29,65 @@ def new_lock() -> AbstractContextManager[bool]:
     lock = threading.RLock()
     _locks.add(lock)
     return lock
+
+
+def new_gate() -> threading.Lock:
+    """Return a closed gate: one thread waits to acquire it, and another one releases it, once.
+
+    A `threading.Event` or a future of `concurrent.futures` has a lock of Python besides. Whoever is
+    interrupted while he waits for it, by Ctrl-C or by a signal handler that raises, may leave that taken
+    for good, and whoever is to set it waits.
+    """
+    gate = threading.Lock()
+    gate.acquire()
+    return gate
+
+
+class ServiceThread(threading.Thread):
+    """A daemon thread that executions wait for: no synchronous call may wait for one in it.
+
+    The garbage collector runs finalizers in any thread, also such as call us.
+    """
+
+    def __init__(
+        self, target: Callable[..., object], *, name: str, args: tuple[Any, ...] = ()
+    ) -> None:
+        super().__init__(target=target, name=name, args=args, daemon=True)
+
+    def start(self) -> None:
+        """Start it, if it can still run.
+
+        Raises:
+            RuntimeError: The interpreter is ending, or the system refuses threads.
+        """
+        if sys.is_finalizing():  # before 3.12 Python itself would wait for ever
+            raise RuntimeError("can't start new thread at interpreter shutdown")
+        super().start()
+
+
+class cached_property(Generic[T]):  # noqa: N801  # as it is named
+    """Do what `functools.cached_property` does, without the lock that it has in Python 3.11.
+
+    That is one lock for the property of all objects, and a child that was forked while it was held waits
+    for ever. Where two threads compute the value at once, all get the first.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> Self | T:
+        if instance is None:
+            return self
+        value: T = instance.__dict__.setdefault(self._name, self._compute(instance))
+        return value
 
 
 def _renew_all() -> None:

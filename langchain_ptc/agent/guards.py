@@ -13,7 +13,6 @@ reach, in the list or behind any delegation.
 from __future__ import annotations
 
 import sys
-import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from langgraph.pregel import Pregel
 from langchain_ptc.agent.reach import Reach
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.errors import PTCError
+from langchain_ptc.locks import new_lock
 from langchain_ptc.run.asking import message_lists
 from langchain_ptc.run.budgets import CallLimit
 from langchain_ptc.run.graph_state import channels_of
@@ -160,7 +160,7 @@ class Agents:
         self._applied = applied
         self._owner = owner
         self._asked_by = asked_by
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._known: weakref.WeakKeyDictionary[ToolNode, tuple[weakref.ref[Any], ...]]
         self._known = weakref.WeakKeyDictionary()
 

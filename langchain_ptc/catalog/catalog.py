@@ -6,7 +6,6 @@ import copy
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -43,6 +42,7 @@ from langchain_ptc.catalog.tiers import (
 from langchain_ptc.catalog.tools import read_tools
 from langchain_ptc.catalog.types import ANY, TypeTree, admits_text, is_vague
 from langchain_ptc.errors import CatalogError
+from langchain_ptc.locks import cached_property
 from langchain_ptc.wording import did_you_mean
 
 ToolLike: TypeAlias = BaseTool | Callable[..., object] | Runnable[Any, Any] | ToolDefinition

@@ -8,12 +8,12 @@ Source: https://json-schema.org/draft/2020-12/json-schema-core#section-8
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urldefrag, urljoin
 
 from langchain_ptc.catalog.text import cut
 from langchain_ptc.errors import CatalogError
+from langchain_ptc.locks import cached_property
 
 Schema: TypeAlias = Mapping[str, Any]
 

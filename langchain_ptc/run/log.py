@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias, get_args
 
-from langchain_ptc.locks import new_lock
+from langchain_ptc.locks import ServiceThread, new_gate, new_lock
 from langchain_ptc.run.record import CallStatus, ExecutionResult, ToolCallRecord
 from langchain_ptc.run.report import cut_middle
 from langchain_ptc.run.stores import JsonLinesStore, MemoryStore, Query, SqliteStore, Store
@@ -44,7 +44,7 @@ _CLOSE_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 """How often whoever waits for the writer looks whether it is still there."""
 
-_Task: TypeAlias = ExecutionResult | threading.Event | None
+_Task: TypeAlias = ExecutionResult | Callable[[], None] | None
 
 logger = logging.getLogger("langchain_ptc")
 
@@ -177,16 +177,16 @@ class ExecutionLog:
 
     def flush(self) -> None:
         """Wait until everything that was added is written."""
-        written = threading.Event()
+        written = new_gate()
         with self._lock:
             writer = self._writer
             if writer is None or writer.pid != os.getpid():
                 return  # what a process added before it was forked is the parent's to write
             if not self._is_closed:
-                writer.tasks.put(written)
+                writer.tasks.put(written.release)
         if threading.current_thread() is writer.thread:
             return
-        while writer.thread.is_alive() and not written.wait(_LOOK_SECONDS):
+        while writer.thread.is_alive() and not written.acquire(timeout=_LOOK_SECONDS):
             pass
 
     def close(self) -> None:
@@ -255,9 +255,7 @@ class _Writer:
     def __init__(self, store: Store) -> None:
         self.pid = os.getpid()
         self.tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
-        self.thread = threading.Thread(
-            target=_write, args=(self.tasks, store), name="langchain-ptc-log", daemon=True
-        )
+        self.thread = ServiceThread(_write, args=(self.tasks, store), name="langchain-ptc-log")
         self.thread.start()
         _writers.add(self)
 
@@ -268,8 +266,8 @@ _writers: weakref.WeakSet[_Writer] = weakref.WeakSet()
 def _write(tasks: queue.SimpleQueue[_Task], store: Store) -> None:
     """Write what is added until there is no more to come; the body of the writer's thread."""
     while (task := tasks.get()) is not None:
-        if isinstance(task, threading.Event):
-            task.set()
+        if not isinstance(task, ExecutionResult):
+            task()
             continue
         try:
             store.add(task)

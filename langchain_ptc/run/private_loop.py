@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from langchain_ptc.background_loop import BackgroundLoop, Raised
+from langchain_ptc.background_loop import BackgroundLoop
 from langchain_ptc.locks import new_lock
 from langchain_ptc.sandbox.wire.large import is_large, large_data_threads
 
@@ -32,6 +32,13 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     return _loop.run(coroutine)
 
 
+class _Raised:
+    """What was raised that cannot be handed on as it is: a future refuses it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
 async def call_in_thread(function: Callable[[], T]) -> T:
     """Call a blocking function in a thread, in the caller's context.
 
@@ -46,11 +53,11 @@ async def call_in_thread(function: Callable[[], T]) -> T:
     context = contextvars.copy_context()
     to_call = [function]
 
-    def call() -> T | Raised:
+    def call() -> T | _Raised:
         try:
             return context.run(to_call.pop())
         except BaseException as error:  # noqa: BLE001  # futures do not carry every exception
-            return Raised(error)
+            return _Raised(error)
 
     try:
         future = asyncio.get_running_loop().run_in_executor(threads, call)
@@ -58,7 +65,7 @@ async def call_in_thread(function: Callable[[], T]) -> T:
         to_call.clear()  # it lies in the queue of the executor, for the next thread that is free
         raise
     outcome = await future
-    if isinstance(outcome, Raised):
+    if isinstance(outcome, _Raised):
         raise outcome.error
     return outcome
 

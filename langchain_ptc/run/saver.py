@@ -17,7 +17,6 @@ import functools
 import os
 import platform
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -29,6 +28,7 @@ from langgraph.checkpoint.base import WRITES_IDX_MAP, BaseCheckpointSaver, Check
 from langgraph.errors import GraphBubbleUp
 
 from langchain_ptc.errors import ConcurrentResumeError
+from langchain_ptc.locks import new_lock
 from langchain_ptc.run.private_loop import call_in_thread
 
 _CLAIM, _RELEASE, _NOTE = "ptc_claim", "ptc_release", "ptc_note"
@@ -351,19 +351,13 @@ def _watched(
 
 # --- claims -----------------------------------------------------------------------------------------
 
-_lock = threading.Lock()
+_lock = new_lock()
 _own: dict[_Key, _Claim] = {}
 """The claims of runs of this process that go on."""
 
 
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
-    _own.clear()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_own.clear)
 
 
 def _claims_in(found: CheckpointTuple) -> list[_Claim]:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from langchain_ptc.errors import SandboxError
+from langchain_ptc.locks import ServiceThread
 
 Action: TypeAlias = Callable[..., None]
 
@@ -87,9 +88,7 @@ class Mailbox:
         ends = self._ends = socket.socketpair()  # before the thread, which may end at once
         for end in ends:
             end.setblocking(False)
-        self.thread = threading.Thread(
-            target=self._serve, args=ends[:1], name=self._name, daemon=True
-        )
+        self.thread = ServiceThread(self._serve, args=ends[:1], name=self._name)
         try:
             self.thread.start()
         except BaseException:

@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, Self
 
+from langchain_ptc.locks import new_gate
 from langchain_ptc.sandbox.worker.crew import Crew, Stopped
 from langchain_ptc.sandbox.worker.event_loop import Host, ProgramLoop
 
@@ -57,8 +58,7 @@ class _Waiter:
     def __init__(self, ready: Callable[[], bool], deadline: float | None = None) -> None:
         self.ready = ready
         self.deadline = deadline
-        self.gate = threading.Lock()
-        self.gate.acquire()
+        self.gate = new_gate()
 
     def can_go_on(self, now: Callable[[], float]) -> bool:
         return self.ready() or (self.deadline is not None and now() >= self.deadline)
