@@ -153,7 +153,10 @@ class InProcessSession:
         crew.wakers.append(lambda: channel.deliver(b""))
         wire = Wire(channel)
         run = ProgramRun(program, wire, imports=self._imports, guard_writes=True, crew=crew)
-        crew.start(lambda: _run_to_end(run))
+        try:
+            crew.start(lambda: _run_to_end(run))
+        except RuntimeError as error:
+            raise SandboxError(f"the system refuses a thread for the code: {error}") from error
         try:
             return await self._wait(program, crew)
         finally:

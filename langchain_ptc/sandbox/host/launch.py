@@ -31,6 +31,8 @@ from langchain_ptc.sandbox.wire.control import (
 
 _MOST_DESCRIPTORS = 2
 _MOST_REPLIES_AT_ONCE = 256
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+"""No other program that the host starts gets a descriptor of a worker."""
 _END_SECONDS = 2.0
 _LAUNCH = (
     "import sys, json; o = json.loads(sys.argv[2]); sys.path.extend(o['path']); "
@@ -159,7 +161,9 @@ class Parent:
         while len(self._read) < size:
             try:
                 data, ancillary, _, _ = self._control.recvmsg(
-                    size - len(self._read), socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4)
+                    size - len(self._read),
+                    socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4),
+                    _CLOSE_ON_EXEC,
                 )
             except (BlockingIOError, InterruptedError):
                 return False
@@ -214,6 +218,7 @@ def _start(options: Mapping[str, object]) -> tuple[socket.socket, subprocess.Pop
                 stdin=subprocess.DEVNULL,
                 env=_ENVIRONMENT,
                 cwd="/",
+                start_new_session=True,  # a Ctrl-C in the host's terminal is the host's affair
             )
         except BaseException:
             ours.close()

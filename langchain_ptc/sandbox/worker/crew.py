@@ -7,12 +7,13 @@ thread has ended. A loop inside one C call sees none of it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 import time
 from collections.abc import Callable
 
-from langchain_ptc.locks import new_lock
+from langchain_ptc.locks import ServiceThread, new_lock
 
 _AGAIN_SECONDS = 0.05
 _stack_size_lock = new_lock()
@@ -128,10 +129,11 @@ class _Stopper:
         with cls._lock:
             cls._crews.add(crew)
             if cls._thread is None or not cls._thread.is_alive():
-                cls._thread = threading.Thread(
-                    target=cls._serve, name="langchain-ptc stopper", daemon=True
-                )
-                cls._thread.start()
+                cls._thread = ServiceThread(cls._serve, name="langchain-ptc stopper")
+                with contextlib.suppress(
+                    RuntimeError
+                ):  # refused: the next one sees to this crew too
+                    cls._thread.start()
 
     @classmethod
     def _serve(cls) -> None:

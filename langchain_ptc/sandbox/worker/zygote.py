@@ -58,6 +58,8 @@ from langchain_ptc.sandbox.worker.output import keep_streams
 from langchain_ptc.sandbox.worker.program import touch_lazy_parts
 from langchain_ptc.sandbox.worker.warmup import rehearse_often
 
+_LAST_STANDARD_FD = 2
+_MOST_PROBLEM_CHARS = 1_000
 _HAS_PIDFD = hasattr(os, "pidfd_open")
 _REAP_MILLISECONDS = 20
 """How often children are looked after where there are no pidfds."""
@@ -65,7 +67,7 @@ _REAP_MILLISECONDS = 20
 
 def main(control_fd: int, options: Mapping[str, object]) -> NoReturn:
     """Serve the host until it is gone."""
-    control = _move_down(socket.socket(fileno=control_fd))
+    control = _settle_descriptors(socket.socket(fileno=control_fd))
     _import_all(
         [*PRELOAD, *list_codecs()]
     )  # what a Python was built without is missed by the code that wants it
@@ -90,10 +92,23 @@ def main(control_fd: int, options: Mapping[str, object]) -> NoReturn:
     _Parent(control, options, report, base_bytes).serve()
 
 
-def _move_down(control: socket.socket) -> socket.socket:
-    """Return the socket under the lowest number: a host with many open files gives it a high one."""
+def _settle_descriptors(control: socket.socket) -> socket.socket:
+    """Return the socket under the lowest number that is none of a standard stream.
+
+    A host with many open files gives it a high one, and one without standard streams one of theirs:
+    libraries write their warnings there.
+    """
+    _open_standard_streams()
     with control:
-        return control.dup()
+        moved = control.dup()
+    _open_standard_streams()
+    return moved
+
+
+def _open_standard_streams() -> None:
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD_FD:
+        pass
+    os.close(opened)
 
 
 def _import_all(names: object) -> list[str]:
@@ -102,8 +117,9 @@ def _import_all(names: object) -> list[str]:
     for name in names:
         try:
             importlib.import_module(name)
-        except Exception as error:  # noqa: BLE001  # a foreign module may fail in any way
-            problems.append(f"import {name}: {type(error).__name__}: {error}")
+        except BaseException as error:  # noqa: BLE001  # a foreign module may fail, or exit, in any way
+            told = f"import {name}: {type(error).__name__}: {error}"
+            problems.append(told[:_MOST_PROBLEM_CHARS])
     return problems
 
 
@@ -127,7 +143,7 @@ def _import_parts(names: object) -> None:
             for found in pkgutil.iter_modules(getattr(package, "__path__", ())):
                 if found.name.startswith(("_", "test")) or found.name in _NOT_FOR_PROGRAMS:
                     continue
-                with contextlib.suppress(Exception, SystemExit):
+                with contextlib.suppress(BaseException):
                     pending.append(importlib.import_module(f"{package.__name__}.{found.name}"))
 
 
@@ -144,7 +160,7 @@ def _import_what_functions_import(known: set[str]) -> None:
             for function in gc.get_objects():
                 if type(function) is FunctionType and function.__globals__.get("__name__") in added:
                     for name, parts, level in _find_imports(function.__code__):
-                        with contextlib.suppress(Exception, SystemExit):
+                        with contextlib.suppress(BaseException):
                             __import__(name, function.__globals__, None, parts, level)
 
 
@@ -171,8 +187,7 @@ def _reset_signals() -> None:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
-    with contextlib.suppress(PermissionError):
-        os.setsid()  # a Ctrl-C in the host's terminal is the host's affair
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # it has that of the thread that started it
 
 
 def _address_bytes() -> int:
