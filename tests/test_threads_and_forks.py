@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
+import calendar
+import contextvars
+import decimal
+import dis
+import functools
 import gc
+import itertools
+import locale
+import logging
 import math
 import os
+import random
+import re
+import resource
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import types
+import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +33,7 @@ from typing import Any
 import pytest
 from langchain_core.tools import tool
 
+import langchain_ptc
 from langchain_ptc import (
     ExecutionLog,
     InProcessSandbox,
@@ -27,7 +43,8 @@ from langchain_ptc import (
     SandboxError,
     background_loop,
 )
-from langchain_ptc.locks import new_lock
+from langchain_ptc.background_loop import BackgroundLoop
+from langchain_ptc.locks import cached_property, new_lock
 from langchain_ptc.run import private_loop as portal
 from langchain_ptc.sandbox.host import mailbox, process
 from langchain_ptc.sandbox.host.pool import WorkerPool
@@ -64,6 +81,18 @@ def run_script(text: str, seconds: float = 60.0) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def child(work: Callable[[], bool]) -> bool:
+    """Do `work` in a forked child, and return what it says; False if it fails or does not end."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        try:
+            os._exit(not work())
+        finally:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @tool
@@ -184,6 +213,126 @@ def test_base_exception_kills_the_private_loop(place: str, kind: type[BaseExcept
     assert ends(lambda: executor.execute("print(await quick(3))")).output == "3\n"
 
 
+# --- callers that are interrupted -----------------------------------------------------------------
+
+
+@functools.cache
+def where_signals_are_seen(code: types.CodeType) -> frozenset[int]:
+    """Return the instructions before which Python runs signal handlers: after a call, at a start, in a loop."""
+    seen, before = set(), ""
+    for instruction in dis.get_instructions(code):
+        if before in ("CALL", "CALL_FUNCTION_EX", "CALL_KW", "RESUME", "JUMP_BACKWARD"):
+            seen.add(instruction.offset)
+        before = instruction.opname
+    return frozenset(seen)
+
+
+def interrupt_at(count: int, call: Callable[[], object]) -> str:
+    """Raise `KeyboardInterrupt` in this thread at one of the instructions at which Python would.
+
+    Returns where that was; nothing if there are not so many.
+    """
+    left, place = count, ""
+
+    def on_instruction(frame: types.FrameType, event: str, _: object) -> Any:
+        nonlocal left, place
+        if event == "opcode" and frame.f_lasti in where_signals_are_seen(frame.f_code):
+            left -= 1
+            if not left:
+                place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return on_instruction
+
+    def on_call(frame: types.FrameType, _: str, __: object) -> Any:
+        frame.f_trace_opcodes = True
+        return on_instruction
+
+    before = sys.gettrace()
+    sys.settrace(on_call)
+    try:
+        call()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return place
+
+
+# Interrupted in a finalizer, Python only tells.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_synchronous_call_is_interrupted_at_any_instruction() -> None:
+    """Ctrl-C at any instruction of a synchronous call ends what it began, and no later call waits."""
+    went_on: list[int] = []
+
+    async def work(count: int) -> None:
+        await asyncio.sleep(0.001)
+        went_on.append(count)
+
+    loop = BackgroundLoop("interrupted")
+    loop.run(work(0))
+    for count in itertools.count(1):
+        coroutine = work(count)
+        place = interrupt_at(count, functools.partial(loop.run, coroutine))
+        has_ended = went_on[-1] == count
+        assert ends(lambda: loop.run(asyncio.sleep(0.002, "next")), 5) == "next", place
+        assert has_ended or went_on[-1] != count, f"went on after an interrupt at {place}"
+        coroutine.close()  # interrupted before all else, it was not begun
+        if not place:
+            break
+    assert count > 40
+
+
+def test_waiting_for_a_log_is_interrupted_at_any_instruction(tmp_path: Path) -> None:
+    """Ctrl-C at any instruction of `flush` leaves the thread that writes the log free to write."""
+    with ExecutionLog(path=tmp_path / "log.jsonl") as log:
+        log.add(ProgrammaticToolExecutor([], sandbox=InProcessSandbox()).execute("print(1)"))
+        for count in itertools.count(1):
+            place = interrupt_at(count, log.flush)
+            ends(log.flush, 5)
+            if not place:
+                break
+        assert count > 3
+
+
+def test_a_time_out_by_a_signal_gives_the_worker_back() -> None:
+    """A handler that raises, as time-outs by `signal.alarm` do, leaves no worker taken."""
+
+    class TimeUp(Exception):
+        pass
+
+    def handler(*_: object) -> None:
+        raise TimeUp
+
+    with ProcessSandbox(max_workers=1, waiting_workers=1) as sandbox:
+        executor = ProgrammaticToolExecutor([], sandbox=sandbox)
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            for milliseconds in (2, 10, 30, 150):
+                signal.setitimer(signal.ITIMER_REAL, milliseconds / 1000)
+                with pytest.raises(TimeUp):
+                    executor.execute("import time\ntime.sleep(20)")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert ends(lambda: executor.execute("print(1)")).output == "1\n"
+
+
+def test_signal_handlers_execute_code() -> None:
+    """A signal handler that executes code does so in the middle of any other execution."""
+    executor = ProgrammaticToolExecutor([quick])
+    told: list[str] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: told.append(executor.execute("1").status))
+    try:
+        while len(told) < 5:
+            signal.setitimer(signal.ITIMER_REAL, 0.003)
+            assert executor.execute("print(await quick(7))").output == "7\n"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert set(told) == {"success"}
+
+
 # --- garbage collection ---------------------------------------------------------------------------
 
 
@@ -291,6 +440,31 @@ def test_an_execution_that_is_dropped_gives_its_worker_back(no_gc: None) -> None
         assert ends(lambda: executor.execute("print(1)")).output == "1\n"
 
 
+def test_a_finalizer_that_executes_code_is_run_by_the_pool(
+    monkeypatch: pytest.MonkeyPatch, no_gc: None
+) -> None:
+    """A finalizer makes a synchronous call in the thread that has the workers: an error at that call."""
+    told: list[str] = []
+    on_ask = WorkerPool._on_ask
+    with ProcessSandbox(waiting_workers=1, max_workers=7) as sandbox:
+        executor = ProgrammaticToolExecutor([], sandbox=sandbox)
+
+        def finalizer() -> None:
+            try:
+                executor.execute("print(1)")
+            except RuntimeError as error:
+                told.append(str(error))
+
+        def collecting(self: Any, ask: Any) -> None:
+            on_ask(self, ask)
+            weakref.finalize(in_a_cycle(object())(), finalizer)
+            gc.collect()
+
+        monkeypatch.setattr(WorkerPool, "_on_ask", collecting)
+        assert ends(lambda: executor.execute("print(2)")).output == "2\n"
+    assert "in the thread 'langchain-ptc workers'" in told[0]
+
+
 def test_a_log_is_collected_in_the_thread_that_writes_it(tmp_path: Path, no_gc: None) -> None:
     """The end of a log that is collected waits for nothing, in its own thread among others."""
     log = ExecutionLog(path=tmp_path / "log.jsonl")
@@ -316,6 +490,17 @@ def test_a_log_is_collected_in_the_thread_that_writes_it(tmp_path: Path, no_gc: 
     assert holder() is None
     with ExecutionLog(path=tmp_path / "log.jsonl") as again:
         assert len(again.find()) == 1
+
+
+def test_no_lock_of_python_stands_between_our_threads() -> None:
+    """Locks and gates come from `locks.py`, and what has a lock of Python of its own is not used."""
+    own = re.compile(
+        r"\bthreading\.(Lock|RLock|Condition|Event|Semaphore|BoundedSemaphore|Barrier)\("
+        r"|from functools import .*cached_property"
+    )
+    package = Path(langchain_ptc.__file__).parent
+    found = {path.name for path in package.rglob("*.py") if own.search(path.read_text("utf-8"))}
+    assert found == {"locks.py", "mailbox.py"}  # that of a mailbox is only ever tried
 
 
 def test_a_lock_may_be_taken_again_by_its_holder() -> None:
@@ -449,6 +634,68 @@ def test_a_lock_that_was_held_is_open_in_a_forked_child() -> None:
     assert printed == "0 True\n"
 
 
+@forks
+def test_children_forked_while_catalogs_are_made() -> None:
+    """A child that is forked while another thread computes what a catalog offers computes its own."""
+
+    class Computing:
+        @cached_property
+        def value(self) -> int:
+            computing.set()
+            return go_on.wait(20)
+
+    computing, go_on = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: Computing().value)
+    thread.start()
+    computing.wait(20)
+
+    def work() -> bool:
+        go_on.set()
+        return bool(Computing().value)
+
+    assert child(work)
+    go_on.set()
+    thread.join()
+
+
+@forks
+def test_a_child_drops_executions_that_stand_still() -> None:
+    """A child that collects the executions of a loop which stands still takes nothing from its parent."""
+    called = 0
+
+    @tool
+    async def waits() -> int:
+        """Wait."""
+        nonlocal called
+        called += 1
+        await asyncio.sleep(0.2)
+        return 4
+
+    executor = ProgrammaticToolExecutor([waits])
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    tasks = [loop.create_task(executor.aexecute("print(await waits())")) for _ in range(2)]
+
+    async def until_called() -> None:
+        while called < 2:
+            await asyncio.sleep(0.001)
+
+    loop.run_until_complete(until_called())
+
+    def work() -> bool:
+        loop._ready.clear()  # type: ignore[attr-defined]  # nothing else holds what is to be dropped
+        loop._scheduled.clear()  # type: ignore[attr-defined]
+        while tasks:
+            tasks.pop().cancel()
+        gc.collect()
+        return ProgrammaticToolExecutor([quick]).execute("print(await quick(1))").output == "1\n"
+
+    assert child(work)
+    results = loop.run_until_complete(asyncio.wait_for(asyncio.gather(*tasks), 20))
+    loop.close()
+    assert [result.output for result in results] == ["4\n", "4\n"]
+
+
 def test_executions_end_while_their_log_closes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -580,6 +827,262 @@ def test_a_thread_that_the_system_refuses_is_not_started_later(
 
     asyncio.run(main())
     assert calls == ["before", "after"]
+
+
+@pytest.mark.parametrize("refused", ["langchain-ptc code", "langchain-ptc stopper"])
+def test_threads_refused_in_this_process(monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
+    """Code that gets no thread is a `SandboxError`; without one that stops it, its end is told all the same."""
+    start = threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if self.name == refused:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    limits = Limits(wall_seconds=0.2)
+    executor = ProgrammaticToolExecutor([], sandbox=InProcessSandbox(), limits=limits)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        if refused == "langchain-ptc code":
+            with pytest.raises(SandboxError, match="refuses a thread for the code"):
+                executor.execute("print(1)")
+        else:
+            assert executor.execute("while True: pass").status == "limit"
+    assert executor.execute("while True: pass").status == "limit"
+    assert no_thread_of_code_is_left()
+
+
+# --- what the host is like ------------------------------------------------------------------------
+
+
+def test_the_interpreter_ends() -> None:
+    """Synchronous calls out of `atexit` handlers, and of finalizers when Python ends, come to an end."""
+    printed = run_script(
+        """
+        import atexit, sys, threading
+        from langchain_ptc import ProgrammaticToolExecutor
+        executor = ProgrammaticToolExecutor([])
+        executor.execute("print(1)")
+        atexit.register(lambda: print(executor.execute("print(2)").output))
+        class Late:
+            def __del__(self):
+                try:
+                    executor.execute("print(3)")
+                except RuntimeError as error:
+                    print(error)
+                try:
+                    type(executor.sandbox._pool._mail).__dict__["_start_thread"](executor.sandbox._pool._mail)
+                except RuntimeError as error:
+                    print(error)
+        late = Late()
+        late.itself = late
+        """
+    )
+    assert printed.splitlines() == [
+        "2",
+        "",
+        "the interpreter is ending: nothing can be waited for any more",
+        "can't start new thread at interpreter shutdown",
+    ]
+
+
+@forks
+@pytest.mark.parametrize("closed", [(0,), (2,), (1, 2), (0, 1, 2)], ids=str)
+def test_a_host_without_standard_streams(closed: tuple[int, ...], tmp_path: Path) -> None:
+    """What libraries print at import never gets into the line of a host that has no standard streams."""
+    (tmp_path / "prints_at_import.py").write_text(
+        "import os\nfor fd in (1, 2):\n    os.write(fd, b'a warning of a library' * 100)\n"
+    )
+
+    def work() -> bool:
+        sys.path.insert(0, str(tmp_path))
+        for number in {1, 2} - set(closed):
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+        for number in closed:
+            os.close(number)
+        pool = WorkerPool(("prints_at_import",), waiting=1)
+        return pool.checkout(Allowance(5, 2**28)).exception(15) is None
+
+    assert child(work)
+
+
+def test_a_host_that_blocks_signals() -> None:
+    """Workers hear of their limits, though the thread that had them made blocks every signal."""
+    with ProcessSandbox(waiting_workers=1) as sandbox:
+        limits = Limits(wall_seconds=0.3)
+        executor = ProgrammaticToolExecutor([], sandbox=sandbox, limits=limits)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            result = asyncio.run(executor.aexecute("print(1)\nwhile True: pass"))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert result.error is not None
+    assert (result.error.limit, result.error.line, result.output) == ("wall_seconds", 2, "1\n")
+
+
+@forks
+def test_a_host_that_ignores_the_end_of_its_children() -> None:
+    """A host that ignores SIGCHLD, so that nobody can wait for a child, has workers and their ends."""
+
+    def work() -> bool:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        with ProcessSandbox(waiting_workers=1) as sandbox:
+            limits = Limits(cpu_seconds=1)
+            executor = ProgrammaticToolExecutor([quick], sandbox=sandbox, limits=limits)
+            fine = executor.execute("print(await quick(1))").output == "1\n"
+            ended = executor.execute("while True: pass").error
+        return fine and ended is not None and ended.limit == "cpu_seconds"
+
+    assert child(work)
+
+
+async def test_no_other_program_gets_a_descriptor_of_a_worker() -> None:
+    """Programs that a tool starts with all descriptors left open have none of a worker's."""
+
+    @tool
+    def listing() -> str:
+        """List the descriptors of a program that was just started."""
+        told = subprocess.run(
+            ["/bin/ls", "-l", "/proc/self/fd"], capture_output=True, close_fds=False, check=True
+        )
+        return told.stdout.decode()
+
+    executor = ProgrammaticToolExecutor([listing])
+    results = await asyncio.gather(*[executor.aexecute("print(await listing())") for _ in range(2)])
+    for result in results:
+        assert result.status == "success"
+        assert "socket:" not in result.output
+        assert "pidfd" not in result.output
+
+
+def state_of_the_process() -> dict[str, object]:
+    """Return what an execution must leave as it was."""
+    mask = os.umask(0o22)
+    os.umask(mask)
+    wakeup = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(wakeup)
+    return {
+        "umask": mask,
+        "directory": str(Path.cwd()),
+        "environment": dict(os.environ),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "limits": [resource.getrlimit(n) for n in (resource.RLIMIT_CPU, resource.RLIMIT_AS)],
+        "handlers": [signal.getsignal(number) for number in sorted(signal.valid_signals())],
+        "mask": signal.pthread_sigmask(signal.SIG_BLOCK, []),
+        "wakeup": wakeup,
+        "recursion": sys.getrecursionlimit(),
+        "switches": sys.getswitchinterval(),
+        "digits": sys.get_int_max_str_digits(),
+        "garbage": (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count(), list(gc.callbacks)),
+        "chance": random.getstate(),
+        "decimals": repr(decimal.getcontext()),
+        "week": calendar.firstweekday(),
+        "warnings": list(warnings.filters),
+        "streams": (sys.stdout, sys.stderr, sys.stdin, warnings.showwarning),
+        "hooks": (sys.excepthook, sys.unraisablehook, sys.displayhook, threading.excepthook),
+        "traces": (sys.getprofile(), threading.gettrace(), threading.getprofile()),
+        "logging": (logging.root.level, list(logging.root.handlers), logging.root.manager.disable),
+        "priority": os.getpriority(os.PRIO_PROCESS, 0),
+        "stack": threading.stack_size(),
+        "paths": (list(sys.path), list(sys.meta_path)),
+        "builtins": dict(vars(builtins)),
+        "session": (os.getpgid(0), os.getsid(0)),
+    }
+
+
+CHANGES = [
+    "import random\nrandom.seed(1)\nrandom.random()",
+    "import decimal\ndecimal.getcontext().prec = 3",
+    "import sys\nsys.setrecursionlimit(5000)",
+    "import warnings\nwarnings.simplefilter('error')",
+    "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n    print(1)",
+    "import logging\nlogging.basicConfig(level=10)\nlogging.getLogger().setLevel(1)\nlogging.disable(50)",
+    "import calendar\ncalendar.setfirstweekday(6)",
+    "while True: pass",
+]
+
+
+async def test_what_executions_leave_of_the_process(sandbox: Any) -> None:
+    """Nothing that belongs to the whole process is another one after an execution, whatever it tried."""
+    limits = Limits(wall_seconds=0.3)
+    executor = ProgrammaticToolExecutor([quick], sandbox=sandbox, limits=limits, check="off")
+    await executor.aexecute("print(await quick(1))")
+    before = state_of_the_process()
+    for code in CHANGES:
+        await executor.aexecute(code)
+        await asyncio.to_thread(executor.execute, code)
+        after = state_of_the_process()
+        assert {key for key in before if before[key] != after[key]} == set(), code
+
+
+@pytest.mark.parametrize("kind", ["debug", "eager"])
+def test_event_loops_of_other_kinds(kind: str, sandbox: Any) -> None:
+    """A loop in debug mode, and one that begins tasks at once, run executions as any other."""
+    executor = ProgrammaticToolExecutor([quick], sandbox=sandbox, limits=Limits(wall_seconds=5))
+    codes = [
+        "print(await quick(1))",
+        "import asyncio\nprint(await asyncio.gather(*[quick(n) for n in range(3)]))",
+    ]
+
+    async def main() -> list[str]:
+        loop = asyncio.get_running_loop()
+        if kind == "debug":
+            loop.set_debug(True)
+        elif hasattr(asyncio, "eager_task_factory"):
+            loop.set_task_factory(asyncio.eager_task_factory)
+        return [r.output for r in await asyncio.gather(*[executor.aexecute(c) for c in codes])]
+
+    assert asyncio.run(main()) == ["1\n", "[0, 1, 2]\n"]
+
+
+def test_variables_of_the_context(sandbox: Any) -> None:
+    """Tools see the caller's context variables, both ways to call, and change them for nobody."""
+    variable = contextvars.ContextVar("variable", default=0)
+    seen: list[int] = []
+
+    @tool
+    async def sees() -> int:
+        """Read a variable, and set it."""
+        seen.append(variable.get())
+        variable.set(99)
+        return 1
+
+    @tool
+    def sees_too() -> int:
+        """Read a variable, and set it."""
+        seen.append(variable.get())
+        variable.set(98)
+        return 1
+
+    executor = ProgrammaticToolExecutor([sees, sees_too], sandbox=sandbox)
+    code = "print(await sees() + await sees_too())"
+
+    def main() -> int:
+        variable.set(5)
+        assert executor.execute(code).output == "2\n"
+        assert asyncio.run(executor.aexecute(code)).output == "2\n"
+        return variable.get()
+
+    assert contextvars.copy_context().run(main) == 5
+    assert seen == [5] * 4
+
+
+def test_synchronous_tools_with_loops_of_their_own(sandbox: Any) -> None:
+    """A synchronous tool that calls `asyncio.run` on executions of the same sandbox, four deep."""
+
+    @tool
+    def deeper(n: int) -> int:
+        """Execute code, in a loop of its own or in none."""
+        if not n:
+            return 1
+        inner = executor.aexecute if n % 2 else executor.execute
+        result = inner(f"print(await deeper({n - 1}))")
+        result = asyncio.run(result) if n % 2 else result
+        return int(result.output) + 1
+
+    executor = ProgrammaticToolExecutor([deeper], sandbox=sandbox)
+    assert ends(lambda: executor.execute("print(await deeper(4))")).output == "5\n"
+    assert ends(lambda: asyncio.run(executor.aexecute("print(await deeper(4))"))).output == "5\n"
 
 
 # --- threads of code in this process --------------------------------------------------------------
