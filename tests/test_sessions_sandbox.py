@@ -184,6 +184,17 @@ CASES = [
         "[1, 2] 3 5 {'a': 1} True t 5 1 2 1",
     ),
     Case(
+        "keys that hold each other, and keys that hold what is no key",
+        "from dataclasses import dataclass, field\nclass N:\n    def __init__(self, name):\n"
+        "        self.name, self.friends = name, set()\n    def __hash__(self):\n        return hash(self.name)\n"
+        "    def __eq__(self, other):\n        return self.name == other.name\n"
+        "@dataclass(frozen=True)\nclass Edge:\n    ends: tuple\n    seen: list = field(default_factory=list, compare=False)\n"
+        "class Plain: pass\na, b, p = N('a'), N('b'), Plain()\na.friends |= {a, b}\nb.friends.add(a)\n"
+        "p.itself, p.edge = p, Edge((p, a))\np.edge.seen.append(p)\nby = {p.edge: 1, p: 2, (a, b): 3}",
+        "print(a in b.friends, len(a.friends), by[Edge((p, N('a')))], by[p.itself], by[(b.friends.pop(), b)])",
+        "True 2 1 2 3",
+    ),
+    Case(
         "exceptions",
         "class Mine(Exception):\n    def __init__(self, text, code):\n        super().__init__(text)\n"
         "        self.code = code\ncaught = [KeyError('k'), Mine('m', 3), ToolCallError('bad')]",

@@ -397,10 +397,15 @@ def put_content(base: Any, made: object, content: list[Any]) -> None:
         _EXTEND[base](made, content)
 
 
-def is_hashed_by_identity(cls: type) -> bool:
-    """Whether instances are no keys, or keys whatever they hold."""
-    found = next(vars(base)["__hash__"] for base in type.mro(cls) if "__hash__" in vars(base))
-    return found is None or found is vars(object)["__hash__"]
+_ORDER = frozenset({"__lt__", "__gt__", "__le__", "__ge__"})
+
+
+def may_be_empty(cls: type) -> bool:
+    """Whether an instance can stand in a set, a dict or a sorted list before it has its attributes."""
+    mro = type.mro(cls)
+    found = next(vars(base)["__hash__"] for base in mro if "__hash__" in vars(base))
+    is_ordered = any(is_own(base) and not _ORDER.isdisjoint(vars(base)) for base in mro)
+    return not is_ordered and (found is None or found is vars(object)["__hash__"])
 
 
 Slots = Mapping[str, types.MemberDescriptorType]

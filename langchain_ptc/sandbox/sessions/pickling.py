@@ -235,7 +235,7 @@ class Writer(pickle.Pickler):
         cls = type(value)
         if issubclass(type(cls), enum.EnumMeta):
             return Makers.member, (cls, value._name_, value._value_)
-        base, slots, is_by_identity = self._shape(cls)
+        base, slots, may_be_empty = self._shape(cls)
         if issubclass(cls, BaseException) and self._is_taken_apart(cls):
             args = BaseException.args.__get__(value)  # type: ignore[attr-defined]  # a descriptor
             self._fill_later(value, (classes.take_attributes(value, slots), []))
@@ -244,10 +244,10 @@ class Writer(pickle.Pickler):
             return self._of_library(value)
         attributes = classes.take_attributes(value, slots)
         made, content = classes.take_content(base, value)
-        if is_by_identity:
+        if may_be_empty:
             self._fill_later(value, (attributes, content))
             return Makers.instance, (cls, base.__name__, made, {})
-        # Its hash may ask for what it holds, and what it holds may be a set that it is in.
+        # Its hash asks for what it holds, and what it holds may be a set that it is in.
         plain = {name: part for name, part in attributes.items() if _is_plain(part)}
         rest = {name: part for name, part in attributes.items() if name not in plain}
         call = Makers.instance, (cls, base.__name__, made, plain)
@@ -267,8 +267,8 @@ class Writer(pickle.Pickler):
             base = classes.content_base(cls) if is_own(cls) else None
             if not is_own(cls) and issubclass(cls, tuple) and self._known.find(cls) is not None:
                 base = tuple
-            by_identity = classes.is_hashed_by_identity(cls)
-            shape = self._shapes[cls] = base, classes.slots_of_class(cls), by_identity
+            may_be_empty = classes.may_be_empty(cls)
+            shape = self._shapes[cls] = base, classes.slots_of_class(cls), may_be_empty
         return shape
 
     def _fill_later(self, made: object, state: tuple[Any, Any]) -> None:

@@ -233,7 +233,7 @@ class SessionVariables:
         index = {
             "units": [[unit.source, unit.mode, sorted(unit.private)] for unit in units],
             "variables": list(sizes.items()),
-            "asyncio": [n for n, v in wanted.items() if (known.find(v) or ("",))[0] == "asyncio"],
+            "asyncio": [name for name in wanted if known.is_from(wanted[name], "asyncio")],
         }
         over = sink.size - self._max_bytes
         if over <= 0:

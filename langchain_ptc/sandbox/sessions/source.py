@@ -160,7 +160,7 @@ _SPECIAL: Mapping[str, object] = {"Record": Record, "ToolCallError": ToolCallErr
 """What the code has without importing it, and what stands for the record types of the stubs."""
 _ALWAYS = ("typing", "collections.abc", "types", "dataclasses", "enum", "abc")
 """Modules whose names turn up in classes whose code has not imported them."""
-_NEVER = frozenset({"langchain_ptc", "RestrictedPython"})
+_NEVER = frozenset({"__main__", "langchain_ptc", "RestrictedPython"})
 
 
 class Names:
@@ -191,6 +191,12 @@ class Names:
         if self._index is None:
             self._index = self._build_index()
         return self._index.get(id(value))
+
+    def is_from(self, value: object, module: str) -> bool:
+        """Whether the code has `value` from a module that it has imported, or it is that module."""
+        if module not in self._loader.built:  # most programs do without an index
+            return False
+        return (self.find(value) or ("",))[0] == module
 
     def _build_index(self) -> dict[int, tuple[str, str]]:
         for name in _ALWAYS:
