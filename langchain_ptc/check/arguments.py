@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import enum
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
@@ -23,7 +24,16 @@ from langchain_ptc.catalog.types import (
     children,
 )
 from langchain_ptc.check.inference import Inference
-from langchain_ptc.check.values import Data, Found, Items, Pending, Value, describe, kind_of
+from langchain_ptc.check.values import (
+    Data,
+    Found,
+    Items,
+    Pending,
+    Value,
+    describe,
+    kind_of,
+    with_article,
+)
 from langchain_ptc.wording import closest, cut, did_you_mean
 
 Wrong: TypeAlias = tuple[ast.AST, str]
@@ -36,12 +46,6 @@ _FAMILIES: Mapping[str | None, str] = {
     **{kind: kind for kind in ("str", "None")},
 }
 """What kind of value a type is at the coarsest; a type that may be several kinds is not here."""
-_DISPLAYS: Mapping[type[ast.AST], str] = {
-    **dict.fromkeys((ast.List, ast.ListComp), "a list"),
-    **dict.fromkeys((ast.Dict, ast.DictComp), "a dict"),
-    ast.Set: "a set",
-    ast.Tuple: "a tuple",
-}
 MAX_MISTAKES = 5
 """Mistakes of one call that are reported."""
 _MAX_SHOWN_CHARS = 60
@@ -93,20 +97,14 @@ def _keywords(call: ast.Call) -> Iterator[tuple[str | None, ast.keyword]]:
             yield keyword.arg, keyword
 
 
+@dataclass(frozen=True, slots=True)
 class _Values:
     """Holds the values of one call against the type of one parameter."""
 
-    def __init__(
-        self,
-        definition: ToolDefinition,
-        parameter: ToolParameter,
-        lenient: Leniency,
-        inference: Inference,
-    ) -> None:
-        self._definition = definition
-        self._parameter = parameter
-        self._lenient = lenient
-        self._inference = inference
+    _definition: ToolDefinition
+    _parameter: ToolParameter
+    _lenient: Leniency
+    _inference: Inference
 
     def check(self, node: ast.expr, tree: TypeTree, path: str) -> Iterator[Wrong]:
         """Yield what is wrong with `node` as a value of `tree`; `path` says where it stands."""
@@ -188,14 +186,14 @@ class _Values:
         return f"; pass its items by keyword: {self._definition.name}({given[0]!s}=...)"
 
     def _describe(self, node: ast.expr) -> str:
-        if type(node) in _DISPLAYS:
-            return _DISPLAYS[type(node)]
         for value in self._inference.infer(node):
             if isinstance(value, Pending):
                 return f"{value.source}, which is not awaited"
+            if isinstance(value, Data) and value.tool is not None:
+                definition = value.tool.definition
+                return f"{describe(value.tree, definition)} of {definition.name}()"
             if isinstance(value, Data):
-                of = "" if value.tool is None else f" of {value.tool.definition.name}()"
-                return f"{describe(value.tree, value.definition)}{of}"
+                return with_article(kind_of(value.tree) or describe(value.tree, None))
             if isinstance(value, Items):
                 return value.kind
         return "another"

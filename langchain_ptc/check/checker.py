@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
@@ -75,10 +75,9 @@ def check_code(
     program = read_program(code)
     if program is None:
         return ()
-    work = Work()
     found: dict[tuple[int, int, str], Problem] = {}
     with contextlib.suppress(OutOfWork, RecursionError):
-        check = _Check(program, catalog, work, modules=modules, kept=kept)
+        check = _Check(program, catalog, modules, kept)
         # In the order of the lines, so that hostile code with many problems is not looked at to its end.
         for node in sorted(program.nodes, key=_place):
             for problem in check.check(node):
@@ -96,37 +95,32 @@ class _Check:
         self,
         program: Program,
         catalog: ToolCatalog,
-        work: Work,
-        *,
         modules: Collection[str] | None,
         kept: Collection[str] | None,
     ) -> None:
-        self._program = program
-        facts = Facts(program)
-        self._handlers = Handlers(program, work)
+        work = Work()
         given = Given(catalog, program, modules or (), kept)
-        self._inference = inference = Inference(program, facts, given, work)
-        self._arguments = Arguments(inference)
-        self._lookups = Lookups(program, facts, inference, given, modules)
-        self._uses = Uses(program, facts, inference)
+        self._inference = Inference(program, Facts(program), given, work)
+        self._handlers = Handlers(program, work)
+        self._arguments = Arguments(self._inference)
+        self._lookups = Lookups(self._inference, modules)
+        self._uses = Uses(self._inference)
 
-    def check(self, node: ast.AST) -> list[Found]:
-        """Return what is wrong with `node` itself, and not caught by the code."""
-        if self._program.reach(node) == DEAD:
-            return []
-        found = [
-            problem
-            for problem in itertools.chain(self._lookups.check(node), self._uses.check(node))
+    def check(self, node: ast.AST) -> Iterator[Found]:
+        """Yield what is wrong with `node` itself, and not caught by the code."""
+        program = self._inference.program
+        if program.reach(node) == DEAD:
+            return
+        for found in itertools.chain(self._lookups.check(node), self._uses.check(node)):
             # An error that may be one of several is caught if any of them is.
-            if not any(self._handlers.may_catch(problem.node, name) for name in problem.errors)
-        ]
+            if not any(self._handlers.may_catch(found.node, name) for name in found.errors):
+                yield found
         tool = only(self._inference.infer(node.func)) if isinstance(node, ast.Call) else None
         if isinstance(node, ast.Call) and isinstance(tool, ToolValue):
-            settled = not self._program.is_async or self._handlers.is_settled(node)
+            settled = not program.is_async or self._handlers.is_settled(node)
             wrong = self._arguments.check(node, tool.definition)
             if wrong and not self._handlers.may_catch(node, TOOL_CALL_ERROR, settled=settled):
-                found.append(wrong)
-        return found
+                yield wrong
 
 
 def make_problem(code: str, found: Found) -> Problem:

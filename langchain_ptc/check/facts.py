@@ -33,11 +33,7 @@ _DISPLAYS = (ast.Dict, ast.DictComp, ast.List, ast.ListComp, ast.Set, ast.SetCom
 
 
 class Facts:
-    """What a program does with its values, wherever it does it.
-
-    Args:
-        program: The program.
-    """
+    """What a program does with its values, wherever it does it."""
 
     def __init__(self, program: Program) -> None:
         self.stored: set[str] = set()
@@ -106,25 +102,21 @@ class Facts:
                 self._ask(left.elts if isinstance(left, ast.Tuple | ast.List) else [left])
         self._note(self.tested, operands)  # `"k" in r`, `r is None`, `type(r) == dict`
 
-    def _If(self, node: ast.If | ast.While | ast.IfExp | ast.Assert) -> None:
-        self._note(self.tested, [node.test])
+    def _If(self, node: ast.AST) -> None:
+        test = getattr(node, "test", None)
+        several = (*getattr(node, "values", ()), *getattr(node, "ifs", ()))
+        self._note(self.tested, several if test is None else [test])
 
-    _While = _IfExp = _Assert = _If
-
-    def _BoolOp(self, node: ast.BoolOp) -> None:
-        self._note(self.tested, node.values)
-
-    def _comprehension(self, node: ast.comprehension) -> None:
-        self._note(self.tested, node.ifs)
+    _While = _IfExp = _Assert = _BoolOp = _comprehension = _If
 
     def _Match(self, node: ast.Match) -> None:
         self._note(self.opaque, [node.subject])
 
-    def _MatchMapping(self, node: ast.MatchMapping) -> None:
-        self._ask(node.keys)
+    def _MatchMapping(self, node: ast.MatchMapping | ast.MatchClass) -> None:
+        self._ask(getattr(node, "keys", ()))
+        self.stored.update(getattr(node, "kwd_attrs", ()))
 
-    def _MatchClass(self, node: ast.MatchClass) -> None:
-        self.stored.update(node.kwd_attrs)
+    _MatchClass = _MatchMapping
 
     def _FunctionDef(self, node: ast.FunctionDef) -> None:
         self.has_operators = self.has_operators or node.name in _OPERATORS
@@ -200,12 +192,7 @@ _LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.GeneratorExp)
 
 
 class Handlers:
-    """What one program catches.
-
-    Args:
-        program: The program.
-        work: Counts the steps.
-    """
+    """What one program catches."""
 
     def __init__(self, program: Program, work: Work) -> None:
         self._program = program

@@ -6,11 +6,13 @@ from __future__ import annotations
 import ast
 import builtins
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.types import (
+    ANY,
     BOOL,
+    FLOAT,
     INT,
     NONE,
     STR,
@@ -43,7 +45,6 @@ from langchain_ptc.check.values import (
     iterate,
     join,
     only,
-    pending,
 )
 from langchain_ptc.sandbox.language.implied import find_implied
 
@@ -55,19 +56,25 @@ _BUILTINS = frozenset(dir(builtins)) | {
     *("__builtins__", "PythonFinalizationError", "_"),
 }
 _TASKS = frozenset({"asyncio.create_task", "asyncio.ensure_future", "asyncio.shield"})
-_TEXTS = frozenset({"str", "repr", "json.dumps", "format", "ascii"})
+_RESULTS: Mapping[str, TypeTree] = {
+    **dict.fromkeys(("str", "repr", "json.dumps", "format", "ascii"), STR),
+    "len": INT,
+    "int": INT,
+    "float": FLOAT,
+    "bool": BOOL,
+    "print": NONE,
+}
+"""What functions of the library give, whatever they are given."""
+_DISPLAYS: Mapping[type[ast.AST], TypeTree] = {
+    **dict.fromkeys((ast.Dict, ast.DictComp), DICT),
+    **dict.fromkeys((ast.Set, ast.SetComp), SET),
+    ast.JoinedStr: STR,
+}
 _LISTS = frozenset({"list", "sorted", "tuple", "reversed"})
 
 
 class Given:
-    """The names that a program of a catalog has from its start.
-
-    Args:
-        catalog: The tools.
-        program: The program.
-        modules: Names of the modules that it may import.
-        kept: Names that the session keeps from earlier programs; None if they are not known.
-    """
+    """The names that a program of a catalog has from its start; `kept` are those of its session."""
 
     def __init__(
         self,
@@ -138,19 +145,12 @@ class Given:
 
 
 class Inference:
-    """What the expressions of one program are worth.
-
-    Args:
-        program: The program.
-        facts: What it does with its values.
-        given: What it has without binding it.
-        work: Counts the steps.
-    """
+    """What the expressions of one program are worth."""
 
     def __init__(self, program: Program, facts: Facts, given: Given, work: Work) -> None:
-        self._program = program
-        self._facts = facts
-        self._given = given
+        self.program = program
+        self.facts = facts
+        self.given = given
         self.work = work
         self.shapes = Shapes(stored=facts.stored, open_records=facts.open_records)
         self._own: dict[ast.AST, list[ast.AST]] = {}
@@ -164,17 +164,18 @@ class Inference:
         known = self._known.get(node)
         if known is None:
             self._known[node] = UNKNOWN  # what depends on itself is not known
-            method: Callable[[ast.expr], Values] | None = getattr(
-                self, f"_{type(node).__name__}", None
-            )
-            known = self._known[node] = UNKNOWN if method is None else method(node)
+            method = getattr(self, f"_{type(node).__name__}", None)
+            if method is not None:
+                known = self._known[node] = method(node)
+            else:
+                known = self._known[node] = data(_DISPLAYS.get(type(node), ANY))
         return known
 
     # --- names ----------------------------------------------------------------------------------
 
     def _find_scope(self, node: ast.Name) -> Scope | None:
         """Return the scope that binds a name, or None if the code does not bind it."""
-        scope = self._program.scope_of(node)
+        scope = self.program.scope_of(node)
         if scope is None:
             return None
         return next((s for s in scope.visible() if node.id in s.bindings), None)
@@ -186,20 +187,20 @@ class Inference:
 
     def is_hidden(self, node: ast.Name) -> bool:
         """Whether an `import *` may have given the name to the code."""
-        scope = self._program.scope_of(node)
+        scope = self.program.scope_of(node)
         return scope is None or any(s.has_star for s in scope.visible())
 
     def _Name(self, node: ast.Name) -> Values:
         scope = self._find_scope(node)
         if scope is None:
-            return UNKNOWN if self.is_hidden(node) else self._given.bare(node.id) or UNKNOWN
+            return UNKNOWN if self.is_hidden(node) else self.given.bare(node.id) or UNKNOWN
         key = (id(scope), node.id)
         if key not in self._names:
             self._names[key] = UNKNOWN
             bindings = scope.bindings[node.id]
             self.work.spend(len(bindings))
             found = join(self._bound(binding) for binding in bindings)
-            given = self._given.tool_or_domain(node.id) if scope.parent is None else None
+            given = self.given.tool_or_domain(node.id) if scope.parent is None else None
             if given is not None:  # until the code binds the name
                 found = join((found, (given,)))
             self._names[key] = self._weaken(node.id, found)
@@ -207,12 +208,12 @@ class Inference:
 
     def _weaken(self, name: str, values: Values) -> Values:
         """Forget what the code may have changed or found out by itself."""
-        if name in self._facts.opaque:
+        if name in self.facts.opaque:
             return UNKNOWN
-        if name in self._facts.tested:
+        if name in self.facts.tested:
             # In a branch of its own, the value may be known not to be None.
             values = tuple(v for v in values if not (isinstance(v, Data) and v.tree == NONE))
-        if name in self._facts.changed:
+        if name in self.facts.changed:
             values = tuple(map(_loosen, values))
         return values or UNKNOWN
 
@@ -235,8 +236,8 @@ class Inference:
         module = node.module or ""
         if node.level:
             return UNKNOWN
-        if self._given.is_module(module):
-            return self._given.member(module, alias.name) or UNKNOWN
+        if self.given.is_module(module):
+            return self.given.member(module, alias.name) or UNKNOWN
         return (LibraryValue(f"{module}.{alias.name}"),)
 
     # --- parts of values ------------------------------------------------------------------------
@@ -275,9 +276,6 @@ class Inference:
         tree = VALUE_TYPES.get(type(node.value))
         return UNKNOWN if tree is None else (Data(tree),)
 
-    def _JoinedStr(self, _: ast.expr) -> Values:
-        return (Data(STR),)
-
     def _List(self, node: ast.List | ast.Tuple) -> Values:
         is_tuple = isinstance(node, ast.Tuple)
         if any(isinstance(element, ast.Starred) for element in node.elts):
@@ -286,24 +284,14 @@ class Inference:
 
     _Tuple = _List
 
-    def _ListComp(self, node: ast.ListComp) -> Values:
+    def _ListComp(self, node: ast.ListComp | ast.GeneratorExp) -> Values:
+        waits = (isinstance(part, ast.Await) for part in ast.walk(node.elt))
+        is_lazy = any(g.is_async for g in node.generators) or any(waits)
+        if is_lazy and isinstance(node, ast.GeneratorExp):
+            return UNKNOWN
         return (_iterator(self.infer(node.elt)),)
 
-    def _GeneratorExp(self, node: ast.GeneratorExp) -> Values:
-        is_async = any(isinstance(part, ast.Await) for part in ast.walk(node.elt)) or any(
-            generator.is_async for generator in node.generators
-        )
-        return UNKNOWN if is_async else (_iterator(self.infer(node.elt)),)
-
-    def _Dict(self, _: ast.expr) -> Values:
-        return (Data(DICT),)
-
-    _DictComp = _Dict
-
-    def _Set(self, _: ast.expr) -> Values:
-        return (Data(SET),)
-
-    _SetComp = _Set
+    _GeneratorExp = _ListComp
 
     def _Compare(self, node: ast.Compare) -> Values:
         identity = all(isinstance(op, ast.Is | ast.IsNot | ast.In | ast.NotIn) for op in node.ops)
@@ -326,8 +314,8 @@ class Inference:
 
     def _attribute(self, value: Value, name: str) -> Values:
         if isinstance(value, ModuleValue):
-            if self._given.is_module(value.name):
-                return self._given.member(value.name, name) or UNKNOWN
+            if self.given.is_module(value.name):
+                return self.given.member(value.name, name) or UNKNOWN
             return (LibraryValue(f"{value.name}.{name}"),)
         return (
             _answer(self.shapes.attribute(value, name), value)
@@ -356,9 +344,9 @@ class Inference:
 
     def _call(self, value: Value, node: ast.Call) -> Values:
         if isinstance(value, ToolValue):
-            result = data(self._given.catalog.certain_returns(value.definition), value)
+            result = data(self.given.catalog.certain_returns(value.definition), value)
             source = f"{value.definition.name}()"
-            return (pending(result, source, value),) if self._program.is_async else result
+            return (Pending(result, source, value),) if self.program.is_async else result
         if isinstance(value, FunctionValue):
             return self._call_function(value.node)
         if isinstance(value, LibraryValue):
@@ -366,14 +354,14 @@ class Inference:
         return self._call_method(node) if isinstance(value, Unknown) else UNKNOWN
 
     def _call_function(self, node: Function) -> Values:
-        if node.decorator_list or node not in self._program.scopes:
+        if node.decorator_list or node not in self.program.scopes:
             return UNKNOWN
         if node not in self._returns:
             self._returns[node] = UNKNOWN
             self._returns[node] = self._returned(node)
         values = self._returns[node]
         if isinstance(node, ast.AsyncFunctionDef):
-            return UNKNOWN if self._is_generator(node) else (pending(values, f"{node.name}()"),)
+            return UNKNOWN if self._is_generator(node) else (Pending(values, f"{node.name}()"),)
         return values
 
     def _returned(self, node: Function) -> Values:
@@ -404,9 +392,9 @@ class Inference:
         if any(keyword.arg is None for keyword in node.keywords):
             return UNKNOWN
         if name == "asyncio.gather":
-            return (pending(self._gathered(node), "asyncio.gather()", is_task=True),)
-        if name in _TEXTS or name == "len":
-            return (Data(INT if name == "len" else STR),)
+            return (Pending(self._gathered(node), "asyncio.gather()", is_task=True),)
+        if name in _RESULTS:
+            return (Data(_RESULTS[name]),)
         if not node.args or any(isinstance(argument, ast.Starred) for argument in node.args):
             return UNKNOWN
         first = node.args[0]
@@ -447,7 +435,7 @@ class Inference:
         value = only(self.infer(function.value))
         tree = value.tree if isinstance(value, Data) else None
         is_dict = isinstance(tree, Container) and tree.name == "dict"
-        if not isinstance(value, Data) or not is_dict or self._facts.open_records:
+        if not isinstance(value, Data) or not is_dict or self.facts.open_records:
             return UNKNOWN
         key, item = (data(arg, value.tool) for arg in value.tree.args)  # type: ignore[union-attr]
         if function.attr == "values":
@@ -463,7 +451,7 @@ def _iterator(item: Values) -> Value:
 
 def _as_task(value: Value) -> Value:
     if isinstance(value, Pending):
-        return pending(value.values, value.source, value.tool, is_task=True)
+        return Pending(value.values, value.source, value.tool, is_task=True)
     return Unknown()
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
-from langchain_ptc.check.facts import Facts
-from langchain_ptc.check.inference import Given, Inference
-from langchain_ptc.check.program import SURE, Function, Program
+from langchain_ptc.check.inference import Inference
+from langchain_ptc.check.program import SURE, Function
 from langchain_ptc.check.values import MAX_NAME_CHARS, Found, ModuleValue, ToolValue, only
 from langchain_ptc.sandbox.allowed_modules import REFUSED_MODULES, reason_to_refuse
 from langchain_ptc.sandbox.language.implied import import_hint, is_member, member_hint
@@ -22,30 +22,13 @@ _OF_LANGCHAIN = frozenset(
 _NO_MODULE = ("ModuleNotFoundError",)
 
 
+@dataclass(frozen=True, slots=True)
 class Lookups:
-    """Finds names that are not there.
+    """Finds names that are not there."""
 
-    Args:
-        program: The program.
-        facts: What it does with its values.
-        inference: What its expressions are worth.
-        given: What it has without binding it.
-        modules: Names of the modules that it may import; None if they are not known.
-    """
-
-    def __init__(
-        self,
-        program: Program,
-        facts: Facts,
-        inference: Inference,
-        given: Given,
-        modules: Collection[str] | None,
-    ) -> None:
-        self._program = program
-        self._facts = facts
-        self._inference = inference
-        self._given = given
-        self._modules = modules
+    inference: Inference
+    modules: Collection[str] | None
+    """Names of the modules that the program may import; None if they are not known."""
 
     def check(self, node: ast.AST) -> Iterator[Found]:
         """Yield what `node` names that is not there."""
@@ -72,32 +55,35 @@ class Lookups:
         missing = list(self._check_module(node, module))
         yield from missing
         for alias in node.names if not missing and module.partition(".")[0] == "tools" else ():
-            if alias.name != "*" and self._given.member(module, alias.name) is None:
+            if alias.name != "*" and self.inference.given.member(module, alias.name) is None:
                 message = f"{module} has no tool {alias.name!r}{self._suggest(alias.name)}"
                 yield Found(alias, message, ("ImportError",))
 
     def _check_module(self, node: ast.AST, name: str) -> Iterator[Found]:
         if name.partition(".")[0] == "tools":
             path, _, tool = name.rpartition(".")
-            if self._given.is_module(name):
+            if self.inference.given.is_module(name):
                 return
             message = f"there is no module {name!r}{self._domains()}"
-            if self._given.is_module(path) and self._given.member(path, tool) is not None:
+            if (
+                self.inference.given.is_module(path)
+                and self.inference.given.member(path, tool) is not None
+            ):
                 message = f"{name!r} is a tool, not a module: from {path} import {tool}"
             yield Found(node, message, _NO_MODULE)
-        elif self._modules is not None and not _has_module(name, self._modules):
+        elif self.modules is not None and not _has_module(name, self.modules):
             message = f"module {name!r} is not available in the sandbox{self._why_no_module(name)}"
             yield Found(node, message, _NO_MODULE, module=name)
 
     def _why_no_module(self, name: str) -> str:
-        if name in self._given.domains:
+        if name in self.inference.given.domains:
             return f"; the tools of this domain are in tools.{name}"
-        if self._given.catalog.get(name) is not None:
+        if self.inference.given.catalog.get(name) is not None:
             return f"; {name!r} is a tool: it needs no import"
         if reason := reason_to_refuse(name):
             return f": {reason}"
-        self._inference.work.spend(_STEPS_OF_A_SEARCH)
-        close = closest(name, [*(self._modules or ()), "tools"], cutoff=0.8)
+        self.inference.work.spend(_STEPS_OF_A_SEARCH)
+        close = closest(name, [*(self.modules or ()), "tools"], cutoff=0.8)
         return (
             f"{did_you_mean(close)}: use the standard library of computing, or a tool (the "
             f"developer can allow it with imports=[{name!r}])"
@@ -106,9 +92,9 @@ class Lookups:
     # --- names ----------------------------------------------------------------------------------
 
     def _check_attribute(self, node: ast.Attribute) -> Iterator[Found]:
-        value, name = only(self._inference.infer(node.value)), node.attr
+        value, name = only(self.inference.infer(node.value)), node.attr
         # Whether the code sets the name itself, or asks for it before.
-        is_stored = name in self._facts.stored
+        is_stored = name in self.inference.facts.stored
         definition = None
         if isinstance(value, ToolValue):
             tool, definition = value.definition.name, value.definition
@@ -116,14 +102,14 @@ class Lookups:
                 return
             hint = f"; call it as {tool}(...)" if name in _OF_LANGCHAIN else ""
             message = f"{tool} is a function and has no attribute {name!r}{hint}"
-        elif not isinstance(value, ModuleValue) or self._program.reflects or is_stored:
+        elif not isinstance(value, ModuleValue) or self.inference.program.reflects or is_stored:
             return
-        elif self._given.is_module(value.name):
-            if self._given.member(value.name, name) is not None:
+        elif self.inference.given.is_module(value.name):
+            if self.inference.given.member(value.name, name) is not None:
                 return
             message = f"{value.name} has no tool {name!r}{self._suggest(name)}"
         else:  # `datetime.now` of the module `datetime`, where it is reached for certain
-            if is_member(value.name, name) or self._program.reach(node) < SURE:
+            if is_member(value.name, name) or self.inference.program.reach(node) < SURE:
                 return
             hint = f"; write `{found}`" if (found := member_hint(value.name, name)) else ""
             told = cut(name, MAX_NAME_CHARS)
@@ -132,20 +118,20 @@ class Lookups:
 
     def _check_name(self, node: ast.Name) -> Iterator[Found]:
         name = node.id
-        inference, given = self._inference, self._given
+        inference, given = self.inference, self.inference.given
         if inference.is_bound(node) or inference.is_hidden(node):
             return
-        if self._program.reflects or given.bare(name) is not None:
+        if self.inference.program.reflects or given.bare(name) is not None:
             return
         domains = given.shared_by(name)
         if domains:
             choices = " or ".join(f"from tools.{domain} import {name}" for domain in domains)
             yield Found(node, f"{name!r} is in several domains: {choices}", ("NameError",))
             return
-        parent = self._program.parents.get(node)
+        parent = self.inference.program.parents.get(node)
         is_called = isinstance(parent, ast.Call) and parent.func is node
         what = "tool or function" if is_called else "tool or variable"
-        if self._program.reach(node) < SURE and not is_called and not self._suggest(name):
+        if self.inference.program.reach(node) < SURE and not is_called and not self._suggest(name):
             return
         message = f"there is no {what} {cut(name, MAX_NAME_CHARS)!r}{self._hint(name)}"
         yield Found(node, message, ("NameError",))
@@ -160,11 +146,11 @@ class Lookups:
 
     def _check_definition(self, node: Function) -> Iterator[Found]:
         """Find a stub that was copied: it hides the tool, and calling it silently does nothing."""
-        value = self._given.tool_or_domain(node.name)
+        value = self.inference.given.tool_or_domain(node.name)
         if (
             isinstance(value, ToolValue)
-            and isinstance(self._program.parents.get(node), ast.Module)
-            and node.name in self._program.reads
+            and isinstance(self.inference.program.parents.get(node), ast.Module)
+            and node.name in self.inference.program.reads
             and not node.decorator_list
             and all(_is_no_code(statement) for statement in node.body)
         ):
@@ -177,11 +163,11 @@ class Lookups:
     def _suggest(self, name: str) -> str:
         if len(name) > MAX_NAME_CHARS:
             return ""
-        self._inference.work.spend(_STEPS_OF_A_SEARCH)
-        return did_you_mean(self._given.catalog.suggest(name))
+        self.inference.work.spend(_STEPS_OF_A_SEARCH)
+        return did_you_mean(self.inference.given.catalog.suggest(name))
 
     def _domains(self) -> str:
-        domains = sorted(self._given.domains)
+        domains = sorted(self.inference.given.domains)
         if not domains:
             return "; the tools have no domains: from tools import <tool>"
         shown = ", ".join(f"tools.{domain}" for domain in domains[:10])

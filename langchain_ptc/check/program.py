@@ -72,11 +72,7 @@ class Scope:
 
 
 class Program:
-    """What the check knows of the text of one program.
-
-    Args:
-        tree: The program.
-    """
+    """What the check knows of the text of one program."""
 
     def __init__(self, tree: ast.Module) -> None:
         self.tree = tree

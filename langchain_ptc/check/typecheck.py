@@ -4,10 +4,9 @@ It needs the extra `typecheck`, takes a quarter of a second and a process, and i
 ty reads the code as the sandbox would run it: the names of the tools are builtins, a call gives an
 awaitable or the value as the code is asynchronous or not, and `await` at the top level is allowed.
 
-A type checker reports what is not proved to be right; a program with `str | None` where a `str` is
-needed may well run. So the stubs that it gets say only what is certain (a type that may be several
-things is `Any`, a parameter takes what the tool takes), some of its rules are on, and of their reports
-those are dropped that do not hold for the sandbox: by the rule, and by what stands in their place.
+It reports what is not proved to be right; a program with `str | None` where a `str` is needed may well
+run. So the stubs that it gets say only what is certain, some of its rules are on, and reports that do not
+hold for the sandbox are dropped: by the rule, and by what stands in their place.
 """
 
 from __future__ import annotations

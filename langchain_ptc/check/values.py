@@ -27,7 +27,7 @@ from langchain_ptc.catalog.types import (
     container,
     union,
 )
-from langchain_ptc.wording import closest, cut, did_you_mean
+from langchain_ptc.wording import closest, did_you_mean
 
 MAX_STEPS = 60_000
 """Steps of one check: programs of ordinary shape take one for every few characters."""
@@ -122,9 +122,9 @@ class Data:
         return None if self.tool is None else self.tool.definition
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pending:
-    """What is to be awaited, and what it gives; made by `pending`."""
+    """What is to be awaited, and what it gives."""
 
     values: Values
     source: str
@@ -133,11 +133,14 @@ class Pending:
     """The tool that it calls; None for a function of the code's own."""
     is_task: bool = False
     """Whether it is a task or future, which has attributes of its own."""
-    weight: int = 1
-    """How many values are in it, each as often as it is there."""
+
+    @property
+    def definition(self) -> ToolDefinition | None:
+        """The tool that it calls; None for a function of the code's own."""
+        return None if self.tool is None else self.tool.definition
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Items:
     """A list or tuple whose items are known; made by `items`."""
 
@@ -146,8 +149,6 @@ class Items:
     is_each: bool = False
     """Whether there is one entry, for every item alike."""
     is_tuple: bool = False
-    weight: int = 1
-    """How many values are in it, each as often as it is there."""
 
     @property
     def kind(self) -> str:
@@ -167,9 +168,6 @@ UNKNOWN: Values = (Unknown(),)
 _MAX_VALUES = 12
 _MAX_ITEMS = 32
 """Items of a list that are known one by one; those of a longer one are known all alike."""
-_MAX_WEIGHT = 200
-"""Values inside of a value: what holds more is a list of anything. A list that holds another one
-twice, and so on, has as many as there are paths through it."""
 
 LIST = container("list", ANY)
 DICT = container("dict", ANY, ANY)
@@ -190,24 +188,7 @@ def items(parts: Sequence[Values], *, is_each: bool = False, is_tuple: bool = Fa
     """Return what has these items: one entry for each position, or one for all of them."""
     if not is_each and len(parts) > _MAX_ITEMS:
         parts, is_each = (join(parts),), True
-    weight = 1 + sum(map(_weigh, parts))
-    if weight > _MAX_WEIGHT:
-        return Items((UNKNOWN,), is_each=True, is_tuple=is_tuple)
-    return Items(tuple(parts), is_each, is_tuple, weight)
-
-
-def pending(
-    values: Values, source: str, tool: ToolValue | None = None, *, is_task: bool = False
-) -> Pending:
-    """Return what gives these values once it is awaited."""
-    weight = 1 + _weigh(values)
-    if weight > _MAX_WEIGHT:
-        return Pending(UNKNOWN, source, tool, is_task)
-    return Pending(values, source, tool, is_task, weight)
-
-
-def _weigh(values: Values) -> int:
-    return sum(value.weight if isinstance(value, Items | Pending) else 1 for value in values)
+    return Items(tuple(parts), is_each, is_tuple)
 
 
 def only(values: Values) -> Value | None:
@@ -228,12 +209,6 @@ def pending_of(values: Values) -> Pending | None:
         if isinstance(first, Pending) and all(isinstance(v, Pending) for v in values)
         else None
     )
-
-
-def all_data(values: Values) -> Sequence[Data]:
-    """Return the values if each of them is plain data."""
-    found = [value for value in values if isinstance(value, Data)]
-    return found if len(found) == len(values) else ()
 
 
 # --- what can be done with data -------------------------------------------------------------------
@@ -289,30 +264,29 @@ def is_closed(record: Record) -> bool:
     return said and not record.others
 
 
+@dataclass(frozen=True, slots=True)
 class Shapes:
-    """What can be done with the values of one program.
+    """What can be done with the values of one program."""
 
-    Args:
-        stored: Keys and attributes that the code stores or asks for itself, on whatever object.
-        open_records: Whether the code may add keys to records that are not known.
-    """
+    stored: Collection[str]
+    """Keys and attributes that the code stores or asks for itself, on whatever object."""
+    open_records: bool
+    """Whether the code may add keys to records that are not known."""
 
-    def __init__(self, *, stored: Collection[str], open_records: bool) -> None:
-        self._stored = stored
-        self._open = open_records
-
-    def subscript(self, value: Data, key: ast.expr) -> Answer:
+    def subscript(self, value: Value, key: ast.expr) -> Answer:
         """Say what `value[key]` is."""
-        return _each(value.tree, lambda tree: self._subscript(tree, key, value.definition))
+        if isinstance(value, Items) and isinstance(getattr(key, "value", None), str):
+            return f"is {value.kind}: its items have positions, not keys"
+        return _each(value, lambda tree, tool: self._subscript(tree, key, tool))
 
-    def attribute(self, value: Data, name: str) -> Answer:
+    def attribute(self, value: Value, name: str) -> Answer:
         """Say what `value.name` is."""
         if name.startswith("__"):
             return None
-        return _each(value.tree, lambda tree: self._attribute(tree, name, value.definition))
+        return _each(value, lambda tree, tool: self._attribute(tree, name, tool))
 
     def _field(self, tree: RecordRef, name: str, definition: ToolDefinition, what: str) -> Answer:
-        if self._open or name in self._stored:
+        if self.open_records or name in self.stored:
             return None
         record = definition.record(tree)
         fields = {field.name: field.type for field in record.fields}
@@ -331,21 +305,23 @@ class Shapes:
                 return None
             if isinstance(constant, str):
                 return self._field(tree, constant, definition, "key")
-            is_list = _is_position(key) and not self._open and is_closed(definition.record(tree))
+            is_list = (
+                _is_position(key) and not self.open_records and is_closed(definition.record(tree))
+            )
             return "is a record, not a list: its keys are names" if is_list else None
         if isinstance(tree, Container):
-            changed = tree.name == "dict" and (self._open or constant in self._stored)
+            changed = tree.name == "dict" and (self.open_records or constant in self.stored)
             return None if changed else _subscript_container(tree, key, constant)
         if kind == "str":
             return "is a str: it has no keys" if isinstance(constant, str) else STR
-        return None if kind is None else f"is {_a(kind)}: it has no items"
+        return None if kind is None else f"is {with_article(kind)}: it has no items"
 
     def _attribute(self, tree: TypeTree, name: str, definition: ToolDefinition | None) -> Answer:
         kind = kind_of(tree)
         if isinstance(tree, RecordRef):
             known = definition is None or hasattr(dict, name)
             return None if known else self._field(tree, name, definition, "attribute")  # type: ignore[arg-type]
-        if kind is None or kind == "dict" or name in self._stored:
+        if kind is None or kind == "dict" or name in self.stored:
             return None
         if kind == "None":
             return f"is None: it has no attribute {name!r}"
@@ -353,24 +329,37 @@ class Shapes:
         if name in (_NUMBERS if numeric else dir((_PLAIN.get(kind) or _CONTAINERS[kind])())):
             return None
         loop = ", whose items have it perhaps: use a loop" if kind in _CONTAINERS else ""
-        return f"is {_a(kind)}{loop}; it has no attribute {name!r}"
+        return f"is {with_article(kind)}{loop}; it has no attribute {name!r}"
 
 
-def iterate(value: Data) -> Answer:
+def awaited(value: Value) -> Answer:
+    """Say what awaiting the value gives, where it is one that cannot be awaited."""
+    if isinstance(value, Items):
+        of_calls = pending_of(value.every()) is not None
+        advice = "write `asyncio.gather(*...)`" if of_calls else "remove `await`"
+        return f"is {value.kind}, which cannot be awaited: {advice}"
+    if isinstance(value, ToolValue):
+        return f"is not called: write `await {value.definition.name}(...)`"
+    return "cannot be awaited: use it as it is" if isinstance(value, Data) else None
+
+
+def iterate(value: Value) -> Answer:
     """Say what the items of a loop over the value are."""
-    return _each(value.tree, _iterate)
+    return _each(value, lambda tree, _: _iterate(tree))
 
 
-def parse(value: Data) -> Answer:
+def parse(value: Value) -> Answer:
     """Say what parsing the value as JSON text gives."""
-    return _each(value.tree, _parse)
+    is_data = "is data already: use it as it is, without json.loads()"
+    return _each(value, lambda tree, _: None if kind_of(tree) in (None, "str") else is_data)
 
 
-def _each(tree: TypeTree, answer: Callable[[TypeTree], Answer]) -> Answer:
+def _each(value: Value, answer: Callable[[TypeTree, ToolDefinition | None], Answer]) -> Answer:
     """Ask for each alternative of a type: it cannot work only if it cannot for any of them."""
-    if not isinstance(tree, Alternatives):
-        return answer(tree)
-    answers = [answer(option) for option in tree.options]
+    if not isinstance(value, Data):
+        return None
+    options = value.tree.options if isinstance(value.tree, Alternatives) else (value.tree,)
+    answers = [answer(option, value.definition) for option in options]
     good = [found for found in answers if not isinstance(found, str)]
     known = [found for found in good if found is not None]
     if not good:
@@ -381,18 +370,12 @@ def _each(tree: TypeTree, answer: Callable[[TypeTree], Answer]) -> Answer:
 def _iterate(tree: TypeTree) -> Answer:
     kind = kind_of(tree)
     if kind in ("int", "float", "bool", "None"):
-        return f"is {_a(kind)}: it cannot be iterated over"
+        return f"is {with_article(kind)}: it cannot be iterated over"
     if kind in ("record", "str"):
         return STR
     if isinstance(tree, Container) and tree.args:
         return tree.args[0] if len(tree.args) == 1 or tree.name == "dict" else union(tree.args)
     return None
-
-
-def _parse(tree: TypeTree) -> Answer:
-    if kind_of(tree) in (None, "str"):
-        return None
-    return "is data already: use it as it is, without json.loads()"
 
 
 def _subscript_container(tree: Container, key: ast.expr, constant: object) -> Answer:
@@ -417,12 +400,8 @@ def _is_position(key: ast.expr) -> bool:
     return isinstance(key, ast.Slice) or (isinstance(key, ast.Constant) and type(key.value) is int)
 
 
-def _a(kind: str) -> str:
+def with_article(kind: str) -> str:
+    """Return `an int` for `int`."""
     if kind == "None":
         return kind
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
-
-
-def clip_name(name: str) -> str:
-    """Return a name that is fit for a message."""
-    return cut(name, MAX_NAME_CHARS)
