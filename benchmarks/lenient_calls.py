@@ -21,7 +21,7 @@ from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.types import Alternatives, Choice, Container, Named, RecordRef, TypeTree
 from langchain_ptc.executor import ProgrammaticToolExecutor
-from langchain_ptc.prompts.examples.build import build_examples
+from langchain_ptc.prompts.examples import build_examples
 
 _JSON = json.JSONDecoder(strict=False)
 

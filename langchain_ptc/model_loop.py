@@ -18,7 +18,7 @@ from langchain_core.messages import (
 from langchain_core.runnables import Runnable
 
 from langchain_ptc.prompts.description import CountTokens, ToolsPrompt
-from langchain_ptc.prompts.examples.tools import Example
+from langchain_ptc.prompts.example_tools import Example
 from langchain_ptc.prompts.texts import (
     HOW_AS_TEXT,
     HOW_AS_TOOL,

@@ -30,8 +30,8 @@ from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.executor import ProgrammaticToolExecutor
 from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
-from langchain_ptc.prompts.examples.build import build_examples
-from langchain_ptc.prompts.examples.tools import Example
+from langchain_ptc.prompts.example_tools import Example
+from langchain_ptc.prompts.examples import build_examples
 from langchain_ptc.prompts.texts import (
     BUDGET,
     CODE_ARGUMENT,

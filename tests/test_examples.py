@@ -17,8 +17,8 @@ from pydantic import BaseModel
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.policy import ToolPolicy
-from langchain_ptc.prompts.examples.build import build_examples
-from langchain_ptc.prompts.examples.tools import Example
+from langchain_ptc.prompts.example_tools import Example
+from langchain_ptc.prompts.examples import build_examples
 
 
 class Member(BaseModel):

@@ -18,7 +18,7 @@ from benchmarks.tasks import DOMAINS
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_ptc import ToolCatalog
-from langchain_ptc.prompts.examples.build import build_examples
+from langchain_ptc.prompts.examples import build_examples
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 COMPANY = DOMAINS["company"]

@@ -1,0 +1,341 @@
+"""Question-and-code pairs, generated from the types of a catalog and from nothing else.
+
+Small models write such code only after they have seen some of it over the same tools. The pairs show
+the shapes that most tasks have: the largest total, those with a total, totals of groups, counts by key,
+a join, and an action for those with a total. They are built from a *root*, a tool that lists records, and
+a *child*, a tool that takes the id of such a record and returns more of them. Pure and deterministic:
+nothing is called.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from typing import TypeAlias
+
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.catalog.names import RESERVED, unique
+from langchain_ptc.catalog.types import RecordField
+from langchain_ptc.prompts.example_tools import (
+    Example,
+    ExampleTool,
+    Link,
+    build_example,
+    find_action,
+    find_mention,
+    find_pair,
+    find_taker,
+    quote,
+    two_values,
+    variable_for,
+)
+
+MAX_EXAMPLES = 6
+_MAX_SINGLES = 3
+
+_Template: TypeAlias = tuple[str, str]
+"""A question and its code; names in braces are attributes of `Pair`, or given with the template."""
+
+_LIST: _Template = (
+    "Print the {fields} of every {item}{where}.",
+    """\
+for {item} in {items}:
+    print({printed})""",
+)
+_LARGEST: _Template = (
+    "Which {item}{where} has the largest {measure}{when}, and how much is it?",
+    """\
+{best}, {most} = None, 0
+for {item} in {items}:
+    {fetch}
+    {total} = {sum}
+    if {best} is None or {total} > {most}:
+        {best}, {most} = {label}, {total}
+print({best}, {most})""",
+)
+_FILTER: _Template = (
+    "Which {item}s{where} have a {measure} below 10{when}?",
+    """\
+{result} = []
+for {item} in {items}:
+    {fetch}
+    {total} = {sum}
+    if {total} < 10:
+        {result}.append(({label}, {total}))
+print({result})""",
+)
+_GROUPS: _Template = (
+    "What is the total {number} of {key} {first} and of {key} {second}{when}?",
+    """\
+for {group} in [{first}, {second}]:
+    {total} = 0
+    for {item} in {grouped}:
+        {fetch}
+        {total} += {sum}
+    print({group}, {total})""",
+)
+_COUNT: _Template = (
+    "How many {parts}{where} are there of each {field}{when}?",
+    """\
+{counts} = {{}}
+for {item} in {items}:
+    for {part} in {listed}:
+        {counts}[{value}] = {counts}.get({value}, 0) + 1
+print({counts})""",
+)
+_CHAIN: _Template = (
+    "Print the {shown_field} of the {found} of every {part}{where}{when}.",
+    """\
+for {item} in {items}:
+    for {part} in {listed}:
+        {found} = {call}
+        print({label}, {found}[{shown_key}])""",
+)
+_DIFFERENCE: _Template = (
+    "How much is the {other_number} of {key} {first} minus its total {number}{when}?",
+    """\
+{found} = {call}
+{total} = 0
+for {item} in {items}:
+    {fetch}
+    {total} += {sum}
+print({found}[{other_key}] - {total})""",
+)
+_MATCH: _Template = (
+    "Which {item}s{where} have an {found}{asked}?",
+    """\
+{ids} = [{found}[{their_id}] for {found} in {call}]
+for {item} in {items}:
+    if {own_id} in {ids}:
+        print({label})""",
+)
+
+
+def build_examples(catalog: ToolCatalog) -> list[Example]:
+    """Return up to six examples over the tools of `catalog`; none for an empty one."""
+    names = Counter(definition.name for definition in catalog)
+    tools = [ExampleTool(d, is_unique=names[d.name] == 1) for d in catalog]
+    # Stable: otherwise in the catalog's order.
+    usable = sorted([t for t in tools if t.is_usable], key=lambda tool: not tool.reads)
+    taken = RESERVED | set(names) | {word for d in catalog for word in (d.domain or "",)}
+    found = find_pair(usable)
+    if found is not None:
+        return list(_pair_examples(Pair(*found, taken), usable))[:MAX_EXAMPLES]
+    return list(_simple_examples(usable[:_MAX_SINGLES], taken))
+
+
+# --- a root and its child: list, and ask for more about each record -----------------------------------
+
+
+class Pair:
+    """The names, calls and phrases that the examples of one root and child share."""
+
+    def __init__(
+        self, root: ExampleTool, child: ExampleTool, link: Link, taken: Collection[str]
+    ) -> None:
+        assert root.record is not None
+        assert child.record is not None
+        self.root, self.child, self.link, self.taken = root, child, link, set(taken)
+        self.result, self.total, self.count = map(self.free, ("result", "total", "count"))
+        self.item = self.free(variable_for(root.record, "item"))
+        self.part = self.free(variable_for(child.record, "entry"))
+        self.parts = self.free(f"{self.part}s")
+        subject = root.subject()
+        self.key = subject.name if subject is not None else ""
+        self.first, self.second = two_values(subject, root) if subject is not None else ("", "")
+        self.where = f" with {self.key} {self.first}" if self.key else ""
+        self.items = root.call({self.key: self.first} if self.key else {})
+        self.listed = child.call({link.parameter.name: self.field_of(self.item, link.field.name)})
+        self.other = [p for p in child.required if p is not link.parameter]
+        filled = child.asked(self.other)
+        self.when = f" for {filled}" if filled else ""
+        self.imports = (root.imported, child.imported)
+        names = [f.name for f in root.fields(["str"]) if f.name != self.key][:3]
+        own = [f.name for f in root.record.fields if f.name == "id" and f.required]
+        self.shown = names or own or [link.field.name]
+        self.label = self.field_of(self.item, self.shown[0])
+        self.number = next(iter(child.numbers()), "")
+        """The field of the child's record that is added up; empty if it has no number."""
+        value = self.field_of(self.part, self.number)
+        self.measure, self.fetch, self.sum = self.number, f"{self.part} = {self.listed}", value
+        if child.is_list:
+            self.measure, self.fetch = f"total {self.number}", f"{self.parts} = {self.listed}"
+            self.sum = f"sum({value} for {self.part} in {self.parts})"
+
+    def free(self, name: str) -> str:
+        """Return a name like `name` that nothing else in the code has."""
+        found = unique(name, self.taken)
+        self.taken.add(found)
+        return found
+
+    @staticmethod
+    def field_of(variable: str, field: str) -> str:
+        """Return the source that reads a field of the record in a variable."""
+        return f"{variable}[{quote(field)}]"
+
+    def fill(
+        self, template: _Template, *imports: str, tool: ExampleTool | None = None, **more: str
+    ) -> Example:
+        """Return the example of a template.
+
+        Args:
+            template: The template.
+            imports: Import lines that its code needs; by default those of both tools.
+            tool: A third tool that its code calls.
+            more: The names in it that are not attributes of this object.
+        """
+        imports = imports or self.imports
+        if tool is not None:
+            imports = (*imports, tool.imported)
+        question, code = (text.format(**vars(self), **more) for text in template)
+        return build_example(question, code, *imports)
+
+
+def _pair_examples(pair: Pair, tools: Sequence[ExampleTool]) -> Iterator[Example]:
+    """Yield the examples of a root and its child, with other tools where they fit."""
+    if pair.number:
+        yield pair.fill(_LARGEST, best=pair.free("best"), most=pair.free("most"))
+        yield pair.fill(_FILTER)
+        if pair.key:
+            group = pair.free(pair.key)
+            yield pair.fill(_GROUPS, group=group, grouped=pair.root.call({pair.key: group}))
+    asked = {parameter.tool_name for parameter in pair.child.required}
+    texts = [field.name for field in pair.child.fields(["str"]) if field.name not in asked]
+    if texts and pair.child.is_list:
+        value = pair.field_of(pair.part, texts[-1])
+        yield pair.fill(_COUNT, counts=pair.free("counts"), value=value, field=texts[-1])
+    else:
+        printed = ", ".join(pair.field_of(pair.item, name) for name in pair.shown)
+        fields = " and ".join(pair.shown)
+        yield pair.fill(_LIST, pair.root.imported, fields=fields, printed=printed)
+    joined = _join_example(pair, tools)
+    if joined is not None:
+        yield joined
+    action = find_action(pair.root, pair.link, tools)
+    if action is not None:
+        yield _action_example(pair, *action)
+
+
+def _join_example(pair: Pair, tools: Sequence[ExampleTool]) -> Example | None:
+    """Return an example with a tool that the parts lead to, or that says more of the same subject."""
+    for tool in tools:
+        if tool in (pair.root, pair.child) or tool.record is None or not tool.reads:
+            continue
+        link = find_taker(pair.child, tool)
+        fields = [*tool.fields(["str"]), *tool.fields(["int", "float"])]
+        if pair.child.is_list and not tool.is_list and fields and link is not None:
+            shown = fields[0].name
+            return pair.fill(
+                _CHAIN,
+                tool=tool,
+                found=pair.free(variable_for(tool.record, "found")),
+                call=tool.call({link.parameter.name: pair.field_of(pair.part, link.field.name)}),
+                shown_field=shown,
+                shown_key=quote(shown),
+            )
+        if tool.takes_id:
+            continue
+        is_of_subject = pair.key in {parameter.name for parameter in tool.required}
+        if is_of_subject and not tool.is_list and tool.numbers() and pair.number:
+            asked = {p.name: pair.child.value_of(p) for p in pair.other}
+            return pair.fill(
+                _DIFFERENCE,
+                tool=tool,
+                found=pair.free(variable_for(tool.record, "found")),
+                call=tool.call({**asked, pair.key: pair.first}),
+                other_number=tool.numbers()[0],
+                other_key=quote(tool.numbers()[0]),
+            )
+        mention = find_mention(tool, pair.root, pair.link)
+        if tool.is_list and mention is not None:
+            return _match_example(pair, tool, mention)
+    return None
+
+
+def _match_example(pair: Pair, tool: ExampleTool, field: RecordField) -> Example:
+    assert tool.record is not None
+    filled = tool.asked(tool.required)
+    return pair.fill(
+        _MATCH,
+        pair.root.imported,
+        tool=tool,
+        found=pair.free(variable_for(tool.record, "entry")),
+        ids=pair.free("ids"),
+        call=tool.call({}),
+        asked=f" with {filled}" if filled else "",
+        their_id=quote(field.name),
+        own_id=pair.field_of(pair.item, pair.link.field.name),
+    )
+
+
+def _action_example(pair: Pair, tool: ExampleTool, link: Link) -> Example:
+    item, count = pair.item, pair.count
+    call = tool.call({link.parameter.name: pair.field_of(item, link.field.name)})
+    lines, only, indent = [f"{count} = 0", f"for {item} in {pair.items}:"], "", "    "
+    if pair.number:
+        only = f" whose {pair.measure} is below 10{pair.when}"
+        lines += [
+            f"    {pair.fetch}",
+            f"    {pair.total} = {pair.sum}",
+            f"    if {pair.total} < 10:",
+        ]
+    elif pair.child.is_list:
+        only = f" that has more than 3 {pair.parts}{pair.when}"
+        lines += [f"    {pair.fetch}", f"    if len({pair.parts}) > 3:"]
+    if only:
+        indent *= 2
+    lines += [f"{indent}{call}", f"{indent}{count} += 1", f'print("done:", {count})']
+    filled = tool.asked([p for p in tool.required if p is not link.parameter])
+    given = f" with {filled}" if filled else ""
+    return build_example(
+        f"Call {tool.name}{given} for every {item}{pair.where}{only}.",
+        "\n".join(lines),
+        *pair.imports,
+        tool.imported,
+    )
+
+
+# --- single tools, where none leads to another ------------------------------------------------------
+
+
+def _simple_examples(tools: Sequence[ExampleTool], taken: Collection[str]) -> Iterator[Example]:
+    """Yield an example of each tool, and one that calls a tool for two values."""
+    for tool in tools:
+        yield _single_example(tool, taken)
+    looped = next((tool for tool in tools if tool.subject() is not None), None)
+    if looped is not None:
+        yield _loop_example(looped, taken)
+
+
+def _single_example(tool: ExampleTool, taken: Collection[str]) -> Example:
+    subject = tool.subject()
+    value = "" if subject is None else two_values(subject, tool)[0]
+    given = {} if subject is None else {subject.name: value}
+    asked = "" if subject is None else f" with {subject.name} {value}"
+    fields = [f.name for f in tool.fields(["str", "int", "float"])][:3]
+    call = tool.call(given)
+    if tool.record is None or not fields:
+        question = f"Call {tool.name}{asked} and print the result."
+        return build_example(question, f"print({call})", tool.imported)
+    item = unique(variable_for(tool.record, "item"), taken)
+    printed = f"print({', '.join(f'{item}[{quote(name)}]' for name in fields)})"
+    question = f"Call {tool.name}{asked} and print the {' and '.join(fields)}"
+    if tool.is_list:
+        code = f"for {item} in {call}:\n    {printed}"
+        return build_example(f"{question} of each {item}.", code, tool.imported)
+    return build_example(f"{question}.", f"{item} = {call}\n{printed}", tool.imported)
+
+
+def _loop_example(tool: ExampleTool, taken: Collection[str]) -> Example:
+    subject = tool.subject()
+    assert subject is not None
+    values = two_values(subject, tool)
+    result = unique("result", taken)
+    name = unique(subject.name, {*taken, result})
+    return build_example(
+        f"Call {tool.name} for each of the {subject.name}s {' and '.join(values)}, and print each "
+        "result.",
+        f"for {name} in [{', '.join(values)}]:\n"
+        f"    {result} = {tool.call({subject.name: name})}\n    print({name}, {result})",
+        tool.imported,
+    )
