@@ -15,17 +15,16 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.calls import CallOutcome, StartedCall
-from langchain_ptc.sandbox.api import Done, Failure
+from langchain_ptc.sandbox.api import CallFailure, Done, Failure
 
 logger = logging.getLogger("langchain_ptc")
 
@@ -80,36 +79,38 @@ class Budget:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Spent:
-    """What was spent."""
+    """What was used, by the fields of `Budget`."""
 
     calls: int = 0
-    calls_per_tool: Mapping[str, int] = field(default_factory=dict)
+    calls_per_tool: dict[str, int] = field(default_factory=dict)
     wall_seconds: float = 0.0
     output_tokens: int = 0
     cost: float = 0.0
 
     def __add__(self, other: Spent) -> Spent:
         """Return both together."""
+        per_tool = dict(self.calls_per_tool)
+        for name, calls in other.calls_per_tool.items():
+            per_tool[name] = per_tool.get(name, 0) + calls
         return Spent(
             calls=self.calls + other.calls,
-            calls_per_tool=Counter(self.calls_per_tool) + Counter(other.calls_per_tool),
+            calls_per_tool=per_tool,
             wall_seconds=self.wall_seconds + other.wall_seconds,
             output_tokens=self.output_tokens + other.output_tokens,
             cost=self.cost + other.cost,
         )
 
-    def used(self, key: str, name: str) -> float:
-        """Return one field; of `calls_per_tool`, the calls of the tool of a name."""
-        if key == "calls_per_tool":
-            return self.calls_per_tool.get(name, 0)
-        used: float = getattr(self, key)
-        return used
+    def count(self, name: str, cost: float) -> None:
+        """Add a call of the tool of a name."""
+        self.calls += 1
+        self.calls_per_tool[name] = self.calls_per_tool.get(name, 0) + 1
+        self.cost += cost
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-able data."""
-        return {**asdict(self), "calls_per_tool": dict(self.calls_per_tool)}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -122,50 +123,70 @@ class CallLimit:
     """A number of calls that the agent around an execution allows."""
 
     tools: AbstractSet[str] | None
-    """Qualified names of the tools that it is for; None for all."""
+    """Qualified names of the tools that it applies to; None for all."""
     most: int
     """Calls that it allows."""
     used: int
-    """Of these, what was used before the execution."""
+    """Of these, the calls before the execution."""
     told: str
-    """What it is."""
+    """How an error names it."""
+
+    def check(self, name: str, spent: Spent) -> None:
+        """Check that a tool may be called once more.
+
+        Raises:
+            ToolCallError: The limit is reached.
+        """
+        if self.tools is not None and name not in self.tools:
+            return
+        calls = spent.calls_per_tool
+        used = spent.calls if self.tools is None else sum(calls.get(t, 0) for t in self.tools)
+        used += self.used
+        if used >= self.most:
+            raise ToolCallError(
+                f"{name} was not called: the agent's {self.told} is reached. Make no more such "
+                "calls; print what you have",
+                tool=name,
+                limit=_CALL_LIMIT,
+                allowed=self.most,
+                used=used,
+            )
 
 
 class BudgetSpent(Exception):
-    """The code was told that nothing is left, and went on calling."""
+    """The code called again after an error had said that its budget is used up."""
 
-    def __init__(self, call: StartedCall, failure: LimitExceeded) -> None:
-        super().__init__(str(failure))
+    def __init__(self, call: StartedCall, failure: CallFailure) -> None:
+        super().__init__(failure.message)
         self._call = call
         self._failure = failure
 
     def end(self, output: str) -> Done:
         """Return the end of the execution."""
-        told = self._failure
+        limit, allowed = self._failure.limit, self._failure.allowed
+        assert limit is not None
+        assert allowed is not None
+        error = LimitExceeded(limit=limit, allowed=allowed, used=self._failure.used)
         failure = Failure(
             kind="LimitExceeded",
-            message=f"{told}. The code was told so, and went on calling",
+            message=f"{error}. The code was told so, and went on calling",
             line=self._call.line,
             source_line=self._call.source_line,
-            limit=told.limit,
-            allowed=told.allowed,
-            used=told.used,
+            limit=limit,
+            allowed=allowed,
+            used=error.used,
         )
         return Done(status="limit", output=output, failure=failure)
 
 
-_Limited: TypeAlias = list[tuple[str, float]]
-"""Fields of a `Budget` that are limited, and how much."""
-
-
 class Purse:
-    """What one execution has, and has spent; used from any thread.
+    """Counts what one execution uses, against its budgets; from any thread.
 
     Args:
         budget: For this execution.
         run_budget: For the whole run.
-        before: What the run had spent before.
-        free: Qualified names of what costs nothing.
+        before: What the run had used before.
+        free: Qualified names of tools whose calls do not count.
         call_limits: Limits of the agent around it.
         now: The clock.
     """
@@ -180,29 +201,26 @@ class Purse:
         call_limits: Sequence[CallLimit] = (),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._call_limits = call_limits
-        self._budgets = {"budget": budget, "run_budget": run_budget}
-        self._cost_of = next(
-            (b.cost_of for b in (run_budget, budget) if b is not None and b.cost_of is not None),
-            None,
-        )
+        self._budget, self._run_budget = budget, run_budget
+        given = [b for b in (run_budget, budget) if b is not None]
+        self._cost_of = next((b.cost_of for b in given if b.cost_of is not None), None)
+        self._counts_output = any(b.output_tokens is not None for b in given)
         self._before = before
         self._free = free
+        self._call_limits = call_limits
         self._now = now
         self._began = now()
-        self._calls: Counter[str] = Counter()
-        self._total = 0
-        self._cost = 0.0
-        self._ended: tuple[float, int] | None = None
-        self._limits: dict[str, list[tuple[str, _Limited, Callable[[str, str], float]]]] = {}
-        self._is_told = False
+        self._used = Spent()
+        self._is_closed = False
+        self.is_told = False
+        """An error in the code has said that nothing is left."""
         self.lock = new_lock()
         self.peers: Mapping[str, Purse] = {}
-        """The purses of executions side by side, this one among them, by the id of their call."""
+        """Those of concurrent executions, this one among them, by the id of their call."""
         self.read_output: Callable[[], str] = str
-        """Gives what the code has printed until now."""
+        """Returns what the code has printed until now."""
 
-    # --- spending -----------------------------------------------------------------------------------
+    # --- counting -----------------------------------------------------------------------------------
 
     def charge(self, call: StartedCall) -> None:
         """Count a call.
@@ -215,195 +233,127 @@ class Purse:
             return
         cost = self._price(call)
         with self.lock:
-            for which, limited, used in self._limits_of(name):
-                check(which, limited, used, name, cost)
-            self._check_call_limits(name)
-            self._count(name, cost)
-
-    def _check_call_limits(self, name: str) -> None:
-        for limit in self._call_limits:
-            if limit.tools is not None and name not in limit.tools:
-                continue
-            purses = {id(purse): purse for purse in (self, *self.peers.values())}.values()
-            used = limit.used + sum(
-                purse._total
-                if limit.tools is None
-                else sum(purse._calls.get(tool, 0) for tool in limit.tools)
-                for purse in purses
-            )
-            if used + 1 > limit.most:
-                raise ToolCallError(
-                    f"{name} was not called: the agent's {limit.told} is reached. Make no more such "
-                    "calls; print what you have",
-                    tool=name,
-                    limit=_CALL_LIMIT,
-                    allowed=limit.most,
-                    used=used,
-                )
+            for which, budget, used in self._budgets():
+                check(which, budget, used, name, cost)
+            for limit in self._call_limits:
+                limit.check(name, self._used_by_peers())
+            self._used.count(name, cost)
 
     def follow(self, call: StartedCall, answer: CallOutcome, *, is_replayed: bool) -> None:
-        """Note that the code is about to get an answer; before it does.
+        """Note the outcome of a call, just before the code gets it.
 
         Raises:
-            BudgetSpent: It is the second time that it hears that nothing is left.
+            BudgetSpent: It is the second time that an error says that nothing is left.
         """
         failure = answer.failure
-        if failure is None or not is_of_budget(failure.limit):
-            if is_replayed and call.definition.qualified_name not in self._free:
-                with self.lock:
-                    self._count(call.definition.qualified_name, self._price(call))
-            return
-        if call.knows_budget:
-            assert failure.limit is not None
-            assert failure.allowed is not None
-            raise BudgetSpent(
-                call,
-                LimitExceeded(limit=failure.limit, allowed=failure.allowed, used=failure.used),
-            )
-        self._is_told = True
-
-    @property
-    def is_told(self) -> bool:
-        """Whether the code has heard that nothing is left."""
-        return self._is_told
-
-    def _limits_of(self, name: str) -> list[tuple[str, _Limited, Callable[[str, str], float]]]:
-        found = self._limits.get(name)
-        if found is None:
-            found = self._limits[name] = [
-                (which, limited_by(b, name), self._used if which == "budget" else self._used_in_run)
-                for which, b in self._budgets.items()
-                if b is not None
-            ]
-        return found
-
-    def _count(self, name: str, cost: float) -> None:
-        self._calls[name] += 1
-        self._total += 1
-        self._cost += cost
+        if failure is not None and is_of_budget(failure.limit):
+            if call.knows_budget:
+                raise BudgetSpent(call, failure)
+            self.is_told = True
+        elif is_replayed and (name := call.definition.qualified_name) not in self._free:
+            with self.lock:
+                self._used.count(name, self._price(call))
 
     def _price(self, call: StartedCall) -> float:
         if self._cost_of is None:
             return 0.0
+        name = call.definition.qualified_name
         try:
             cost = float(self._cost_of(call.info()))
         except Exception:
-            logger.exception("cost_of failed for %s", call.definition.qualified_name)
+            logger.exception("cost_of failed for %s", name)
             cost = math.nan
         if not (math.isfinite(cost) and cost >= 0):
-            name = call.definition.qualified_name
             raise ToolCallError(f"what a call of {name} costs cannot be told", tool=name)
         return cost
 
-    # --- looking ------------------------------------------------------------------------------------
+    # --- what is left -------------------------------------------------------------------------------
 
     def left(self) -> dict[str, Any]:
-        """Return what is left of both budgets together; what is not limited is not there."""
+        """Return what is left of both budgets together, without what is not limited."""
         found: dict[str, Any] = {}
         per_tool: dict[str, int] = {}
-        for which, budget in self._budgets.items():
-            if budget is None:
-                continue
-            used = self._used if which == "budget" else self._used_in_run
-            with self.lock:
-                for key, most in limited_by(budget, ""):
-                    left = round(max(0, most - used(key, "")), 6)
+        with self.lock:
+            for _, budget, used in self._budgets():
+                for key, most in limited_by(budget):
+                    left = round(max(0, most - getattr(used, key)), 6)
                     found[key] = min(left, found.get(key, left))
                 for name, calls in budget.calls_per_tool.items():
-                    rest = max(0, calls - int(used("calls_per_tool", name)))
+                    rest = max(0, calls - used.calls_per_tool.get(name, 0))
                     per_tool[name] = min(rest, per_tool.get(name, rest))
         return {**found, **({"calls_per_tool": per_tool} if per_tool else {})}
 
     def seconds_left(self) -> tuple[float, str | None]:
         """Return how long a call may take, and the limit that says so."""
         found: tuple[float, str | None] = (math.inf, None)
-        for which, budget in self._budgets.items():
-            if budget is not None and budget.wall_seconds is not None:
-                used = self._used if which == "budget" else self._used_in_run
-                with self.lock:
-                    left = max(0.0, budget.wall_seconds - used("wall_seconds", ""))
+        with self.lock:
+            for which, budget, used in self._budgets("wall_seconds"):
+                left = max(0.0, (budget.wall_seconds or 0.0) - used.wall_seconds)
                 if left < found[0]:
                     found = left, f"{which}.wall_seconds"
         return found
 
     def shown_chars(self, most: int) -> int:
         """Return how much of the output the model may be shown."""
-        for which, budget in self._budgets.items():
-            if budget is not None and budget.output_tokens is not None:
-                spent = 0.0
-                if which == "run_budget":
-                    with self.lock:
-                        own = self._used("output_tokens", "")
-                        spent = self._used_in_run("output_tokens", "") - own
-                most = min(most, int(budget.output_tokens - spent) * CHARS_PER_TOKEN)
+        with self.lock:
+            for _, budget, used in self._budgets("output_tokens"):
+                left = (budget.output_tokens or 0) - used.output_tokens + self._used.output_tokens
+                most = min(most, left * CHARS_PER_TOKEN)
         return max(most, _MIN_SHOWN_CHARS)
 
     def close(self, *, seconds: float, shown_chars: int) -> Spent:
-        """Return what the execution has spent.
+        """Return what the execution has used.
 
         Args:
             seconds: The time that it took.
             shown_chars: Length of what the model is shown.
         """
         with self.lock:
-            self.read_output = str  # nothing of the session is kept alive
-            self._ended = seconds, math.ceil(shown_chars / CHARS_PER_TOKEN)
-            return self._own()
+            self.read_output = str  # keeps nothing of the session alive
+            self._is_closed = True
+            self._used.wall_seconds = seconds
+            self._used.output_tokens = math.ceil(shown_chars / CHARS_PER_TOKEN)
+            return self._used
 
-    def _used(self, key: str, name: str) -> float:
-        """Return what this execution has used of a field of `Budget`, for the tool of a name."""
-        if key == "calls":
-            return self._total
-        if key == "calls_per_tool":
-            return self._calls.get(name, 0)
-        if key == "cost":
-            return self._cost
-        if key == "wall_seconds":
-            return self._ended[0] if self._ended else self._now() - self._began
-        return self._ended[1] if self._ended else self._output_tokens()
+    def _budgets(self, key: str = "calls_per_tool") -> Iterator[tuple[str, Budget, Spent]]:
+        """Yield each budget that limits `key`, with its name and what is used of it until now."""
+        if getattr(self._budget, key, None) is not None:
+            assert self._budget is not None
+            yield "budget", self._budget, self._used_until_now()
+        if getattr(self._run_budget, key, None) is not None:
+            assert self._run_budget is not None
+            yield "run_budget", self._run_budget, self._before + self._used_by_peers()
 
-    def _used_in_run(self, key: str, name: str) -> float:
-        """Return what the run has used of it."""
-        used = self._used(key, name) + self._before.used(key, name)
-        for peer in self.peers.values():
-            if peer is not self:
-                used += peer._used(key, name)
-        return used
+    def _used_by_peers(self) -> Spent:
+        """Return what this and concurrent executions have used."""
+        peers = [peer for peer in self.peers.values() if peer is not self]
+        return sum((peer._used_until_now() for peer in peers), self._used_until_now())
 
-    def _own(self) -> Spent:
-        seconds, tokens = self._ended or (self._now() - self._began, self._output_tokens())
-        return Spent(
-            calls=self._total,
-            calls_per_tool=dict(self._calls),
-            wall_seconds=seconds,
-            output_tokens=tokens,
-            cost=self._cost,
-        )
-
-    def _output_tokens(self) -> int:
-        is_limited = any(
-            b is not None and b.output_tokens is not None for b in self._budgets.values()
-        )
-        return math.ceil(len(self.read_output()) / CHARS_PER_TOKEN) if is_limited else 0
+    def _used_until_now(self) -> Spent:
+        if not self._is_closed:
+            self._used.wall_seconds = self._now() - self._began
+            if self._counts_output:
+                self._used.output_tokens = math.ceil(len(self.read_output()) / CHARS_PER_TOKEN)
+        return self._used
 
 
-def check(
-    which: str, limited: _Limited, used: Callable[[str, str], float], name: str, cost: float
-) -> None:
-    """Hold a call against one budget.
+def check(which: str, budget: Budget, used: Spent, name: str, cost: float) -> None:
+    """Check that a budget allows a call.
 
     Args:
         which: `budget` or `run_budget`.
-        limited: What it allows; see `limited_by`.
-        used: Gives how much of a field of `Budget` is used, for the tool of a name.
+        budget: What it allows.
+        used: What is used of it.
         name: The tool of the call.
         cost: What the call costs.
 
     Raises:
         ToolCallError: Nothing is left for it.
     """
-    for key, most in limited:
-        spent = used(key, name)
+    limits = [(key, most, getattr(used, key)) for key, most in limited_by(budget)]
+    if (calls := budget.calls_per_tool.get(name)) is not None:
+        limits.append(("calls_per_tool", calls, used.calls_per_tool.get(name, 0)))
+    for key, most, spent in limits:
         more = cost if key == "cost" else _MORE[key]
         if spent + more <= most and (more or spent < most):
             continue
@@ -420,21 +370,15 @@ def check(
         )
 
 
-def limited_by(budget: Budget, name: str) -> _Limited:
-    """Return what a budget limits for a tool, and how much."""
-    per_tool = budget.calls_per_tool.get(name)
-    found: tuple[tuple[str, float | None], ...] = (
-        ("calls", budget.calls),
-        ("calls_per_tool", per_tool),
-        ("wall_seconds", budget.wall_seconds),
-        ("output_tokens", budget.output_tokens),
-        ("cost", budget.cost),
-    )
+def limited_by(budget: Budget) -> list[tuple[str, float]]:
+    """Return the fields of a budget that limit all tools together, and by how much."""
+    found = [(key, getattr(budget, key)) for key in _FIELDS]
     return [(key, most) for key, most in found if most is not None]
 
 
+_FIELDS = ("calls", "wall_seconds", "output_tokens", "cost")
 _MORE: Mapping[str, int] = {"calls": 1, "calls_per_tool": 1, "wall_seconds": 0, "output_tokens": 0}
-"""What one call more uses at once."""
+"""What one more call uses at once."""
 
 
 def is_of_budget(limit: str | None) -> bool:

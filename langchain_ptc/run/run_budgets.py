@@ -22,7 +22,7 @@ from langchain_ptc.errors import CatalogError, ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.arguments import validate_arguments
 from langchain_ptc.run.asking import messages_of
-from langchain_ptc.run.budgets import Budget, CallLimit, Purse, Spent, check, limited_by
+from langchain_ptc.run.budgets import Budget, CallLimit, Purse, Spent, check
 from langchain_ptc.wording import closest, did_you_mean
 
 _MOST_SETS = 1_000
@@ -132,7 +132,7 @@ class Budgets:
         spent = self._spent_in(messages_of(state), until=call["id"])
         cost = self._direct_call(definition, call).cost
         try:
-            check("run_budget", limited_by(self._run_budget, name), spent.used, name, cost)
+            check("run_budget", self._run_budget, spent, name, cost)
         except ToolCallError as error:
             return error
         return None
