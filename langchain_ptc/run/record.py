@@ -44,7 +44,7 @@ class ToolCallRecord:
     domain: str | None
     arguments: Mapping[str, Any]
     """What the tool was given, under its own names; what the code passed, if it was refused. Secrets
-    are hidden; see `execution.redaction`."""
+    are hidden; see `run.redaction`."""
     defaults: tuple[str, ...] = ()
     """Names of those arguments that the code left out: they are the tool's defaults."""
     line: int
@@ -53,7 +53,7 @@ class ToolCallRecord:
     approval: ApprovalDecision | None
     """What a person decided of it; None if nobody was asked."""
     approved_by: str | None = None
-    """Who decided, as far as the graph knows; see `execution.approvals.who_answers`."""
+    """Who decided, as far as the graph knows; see `run.approvals.who_answers`."""
     started_at: datetime
     """When the code made the call, in UTC."""
     duration_seconds: float
@@ -93,7 +93,7 @@ class ToolCallRecord:
         return self.started_at + timedelta(seconds=self.duration_seconds)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain JSON data, see `execution.plain.as_plain`; times in ISO 8601."""
+        """Return the record as plain JSON data, see `run.plain.as_plain`; times in ISO 8601."""
         data = {field.name: getattr(self, field.name) for field in fields(self)}
         data |= {"ended_at": self.ended_at, "running_seconds": self.running_seconds}
         plain: dict[str, Any] = as_plain(data)
@@ -188,26 +188,9 @@ class ExecutionResult:
         This is the artifact of the tool message. Every serializer takes it and gives the same back:
         integers of more than 64 bits, NaN and the infinities are their text, lone surrogates escapes.
         """
-        data = {
-            "execution_id": self.execution_id,
-            "status": self.status,
-            "code": self.code,
-            "output": self.output,
-            "value": self.value,
-            "error": None if self.error is None else asdict(self.error),
-            "notes": list(self.notes),
-            "tool_calls": (),
-            "started_at": self.started_at,
-            "ended_at": self.ended_at,
-            "duration_seconds": self.duration_seconds,
-            "paused_seconds": self.paused_seconds,
-            "computing_seconds": self.computing_seconds,
-            "waiting_seconds": self.waiting_seconds,
-            "overlapping_seconds": self.overlapping_seconds,
-            "output_chars": self.output_chars,
-            "session": self.session,
-            "spent": self.spent,
-        }
+        names = [field.name for field in fields(self) if field.name not in ("error", "tool_calls")]
+        data = {name: getattr(self, name) for name in (*names, *_TIMES)}
+        data["error"] = None if self.error is None else asdict(self.error)
         plain: dict[str, Any] = as_plain(data)
         plain["tool_calls"] = [call.to_dict() for call in self.tool_calls]
         return plain
@@ -234,28 +217,19 @@ class ExecutionResult:
         Raises:
             KeyError, TypeError, ValueError: It is not such a record.
         """
-        told = data["error"]
-        error = None
-        if told is not None:
-            violations = tuple(Violation(**violation) for violation in told["violations"])
-            problems = tuple(Problem(**problem) for problem in told["problems"])
-            error = Failure(**{**told, "violations": violations, "problems": problems})
-        return cls(
-            execution_id=data["execution_id"],
-            code=data["code"],
-            status=data["status"],
-            output=data["output"],
-            value=data["value"],
-            error=error,
-            notes=tuple(data["notes"]),
-            tool_calls=tuple(ToolCallRecord.from_dict(call) for call in data["tool_calls"]),
-            started_at=_parse_time(data["started_at"]),
-            duration_seconds=data["duration_seconds"],
-            paused_seconds=data.get("paused_seconds", 0.0),
-            output_chars=data["output_chars"],
-            session=data["session"],
-            spent=data.get("spent"),
-        )
+        kept = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        if (failure := data["error"]) is not None:
+            violations = tuple(Violation(**violation) for violation in failure["violations"])
+            problems = tuple(Problem(**problem) for problem in failure["problems"])
+            kept["error"] = Failure(**{**failure, "violations": violations, "problems": problems})
+        kept["notes"] = tuple(data["notes"])
+        kept["tool_calls"] = tuple(ToolCallRecord.from_dict(call) for call in data["tool_calls"])
+        kept["started_at"] = _parse_time(data["started_at"])
+        return cls(**kept)
+
+
+_TIMES = ("ended_at", "computing_seconds", "waiting_seconds", "overlapping_seconds")
+"""What `ExecutionResult.to_dict` has besides the fields."""
 
 
 class CallTimes(NamedTuple):

@@ -4,55 +4,21 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from langchain_ptc.run.plain import clean_text, render_plain
-from langchain_ptc.sandbox.api import Failure, Status
 from langchain_ptc.sandbox.wire.large import is_large
+from langchain_ptc.wording import cut
 
-
-class ToldCall(Protocol):
-    """What a report reads of a `ToolCallRecord`."""
-
-    @property
-    def tool(self) -> str: ...
-    @property
-    def arguments(self) -> Mapping[str, Any]: ...
-    @property
-    def defaults(self) -> Sequence[str]: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def approval(self) -> str | None: ...
-    @property
-    def is_read_only(self) -> bool: ...
-
-
-class ToldResult(Protocol):
-    """What a report reads of an `ExecutionResult`."""
-
-    @property
-    def status(self) -> Status: ...
-    @property
-    def output(self) -> str: ...
-    @property
-    def output_chars(self) -> int: ...
-    @property
-    def value(self) -> Any: ...
-    @property
-    def error(self) -> Failure | None: ...
-    @property
-    def notes(self) -> Sequence[str]: ...
-    @property
-    def tool_calls(self) -> Sequence[ToldCall]: ...
-
+if TYPE_CHECKING:  # a record renders itself
+    from langchain_ptc.run.record import ExecutionResult, ToolCallRecord
 
 NO_OUTPUT = "(no output)"
-MAX_CALLS_TOLD = 20
+MAX_CALLS_NAMED = 20
 MAX_ARGUMENTS_CHARS = 120
 
 
-def render_report(result: ToldResult) -> str:
+def render_report(result: ExecutionResult) -> str:
     """Render what the model reads: bounded in size, with both ends of long output."""
     parts = []
     if result.output.strip():
@@ -96,106 +62,79 @@ _OPENINGS = {
 }
 
 
-def _render_failure(result: ToldResult) -> list[str]:
+def _render_failure(result: ExecutionResult) -> list[str]:
     failure = result.error
     assert failure is not None
     opening = _OPENINGS.get(result.status)
     if result.status == "error":
-        told = failure.traceback or f"{failure.kind}: {failure.message}"
+        text = failure.traceback or f"{failure.kind}: {failure.message}"
     elif failure.problems:
-        told = failure.message
+        text = failure.message
     elif failure.violations:
-        told = f"{opening}\n" + "\n".join(f"- {violation}" for violation in failure.violations)
+        text = f"{opening}\n" + "\n".join(f"- {violation}" for violation in failure.violations)
     elif failure.traceback:
         space = "\n" if failure.traceback.startswith("Traceback") else " "
-        told = f"{opening}{space}{failure.traceback}"
+        text = f"{opening}{space}{failure.traceback}"
     else:
-        told = f"{opening} {failure.message}"
-    return [told, f"hint: {failure.hint}"] if failure.hint else [told]
+        text = f"{opening} {failure.message}"
+    return [text, f"hint: {failure.hint}"] if failure.hint else [text]
 
 
-class _Ending(NamedTuple):
-    """What the model is told of calls that ended alike."""
-
-    one: str
-    """Of one call."""
-    many: str
-    """Of several."""
-
-
-_ENDINGS: Mapping[str, _Ending] = {
-    "returned": _Ending(
-        "took effect and must not be repeated", "took effect and must not be repeated"
-    ),
-    "answered": _Ending(
-        "was answered by a person and not made", "were answered by a person and not made"
-    ),
-    "failed": _Ending(
+_OUTCOMES: Mapping[str, tuple[str, str]] = {
+    "returned": ("took effect and must not be repeated",) * 2,
+    "answered": ("was answered by a person and not made", "were answered by a person and not made"),
+    "failed": (
         "reached its tool and failed, and may have taken effect all the same",
         "reached their tools and failed, and may have taken effect all the same",
     ),
-    "cancelled": _Ending(
+    "cancelled": (
         "was still running and was cancelled, and may have taken effect",
         "were still running and were cancelled, and may have taken effect",
     ),
-    "refused": _Ending(
-        "was refused and did not reach its tool", "were refused and did not reach their tools"
+    "refused": (
+        "was refused and did not reach its tool",
+        "were refused and did not reach their tools",
     ),
-    "denied": _Ending(
-        "was rejected by a person and not made", "were rejected by a person and not made"
-    ),
+    "denied": ("was rejected by a person and not made", "were rejected by a person and not made"),
+    "read": ("only read, and may be made again",) * 2,
 }
-"""By how calls ended; in the order in which they are told."""
+"""What the model reads about one call, and about several, by how they ended; in this order."""
 
 
-def _render_calls(calls: Sequence[ToldCall]) -> list[str]:
+def _render_calls(calls: Sequence[ToolCallRecord]) -> list[str]:
     """Say which calls took effect, so that the next attempt does not repeat them."""
-    told = []
-    groups: dict[str, list[ToldCall]] = {ending: [] for ending in _ENDINGS}
-    only_read = 0
+    groups: dict[str, list[ToolCallRecord]] = {outcome: [] for outcome in _OUTCOMES}
     for call in calls:
-        ending = _ending_of(call)
-        if ending is None:
-            only_read += 1
-        else:
-            groups[ending].append(call)
-    for ending, those in groups.items():
+        groups[_outcome_of(call)].append(call)
+    lines = []
+    for outcome, those in groups.items():
         if those:
-            words = _ENDINGS[ending].one if len(those) == 1 else _ENDINGS[ending].many
-            told.append(f"{_count(len(those))} {words}: {_name_calls(those)}")
-    if only_read:
-        words = "only read, and may be made again"
-        told.append(f"{_count(only_read)} {words}")
-    return told
+            count = "1 tool call" if len(those) == 1 else f"{len(those)} tool calls"
+            line = f"{count} {_OUTCOMES[outcome][len(those) > 1]}"
+            lines.append(line if outcome == "read" else f"{line}: {_name_calls(those)}")
+    return lines
 
 
-def _ending_of(call: ToldCall) -> str | None:
-    """Return how a call ended; None if it could only read."""
+def _outcome_of(call: ToolCallRecord) -> str:
     if call.status == "returned" and call.approval == "respond":
         return "answered"
     may_have_changed = call.status in ("returned", "failed", "cancelled")
-    return None if may_have_changed and call.is_read_only else call.status
+    return "read" if may_have_changed and call.is_read_only else call.status
 
 
-def _count(calls: int) -> str:
-    return "1 tool call" if calls == 1 else f"{calls} tool calls"
-
-
-def _name_calls(calls: Sequence[ToldCall]) -> str:
+def _name_calls(calls: Sequence[ToolCallRecord]) -> str:
     """Name calls, the first and the last ones if there are many."""
-    if len(calls) <= MAX_CALLS_TOLD:
+    if len(calls) <= MAX_CALLS_NAMED:
         return ", ".join(map(_name_call, calls))
-    head, tail = calls[: MAX_CALLS_TOLD // 2], calls[-MAX_CALLS_TOLD // 2 :]
+    head, tail = calls[: MAX_CALLS_NAMED // 2], calls[-MAX_CALLS_NAMED // 2 :]
     gone = f"[… {len(calls) - len(head) - len(tail)} more …]"
     return ", ".join([*map(_name_call, head), gone, *map(_name_call, tail)])
 
 
-def _name_call(call: ToldCall) -> str:
+def _name_call(call: ToolCallRecord) -> str:
     passed = {name: value for name, value in call.arguments.items() if name not in call.defaults}
     arguments = ", ".join(f"{name}={_show(value)}" for name, value in passed.items())
-    if len(arguments) > MAX_ARGUMENTS_CHARS:
-        arguments = f"{arguments[:MAX_ARGUMENTS_CHARS]}…"
-    return f"{call.tool}({arguments})"
+    return f"{call.tool}({cut(arguments, MAX_ARGUMENTS_CHARS + 1)})"
 
 
 def _show(value: object) -> str:

@@ -6,32 +6,18 @@ import json
 import logging
 import os
 import sqlite3
+from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord
 
 logger = logging.getLogger("langchain_ptc")
-
-
-def read_record(text: str) -> ExecutionResult:
-    """Read what `write_record` has written.
-
-    Raises:
-        ValueError, KeyError, TypeError: It is no record.
-    """
-    return ExecutionResult.from_dict(json.loads(text))
-
-
-def write_record(result: ExecutionResult) -> str:
-    """Return a record as one line of JSON."""
-    return json.dumps(result.to_dict())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,27 +55,25 @@ class Query:
         return after and (self.until is None or moment < self.until)
 
 
-class Store(Protocol):
+class Store(ABC):
     """Keeps records. One thread adds; any thread reads."""
 
+    @abstractmethod
     def add(self, result: ExecutionResult) -> None:
         """Keep a record, in place of an older one of the same execution."""
-        ...
 
+    @abstractmethod
     def read(self, query: Query) -> Iterator[ExecutionResult]:
-        """Yield records, the last one first: all that are meant, and maybe more."""
-        ...
+        """Yield records, the latest first: all that match the query, and maybe more."""
 
-    def close(self) -> None:
-        """Let go of what is open for writing."""
-        ...
+    def close(self) -> None:  # noqa: B027  # most hold nothing open
+        """Close what is open for writing."""
 
-    def forget_after_fork(self) -> None:
-        """Use nothing that is open for writing in the parent of this process."""
-        ...
+    def forget_after_fork(self) -> None:  # noqa: B027
+        """Use nothing that the parent of this process has open for writing."""
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """Keeps the last records in memory.
 
     Args:
@@ -114,16 +98,10 @@ class MemoryStore:
         del query
         with self._lock:
             entries = list(self._entries.values())
-        yield from sorted(entries, key=_began, reverse=True)
-
-    def close(self) -> None:
-        """Do nothing: memory is not open."""
-
-    def forget_after_fork(self) -> None:
-        """Do nothing: a forked child has a memory of its own."""
+        return _latest_first(entries)
 
 
-class JsonLinesStore:
+class JsonLinesStore(Store):
     """Keeps a line of JSON for each record, in a file that only grows.
 
     Args:
@@ -144,44 +122,35 @@ class JsonLinesStore:
 
     def add(self, result: ExecutionResult) -> None:
         """Write a line, all of it at once: several processes may write the same file."""
-        line = f"{write_record(result)}\n".encode()
+        line = f"{_render(result)}\n".encode()
         with self._path.open("ab", buffering=0) as file:
             file.write(line)
         self._lines += 1
         if self._keep is not None and self._lines >= 2 * self._keep:
-            self._shorten(self._keep)
+            self._compact(self._keep)
 
     def read(self, query: Query) -> Iterator[ExecutionResult]:
         """Read the whole file, and yield every record."""
         del query
-        kept = list(self._load().values())
-        if self._keep is not None:
-            kept = kept[-self._keep :]
-        yield from sorted(kept, key=_began, reverse=True)
+        return _latest_first(self._load(self._keep))
 
-    def close(self) -> None:
-        """Do nothing: the file is open only while it is written."""
-
-    def forget_after_fork(self) -> None:
-        """Do nothing: the file is open only while it is written."""
-
-    def _load(self) -> dict[str, ExecutionResult]:
+    def _load(self, keep: int | None) -> list[ExecutionResult]:
         entries: dict[str, ExecutionResult] = {}
         with self._path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 try:
-                    result = read_record(line)
+                    result = _parse(line)
                 except (ValueError, KeyError, TypeError):  # cut off by a crash, or not ours
-                    logger.warning("line %d of %s is no record: passed over", number, self._path)
+                    logger.warning("line %d of %s is not a record: skipped", number, self._path)
                     continue
                 entries.pop(result.execution_id, None)
                 entries[result.execution_id] = result
-        return entries
+        return [*entries.values()][-(keep or 0) :]
 
-    def _shorten(self, keep: int) -> None:
-        kept = list(self._load().values())[-keep:]
+    def _compact(self, keep: int) -> None:
+        kept = self._load(keep)
         new = self._path.with_name(f"{self._path.name}.new")
-        new.write_text("".join(f"{write_record(result)}\n" for result in kept), encoding="utf-8")
+        new.write_text("".join(f"{_render(result)}\n" for result in kept), encoding="utf-8")
         os.replace(new, self._path)  # noqa: PTH105  # atomic on every system
         self._lines = len(kept)
 
@@ -208,7 +177,7 @@ CREATE INDEX IF NOT EXISTS calls_by_tool ON calls (tool, execution_id);
 _BUSY_SECONDS = 10.0
 
 
-class SqliteStore:
+class SqliteStore(Store):
     """Keeps records in a database; several processes may write it.
 
     Args:
@@ -235,19 +204,12 @@ class SqliteStore:
         if self._writing is None:  # in the thread that adds, where SQLite wants it
             self._writing = self._connect()
         began, ended = result.started_at.timestamp(), result.ended_at.timestamp()
+        row = (result.execution_id, result.status, began, ended, _render(result))
+        calls = [(c.call_id, c.execution_id, c.tool, c.domain, c.status) for c in result.tool_calls]
         with self._writing as database:
             database.execute("DELETE FROM calls WHERE execution_id = ?", (result.execution_id,))
-            database.execute(
-                "INSERT OR REPLACE INTO executions VALUES (?, ?, ?, ?, ?)",
-                (result.execution_id, result.status, began, ended, write_record(result)),
-            )
-            database.executemany(
-                "INSERT INTO calls VALUES (?, ?, ?, ?, ?)",
-                [
-                    (c.call_id, c.execution_id, c.tool, c.domain, c.status)
-                    for c in result.tool_calls
-                ],
-            )
+            database.execute("INSERT OR REPLACE INTO executions VALUES (?, ?, ?, ?, ?)", row)
+            database.executemany("INSERT INTO calls VALUES (?, ?, ?, ?, ?)", calls)
             if self._keep is not None:
                 self._drop(database, self._keep)
 
@@ -280,7 +242,7 @@ class SqliteStore:
         select = f"SELECT record FROM executions {where}ORDER BY started_at DESC"  # noqa: S608
         with closing(self._connect()) as database:
             for (record,) in database.execute(select, values):
-                yield read_record(record)
+                yield _parse(record)
 
     def close(self) -> None:
         """Close the connection that writes."""
@@ -298,5 +260,13 @@ _lost: list[object] = []
 """Connections of the parent of this process; never closed here."""
 
 
-def _began(result: ExecutionResult) -> datetime:
-    return result.started_at
+def _latest_first(results: Iterable[ExecutionResult]) -> Iterator[ExecutionResult]:
+    return iter(sorted(results, key=lambda result: result.started_at, reverse=True))
+
+
+def _render(result: ExecutionResult) -> str:
+    return json.dumps(result.to_dict())
+
+
+def _parse(text: str) -> ExecutionResult:
+    return ExecutionResult.from_dict(json.loads(text))
