@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import threading
 import time
 from typing import Any
 
@@ -10,7 +14,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
+from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox, ProgrammaticToolExecutor
 from langchain_ptc.sandbox.host.deadlines import Deadlines
 from tests import fickle
 from tests.hosts import REQUEST, agent, artifact, output, run
@@ -111,6 +115,59 @@ async def test_the_stretch_after_a_pause_is_limited(limit, most, kind):
     assert record.error.limit == limit
     assert record.error.allowed == most
     assert "pay(n=1)" in output(state)
+    assert paid == [1]
+
+
+@pytest.mark.parametrize("what", ["nothing", "killed", "stopped for a while"])
+async def test_many_pauses_near_the_limit(what):
+    """Four stretches of most of the limit each, in one worker at a time, whatever becomes of its parent."""
+    paid: list[int] = []
+    code = (
+        "import asyncio\nfor k in range(3):\n    await asyncio.sleep(0.6)\n    await pay(k)\n"
+        "await asyncio.sleep(0.6)\nprint('the end')\nawait pay(9)\nwhile True: pass"
+    )
+    with ProcessSandbox(waiting_workers=1, max_workers=1) as sandbox:
+        graph = agent(
+            [payer(paid)],
+            code,
+            InMemorySaver(),
+            interrupt_on={"pay": True},
+            limits=Limits(wall_seconds=0.9),
+            sandbox=sandbox,
+        )
+        state = await run(graph, REQUEST)
+        while state.get("__interrupt__"):
+            parent = sandbox._pool._parent
+            assert parent is not None
+            if what == "killed":
+                os.kill(parent._process.pid, signal.SIGKILL)
+            elif what == "stopped for a while":
+                os.kill(parent._process.pid, signal.SIGSTOP)
+                threading.Timer(0.1, os.kill, (parent._process.pid, signal.SIGCONT)).start()
+            state = await run(graph, OK)
+    record = artifact(state)
+    assert (record.status, record.error.limit, record.output) == (
+        "limit",
+        "wall_seconds",
+        "the end\n",
+    )
+    assert paid == [0, 1, 2, 9]
+
+
+async def test_a_resumed_execution_waits_for_its_turn():
+    """One that needs a worker of its own, to run again what took long, gets it after endless loops."""
+    paid: list[int] = []
+    code = BURN + f"burn({loops_for(0.2, 'cpu_seconds')})\nprint(await pay(1))"
+    with ProcessSandbox(waiting_workers=1, max_workers=1) as sandbox:
+        graph = agent(
+            [payer(paid)], code, InMemorySaver(), interrupt_on={"pay": True}, sandbox=sandbox
+        )
+        await run(graph, REQUEST)
+        endless = ProgrammaticToolExecutor([], sandbox=sandbox, limits=Limits(wall_seconds=0.3))
+        loops = [asyncio.ensure_future(endless.aexecute("while True: pass")) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        assert output(await run(graph, OK)) == "paid"
+        assert {(await loop).status for loop in loops} == {"limit"}
     assert paid == [1]
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ import pytest
 from langchain_core.tools import tool
 from test_process import linux, wait_for
 
-from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor, SandboxError
+from langchain_ptc import (
+    InProcessSandbox,
+    Limits,
+    ProcessSandbox,
+    ProgrammaticToolExecutor,
+    SandboxError,
+    as_programmatic,
+)
 from langchain_ptc.sandbox.host import launch as launch_module
 from langchain_ptc.sandbox.host import pool as pool_module
 from langchain_ptc.sandbox.host.pool import WorkerPool
@@ -51,6 +59,28 @@ def send(numbers: list[int], what: int) -> None:
     for number in numbers:
         with contextlib.suppress(ProcessLookupError):
             os.kill(number, what)
+
+
+def workers_of(sandbox: ProcessSandbox) -> list[int]:
+    """Return the processes of its workers, those that wait among them."""
+    parent = parents_of_workers(sandbox)[-1]
+    return list(map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()))
+
+
+async def all_places_are_free(sandbox: ProcessSandbox) -> bool:
+    """Whether nobody has a worker or waits for one any more; waits for it, bounded."""
+    pool = sandbox._pool
+
+    def are_free() -> bool:
+        levels = list(pool._places._levels.values())
+        return not pool._held and not any(level.busy or level.queue for level in levels)
+
+    return bool(await asyncio.to_thread(wait_for, are_free))
+
+
+def statuses(results: list[Any]) -> list[str]:
+    """Return how each ended: the status of a record, or the class of what was raised."""
+    return [getattr(result, "status", type(result).__name__) for result in results]
 
 
 # --- bursts ---------------------------------------------------------------------------------------
@@ -107,6 +137,215 @@ async def test_waiting_for_a_turn_is_no_wall_time() -> None:
         code = "import time\ntime.sleep(0.25)\nprint(1)"
         results = await asyncio.gather(*[executor.aexecute(code) for _ in range(4)])
     assert {result.output for result in results} == {"1\n"}
+
+
+async def test_a_short_limit_counts_for_each_in_its_turn() -> None:
+    """Loops, sleeps, slow tools and failures share one worker; each has its own limit and its own end."""
+
+    @tool
+    async def never() -> None:
+        """Wait for ever."""
+        await asyncio.Event().wait()
+
+    codes = {
+        "while True: pass": "limit",
+        "import time\ntime.sleep(20)": "limit",
+        "await never()": "limit",
+        "1 / 0": "error",
+        "print(1)": "success",
+    }
+    with ProcessSandbox(max_workers=1, waiting_workers=1) as sandbox:
+        executor = make(sandbox, never, wall_seconds=0.2)
+        results = await asyncio.gather(*[executor.aexecute(code) for code in [*codes, *codes]])
+        assert statuses(list(results)) == [*codes.values(), *codes.values()]
+        assert await all_places_are_free(sandbox)
+
+
+async def test_executions_are_given_up_at_any_moment_of_waiting() -> None:
+    """Time-outs of the caller while it waits, is handed its worker and runs leave no place taken."""
+    with ProcessSandbox(max_workers=2, waiting_workers=1) as sandbox:
+        executor = make(sandbox)
+        await executor.aexecute("pass")
+
+        async def give_up(seconds: float) -> str:
+            try:
+                async with asyncio.timeout(seconds):
+                    return (await executor.aexecute("print(1)")).output
+            except TimeoutError:
+                return "given up"
+
+        told = await asyncio.gather(*[give_up(n * 0.003) for n in range(60)])
+        assert set(told) <= {"given up", "1\n"}
+        assert await all_places_are_free(sandbox)
+        assert (await executor.aexecute("print(2)")).output == "2\n"
+
+
+async def test_half_of_a_batch_is_cancelled() -> None:
+    """Of a batch of agents half are cancelled: the others are right, and nothing goes on afterwards."""
+    ended: list[int] = []
+
+    @tool
+    async def effect(n: int) -> int:
+        """Do something."""
+        await asyncio.sleep(0.02)
+        ended.append(n)
+        return n
+
+    with ProcessSandbox(max_workers=10) as sandbox:
+        (run_code,) = as_programmatic([effect], sandbox=sandbox)
+
+        async def one(n: int) -> str:
+            return str(await run_code.ainvoke({"code": f"print(await effect({n}))"})).split()[0]
+
+        tasks = [asyncio.ensure_future(one(n)) for n in range(80)]
+        for n in range(0, 80, 2):
+            tasks[n].cancel()
+            await asyncio.sleep(0.002)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [results[n] for n in range(1, 80, 2)] == [str(n) for n in range(1, 80, 2)]
+        assert await all_places_are_free(sandbox)
+        before = len(ended)
+        await asyncio.sleep(0.05)
+        assert len(ended) == before
+
+
+def test_loops_begun_in_many_threads_and_loops_end() -> None:
+    """Endless loops, begun by threads and by several event loops at once, are all ended."""
+    with ProcessSandbox(max_workers=30) as sandbox, ThreadPoolExecutor(10) as threads:
+        executor = make(sandbox, wall_seconds=0.5)
+
+        def in_a_loop(_: int) -> list[str]:
+            async def main() -> list[Any]:
+                return await asyncio.gather(*[executor.aexecute("while True: pass") for _ in "abc"])
+
+            return statuses(asyncio.run(main()))
+
+        waiting = [threads.submit(executor.execute, "while True: pass") for _ in range(6)]
+        found = [told for some in threads.map(in_a_loop, range(3)) for told in some]
+        found += statuses([one.result(30) for one in waiting])
+    assert found == ["limit"] * 15
+
+
+def test_executions_of_many_allowances_at_once() -> None:
+    """More kinds of allowances than workers wait for, from two event loops, a third of them cancelled."""
+    with ProcessSandbox(max_workers=8, waiting_workers=2) as sandbox:
+
+        def in_a_loop(seed: int) -> list[Any]:
+            async def main() -> list[Any]:
+                tasks = []
+                for n in range(15):
+                    limits = {
+                        "cpu_seconds": 5 + n % 3,
+                        "memory_bytes": 2**28 + (n + seed) % 4 * 2**20,
+                    }
+                    executor = make(sandbox, **limits)
+                    tasks.append(asyncio.ensure_future(executor.aexecute(f"print({n})")))
+                await asyncio.sleep(0.02)
+                for task in tasks[::3]:
+                    task.cancel()
+                return await asyncio.gather(*tasks, return_exceptions=True)
+
+            return asyncio.run(main())
+
+        with ThreadPoolExecutor(2) as threads:
+            for results in threads.map(in_a_loop, range(2)):
+                for n, result in enumerate(results):
+                    assert n % 3 == 0 or result.output == f"{n}\n"
+        assert asyncio.run(all_places_are_free(sandbox))
+
+
+async def test_executions_inside_of_executions_are_cancelled() -> None:
+    """Executions that wait for others of theirs, in one place each, are cancelled, and leave none taken."""
+    with ProcessSandbox(max_workers=1, waiting_workers=1) as sandbox:
+        inner = make(sandbox, wall_seconds=0.3)
+
+        @tool
+        async def fan_out() -> int:
+            """Execute code, three times at once."""
+            codes = ["print(await quick(1))", "while True: pass", "print(await quick(1))"]
+            return len(await asyncio.gather(*[inner.aexecute(code) for code in codes]))
+
+        outer = make(sandbox, fan_out, wall_seconds=20)
+        tasks = [asyncio.ensure_future(outer.aexecute("print(await fan_out())")) for _ in range(4)]
+        await asyncio.sleep(0.3)
+        for task in tasks[::2]:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert statuses(results) == ["CancelledError", "success"] * 2
+        assert await all_places_are_free(sandbox)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.03, 0.15])
+async def test_a_sandbox_is_closed_over_a_burst(seconds: float) -> None:
+    """Executions that wait, begin or run when their workers are closed all end at once."""
+    sandbox = ProcessSandbox(max_workers=4, waiting_workers=2)
+    executor = make(sandbox)
+    code = "import time\ntime.sleep(0.05)\nprint(await quick(1))"
+    burst = asyncio.gather(*[executor.aexecute(code) for _ in range(20)], return_exceptions=True)
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(sandbox._pool.close)
+    results = await asyncio.wait_for(burst, 10)
+    assert set(statuses(results)) <= {"SandboxError", "sandbox", "success"}
+    assert "SandboxError" in statuses(results)
+
+
+async def test_a_loop_that_is_blocked_is_told_where_its_code_was() -> None:
+    """A tool blocks the event loop for longer than the limits: the workers are ended on time all the same."""
+
+    @tool
+    async def blocks() -> None:
+        """Block."""
+        await asyncio.sleep(0)
+        time.sleep(0.7)
+
+    with ProcessSandbox(max_workers=6, waiting_workers=4) as sandbox:
+        executor = make(sandbox, blocks, wall_seconds=0.3)
+        await executor.aexecute("pass")
+        assert await asyncio.to_thread(wait_for, lambda: len(sandbox._pool._alive) >= 4)
+        codes = ["await blocks()", *["print('x')\nwhile True: pass"] * 2]
+        results = await asyncio.gather(*[executor.aexecute(code) for code in codes])
+    assert statuses(list(results)) == ["limit", "limit", "limit"]
+    assert [(r.output, r.error and r.error.line) for r in results[1:]] == [("x\n", 2)] * 2
+
+
+@linux
+async def test_unread_results_of_workers_that_stand_still_or_die() -> None:
+    """Workers that are stopped, killed or cancelled with megabytes unread end, and others go on."""
+
+    @tool
+    async def big(n: int) -> str:
+        """Return much."""
+        return "x" * 2_000_000
+
+    code = (
+        "import asyncio\nts = [asyncio.ensure_future(big(i)) for i in range(8)]\n"
+        "await asyncio.sleep(0)\nwhile True: pass"
+    )
+    with ProcessSandbox(max_workers=8, waiting_workers=1) as sandbox:
+        executor = make(sandbox, big, wall_seconds=1, result_bytes=10_000_000)
+        tasks = [asyncio.ensure_future(executor.aexecute(code)) for _ in range(6)]
+        assert await asyncio.to_thread(wait_for, lambda: len(sandbox._pool._held) == 6)
+        workers = workers_of(sandbox)
+        send(workers[:2], signal.SIGSTOP)
+        send(workers[2:3], signal.SIGKILL)
+        tasks[5].cancel()
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
+        assert set(statuses(results)) <= {"limit", "sandbox", "CancelledError"}
+        assert await all_places_are_free(sandbox)
+        send(workers, signal.SIGCONT)  # one of those that were stopped may have waited
+        assert (await executor.aexecute("print(len(await big(1)))")).output == "2000000\n"
+
+
+async def test_many_in_this_process_at_once() -> None:
+    """Hundreds of executions in threads of the host end, and endless loops among them."""
+    sandbox = InProcessSandbox()
+    executor = ProgrammaticToolExecutor([quick], sandbox=sandbox, limits=Limits(wall_seconds=20))
+    endless = ProgrammaticToolExecutor([], sandbox=sandbox, limits=Limits(wall_seconds=0.5))
+    burst = [executor.aexecute(f"print(await quick({n}))") for n in range(100)]
+    loops = [endless.aexecute("while True: pass") for _ in range(3)]
+    results = await asyncio.gather(*burst, *loops)
+    assert [result.output for result in results[:100]] == [f"{n}\n" for n in range(100)]
+    assert statuses(list(results[100:])) == ["limit"] * 3
 
 
 async def test_turns_of_those_that_are_cancelled_are_given_to_others() -> None:
@@ -238,6 +477,90 @@ def test_a_parent_that_always_dies_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     asked = [pool.checkout(Allowance(5, 2**28)) for _ in range(50)]
     assert all(isinstance(one.exception(timeout=30), SandboxError) for one in asked)
     assert len(tried) == 3
+    pool.close()
+
+
+@linux
+async def test_workers_that_are_stopped() -> None:
+    """Workers that are stopped while they wait or run are ended by the limit, and are no lost places."""
+    with ProcessSandbox(max_workers=2, waiting_workers=2) as sandbox:
+        executor = make(sandbox, wall_seconds=0.4)
+        await executor.aexecute("pass")
+        assert await asyncio.to_thread(wait_for, lambda: len(workers_of(sandbox)) >= 2)
+        waiting = workers_of(sandbox)
+        send(waiting, signal.SIGSTOP)
+        results = await asyncio.gather(*[executor.aexecute("print(1)") for _ in range(4)])
+        assert set(statuses(list(results))) <= {"limit", "success"}
+        send(waiting, signal.SIGCONT)
+        called = asyncio.Event()
+
+        @tool
+        async def tells() -> None:
+            """Say that the code runs."""
+            called.set()
+
+        running = asyncio.ensure_future(
+            make(sandbox, tells, wall_seconds=0.4).aexecute(
+                "await tells()\nimport time\ntime.sleep(9)"
+            )
+        )
+        await called.wait()
+        send(workers_of(sandbox), signal.SIGSTOP)
+        assert (await running).status == "limit"
+        send(workers_of(sandbox), signal.SIGCONT)
+        assert await all_places_are_free(sandbox)
+
+
+@linux
+@pytest.mark.parametrize("moment", range(6))
+async def test_signals_to_the_parent_of_workers(
+    monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """Whichever process is stopped or killed while executions begin, all end, and the next ones work."""
+    with ProcessSandbox(max_workers=6, waiting_workers=1) as sandbox:
+        executor = make(sandbox, wall_seconds=2)
+        await executor.aexecute("pass")
+        burst = [asyncio.ensure_future(executor.aexecute(f"print({n})")) for n in range(8)]
+        await asyncio.sleep(0.004 * moment)
+        parents = parents_of_workers(sandbox)
+        victims = [parents, parents[:1], parents[-1:]][moment % 3]
+        with monkeypatch.context() as patch:
+            if moment % 2:
+                send(victims, signal.SIGKILL)
+            else:
+                send(victims, signal.SIGSTOP)
+                patch.setattr(pool_module, "_SILENT_SECONDS", 0.3)
+            results = await asyncio.wait_for(asyncio.gather(*burst, return_exceptions=True), 20)
+        assert set(statuses(results)) <= {"success", "sandbox", "SandboxError"}
+        assert (await executor.aexecute("print('next')")).output == "next\n"
+        assert await all_places_are_free(sandbox)
+        send(victims, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("import sys\nsys.exit(3)", "import bad_module: SystemExit: 3"),
+        ("raise KeyboardInterrupt", "import bad_module: KeyboardInterrupt"),
+        ("class Odd(BaseException): pass\nraise Odd('x' * 100_000)", "import bad_module: Odd: xxx"),
+        ("import os\nos.kill(os.getpid(), 9)", "the parent of workers has died"),
+        ("import time\ntime.sleep(60)", "did not start within 0.5 seconds"),
+    ],
+    ids=["exits", "interrupted", "long", "dies", "hangs"],
+)
+async def test_a_module_that_ends_the_parent_of_workers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str, told: str
+) -> None:
+    """Whatever a module does when it is imported, those who wait are told so, in bounded time and text."""
+    (tmp_path / "bad_module.py").write_text(body)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    if "hang" in told or "sleep" in body:
+        monkeypatch.setattr(pool_module, "_SILENT_SECONDS", 0.5)
+    pool = WorkerPool(("bad_module",), waiting=1)
+    error = await asyncio.to_thread(pool.checkout(Allowance(5, 2**28)).exception, 20)
+    assert isinstance(error, SandboxError)
+    assert told in str(error)
+    assert len(str(error)) < 2_000
     pool.close()
 
 

@@ -179,14 +179,10 @@ class Parent:
             self.heard_at = time.monotonic()
         return True
 
-    def end(self, *, at_once: bool = False) -> None:
-        """End it, and with it every worker.
-
-        Args:
-            at_once: Do not ask it first: it does not answer.
-        """
+    def end(self) -> None:
+        """End it, and with it every worker; without asking it first where it does not answer."""
         self.disown()
-        if not at_once:
+        if not self.is_silent:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=_END_SECONDS)
                 return

@@ -265,7 +265,7 @@ class WorkerPool:
         if parent is None or not parent.is_silent or not self._places.is_anyone_waiting:
             return
         if not any(worker.number in self._alive for worker in self._held):
-            self._lose_parent(SandboxError("the parent of workers was given up"), at_once=True)
+            self._lose_parent(SandboxError("the parent of workers was given up"))
 
     def _signal(self, worker: Worker, number: int, order: bytes) -> None:
         if worker.pidfd is None:
@@ -435,19 +435,16 @@ class WorkerPool:
         if self._spares.remove(worker):  # else who has it gives it back
             self._drop(worker)
 
-    def _lose_parent(
-        self, why: SandboxError, *, is_final: bool = False, at_once: bool = False
-    ) -> None:
+    def _lose_parent(self, why: SandboxError, *, is_final: bool = False) -> None:
         """Leave nothing behind, tell whoever waits, and be ready to start anew.
 
         Args:
             why: What became of it.
             is_final: Nobody is helped by another one.
-            at_once: It does not answer.
         """
         parent, self._parent = self._parent, None
         if parent is not None:
-            parent.end(at_once=at_once)
+            parent.end()
             if parent.layers is None:
                 self._failed_starts += 1
         alive, self._alive = self._alive, {}
