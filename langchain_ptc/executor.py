@@ -20,7 +20,7 @@ from langchain_ptc.run.budgets import Budget, CallLimit, Spent
 from langchain_ptc.run.call_runner import build_pipeline
 from langchain_ptc.run.calls import Route
 from langchain_ptc.run.dispatch import Dispatcher
-from langchain_ptc.run.error_text import OnToolError, checked_on_tool_error
+from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import OnEvent, Refusals
 from langchain_ptc.run.execution import Check, Durable, Execution, Setting
 from langchain_ptc.run.graph_state import Channels
@@ -31,6 +31,7 @@ from langchain_ptc.run.redaction import Redact, checked_redact
 from langchain_ptc.run.run_budgets import Budgets, offer_budget
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.sandbox.host.process import ProcessSandbox, checked_imports
+from langchain_ptc.wording import check_choice
 
 
 class ProgrammaticToolExecutor:
@@ -97,11 +98,9 @@ class ProgrammaticToolExecutor:
                 "pass imports to the sandbox itself, for example "
                 f"ProcessSandbox(imports={list(imports)!r}), or leave out sandbox"
             )
-        checked_on_tool_error(on_tool_error)
-        if durable not in ("auto", "always", "never"):
-            raise ValueError(f"durable must be 'auto', 'always' or 'never', got {durable!r}")
-        if check not in ("static", "types", "off"):
-            raise ValueError(f"check must be 'static', 'types' or 'off', got {check!r}")
+        check_choice("on_tool_error", on_tool_error, OnToolError)
+        check_choice("durable", durable, Durable)
+        check_choice("check", check, Check)
         self.catalog = catalog if isinstance(catalog, ToolCatalog) else ToolCatalog(catalog)
         if budget is not None or run_budget is not None:
             self.catalog = offer_budget(self.catalog)

@@ -26,7 +26,7 @@ from typing_extensions import TypedDict
 from langchain_ptc.agent.direct_calls import DirectCall, answer_call
 from langchain_ptc.agent.guards import AgentGuards
 from langchain_ptc.agent.prompt_watch import PromptWatch, watched
-from langchain_ptc.agent.thread_sessions import Session, StateKeeper, checked_session
+from langchain_ptc.agent.thread_sessions import Session, StateSessionStore
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.observed import ObservedShapes
 from langchain_ptc.catalog.policy import ToolPolicy
@@ -59,7 +59,9 @@ from langchain_ptc.tool import (
     render_budget,
     render_examples,
     resolve_examples,
+    with_imports,
 )
+from langchain_ptc.wording import check_choice
 
 _Answer: TypeAlias = ToolMessage | Command[Any]
 
@@ -206,21 +208,20 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         self._build_executor(ToolCatalog([]))  # wrong options are told now, not at the first call
         resolve_examples(examples, ToolCatalog([]))
         self._offers: dict[tuple[int, ...], Offer] = {}
-        keeper = None
-        if checked_session(session) == "thread":
-            keeper = StateKeeper(f"{tool_name}_session")
-            self.state_schema = _state_with(keeper.key)
-        more = f", and {', '.join(imports)}" if imports else ""
-        described = MIDDLEWARE_DESCRIPTION.replace("{IMPORTS}", more)
+        check_choice("session", session, Session)
+        sessions = None
+        if session == "thread":
+            sessions = StateSessionStore(f"{tool_name}_session")
+            self.state_schema = _state_with(sessions.key)
         asked_by = None if isinstance(interrupt_on, Mapping) else interrupt_on
         self._code_tool = CodeTool(
             start=self._start,
-            keeper=keeper,
+            sessions=sessions,
             agent_guards=agent_guards,
             owner=self,
             asked_by=asked_by,
             name=tool_name,
-            description=described,
+            description=with_imports(MIDDLEWARE_DESCRIPTION, imports),
         )
         self.tools = [self._code_tool]
 

@@ -11,10 +11,12 @@ Every other provider: `as_programmatic`, which works with any model.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 
 from langchain.agents.middleware import AgentMiddleware
@@ -32,15 +34,16 @@ from langchain_ptc.catalog.stubs import group, render_type
 from langchain_ptc.catalog.types import ANY, STR, reachable
 from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.run.approvals import InterruptMode, InterruptOn
+from langchain_ptc.run.asking import messages_of
 from langchain_ptc.run.plain import render_plain
 from langchain_ptc.sandbox.wire.values import encode_value, revive
 from langchain_ptc.tool import Tools, build_catalog
+from langchain_ptc.wording import check_choice
 
 CodeExecution: TypeAlias = Literal[
     "code_execution_20250825", "code_execution_20260120", "code_execution_20260521"
 ]
 """Versions of Anthropic's container that may call tools."""
-_VERSIONS = ("code_execution_20250825", "code_execution_20260120", "code_execution_20260521")
 _INSTEAD = "use as_programmatic(tools), which runs the code in the local sandbox and works with every model"
 
 RETURNS = "Returns JSON of the type `{TYPE}`."
@@ -84,11 +87,7 @@ def native_tools(
             of it to its end; or an option is none of what it may be.
     """
     check_provider(provider)
-    if code_execution not in _VERSIONS:
-        raise ValueError(
-            f"code_execution must be one of {', '.join(map(repr, _VERSIONS))}, which may call tools, "
-            f"got {code_execution!r}"
-        )
+    check_choice("code_execution", code_execution, CodeExecution)
     catalog = build_catalog(tools, domain=domain, policies=policies)
     literals: dict[Caller, str] = {"code": code_execution, "direct": "direct"}
     copies = [_copy(d, name, literals) for name, d in native_names(catalog).items()]
@@ -153,9 +152,7 @@ def native_names(catalog: ToolCatalog) -> dict[str, ToolDefinition]:
 
     They are those of our own code; of two that are the same in two domains, each gets its domain.
     """
-    counts: dict[str, int] = {}
-    for definition in catalog:
-        counts[definition.name] = counts.get(definition.name, 0) + 1
+    counts = Counter(definition.name for definition in catalog)
     return {
         d.name if counts[d.name] == 1 else d.qualified_name.replace(".", "_"): d for d in catalog
     }
@@ -289,17 +286,12 @@ class NativeToolCallingMiddleware(ProgrammaticToolCallingMiddleware):
         handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]],
     ) -> ToolMessage | Command[Any]:
         """Hold what is said of the tool, and let the call pass."""
-        if (refused := self._refuse(request)) is not None:
-            return refused
 
         def held(passed: ToolCallRequest) -> ToolMessage | Command[Any]:
-            token = _held.set(passed.tool_call["name"])
-            try:
+            with _policy_held(passed):
                 return handler(passed)
-            finally:
-                _held.reset(token)
 
-        return super().wrap_tool_call(request, held)
+        return self._refuse(request) or super().wrap_tool_call(request, held)
 
     async def awrap_tool_call(
         self,
@@ -307,17 +299,12 @@ class NativeToolCallingMiddleware(ProgrammaticToolCallingMiddleware):
         handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
     ) -> ToolMessage | Command[Any]:
         """Hold what is said of the tool, and let the call pass."""
-        if (refused := self._refuse(request)) is not None:
-            return refused
 
         async def held(passed: ToolCallRequest) -> ToolMessage | Command[Any]:
-            token = _held.set(passed.tool_call["name"])
-            try:
+            with _policy_held(passed):
                 return await handler(passed)
-            finally:
-                _held.reset(token)
 
-        return await super().awrap_tool_call(request, held)
+        return self._refuse(request) or await super().awrap_tool_call(request, held)
 
     def _refuse(self, request: ToolCallRequest) -> ToolMessage | None:
         call = request.tool_call
@@ -330,11 +317,18 @@ class NativeToolCallingMiddleware(ProgrammaticToolCallingMiddleware):
         return answer_call(call, told, "error")
 
 
+@contextlib.contextmanager
+def _policy_held(request: ToolCallRequest) -> Iterator[None]:
+    token = _held.set(request.tool_call["name"])
+    try:
+        yield
+    finally:
+        _held.reset(token)
+
+
 def caller_of(request: ToolCallRequest) -> Caller:
     """Return who makes a tool call: the provider's code, or the model itself."""
-    state = request.state
-    messages = state["messages"] if isinstance(state, dict) else state.messages
-    for message in reversed(messages):
+    for message in reversed(messages_of(request.state)):
         blocks = message.content if isinstance(message, AIMessage) else ()
         for block in blocks if isinstance(blocks, list) else ():
             if isinstance(block, dict) and block.get("id") == request.tool_call["id"]:

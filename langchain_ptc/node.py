@@ -58,6 +58,7 @@ from langchain_ptc.tool import (
     render_budget,
     resolve_examples,
 )
+from langchain_ptc.wording import check_choice
 
 _MOST_RECORDS_AT_ONCE = 1
 """Attempts come one after the other."""
@@ -144,8 +145,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         on_tool_error: OnToolError = "message",
         tool_name: str = "run_code",
     ) -> None:
-        if protocol not in ("auto", "tool", "text"):
-            raise ValueError(f"protocol must be 'auto', 'tool' or 'text', got {protocol!r}")
+        check_choice("protocol", protocol, Protocol)
         if max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, got {max_attempts!r}")
         self.name = name
@@ -303,7 +303,7 @@ class _Turn:
         self._kwargs = kwargs
         self._sync = sync
         self._journal: Journal | None = None
-        self._kept: bytes | None = None
+        self._session: bytes | None = None
         self._spent = Spent()
 
     async def answer_journaled(self, journal: Journal, opening: Record) -> Record:
@@ -339,7 +339,9 @@ class _Turn:
                 looks, attempt = looks + 1, attempt - 1
             else:
                 is_last = is_last or bool(commands) or not _is_worth_mending(outcomes)
-                if self._kept is not None and (update := node._tool.tidy(self._state)):
+                if self._session is not None and (
+                    update := node._tool.remove_previous(self._state)
+                ):
                     commands.append(Command(update=update))
                 messages = [message, *_add_spent(outcomes, dropped)]
                 answered = _Answered(messages=messages, commands=commands)
@@ -406,7 +408,7 @@ class _Turn:
             store=None,
         )
         given = ToolCall(**{**call, "args": {**call["args"], "runtime": runtime}})
-        token = current_attempt.set(Attempt(self._kept, self._spent, channels_of(self.config)))
+        token = current_attempt.set(Attempt(self._session, self._spent, channels_of(self.config)))
         try:
             if self._sync:
                 told = await call_in_thread(lambda: tool.invoke(given, config))
@@ -417,7 +419,7 @@ class _Turn:
         answers = told if isinstance(told, list) else [told]
         for answer in answers:
             if isinstance(answer, ToolMessage):
-                self._kept = session_of(answer) or self._kept
+                self._session = session_of(answer) or self._session
                 self._spent += _spent_by(answer)
         return answers
 

@@ -18,13 +18,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from langchain_ptc.agent.commands import compose, join, takes_no_lists
 from langchain_ptc.agent.guards import AgentGuards, Agents, Found
-from langchain_ptc.agent.thread_sessions import (
-    Keeper,
-    MessageKeeper,
-    Session,
-    checked_session,
-    note_empty,
-)
+from langchain_ptc.agent.thread_sessions import Session, SessionStore, note_empty
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.executor import ProgrammaticToolExecutor
@@ -52,6 +46,7 @@ from langchain_ptc.run.private_loop import call_off_loop, run_sync
 from langchain_ptc.run.record import ExecutionResult, large_parts
 from langchain_ptc.run.redaction import Redact
 from langchain_ptc.sandbox.api import Sandbox
+from langchain_ptc.wording import check_choice
 
 Tools = ToolCatalog | Sequence[Any] | Mapping[str, Sequence[Any]]
 """What can be offered to code: a catalog, tools, or tools by domain."""
@@ -59,54 +54,49 @@ Examples = Literal["auto"] | Sequence[tuple[str, str]] | None
 """Programs that the model is shown: none, generated from the catalog, or question-and-code pairs."""
 
 
-class _Asked:
-    """One invocation of the tool: what `BaseTool` does not hand on to its `_run`, or back from it."""
+class _Invocation:
+    """One invocation of the tool: what `BaseTool` does not pass to its `_run`, or back from it."""
 
-    def __init__(self, call_id: str | None, keeper: Keeper | None, guards: Found) -> None:
+    def __init__(self, call_id: str | None, sessions: SessionStore | None, guards: Found) -> None:
         self.call_id = call_id
         self.guards = guards
         self.attempt = current_attempt.get()
-        self._keeper = keeper
+        self.session: bytes | None = None
+        """The variables that the code starts with; None if it belongs to no session."""
+        self._sessions = sessions
         self._state: Any = None
-        self._kept: bytes | None = None
         self._commands: Sequence[Command[Any]] = ()
         self._is_error = False
         self.is_joined = False
-        """Whether the answer must be one message or command, and no list of them."""
+        """Whether the answer must be one message or command, and not a list of them."""
 
-    async def find_kept(self, state: Any, *, sync: bool) -> None:
-        """Find the variables that the code begins with."""
+    async def load_session(self, state: Any, *, sync: bool) -> None:
+        """Load the variables that the code starts with."""
         self._state = state
-        attempt = self.attempt
-        if self._keeper is None:
+        if self._sessions is None:
             return
-        if attempt is not None and attempt.kept is not None:
-            self._kept = attempt.kept
+        if self.attempt is not None and self.attempt.session is not None:
+            self.session = self.attempt.session
         else:
-            self._kept = await self._keeper.find(state, ensure_config(), sync=sync)
+            self.session = await self._sessions.load(state, ensure_config(), sync=sync)
 
-    @property
-    def kept(self) -> bytes | None:
-        """The variables that the code begins with; None if it is of no session."""
-        return self._kept
-
-    def take(self, outcome: Outcome) -> ExecutionResult:
-        """Note what the graph is told, and return what the message is made of."""
+    def finish(self, outcome: Outcome) -> ExecutionResult:
+        """Record what the graph is to be told, and return the result to build the message from."""
         result, self._commands = outcome.result, outcome.commands
-        if self._keeper is not None:
-            result, commands = self._keeper.keep(outcome)
-            result = result if self._kept else note_empty(result)
+        if self._sessions is not None:
+            result, commands = self._sessions.save(outcome)
+            result = result if self.session else note_empty(result)
             if outcome.kept is not None and self.attempt is None:
-                # As pairs: in a dict `ToolNode` takes the message before for a second answer to the
-                # call at hand, where both calls have one id.
-                pairs = tuple(self._keeper.tidy(self._state).items())
+                # As pairs: in a dict, `ToolNode` takes the previous message for a second answer to
+                # this call where both calls have the same id.
+                pairs = tuple(self._sessions.remove_previous(self._state).items())
                 commands = [*commands, *([Command(update=pairs)] if pairs else [])]
             self._commands = [*self._commands, *commands]
         self._is_error = result.error is not None
         return result
 
     def answer(self, message: Any) -> Any:
-        """Give the message its status, and the graph what the tools asked of it."""
+        """Set the status of the message, and add the commands that the tools returned."""
         if isinstance(message, ToolMessage) and self._is_error:
             message.status = "error"
         if not self._commands:
@@ -125,17 +115,17 @@ def _content_and_artifact(result: ExecutionResult) -> tuple[str, dict[str, Any]]
     return result.report(), result.to_dict()
 
 
-_asked: contextvars.ContextVar[_Asked] = contextvars.ContextVar("ptc_asked")
+_invocation: contextvars.ContextVar[_Invocation] = contextvars.ContextVar("ptc_invocation")
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One of several programs that a model writes for one request; only the last enters the state."""
 
-    kept: bytes | None
-    """The variables of the attempt before, which are in no state."""
+    session: bytes | None
+    """The variables of the previous attempt, which are in no state."""
     spent: Spent
-    """What the attempts before have spent, which is in no state either."""
+    """What the previous attempts have spent, which is in no state either."""
     channels: Channels
     """What holds the state of the node's graph."""
 
@@ -217,13 +207,19 @@ def as_programmatic(
         CatalogError: The tools cannot be offered to code.
         ValueError: Options that exclude each other.
     """
+    check_choice("session", session, Session)
     catalog = build_catalog(tools, domain=domain, policies=policies)
-    shown = [
+    parts = [
+        with_imports(RUN_CODE_DESCRIPTION, imports),
         render_examples(resolve_examples(examples, catalog)),
         render_budget(budget, run_budget),
     ]
-    besides = "\n\n".join(filter(None, shown))
-    prompt = _build_prompt(catalog, imports, besides, prompt_tokens, count_tokens)
+    prompt = ToolsPrompt(
+        catalog,
+        "\n\n".join(filter(None, parts)),
+        prompt_tokens=prompt_tokens,
+        count_tokens=count_tokens,
+    )
     executor = ProgrammaticToolExecutor(
         prompt.catalog,
         limits=limits,
@@ -240,13 +236,12 @@ def as_programmatic(
         run_budget=run_budget,
         on_tool_error=on_tool_error,
     )
-    keeper = None if checked_session(session) == "none" else MessageKeeper(tool_name)
     return [
         RunCodeTool(
             name=tool_name,
             prompt=prompt,
             executor=executor,
-            keeper=keeper,
+            sessions=None if session == "none" else SessionStore(tool_name),
             agent_guards=agent_guards,
         )
     ]
@@ -302,20 +297,9 @@ def render_budget(budget: Budget | None, run_budget: Budget | None) -> str:
     return BUDGET if budget is not None or run_budget is not None else ""
 
 
-def _build_prompt(
-    catalog: ToolCatalog,
-    imports: Sequence[str],
-    besides: str,
-    prompt_tokens: int | None,
-    count_tokens: CountTokens | None,
-) -> ToolsPrompt:
-    more = f", and {', '.join(imports)}" if imports else ""
-    return ToolsPrompt(
-        catalog,
-        "\n\n".join(filter(None, [RUN_CODE_DESCRIPTION.replace("{IMPORTS}", more), besides])),
-        prompt_tokens=prompt_tokens,
-        count_tokens=count_tokens,
-    )
+def with_imports(text: str, imports: Sequence[str]) -> str:
+    """Return a description of the tool with the additional modules that its code may import."""
+    return text.replace("{IMPORTS}", f", and {', '.join(imports)}" if imports else "")
 
 
 class RunCodeArguments(BaseModel):
@@ -344,28 +328,27 @@ class CodeTool(BaseTool):
         default_factory=lambda: {"ls_code_input_language": "python"}
     )
     _begin: Start = PrivateAttr()
-    _keeper: Keeper | None = PrivateAttr()
+    _sessions: SessionStore | None = PrivateAttr()
     _agents: Agents = PrivateAttr()
 
     def __init__(
         self,
         *,
         start: Start,
-        keeper: Keeper | None,
+        sessions: SessionStore | None,
         agent_guards: AgentGuards = "apply",
         owner: object = None,
         asked_by: ApprovalMiddleware | None = None,
         **fields: Any,
     ) -> None:
-        if agent_guards not in ("apply", "ignore"):
-            raise ValueError(f"agent_guards must be 'apply' or 'ignore', got {agent_guards!r}")
+        check_choice("agent_guards", agent_guards, AgentGuards)
         super().__init__(**fields)
         self._begin = start
-        self._keeper = keeper
+        self._sessions = sessions
         self._agents = Agents(applied=agent_guards == "apply", owner=owner, asked_by=asked_by)
 
     def get_input_schema(self, config: RunnableConfig | None = None) -> Any:
-        """Return the schema of its arguments; LangChain reads it where an agent is built."""
+        """Return the schema of its arguments; LangChain reads it while it builds an agent."""
         self._agents.note()
         return super().get_input_schema(config)
 
@@ -383,7 +366,8 @@ class CodeTool(BaseTool):
         # The config of this run, under which the inner calls nest, is in the context.
         del run_manager
         state = run_sync(self._find_state(runtime, sync=True))
-        return _content_and_artifact(_asked.get().take(self._start(code, state, runtime).run()))
+        outcome = self._start(code, state, runtime).run()
+        return _content_and_artifact(_invocation.get().finish(outcome))
 
     async def _arun(
         self,
@@ -393,28 +377,27 @@ class CodeTool(BaseTool):
     ) -> tuple[str, dict[str, Any]]:
         del run_manager
         state = await self._find_state(runtime, sync=False)
-        result = _asked.get().take(await self._start(code, state, runtime).arun())
+        result = _invocation.get().finish(await self._start(code, state, runtime).arun())
         return await call_off_loop(lambda: _content_and_artifact(result), *large_parts(result))
 
     async def _find_state(self, runtime: Any, *, sync: bool) -> Any:
-        """Return the state of the graph, as far as it is needed, and find the session's variables."""
+        """Return the state of the graph, as far as it is needed, and load the session's variables."""
         state = getattr(runtime, "state", None)
-        if state is None and self._keeper is not None:
+        if state is None and self._sessions is not None:
             state = await read_state(ensure_config())
-        await _asked.get().find_kept(state, sync=sync)
+        await _invocation.get().load_session(state, sync=sync)
         return state
 
     def _start(self, code: str, state: Any, runtime: Any) -> Execution:
-        asked = _asked.get()
-        attempt = asked.attempt
-        asked.is_joined = takes_no_lists(getattr(runtime, "tools", ()))
-        guards = asked.guards
+        invocation = _invocation.get()
+        attempt, guards = invocation.attempt, invocation.guards
+        invocation.is_joined = takes_no_lists(getattr(runtime, "tools", ()))
         return self._begin(
             unwrap_program(code),
-            call_id=asked.call_id,
+            call_id=invocation.call_id,
             state=state,
             on_output=getattr(runtime, "emit_output_delta", None),
-            kept=asked.kept,
+            kept=invocation.session,
             carried=None if attempt is None else attempt.spent,
             arguments={"code": code},
             channels=None if attempt is None else attempt.channels,
@@ -424,32 +407,36 @@ class CodeTool(BaseTool):
 
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
         """Run the tool; see `BaseTool.run`."""
-        with self._asked_for(tool_call_id) as asked:
-            return asked.answer(super().run(*args, tool_call_id=tool_call_id, **kwargs))
+        with self._invoked(tool_call_id) as invocation:
+            return invocation.answer(super().run(*args, tool_call_id=tool_call_id, **kwargs))
 
     async def arun(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
         """Run the tool; see `BaseTool.arun`."""
-        with self._asked_for(tool_call_id) as asked:
-            return asked.answer(await super().arun(*args, tool_call_id=tool_call_id, **kwargs))
+        with self._invoked(tool_call_id) as invocation:
+            return invocation.answer(await super().arun(*args, tool_call_id=tool_call_id, **kwargs))
 
     @contextlib.contextmanager
-    def _asked_for(self, call_id: str | None) -> Iterator[_Asked]:
-        # Here, since what LangChain runs `_arun` in is a task of its own.
-        asked = _Asked(call_id, self._keeper, self._agents.guards_here(self.name))
-        token = _asked.set(asked)
-        attempt = current_attempt.set(None)  # programs that the tools run are none of the node's
+    def _invoked(self, call_id: str | None) -> Iterator[_Invocation]:
+        # Set here, since LangChain runs `_arun` in a task of its own.
+        invocation = _Invocation(call_id, self._sessions, self._agents.guards_here(self.name))
+        token = _invocation.set(invocation)
+        attempt = current_attempt.set(None)  # programs that the tools run are not the node's
         try:
-            yield asked
+            yield invocation
         finally:
             current_attempt.reset(attempt)
-            _asked.reset(token)
+            _invocation.reset(token)
+
+    def remove_previous(self, state: Any) -> dict[str, Any]:
+        """Return the update for a session's last attempt; see `SessionStore.remove_previous`."""
+        return {} if self._sessions is None else self._sessions.remove_previous(state)
 
 
 class RunCodeTool(CodeTool):
     """Runs code that calls the tools of one catalog; made by `as_programmatic`.
 
-    Its description is made when it is read, for the next prompt: see `ToolsPrompt`. Whoever sets
-    another description gets that.
+    Its description is rendered when it is read, for the next prompt: see `ToolsPrompt`. A description
+    that is set by the user stays as it is.
     """
 
     _executor: ProgrammaticToolExecutor = PrivateAttr()
@@ -459,18 +446,10 @@ class RunCodeTool(CodeTool):
     def __init__(
         self, *, executor: ProgrammaticToolExecutor, prompt: ToolsPrompt, **fields: Any
     ) -> None:
-        super().__init__(
-            description=prompt.render(),
-            start=executor.start,
-            **fields,
-        )
+        super().__init__(description=prompt.render(), start=executor.start, **fields)
         self._executor = executor
         self._prompt = prompt
         self._first_description = prompt.render()
-
-    def tidy(self, state: Any) -> dict[str, Any]:
-        """Return what a last attempt takes out of the state; see `Keeper.tidy`."""
-        return {} if self._keeper is None else self._keeper.tidy(state)
 
     @property
     def catalog(self) -> ToolCatalog:
@@ -487,6 +466,6 @@ def _set_description(tool: RunCodeTool, description: str) -> None:
     tool.__dict__["description"] = description
 
 
-# The description is a field of `BaseTool`, and pydantic lets no property stand in its place while a
-# class is made. Afterwards it does, and every reader of `tool.description` gets the text of its turn.
+# `description` is a field of `BaseTool`, and pydantic allows no property in its place while a class is
+# being built. Set afterwards, every reader of `tool.description` gets the current text.
 RunCodeTool.description = property(_read_description, _set_description)  # type: ignore[assignment]

@@ -1,8 +1,9 @@
-"""Words that messages share: what was probably meant, and texts that are cut. Standard library only."""
+"""Wording that messages share: suggestions, choices, and text cut to length. Standard library only."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import get_args
 
 MAX_COMPARED_CHARS = 100
 """A longer name is like no other: to compare names takes the product of their lengths."""
@@ -34,6 +35,18 @@ def closest(name: str, known: Iterable[str], *, limit: int = 1, cutoff: float = 
 def did_you_mean(close: Sequence[str]) -> str:
     """Return ` (did you mean 'a' or 'b'?)` for what `closest` found; an empty string for nothing."""
     return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+
+
+def check_choice(name: str, value: object, choices: object) -> None:
+    """Check an option against the `Literal` type that it is declared with.
+
+    Raises:
+        ValueError: It is none of its values.
+    """
+    *others, last = allowed = get_args(choices)
+    if value not in allowed:
+        expected = f"{', '.join(map(repr, others))} or {last!r}"
+        raise ValueError(f"{name} must be {expected}, got {value!r}")
 
 
 def cut(text: str, limit: int) -> str:

@@ -156,7 +156,7 @@ def test_the_search_has_a_bound(monkeypatch):
             reads.append(config)
             return super().get_tuple(config)
 
-    monkeypatch.setattr(sessions, "MOST_CHECKPOINTS", 5)
+    monkeypatch.setattr(sessions, "MAX_CHECKPOINTS", 5)
     chatty = ScriptedChatModel(script=["hello"] * 10)
     tools, saver = as_programmatic([], session="thread"), Saver()
     for _ in range(10):

@@ -80,19 +80,21 @@ class DirectCall:
     is_asked_by_agent: bool = False
 
     def make(self, handler: Callable[[ToolCallRequest], _Made]) -> _Made:
-        """Make the call, or answer it without; see `amake`."""
+        """Make the call from synchronous code; see `amake`."""
+
+        async def in_thread(request: ToolCallRequest) -> _Made:
+            return await call_in_thread(lambda: handler(request))
+
         settled = self._settle_at_once()
-
-        async def amake(request: ToolCallRequest) -> _Made:
-            return await call_in_thread(lambda: self._call(request, handler))
-
         if isinstance(settled, ToolMessage):
             return settled
         if settled is not None:
-            return self._call(settled, handler)
+            if self.definition.policy.is_guarded:
+                return run_sync(self._make_guarded(settled, in_thread))
+            return handler(settled)
         run_id = uuid.uuid4().hex
         ending = run_journaled(
-            functools.partial(self._ask_and_make, run_id, amake),
+            functools.partial(self._ask_and_make, run_id, in_thread),
             {"by": run_id},
             most_at_once=_MOST_RECORDS_AT_ONCE,
             place=self._place(),
@@ -116,35 +118,19 @@ class DirectCall:
         if isinstance(settled, ToolMessage):
             return settled
         if settled is not None:
-            return await self._acall(settled, handler)
+            return await self._make(settled, handler)
         run_id = uuid.uuid4().hex
         ending = await arun_journaled(
-            functools.partial(self._ask_and_make, run_id, lambda r: self._acall(r, handler)),
+            functools.partial(self._ask_and_make, run_id, handler),
             {"by": run_id},
             place=self._place(),
         )
         return cast("_Made", ending["made"])
 
-    def _call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], _Made]) -> _Made:
-        if not self.definition.policy.is_guarded:
-            return handler(request)
-
-        async def once() -> _Made:
-            return await call_in_thread(lambda: handler(request))
-
-        return run_sync(self._make_guarded(request, once))
-
-    async def _acall(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Made]]
-    ) -> _Made:
-        if not self.definition.policy.is_guarded:
-            return await handler(request)
-        return await self._make_guarded(request, lambda: handler(request))
-
     async def _ask_and_make(
         self,
         run_id: str,
-        make: Callable[[ToolCallRequest], Awaitable[_Made]],
+        handler: Callable[[ToolCallRequest], Awaitable[_Made]],
         journal: Journal,
         opening: Record,
     ) -> Record:
@@ -154,15 +140,22 @@ class DirectCall:
             return {"made": settled}
 
         async def once() -> Record:
-            return {"made": await make(settled)}
+            return {"made": await self._make(settled, handler)}
 
         try:
             return await journal.record("call", once)
         except GraphInterrupt:
             raise GraphInterrupt(()) from None  # the record's own, as in `_ask`
 
+    async def _make(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Made]]
+    ) -> _Made:
+        if not self.definition.policy.is_guarded:
+            return await handler(request)
+        return await self._make_guarded(request, handler)
+
     async def _make_guarded(
-        self, request: ToolCallRequest, once: Callable[[], Awaitable[_Made]]
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Made]]
     ) -> _Made:
         policy = self.definition.policy
         call_policy, call = self.call_policies.of(self.definition), self._start(request.tool_call)
@@ -170,7 +163,7 @@ class DirectCall:
         call.reach()
 
         async def make(_: StartedCall) -> _Made:
-            made = await once()
+            made = await handler(request)
             if isinstance(made, ToolMessage) and made.status == "error":
                 raise _ErrorMessage(made)
             return made

@@ -20,7 +20,7 @@ from itertools import chain
 from types import FrameType
 from typing import Any, Literal, TypeAlias, cast
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables.config import ensure_config
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
@@ -29,7 +29,7 @@ from langchain_ptc.agent.reach import Reach
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.errors import PTCError
 from langchain_ptc.locks import new_lock
-from langchain_ptc.run.asking import message_lists
+from langchain_ptc.run.asking import messages_of
 from langchain_ptc.run.budgets import CallLimit
 from langchain_ptc.run.graph_state import channels_of
 
@@ -94,7 +94,7 @@ class Found:
         if limiter.tool_name is not None:
             return count
         programs = 0
-        for message in _messages_of(state):
+        for message in messages_of(state):
             if isinstance(message, HumanMessage) and scope == "run":
                 programs = 0
             elif isinstance(message, AIMessage):
@@ -111,7 +111,7 @@ def calls_of_code(state: Any, tools: set[str] | None, *, whole: bool) -> int:
         whole: The whole thread, and not only what came after the user's last message.
     """
     count = 0
-    for message in _messages_of(state):
+    for message in messages_of(state):
         if isinstance(message, HumanMessage) and not whole:
             count = 0
         elif isinstance(message, ToolMessage) and isinstance(message.artifact, Mapping):
@@ -120,13 +120,6 @@ def calls_of_code(state: Any, tools: set[str] | None, *, whole: bool) -> int:
                 name = tool if domain is None else f"{domain}.{tool}"
                 count += call.get("status") in _MADE and (tools is None or name in tools)
     return count
-
-
-def _messages_of(state: Any) -> list[Any]:
-    for _, messages in message_lists(state):
-        if messages and all(isinstance(message, BaseMessage) for message in messages):
-            return messages
-    return []
 
 
 # --- the agents that a tool is in --------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Where the variables of the code are between two executions of a thread: in the state of the graph.
 
-They are bytes that only a worker makes and reads (see `sandbox.keeping`). In the state they are saved,
-forked and rewound with the thread, and any host of the graph can go on with them.
+They are bytes that only a worker writes and reads (see `sandbox.sessions`). In the state they are saved,
+forked and rewound with the thread, and any host of the graph can continue with them.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.types import Command
+from typing_extensions import override
 
 from langchain_ptc.prompts.texts import EMPTY_SESSION
 from langchain_ptc.run.asking import checkpointer_of, message_lists
@@ -24,66 +25,16 @@ from langchain_ptc.run.record import ExecutionResult
 
 Session: TypeAlias = Literal["none", "thread"]
 
-MOST_CHECKPOINTS = 1_000
-"""How far back variables are looked for: reading a checkpoint takes about a millisecond."""
+MAX_CHECKPOINTS = 1_000
+"""How far back variables are searched for: reading a checkpoint takes about a millisecond."""
 
 
-class Keeper(Protocol):
-    """Finds the variables of a thread in its state, and puts them there."""
-
-    async def find(self, state: Any, config: RunnableConfig, *, sync: bool) -> bytes:
-        """Return what was kept, or nothing for the first execution of a thread.
-
-        Args:
-            state: The state of the graph.
-            config: Configuration of the graph.
-            sync: The graph runs synchronously.
-        """
-        ...
-
-    def keep(self, outcome: Outcome) -> tuple[ExecutionResult, Sequence[Command[Any]]]:
-        """Return the artifact of the message, and what else the state is to be told."""
-        ...
-
-    def tidy(self, state: Any) -> dict[str, Any]:
-        """Return the update that takes out of the state what the new message stands for."""
-        ...
-
-
-class StateKeeper:
-    """Keeps variables under a private key of the state.
-
-    Args:
-        key: The key, which the graph must have.
-    """
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    async def find(self, state: Any, config: RunnableConfig, *, sync: bool) -> bytes:
-        """See `Keeper.find`."""
-        del config, sync
-        kept = state.get(self.key) if isinstance(state, Mapping) else None
-        return kept if isinstance(kept, bytes) else b""
-
-    def keep(self, outcome: Outcome) -> tuple[ExecutionResult, Sequence[Command[Any]]]:
-        """See `Keeper.keep`."""
-        if outcome.kept is None:  # it ended before it could keep any: what was there stays
-            return outcome.result, ()
-        return outcome.result, (Command(update={self.key: outcome.kept}),)
-
-    def tidy(self, state: Any) -> dict[str, Any]:
-        """See `Keeper.tidy`: there is nothing to take out."""
-        del state
-        return {}
-
-
-class MessageKeeper:
+class SessionStore:
     """Keeps variables in the artifact of the newest message of `run_code`, in any graph.
 
-    Artifacts are not sent to models. Only the newest message holds them: the one before is replaced
-    by itself without. Where that message is not in the state any more, because the conversation was
-    summarized or trimmed, it is looked up in the earlier checkpoints of the thread.
+    Artifacts are not sent to models. Only the newest message holds the variables: the previous one is
+    replaced by a copy without them. Where that message is no longer in the state, because the
+    conversation was summarized or trimmed, it is looked up in the earlier checkpoints of the thread.
 
     Args:
         tool_name: Name of the messages.
@@ -92,24 +43,30 @@ class MessageKeeper:
     def __init__(self, tool_name: str) -> None:
         self._tool_name = tool_name
 
-    async def find(self, state: Any, config: RunnableConfig, *, sync: bool) -> bytes:
-        """See `Keeper.find`."""
-        kept = self._find_in(state)
-        if kept is None:
-            async for earlier in earlier_states(config, sync=sync):
-                kept = self._find_in(earlier)
-                if kept is not None:
-                    break
-        return b"" if kept is None else kept
+    async def load(self, state: Any, config: RunnableConfig, *, sync: bool) -> bytes:
+        """Return the saved variables, or nothing for the first execution of a thread.
 
-    def keep(self, outcome: Outcome) -> tuple[ExecutionResult, Sequence[Command[Any]]]:
-        """See `Keeper.keep`."""
-        if outcome.kept is None:
+        Args:
+            state: The state of the graph.
+            config: Configuration of the graph.
+            sync: The graph runs synchronously.
+        """
+        session = self._find_in(state)
+        if session is None:
+            async for earlier in earlier_states(config, sync=sync):
+                session = self._find_in(earlier)
+                if session is not None:
+                    break
+        return b"" if session is None else session
+
+    def save(self, outcome: Outcome) -> tuple[ExecutionResult, Sequence[Command[Any]]]:
+        """Return the artifact of the message, and commands that save the variables elsewhere."""
+        if outcome.kept is None:  # it ended before it could save any: the earlier ones stay
             return outcome.result, ()
         return replace(outcome.result, session=base64.b64encode(outcome.kept).decode()), ()
 
-    def tidy(self, state: Any) -> dict[str, Any]:
-        """See `Keeper.tidy`."""
+    def remove_previous(self, state: Any) -> dict[str, Any]:
+        """Return the update that removes the variables that the new message replaces."""
         key, before = self._newest(state)
         if key is None or before is None or before.id is None:
             return {}
@@ -129,11 +86,36 @@ class MessageKeeper:
         return None, None
 
 
-async def earlier_states(config: RunnableConfig, *, sync: bool) -> AsyncIterator[dict[str, Any]]:
-    """Yield what the checkpoints hold that the running step comes from, the newest first.
+class StateSessionStore(SessionStore):
+    """Keeps variables under a private key of the state.
 
-    They are the ancestors of the step: in a thread that was forked or rewound, none of the other
-    branch. At most `MOST_CHECKPOINTS` are read.
+    Args:
+        key: The key, which the graph must have.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    @override
+    async def load(self, state: Any, config: RunnableConfig, *, sync: bool) -> bytes:
+        session = state.get(self.key) if isinstance(state, Mapping) else None
+        return session if isinstance(session, bytes) else b""
+
+    @override
+    def save(self, outcome: Outcome) -> tuple[ExecutionResult, Sequence[Command[Any]]]:
+        if outcome.kept is None:
+            return outcome.result, ()
+        return outcome.result, (Command(update={self.key: outcome.kept}),)
+
+    @override
+    def remove_previous(self, state: Any) -> dict[str, Any]:
+        return {}
+
+
+async def earlier_states(config: RunnableConfig, *, sync: bool) -> AsyncIterator[dict[str, Any]]:
+    """Yield the values of the checkpoints that the running step descends from, the newest first.
+
+    In a thread that was forked or rewound, none of them is of another branch. At most `MAX_CHECKPOINTS` are read.
 
     Args:
         config: Configuration of the running step.
@@ -143,7 +125,7 @@ async def earlier_states(config: RunnableConfig, *, sync: bool) -> AsyncIterator
     configurable = config.get("configurable") or {}
     if saver is None or "thread_id" not in configurable:
         return
-    left = MOST_CHECKPOINTS
+    left = MAX_CHECKPOINTS
     places: Mapping[str, str] = configurable.get("checkpoint_map") or {}
     for namespace, checkpoint_id in sorted(places.items(), key=lambda place: -len(place[0])):
         own = {
@@ -183,18 +165,7 @@ def _without_session(message: ToolMessage) -> ToolMessage:
 
 
 def note_empty(result: ExecutionResult) -> ExecutionResult:
-    """Tell the model of code that missed a name why no earlier execution can have left it."""
+    """Note for the model, after a `NameError`, that no earlier execution has left any variables."""
     if result.error is None or result.error.kind != "NameError":
         return result
     return replace(result, notes=(*result.notes, EMPTY_SESSION))
-
-
-def checked_session(session: Session) -> Session:
-    """Return `session`.
-
-    Raises:
-        ValueError: It is neither `none` nor `thread`.
-    """
-    if session not in get_args(Session):
-        raise ValueError(f"session must be 'none' or 'thread', got {session!r}")
-    return session

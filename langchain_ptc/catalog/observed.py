@@ -31,6 +31,7 @@ from langchain_ptc.catalog.names import is_known, looks_like_data
 from langchain_ptc.catalog.types import VALUE_TYPES
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import new_lock
+from langchain_ptc.wording import check_choice
 
 Learning: TypeAlias = Literal["on", "off"]
 """Whether results are observed."""
@@ -91,8 +92,7 @@ class ObservedShapes:
     """
 
     def __init__(self, *, learning: Learning = "on") -> None:
-        if learning not in ("on", "off"):
-            raise ValueError(f"learning must be 'on' or 'off', got {learning!r}")
+        check_choice("learning", learning, Learning)
         self.learning = learning
         self._lock = new_lock()
         self._shapes: dict[str, Shape] = {}

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from langchain_ptc.wording import check_choice
+
 Caller: TypeAlias = Literal["code", "direct"]
 CacheScope: TypeAlias = Literal["execution", "thread", "executor"]
 
@@ -119,10 +121,7 @@ class Cache:
     def __post_init__(self) -> None:
         _check_seconds(self, "seconds")
         _check_count(self, "max_bytes")
-        if self.scope not in ("execution", "thread", "executor"):
-            raise ValueError(
-                f"Cache.scope must be 'execution', 'thread' or 'executor', got {self.scope!r}"
-            )
+        check_choice("Cache.scope", self.scope, CacheScope)
         if self.key is not None and not callable(self.key):
             raise ValueError(f"Cache.key must be a function of the arguments, got {self.key!r}")
 

@@ -30,7 +30,7 @@ from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.identity import who_answers
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.sandbox.wire.values import encode_value
-from langchain_ptc.wording import did_you_mean
+from langchain_ptc.wording import check_choice, did_you_mean
 
 DecisionType: TypeAlias = Literal["approve", "edit", "reject", "respond"]
 Decision: TypeAlias = Mapping[str, Any]
@@ -111,10 +111,7 @@ class Approvals:
         interrupt_on: InterruptOn | None = None,
         interrupt_mode: InterruptMode = "batched",
     ) -> None:
-        if interrupt_mode not in get_args(InterruptMode):
-            raise ValueError(
-                f"interrupt_mode must be 'batched' or 'per_call', got {interrupt_mode!r}"
-            )
+        check_choice("interrupt_mode", interrupt_mode, InterruptMode)
         self._catalog = catalog
         every = Gate(mode=interrupt_mode)
         self._gates = {d.qualified_name: every for d in catalog if d.policy.requires_approval}

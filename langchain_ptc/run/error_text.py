@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 from langchain_core.tools import ToolException
 from pydantic import ValidationError
@@ -20,19 +20,6 @@ _MISSED_BY_INTERRUPT = "__pregel_scratchpad"
 MAX_ERROR_CHARS = 2_000
 _MAX_PROBLEMS = 10
 _MAX_INPUT_CHARS = 200
-
-
-def checked_on_tool_error(on_tool_error: OnToolError) -> OnToolError:
-    """Return `on_tool_error`.
-
-    Raises:
-        ValueError: It is none of what it may be.
-    """
-    if on_tool_error not in get_args(OnToolError):
-        raise ValueError(
-            f"on_tool_error must be 'message', 'type' or 'hide', got {on_tool_error!r}"
-        )
-    return on_tool_error
 
 
 def tell_failure(
