@@ -130,7 +130,7 @@ class _Values:
         elif constant is not None:
             if not self._fits_constant(constant.value, tree, path):
                 yield self._misfit(node, tree, path)
-        elif not any(self._fits(value, tree, path) for value in self._inference.infer(node)):
+        elif not self._fits(self._inference.infer(node), tree, path):
             yield self._misfit(node, tree, path)
 
     def _check_items(
@@ -186,17 +186,15 @@ class _Values:
         return f"; pass its items by keyword: {self._definition.name}({given[0]!s}=...)"
 
     def _describe(self, node: ast.expr) -> str:
-        for value in self._inference.infer(node):
-            if isinstance(value, Pending):
-                return f"{value.source}, which is not awaited"
-            if isinstance(value, Data) and value.tool is not None:
-                definition = value.tool.definition
-                return f"{describe(value.tree, definition)} of {definition.name}()"
-            if isinstance(value, Data):
-                return with_article(kind_of(value.tree) or describe(value.tree, None))
-            if isinstance(value, Items):
-                return value.kind
-        return "another"
+        value = self._inference.infer(node)
+        if isinstance(value, Pending):
+            return f"{value.source}, which is not awaited"
+        if isinstance(value, Data) and value.tool is not None:
+            definition = value.tool.definition
+            return f"{describe(value.tree, definition)} of {definition.name}()"
+        if isinstance(value, Data):
+            return with_article(kind_of(value.tree) or describe(value.tree, None))
+        return value.kind if isinstance(value, Items) else "another"
 
     # --- what fits ------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from langchain_ptc.check.inference import Given, Inference
 from langchain_ptc.check.lookups import Lookups
 from langchain_ptc.check.program import DEAD, Program
 from langchain_ptc.check.uses import Uses
-from langchain_ptc.check.values import MAX_NAME_CHARS, Found, OutOfWork, ToolValue, Work, only
+from langchain_ptc.check.values import MAX_NAME_CHARS, Found, OutOfWork, ToolValue, Work
 from langchain_ptc.errors import Problem
 from langchain_ptc.sandbox.language.reading import parse_quietly
 from langchain_ptc.wording import cut
@@ -115,7 +115,7 @@ class _Check:
             # An error that may be one of several is caught if any of them is.
             if not any(self._handlers.may_catch(found.node, name) for name in found.errors):
                 yield found
-        tool = only(self._inference.infer(node.func)) if isinstance(node, ast.Call) else None
+        tool = self._inference.infer(node.func) if isinstance(node, ast.Call) else None
         if isinstance(node, ast.Call) and isinstance(tool, ToolValue):
             settled = not program.is_async or self._handlers.is_settled(node)
             wrong = self._arguments.check(node, tool.definition)

@@ -7,6 +7,7 @@ import ast
 import builtins
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.types import (
@@ -36,15 +37,11 @@ from langchain_ptc.check.values import (
     Pending,
     Shapes,
     ToolValue,
-    Unknown,
     Value,
-    Values,
     Work,
+    common,
     data,
-    items,
     iterate,
-    join,
-    only,
 )
 from langchain_ptc.sandbox.language.implied import find_implied
 
@@ -101,21 +98,21 @@ class Given:
         }
         """The tools that need no domain before their name."""
 
-    def bare(self, name: str) -> Values | None:
+    def bare(self, name: str) -> Value | None:
         """Return what `name` is where nothing binds it, or None if there is no such name."""
         if self._kept is None or name in self._kept:
             return UNKNOWN
         value = self.tool_or_domain(name)
         if value is not None:
-            return (value,)
+            return value
         if name in _GIVEN or name in self._bare_types:
             return UNKNOWN
         if name in _BUILTINS:
-            return (LibraryValue(name),)
+            return LibraryValue(name)
         path = self._implied.get(name)
         if path is None:
             return None
-        return (LibraryValue(path) if path == f"{name}.{name}" else ModuleValue(path),)
+        return LibraryValue(path) if path == f"{name}.{name}" else ModuleValue(path)
 
     def tool_or_domain(self, name: str) -> Value | None:
         """Return the tool or the domain that `name` is from the start; None if it is neither."""
@@ -129,13 +126,13 @@ class Given:
             return []
         return [d.domain for d in self.catalog if d.name == name and d.domain is not None]
 
-    def member(self, module: str, name: str) -> Values | None:
+    def member(self, module: str, name: str) -> Value | None:
         """Return what `name` is in `tools` or `tools.<domain>`, or None if it is not there."""
         domain = module.partition(".")[2]
         qualified = f"{domain}.{name}" if domain else name
         value = self._tools.get(qualified) or (None if domain else self.tool_or_domain(name))
         if value is not None:
-            return (value,)
+            return value
         types = self._types if domain else self._bare_types
         return UNKNOWN if name.startswith("_") or name in _GIVEN or qualified in types else None
 
@@ -154,11 +151,11 @@ class Inference:
         self.work = work
         self.shapes = Shapes(stored=facts.stored, open_records=facts.open_records)
         self._own: dict[ast.AST, list[ast.AST]] = {}
-        self._known: dict[ast.AST, Values] = {}
-        self._names: dict[tuple[int, str], Values] = {}
-        self._returns: dict[ast.AST, Values] = {}
+        self._known: dict[ast.AST, Value] = {}
+        self._names: dict[tuple[int, str], Value] = {}
+        self._returns: dict[ast.AST, Value] = {}
 
-    def infer(self, node: ast.expr) -> Values:
+    def infer(self, node: ast.expr) -> Value:
         """Return what `node` may be worth."""
         self.work.spend()
         known = self._known.get(node)
@@ -190,188 +187,161 @@ class Inference:
         scope = self.program.scope_of(node)
         return scope is None or any(s.has_star for s in scope.visible())
 
-    def _Name(self, node: ast.Name) -> Values:
+    def _Name(self, node: ast.Name) -> Value:
         scope = self._find_scope(node)
         if scope is None:
             return UNKNOWN if self.is_hidden(node) else self.given.bare(node.id) or UNKNOWN
         key = (id(scope), node.id)
         if key not in self._names:
             self._names[key] = UNKNOWN
-            bindings = scope.bindings[node.id]
-            self.work.spend(len(bindings))
-            found = join(self._bound(binding) for binding in bindings)
-            given = self.given.tool_or_domain(node.id) if scope.parent is None else None
-            if given is not None:  # until the code binds the name
-                found = join((found, (given,)))
-            self._names[key] = self._weaken(node.id, found)
+            self._names[key] = self._bound_in(scope, node.id)
         return self._names[key]
 
-    def _weaken(self, name: str, values: Values) -> Values:
-        """Forget what the code may have changed or found out by itself."""
+    def _bound_in(self, scope: Scope, name: str) -> Value:
+        """Return what a name is worth, without what the code may have changed or found out itself."""
         if name in self.facts.opaque:
             return UNKNOWN
-        if name in self.facts.tested:
-            # In a branch of its own, the value may be known not to be None.
-            values = tuple(v for v in values if not (isinstance(v, Data) and v.tree == NONE))
-        if name in self.facts.changed:
-            values = tuple(map(_loosen, values))
-        return values or UNKNOWN
+        self.work.spend(len(scope.bindings[name]))
+        found = list(map(self._bound, scope.bindings[name]))
+        given = self.given.tool_or_domain(name) if scope.parent is None else None
+        if given is not None:  # until the code binds the name
+            found.append(given)
+        if name in self.facts.tested:  # there it may be known not to be None
+            found = [v for v in found if not (isinstance(v, Data) and v.tree == NONE)]
+        return common(map(_loosen, found) if name in self.facts.changed else found)
 
-    def _bound(self, binding: Binding) -> Values:
+    def _bound(self, binding: Binding) -> Value:
         if isinstance(binding.definition, Function):
-            return (FunctionValue(binding.definition),)
+            return FunctionValue(binding.definition)
         if binding.alias is not None:
             return self._imported(binding.definition, binding.alias)
         if binding.value is None:
             return UNKNOWN
-        values = self.infer(binding.value)
+        value = self.infer(binding.value)
         for step in binding.steps:
-            values = self.item(values, step if isinstance(step, int) else None)
-        return values
+            value = self._item(value, step if isinstance(step, int) else None)
+        return value
 
-    def _imported(self, node: ast.AST | None, alias: ast.alias) -> Values:
+    def _imported(self, node: ast.AST | None, alias: ast.alias) -> Value:
         if not isinstance(node, ast.ImportFrom):
             whole = alias.asname is not None
-            return (ModuleValue(alias.name if whole else alias.name.partition(".")[0]),)
+            return ModuleValue(alias.name if whole else alias.name.partition(".")[0])
         module = node.module or ""
         if node.level:
             return UNKNOWN
         if self.given.is_module(module):
             return self.given.member(module, alias.name) or UNKNOWN
-        return (LibraryValue(f"{module}.{alias.name}"),)
+        return LibraryValue(f"{module}.{alias.name}")
 
     # --- parts of values ------------------------------------------------------------------------
 
-    def item(self, values: Values, position: int | None = None) -> Values:
-        """Return what an item of the values may be: the one at `position`, or any of them."""
-        self.work.spend(len(values))
-        return join(self._item(value, position) for value in values)
-
-    def _item(self, value: Value, position: int | None) -> Values:
+    def _item(self, value: Value, position: int | None = None) -> Value:
+        """Return the item at `position`, or what each of them is."""
         if isinstance(value, Items):
-            if position is None or value.is_each:
-                return value.every()
-            return value.values[position] if position < len(value.values) else UNKNOWN
+            if position is not None and not value.is_each:
+                return value.values[position] if position < len(value.values) else UNKNOWN
+            self.work.spend(len(value.values))
+            return value.every()
         if not isinstance(value, Data):
             return UNKNOWN
-        if (
-            position is not None
-            and isinstance(value.tree, Container)
-            and value.tree.name == "tuple"
-        ):
+        is_tuple = isinstance(value.tree, Container) and value.tree.name == "tuple"
+        if position is not None and is_tuple:
             return _answer(self.shapes.subscript(value, ast.Constant(position)), value)
         return _answer(iterate(value), value)
 
-    def settle(self, values: Values) -> Values:
-        """Return what awaiting the values gives."""
-        return join(value.values if isinstance(value, Pending) else UNKNOWN for value in values)
-
-    def _each(self, node: ast.expr) -> Values:
+    def _each(self, node: ast.expr) -> Value:
         """Return what the items of an iterable are worth."""
-        return self.item(self.infer(node))
+        return self._item(self.infer(node))
 
     # --- expressions ----------------------------------------------------------------------------
 
-    def _Constant(self, node: ast.Constant) -> Values:
+    def _Constant(self, node: ast.Constant) -> Value:
         tree = VALUE_TYPES.get(type(node.value))
-        return UNKNOWN if tree is None else (Data(tree),)
+        return UNKNOWN if tree is None else Data(tree)
 
-    def _List(self, node: ast.List | ast.Tuple) -> Values:
+    def _List(self, node: ast.List | ast.Tuple) -> Value:
         is_tuple = isinstance(node, ast.Tuple)
         if any(isinstance(element, ast.Starred) for element in node.elts):
-            return UNKNOWN if is_tuple else (Data(LIST),)
-        return (items(tuple(map(self.infer, node.elts)), is_tuple=is_tuple),)
+            return UNKNOWN if is_tuple else Data(LIST)
+        return Items(tuple(map(self.infer, node.elts)), is_tuple=is_tuple)
 
     _Tuple = _List
 
-    def _ListComp(self, node: ast.ListComp | ast.GeneratorExp) -> Values:
+    def _ListComp(self, node: ast.ListComp | ast.GeneratorExp) -> Value:
         waits = (isinstance(part, ast.Await) for part in ast.walk(node.elt))
         is_lazy = any(g.is_async for g in node.generators) or any(waits)
         if is_lazy and isinstance(node, ast.GeneratorExp):
             return UNKNOWN
-        return (_iterator(self.infer(node.elt)),)
+        return _iterator(self.infer(node.elt))
 
     _GeneratorExp = _ListComp
 
-    def _Compare(self, node: ast.Compare) -> Values:
+    def _Compare(self, node: ast.Compare) -> Value:
         identity = all(isinstance(op, ast.Is | ast.IsNot | ast.In | ast.NotIn) for op in node.ops)
-        return (Data(BOOL),) if identity else UNKNOWN
+        return Data(BOOL) if identity else UNKNOWN
 
-    def _IfExp(self, node: ast.IfExp) -> Values:
-        return join((self.infer(node.body), self.infer(node.orelse)))
+    def _IfExp(self, node: ast.IfExp) -> Value:
+        return common((self.infer(node.body), self.infer(node.orelse)))
 
-    def _BoolOp(self, node: ast.BoolOp) -> Values:
-        return join(map(self.infer, node.values))
+    def _BoolOp(self, node: ast.BoolOp) -> Value:
+        return common(map(self.infer, node.values))
 
-    def _NamedExpr(self, node: ast.NamedExpr) -> Values:
+    def _NamedExpr(self, node: ast.NamedExpr) -> Value:
         return self.infer(node.value)
 
-    def _Await(self, node: ast.Await) -> Values:
-        return self.settle(self.infer(node.value))
+    def _Await(self, node: ast.Await) -> Value:
+        return _settled(self.infer(node.value))
 
-    def _Attribute(self, node: ast.Attribute) -> Values:
-        return join(self._attribute(value, node.attr) for value in self.infer(node.value))
-
-    def _attribute(self, value: Value, name: str) -> Values:
+    def _Attribute(self, node: ast.Attribute) -> Value:
+        value = self.infer(node.value)
         if isinstance(value, ModuleValue):
             if self.given.is_module(value.name):
-                return self.given.member(value.name, name) or UNKNOWN
-            return (LibraryValue(f"{value.name}.{name}"),)
-        return (
-            _answer(self.shapes.attribute(value, name), value)
-            if isinstance(value, Data)
-            else UNKNOWN
-        )
+                return self.given.member(value.name, node.attr) or UNKNOWN
+            return LibraryValue(f"{value.name}.{node.attr}")
+        return _answer(self.shapes.attribute(value, node.attr), value)
 
-    def _Subscript(self, node: ast.Subscript) -> Values:
-        return join(self._subscript(value, node.slice) for value in self.infer(node.value))
-
-    def _subscript(self, value: Value, key: ast.expr) -> Values:
-        if isinstance(value, Data):
-            return _answer(self.shapes.subscript(value, key), value)
+    def _Subscript(self, node: ast.Subscript) -> Value:
+        value, key = self.infer(node.value), node.slice
         if not isinstance(value, Items):
-            return UNKNOWN
+            return _answer(self.shapes.subscript(value, key), value)
         if isinstance(key, ast.Slice):
-            return (items((value.every(),), is_each=True, is_tuple=value.is_tuple),)
+            return _iterator(value.every(), is_tuple=value.is_tuple)
         position = key.value if isinstance(key, ast.Constant) else None
-        known = type(position) is int and position >= 0
+        known = isinstance(position, int) and position >= 0
         return self._item(value, position if known else None)  # type: ignore[arg-type]
 
     # --- calls ----------------------------------------------------------------------------------
 
-    def _Call(self, node: ast.Call) -> Values:
-        return join(self._call(value, node) for value in self.infer(node.func))
-
-    def _call(self, value: Value, node: ast.Call) -> Values:
+    def _Call(self, node: ast.Call) -> Value:
+        value = self.infer(node.func)
         if isinstance(value, ToolValue):
             result = data(self.given.catalog.certain_returns(value.definition), value)
             source = f"{value.definition.name}()"
-            return (Pending(result, source, value),) if self.program.is_async else result
+            return Pending(result, source, value) if self.program.is_async else result
         if isinstance(value, FunctionValue):
             return self._call_function(value.node)
         if isinstance(value, LibraryValue):
             return self._call_library(value.name, node)
-        return self._call_method(node) if isinstance(value, Unknown) else UNKNOWN
+        return self._call_method(node)
 
-    def _call_function(self, node: Function) -> Values:
+    def _call_function(self, node: Function) -> Value:
         if node.decorator_list or node not in self.program.scopes:
             return UNKNOWN
         if node not in self._returns:
             self._returns[node] = UNKNOWN
             self._returns[node] = self._returned(node)
-        values = self._returns[node]
+        value = self._returns[node]
         if isinstance(node, ast.AsyncFunctionDef):
-            return UNKNOWN if self._is_generator(node) else (Pending(values, f"{node.name}()"),)
-        return values
+            return UNKNOWN if self._is_generator(node) else Pending(value, f"{node.name}()")
+        return value
 
-    def _returned(self, node: Function) -> Values:
+    def _returned(self, node: Function) -> Value:
         if self._is_generator(node):
             return UNKNOWN
         returns = [found for found in self._inside(node) if isinstance(found, ast.Return)]
-        values = [self.infer(r.value) if r.value else (Data(NONE),) for r in returns]
-        if not isinstance(node.body[-1], ast.Return):
-            values.append((Data(NONE),))
-        return join(values)
+        values = [self.infer(r.value) if r.value else Data(NONE) for r in returns]
+        falls_off = not isinstance(node.body[-1], ast.Return)
+        return common([*values, Data(NONE)] if falls_off else values)
 
     def _is_generator(self, node: Function) -> bool:
         return any(isinstance(found, ast.Yield | ast.YieldFrom) for found in self._inside(node))
@@ -388,77 +358,77 @@ class Inference:
         self.work.spend(1 + len(self._own[node]))
         return self._own[node]
 
-    def _call_library(self, name: str, node: ast.Call) -> Values:
+    def _call_library(self, name: str, node: ast.Call) -> Value:
         if any(keyword.arg is None for keyword in node.keywords):
             return UNKNOWN
         if name == "asyncio.gather":
-            return (Pending(self._gathered(node), "asyncio.gather()", is_task=True),)
+            return Pending(self._gathered(node), "asyncio.gather()", is_task=True)
         if name in _RESULTS:
-            return (Data(_RESULTS[name]),)
+            return Data(_RESULTS[name])
         if not node.args or any(isinstance(argument, ast.Starred) for argument in node.args):
             return UNKNOWN
         first = node.args[0]
         if name in _TASKS:
-            return tuple(map(_as_task, self.infer(first)))
+            task = self.infer(first)
+            return replace(task, is_task=True) if isinstance(task, Pending) else UNKNOWN
         if name == "asyncio.wait_for":
             return self.infer(first)
         if name == "asyncio.run":
-            return self.settle(self.infer(first))
+            return _settled(self.infer(first))
         if name in _LISTS:
-            return (_iterator(self._each(first)),)
+            return _iterator(self._each(first))
         if name == "enumerate":
-            return (_iterator((items(((Data(INT),), self._each(first)), is_tuple=True),)),)
+            return _iterator(Items((Data(INT), self._each(first)), is_tuple=True))
         if name == "zip":
-            return (_iterator((items(tuple(map(self._each, node.args)), is_tuple=True),)),)
+            return _iterator(Items(tuple(map(self._each, node.args)), is_tuple=True))
         if name in ("max", "min") and len(node.args) == 1:
             default = [self.infer(k.value) for k in node.keywords if k.arg == "default"]
-            return join([self._each(first), *default])
+            return common([self._each(first), *default])
         return UNKNOWN
 
-    def _gathered(self, node: ast.Call) -> Values:
+    def _gathered(self, node: ast.Call) -> Value:
         """Return what awaiting `gather` gives: the results, in the order of the arguments."""
         if node.keywords:  # return_exceptions: results and exceptions
             return UNKNOWN
         found = [
-            self.settle(self._each(a.value) if isinstance(a, ast.Starred) else self.infer(a))
+            _settled(self._each(a.value) if isinstance(a, ast.Starred) else self.infer(a))
             for a in node.args
         ]
         if any(isinstance(argument, ast.Starred) for argument in node.args):
-            return (_iterator(join(found)),)
-        return (items(found),)
+            return _iterator(common(found))
+        return Items(tuple(found))
 
-    def _call_method(self, node: ast.Call) -> Values:
+    def _call_method(self, node: ast.Call) -> Value:
         """Return what `d.items()` and the like give, for a dict whose type is known."""
         function = node.func
         if not isinstance(function, ast.Attribute) or node.args or node.keywords:
             return UNKNOWN
-        value = only(self.infer(function.value))
+        value = self.infer(function.value)
         tree = value.tree if isinstance(value, Data) else None
         is_dict = isinstance(tree, Container) and tree.name == "dict"
         if not isinstance(value, Data) or not is_dict or self.facts.open_records:
             return UNKNOWN
         key, item = (data(arg, value.tool) for arg in value.tree.args)  # type: ignore[union-attr]
         if function.attr == "values":
-            return (_iterator(item),)
-        pair = items((key, item), is_tuple=True)
-        return (_iterator((pair,)),) if function.attr == "items" else UNKNOWN
+            return _iterator(item)
+        pair = Items((key, item), is_tuple=True)
+        return _iterator(pair) if function.attr == "items" else UNKNOWN
 
 
-def _iterator(item: Values) -> Value:
+def _iterator(item: Value, *, is_tuple: bool = False) -> Items:
     """Return what has these items."""
-    return items((item,), is_each=True)
+    return Items((item,), is_each=True, is_tuple=is_tuple)
 
 
-def _as_task(value: Value) -> Value:
-    if isinstance(value, Pending):
-        return Pending(value.values, value.source, value.tool, is_task=True)
-    return Unknown()
+def _settled(value: Value) -> Value:
+    """Return what awaiting a value gives."""
+    return value.value if isinstance(value, Pending) else UNKNOWN
 
 
 def _loosen(value: Value) -> Value:
     """Forget the items of a container that the code changes."""
     if isinstance(value, Items):
-        return Unknown() if value.is_tuple else Data(LIST)
+        return UNKNOWN if value.is_tuple else Data(LIST)
     if isinstance(value, Data):
         name = getattr(value.tree, "name", "")
         loose: dict[str, TypeTree] = {"list": LIST, "dict": DICT, "set": SET}
@@ -466,5 +436,6 @@ def _loosen(value: Value) -> Value:
     return value
 
 
-def _answer(answer: Answer, like: Data) -> Values:
-    return UNKNOWN if answer is None or isinstance(answer, str) else data(answer, like.tool)
+def _answer(answer: Answer, like: Value) -> Value:
+    known = isinstance(like, Data) and answer is not None and not isinstance(answer, str)
+    return data(answer, like.tool) if known else UNKNOWN  # type: ignore[union-attr, arg-type]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from langchain_ptc.check.inference import Inference
 from langchain_ptc.check.program import SURE, Function
-from langchain_ptc.check.values import MAX_NAME_CHARS, Found, ModuleValue, ToolValue, only
+from langchain_ptc.check.values import MAX_NAME_CHARS, Found, ModuleValue, ToolValue
 from langchain_ptc.sandbox.allowed_modules import REFUSED_MODULES, reason_to_refuse
 from langchain_ptc.sandbox.language.implied import import_hint, is_member, member_hint
 from langchain_ptc.wording import closest, cut, did_you_mean
@@ -92,7 +92,7 @@ class Lookups:
     # --- names ----------------------------------------------------------------------------------
 
     def _check_attribute(self, node: ast.Attribute) -> Iterator[Found]:
-        value, name = only(self.inference.infer(node.value)), node.attr
+        value, name = self.inference.infer(node.value), node.attr
         # Whether the code sets the name itself, or asks for it before.
         is_stored = name in self.inference.facts.stored
         definition = None

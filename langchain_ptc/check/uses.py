@@ -12,13 +12,12 @@ from langchain_ptc.check.values import (
     Found,
     Items,
     LibraryValue,
+    Pending,
     Value,
     awaited,
     describe,
     iterate,
-    only,
     parse,
-    pending_of,
     shown,
 )
 
@@ -106,28 +105,26 @@ class Uses:
         at: ast.AST | None = None,
     ) -> Iterator[Found]:
         """Yield what is wrong with `node` if it is to be awaited, or no value of it has a good answer."""
-        values = self._infer(node)
-        first, pending = values[0], pending_of(values)
-        if pending is not None:
-            if what and ("TypeError" in errors or not pending.is_task):  # tasks have attributes
-                message = f"{pending.source} is not awaited, and {what}: write "
-                called = _text(node) if isinstance(node, ast.Call) else pending.source
-                message += f"`(await {called})`"
+        value = self._infer(node)
+        definition = getattr(value, "definition", None)
+        if isinstance(value, Pending):
+            if what and ("TypeError" in errors or not value.is_task):  # tasks have attributes
+                called = _text(node) if isinstance(node, ast.Call) else value.source
+                message = f"{value.source} is not awaited, and {what}: write `(await {called})`"
                 if isinstance(node, ast.Name):
                     message = (
-                        f"{node.id!r} is {pending.source} without `await`, {what}: await it first"
+                        f"{node.id!r} is {value.source} without `await`, {what}: await it first"
                     )
-                yield Found(node, message, errors, pending.definition)
-        elif ask is not None and (ask is awaited or getattr(first, "tool", first) is not None):
+                yield Found(node, message, errors, definition)
+        elif ask is not None and (ask is awaited or getattr(value, "tool", value) is not None):
             # What else the code does with what it has made itself is its own business.
-            answers = list(map(ask, values))
-            if all(isinstance(answer, str) for answer in answers):
+            answer = ask(value)
+            if isinstance(answer, str):
                 name: str = shown(node) or "the value"
-                definition = getattr(first, "definition", None)
-                if isinstance(first, Data) and definition is not None:
+                if isinstance(value, Data) and definition is not None:
                     of = f" from {definition.name}()" if definition.name not in name else ""
-                    name = f"{name} ({describe(first.tree, definition)}{of})"
-                yield Found(at or node, f"{name} {answers[0]}", errors, definition)
+                    name = f"{name} ({describe(value.tree, definition)}{of})"
+                yield Found(at or node, f"{name} {answer}", errors, definition)
 
     def _check_subscript(self, node: ast.Subscript) -> Iterator[Found]:
         key, is_read = node.slice, isinstance(node.ctx, ast.Load)
@@ -156,19 +153,19 @@ class Uses:
     def _is_shown(self, node: ast.AST) -> bool:
         parent = self._program.parents.get(node)
         if isinstance(parent, ast.Call) and node in parent.args:
-            function = only(self._infer(parent.func))
+            function = self._infer(parent.func)
             return isinstance(function, LibraryValue) and function.name in _SHOWS
         return isinstance(parent, ast.FormattedValue)
 
     # --- calls ----------------------------------------------------------------------------------
 
     def _check_call(self, node: ast.Call) -> Iterator[Found]:
-        function, method, arguments = only(self._infer(node.func)), node.func, node.args
+        function, method, arguments = self._infer(node.func), node.func, node.args
         if any(isinstance(argument, ast.Starred) for argument in arguments):
             return
         if isinstance(method, ast.Attribute) and method.attr in ("extend", "join"):
-            receiver = self._infer(method.value)
-            if all(isinstance(v, Items) or getattr(v, "tool", v) is None for v in receiver):
+            own = self._infer(method.value)
+            if isinstance(own, Items) or (isinstance(own, Data) and own.tool is None):
                 for argument in arguments:
                     yield from self._check_use(argument, "iterated over", iterate)
         elif isinstance(function, LibraryValue):

@@ -1,14 +1,13 @@
 """What an expression is worth, as far as that is certain, and what can be done with it. Pure.
 
-A name has the values of all the places that bind it, in whatever order they run. So an expression has
-several possible values, and a use is wrong only if it is for every one of them; `Unknown` is right
-for everything.
+A name is worth what all the places that bind it give it, in whatever order they run: it is `Unknown`,
+which is right for everything, where they give different values.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -122,11 +121,11 @@ class Data:
         return None if self.tool is None else self.tool.definition
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Pending:
     """What is to be awaited, and what it gives."""
 
-    values: Values
+    value: Value
     source: str
     """The call that made it, for the reader."""
     tool: ToolValue | None = None
@@ -142,9 +141,9 @@ class Pending:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Items:
-    """A list or tuple whose items are known; made by `items`."""
+    """A list or tuple whose items are known."""
 
-    values: tuple[Values, ...]
+    values: tuple[Value, ...]
     """Of each position, or of every item alike."""
     is_each: bool = False
     """Whether there is one entry, for every item alike."""
@@ -155,60 +154,30 @@ class Items:
         """What it is, in words."""
         return "a tuple" if self.is_tuple else "a list"
 
-    def every(self) -> Values:
-        """Return what any item may be."""
-        return join(self.values) if self.values else UNKNOWN
+    def every(self) -> Value:
+        """Return what each item is."""
+        return common(self.values)
 
 
 Value: TypeAlias = (
     Unknown | ToolValue | ModuleValue | LibraryValue | FunctionValue | Data | Pending | Items
 )
-Values: TypeAlias = tuple[Value, ...]
-UNKNOWN: Values = (Unknown(),)
-_MAX_VALUES = 12
-_MAX_ITEMS = 32
-"""Items of a list that are known one by one; those of a longer one are known all alike."""
-
+UNKNOWN = Unknown()
 LIST = container("list", ANY)
 DICT = container("dict", ANY, ANY)
 SET = container("set", ANY)
 
 
-def join(many: Iterable[Values]) -> Values:
-    """Return the values of all, or `UNKNOWN` if one of them is or there are too many."""
-    found: dict[Value, None] = {}
-    for values in many:
-        if not values or any(isinstance(value, Unknown) for value in values):
-            return UNKNOWN
-        found.update(dict.fromkeys(values))
-    return tuple(found) if 0 < len(found) <= _MAX_VALUES else UNKNOWN
+def common(values: Iterable[Value]) -> Value:
+    """Return the value that all of them are; unknown if they differ, or if there are none."""
+    found = iter(values)
+    first = next(found, UNKNOWN)
+    return first if all(value == first for value in found) else UNKNOWN
 
 
-def items(parts: Sequence[Values], *, is_each: bool = False, is_tuple: bool = False) -> Items:
-    """Return what has these items: one entry for each position, or one for all of them."""
-    if not is_each and len(parts) > _MAX_ITEMS:
-        parts, is_each = (join(parts),), True
-    return Items(tuple(parts), is_each, is_tuple)
-
-
-def only(values: Values) -> Value | None:
-    """Return the value if there is just one and it is known."""
-    return values[0] if len(values) == 1 and not isinstance(values[0], Unknown) else None
-
-
-def data(tree: TypeTree, tool: ToolValue | None = None) -> Values:
+def data(tree: TypeTree, tool: ToolValue | None = None) -> Value:
     """Return a value of a type; `tool` tells whose records the type names."""
-    return UNKNOWN if tree == ANY else (Data(tree, tool),)
-
-
-def pending_of(values: Values) -> Pending | None:
-    """Return one of the values if each of them is to be awaited."""
-    first = values[0]
-    return (
-        first
-        if isinstance(first, Pending) and all(isinstance(v, Pending) for v in values)
-        else None
-    )
+    return UNKNOWN if tree == ANY else Data(tree, tool)
 
 
 # --- what can be done with data -------------------------------------------------------------------
@@ -335,7 +304,7 @@ class Shapes:
 def awaited(value: Value) -> Answer:
     """Say what awaiting the value gives, where it is one that cannot be awaited."""
     if isinstance(value, Items):
-        of_calls = pending_of(value.every()) is not None
+        of_calls = isinstance(value.every(), Pending)
         advice = "write `asyncio.gather(*...)`" if of_calls else "remove `await`"
         return f"is {value.kind}, which cannot be awaited: {advice}"
     if isinstance(value, ToolValue):
