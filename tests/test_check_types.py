@@ -154,6 +154,21 @@ def test_no_alarm_for_programs(path: Path) -> None:
     assert typecheck_code(path.read_text("utf-8"), catalog) == ()
 
 
+def test_names_that_a_session_keeps(office: ToolCatalog) -> None:
+    """A name that an earlier program may have bound anew is no tool for certain; an imported one is."""
+    wrong = "print(get_user(x=1), list_users()[0].nam)"
+    assert typecheck_code(wrong, office)
+    assert typecheck_code(wrong, office, kept=["get_user", "list_users"]) == ()
+    assert typecheck_code(wrong, office, kept=None) == ()
+    assert typecheck_code("from tools.people import get_user\nget_user(x=1)", office, kept=None)
+
+
+def test_function_of_a_library_named_like_a_tool(office: ToolCatalog) -> None:
+    """What a program calls by the name of a tool is the tool only if it is."""
+    code = "import re\ntry:\n    re.search('a')\nexcept TypeError:\n    print(search('a'))"
+    assert typecheck_code(code, office) == ()
+
+
 def test_flat_catalog(office: ToolCatalog) -> None:
     """Tools without a domain are builtins and members of `tools`."""
     catalog = ToolCatalog([definition.tool for definition in office])

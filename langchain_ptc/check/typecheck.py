@@ -20,7 +20,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,9 +41,17 @@ from langchain_ptc.catalog.types import (
 from langchain_ptc.check.arguments import Leniency
 from langchain_ptc.check.checker import MAX_PROBLEMS, make_problem, read_program
 from langchain_ptc.check.facts import TOOL_CALL_ERROR, Facts, Handlers
-from langchain_ptc.check.inference import Given
+from langchain_ptc.check.inference import Given, Inference
 from langchain_ptc.check.program import DEAD, Program
-from langchain_ptc.check.values import Found, OutOfWork, Work, is_closed, kind_of
+from langchain_ptc.check.values import (
+    Found,
+    ModuleValue,
+    OutOfWork,
+    ToolValue,
+    Work,
+    is_closed,
+    kind_of,
+)
 from langchain_ptc.errors import Problem
 
 _CODE = "code.py"
@@ -80,7 +88,9 @@ class ToolCallError(Exception):
 """
 
 
-def typecheck_code(code: str, catalog: ToolCatalog) -> tuple[Problem, ...]:
+def typecheck_code(
+    code: str, catalog: ToolCatalog, *, kept: Collection[str] | None = ()
+) -> tuple[Problem, ...]:
     """Return what the type checker ty is certain of in `code`, in its words; nothing of it is run.
 
     It blocks for about a quarter of a second: call it in a thread from asynchronous code.
@@ -88,6 +98,7 @@ def typecheck_code(code: str, catalog: ToolCatalog) -> tuple[Problem, ...]:
     Args:
         code: What the model wrote. Code that is not valid Python has no problems here.
         catalog: The tools that it may call.
+        kept: Names that its session keeps from earlier programs; None if they are not known.
 
     Returns:
         The problems in order of line, at most `MAX_PROBLEMS`; none if ty does not come to an end.
@@ -103,13 +114,14 @@ def typecheck_code(code: str, catalog: ToolCatalog) -> tuple[Problem, ...]:
     program = read_program(code)
     if program is None:
         return ()
+    given = Given(catalog, program, kept=kept)
     stubs = group([_certain(definition, catalog) for definition in catalog])
     with tempfile.TemporaryDirectory(prefix="ptc-typecheck-") as folder:
-        _write_project(Path(folder), code, program, catalog, render_package(stubs))
+        _write_project(Path(folder), code, program, given, render_package(stubs))
         reports = _run_ty(Path(folder))
     problems: dict[tuple[int, int, str], Problem] = {}
     with contextlib.suppress(OutOfWork):
-        for found in _Judge(program, code, stubs, catalog).judge(reports):
+        for found in _Judge(program, code, stubs, given).judge(reports):
             problem = make_problem(code, found)
             problems[problem.line, problem.column, problem.message] = problem
     return tuple(problems[place] for place in sorted(problems)[:MAX_PROBLEMS])
@@ -141,6 +153,7 @@ def _certain(definition: ToolDefinition, catalog: ToolCatalog) -> ToolDefinition
         definition,
         returns=certain(catalog.certain_returns(definition)),
         parameters=tuple(replace(p, type=taken(p)) for p in definition.parameters),
+        extra=None if definition.extra is None else ANY,
         records=tuple(
             replace(record, fields=tuple(replace(f, type=certain(f.type)) for f in record.fields))
             for record in records.values()
@@ -149,18 +162,20 @@ def _certain(definition: ToolDefinition, catalog: ToolCatalog) -> ToolDefinition
 
 
 def _write_project(
-    folder: Path, code: str, program: Program, catalog: ToolCatalog, package: Mapping[str, str]
+    folder: Path, code: str, program: Program, given: Given, package: Mapping[str, str]
 ) -> None:
     for path, source in package.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         text = source if program.is_async else re.sub(r"(?m)^async def ", "def ", source)
         (folder / path).write_text(text, "utf-8")
-    given = Given(catalog, program)
-    names = ["import tools as tools"]
-    names += [f"import tools.{domain} as {domain}" for domain in sorted(given.domains)]
-    for name, tool in given.bare_tools.items():
-        domain = tool.definition.domain
-        names.append(f"from tools{f'.{domain}' if domain else ''} import {name} as {name}")
+    names = []
+    for name in ("tools", *sorted(given.domains), *given.bare_tools):
+        value = given.bare(name)
+        domain = value.definition.domain if isinstance(value, ToolValue) else None
+        if isinstance(value, ToolValue):
+            names.append(f"from tools{f'.{domain}' if domain else ''} import {name} as {name}")
+        elif isinstance(value, ModuleValue):
+            names.append(f"import {value.name} as {name}")
     (folder / "__builtins__.pyi").write_text("\n".join([*names, _GIVEN_NAMES]), "utf-8")
     (folder / _CODE).write_text(code, "utf-8", errors="replace")
     rules = "".join(f'{rule} = "error"\n' for rule in sorted({*CALL_RULES, *USE_RULES}))
@@ -198,26 +213,23 @@ def _run_ty(folder: Path) -> list[tuple[str, str, int, int]]:
 class _Judge:
     """Tells which reports on one program hold in the sandbox as well."""
 
-    def __init__(
-        self, program: Program, code: str, stubs: list[DomainStubs], catalog: ToolCatalog
-    ) -> None:
+    def __init__(self, program: Program, code: str, stubs: list[DomainStubs], given: Given) -> None:
         self._program = program
         self._lines = code.splitlines()
         self._facts = facts = Facts(program)
-        self._handlers = Handlers(program, Work())
-        self._own = {
+        work = Work()
+        self._handlers = Handlers(program, work)
+        self._inference = Inference(program, facts, given, work)
+        own = {
             name
             for name, bindings in program.bindings().items()
             if any(binding.alias is None for binding in bindings)
         }
-        self._records = {name for domain in stubs for name in domain.records} - self._own
+        self._records = {name for domain in stubs for name in domain.records} - own
         fields = (
             f for domain in stubs for record, _ in domain.records.values() for f in record.fields
         )
         self._fields = {field.name for field in fields}
-        self._tools: dict[str, list[ToolDefinition]] = {}
-        for definition in catalog:
-            self._tools.setdefault(definition.name, []).append(definition)
         # Whether values of tools are used as they came, and awaitables only awaited.
         changed = facts.changed - facts.displays - {"self"}
         self._is_sure = not (changed or facts.opaque or facts.has_operators) and not (
@@ -235,8 +247,9 @@ class _Judge:
             node = self._nodes.get((line, len(text[: column - 1].encode(errors="replace"))))
             if node is None or self._program.reach(node) == DEAD:
                 continue
-            call = self._call_of(node)
-            definition = None if call is None or rule not in CALL_RULES else self._tool_of(call)
+            call = self._call_of(node) if rule in CALL_RULES else None
+            tool = None if call is None else self._inference.infer(call.func)
+            definition = tool.definition if isinstance(tool, ToolValue) else None
             if call is not None and definition is not None:
                 settled = not self._program.is_async or self._handlers.is_settled(call)
                 caught = self._handlers.may_catch(call, TOOL_CALL_ERROR, settled=settled)
@@ -253,11 +266,6 @@ class _Judge:
         is_argument = isinstance(parent, ast.Call) and node is not parent.func
         found = parent if is_argument else node
         return found if isinstance(found, ast.Call) else None
-
-    def _tool_of(self, call: ast.Call) -> ToolDefinition | None:
-        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
-        tools = self._tools.get(name, [])
-        return tools[0] if len(tools) == 1 and name not in self._own else None
 
     def _is_wrong_use(self, rule: str, message: str, node: ast.AST) -> bool:
         parent = self._program.parents.get(node)
@@ -280,4 +288,5 @@ class _Judge:
         """Whether the last types that a report names are each one type that is known for certain."""
         types = re.findall(r"`([^`]*)`", message)[-number:]
         heads = {kind.partition("[")[0] for kind in types}
-        return heads <= _PLAIN | self._records and not any("|" in kind for kind in types)
+        is_known = len(types) == number and heads <= _PLAIN | self._records
+        return is_known and not any("|" in kind for kind in types)

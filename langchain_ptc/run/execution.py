@@ -333,13 +333,11 @@ class Execution:
         setting = self._setting
         if setting.check == "off":
             return ()
+        # Only a worker knows what a session has kept.
+        kept: tuple[str, ...] | None = () if self._kept is None else None
+        modules = setting.sandbox.modules
         check = functools.partial(
-            check_code,
-            self._code,
-            setting.catalog,
-            modules=setting.sandbox.modules,
-            # Only a worker knows what a session has kept.
-            kept=() if self._kept is None else None,
+            check_code, self._code, setting.catalog, modules=modules, kept=kept
         )
         if len(self._code) > _MOST_CHARS_AT_ONCE:
             problems = await call_in_thread(check)
@@ -348,7 +346,8 @@ class Execution:
         if not problems and setting.check == "types":
             from langchain_ptc.check.typecheck import typecheck_code
 
-            return await call_in_thread(lambda: typecheck_code(self._code, setting.catalog))
+            types = functools.partial(typecheck_code, self._code, setting.catalog, kept=kept)
+            return await call_in_thread(types)
         return problems
 
     def _parts(self, session: Session, program: Program) -> RunParts:
