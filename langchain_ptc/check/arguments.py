@@ -75,7 +75,8 @@ class Arguments:
             if name is not None or is_complete
         ]
         mark = "" if wrong else ":"
-        lenient = self._lenient.setdefault(definition.qualified_name, Leniency(definition))
+        key = definition.qualified_name
+        lenient = self._lenient[key] = self._lenient.get(key) or Leniency(definition)
         for parameter in definition.parameters:
             if parameter.tool_name in bound and not lenient.accepts_anything(parameter):
                 checker = _Values(definition, parameter, lenient, self._inference)
