@@ -31,7 +31,7 @@ from langchain_ptc.catalog.names import is_known, looks_like_data
 from langchain_ptc.catalog.types import VALUE_TYPES
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import new_lock
-from langchain_ptc.wording import check_choice
+from langchain_ptc.wording import check_choice, cut
 
 Learning: TypeAlias = Literal["on", "off"]
 """Whether results are observed."""
@@ -454,7 +454,7 @@ def render_shape(shape: Shape, *, limit: int = MAX_TEXT_CHARS) -> str:
         text = _render(shape, depth)
         if len(text) <= limit:
             return text
-    return f"{text[: limit - 1]}…"
+    return cut(text, limit)
 
 
 def _render(shape: Shape, depth: int) -> str:

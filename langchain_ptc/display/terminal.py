@@ -22,6 +22,7 @@ from rich.text import Text
 from langchain_ptc.display.calls import Bar, Gap, Timeline, choose
 from langchain_ptc.display.record import View, choose_lines
 from langchain_ptc.display.text import count, cut_middle, visible
+from langchain_ptc.wording import cut
 
 if TYPE_CHECKING:
     from langchain_ptc.display.progress import Watch
@@ -95,10 +96,7 @@ def _cut(text: str, limit: int = ERROR_CHARS) -> str:
 
 
 def _render_code(view: View) -> Iterable[RenderableType]:
-    lines = [
-        line if len(line) <= LINE_CHARS else f"{line[:LINE_CHARS]}…"
-        for line in visible(view.code).rstrip("\n").split("\n")
-    ]
+    lines = [cut(line, LINE_CHARS) for line in visible(view.code).rstrip("\n").split("\n")]
     reached = 0
     for chosen in choose_lines(len(lines), view.marks, CODE_LINES):
         if chosen.start > reached + 1:

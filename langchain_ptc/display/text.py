@@ -13,6 +13,8 @@ import reprlib
 import unicodedata
 from collections.abc import Mapping
 
+from langchain_ptc.wording import cut
+
 _KEPT = "\n\t\u200c\u200d"
 """Line ends and tabs, and the joiners that some scripts, and emoji, need."""
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -48,8 +50,7 @@ def escape(text: str) -> str:
 
 def one_line(text: str, limit: int) -> str:
     """Return `text` on one line of at most `limit` characters, cut at its end, safe to show."""
-    line = " ".join(visible(text[: 4 * limit]).split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+    return cut(" ".join(visible(text[: 4 * limit]).split()), limit)
 
 
 def cut_middle(text: str, limit: int) -> str:

@@ -29,6 +29,7 @@ from langchain_ptc.errors import Violation
 from langchain_ptc.sandbox.language import names
 from langchain_ptc.sandbox.language.shape import find_private_names
 from langchain_ptc.sandbox.wire.values import RECORD_METHODS
+from langchain_ptc.wording import cut
 
 _Node = TypeVar("_Node", bound=ast.AST)
 _METHODS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {}
@@ -103,7 +104,7 @@ class Policy(RestrictingNodeTransformer):
 
     def error(self, node: ast.AST, info: str) -> None:
         """Record that `node` is not accepted."""
-        message = info if len(info) <= _MAX_MESSAGE_CHARS else f"{info[:_MAX_MESSAGE_CHARS]}…"
+        message = cut(info, _MAX_MESSAGE_CHARS)
         self.violations.append(Violation(line=getattr(node, "lineno", 0), message=message))
 
     def not_allowed(self, node: ast.AST) -> None:

@@ -23,6 +23,7 @@ from langchain_ptc.sandbox.sessions.pickling import (
     read_variables,
 )
 from langchain_ptc.sandbox.sessions.source import Compile, Mode, Names, Unit, Units, cut_unit
+from langchain_ptc.wording import cut
 
 VERSION = b"langchain-ptc session 2\n"
 _DIGEST_BYTES = 32
@@ -273,8 +274,7 @@ class SessionVariables:
 
 
 def _listed(given: Iterable[str]) -> str:
-    text = ", ".join(f"`{name}`" for name in given)
-    return text if len(text) <= 1_000 else f"{text[:1_000]} …"
+    return cut(", ".join(f"`{name}`" for name in given), 1_000)
 
 
 def _why_lost(error: Exception) -> str:

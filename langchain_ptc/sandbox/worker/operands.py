@@ -15,7 +15,7 @@ from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
-from langchain_ptc.wording import closest, did_you_mean
+from langchain_ptc.wording import closest, cut, did_you_mean
 
 MAX_KEYS = 20
 MAX_KEY_CHARS = 60
@@ -152,7 +152,7 @@ def _describe_dict(value: dict[Any, Any], *, deep: bool) -> str:
     shown = []
     for key in keys[:MAX_KEYS]:
         told = repr(key) if type(key) in (str, int, float, bool) else type(key).__name__
-        told = told if len(told) <= MAX_KEY_CHARS else f"{told[:MAX_KEY_CHARS]}…"
+        told = cut(told, MAX_KEY_CHARS)
         shown.append(f"{told}: {_kind_of(dict.get(value, key))}" if deep else told)
     more = f", … {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
     return (
@@ -276,7 +276,7 @@ def _subjects_of(node: ast.AST) -> list[ast.expr]:
 
 def _name(node: ast.AST, source: str) -> str:
     told = " ".join((ast.get_source_segment(source, node) or "").split())
-    return told if len(told) <= MAX_NAME_CHARS else f"{told[:MAX_NAME_CHARS]}…"
+    return cut(told, MAX_NAME_CHARS)
 
 
 class _Scope:
