@@ -24,7 +24,7 @@ from langchain_ptc.sandbox.wire.framing import ProtocolViolation
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_ARGUMENTS,
     MAX_NAME_CHARS,
-    Conversation,
+    HostProtocol,
     encode_arguments,
     encode_call,
     encode_done,
@@ -182,7 +182,7 @@ messages = st.one_of(
 
 def send(program, frames):
     """Send frames, each as JSON text or bytes; return what came of them, or None if it was refused."""
-    conversation, calls = Conversation(program), []
+    conversation, calls = HostProtocol(program), []
     began = time.process_time()
     try:
         for frame in frames:
@@ -304,7 +304,7 @@ def test_honest_frames_that_were_changed(program, told, data):
 def test_any_bytes(data, cut):
     """Bytes without any sense, in frames and as a stream."""
     send(PROGRAM, [data])
-    conversation = Conversation(PROGRAM)
+    conversation = HostProtocol(PROGRAM)
     try:
         conversation.receive(data[:cut])
         conversation.receive(data[cut:])

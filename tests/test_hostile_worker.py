@@ -19,7 +19,7 @@ from langchain_ptc.sandbox.api import Call, Program
 from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_ARGUMENTS,
-    Conversation,
+    HostProtocol,
     check_message,
     encode_arguments,
     encode_call,
@@ -224,7 +224,7 @@ SPREAD_OUT = [
 def hear(*messages, program=None):
     """Have a conversation hear messages; return the processor time that it took."""
     made = program or Program(code="pass", tools=("look",), limits=Limits())
-    conversation, began = Conversation(made), time.process_time()
+    conversation, began = HostProtocol(made), time.process_time()
     try:
         calls = conversation.receive(encode_frame(list(messages)))
     finally:
@@ -492,7 +492,7 @@ def test_lone_surrogates_are_read_as_they_were_sent(text):
 def test_surrogates_that_are_cut_short_are_no_text():
     """Half of a surrogate at the end of a frame is a violation, and no endless wait for the rest."""
     with pytest.raises(ProtocolViolation, match="no text"):
-        Conversation(Program(code="", tools=())).receive(b'\x04\0\0\0["\xed\xa0')
+        HostProtocol(Program(code="", tools=())).receive(b'\x04\0\0\0["\xed\xa0')
 
 
 async def test_large_arguments_leave_the_loop_free(executor):

@@ -8,7 +8,7 @@ from langchain_ptc.sandbox.api import CallFailure, Program, Result
 from langchain_ptc.sandbox.wire.framing import FrameReader, ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_WORKER_FRAME_BYTES,
-    Conversation,
+    HostProtocol,
     encode_arguments,
     encode_call,
     encode_done,
@@ -44,7 +44,7 @@ def test_a_frame_says_how_much_it_lacks():
 
 def test_a_conversation_reads_calls_output_and_end():
     """Calls come out as they are made, output is kept in order, and the end holds it all."""
-    conversation = Conversation(PROGRAM)
+    conversation = HostProtocol(PROGRAM)
     calls = conversation.receive(encode_frame([encode_output("a\n"), CALL, encode_output("b\n")]))
     assert [(c.id, c.tool, c.args, c.kwargs, c.line) for c in calls] == [
         (1, "finance.get", (1,), {"a": "b"}, 7)
@@ -90,24 +90,24 @@ def test_a_conversation_reads_calls_output_and_end():
 def test_the_host_believes_nothing(messages):
     """Anything but the worker's own messages, in their order, is a violation."""
     with pytest.raises(ProtocolViolation):
-        Conversation(PROGRAM).receive(encode_frame(messages))
+        HostProtocol(PROGRAM).receive(encode_frame(messages))
 
 
 def test_a_frame_that_is_not_utf8_is_a_violation():
     """Bytes that are no text end the execution and nothing else."""
     with pytest.raises(ProtocolViolation):
-        Conversation(PROGRAM).receive(struct.pack("<I", 2) + b"\xff\xfe")
+        HostProtocol(PROGRAM).receive(struct.pack("<I", 2) + b"\xff\xfe")
 
 
 def test_a_frame_too_long_is_refused_before_it_is_read():
     """The header alone is enough to refuse a frame that would fill the host's memory."""
     with pytest.raises(ProtocolViolation, match="a frame of"):
-        Conversation(PROGRAM).receive(struct.pack("<I", MAX_WORKER_FRAME_BYTES + 1))
+        HostProtocol(PROGRAM).receive(struct.pack("<I", MAX_WORKER_FRAME_BYTES + 1))
 
 
 def test_too_many_calls_end_the_execution():
     """The host counts calls itself: one more than allowed is the end, naming the limit."""
-    conversation = Conversation(PROGRAM)
+    conversation = HostProtocol(PROGRAM)
     calls = [encode_call(n, "finance.get", encode_arguments([], {}), 1) for n in range(1, 5)]
     assert len(conversation.receive(encode_frame(calls))) == 3
     assert conversation.done is not None
@@ -122,7 +122,7 @@ ROOMY = Program(code="", tools=("finance.get",), limits=Limits())
 
 def test_what_is_no_call_is_not_counted_with_the_calls():
     """A large value may follow on calls whose arguments take nearly all that they may."""
-    conversation = Conversation(ROOMY)
+    conversation = HostProtocol(ROOMY)
     for number in range(1, 6):
         conversation.receive(
             encode_frame([encode_call(number, "finance.get", encode_arguments([LARGE], {}), 1)])
@@ -134,7 +134,7 @@ def test_what_is_no_call_is_not_counted_with_the_calls():
 
 def test_calls_that_take_too_much_together_break_the_conversation():
     """The host adds up what the arguments of all calls take, and reads no more than it says."""
-    conversation = Conversation(ROOMY)
+    conversation = HostProtocol(ROOMY)
     frames = [
         encode_frame([encode_call(number, "finance.get", encode_arguments([LARGE], {}), 1)])
         for number in range(1, 8)
@@ -147,7 +147,7 @@ def test_calls_that_take_too_much_together_break_the_conversation():
 
 def test_too_much_output_ends_the_execution():
     """The host counts output itself, and keeps what fits."""
-    conversation = Conversation(PROGRAM)
+    conversation = HostProtocol(PROGRAM)
     conversation.receive(encode_frame([encode_output("x" * 101)]))
     assert conversation.done is not None
     assert conversation.done.failure is not None
@@ -157,7 +157,7 @@ def test_too_much_output_ends_the_execution():
 
 def test_a_lone_surrogate_is_printed_as_an_escape():
     """Printed text can be stored and sent by everything behind the host."""
-    conversation = Conversation(PROGRAM)
+    conversation = HostProtocol(PROGRAM)
     conversation.receive(encode_frame([encode_output("a\ud800")]))
     assert conversation.output == "a\\ud800"
 

@@ -13,7 +13,7 @@ from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.process import ProcessSession
 from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.wire.protocol import (
-    Conversation,
+    HostProtocol,
     encode_arguments,
     encode_call,
     encode_idle,
@@ -473,7 +473,7 @@ IDLE = encode_idle(None)
 def test_forged_waits_are_violations(program, messages):
     """A wait from a program without steps, or anything where only an event may follow, ends it."""
     with pytest.raises(ProtocolViolation):
-        Conversation(program).receive(encode_frame(messages))
+        HostProtocol(program).receive(encode_frame(messages))
 
 
 def test_a_limit_may_end_a_wait():
@@ -482,14 +482,14 @@ def test_a_limit_may_end_a_wait():
     allowed = STEPPED.limits.cpu_seconds
     failure |= {"line": 0, "limit": "cpu_seconds", "allowed": allowed, "used": None}
     ending = {"status": "limit", "value": None, "failure": failure, "notes": []}
-    conversation = Conversation(STEPPED)
+    conversation = HostProtocol(STEPPED)
     conversation.receive(encode_frame([IDLE, json.dumps(["d", ending])]))
     assert conversation.done.status == "limit"
 
 
 def test_a_worker_that_waits_for_ever_is_ended():
     """Waits without end are not taken, since each may become a record."""
-    conversation = Conversation(STEPPED)
+    conversation = HostProtocol(STEPPED)
     for _ in range(20_000):
         conversation.receive(encode_frame([IDLE]))
         conversation.go_on()

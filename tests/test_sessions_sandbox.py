@@ -12,7 +12,7 @@ from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
 from langchain_ptc.sandbox.api import Done, Moment, Program, Replay, Result
 from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.wire.parcel import Parcel, decode_bytes, encode_bytes, encode_parcel
-from langchain_ptc.sandbox.wire.protocol import Conversation, encode_done
+from langchain_ptc.sandbox.wire.protocol import HostProtocol, encode_done
 
 TOOLS = ("echo", "crm.find")
 
@@ -531,7 +531,7 @@ def test_pieces():
 )
 def test_a_worker_that_lies_about_variables(kept, pieces):
     """The host takes variables from a program of a session alone, and no more than are allowed."""
-    conversation = Conversation(Program(code="", kept=kept, limits=Limits(session_bytes=32)))
+    conversation = HostProtocol(Program(code="", kept=kept, limits=Limits(session_bytes=32)))
     messages = [json.dumps(["k", piece]) for piece in pieces]
     with pytest.raises(ProtocolViolation):
         conversation.receive(encode_frame(messages))
@@ -539,7 +539,7 @@ def test_a_worker_that_lies_about_variables(kept, pieces):
 
 def test_variables_of_a_limit_are_not_taken():
     """What a worker has sent of its variables does not count where a limit has ended it."""
-    conversation = Conversation(Program(code="", kept=b""))
+    conversation = HostProtocol(Program(code="", kept=b""))
     told = encode_done("success", "null", None, [])
     conversation.receive(encode_frame(['["k","AAAA"]', told]))
     assert conversation.done.kept == b"\0\0\0"
@@ -548,7 +548,7 @@ def test_variables_of_a_limit_are_not_taken():
         '"limit":"wall_seconds","allowed":30,"used":null}'
     )
     ending = f'["d",{{"status":"limit","value":null,"failure":{failure},"notes":[]}}]'
-    conversation = Conversation(Program(code="", kept=b""))
+    conversation = HostProtocol(Program(code="", kept=b""))
     conversation.receive(encode_frame(['["k","AAAA"]', ending]))
     assert conversation.done.kept is None
 

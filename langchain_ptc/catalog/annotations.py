@@ -45,9 +45,9 @@ from langchain_ptc.catalog.types import (
     NONE,
     STR,
     VALUE_TYPES,
-    Record,
     RecordField,
     RecordTable,
+    RecordType,
     TypeTree,
     choice,
     container,
@@ -289,7 +289,7 @@ class AnnotationReader:
                 key += "'"
             self._keys[kind, label] = key
 
-        def build() -> Record | None:
+        def build() -> RecordType | None:
             found = tuple(
                 RecordField(
                     name=field.name,
@@ -306,7 +306,8 @@ class AnnotationReader:
             )
             name = to_class_name(f"{kind.__name__}{_argument_names(args)}")
             about = _class_description(kind)
-            return Record(key=key, name=name, fields=found, description=about) if found else None
+            record = RecordType(key=key, name=name, fields=found, description=about)
+            return record if found else None
 
         return self._table.define(key, build)
 

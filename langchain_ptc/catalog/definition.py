@@ -16,9 +16,9 @@ from langchain_ptc.catalog.types import (
     Choice,
     Container,
     Named,
-    Record,
     RecordRef,
     RecordTable,
+    RecordType,
     TypeTree,
     merge_records,
     reachable,
@@ -101,7 +101,7 @@ class ToolDefinition:
     """What a call gives, in the words of the tool's author, where the type does not say it."""
     returns_from: ReturnsFrom
     """Who says what a call gives. A `guess` is shown, and never a reason to refuse code."""
-    records: tuple[Record, ...]
+    records: tuple[RecordType, ...]
     """The records that the types above name."""
     policy: ToolPolicy
     tool: BaseTool = field(repr=False, compare=False)
@@ -119,7 +119,7 @@ class ToolDefinition:
         returns: object = ANY,
         returns_text: str = "",
         returns_from: ReturnsFrom | None = None,
-        records: Sequence[Record] = (),
+        records: Sequence[RecordType] = (),
         policy: ToolPolicy | None = None,
     ) -> None:
         called = name or tool_name or str(getattr(tool, "name", "tool"))[:100]
@@ -156,7 +156,7 @@ class ToolDefinition:
         is_changed = self.returns_from == "tool" and self.policy.after is not None
         return ANY if is_changed or self.returns_from == "guess" else self.returns
 
-    def with_returns(self, returns: object, records: Sequence[Record] = ()) -> ToolDefinition:
+    def with_returns(self, returns: object, records: Sequence[RecordType] = ()) -> ToolDefinition:
         """Return the same tool with another return type.
 
         Args:
@@ -180,7 +180,7 @@ class ToolDefinition:
         """`domain.name`, or `name` for a tool without a domain."""
         return self.name if self.domain is None else f"{self.domain}.{self.name}"
 
-    def record(self, reference: RecordRef) -> Record:
+    def record(self, reference: RecordRef) -> RecordType:
         """Return the record that a type of this tool names."""
         return next(record for record in self.records if record.key == reference.key)
 
@@ -252,7 +252,7 @@ class ToolDefinition:
         return f"Call it as {self.name}({', '.join(shown)}); required: {required or 'none'}"
 
 
-def read_returns(given: object, *, tool_name: str) -> tuple[TypeTree, tuple[Record, ...]]:
+def read_returns(given: object, *, tool_name: str) -> tuple[TypeTree, tuple[RecordType, ...]]:
     """Return the type that `given` stands for, and the records that it names.
 
     Args:

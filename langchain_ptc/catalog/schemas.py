@@ -37,10 +37,10 @@ from langchain_ptc.catalog.types import (
     NONE,
     STR,
     Choice,
-    Record,
     RecordField,
     RecordRef,
     RecordTable,
+    RecordType,
     TypeTree,
     choice,
     container,
@@ -365,8 +365,8 @@ class SchemaReader:
         title = text(schema, "title")
         own = title if 0 < len(title) <= MAX_TITLE_CHARS else name
 
-        def build() -> Record:
-            return Record(
+        def build() -> RecordType:
+            return RecordType(
                 key=key,
                 name=to_class_name(own),
                 fields=self.read_fields(schema, path=path, depth=depth),

@@ -30,8 +30,8 @@ from langchain_ptc.catalog.types import (
     Choice,
     Container,
     Named,
-    Record,
     RecordRef,
+    RecordType,
     TypeTree,
     admits,
     notes,
@@ -107,7 +107,7 @@ class DomainStubs:
 
     domain: str | None
     definitions: Sequence[ToolDefinition]
-    records: dict[str, tuple[Record, Names]] = field(default_factory=dict)
+    records: dict[str, tuple[RecordType, Names]] = field(default_factory=dict)
     """By name; each with the names of the records that its fields hold. Held records come first."""
     names: dict[str, Names] = field(default_factory=dict)
     """For each tool, by its name: the names of the records in its types, by key."""
@@ -169,7 +169,7 @@ def _free_name(name: str, tool: str, taken: Collection[str]) -> str:
     return unique(longer, taken)
 
 
-def _inner_first(table: Mapping[str, Record]) -> list[str]:
+def _inner_first(table: Mapping[str, RecordType]) -> list[str]:
     """Return the keys of `table`, held records before those that hold them where that can be."""
     done: dict[str, None] = {}
     for start in table:
@@ -189,7 +189,7 @@ def _inner_first(table: Mapping[str, Record]) -> list[str]:
 
 def _render_record(
     name: str,
-    record: Record,
+    record: RecordType,
     names: Names,
     defined: Collection[str],
     describe: Callable[[str], str],
@@ -234,7 +234,7 @@ def _unsaid(name: str, description: str, tree: TypeTree, default: str = "") -> s
     return unsaid(description, name=name, values=values)
 
 
-def _needs_call(record: Record, names: Names) -> bool:
+def _needs_call(record: RecordType, names: Names) -> bool:
     """Whether the keys cannot stand in a class body: no identifiers, private, or names of types."""
     used = _type_names(item.type for item in record.fields) | {"NotRequired"}
     used.update(names[key] for item in record.fields for key in references(item.type))

@@ -25,9 +25,9 @@ __all__ = [
     "Choice",
     "Container",
     "Named",
-    "Record",
     "RecordField",
     "RecordRef",
+    "RecordType",
     "TypeTree",
 ]
 
@@ -106,7 +106,7 @@ class RecordField:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class RecordType:
     """An object with named fields; a `TypedDict` in the stubs."""
 
     key: str
@@ -330,12 +330,12 @@ class RecordTable:
     """The records of one tool, by key, in the order in which they were met."""
 
     def __init__(self) -> None:
-        self._records: dict[str, Record | None] = {}
+        self._records: dict[str, RecordType | None] = {}
 
     def __contains__(self, key: str) -> bool:
         return key in self._records
 
-    def define(self, key: str, build: Callable[[], Record | None]) -> TypeTree:
+    def define(self, key: str, build: Callable[[], RecordType | None]) -> TypeTree:
         """Return a reference to the record `key`, building it if it is met for the first time.
 
         While `build` runs, the key is known already: a record that holds itself ends there.
@@ -353,12 +353,12 @@ class RecordTable:
             self._records[key] = record
         return RecordRef(key=key)
 
-    def records(self) -> tuple[Record, ...]:
+    def records(self) -> tuple[RecordType, ...]:
         """Return the finished records."""
         return tuple(record for record in self._records.values() if record is not None)
 
 
-def shape(key: str, table: Mapping[str, Record]) -> str:
+def shape(key: str, table: Mapping[str, RecordType]) -> str:
     """Return a text that two records share exactly if they are the same, whatever their keys.
 
     Args:
@@ -380,7 +380,7 @@ def shape(key: str, table: Mapping[str, Record]) -> str:
     return "\n".join(parts)
 
 
-def order_reached(key: str, table: Mapping[str, Record]) -> list[str]:
+def order_reached(key: str, table: Mapping[str, RecordType]) -> list[str]:
     """Return the keys of the records that `key` reaches, itself first, in order of appearance."""
     reached = {key: None}
     queue = [key]
@@ -393,7 +393,7 @@ def order_reached(key: str, table: Mapping[str, Record]) -> list[str]:
     return queue
 
 
-def reachable(trees: Iterable[TypeTree], records: Iterable[Record]) -> tuple[Record, ...]:
+def reachable(trees: Iterable[TypeTree], records: Iterable[RecordType]) -> tuple[RecordType, ...]:
     """Return those of `records` that `trees` name, directly or through others, in their order."""
     table = {record.key: record for record in records}
     keys = {
@@ -406,7 +406,9 @@ def reachable(trees: Iterable[TypeTree], records: Iterable[Record]) -> tuple[Rec
     return tuple(record for key, record in table.items() if key in keys)
 
 
-def merge_records(first: Iterable[Record], second: Iterable[Record]) -> tuple[Record, ...]:
+def merge_records(
+    first: Iterable[RecordType], second: Iterable[RecordType]
+) -> tuple[RecordType, ...]:
     """Return the records of both; where both have one key, it is the second's."""
     return tuple({record.key: record for record in (*first, *second)}.values())
 

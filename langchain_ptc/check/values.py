@@ -20,8 +20,8 @@ from langchain_ptc.catalog.types import (
     Choice,
     Container,
     Named,
-    Record,
     RecordRef,
+    RecordType,
     TypeTree,
     container,
     union,
@@ -224,7 +224,7 @@ def kind_of(tree: TypeTree) -> str | None:
     return tree.name if isinstance(tree, Named) and tree.name in (*_PLAIN, "None") else None
 
 
-def is_closed(record: Record) -> bool:
+def is_closed(record: RecordType) -> bool:
     """Whether a record has no keys but its fields.
 
     What an annotation says is all; an object of a JSON Schema may have further keys.

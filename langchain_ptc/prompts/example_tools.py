@@ -18,9 +18,9 @@ from langchain_ptc.catalog.types import (
     Choice,
     Container,
     Named,
-    Record,
     RecordField,
     RecordRef,
+    RecordType,
     TypeTree,
 )
 
@@ -81,7 +81,7 @@ class ExampleTool:
         self.record = self._result_record()
         self.is_list = isinstance(definition.returns, Container)
 
-    def _result_record(self) -> Record | None:
+    def _result_record(self) -> RecordType | None:
         tree = self.definition.returns
         if isinstance(tree, Container) and tree.name in ("list", "Sequence"):
             tree = tree.args[0]
@@ -204,7 +204,7 @@ def is_id(name: str) -> bool:
     return words_of(name)[-1] in ("id", "ids", "uuid", "key")
 
 
-def variable_for(record: Record, otherwise: str) -> str:
+def variable_for(record: RecordType, otherwise: str) -> str:
     """Return a short name for a variable that holds a record."""
     name = words_of(record.name)[-1]
     is_fit = name.isidentifier() and name.isascii() and len(name) <= _MAX_VARIABLE_CHARS

@@ -28,7 +28,7 @@ _MOST_CALLS_AT_ONCE = 32
 """Calls that are handed on before what their answers have left unsent is looked at."""
 
 
-class Line:
+class HostConnection:
     """The socket to a worker.
 
     It reads and writes the socket itself: a transport would take a round of the loop to set up, a

@@ -28,7 +28,7 @@ from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import Allowance, Worker
 from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.wire.protocol import (
-    Conversation,
+    HostProtocol,
     encode_result,
     encode_run,
 )
@@ -263,7 +263,7 @@ def _run(pool: WorkerPool, code: str) -> _Ran:
         )
     except FutureTimeoutError:
         raise SandboxError(f"no worker started within {_START_SECONDS:g} seconds") from None
-    talk = Conversation(program)
+    talk = HostProtocol(program)
     looked: dict[str, str] = {}
     told = "the worker broke the protocol"
     try:

@@ -10,7 +10,7 @@ from langchain_ptc.sandbox.api import Call, Moment, OnCalls, OnIdle, Program, Re
 from langchain_ptc.sandbox.wire.decoding import LARGE_FRAME_BYTES
 from langchain_ptc.sandbox.wire.framing import ProtocolViolation
 from langchain_ptc.sandbox.wire.large import large_data_threads
-from langchain_ptc.sandbox.wire.protocol import Conversation, encode_moment, encode_result_pieces
+from langchain_ptc.sandbox.wire.protocol import HostProtocol, encode_moment, encode_result_pieces
 
 
 class Intake:
@@ -26,7 +26,7 @@ class Intake:
 
     def __init__(
         self,
-        conversation: Conversation,
+        conversation: HostProtocol,
         on_taken: Callable[[], None],
         on_error: Callable[[str], None],
     ) -> None:
@@ -98,7 +98,7 @@ class Handover:
     def __init__(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None) -> None:
         if program.replay is not None and on_idle is None:
             raise ValueError("a program with replay runs in steps: pass on_idle")
-        self.conversation = Conversation(program)
+        self.conversation = HostProtocol(program)
         self._stepped = program.replay is not None
         self._on_calls = on_calls
         self._on_idle = on_idle

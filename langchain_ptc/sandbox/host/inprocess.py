@@ -24,7 +24,7 @@ from langchain_ptc.sandbox.host.handover import Handover, Intake
 from langchain_ptc.sandbox.host.process import checked_imports, crashed, replay_seconds
 from langchain_ptc.sandbox.wire.framing import encode_pieces
 from langchain_ptc.sandbox.wire.protocol import limit_reached
-from langchain_ptc.sandbox.worker.connection import Wire
+from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.crew import Crew
 from langchain_ptc.sandbox.worker.program import HOST_STACK_BYTES, ProgramRun, touch_lazy_parts
 
@@ -151,7 +151,7 @@ class InProcessSession:
         self._channel = channel = _QueueChannel(loop, self)
         self._crew = crew = Crew(HOST_STACK_BYTES)
         crew.wakers.append(lambda: channel.deliver(b""))
-        wire = Wire(channel)
+        wire = WorkerConnection(channel)
         run = ProgramRun(program, wire, imports=self._imports, guard_writes=True, crew=crew)
         try:
             crew.start(lambda: _run_to_end(run))

@@ -23,7 +23,7 @@ from langchain_ptc.sandbox.api import (
     Program,
     Result,
 )
-from langchain_ptc.sandbox.host.connection import Line
+from langchain_ptc.sandbox.host.connection import HostConnection
 from langchain_ptc.sandbox.host.handover import Handover
 from langchain_ptc.sandbox.host.nesting import current_depth
 from langchain_ptc.sandbox.host.pool import WorkerPool
@@ -158,7 +158,7 @@ class ProcessSession:
         self._pool = pool
         self._require = require
         self._depth = current_depth()
-        self._line: Line | None = None
+        self._line: HostConnection | None = None
         self._worker: Worker | None = None
         self._wall_seconds = 0.0
 
@@ -198,7 +198,7 @@ class ProcessSession:
         try:
             if self._require == "kernel":
                 _require_kernel(worker.layers)
-            self._line = line = Line(program, handover, worker.socket)
+            self._line = line = HostConnection(program, handover, worker.socket)
             self._worker, self._wall_seconds = worker, program.limits.wall_seconds
             self._pool.watch(worker, self._wall_seconds + replay_seconds(program))
             line.send([encode_run(program)])
@@ -224,7 +224,9 @@ class ProcessSession:
         if self._worker is not None:
             self._pool.watch(self._worker, self._wall_seconds)
 
-    async def _explain_death(self, worker: Worker, program: Program, line: Line) -> Done | None:
+    async def _explain_death(
+        self, worker: Worker, program: Program, line: HostConnection
+    ) -> Done | None:
         """Say what ended a worker whose line closed without an end; None if it never began."""
         limits, output = program.limits, line.handover.conversation.output
         if worker.timed_out:

@@ -143,7 +143,7 @@ class Idle(NamedTuple):
     """What its elapsed clock will show when its next timer is due."""
 
 
-class Conversation:
+class HostProtocol:
     """The host's half of one execution: bytes in, calls and output and the end out.
 
     Args:

@@ -132,7 +132,7 @@ class SocketChannel:
         return bool(self._early or self._wait(seconds))
 
 
-class Wire:
+class WorkerConnection:
     """Messages to and from the host."""
 
     def __init__(self, channel: Channel) -> None:

@@ -21,7 +21,7 @@ from types import FrameType
 from langchain_ptc.sandbox.wire.control import EXIT_NO_SECCOMP, LIMIT_SIGNAL
 from langchain_ptc.sandbox.wire.protocol import parse_run
 from langchain_ptc.sandbox.worker import confinement
-from langchain_ptc.sandbox.worker.connection import SocketChannel, Wire
+from langchain_ptc.sandbox.worker.connection import SocketChannel, WorkerConnection
 from langchain_ptc.sandbox.worker.program import ProgramRun, prepare_interpreter
 from langchain_ptc.sandbox.worker.warmup import rehearse
 
@@ -58,7 +58,7 @@ def main(
         most_fd: The highest descriptor that its parent has open, but for those of `sock`.
     """
     _keep_only(sock, most_fd)
-    line = Wire(SocketChannel(socket.socket(fileno=_SOCKET_FD)))
+    line = WorkerConnection(SocketChannel(socket.socket(fileno=_SOCKET_FD)))
     _seed(None)  # the parent's state would be the same in every worker
     prepare_interpreter()
     gc.enable()

@@ -33,7 +33,7 @@ from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.parcel import encode_parcel
 from langchain_ptc.sandbox.wire.protocol import check_message, encode_done
 from langchain_ptc.sandbox.wire.values import encode_value, utf8_length
-from langchain_ptc.sandbox.worker.connection import Wire
+from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.crew import Crew
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
@@ -81,7 +81,7 @@ class ProgramRun:
     def __init__(
         self,
         program: Program,
-        wire: Wire,
+        wire: WorkerConnection,
         *,
         imports: Sequence[str] = (),
         guard_writes: bool,

@@ -26,7 +26,7 @@ from langchain_ptc.sandbox.worker.clock import (
     build_clock_names,
     read_clock,
 )
-from langchain_ptc.sandbox.worker.connection import Wire
+from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import Host, ProgramLoop
 from langchain_ptc.sandbox.worker.seeded_random import DRAWING_NAMES, Chance
 from langchain_ptc.sandbox.worker.stubs import ToolCalls
@@ -45,7 +45,7 @@ it never waits by itself, and gets no answer before it does."""
 class StepCalls(ToolCalls):
     """The calls of a program that runs in steps; waits by telling the host, and looks at nothing."""
 
-    def __init__(self, wire: Wire, clock: StepClock) -> None:
+    def __init__(self, wire: WorkerConnection, clock: StepClock) -> None:
         super().__init__(wire)
         self._clock = clock
         self._waits = 0
@@ -166,7 +166,7 @@ def _as_completed(fs: Iterable[Any], *, timeout: float | None = None) -> Any:
 class Steps:
     """What a program that runs in steps has in place of the clock, of chance and of the loop."""
 
-    def __init__(self, wire: Wire, replay: Replay) -> None:
+    def __init__(self, wire: WorkerConnection, replay: Replay) -> None:
         self._clock = StepClock(replay.start)
         self._chance = Chance(replay.seed)
         self.calls = StepCalls(wire, self._clock)

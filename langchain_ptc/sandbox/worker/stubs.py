@@ -37,7 +37,7 @@ from langchain_ptc.sandbox.wire.protocol import (
     encode_call,
 )
 from langchain_ptc.sandbox.wire.values import Record, utf8_length
-from langchain_ptc.sandbox.worker.connection import Wire
+from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, run_nested
 from langchain_ptc.sandbox.worker.threads import ThreadScheduler
 
@@ -72,7 +72,7 @@ class ToolCalls:
     loop: asyncio.AbstractEventLoop | None = None
     """Of asynchronous code."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: WorkerConnection) -> None:
         self._wire = wire
         self._calls = 0
         self._weight = 0

@@ -13,7 +13,7 @@ import json
 from langchain_ptc.sandbox.api import Program, Result
 from langchain_ptc.sandbox.wire.framing import encode_frame
 from langchain_ptc.sandbox.wire.protocol import encode_result, encode_run, parse_run
-from langchain_ptc.sandbox.worker.connection import Wire
+from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.program import ProgramRun
 
 _CODE = 'print(await get(1, b="2"))'
@@ -51,7 +51,7 @@ class _Audience:
 
 def rehearse() -> None:
     """Run a small program; in each worker."""
-    wire = Wire(_Audience(Program(code=_CODE, tools=("warm.get",))))
+    wire = WorkerConnection(_Audience(Program(code=_CODE, tools=("warm.get",))))
     ProgramRun(parse_run(wire.receive()[0]), wire, guard_writes=False).run()
 
 
