@@ -32,6 +32,7 @@ nitpick_ignore_regex = [
 nitpick_ignore = [
     # Types of our own that signatures name and nobody constructs.
     ("py:class", "langchain_ptc.catalog.agents.AgentTool"),
+    ("py:class", "langchain_ptc.catalog.definition.T"),
     ("py:class", "langchain_ptc.display.run.RunView"),
     ("py:class", "langchain_ptc.run.approvals.ApprovalMiddleware"),
     ("py:class", "langchain_ptc.run.budgets.CallLimit"),

@@ -8,7 +8,6 @@ Why not pydantic's JSON Schema of an annotation: it describes JSON, and the code
 values (dates, `Decimal`, sets, tuples, bytes). Of the 154 readings in `tests/test_annotations.py` 60 are
 weaker that way; with keywords of our own for Python's types 23 still are, in ten times the time. And it
 reads an annotation as a whole or not at all: one name that only a type checker knows hides the others.
-
 No tool is called and no object is made.
 """
 
