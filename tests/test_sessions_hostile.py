@@ -7,6 +7,7 @@ makes only what code could have made itself.
 
 from __future__ import annotations
 
+import decimal
 import hashlib
 import json
 import os
@@ -45,6 +46,10 @@ def push(value: object) -> bytes:
         return b"](" + b"".join(map(push, value)) + b"e"
     if isinstance(value, dict):
         return b"}(" + b"".join(push(part) for pair in value.items() for part in pair) + b"u"
+    if isinstance(value, str):
+        return b"X" + len(value.encode()).to_bytes(4, "little") + value.encode()
+    if isinstance(value, bytes):
+        return b"B" + len(value).to_bytes(4, "little") + value
     return pickle.dumps(value, 3)[2:-1]  # without what begins and ends a pickle
 
 
@@ -93,6 +98,11 @@ def a_filled_class(kind: str = "class", *, attributes: dict | None = None, **giv
     state = {"qualname": "A", "doc": None, "runtime": False, "attributes": attributes or {}}
     parts = {name: given.pop(name) for name in ("annotations", "slots", "bases") if name in given}
     return filled(a_class(kind, **parts), {**state, **given})
+
+
+def maker_of_class_method(function: Raw) -> Raw:
+    """Push a method of a class."""
+    return call(named("builtins", "classmethod"), function)
 
 
 INT = maker("name", "builtins", "int")
@@ -165,6 +175,9 @@ NOWHERE = {
     "the state of a class of the library": forge(
         filled(maker("name", "decimal", "Decimal"), {"qualname": "hit", "attributes": {"hit": 1}})
     ),
+    "an attribute of a class of the code": forge(
+        filled(maker("instance", a_class(), "object", (), {}), ({"__globals__": 1}, []))
+    ),
     "the guard of the code": seal(("_ptc_getattr", whole(1))),
     "the builtins of the code": seal(("__builtins__", whole({}))),
     "no name": seal(("x y", whole(1))),
@@ -223,6 +236,48 @@ def walled() -> Iterator[ProcessSandbox]:
         yield made
 
 
+HARMLESS = {
+    "a function": (
+        filled(a_function(), ((1,), None, {"a": INT}, {"mark": b"x"})),
+        "print(x(), x.mark)",
+        "1 b'x'",
+    ),
+    "a class": (a_filled_class(attributes={"f": a_function()}), "print(x.f(1))", "1"),
+    "an instance": (
+        filled(maker("instance", a_class(), "object", (), {}), ({"b": [True]}, [])),
+        "print(x.b)",
+        "[True]",
+    ),
+    "a method": (maker("bound", "text", "upper"), "print(x())", "TEXT"),
+    "a module": (maker("name", "json", ""), "print(x.dumps(1))", "1"),
+    "an error": (
+        maker("exception", maker("name", "builtins", "KeyError"), ("k",)),
+        "print(x)",
+        "'k'",
+    ),
+    "a member": (
+        maker("member", maker("name", "http", "HTTPStatus"), "OK", 200),
+        "print(x.value)",
+        "200",
+    ),
+    "a nested key": (Raw(b"}" + deep_tuple(400) + b"K\x01s"), "print(len(x))", "1"),
+    "a method of a class": (
+        maker_of_class_method(a_function()),
+        "print(type(x).__name__)",
+        "classmethod",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+async def test_what_is_no_attack_is_read(sandbox, name):
+    """The forgeries fail for what they are: the same instructions make what is harmless."""
+    value, code, printed = HARMLESS[name]
+    done = await execute(sandbox, code, forge(value, F))
+    assert done.notes == ()
+    assert done.output == printed + "\n"
+
+
 def assert_nothing_was_read(done) -> None:
     """The execution began without `x`, and a note says so."""
     assert done.failure.kind == "NameError"
@@ -251,10 +306,16 @@ async def test_forged_within_walls(walled, name):
     assert done.output.endswith("here\n")
 
 
-async def test_state_of_the_host_stays_as_it_was():
-    """Nothing of the above has changed a class of the standard library, which the host uses too."""
-    import decimal
-
+async def test_state_of_the_host_stays_as_it_was(without_walls):
+    """Nothing of the above has changed the standard library, which the host uses too."""
+    getter = "def getter(cls, name):\n    import json\n    return json.dumps\n"
+    item = a_function("getter")
+    state = {
+        "attributes": {"__class_getitem__": maker_of_class_method(item)},
+        "members": {"m": {"hit": 1}},
+    }
+    await execute(without_walls, "pass", forge(a_filled_class(**state), getter))
+    assert not hasattr(json.dumps, "hit")
     assert not hasattr(decimal.Decimal, "hit")
 
 

@@ -298,8 +298,9 @@ def fill_class(cls: type, state: Mapping[str, Any]) -> None:
         facades.dataclass(cls, **{option: bool(on) for option, on in state["options"].items()})
         for name, slot in slots.items():
             setattr(cls, name, slot)
-    for name, values in state.get("members", {}).items():
-        object.__getattribute__(made[name], "__dict__").update(checked_names(values))
+    if issubclass(type(cls), enum.EnumMeta):  # else who knows what `made[name]` is
+        for name, values in state["members"].items():
+            object.__getattribute__(made[name], "__dict__").update(checked_names(values))
     if state["runtime"]:
         typing.runtime_checkable(cls)
     if isinstance(cls, abc.ABCMeta):
