@@ -22,7 +22,7 @@ from langchain_ptc.run.calls import Route
 from langchain_ptc.run.dispatch import Dispatcher
 from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import OnEvent, Refusals
-from langchain_ptc.run.execution import Check, Durable, Execution, Setting
+from langchain_ptc.run.execution import Check, Durable, Execution, ExecutorConfig
 from langchain_ptc.run.graph_state import Channels
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.policies.call_policy import CallPolicies
@@ -118,7 +118,7 @@ class ProgrammaticToolExecutor:
             d.qualified_name: Dispatcher(d, is_own=d in self.catalog.discovery)
             for d in self.catalog.callables
         }
-        self._setting = Setting(
+        self._config = ExecutorConfig(
             catalog=self.catalog,
             limits=self.limits,
             sandbox=self.sandbox,
@@ -141,7 +141,7 @@ class ProgrammaticToolExecutor:
     @property
     def budgets(self) -> Budgets:
         """What its executions, and runs of the graph, may spend."""
-        return self._setting.budgets
+        return self._config.budgets
 
     def start(
         self,
@@ -180,7 +180,7 @@ class ProgrammaticToolExecutor:
             call_limits: Gives what the agent around it allows, for the catalog and the state.
         """
         return Execution(
-            self._setting,
+            self._config,
             code,
             config=config,
             call_id=call_id,

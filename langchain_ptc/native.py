@@ -34,7 +34,7 @@ from langchain_ptc.catalog.stubs import group, render_type
 from langchain_ptc.catalog.types import ANY, STR, reachable
 from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.run.approvals import InterruptMode, InterruptOn
-from langchain_ptc.run.asking import messages_of
+from langchain_ptc.run.graph_state import messages_of
 from langchain_ptc.run.plain import render_plain
 from langchain_ptc.sandbox.wire.values import encode_value, revive
 from langchain_ptc.tool import Tools, build_catalog

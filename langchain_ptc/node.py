@@ -37,9 +37,8 @@ from langchain_ptc.run.execution import Check, Durable
 from langchain_ptc.run.graph_state import GraphState, channels_of, update_state
 from langchain_ptc.run.journal import (
     Journal,
-    Record,
-    arun_journaled,
-    has_checkpointer,
+    JournalEntry,
+    checkpointer_of,
     place_here,
     run_journaled,
 )
@@ -60,8 +59,6 @@ from langchain_ptc.tool import (
 )
 from langchain_ptc.wording import check_choice
 
-_MOST_RECORDS_AT_ONCE = 1
-"""Attempts come one after the other."""
 _MOST_LOOKS = 3
 """Programs that only look at the tools, and are no attempts."""
 
@@ -198,7 +195,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         turn = self._begin(input, config, kwargs, sync=True)
         if not self._is_durable(turn.config):
             return self._update(input, run_sync(turn.answer()))
-        ending = run_journaled(turn.answer_journaled, {}, most_at_once=_MOST_RECORDS_AT_ONCE)
+        ending = run_sync(run_journaled(turn.answer_journaled, {}, sync=True))
         return self._update(input, _read_answered(ending))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
@@ -221,7 +218,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         turn = self._begin(input, config, kwargs, sync=False)
         if not self._is_durable(turn.config):
             return self._update(input, await turn.answer())
-        return self._update(input, _read_answered(await arun_journaled(turn.answer_journaled, {})))
+        return self._update(input, _read_answered(await run_journaled(turn.answer_journaled, {})))
 
     def _begin(
         self, state: Any, config: RunnableConfig | None, kwargs: Mapping[str, Any], *, sync: bool
@@ -238,7 +235,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
     def _is_durable(self, config: RunnableConfig) -> bool:
         # What the model has said is kept wherever what its code does is kept: the code that a person
         # approves must be the code that runs on.
-        return self._durable != "never" and has_checkpointer(config)
+        return self._durable != "never" and checkpointer_of(config) is not None
 
     def _update(self, state: Any, answered: _Answered) -> Any:
         is_list = isinstance(state, list)
@@ -279,7 +276,7 @@ class _Answered:
     commands: list[Command[Any]]
 
 
-def _read_answered(record: Record) -> _Answered:
+def _read_answered(record: JournalEntry) -> _Answered:
     return _Answered(messages=record["messages"], commands=record["commands"])
 
 
@@ -306,7 +303,7 @@ class _Turn:
         self._session: bytes | None = None
         self._spent = Spent()
 
-    async def answer_journaled(self, journal: Journal, opening: Record) -> Record:
+    async def answer_journaled(self, journal: Journal, opening: JournalEntry) -> JournalEntry:
         """Answer, and keep what the model says."""
         del opening
         self._journal = journal
@@ -354,7 +351,7 @@ class _Turn:
                 *node._writer.build_feedback(reply, message, outcomes, looked=looked),
             ]
 
-    async def _ask_once(self, prompt: list[BaseMessage]) -> Record:
+    async def _ask_once(self, prompt: list[BaseMessage]) -> JournalEntry:
         """Ask the model, or read what it said before the pause."""
         asked = functools.partial(self._ask, prompt)
         if self._journal is None:
@@ -383,7 +380,7 @@ class _Turn:
             state.write(number, [answer for answer in answers if isinstance(answer, Command)])
         return outcomes, [*state.commands()]
 
-    async def _ask(self, prompt: list[BaseMessage]) -> Record:
+    async def _ask(self, prompt: list[BaseMessage]) -> JournalEntry:
         config, model = self._here(), self._node._writer.model
         if self._sync:
             reply = await call_in_thread(lambda: model.invoke(prompt, config, **self._kwargs))

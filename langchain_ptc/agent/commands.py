@@ -20,8 +20,7 @@ from langchain_core.tools import BaseTool
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command, Send
 
-from langchain_ptc.run.asking import message_lists
-from langchain_ptc.run.graph_state import answers_call
+from langchain_ptc.run.graph_state import answers_call, message_lists
 
 _DEEP_AGENTS = "deepagents.middleware.filesystem"
 _CALL_BLOCKS = ("tool_use", "tool_call", "function_call")

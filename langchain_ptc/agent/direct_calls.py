@@ -26,15 +26,9 @@ from langchain_ptc.prompts.texts import (
 )
 from langchain_ptc.run.approvals import Approvals, Asked, Decision, Gate
 from langchain_ptc.run.arguments import validate_arguments
-from langchain_ptc.run.asking import find_call, messages_of
 from langchain_ptc.run.calls import StartedCall
-from langchain_ptc.run.journal import (
-    Journal,
-    Record,
-    arun_journaled,
-    has_checkpointer,
-    run_journaled,
-)
+from langchain_ptc.run.graph_state import find_call, messages_of
+from langchain_ptc.run.journal import Journal, JournalEntry, checkpointer_of, run_journaled
 from langchain_ptc.run.journal_entries import key_of
 from langchain_ptc.run.parallel_pauses import Place, take_place
 from langchain_ptc.run.policies.call_policy import CallPolicies
@@ -45,8 +39,6 @@ from langchain_ptc.sandbox.api import Call
 
 _Made: TypeAlias = ToolMessage | Command[Any]
 
-_MOST_RECORDS_AT_ONCE = 2
-"""A predicate's answer and a person's, one after the other."""
 _NO_LIMIT_SECONDS = 365 * 24 * 3600.0
 """Limits are for executions; a call of the model's own has the time that its tool's policy gives it."""
 
@@ -93,13 +85,9 @@ class DirectCall:
                 return run_sync(self._make_guarded(settled, in_thread))
             return handler(settled)
         run_id = uuid.uuid4().hex
-        ending = run_journaled(
-            functools.partial(self._ask_and_make, run_id, in_thread),
-            {"by": run_id},
-            most_at_once=_MOST_RECORDS_AT_ONCE,
-            place=self._place(),
-        )
-        return cast("_Made", ending["made"])
+        main = functools.partial(self._ask_and_make, run_id, in_thread)
+        journaled = run_journaled(main, {"by": run_id}, place=self._place(), sync=True)
+        return cast("_Made", run_sync(journaled)["made"])
 
     async def amake(self, handler: Callable[[ToolCallRequest], Awaitable[_Made]]) -> _Made:
         """Make the call as its tool's policy wants it, or answer it without.
@@ -120,11 +108,8 @@ class DirectCall:
         if settled is not None:
             return await self._make(settled, handler)
         run_id = uuid.uuid4().hex
-        ending = await arun_journaled(
-            functools.partial(self._ask_and_make, run_id, handler),
-            {"by": run_id},
-            place=self._place(),
-        )
+        main = functools.partial(self._ask_and_make, run_id, handler)
+        ending = await run_journaled(main, {"by": run_id}, place=self._place())
         return cast("_Made", ending["made"])
 
     async def _ask_and_make(
@@ -132,14 +117,14 @@ class DirectCall:
         run_id: str,
         handler: Callable[[ToolCallRequest], Awaitable[_Made]],
         journal: Journal,
-        opening: Record,
-    ) -> Record:
+        opening: JournalEntry,
+    ) -> JournalEntry:
         await journal.claim(_NO_LIMIT_SECONDS)
         settled = self._follow(await self._ask(run_id, journal, opening))
         if isinstance(settled, ToolMessage):
             return {"made": settled}
 
-        async def once() -> Record:
+        async def once() -> JournalEntry:
             return {"made": await self._make(settled, handler)}
 
         try:
@@ -202,7 +187,7 @@ class DirectCall:
             return self._answer(str(spent), "error")
         if self._gate is None:
             return self.request
-        if not has_checkpointer(self.request.runtime.config):
+        if checkpointer_of(self.request.runtime.config) is None:
             return self._refuse(DIRECT_NOBODY)
         return None
 
@@ -216,7 +201,7 @@ class DirectCall:
         found = find_call(call["id"], self.request.state, name=call["name"], arguments=call["args"])
         return take_place(None if found is None else found[1])
 
-    async def _ask(self, run_id: str, journal: Journal, opening: Record) -> Record:
+    async def _ask(self, run_id: str, journal: Journal, opening: JournalEntry) -> JournalEntry:
         """Ask, in records of the journal: what was asked and answered stays so on resume."""
         gate, state = self._gate, self.request.state
         assert gate is not None
@@ -230,10 +215,10 @@ class DirectCall:
             if kept["by"] != run_id and kept["key"] == key:
                 asked = Asked(is_shown=True, unseen=kept["unseen"])
 
-        async def applies() -> Record:
+        async def applies() -> JournalEntry:
             return {"key": key, "applies": self.approvals.applies(gate, call, state)}
 
-        async def ask() -> Record:
+        async def ask() -> JournalEntry:
             return {"key": key, "decisions": self.approvals.ask([(call, gate)], state, asked)}
 
         # Arguments that the schema refuses are shown to a person as they are.
@@ -268,7 +253,7 @@ class DirectCall:
             return False
         return True
 
-    def _follow(self, record: Record) -> ToolCallRequest | ToolMessage:
+    def _follow(self, record: JournalEntry) -> ToolCallRequest | ToolMessage:
         if record["key"] != record.get("asked", record["key"]):
             return self._refuse(DIRECT_NOT_SHOWN)
         decision: Decision = record["decisions"][0]

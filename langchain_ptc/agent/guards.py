@@ -29,9 +29,8 @@ from langchain_ptc.agent.reach import Reach
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.errors import PTCError
 from langchain_ptc.locks import new_lock
-from langchain_ptc.run.asking import messages_of
 from langchain_ptc.run.budgets import CallLimit
-from langchain_ptc.run.graph_state import channels_of
+from langchain_ptc.run.graph_state import channels_of, messages_of
 
 AgentGuards: TypeAlias = Literal["apply", "ignore"]
 """Whether approvals and limits that an agent has hold for the calls of the code."""

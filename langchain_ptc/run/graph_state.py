@@ -1,13 +1,13 @@
-"""The state of the graph within one program: what its tools have written, and what the graph is told.
+"""The state of the graph within one program: what its tools have written, and what the graph gets.
 
-A tool writes the state with a `Command`. Made by a model, such calls come one after another: LangGraph
-applies each write with the reducer of its key, and the next tool reads the result. A program makes all of
-its calls in one step of the graph, which takes one write for a key without a reducer. So the writes are
-applied here to copies of the graph's own channels: later calls of the program read these, and the graph
-is told what leaves its channels in the same state.
+A tool writes the state with a `Command`. When a model makes such calls, they follow one another:
+LangGraph applies each write with the reducer of its key, and the next tool reads the result. A program
+makes all of its calls in one step of the graph, which takes one write for a key without a reducer. So the
+writes are applied here to copies of the graph's own channels: later calls of the program read these, and
+the graph gets the commands that leave its channels in the same state.
 
-Writes are ordered by the number of their call, whatever order the calls end in: the state does not
-depend on timing.
+Writes are ordered by the number of their call, not by when the calls end: the state does not depend on
+timing.
 
 LangGraph has no public name for the channels of a graph; the key is the one by which its `ToolNode` finds
 them. Where there are none, tools read the state as it was, and commands are passed on as they are.
@@ -19,11 +19,11 @@ import bisect
 import copy
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from langchain_core.messages import BaseMessage, RemoveMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels import (
     AnyValue,
@@ -61,6 +61,58 @@ def channels_of(config: RunnableConfig) -> Channels:
     arguments: Any = getattr(read, "args", ())
     channels = arguments[1] if len(arguments) > 1 else None
     return channels if isinstance(channels, Mapping) else {}
+
+
+# --- messages ---------------------------------------------------------------------------------------
+
+
+def message_lists(state: Any) -> Iterator[tuple[str | None, list[Any]]]:
+    """Return the lists in a state, each with its key; a state that is a list itself has no key."""
+    if isinstance(state, list):
+        yield None, state
+        return
+    values = state
+    if not isinstance(state, Mapping):
+        values = {"messages": getattr(state, "messages", None), **getattr(state, "__dict__", {})}
+    yield from ((key, value) for key, value in values.items() if isinstance(value, list))
+
+
+def messages_of(state: Any) -> list[BaseMessage]:
+    """Return the messages of a state: those under `messages`, else the first list of messages."""
+    lists = sorted(message_lists(state), key=lambda found: found[0] != "messages")
+    return next((found for _, found in lists if found and _are_messages(found)), [])
+
+
+def find_call(
+    call_id: str | None, state: Any, *, name: str | None = None, arguments: Any = None
+) -> tuple[AIMessage, int] | None:
+    """Return the newest message of the model with a tool call, and the index of the call in it.
+
+    Args:
+        call_id: Id of the call. Several calls of the message may have it.
+        state: The state of the graph.
+        name: Name of the call's tool, which distinguishes calls with the same id.
+        arguments: Arguments of the call, or some of them, likewise.
+    """
+    if call_id is None:
+        return None
+    for _, messages in message_lists(state):
+        last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
+        calls = last.tool_calls if last is not None else []
+        same = [n for n, call in enumerate(calls) if call["id"] == call_id]
+        if last is None or not same:
+            continue
+        alike = [
+            n
+            for n in same
+            if name in (None, calls[n]["name"])
+            and all(calls[n]["args"].get(key) == value for key, value in (arguments or {}).items())
+        ]
+        return last, (alike or same)[0]
+    return None
+
+
+# --- what the tools of one program write ------------------------------------------------------------
 
 
 @dataclass(slots=True, eq=False)

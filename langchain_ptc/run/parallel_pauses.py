@@ -1,15 +1,14 @@
-"""Executions side by side in one task of the user's graph.
+"""Executions that run in parallel in one task of the user's graph.
 
-A `ToolNode` runs all tool calls of a message in one task. Two things follow for code in more than one
-of them, and are seen to here:
+A `ToolNode` runs all tool calls of a message in one task. Code in more than one of them needs two things:
 
-- LangGraph tells the graphs inside a task apart by the order in which they begin. That is chance where
-  they begin in threads, or behind a middleware that takes its time: on resume one execution would be
-  given the journal of another. So each has a place of its own, known from the message.
-- The first interrupt that leaves a task ends it, and nobody waits for the rest. What still ran would
-  run on unseen, and make its calls beside those of the resumed graph; what had interrupted as well
-  would not be shown. So an execution that pauses waits for its siblings, and all leave with all
-  questions.
+- LangGraph identifies the graphs inside a task by the order in which they begin. That order is random
+  where they begin in threads, or behind a middleware that takes its time: on resume one execution would
+  be given the journal of another. So each has a place of its own, known from the message.
+- The first interrupt that leaves a task ends it, and nothing waits for the rest. An execution that still
+  ran would run on unseen, and make its calls beside those of the resumed graph; the question of one that
+  had interrupted as well would not be shown. So an execution that pauses waits for the others, and all
+  leave with all questions.
 
 LangGraph has no public name for one attempt of one task; its scratchpad is made for each.
 """
@@ -17,22 +16,26 @@ LangGraph has no public name for one attempt of one task; its scratchpad is made
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import weakref
 from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 from langgraph.runtime import get_runtime
 from langgraph.types import Interrupt
 
 from langchain_ptc.locks import new_lock
+from langchain_ptc.run.graph_state import find_call
 
 _SCRATCHPAD = "__pregel_scratchpad"
 _IN_MESSAGE, _IN_ORDER = 1, 2
 """How the place of an execution is known; the first digit of it."""
+_DIGEST_CHARS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Place:
     index: int
     """Which tool call of its message it is, from 0; 0 if there is no message."""
     number: int
-    """Which of those that nothing else tells apart, from 0, in the order in which they begin."""
+    """Counts executions that nothing else distinguishes, from 0, in the order in which they begin."""
 
 
 class _Attempt:
@@ -81,14 +84,48 @@ def take_place(index: int | None) -> Place:
     return Place(*kind, number)
 
 
-class Sibling:
+def identify(
+    call_id: str | None, state: Any, arguments: Any, config: RunnableConfig
+) -> tuple[Place, str | None]:
+    """Return the place of an execution, and a prefix for the ids of its calls that no other one has.
+
+    Some model servers give every tool call the same id, or count from 0 in each thread or message. A
+    tool may pass the ids of its calls on as idempotency keys, so these must be unique all the same: the
+    id is followed by a digest of the thread, of the message that made the call, and of the call's place.
+
+    Args:
+        call_id: The tool call that asked for the execution; None for none, and for no prefix.
+        state: The state of the graph, with the message that made the call.
+        arguments: Some of its arguments.
+        config: Configuration of the graph.
+    """
+    message, index = find_call(call_id, state, arguments=arguments) or (None, None)
+    place = take_place(index)
+    made_by = None if message is None else message.id
+    if call_id is None or (made_by := made_by or _task_id()) is None:
+        return place, call_id
+    thread = (config.get("configurable") or {}).get("thread_id")
+    source = repr((str(thread), made_by, place))
+    digest = hashlib.sha256(source.encode("utf-8", "backslashreplace")).hexdigest()
+    return place, f"{call_id}.{digest[:_DIGEST_CHARS]}"
+
+
+def _task_id() -> str | None:
+    try:
+        info = getattr(get_runtime(), "execution_info", None)
+    except (KeyError, RuntimeError):  # outside a graph
+        return None
+    return None if info is None else info.task_id
+
+
+class ParallelRun:
     """One execution among those of a task; a context manager around its run.
 
     Args:
         place: Its place.
 
     Raises:
-        GraphInterrupt: On entering, if a sibling has paused: nothing may begin any more.
+        GraphInterrupt: On entering, if another one has paused: nothing may begin any more.
     """
 
     def __init__(self, place: Place) -> None:
@@ -97,7 +134,7 @@ class Sibling:
         self._attempt = _attempt_of(self._scratchpad)
         self._place = place
         self._alone: Future[None] = Future()
-        """Done when this one has paused and no sibling runs."""
+        """Done when this one has paused and no other runs."""
 
     def __enter__(self) -> dict[str, Any]:
         """Return the `configurable` for the execution's graph."""
@@ -114,53 +151,39 @@ class Sibling:
         return {
             **self._configurable,
             "checkpoint_ns": f"{self._configurable['checkpoint_ns']}|{place}",
-            _SCRATCHPAD: replace(self._scratchpad, subgraph_counter=_first),
+            _SCRATCHPAD: replace(self._scratchpad, subgraph_counter=lambda: 0),
         }
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
-        is_pause = isinstance(error, GraphInterrupt)
-        interrupts = error.args[0] if is_pause and error is not None and error.args else ()
         attempt = self._attempt
+        released: list[Future[None]] = []
         with attempt.lock:
             attempt.running -= 1
-            attempt.interrupts.update({interrupt.id: interrupt for interrupt in interrupts})
-            attempt.is_paused = attempt.is_paused or is_pause
-            if is_pause:
+            if isinstance(error, GraphInterrupt):
+                attempt.is_paused = True
+                attempt.interrupts.update({one.id: one for one in (error.args or ((),))[0]})
                 attempt.waiting.append(self._alone)
-            released: list[Future[None]] = []
             if not attempt.running:
                 released, attempt.waiting = attempt.waiting, []
         for future in released:
             if future.set_running_or_notify_cancel():
                 future.set_result(None)
 
-    def pause(self) -> GraphInterrupt:
-        """Wait, in a thread, until no sibling runs; return what to leave with."""
-        self._alone.result()
-        return self._pause()
-
-    async def apause(self) -> GraphInterrupt:
-        """Wait until no sibling runs; return what to leave with."""
+    async def pause(self) -> GraphInterrupt:
+        """Wait until no other execution of the task runs; return the interrupt with all questions."""
         await asyncio.wrap_future(self._alone)
-        return self._pause()
-
-    def _pause(self) -> GraphInterrupt:
         with self._attempt.lock:
             return GraphInterrupt(tuple(self._attempt.interrupts.values()))
 
 
 def _attempt_of(scratchpad: Any) -> _Attempt:
-    """Return what is known of the attempt, and forget it when LangGraph does."""
+    """Return the executions of an attempt, and forget them when LangGraph does."""
     key = getattr(scratchpad, "get_null_resume", None)
     if key is None:
         return _Attempt()
-    number = get_runtime().execution_info
+    info = get_runtime().execution_info
     with _lock:
         attempts = _attempts.setdefault(key, {})
-        return attempts.setdefault(number.node_attempt if number is not None else 1, _Attempt())
-
-
-def _first() -> int:
-    return 0
+        return attempts.setdefault(1 if info is None else info.node_attempt, _Attempt())

@@ -1,20 +1,20 @@
-"""Drive an execution step by step, so that it can be run again on the same path.
+"""Drive an execution step by step, so that it can be replayed on the same path.
 
-Concurrent code goes where the order of its answers takes it. So the worker is given one event at a
+Concurrent code goes where the order of its results takes it. So the worker is given one event at a
 time, when it can only wait, and each event is recorded with its place in the order and with what the
-clocks showed. When the graph is resumed the code runs again: an event that has a record happens as it
+clocks showed. When the graph is resumed the code runs again: an event that has an entry happens as it
 did before, in the same order, and only then what has none happens for the first time.
 
-An event is the end of a tool call, a person's decision, or a timer of the code. All are records of the
-journal, and are begun in an order that follows from the events before them: LangGraph tells records
-apart by the order in which they are begun.
+An event is the end of a tool call, a person's decision, or a timer of the code. All are entries of the
+journal, and are begun in an order that follows from the events before them: LangGraph identifies entries
+by the order in which they are begun.
 
-A record is written when its event is delivered, and not when its tool is done: until then it has no
+An entry is written when its event is delivered, and not when its tool has returned: until then it has no
 place in the order. The price is that a crash in between makes the call again (see docs/resume.md).
 
-A pause is a record too: of what was going on when a person was asked. Nothing new happens in a resumed
-execution until it has come to the same place by the same path: else an answer could reach another
-call, and what a person has approved could be run with other arguments.
+A pause is kept too: the events that were in flight when a person was asked. Nothing new happens in a
+resumed execution until it has come to the same point by the same path: else an answer could reach
+another call, and what a person has approved could be run with other arguments.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NoReturn, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn, TypeAlias
 
 from langgraph.errors import GraphInterrupt
 
@@ -37,97 +38,99 @@ from langchain_ptc.run.approvals import Asked, Decision, Gate
 from langchain_ptc.run.budgets import BudgetSpent
 from langchain_ptc.run.call_runner import refuse
 from langchain_ptc.run.calls import CallOutcome, StartedCall
-from langchain_ptc.run.journal import Journal, Record, place_here
+from langchain_ptc.run.driver import CANCEL_SECONDS, Driver
+from langchain_ptc.run.journal import Journal, JournalEntry, place_here
 from langchain_ptc.run.journal_entries import (
-    bring_back,
+    diverged,
     ended_early,
     key_of,
-    parted,
-    put_aside,
-    read_answer,
-    write_answer,
+    load_large,
+    read_call,
+    store_large,
+    write_call,
 )
-from langchain_ptc.run.parts import RunParts
 from langchain_ptc.run.private_loop import call_off_loop
-from langchain_ptc.run.replay_events import Computing, Event
-from langchain_ptc.sandbox.api import Call, Done, Moment, Result
+from langchain_ptc.sandbox.api import Call, Done, Moment
 
-_CANCEL_SECONDS = 0.2
-"""How long tools that are cancelled at the end of an execution may take to notice."""
+_EVENT = "event"
+"""All entries have one name: LangGraph identifies them by name and order, and a call in the place of
+another must be detected, not made."""
 
-_RECORD = "event"
-"""All records have one name: LangGraph tells them apart by name and order, and a call in the place of
-another is to be found out, not to be made."""
-
-_Work: TypeAlias = Callable[[], Awaitable[Record]]
+_Work: TypeAlias = Callable[[], Awaitable[JournalEntry]]
 
 
-class SteppedRun:
-    """One execution, driven in steps.
+@dataclass(slots=True, eq=False)
+class _Event:
+    """Something that happens outside of the code."""
 
-    Args:
-        parts: What it is made of; the program has `replay`.
-        journal: Where its events are recorded.
-        is_resumed: The journal was begun by an earlier run of the code.
-    """
+    key: str
+    """What it is: the same key in the same place means the same path."""
+    deliver: Callable[[JournalEntry, bool], None]
+    """Takes its entry, and whether that was recorded in an earlier run of the code."""
+    is_timer: bool = False
+    future: asyncio.Future[JournalEntry] = field(init=False)
+    turn: asyncio.Future[tuple[int, Moment] | None] = field(init=False)
+    """Its place in the order, once it has one; None to end without one."""
+    body: asyncio.Task[Any] | None = None
+    """Makes it happen, while it can be cancelled."""
+    is_known: bool = False
+    """Whether it is known if the journal has an entry of it."""
+    is_held: bool = False
+    """It has interrupted the graph, and waits until the code can do nothing else."""
 
-    def __init__(self, parts: RunParts, *, journal: Journal, is_resumed: bool) -> None:
-        self._journal = journal
-        self._session = parts.session
-        self._program = parts.program
-        self._runner = parts.runner
-        self._approvals = parts.approvals
-        self._start = parts.start
-        self._events = parts.events
-        self._config = parts.config
-        self._graph_state = parts.graph_state
+
+@dataclass(kw_only=True, eq=False)
+class ReplayDriver(Driver):
+    """Drives an execution in steps, with a journal; its program has `replay`."""
+
+    journal: Journal
+    """Where its events are recorded."""
+    is_resumed: bool
+    """An earlier run of the code has begun the journal."""
+    is_same_code: bool
+    """The code is the one that has begun it."""
+
+    def __post_init__(self) -> None:
+        assert self.program.replay is not None
+        self._moment = self.program.replay.start
+        self._moment_at = self._computing_since = time.monotonic()
+        self._computed_before = 0.0
         self._changed = asyncio.Event()
         self._asked: list[Call] = []
         self._is_idle = False
         self._due: float | None = None
-        assert parts.program.replay is not None
-        self._moment = parts.program.replay.start
-        self._moment_at = time.monotonic()
         self._delivered = 0
         self._instant: deque[tuple[StartedCall, CallOutcome]] = deque()
-        self._computing = Computing()
-        self._outstanding: set[Event] = set()
+        """Calls that have an outcome without having been made."""
+        self._outstanding: set[_Event] = set()
         self._unknown = 0
-        self._recorded: list[tuple[int, int, Event]] = []
-        self._ready: deque[Event] = deque()
-        self._held: set[Event] = set()
+        self._recorded: list[tuple[int, int, _Event]] = []
+        self._ready: deque[_Event] = deque()
+        self._held: set[_Event] = set()
         self._timers: list[float] = []
-        self._is_replaying = is_resumed
+        self._is_replaying = self.is_resumed
         self._replayed = asyncio.Event()
-        """The code is where it was before: what has no record may happen."""
-        if not is_resumed:
+        """The code is where it was before: events without an entry may happen."""
+        if not self.is_resumed:
             self._replayed.set()
         self._is_pause_kept = False
-        """There is a record of a pause since the last event."""
+        """A pause was kept since the last event."""
         self._run_id = uuid.uuid4().hex
         self._questions: dict[str, Asked] = {}
         """What is known of the questions that a person is asked, by the key of their event."""
         self._broken: BaseException | None = None
-        self._is_finished = False
-        self._is_over = False
-        self._is_cancelled = False
-        self._is_pausing = False
+        self._state: Literal["running", "pausing", "ended", "cancelled", "broken"] = "running"
 
-    async def to_end(self) -> Done:
-        """Run the code to its end.
-
-        Raises:
-            BudgetSpent: The code went on calling when its budget was spent.
-            GraphInterrupt: The code can only go on when a person has answered.
-            ReplayError: The code took another path than before.
-            SandboxError: The machine could not start a worker.
-        """
-        self._computing.begin()
+    async def run(self) -> Done:
+        """Run the code to its end; see `Driver.run`."""
+        if not self.is_same_code:
+            raise ReplayError("the code is not the one that ran before the pause")
+        self._computing_since = time.monotonic()
         running = asyncio.ensure_future(
-            self._session.run(self._program, self._asked.extend, self._note_idle)
+            self.session.run(self.program, self._asked.extend, self._note_idle)
         )
         running.add_done_callback(lambda _: self._changed.set())
-        self._journal.on_failure(self._break_from(asyncio.get_running_loop()))
+        self.journal.on_failure(self._break_from(asyncio.get_running_loop()))
         try:
             while not running.done():
                 if self._is_idle:
@@ -137,26 +140,27 @@ class SteppedRun:
                     await self._change()
             done = running.result()
             if self._is_replaying and done.status in ("success", "error", "refused"):
-                self._see_that_all_was_reached(done)
-                await self._keep_pause()  # what it did not come to it is not to be asked about
-            self._is_finished = True
+                self._check_all_reached(done)
+                await self._keep_pause()  # what it did not come to it must not be asked about
+            self._state = "ended"
             return done
         except (ReplayError, BudgetSpent):
-            self._is_finished = True
+            self._state = "ended"
             raise
         except asyncio.CancelledError:
-            self._is_cancelled = True
+            self._state = "cancelled"
             raise
         finally:
-            self._is_over = True
+            if self._state == "running":
+                self._state = "broken"
             if not running.done():
                 running.cancel()
                 await asyncio.wait([running])
             await self._end_events()
 
     @property
-    def elapsed_seconds(self) -> float:
-        """How long the code has run until now, pauses left out."""
+    def elapsed_seconds(self) -> float | None:
+        """How long the code has run, without pauses."""
         return self._now().elapsed
 
     @property
@@ -164,17 +168,25 @@ class SteppedRun:
         """How many questions wait for a person."""
         return max(1, len(self._held))
 
+    @property
+    def _computed_seconds(self) -> float:
+        """How long the code has computed, without waiting."""
+        computing = 0.0 if self._is_idle else time.monotonic() - self._computing_since
+        return self._computed_before + computing
+
     def _note_idle(self, due: float | None) -> None:
-        self._computing.end()
+        self._computed_before = self._computed_seconds
         self._is_idle, self._due = True, due
-        self._events.tell_output(self._session.output)
+        self.events.tell_output(self.session.output)
         self._changed.set()
 
+    def _note_going_on(self) -> None:
+        self._is_idle, self._computing_since = False, time.monotonic()
+
     async def _change(self) -> None:
-        if self._broken is not None:
-            raise self._broken
-        await self._changed.wait()
-        self._changed.clear()
+        if self._broken is None:
+            await self._changed.wait()
+            self._changed.clear()
         if self._broken is not None:
             raise self._broken
 
@@ -185,22 +197,22 @@ class SteppedRun:
         asked, self._asked[:] = list(self._asked), []
         gated: list[tuple[StartedCall, Gate]] = []
         for call in asked:
-            started = self._start(call)
-            refused = await self._runner.admit(started)
+            started = self.start(call)
+            refused = await self.runner.admit(started)
             if refused is not None:
                 self._instant.append((started, refused))
                 continue
-            gate = self._approvals.gate(started.definition)
+            gate = self.approvals.gate(started.definition)
             if started.is_large:  # kept, for the keys of its events
                 await call_off_loop(started.digest, started.passed)
                 if gate is not None:
-                    check = functools.partial(started.digest, validated=True)
-                    await call_off_loop(check, started.arguments)
+                    digest = functools.partial(started.digest, validated=True)
+                    await call_off_loop(digest, started.arguments)
             if gate is not None and await self._applies(gate, started):
                 gated.append((started, gate))
             else:
                 self._begin_call(started)
-        for batch in self._approvals.batches(gated):
+        for batch in self.approvals.batches(gated):
             self._begin_approval(batch)
         if self._due is not None and not any(due <= self._due for due in self._timers):
             self._begin_timer(self._due)
@@ -208,7 +220,7 @@ class SteppedRun:
     async def _applies(self, gate: Gate, call: StartedCall) -> bool:
         """Whether a person must approve this call.
 
-        The developer's own predicate is asked once and recorded: were its answer another one when
+        The developer's own predicate is called once and its answer recorded: were it another one when
         the graph is resumed, a call that a person has refused would be made.
         """
         if gate.when is None:
@@ -216,108 +228,102 @@ class SteppedRun:
 
         key = f"whether a person must approve {key_of(call, validated=True)}"
 
-        async def ask() -> Record:
-            return {"key": key, "applies": self._approvals.applies(gate, call, call.state)}
+        async def ask() -> JournalEntry:
+            return {"key": key, "applies": self.approvals.applies(gate, call, call.state)}
 
-        kept = await self._journal.record(_RECORD, ask)
-        if kept["key"] != key:
-            raise parted(kept["key"], key)
-        return bool(kept["applies"])
+        entry = await self.journal.record(_EVENT, ask)
+        if entry["key"] != key:
+            raise diverged(entry["key"], key)
+        return bool(entry["applies"])
 
     def _begin_call(self, call: StartedCall) -> None:
-        async def work() -> Record:
-            answer = await self._runner.answer(call, place_here(self._config))
-            return await put_aside(write_answer(answer, call), call, sync=self._journal.sync)
+        async def work() -> JournalEntry:
+            outcome = await self.runner.answer(call, place_here(self.config))
+            return await store_large(write_call(outcome, call), call, sync=self.journal.sync)
 
-        def deliver(record: Record, is_replayed: bool) -> None:
-            answer, note = read_answer(record)
+        def deliver(entry: JournalEntry, is_replayed: bool) -> None:
+            outcome, note = read_call(entry)
             if is_replayed:
                 call.read_note(note)
-            self._answer(call, answer, is_replayed=is_replayed)
+            self._deliver_call(call, outcome, is_replayed=is_replayed)
 
-        self._begin(Event(key_of(call), deliver), work)
+        self._begin(_Event(key_of(call), deliver), work)
 
-    def _answer(self, call: StartedCall, answer: CallOutcome, *, is_replayed: bool = False) -> None:
-        self._runner.follow(call, answer, is_replayed=is_replayed)
-        self._graph_state.write(call.number, answer.commands)
-        self._go_on([answer.as_result(call.number)])
-
-    def _go_on(self, results: Sequence[Result]) -> None:
-        """Give the code its next event."""
-        self._is_idle = False
-        self._computing.begin()
-        self._session.resume(results, self._moment)
+    def _deliver_call(
+        self, call: StartedCall, outcome: CallOutcome, *, is_replayed: bool = False
+    ) -> None:
+        self._note_going_on()
+        self.deliver(call, outcome, at=self._moment, is_replayed=is_replayed)
 
     def _begin_approval(self, batch: Sequence[tuple[StartedCall, Gate]]) -> None:
-        async def work() -> Record:
+        key = f"the approval of {', '.join(key_of(call, validated=True) for call, _ in batch)}"
+
+        async def work() -> JournalEntry:
             asked = self._questions.setdefault(key, Asked())
-            return {"decisions": self._approvals.ask(batch, batch[0][0].state, asked)}
+            return {"decisions": self.approvals.ask(batch, batch[0][0].state, asked)}
 
-        def deliver(record: Record, is_replayed: bool) -> None:
-            del is_replayed
-            for (call, _), decision in zip(batch, record["decisions"], strict=True):
-                self._follow(call, decision)
+        def deliver(entry: JournalEntry, _: bool) -> None:
+            for (call, __), decision in zip(batch, entry["decisions"], strict=True):
+                self._decide(call, decision)
 
-        told = ", ".join(key_of(call, validated=True) for call, _ in batch)
-        key = f"the approval of {told}"
-        self._begin(Event(key, deliver), work)
+        self._begin(_Event(key, deliver), work)
 
-    def _follow(self, call: StartedCall, decision: Decision) -> None:
+    def _decide(self, call: StartedCall, decision: Decision) -> None:
         try:
             before = call.definition
-            answer = self._approvals.follow(call, decision)
+            outcome = self.approvals.follow(call, decision)
             if call.definition is not before:
-                self._runner.count(call.definition)
+                self.runner.count(call.definition)
         except ToolCallError as error:
-            answer = refuse(call, error)
-        if answer is None:
+            outcome = refuse(call, error)
+        if outcome is None:
             self._begin_call(call)
         else:
-            self._instant.append((call, answer))
+            self._instant.append((call, outcome))
 
     def _begin_timer(self, due: float) -> None:
-        async def work() -> Record:
+        async def work() -> JournalEntry:
             await asyncio.sleep(max(0.0, due - self._now().elapsed))
             return {}
 
-        def deliver(record: Record, is_replayed: bool) -> None:
-            del record, is_replayed
+        def deliver(_: JournalEntry, __: bool) -> None:
             self._timers.remove(due)
-            self._go_on([])
+            self._note_going_on()
+            self.session.resume([], self._moment)
 
         self._timers.append(due)
-        self._begin(Event(f"timer:{due!r}", deliver, is_timer=True), work)
+        self._begin(_Event(f"timer:{due!r}", deliver, is_timer=True), work)
 
-    def _begin(self, event: Event, work: _Work) -> None:
+    def _begin(self, event: _Event, work: _Work) -> None:
         event.turn = asyncio.get_running_loop().create_future()
         self._outstanding.add(event)
         self._unknown += 1
-        event.future = self._journal.record(_RECORD, lambda: self._happen(event, work))
+        event.future = self.journal.record(_EVENT, lambda: self._happen(event, work))
         event.future.add_done_callback(lambda _: self._note_end(event))
 
     # --- events happening ---------------------------------------------------------------------------
 
-    async def _happen(self, event: Event, work: _Work) -> Record:
-        """Let an event happen for the first time; the body of its record."""
+    async def _happen(self, event: _Event, work: _Work) -> JournalEntry:
+        """Let an event happen for the first time; the body of its entry."""
         self._know(event)
         await self._replayed.wait()
-        if self._is_ending():
+        if self._is_ending:
             return self._leave()
         event.body = asyncio.current_task()
         try:
-            record = await work()
+            entry = await work()
         except GraphInterrupt:
-            # Nothing of it leaves here until the code can do nothing else: code that ends
-            # first, by an error elsewhere, must not leave a question that no one waits for.
+            # No question leaves here until the code can do nothing else: code that ends first, by an
+            # error elsewhere, must not leave a question that nothing waits for.
             event.is_held, event.body = True, None
             self._held.add(event)
             self._changed.set()
             await event.turn
-            if self._is_pausing:
+            if self._state == "pausing":
                 raise
             return self._leave()
         except asyncio.CancelledError:
-            if self._is_cancelled or not self._is_ending():
+            if self._state in ("running", "cancelled"):
                 raise
             return self._leave()
         except BaseException as error:
@@ -332,42 +338,47 @@ class SteppedRun:
         place = await event.turn
         if place is None:
             return self._leave()
-        number, moment = place
-        told = {"key": event.key, "place": number, "moment": list(moment)}
-        told["computed"] = self._computing.seconds
-        return {**record, **told, "after_pause": self._is_pause_kept}
+        return {
+            **entry,
+            "key": event.key,
+            "place": place[0],
+            "moment": list(place[1]),
+            "computed": self._computed_seconds,
+            "after_pause": self._is_pause_kept,
+        }
 
+    @property
     def _is_ending(self) -> bool:
-        return self._is_over or self._is_pausing
+        return self._state != "running"
 
-    def _leave(self) -> Record:
+    def _leave(self) -> JournalEntry:
         """End the body of an event that does not happen, in this run or at all."""
-        if self._is_finished:
-            return {}  # nobody will ask for the record
-        raise GraphInterrupt(())  # leaves no record, and asks nothing
+        if self._state == "ended":
+            return {}  # nothing asks for the entry
+        raise GraphInterrupt(())  # leaves no entry, and asks nothing
 
-    def _know(self, event: Event) -> None:
+    def _know(self, event: _Event) -> None:
         if not event.is_known:
             event.is_known = True
             self._unknown -= 1
             self._changed.set()
 
-    def _note_end(self, event: Event) -> None:
+    def _note_end(self, event: _Event) -> None:
         if event.future.cancelled():
             return
-        error = event.future.exception()  # or asyncio complains that nobody looked
-        if event.is_known or self._is_over:
+        error = event.future.exception()  # retrieved, or asyncio logs it
+        if event.is_known or self._is_ending:
             return
         if error is not None:
             self._break(error)
-        elif "place" not in (record := event.future.result()):
-            self._break(parted(record["key"], event.key))
+        elif "place" not in (entry := event.future.result()):
+            self._break(diverged(entry["key"], event.key))
         else:
-            heapq.heappush(self._recorded, (record["place"], id(event), event))
+            heapq.heappush(self._recorded, (entry["place"], id(event), event))
         self._know(event)
 
     def _break_from(self, loop: asyncio.AbstractEventLoop) -> Callable[[BaseException], None]:
-        """Return what ends the execution, from any thread: what is not recorded is done no more."""
+        """Return what ends the execution, from any thread: nothing is done that is not recorded."""
 
         def stop(error: BaseException) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended
@@ -384,101 +395,94 @@ class SteppedRun:
     async def _step(self, running: asyncio.Future[Done]) -> None:
         """Deliver the next event to the code."""
         if self._instant:
-            self._answer(*self._instant.popleft())
+            self._deliver_call(*self._instant.popleft())
             return
         while not running.done():
             if not self._unknown:
                 if self._recorded:
-                    event = heapq.heappop(self._recorded)[2]
-                    record = await self._complete(event.future)
-                    if record["after_pause"]:
-                        await self._keep_pause()
-                    self._deliver(event, record, is_replayed=True)
+                    await self._deliver(heapq.heappop(self._recorded)[2], is_replayed=True)
                     return
                 if self._is_replaying:
                     await self._keep_pause()
                     self._is_replaying = False
-                    self._go_live()
+                    self.session.renew()
+                    self.events.go_live(self.session.output)
+                    self._replayed.set()
                 if self._ready:
                     event = self._ready.popleft()
                     if not event.turn.done():
                         event.turn.set_result((self._delivered, self._now()))
-                    self._deliver(event, await self._complete(event.future), is_replayed=False)
+                    await self._deliver(event, is_replayed=False)
                     return
                 if self._held and all(e.is_held or e.is_timer for e in self._outstanding):
                     await self._pause()
             await self._change()
 
-    async def _complete(self, future: asyncio.Future[Record]) -> Record:
-        return await bring_back(await future, sync=self._journal.sync)
-
-    def _deliver(self, event: Event, record: Record, *, is_replayed: bool) -> None:
-        if record["key"] != event.key:
-            raise parted(record["key"], event.key)
+    async def _deliver(self, event: _Event, *, is_replayed: bool) -> None:
+        entry = await load_large(await event.future, sync=self.journal.sync)
+        if is_replayed and entry["after_pause"]:
+            await self._keep_pause()
+        if entry["key"] != event.key:
+            raise diverged(entry["key"], event.key)
         self._outstanding.discard(event)
         self._is_pause_kept = False
-        self._delivered = record["place"] + 1
-        self._moment = Moment(*record["moment"])
-        self._moment_at = time.monotonic()
-        event.deliver(record, is_replayed)
+        self._delivered = entry["place"] + 1
+        self._moment, self._moment_at = Moment(*entry["moment"]), time.monotonic()
+        event.deliver(entry, is_replayed)
 
     def _now(self) -> Moment:
         """Return what the clocks of the code show now: pauses do not count as elapsed."""
         elapsed = self._moment.elapsed + time.monotonic() - self._moment_at
         return Moment(unix=time.time(), elapsed=elapsed)
 
-    def _go_live(self) -> None:
-        self._session.renew()
-        self._events.go_live(self._session.output)
-        self._replayed.set()
-
     async def _keep_pause(self) -> None:
-        """Keep what goes on while a person is asked; or see that it is what went on then.
+        """Keep which events are in flight while a person is asked; or check that they are those of then.
 
         Raises:
-            ReplayError: It is not.
+            ReplayError: They are not.
         """
-        going_on = sorted(event.key for event in self._outstanding if not event.is_timer)
-
+        in_flight = sorted(event.key for event in self._outstanding if not event.is_timer)
         self._is_pause_kept = True
-        unseen = {key: asked.unseen for key, asked in self._questions.items() if asked.unseen}
-        note: Record = {"going_on": going_on, "unseen": unseen, "by": self._run_id}
-        note["computed"] = self._computing.seconds
-        kept = await self._journal.keep(note, at=self._delivered)
+        note: JournalEntry = {
+            "going_on": in_flight,
+            "unseen": {key: asked.unseen for key, asked in self._questions.items() if asked.unseen},
+            "by": self._run_id,
+            "computed": self._computed_seconds,
+        }
+        kept = await self.journal.keep(note, at=self._delivered)
         if kept.get("by") != self._run_id:  # kept by an earlier run, which has shown its questions
-            before_shown = kept.get("unseen", {})
+            unseen = kept.get("unseen", {})
             for key in kept["going_on"]:
-                self._questions[key] = Asked(is_shown=True, unseen=before_shown.get(key, 0))
-        pairs = itertools.zip_longest(kept["going_on"], going_on, fillvalue="nothing")
+                self._questions[key] = Asked(is_shown=True, unseen=unseen.get(key, 0))
+        pairs = itertools.zip_longest(kept["going_on"], in_flight, fillvalue="nothing")
         for before, now in pairs:
             if before != now:
-                raise parted(before, now)
+                raise diverged(before, now)
 
-    def _see_that_all_was_reached(self, done: Done) -> None:
-        """See that code which has ended came to all that happened before the pause.
+    def _check_all_reached(self, done: Done) -> None:
+        """Check that code which has ended came to all that happened before the pause.
 
         Raises:
             ReplayError: It did not.
         """
-        left = [r for r in self._journal.records if r.get("place", -1) >= self._delivered]
+        left = [e for e in self.journal.entries if e.get("place", -1) >= self._delivered]
         if left:
-            first = min(left, key=lambda record: int(record["place"]))
+            first = min(left, key=lambda entry: int(entry["place"]))
             failure = done.failure
             how = "it ended" if failure is None else f"{failure.kind}: {failure.message}"
             raise ended_early(first["key"], how)
 
     async def _pause(self) -> NoReturn:
-        """Interrupt the graph with everything that a person is asked."""
+        """Interrupt the graph with all questions that a person is asked."""
         if not self._is_pause_kept:
             await self._keep_pause()
-        self._is_pausing = True
-        self._events.tell_pause(waiting=self.waiting)
+        self._state = "pausing"
         await self._end_events()
-        # The interrupts are those of the records; one of our own would show each of them twice.
+        # The interrupts are those of the entries; one raised here would show each of them twice.
         raise GraphInterrupt(())
 
     async def _end_events(self) -> None:
-        """End what is still going on."""
+        """End what is still in flight."""
         self._replayed.set()
         left = [event for event in self._outstanding if not event.future.done()]
         for event in left:
@@ -487,4 +491,4 @@ class SteppedRun:
             if not event.turn.done():
                 event.turn.set_result(None)
         if left:
-            await asyncio.wait([event.future for event in left], timeout=_CANCEL_SECONDS)
+            await asyncio.wait([event.future for event in left], timeout=CANCEL_SECONDS)

@@ -21,8 +21,8 @@ from langchain_ptc.catalog.policy import ToolCallInfo, ToolPolicy
 from langchain_ptc.errors import CatalogError, ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.arguments import validate_arguments
-from langchain_ptc.run.asking import messages_of
 from langchain_ptc.run.budgets import Budget, CallLimit, Purse, Spent, check
+from langchain_ptc.run.graph_state import messages_of
 from langchain_ptc.wording import closest, did_you_mean
 
 _MOST_SETS = 1_000

@@ -1,0 +1,233 @@
+"""One run at a time: a run that resumes a journal claims it first.
+
+Two runs may resume one journal at once: two clicks on one button, two workers with one job. Each would
+make the next call. So a run writes a claim, of which checkpointers keep only the first, and reads back
+whose it was. A claim holds until it is released, until its process is known to have died, or until it
+expires, where that cannot be known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import platform
+import sys
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple
+from langgraph.errors import GraphBubbleUp
+
+from langchain_ptc.errors import ConcurrentResumeError
+from langchain_ptc.locks import new_lock
+from langchain_ptc.run.private_loop import call_in_thread
+
+_CLAIM, _RELEASE, NOTE = "ptc_claim", "ptc_release", "ptc_note"
+"""Channels of the journal's own writes."""
+_MARGIN_SECONDS = 30.0
+"""What a claim holds beyond the time that its run may take: clocks of machines differ."""
+_MAX_SECONDS = 3600.0
+_ENTER_SECONDS, _POLL_SECONDS = 1.0, 0.01
+"""How long a run waits for another one of its process, which may be about to end, and how often it
+polls."""
+
+_Claim: TypeAlias = dict[str, Any]
+_Key: TypeAlias = tuple[str, ...]
+
+
+class _Refused(ConcurrentResumeError, GraphBubbleUp):
+    """A `ConcurrentResumeError` that no node or middleware handles as the error of a tool."""
+
+
+_Refused.__name__ = _Refused.__qualname__ = ConcurrentResumeError.__name__
+
+
+class Claim:
+    """The claim of one run to a journal.
+
+    Args:
+        key: Identifies the journal's checkpoint: thread, namespace, id.
+        read: Returns the newest checkpoint of the journal.
+        write: Writes a value to a channel, beside the entries of that checkpoint.
+    """
+
+    def __init__(
+        self,
+        key: _Key,
+        read: Callable[[], Awaitable[CheckpointTuple | None]],
+        write: Callable[[str, _Claim], Awaitable[None]],
+    ) -> None:
+        self._key = key
+        self._read = read
+        self._write = write
+        self._run = uuid.uuid4().hex
+        self._number: int | None = None
+
+    async def take(self, loaded: CheckpointTuple | None, seconds: float) -> None:
+        """Claim the journal.
+
+        Args:
+            loaded: The journal when this run began; None for a new one.
+            seconds: How long this run may take at most.
+
+        Raises:
+            ConcurrentResumeError: Another run is going on with it, or has done so meanwhile.
+        """
+        until = time.time() + min(seconds + _MARGIN_SECONDS, _MAX_SECONDS)
+        process = await call_in_thread(_this_process)
+        claims = [] if loaded is None else _claims_in(loaded)
+        mine = {"run": self._run, "until": until, "number": len(claims), **process}
+        await self._enter(mine)
+        before = claims[-1] if claims else None
+        if before is not None and await call_in_thread(lambda: _is_active(before, process)):
+            self.forget()
+            raise _refusal(before)
+        await self._write(_CLAIM, mine)
+        self._number = mine["number"]
+        now = await self._read()
+        if now is None and loaded is None:
+            return  # the checkpoint is not written yet, so no other run has read it
+        is_same = now is not None and now.checkpoint["id"] == self._key[-1]
+        if now is not None and is_same:
+            first = [*_claims_in(now), mine][len(claims)]
+            if first["run"] != self._run:
+                self._number = None
+                self.forget()
+                raise _refusal(None if first["released"] else first)
+            is_same = _tasks_in(now) == (set() if loaded is None else _tasks_in(loaded))
+        if not is_same:
+            await self.release()
+            raise _refusal(None)
+
+    async def _enter(self, mine: _Claim) -> None:
+        """Keep other runs of this process out; wait a moment for one that is being cancelled."""
+        end = time.monotonic() + _ENTER_SECONDS
+        while True:
+            with _lock:
+                other = _own.setdefault(self._key, mine)
+            if other is mine:
+                return
+            if time.monotonic() >= end:
+                raise _refusal(other)
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def forget(self) -> None:
+        """End the claim in this process, without a write: the run was refused, or has ended."""
+        with _lock:
+            if _own.get(self._key, {}).get("run") == self._run:
+                del _own[self._key]
+
+    async def release(self) -> None:
+        """Let other runs go on with the journal: this one has not come to its end."""
+        self.forget()
+        if self._number is not None:
+            number, self._number = self._number, None
+            await self._write(_RELEASE, {"run": self._run, "number": number})
+
+
+_lock = new_lock()
+_own: dict[_Key, _Claim] = {}
+"""The claims of runs of this process that are going on."""
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = new_lock()
+    _own.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _claims_in(found: CheckpointTuple) -> list[_Claim]:
+    """Return the claims of a journal in their order, each with whether it was `released`."""
+    writes = found.pending_writes or ()
+    claims = {value["number"]: value for _, channel, value in writes if channel == _CLAIM}
+    released = {value["number"] for _, channel, value in writes if channel == _RELEASE}
+    return [{**claims[number], "released": number in released} for number in sorted(claims)]
+
+
+def _tasks_in(found: CheckpointTuple) -> set[str]:
+    """Return which tasks of a journal have an entry."""
+    return {task_id for task_id, channel, _ in found.pending_writes or () if is_entry(channel)}
+
+
+def is_entry(channel: str) -> bool:
+    """Whether a channel holds an entry of the journal."""
+    return channel not in (_CLAIM, _RELEASE, NOTE) and channel not in WRITES_IDX_MAP
+
+
+def _is_active(claim: _Claim, here: _Claim) -> bool:
+    """Whether the run of a claim may still be going on; `here` is this process."""
+    if claim["released"]:
+        return False
+    if all(claim[name] == here[name] for name in ("host", "pid", "started")):
+        return False  # one of this process would have been in `_own`
+    if time.time() >= claim["until"]:
+        return False
+    return claim["host"] != here["host"] or _is_running(claim["pid"], claim["started"])
+
+
+def _refusal(winner: _Claim | None) -> ConcurrentResumeError:
+    if winner is None:
+        return _Refused(
+            "this execution was resumed by another run meanwhile, which has gone on; its question is "
+            "answered. Read the state of the thread again"
+        )
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(winner["until"]))
+    return _Refused(
+        "another run is going on with this execution, so this answer to its question is refused: each "
+        "thread takes one run at a time. Wait for that run and read the state of the thread again; if "
+        f"it is known to be dead, run the thread again after {when}"
+    )
+
+
+# --- processes --------------------------------------------------------------------------------------
+
+
+def _read_text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+@functools.cache
+def _host() -> str:
+    """Return what identifies the processes that can see each other."""
+    boot = _read_text("/proc/sys/kernel/random/boot_id")
+    try:
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return f"{platform.node()} {uuid.getnode():x}"
+
+
+def _stat(pid: int) -> tuple[str, str]:
+    """Return the state of a process and when it started, in ticks since the boot."""
+    fields = _read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return (fields[0], fields[19]) if len(fields) > 19 else ("", "")
+
+
+def _this_process() -> _Claim:
+    pid = os.getpid()
+    return {"host": _host(), "pid": pid, "started": _stat(pid)[1]}
+
+
+def _is_running(pid: int, started: str) -> bool:
+    if started:
+        state, since = _stat(pid)
+        return since == started and state not in "ZX"
+    if sys.platform == "win32":  # there is no harmless signal
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
