@@ -118,12 +118,12 @@ async def test_the_stretch_after_a_pause_is_limited(limit, most, kind):
     assert paid == [1]
 
 
-@pytest.mark.parametrize("what", ["nothing", "killed", "stopped for a while"])
+@pytest.mark.parametrize("what", ["killed", "stopped for a while"])
 async def test_many_pauses_near_the_limit(what):
-    """Four stretches of most of the limit each, in one worker at a time, whatever becomes of its parent."""
+    """Three stretches of most of the limit each, in one worker at a time, whatever becomes of its parent."""
     paid: list[int] = []
     code = (
-        "import asyncio\nfor k in range(3):\n    await asyncio.sleep(0.6)\n    await pay(k)\n"
+        "import asyncio\nfor k in range(2):\n    await asyncio.sleep(0.6)\n    await pay(k)\n"
         "await asyncio.sleep(0.6)\nprint('the end')\nawait pay(9)\nwhile True: pass"
     )
     with ProcessSandbox(waiting_workers=1, max_workers=1) as sandbox:
@@ -141,7 +141,7 @@ async def test_many_pauses_near_the_limit(what):
             assert parent is not None
             if what == "killed":
                 os.kill(parent._process.pid, signal.SIGKILL)
-            elif what == "stopped for a while":
+            else:
                 os.kill(parent._process.pid, signal.SIGSTOP)
                 threading.Timer(0.1, os.kill, (parent._process.pid, signal.SIGCONT)).start()
             state = await run(graph, OK)
@@ -151,7 +151,7 @@ async def test_many_pauses_near_the_limit(what):
         "wall_seconds",
         "the end\n",
     )
-    assert paid == [0, 1, 2, 9]
+    assert paid == [0, 1, 9]
 
 
 async def test_a_resumed_execution_waits_for_its_turn():
