@@ -1,9 +1,8 @@
 """Calls that a person approves before they are made.
 
-What is asked, what may be answered and how it is configured are those of LangChain's
-`HumanInTheLoopMiddleware`, so that whatever shows its questions shows ours. Each question also has the
-line of code that makes the call. An answer that does not fit is refused by LangGraph, and the question
-stays.
+Questions, answers and options are those of LangChain's `HumanInTheLoopMiddleware`, so that whatever
+shows its questions shows ours. Each question also has the line of code that makes the call. LangGraph
+refuses an answer that does not fit, and the question stays.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, Protocol, TypeAlias, get_args
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, Union, get_args
 
 from langchain_core.messages import ToolCall
 from langgraph.config import get_config
@@ -27,7 +26,6 @@ from langchain_ptc.errors import ToolCallError
 from langchain_ptc.run.arguments import validate_arguments
 from langchain_ptc.run.call_runner import refuse
 from langchain_ptc.run.calls import CallOutcome, StartedCall
-from langchain_ptc.run.identity import who_answers
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.wording import check_choice, did_you_mean
@@ -37,35 +35,35 @@ Decision: TypeAlias = Mapping[str, Any]
 """One answer: `{"type": "approve"}`, `{"type": "edit", "edited_action": {"name": …, "args": {…}}}`,
 `{"type": "reject", "message": …}` or `{"type": "respond", "message": …}`."""
 InterruptMode: TypeAlias = Literal["batched", "per_call"]
-"""`batched`: one question for all calls that the code makes side by side; `per_call`: one each."""
+"""`batched`: one question for all concurrent calls of the code; `per_call`: one each."""
 
 
 class ApprovalMiddleware(Protocol):
-    """What is read of LangChain's `HumanInTheLoopMiddleware`."""
+    """The part of LangChain's `HumanInTheLoopMiddleware` that is read here."""
 
     interrupt_mode: Any
 
     @property
     def interrupt_on(self) -> Mapping[str, Any]:
-        """Which tools it is for, and how."""
+        """Which tools it applies to, and how."""
 
     @property
     def description_prefix(self) -> str:
-        """What stands before the call in a question."""
+        """The text before the call in a question."""
 
 
 InterruptOn: TypeAlias = Mapping[str, bool | Mapping[str, Any]] | ApprovalMiddleware
 """By tool: True for approve, edit, reject and respond, False for no approval, or a mapping as
 LangChain's `InterruptOnConfig`: `allowed_decisions`, `description` (text, or a function of the tool
 call, the state and the runtime), `when` (a predicate of the `ToolCallRequest`). Or the agent's own
-`HumanInTheLoopMiddleware`: what it says of the code's tools holds, in its mode."""
+`HumanInTheLoopMiddleware`: what it says about the code's tools applies, in its mode."""
 
 _ALL: tuple[DecisionType, ...] = get_args(DecisionType)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """What holds for the calls of one tool."""
+    """How the calls of one tool are approved."""
 
     allowed: tuple[DecisionType, ...] = _ALL
     description: str | Callable[..., str] | None = None
@@ -75,7 +73,7 @@ class Gate:
     """The agent's own middleware asks for it."""
 
     def joined(self, other: Gate) -> Gate:
-        """Return what holds where two ask: either of them is enough, and the first is shown."""
+        """Return the rule where two ask: either of them is enough, and the first is shown."""
         first, second = self.when, other.when
         if first is None or second is None:
             return self if first is None else other
@@ -84,7 +82,7 @@ class Gate:
 
 @dataclass(slots=True)
 class Asked:
-    """What is known of one question: whether a person was shown it."""
+    """Whether one question was shown to a person."""
 
     is_shown: bool = False
     """An earlier run has left the graph with it."""
@@ -96,13 +94,13 @@ class Approvals:
     """Which calls of one catalog a person must approve.
 
     Args:
-        catalog: The tools; those whose policy has `requires_approval` are asked for.
-        interrupt_on: What holds for single tools, by name; goes before the policy. The agent's own
+        catalog: The tools; those whose policy has `requires_approval` need approval.
+        interrupt_on: Rules for single tools, by name, in place of the policy. The agent's own
             `HumanInTheLoopMiddleware` may name other tools too.
-        interrupt_mode: Whether calls side by side are one question or many.
+        interrupt_mode: Whether concurrent calls are one question or many.
 
     Raises:
-        ValueError: `interrupt_on` names no tool, or holds what it may not.
+        ValueError: `interrupt_on` names an unknown tool, or is not valid.
     """
 
     def __init__(
@@ -132,7 +130,7 @@ class Approvals:
                 self._gates[definition.qualified_name] = gate
 
     def _put(self, name: str, gate: Gate) -> None:
-        """Have the calls of the tools of a name approved, unless it was decided for them."""
+        """Add a rule for the tools of a name, unless the developer has decided for them."""
         for definition in self._catalog:
             qualified = definition.qualified_name
             if name in (definition.tool_name, qualified) and qualified not in self._decided:
@@ -140,9 +138,9 @@ class Approvals:
                 self._gates[qualified] = gate if before is None else before.joined(gate)
 
     def joined(self, middleware: Sequence[ApprovalMiddleware]) -> Approvals:
-        """Return these approvals, and what an agent's middleware asks for besides.
+        """Return these approvals together with those of an agent's middleware.
 
-        What the developer has said of a tool here goes before what the middleware says of it.
+        What the developer has said about a tool here takes precedence.
         """
         both = copy.copy(self)
         both._gates = dict(self._gates)
@@ -156,13 +154,13 @@ class Approvals:
         return bool(self._gates)
 
     def gate(self, definition: ToolDefinition) -> Gate | None:
-        """Return what holds for a tool, or None if its calls need no approval."""
+        """Return the rule for a tool, or None if its calls need no approval."""
         return self._gates.get(definition.qualified_name)
 
     def batches(
         self, gated: Sequence[tuple[StartedCall, Gate]]
     ) -> Iterator[Sequence[tuple[StartedCall, Gate]]]:
-        """Divide calls that the code makes side by side into questions."""
+        """Divide concurrent calls of the code into questions."""
         batched = [one for one in gated if one[1].mode == "batched"]
         if batched:
             yield batched
@@ -181,12 +179,12 @@ class Approvals:
         """Ask a person, by an interrupt of the graph; inside a record of the journal.
 
         Args:
-            batch: The calls, and what holds for each.
+            batch: The calls, and the rule for each.
             state: The state of the graph.
-            asked: What is known of this question from earlier runs.
+            asked: Whether earlier runs have shown this question.
 
         Returns:
-            A decision for each call, in order, with who took it under `by`.
+            A decision for each call, in order, with who made it under `by`.
 
         Raises:
             GraphInterrupt: There is no answer yet.
@@ -213,18 +211,18 @@ class Approvals:
         return [{**_as_dict(decision), "by": by} for decision in _as_dict(answer)["decisions"]]
 
     def follow(self, call: StartedCall, decision: Decision) -> CallOutcome | None:
-        """Do as a person decided; return the answer of a call that is not to be made.
+        """Apply what a person decided; return the outcome of a call that is not to be made.
 
         Raises:
-            ToolCallError: An edit that was accepted does not fit the tool any more.
+            ToolCallError: An edit that was accepted no longer fits the tool.
         """
         call.approval, call.approved_by = decision["type"], decision["by"]
         name = call.definition.qualified_name
         if decision["type"] == "reject":
             reason = decision.get("message")
-            told = f": {reason}" if reason else "; do not try it again unless the user asks for it"
-            call.deny()
-            return refuse(call, ToolCallError(f"a person rejected {name}(){told}", tool=name))
+            rest = f": {reason}" if reason else "; do not try it again unless the user asks for it"
+            call.status = "denied"
+            return refuse(call, ToolCallError(f"a person rejected {name}(){rest}", tool=name))
         if decision["type"] == "respond":
             call.end("returned")
             return CallOutcome(payload=encode_value(decision["message"]))
@@ -243,17 +241,17 @@ class Approvals:
 
 
 def gates_of(interrupt_on: InterruptOn | None) -> Mapping[str, Any]:
-    """Return what is said of each tool; of the agent's own middleware, as `Gate`s.
+    """Return the rule for each tool; those of the agent's own middleware as `Gate`s.
 
     Raises:
-        ValueError: `interrupt_on` is none of what it may be.
+        ValueError: `interrupt_on` is neither a mapping nor such a middleware.
     """
     if interrupt_on is None or isinstance(interrupt_on, Mapping):
         return interrupt_on or {}
     said = getattr(interrupt_on, "interrupt_on", None)
     if not isinstance(said, Mapping):
         raise ValueError(  # noqa: TRY004  # a wrong value of an option
-            "interrupt_on must be a mapping from tools to what holds for them, or a "
+            "interrupt_on must be a mapping from tool names to rules, or a "
             f"HumanInTheLoopMiddleware, got {type(interrupt_on).__name__}"
         )
     heading = interrupt_on.description_prefix
@@ -294,9 +292,9 @@ def _read_gate(name: str, given: object, mode: InterruptMode) -> Gate | None:
 
 
 def _name_of(call: StartedCall, gate: Gate) -> str:
-    """Return what a person and a predicate are told that the tool is called.
+    """Return the name of the tool for a person and for a predicate.
 
-    What was written for an agent knows its tools by their own names, and no domains.
+    What was written for an agent knows its tools by their own names, without domains.
     """
     definition = call.definition
     return definition.tool_name if gate.is_of_agent else definition.qualified_name
@@ -342,8 +340,8 @@ def _show(call: StartedCall, gate: Gate, state: Any) -> dict[str, Any]:
         description = gate.description(_tool_call(call, gate), state, _runtime_of(call, state))
     else:
         heading = gate.description or "The code of the agent wants to call a tool"
-        told = json.dumps(arguments, indent=2, ensure_ascii=False)
-        description = f"{heading}\n\nTool: {name}\nArguments: {told}"
+        text = json.dumps(arguments, indent=2, ensure_ascii=False)
+        description = f"{heading}\n\nTool: {name}\nArguments: {text}"
         if call.source_line:
             description += f"\nCode, line {call.line}: {call.source_line}"
     return {
@@ -363,7 +361,7 @@ def _answer_of(question: dict[str, Any], check: Any, asked: Asked) -> Any:
 
     LangGraph gives an answer that names no question to whatever asks first. If the code was replaced
     in the state while another question waited, that is a call that nobody has seen: the answer is
-    dropped, and the question is asked.
+    dropped, and the question is shown.
     """
     for _ in range(asked.unseen):
         interrupt(question)  # returns what is to be dropped
@@ -384,7 +382,7 @@ class ApproveDecision(_Strict):
 
 
 class RejectDecision(_Strict):
-    """The call is not made; the code is told why."""
+    """The call is not made; the code gets an error with the reason."""
 
     type: Literal["reject"]
     message: str | None = None
@@ -442,10 +440,7 @@ def _decision_type(definition: ToolDefinition, gate: Gate, find: _Find | None) -
     members = tuple(types[name] for name in gate.allowed)
     if len(members) == 1:
         return members[0]
-    union: Any = members[0]
-    for member in members[1:]:
-        union = union | member
-    return Annotated[union, Discriminator("type")]
+    return Annotated[Union[members], Discriminator("type")]  # noqa: UP007  # of a tuple
 
 
 def _batch_type(checks: Sequence[Any]) -> type[BaseModel]:
@@ -455,6 +450,25 @@ def _batch_type(checks: Sequence[Any]) -> type[BaseModel]:
 
 
 def _as_dict(answer: Any) -> dict[str, Any]:
-    if isinstance(answer, BaseModel):
-        return answer.model_dump()
-    return dict(answer)
+    return answer.model_dump() if isinstance(answer, BaseModel) else dict(answer)
+
+
+def who_answers() -> str | None:
+    """Return the user in whose name the graph runs now: while it is resumed, whoever resumes it.
+
+    A server's authenticated user goes first; then `configurable["user_id"]`, which is as trustworthy
+    as the application that resumes the graph. None if neither is given.
+
+    Raises:
+        RuntimeError: Called outside a graph.
+    """
+    configurable: Mapping[str, Any] = get_config().get("configurable") or {}
+    server = get_runtime().server_info
+    user = configurable.get("langgraph_auth_user")
+    names = (
+        getattr(None if server is None else server.user, "identity", None),
+        configurable.get("langgraph_auth_user_id"),
+        user.get("identity") if isinstance(user, Mapping) else None,
+        configurable.get("user_id"),
+    )
+    return next((str(name) for name in names if name is not None and name != ""), None)

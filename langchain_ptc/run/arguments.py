@@ -1,13 +1,14 @@
-"""The arguments of a call as its tool's schema makes them: validated once, before anything decides by them.
+"""Validate the arguments of a call by its tool's schema, once, before any decision depends on them.
 
 A schema turns values into others: `"yes"` into `True`, a date's text into a date, nothing into a
 default. Approvals, policies, caches, records and redaction must see what the tool's function will see,
-so the schema is applied when the call is admitted, and not only when the tool runs.
+so the schema is applied when the call is admitted, not only when the tool runs.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,10 +50,11 @@ def validate_arguments(tool: BaseTool, passed: Mapping[str, Any]) -> Arguments:
 
     Raises:
         ValidationError: The schema refuses them, and the tool does not handle that itself.
-        TooManyOfOneHash: It would make a set of them that is dear to make.
+        TooManyOfOneHash: It would make a set of them that takes too long to make.
         Exception: Whatever else a validator of the schema raised.
     """
-    model = _model_of(tool)
+    shown = _shown_names(tool)
+    model = _model_of(tool, shown)
     if model is None:
         return Arguments({**passed, **_defaults_of_signature(tool, passed)}, dict(passed))
     check_sets(model, passed)
@@ -62,24 +64,28 @@ def validate_arguments(tool: BaseTool, passed: Mapping[str, Any]) -> Arguments:
         if not tool.handle_validation_error:
             raise
         return Arguments(dict(passed), dict(passed))
-    shown = _shown_names(tool)
-    keys = {name: _key_of(name, field, passed) for name, field in model.model_fields.items()}
-    set_fields = {key: name for name, key in keys.items() if key in passed}
+    names = {_key_of(name, field, passed): name for name, field in model.model_fields.items()}
+    extra = result.model_extra or {}
     complete: dict[str, Any] = {}
     given: dict[str, Any] = {}
-    for key in passed:
-        if key in set_fields:
-            value = getattr(result, set_fields[key])
-        elif key in (extra := result.model_extra or {}):
-            value = extra[key]
-        else:
-            continue  # the schema ignores it
+    is_changed = False
+    for key, raw in passed.items():
+        if key not in names and key not in extra:
+            is_changed = True  # the schema ignores it
+            continue
+        value = getattr(result, names[key]) if key in names else extra[key]
+        if type(value) in _PLAIN and type(raw) is type(value) and raw == value:
+            complete[key] = given[key] = value
+            continue
+        is_changed = True
         complete[key] = _as_data(value, with_defaults=True)
         given[key] = _as_data(value, with_defaults=False)
-    for name, field in model.model_fields.items():
-        if keys[name] not in passed and name in shown and _has_stable_default(field):
-            complete[keys[name]] = _as_data(getattr(result, name), with_defaults=True)
-    return Arguments(complete, given if _makes_the_same(model, given, result) else dict(passed))
+    for key, name in names.items():
+        if key not in passed and name in shown and _has_stable_default(model.model_fields[name]):
+            complete[key] = _as_data(getattr(result, name), with_defaults=True)
+    if is_changed and not _makes_the_same(model, given, result):
+        given = dict(passed)
+    return Arguments(complete, given)
 
 
 _PLAIN = frozenset((type(None), bool, int, float, str))
@@ -87,7 +93,7 @@ _SEQUENCES = frozenset((list, tuple, set, frozenset))
 
 
 def _defaults_of_signature(tool: BaseTool, passed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the function of a tool without a schema is called with besides."""
+    """Return the defaults that the function of a tool without a schema is called with."""
     shown: Any = None if isinstance(tool.args_schema, dict) else tool.tool_call_schema
     return {
         name: _as_data(field.get_default(call_default_factory=True), with_defaults=True)
@@ -100,12 +106,12 @@ _models: weakref.WeakKeyDictionary[type, dict[frozenset[str], type[BaseModel]]]
 _models = weakref.WeakKeyDictionary()
 
 
-def _model_of(tool: BaseTool) -> type[BaseModel] | None:
+def _model_of(tool: BaseTool, shown: set[str]) -> type[BaseModel] | None:
     """Return what validates the arguments that the caller passes; None if nothing does."""
     schema: Any = tool.args_schema
     if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
         return None
-    injected = frozenset(set(schema.model_fields) - _shown_names(tool))
+    injected = frozenset(set(schema.model_fields) - shown)
     if not injected:
         return schema
     known = _models.setdefault(schema, {})
@@ -139,10 +145,9 @@ def _has_stable_default(field: FieldInfo) -> bool:
 
 
 def _makes_the_same(model: type[BaseModel], given: dict[str, Any], result: BaseModel) -> bool:
-    """Whether a schema makes of data that it has made the same again.
+    """Whether a schema turns its own result, as data, into the same result again.
 
-    It does not where a validator converts (euros to cents), or where data cannot hold the value (a
-    secret). The tool then gets what was passed, which it validates once.
+    It does not where a validator converts (euros to cents), or where the value is no data (a secret). The tool then gets what was passed, which it validates once.
     """
     try:
         check_sets(model, given)
@@ -164,37 +169,29 @@ def _as_data(value: Any, *, with_defaults: bool) -> Any:
         value: The value.
         with_defaults: Whether fields of records that were not set are there too.
     """
-
-    def convert(value: Any) -> Any:
-        kind = type(value)
-        if kind in _PLAIN or (kind in _SEQUENCES and _PLAIN.issuperset(map(type, value))):
-            return value
-        if isinstance(value, BaseModel):
-            return {
-                **{
-                    field.alias or name: convert(getattr(value, name))
-                    for name, field in type(value).model_fields.items()
-                    if name in value.model_fields_set
-                    or (with_defaults and _has_stable_default(field))
-                },
-                **{name: convert(extra) for name, extra in (value.model_extra or {}).items()},
-            }
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {f.name: convert(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        if isinstance(value, Enum):
-            return convert(value.value)
-        if isinstance(value, SecretStr | SecretBytes):
-            return str(value)
-        if isinstance(value, Mapping):
-            return {convert(key): convert(item) for key, item in value.items()}
-        if type(value) in (list, tuple):
-            return type(value)(convert(item) for item in value)
-        if type(value) in (set, frozenset):
-            return type(value)(map(convert, value))
-        try:
-            encode_value(value)
-        except UnsendableValue:
-            return str(value)
+    kind = type(value)
+    if kind in _PLAIN or (kind in _SEQUENCES and _PLAIN.issuperset(map(type, value))):
         return value
-
-    return convert(value)
+    convert = functools.partial(_as_data, with_defaults=with_defaults)
+    if isinstance(value, BaseModel):
+        fields = {
+            field.alias or name: getattr(value, name)
+            for name, field in kind.model_fields.items()
+            if name in value.model_fields_set or (with_defaults and _has_stable_default(field))
+        }
+        value = {**fields, **(value.model_extra or {})}
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    elif isinstance(value, Enum):
+        return convert(value.value)
+    elif isinstance(value, SecretStr | SecretBytes):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {convert(key): convert(item) for key, item in value.items()}
+    if kind in _SEQUENCES:
+        return kind(map(convert, value))
+    try:
+        encode_value(value)
+    except UnsendableValue:
+        return str(value)
+    return value

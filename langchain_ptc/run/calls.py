@@ -1,4 +1,4 @@
-"""One tool call on its way: from what the code asked for to its record."""
+"""One tool call in flight: from what the code asked for to its record."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from langchain_ptc.sandbox.wire.values import encode_value, utf8_length
 
 _NOTED = ("status", "error", "limit", "attempts", "is_cache_hit", "breaker", "waited_seconds")
 """What the journal keeps of how a call ended, by the names of `StartedCall`."""
-_MOST_ENCODED_AT_ONCE = 2
+_MAX_ENCODED_AT_ONCE = 2
 """Large results: each takes several times its size meanwhile."""
 
 Route: TypeAlias = Callable[[BaseTool, ToolCall, RunnableConfig, Any], Awaitable[Any]]
@@ -58,7 +58,7 @@ class CallOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolContext:
-    """Where an execution runs: what its calls and their tools see of it."""
+    """Where an execution runs, as far as its calls and their tools know."""
 
     route: Route | None = None
     """How calls go to their tools; None for directly."""
@@ -66,17 +66,17 @@ class ToolContext:
     """The caller is synchronous: prefer a tool's synchronous implementation."""
     redact: Redact = "secrets"
     on_tool_error: OnToolError = "message"
-    """What the code is told of what a tool raises."""
+    """What the code sees of what a tool raises."""
     result_bytes: int = Limits().result_bytes
-    """The most that a result may have, as JSON."""
+    """The limit for a result, as JSON."""
     is_watched: bool = False
-    """Somebody is told of its calls while it runs."""
+    """Events of its calls go to a listener while it runs."""
     check_commands: Callable[[Sequence[Command[Any]]], None] = lambda _: None
     """Raises if the graph cannot apply what a tool asks of it."""
     observe: Callable[..., None] = lambda *_, **__: None
-    """Is told what each tool returned: its name, the value, `arguments=`."""
+    """Takes what each tool returned: its name, the value, `arguments=`."""
     encoding_turns: asyncio.Semaphore = field(
-        default_factory=lambda: asyncio.Semaphore(_MOST_ENCODED_AT_ONCE)
+        default_factory=lambda: asyncio.Semaphore(_MAX_ENCODED_AT_ONCE)
     )
 
 
@@ -95,8 +95,8 @@ DEFAULT_CONTEXT = ToolContext()
 class StartedCall:
     """One call while it runs; becomes a `ToolCallRecord`.
 
-    Whoever answers the call notes here what its record tells: `attempts`, `is_cache_hit`, `breaker`
-    and `waited_seconds`.
+    Whoever answers the call sets `attempts`, `is_cache_hit`, `breaker` and `waited_seconds` for its
+    record.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class StartedCall:
         self.call_id = call_id
         self.arguments: Mapping[str, Any] | None = None
         """What the tool's function is called with: validated, and with defaults; None before that is
-        known. Whatever decides or tells by arguments takes these."""
+        known. Every decision and every report uses these."""
         self.given: Mapping[str, Any] = {}
         """What the tool is invoked with; see `Arguments`."""
         self.passed: Mapping[str, Any] = {}
@@ -143,20 +143,20 @@ class StartedCall:
         self.state: Any = None
         """The state of the graph when the code made the call; for the tool, and for who approves."""
         self.knows_budget = False
-        """The code had heard that its budget is spent when it made the call."""
+        """An error had said that the budget is used up before the code made the call."""
         self.is_end_told = False
-        """Whoever watches was told how it ended."""
+        """The event of its end was emitted."""
         self.context = context
         self.config: RunnableConfig = {}
         """The caller's, while the call is made."""
         self.time = NO_LIMIT
         self.seconds_left = NO_LIMIT.seconds
         self.is_large = is_large((call.args, call.kwargs))
-        """What is done with its arguments takes a while: it belongs into a thread."""
+        """Processing its arguments takes a while: it is done in a thread."""
         self._shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
-        self._plain: tuple[Mapping[str, Any], dict[str, Any]] | None = None
-        self._encoded: tuple[Mapping[str, Any], str] | None = None
-        self._digests: dict[bool, tuple[Mapping[str, Any], str]] = {}
+        self._plain: dict[str, Any] | None = None
+        self._text: str | None = None
+        self._digests: dict[bool, str] = {}
         self._started_at = datetime.now(UTC)
         self._clock = time.monotonic()
         self._seconds: float | None = None
@@ -171,7 +171,7 @@ class StartedCall:
         self.settle(self.definition, self.definition.bind(self.args, self.kwargs))
 
     def prepare(self) -> None:
-        """Settle what the tool is given, and make ready what is told of it; for a thread.
+        """Settle what the tool is given, and compute what records and events show; for a thread.
 
         Raises:
             ToolCallError: The arguments do not fit the tool.
@@ -179,7 +179,9 @@ class StartedCall:
         try:
             self.bind()
         finally:
-            self.plain_arguments if self.context.is_watched else self._show()  # kept
+            self._describe()
+            if self.context.is_watched:
+                self.plain_arguments()
 
     def settle(self, definition: ToolDefinition, passed: Mapping[str, Any]) -> None:
         """Settle which tool is called, and with what.
@@ -199,13 +201,15 @@ class StartedCall:
             raise ToolCallError(told, tool=name) from error
         self.definition, self.passed = definition, passed
         self.arguments, self.given = arguments.complete, arguments.given
+        self._shown = self._plain = self._text = None
+        self._digests.clear()
 
     def allow(self, time: Time) -> None:
         """Say how long the tool may take for it."""
         self.time, self.seconds_left = time, time.seconds
 
     def info(self) -> ToolCallInfo:
-        """Return what functions of the developer's are told of it."""
+        """Return what functions of the developer receive."""
         return ToolCallInfo(
             tool=self.definition.qualified_name,
             arguments=dict(self.arguments or {}),  # the tool is given its own
@@ -222,15 +226,11 @@ class StartedCall:
         self.error, self.limit = error, limit
         self.end("failed" if self.status == "cancelled" else self.status)
 
-    def deny(self) -> None:
-        """Note that a person does not want it made."""
-        self.status = "denied"
-
     def end(self, status: CallStatus) -> None:
         """Note how it ended."""
         self.status = status
         self._seconds = time.monotonic() - self._clock
-        self._record = self._encoded = None
+        self._record = self._text = None
 
     def finish(self) -> ToolCallRecord:
         """Return its record."""
@@ -239,7 +239,7 @@ class StartedCall:
         if self._seconds is None:
             self._seconds = time.monotonic() - self._clock
             self.error = "the execution ended first"
-        _, shown, size = self._show()
+        _, shown, size = self._describe()
         self._record = ToolCallRecord(
             call_id=self.call_id,
             execution_id=self.execution_id,
@@ -265,52 +265,46 @@ class StartedCall:
         )
         return self._record
 
-    @property
-    def shown_arguments(self) -> Mapping[str, Any]:
-        """What the tool was given, without secrets; what the code passed, if it was refused."""
-        return self._show()[1]
-
-    @property
     def plain_arguments(self) -> dict[str, Any]:
-        """The same in terms of JSON, for events."""
-        shown = self.shown_arguments
-        if self._plain is None or self._plain[0] is not shown:
-            self._plain = shown, as_plain(shown)
-        return self._plain[1]
+        """Return what records and events show of the arguments, in terms of JSON."""
+        if self._plain is None:
+            self._plain = as_plain(self._describe()[1])
+        return self._plain
 
     @property
     def has_secrets(self) -> bool:
         """Whether anything of the arguments is hidden."""
-        arguments, shown, _ = self._show()
+        arguments, shown, _ = self._describe()
         return shown is not arguments
 
     def hide(self, text: str) -> str:
         """Return a text without the secrets among the arguments."""
-        arguments, shown, _ = self._show()
+        arguments, shown, _ = self._describe()
         return redact_text(text, arguments, shown)
 
-    def _show(self) -> tuple[Mapping[str, Any], Mapping[str, Any], int]:
-        """Return the arguments, what is shown of them, and their size."""
-        if self._shown is not None and self._shown[0] is self.arguments:
-            return self._shown
-        arguments = self._guess_names() if self.arguments is None else self.arguments
-        shown = redact_arguments(self.definition.qualified_name, arguments, self.context.redact)
-        try:
-            size = utf8_length(self._encode(arguments))
-        except UnsendableValue:  # what a person has edited, or a developer passed
-            size = 0
-        self._shown = arguments, shown, size
+    def _describe(self) -> tuple[Mapping[str, Any], Mapping[str, Any], int]:
+        """Return the arguments, what is shown of them, and their size.
+
+        They are what the tool is given; what the code passed, if that does not fit the tool.
+        """
+        if self._shown is None:
+            arguments = self._guess_names() if self.arguments is None else self.arguments
+            shown = redact_arguments(self.definition.qualified_name, arguments, self.context.redact)
+            try:
+                size = utf8_length(self._encode(arguments))
+            except UnsendableValue:  # what a person has edited, or a developer passed
+                size = 0
+            self._shown = arguments, shown, size
         return self._shown
 
     def digest(self, *, validated: bool = False) -> str:
         """Return a hash of what the code passed, or of the validated arguments; computed once."""
-        chosen = (self.arguments if validated else self.passed) or {}
-        kept = self._digests.get(validated)
-        if kept is None or kept[0] is not chosen:
+        if validated not in self._digests:
+            chosen = (self.arguments if validated else self.passed) or {}
             text = encode_value(dict(sorted(chosen.items())))
             digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-            kept = self._digests[validated] = chosen, digest[:24]
-        return kept[1]
+            self._digests[validated] = digest[:24]
+        return self._digests[validated]
 
     def encode_in_order(self) -> str:
         """Return the arguments as text: the same for the same arguments in any order.
@@ -325,10 +319,10 @@ class StartedCall:
         return encode_value({name: arguments[name] for name in names})
 
     def _encode(self, arguments: Mapping[str, Any]) -> str:
-        """Return the arguments as text, encoded once while the call is on its way."""
-        if self._encoded is None or self._encoded[0] is not arguments:
-            self._encoded = arguments, encode_value(dict(arguments))
-        return self._encoded[1]
+        """Return the arguments as text, which is kept while the call is in flight."""
+        if self._text is None:
+            self._text = encode_value(dict(arguments))
+        return self._text
 
     def _guess_names(self) -> dict[str, Any]:
         """Return what the code passed under the names that it would have, for a call that misfits."""
@@ -349,7 +343,7 @@ class StartedCall:
         }
 
     def read_note(self, note: Mapping[str, Any]) -> None:
-        """Take over how it ended when it was really made; that was told then."""
+        """Take over how it ended when it was really made; its event was emitted then."""
         self.result_bytes = note["bytes"]
         self._started_at = datetime.fromisoformat(note["at"])
         self._seconds = note["seconds"]

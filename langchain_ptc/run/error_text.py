@@ -1,4 +1,4 @@
-"""What code is told of an exception of the host: as much as the developer wants, and never the object."""
+"""The text in which code sees an exception of the host: as much as the developer allows."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from langchain_ptc.catalog.mcp.results import describe_error
 from langchain_ptc.run.redaction import REDACTED, hide_named, is_secret
 
 OnToolError: TypeAlias = Literal["message", "type", "hide"]
-"""What code is told when a tool raises: the exception's class and text, its class, or only that the
-tool failed. The text of a `ToolException` is written for the model: it is told without its class, and
+"""What code sees when a tool raises: the exception's class and text, its class, or only that the tool
+failed. The text of a `ToolException` is written for the model: it is shown without its class, and
 hidden only by `hide`."""
 
-_MISSED_BY_INTERRUPT = "__pregel_scratchpad"
-"""What LangGraph's `interrupt` misses outside a graph, and raises as a KeyError."""
+_KEY_OF_INTERRUPT = "__pregel_scratchpad"
+"""What LangGraph's `interrupt` raises as a KeyError outside a graph."""
 MAX_ERROR_CHARS = 2_000
 _MAX_PROBLEMS = 10
 _MAX_INPUT_CHARS = 200
@@ -25,39 +25,39 @@ _MAX_INPUT_CHARS = 200
 def tell_failure(
     name: str, error: BaseException, on_tool_error: OnToolError, *, is_reached: bool = True
 ) -> str:
-    """Tell that a tool failed.
+    """Describe the failure of a tool.
 
     Args:
         name: What the code calls it.
         error: What it raised.
-        on_tool_error: How much to tell.
-        is_reached: Whether its own code has begun: what is wrong with the arguments that the code
-            passed is no secret to it.
+        on_tool_error: How much to show.
+        is_reached: Whether the tool's own code has begun: what is wrong with the arguments that the
+            code passed is no secret to it.
     """
     if isinstance(error, ValidationError) and not is_reached:
         return f"{name} failed: {_tell_arguments(error)}"
     if on_tool_error == "hide":
         return f"{name} failed"
-    told = _text_of(error)
+    text = _text_of(error)
     if isinstance(error, ToolException):
-        return f"{name} failed: {told}" if told else f"{name} failed"
-    if type(error) is KeyError and error.args == (_MISSED_BY_INTERRUPT,):
+        return f"{name} failed: {text}" if text else f"{name} failed"
+    if type(error) is KeyError and error.args == (_KEY_OF_INTERRUPT,):
         return f"{name} failed: it asks a person by interrupt(), and this code runs in no graph"
     kind = type(error).__name__
-    if on_tool_error == "type" or not told:
+    if on_tool_error == "type" or not text:
         return f"{name} failed: {kind}"
-    return f"{name} failed: {kind}: {told}"
+    return f"{name} failed: {kind}: {text}"
 
 
 def tell_message(name: str, content: object, on_tool_error: OnToolError) -> str:
-    """Tell that a tool, or a middleware before it, has answered with an error message."""
+    """Describe an error message with which a tool, or a middleware before it, has answered."""
     if on_tool_error == "hide":
         return f"{name} failed"
     return f"{name} failed: {describe_error(content)}"
 
 
 def cut(text: str, most: int = MAX_ERROR_CHARS) -> str:
-    """Cut a text that is too long, and say by how much."""
+    """Cut a text that is too long, and say how much is cut."""
     return text if len(text) <= most else f"{text[:most]}… [{len(text) - most:,} characters cut]"
 
 
@@ -85,7 +85,7 @@ def _tell_arguments(error: ValidationError) -> str:
     for problem in error.errors(include_url=False)[:_MAX_PROBLEMS]:
         place = ".".join(map(str, problem["loc"])) or "arguments"
         value = problem["input"]
-        if any(isinstance(name, str) and is_secret(name, value) for name in problem["loc"]):
+        if any(is_secret(name, value) for name in problem["loc"]):
             value = REDACTED
         given = cut(repr(hide_named(value)), _MAX_INPUT_CHARS)
         parts.append(f"{place}: {problem['msg']} (got {given})")

@@ -1,8 +1,8 @@
-"""What can be watched of an execution while it runs.
+"""The events of an execution.
 
-Every event goes three ways: to `stream_mode="custom"` of the graph that the code runs in, to the
+Every event goes to three places: to `stream_mode="custom"` of the graph that the code runs in, to the
 developer's `on_event`, and to the logger `langchain_ptc`. Events are plain JSON data (see
-`execution.plain.as_plain`); they name calls and say how they ended, and never hold results: those stay in the sandbox.
+`run.plain.as_plain`); they name calls and how they ended, and contain no results.
 
 | event | fields besides `source`, `event`, `execution_id`, `at` |
 |---|---|
@@ -12,11 +12,11 @@ developer's `on_event`, and to the logger `langchain_ptc`. Events are plain JSON
 |  | `waited_seconds`, `attempts`, `is_cache_hit`, `breaker`, `arguments_bytes`, `result_bytes`, |
 |  | `error`, `limit` |
 | `output` | `text`: what was printed since the last one |
-| `execution_pause` | `waiting`: how many questions a person is asked; `status`: `pending` |
+| `execution_pause` | `waiting`: how many questions wait for a person; `status`: `pending` |
 | `execution_end` | `status`, `duration_seconds`, `computing_seconds`, `waiting_seconds`, |
 |  | `overlapping_seconds`, `paused_seconds`, `tool_calls`, `output_chars`, `error` |
 
-Three more are for whoever keeps watch; the logger tells them as warnings:
+Three more are alerts; the logger records them as warnings:
 
 | event | fields besides those |
 |---|---|
@@ -25,7 +25,7 @@ Three more are for whoever keeps watch; the logger tells them as warnings:
 | `security_refusal` | `refusals` in the last minutes of the same `thread_id`, `violations` |
 
 Each call has one `call_end`; a call that never reached its tool has no `call_start`. What is replayed
-after a pause is not told again.
+after a pause is not emitted again.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ SOURCE = "langchain_ptc"
 """The `source` of every event: others write to the custom stream too."""
 
 WATCH_SECONDS = 0.1
-"""How often output is looked at while the code computes or waits; at each call it is told at once."""
+"""How often output is polled while the code computes or waits; at each call it is emitted at once."""
 
-MAX_VIOLATIONS_TOLD = 10
+MAX_VIOLATIONS = 10
 
-_TOLD_OF_CALLS = (
+CALL_FIELDS = (
     "status",
     "duration_seconds",
     "waited_seconds",
@@ -70,7 +70,8 @@ _TOLD_OF_CALLS = (
     "error",
     "limit",
 )
-_TOLD_OF_EXECUTIONS = (
+"""What the end of a call has of its record."""
+EXECUTION_FIELDS = (
     "status",
     "duration_seconds",
     "computing_seconds",
@@ -78,6 +79,7 @@ _TOLD_OF_EXECUTIONS = (
     "overlapping_seconds",
     "paused_seconds",
 )
+"""What the end of an execution has of its record."""
 _ALERTS = frozenset({"limit_reached", "breaker_open", "security_refusal"})
 
 logger = logging.getLogger("langchain_ptc")
@@ -85,7 +87,7 @@ logger.addHandler(logging.NullHandler())  # whoever wants to read it says where
 
 
 REPEATED_REFUSALS = 3
-"""So many programs refused by the language, in one thread, are told of as an attack may look."""
+"""This many programs refused by the language, in one thread, are reported as a possible attack."""
 REFUSALS_WITHIN_SECONDS = 600.0
 _MAX_THREADS = 1_000
 _MAX_KEPT = 100
@@ -95,7 +97,7 @@ class Refusals:
     """Counts programs that the sandbox's language refused, for each thread of a graph.
 
     One program that opens a file is a mistake. Several in a row, in one conversation, look like
-    somebody who tries the walls.
+    somebody who probes the isolation boundary.
     """
 
     def __init__(self) -> None:
@@ -103,7 +105,7 @@ class Refusals:
         self._times: OrderedDict[str | None, deque[float]] = OrderedDict()
 
     def note(self, thread_id: str | None) -> int:
-        """Note a refused program; return how many there were of late, in its thread.
+        """Count a refused program; return how many there were lately, in its thread.
 
         Args:
             thread_id: Thread of the graph; None for code that runs in none.
@@ -121,10 +123,10 @@ class Refusals:
 
 
 class Events:
-    """Tells of one execution.
+    """Emits the events of one execution.
 
     Args:
-        on_event: The developer's; what it raises is logged and goes no further.
+        on_event: The developer's function; what it raises is logged and goes no further.
         on_output: Takes what was printed, as it comes.
         refusals: Counts the programs that the language refuses.
         thread_id: The thread of the graph that the code runs in.
@@ -141,17 +143,17 @@ class Events:
         self.execution_id = ""
         self._refusals = refusals or Refusals()
         self._thread_id = thread_id
-        self._limits_told: set[str] = set()
+        self._limits_seen: set[str] = set()
         self._on_event = on_event
         self._on_output = on_output
         self._write = _stream_writer()
         self.is_watched = self._write is not None or on_event is not None
-        """Somebody is told of each event, besides the log."""
-        self._told_chars = 0
+        """Events have a listener besides the log."""
+        self._emitted_chars = 0
         self._is_replay = False
 
     def tell_pause(self, *, waiting: int) -> None:
-        """Tell that the execution waits for a person: it has not ended, and its calls have not.
+        """Emit that the execution waits for a person: it has not ended, and its calls have not.
 
         Args:
             waiting: How many questions wait.
@@ -159,7 +161,7 @@ class Events:
         self.tell("execution_pause", waiting=waiting, status="pending")
 
     def replay(self) -> None:
-        """Note that what is printed from here on was told before a pause."""
+        """Note that what is printed from here on was emitted before a pause."""
         self._is_replay = True
 
     def go_live(self, output: str) -> None:
@@ -170,20 +172,20 @@ class Events:
         """
         if self._is_replay:
             self._is_replay = False
-            self._told_chars = len(output)
+            self._emitted_chars = len(output)
 
     def tell(self, event: str, *, plain: Mapping[str, Any] | None = None, **fields: Any) -> None:
-        """Tell of one event.
+        """Emit an event.
 
         Args:
             event: Its name.
-            plain: What it holds that is plain data already.
-            fields: Whatever else it holds.
+            plain: Fields that are plain data already.
+            fields: Its other fields.
         """
         level = _level_of(event)
         if not self._is_heard(level):
             return
-        told: Event = as_plain(
+        data: Event = as_plain(
             {
                 "source": SOURCE,
                 "event": event,
@@ -192,20 +194,20 @@ class Events:
                 **fields,
             }
         )
-        told |= plain or {}
+        data |= plain or {}
         logger.log(
             level,
             "%s %s %s",
             self.execution_id,
             event,
             fields.get("tool") or fields.get("status") or "",
-            extra={"execution_id": self.execution_id, "ptc": told},
+            extra={"execution_id": self.execution_id, "ptc": data},
         )
         if self._write is not None:
-            self._write(told)
+            self._write(data)
         if self._on_event is not None:
             try:
-                self._on_event(told)
+                self._on_event(data)
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt) and _is_main_thread():
                     raise  # a person's Ctrl-C
@@ -215,21 +217,21 @@ class Events:
         return self.is_watched or logger.isEnabledFor(level)
 
     def tell_output(self, output: str) -> None:
-        """Tell of what was printed since the last time.
+        """Emit what was printed since the last time.
 
         Args:
             output: All that was printed so far.
         """
-        if len(output) > self._told_chars and not self._is_replay:
-            text = clean_text(output[self._told_chars :])
-            self._told_chars = len(output)
+        if len(output) > self._emitted_chars and not self._is_replay:
+            text = clean_text(output[self._emitted_chars :])
+            self._emitted_chars = len(output)
             self.tell("output", text=text)
             if self._on_output is not None:
                 self._on_output(text)
 
     @contextlib.asynccontextmanager
     async def watching(self, session: Session) -> AsyncIterator[None]:
-        """Tell of what the code prints, every now and then, while it runs."""
+        """Emit what the code prints, periodically, while it runs."""
         if not self.is_watched and self._on_output is None:
             yield
             return
@@ -245,7 +247,7 @@ class Events:
             self.tell_output(session.output)
 
     def tell_start(self, call: StartedCall) -> None:
-        """Tell that a call begins."""
+        """Emit that a call begins."""
         if not self._is_heard():
             return
         self.tell(
@@ -254,11 +256,11 @@ class Events:
             tool=call.definition.name,
             domain=call.definition.domain,
             line=call.line,
-            plain={"arguments": call.plain_arguments},
+            plain={"arguments": call.plain_arguments()},
         )
 
     def tell_end(self, call: StartedCall) -> None:
-        """Tell how a call ended, once."""
+        """Emit how a call ended, once."""
         if call.is_end_told:
             return
         call.is_end_told = True
@@ -274,27 +276,30 @@ class Events:
             "call_end",
             **names,
             started_at=record.started_at.timestamp(),
-            **{name: getattr(record, name) for name in _TOLD_OF_CALLS},
+            **{name: getattr(record, name) for name in CALL_FIELDS},
         )
         if record.limit is not None:
-            self._limits_told.add(record.limit)
+            self._limits_seen.add(record.limit)
             self.tell("limit_reached", limit=record.limit, allowed=None, used=None, **names)
         if record.breaker == "open":
             self.tell("breaker_open", **names)
 
     def tell_result(self, result: ExecutionResult, calls: Sequence[StartedCall]) -> None:
-        """Tell what is left to be told when the execution is over, and how it ended."""
+        """Emit what is left when the execution is over, and how it ended."""
         self.tell_output(result.output)
         for call in calls:
-            self.tell_end(call)
+            if not call.is_end_told:
+                self.tell_end(call)
         error = result.error
-        if error is not None and error.limit is not None and error.limit not in self._limits_told:
+        if error is not None and error.limit is not None and error.limit not in self._limits_seen:
             self.tell("limit_reached", limit=error.limit, allowed=error.allowed, used=error.used)
         if error is not None and (refused := _refused_by_the_language(error)):
             self._tell_refusal(refused)
+        if not self._is_heard(logging.INFO):
+            return
         self.tell(
             "execution_end",
-            **{name: getattr(result, name) for name in _TOLD_OF_EXECUTIONS},
+            **{name: getattr(result, name) for name in EXECUTION_FIELDS},
             tool_calls=len(result.tool_calls),
             output_chars=len(result.output),
             error=None if error is None else f"{error.kind}: {error.message}",
@@ -307,14 +312,14 @@ class Events:
                 "security_refusal",
                 refusals=refusals,
                 thread_id=self._thread_id,
-                violations=violations[:MAX_VIOLATIONS_TOLD],
+                violations=violations[:MAX_VIOLATIONS],
             )
 
 
 def _refused_by_the_language(error: Failure) -> list[str]:
-    """Return what the sandbox does not let a program do, of what was wrong with it.
+    """Return what the language of the sandbox does not allow, of what was wrong with a program.
 
-    The check before the run finds some of it first, among mistakes that are no concern of the walls.
+    The check before the run finds some of it first, among other mistakes.
     """
     problems = [problem for problem in error.problems if problem.module]
     return [str(found) for found in (*error.violations, *problems)]

@@ -1,8 +1,8 @@
-"""Sets, and keys of dicts, that a tool's schema would make: checked before pydantic makes them.
+"""Check the sets, and the keys of dicts, that a tool's schema would build, before pydantic builds them.
 
-Items of equal hash are compared with each other, which is quadratic, in one call of C code. What hash an
-item has is known only when it was made, since a schema makes tuples, records and numbers of what code
-sends, and a record may say which of its fields count. So each set of a schema is first made as a list.
+Items of equal hash are compared with each other, which is quadratic, in one call of C code. The hash of
+an item is known only when the item exists, since a schema builds tuples, records and numbers of what
+code sends, and a record may define its own hash. So each set of a schema is first built as a list.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from pydantic_core import SchemaValidator
 
 from langchain_ptc.sandbox.wire.bounded import MAX_COMPARISONS
 
-_FEW = 16
-"""So few items are cheap, whatever they are."""
+_MAX_UNCHECKED = 16
+"""With at most this many items, a set is always cheap."""
 _CHARS_COMPARED = 8
-"""Of the text of an item, as long as it takes to compare two small numbers."""
+"""Characters of an item that are compared in the time of two small numbers."""
 _DATA = frozenset({"cls", "config", "default", "expected", "function", "metadata", "serialization"})
-"""What of a schema holds no schemas."""
+"""Keys of a schema that contain no schemas."""
 _NAMED = frozenset({"fields", "choices"})
-"""What of it holds schemas by names of a user's."""
+"""Keys that contain schemas by names of the user's."""
 
 
 class TooManyOfOneHash(ToolException):
-    """A set costs more to make than the code may ask for; no `ValueError`, which pydantic takes."""
+    """A set takes too long to build; not a `ValueError`, which pydantic would catch."""
 
 
 def check_sets(model: type[BaseModel], passed: Mapping[str, Any]) -> None:
-    """Refuse arguments of which a schema would make a set, or a dict, that is dear to make.
+    """Refuse arguments from which a schema would build a set, or a dict, that takes too long.
 
     Args:
         model: The schema.
@@ -46,7 +46,7 @@ def check_sets(model: type[BaseModel], passed: Mapping[str, Any]) -> None:
     """
     validator = _validator_of(model)
     if validator is not None:
-        with contextlib.suppress(ValidationError):  # which the schema itself tells better
+        with contextlib.suppress(ValidationError):  # which the schema itself reports better
             validator.validate_python(dict(passed))
 
 
@@ -73,7 +73,7 @@ class _Schemas:
         items = inner.get("keys_schema")
         if schema.get("type") in ("set", "frozenset"):
             items = inner.get("items_schema", {"type": "any"})
-        if items is None or items["type"] == "str":  # whose hashes nobody can foresee
+        if items is None or items["type"] == "str":  # whose hashes nobody can predict
             return inner
         self.has_checks = True
         each = {"type": "default", "schema": items, "default": None, "on_error": "default"}
@@ -93,7 +93,11 @@ class _Schemas:
 
 def _check(given: Any, validate: Callable[[list[Any]], list[Any]]) -> Any:
     """Check what a set, or a dict, is made of; return it as it is."""
-    if isinstance(given, Collection) and len(given) > _FEW and not isinstance(given, str | bytes):
+    if (
+        isinstance(given, Collection)
+        and len(given) > _MAX_UNCHECKED
+        and not isinstance(given, str | bytes)
+    ):
         raw = [*given]
         _check_hashes(raw, validate(raw))
     return given
@@ -103,7 +107,7 @@ def _check_hashes(raw: list[Any], items: list[Any]) -> None:
     """Refuse items too many of which differ and have one hash.
 
     Args:
-        raw: What they were made of, each: its text says how long they take to compare.
+        raw: What each was built of; its text shows how long a comparison takes.
         items: The items of a set.
 
     Raises:

@@ -1,7 +1,7 @@
-"""`ExecutionLog`: what was executed, kept and asked about.
+"""`ExecutionLog`: keeps what was executed, and finds it again.
 
-Three places to keep it: memory, a file of JSON lines, an SQLite database. The two on disk are written
-by a thread of their own: an execution waits for no disk, and a disk that is full harms no execution.
+It is kept in memory, in a file of JSON lines or in an SQLite database. The two on disk are written by a
+thread of their own: an execution waits for no disk, and a disk that is full harms no execution.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeAlias, get_args
 
 from langchain_ptc.locks import ServiceThread, new_gate, new_lock
@@ -29,7 +28,7 @@ from langchain_ptc.run.stores import JsonLinesStore, MemoryStore, Query, SqliteS
 from langchain_ptc.sandbox.api import Status
 
 KEPT_IN_MEMORY = 1_000
-"""Executions that a log in memory keeps if it is not told how many."""
+"""Executions that a log in memory keeps by default."""
 
 _SUFFIXES: Mapping[str, type[JsonLinesStore | SqliteStore]] = {
     ".jsonl": JsonLinesStore,
@@ -41,8 +40,8 @@ _SUFFIXES: Mapping[str, type[JsonLinesStore | SqliteStore]] = {
 _CLOSE_SECONDS = 5.0
 """How long the end of the process waits for what is still to be written."""
 
-_LOOK_SECONDS = 1.0
-"""How often whoever waits for the writer looks whether it is still there."""
+_POLL_SECONDS = 1.0
+"""How often whoever waits for the writer checks that it is still alive."""
 
 _Task: TypeAlias = ExecutionResult | Callable[[], None] | None
 
@@ -65,7 +64,7 @@ class ExecutionLog:
         keep: How many executions to keep, the last ones; by default 1,000 in memory, and on disk all.
 
     Raises:
-        ValueError: `path` ends in something else, or `keep` is no positive whole number.
+        ValueError: `path` ends in something else, or `keep` is not a positive whole number.
         OSError: The file cannot be opened.
         sqlite3.Error: The file is no database that can be opened.
     """
@@ -81,7 +80,7 @@ class ExecutionLog:
     def add(self, result: ExecutionResult) -> None:
         """Keep the record of an execution; does not wait for a disk.
 
-        What cannot be written is told to the logger `langchain_ptc`, and lost.
+        What cannot be written is reported to the logger `langchain_ptc`, and lost.
 
         Raises:
             ValueError: The log is closed.
@@ -99,13 +98,13 @@ class ExecutionLog:
             self._writer.tasks.put(kept)
 
     def note(self, result: ExecutionResult) -> None:
-        """Keep the record of an execution if that can be done; else tell the logger `langchain_ptc`.
+        """Keep the record of an execution if possible; else report it to the logger `langchain_ptc`.
 
         An execution that has taken effect must not fail because its log was closed meanwhile.
         """
         try:
             self.add(result)
-        except Exception as error:  # noqa: BLE001  # whatever it is, no execution's concern
+        except Exception as error:  # noqa: BLE001  # it must not harm an execution
             logger.warning("the record of execution %s was lost: %s", result.execution_id, error)
 
     def find(
@@ -123,21 +122,18 @@ class ExecutionLog:
         Waits for what is still to be written, and for the disk; see `afind`.
 
         Args:
-            execution_id: Of this id.
-            tool: That called this tool, by its name with or without its domain.
-            status: That ended so.
-            since: That began at this time or later; with a time zone.
-            until: That began before this time; with a time zone.
-            limit: So many at most.
+            execution_id: Only the one with this id.
+            tool: Only those that called this tool, by its name with or without its domain.
+            status: Only those that ended like this.
+            since: Only those that began at this time or later; with a time zone.
+            until: Only those that began before this time; with a time zone.
+            limit: At most this many.
 
         Raises:
-            ValueError: A status is none, a time has no time zone, or `limit` is not positive.
+            ValueError: The status is unknown, a time has no time zone, or `limit` is not positive.
         """
-        wanted = Query(
-            execution_id=execution_id, tool=tool, status=status, since=since, until=until
-        )
-        _check(wanted, get_args(Status), limit)
-        found = (result for result in self._read(wanted) if wanted.takes(result))
+        query = _query(get_args(Status), limit, execution_id, tool, status, since, until)
+        found = (result for result in self._read(query) if query.takes(result))
         return list(islice(found, limit))
 
     def find_calls(
@@ -153,18 +149,11 @@ class ExecutionLog:
         """Return tool calls, those of the last execution first; as `find`.
 
         Raises:
-            ValueError: A status is none, a time has no time zone, or `limit` is not positive.
+            ValueError: The status is unknown, a time has no time zone, or `limit` is not positive.
         """
-        wanted = Query(
-            execution_id=execution_id, tool=tool, status=status, since=since, until=until
-        )
-        _check(wanted, get_args(CallStatus), limit)
-        found = (
-            call
-            for result in self._read(replace(wanted, status=None))
-            for call in result.tool_calls
-            if wanted.takes_call(call)
-        )
+        query = _query(get_args(CallStatus), limit, execution_id, tool, status, since, until)
+        results = self._read(replace(query, status=None))
+        found = (c for result in results for c in result.tool_calls if query.takes_call(c))
         return list(islice(found, limit))
 
     async def afind(self, **wanted: object) -> list[ExecutionResult]:
@@ -186,7 +175,7 @@ class ExecutionLog:
                 writer.tasks.put(written.release)
         if threading.current_thread() is writer.thread:
             return
-        while writer.thread.is_alive() and not written.acquire(timeout=_LOOK_SECONDS):
+        while writer.thread.is_alive() and not written.acquire(timeout=_POLL_SECONDS):
             pass
 
     def close(self) -> None:
@@ -204,12 +193,7 @@ class ExecutionLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def _start_writer(self) -> None:
@@ -219,9 +203,9 @@ class ExecutionLog:
         # In whatever thread the log is collected, the writer's own among them: waits for nothing.
         weakref.finalize(self, writer.tasks.put, None).atexit = False
 
-    def _read(self, wanted: Query) -> Iterator[ExecutionResult]:
+    def _read(self, query: Query) -> Iterator[ExecutionResult]:
         self.flush()
-        return self._store.read(wanted)
+        return self._store.read(query)
 
 
 def _open(path: str | Path | None, keep: int | None) -> Store:
@@ -236,17 +220,25 @@ def _open(path: str | Path | None, keep: int | None) -> Store:
     return store(path, keep)
 
 
-def _check(wanted: Query, statuses: tuple[str, ...], limit: int) -> None:
-    if wanted.status is not None and wanted.status not in statuses:
-        raise ValueError(f"status must be one of {', '.join(statuses)}, got {wanted.status!r}")
+def _query(
+    statuses: tuple[str, ...],
+    limit: int,
+    execution_id: str | None,
+    tool: str | None,
+    status: str | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> Query:
+    if status is not None and status not in statuses:
+        raise ValueError(f"status must be one of {', '.join(statuses)}, got {status!r}")
     if limit < 1:
         raise ValueError(f"limit must be positive, got {limit!r}")
-    for name in ("since", "until"):
-        moment = getattr(wanted, name)
+    for name, moment in (("since", since), ("until", until)):
         if moment is not None and moment.tzinfo is None:
             raise ValueError(
                 f"{name} must have a time zone, for example datetime.now(UTC), got {moment!r}"
             )
+    return Query(execution_id=execution_id, tool=tool, status=status, since=since, until=until)
 
 
 class _Writer:
@@ -255,25 +247,25 @@ class _Writer:
     def __init__(self, store: Store) -> None:
         self.pid = os.getpid()
         self.tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
-        self.thread = ServiceThread(_write, args=(self.tasks, store), name="langchain-ptc-log")
+        self._store = store
+        self.thread = ServiceThread(self._write, name="langchain-ptc-log")
         self.thread.start()
         _writers.add(self)
 
+    def _write(self) -> None:
+        """Write what is added until the log is closed."""
+        while (task := self.tasks.get()) is not None:
+            if not isinstance(task, ExecutionResult):
+                task()
+                continue
+            try:
+                self._store.add(task)
+            except Exception:  # a full disk or a lost mount must not harm an execution
+                logger.exception("the record of execution %s was not written", task.execution_id)
+        self._store.close()
+
 
 _writers: weakref.WeakSet[_Writer] = weakref.WeakSet()
-
-
-def _write(tasks: queue.SimpleQueue[_Task], store: Store) -> None:
-    """Write what is added until there is no more to come; the body of the writer's thread."""
-    while (task := tasks.get()) is not None:
-        if not isinstance(task, ExecutionResult):
-            task()
-            continue
-        try:
-            store.add(task)
-        except Exception:  # a full disk, a lost mount: no execution's concern
-            logger.exception("the record of execution %s was not written", task.execution_id)
-    store.close()
 
 
 def _write_the_rest() -> None:

@@ -1,7 +1,7 @@
-"""Values as people, models, dashboards and the graph's state hold them: plain JSON data.
+"""Values as plain JSON data: for people, models, dashboards and the graph's state.
 
 Everything that leaves an execution goes through `as_plain`: the artifact of a message, records, events
-and questions. What it returns is accepted by every serializer that such data meets: `json`, orjson,
+and questions. Every serializer that such data meets accepts what it returns: `json`, orjson,
 LangGraph's msgpack (whose integers have 64 bits, and whose keys must be valid UTF-8), SQLite and JSON
 columns. It is the same after a round trip through any of them.
 """

@@ -1,7 +1,8 @@
-"""Keep secrets out of what is told of a call: its record, its events, and the report to the model.
+# ruff: noqa: SIM905  # lists of words are read better as text
+"""Keep secrets out of the record of a call, its events, and the report to the model.
 
-The tool gets its arguments as they are, and a person who approves a call sees them as they are. Only
-arguments are looked at: the code and what it prints are kept as they are.
+The tool gets its arguments unchanged, and a person who approves a call sees them unchanged. Only
+arguments are redacted: the code and what it prints are not.
 """
 
 from __future__ import annotations
@@ -27,14 +28,13 @@ nothing; a function is given the tool's qualified name and the arguments, and re
 
 REDACTED = "[redacted]"
 _MIN_SECRET_CHARS = 6
-"""Shorter secrets are looked for as whole words only: else they would be found everywhere."""
+"""Shorter secrets are searched for as whole words only: else they would be found everywhere."""
 _MIN_WORD_CHARS = 3
-"""Secrets that are shorter still are not looked for."""
-
+"""Secrets that are shorter still are not searched for."""
 _MAX_SECRET_TEXTS = 1_000
-"""Where there are more secrets, or lines of them, a text is hidden as a whole."""
+"""With more secrets, or lines of them, a text is hidden as a whole."""
 _MAX_JSON_CHARS = 100_000
-"""Longer texts are not looked into."""
+"""Longer texts are not parsed."""
 _MAX_NAME_CHARS = 200
 _NAME_KEYS = ("name", "key", "header")
 """Fields that hold the name of what the field `value` beside them holds."""
@@ -47,80 +47,23 @@ _URL_SAFE = str.maketrans("+/", "-_")
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORDS = frozenset(
-    [
-        "password",
-        "passwords",
-        "passwd",
-        "pwd",
-        "passphrase",
-        "passcode",
-        "secret",
-        "secrets",
-        "token",
-        "tokens",
-        "authorization",
-        "credential",
-        "credentials",
-        "apikey",
-        "apikeys",
-        "accesskey",
-        "secretkey",
-        "privatekey",
-        "bearer",
-        "jwt",
-        "cookie",
-        "cookies",
-        "cvv",
-        "cvc",
-        "otp",
-        "totp",
-        "passkey",
-    ]
+    "password passwords passwd pwd passphrase passcode secret secrets token tokens authorization "
+    "credential credentials apikey apikeys accesskey secretkey privatekey bearer jwt cookie cookies "
+    "cvv cvc otp totp passkey".split()
 )
-_SECRET_PAIRS = frozenset(
-    f"{first} {last}"
-    for first in [
-        "api",
-        "access",
-        "private",
-        "secret",
-        "signing",
-        "encryption",
-        "auth",
-        "client",
-        "master",
-        "session",
-        "ssh",
-        "account",
-        "subscription",
-        "storage",
-        "shared",
-        "hmac",
-    ]
-    for last in ("key", "keys")
-) | {"connection string"}
+_KEY_WORDS = (
+    "api access private secret signing encryption auth client master session ssh account "
+    "subscription storage shared hmac".split()
+)
+_SECRET_PAIRS = {f"{word} {key}" for word in _KEY_WORDS for key in ("key", "keys")}
+_SECRET_PAIRS.add("connection string")
 _SECRET_ENDINGS = (
     *("password", "passwd", "passphrase", "passcode", "secret", "token", "credentials"),
     *("apikey", "accesskey", "secretkey", "privatekey", "sshpass", "dbpass", "userpass"),
 )
 """What a word may end with, as in `PGPASSWORD`, `SSHPASS` and `authtoken`."""
 _COUNTING_WORDS = frozenset(
-    [
-        "max",
-        "min",
-        "maximum",
-        "minimum",
-        "count",
-        "counts",
-        "limit",
-        "total",
-        "num",
-        "number",
-        "budget",
-        "used",
-        "size",
-        "length",
-    ]
+    "max min maximum minimum count counts limit total num number budget used size length".split()
 )
 
 logger = logging.getLogger("langchain_ptc")
@@ -140,7 +83,8 @@ def checked_redact(redact: Redact) -> Redact:
 def redact_arguments(tool: str, arguments: Mapping[str, Any], redact: Redact) -> Mapping[str, Any]:
     """Return the arguments as they are shown.
 
-    A function that raises, or returns no mapping, hides everything: what it was to hide is unknown.
+    A function that raises, or returns something other than a mapping, hides everything: nobody knows what it would
+    have hidden.
     """
     if redact == "none":
         return arguments
@@ -174,7 +118,7 @@ def redact_text(text: str, arguments: Mapping[str, Any], shown: Mapping[str, Any
     hidden = set(_leaves(arguments)) - set(_leaves(shown))
     fitting = range(_MIN_WORD_CHARS, len(text) + 1)
     texts = {one for secret in hidden for one in _texts_of(secret) if len(one) in fitting}
-    if len(texts) > _MAX_SECRET_TEXTS:  # looking for so many would take long
+    if len(texts) > _MAX_SECRET_TEXTS:  # searching for so many would take long
         return REDACTED
     plain = _plainly(text)
     written = {form for one in texts for form in _forms_of(one, plain) if len(form) in fitting}
@@ -193,13 +137,15 @@ def _plainly(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def is_secret(name: str, value: object) -> bool:
-    """Whether the name of a field says that it holds a secret.
+def is_secret(name: object, value: object) -> bool:
+    """Whether the name of a field says that its value is a secret.
 
     `api_key`, `apiKey`, `X-Api-Key` and `user_password` do; `max_tokens=100` and `has_password=True`
     do not.
     """
     if value is None or isinstance(value, bool):
+        return False
+    if not isinstance(name, str) or len(name) > _MAX_NAME_CHARS:
         return False
     kind = _kind_of(name)
     return kind == "secret" or (kind == "counted" and not isinstance(value, int | float))
@@ -222,10 +168,12 @@ def hide_named(value: Any) -> Any:
     if isinstance(value, str):
         return _hide_in_text(value)
     if isinstance(value, Mapping):
-        named = next((value[key] for key in _NAME_KEYS if key in value), None)
+        named = None
+        if "value" in value:
+            named = next((value[key] for key in _NAME_KEYS if key in value), None)
         shown = {
             name: REDACTED
-            if _is_secret_of(name, held) or (name == "value" and _is_secret_of(named, held))
+            if is_secret(name, held) or (name == "value" and is_secret(named, held))
             else hide_named(held)
             for name, held in value.items()
         }
@@ -234,14 +182,10 @@ def hide_named(value: Any) -> Any:
         return value if same else shown
     if isinstance(value, list | tuple):
         items = [hide_named(item) for item in value]
-        if len(items) == 2 and _is_secret_of(*value):  # headers, as some clients take them
+        if len(items) == 2 and is_secret(*value):  # headers, as some clients take them
             items[1] = REDACTED
         return value if all(map(operator.is_, items, value)) else items
     return value
-
-
-def _is_secret_of(name: object, value: object) -> bool:
-    return isinstance(name, str) and len(name) <= _MAX_NAME_CHARS and is_secret(name, value)
 
 
 def _hide_in_text(text: str) -> str:

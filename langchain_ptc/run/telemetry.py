@@ -1,7 +1,7 @@
 """`OpenTelemetryExporter`: spans and metrics of executions, from their events.
 
-Needs the extra `otel`: `pip install langchain-ptc[otel]`. What is exported are names, numbers, ends and
-the texts of errors: neither code nor arguments nor output.
+Needs the extra `otel`: `pip install langchain-ptc[otel]`. It exports names, numbers, statuses and the
+texts of errors, and neither code nor arguments nor output.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from opentelemetry.trace import Span, Status, StatusCode, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
 from langchain_ptc.locks import new_lock
-from langchain_ptc.run.events import Event
+from langchain_ptc.run.events import CALL_FIELDS, EXECUTION_FIELDS, Event
 
 NAME = "langchain_ptc"
 """Of the tracer and the meter, and the prefix of every metric and attribute that is ours."""
 EXECUTION_SPAN = "langchain_ptc.execution"
 _MAX_OPEN = 10_000
-"""Executions whose end never came, because their process was killed, are let go of."""
+"""With more executions open, the oldest are dropped: their process was killed before they ended."""
 _NANOSECONDS = 1_000_000_000
 
 
@@ -37,7 +37,7 @@ class _Open:
 
 
 class OpenTelemetryExporter:
-    """Exports what happens as spans and metrics; pass it as `on_event`.
+    """Exports executions as spans and metrics; pass it as `on_event`.
 
     A span for each execution, below the span in which the code was run, and one for each tool call
     below that, named as OpenTelemetry's conventions for generative AI name them
@@ -47,8 +47,8 @@ class OpenTelemetryExporter:
     The metrics, with their attributes:
 
     - `langchain_ptc.executions`, a counter: `status`
-    - `langchain_ptc.run.duration` and `.computing`, histograms in seconds: `status`
-    - `langchain_ptc.run.pauses`, a counter
+    - `langchain_ptc.execution.duration` and `.computing`, histograms in seconds: `status`
+    - `langchain_ptc.execution.pauses`, a counter
     - `langchain_ptc.tool_calls`, a counter: `tool`, `status`, `cache_hit`
     - `langchain_ptc.tool_call.duration` and `.waited`, histograms in seconds: `tool`, `status`
     - `langchain_ptc.tool_call.retries`, a counter: `tool`
@@ -114,20 +114,20 @@ class OpenTelemetryExporter:
         self._executed.add(1, status)
         self._lasted.record(event["duration_seconds"], status)
         self._computed.record(event["computing_seconds"], status)
-        told = {name: event[name] for name in _EXECUTION_NUMBERS}
-        self._close(event, **status, **told)
+        numbers = {name: event[name] for name in (*EXECUTION_FIELDS, "tool_calls", "output_chars")}
+        self._close(event, **numbers)
 
     def _pause(self, event: Event) -> None:
         self._pauses.add(1)
         self._close(event, paused=True)
 
-    def _close(self, event: Event, **told: object) -> None:
+    def _close(self, event: Event, **attributes: object) -> None:
         with self._lock:
             found = self._open.pop(event["execution_id"], None)
         if found is not None:
             for span in found.calls.values():  # a call that waits for a person is made again
                 _end(span, event["at"], paused=True)
-            _end(found.span, event["at"], event.get("error"), **told)
+            _end(found.span, event["at"], event.get("error"), **attributes)
 
     # --- calls --------------------------------------------------------------------------------------
 
@@ -168,42 +168,25 @@ class OpenTelemetryExporter:
         span = parent.calls.pop(event["call_id"], None)
         if span is None:  # it never reached its tool
             span = self._open_call(event, parent.span, event["started_at"])
-        told = {name: event[name] for name in _CALL_NUMBERS}
         ended = event["started_at"] + event["duration_seconds"]
-        _end(span, ended, event["error"], status=event["status"], **told)
+        numbers = {name: event[name] for name in CALL_FIELDS if name != "error"}
+        _end(span, ended, event["error"], **numbers)
 
     # --- alerts -------------------------------------------------------------------------------------
 
     def _alert(self, event: Event) -> None:
-        told: dict[str, AttributeValue] = {"alert": event["event"]}
+        attributes: dict[str, AttributeValue] = {"alert": event["event"]}
         if "limit" in event:
-            told["limit"] = event["limit"]
+            attributes["limit"] = event["limit"]
         if "tool" in event:
-            told["tool"] = _name(event)
-        self._alerts.add(1, told)
+            attributes["tool"] = _name(event)
+        self._alerts.add(1, attributes)
         with self._lock:
             found = self._open.get(event["execution_id"])
         if found is not None:
-            found.span.add_event(event["event"], told, timestamp=_nanoseconds(event["at"]))
+            found.span.add_event(event["event"], attributes, timestamp=_nanoseconds(event["at"]))
 
 
-_EXECUTION_NUMBERS = (
-    "computing_seconds",
-    "waiting_seconds",
-    "overlapping_seconds",
-    "paused_seconds",
-    "tool_calls",
-    "output_chars",
-)
-_CALL_NUMBERS = (
-    "waited_seconds",
-    "attempts",
-    "is_cache_hit",
-    "breaker",
-    "arguments_bytes",
-    "result_bytes",
-    "limit",
-)
 _HANDLERS = {
     "execution_start": OpenTelemetryExporter._start_execution,
     "execution_end": OpenTelemetryExporter._end_execution,
@@ -216,8 +199,8 @@ _HANDLERS = {
 }
 
 
-def _end(span: Span, at: float, error: str | None = None, **told: object) -> None:
-    span.set_attributes(_attributes(**told))
+def _end(span: Span, at: float, error: str | None = None, **attributes: object) -> None:
+    span.set_attributes(_attributes(**attributes))
     if error is not None:
         span.set_status(Status(StatusCode.ERROR, error))
     span.end(_nanoseconds(at))
@@ -227,8 +210,8 @@ def _name(event: Mapping[str, Any]) -> str:
     return event["tool"] if event["domain"] is None else f"{event['domain']}.{event['tool']}"
 
 
-def _attributes(**told: Any) -> dict[str, AttributeValue]:
-    return {f"{NAME}.{name}": value for name, value in told.items() if value is not None}
+def _attributes(**values: Any) -> dict[str, AttributeValue]:
+    return {f"{NAME}.{name}": value for name, value in values.items() if value is not None}
 
 
 def _nanoseconds(seconds: float) -> int:

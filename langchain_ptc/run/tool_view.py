@@ -2,7 +2,7 @@
 
 LangChain makes a message for a model of what a tool returns; the code wants the value. A `ToolView`
 stands for a tool wherever LangChain or LangGraph calls it: LangChain's own `invoke` and `run` work on
-the view, and find there a `_run` and an `_arun` that run those of the tool and note what they return.
+the view, and find there a `_run` and an `_arun` that run those of the tool and capture what they return.
 Nothing is copied and nothing is set on the tool: what it keeps on itself, and what is set on it later,
 counts.
 """
@@ -22,14 +22,14 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from langchain_ptc.catalog.functions import own_arun, own_run, read_annotations, signature_of
-from langchain_ptc.run.private_loop import call_in_thread, call_off_loop, run_sync
+from langchain_ptc.run.private_loop import call_in_thread, run_sync
 from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import MAX_ITEMS, TooManyItems, is_iterator, take_items
 
 
 @dataclass(slots=True)
 class CallCapture:
-    """What became of one call inside of LangChain."""
+    """What happened to one call inside LangChain."""
 
     on_reached: Callable[[], None]
     config: RunnableConfig
@@ -133,13 +133,14 @@ class ToolView:
         if isinstance(tool, StructuredTool | Tool) and tool.func is None:
             # called by a synchronous middleware, in a thread
             return run_sync(self.ainvoke(given, config, **kwargs))
-        _note_shown(current_capture.get(), tool, given)
+        if (text := self._slow_text(given)) is not None:
+            text()
         return _note_message(self._bound("invoke")(given, _pinned(config), **kwargs))
 
     async def ainvoke(self, given: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Do what the tool's `ainvoke` does, and note the message."""
-        capture = current_capture.get()
-        await call_off_loop(lambda: _note_shown(capture, self._ptc_tool, given), given)
+        if (text := self._slow_text(given)) is not None:
+            await call_in_thread(text)
         return _note_message(await self._bound("ainvoke")(given, _pinned(config), **kwargs))
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
@@ -149,6 +150,22 @@ class ToolView:
     async def arun(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the tool's `arun` does."""
         return await self._bound("arun")(*args, **kwargs)
+
+    def _slow_text(self, given: Any) -> Callable[[], None] | None:
+        """Return what writes the text of large arguments; None if they are not large."""
+        capture = current_capture.get()
+        if capture is None:
+            return None
+        capture.shown = None
+        args = given.get("args") if isinstance(given, dict) else None
+        if not isinstance(args, dict) or not is_large(args):
+            return None
+        capture.shown = shown = _Shown(self._ptc_tool._filter_injected_args(args))
+
+        def write() -> None:
+            shown.text = _text_of(dict(shown))
+
+        return write
 
     def _filter_injected_args(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments that callbacks are shown; LangChain makes one text of them at once."""
@@ -161,14 +178,14 @@ class ToolView:
     def _run(self) -> Callable[..., Any]:
         run = own_run(self._ptc_tool, frees_names=self._ptc_frees_names)
         if self._ptc_run[0] != run:
-            object.__setattr__(self, "_ptc_run", (run, _noting(run)))
+            object.__setattr__(self, "_ptc_run", (run, _capturing(run)))
         return cast("Callable[..., Any]", self._ptc_run[1])
 
     @property
     def _arun(self) -> Callable[..., Any]:
         arun = own_arun(self._ptc_tool, frees_names=self._ptc_frees_names)
         if self._ptc_arun[0] != arun:
-            object.__setattr__(self, "_ptc_arun", (arun, _noting_async(arun)))
+            object.__setattr__(self, "_ptc_arun", (arun, _capturing_async(arun)))
         return cast("Callable[..., Any]", self._ptc_arun[1])
 
     def _bound(self, name: str) -> Callable[..., Any]:
@@ -190,8 +207,8 @@ def view(tool: BaseTool, *, frees_names: bool = False) -> BaseTool:
 # --- its functions --------------------------------------------------------------------------------
 
 
-def _noting(run: Callable[..., Any]) -> Callable[..., Any]:
-    def noting_run(*args: Any, **kwargs: Any) -> Any:
+def _capturing(run: Callable[..., Any]) -> Callable[..., Any]:
+    def capturing_run(*args: Any, **kwargs: Any) -> Any:
         _note_reached()
         try:
             value = run(*args, **kwargs)
@@ -203,12 +220,12 @@ def _noting(run: Callable[..., Any]) -> Callable[..., Any]:
                 raise
             raise ToolRaised(error) from error
 
-    _take_signature(noting_run, run)
-    return noting_run
+    _take_signature(capturing_run, run)
+    return capturing_run
 
 
-def _noting_async(arun: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-    async def noting_arun(*args: Any, **kwargs: Any) -> Any:
+def _capturing_async(arun: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    async def capturing_arun(*args: Any, **kwargs: Any) -> Any:
         _note_reached()
         task = asyncio.current_task()
         try:
@@ -226,8 +243,8 @@ def _noting_async(arun: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
                 raise
             raise ToolRaised(original) from error
 
-    _take_signature(noting_arun, arun)
-    return noting_arun
+    _take_signature(capturing_arun, arun)
+    return capturing_arun
 
 
 def _drained(items: Iterator[Any]) -> list[Any]:
@@ -276,7 +293,7 @@ def _take_signature(function: Any, original: Callable[..., Any]) -> None:
     function.__annotations__ = {n: kind for n, kind in annotations if kind is RunnableConfig}
 
 
-# --- what is noted --------------------------------------------------------------------------------
+# --- what is captured --------------------------------------------------------------------------------
 
 
 class _Shown(dict[str, Any]):
@@ -289,18 +306,8 @@ class _Shown(dict[str, Any]):
         return self.text
 
 
-def _note_shown(capture: CallCapture | None, tool: BaseTool, given: Any) -> None:
-    """Write the text of large arguments in pieces, between which other threads get their turn."""
-    args = given.get("args") if isinstance(given, dict) else None
-    if capture is not None:
-        capture.shown = None
-        if isinstance(args, dict) and is_large(args):
-            capture.shown = shown = _Shown(tool._filter_injected_args(args))
-            shown.text = _text_of(dict(shown))
-
-
 def _text_of(value: Any) -> str:
-    """Return the `repr` of plain data."""
+    """Return the `repr` of plain data, in pieces between which other threads get their turn."""
     kind = type(value)
     if kind not in (list, dict) or not is_large(value):
         return repr(value)
