@@ -1,13 +1,13 @@
-"""What executions may spend, and what they have spent.
+"""What executions may use, and what they have used.
 
-`Limits` protect the machine from one execution. A budget is what work may cost, and the code can see it:
-`budget()` returns what is left. There is one for each execution, and one for a whole run of the graph:
-everything since the last message of the user.
+`Limits` protect the machine from one execution. A budget bounds what work may cost, and the code can see
+it: `budget()` returns what is left. There is one for each execution, and one for a whole run of the
+graph: everything since the last message of the user.
 
-What a run has spent is kept where the run is kept: in the messages of its state. The artifact of each
-message of `run_code` says what its execution spent, and the next execution adds up those that came
-after the user's last message. So it holds in any process that goes on with the thread. Executions side
-by side do not find each other's messages there yet; in one process they see each other's `Purse`.
+The usage of a run is kept in the messages of the graph's state. The artifact of each message of
+`run_code` has the usage of its execution, and the next execution adds up those that came after the
+user's last message. So it is right in any process that continues the thread. Concurrent executions do
+not see each other's messages yet; in one process they see each other's `Purse`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ logger = logging.getLogger("langchain_ptc")
 CHARS_PER_TOKEN = 4
 _CALL_LIMIT = "run_budget.tool_call_limit"
 _MIN_SHOWN_CHARS = 400
-"""So much is shown of the output even where nothing is left: the model must know why."""
+"""Output that is shown even where nothing is left: the model must know why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What may be spent; None for as much as it takes.
+    """What may be used; None for no limit.
 
     A call counts when it is about to be made, whatever becomes of it then; one that a person rejects
     does not. A call for which nothing is left raises `ToolCallError` in the code, which may catch it and
@@ -44,13 +44,13 @@ class Budget:
     `status="limit"`.
 
     Raises:
-        ValueError: A number is not positive, or there is a `cost` and nobody says what a call costs.
+        ValueError: A number is not positive, or there is a `cost` without `cost_of`.
     """
 
     calls: int | None = None
-    """Tool calls. Looking for tools and at the budget is free."""
+    """Tool calls. Searching for tools and reading the budget are free."""
     calls_per_tool: Mapping[str, int] = field(default_factory=dict)
-    """Calls of single tools, by the name that the code uses, with the domain."""
+    """Calls of single tools, by the qualified name that the code uses."""
     wall_seconds: float | None = None
     """Time that executions take. A call is cut off when it ends; code that makes no call runs on, to
     `Limits.wall_seconds`."""
@@ -67,12 +67,12 @@ class Budget:
             "wall_seconds": self.wall_seconds,
             "output_tokens": self.output_tokens,
             "cost": self.cost,
-            **{f"calls_per_tool[{name!r}]": most for name, most in self.calls_per_tool.items()},
+            **{f"calls_per_tool[{name!r}]": limit for name, limit in self.calls_per_tool.items()},
         }
-        for name, most in numbers.items():
+        for name, limit in numbers.items():
             kinds = (int, float) if name in ("wall_seconds", "cost") else (int,)
-            if most is not None and (type(most) not in kinds or not most > 0):
-                raise ValueError(f"Budget.{name} must be a positive number, got {most!r}")
+            if limit is not None and (type(limit) not in kinds or not limit > 0):
+                raise ValueError(f"Budget.{name} must be a positive number, got {limit!r}")
         if self.cost is not None and self.cost_of is None:
             raise ValueError(
                 f"Budget.cost={self.cost!r} needs cost_of: a function that says what a call costs"
@@ -264,7 +264,7 @@ class Purse:
             logger.exception("cost_of failed for %s", name)
             cost = math.nan
         if not (math.isfinite(cost) and cost >= 0):
-            raise ToolCallError(f"what a call of {name} costs cannot be told", tool=name)
+            raise ToolCallError(f"the cost of a call of {name} is unknown", tool=name)
         return cost
 
     # --- what is left -------------------------------------------------------------------------------
@@ -275,8 +275,8 @@ class Purse:
         per_tool: dict[str, int] = {}
         with self.lock:
             for _, budget, used in self._budgets():
-                for key, most in limited_by(budget):
-                    left = round(max(0, most - getattr(used, key)), 6)
+                for key, limit in _limits_of(budget):
+                    left = round(max(0, limit - getattr(used, key)), 6)
                     found[key] = min(left, found.get(key, left))
                 for name, calls in budget.calls_per_tool.items():
                     rest = max(0, calls - used.calls_per_tool.get(name, 0))
@@ -293,13 +293,13 @@ class Purse:
                     found = left, f"{which}.wall_seconds"
         return found
 
-    def shown_chars(self, most: int) -> int:
+    def shown_chars(self, limit: int) -> int:
         """Return how much of the output the model may be shown."""
         with self.lock:
             for _, budget, used in self._budgets("output_tokens"):
                 left = (budget.output_tokens or 0) - used.output_tokens + self._used.output_tokens
-                most = min(most, left * CHARS_PER_TOKEN)
-        return max(most, _MIN_SHOWN_CHARS)
+                limit = min(limit, left * CHARS_PER_TOKEN)
+        return max(limit, _MIN_SHOWN_CHARS)
 
     def close(self, *, seconds: float, shown_chars: int) -> Spent:
         """Return what the execution has used.
@@ -350,35 +350,35 @@ def check(which: str, budget: Budget, used: Spent, name: str, cost: float) -> No
     Raises:
         ToolCallError: Nothing is left for it.
     """
-    limits = [(key, most, getattr(used, key)) for key, most in limited_by(budget)]
+    limits = [(key, limit, getattr(used, key)) for key, limit in _limits_of(budget)]
     if (calls := budget.calls_per_tool.get(name)) is not None:
         limits.append(("calls_per_tool", calls, used.calls_per_tool.get(name, 0)))
-    for key, most, spent in limits:
+    for key, limit, spent in limits:
         more = cost if key == "cost" else _MORE[key]
-        if spent + more <= most and (more or spent < most):
+        if spent + more <= limit and (more or spent < limit):
             continue
         whose = "this execution" if which == "budget" else "this whole task"
         needs = f", and this call costs {more:g}" if key == "cost" else ""
         of_tool = f" of {name}" if key == "calls_per_tool" else ""
         raise ToolCallError(
-            f"the budget of {whose} is spent: {key}{of_tool} {spent:.6g} of {most:.6g}{needs}. "
+            f"the budget of {whose} is spent: {key}{of_tool} {spent:.6g} of {limit:.6g}{needs}. "
             "Make no more such calls; print what you have",
             tool=name,
             limit=f"{which}.{key}",
-            allowed=most,
+            allowed=limit,
             used=spent,
         )
 
 
-def limited_by(budget: Budget) -> list[tuple[str, float]]:
+def _limits_of(budget: Budget) -> list[tuple[str, float]]:
     """Return the fields of a budget that limit all tools together, and by how much."""
     found = [(key, getattr(budget, key)) for key in _FIELDS]
-    return [(key, most) for key, most in found if most is not None]
+    return [(key, limit) for key, limit in found if limit is not None]
 
 
 _FIELDS = ("calls", "wall_seconds", "output_tokens", "cost")
 _MORE: Mapping[str, int] = {"calls": 1, "calls_per_tool": 1, "wall_seconds": 0, "output_tokens": 0}
-"""What one more call uses at once."""
+"""What one more call uses immediately."""
 
 
 def is_of_budget(limit: str | None) -> bool:

@@ -35,7 +35,7 @@ def tell_failure(
             code passed is no secret to it.
     """
     if isinstance(error, ValidationError) and not is_reached:
-        return f"{name} failed: {_tell_arguments(error)}"
+        return f"{name} failed: {_describe_arguments(error)}"
     if on_tool_error == "hide":
         return f"{name} failed"
     text = _text_of(error)
@@ -56,9 +56,9 @@ def tell_message(name: str, content: object, on_tool_error: OnToolError) -> str:
     return f"{name} failed: {describe_error(content)}"
 
 
-def cut(text: str, most: int = MAX_ERROR_CHARS) -> str:
+def cut(text: str, limit: int = MAX_ERROR_CHARS) -> str:
     """Cut a text that is too long, and say how much is cut."""
-    return text if len(text) <= most else f"{text[:most]}… [{len(text) - most:,} characters cut]"
+    return text if len(text) <= limit else f"{text[:limit]}… [{len(text) - limit:,} characters cut]"
 
 
 def _text_of(error: BaseException) -> str:
@@ -80,7 +80,7 @@ def _text_of(error: BaseException) -> str:
     return f"{text}: {'; '.join(leaves[:_MAX_PROBLEMS])}"
 
 
-def _tell_arguments(error: ValidationError) -> str:
+def _describe_arguments(error: ValidationError) -> str:
     parts = []
     for problem in error.errors(include_url=False)[:_MAX_PROBLEMS]:
         place = ".".join(map(str, problem["loc"])) or "arguments"

@@ -66,7 +66,7 @@ class ExecutionLog:
     Raises:
         ValueError: `path` ends in something else, or `keep` is not a positive whole number.
         OSError: The file cannot be opened.
-        sqlite3.Error: The file is no database that can be opened.
+        sqlite3.Error: The file is not a database that can be opened.
     """
 
     def __init__(self, *, path: str | Path | None = None, keep: int | None = None) -> None:

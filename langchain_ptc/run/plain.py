@@ -121,7 +121,7 @@ def _key_text(key: Any) -> str:
 def _deep_text(value: Any) -> str:
     try:
         return clean_text(encode_value(value))
-    except UnsendableValue:  # what a developer has put into a record; it may hold itself
+    except UnsendableValue:  # what a developer has put into a record; it may contain itself
         return "…"
 
 

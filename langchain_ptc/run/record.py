@@ -1,4 +1,4 @@
-"""What one execution was: its code, its end, its output and every tool call it made."""
+"""The record of one execution: its code, its outcome, its output and every tool call it made."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class ToolCallRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionResult:
-    """What one execution of the model's code came to."""
+    """The result of one execution of the model's code."""
 
     execution_id: str
     code: str
@@ -126,7 +126,7 @@ class ExecutionResult:
     error: Failure | None
     """Why it did not succeed."""
     notes: tuple[str, ...]
-    """What the code should know besides, for example calls that it did not await."""
+    """Notes for the author of the code, for example on calls that it did not await."""
     tool_calls: tuple[ToolCallRecord, ...]
     """Every call that the code made, in the order in which it made them."""
     started_at: datetime
@@ -134,7 +134,7 @@ class ExecutionResult:
     duration_seconds: float
     """From the start to the end, pauses left out."""
     paused_seconds: float = 0.0
-    """How long persons were waited for."""
+    """How long it waited for people."""
     output_chars: int
     """How many characters of output the model is shown; see `Limits.output_chars`."""
     session: str | None = None
@@ -150,7 +150,7 @@ class ExecutionResult:
 
     @property
     def waiting_seconds(self) -> float:
-        """For how long calls were on their way, one or more."""
+        """For how long at least one call was in flight."""
         return min(self.duration_seconds, self._call_times().waiting_seconds)
 
     @property
@@ -160,7 +160,7 @@ class ExecutionResult:
 
     @property
     def overlapping_seconds(self) -> float:
-        """For how long two calls or more were on their way side by side."""
+        """For how long two calls or more were in flight."""
         return min(self.duration_seconds, self._call_times().overlapping_seconds)
 
     def _call_times(self) -> CallTimes:
@@ -233,7 +233,7 @@ _TIMES = ("ended_at", "computing_seconds", "waiting_seconds", "overlapping_secon
 
 
 class CallTimes(NamedTuple):
-    """For how long calls were on their way."""
+    """For how long calls were in flight."""
 
     waiting_seconds: float
     """At least one."""

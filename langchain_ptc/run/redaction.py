@@ -37,11 +37,11 @@ _MAX_JSON_CHARS = 100_000
 """Longer texts are not parsed."""
 _MAX_NAME_CHARS = 200
 _NAME_KEYS = ("name", "key", "header")
-"""Fields that hold the name of what the field `value` beside them holds."""
+"""Fields with the name of what the field `value` beside them contains."""
 _URL_PASSWORD = re.compile(r"(://[^\s/@:?#]*:)([^\s/@]+)@")
 _URL_FIELD = re.compile(r"[?&;]([\w.-]{1,64})=([^&;\s#\"']+)")
 _SCHEME = re.compile(r"(?:bearer|basic|token|apikey|bot)\s+(?=\S+\Z)", re.IGNORECASE)
-"""What stands before a credential in a header."""
+"""The scheme before a credential in a header."""
 _LETTERS = re.compile(r"[A-Za-z0-9]+")
 _URL_SAFE = str.maketrans("+/", "-_")
 
@@ -228,7 +228,7 @@ def _copy(value: Any) -> Any:
 
 
 def _leaves(value: Any) -> Iterator[Hashable]:
-    """Return what arguments hold besides containers."""
+    """Yield the values in arguments that are not containers."""
     if isinstance(value, Mapping):
         for held in value.values():
             yield from _leaves(held)
@@ -252,7 +252,7 @@ def _leaves(value: Any) -> Iterator[Hashable]:
 
 
 def _texts_of(secret: Hashable) -> Iterator[str]:
-    """Return what of a secret can stand in a text by itself."""
+    """Yield the parts of a secret that can appear in a text by themselves."""
     if isinstance(secret, bytes):
         yield repr(secret)[2:-1]
         yield secret.decode("utf-8", "replace")
@@ -270,7 +270,7 @@ def _texts_of(secret: Hashable) -> Iterator[str]:
 
 
 def _forms_of(text: str, within: str) -> set[str]:
-    """Return the texts as which a text can stand in another one, which is given by `_plainly`."""
+    """Return the forms in which a text can appear in another one, which is given by `_plainly`."""
     encoded = set(_base64_of(text.encode("utf-8", "replace")))
     longest = max(_LETTERS.findall(text), key=len, default="")  # no way to quote it changes these
     if longest.lower() not in within:
@@ -280,7 +280,7 @@ def _forms_of(text: str, within: str) -> set[str]:
 
 
 def _base64_of(secret: bytes) -> Iterator[str]:
-    """Return how base64 writes what holds a secret, wherever in it that begins."""
+    """Yield how base64 writes a text with a secret, wherever in it the secret begins."""
     for before in range(3):
         text = base64.b64encode(b"0" * before + secret).decode()
         whole = text[before and before + 1 :]  # without the characters that it shares with others

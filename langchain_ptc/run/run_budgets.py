@@ -1,4 +1,4 @@
-"""What a whole run of the graph has spent: found in the messages of its state, and among its peers."""
+"""What a whole run of the graph has used, from the messages of its state and concurrent executions."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from langchain_ptc.run.budgets import Budget, CallLimit, Purse, Spent, check
 from langchain_ptc.run.graph_state import messages_of
 from langchain_ptc.wording import closest, did_you_mean
 
-_MOST_SETS = 1_000
-"""Sets of executions side by side that are remembered."""
+_MAX_SETS = 1_000
+"""Sets of concurrent executions that are remembered."""
 
 
 class Budgets:
@@ -40,7 +40,7 @@ class Budgets:
         now: The clock.
 
     Raises:
-        ValueError: The two have different ideas of what a call costs, or name a tool that is none.
+        ValueError: The two have different `cost_of`, or name an unknown tool.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Budgets:
             for name in () if given is None else given.calls_per_tool:
                 if name not in known:
                     raise ValueError(
-                        f"{which}.calls_per_tool has {name!r}, which is none of the tools{did_you_mean(closest(name, known))}"
+                        f"{which}.calls_per_tool has {name!r}, which is not one of the tools{did_you_mean(closest(name, known))}"
                     )
         self._budget, self._run_budget = budget, run_budget
         self._cost_of = next(iter(costs), None)
@@ -70,12 +70,12 @@ class Budgets:
         self._lock = new_lock()
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Whether there is a budget."""
         return self._budget is not None or self._run_budget is not None
 
     @property
     def is_for_run(self) -> bool:
-        """Whether the state of the graph must be known."""
+        """Whether the state of the graph is needed."""
         return self._run_budget is not None
 
     def open(
@@ -87,13 +87,13 @@ class Budgets:
         carried: Spent | None = None,
         call_limits: Sequence[CallLimit] = (),
     ) -> Purse | None:
-        """Return the purse of one execution; None if it may spend what it likes.
+        """Return the meter of one execution; None if nothing limits it.
 
         Args:
-            state: The state of the graph, for what the run has spent.
+            state: The state of the graph, which has the usage of the run.
             call_id: The tool call that asked for the execution.
             thread_id: The thread of the graph.
-            carried: What was spent besides what the state tells, by attempts that are not in it.
+            carried: What attempts used that are not in the state.
             call_limits: Limits of the agent around the execution.
         """
         if not self and not call_limits:
@@ -116,7 +116,7 @@ class Budgets:
     def check_direct(
         self, state: Any, definition: ToolDefinition, call: Mapping[str, Any]
     ) -> ToolCallError | None:
-        """Hold a call that the model makes itself against the budget of its run.
+        """Check a call that the model makes itself against the budget of its run.
 
         Args:
             state: The state of the graph; its last message makes the call.
@@ -141,7 +141,7 @@ class Budgets:
         with self._lock:
             peers = self._sets.setdefault(key, {})
             self._sets.move_to_end(key)
-            while len(self._sets) > _MOST_SETS:
+            while len(self._sets) > _MAX_SETS:
                 self._sets.popitem(last=False)
             for peer in peers.values():
                 purse.lock = peer.lock
@@ -149,14 +149,13 @@ class Budgets:
             purse.peers = peers
 
     def _spent_in(self, messages: Sequence[BaseMessage], *, until: str | None = None) -> Spent:
-        """Add up what was spent since the user last said something, up to a call of the model."""
+        """Add up what was used since the last message of the user, up to a call of the model."""
         spent = Spent()
         for message in messages:
             if isinstance(message, HumanMessage):
                 spent = Spent()
             elif isinstance(message, ToolMessage):
-                told = _told_by(message)
-                spent = spent if told is None else spent + told
+                spent += _usage_in(message)
             elif isinstance(message, AIMessage):
                 for call in message.tool_calls:
                     if until is not None and call["id"] == until and message is messages[-1]:
@@ -185,39 +184,39 @@ def budget_of(budget: Budget | None, names: Collection[str]) -> Budget | None:
     """
     if budget is None:
         return None
-    kept = {name: most for name, most in budget.calls_per_tool.items() if name in names}
+    kept = {name: limit for name, limit in budget.calls_per_tool.items() if name in names}
     return replace(budget, calls_per_tool=kept)
 
 
-def _told_by(message: ToolMessage) -> Spent | None:
+def _usage_in(message: ToolMessage) -> Spent:
     artifact = message.artifact
-    told = artifact.get("spent") if isinstance(artifact, Mapping) else None
-    return Spent.from_dict(told) if isinstance(told, Mapping) else None
+    found = artifact.get("spent") if isinstance(artifact, Mapping) else None
+    return Spent.from_dict(found) if isinstance(found, Mapping) else Spent()
 
 
-# --- `budget()`: how code sees what is left for it to spend ------------------------------------------
+# --- `budget()`: how code sees what is left ---------------------------------------------------------
 
 BUDGET_NAME = "budget"
 """What the code calls it."""
 
 current_purse: contextvars.ContextVar[Purse] = contextvars.ContextVar("ptc_purse")
-"""The purse of the execution that makes a call."""
+"""The meter of the execution that makes a call."""
 
 
 class BudgetLeft(TypedDict, total=False):
-    """What is left; what is not there is not limited."""
+    """What is left; a key that is missing is not limited."""
 
     calls: int
     calls_per_tool: dict[str, int]
-    """By the name of the tool, for those that have a number of their own."""
+    """By the name of the tool, for those with a limit of their own."""
     wall_seconds: float
     output_tokens: int
-    """Of what is printed; four characters each."""
+    """Of printed text; four characters each."""
     cost: float
 
 
 def offer_budget(catalog: ToolCatalog) -> ToolCatalog:
-    """Return the catalog with `budget` among what it finds tools by: its own functions.
+    """Return the catalog with `budget` among its own functions.
 
     Raises:
         CatalogError: A tool has its name.
@@ -225,7 +224,7 @@ def offer_budget(catalog: ToolCatalog) -> ToolCatalog:
     for definition in catalog:
         if definition.domain is None and definition.name == BUDGET_NAME:
             raise CatalogError(
-                f"the code needs {BUDGET_NAME}() to see what is left for it, and your tool "
+                f"the code needs {BUDGET_NAME}() to see what is left, and your tool "
                 f"{definition.tool_name!r} has that name; rename it, or put it into a domain"
             )
     (own,) = ToolCatalog(

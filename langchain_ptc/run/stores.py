@@ -22,7 +22,7 @@ logger = logging.getLogger("langchain_ptc")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What a query asks for; None for any."""
+    """What a query selects; None for any."""
 
     execution_id: str | None = None
     tool: str | None = None
@@ -31,7 +31,7 @@ class Query:
     until: datetime | None = None
 
     def takes(self, result: ExecutionResult) -> bool:
-        """Whether it means this execution."""
+        """Whether it selects this execution."""
         return (
             (self.execution_id is None or result.execution_id == self.execution_id)
             and (self.status is None or result.status == self.status)
@@ -40,7 +40,7 @@ class Query:
         )
 
     def takes_call(self, call: ToolCallRecord) -> bool:
-        """Whether it means this call."""
+        """Whether it selects this call."""
         return (
             (self.status is None or call.status == self.status)
             and (self.tool is None or self._is_of_tool(call))
@@ -66,7 +66,7 @@ class Store(ABC):
     def read(self, query: Query) -> Iterator[ExecutionResult]:
         """Yield records, the latest first: all that match the query, and maybe more."""
 
-    def close(self) -> None:  # noqa: B027  # most hold nothing open
+    def close(self) -> None:  # noqa: B027  # for those that keep something open
         """Close what is open for writing."""
 
     def forget_after_fork(self) -> None:  # noqa: B027
@@ -185,7 +185,7 @@ class SqliteStore(Store):
         keep: How many; None to keep all.
 
     Raises:
-        sqlite3.Error: The file is no database that can be opened.
+        sqlite3.Error: The file is not a database that can be opened.
     """
 
     def __init__(self, path: Path, keep: int | None) -> None:
@@ -222,7 +222,7 @@ class SqliteStore(Store):
         database.executemany("DELETE FROM calls WHERE execution_id = ?", old)
 
     def read(self, query: Query) -> Iterator[ExecutionResult]:
-        """Yield the records that a query may mean."""
+        """Yield the records that a query may select."""
         conditions: list[str] = []
         values: list[object] = []
         for condition, value in (

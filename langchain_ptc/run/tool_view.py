@@ -14,7 +14,7 @@ import contextvars
 import copy
 import functools
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsIndex, cast
 
@@ -32,7 +32,9 @@ class CallCapture:
     """What happened to one call inside LangChain."""
 
     on_reached: Callable[[], None]
-    config: RunnableConfig
+    config: RunnableConfig | None
+    """In place of what a middleware passes on, which is `run_code`'s: an interrupt of the tool would
+    be taken for one of that call, and one call's approval be given to another."""
     max_items: int = MAX_ITEMS
     """Items that are taken from an iterator that the tool returns."""
     value: Any = None
@@ -42,11 +44,26 @@ class CallCapture:
     shown: dict[str, Any] | None = None
     """Its arguments, if they are large, as LangChain shows them to callbacks."""
 
+    def reach(self) -> None:
+        """Note that the tool's own code begins."""
+        self.is_reached = True
+        self.on_reached()
+
+    def keep(self, value: Any) -> Any:
+        """Capture what the tool returns, and return it."""
+        self.value, self.has_value = value, True
+        return value
+
 
 current_capture: contextvars.ContextVar[CallCapture | None] = contextvars.ContextVar(
     "ptc_call_capture", default=None
 )
 """The call that is being made in this context."""
+
+
+def _capture(config: RunnableConfig | None = None) -> CallCapture:
+    """Return the capture of the call that is being made; one that nobody reads if there is none."""
+    return current_capture.get() or CallCapture(lambda: None, config)
 
 
 class ToolRaised(Exception):
@@ -128,20 +145,25 @@ class ToolView:
     # --- what LangChain calls -----------------------------------------------------------------------
 
     def invoke(self, given: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Do what the tool's `invoke` does, and note the message."""
+        """Do what the tool's `invoke` does, and capture the message."""
         tool = self._ptc_tool
         if isinstance(tool, StructuredTool | Tool) and tool.func is None:
             # called by a synchronous middleware, in a thread
             return run_sync(self.ainvoke(given, config, **kwargs))
-        if (text := self._slow_text(given)) is not None:
-            text()
-        return _note_message(self._bound("invoke")(given, _pinned(config), **kwargs))
+        capture, args = _capture(config), _large_arguments(given)
+        capture.shown = None if args is None else _Shown(tool._filter_injected_args(args))
+        capture.message = self._bound("invoke")(given, capture.config, **kwargs)
+        return capture.message
 
     async def ainvoke(self, given: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Do what the tool's `ainvoke` does, and note the message."""
-        if (text := self._slow_text(given)) is not None:
-            await call_in_thread(text)
-        return _note_message(await self._bound("ainvoke")(given, _pinned(config), **kwargs))
+        """Do what the tool's `ainvoke` does, and capture the message."""
+        capture, args = _capture(config), _large_arguments(given)
+        capture.shown = None
+        if args is not None:
+            shown = self._ptc_tool._filter_injected_args(args)
+            capture.shown = await call_in_thread(lambda: _Shown(shown))
+        capture.message = await self._bound("ainvoke")(given, capture.config, **kwargs)
+        return capture.message
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the tool's `run` does."""
@@ -151,28 +173,9 @@ class ToolView:
         """Do what the tool's `arun` does."""
         return await self._bound("arun")(*args, **kwargs)
 
-    def _slow_text(self, given: Any) -> Callable[[], None] | None:
-        """Return what writes the text of large arguments; None if they are not large."""
-        capture = current_capture.get()
-        if capture is None:
-            return None
-        capture.shown = None
-        args = given.get("args") if isinstance(given, dict) else None
-        if not isinstance(args, dict) or not is_large(args):
-            return None
-        capture.shown = shown = _Shown(self._ptc_tool._filter_injected_args(args))
-
-        def write() -> None:
-            shown.text = _text_of(dict(shown))
-
-        return write
-
     def _filter_injected_args(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments that callbacks are shown; LangChain makes one text of them at once."""
-        capture = current_capture.get()
-        if capture is not None and capture.shown is not None:
-            return capture.shown
-        return self._ptc_tool._filter_injected_args(given)
+        return _capture().shown or self._ptc_tool._filter_injected_args(given)
 
     @property
     def _run(self) -> Callable[..., Any]:
@@ -209,10 +212,14 @@ def view(tool: BaseTool, *, frees_names: bool = False) -> BaseTool:
 
 def _capturing(run: Callable[..., Any]) -> Callable[..., Any]:
     def capturing_run(*args: Any, **kwargs: Any) -> Any:
-        _note_reached()
+        capture = _capture()
+        capture.reach()
         try:
             value = run(*args, **kwargs)
-            return _note_value(_drained(value) if is_iterator(value) else value)
+            # To take the items is still to run the tool's code.
+            return capture.keep(
+                take_items(value, capture.max_items) if is_iterator(value) else value
+            )
         except BaseException as error:
             if isinstance(error, Exception) and not isinstance(error, StopIteration):
                 raise
@@ -226,15 +233,17 @@ def _capturing(run: Callable[..., Any]) -> Callable[..., Any]:
 
 def _capturing_async(arun: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
     async def capturing_arun(*args: Any, **kwargs: Any) -> Any:
-        _note_reached()
-        task = asyncio.current_task()
+        capture, task = _capture(), asyncio.current_task()
+        capture.reach()
         try:
             value = await arun(*args, **kwargs)
             if is_iterator(value):
-                value = await call_in_thread(functools.partial(_drained, value))
+                value = await call_in_thread(
+                    functools.partial(take_items, value, capture.max_items)
+                )
             elif isinstance(value, AsyncIterator):
-                value = await _adrained(value)
-            return _note_value(value)
+                value = await _take_items(value, capture.max_items)
+            return capture.keep(value)
         except BaseException as error:
             original = error.__cause__ if isinstance(error, RuntimeError) else error
             if isinstance(original, Exception) and not isinstance(original, StopIteration):
@@ -247,19 +256,11 @@ def _capturing_async(arun: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
     return capturing_arun
 
 
-def _drained(items: Iterator[Any]) -> list[Any]:
-    """Return what a tool's generator gives: it is still the tool's code that runs."""
-    capture = current_capture.get()
-    return take_items(items, MAX_ITEMS if capture is None else capture.max_items)
-
-
-async def _adrained(items: AsyncIterator[Any]) -> list[Any]:
-    capture = current_capture.get()
-    most = MAX_ITEMS if capture is None else capture.max_items
+async def _take_items(items: AsyncIterator[Any], limit: int) -> list[Any]:
     taken: list[Any] = []
     async for item in items:
-        if len(taken) >= most:
-            raise TooManyItems(items, most)
+        if len(taken) >= limit:
+            raise TooManyItems(items, limit)
         taken.append(item)
     return taken
 
@@ -293,17 +294,26 @@ def _take_signature(function: Any, original: Callable[..., Any]) -> None:
     function.__annotations__ = {n: kind for n, kind in annotations if kind is RunnableConfig}
 
 
-# --- what is captured --------------------------------------------------------------------------------
+# --- large arguments -------------------------------------------------------------------------------
 
 
 class _Shown(dict[str, Any]):
-    """Arguments of which the text was written already."""
+    """Arguments whose text is written already."""
 
     __slots__ = ("text",)
-    text: str
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        super().__init__(arguments)
+        self.text = _text_of(dict(arguments))
 
     def __str__(self) -> str:
         return self.text
+
+
+def _large_arguments(given: Any) -> dict[str, Any] | None:
+    """Return the arguments of a tool call, if they are large."""
+    args = given.get("args") if isinstance(given, dict) else None
+    return args if isinstance(args, dict) and is_large(args) else None
 
 
 def _text_of(value: Any) -> str:
@@ -321,31 +331,3 @@ def _text_of(value: Any) -> str:
     else:
         text = f"{items[0][0]!r}: {_text_of(items[0][1])}"
     return f"[{text}]" if kind is list else f"{{{text}}}"
-
-
-def _note_reached() -> None:
-    if (capture := current_capture.get()) is not None:
-        capture.is_reached = True
-        capture.on_reached()
-
-
-def _note_value(value: Any) -> Any:
-    if (capture := current_capture.get()) is not None:
-        capture.value, capture.has_value = value, True
-    return value
-
-
-def _note_message(message: Any) -> Any:
-    if (capture := current_capture.get()) is not None:
-        capture.message = message
-    return message
-
-
-def _pinned(config: RunnableConfig | None) -> RunnableConfig | None:
-    """Return the config of the call that is being made.
-
-    A middleware hands on the config that it knows, which is `run_code`'s: an interrupt of the tool
-    would be taken for one of that call, and one call's approval be given to another.
-    """
-    capture = current_capture.get()
-    return config if capture is None else capture.config
