@@ -184,11 +184,9 @@ def data(tree: TypeTree, tool: ToolValue | None = None) -> Value:
 
 Answer: TypeAlias = TypeTree | str | None
 """The type of the result, `None` where nothing certain is known, or why it cannot work."""
-_PLAIN: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
-_CONTAINERS: Mapping[str, type] = {
-    kind.__name__: kind for kind in (list, tuple, set, frozenset, dict)
-}
-_NUMBERS = frozenset(dir(int)) | frozenset(dir(float))
+_TYPES: Mapping[str, type] = {
+    kind.__name__: kind for kind in (str, int, float, bool, list, tuple, set, frozenset, dict)
+} | {"None": type(None)}
 
 
 def describe(tree: TypeTree, definition: ToolDefinition | None) -> str:
@@ -216,12 +214,10 @@ def kind_of(tree: TypeTree) -> str | None:
     """
     if isinstance(tree, RecordRef):
         return "record"
-    if isinstance(tree, Container):
-        return tree.name if tree.name in _CONTAINERS else None
     if isinstance(tree, Choice):
         kinds = {type(value).__name__ for value in tree.values}
-        return kinds.pop() if len(kinds) == 1 and kinds <= _PLAIN.keys() else None
-    return tree.name if isinstance(tree, Named) and tree.name in (*_PLAIN, "None") else None
+        return kinds.pop() if len(kinds) == 1 and kinds <= _TYPES.keys() else None
+    return tree.name if isinstance(tree, Named | Container) and tree.name in _TYPES else None
 
 
 def is_closed(record: RecordType) -> bool:
@@ -278,12 +274,14 @@ class Shapes:
                 _is_position(key) and not self.open_records and is_closed(definition.record(tree))
             )
             return "is a record, not a list: its keys are names" if is_list else None
+        if kind is not None and not hasattr(_TYPES[kind], "__getitem__"):
+            return f"is {with_article(kind)}: it has no items by position or key"
         if isinstance(tree, Container):
             changed = tree.name == "dict" and (self.open_records or constant in self.stored)
             return None if changed else _subscript_container(tree, key, constant)
         if kind == "str":
             return "is a str: it has no keys" if isinstance(constant, str) else STR
-        return None if kind is None else f"is {with_article(kind)}: it has no items"
+        return None
 
     def _attribute(self, tree: TypeTree, name: str, definition: ToolDefinition | None) -> Answer:
         kind = kind_of(tree)
@@ -292,12 +290,11 @@ class Shapes:
             return None if known else self._field(tree, name, definition, "attribute")  # type: ignore[arg-type]
         if kind is None or kind == "dict" or name in self.stored:
             return None
-        if kind == "None":
-            return f"is None: it has no attribute {name!r}"
-        numeric = kind in ("int", "float", "bool")
-        if name in (_NUMBERS if numeric else dir((_PLAIN.get(kind) or _CONTAINERS[kind])())):
+        own = (int, float) if kind in ("int", "float", "bool") else (_TYPES[kind],)
+        if any(hasattr(known, name) for known in own):
             return None
-        loop = ", whose items have it perhaps: use a loop" if kind in _CONTAINERS else ""
+        has_items = kind != "str" and hasattr(_TYPES[kind], "__iter__")
+        loop = ", whose items have it perhaps: use a loop" if has_items else ""
         return f"is {with_article(kind)}{loop}; it has no attribute {name!r}"
 
 
@@ -338,10 +335,10 @@ def _each(value: Value, answer: Callable[[TypeTree, ToolDefinition | None], Answ
 
 def _iterate(tree: TypeTree) -> Answer:
     kind = kind_of(tree)
-    if kind in ("int", "float", "bool", "None"):
-        return f"is {with_article(kind)}: it cannot be iterated over"
     if kind in ("record", "str"):
         return STR
+    if kind is not None and not hasattr(_TYPES[kind], "__iter__"):
+        return f"is {with_article(kind)}: it cannot be iterated over"
     if isinstance(tree, Container) and tree.args:
         return tree.args[0] if len(tree.args) == 1 or tree.name == "dict" else union(tree.args)
     return None
@@ -350,8 +347,6 @@ def _iterate(tree: TypeTree) -> Answer:
 def _subscript_container(tree: Container, key: ast.expr, constant: object) -> Answer:
     if tree.name == "dict":
         return tree.args[1]
-    if tree.name in ("set", "frozenset"):
-        return f"is a {tree.name}: it has no items by position or key"
     if isinstance(constant, str):
         advice = "its items have positions, not keys; take an item first, or use a loop"
         return f"is a {tree.name.lower()}: {advice}"
