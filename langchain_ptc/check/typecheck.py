@@ -58,12 +58,8 @@ _CODE = "code.py"
 _SECONDS = 20.0
 MAX_REPORTS = 200
 """Reports of ty that are looked at, in its order; of those that are certain only some are shown."""
-CALL_RULES = frozenset(
-    {
-        *("invalid-argument-type", "missing-argument", "unknown-argument"),
-        *("parameter-already-assigned", "too-many-positional-arguments"),
-    }
-)
+ARGUMENT_RULE = "invalid-argument-type"
+"""The other rules about calls of tools are left to the check that needs no type checker."""
 USE_RULES: Mapping[str, str] = {
     "invalid-await": "TypeError",
     "invalid-typed-dict-key": "KeyError",
@@ -178,7 +174,7 @@ def _write_project(
             names.append(f"import {value.name} as {name}")
     (folder / "__builtins__.pyi").write_text("\n".join([*names, _GIVEN_NAMES]), "utf-8")
     (folder / _CODE).write_text(code, "utf-8", errors="replace")
-    rules = "".join(f'{rule} = "error"\n' for rule in sorted({*CALL_RULES, *USE_RULES}))
+    rules = "".join(f'{rule} = "error"\n' for rule in sorted({ARGUMENT_RULE, *USE_RULES}))
     (folder / "ty.toml").write_text(f'[rules]\nall = "ignore"\n{rules}', "utf-8")
 
 
@@ -247,25 +243,20 @@ class _Judge:
             node = self._nodes.get((line, len(text[: column - 1].encode(errors="replace"))))
             if node is None or self._program.reach(node) == DEAD:
                 continue
-            call = self._call_of(node) if rule in CALL_RULES else None
-            tool = None if call is None else self._inference.infer(call.func)
-            definition = tool.definition if isinstance(tool, ToolValue) else None
-            if call is not None and definition is not None:
+            call = self._program.parents.get(node)
+            tool = self._inference.infer(call.func) if isinstance(call, ast.Call) else None
+            definition = None
+            if rule in USE_RULES:
+                certain = self._is_wrong_use(rule, message, node)
+                caught = self._handlers.may_catch(node, USE_RULES[rule])
+            elif isinstance(call, ast.Call) and isinstance(tool, ToolValue):
+                definition, certain = tool.definition, self._is_plain(message)
                 settled = not self._program.is_async or self._handlers.is_settled(call)
                 caught = self._handlers.may_catch(call, TOOL_CALL_ERROR, settled=settled)
-                certain = rule != "invalid-argument-type" or self._is_plain(message)
             else:
-                caught = self._handlers.may_catch(node, USE_RULES.get(rule, "TypeError"))
-                certain = rule in USE_RULES and self._is_wrong_use(rule, message, node)
+                continue
             if certain and not caught:
                 yield Found(node, message.replace("`", "'"), (), definition)
-
-    def _call_of(self, node: ast.AST) -> ast.Call | None:
-        """Return the call that a report on arguments is about: `node`, or what it is an argument of."""
-        parent = self._program.parents.get(node)
-        is_argument = isinstance(parent, ast.Call) and node is not parent.func
-        found = parent if is_argument else node
-        return found if isinstance(found, ast.Call) else None
 
     def _is_wrong_use(self, rule: str, message: str, node: ast.AST) -> bool:
         parent = self._program.parents.get(node)
