@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.limits import Limits
-from langchain_ptc.run.approvals import (
-    ApprovalMiddleware,
-    Approvals,
-    InterruptMode,
-    InterruptOn,
-)
-from langchain_ptc.run.budgets import Budget, CallLimit, Spent
+from langchain_ptc.run.approvals import Approvals, InterruptMode, InterruptOn
+from langchain_ptc.run.budgets import Budget
 from langchain_ptc.run.call_runner import build_pipeline
-from langchain_ptc.run.calls import Route
 from langchain_ptc.run.dispatch import Dispatcher
 from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import OnEvent, Refusals
 from langchain_ptc.run.execution import Check, Durable, Execution, ExecutorConfig
-from langchain_ptc.run.graph_state import Channels
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.policies.call_policy import CallPolicies
 from langchain_ptc.run.record import ExecutionResult
@@ -118,6 +111,7 @@ class ProgrammaticToolExecutor:
             d.qualified_name: Dispatcher(d, is_own=d in self.catalog.discovery)
             for d in self.catalog.callables
         }
+        budgets = Budgets(budget, run_budget, self.catalog)
         self._config = ExecutorConfig(
             catalog=self.catalog,
             limits=self.limits,
@@ -134,8 +128,9 @@ class ProgrammaticToolExecutor:
             redact=checked_redact(redact),
             log=log,
             refusals=Refusals(),
-            budgets=Budgets(budget, run_budget, self.catalog),
+            budgets=budgets,
             on_tool_error=on_tool_error,
+            reads_state=budgets.is_for_run or any(d.is_injected for d in dispatchers.values()),
         )
 
     @property
@@ -143,57 +138,14 @@ class ProgrammaticToolExecutor:
         """What its executions, and runs of the graph, may spend."""
         return self._config.budgets
 
-    def start(
-        self,
-        code: str,
-        *,
-        config: RunnableConfig | None = None,
-        call_id: str | None = None,
-        state: Any = None,
-        route: Route | None = None,
-        on_output: Callable[[str], None] | None = None,
-        kept: bytes | None = None,
-        carried: Spent | None = None,
-        arguments: Mapping[str, Any] | None = None,
-        channels: Channels | None = None,
-        approvals: Sequence[ApprovalMiddleware] = (),
-        call_limits: Callable[[ToolCatalog, Any], Sequence[CallLimit]] | None = None,
-    ) -> Execution:
+    def start(self, code: str, **options: Any) -> Execution:
         """Prepare an execution; does not run it yet.
 
         Args:
             code: What the model wrote.
-            config: Callbacks, tags, metadata and the rest for the tools; by default those of the
-                surrounding run.
-            call_id: Id of the tool call that asked for the execution; calls of the code get ids
-                that begin with it, and that no other call has. By default the execution's own id.
-            state: The state of the graph, for tools that take it; None to look it up.
-            route: How calls go to their tools; None for directly.
-            on_output: Takes what the code prints, as it comes.
-            kept: Variables that an earlier execution of the same session kept (`Outcome.kept`);
-                empty for the first one, None for no session.
-            carried: What the run has spent besides what its state tells.
-            arguments: Arguments of that tool call, or some of them, by which it is told apart from others
-                of its message that have the same id.
-            channels: What holds the state of the graph, where `config` does not lead to it.
-            approvals: The `HumanInTheLoopMiddleware` of the agent around it.
-            call_limits: Gives what the agent around it allows, for the catalog and the state.
+            options: What else `Execution` takes.
         """
-        return Execution(
-            self._config,
-            code,
-            config=config,
-            call_id=call_id,
-            state=state,
-            route=route,
-            on_output=on_output,
-            kept=kept,
-            carried=carried,
-            arguments=arguments,
-            channels=channels,
-            approvals=approvals,
-            call_limits=call_limits,
-        )
+        return Execution(self._config, code, **options)
 
     def execute(
         self, code: str, *, config: RunnableConfig | None = None, call_id: str | None = None

@@ -85,10 +85,35 @@ class ExecutorConfig:
     refusals: Refusals
     budgets: Budgets
     on_tool_error: OnToolError
+    reads_state: bool
+    """A budget needs the state of the graph, or a tool takes it."""
 
 
 class Execution:
-    """One execution; runs once. Made by `ProgrammaticToolExecutor.start`."""
+    """One execution; runs once. Made by `ProgrammaticToolExecutor.start`.
+
+    Args:
+        executor: What it shares with the others of its executor.
+        code: What the model wrote.
+        config: Callbacks, tags, metadata and the rest for the tools; by default those of the surrounding
+            run.
+        call_id: Id of the tool call that asked for the execution; calls of the code get ids that begin
+            with it, and that no other call has. By default the execution's own id.
+        state: The state of the graph, for tools that take it; None to look it up.
+        route: How calls get to their tools; None for directly.
+        on_output: Called with what the code prints, as it comes.
+        kept: Variables that an earlier execution of the same session kept (`Outcome.kept`); empty for
+            the first one, None for no session.
+        carried: What the run has spent besides what its state says.
+        arguments: Arguments of that tool call, or some of them, which distinguish it from others of its
+            message with the same id.
+        channels: The channels of the graph, where `config` does not lead to them.
+        approvals: The `HumanInTheLoopMiddleware` of the agent around it.
+        call_limits: Returns the limits of the agent around it, for the catalog and the state.
+
+    Raises:
+        ValueError: Approvals, and no journal.
+    """
 
     def __init__(
         self,
@@ -154,12 +179,7 @@ class Execution:
             GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
             ValueError: `durable="always"` where there is no checkpointer.
         """
-        executor = self._executor
-        if self._state is None and (
-            executor.budgets.is_for_run
-            or self._call_limits is not None
-            or any(d.is_injected for d in executor.dispatchers.values())
-        ):
+        if self._state is None and (self._executor.reads_state or self._call_limits is not None):
             self._state = await read_state(self._config)
         place, self._stem = identify(self._call_id, self._state, self._arguments, self._config)
         if not self._is_durable():
@@ -318,7 +338,7 @@ class Execution:
         catalog = self._executor.catalog
         return Program(
             code=self._code,
-            tools=tuple(d.qualified_name for d in catalog.callables),
+            tools=tuple(self._executor.dispatchers),
             types=catalog.type_names,
             limits=self._executor.limits,
             kept=self._kept,

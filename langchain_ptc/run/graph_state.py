@@ -43,7 +43,7 @@ logger = logging.getLogger("langchain_ptc")
 
 _Channel: TypeAlias = BaseChannel[Any, Any, Any]
 Channels: TypeAlias = Mapping[str, _Channel]
-"""What holds the state of a graph, by key."""
+"""The channels that hold the state of a graph, by key."""
 
 _READ = "__pregel_read"
 """Where LangGraph's configuration has what reads the state of the graph that runs."""
@@ -160,7 +160,7 @@ class _Key:
             self._apply(channel, value)
 
     def settle(self) -> Mapping[_Write, Any]:
-        """Return the writes that leave in one step what all leave one after another; and their values."""
+        """Return the writes that have in one step the effect of all one after another, with their values."""
         last = self.writes[-1:]
         if isinstance(self._channel, _SINGLE):
             return {write: write.value for write in last}
@@ -204,7 +204,7 @@ class GraphState:
         return self._current
 
     def check(self, commands: Iterable[Command[Any]]) -> None:
-        """See whether the graph can apply what a tool has asked of it.
+        """Check that the graph can apply the commands of a tool.
 
         Raises:
             ValueError: The update is a dict where the state is a list, or the other way round.
@@ -249,7 +249,7 @@ class GraphState:
             self.write(number, commands)
 
     def commands(self) -> tuple[Command[Any], ...]:
-        """Return what the graph is told, in the order of the calls, and last its parent.
+        """Return the commands for the graph, in the order of the calls, and last that for its parent.
 
         The update of each is a dict, or a list of messages where the state is one. There is at most one
         for the parent.
@@ -263,12 +263,12 @@ class GraphState:
             if command.graph == Command.PARENT:
                 parent.append(command)
                 continue
-            told = [
+            left = [
                 (write.key, settled.get(write, write.value))
                 for write in writes
                 if write.key not in self._keys or write in settled
             ]
-            own += _build(command, told)
+            own += _build(command, left)
         return (*own, *_join_for_parent(parent))
 
     def _find(self, key: str) -> _Key | None:
