@@ -208,7 +208,7 @@ async def test_tools_with_and_without_a_domain():
 async def test_a_misspelled_name_is_an_error_before_anything_is_called(options, asynchronous):
     """A name that is none of the agent's tools takes no approval away in silence."""
     agent, _ = make_agent([code_call("print(await get_team())"), "done"], [get_team], **options)
-    with pytest.raises(ValueError, match=r"'get_teem', which is none .* did you mean 'get_team'"):
+    with pytest.raises(ValueError, match=r"'get_teem', which is none .*did you mean 'get_team'"):
         await call(agent, asynchronous=asynchronous)
 
 

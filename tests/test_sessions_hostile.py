@@ -428,7 +428,7 @@ async def test_what_is_large_when_unfolded(sandbox):
         "    chain, m = chain.next, m + 1\nprint(n, m, laugh[0] is laugh[9])"
     )
     assert (await execute(sandbox, second, done.kept)).output == "400 20000 True\n"
-    done = await execute(sandbox, "x = 1\ndeep = []\nfor _ in range(20_000):\n    deep = [deep]")
+    done = await execute(sandbox, "x = 1\ndeep = []\nfor _ in range(1_000_000):\n    deep = [deep]")
     assert done.notes == (
         (
             "`deep` was not kept: it holds data that is nested too deeply, and such data cannot be kept "
