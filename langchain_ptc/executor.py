@@ -1,4 +1,4 @@
-"""`ProgrammaticToolExecutor`: run code over a catalog in a sandbox, and keep a record of it."""
+"""`ProgrammaticToolExecutor`: runs code over a catalog in a sandbox, without a model."""
 
 from __future__ import annotations
 
@@ -33,38 +33,19 @@ class ProgrammaticToolExecutor:
     One executor serves any number of executions, from any event loop or thread.
 
     Args:
-        catalog: The tools that the code may call; anything that `ToolCatalog` takes will do.
-        limits: What each execution may use.
+        catalog: The tools that the code may call; anything that `ToolCatalog` takes.
         sandbox: Where the code runs; by default a `ProcessSandbox` that all executors with the same
             `imports` share, and that ends with the process.
-        imports: Modules that the code may import besides the standard ones, for the default
-            sandbox.
-        interrupt_on: Which calls a person must approve, by tool; see `Approvals`. Needs a graph with
-            a checkpointer: elsewhere such calls are refused.
-        interrupt_mode: `batched` asks about all calls that the code makes side by side in one
-            question; `per_call` in one each.
-        durable: `auto` keeps a journal of the execution wherever there is a checkpointer, so that
-            nothing happens twice when the graph is interrupted and resumed; `always` refuses to run
-            without one; `never` keeps none.
-        on_event: Is told what happens while it happens; see `execution.events`.
-        check: What the code is held against before anything of it runs: `static` finds calls that
-            cannot work, `types` runs a type checker besides (needs the extra `typecheck`), `off`
-            nothing.
-        log: Keeps the record of each execution.
-        redact: What is hidden of the arguments of calls in records, events and reports: `secrets`
-            hides fields that are named like secrets, `none` nothing; or a function of the tool's name
-            and the arguments, which returns what to show. The tools get the arguments as they are.
-        budget: What each execution may spend.
-        run_budget: What a whole run of the graph may spend: everything since the user's last message.
-        on_tool_error: What the code is told when a tool raises: the exception's class and text
-            (`message`), its class (`type`), or only that the tool failed (`hide`).
-        call_policies: The state of breakers, rate limits and kept results, to share it with another
+        call_policies: The state of breakers, rate limits and cached results, to share it with another
             executor over the same tools.
+        limits: As in `as_programmatic`, and so are `imports`, `interrupt_on`, `interrupt_mode`,
+            `durable`, `on_event`, `check`, `log`, `redact`, `budget`, `run_budget` and
+            `on_tool_error`.
 
     Raises:
         CatalogError: The tools cannot be offered to code.
-        ValueError: Both `sandbox` and `imports` are given, approvals without a journal, or an option
-            is none of what it may be.
+        ValueError: Both `sandbox` and `imports` are given, tools need approval with
+            `durable="never"`, or an option is invalid.
     """
 
     def __init__(
@@ -102,11 +83,11 @@ class ProgrammaticToolExecutor:
         approvals = Approvals(self.catalog, interrupt_on, interrupt_mode)
         if approvals and durable == "never":
             raise ValueError(
-                "durable='never' with tools that need approval: after the pause the code would make "
-                "again what it had made before it; leave out durable"
+                "durable='never' cannot be used with tools that need approval: after the pause, the code "
+                "would repeat the calls that it made before it; leave out durable"
             )
         self.call_policies = call_policies or CallPolicies()
-        """The policies of its tools, with their state."""
+        """The policies of its tools, and their state."""
         dispatchers = {
             d.qualified_name: Dispatcher(d, is_own=d in self.catalog.discovery)
             for d in self.catalog.callables
@@ -142,42 +123,42 @@ class ProgrammaticToolExecutor:
         """Prepare an execution; does not run it yet.
 
         Args:
-            code: What the model wrote.
-            options: What else `Execution` takes.
+            code: The program that the model wrote.
+            options: The other options of `Execution`.
         """
         return Execution(self._config, code, **options)
 
     def execute(
         self, code: str, *, config: RunnableConfig | None = None, call_id: str | None = None
     ) -> ExecutionResult:
-        """Run code to its end from synchronous code; see `aexecute`."""
+        """Run code from synchronous code; see `aexecute`."""
         return self.start(code, config=config, call_id=call_id).run().result
 
     async def aexecute(
         self, code: str, *, config: RunnableConfig | None = None, call_id: str | None = None
     ) -> ExecutionResult:
-        """Run code to its end.
+        """Run code and wait for its result.
 
         Args:
-            code: What the model wrote.
-            config: Callbacks, tags, metadata and the rest for the tools.
-            call_id: Id of the tool call that asked for the execution.
+            code: The program that the model wrote.
+            config: Callbacks, tags, metadata and so on for the tools.
+            call_id: Id of the tool call that requested the execution.
 
         Returns:
-            The record. Whatever the code does, it is told there and not raised.
+            The record of the execution. Errors of the code are reported in it, and not raised.
 
         Raises:
             SandboxError: The machine could not start a worker.
             GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
-            ValueError: `durable="always"` where there is no checkpointer.
+            ValueError: `durable="always"` without a checkpointer.
         """
         return (await self.start(code, config=config, call_id=call_id).arun()).result
 
 
 @functools.cache
 def _default_sandbox(imports: tuple[str, ...]) -> ProcessSandbox:
-    """Return the sandbox for those who choose none; it lives as long as the process.
+    """Return the default sandbox; it lives as long as the process.
 
-    Whoever builds an agent for each request must not start a parent of workers for each.
+    An application that builds an agent for each request must not start a process pool for each.
     """
     return ProcessSandbox(imports=imports)

@@ -1,9 +1,9 @@
 """`ProgrammaticToolCallingMiddleware`: an agent keeps its tools, and its model sees one.
 
-The model is shown `run_code` and the stubs in place of the tools. What the code calls goes through the
-agent's other middleware (`wrap_tool_call`), as a call of the model would: retries, error handling and
-approvals of theirs hold for it. That is why it comes first in the list: what comes before it sees
-`run_code` only.
+The model is shown `run_code` and the stubs in place of the tools. Calls of the code go through the
+agent's other middleware (`wrap_tool_call`), like calls of the model: its retries, error handling and
+approvals apply to them. That is why this middleware comes first in the list: middleware before it sees
+only `run_code`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from langchain_ptc.run.redaction import Redact
 from langchain_ptc.run.run_budgets import budget_of
 from langchain_ptc.run.tool_view import view
 from langchain_ptc.sandbox.api import Sandbox
-from langchain_ptc.selection import Choice, Offer, Selection
+from langchain_ptc.selection import SelectedTools, Selection, SelectionRules
 from langchain_ptc.tool import (
     CodeTool,
     Examples,
@@ -65,23 +65,23 @@ from langchain_ptc.wording import check_choice
 
 _Answer: TypeAlias = ToolMessage | Command[Any]
 
-_MOST_OFFERS = 8
-"""Agents whose tools change from turn to turn have a catalog for each set of them."""
+_MAX_SELECTIONS = 8
+"""Sets of tools whose catalogs are cached: the tools of an agent may change from turn to turn."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Passing:
-    """The call of `run_code` on its way through the middleware."""
+class _InFlight:
+    """A call of `run_code` while the other middleware handles it."""
 
-    offer: Offer
+    selected: SelectedTools
     route: Route
 
 
-_passing: contextvars.ContextVar[_Passing] = contextvars.ContextVar("ptc_passing")
+_in_flight: contextvars.ContextVar[_InFlight] = contextvars.ContextVar("ptc_in_flight")
 
 
 def _newest(before: bytes | None, after: bytes | None) -> bytes | None:
-    """Merge what executions side by side have kept: the last one's stays."""
+    """Merge the variables of concurrent executions: keep those of the last one."""
     return before if after is None else after
 
 
@@ -96,52 +96,37 @@ def _state_with(key: str) -> Any:
 class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
     """Lets an agent call its tools from code.
 
-    Put it first among the middleware: those after it handle the calls of the code too.
+    Put it first in the list of middleware: those after it also handle the calls of the code.
 
-    Names of tools that are given here are the tools' own, with their domain before them or without:
-    `pay` or `finance.pay`. One that none of the agent's tools has is a `ValueError` at the first tool
-    call, before anything is called.
+    Options name tools by their own names, with or without the domain: `pay` or `finance.pay`. A name
+    that none of the agent's tools has is a `ValueError` at the first tool call, before anything is
+    called.
 
     Args:
         tools: Which of the agent's tools the code may call: names, or a predicate of the tool. None
-            is all of them but those that middleware of LangChain or of deep agents brings
-            (`write_todos`, `ls`, `read_file`, `task`, …): prompts of theirs tell the model to call
-            those itself. What the code may not call stays with the model.
-        tags: Takes of these only the tools that have one of the tags, by their policy or by
-            themselves.
-        domains: Domain of each tool, by name, so that code says `from tools.<domain> import …`. Tools
+            selects all except those that middleware of LangChain or of deep agents adds
+            (`write_todos`, `ls`, `read_file`, `task`, …), whose prompts tell the model to call them
+            itself. Tools that the code may not call stay with the model.
+        tags: Selects of these only the tools that have one of the tags, in their policy or their own.
+        domains: Domain of each tool, by name, so that code writes `from tools.<domain> import …`. Tools
             that are not named have none.
-        policies: What holds for single tools, by name. A tool with `allowed_callers=("direct",)`
-            stays with the model, one with both is offered to both. `requires_approval` holds whoever
-            calls; `max_calls` is for one execution of code, and for the model's own calls for one
-            message of the user.
-        limits: What each execution may use.
-        sandbox: Where the code runs; by default a `ProcessSandbox`.
-        imports: Modules that the code may import besides the standard ones.
-        examples: Programs that the model is shown.
-        prompt_tokens: Tokens that the text about the tools may have; as in `as_programmatic`.
-        count_tokens: Counts them; by default four characters are one.
-        interrupt_on: Which calls a person must approve, whoever makes them; as in `as_programmatic`.
-        interrupt_mode: One question for calls side by side, or one each.
-        durable: Whether what happens is kept, so that nothing happens twice.
+        policies: Policies of single tools, by name. A tool with `allowed_callers=("direct",)`
+            stays with the model, one with both is offered to both. `requires_approval` applies to
+            every caller; `max_calls` limits the calls of one execution of code, and the model's own
+            calls for one message of the user.
+        interrupt_on: Which calls a person must approve, by code or by the model; see `as_programmatic`.
         session: `thread` keeps the variables of the code from one execution to the next, in private
-            state of the agent; `none` begins anew each time. Of executions side by side, the last
-            one's are kept.
-        on_event: Is told what happens while it happens; see `execution.events`.
-        check: What the code is held against before it runs: the stubs (`static`), a type checker
-            besides (`types`), or nothing (`off`).
-        budget: What each execution may spend.
-        run_budget: What may be spent from one message of the user to the next.
-        on_tool_error: What the code is told when a tool raises; see `ProgrammaticToolExecutor`.
-        log: Keeps the record of each execution; see `execution.log`.
-        redact: What is hidden of the arguments of calls in records, events and reports; see
-            `ProgrammaticToolExecutor`.
-        agent_guards: Whether approvals and limits of the agent's other middleware hold for the calls
-            of the code; as in `as_programmatic`.
+            state of the agent; `none` starts each execution without any. Of concurrent executions,
+            the variables of the last one are kept.
+        agent_guards: Whether approvals and limits of the agent's other middleware apply to the calls
+            of the code; see `as_programmatic`.
         tool_name: Name of the one tool. Two of this middleware in one agent need two names.
+        limits: As in `as_programmatic`, and so are `sandbox`, `imports`, `examples`, `prompt_tokens`,
+            `count_tokens`, `interrupt_mode`, `durable`, `on_event`, `check`, `budget`, `run_budget`,
+            `on_tool_error`, `log` and `redact`.
 
     Raises:
-        ValueError: An option is none of what it may be.
+        ValueError: An option is invalid.
     """
 
     def __init__(
@@ -172,7 +157,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         tool_name: str = "run_code",
     ) -> None:
         super().__init__()
-        self._choice = Choice(
+        self._rules = SelectionRules(
             tools=tools,
             tags=tags,
             domains=dict(domains or {}),
@@ -182,7 +167,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             budgeted=[n for b in (budget, run_budget) if b is not None for n in b.calls_per_tool],
         )
         self._examples = examples
-        self._shapes = ObservedShapes()  # of all tools that the agent has from turn to turn
+        self._shapes = ObservedShapes()  # of all tools that the agent ever has
         self._tool_name = tool_name
         self._call_policies = CallPolicies()
         self._budget_text = render_budget(budget, run_budget)
@@ -205,9 +190,11 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             ToolsPrompt, prompt_tokens=prompt_tokens, count_tokens=count_tokens
         )
         self._budgets = budget, run_budget
-        self._build_executor(ToolCatalog([]))  # wrong options are told now, not at the first call
+        self._build_executor(
+            ToolCatalog([])
+        )  # reports invalid options now, and not at the first call
         resolve_examples(examples, ToolCatalog([]))
-        self._offers: dict[tuple[int, ...], Offer] = {}
+        self._selections: dict[tuple[int, ...], SelectedTools] = {}
         check_choice("session", session, Session)
         sessions = None
         if session == "thread":
@@ -241,7 +228,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         """Show the model the code's tools as stubs.
 
         Raises:
-            ValueError: A middleware behind this one has replaced them.
+            ValueError: A middleware after this one has replaced them.
         """
         shown, watch = self._show(request)
         with watched(watch):
@@ -265,15 +252,15 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _show(self, request: ModelRequest[Any]) -> tuple[ModelRequest[Any], PromptWatch | None]:
         own = [tool for tool in request.tools if isinstance(tool, BaseTool)]
-        offer = self._offer(own)
-        away = {*offer.hidden, *([self._tool_name] if offer.prompt is None else [])}
+        selected = self._select(own)
+        away = {*selected.hidden, *([self._tool_name] if selected.prompt is None else [])}
         kept = [
             tool for tool in request.tools if not (isinstance(tool, BaseTool) and tool.name in away)
         ]
-        if offer.prompt is None or not any(tool.name == self._tool_name for tool in own):
-            # Nothing for the code; or another middleware has taken the one tool away for this turn.
+        if selected.prompt is None or not any(tool.name == self._tool_name for tool in own):
+            # No tools for the code; or another middleware has removed the one tool for this turn.
             return request.override(tools=kept), None
-        text = offer.prompt.render()
+        text = selected.prompt.render()
         shown = request.override(tools=kept, system_message=_extend(request.system_message, text))
         return shown, PromptWatch(text, self._tool_name)
 
@@ -282,10 +269,10 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], _Answer]
     ) -> _Answer:
-        """Let code call the agent's tools, and hold the model's own calls to what holds for them."""
-        offer = self._offer_now(request)
+        """Let code call the agent's tools, and apply policies to the model's own calls."""
+        selected = self._select_for_call(request)
         if request.tool_call["name"] != self._tool_name:
-            settled = self._direct(request, offer, handler)
+            settled = self._direct(request, selected, handler)
             if isinstance(settled, DirectCall):
                 return settled.make(handler)
             return settled if isinstance(settled, ToolMessage) else handler(settled)
@@ -294,19 +281,19 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             passed = _redirect(request, tool, call, config, state)
             return await call_in_thread(lambda: handler(passed))
 
-        token = _passing.set(_Passing(offer, route))
+        token = _in_flight.set(_InFlight(selected, route))
         try:
             return handler(request)
         finally:
-            _passing.reset(token)
+            _in_flight.reset(token)
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Answer]]
     ) -> _Answer:
-        """Let code call the agent's tools, and hold the model's own calls to what holds for them."""
-        offer = self._offer_now(request)
+        """Let code call the agent's tools; see `wrap_tool_call`."""
+        selected = self._select_for_call(request)
         if request.tool_call["name"] != self._tool_name:
-            settled = self._direct(request, offer, handler)
+            settled = self._direct(request, selected, handler)
             if isinstance(settled, DirectCall):
                 return await settled.amake(handler)
             return settled if isinstance(settled, ToolMessage) else await handler(settled)
@@ -314,40 +301,42 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         async def route(tool: BaseTool, call: ToolCall, config: RunnableConfig, state: Any) -> Any:
             return await handler(_redirect(request, tool, call, config, state))
 
-        token = _passing.set(_Passing(offer, route))
+        token = _in_flight.set(_InFlight(selected, route))
         try:
             return await handler(request)
         finally:
-            _passing.reset(token)
+            _in_flight.reset(token)
 
     def _direct(
-        self, request: ToolCallRequest, offer: Offer, handler: object
+        self, request: ToolCallRequest, selected: SelectedTools, handler: object
     ) -> ToolCallRequest | DirectCall | ToolMessage:
-        """Return what becomes of a call that the model makes itself: made, settled first, refused."""
+        """Return a call of the model itself: to make as it is, to make under a policy, or its answer."""
         name = request.tool_call["name"]
-        if name in offer.hidden:
-            told = NOT_DIRECTLY.replace("{NAME}", name).replace("{TOOL_NAME}", self._tool_name)
-            return answer_call(request.tool_call, told, "error")
-        if (reached := self._limit_reached(request, offer, handler)) is not None:
-            told = DIRECT_LIMIT.replace("{NAME}", name).replace("{LIMIT}", reached)
-            return answer_call(request.tool_call, told, "error")
-        definition = offer.guarded.get(name)
+        if name in selected.hidden:
+            answer = NOT_DIRECTLY.replace("{NAME}", name).replace("{TOOL_NAME}", self._tool_name)
+            return answer_call(request.tool_call, answer, "error")
+        if (reached := self._limit_reached(request, selected, handler)) is not None:
+            answer = DIRECT_LIMIT.replace("{NAME}", name).replace("{LIMIT}", reached)
+            return answer_call(request.tool_call, answer, "error")
+        definition = selected.guarded.get(name)
         if definition is None:
             return request
         return DirectCall(
             request=request,
             definition=definition,
-            approvals=offer.approvals,
+            approvals=selected.approvals,
             call_policies=self._call_policies,
-            budgets=offer.executor.budgets,
+            budgets=selected.executor.budgets,
             is_asked_by_agent=self._code_tool.agents.asks_itself(handler),
         )
 
-    def _limit_reached(self, request: ToolCallRequest, offer: Offer, handler: object) -> str | None:
-        """Return a limit of the agent that calls of code have used up together with the model's own."""
+    def _limit_reached(
+        self, request: ToolCallRequest, selected: SelectedTools, handler: object
+    ) -> str | None:
+        """Return a limit of the agent that is used up, by calls of code and the model together."""
         name = request.tool_call["name"]
         found = self._code_tool.agents.limits_here(self._tool_name, handler)
-        catalog = offer.executor.catalog
+        catalog = selected.executor.catalog
         definition = next((d for d in catalog if d.tool_name == name), None)
         if not found or definition is None:
             return None
@@ -358,52 +347,52 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         return None
 
     def _start(self, code: str, **options: Any) -> Execution:
-        """Prepare the execution of a call of `run_code` that has come through the middleware."""
-        passing = _passing.get()
-        return passing.offer.executor.start(code, route=passing.route, **options)
+        """Prepare the execution of the call of `run_code` that is in flight."""
+        in_flight = _in_flight.get()
+        return in_flight.selected.executor.start(code, route=in_flight.route, **options)
 
-    # --- the offers ---------------------------------------------------------------------------------
+    # --- selection ---------------------------------------------------------------------------------
 
-    def _offer_now(self, request: ToolCallRequest) -> Offer:
-        """Return what holds for a call, among all tools of the agent."""
-        self._choice.check(request.runtime.tools)
-        return self._offer(request.runtime.tools)
+    def _select_for_call(self, request: ToolCallRequest) -> SelectedTools:
+        """Return the selection among all tools of the agent, for one of its tool calls."""
+        self._rules.check(request.runtime.tools)
+        return self._select(request.runtime.tools)
 
-    def _offer(self, tools: Sequence[BaseTool]) -> Offer:
-        """Return what there is for the code among the agent's tools, and make it only once."""
+    def _select(self, tools: Sequence[BaseTool]) -> SelectedTools:
+        """Return the selection among some tools, which is built only once."""
         key = tuple(map(id, tools))
-        if key not in self._offers:
-            if len(self._offers) >= _MOST_OFFERS:
-                self._offers.pop(next(iter(self._offers)))
-            self._offers[key] = self._make_offer(tools)
-        return self._offers[key]
+        if key not in self._selections:
+            if len(self._selections) >= _MAX_SELECTIONS:
+                self._selections.pop(next(iter(self._selections)))
+            self._selections[key] = self._make_selection(tools)
+        return self._selections[key]
 
-    def _make_offer(self, tools: Sequence[BaseTool]) -> Offer:
+    def _make_selection(self, tools: Sequence[BaseTool]) -> SelectedTools:
         for tool in tools:
             if tool.name == self._tool_name and not isinstance(tool, CodeTool):
                 raise ValueError(
                     f"the agent has a tool of its own named {self._tool_name!r}; pass another "
                     "tool_name to ProgrammaticToolCallingMiddleware"
                 )
-        mine = [tool for tool in tools if self._choice.takes(tool)]
-        catalog = self._choice.catalog(mine, self._shapes)
+        mine = [tool for tool in tools if self._rules.takes(tool)]
+        catalog = self._rules.catalog(mine, self._shapes)
         prompt = self._new_prompt(catalog, self._text(catalog)) if mine else None
         hidden = frozenset(
-            tool.name for tool in mine if "direct" not in self._choice.policy(tool).allowed_callers
+            tool.name for tool in mine if "direct" not in self._rules.policy(tool).allowed_callers
         )
-        guarded = self._choice.guarded(
+        guarded = self._rules.guarded(
             (tool for tool in tools if tool.name not in hidden), budgeted=self._has_run_budget
         )
         catalog = catalog if prompt is None else prompt.catalog
-        return Offer(
+        return SelectedTools(
             tools=tuple(tools),
             prompt=prompt,
             executor=self._build_executor(catalog),
             hidden=hidden,
             guarded={definition.tool_name: definition for definition in guarded},
-            # A person may edit a call into one of another of these.
-            approvals=self._choice.approvals(
-                self._choice.catalog([*(d.tool for d in guarded if d.tool not in mine), *mine])
+            # A person may edit a call into a call of another of these.
+            approvals=self._rules.approvals(
+                self._rules.catalog([*(d.tool for d in guarded if d.tool not in mine), *mine])
             ),
         )
 
@@ -411,7 +400,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         budget, run_budget = (budget_of(b, catalog.names) for b in self._budgets)
         return self._new_executor(
             catalog,
-            interrupt_on=self._choice.approved(catalog, of_code=True),
+            interrupt_on=self._rules.approved(catalog, of_code=True),
             budget=budget,
             run_budget=run_budget,
         )
@@ -424,7 +413,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
 
 @dataclass
 class _InnerRequest(ToolCallRequest):
-    """The request for a call of the code; stays one whatever a middleware puts in place of what."""
+    """The request for a call of the code, whichever of its parts other middleware replaces."""
 
     def __post_init__(self) -> None:
         if self.tool is not None:
@@ -440,7 +429,7 @@ def _redirect(
 
 
 def _extend(message: SystemMessage | None, text: str) -> SystemMessage:
-    """Add our text at the end: what the provider has cached of the beginning stays as it is."""
+    """Add our text at the end, so that the provider's cache of the beginning stays valid."""
     if message is None:
         return SystemMessage(text)
     content: Any = message.content

@@ -1,4 +1,4 @@
-"""The model that writes the code of a node, and what it is told besides the conversation."""
+"""The model that writes the code of a node, and its prompt around the conversation."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ from langchain_ptc.tool import RunCodeTool, render_examples
 
 
 class CodeWriter:
-    """A chat model that is given the tool, or, if it takes none, told to answer in text.
+    """A chat model that is given the tool or, if it takes no tools, asked to answer in text.
 
-    What it is told of the tools is what is known of them at that time.
+    Its prompt describes the tools as they are known at the time of each call.
 
     Args:
         model: A chat model, or its name for `init_chat_model`.
         tool: The tool that runs code.
-        protocol: How the model hands over its code.
-        examples: Programs that it is shown.
-        budget_text: What it reads about its budget; empty if there is none.
+        protocol: How the model passes its code.
+        examples: Programs to show.
+        budget_text: The text about its budget; empty if there is none.
         prompt_tokens: Tokens that the text about the tools may have.
-        count_tokens: Counts them; by default four characters are one.
+        count_tokens: Counts tokens; by default four characters are one token.
 
     Raises:
-        ImportError: A name of a model needs langchain.
+        ImportError: A model is given by name, and langchain is not installed.
         ValueError: The model cannot bind tools, and `protocol` is `tool`.
     """
 
@@ -82,12 +82,12 @@ class CodeWriter:
 
     @property
     def as_text(self) -> bool:
-        """Whether the model answers in text, since it takes no tools or is to be given none."""
+        """Whether the model answers in text, because it takes no tools or is given none."""
         return self._bound is None
 
     @property
     def model(self) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model, with the tool as it is described now."""
+        """The model, with the tool and its current description."""
         if self._bound is None:
             return self._loaded
         description = self._tool.description
@@ -114,9 +114,8 @@ class CodeWriter:
         return messages
 
     def build_prompt(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-        """Put our instructions first, in one system message with the conversation's own."""
-        told = self._budget_text if self.as_text else ""
-        system = [*filter(None, [self.system, told])]
+        """Put our instructions and the conversation's own in one system message, before the conversation."""
+        system = [*filter(None, [self.system, self._budget_text if self.as_text else ""])]
         conversation: list[BaseMessage] = []
         names: dict[str | None, str] = {}
         for message in messages:
@@ -129,7 +128,7 @@ class CodeWriter:
         return [SystemMessage("\n\n".join(system)), *self.examples, *conversation]
 
     def _as_plain_text(self, message: BaseMessage, names: dict[str | None, str]) -> BaseMessage:
-        """Show earlier calls and their results to a model that knows no tool calls.
+        """Return an earlier call, or its result, as text for a model that takes no tools.
 
         `names` collects the tools by the ids of their calls.
         """
@@ -155,17 +154,17 @@ class CodeWriter:
         message: AIMessage,
         outcomes: Sequence[ToolMessage],
         *,
-        looked: bool,
+        searched: bool,
     ) -> list[BaseMessage]:
-        """Return what the model is shown of an attempt that was not the answer.
+        """Return the messages about an attempt that was not the answer, for the model.
 
         Args:
-            reply: What the model said.
-            message: The same, with the calls that were read in it.
+            reply: The reply of the model.
+            message: The same, with the calls that were found in it.
             outcomes: The answers to these calls.
-            looked: The program only looked at tools.
+            searched: The program only searched the tools.
         """
-        text = LOOKED if looked else RETRY
+        text = LOOKED if searched else RETRY
         if not any(isinstance(outcome.artifact, dict) for outcome in outcomes):
             how = HOW_AS_TEXT if self.as_text else HOW_AS_TOOL
             text = UNREADABLE.replace("{HOW}", how.replace("{TOOL_NAME}", self._tool.name))
@@ -174,11 +173,11 @@ class CodeWriter:
             is_text = not reply.tool_calls and not reply.invalid_tool_calls
             shown = reply if is_text else self._as_plain_text(message, {})
             return [shown, HumanMessage(text.replace("{REPORT}", report))]
-        told: list[BaseMessage] = [message]
+        feedback: list[BaseMessage] = [message]
         for outcome in outcomes:
             content = text.replace("{REPORT}", str(outcome.content))
-            told.append(outcome.model_copy(update={"content": content, "artifact": None}))
-        return told
+            feedback.append(outcome.model_copy(update={"content": content, "artifact": None}))
+        return feedback
 
 
 def _load(model: BaseChatModel | str) -> Runnable[LanguageModelInput, AIMessage]:
@@ -196,7 +195,7 @@ def _load(model: BaseChatModel | str) -> Runnable[LanguageModelInput, AIMessage]
 def _bind(
     model: Runnable[LanguageModelInput, AIMessage], tool: RunCodeTool, protocol: Protocol
 ) -> Runnable[LanguageModelInput, AIMessage] | None:
-    """Give the model the tool; None if it takes none and may answer in text."""
+    """Bind the tool to the model; None if the model takes no tools and may answer in text."""
     try:
         return cast("BaseChatModel", model).bind_tools([tool])
     except (NotImplementedError, AttributeError) as error:

@@ -1,11 +1,11 @@
 """Programmatic calling by the provider's own sandbox, from the same tools, names and policies.
 
 Anthropic's models can write code that runs in a container of Anthropic's. Each tool call of that code
-comes back as an ordinary tool call of the model's, so an agent carries it out as any other. What is to
-be said for it is built here: which tools such code may call, what they return, and the container's
-tool. No request is made here, and no integration package is imported.
+arrives as an ordinary tool call of the model, so an agent runs it like any other. This module builds what
+the provider needs for it: which tools the code may call, what they return, and the container's tool. It
+makes no requests and imports no integration package.
 
-Every other provider: `as_programmatic`, which works with any model.
+For every other provider use `as_programmatic`, which works with any model.
 """
 
 from __future__ import annotations
@@ -51,8 +51,10 @@ RETURNS_TEXT = "Returns text."
 NOT_BY_CALLER = "`{NAME}` may be called by {ALLOWED} only. It was not called."
 CALLERS: Mapping[Caller, str] = {"code": "code", "direct": "a direct call"}
 
-_held: contextvars.ContextVar[str | None] = contextvars.ContextVar("ptc_native_held", default=None)
-"""Name of the tool whose policy has been held, on the way to the tool itself."""
+_enforced_tool: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+    "ptc_native_enforced_tool", default=None
+)
+"""Name of the tool whose policy has been enforced for the call that is in flight."""
 
 
 def native_tools(
@@ -63,28 +65,28 @@ def native_tools(
     domain: str | None = None,
     policies: Mapping[str, ToolPolicy] | None = None,
 ) -> list[BaseTool | dict[str, Any]]:
-    """Return tools as the provider's own sandbox calls them.
+    """Return tools for the provider's own sandbox.
 
     The list goes into `create_agent` or `model.bind_tools`. The tools are copies, under the names that
-    code calls them by; what they return reaches the provider's code as JSON, which their descriptions
-    say with its type. `ToolPolicy.allowed_callers` becomes the provider's field. Policies that ask for
-    more (`requires_approval`, `max_calls`) need `native_middleware` in the agent: without it, such a
-    tool refuses to run.
+    code calls them by; the provider's code gets their results as JSON, whose type is in their
+    descriptions. `ToolPolicy.allowed_callers` becomes the provider's field. Other policies
+    (`requires_approval`, `max_calls`) need `native_middleware` in the agent: without it, such a tool
+    refuses to run.
 
     Args:
         tools: Tools, tools by domain, or a catalog.
-        provider: `anthropic`, the only one whose code an integration package carries to its end.
-        code_execution: Version of the container; which of them a model knows, Anthropic says.
+        provider: `anthropic`, the only one that its integration package supports completely.
+        code_execution: Version of the container; see Anthropic's documentation of the model.
         domain: Domain of a flat list of tools.
-        policies: What holds for single tools, by the name that the code uses.
+        policies: Policies of single tools, by the name that the code uses.
 
     Returns:
         The container's tool, if any tool may be called from code, and the tools.
 
     Raises:
         CatalogError: The tools cannot be offered to code.
-        ValueError: The provider has no such sandbox, or its integration package does not carry a turn
-            of it to its end; or an option is none of what it may be.
+        ValueError: The provider has no such sandbox, or its integration package does not support it
+            completely; or an option is invalid.
     """
     check_provider(provider)
     check_choice("code_execution", code_execution, CodeExecution)
@@ -104,22 +106,22 @@ def native_middleware(
     interrupt_on: InterruptOn | None = None,
     interrupt_mode: InterruptMode = "batched",
 ) -> AgentMiddleware[Any, Any, Any]:
-    """Return the middleware that holds the policies of `native_tools` in an agent.
+    """Return the middleware that enforces the policies of `native_tools` in an agent.
 
-    It refuses calls by a caller that the policy does not allow, asks a person where that is required,
-    and counts calls. Calls of the provider's code are calls of the model here: `max_calls` is for one
-    message of the user.
+    It refuses calls by a caller that the policy does not allow, asks a person for required approvals,
+    and counts calls. Calls of the provider's code count as calls of the model: `max_calls` applies to
+    one message of the user.
 
     Args:
-        tools: What `native_tools` was given.
+        tools: The tools that `native_tools` was given.
         domain: As for `native_tools`.
         policies: As for `native_tools`.
-        interrupt_on: Which calls a person must approve besides, by tool; as in `as_programmatic`.
-        interrupt_mode: One question for calls side by side, or one each.
+        interrupt_on: Which other calls a person must approve, by tool; as in `as_programmatic`.
+        interrupt_mode: As in `as_programmatic`.
 
     Raises:
         CatalogError: The tools cannot be offered to code.
-        ValueError: An option is none of what it may be.
+        ValueError: An option is invalid.
     """
     catalog = build_catalog(tools, domain=domain, policies=policies)
     return NativeToolCallingMiddleware(
@@ -128,15 +130,15 @@ def native_middleware(
 
 
 def check_provider(provider: str) -> None:
-    """Check that the code of a provider's own sandbox can be carried to its end.
+    """Check that a provider's own sandbox is supported.
 
     Raises:
-        ValueError: It cannot; says what is missing and what to use instead.
+        ValueError: It is not; the message says what is missing and what to use instead.
     """
     if provider == "openai":
         raise ValueError(
-            "provider='openai': langchain-openai does not carry a turn of OpenAI's programmatic tool "
-            "calling to its end: bind_tools refuses the tool 'programmatic_tool_calling', and the "
+            "provider='openai': langchain-openai does not support OpenAI's programmatic tool calling "
+            "completely: bind_tools refuses the tool 'programmatic_tool_calling', and the "
             "'program' item, whose fingerprint must be sent back, is lost between two requests; "
             f"{_INSTEAD}"
         )
@@ -150,7 +152,7 @@ def check_provider(provider: str) -> None:
 def native_names(catalog: ToolCatalog) -> dict[str, ToolDefinition]:
     """Return the tools by the names that the provider's code calls them by.
 
-    They are those of our own code; of two that are the same in two domains, each gets its domain.
+    They are the names that our own code uses; a name that is in several domains gets its domain.
     """
     counts = Counter(definition.name for definition in catalog)
     return {
@@ -170,7 +172,7 @@ def _copy(definition: ToolDefinition, name: str, literals: Mapping[Caller, str])
             "name": name,
             "description": "\n\n".join(filter(None, [tool.description, described])),
             "extras": {**(tool.extras or {}), "allowed_callers": callers},
-            # A tool that fails is an answer to the code, which may go on without it.
+            # The code sees the failure of a tool as its result, and may continue.
             "handle_tool_error": tool.handle_tool_error or True,
         }
     )
@@ -181,12 +183,12 @@ def _copy(definition: ToolDefinition, name: str, literals: Mapping[Caller, str])
 
     @functools.wraps(run)
     def plain_run(*args: Any, **kwargs: Any) -> Any:
-        _check_held(name, policy)
+        _check_enforced(name, policy)
         return _as_text(run(*args, **kwargs), is_pair=is_pair)
 
     @functools.wraps(arun)
     async def plain_arun(*args: Any, **kwargs: Any) -> Any:
-        _check_held(name, policy)
+        _check_enforced(name, policy)
         try:
             async with asyncio.timeout(policy.timeout_seconds):
                 value = await arun(*args, **kwargs)
@@ -199,14 +201,14 @@ def _copy(definition: ToolDefinition, name: str, literals: Mapping[Caller, str])
             ) from None
         return _as_text(value, is_pair=is_pair)
 
-    # As in `execution/dispatch.py`: the tool stays what it is for whoever looks at its class.
+    # As in `run/dispatch.py`: the class of the tool stays the same.
     object.__setattr__(copy, "_run", plain_run)
     object.__setattr__(copy, "_arun", plain_arun)
     return copy
 
 
 def _describe(definition: ToolDefinition) -> str:
-    """Return what a call gives, for a provider that has no field for it."""
+    """Return a description of the result, for a provider that has no field for it."""
     if definition.returns == ANY:
         return ""
     if definition.returns == STR:
@@ -219,12 +221,12 @@ def _describe(definition: ToolDefinition) -> str:
         for name, block in zip(stubs.records, stubs.render_records(), strict=True)
         if name in shown
     ]
-    told = RETURNS.replace("{TYPE}", render_type(definition.returns, names))
-    return "\n\n".join([told, *blocks])
+    returned = RETURNS.replace("{TYPE}", render_type(definition.returns, names))
+    return "\n\n".join([returned, *blocks])
 
 
 def _as_text(value: Any, *, is_pair: bool) -> Any:
-    """Return a value as the JSON that its description promises; messages and commands as they are."""
+    """Return a value as the JSON that its description announces; messages and commands unchanged."""
     if is_pair:
         content, artifact = value
         return _as_text(content, is_pair=False), artifact
@@ -233,15 +235,15 @@ def _as_text(value: Any, *, is_pair: bool) -> Any:
     return render_plain(json.loads(encode_value(value), object_hook=revive))
 
 
-def _check_held(name: str, policy: ToolPolicy) -> None:
-    """Check that somebody has held the policy of a tool that needs it.
+def _check_enforced(name: str, policy: ToolPolicy) -> None:
+    """Check that the policy of a tool that needs it has been enforced.
 
     Raises:
-        RuntimeError: Nobody has; it is the developer's to mend, and no answer for a model.
+        RuntimeError: It has not: an error of the developer, and not an answer for the model.
     """
-    if (policy.requires_approval or policy.max_calls is not None) and _held.get() != name:
+    if (policy.requires_approval or policy.max_calls is not None) and _enforced_tool.get() != name:
         raise RuntimeError(
-            f"{name} was not called: its policy must be held; pass "
+            f"{name} was not called: its policy must be enforced; pass "
             "create_agent(..., middleware=[native_middleware(tools, ...)])"
         )
 
@@ -250,12 +252,12 @@ def _check_held(name: str, policy: ToolPolicy) -> None:
 
 
 class NativeToolCallingMiddleware(ProgrammaticToolCallingMiddleware):
-    """Holds the policies of tools that the provider's code calls; made by `native_middleware`.
+    """Enforces the policies of tools that the provider's code calls; made by `native_middleware`.
 
     Args:
         catalog: The tools.
-        interrupt_on: Which calls a person must approve besides.
-        interrupt_mode: One question for calls side by side, or one each.
+        interrupt_on: Which other calls a person must approve.
+        interrupt_mode: As in `as_programmatic`.
     """
 
     def __init__(
@@ -285,26 +287,26 @@ class NativeToolCallingMiddleware(ProgrammaticToolCallingMiddleware):
         request: ToolCallRequest,
         handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]],
     ) -> ToolMessage | Command[Any]:
-        """Hold what is said of the tool, and let the call pass."""
+        """Enforce the policy of the tool, and pass the call on."""
 
-        def held(passed: ToolCallRequest) -> ToolMessage | Command[Any]:
-            with _policy_held(passed):
+        def enforced(passed: ToolCallRequest) -> ToolMessage | Command[Any]:
+            with _enforced(passed):
                 return handler(passed)
 
-        return self._refuse(request) or super().wrap_tool_call(request, held)
+        return self._refuse(request) or super().wrap_tool_call(request, enforced)
 
     async def awrap_tool_call(
         self,
         request: ToolCallRequest,
         handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
     ) -> ToolMessage | Command[Any]:
-        """Hold what is said of the tool, and let the call pass."""
+        """Enforce the policy of the tool, and pass the call on."""
 
-        async def held(passed: ToolCallRequest) -> ToolMessage | Command[Any]:
-            with _policy_held(passed):
+        async def enforced(passed: ToolCallRequest) -> ToolMessage | Command[Any]:
+            with _enforced(passed):
                 return await handler(passed)
 
-        return self._refuse(request) or await super().awrap_tool_call(request, held)
+        return self._refuse(request) or await super().awrap_tool_call(request, enforced)
 
     def _refuse(self, request: ToolCallRequest) -> ToolMessage | None:
         call = request.tool_call
@@ -313,17 +315,17 @@ class NativeToolCallingMiddleware(ProgrammaticToolCallingMiddleware):
         if policy is None or caller in policy.allowed_callers:
             return None
         allowed = " or ".join(CALLERS[c] for c in policy.allowed_callers)
-        told = NOT_BY_CALLER.replace("{NAME}", call["name"]).replace("{ALLOWED}", allowed)
-        return answer_call(call, told, "error")
+        answer = NOT_BY_CALLER.replace("{NAME}", call["name"]).replace("{ALLOWED}", allowed)
+        return answer_call(call, answer, "error")
 
 
 @contextlib.contextmanager
-def _policy_held(request: ToolCallRequest) -> Iterator[None]:
-    token = _held.set(request.tool_call["name"])
+def _enforced(request: ToolCallRequest) -> Iterator[None]:
+    token = _enforced_tool.set(request.tool_call["name"])
     try:
         yield
     finally:
-        _held.reset(token)
+        _enforced_tool.reset(token)
 
 
 def caller_of(request: ToolCallRequest) -> Caller:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -59,56 +58,40 @@ from langchain_ptc.tool import (
 )
 from langchain_ptc.wording import check_choice
 
-_MOST_LOOKS = 3
-"""Programs that only look at the tools, and are no attempts."""
+_MAX_SEARCHES = 3
+"""Programs that only search the tools, which are not counted as attempts."""
 
 
 class ProgrammaticToolNode(Runnable[Any, Any]):
     """A node of a LangGraph graph that answers with a program.
 
     It shows the model the conversation and the tools, runs the code that the model writes, lets the
-    model mend a failed attempt, and adds two messages to the state: the `AIMessage` with the code as
+    model correct a failed attempt, and adds two messages to the state: the `AIMessage` with the code as
     a tool call, and the `ToolMessage` with what the code printed, whose artifact is the record of the
-    execution. The attempts before the last stay out of the state; their tokens are in the
+    execution. Earlier attempts are not added to the state; their tokens are counted in the
     `usage_metadata` of the `AIMessage`. If the model answers in prose, its message is added as it is;
-    if it says nothing at all after a failed attempt, that attempt is added.
+    if its reply after a failed attempt is empty, that attempt is added.
 
     Args:
         model: A chat model, or its name for `init_chat_model` (needs the extra `langchain`).
         tools: The tools that the code may call; a mapping gives each group a domain.
-        protocol: How the model hands over its code: by a `tool` call, as `text` (a fenced block, or
-            the JSON of a call), or `auto`: whichever comes.
+        protocol: How the model passes its code: by a `tool` call, as `text` (a fenced block, or
+            the JSON of a call), or `auto`: either.
         max_attempts: Programs that the model may write for one request.
         messages_key: Key or attribute of the state that holds the messages.
         name: Name of the node.
         tags: Tags of its runs.
-        domain: As in `as_programmatic`; so are the rest.
-        policies: What holds for single tools.
-        limits: What each execution may use.
-        sandbox: Where the code runs.
-        imports: Modules that the code may import besides the standard ones.
-        examples: Programs that the model is shown; small models need them.
-        prompt_tokens: Tokens that the text about the tools may have.
-        count_tokens: Counts them; by default four characters are one.
-        interrupt_on: Which calls a person must approve.
-        interrupt_mode: One question for calls side by side, or one each.
-        durable: Whether what happens is kept, so that nothing happens twice; what the model has
-            said is kept with it.
-        session: Whether the variables of the code are kept from one execution to the next.
-        on_event: Is told what happens while it happens.
-        check: What the code is held against before it runs: the stubs (`static`), a type checker
-            besides (`types`), or nothing (`off`).
-        log: Keeps the record of each execution; see `execution.log`.
-        redact: What is hidden of the arguments of calls in records, events and reports; see
-            `ProgrammaticToolExecutor`.
         budget: What each attempt may spend.
-        run_budget: What may be spent from one message of the user to the next, by all attempts.
-        on_tool_error: What the code is told when a tool raises; see `ProgrammaticToolExecutor`.
+        run_budget: What all attempts since the user's last message may spend together.
         tool_name: Name of the tool call in the messages.
+        domain: As in `as_programmatic`, and so are `policies`, `limits`, `sandbox`, `imports`,
+            `examples`, `prompt_tokens`, `count_tokens`, `interrupt_on`, `interrupt_mode`, `durable`
+            (the journal also keeps the model's replies), `session`, `on_event`, `check`, `log`,
+            `redact` and `on_tool_error`.
 
     Raises:
         CatalogError: The tools cannot be offered to code.
-        ValueError: An option is not one of its values.
+        ValueError: An option is invalid.
     """
 
     def __init__(
@@ -192,11 +175,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Answer the conversation in the state; see `ainvoke`."""
-        turn = self._begin(input, config, kwargs, sync=True)
-        if not self._is_durable(turn.config):
-            return self._update(input, run_sync(turn.answer()))
-        ending = run_sync(run_journaled(turn.answer_journaled, {}, sync=True))
-        return self._update(input, _read_answered(ending))
+        return run_sync(self._answer(input, config, kwargs, sync=True))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Answer the conversation in the state.
@@ -207,23 +186,20 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             kwargs: Passed on to the model.
 
         Returns:
-            An update of the state of shape `{messages_key: [...]}`, a list for a list; with the
-            commands of tools that returned any before it.
+            An update of the state: `{messages_key: [...]}`, or a list if the state is a list; in a
+            list after the commands that tools returned, if there are any.
 
         Raises:
             ValueError: The state has no messages.
             SandboxError: The machine could not start a worker.
             GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
         """
-        turn = self._begin(input, config, kwargs, sync=False)
-        if not self._is_durable(turn.config):
-            return self._update(input, await turn.answer())
-        return self._update(input, _read_answered(await run_journaled(turn.answer_journaled, {})))
+        return await self._answer(input, config, kwargs, sync=False)
 
-    def _begin(
+    async def _answer(
         self, state: Any, config: RunnableConfig | None, kwargs: Mapping[str, Any], *, sync: bool
-    ) -> _Turn:
-        return _Turn(
+    ) -> Any:
+        turn = _Turn(
             self,
             state,
             self._writer.build_prompt(self._messages_of(state)),
@@ -231,27 +207,26 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             kwargs,
             sync=sync,
         )
+        # The model's replies are journaled wherever its code's calls are: the code that a person
+        # approves must be the code that is resumed.
+        if self._durable != "never" and checkpointer_of(turn.config) is not None:
+            answer = await run_journaled(turn.answer, {}, sync=sync)
+        else:
+            answer = await turn.answer()
+        messages, commands = answer["messages"], answer["commands"]
+        update = messages if isinstance(state, list) else {self._messages_key: messages}
+        return [*commands, update] if commands else update
 
-    def _is_durable(self, config: RunnableConfig) -> bool:
-        # What the model has said is kept wherever what its code does is kept: the code that a person
-        # approves must be the code that runs on.
-        return self._durable != "never" and checkpointer_of(config) is not None
-
-    def _update(self, state: Any, answered: _Answered) -> Any:
-        is_list = isinstance(state, list)
-        update = answered.messages if is_list else {self._messages_key: answered.messages}
-        return [*answered.commands, update] if answered.commands else update
-
-    def _only_looked(self, outcomes: Sequence[ToolMessage]) -> bool:
-        """Whether the code looked at tools and did nothing else: the answer is still to come."""
-        looking = {definition.name for definition in self.catalog.discovery}
+    def _only_searched(self, outcomes: Sequence[ToolMessage]) -> bool:
+        """Whether the code searched the tools and did nothing else: the answer is still to come."""
+        searching = {definition.name for definition in self.catalog.discovery}
         records = _records_of(outcomes)
         calls = [call for record in records for call in record["tool_calls"]]
         done = all(record["status"] == "success" for record in records)
         return (
             done
             and bool(calls)
-            and all(call["domain"] is None and call["tool"] in looking for call in calls)
+            and all(call["domain"] is None and call["tool"] in searching for call in calls)
         )
 
     # --- the prompt -----------------------------------------------------------------------------
@@ -266,18 +241,6 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         if not messages:
             raise ValueError(f"the state has no messages under {key!r}; pass messages_key=...")
         return cast("list[AnyMessage]", convert_to_messages(messages))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answered:
-    """What a turn adds to the state."""
-
-    messages: list[BaseMessage]
-    commands: list[Command[Any]]
-
-
-def _read_answered(record: JournalEntry) -> _Answered:
-    return _Answered(messages=record["messages"], commands=record["commands"])
 
 
 class _Turn:
@@ -303,18 +266,18 @@ class _Turn:
         self._session: bytes | None = None
         self._spent = Spent()
 
-    async def answer_journaled(self, journal: Journal, opening: JournalEntry) -> JournalEntry:
-        """Answer, and keep what the model says."""
-        del opening
-        self._journal = journal
-        answered = await self.answer()
-        return {"messages": answered.messages, "commands": answered.commands}
+    async def answer(
+        self, journal: Journal | None = None, _: JournalEntry | None = None
+    ) -> JournalEntry:
+        """Ask for code and run it; return the messages and commands for the state.
 
-    async def answer(self) -> _Answered:
-        """Ask for code and run it."""
-        node, prompt, usage, attempt, looks = self._node, self._prompt, None, 0, 0
+        Args:
+            journal: Keeps what the model says, if there is one.
+        """
+        self._journal = journal
+        node, prompt, usage, attempt, searches = self._node, self._prompt, None, 0, 0
         dropped = Spent()
-        failed: _Answered | None = None
+        failed: JournalEntry | None = None
         while True:
             attempt += 1
             record = await self._ask_once(prompt)
@@ -325,34 +288,35 @@ class _Turn:
             is_last = attempt == node._max_attempts
             nothing_to_run = bool(message.tool_calls) and not has_program
             if failed is not None and (_is_silent(message) or (is_last and nothing_to_run)):
-                # The state gets the last attempt that was run, and that the model could not mend.
-                failed.messages[0] = failed.messages[0].model_copy(update={"usage_metadata": usage})
+                # The last attempt that was run, which the model could not correct, is added to the state.
+                message = failed["messages"][0].model_copy(update={"usage_metadata": usage})
+                failed["messages"][0] = message
                 return failed
             if not message.tool_calls:
-                return _Answered(messages=[message], commands=[])
+                return {"messages": [message], "commands": []}
             outcomes, commands = await self._run_calls(message, problems)
-            looked = looks < _MOST_LOOKS and not commands and node._only_looked(outcomes)
-            if looked:
-                looks, attempt = looks + 1, attempt - 1
+            searched = searches < _MAX_SEARCHES and not commands and node._only_searched(outcomes)
+            if searched:
+                searches, attempt = searches + 1, attempt - 1
             else:
-                is_last = is_last or bool(commands) or not _is_worth_mending(outcomes)
+                is_last = is_last or bool(commands) or not _can_be_corrected(outcomes)
                 if self._session is not None and (
                     update := node._tool.remove_previous(self._state)
                 ):
                     commands.append(Command(update=update))
                 messages = [message, *_add_spent(outcomes, dropped)]
-                answered = _Answered(messages=messages, commands=commands)
+                answer: JournalEntry = {"messages": messages, "commands": commands}
                 if is_last:
-                    return answered
-                failed = answered if has_program else failed
+                    return answer
+                failed = answer if has_program else failed
             dropped = self._spent
             prompt = [
                 *prompt,
-                *node._writer.build_feedback(reply, message, outcomes, looked=looked),
+                *node._writer.build_feedback(reply, message, outcomes, searched=searched),
             ]
 
     async def _ask_once(self, prompt: list[BaseMessage]) -> JournalEntry:
-        """Ask the model, or read what it said before the pause."""
+        """Ask the model, or read its reply from before the pause."""
         asked = functools.partial(self._ask, prompt)
         if self._journal is None:
             return await asked()
@@ -361,9 +325,9 @@ class _Turn:
     async def _run_calls(
         self, message: AIMessage, problems: Mapping[str, str]
     ) -> tuple[list[ToolMessage], list[Command[Any]]]:
-        """Answer each call of a message: run its program, or say why there is none."""
+        """Answer each call of a message: run its program, or report why there is none."""
         channels = channels_of(self.config)
-        # As the tools of any other node they see the message that makes the calls in the state.
+        # Like tools of any other node, they see the message with the calls in the state.
         made: Any = [message]
         if not isinstance(self._state, list):
             made = {self._node._messages_key: made}
@@ -408,16 +372,16 @@ class _Turn:
         token = current_attempt.set(Attempt(self._session, self._spent, channels_of(self.config)))
         try:
             if self._sync:
-                told = await call_in_thread(lambda: tool.invoke(given, config))
+                answer = await call_in_thread(lambda: tool.invoke(given, config))
             else:
-                told = await tool.ainvoke(given, config)
+                answer = await tool.ainvoke(given, config)
         finally:
             current_attempt.reset(token)
-        answers = told if isinstance(told, list) else [told]
-        for answer in answers:
-            if isinstance(answer, ToolMessage):
-                self._session = session_of(answer) or self._session
-                self._spent += _spent_by(answer)
+        answers = answer if isinstance(answer, list) else [answer]
+        for message in answers:
+            if isinstance(message, ToolMessage):
+                self._session = session_of(message) or self._session
+                self._spent += _spent_by(message)
         return answers
 
     def _here(self) -> RunnableConfig:
@@ -425,7 +389,7 @@ class _Turn:
 
 
 def _records_of(outcomes: Sequence[ToolMessage]) -> list[dict[str, Any]]:
-    """Return the records of the executions; a call that could not be run has none."""
+    """Return the records of the executions; a call that was not run has none."""
     return [outcome.artifact for outcome in outcomes if isinstance(outcome.artifact, dict)]
 
 
@@ -435,7 +399,7 @@ def _spent_by(message: ToolMessage) -> Spent:
 
 
 def _add_spent(outcomes: Sequence[ToolMessage], dropped: Spent) -> list[ToolMessage]:
-    """Add to the last execution what the attempts have spent whose messages are in no state."""
+    """Add to the last execution what the attempts have spent that are not added to the state."""
     added = list(outcomes)
     for at, message in reversed(list(enumerate(outcomes))):
         if isinstance(message.artifact, dict) and message.artifact["spent"] is not None:
@@ -447,11 +411,11 @@ def _add_spent(outcomes: Sequence[ToolMessage], dropped: Spent) -> list[ToolMess
 
 
 def _write_nothing(_: Any) -> None:
-    """Write nowhere: the tool has the graph's own writer."""
+    """Discard: the tool uses the graph's own writer."""
 
 
-def _is_worth_mending(outcomes: Sequence[ToolMessage]) -> bool:
-    """Whether another program could do better: not if the machine is at fault."""
+def _can_be_corrected(outcomes: Sequence[ToolMessage]) -> bool:
+    """Whether another program could succeed: not if the machine is at fault."""
     return any(
         outcome.artifact["status"] in ("error", "refused", "limit", "denied")
         if isinstance(outcome.artifact, dict)

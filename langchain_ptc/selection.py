@@ -1,4 +1,4 @@
-"""What the code of an agent may call among the agent's tools, and what holds for the others."""
+"""Which of an agent's tools its code may call, and which policies apply to the others."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from langchain_ptc.tool import CodeTool
 from langchain_ptc.wording import closest, did_you_mean
 
 Selection: TypeAlias = Sequence[str] | Callable[[BaseTool], bool] | None
-"""Which of an agent's tools the code calls: names, a predicate, or None for all that are the agent's
-own."""
+"""Which of an agent's tools the code may call: names, a predicate, or None for all that middleware has
+not added."""
 
 T = TypeVar("T")
 
-_HOUSES = ("deepagents.", "langchain.agents.middleware.")
-"""Where the tools of middleware are made that tell the model in a prompt of their own to call them
-itself: `write_todos`, `ls`, `read_file`, `task`, …"""
+_MIDDLEWARE_MODULES = ("deepagents.", "langchain.agents.middleware.")
+"""Modules that define the tools of middleware whose prompts tell the model to call them itself:
+`write_todos`, `ls`, `read_file`, `task`, …"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """What the code may call among one set of tools, and what holds for the model's own calls."""
+class SelectedTools:
+    """What the code may call among one set of tools, and the policies for the model's own calls."""
 
     tools: tuple[BaseTool, ...]
-    """Kept, so that the identities by which it is found stay theirs."""
+    """Referenced, so that the ids by which the selection is cached stay theirs."""
     prompt: ToolsPrompt | None
-    """For the system message; None if there is nothing for the code."""
+    """For the system message; None if there are no tools for the code."""
     executor: ProgrammaticToolExecutor
     hidden: frozenset[str]
     """Names of the tools that the model may not call itself."""
     guarded: Mapping[str, ToolDefinition]
-    """The tools that the model calls itself and for which more holds than for any; by name."""
+    """The tools that the model calls itself and that have policies for that; by name."""
     approvals: Approvals
-    """Which calls of those a person must approve."""
+    """Which of their calls a person must approve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """What a developer says about an agent's tools, by the tool's name, with or without its domain.
+class SelectionRules:
+    """The options for an agent's tools, by the tool's name, with or without its domain.
 
     Raises:
         ValueError: `tools` or `tags` is a single name.
@@ -80,7 +80,7 @@ class Choice:
                     )
 
     def policy(self, tool: BaseTool) -> ToolPolicy:
-        """Return what holds for a tool."""
+        """Return the policy of a tool."""
         return self._given(self.policies, tool, own_policy(tool))
 
     def takes(self, tool: BaseTool) -> bool:
@@ -96,12 +96,12 @@ class Choice:
         return bool({tool.name, self._qualified(tool)} & set(self.tools))
 
     def check(self, tools: Iterable[BaseTool]) -> None:
-        """Hold the names that the developer uses against the agent's tools.
+        """Check that every name in the options is the name of one of the agent's tools.
 
-        A name that is misspelled would take an approval or a limit away in silence.
+        A misspelled name would silently disable an approval or a limit.
 
         Raises:
-            ValueError: A name is of none of them.
+            ValueError: A name is not.
         """
         known = {name for tool in tools for name in (tool.name, self._qualified(tool))}
         listed = () if self.tools is None or callable(self.tools) else self.tools
@@ -114,7 +114,7 @@ class Choice:
         ):
             for name in names:
                 if option == "interrupt_on" and isinstance(self.interrupt_on[name], Gate):
-                    continue  # the agent's own middleware may name what it likes
+                    continue  # the agent's own middleware may name other tools
                 if name not in known:
                     raise ValueError(
                         f"{option} of ProgrammaticToolCallingMiddleware has {name!r}, which is none "
@@ -128,7 +128,7 @@ class Choice:
 
         Args:
             tools: The tools.
-            shapes: What was learned of their results.
+            shapes: Observed shapes of their results.
 
         Raises:
             CatalogError: They cannot be offered to code.
@@ -144,12 +144,12 @@ class Choice:
         )
 
     def approved(self, catalog: ToolCatalog, *, of_code: bool = False) -> Mapping[str, Any]:
-        """Return what is said of the approval of a catalog's tools, as `Approvals` takes it.
+        """Return the approval settings of a catalog's tools, as `Approvals` takes them.
 
         Args:
             catalog: The tools.
-            of_code: For the calls of code: the agent's own middleware is asked when it is known
-                whether it handles those itself.
+            of_code: For the calls of code: the agent's own middleware is left out, which is applied
+                when it is known whether it handles those calls itself.
         """
         given = {d.qualified_name: self._approval(d.tool) for d in catalog}
         return {
@@ -159,11 +159,11 @@ class Choice:
         }
 
     def guarded(self, tools: Iterable[BaseTool], *, budgeted: bool = False) -> ToolCatalog:
-        """Return the catalog of those tools for whose calls by the model more holds than for any.
+        """Return the catalog of those tools that have policies for the model's own calls.
 
         Args:
             tools: The tools that the model calls itself.
-            budgeted: There is a budget for a run, which counts the tools that code calls too.
+            budgeted: A budget of the run counts the calls of tools that the code may call.
         """
         held = [
             tool
@@ -184,7 +184,7 @@ class Choice:
         return self._given(self.interrupt_on, tool, None)
 
     def _given(self, given: Mapping[str, T], tool: BaseTool, otherwise: T) -> T:
-        """Return what is said of a tool under the more exact of its two names."""
+        """Return the setting of a tool, under its qualified name or else its own."""
         return given.get(self._qualified(tool), given.get(tool.name, otherwise))
 
     def _qualified(self, tool: BaseTool) -> str:
@@ -193,5 +193,5 @@ class Choice:
 
 
 def _is_of_middleware(tool: BaseTool) -> bool:
-    """Whether a tool was brought by middleware of LangChain or of deep agents."""
-    return implementation_module(tool).startswith(_HOUSES)
+    """Whether a tool was added by middleware of LangChain or of deep agents."""
+    return implementation_module(tool).startswith(_MIDDLEWARE_MODULES)

@@ -17,7 +17,7 @@ from langgraph.types import Command
 from pydantic import BaseModel, Field, PrivateAttr
 
 from langchain_ptc.agent.commands import compose, join, takes_no_lists
-from langchain_ptc.agent.guards import AgentGuards, Agents, Found
+from langchain_ptc.agent.guards import AgentGuards, Agents, AppliedGuards
 from langchain_ptc.agent.thread_sessions import Session, SessionStore, note_empty
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.policy import ToolPolicy
@@ -57,7 +57,9 @@ Examples = Literal["auto"] | Sequence[tuple[str, str]] | None
 class _Invocation:
     """One invocation of the tool: what `BaseTool` does not pass to its `_run`, or back from it."""
 
-    def __init__(self, call_id: str | None, sessions: SessionStore | None, guards: Found) -> None:
+    def __init__(
+        self, call_id: str | None, sessions: SessionStore | None, guards: AppliedGuards
+    ) -> None:
         self.call_id = call_id
         self.guards = guards
         self.attempt = current_attempt.get()
@@ -167,45 +169,50 @@ def as_programmatic(
 
     Args:
         tools: The tools that the code may call; a mapping gives each group a domain.
-        domain: Domain of a flat list of tools, so that code says `from tools.<domain> import …`.
-        policies: What holds for single tools, by the name that the code uses.
+        domain: Domain of a flat list of tools, so that code writes `from tools.<domain> import …`.
+        policies: Policies of single tools, by the name that the code uses.
         limits: What each execution may use.
         sandbox: Where the code runs; by default a `ProcessSandbox`.
-        imports: Modules that the code may import besides the standard ones.
-        examples: Programs that the model is shown.
-        prompt_tokens: Tokens that the description may have. Where the tools need more, it shows a
-            line of each, or their names, or only where to search. None shows everything.
-        count_tokens: Counts them; by default four characters are one.
-        interrupt_on: Which calls a person must approve, by tool: True, or what LangChain's
-            `InterruptOnConfig` holds; or a `HumanInTheLoopMiddleware`. Needs a graph with a
-            checkpointer.
-        interrupt_mode: `batched` asks about all calls that the code makes side by side in one
-            question; `per_call` in one each.
+        imports: Modules that the code may import in addition to the standard ones, in the default
+            sandbox.
+        examples: Programs that the model is shown: none, pairs of a question and its code, or `auto`
+            for pairs that are generated from the tools. Small models need them.
+        prompt_tokens: Token budget of the description. If the tools need more, it shows one line for
+            each, only their names, or only how to search them. None shows everything.
+        count_tokens: Counts tokens; by default four characters are one token.
+        interrupt_on: Which calls a person must approve, by tool: True, or the settings of LangChain's
+            `InterruptOnConfig`; or a `HumanInTheLoopMiddleware`. Needs a graph with a checkpointer:
+            without one such calls are refused.
+        interrupt_mode: `batched` asks about all calls that the code makes concurrently in one
+            question; `per_call` asks about each separately.
         durable: `auto` keeps a journal wherever the graph has a checkpointer, so that nothing
             happens twice when the graph is interrupted and resumed; `always` refuses to run without
             one; `never` keeps none.
         session: `thread` keeps the variables of the code from one execution to the next, in the
-            state of the graph; `none` begins anew each time.
-        on_event: Is told what happens while it happens; see `execution.events`.
-        check: What the code is held against before it runs: the stubs (`static`), a type checker
-            besides (`types`), or nothing (`off`).
-        log: Keeps the record of each execution; see `execution.log`.
-        redact: What is hidden of the arguments of calls in records, events and reports; see
-            `ProgrammaticToolExecutor`.
+            state of the graph; `none` starts each execution without any.
+        on_event: Called with each event as it happens.
+        check: What the code is checked against before any of it runs: `static` finds calls that
+            cannot work, `types` also runs a type checker (needs the extra `typecheck`), `off` checks
+            nothing.
+        log: Stores the record of each execution.
+        redact: What to hide of the arguments of calls in records, events and reports: `secrets` hides
+            fields that are named like secrets, `none` hides nothing; or a function of the tool's name
+            and the arguments that returns what to show. The tools get the arguments unchanged.
         budget: What each execution may spend.
-        run_budget: What may be spent from one message of the user to the next.
-        on_tool_error: What the code is told when a tool raises; see `ProgrammaticToolExecutor`.
+        run_budget: What a whole run of the graph may spend: everything since the user's last message.
+        on_tool_error: What the code sees when a tool raises: the exception's class and text
+            (`message`), only its class (`type`), or only that the tool failed (`hide`).
         agent_guards: Whether a `HumanInTheLoopMiddleware` and a `ToolCallLimitMiddleware` of the agent
-            that the tool is given to hold for the calls of the code (`apply`), or not (`ignore`).
+            that the tool is given to also apply to the calls of the code (`apply`), or not (`ignore`).
         tool_name: Name of the one tool.
 
     Returns:
-        A list of one `BaseTool`. Its message holds what the code printed; the message's artifact is
+        A list of one `BaseTool`. The content of its message is what the code printed; the artifact is
         the record of the execution as plain JSON data, for `ExecutionResult.from_dict`.
 
     Raises:
         CatalogError: The tools cannot be offered to code.
-        ValueError: Options that exclude each other.
+        ValueError: An option is invalid, or options exclude each other.
     """
     check_choice("session", session, Session)
     catalog = build_catalog(tools, domain=domain, policies=policies)
@@ -250,7 +257,7 @@ def as_programmatic(
 def build_catalog(
     tools: Tools, *, domain: str | None, policies: Mapping[str, ToolPolicy] | None
 ) -> ToolCatalog:
-    """Wrap tools into a catalog, or take the one that there is.
+    """Wrap tools in a catalog, or return the catalog that was given.
 
     Raises:
         CatalogError: The tools cannot be offered to code.
@@ -262,16 +269,18 @@ def build_catalog(
         return tools
     if domain is not None:
         if isinstance(tools, Mapping):
-            raise ValueError(f"domain={domain!r} with tools that are given by domain")
+            raise ValueError(
+                f"domain={domain!r} was passed with tools that are already given by domain"
+            )
         tools = {domain: tools}
     return ToolCatalog(tools, policies=policies)
 
 
 def resolve_examples(examples: Examples, catalog: ToolCatalog) -> list[Example]:
-    """Return the examples that are meant.
+    """Return the examples that the option `examples` asks for.
 
     Raises:
-        ValueError: `examples` is nothing of what it may be.
+        ValueError: `examples` is invalid.
     """
     if examples is None:
         return []
@@ -293,7 +302,7 @@ def render_examples(examples: Sequence[Example]) -> str:
 
 
 def render_budget(budget: Budget | None, run_budget: Budget | None) -> str:
-    """Render what the model is told of budgets, if there are any."""
+    """Return the text about budgets for the model; empty if there are none."""
     return BUDGET if budget is not None or run_budget is not None else ""
 
 
@@ -306,18 +315,18 @@ class RunCodeArguments(BaseModel):
     """Arguments of the tool that runs code."""
 
     code: str = Field(description=CODE_ARGUMENT)
-    # Filled in by a graph, by its name; never by the model.
+    # Injected by a graph, by its name; never set by the model.
     runtime: Annotated[Any, InjectedToolArg] = None
 
 
 Start: TypeAlias = Callable[..., Execution]
-"""Prepares an execution; takes what `ProgrammaticToolExecutor.start` takes."""
+"""Prepares an execution; has the parameters of `ProgrammaticToolExecutor.start`."""
 
 
 class CodeTool(BaseTool):
     """Runs code that calls tools.
 
-    Invoked with a tool call it gives a `ToolMessage` whose content is the report for the model,
+    Invoked with a tool call, it returns a `ToolMessage` whose content is the report for the model,
     whose status is `error` unless the code succeeded, and whose artifact is the dict that
     `ExecutionResult.to_dict` returns.
     """

@@ -24,7 +24,7 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
 from langchain_ptc import ProgrammaticToolCallingMiddleware, PTCError, as_programmatic
-from langchain_ptc.agent.reach import MOST_OBJECTS, Reach
+from langchain_ptc.agent.reach import MAX_OBJECTS, Reach
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
@@ -502,5 +502,5 @@ def test_looking_calls_nothing_and_ends() -> None:
     reach = Reach([Keeps().wrap_tool_call])
     reached = list(reach)
     assert sum(type(value) is HumanInTheLoopMiddleware for value in reached) == 1
-    assert len(reached) == MOST_OBJECTS
+    assert len(reached) == MAX_OBJECTS
     assert "inner" in reach.names

@@ -1,10 +1,10 @@
-"""The answer to a call of `run_code`: its message, and what the tools have asked of the graph.
+"""The answer to a call of `run_code`: its message, and the commands that the tools have returned.
 
-A tool may answer with a list of a message and commands, and LangGraph applies each. Where a command takes
-messages elsewhere (a handoff to the parent graph, what is sent to a node, a history that is written anew),
-the answer has to be among them: else there would be a tool call without one, which providers refuse.
+A tool may answer with a list of a message and commands, and LangGraph applies each. Where a command moves
+messages elsewhere (a handoff to the parent graph, a `Send` to a node, a rewritten history), the answer
+must be among them: otherwise there would be a tool call without one, which providers refuse.
 
-The file middleware of deep agents, which stands before all others there, takes no lists.
+The file middleware of deep agents, which comes before all others there, accepts no lists.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _CALL_BLOCKS = ("tool_use", "tool_call", "function_call")
 
 
 def implementation_module(tool: BaseTool) -> str:
-    """Return the name of the module in which a tool's work is written."""
-    made = getattr(tool, "func", None) or getattr(tool, "coroutine", None) or type(tool)
-    return str(getattr(made, "__module__", ""))
+    """Return the name of the module that implements a tool."""
+    body = getattr(tool, "func", None) or getattr(tool, "coroutine", None) or type(tool)
+    return str(getattr(body, "__module__", ""))
 
 
 def takes_no_lists(tools: Iterable[BaseTool]) -> bool:
@@ -40,11 +40,11 @@ def takes_no_lists(tools: Iterable[BaseTool]) -> bool:
 def compose(
     message: ToolMessage, commands: Sequence[Command[Any]], state: Any
 ) -> list[ToolMessage | Command[Any]]:
-    """Return what answers a call of `run_code`: one `ToolMessage` among it, or within a command.
+    """Return the answer to a call of `run_code`, with its `ToolMessage` in the list or in a command.
 
     Args:
-        message: What the model is told.
-        commands: What the graph is told; see `GraphState.commands`.
+        message: The answer for the model.
+        commands: The commands for the graph; see `GraphState.commands`.
         state: The state of the graph, whose last message makes the call.
     """
     key, caller = _find_caller(state, message.tool_call_id)
@@ -62,7 +62,7 @@ def compose(
         if command.graph == Command.PARENT or rewriting[-1:] == [at]:
             update = answer.place_in(update, leaves=command.graph == Command.PARENT)
         placed.append(replace(command, update=update, goto=goto))
-    # With a command for the parent LangGraph leaves this graph, and drops whatever else there is.
+    # After a command for the parent, LangGraph leaves this graph and drops everything else.
     placed = [command for command in placed if command.graph == Command.PARENT] or placed
     is_within = any(
         isinstance(command.update, dict) and message in _list_in(command.update, key)
@@ -82,7 +82,7 @@ class _Answer:
         self._inner_ids = [call["call_id"] for call in calls]
 
     def send(self, target: Any) -> Any:
-        """Put the answer into what is sent to a node."""
+        """Put the answer into the state that is sent to a node."""
         if not isinstance(target, Send):
             return target
         return Send(target.node, self.place_in(target.arg, leaves=True), timeout=target.timeout)
@@ -91,8 +91,8 @@ class _Answer:
         """Put the answer into the messages of an update, if they hold the call, or a tool's answer.
 
         Args:
-            update: What the graph, or a node, is told.
-            leaves: Whether the messages go where the answers of other calls do not follow.
+            update: The update of the graph, or the state of a node.
+            leaves: Whether the messages leave the graph, so that the answers to other calls will be missing.
         """
         if isinstance(update, list):
             return self._place(update, leaves=leaves)
@@ -105,25 +105,25 @@ class _Answer:
 
     def _place(self, messages: list[Any], *, leaves: bool) -> list[Any]:
         others = [message for message in messages if not self._is_of_tool(message)]
-        is_told = len(others) < len(messages)
+        has_answer = len(others) < len(messages)
         if any(isinstance(m, ToolMessage) and m.tool_call_id == self._call_id for m in others):
             return others
         at = next((at for at, message in enumerate(others) if self._is_caller(message)), None)
         if at is None:
-            if not is_told:
+            if not has_answer:
                 return messages
             at = next(at for at, message in enumerate(messages) if self._is_of_tool(message))
             own = [] if self._caller is None else [self._calling(self._caller)]
-            # langgraph-supervisor copies that message, under another id and without the call.
+            # langgraph-supervisor copies that message, with another id and without the call.
             if own and at and self._is_copy(others[at - 1]):
                 own = [others[at - 1].model_copy(update={"tool_calls": own[0].tool_calls})]
                 return [*others[: at - 1], *own, self._answer(), *others[at:]]
             return [*others[:at], *own, self._answer(), *others[at:]]
         caller = others[at]
         if not _makes(caller, self._call_id):
-            if not is_told:
+            if not has_answer:
                 return messages
-            # A handoff that leaves out the other calls of the message knows only its own id.
+            # A handoff that removes the other calls of the message knows only its own id.
             caller = self._calling(self._caller or caller)
         end = at + 1
         while end < len(others) and isinstance(others[end], ToolMessage):
@@ -137,12 +137,12 @@ class _Answer:
         return is_bare and self._caller is not None and message.text == self._caller.text
 
     def _answer(self) -> ToolMessage:
-        # One message, wherever it gets to.
+        # The same message, wherever it is put.
         self._message.id = self._message.id or str(uuid.uuid4())
         return self._message
 
     def _is_of_tool(self, message: Any) -> bool:
-        """Whether a message answers a call of the program; no model knows of that call."""
+        """Whether a message answers a call of the program, which no message of the model makes."""
         return any(answers_call(message, call_id) for call_id in self._inner_ids)
 
     def _is_caller(self, message: Any) -> bool:
@@ -152,7 +152,7 @@ class _Answer:
         return is_same or _makes(message, self._call_id)
 
     def _calling(self, caller: AIMessage, answered: AbstractSet[str] = frozenset()) -> AIMessage:
-        """Return the message with this call and those that are answered: nobody will answer others."""
+        """Return the message with this call and those that are answered; no others will be."""
         kept = {self._call_id, *answered}
         if all(call["id"] in kept for call in caller.tool_calls):
             return caller
@@ -185,7 +185,7 @@ def _makes(message: AIMessage, call_id: str) -> bool:
 
 
 def _rewrites(command: Command[Any]) -> bool:
-    """Whether a command takes all messages out of the state, and maybe puts others there."""
+    """Whether a command removes all messages from the state, and may add others."""
     update = command.update
     lists = update.values() if isinstance(update, Mapping) else [update]
     return any(
@@ -203,9 +203,9 @@ def _list_in(update: Mapping[str, Any], key: str) -> list[Any]:
 def join(parts: Sequence[ToolMessage | Command[Any]]) -> Any:
     """Return a message and commands as one command.
 
-    Where several commands write the same key, their values are joined as the reducers of deep agents do:
-    dicts by key, lists end to end, of others the last. Commands to another graph, and updates that are
-    objects, cannot be joined; with one of those the answer is a list.
+    If several commands write the same key, their values are joined like in the reducers of deep agents:
+    dicts are merged, lists concatenated, and of other values the last is used. Commands to another graph,
+    and updates that are objects, cannot be joined; with one of those the answer is a list.
     """
     update: dict[str, Any] = {}
     goto: list[Any] = []

@@ -1,4 +1,4 @@
-"""What holds for a tool that the model calls itself, beside the code."""
+"""Calls that the model makes itself, under the same policies as the calls of its code."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from langchain_ptc.sandbox.api import Call
 _Made: TypeAlias = ToolMessage | Command[Any]
 
 _NO_LIMIT_SECONDS = 365 * 24 * 3600.0
-"""Limits are for executions; a call of the model's own has the time that its tool's policy gives it."""
+"""Limits apply to executions; a call of the model itself is limited by the policy of its tool."""
 
 
 class _ErrorMessage(ToolException):
-    """The tool, or a middleware, has answered that it failed."""
+    """The tool, or a middleware, has returned an error message."""
 
     def __init__(self, message: ToolMessage) -> None:
         super().__init__(str(message.content))
@@ -53,15 +53,15 @@ class _ErrorMessage(ToolException):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectCall:
-    """One call of the model to a tool that the code may call too, or whose policy says more.
+    """One call of the model to a tool that has policies, or that the code may call too.
 
     Args:
-        request: The call, as the agent has it.
+        request: The call, as the agent makes it.
         definition: Its tool.
         approvals: Which calls a person must approve.
-        call_policies: The policies of the tools, with their state, whoever calls them.
-        budgets: What a run may spend.
-        is_asked_by_agent: Middleware of the agent asks about the model's own calls itself.
+        call_policies: The policies of the tools, and their state, for calls of the model and the code.
+        budgets: The budgets of the run.
+        is_asked_by_agent: Middleware of the agent itself asks about the model's own calls.
     """
 
     request: ToolCallRequest
@@ -77,39 +77,41 @@ class DirectCall:
         async def in_thread(request: ToolCallRequest) -> _Made:
             return await call_in_thread(lambda: handler(request))
 
-        settled = self._settle_at_once()
+        settled = self._settle_unasked()
         if isinstance(settled, ToolMessage):
             return settled
-        if settled is not None:
-            if self.definition.policy.is_guarded:
-                return run_sync(self._make_guarded(settled, in_thread))
-            return handler(settled)
-        run_id = uuid.uuid4().hex
-        main = functools.partial(self._ask_and_make, run_id, in_thread)
-        journaled = run_journaled(main, {"by": run_id}, place=self._place(), sync=True)
-        return cast("_Made", run_sync(journaled)["made"])
+        if settled is None:
+            return run_sync(self._ask_first(in_thread, sync=True))
+        if self.definition.policy.is_guarded:
+            return run_sync(self._make(settled, in_thread))
+        return handler(settled)
 
     async def amake(self, handler: Callable[[ToolCallRequest], Awaitable[_Made]]) -> _Made:
-        """Make the call as its tool's policy wants it, or answer it without.
+        """Make the call under its tool's policy, or answer it without making it.
 
-        A call that a person approved is made once, also where the graph is interrupted by another
-        call of the same message: a `ToolNode` then runs all of them again.
+        A call that a person approved is made once, even if the graph is interrupted by another
+        call of the same message, after which a `ToolNode` runs all of them again.
 
         Args:
-            handler: Makes it once.
+            handler: Makes one attempt.
 
         Raises:
             GraphBubbleUp: A person must approve the call, or the tool interrupted the graph.
-            Exception: What the tool raised; who handles that is the agent's business.
+            Exception: The tool raised it; the agent handles it.
         """
-        settled = self._settle_at_once()
+        settled = self._settle_unasked()
         if isinstance(settled, ToolMessage):
             return settled
-        if settled is not None:
-            return await self._make(settled, handler)
+        if settled is None:
+            return await self._ask_first(handler, sync=False)
+        return await self._make(settled, handler)
+
+    async def _ask_first(
+        self, handler: Callable[[ToolCallRequest], Awaitable[_Made]], *, sync: bool
+    ) -> _Made:
         run_id = uuid.uuid4().hex
         main = functools.partial(self._ask_and_make, run_id, handler)
-        ending = await run_journaled(main, {"by": run_id}, place=self._place())
+        ending = await run_journaled(main, {"by": run_id}, place=self._place(), sync=sync)
         return cast("_Made", ending["made"])
 
     async def _ask_and_make(
@@ -120,7 +122,7 @@ class DirectCall:
         opening: JournalEntry,
     ) -> JournalEntry:
         await journal.claim(_NO_LIMIT_SECONDS)
-        settled = self._follow(await self._ask(run_id, journal, opening))
+        settled = self._decide(await self._ask(run_id, journal, opening))
         if isinstance(settled, ToolMessage):
             return {"made": settled}
 
@@ -130,7 +132,7 @@ class DirectCall:
         try:
             return await journal.record("call", once)
         except GraphInterrupt:
-            raise GraphInterrupt(()) from None  # the record's own, as in `_ask`
+            raise GraphInterrupt(()) from None  # the record has raised it, as in `_ask`
 
     async def _make(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Made]]
@@ -177,10 +179,10 @@ class DirectCall:
         except ToolCallError as error:
             return self._answer(str(error), "error")
 
-    def _settle_at_once(self) -> ToolCallRequest | ToolMessage | None:
-        most = self.definition.policy.max_calls
-        if most is not None and _count(self.request) > most:
-            return self._refuse(DIRECT_TOO_OFTEN.replace("{MOST}", str(most)))
+    def _settle_unasked(self) -> ToolCallRequest | ToolMessage | None:
+        limit = self.definition.policy.max_calls
+        if limit is not None and _count(self.request) > limit:
+            return self._refuse(DIRECT_TOO_OFTEN.replace("{MOST}", str(limit)))
         call = self.request.tool_call
         spent = self.budgets.check_direct(self.request.state, self.definition, call)
         if spent is not None:
@@ -202,7 +204,7 @@ class DirectCall:
         return take_place(None if found is None else found[1])
 
     async def _ask(self, run_id: str, journal: Journal, opening: JournalEntry) -> JournalEntry:
-        """Ask, in records of the journal: what was asked and answered stays so on resume."""
+        """Ask, in records of the journal: the question and its answer stay the same on resume."""
         gate, state = self._gate, self.request.state
         assert gate is not None
         call = self._start(self.request.tool_call)
@@ -221,7 +223,7 @@ class DirectCall:
         async def ask() -> JournalEntry:
             return {"key": key, "decisions": self.approvals.ask([(call, gate)], state, asked)}
 
-        # Arguments that the schema refuses are shown to a person as they are.
+        # Arguments that do not match the schema are shown to a person as they are.
         if gate.when is not None and self._is_valid(self.request.tool_call):
             asking = await journal.record("needs_approval", applies)
             if asking["key"] == key and not asking["applies"]:
@@ -231,7 +233,7 @@ class DirectCall:
         except GraphInterrupt:
             if not asked.is_shown:
                 await journal.keep({**note, "unseen": asked.unseen}, at=0)
-            # The question is the record's; raised from here too, it would be shown twice.
+            # The record has raised the question; raised here again, it would be shown twice.
             raise GraphInterrupt(()) from None
 
     def _start(self, asked: ToolCall) -> StartedCall:
@@ -242,7 +244,7 @@ class DirectCall:
             call_id=asked["id"] or "",
         )
         call.arguments = call.given = call.passed = dict(asked["args"])
-        with contextlib.suppress(ToolCallError):  # the tool itself says what is wrong with them
+        with contextlib.suppress(ToolCallError):  # the tool itself reports what is wrong with them
             call.settle(self.definition, call.passed)
         return call
 
@@ -253,7 +255,7 @@ class DirectCall:
             return False
         return True
 
-    def _follow(self, record: JournalEntry) -> ToolCallRequest | ToolMessage:
+    def _decide(self, record: JournalEntry) -> ToolCallRequest | ToolMessage:
         if record["key"] != record.get("asked", record["key"]):
             return self._refuse(DIRECT_NOT_SHOWN)
         decision: Decision = record["decisions"][0]
@@ -267,7 +269,7 @@ class DirectCall:
         return self.request
 
     def _edit(self, action: Mapping[str, Any]) -> ToolCallRequest | ToolMessage:
-        """Return the call that a person made of it: with other arguments, or of another tool."""
+        """Return the call as a person has edited it: with other arguments, or of another tool."""
         tools = [self.definition.tool, *(self.request.runtime.tools or ())]
         chosen = self.approvals.find(action["name"]) or self.definition
         tool = next((t for t in tools if t.name == chosen.tool_name), None)
@@ -277,15 +279,15 @@ class DirectCall:
         call = ToolCall(**{**self.request.tool_call, "name": tool.name, "args": args})
         return self.request.override(tool_call=call, tool=tool)
 
-    def _refuse(self, told: str) -> ToolMessage:
-        return self._answer(told.replace("{NAME}", self.definition.tool_name), "error")
+    def _refuse(self, reason: str) -> ToolMessage:
+        return self._answer(reason.replace("{NAME}", self.definition.tool_name), "error")
 
     def _answer(self, content: str, status: Any) -> ToolMessage:
         return answer_call(self.request.tool_call, content, status)
 
 
 def answer_call(call: ToolCall, content: str, status: Any) -> ToolMessage:
-    """Return an answer to a call of the model that was not made."""
+    """Return the answer to a call of the model that was not made."""
     return ToolMessage(content, name=call["name"], tool_call_id=call["id"] or "", status=status)
 
 
@@ -295,9 +297,9 @@ def _as_answer(kept: _Made, call: ToolCall) -> _Made:
 
 
 def _count(request: ToolCallRequest) -> int:
-    """Return the number of this call among those of its tool since a person last said something.
+    """Return the number of this call among the calls of its tool since the user's last message.
 
-    It follows from the messages, so it is the same when the graph is resumed.
+    It is counted in the messages, so it is the same when the graph is resumed.
     """
     call = request.tool_call
     number = found = 0
@@ -308,5 +310,5 @@ def _count(request: ToolCallRequest) -> int:
             for made in message.tool_calls:
                 number += made["name"] == call["name"]
                 if made["id"] == call["id"]:
-                    found = number  # the last one: models without ids of their own use some again
+                    found = number  # the last one: some models reuse ids
     return found

@@ -1,13 +1,13 @@
-"""What guards the tools of an agent already, and must guard them when code calls them.
+"""The approvals and limits that an agent already has, applied to the calls of its code.
 
 `HumanInTheLoopMiddleware` and `ToolCallLimitMiddleware` look at the tool calls of the model's message.
-The message of a programmatic agent calls `run_code`, so they would never see what the code calls. The
-guards of the agent that a tool is in are therefore applied to the calls of the code.
+The message of a programmatic agent calls `run_code`, so they would never see what the code calls. These
+guards of the agent are therefore applied to the calls of the code.
 
 LangChain gives a tool no reference to its agent. But the `ToolNode` of an agent reads the schema of each
-tool while `create_agent` builds it, and the argument `middleware` of that function is known then. A call
-belongs to the agent whose `ToolNode` makes it. Its guards are those that the hooks of its middleware can
-reach, in the list or behind any delegation.
+tool while `create_agent` builds it, and the argument `middleware` of that function can be read then. A
+call belongs to the agent whose `ToolNode` makes it. Its guards are those that the hooks of its middleware
+can reach, in the list or behind any delegation.
 """
 
 from __future__ import annotations
@@ -33,37 +33,37 @@ from langchain_ptc.run.budgets import CallLimit
 from langchain_ptc.run.graph_state import channels_of, messages_of
 
 AgentGuards: TypeAlias = Literal["apply", "ignore"]
-"""Whether approvals and limits that an agent has hold for the calls of the code."""
+"""Whether the approvals and limits of an agent apply to the calls of its code."""
 
 _STATE_KEYS = {
     "HumanInTheLoopMiddleware": "hitl_edited_tool_calls",
     "ToolCallLimitMiddleware": "thread_tool_call_count",
 }
-"""What each guard adds to the state of its agent."""
+"""The key that each guard adds to the state of its agent."""
 _GUARDS = (*_STATE_KEYS, "AutoModeMiddleware")
 _AROUND = ("wrap_tool_call", "awrap_tool_call")
 _AFTER = ("after_model", "aafter_model")
 _OR_IGNORE = "; or pass agent_guards='ignore' if the code may call its tools without it"
-_MADE = frozenset({"returned", "failed", "cancelled"})
+_COUNTED = frozenset({"returned", "failed", "cancelled"})
 """Statuses of calls that reached their tools."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The guards of an agent that hold for the calls of code."""
+class AppliedGuards:
+    """The guards of an agent that apply to the calls of its code."""
 
     approvals: tuple[Any, ...] = ()
     """Objects of `HumanInTheLoopMiddleware`."""
     limits: tuple[Any, ...] = ()
     """Objects of `ToolCallLimitMiddleware`."""
     program: str = "run_code"
-    """Name of the tool that runs code: the program itself takes nothing of a limit of all tools."""
+    """Name of the tool that runs code: its own calls do not count towards a limit for all tools."""
 
     def __bool__(self) -> bool:
         return bool(self.approvals or self.limits)
 
     def call_limits(self, catalog: ToolCatalog, state: Any) -> list[CallLimit]:
-        """Return what is left to the code of the limits of its agent.
+        """Return the limits of its agent, and how much of each is used.
 
         Args:
             catalog: The tools that the code may call.
@@ -75,19 +75,19 @@ class Found:
             if limiter.tool_name is not None and not named:
                 continue
             for scope in ("run", "thread"):
-                most = getattr(limiter, f"{scope}_limit")
-                if most is None:
+                limit = getattr(limiter, f"{scope}_limit")
+                if limit is None:
                     continue
                 tools = None if limiter.tool_name is None else named
                 used = calls_of_code(state, tools, whole=scope == "thread")
                 used += self._calls_of_model(limiter, state, scope)
                 whose = "the agent's tools" if tools is None else limiter.tool_name
-                told = f"{type(limiter).__name__}({scope}_limit={most}) for {whose}"
-                found.append(CallLimit(tools=tools, most=most, used=used, told=told))
+                name = f"{type(limiter).__name__}({scope}_limit={limit}) for {whose}"
+                found.append(CallLimit(tools=tools, most=limit, used=used, told=name))
         return found
 
     def _calls_of_model(self, limiter: Any, state: Any, scope: str) -> int:
-        """Return what the model's own calls have used, as its agent counts them."""
+        """Return how many calls the model itself has made, as its agent counts them."""
         counts = state.get(f"{scope}_tool_call_count") if isinstance(state, Mapping) else None
         count = int((counts or {}).get(limiter.tool_name or "__all__", 0))
         if limiter.tool_name is not None:
@@ -106,8 +106,8 @@ def calls_of_code(state: Any, tools: set[str] | None, *, whole: bool) -> int:
 
     Args:
         state: The state of the graph.
-        tools: Qualified names of those that count; None for all.
-        whole: The whole thread, and not only what came after the user's last message.
+        tools: Qualified names of the tools whose calls count; None for all.
+        whole: Count in the whole thread, and not only since the user's last message.
     """
     count = 0
     for message in messages_of(state):
@@ -117,7 +117,7 @@ def calls_of_code(state: Any, tools: set[str] | None, *, whole: bool) -> int:
             for call in message.artifact.get("tool_calls") or ():
                 domain, tool = call.get("domain"), call.get("tool")
                 name = tool if domain is None else f"{domain}.{tool}"
-                count += call.get("status") in _MADE and (tools is None or name in tools)
+                count += call.get("status") in _COUNTED and (tools is None or name in tools)
     return count
 
 
@@ -131,21 +131,22 @@ class _Guards:
     known: list[Any] = field(default_factory=list)
     """All of them."""
     unaware: list[Any] = field(default_factory=list)
-    """Those that do not see the calls of the code."""
+    """The guards that do not see the calls of the code."""
     made: list[str] = field(default_factory=list)
-    """Names of guards that the hooks make anew where they need one."""
+    """Names of guards that the hooks create when they need one."""
 
 
 class Agents:
     """The agents that one of our tools was given to; used from any thread.
 
-    An agent is known by its `ToolNode`, which reads the tool while it is made, and makes its calls.
+    An agent is identified by its `ToolNode`, which reads the tool while it is built, and makes its
+    calls.
 
     Args:
-        applied: Whether their guards hold for the calls of code.
-        owner: The middleware that the tool belongs to: what comes after it in an agent and handles each
-            tool call handles those of the code itself.
-        asked_by: A `HumanInTheLoopMiddleware` that holds in any case.
+        applied: Whether their guards apply to the calls of code.
+        owner: The middleware that the tool belongs to: middleware after it in an agent that handles each
+            tool call also handles those of the code.
+        asked_by: A `HumanInTheLoopMiddleware` that applies in any case.
     """
 
     def __init__(self, *, applied: bool = True, owner: object = None, asked_by: Any = None) -> None:
@@ -157,14 +158,14 @@ class Agents:
         self._known = weakref.WeakKeyDictionary()
 
     def note(self) -> None:
-        """Note the agent that is being built, if one is: its `ToolNode` is reading the tool."""
+        """Record the agent that is being built, if any: its `ToolNode` is reading the tool."""
         node, middleware = _agent_being_built()
         if node is not None:
-            with self._lock:  # the agent itself holds all middleware whose hooks it calls
+            with self._lock:  # the agent itself references all middleware whose hooks it calls
                 self._known[node] = tuple(map(weakref.ref, middleware))
 
-    def guards_here(self, program: str) -> Found:
-        """Return the guards of the agent in which a call of the tool runs, inside of all middleware.
+    def guards_here(self, program: str) -> AppliedGuards:
+        """Return the guards of the agent in which a call of the tool runs, inside all middleware.
 
         Args:
             program: Name of the tool.
@@ -179,9 +180,9 @@ class Agents:
         own = self._asked_by
         if own is not None and not any(own is m for m in chain(approvals, *listed)):
             approvals.insert(0, own)
-        return Found(approvals=tuple(approvals), limits=_limits_of(found), program=program)
+        return AppliedGuards(approvals=tuple(approvals), limits=_limits_of(found), program=program)
 
-    def limits_here(self, program: str, handler: object) -> Found:
+    def limits_here(self, program: str, handler: object) -> AppliedGuards:
         """Return the limits of the agent in which our middleware handles a call.
 
         Args:
@@ -190,7 +191,7 @@ class Agents:
         """
         node = _node_behind(handler) if self._applied else None
         known = [] if node is None else self._guards_of(node, self._middleware_of(node)).known
-        return Found(limits=_limits_of(known), program=program)
+        return AppliedGuards(limits=_limits_of(known), program=program)
 
     def asks_itself(self, handler: object) -> bool:
         """Whether the agent in which our middleware handles a call has `asked_by` among its own.
@@ -204,13 +205,13 @@ class Agents:
         return any(own is m for m in chain(*self._middleware_of(_node_behind(handler))))
 
     def _middleware_of(self, node: ToolNode | None) -> list[list[Any]]:
-        """Return the middleware of the agent that a node belongs to; of each, where none is seen."""
+        """Return the middleware of the agent of a node; of each known agent, if the node is unknown."""
         with self._lock:
             lists = list(self._known.values()) if node is None else [self._known.get(node, ())]
         return [[m for ref in refs if (m := ref()) is not None] for refs in lists if refs]
 
     def _guards_of(self, node: ToolNode | None, listed: list[list[Any]]) -> _Guards:
-        """Return the guards of an agent, or of a node that no `create_agent` has made."""
+        """Return the guards of an agent, or of a node that was not built by `create_agent`."""
         if node is not None and not listed:
             found = _guards_behind(vars(node).values())
             found.unaware = found.known
@@ -229,10 +230,10 @@ class Agents:
         return agents
 
     def _applicable(self, node: ToolNode | None, listed: list[list[Any]]) -> list[Any]:
-        """Return the guards that are to be applied to the calls of the code.
+        """Return the guards to apply to the calls of the code.
 
         Raises:
-            PTCError: One cannot be.
+            PTCError: One cannot be applied.
         """
         guards = self._guards_of(node, listed)
         for guard in guards.unaware:
@@ -253,10 +254,10 @@ class Agents:
 
 
 def _refuse_unknown(found: Iterable[Any]) -> None:
-    """Refuse where the graph that runs has guards of which nothing else is known.
+    """Refuse to run in a graph that has guards which were not found.
 
     Raises:
-        PTCError: It has.
+        PTCError: It has such guards.
     """
     keys = channels_of(ensure_config()).keys()
     for name, key in _STATE_KEYS.items():
@@ -274,7 +275,7 @@ def _limits_of(middleware: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def _hooks(middleware: object, names: Iterable[str]) -> list[Any]:
-    """Return those hooks of a middleware that are its own."""
+    """Return those hooks that a middleware itself defines."""
     base = _kind("AgentMiddleware")
     own = (n for n in names if getattr(type(middleware), n) is not getattr(base, n))
     return [getattr(middleware, name) for name in own]
@@ -297,14 +298,14 @@ def _guards_behind(hooks: Iterable[object]) -> _Guards:
 
 
 def _handles_calls(guard: Any) -> bool:
-    """Whether a guard decides around each call of a tool, and not about the model's message."""
+    """Whether a guard wraps each tool call, and does not look at the model's message."""
     return _is_a(guard, "AutoModeMiddleware") or (
         _is_a(guard, "HumanInTheLoopMiddleware") and guard.interrupt_mode == "per_call"
     )
 
 
 def _agent_being_built() -> tuple[ToolNode | None, tuple[Any, ...]]:
-    """Return the `ToolNode` that is being made, and the middleware of the agent that it is made for."""
+    """Return the `ToolNode` that is being built, and the middleware of its agent."""
     node: ToolNode | None = None
     for frame in _frames():
         code = frame.f_code
@@ -317,14 +318,12 @@ def _agent_being_built() -> tuple[ToolNode | None, tuple[Any, ...]]:
 
 
 def _running_node() -> ToolNode | None:
-    """Return the `ToolNode` that makes the call that is running, if one does in this thread or task."""
+    """Return the `ToolNode` that makes the running call, if one does in this thread or task."""
     for frame in _frames():
         first = _first_argument(frame)
         if issubclass(type(first), ToolNode):
             return cast("ToolNode", first)
-        if issubclass(
-            type(first), Pregel
-        ):  # what is outside of a graph makes none of the calls in it
+        if issubclass(type(first), Pregel):  # what is outside a graph makes no calls in it
             break
     return None
 
@@ -351,7 +350,7 @@ def _package_of(frame: FrameType) -> str:
 
 
 def _kind(name: str) -> Any:
-    """Return a class of LangChain's middleware, which need not be installed; else an empty tuple."""
+    """Return a class of LangChain's middleware; an empty tuple if that is not installed."""
     module = sys.modules.get("langchain.agents.middleware")
     return getattr(module, name, ())
 

@@ -1,7 +1,7 @@
-"""Whether the stubs reach the model: middleware behind ours may set another system message, or other tools.
+"""Checks that the stubs reach the model: later middleware may set another system message, or other tools.
 
-Middleware sees the request that it hands on, and not what the next one makes of it. What a chat model is
-sent, its callbacks are shown; so a model call that is made for an agent of ours is watched by one.
+A middleware sees the request that it passes on, and not what the next one makes of it. But callbacks see
+what a chat model is sent, so each model call of an agent of ours is watched by one.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _TOOL_LOST = (
 
 
 class PromptWatch(BaseCallbackHandler):
-    """Sees what the model of one model call of an agent is sent.
+    """Watches what is sent to the model in one model call of an agent.
 
     Args:
-        prompt: The text that is to be in its system message.
-        tool_name: The tool that is to be among its tools.
+        prompt: The text that must be in its system message.
+        tool_name: The tool that must be among its tools.
     """
 
     run_inline = True
@@ -55,7 +55,7 @@ class PromptWatch(BaseCallbackHandler):
         run_id: UUID,
         **kwargs: Any,
     ) -> None:
-        """Note what a model is sent."""
+        """Record what is missing in what a model is sent."""
         del serialized
         offered = (kwargs.get("invocation_params") or {}).get("tools")
         if not all(map(self._has_prompt, messages)):
@@ -64,7 +64,7 @@ class PromptWatch(BaseCallbackHandler):
             self._lost[run_id] = _TOOL_LOST
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """Note what a model has answered, and what it lacked."""
+        """Record what a model has answered, and what it was missing."""
         del kwargs
         for generations in response.generations:
             for generation in generations:
@@ -73,12 +73,12 @@ class PromptWatch(BaseCallbackHandler):
                     self._answers.append((message, self._lost.get(run_id, "")))
 
     def check(self, response: Any) -> None:
-        """Hold what the agent goes on with against what was seen.
+        """Check that the agent continues with the answer of a model that was sent the stubs and the tool.
 
-        Models that other middleware asks, to choose tools or to judge, have prompts of their own.
+        Models that other middleware calls, to choose tools or to judge, have prompts of their own.
 
         Args:
-            response: What the rest of the middleware has returned.
+            response: The response of the other middleware.
 
         Raises:
             ValueError: It is the answer of a model that was not sent the stubs or the tool.
@@ -93,9 +93,9 @@ class PromptWatch(BaseCallbackHandler):
                 )
 
     def _lost_of(self, message: AIMessage) -> str:
-        """Return what the model that has answered with a message lacked; empty if nothing."""
+        """Return what was missing for the model that answered with a message; empty if nothing."""
         same = [lost for answer, lost in self._answers if _is_same(message, answer)]
-        if not same:  # a middleware may have made a message of its own from the answer
+        if not same:  # a middleware may have built its own message from the answer
             content = message.content, message.tool_calls
             same = [lost for a, lost in self._answers if (a.content, a.tool_calls) == content]
         return "" if "" in same or not same else same[0]
@@ -136,7 +136,7 @@ register_configure_hook(_watch, inheritable=True)
 
 @contextlib.contextmanager
 def watched(watch: PromptWatch | None) -> Iterator[None]:
-    """Have the models that are called inside watched."""
+    """Watch the models that are called inside."""
     token = _watch.set(watch)
     try:
         yield

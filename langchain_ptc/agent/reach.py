@@ -14,18 +14,18 @@ from langchain_core.language_models import BaseLanguageModel
 from langchain_core.messages import BaseMessage
 from langchain_core.tools import BaseTool
 
-MOST_OBJECTS = 5_000
-"""So many objects are looked at, the nearest first."""
-MOST_PARTS = 2_000
-"""A collection of more is data, and not looked into."""
+MAX_OBJECTS = 5_000
+"""The nearest objects are visited first."""
+MAX_PARTS = 2_000
+"""A larger collection is taken for data, and not entered."""
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, range, type(...)})
 _CLOSED = (BaseTool, BaseLanguageModel, BaseMessage, CodeType, FrameType, ModuleType)
-"""Reached, and not entered."""
+"""Classes whose objects are reached, but not entered."""
 _CLOSED_PACKAGES = frozenset(
     {"_asyncio", "_thread", "asyncio", "concurrent", "langchain_ptc", "langgraph", "langsmith"}
     | {"logging", "multiprocessing", "socket", "ssl", "threading"}
 )
-"""Nor are objects of their classes: graphs and what they are run by guard no calls but their own."""
+"""Nor are objects of their classes entered: graphs and what runs them guard only their own calls."""
 _LANGCHAIN = frozenset({"langchain", "langchain_core"})
 _MAKING = frozenset({"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__"})
 
@@ -34,7 +34,7 @@ class Reach:
     """What some functions can reach, nearest first. Nothing is called.
 
     A function reaches its closure, its defaults and the globals that it names; an object reaches its
-    attributes, and those functions of its class that a reached one names.
+    attributes, and those functions of its class that a reached function names.
 
     Args:
         roots: The functions.
@@ -42,7 +42,7 @@ class Reach:
 
     def __init__(self, roots: Iterable[object]) -> None:
         self.names: set[str] = set()
-        """Names in the code of what was reached."""
+        """Names in the code of the reached functions."""
         self._queue = deque(roots)
         self._seen: dict[int, object] = {}
         self._classes: dict[type, set[str]] = {}
@@ -52,27 +52,27 @@ class Reach:
             value = self._queue.popleft()
             if type(value) in _ATOMS or id(value) in self._seen:
                 continue
-            if len(self._seen) == MOST_OBJECTS:
+            if len(self._seen) == MAX_OBJECTS:
                 return
             self._seen[id(value)] = value
             yield value
             self._enter(value)
 
     def _is_refilled(self) -> bool:
-        """Add what the names reach that have been found; whether there is something."""
+        """Queue what the names reach that were found since; return whether there is anything."""
         for kind, entered in self._classes.items():
             self._queue.extend(self._named_in(kind, entered))
         return bool(self._queue)
 
     def _enter(self, value: Any) -> None:
-        kind = type(value)  # an object may say what it likes of its `__class__`
+        kind = type(value)  # an object may claim any `__class__`
         if kind is FunctionType:
             self._queue.extend(self._of_function(value))
         elif issubclass(kind, type):
             self._enter_class(value)
         elif not issubclass(kind, _CLOSED) and _package(kind.__module__) not in _CLOSED_PACKAGES:
             parts = gc.get_referents(value)
-            if len(parts) <= MOST_PARTS:
+            if len(parts) <= MAX_PARTS:
                 self._queue.extend(part for part in parts if part is not kind)
             self._enter_class(kind)
 
@@ -82,7 +82,7 @@ class Reach:
                 self._classes.setdefault(one, set())
 
     def _named_in(self, kind: type, entered: set[str]) -> Iterator[object]:
-        """Return what of a class was not entered yet: data, and functions that something names."""
+        """Return what of a class was not entered yet: its data, and functions whose names were found."""
         for name, value in [*vars(kind).items()]:
             is_special = name[:2] == "__"
             is_used = callable(value) and name not in _MAKING if is_special else name in self.names
@@ -121,16 +121,16 @@ def _package(module: object) -> str:
 
 
 def _is_of_library(kind: type) -> bool:
-    """Whether a class stands in a library, and was not made by one of its functions."""
+    """Whether a class is defined by a library itself, and not created by one of its functions."""
     module = sys.modules.get(kind.__module__, sys)
     return vars(module).get(kind.__name__) is kind and _is_library(_package(kind.__module__))
 
 
 @functools.cache
 def _is_library(package: str) -> bool:
-    """Whether what the code of a package names is none of a user's middleware.
+    """Whether the code of a package cannot refer to a user's middleware.
 
-    So it is with LangChain itself, and with all that is installed and does not use it.
+    That is so for LangChain itself, and for every installed package that does not use it.
     """
     if package in _CLOSED_PACKAGES or package in _LANGCHAIN or package in sys.stdlib_module_names:
         return True
