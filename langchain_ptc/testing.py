@@ -1,6 +1,6 @@
 """Test doubles for programs that use this package, with no API key and no network.
 
-`ScriptedChatModel` is a chat model that says what a test tells it to say. It is a real
+`ScriptedChatModel` is a chat model that replies from a script. It is a real
 `BaseChatModel`: it binds tools, streams, takes callbacks and reports token usage, so that a graph
 or an agent cannot tell it from a hosted one.
 
@@ -84,21 +84,20 @@ class ScriptedChatModel(BaseChatModel):
     `bind_tools` and `with_config`. One model may serve parallel graphs: each call takes the next
     reply, in the order in which the calls arrive.
 
-    Calling it more often than the script has replies raises `AssertionError`, which tells the
-    number of the call and what was sent: a script that is too short is a finding of the test, and
-    a made-up reply would hide it.
+    Calling it more often than the script has replies raises `AssertionError` with the number of the
+    call and the last message that was sent, instead of hiding it behind a made-up reply.
 
     Args:
         script: The replies, one for each call; or one function, which then answers every call.
-            Messages are copied before they are returned: one message may stand in several scripts.
-        count_tokens: Counts the tokens of a text. When given, replies without `usage_metadata` get
+            Messages are copied before they are returned: one message may be in several scripts.
+        count_tokens: Counts the tokens of a text. If given, replies without `usage_metadata` get
             it: the input is the text and the tool calls of every message, and the schema of every
-            tool, without what a provider adds around each message.
+            tool, without what a provider adds to each message.
         seconds_per_call: Simulated time before the first token of each reply, in seconds.
         tokens_per_second: Simulated speed of writing; None is no time at all. Needs `count_tokens`.
 
     Raises:
-        ValueError: A reply is none of the kinds above, or an option is out of its range.
+        ValueError: A reply is of another type, or an option is out of range.
     """
 
     script: list[Any] | Callable[..., Any]
@@ -272,7 +271,7 @@ def tool_call_message(
         name: Name of the tool, for example `run_code`.
         args: Arguments of the call; None is no arguments.
         id: Id of the call, to which the tool's message refers; a new one if None.
-        content: What the model says besides.
+        content: Text in the same message.
 
     Returns:
         A message with one tool call. For several calls in one message, join their `tool_calls`.

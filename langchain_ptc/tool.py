@@ -83,7 +83,7 @@ class _Invocation:
             self.session = await self._sessions.load(state, ensure_config(), sync=sync)
 
     def finish(self, outcome: Outcome) -> ExecutionResult:
-        """Record what the graph is to be told, and return the result to build the message from."""
+        """Save the variables and the commands, and return the result to build the message from."""
         result, self._commands = outcome.result, outcome.commands
         if self._sessions is not None:
             result, commands = self._sessions.save(outcome)

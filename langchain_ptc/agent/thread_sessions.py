@@ -116,7 +116,8 @@ class StateSessionStore(SessionStore):
 async def earlier_states(config: RunnableConfig, *, sync: bool) -> AsyncIterator[dict[str, Any]]:
     """Yield the values of the checkpoints that the running step descends from, the newest first.
 
-    In a thread that was forked or rewound, none of them is of another branch. At most `MAX_CHECKPOINTS` are read.
+    In a thread that was forked or rewound, none of them is of another branch. At most `MAX_CHECKPOINTS`
+    are read.
 
     Args:
         config: Configuration of the running step.

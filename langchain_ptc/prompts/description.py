@@ -1,4 +1,4 @@
-"""How a prompt shows the tools: as much of them as its budget holds, the same from turn to turn."""
+"""The text about the tools in a prompt: as much as its token budget allows, stable from turn to turn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_ptc.prompts.texts import (
 )
 
 DEFAULT_PROMPT_TOKENS = 10_000
-"""Budget of the text about the tools, with its instructions."""
+"""Token budget of the text about the tools, including its instructions."""
 CountTokens: TypeAlias = Callable[[str], int]
 """Counts the tokens of a text."""
 
@@ -30,31 +30,31 @@ _PARTS: Mapping[Tier, str] = {
 
 
 def count_roughly(text: str) -> int:
-    """Return about how many tokens `text` has: a quarter of its characters."""
+    """Return an estimate of the tokens in `text`: a quarter of its characters."""
     return math.ceil(len(text) / 4)
 
 
 class ToolsPrompt:
-    """The text that tells a model of a catalog, with the instructions around it.
+    """The text about a catalog for a model, with the instructions around it.
 
-    The tier is chosen once, from the catalog and the budget: never from the conversation. After that
-    the text changes only where the shape of a tool's results becomes known, or wider, so that the
-    provider's prompt cache holds in between.
+    The tier is chosen once, from the catalog and the budget, and never from the conversation. After that
+    the text changes only when the observed shape of a tool's results does, so that the provider's prompt
+    cache stays valid in between.
 
     Args:
         catalog: The tools.
-        text: The instructions; `{TOOLS}` in it stands for the tools.
-        text_many: The same where not all is shown.
-        prompt_tokens: Tokens that the whole text may have; None shows everything. A pointer to the
-            tools is shown in any case.
-        count_tokens: Counts tokens; by default four characters are one.
+        text: The instructions; `{TOOLS}` in them is replaced by the tools.
+        text_many: The instructions for a catalog that is not shown in full.
+        prompt_tokens: Token budget of the whole text; None shows everything. A pointer to the tools
+            is shown in any case.
+        count_tokens: Counts tokens; by default four characters are one token.
 
     Attributes:
-        catalog: The tools, with those that find tools where the prompt tells of them.
+        catalog: The tools, with those that search tools if the prompt mentions them.
         tier: How much of the catalog is shown.
 
     Raises:
-        CatalogError: Tools must be searched, and one has the name of those that search.
+        CatalogError: The tools must be searched, and one has the name of a tool that searches.
         ValueError: `prompt_tokens` is not positive.
     """
 
@@ -87,7 +87,7 @@ class ToolsPrompt:
             return "full"
         for tier in TIERS[:-1]:
             bare = self.catalog.render(tier, observed=False)
-            # What is too long by itself need not be counted with what stands around it.
+            # If the tools alone are too long, the whole text need not be counted.
             if self._fits(bare) and self._fits(self._fill(tier, bare)):
                 return tier
         return TIERS[-1]
@@ -129,7 +129,7 @@ class ToolsPrompt:
         return self._texts[tier].replace("{TOOLS}", tools.replace("{STUBS}", stubs).rstrip())
 
     def _example(self) -> tuple[str, str]:
-        """Return the name of a tool and how to import it, in the form that this catalog's tools have."""
+        """Return an example of a tool's name and of its import, as this catalog needs them."""
         if self.catalog.domains:
             return "domain.tool", "from tools.<domain> import <tool>"
         return "tool", "from tools import <tool>"

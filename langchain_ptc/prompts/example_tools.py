@@ -34,14 +34,14 @@ _READING = frozenset(
         *("count", "calculate", "compute", "check", "describe", "load", "retrieve", "view"),
     }
 )
-"""First words of names of tools that look rather than do: better to show than `delete_account`."""
+"""First words of the names of tools that only read: better examples than `delete_account`."""
 _DESTROYING = frozenset(
     {
         *("delete", "remove", "drop", "destroy", "purge", "wipe", "erase", "cancel", "kill"),
         *("terminate", "reset", "refund", "pay", "transfer", "buy", "order"),
     }
 )
-"""First words of names of tools that no example calls for every record."""
+"""First words of the names of tools that no example calls for every record."""
 _PLACEHOLDERS: Mapping[str, object] = {
     "str": "B",
     "Any": "B",
@@ -55,14 +55,14 @@ _QUOTED = re.compile(r"""(?<!\w)['"]([A-Za-z0-9][\w :/-]{0,23})['"](?!\w)""")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A request and the code that fulfils it."""
+    """A request, and the code that answers it."""
 
     question: str
     code: str
 
 
 def build_example(question: str, code: str, *imported: str) -> Example:
-    """Build an example; `imported` are the import lines that its code needs, or empty."""
+    """Build an example; `imported` are the import lines that its code needs; empty ones are ignored."""
     lines = "".join(dict.fromkeys(imported))
     return Example(question=one_line(question, limit=300), code=f"{lines}{code}")
 
@@ -94,14 +94,14 @@ class ExampleTool:
 
     @property
     def is_usable(self) -> bool:
-        """Whether there is something to pass for all that must be passed."""
+        """Whether there is a value to pass for each required parameter."""
         return len(self.required) <= _MAX_REQUIRED and all(
             _placeholder(p.type, self.definition) is not ... and len(repr(p.type)) < 2_000
             for p in self.required
         )
 
     def fields(self, kinds: Sequence[str]) -> list[RecordField]:
-        """Return the fields of the result that are always there, plain, and no ids."""
+        """Return the required fields of the result that are of these types, without ids."""
         fields = self.record.fields if self.record is not None else ()
         plain = [f for f in fields if f.required and kind_of(f.type) in kinds]
         return [f for f in plain if not is_id(f.name) and len(f.name) <= _MAX_FIELD_CHARS]
@@ -111,17 +111,17 @@ class ExampleTool:
         return [field.name for field in self.fields(["int", "float"])]
 
     def subject(self) -> ToolParameter | None:
-        """Return the parameter that says what is asked about: the first required text, no id."""
+        """Return the parameter for the subject of a call: the first required text that is no id."""
         texts = [p for p in self.required if kind_of(p.type) == "str"]
         return next((p for p in texts if not is_id(p.name)), None)
 
     def value_of(self, parameter: ToolParameter) -> str:
-        """Return the source of a value for a parameter: one that its author tells, or a placeholder."""
-        told = told_values(parameter, self.definition)
-        return quote(told[0] if told else _placeholder(parameter.type, self.definition))
+        """Return the source of a value for a parameter: a documented one, or a placeholder."""
+        values = documented_values(parameter, self.definition)
+        return quote(values[0] if values else _placeholder(parameter.type, self.definition))
 
     def asked(self, parameters: Sequence[ToolParameter]) -> str:
-        """Say in words what is passed for some parameters; empty if nothing can be said."""
+        """Describe the values of some parameters in words; empty if they have no plain types."""
         plain = [p for p in parameters if kind_of(p.type)]
         return " and ".join(f"{p.name} {self.value_of(p)}" for p in plain)
 
@@ -129,7 +129,7 @@ class ExampleTool:
         """Return the source of a call.
 
         Args:
-            given: Sources of some arguments, by name; the other required ones get values of their own.
+            given: Sources of some arguments, by name; the other required ones get example values.
         """
         sources = []
         for parameter in self.definition.parameters:
@@ -141,14 +141,16 @@ class ExampleTool:
 
 
 def two_values(parameter: ToolParameter, tool: ExampleTool) -> list[str]:
-    """Return the sources of two values of a text parameter: told ones, or else letters."""
+    """Return the sources of two values of a text parameter: documented ones, or else letters."""
     if isinstance(parameter.type, Choice):
         return [quote(value) for value in [*parameter.type.values, *parameter.type.values][:2]]
-    return [quote(value) for value in [*told_values(parameter, tool.definition), "A", "C"][:2]]
+    return [
+        quote(value) for value in [*documented_values(parameter, tool.definition), "A", "C"][:2]
+    ]
 
 
-def told_values(parameter: ToolParameter, definition: ToolDefinition) -> list[str]:
-    """Return the values of a text parameter that the tool's author tells, for example 'Q3'.
+def documented_values(parameter: ToolParameter, definition: ToolDefinition) -> list[str]:
+    """Return the values of a text parameter that its documentation mentions, for example 'Q3'.
 
     They are quoted in the parameter's own description, or in the tool's after the parameter's name.
     """
@@ -165,7 +167,7 @@ def told_values(parameter: ToolParameter, definition: ToolDefinition) -> list[st
 
 
 def _placeholder(tree: TypeTree, definition: ToolDefinition, depth: int = 0) -> object:
-    """Return a value of the type that any reader takes for a placeholder; `...` if there is none."""
+    """Return a value of the type that is clearly a placeholder; `...` if there is none."""
     if isinstance(tree, Choice):
         return tree.values[0]
     if isinstance(tree, Alternatives):
@@ -194,13 +196,13 @@ def kind_of(tree: TypeTree) -> str:
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words of a name in either case style; never none."""
+    """Return the words of a name in snake or camel case; at least one."""
     spaced = "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
     return [word for word in spaced.split("_") if word] or [""]
 
 
 def is_id(name: str) -> bool:
-    """Whether a name is that of an id."""
+    """Whether a name is the name of an id."""
     return words_of(name)[-1] in ("id", "ids", "uuid", "key")
 
 
@@ -227,7 +229,7 @@ def quote(value: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """How the records of one tool lead to another."""
+    """The field of one tool's records that is passed to a parameter of another."""
 
     parameter: ToolParameter
     field: RecordField
@@ -247,7 +249,7 @@ def find_pair(tools: Sequence[ExampleTool]) -> tuple[ExampleTool, ExampleTool, L
 
 
 def _links(root: ExampleTool, child: ExampleTool) -> Iterator[tuple[int, Link]]:
-    """Yield the links from `root` to `child`, each with how much there is to show."""
+    """Yield the links from `root` to `child`, each with a score for how much they can show."""
     record = root.record
     worth = 2 * child.is_list + 2 * bool(child.numbers()) + root.reads + child.reads
     for parameter in child.required if record is not None else ():
@@ -265,7 +267,7 @@ def _links(root: ExampleTool, child: ExampleTool) -> Iterator[tuple[int, Link]]:
 
 
 def find_taker(source: ExampleTool, target: ExampleTool) -> Link | None:
-    """Return the field of a source's record that a target takes under the same name."""
+    """Return the link by a field that the target takes under the same name."""
     for parameter in target.required:
         for field in source.record.fields if source.record is not None else ():
             same = field.name == parameter.tool_name and field.type == parameter.type
@@ -287,7 +289,7 @@ def find_mention(tool: ExampleTool, root: ExampleTool, link: Link) -> RecordFiel
 def find_action(
     root: ExampleTool, link: Link, tools: Sequence[ExampleTool]
 ) -> tuple[ExampleTool, Link] | None:
-    """Return a tool that does something with a root's record, and how it is given the id."""
+    """Return a tool that acts on a root's record, and the link by which it gets the id."""
     for tool in tools:
         if tool.reads or tool.record is not None or words_of(tool.name)[0] in _DESTROYING:
             continue
@@ -302,13 +304,13 @@ def find_action(
 
 
 def _about(root: ExampleTool) -> set[str]:
-    """Return the words for what a root lists."""
+    """Return the words for the records that a root lists."""
     assert root.record is not None
     return {*words_of(root.record.name), *words_of(root.name), *words_of(root.name.rstrip("s"))}
 
 
 def _leads(field: RecordField, parameter: ToolParameter, words: Collection[str]) -> bool:
-    """Tell whether a field of a record of these words is what a parameter takes."""
+    """Whether a parameter takes a field of a record that these words describe."""
     if not field.required or not is_id(parameter.name) or field.type != parameter.type:
         return False
     stem = set(words_of(parameter.name)[:-1])

@@ -155,7 +155,7 @@ class Pair:
         self.shown = names or own or [link.field.name]
         self.label = self.field_of(self.item, self.shown[0])
         self.number = next(iter(child.numbers()), "")
-        """The field of the child's record that is added up; empty if it has no number."""
+        """The field of the child's record that is summed; empty if it has no number."""
         value = self.field_of(self.part, self.number)
         self.measure, self.fetch, self.sum = self.number, f"{self.part} = {self.listed}", value
         if child.is_list:
@@ -163,7 +163,7 @@ class Pair:
             self.sum = f"sum({value} for {self.part} in {self.parts})"
 
     def free(self, name: str) -> str:
-        """Return a name like `name` that nothing else in the code has."""
+        """Return a name like `name` that is unused in the code, and reserve it."""
         found = unique(name, self.taken)
         self.taken.add(found)
         return found
@@ -192,7 +192,7 @@ class Pair:
 
 
 def _pair_examples(pair: Pair, tools: Sequence[ExampleTool]) -> Iterator[Example]:
-    """Yield the examples of a root and its child, with other tools where they fit."""
+    """Yield the examples of a root and its child, with other tools that are linked to them."""
     if pair.number:
         yield pair.fill(_LARGEST, best=pair.free("best"), most=pair.free("most"))
         yield pair.fill(_FILTER)
@@ -217,7 +217,7 @@ def _pair_examples(pair: Pair, tools: Sequence[ExampleTool]) -> Iterator[Example
 
 
 def _join_example(pair: Pair, tools: Sequence[ExampleTool]) -> Example | None:
-    """Return an example with a tool that the parts lead to, or that says more of the same subject."""
+    """Return an example with a tool that is linked to the parts, or that has the same subject."""
     for tool in tools:
         if tool in (pair.root, pair.child) or tool.record is None or not tool.reads:
             continue

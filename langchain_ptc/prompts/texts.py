@@ -1,6 +1,6 @@
 """All text that a model reads before it writes code; no logic.
 
-Braces in capitals are filled in by `str.replace`, so that code in the text needs no escaping.
+Names in braces and capitals are filled in by `str.replace`, so that code in the text needs no escaping.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Rules:
 - Print the final answer with print(). Only printed text is seen.
 
 {TOOLS}"""
-"""As `NODE_TEXT`, for catalogs of which not all is shown."""
+"""Like `NODE_TEXT`, for catalogs that are not shown in full."""
 
 # --- the tools, tier by tier ----------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ NOT_DIRECTLY = (
     "`{NAME}` can be called from code only. Call `{TOOL_NAME}` with a program that calls it."
 )
 
-# --- a call of a reply in which there is nothing to run; in the node --------------------------------
+# --- a reply whose call has no program to run; in the node --------------------------------
 
 NO_SUCH_TOOL = "There is no tool `{NAME}`: programs are run by `{TOOL_NAME}`."
 
@@ -150,7 +150,7 @@ HOW_AS_TEXT = "reply with one ```python code block and nothing else."
 HOW_AS_TOOL = "call `{TOOL_NAME}` with it as `code`."
 
 OTHER_CALL = "[called {NAME} with {ARGUMENTS}]"
-"""A call of another tool in the history of a model that knows no tool calls."""
+"""A call of another tool, in the history of a model that takes no tools."""
 
 # --- a tool that the model calls itself ------------------------------------------------------------
 

@@ -1,1 +1,1 @@
-"""The programs in a model's replies."""
+"""Find the programs in a model's replies."""

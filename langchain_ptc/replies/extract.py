@@ -1,8 +1,8 @@
 """Find the programs in a model's reply: tool calls, fenced blocks, or calls that are written as text.
 
-Small models cannot call tools, but write blocks; some write the call itself as text, in the markup that
-they were trained on. A call that cannot be understood is reported to the model. It is never run as
-something that it may not have meant, and never left without an answer.
+Small models cannot call tools, but write fenced blocks; some write the call itself as text, in the markup
+that they were trained on. A call that cannot be parsed is reported to the model: it is never guessed, and
+never left without an answer.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _PYTHON_TOOLS = re.compile(
     r"(?:run|execute|exec)?(?:code|python|ipython|jupyter)\d?(?:code|repl|tool|interpreter|runner)*"
     r"|toolcode|repl|interpreter|exec|execute|py"
 )
-"""Names under which models know a tool that runs Python, in lower case and without punctuation."""
+"""Names that models use for a tool that runs Python, in lower case and without punctuation."""
 _CODE_KEYS = ("code", "program", "source", "script", "python", "input")
 _SIDE_KEYS = frozenset({"language", "lang", "timeout", "description", "title", "explanation"})
-"""Arguments that models add to a program of which no part is the program."""
+"""Arguments that models add to a program and that are not part of it."""
 _MAX_NESTING = 3
 _MAX_NAME_PARTS = 10
 _MAX_JSON_STARTS = 50
-"""Places in a text at which the JSON of a call is looked for; bounds the work."""
+"""Places in a text where the JSON of a call is searched for; bounds the work."""
 
 _CALL_KEYS = frozenset({"tool_calls", "function_call"})
 _CALL_BLOCKS = frozenset(
@@ -54,7 +54,7 @@ _BEFORE_ARGUMENTS = (
     r"(?::\d+)?\"?(?:\s*(?:<\|[^|<>\s]{1,40}\|>(?:json)?|\[CALL_ID\]\w{1,40}|\[ARGS\]|[>\]]))*"
     r"\s*(?=\{\s*\")"
 )
-"""What Kimi, Mistral and gpt-oss write between the name of a tool and the JSON of its arguments."""
+"""Markup that Kimi, Mistral and gpt-oss write between the name of a tool and its JSON arguments."""
 _DOES_SOMETHING = re.compile(r"\b(?:print|await|import)\b|\(")
 
 
@@ -64,17 +64,17 @@ class CodeCall:
 
     id: str
     code: str = ""
-    """The program that it wants to run; empty if there is a problem."""
+    """The program to run; empty if there is a problem."""
     problem: str = ""
-    """Why nothing can be run, for the model; empty if there is a program."""
+    """Why there is nothing to run, for the model; empty if there is a program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedReply:
-    """A model's reply, taken apart."""
+    """A parsed reply of a model."""
 
     calls: tuple[CodeCall, ...]
-    """The calls in it, each of which needs an answer; empty if it is prose."""
+    """Its calls, each of which needs an answer; empty if it is prose."""
     message: AIMessage
     """The reply as a message whose tool calls are exactly these."""
 
@@ -87,12 +87,12 @@ class ParsedReply:
 def extract_code(
     reply: AIMessage, *, tool_name: str, protocol: Protocol, tools: Collection[str] = ()
 ) -> ParsedReply:
-    """Take a model's reply apart.
+    """Parse a model's reply.
 
     Args:
-        reply: What the model said.
+        reply: The reply.
         tool_name: Name of the tool that runs code.
-        protocol: `tool` reads tool calls only; `text` and `auto` read the text too, where there is no
+        protocol: `tool` reads tool calls only; `text` and `auto` also read the text if there is no
             tool call.
         tools: Names of the tools that the code may call, with and without their domains.
     """
@@ -115,7 +115,7 @@ def extract_code(
 
 
 def unwrap_program(code: str) -> str:
-    """Return the program in the argument of a call: without a fence, or JSON, around it."""
+    """Return the program in the argument of a call, without a fence or JSON around it."""
     for _ in range(_MAX_NESTING):
         inner = _only_program(load_json(code)) if code.lstrip().startswith("{") else None
         if inner is None:
@@ -130,7 +130,7 @@ def unwrap_program(code: str) -> str:
 def _build(
     reply: AIMessage, found: Sequence[tuple[WrittenCall, str, str]], tool_name: str
 ) -> ParsedReply:
-    """Give each call an id of its own, and the message exactly these calls, wherever it holds calls."""
+    """Give each call a unique id, and put exactly these calls wherever the message contains calls."""
     calls: list[CodeCall] = []
     shown: dict[str, dict[str, Any]] = {}
     for written, code, problem in found:
@@ -157,7 +157,7 @@ def _build(
 
 
 def _with_calls(content: Sequence[Any], calls: Mapping[str, dict[str, Any]]) -> Iterator[Any]:
-    """Return blocks of content in which calls are those of the message, and the rest is as it was."""
+    """Return blocks of content with the calls of the message in place of their own."""
     for block in content:
         if not isinstance(block, dict) or block.get("type") not in _CALL_BLOCKS:
             yield block
@@ -177,7 +177,7 @@ def _with_calls(content: Sequence[Any], calls: Mapping[str, dict[str, Any]]) -> 
 
 
 def _with_text(content: str | list[Any], prose: str) -> str | list[Any]:
-    """Return content with `prose` for its text, and blocks of other kinds as they were."""
+    """Return content with `prose` as its text, and other blocks unchanged."""
     if isinstance(content, str):
         return prose
     parts: list[Any] = []
@@ -203,7 +203,7 @@ class _Reader:
         self._labels = PYTHON_LABELS | {tool_name.lower()}
 
     def read(self, call: WrittenCall) -> tuple[str, str]:
-        """Return the program of a call, or why there is none."""
+        """Return the program of a call, and why there is none: one of them is empty."""
         name = call.name
         if isinstance(call.arguments, str):
             return "", NOT_JSON.replace("{NAME}", name)
@@ -250,7 +250,7 @@ class _Reader:
         return self.is_program(text) or self._called_with(text) is not None
 
     def _called_with(self, text: str) -> str | None:
-        """Return the programs of a text that is a call of our tool as Python, or a list of them."""
+        """Return the programs of a text that calls our tool in Python, alone or in a list of calls."""
         tree = _parse(text) if self._tool_name in text else None
         if tree is None or len(tree.body) != 1 or not isinstance(tree.body[0], ast.Expr):
             return None
@@ -269,13 +269,13 @@ class _Reader:
         return "\n\n".join(programs) or None
 
     def _programs(self, blocks: Sequence[Block]) -> list[Block]:
-        """Return the blocks that are Python, or without a label and certainly a program."""
+        """Return the blocks labelled as Python; if none is, those without a label that are programs."""
         labelled = [block for block in blocks if block.label in self._labels]
         labelled = [block for block in labelled if not self._json_calls(block.content)]
         return labelled or [b for b in blocks if not b.label and self._is_certain(b.content)]
 
     def is_program(self, text: str) -> bool:
-        """Whether a text is Python that prints, imports or calls a tool, and so no data or prose."""
+        """Whether a text is Python that prints, imports or calls a tool, and not data or prose."""
         tree = _parse(text) if _DOES_SOMETHING.search(text) else None
         return tree is not None and any(map(self._does_something, ast.walk(tree)))
 
@@ -286,7 +286,7 @@ class _Reader:
         return isinstance(node, ast.Import | ast.ImportFrom | ast.Await)
 
     def _json_calls(self, text: str) -> list[WrittenCall]:
-        """Return the calls that a text holds as JSON: of our tool, of one of the code's, or a program."""
+        """Return the calls in the JSON of a text: of our tool, of one of the code's tools, or a program."""
         whole = load_json(text.strip()) if text.strip()[:1] in ("{", "[") else None
         if whole is not None:
             calls = list(calls_in(whole))
@@ -304,7 +304,7 @@ class _Reader:
         return self._may_be(_find_program(call.arguments))
 
     def _may_be(self, code: str | None) -> bool:
-        """Whether text that JSON calls a program is one, though it may have a mistake in it."""
+        """Whether text in a field for code is a program, which may contain a syntax error."""
         if not code:
             return False
         return self.is_program(code) or bool(
@@ -312,7 +312,7 @@ class _Reader:
         )
 
     def _calls_within(self, text: str) -> Iterator[WrittenCall]:
-        """Find our tool's name before JSON, or in it, with other text around."""
+        """Find our tool's name before JSON, or in it, within other text."""
         name = re.escape(self._tool_name)
         if (found := re.search(rf"\b{name}{_BEFORE_ARGUMENTS}", text)) is not None:
             arguments = decode_prefix(text[found.end() :])
@@ -325,12 +325,12 @@ class _Reader:
             if calls:
                 yield from calls
                 return
-        if text.lstrip().startswith(("{", "[")):  # a call of our tool, and no valid JSON
+        if text.lstrip().startswith(("{", "[")):  # a call of our tool in invalid JSON
             yield WrittenCall(self._tool_name, text)
 
 
 def _parse(text: str) -> ast.Module | None:
-    """Parse text that may be Python; None if it is not, or would take long."""
+    """Parse text that may be Python; None if it is not, or is too long."""
     try:
         return parse_quietly(text) if len(text) <= MAX_CHARS else None
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -338,7 +338,7 @@ def _parse(text: str) -> ast.Module | None:
 
 
 def _dotted(node: ast.expr) -> str:
-    """Return the dotted name that an expression is; empty if it is none, or a long one."""
+    """Return the dotted name of an expression; empty if it is something else, or too long."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute) and len(parts) < _MAX_NAME_PARTS:
         parts.append(node.attr)
@@ -347,7 +347,7 @@ def _dotted(node: ast.expr) -> str:
 
 
 def _squash(name: str) -> str:
-    """Return a tool's name without what models put before, behind and into it."""
+    """Return a tool's name without prefixes, suffixes and punctuation that models add."""
     return re.sub(r"[^a-z0-9]", "", _bare(name).rpartition(".")[2].lower())
 
 
@@ -356,12 +356,12 @@ def _runs_python(name: str) -> bool:
 
 
 def _bare(name: str) -> str:
-    """Return a name without a `functions.` before it and an index behind it."""
+    """Return a name without the prefix `functions.` or `tools.` and without an index at its end."""
     return re.sub(r":\d+$", "", name.strip()).removeprefix("functions.").removeprefix("tools.")
 
 
 def _find_program(arguments: Mapping[str, Any], depth: int = 0) -> str | None:
-    """Return the program among the arguments of a call, if only one of them can be it."""
+    """Return the program among the arguments of a call, unless several of them may be it."""
     texts = {
         key: text
         for key, value in arguments.items()
@@ -383,7 +383,7 @@ def _as_text(value: Any, depth: int) -> str | None:
 
 
 def _only_program(data: Any) -> str | None:
-    """Return the program of data that holds nothing else."""
+    """Return the program in data that contains nothing else."""
     if not isinstance(data, Mapping) or len(keys := data.keys() - _SIDE_KEYS) != 1:
         return None
     (key,) = keys

@@ -1,10 +1,9 @@
 """Fenced code blocks and reasoning in a model's text.
 
 Fences follow CommonMark 0.31 (https://spec.commonmark.org/0.31.2/#fenced-code-blocks): CRLF, indentation,
-lists and quotations, fences of more than three characters, a block that the end of the text closes. Where
-the content may be Python, two things that CommonMark does not know are known too: a fence inside a
-triple-quoted string belongs to the string, and a line of Python never begins with a backtick, so such a
-line ends the block whatever follows it.
+lists and quotations, fences of more than three characters, a block that the end of the text closes. Two
+more rules apply where the content may be Python: a fence inside a triple-quoted string belongs to the
+string, and a line of Python never starts with a backtick, so such a line always ends the block.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 PYTHON_LABELS = frozenset({"python", "py", "python3", "ipython", "tool_code", "repl"})
-"""Info strings of blocks that hold a program."""
+"""Info strings of blocks that contain a program."""
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _OPENING = re.compile(
@@ -27,12 +26,12 @@ _OPENING_BEHIND_TEXT = re.compile(
 _CLOSING = re.compile(r"(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*(?P<rest>.*)$")
 _QUOTED = re.compile(r"[ \t]{0,3}>[ ]?")
 _LABEL = re.compile(r"(?<=py)[\d.]*+(?=[:,{]|\Z)|(?<=python)[\d.]*+(?=[:,{]|\Z)|[:,{].*")
-"""What may stand behind the name of a language: its version, the name of a file, attributes."""
+"""What may follow the name of a language: its version, the name of a file, attributes."""
 _INFO_WORD = re.compile(r"[\w+#.{}-]+$")
 _STRING_TOKEN = re.compile(r"\\.|#|\"\"\"|'''|\"|'", re.DOTALL)
 
 _MAX_UNCLOSED_STRINGS = 20
-"""Blocks that are read a second time because a string in them never ends; bounds the work."""
+"""Blocks that are read again because a string in them is not terminated; bounds the work."""
 
 _REASONING = r"think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad"
 _REASONING_BEGIN = re.compile(
@@ -47,7 +46,7 @@ _REASONING_END = re.compile(
     re.IGNORECASE,
 )
 _UNBEGUN_END = re.compile(rf"(?<!`)(?:{_TEMPLATE_END})", re.IGNORECASE)
-"""An end whose beginning may be missing: the chat template of the model has written it."""
+"""An end tag whose start tag may be missing: the chat template of the model has written that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +56,19 @@ class Block:
     label: str
     """First word of the info string in lower case; empty if there is none."""
     content: str
-    """What it holds, its lines ended by `\\n`, without the indentation of its fence."""
+    """Its content, with lines ended by `\\n`, without the indentation of its fence."""
     start: int
-    """Where its opening fence begins in the text."""
+    """Where its opening fence starts in the text."""
     end: int
-    """Where the text goes on behind it."""
+    """Where the text after it starts."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyText:
-    """A model's text, taken apart."""
+    """A parsed text of a model."""
 
     visible: str
-    """The text with spaces in place of all reasoning, so that positions are those of the text."""
+    """The text with all reasoning replaced by spaces, so that positions stay the same."""
     blocks: tuple[Block, ...]
     """Every fenced block outside the reasoning, in order."""
 
@@ -86,7 +85,7 @@ def read_text(text: str, *, python_labels: frozenset[str] = PYTHON_LABELS) -> Re
 
 
 def unfence(code: str) -> str:
-    """Return the program in a text that begins with a fence; any other text as it is."""
+    """Return the program in a text that starts with a fence; any other text unchanged."""
     if not code.lstrip().startswith(("```", "~~~")):
         return code
     programs = [b.content for b in read_text(code).blocks if b.label in PYTHON_LABELS | {""}]
@@ -95,7 +94,7 @@ def unfence(code: str) -> str:
 
 @dataclass(slots=True)
 class _Open:
-    """A block that has begun."""
+    """A block that is open."""
 
     fence: str
     label: str
@@ -107,11 +106,11 @@ class _Open:
     string: str = ""
     """The quotes of a string that is open at the end of the last line."""
     passed: tuple[int, int, int] | None = None
-    """The first fence that was taken for a part of that string: line, number of lines, end."""
+    """The first fence that was read as part of that string: line, number of lines, end."""
 
 
 class _Tags:
-    """Where a pattern is found in a line; looks at each character once."""
+    """The places where a pattern is found in a line; reads each character once."""
 
     def __init__(self, pattern: re.Pattern[str], line: str) -> None:
         self._pattern = pattern
@@ -119,7 +118,7 @@ class _Tags:
         self._found = pattern.search(line)
 
     def after(self, at: int) -> re.Match[str] | None:
-        """Return the first place that does not begin before `at`, which never decreases."""
+        """Return the first match that does not start before `at`, which never decreases."""
         if self._found is not None and self._found.start() < at:
             self._found = self._pattern.search(self._line, at)
         return self._found
@@ -152,14 +151,14 @@ class _Scan:
         if self._block is not None:
             if self._block.string or not _UNBEGUN_END.fullmatch(line.strip()):
                 return self._read_in_block(self._block, at)
-            self._block = None  # a draft whose fence was left open
+            self._block = None  # a draft whose fence was not closed
         line_at = self._skip_reasoning(start, line)
         if self._reasoning_since is None:
             self._block = self._opening(line[line_at:], start + line_at)
         return at + 1
 
     def _skip_reasoning(self, start: int, line: str) -> int:
-        """Follow the tags of a line outside blocks; return where what is visible of it begins."""
+        """Read the tags of a line outside blocks; return where its visible part starts."""
         at = 0
         begins, ends = _Tags(_REASONING_BEGIN, line), _Tags(_UNBEGUN_END, line)
         while True:
@@ -227,11 +226,13 @@ class _Scan:
         self._block = None
 
     def _end_of_text(self) -> int:
-        """Close the block that is open; return the line to go on with."""
+        """Close the open block; return the line to continue with."""
         block = self._block
         if block is None:
             return len(self._lines)
-        if block.string and block.passed is not None:  # the string never ends: believe the fence
+        if (
+            block.string and block.passed is not None
+        ):  # the string is not terminated: the fence counts
             at, length, end = block.passed
             self._unclosed += 1
             del block.lines[length:]
@@ -242,7 +243,7 @@ class _Scan:
 
 
 def _strip_prefix(line: str, block: _Open) -> str:
-    """Take off what the container of a block puts before each of its lines."""
+    """Remove what the container of a block puts before each of its lines."""
     if block.quotes:
         at = 0
         for _ in range(block.quotes):
@@ -255,7 +256,7 @@ def _strip_prefix(line: str, block: _Open) -> str:
 
 
 def _string_open_after(line: str, string: str) -> str:
-    """Return the triple quotes of the string that is open behind a line of Python."""
+    """Return the triple quotes of the string that is open at the end of a line of Python."""
     for quote in (tokens := _quotes(line)):
         if string:
             string = "" if quote == string else string
@@ -263,7 +264,7 @@ def _string_open_after(line: str, string: str) -> str:
             break
         elif len(quote) == 3:
             string = quote
-        else:  # a string of one line, which may hold other quotes
+        else:  # a string on one line, which may contain other quotes
             for closing in tokens:
                 if closing == quote or (len(closing) == 3 and closing[0] == quote):
                     break

@@ -20,7 +20,7 @@ _FUNCTION_ARGUMENT = re.compile(
     re.DOTALL,
 )
 _SPACE = "(?:\\w+:|\uff5cDSML\uff5c)?"
-"""The namespace of a tag: Anthropic's models have one at times, DeepSeek's always."""
+"""The namespace of a tag: Anthropic's models sometimes write one, DeepSeek's always."""
 _INVOKE = re.compile(
     rf"<{_SPACE}invoke\s+name=\"([^\"\n]+)\"\s*>(.*?)(?:</{_SPACE}invoke>|\Z)", re.DOTALL
 )
@@ -33,7 +33,7 @@ _KEY_VALUE = re.compile(
     r"<arg_key>([^<>]*)</arg_key>\s*<arg_value>\n?(.*?)\n?(?:</arg_value>|\Z)", re.DOTALL
 )
 _PYTHON_TAG = re.compile(r"<\|python_tag\|>(?!\s*[{\[])(.*?)(?:<\|eo[mt]_id\|>|\Z)", re.DOTALL)
-"""Llama's code for its own interpreter; what is JSON is a call."""
+"""Llama's code for its built-in interpreter; JSON after the tag is a call."""
 _DEEPSEEK = re.compile(
     "<\uff5ctool\u2581call\u2581begin\uff5c>(?:function<\uff5ctool\u2581sep\uff5c>)?([^\\s<>]+)"
     "(?:<\uff5ctool\u2581sep\uff5c>)?(.*?)(?:<\uff5ctool\u2581call\u2581end\uff5c>|\\Z)",
@@ -43,7 +43,7 @@ _DEEPSEEK = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class WrittenCall:
-    """A call as the model wrote it: its arguments are text where they are not valid JSON."""
+    """A call as the model wrote it; its arguments are a text if they are not valid JSON."""
 
     name: str
     arguments: Mapping[str, Any] | str
@@ -52,13 +52,13 @@ class WrittenCall:
 
 
 def read_arguments(arguments: str) -> Mapping[str, Any] | str:
-    """Return the arguments that a text is the JSON of; the text itself if it is none."""
+    """Return the arguments in the JSON of a text; the text itself if it is not a JSON object."""
     parsed = load_json(arguments)
     return parsed if isinstance(parsed, dict) else arguments
 
 
 def calls_in(data: Any) -> Iterator[WrittenCall]:
-    """Return the calls that JSON describes, in any of the shapes that models have learned."""
+    """Return the calls in JSON data, in any of the shapes that models write."""
     if isinstance(data, list):
         for item in data:
             yield from calls_in(item)
@@ -76,7 +76,7 @@ def calls_in(data: Any) -> Iterator[WrittenCall]:
     given = next((inner[key] for key in _ARGUMENT_KEYS if key in inner), None)
     if given is None and CODE_KEY in inner:
         given = {CODE_KEY: inner[CODE_KEY]}
-    if given is None:  # something with a name, and no call
+    if given is None:  # it has a name, but is not a call
         return
     if isinstance(given, str):
         parsed = load_json(given)
@@ -110,7 +110,7 @@ def markup_calls(text: str) -> Iterator[WrittenCall]:
 
 
 def _hermes_calls(body: str, position: int) -> Iterator[WrittenCall]:
-    """Read what stands in `<tool_call>`: JSON, or GLM's name and pairs of tags."""
+    """Read the content of `<tool_call>`: JSON, or GLM's name and pairs of tags."""
     pairs = {m[1].strip(): m[2] for m in _KEY_VALUE.finditer(body)}
     if pairs:
         yield WrittenCall(body.partition("<")[0].strip(), pairs, None, position)
@@ -123,15 +123,15 @@ def _hermes_calls(body: str, position: int) -> Iterator[WrittenCall]:
 
 
 def load_json(text: str) -> Any:
-    """Return the value that a text is the JSON of; None if it is not valid JSON."""
+    """Return the value of a JSON text; None if it is not valid JSON."""
     try:
-        return json.loads(text, strict=False)  # models put real line breaks into strings
+        return json.loads(text, strict=False)  # models write raw line breaks in strings
     except (ValueError, RecursionError):
         return None
 
 
 def decode_prefix(text: str) -> Any:
-    """Return the JSON value that a text begins with; None if it begins with none."""
+    """Return the JSON value at the start of a text; None if there is none."""
     try:
         return json.JSONDecoder(strict=False).raw_decode(text)[0]
     except (ValueError, RecursionError):
