@@ -205,7 +205,7 @@ def test_a_turn_comes_round() -> None:
 def test_openai_is_refused() -> None:
     """OpenAI's own calling cannot be carried to the end of a turn, and the error says so."""
     with pytest.raises(
-        ValueError, match=r"(?s)openai.*does not carry.*fingerprint.*as_programmatic"
+        ValueError, match=r"(?s)openai.*does not support.*fingerprint.*as_programmatic"
     ):
         native_tools([query], provider="openai")
 
