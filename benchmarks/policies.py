@@ -32,7 +32,7 @@ from langchain_ptc import (  # noqa: E402
     ToolCatalog,
     ToolPolicy,
 )
-from langchain_ptc.run.budgets import Purse, Spent  # noqa: E402
+from langchain_ptc.run.budgets import BudgetMeter, Usage  # noqa: E402
 from langchain_ptc.run.call_runner import CallRunner, build_pipeline  # noqa: E402
 from langchain_ptc.run.calls import StartedCall  # noqa: E402
 from langchain_ptc.run.dispatch import Dispatcher  # noqa: E402
@@ -64,7 +64,7 @@ _numbers = itertools.count(1)
 class Host:
     """The host's side of one execution with one tool."""
 
-    def __init__(self, policy: ToolPolicy, purse: Purse | None) -> None:
+    def __init__(self, policy: ToolPolicy, meter: BudgetMeter | None) -> None:
         @tool
         async def work(key: int) -> int:
             """Do nothing."""
@@ -73,7 +73,7 @@ class Host:
         (self._definition,) = ToolCatalog([work], policies={"work": policy})
         dispatcher = Dispatcher(self._definition)
         pipelines = {"work": build_pipeline(dispatcher, CallPolicies(), "message")}
-        self._runner = CallRunner(pipelines, Limits(), Events(), purse=purse)
+        self._runner = CallRunner(pipelines, Limits(), Events(), meter=meter)
 
     async def call(self, number: int) -> None:
         """Make one call as an execution does."""
@@ -103,7 +103,7 @@ async def main(calls: int) -> int:
     hosts = [
         Host(ToolPolicy(), None),
         Host(ALL, None),
-        Host(ToolPolicy(), Purse(budget, budget, before=Spent())),
+        Host(ToolPolicy(), BudgetMeter(budget, budget, before=Usage())),
     ]
     for host in hosts:
         await measure(host)

@@ -36,7 +36,7 @@ nitpick_ignore = [
     ("py:class", "langchain_ptc.display.run.RunView"),
     ("py:class", "langchain_ptc.run.approvals.ApprovalMiddleware"),
     ("py:class", "langchain_ptc.run.budgets.CallLimit"),
-    ("py:class", "langchain_ptc.run.budgets.Spent"),
+    ("py:class", "langchain_ptc.run.budgets.Usage"),
     ("py:class", "langchain_ptc.run.execution.Execution"),
     ("py:class", "langchain_ptc.run.policies.call_policy.CallPolicies"),
     ("py:class", "langchain_ptc.run.run_budgets.Budgets"),

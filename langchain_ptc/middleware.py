@@ -39,7 +39,7 @@ from langchain_ptc.prompts.texts import (
     MIDDLEWARE_SYSTEM,
     NOT_DIRECTLY,
 )
-from langchain_ptc.run.approvals import InterruptMode, InterruptOn, gates_of
+from langchain_ptc.run.approvals import InterruptMode, InterruptOn, rules_of
 from langchain_ptc.run.budgets import Budget
 from langchain_ptc.run.calls import Route
 from langchain_ptc.run.error_text import OnToolError
@@ -162,7 +162,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             tags=tags,
             domains=dict(domains or {}),
             policies=dict(policies or {}),
-            interrupt_on=gates_of(interrupt_on),
+            interrupt_on=rules_of(interrupt_on),
             interrupt_mode=interrupt_mode,
             budgeted=[n for b in (budget, run_budget) if b is not None for n in b.calls_per_tool],
         )
@@ -342,8 +342,10 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             return None
         for limit in found.call_limits(catalog, request.state):
             is_for_it = limit.tools is None or definition.qualified_name in limit.tools
-            if is_for_it and limit.used > limit.most:  # this call is among those that were counted
-                return limit.told
+            if (
+                is_for_it and limit.used > limit.allowed
+            ):  # this call is among those that were counted
+                return limit.name
         return None
 
     def _start(self, code: str, **options: Any) -> Execution:

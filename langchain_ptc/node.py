@@ -29,7 +29,7 @@ from langchain_ptc.model_loop import CodeWriter
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens
 from langchain_ptc.replies.extract import Protocol, extract_code
 from langchain_ptc.run.approvals import InterruptMode, InterruptOn
-from langchain_ptc.run.budgets import Budget, Spent
+from langchain_ptc.run.budgets import Budget, Usage
 from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable
@@ -264,7 +264,7 @@ class _Turn:
         self._sync = sync
         self._journal: Journal | None = None
         self._session: bytes | None = None
-        self._spent = Spent()
+        self._spent = Usage()
 
     async def answer(
         self, journal: Journal | None = None, _: JournalEntry | None = None
@@ -276,7 +276,7 @@ class _Turn:
         """
         self._journal = journal
         node, prompt, usage, attempt, searches = self._node, self._prompt, None, 0, 0
-        dropped = Spent()
+        dropped = Usage()
         failed: JournalEntry | None = None
         while True:
             attempt += 1
@@ -393,12 +393,12 @@ def _records_of(outcomes: Sequence[ToolMessage]) -> list[dict[str, Any]]:
     return [outcome.artifact for outcome in outcomes if isinstance(outcome.artifact, dict)]
 
 
-def _spent_by(message: ToolMessage) -> Spent:
+def _spent_by(message: ToolMessage) -> Usage:
     spent = message.artifact["spent"] if isinstance(message.artifact, dict) else None
-    return Spent() if spent is None else Spent.from_dict(spent)
+    return Usage() if spent is None else Usage.from_dict(spent)
 
 
-def _add_spent(outcomes: Sequence[ToolMessage], dropped: Spent) -> list[ToolMessage]:
+def _add_spent(outcomes: Sequence[ToolMessage], dropped: Usage) -> list[ToolMessage]:
     """Add to the last execution what the attempts have spent that are not added to the state."""
     added = list(outcomes)
     for at, message in reversed(list(enumerate(outcomes))):

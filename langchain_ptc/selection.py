@@ -16,7 +16,7 @@ from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.catalog.tools import own_policy
 from langchain_ptc.executor import ProgrammaticToolExecutor
 from langchain_ptc.prompts.description import ToolsPrompt
-from langchain_ptc.run.approvals import Approvals, Gate, InterruptMode
+from langchain_ptc.run.approvals import ApprovalRule, Approvals, InterruptMode
 from langchain_ptc.tool import CodeTool
 from langchain_ptc.wording import closest, did_you_mean
 
@@ -113,7 +113,7 @@ class SelectionRules:
             ("calls_per_tool", self.budgeted),
         ):
             for name in names:
-                if option == "interrupt_on" and isinstance(self.interrupt_on[name], Gate):
+                if option == "interrupt_on" and isinstance(self.interrupt_on[name], ApprovalRule):
                     continue  # the agent's own middleware may name other tools
                 if name not in known:
                     raise ValueError(
@@ -155,7 +155,7 @@ class SelectionRules:
         return {
             name: approval
             for name, approval in given.items()
-            if approval is not None and not (of_code and isinstance(approval, Gate))
+            if approval is not None and not (of_code and isinstance(approval, ApprovalRule))
         }
 
     def guarded(self, tools: Iterable[BaseTool], *, budgeted: bool = False) -> ToolCatalog:

@@ -34,7 +34,7 @@ from langchain_ptc.prompts.texts import (
 )
 from langchain_ptc.replies.extract import unwrap_program
 from langchain_ptc.run.approvals import ApprovalMiddleware, InterruptMode, InterruptOn
-from langchain_ptc.run.budgets import Budget, Spent
+from langchain_ptc.run.budgets import Budget, Usage
 from langchain_ptc.run.dispatch import read_state
 from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import OnEvent
@@ -126,7 +126,7 @@ class Attempt:
 
     session: bytes | None
     """The variables of the previous attempt, which are in no state."""
-    spent: Spent
+    spent: Usage
     """What the previous attempts have spent, which is in no state either."""
     channels: Channels
     """What holds the state of the node's graph."""
@@ -407,7 +407,7 @@ class CodeTool(BaseTool):
             state=state,
             on_output=getattr(runtime, "emit_output_delta", None),
             kept=invocation.session,
-            carried=None if attempt is None else attempt.spent,
+            prior_usage=None if attempt is None else attempt.spent,
             arguments={"code": code},
             channels=None if attempt is None else attempt.channels,
             approvals=guards.approvals,

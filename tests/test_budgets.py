@@ -21,7 +21,7 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.run.budgets import Budget, Purse, Spent
+from langchain_ptc.run.budgets import Budget, BudgetMeter, Usage
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
@@ -165,18 +165,18 @@ async def test_looking_is_free_and_everything_else_counts() -> None:
 def test_time_and_output_run_out() -> None:
     """Time and printed text are looked at when a call is made."""
     seconds = 0.0
-    purse = Purse(
+    meter = BudgetMeter(
         Budget(wall_seconds=10, output_tokens=5),
         None,
-        before=Spent(),
+        before=Usage(),
         now=lambda: seconds,
     )
     text = "x" * 8
-    purse.read_output = lambda: text
-    assert purse.left() == {"wall_seconds": 10.0, "output_tokens": 3}
+    meter.read_output = lambda: text
+    assert meter.left() == {"wall_seconds": 10.0, "output_tokens": 3}
     seconds, text = 12.0, "x" * 400
-    assert purse.left() == {"wall_seconds": 0.0, "output_tokens": 0}
-    assert purse.seconds_left() == (0.0, "budget.wall_seconds")
+    assert meter.left() == {"wall_seconds": 0.0, "output_tokens": 0}
+    assert meter.seconds_left() == (0.0, "budget.wall_seconds")
 
 
 async def test_a_call_has_no_more_time_than_is_left() -> None:

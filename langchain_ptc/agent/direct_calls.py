@@ -24,7 +24,7 @@ from langchain_ptc.prompts.texts import (
     DIRECT_REJECTED,
     DIRECT_TOO_OFTEN,
 )
-from langchain_ptc.run.approvals import Approvals, Asked, Decision, Gate
+from langchain_ptc.run.approvals import ApprovalRule, Approvals, Asked, Decision
 from langchain_ptc.run.arguments import validate_arguments
 from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.graph_state import find_call, messages_of
@@ -187,16 +187,16 @@ class DirectCall:
         spent = self.budgets.check_direct(self.request.state, self.definition, call)
         if spent is not None:
             return self._answer(str(spent), "error")
-        if self._gate is None:
+        if self._rule is None:
             return self.request
         if checkpointer_of(self.request.runtime.config) is None:
             return self._refuse(DIRECT_NOBODY)
         return None
 
     @property
-    def _gate(self) -> Gate | None:
-        gate = self.approvals.gate(self.definition)
-        return None if gate is not None and gate.is_of_agent and self.is_asked_by_agent else gate
+    def _rule(self) -> ApprovalRule | None:
+        rule = self.approvals.rule(self.definition)
+        return None if rule is not None and rule.is_of_agent and self.is_asked_by_agent else rule
 
     def _place(self) -> Place:
         call = self.request.tool_call
@@ -205,12 +205,12 @@ class DirectCall:
 
     async def _ask(self, run_id: str, journal: Journal, opening: JournalEntry) -> JournalEntry:
         """Ask, in records of the journal: the question and its answer stay the same on resume."""
-        gate, state = self._gate, self.request.state
-        assert gate is not None
+        rule, state = self._rule, self.request.state
+        assert rule is not None
         call = self._start(self.request.tool_call)
         key = key_of(call, validated=True)
-        if gate.description is None:
-            gate = replace(gate, description=DIRECT_APPROVAL)
+        if rule.description is None:
+            rule = replace(rule, description=DIRECT_APPROVAL)
         note, asked = {"key": key, "unseen": 0, "by": run_id}, Asked()
         if opening["by"] != run_id:
             kept = await journal.keep(note, at=0)
@@ -218,13 +218,13 @@ class DirectCall:
                 asked = Asked(is_shown=True, unseen=kept["unseen"])
 
         async def applies() -> JournalEntry:
-            return {"key": key, "applies": self.approvals.applies(gate, call, state)}
+            return {"key": key, "applies": self.approvals.applies(rule, call, state)}
 
         async def ask() -> JournalEntry:
-            return {"key": key, "decisions": self.approvals.ask([(call, gate)], state, asked)}
+            return {"key": key, "decisions": self.approvals.ask([(call, rule)], state, asked)}
 
         # Arguments that do not match the schema are shown to a person as they are.
-        if gate.when is not None and self._is_valid(self.request.tool_call):
+        if rule.when is not None and self._is_valid(self.request.tool_call):
             asking = await journal.record("needs_approval", applies)
             if asking["key"] == key and not asking["applies"]:
                 return {"key": key, "decisions": [{"type": "approve"}]}

@@ -83,7 +83,7 @@ class AppliedGuards:
                 used += self._calls_of_model(limiter, state, scope)
                 whose = "the agent's tools" if tools is None else limiter.tool_name
                 name = f"{type(limiter).__name__}({scope}_limit={limit}) for {whose}"
-                found.append(CallLimit(tools=tools, most=limit, used=used, told=name))
+                found.append(CallLimit(tools=tools, allowed=limit, used=used, name=name))
         return found
 
     def _calls_of_model(self, limiter: Any, state: Any, scope: str) -> int:

@@ -62,7 +62,7 @@ _ALL: tuple[DecisionType, ...] = get_args(DecisionType)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
+class ApprovalRule:
     """How the calls of one tool are approved."""
 
     allowed: tuple[DecisionType, ...] = _ALL
@@ -72,7 +72,7 @@ class Gate:
     is_of_agent: bool = False
     """The agent's own middleware asks for it."""
 
-    def joined(self, other: Gate) -> Gate:
+    def joined(self, other: ApprovalRule) -> ApprovalRule:
         """Return the rule where two ask: either of them is enough, and the first is shown."""
         first, second = self.when, other.when
         if first is None or second is None:
@@ -111,31 +111,31 @@ class Approvals:
     ) -> None:
         check_choice("interrupt_mode", interrupt_mode, InterruptMode)
         self._catalog = catalog
-        every = Gate(mode=interrupt_mode)
-        self._gates = {d.qualified_name: every for d in catalog if d.policy.requires_approval}
-        self._decided = set(self._gates)
-        for name, given in gates_of(interrupt_on).items():
-            if isinstance(given, Gate):
+        every = ApprovalRule(mode=interrupt_mode)
+        self._rules = {d.qualified_name: every for d in catalog if d.policy.requires_approval}
+        self._decided = set(self._rules)
+        for name, given in rules_of(interrupt_on).items():
+            if isinstance(given, ApprovalRule):
                 self._put(name, given)
                 continue
             definition = catalog.get(name)
             if definition is None:
                 meant = did_you_mean(catalog.suggest(name))
                 raise ValueError(f"interrupt_on has {name!r}, which names no single tool{meant}")
-            gate = _read_gate(name, given, interrupt_mode)
+            rule = _read_rule(name, given, interrupt_mode)
             self._decided.add(definition.qualified_name)
-            if gate is None:
-                self._gates.pop(definition.qualified_name, None)
+            if rule is None:
+                self._rules.pop(definition.qualified_name, None)
             else:
-                self._gates[definition.qualified_name] = gate
+                self._rules[definition.qualified_name] = rule
 
-    def _put(self, name: str, gate: Gate) -> None:
+    def _put(self, name: str, rule: ApprovalRule) -> None:
         """Add a rule for the tools of a name, unless the developer has decided for them."""
         for definition in self._catalog:
             qualified = definition.qualified_name
             if name in (definition.tool_name, qualified) and qualified not in self._decided:
-                before = self._gates.get(qualified)
-                self._gates[qualified] = gate if before is None else before.joined(gate)
+                before = self._rules.get(qualified)
+                self._rules[qualified] = rule if before is None else before.joined(rule)
 
     def joined(self, middleware: Sequence[ApprovalMiddleware]) -> Approvals:
         """Return these approvals together with those of an agent's middleware.
@@ -143,23 +143,23 @@ class Approvals:
         What the developer has said about a tool here takes precedence.
         """
         both = copy.copy(self)
-        both._gates = dict(self._gates)
-        both._decided = self._decided | set(self._gates)
+        both._rules = dict(self._rules)
+        both._decided = self._decided | set(self._rules)
         for one in middleware:
-            for name, gate in gates_of(one).items():
-                both._put(name, gate)
+            for name, rule in rules_of(one).items():
+                both._put(name, rule)
         return both
 
     def __bool__(self) -> bool:
-        return bool(self._gates)
+        return bool(self._rules)
 
-    def gate(self, definition: ToolDefinition) -> Gate | None:
+    def rule(self, definition: ToolDefinition) -> ApprovalRule | None:
         """Return the rule for a tool, or None if its calls need no approval."""
-        return self._gates.get(definition.qualified_name)
+        return self._rules.get(definition.qualified_name)
 
     def batches(
-        self, gated: Sequence[tuple[StartedCall, Gate]]
-    ) -> Iterator[Sequence[tuple[StartedCall, Gate]]]:
+        self, gated: Sequence[tuple[StartedCall, ApprovalRule]]
+    ) -> Iterator[Sequence[tuple[StartedCall, ApprovalRule]]]:
         """Divide concurrent calls of the code into questions."""
         batched = [one for one in gated if one[1].mode == "batched"]
         if batched:
@@ -168,13 +168,13 @@ class Approvals:
             if one[1].mode == "per_call":
                 yield [one]
 
-    def applies(self, gate: Gate, call: StartedCall, state: Any) -> bool:
+    def applies(self, rule: ApprovalRule, call: StartedCall, state: Any) -> bool:
         """Ask the developer's predicate, inside a graph."""
-        assert gate.when is not None
-        return bool(gate.when(_request_of(call, gate, state)))
+        assert rule.when is not None
+        return bool(rule.when(_request_of(call, rule, state)))
 
     def ask(
-        self, batch: Sequence[tuple[StartedCall, Gate]], state: Any, asked: Asked
+        self, batch: Sequence[tuple[StartedCall, ApprovalRule]], state: Any, asked: Asked
     ) -> list[Decision]:
         """Ask a person, by an interrupt of the graph; inside a record of the journal.
 
@@ -191,14 +191,14 @@ class Approvals:
             ValidationError: The answer does not fit; the question stays.
         """
         mode = batch[0][1].mode
-        shown = [_show(call, gate, state) for call, gate in batch]
+        shown = [_show(call, rule, state) for call, rule in batch]
         find = self.find if mode == "batched" else None
-        checks = [_decision_type(call.definition, gate, find) for call, gate in batch]
+        checks = [_decision_type(call.definition, rule, find) for call, rule in batch]
         if mode == "per_call":
             question = {"type": "tool_approval", "tool_call_id": batch[0][0].call_id, **shown[0]}
             answer = _answer_of(question, checks[0], asked)
             return [{**_as_dict(answer), "by": who_answers()}]
-        configs = {_name_of(call, gate): list(gate.allowed) for call, gate in batch}
+        configs = {_name_of(call, rule): list(rule.allowed) for call, rule in batch}
         question = {
             "action_requests": shown,
             "review_configs": [
@@ -240,8 +240,8 @@ class Approvals:
         return next((d for d in self._catalog if d.tool_name == name), None)
 
 
-def gates_of(interrupt_on: InterruptOn | None) -> Mapping[str, Any]:
-    """Return the rule for each tool; those of the agent's own middleware as `Gate`s.
+def rules_of(interrupt_on: InterruptOn | None) -> Mapping[str, Any]:
+    """Return the rule for each tool; those of the agent's own middleware as `ApprovalRule`s.
 
     Raises:
         ValueError: `interrupt_on` is neither a mapping nor such a middleware.
@@ -255,17 +255,17 @@ def gates_of(interrupt_on: InterruptOn | None) -> Mapping[str, Any]:
             f"HumanInTheLoopMiddleware, got {type(interrupt_on).__name__}"
         )
     heading = interrupt_on.description_prefix
-    gates = {}
+    rules = {}
     for name, config in said.items():
-        gate = _read_gate(name, config, interrupt_on.interrupt_mode)
-        if gate is not None:
-            gates[name] = replace(gate, description=gate.description or heading, is_of_agent=True)
-    return gates
+        rule = _read_rule(name, config, interrupt_on.interrupt_mode)
+        if rule is not None:
+            rules[name] = replace(rule, description=rule.description or heading, is_of_agent=True)
+    return rules
 
 
-def _read_gate(name: str, given: object, mode: InterruptMode) -> Gate | None:
+def _read_rule(name: str, given: object, mode: InterruptMode) -> ApprovalRule | None:
     if isinstance(given, bool):
-        return Gate(mode=mode) if given else None
+        return ApprovalRule(mode=mode) if given else None
     if not isinstance(given, Mapping):
         raise ValueError(  # noqa: TRY004  # a wrong value of an option
             f"interrupt_on[{name!r}] must be True, False or a mapping, got {type(given).__name__}"
@@ -285,24 +285,24 @@ def _read_gate(name: str, given: object, mode: InterruptMode) -> Gate | None:
     when = given.get("when")
     if when is not None and not callable(when):
         raise ValueError(f"interrupt_on[{name!r}]['when'] must be a function, got {when!r}")
-    return Gate(allowed=allowed, description=given.get("description"), when=when, mode=mode)
+    return ApprovalRule(allowed=allowed, description=given.get("description"), when=when, mode=mode)
 
 
 # --- the question -----------------------------------------------------------------------------------
 
 
-def _name_of(call: StartedCall, gate: Gate) -> str:
+def _name_of(call: StartedCall, rule: ApprovalRule) -> str:
     """Return the name of the tool for a person and for a predicate.
 
     What was written for an agent knows its tools by their own names, without domains.
     """
     definition = call.definition
-    return definition.tool_name if gate.is_of_agent else definition.qualified_name
+    return definition.tool_name if rule.is_of_agent else definition.qualified_name
 
 
-def _tool_call(call: StartedCall, gate: Gate) -> ToolCall:
+def _tool_call(call: StartedCall, rule: ApprovalRule) -> ToolCall:
     return ToolCall(
-        name=_name_of(call, gate),
+        name=_name_of(call, rule),
         args=dict(call.arguments or {}),
         id=call.call_id,
         type="tool_call",
@@ -323,23 +323,23 @@ def _runtime_of(call: StartedCall, state: Any) -> ToolRuntime[Any, Any]:
     )
 
 
-def _request_of(call: StartedCall, gate: Gate, state: Any) -> ToolCallRequest:
+def _request_of(call: StartedCall, rule: ApprovalRule, state: Any) -> ToolCallRequest:
     return ToolCallRequest(
-        tool_call=_tool_call(call, gate),
+        tool_call=_tool_call(call, rule),
         tool=call.definition.tool,
         state=state,
         runtime=_runtime_of(call, state),
     )
 
 
-def _show(call: StartedCall, gate: Gate, state: Any) -> dict[str, Any]:
+def _show(call: StartedCall, rule: ApprovalRule, state: Any) -> dict[str, Any]:
     """Return what a person reads of one call, in terms of JSON."""
     arguments = as_plain(call.arguments or {})
-    name = _name_of(call, gate)
-    if callable(gate.description):
-        description = gate.description(_tool_call(call, gate), state, _runtime_of(call, state))
+    name = _name_of(call, rule)
+    if callable(rule.description):
+        description = rule.description(_tool_call(call, rule), state, _runtime_of(call, state))
     else:
-        heading = gate.description or "The code of the agent wants to call a tool"
+        heading = rule.description or "The code of the agent wants to call a tool"
         text = json.dumps(arguments, indent=2, ensure_ascii=False)
         description = f"{heading}\n\nTool: {name}\nArguments: {text}"
         if call.source_line:
@@ -429,15 +429,15 @@ def _edit_type(definition: ToolDefinition, find: _Find | None) -> type[BaseModel
     return create_model("EditDecision", __base__=_Strict, **fields)
 
 
-def _decision_type(definition: ToolDefinition, gate: Gate, find: _Find | None) -> Any:
+def _decision_type(definition: ToolDefinition, rule: ApprovalRule, find: _Find | None) -> Any:
     types: dict[str, type[BaseModel]] = {
         "approve": ApproveDecision,
         "reject": RejectDecision,
         "respond": RespondDecision,
     }
-    if "edit" in gate.allowed:
+    if "edit" in rule.allowed:
         types["edit"] = _edit_type(definition, find)
-    members = tuple(types[name] for name in gate.allowed)
+    members = tuple(types[name] for name in rule.allowed)
     if len(members) == 1:
         return members[0]
     return Annotated[Union[members], Discriminator("type")]  # noqa: UP007  # of a tuple

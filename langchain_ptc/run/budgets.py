@@ -7,7 +7,7 @@ graph: everything since the last message of the user.
 The usage of a run is kept in the messages of the graph's state. The artifact of each message of
 `run_code` has the usage of its execution, and the next execution adds up those that came after the
 user's last message. So it is right in any process that continues the thread. Concurrent executions do
-not see each other's messages yet; in one process they see each other's `Purse`.
+not see each other's messages yet; in one process they see each other's `BudgetMeter`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Budget:
 
 
 @dataclass(slots=True, kw_only=True)
-class Spent:
+class Usage:
     """What was used, by the fields of `Budget`."""
 
     calls: int = 0
@@ -89,12 +89,12 @@ class Spent:
     output_tokens: int = 0
     cost: float = 0.0
 
-    def __add__(self, other: Spent) -> Spent:
+    def __add__(self, other: Usage) -> Usage:
         """Return both together."""
         per_tool = dict(self.calls_per_tool)
         for name, calls in other.calls_per_tool.items():
             per_tool[name] = per_tool.get(name, 0) + calls
-        return Spent(
+        return Usage(
             calls=self.calls + other.calls,
             calls_per_tool=per_tool,
             wall_seconds=self.wall_seconds + other.wall_seconds,
@@ -124,14 +124,14 @@ class CallLimit:
 
     tools: AbstractSet[str] | None
     """Qualified names of the tools that it applies to; None for all."""
-    most: int
+    allowed: int
     """Calls that it allows."""
     used: int
     """Of these, the calls before the execution."""
-    told: str
-    """How an error names it."""
+    name: str
+    """What an error calls it."""
 
-    def check(self, name: str, spent: Spent) -> None:
+    def check(self, name: str, spent: Usage) -> None:
         """Check that a tool may be called once more.
 
         Raises:
@@ -142,18 +142,18 @@ class CallLimit:
         calls = spent.calls_per_tool
         used = spent.calls if self.tools is None else sum(calls.get(t, 0) for t in self.tools)
         used += self.used
-        if used >= self.most:
+        if used >= self.allowed:
             raise ToolCallError(
-                f"{name} was not called: the agent's {self.told} is reached. Make no more such "
+                f"{name} was not called: the agent's {self.name} is reached. Make no more such "
                 "calls; print what you have",
                 tool=name,
                 limit=_CALL_LIMIT,
-                allowed=self.most,
+                allowed=self.allowed,
                 used=used,
             )
 
 
-class BudgetSpent(Exception):
+class BudgetExhausted(Exception):
     """The code called again after an error had said that its budget is used up."""
 
     def __init__(self, call: StartedCall, failure: CallFailure) -> None:
@@ -179,7 +179,7 @@ class BudgetSpent(Exception):
         return Done(status="limit", output=output, failure=failure)
 
 
-class Purse:
+class BudgetMeter:
     """Counts what one execution uses, against its budgets; from any thread.
 
     Args:
@@ -196,7 +196,7 @@ class Purse:
         budget: Budget | None,
         run_budget: Budget | None,
         *,
-        before: Spent,
+        before: Usage,
         free: frozenset[str] = frozenset(),
         call_limits: Sequence[CallLimit] = (),
         now: Callable[[], float] = time.monotonic,
@@ -210,12 +210,12 @@ class Purse:
         self._call_limits = call_limits
         self._now = now
         self._began = now()
-        self._used = Spent()
+        self._used = Usage()
         self._is_closed = False
         self.is_told = False
         """An error in the code has said that nothing is left."""
         self.lock = new_lock()
-        self.peers: Mapping[str, Purse] = {}
+        self.peers: Mapping[str, BudgetMeter] = {}
         """Those of concurrent executions, this one among them, by the id of their call."""
         self.read_output: Callable[[], str] = str
         """Returns what the code has printed until now."""
@@ -243,12 +243,12 @@ class Purse:
         """Note the outcome of a call, just before the code gets it.
 
         Raises:
-            BudgetSpent: It is the second time that an error says that nothing is left.
+            BudgetExhausted: It is the second time that an error says that nothing is left.
         """
         failure = answer.failure
         if failure is not None and is_of_budget(failure.limit):
             if call.knows_budget:
-                raise BudgetSpent(call, failure)
+                raise BudgetExhausted(call, failure)
             self.is_told = True
         elif is_replayed and (name := call.definition.qualified_name) not in self._free:
             with self.lock:
@@ -301,7 +301,7 @@ class Purse:
                 limit = min(limit, left * CHARS_PER_TOKEN)
         return max(limit, _MIN_SHOWN_CHARS)
 
-    def close(self, *, seconds: float, shown_chars: int) -> Spent:
+    def close(self, *, seconds: float, shown_chars: int) -> Usage:
         """Return what the execution has used.
 
         Args:
@@ -315,7 +315,7 @@ class Purse:
             self._used.output_tokens = math.ceil(shown_chars / CHARS_PER_TOKEN)
             return self._used
 
-    def _budgets(self, key: str = "calls_per_tool") -> Iterator[tuple[str, Budget, Spent]]:
+    def _budgets(self, key: str = "calls_per_tool") -> Iterator[tuple[str, Budget, Usage]]:
         """Yield each budget that limits `key`, with its name and what is used of it until now."""
         if getattr(self._budget, key, None) is not None:
             assert self._budget is not None
@@ -324,12 +324,12 @@ class Purse:
             assert self._run_budget is not None
             yield "run_budget", self._run_budget, self._before + self._used_by_peers()
 
-    def _used_by_peers(self) -> Spent:
+    def _used_by_peers(self) -> Usage:
         """Return what this and concurrent executions have used."""
         peers = [peer for peer in self.peers.values() if peer is not self]
         return sum((peer._used_until_now() for peer in peers), self._used_until_now())
 
-    def _used_until_now(self) -> Spent:
+    def _used_until_now(self) -> Usage:
         if not self._is_closed:
             self._used.wall_seconds = self._now() - self._began
             if self._counts_output:
@@ -337,7 +337,7 @@ class Purse:
         return self._used
 
 
-def check(which: str, budget: Budget, used: Spent, name: str, cost: float) -> None:
+def check(which: str, budget: Budget, used: Usage, name: str, cost: float) -> None:
     """Check that a budget allows a call.
 
     Args:

@@ -12,15 +12,15 @@ from langchain_core.runnables import RunnableConfig
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.limits import Limits
-from langchain_ptc.run.budgets import Purse
+from langchain_ptc.run.budgets import BudgetMeter
 from langchain_ptc.run.calls import CallOutcome, StartedCall, Time
 from langchain_ptc.run.dispatch import Dispatcher, ToolReturn
-from langchain_ptc.run.error_text import OnToolError, cut, tell_failure
+from langchain_ptc.run.error_text import OnToolError, cut, describe_failure
 from langchain_ptc.run.events import Events
 from langchain_ptc.run.policies.call_policy import CallPolicies, Layer
 from langchain_ptc.run.policies.hooks import run_after, with_before
 from langchain_ptc.run.private_loop import call_in_thread
-from langchain_ptc.run.run_budgets import current_purse
+from langchain_ptc.run.run_budgets import current_meter
 from langchain_ptc.sandbox.api import CallFailure
 from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
@@ -82,7 +82,7 @@ class CallRunner:
         pipelines: What makes the calls of each tool, by qualified name.
         limits: What the execution may use.
         events: Is told of each call that is made.
-        purse: What the execution may spend; None for what it likes.
+        meter: What the execution may spend; None for what it likes.
     """
 
     def __init__(
@@ -91,12 +91,12 @@ class CallRunner:
         limits: Limits,
         events: Events,
         *,
-        purse: Purse | None = None,
+        meter: BudgetMeter | None = None,
     ) -> None:
         self._pipelines = pipelines
         self._limits = limits
         self._events = events
-        self._purse = purse
+        self._meter = meter
         self._turns = asyncio.Semaphore(limits.max_concurrent_calls)
         self._used: dict[str, int] = {}
 
@@ -105,8 +105,8 @@ class CallRunner:
 
         Does not wait, unless the arguments are large.
         """
-        if self._purse is not None:
-            call.knows_budget = self._purse.is_told
+        if self._meter is not None:
+            call.knows_budget = self._meter.is_told
         try:
             if call.is_large:
                 await call_in_thread(call.prepare)
@@ -123,10 +123,10 @@ class CallRunner:
         Raises:
             GraphBubbleUp: The tool interrupted the graph.
         """
-        if self._purse is not None:
-            current_purse.set(self._purse)
+        if self._meter is not None:
+            current_meter.set(self._meter)
             try:
-                self._purse.charge(call)
+                self._meter.charge(call)
             except ToolCallError as error:
                 return refuse(call, error)
         if self._turns.locked():
@@ -136,21 +136,21 @@ class CallRunner:
         else:
             await self._turns.acquire()
         try:
-            self._events.tell_start(call)
+            self._events.emit_call_start(call)
             outcome = await self._make(call, config)
         finally:
             self._turns.release()
-        self._events.tell_end(call)
+        self._events.emit_call_end(call)
         return outcome
 
     def follow(self, call: StartedCall, answer: CallOutcome, *, is_replayed: bool = False) -> None:
         """Note that the code is about to get an answer; before it does.
 
         Raises:
-            BudgetSpent: The code was told before that its budget is spent, and has called again.
+            BudgetExhausted: The code was told before that its budget is spent, and has called again.
         """
-        if self._purse is not None:
-            self._purse.follow(call, answer, is_replayed=is_replayed)
+        if self._meter is not None:
+            self._meter.follow(call, answer, is_replayed=is_replayed)
 
     async def _make(self, call: StartedCall, config: RunnableConfig) -> CallOutcome:
         call.config = config
@@ -172,9 +172,9 @@ class CallRunner:
 
     def _time(self) -> Time:
         time_ = Time(self._limits.tool_seconds, "tool_seconds")
-        if self._purse is None:
+        if self._meter is None:
             return time_
-        seconds, limit = self._purse.seconds_left()
+        seconds, limit = self._meter.seconds_left()
         return time_ if seconds >= time_.seconds else Time(max(seconds, _LAST_SECONDS), limit)
 
     def count(self, definition: ToolDefinition) -> None:
@@ -217,7 +217,7 @@ def _encode(value: object, call: StartedCall) -> tuple[str, int]:
     except UnsendableValue as error:
         raise ToolCallError(f"the result of {name} cannot be used: {error}", tool=name) from None
     except Exception as error:  # iterators and classes in it are code of their author's
-        failed = tell_failure(name, error, call.context.on_tool_error)
+        failed = describe_failure(name, error, call.context.on_tool_error)
         raise ToolCallError(f"{failed} (its result could not be read)", tool=name) from error
 
 

@@ -20,7 +20,7 @@ from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.limits import Limits
 from langchain_ptc.run.arguments import validate_arguments
-from langchain_ptc.run.error_text import OnToolError, tell_failure
+from langchain_ptc.run.error_text import OnToolError, describe_failure
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.run.record import ApprovalDecision, CallStatus, ToolCallRecord
 from langchain_ptc.run.redaction import Redact, redact_arguments, redact_text
@@ -144,7 +144,7 @@ class StartedCall:
         """The state of the graph when the code made the call; for the tool, and for who approves."""
         self.knows_budget = False
         """An error had said that the budget is used up before the code made the call."""
-        self.is_end_told = False
+        self.is_end_emitted = False
         """The event of its end was emitted."""
         self.context = context
         self.config: RunnableConfig = {}
@@ -197,7 +197,7 @@ class StartedCall:
         try:
             arguments = validate_arguments(definition.tool, passed)
         except Exception as error:
-            told = tell_failure(name, error, self.context.on_tool_error, is_reached=False)
+            told = describe_failure(name, error, self.context.on_tool_error, is_reached=False)
             raise ToolCallError(told, tool=name) from error
         self.definition, self.passed = definition, passed
         self.arguments, self.given = arguments.complete, arguments.given
@@ -349,5 +349,5 @@ class StartedCall:
         self._seconds = note["seconds"]
         for name in _NOTED:
             setattr(self, name, note[name])
-        self.is_end_told = True
+        self.is_end_emitted = True
         self._record = None

@@ -27,7 +27,7 @@ from langchain_ptc.catalog.functions import injected_parameters, takes_taken_nam
 from langchain_ptc.catalog.mcp.results import as_json, read_adapted, value_of_message
 from langchain_ptc.errors import CatalogError, ToolCallError
 from langchain_ptc.run.calls import StartedCall
-from langchain_ptc.run.error_text import tell_failure, tell_message
+from langchain_ptc.run.error_text import describe_failure, describe_message
 from langchain_ptc.run.graph_state import take_own_message
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.run.private_loop import call_in_thread
@@ -117,7 +117,9 @@ class Dispatcher:
                 raise _too_large(name, error, context.result_bytes) from error
             if isinstance(error, ToolRaised):
                 error = error.original
-            told = tell_failure(name, error, context.on_tool_error, is_reached=capture.is_reached)
+            told = describe_failure(
+                name, error, context.on_tool_error, is_reached=capture.is_reached
+            )
             raise ToolCallError(told, tool=name) from error
         finally:
             current_capture.reset(token)
@@ -146,7 +148,7 @@ class Dispatcher:
             told = call.context.on_tool_error
             told = "hide" if told == "type" and not is_own else told
             name = self.definition.qualified_name
-            raise ToolCallError(tell_message(name, message.content, told), tool=name)
+            raise ToolCallError(describe_message(name, message.content, told), tool=name)
         if not capture.has_value or _is_replaced(message, capture.message):
             answered, artifact = (answer if message is None else message), None
         elif self.definition.tool.response_format == "content_and_artifact":

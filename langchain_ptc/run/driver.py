@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.run.approvals import Approvals
-from langchain_ptc.run.budgets import BudgetSpent, is_of_budget
+from langchain_ptc.run.budgets import BudgetExhausted, is_of_budget
 from langchain_ptc.run.call_runner import CallRunner, refuse
 from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.events import Events
@@ -54,7 +54,7 @@ class Driver:
         """Run the code to its end.
 
         Raises:
-            BudgetSpent: The code went on calling when its budget was spent.
+            BudgetExhausted: The code went on calling when its budget was spent.
             GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
             ReplayError: The code took another path than before the pause.
             SandboxError: The machine could not start a worker.
@@ -88,7 +88,7 @@ class Driver:
             is_replayed: It was delivered before the pause.
 
         Raises:
-            BudgetSpent: The code knew that its budget is spent, and has called again.
+            BudgetExhausted: The code knew that its budget is spent, and has called again.
         """
         self.runner.follow(call, outcome, is_replayed=is_replayed)
         self.graph_state.write(call.number, outcome.commands)
@@ -124,7 +124,7 @@ class LiveDriver(Driver):
                 await asyncio.wait(self._tasks, timeout=CANCEL_SECONDS)
 
     def _begin(self, calls: Sequence[Call]) -> None:
-        self.events.tell_output(self.session.output)
+        self.events.emit_output(self.session.output)
         for call in calls:
             task = asyncio.ensure_future(self._make(self.start(call)))
             self._tasks.add(task)
@@ -146,7 +146,7 @@ class LiveDriver(Driver):
             return
         try:
             self.deliver(call, outcome)
-        except BudgetSpent as error:
+        except BudgetExhausted as error:
             self._break(error)
 
     def _break(self, error: BaseException) -> None:
@@ -155,7 +155,7 @@ class LiveDriver(Driver):
         self._running.cancel()
 
     def _refuse_unapproved(self, call: StartedCall) -> CallOutcome | None:
-        if self.approvals.gate(call.definition) is None:
+        if self.approvals.rule(call.definition) is None:
             return None
         name = call.definition.qualified_name
         error = ToolCallError(

@@ -22,7 +22,7 @@ _MAX_PROBLEMS = 10
 _MAX_INPUT_CHARS = 200
 
 
-def tell_failure(
+def describe_failure(
     name: str, error: BaseException, on_tool_error: OnToolError, *, is_reached: bool = True
 ) -> str:
     """Describe the failure of a tool.
@@ -49,7 +49,7 @@ def tell_failure(
     return f"{name} failed: {kind}: {text}"
 
 
-def tell_message(name: str, content: object, on_tool_error: OnToolError) -> str:
+def describe_message(name: str, content: object, on_tool_error: OnToolError) -> str:
     """Describe an error message with which a tool, or a middleware before it, has answered."""
     if on_tool_error == "hide":
         return f"{name} failed"

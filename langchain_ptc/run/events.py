@@ -152,14 +152,6 @@ class Events:
         self._emitted_chars = 0
         self._is_replay = False
 
-    def tell_pause(self, *, waiting: int) -> None:
-        """Emit that the execution waits for a person: it has not ended, and its calls have not.
-
-        Args:
-            waiting: How many questions wait.
-        """
-        self.tell("execution_pause", waiting=waiting, status="pending")
-
     def replay(self) -> None:
         """Note that what is printed from here on was emitted before a pause."""
         self._is_replay = True
@@ -174,7 +166,7 @@ class Events:
             self._is_replay = False
             self._emitted_chars = len(output)
 
-    def tell(self, event: str, *, plain: Mapping[str, Any] | None = None, **fields: Any) -> None:
+    def emit(self, event: str, *, plain: Mapping[str, Any] | None = None, **fields: Any) -> None:
         """Emit an event.
 
         Args:
@@ -216,7 +208,7 @@ class Events:
     def _is_heard(self, level: int = logging.DEBUG) -> bool:
         return self.is_watched or logger.isEnabledFor(level)
 
-    def tell_output(self, output: str) -> None:
+    def emit_output(self, output: str) -> None:
         """Emit what was printed since the last time.
 
         Args:
@@ -225,7 +217,7 @@ class Events:
         if len(output) > self._emitted_chars and not self._is_replay:
             text = clean_text(output[self._emitted_chars :])
             self._emitted_chars = len(output)
-            self.tell("output", text=text)
+            self.emit("output", text=text)
             if self._on_output is not None:
                 self._on_output(text)
 
@@ -244,13 +236,13 @@ class Events:
     async def _watch(self, session: Session) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            self.tell_output(session.output)
+            self.emit_output(session.output)
 
-    def tell_start(self, call: StartedCall) -> None:
+    def emit_call_start(self, call: StartedCall) -> None:
         """Emit that a call begins."""
         if not self._is_heard():
             return
-        self.tell(
+        self.emit(
             "call_start",
             call_id=call.call_id,
             tool=call.definition.name,
@@ -259,11 +251,11 @@ class Events:
             plain={"arguments": call.plain_arguments()},
         )
 
-    def tell_end(self, call: StartedCall) -> None:
+    def emit_call_end(self, call: StartedCall) -> None:
         """Emit how a call ended, once."""
-        if call.is_end_told:
+        if call.is_end_emitted:
             return
-        call.is_end_told = True
+        call.is_end_emitted = True
         if call.limit is None and call.breaker != "open" and not self._is_heard():
             return
         record = call.finish()
@@ -272,7 +264,7 @@ class Events:
             "tool": record.tool,
             "domain": record.domain,
         }
-        self.tell(
+        self.emit(
             "call_end",
             **names,
             started_at=record.started_at.timestamp(),
@@ -280,24 +272,24 @@ class Events:
         )
         if record.limit is not None:
             self._limits_seen.add(record.limit)
-            self.tell("limit_reached", limit=record.limit, allowed=None, used=None, **names)
+            self.emit("limit_reached", limit=record.limit, allowed=None, used=None, **names)
         if record.breaker == "open":
-            self.tell("breaker_open", **names)
+            self.emit("breaker_open", **names)
 
-    def tell_result(self, result: ExecutionResult, calls: Sequence[StartedCall]) -> None:
+    def emit_result(self, result: ExecutionResult, calls: Sequence[StartedCall]) -> None:
         """Emit what is left when the execution is over, and how it ended."""
-        self.tell_output(result.output)
+        self.emit_output(result.output)
         for call in calls:
-            if not call.is_end_told:
-                self.tell_end(call)
+            if not call.is_end_emitted:
+                self.emit_call_end(call)
         error = result.error
         if error is not None and error.limit is not None and error.limit not in self._limits_seen:
-            self.tell("limit_reached", limit=error.limit, allowed=error.allowed, used=error.used)
+            self.emit("limit_reached", limit=error.limit, allowed=error.allowed, used=error.used)
         if error is not None and (refused := _refused_by_the_language(error)):
-            self._tell_refusal(refused)
+            self._emit_refusal(refused)
         if not self._is_heard(logging.INFO):
             return
-        self.tell(
+        self.emit(
             "execution_end",
             **{name: getattr(result, name) for name in EXECUTION_FIELDS},
             tool_calls=len(result.tool_calls),
@@ -305,10 +297,10 @@ class Events:
             error=None if error is None else f"{error.kind}: {error.message}",
         )
 
-    def _tell_refusal(self, violations: list[str]) -> None:
+    def _emit_refusal(self, violations: list[str]) -> None:
         refusals = self._refusals.note(self._thread_id)
         if refusals >= REPEATED_REFUSALS:
-            self.tell(
+            self.emit(
                 "security_refusal",
                 refusals=refusals,
                 thread_id=self._thread_id,

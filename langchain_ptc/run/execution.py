@@ -20,7 +20,7 @@ from langchain_ptc.check.checker import check_code, render_problems
 from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.limits import Limits
 from langchain_ptc.run.approvals import ApprovalMiddleware, Approvals
-from langchain_ptc.run.budgets import BudgetSpent, CallLimit, Purse, Spent
+from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, CallLimit, Usage
 from langchain_ptc.run.call_runner import CallRunner, Pipeline
 from langchain_ptc.run.calls import DEFAULT_CONTEXT, Route, StartedCall, ToolContext
 from langchain_ptc.run.dispatch import Dispatcher, read_state
@@ -104,7 +104,7 @@ class Execution:
         on_output: Called with what the code prints, as it comes.
         kept: Variables that an earlier execution of the same session kept (`Outcome.kept`); empty for
             the first one, None for no session.
-        carried: What the run has spent besides what its state says.
+        prior_usage: What the run has spent besides what its state says.
         arguments: Arguments of that tool call, or some of them, which distinguish it from others of its
             message with the same id.
         channels: The channels of the graph, where `config` does not lead to them.
@@ -126,7 +126,7 @@ class Execution:
         route: Route | None = None,
         on_output: Callable[[str], None] | None = None,
         kept: bytes | None = None,
-        carried: Spent | None = None,
+        prior_usage: Usage | None = None,
         arguments: Mapping[str, Any] | None = None,
         channels: Channels | None = None,
         approvals: Sequence[ApprovalMiddleware] = (),
@@ -144,7 +144,7 @@ class Execution:
         self._state = state
         self._route = route
         self._kept = kept
-        self._carried = carried
+        self._prior_usage = prior_usage
         self._sync = False
         self._events = Events(
             executor.on_event,
@@ -158,7 +158,7 @@ class Execution:
         """What the ids of its calls begin with; None for its own id."""
         self._is_resumed = False
         self._started_at, self._clock = datetime.now(UTC), time.monotonic()
-        self._purse: Purse | None = None
+        self._meter: BudgetMeter | None = None
         self._graph_state = GraphState(None, {})
         self._context = DEFAULT_CONTEXT
         self._calls: list[StartedCall] = []
@@ -260,11 +260,11 @@ class Execution:
                     done = await driver.run()
         except ReplayError as error:
             done = Done(status="error", failure=Failure(kind="ReplayError", message=str(error)))
-        except BudgetSpent as spent:
+        except BudgetExhausted as spent:
             done = spent.end(session.output)
         except BaseException as error:
             if is_pause(error):  # no end; also an answer that does not fit: the question stays
-                self._events.tell_pause(waiting=driver.waiting)
+                self._events.emit("execution_pause", waiting=driver.waiting, status="pending")
             else:
                 await self._report(ended_by(error, session.output), driver.elapsed_seconds)
             raise
@@ -284,16 +284,16 @@ class Execution:
         executor, limits = self._executor, self._call_limits
         channels = channels_of(self._config) if self._channels is None else self._channels
         self._graph_state = GraphState(self._state, channels)
-        self._purse = executor.budgets.open(
+        self._meter = executor.budgets.open(
             self._state,
             call_id=self._call_id,
             thread_id=self._thread_id,
-            carried=self._carried,
+            prior_usage=self._prior_usage,
             call_limits=() if limits is None else limits(executor.catalog, self._state),
         )
         if self._is_resumed:
             self._events.replay()
-        self._events.tell(
+        self._events.emit(
             "execution_start", call_id=self._call_id, code=self._code, resumed=self._is_resumed
         )
 
@@ -348,8 +348,8 @@ class Execution:
         """Return what each driver gets."""
         executor = self._executor
         session = executor.sandbox.session()
-        if self._purse is not None:
-            self._purse.read_output = lambda: session.output
+        if self._meter is not None:
+            self._meter.read_output = lambda: session.output
         self._context = ToolContext(
             route=self._route,
             sync=self._sync,
@@ -363,7 +363,7 @@ class Execution:
         return {
             "session": session,
             "runner": CallRunner(
-                executor.pipelines, executor.limits, self._events, purse=self._purse
+                executor.pipelines, executor.limits, self._events, meter=self._meter
             ),
             "approvals": executor.approvals,
             "start": self._start,
@@ -391,7 +391,7 @@ class Execution:
     def _all_calls(self) -> tuple[ToolCallRecord, ...]:
         """Return the record of each call, and of those before a pause that the code did not reach."""
         calls = {call.number: call.finish() for call in self._calls}
-        reached = {call.number for call in self._calls if call.is_end_told}
+        reached = {call.number for call in self._calls if call.is_end_emitted}
         calls.update((n, call) for n, call in self._recorded.items() if n not in reached)
         return tuple(calls[number] for number in sorted(calls))
 
@@ -418,13 +418,13 @@ class Execution:
             started_at=self._started_at,
             duration_seconds=seconds,
             paused_seconds=max(0.0, passed - seconds) if self._is_resumed else 0.0,
-            output_chars=shown if self._purse is None else self._purse.shown_chars(shown),
+            output_chars=shown if self._meter is None else self._meter.shown_chars(shown),
         )
-        if self._purse is not None:
+        if self._meter is not None:
             report = await call_off_loop(result.report, result.value)
-            spent = self._purse.close(seconds=seconds, shown_chars=len(report))
+            spent = self._meter.close(seconds=seconds, shown_chars=len(report))
             result = replace(result, spent=spent.to_dict())
-        self._events.tell_result(result, self._calls)
+        self._events.emit_result(result, self._calls)
         if self._executor.log is not None:
             self._executor.log.note(result)
         return result

@@ -34,8 +34,8 @@ from typing import Any, Literal, NoReturn, TypeAlias
 from langgraph.errors import GraphInterrupt
 
 from langchain_ptc.errors import ReplayError, ToolCallError
-from langchain_ptc.run.approvals import Asked, Decision, Gate
-from langchain_ptc.run.budgets import BudgetSpent
+from langchain_ptc.run.approvals import ApprovalRule, Asked, Decision
+from langchain_ptc.run.budgets import BudgetExhausted
 from langchain_ptc.run.call_runner import refuse
 from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.driver import CANCEL_SECONDS, Driver
@@ -144,7 +144,7 @@ class ReplayDriver(Driver):
                 await self._keep_pause()  # what it did not come to it must not be asked about
             self._state = "ended"
             return done
-        except (ReplayError, BudgetSpent):
+        except (ReplayError, BudgetExhausted):
             self._state = "ended"
             raise
         except asyncio.CancelledError:
@@ -177,7 +177,7 @@ class ReplayDriver(Driver):
     def _note_idle(self, due: float | None) -> None:
         self._computed_before = self._computed_seconds
         self._is_idle, self._due = True, due
-        self.events.tell_output(self.session.output)
+        self.events.emit_output(self.session.output)
         self._changed.set()
 
     def _note_going_on(self) -> None:
@@ -195,21 +195,21 @@ class ReplayDriver(Driver):
     async def _begin_asked(self) -> None:
         """Begin what the code has asked for since its last event."""
         asked, self._asked[:] = list(self._asked), []
-        gated: list[tuple[StartedCall, Gate]] = []
+        gated: list[tuple[StartedCall, ApprovalRule]] = []
         for call in asked:
             started = self.start(call)
             refused = await self.runner.admit(started)
             if refused is not None:
                 self._instant.append((started, refused))
                 continue
-            gate = self.approvals.gate(started.definition)
+            rule = self.approvals.rule(started.definition)
             if started.is_large:  # kept, for the keys of its events
                 await call_off_loop(started.digest, started.passed)
-                if gate is not None:
+                if rule is not None:
                     digest = functools.partial(started.digest, validated=True)
                     await call_off_loop(digest, started.arguments)
-            if gate is not None and await self._applies(gate, started):
-                gated.append((started, gate))
+            if rule is not None and await self._applies(rule, started):
+                gated.append((started, rule))
             else:
                 self._begin_call(started)
         for batch in self.approvals.batches(gated):
@@ -217,19 +217,19 @@ class ReplayDriver(Driver):
         if self._due is not None and not any(due <= self._due for due in self._timers):
             self._begin_timer(self._due)
 
-    async def _applies(self, gate: Gate, call: StartedCall) -> bool:
+    async def _applies(self, rule: ApprovalRule, call: StartedCall) -> bool:
         """Whether a person must approve this call.
 
         The developer's own predicate is called once and its answer recorded: were it another one when
         the graph is resumed, a call that a person has refused would be made.
         """
-        if gate.when is None:
+        if rule.when is None:
             return True
 
         key = f"whether a person must approve {key_of(call, validated=True)}"
 
         async def ask() -> JournalEntry:
-            return {"key": key, "applies": self.approvals.applies(gate, call, call.state)}
+            return {"key": key, "applies": self.approvals.applies(rule, call, call.state)}
 
         entry = await self.journal.record(_EVENT, ask)
         if entry["key"] != key:
@@ -255,7 +255,7 @@ class ReplayDriver(Driver):
         self._note_going_on()
         self.deliver(call, outcome, at=self._moment, is_replayed=is_replayed)
 
-    def _begin_approval(self, batch: Sequence[tuple[StartedCall, Gate]]) -> None:
+    def _begin_approval(self, batch: Sequence[tuple[StartedCall, ApprovalRule]]) -> None:
         key = f"the approval of {', '.join(key_of(call, validated=True) for call, _ in batch)}"
 
         async def work() -> JournalEntry:

@@ -21,7 +21,7 @@ from langchain_ptc.catalog.policy import ToolCallInfo, ToolPolicy
 from langchain_ptc.errors import CatalogError, ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.arguments import validate_arguments
-from langchain_ptc.run.budgets import Budget, CallLimit, Purse, Spent, check
+from langchain_ptc.run.budgets import Budget, BudgetMeter, CallLimit, Usage, check
 from langchain_ptc.run.graph_state import messages_of
 from langchain_ptc.wording import closest, did_you_mean
 
@@ -66,7 +66,7 @@ class Budgets:
         self._free = frozenset(d.qualified_name for d in catalog.discovery)
         self._now = now
         self._direct = {d.tool_name: d for d in catalog if "direct" in d.policy.allowed_callers}
-        self._sets: OrderedDict[object, dict[str, Purse]] = OrderedDict()
+        self._sets: OrderedDict[object, dict[str, BudgetMeter]] = OrderedDict()
         self._lock = new_lock()
 
     def __bool__(self) -> bool:
@@ -84,34 +84,34 @@ class Budgets:
         *,
         call_id: str | None = None,
         thread_id: str | None = None,
-        carried: Spent | None = None,
+        prior_usage: Usage | None = None,
         call_limits: Sequence[CallLimit] = (),
-    ) -> Purse | None:
+    ) -> BudgetMeter | None:
         """Return the meter of one execution; None if nothing limits it.
 
         Args:
             state: The state of the graph, which has the usage of the run.
             call_id: The tool call that asked for the execution.
             thread_id: The thread of the graph.
-            carried: What attempts used that are not in the state.
+            prior_usage: What attempts used that are not in the state.
             call_limits: Limits of the agent around the execution.
         """
         if not self and not call_limits:
             return None
         messages = messages_of(state) if self.is_for_run or call_limits else []
         before = self._spent_in(messages)
-        purse = Purse(
+        meter = BudgetMeter(
             self._budget,
             self._run_budget,
-            before=before if carried is None else before + carried,
+            before=before if prior_usage is None else before + prior_usage,
             free=self._free,
             call_limits=call_limits,
             now=self._now,
         )
         last = messages[-1].id if messages else None
-        if carried is None and call_id is not None and last is not None:
-            self._join(purse, (thread_id, last, len(messages)), call_id)
-        return purse
+        if prior_usage is None and call_id is not None and last is not None:
+            self._join(meter, (thread_id, last, len(messages)), call_id)
+        return meter
 
     def check_direct(
         self, state: Any, definition: ToolDefinition, call: Mapping[str, Any]
@@ -137,23 +137,23 @@ class Budgets:
             return error
         return None
 
-    def _join(self, purse: Purse, key: object, call_id: str) -> None:
+    def _join(self, meter: BudgetMeter, key: object, call_id: str) -> None:
         with self._lock:
             peers = self._sets.setdefault(key, {})
             self._sets.move_to_end(key)
             while len(self._sets) > _MAX_SETS:
                 self._sets.popitem(last=False)
             for peer in peers.values():
-                purse.lock = peer.lock
-            peers[call_id] = purse  # in place of its own from before a pause
-            purse.peers = peers
+                meter.lock = peer.lock
+            peers[call_id] = meter  # in place of its own from before a pause
+            meter.peers = peers
 
-    def _spent_in(self, messages: Sequence[BaseMessage], *, until: str | None = None) -> Spent:
+    def _spent_in(self, messages: Sequence[BaseMessage], *, until: str | None = None) -> Usage:
         """Add up what was used since the last message of the user, up to a call of the model."""
-        spent = Spent()
+        spent = Usage()
         for message in messages:
             if isinstance(message, HumanMessage):
-                spent = Spent()
+                spent = Usage()
             elif isinstance(message, ToolMessage):
                 spent += _usage_in(message)
             elif isinstance(message, AIMessage):
@@ -164,7 +164,7 @@ class Budgets:
                         spent += self._direct_call(definition, call)
         return spent
 
-    def _direct_call(self, definition: ToolDefinition, call: Mapping[str, Any]) -> Spent:
+    def _direct_call(self, definition: ToolDefinition, call: Mapping[str, Any]) -> Usage:
         name, arguments = definition.qualified_name, call["args"]
         with contextlib.suppress(Exception):  # the tool itself says what is wrong with them
             arguments = validate_arguments(definition.tool, arguments).complete
@@ -172,7 +172,7 @@ class Budgets:
             tool=name, arguments=arguments, call_id=call["id"] or "", execution_id=""
         )
         cost = 0.0 if self._cost_of is None else float(self._cost_of(info))
-        return Spent(calls=1, calls_per_tool={name: 1}, cost=cost)
+        return Usage(calls=1, calls_per_tool={name: 1}, cost=cost)
 
 
 def budget_of(budget: Budget | None, names: Collection[str]) -> Budget | None:
@@ -188,10 +188,10 @@ def budget_of(budget: Budget | None, names: Collection[str]) -> Budget | None:
     return replace(budget, calls_per_tool=kept)
 
 
-def _usage_in(message: ToolMessage) -> Spent:
+def _usage_in(message: ToolMessage) -> Usage:
     artifact = message.artifact
     found = artifact.get("spent") if isinstance(artifact, Mapping) else None
-    return Spent.from_dict(found) if isinstance(found, Mapping) else Spent()
+    return Usage.from_dict(found) if isinstance(found, Mapping) else Usage()
 
 
 # --- `budget()`: how code sees what is left ---------------------------------------------------------
@@ -199,7 +199,7 @@ def _usage_in(message: ToolMessage) -> Spent:
 BUDGET_NAME = "budget"
 """What the code calls it."""
 
-current_purse: contextvars.ContextVar[Purse] = contextvars.ContextVar("ptc_purse")
+current_meter: contextvars.ContextVar[BudgetMeter] = contextvars.ContextVar("ptc_meter")
 """The meter of the execution that makes a call."""
 
 
@@ -238,7 +238,7 @@ def offer_budget(catalog: ToolCatalog) -> ToolCatalog:
 def _build_budget_tool() -> StructuredTool:
     def budget() -> BudgetLeft:
         """Return what is left to spend, for this program and for the whole task."""
-        left: BudgetLeft = current_purse.get().left()  # type: ignore[assignment]  # it has the keys
+        left: BudgetLeft = current_meter.get().left()  # type: ignore[assignment]  # it has the keys
         return left
 
     async def abudget() -> BudgetLeft:

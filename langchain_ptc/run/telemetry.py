@@ -169,8 +169,7 @@ class OpenTelemetryExporter:
         if span is None:  # it never reached its tool
             span = self._open_call(event, parent.span, event["started_at"])
         ended = event["started_at"] + event["duration_seconds"]
-        numbers = {name: event[name] for name in CALL_FIELDS if name != "error"}
-        _end(span, ended, event["error"], **numbers)
+        _end(span, ended, **{name: event[name] for name in CALL_FIELDS})
 
     # --- alerts -------------------------------------------------------------------------------------
 
@@ -200,6 +199,7 @@ _HANDLERS = {
 
 
 def _end(span: Span, at: float, error: str | None = None, **attributes: object) -> None:
+    attributes.pop("duration_seconds", None)  # a span has its own
     span.set_attributes(_attributes(**attributes))
     if error is not None:
         span.set_status(Status(StatusCode.ERROR, error))

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.run.calls import StartedCall
-from langchain_ptc.run.error_text import OnToolError, tell_failure
+from langchain_ptc.run.error_text import OnToolError, describe_failure
 from langchain_ptc.run.policies.call_policy import Layer, is_pause
 from langchain_ptc.run.tool_view import is_signal
 
@@ -67,4 +67,4 @@ def _told(call: StartedCall, error: BaseException, on_tool_error: OnToolError) -
     if is_pause(error) or is_signal(error):
         return error
     name = call.definition.qualified_name
-    return ToolCallError(tell_failure(name, error, on_tool_error), tool=name)
+    return ToolCallError(describe_failure(name, error, on_tool_error), tool=name)
