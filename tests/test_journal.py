@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.hosts import (
     ALL_HOSTS,
     REQUEST,
     World,
+    agent,
     answers,
     artifact,
     host,
@@ -198,6 +200,31 @@ async def test_a_program_that_comes_late_does_not_begin_beside_a_pause():
     state = await run(graph, answers(state))
     assert outputs(state) == ["yes-a1 yes-a2", "yes-b"]
     assert max(Counter(world.effects).values()) == 1
+
+
+async def test_calls_in_flight_in_a_synchronous_graph_take_no_thread_each():
+    """In a synchronous graph with a checkpointer, sixty calls wait at once without a thread for each."""
+    waiting = 0
+    added: set[threading.Thread] = set()
+    is_full = asyncio.Event()
+
+    @tool
+    async def wait(n: int) -> int:
+        """Wait until sixty calls do."""
+        nonlocal waiting
+        waiting += 1
+        if waiting == 60:
+            added.update(set(threading.enumerate()) - before)
+            is_full.set()
+        await is_full.wait()
+        return n
+
+    code = "import asyncio\nprint(sum(await asyncio.gather(*[wait(n) for n in range(60)])))"
+    graph = agent([wait], code, InMemorySaver())
+    before = set(threading.enumerate())
+    state = await run(graph, REQUEST, sync=True)
+    assert output(state) == "1770"
+    assert len(added) < 30
 
 
 # --- large results ----------------------------------------------------------------------------------
