@@ -227,6 +227,55 @@ def test_a_validator_that_converts_runs_once() -> None:
     assert GOT == [900]
 
 
+@pytest.mark.parametrize(
+    ("passed", "complete", "given"),
+    [
+        ({"n": 1, "flag": True}, {"n": 1, "flag": True}, {"n": 1, "flag": True}),
+        ({"n": True, "flag": 1}, {"n": 1, "flag": True}, {"n": 1, "flag": True}),
+        ({"n": 1.0, "flag": "no"}, {"n": 1, "flag": False}, {"n": 1, "flag": False}),
+        ({"n": 2, "more": 3}, {"n": 2, "flag": False}, {"n": 2}),
+    ],
+    ids=["same", "equal-of-other-types", "converted", "ignored"],
+)
+def test_only_values_of_the_same_type_count_as_unchanged(
+    passed: dict[str, Any], complete: dict[str, Any], given: dict[str, Any]
+) -> None:
+    """`1`, `1.0` and `True` are equal and not the same: a tool gets those that its schema makes."""
+
+    @tool
+    def work(n: int, flag: bool = False) -> int:
+        """Do nothing."""
+        return n
+
+    arguments = validate_arguments(work, passed)
+    assert repr(arguments.complete) == repr(complete)
+    assert repr(arguments.given) == repr(given)
+
+
+def test_a_schema_that_changes_nothing_validates_once() -> None:
+    """A validator runs once before the tool is called if every value stays as it is."""
+    seen = []
+
+    class Order(BaseModel):
+        name: str
+
+        @field_validator("name")
+        @classmethod
+        def note(cls, name: str) -> str:
+            seen.append(name)
+            return name.strip()
+
+    @tool(args_schema=Order)
+    def order(name: str) -> str:
+        """Order."""
+        return name
+
+    assert validate_arguments(order, {"name": "ada"}).given == {"name": "ada"}
+    assert seen == ["ada"]
+    assert validate_arguments(order, {"name": " bob"}).given == {"name": "bob"}
+    assert seen == ["ada", " bob", "bob"]
+
+
 def test_secrets_and_paths_reach_the_tool() -> None:
     """Values that data cannot hold are shown as text, and made by the tool's own schema."""
 

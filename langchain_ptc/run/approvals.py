@@ -217,7 +217,7 @@ class Approvals:
             ToolCallError: An edit that was accepted no longer fits the tool.
         """
         call.approval, call.approved_by = decision["type"], decision["by"]
-        name = call.definition.qualified_name
+        name = call.tool
         if decision["type"] == "reject":
             reason = decision.get("message")
             rest = f": {reason}" if reason else "; do not try it again unless the user asks for it"

@@ -228,7 +228,7 @@ class BudgetMeter:
         Raises:
             ToolCallError: Nothing is left for it; it is not counted.
         """
-        name = call.definition.qualified_name
+        name = call.tool
         if name in self._free:
             return
         cost = self._price(call)
@@ -250,14 +250,14 @@ class BudgetMeter:
             if call.knows_budget:
                 raise BudgetExhausted(call, failure)
             self.is_told = True
-        elif is_replayed and (name := call.definition.qualified_name) not in self._free:
+        elif is_replayed and (name := call.tool) not in self._free:
             with self.lock:
                 self._used.count(name, self._price(call))
 
     def _price(self, call: StartedCall) -> float:
         if self._cost_of is None:
             return 0.0
-        name = call.definition.qualified_name
+        name = call.tool
         try:
             cost = float(self._cost_of(call.info()))
         except Exception:

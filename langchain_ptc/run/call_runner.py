@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 
-from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.limits import Limits
 from langchain_ptc.run.budgets import BudgetMeter
@@ -62,7 +61,7 @@ def build_pipeline(
                 payload, size = await call_in_thread(lambda: _encode(value, call))
         else:
             payload, size = _encode(value, call)
-        call.context.observe(definition.qualified_name, value, arguments=call.arguments)
+        call.context.observe(call.tool, value, arguments=call.arguments)
         return CallOutcome(payload=payload, size=size, commands=returned.commands)
 
     outcome = call_policy.cached(
@@ -112,7 +111,7 @@ class CallRunner:
                 await call_in_thread(call.prepare)
             else:
                 call.bind()
-            self.count(call.definition)
+            self.count(call)
         except ToolCallError as error:
             return refuse(call, error)
         return None
@@ -155,7 +154,7 @@ class CallRunner:
     async def _make(self, call: StartedCall, config: RunnableConfig) -> CallOutcome:
         call.config = config
         call.allow(self._time())
-        name = call.definition.qualified_name
+        name = call.tool
         try:
             outcome = await self._pipelines[name](call)
         except ToolCallError as error:
@@ -177,17 +176,17 @@ class CallRunner:
         seconds, limit = self._meter.seconds_left()
         return time_ if seconds >= time_.seconds else Time(max(seconds, _LAST_SECONDS), limit)
 
-    def count(self, definition: ToolDefinition) -> None:
+    def count(self, call: StartedCall) -> None:
         """Count a call of a tool that has a limit of calls.
 
         Raises:
             ToolCallError: It is one too many.
         """
-        name, most = definition.qualified_name, definition.policy.max_calls
+        name, limit = call.tool, call.definition.policy.max_calls
         used = self._used[name] = self._used.get(name, 0) + 1
-        if most is not None and used > most:
+        if limit is not None and used > limit:
             raise ToolCallError(
-                f"{name} may be called {most} times in one execution, and was", tool=name
+                f"{name} may be called {limit} times in one execution, and was", tool=name
             )
 
 
@@ -196,13 +195,13 @@ def _check_commands(call: StartedCall, returned: ToolReturn) -> None:
     try:
         call.context.check_commands(returned.commands)
     except Exception as error:
-        name = call.definition.qualified_name
+        name = call.tool
         told = f"{name} returned a Command that the graph cannot apply: {error}"
         raise ToolCallError(told, tool=name) from error
 
 
 def _encode(value: object, call: StartedCall) -> tuple[str, int]:
-    name, allowed = call.definition.qualified_name, call.context.result_bytes
+    name, allowed = call.tool, call.context.result_bytes
     try:
         return encode_sized(value, allowed)
     except ValueTooLarge as error:

@@ -115,6 +115,8 @@ class StartedCall:
         self.line = call.line
         self.source_line = source_line
         self.definition = definition
+        self.tool = definition.qualified_name
+        """What the code calls the tool."""
         self.execution_id = execution_id
         self.call_id = call_id
         self.arguments: Mapping[str, Any] | None = None
@@ -193,13 +195,13 @@ class StartedCall:
         Raises:
             ToolCallError: The tool's schema refuses the arguments.
         """
-        name = definition.qualified_name
+        name = self.tool if definition is self.definition else definition.qualified_name
         try:
             arguments = validate_arguments(definition.tool, passed)
         except Exception as error:
             told = describe_failure(name, error, self.context.on_tool_error, is_reached=False)
             raise ToolCallError(told, tool=name) from error
-        self.definition, self.passed = definition, passed
+        self.definition, self.tool, self.passed = definition, name, passed
         self.arguments, self.given = arguments.complete, arguments.given
         self._shown = self._plain = self._text = None
         self._digests.clear()
@@ -211,7 +213,7 @@ class StartedCall:
     def info(self) -> ToolCallInfo:
         """Return what functions of the developer receive."""
         return ToolCallInfo(
-            tool=self.definition.qualified_name,
+            tool=self.tool,
             arguments=dict(self.arguments or {}),  # the tool is given its own
             call_id=self.call_id,
             execution_id=self.execution_id,
@@ -289,7 +291,7 @@ class StartedCall:
         """
         if self._shown is None:
             arguments = self._guess_names() if self.arguments is None else self.arguments
-            shown = redact_arguments(self.definition.qualified_name, arguments, self.context.redact)
+            shown = redact_arguments(self.tool, arguments, self.context.redact)
             try:
                 size = utf8_length(self._encode(arguments))
             except UnsendableValue:  # what a person has edited, or a developer passed

@@ -62,6 +62,7 @@ class Dispatcher:
 
     def __init__(self, definition: ToolDefinition, *, is_own: bool = False) -> None:
         self.definition = definition
+        self._name = definition.qualified_name
         self._is_own = is_own
         self._adapted = read_adapted(definition.tool)
         tool = definition.tool
@@ -86,7 +87,7 @@ class Dispatcher:
             ValidationError: An interrupt of the tool was answered with what it does not take; the
                 interrupt stays, to be answered again.
         """
-        context, name = call.context, self.definition.qualified_name
+        context, name = call.context, self._name
         request = ToolCall(
             name=self.definition.tool_name,
             args=dict(call.given),
@@ -147,8 +148,8 @@ class Dispatcher:
             is_own = capture.message is not None and not _is_replaced(message, capture.message)
             told = call.context.on_tool_error
             told = "hide" if told == "type" and not is_own else told
-            name = self.definition.qualified_name
-            raise ToolCallError(describe_message(name, message.content, told), tool=name)
+            text = describe_message(self._name, message.content, told)
+            raise ToolCallError(text, tool=self._name)
         if not capture.has_value or _is_replaced(message, capture.message):
             answered, artifact = (answer if message is None else message), None
         elif self.definition.tool.response_format == "content_and_artifact":

@@ -157,7 +157,7 @@ class LiveDriver(Driver):
     def _refuse_unapproved(self, call: StartedCall) -> CallOutcome | None:
         if self.approvals.rule(call.definition) is None:
             return None
-        name = call.definition.qualified_name
+        name = call.tool
         error = ToolCallError(
             f"{name} needs the approval of a person, and there is nobody to ask: that takes a graph "
             "with a checkpointer",

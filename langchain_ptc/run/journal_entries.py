@@ -34,7 +34,7 @@ def key_of(call: StartedCall, *, validated: bool = False) -> str:
         call: The call.
         validated: Use the arguments that its tool gets, instead of those that the code passed.
     """
-    return f"{call.number}:{call.definition.qualified_name}#{call.digest(validated=validated)}"
+    return f"{call.number}:{call.tool}#{call.digest(validated=validated)}"
 
 
 def diverged(recorded: str, now: str) -> ReplayError:

@@ -273,7 +273,7 @@ class ReplayDriver(Driver):
             before = call.definition
             outcome = self.approvals.follow(call, decision)
             if call.definition is not before:
-                self.runner.count(call.definition)
+                self.runner.count(call)
         except ToolCallError as error:
             outcome = refuse(call, error)
         if outcome is None:

@@ -66,5 +66,5 @@ def _told(call: StartedCall, error: BaseException, on_tool_error: OnToolError) -
         return error
     if is_pause(error) or is_signal(error):
         return error
-    name = call.definition.qualified_name
+    name = call.tool
     return ToolCallError(describe_failure(name, error, on_tool_error), tool=name)
