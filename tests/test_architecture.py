@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import langchain_ptc
+from benchmarks import structure
 
 PACKAGE = Path(langchain_ptc.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
@@ -330,6 +331,34 @@ def test_every_room_is_there() -> None:
     """The rooms that the arrows name are looked at, not passed over."""
     rooms = {room_of(module) for module in MODULES} - {"langchain_ptc"}
     assert rooms == set(ARROWS)
+
+
+BUDGET = {
+    "lines": 44_600,
+    "modules": 191,
+    "longest import chain": 23,
+    "calls for a small program": 700,
+    "files for a small program": 52,
+    "calls for one tool call": 165,
+}
+"""What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The
+goals are 26,000 lines, 120 modules, a chain of 12, 250 calls in 20 files, and 40 functions for a call."""
+
+
+def test_budget_of_the_whole() -> None:
+    """The package is no larger, and its paths are no longer, than the last time that they were made less."""
+    files = structure.list_files()
+    program, call = structure.profile_program().summary(), structure.one_call()
+    measured = {
+        "lines": structure.count_lines(files)[0],
+        "modules": len(files),
+        "longest import chain": len(structure.longest_chain(structure.read_imports())),
+        "calls for a small program": program.calls,
+        "files for a small program": program.files,
+        "calls for one tool call": call.calls,
+    }
+    over = {name: (n, BUDGET[name]) for name, n in measured.items() if n > BUDGET[name]}
+    assert not over
 
 
 @EACH_FILE
