@@ -618,7 +618,8 @@ async def test_workers_are_ended_by_their_pool_alone() -> None:
                     worker.kill()
                 time.sleep(0.001)
 
-        old = list(sandbox._pool._alive.values())
+        asked = [sandbox._pool.checkout(Allowance(5, 2**28)) for _ in range(4)]
+        old = [worker.result(timeout=60) for worker in asked]
         for worker in old:
             sandbox._pool.discard(worker)
         killers = [threading.Thread(target=kill_what_has_ended) for _ in range(3)]

@@ -631,7 +631,8 @@ def test_a_lock_that_was_held_is_open_in_a_forked_child() -> None:
             signal.alarm(40)
             output = executor.execute("print(await quick(2))").output
             os._exit(0 if (output, len(log.find())) == ("2\\n", 2) else 3)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(locks._locks) > 3)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        print(status, len(locks._locks) > 3, flush=True)
         os._exit(0)
         """
     )
