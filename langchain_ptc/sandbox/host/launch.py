@@ -35,7 +35,10 @@ _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 """No other program that the host starts gets a descriptor of a worker."""
 _END_SECONDS = 2.0
 _LAUNCH = (
-    "import sys, json; o = json.loads(sys.argv[2]); sys.path.extend(o['path']); "
+    # Before anything else: a library may keep the number of a missing stream (Debian's libffi does).
+    "import os, sys, json\n"
+    "while (opened := os.open(os.devnull, os.O_RDWR)) <= 2: pass\n"
+    "os.close(opened); o = json.loads(sys.argv[2]); sys.path.extend(o['path']); "
     "from langchain_ptc.sandbox.worker.zygote import main; main(int(sys.argv[1]), o)"
 )
 _ENVIRONMENT = {

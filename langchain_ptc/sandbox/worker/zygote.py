@@ -96,9 +96,8 @@ def _settle_descriptors(control: socket.socket) -> socket.socket:
     """Return the socket under the lowest number that is none of a standard stream.
 
     A host with many open files gives it a high one, and one without standard streams one of theirs:
-    libraries write their warnings there.
+    libraries write their warnings there. The other streams are open by now, see `launch`.
     """
-    _open_standard_streams()
     with control:
         moved = control.dup()
     _open_standard_streams()
