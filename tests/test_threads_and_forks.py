@@ -44,11 +44,12 @@ from langchain_ptc import (
     background_loop,
 )
 from langchain_ptc.background_loop import BackgroundLoop
-from langchain_ptc.locks import cached_property, new_lock
+from langchain_ptc.locks import cached_property, new_gate, new_lock
 from langchain_ptc.run import private_loop as portal
 from langchain_ptc.sandbox.host import mailbox, process
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import Allowance
+from langchain_ptc.sandbox.worker.crew import Crew
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 
@@ -1187,6 +1188,45 @@ async def test_inprocess_thread_runs_on(code: str) -> None:
     assert result.error is not None
     assert result.error.limit == "wall_seconds"
     assert await asyncio.to_thread(no_thread_of_code_is_left)
+
+
+@pytest.mark.parametrize("place", ["in who starts it", "in itself"])
+def test_a_limit_comes_while_a_thread_starts(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """Nothing is raised in a thread that starts another, or is not yet there: both end, and others start."""
+    crew, begun, come = Crew(2**20), [], []
+    asked, stopped = new_gate(), new_gate()
+
+    def outer() -> None:
+        begun.append(threading.get_ident())
+        crew.start(lambda: None)
+        while True:
+            pass
+
+    def stop() -> None:
+        asked.acquire()
+        crew.stop()
+        stopped.release()
+
+    def is_there() -> bool:
+        here = threading.get_ident()
+        return [here] == begun if place == "in who starts it" else here not in threading._active
+
+    def stopping(self: Any) -> None:
+        if begun and not come and is_there():
+            come.append(place)
+            asked.release()
+            stopped.acquire()
+        original(self)
+
+    threading.Thread(target=stop, daemon=True).start()
+    changed = threading.Thread if place == "in who starts it" else threading.Condition
+    name = "start" if place == "in who starts it" else "notify_all"  # it says that it is there
+    original = getattr(changed, name)
+    monkeypatch.setattr(changed, name, stopping)
+    crew.start(outer)
+    assert no_thread_of_code_is_left()
+    assert come
+    ends(lambda: Crew(2**20).start(lambda: None), 5)
 
 
 async def test_processor_time_of_every_thread_counts() -> None:

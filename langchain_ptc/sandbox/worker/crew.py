@@ -38,6 +38,8 @@ class Crew:
         self._stack_bytes = stack_bytes
         self._lock = new_lock()
         self._threads: set[threading.Thread] = set()
+        self._starting: set[int] = set()
+        """Threads that start another one: half of that would keep a lock of Python's or of ours for good."""
         self._spent = 0.0
         self._is_stopped = False
         self.wakers: list[Callable[[], None]] = []
@@ -50,23 +52,24 @@ class Crew:
             RuntimeError: The system refuses threads.
             Stopped: The program is to end.
         """
-        if self._is_stopped:
-            raise Stopped
-        thread = threading.Thread(
-            target=lambda: self._run(thread, body), name="langchain-ptc code", daemon=True
-        )
-        self._threads.add(thread)
+        here = threading.get_ident()
         try:
+            with self._lock:  # from here on nothing is raised in this thread
+                self._starting.add(here)
+            if self._is_stopped:
+                raise Stopped
+            thread = threading.Thread(
+                target=lambda: self._run(thread, body), name="langchain-ptc code", daemon=True
+            )
             self._start(thread)
-        except RuntimeError:
-            self._threads.discard(thread)
-            raise
+        finally:
+            self._starting.discard(here)
 
     def _start(self, thread: threading.Thread) -> None:
         """Start a thread with a stack of its own size: the setting is the whole process's."""
         with _stack_size_lock:
             usual = threading.stack_size()
-            try:  # the thread that is here may be told to stop at any point
+            try:
                 threading.stack_size(self._stack_bytes)
                 thread.start()
             finally:
@@ -74,7 +77,9 @@ class Crew:
 
     def _run(self, thread: threading.Thread, body: Callable[[], None]) -> None:
         try:
-            body()
+            self._threads.add(thread)  # by itself: before it is here, nothing may be raised in it
+            if not self._is_stopped:
+                body()
         except Stopped:
             pass
         finally:
@@ -106,15 +111,16 @@ class Crew:
         """Raise `Stopped` in each; return whether there were any."""
         with self._lock:
             for thread in self._living():
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stopped)
-                )
+                if thread.ident not in self._starting:
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stopped)
+                    )
         for wake in self.wakers:
             wake()
-        return any(thread.ident is None or thread.is_alive() for thread in list(self._threads))
+        return bool(self._living())
 
     def _living(self) -> list[threading.Thread]:
-        return [t for t in list(self._threads) if t.ident is not None and t.is_alive()]
+        return [thread for thread in list(self._threads) if thread.is_alive()]
 
 
 class _Stopper:
