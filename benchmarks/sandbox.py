@@ -300,7 +300,7 @@ async def measure_throughput(number: int) -> None:
 async def measure_many(number: int) -> None:
     """Workers that are held at once: each has called a tool, and none has its answer."""
     meeting = Meeting(number)
-    with ProcessSandbox() as sandbox:
+    with ProcessSandbox(max_workers=number) as sandbox:  # they wait for each other
         await execute(sandbox, "print(1)")
         started = time.perf_counter()
         runs = [
