@@ -21,7 +21,7 @@ from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.policies.call_policy import CallPolicies
 from langchain_ptc.run.record import ExecutionResult
 from langchain_ptc.run.redaction import Redact, checked_redact
-from langchain_ptc.run.run_budgets import Budgets, offer_budget
+from langchain_ptc.run.run_budgets import Budgets, build_budget_tool
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.sandbox.host.process import ProcessSandbox, checked_imports
 from langchain_ptc.wording import check_choice
@@ -77,7 +77,7 @@ class ProgrammaticToolExecutor:
         check_choice("check", check, Check)
         self.catalog = catalog if isinstance(catalog, ToolCatalog) else ToolCatalog(catalog)
         if budget is not None or run_budget is not None:
-            self.catalog = offer_budget(self.catalog)
+            self.catalog = self.catalog.with_functions(build_budget_tool())
         self.limits = limits or Limits()
         self.sandbox: Sandbox = sandbox or _default_sandbox(checked_imports(imports))
         approvals = Approvals(self.catalog, interrupt_on, interrupt_mode)

@@ -33,6 +33,7 @@ from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.executor import ProgrammaticToolExecutor
 from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
+from langchain_ptc.prompts.examples import Examples, render_examples, resolve_examples
 from langchain_ptc.prompts.texts import (
     DIRECT_LIMIT,
     MIDDLEWARE_DESCRIPTION,
@@ -55,10 +56,7 @@ from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.selection import SelectedTools, Selection, SelectionRules
 from langchain_ptc.tool import (
     CodeTool,
-    Examples,
     render_budget,
-    render_examples,
-    resolve_examples,
     with_imports,
 )
 from langchain_ptc.wording import check_choice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import (
@@ -16,9 +16,11 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
 
 from langchain_ptc.prompts.description import CountTokens, ToolsPrompt
 from langchain_ptc.prompts.example_tools import Example
+from langchain_ptc.prompts.examples import render_examples
 from langchain_ptc.prompts.texts import (
     HOW_AS_TEXT,
     HOW_AS_TOOL,
@@ -32,7 +34,9 @@ from langchain_ptc.prompts.texts import (
     UNREADABLE,
 )
 from langchain_ptc.replies.extract import Protocol
-from langchain_ptc.tool import RunCodeTool, render_examples
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.catalog import ToolCatalog
 
 
 class CodeWriter:
@@ -43,6 +47,7 @@ class CodeWriter:
     Args:
         model: A chat model, or its name for `init_chat_model`.
         tool: The tool that runs code.
+        catalog: The tools that the code may call.
         protocol: How the model passes its code.
         examples: Programs to show.
         budget_text: The text about its budget; empty if there is none.
@@ -57,7 +62,8 @@ class CodeWriter:
     def __init__(
         self,
         model: BaseChatModel | str,
-        tool: RunCodeTool,
+        tool: BaseTool,
+        catalog: ToolCatalog,
         *,
         protocol: Protocol,
         examples: Sequence[Example],
@@ -73,7 +79,7 @@ class CodeWriter:
         self._shown = examples
         self._budget_text = budget_text
         self._prompt = ToolsPrompt(
-            tool.catalog,
+            catalog,
             NODE_TEXT,
             text_many=NODE_TEXT_MANY,
             prompt_tokens=prompt_tokens,
@@ -193,7 +199,7 @@ def _load(model: BaseChatModel | str) -> Runnable[LanguageModelInput, AIMessage]
 
 
 def _bind(
-    model: Runnable[LanguageModelInput, AIMessage], tool: RunCodeTool, protocol: Protocol
+    model: Runnable[LanguageModelInput, AIMessage], tool: BaseTool, protocol: Protocol
 ) -> Runnable[LanguageModelInput, AIMessage] | None:
     """Bind the tool to the model; None if the model takes no tools and may answer in text."""
     try:

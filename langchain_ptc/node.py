@@ -27,6 +27,7 @@ from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.limits import Limits
 from langchain_ptc.model_loop import CodeWriter
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens
+from langchain_ptc.prompts.examples import Examples, resolve_examples
 from langchain_ptc.replies.extract import Protocol, extract_code
 from langchain_ptc.run.approvals import InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage
@@ -47,14 +48,12 @@ from langchain_ptc.run.redaction import Redact
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.tool import (
     Attempt,
-    Examples,
     RunCodeTool,
     Tools,
     as_programmatic,
     build_catalog,
     current_attempt,
     render_budget,
-    resolve_examples,
 )
 from langchain_ptc.wording import check_choice
 
@@ -161,6 +160,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         self._writer = CodeWriter(
             model,
             self._tool,
+            self._tool.catalog,
             protocol=protocol,
             examples=resolve_examples(examples, catalog),
             budget_text=render_budget(budget, run_budget),

@@ -24,12 +24,10 @@ from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.executor import ProgrammaticToolExecutor
 from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
-from langchain_ptc.prompts.example_tools import Example
-from langchain_ptc.prompts.examples import build_examples
+from langchain_ptc.prompts.examples import Examples, render_examples, resolve_examples
 from langchain_ptc.prompts.texts import (
     BUDGET,
     CODE_ARGUMENT,
-    EXAMPLES_HEADING,
     RUN_CODE_DESCRIPTION,
 )
 from langchain_ptc.replies.extract import unwrap_program
@@ -50,8 +48,6 @@ from langchain_ptc.wording import check_choice
 
 Tools = ToolCatalog | Sequence[Any] | Mapping[str, Sequence[Any]]
 """What can be offered to code: a catalog, tools, or tools by domain."""
-Examples = Literal["auto"] | Sequence[tuple[str, str]] | None
-"""Programs that the model is shown: none, generated from the catalog, or question-and-code pairs."""
 
 
 class _Invocation:
@@ -274,31 +270,6 @@ def build_catalog(
             )
         tools = {domain: tools}
     return ToolCatalog(tools, policies=policies)
-
-
-def resolve_examples(examples: Examples, catalog: ToolCatalog) -> list[Example]:
-    """Return the examples that the option `examples` asks for.
-
-    Raises:
-        ValueError: `examples` is invalid.
-    """
-    if examples is None:
-        return []
-    if examples == "auto":
-        return build_examples(catalog)
-    if isinstance(examples, str):
-        raise ValueError(  # noqa: TRY004  # a wrong value among strings
-            f"examples must be None, 'auto' or pairs, got {examples!r}"
-        )
-    return [Example(question=question, code=code) for question, code in examples]
-
-
-def render_examples(examples: Sequence[Example]) -> str:
-    """Render examples as text."""
-    if not examples:
-        return ""
-    shown = [f"Request: {e.question}\n```python\n{e.code}\n```" for e in examples]
-    return "\n\n".join([EXAMPLES_HEADING, *shown])
 
 
 def render_budget(budget: Budget | None, run_budget: Budget | None) -> str:

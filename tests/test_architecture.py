@@ -60,7 +60,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "replies": GROUND | {"check", "prompts", "sandbox.language"},
     "agent": GROUND | {"catalog", "prompts", "run", "sandbox.api"},
     "tool": WAYS_IN - {"tool"},
-    "model_loop": GROUND | {"prompts", "replies", "tool"},
+    "model_loop": GROUND | {"catalog", "prompts", "replies"},
     "node": WAYS_IN | {"model_loop"},
     "selection": WAYS_IN,
     "middleware": WAYS_IN | {"selection"},
@@ -81,6 +81,9 @@ HOST_AND_WORKER: Mapping[str, frozenset[str]] = {
     )
 }
 """What of the worker's side the host imports: the in-process sandbox has no other side."""
+
+TYPE_CYCLE = ("langchain_ptc.run.report", "langchain_ptc.run.record")
+"""The one import that closes a cycle, for types only: a report describes a record, which renders it."""
 
 USERS = frozenset({"cli"})
 """Rooms that may come in by the door, as a user does; nothing imports them."""
@@ -305,12 +308,12 @@ def test_testing_rests_on_the_base_of_the_sandbox() -> None:
 
 
 def test_no_cycles() -> None:
-    """No module imports itself by way of others, in functions neither."""
+    """No module imports itself by way of others: not in functions, and not for types either."""
     graph = {
         name_module(path): {
             found.target
             for found in read_imports(path)
-            if found.target in MODULES and not found.only_types
+            if found.target in MODULES and (found.source, found.target) != TYPE_CYCLE
         }
         for path in FILES
     }
@@ -336,7 +339,7 @@ def test_every_room_is_there() -> None:
 BUDGET = {
     "lines": 44_600,
     "modules": 191,
-    "longest import chain": 23,
+    "longest import chain": 21,
     "calls for a small program": 700,
     "files for a small program": 52,
     "calls for one tool call": 165,

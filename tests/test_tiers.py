@@ -329,7 +329,7 @@ def test_a_tool_of_ones_own_comes_first() -> None:
 def test_a_name_that_the_prompt_needs() -> None:
     """Where the code must look for tools, a tool without a domain cannot have that name."""
     with pytest.raises(
-        CatalogError, match=r"your tool 'describe' has that name; rename it, put it"
+        CatalogError, match=r"your tool 'describe' has that name; rename it, or put it"
     ):
         as_programmatic([own_describe], prompt_tokens=1)
 

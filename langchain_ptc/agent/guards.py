@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from types import FrameType
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables.config import ensure_config
@@ -26,11 +26,13 @@ from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 
 from langchain_ptc.agent.reach import Reach
-from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.errors import PTCError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.budgets import CallLimit
 from langchain_ptc.run.graph_state import channels_of, messages_of
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.catalog import ToolCatalog
 
 AgentGuards: TypeAlias = Literal["apply", "ignore"]
 """Whether the approvals and limits of an agent apply to the calls of its code."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -24,8 +24,7 @@ from langchain_ptc.catalog.search import (
     DISCOVERY_NAMES,
     EmbeddingIndex,
     ToolIndex,
-    build_definitions,
-    check_names,
+    build_discovery,
     join_ranks,
 )
 from langchain_ptc.catalog.stubs import DomainStubs, group
@@ -39,7 +38,7 @@ from langchain_ptc.catalog.tiers import (
     render_one,
     render_tier,
 )
-from langchain_ptc.catalog.tools import read_tools
+from langchain_ptc.catalog.tools import read_tool, read_tools
 from langchain_ptc.catalog.types import ANY, TypeTree, admits_text, is_vague
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import cached_property
@@ -401,7 +400,7 @@ class ToolCatalog:
         None of them if a tool of the catalog has one of the names: that tool takes precedence.
         """
         taken = {definition.name for definition in self._definitions}
-        return () if taken & set(DISCOVERY_NAMES) else build_definitions(self)
+        return () if taken & set(DISCOVERY_NAMES) else _own_functions(build_discovery(self))
 
     def with_discovery(self) -> Self:
         """Return a catalog whose `discovery` is there in any case, for prompts that do not show all.
@@ -411,16 +410,29 @@ class ToolCatalog:
         Raises:
             CatalogError: A tool without a domain has one of the names.
         """
-        if self.discovery:
-            return self
-        check_names(self)
+        return self if self.discovery else self.with_functions(*build_discovery(self))
+
+    def with_functions(self, *tools: BaseTool) -> Self:
+        """Return a catalog with `tools` among the functions of its own, which `discovery` lists.
+
+        Raises:
+            CatalogError: A tool without a domain has one of their names.
+        """
+        own = _own_functions(tools)
+        names = {definition.name for definition in own}
+        for definition in self._definitions:
+            if definition.domain is None and definition.name in names:
+                raise CatalogError(
+                    f"the code needs {definition.name}(), a function of the catalog itself, and your "
+                    f"tool {definition.tool_name!r} has that name; rename it, or put it into a domain"
+                )
         other = copy.copy(self)
-        other.discovery = build_definitions(self)
+        other.discovery = (*self.discovery, *own)
         return other
 
     def discovery_tools(self) -> list[BaseTool]:
         """Return `search_tools`, `describe` and `list_domains` as tools for a model to call itself."""
-        return [definition.tool for definition in build_definitions(self)]
+        return list(build_discovery(self))
 
     @property
     def callables(self) -> tuple[ToolDefinition, ...]:
@@ -442,6 +454,11 @@ class ToolCatalog:
         if not guesses:
             stubs = group([replace(d, returns=self.certain_returns(d)) for d in self._offered])
         return write_package(render_package(stubs), Path(directory))
+
+
+def _own_functions(tools: Iterable[BaseTool]) -> tuple[ToolDefinition, ...]:
+    policy = ToolPolicy(read_only=True, idempotent=True)
+    return tuple(read_tool(tool, domain=None, policy=policy) for tool in tools)
 
 
 def _similarity(first: str, second: str) -> float:

@@ -32,9 +32,7 @@ from typing_extensions import TypedDict
 
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.names import split_words
-from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.catalog.text import one_line
-from langchain_ptc.catalog.tools import read_tool
 from langchain_ptc.catalog.types import Choice, TypeTree, walk
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import new_lock
@@ -386,27 +384,18 @@ class FoundTool(TypedDict):
 Limit: TypeAlias = Annotated[int, "how many, at most"]
 
 
-class Searchable(Protocol):
+class _Catalog(Protocol):
     """What the tools that search need of a catalog."""
 
     @property
-    def by_domain(self) -> dict[str, list[str]]:
-        """The names of all tools by domain."""
-
-    def search(self, query: str, *, limit: int) -> list[ToolDefinition]:
-        """Return the tools that have to do with `query`, the best first."""
-
-    async def asearch(self, query: str, *, limit: int) -> list[ToolDefinition]:
-        """Return the same as `search`."""
-
-    def describe(self, name: str) -> str:
-        """Return all that there is to know of a tool or a domain."""
-
-    def render_line(self, name: str) -> str:
-        """Return a tool on one line."""
+    def by_domain(self) -> dict[str, list[str]]: ...
+    def search(self, query: str, *, limit: int) -> list[ToolDefinition]: ...
+    async def asearch(self, query: str, *, limit: int) -> list[ToolDefinition]: ...
+    def describe(self, name: str) -> str: ...
+    def render_line(self, name: str) -> str: ...
 
 
-def build_discovery(catalog: Searchable) -> tuple[BaseTool, ...]:
+def build_discovery(catalog: _Catalog) -> tuple[BaseTool, ...]:
     """Return the tools that find tools of `catalog`."""
 
     def search_tools(
@@ -429,11 +418,7 @@ def build_discovery(catalog: Searchable) -> tuple[BaseTool, ...]:
         """Return the names of all tools by domain."""
         return catalog.by_domain
 
-    return (
-        _make(search_tools, asearch_tools),
-        _make(describe),
-        _make(list_domains),
-    )
+    return _make(search_tools, asearch_tools), _make(describe), _make(list_domains)
 
 
 def _make(
@@ -445,28 +430,7 @@ def _make(
     return StructuredTool.from_function(function, coroutine=coroutine or at_once)
 
 
-def build_definitions(catalog: Searchable) -> tuple[ToolDefinition, ...]:
-    """Return the definitions of the tools that find tools of `catalog`."""
-    policy = ToolPolicy(read_only=True, idempotent=True)
-    return tuple(read_tool(tool, domain=None, policy=policy) for tool in build_discovery(catalog))
-
-
-def check_names(definitions: Iterable[ToolDefinition]) -> None:
-    """Check that the names are free at the top level, where a domain's tools do not count.
-
-    Raises:
-        CatalogError: A tool without a domain has one of them.
-    """
-    for definition in definitions:
-        if definition.domain is None and definition.name in DISCOVERY_NAMES:
-            raise CatalogError(
-                f"the catalog is too large for the prompt, so the code needs {definition.name}() to "
-                f"find tools, and your tool {definition.tool_name!r} has that name; rename it, put it "
-                "into a domain, or raise prompt_tokens until all tools are shown"
-            )
-
-
-def _as_found(catalog: Searchable, definitions: list[ToolDefinition]) -> list[FoundTool]:
+def _as_found(catalog: _Catalog, definitions: list[ToolDefinition]) -> list[FoundTool]:
     found: list[FoundTool] = []
     for definition in definitions:
         name = definition.qualified_name

@@ -10,8 +10,8 @@ import ast
 import contextlib
 import itertools
 from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.stubs import group, render_signature, stub_parameters
 from langchain_ptc.check.arguments import Arguments
@@ -24,6 +24,9 @@ from langchain_ptc.check.values import MAX_NAME_CHARS, Found, OutOfWork, ToolVal
 from langchain_ptc.errors import Problem
 from langchain_ptc.sandbox.language.reading import parse_quietly
 from langchain_ptc.wording import cut
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.catalog import ToolCatalog
 
 MAX_PROBLEMS = 20
 """Problems that are reported of one program; the first ones tell what to mend."""

@@ -8,8 +8,8 @@ import builtins
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.types import (
     ANY,
     BOOL,
@@ -44,6 +44,9 @@ from langchain_ptc.check.values import (
     iterate,
 )
 from langchain_ptc.sandbox.language.implied import find_implied
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.catalog import ToolCatalog
 
 _GIVEN = frozenset({"ToolCallError", "search_tools", "describe", "list_domains"})
 """What the sandbox gives to every program besides the tools."""

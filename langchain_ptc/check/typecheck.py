@@ -23,8 +23,8 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
 from langchain_ptc.catalog.package import render_package
 from langchain_ptc.catalog.stubs import DomainStubs, group
@@ -53,6 +53,9 @@ from langchain_ptc.check.values import (
     kind_of,
 )
 from langchain_ptc.errors import Problem
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.catalog import ToolCatalog
 
 _CODE = "code.py"
 _SECONDS = 20.0

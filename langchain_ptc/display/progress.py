@@ -105,7 +105,7 @@ class LiveProgress:
         if _is_terminal(file):
             from langchain_ptc.display.terminal import Screen
 
-            return Screen(self._watch, file)
+            return Screen(self._watch.snapshot, file)
         return _Lines(self._watch, file)
 
 
@@ -230,6 +230,10 @@ class Watch:
             case "output":
                 watched.printed = (watched.printed + str(event.get("text")))[-MAX_PRINTED_CHARS:]
         return []
+
+    def snapshot(self) -> list[tuple[float, str, list[str]]]:
+        """Return for each running execution when it started, its calls in words, and its lines."""
+        return [(w.started_at, str(w.calls), w.lines()) for w in self.running.values()]
 
 
 def _name_of(event: Mapping[str, Any]) -> str:

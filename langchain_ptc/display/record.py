@@ -205,6 +205,22 @@ def choose_lines(lines: int, marked: Iterable[int], limit: int) -> list[range]:
     return chosen
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One message of a run, or a question that it waits for; its texts are safe to show."""
+
+    who: str
+    mood: str = "soft"
+    """`soft`, `bad` for an error, `odd` for a question."""
+    text: str
+    calls: tuple[str, ...] = ()
+    """The tools that the model asked for, bounded."""
+    asked: int = 0
+    """How many it asked for."""
+    record: Mapping[str, Any] | None = None
+    """The execution that a message of a tool reports."""
+
+
 # --- what it saved: counted from the record, see docs/display.md ----------------------------------
 
 

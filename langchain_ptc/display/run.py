@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_ptc.display.html import page, render_body
-from langchain_ptc.display.record import is_record
+from langchain_ptc.display.record import Step, is_record
 from langchain_ptc.display.text import (
     count,
     cut_middle,
@@ -28,22 +28,6 @@ MAX_CALLS = 20
 MAX_RESULTS_BYTES = 400_000
 
 _WHO = {"human": "user", "ai": "model", "assistant": "model"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One message of a run, or a question that it waits for; its texts are safe to show."""
-
-    who: str
-    mood: str = "soft"
-    """`soft`, `bad` for an error, `odd` for a question."""
-    text: str
-    calls: tuple[str, ...] = ()
-    """The tools that the model asked for, bounded."""
-    asked: int = 0
-    """How many it asked for."""
-    record: Mapping[str, Any] | None = None
-    """The execution that a message of a tool reports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

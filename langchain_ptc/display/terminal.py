@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TextIO, TypeAlias
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -20,13 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from langchain_ptc.display.calls import Bar, Gap, Timeline, choose
-from langchain_ptc.display.record import View, choose_lines
+from langchain_ptc.display.record import Step, View, choose_lines
 from langchain_ptc.display.text import count, cut_middle, visible
 from langchain_ptc.wording import cut
-
-if TYPE_CHECKING:
-    from langchain_ptc.display.progress import Watch
-    from langchain_ptc.display.run import Step
 
 OUTPUT_CHARS, ERROR_CHARS = 8_000, 2_000
 CODE_LINES, LINE_CHARS, NOTES, ROWS = 120, 300, 20, 40
@@ -200,13 +196,17 @@ _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _LINE_STYLES: Mapping[str, str] = {"✓": "green", "✗": "red", "⊘": "red", "◷": "red", "!": "red"}
 
 
-class Screen:
-    """Progress on a terminal: what runs is drawn anew, what has ended stays as a line above it."""
+Running: TypeAlias = list[tuple[float, str, list[str]]]
+"""Of each execution that runs: when it started, its calls in words, and the lines below them."""
 
-    def __init__(self, watch: Watch, file: TextIO) -> None:
-        self._watch = watch
+
+class Screen:
+    """Progress on a terminal: what runs is redrawn, what has ended stays as a line above it."""
+
+    def __init__(self, read: Callable[[], Running], file: TextIO) -> None:
+        self._read = read
         self._console = Console(file=file)
-        self._shown: list[tuple[float, str, list[str]]] = []
+        self._shown: Running = []
         self._live = Live(
             console=self._console,
             get_renderable=self._draw,
@@ -222,10 +222,7 @@ class Screen:
         """Show lines that are to stay, and what has changed."""
         del event
         # Read here, under the caller's lock: the thread that draws reads nothing that changes.
-        self._shown = [
-            (watched.started_at, str(watched.calls), watched.lines())
-            for watched in self._watch.running.values()
-        ]
+        self._shown = self._read()
         if lines:  # or they would be printed above what has gone
             self._live.refresh()
         for line in lines:

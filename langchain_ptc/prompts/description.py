@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.tiers import TIERS, Keep, Tier
 from langchain_ptc.prompts.texts import (
     FIND_TOOLS,
@@ -15,6 +14,9 @@ from langchain_ptc.prompts.texts import (
     TOOLS_POINTER,
     TOOLS_SIGNATURES,
 )
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.catalog import ToolCatalog
 
 DEFAULT_PROMPT_TOKENS = 10_000
 """Token budget of the text about the tools, including its instructions."""

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.names import RESERVED, unique
 from langchain_ptc.catalog.types import RecordField
 from langchain_ptc.prompts.example_tools import (
@@ -29,6 +28,13 @@ from langchain_ptc.prompts.example_tools import (
     two_values,
     variable_for,
 )
+from langchain_ptc.prompts.texts import EXAMPLES_HEADING
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.catalog import ToolCatalog
+
+Examples: TypeAlias = Literal["auto"] | Sequence[tuple[str, str]] | None
+"""Programs that the model is shown: none, generated from the catalog, or question-and-code pairs."""
 
 MAX_EXAMPLES = 6
 _MAX_SINGLES = 3
@@ -109,6 +115,31 @@ for {item} in {items}:
     if {own_id} in {ids}:
         print({label})""",
 )
+
+
+def resolve_examples(examples: Examples, catalog: ToolCatalog) -> list[Example]:
+    """Return the examples that the option `examples` asks for.
+
+    Raises:
+        ValueError: `examples` is invalid.
+    """
+    if examples is None:
+        return []
+    if examples == "auto":
+        return build_examples(catalog)
+    if isinstance(examples, str):
+        raise ValueError(  # noqa: TRY004  # a wrong value among strings
+            f"examples must be None, 'auto' or pairs, got {examples!r}"
+        )
+    return [Example(question=question, code=code) for question, code in examples]
+
+
+def render_examples(examples: Sequence[Example]) -> str:
+    """Render examples as text."""
+    if not examples:
+        return ""
+    shown = [f"Request: {e.question}\n```python\n{e.code}\n```" for e in examples]
+    return "\n\n".join([EXAMPLES_HEADING, *shown])
 
 
 def build_examples(catalog: ToolCatalog) -> list[Example]:

@@ -11,7 +11,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, Protocol, TypeAlias, Union, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias, Union, get_args
 
 from langchain_core.messages import ToolCall
 from langgraph.config import get_config
@@ -20,7 +20,6 @@ from langgraph.runtime import get_runtime
 from langgraph.types import interrupt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, create_model
 
-from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.run.arguments import validate_arguments
@@ -29,6 +28,9 @@ from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.wording import check_choice, did_you_mean
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.catalog import ToolCatalog
 
 DecisionType: TypeAlias = Literal["approve", "edit", "reject", "respond"]
 Decision: TypeAlias = Mapping[str, Any]

@@ -10,12 +10,11 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
-from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.check.checker import check_code, render_problems
 from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.limits import Limits
@@ -57,6 +56,9 @@ from langchain_ptc.sandbox.api import (
 )
 from langchain_ptc.sandbox.host.nesting import one_deeper
 from langchain_ptc.sandbox.wire.protocol import limit_reached
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.catalog import ToolCatalog
 
 Durable: TypeAlias = Literal["auto", "always", "never"]
 Check: TypeAlias = Literal["static", "types", "off"]

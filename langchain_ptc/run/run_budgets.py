@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import copy
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import StructuredTool
 from typing_extensions import TypedDict
 
-from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.policy import ToolCallInfo, ToolPolicy
-from langchain_ptc.errors import CatalogError, ToolCallError
+from langchain_ptc.catalog.policy import ToolCallInfo
+from langchain_ptc.errors import ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.arguments import validate_arguments
 from langchain_ptc.run.budgets import Budget, BudgetMeter, CallLimit, Usage, check
 from langchain_ptc.run.graph_state import messages_of
 from langchain_ptc.wording import closest, did_you_mean
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.catalog import ToolCatalog
 
 _MAX_SETS = 1_000
 """Sets of concurrent executions that are remembered."""
@@ -196,8 +197,6 @@ def _usage_in(message: ToolMessage) -> Usage:
 
 # --- `budget()`: how code sees what is left ---------------------------------------------------------
 
-BUDGET_NAME = "budget"
-"""What the code calls it."""
 
 current_meter: contextvars.ContextVar[BudgetMeter] = contextvars.ContextVar("ptc_meter")
 """The meter of the execution that makes a call."""
@@ -215,27 +214,9 @@ class BudgetLeft(TypedDict, total=False):
     cost: float
 
 
-def offer_budget(catalog: ToolCatalog) -> ToolCatalog:
-    """Return the catalog with `budget` among its own functions.
+def build_budget_tool() -> StructuredTool:
+    """Return the function `budget` for the code."""
 
-    Raises:
-        CatalogError: A tool has its name.
-    """
-    for definition in catalog:
-        if definition.domain is None and definition.name == BUDGET_NAME:
-            raise CatalogError(
-                f"the code needs {BUDGET_NAME}() to see what is left, and your tool "
-                f"{definition.tool_name!r} has that name; rename it, or put it into a domain"
-            )
-    (own,) = ToolCatalog(
-        [ToolDefinition(tool=_build_budget_tool(), policy=ToolPolicy(read_only=True))]
-    )
-    other = copy.copy(catalog)
-    other.discovery = (*catalog.discovery, own)
-    return other
-
-
-def _build_budget_tool() -> StructuredTool:
     def budget() -> BudgetLeft:
         """Return what is left to spend, for this program and for the whole task."""
         left: BudgetLeft = current_meter.get().left()  # type: ignore[assignment]  # it has the keys
