@@ -9,7 +9,7 @@ MCP := .mcp_lines
 MCP_PATH := $(CURDIR)/$(MCP)/servers/bin:$(CURDIR)/$(MCP)/npm/node_modules/.bin
 MCP_PIP := pip install --quiet --disable-pip-version-check --no-compile
 MCP_PYTEST := 'pytest>=8.4,<10' 'pytest-asyncio>=1.4,<2' 'pytest-timeout>=2.4,<3' 'pytest-xdist>=3.6,<4'
-MCP_TESTS := $(wildcard tests/test_mcp*.py)
+MCP_TESTS := tests/catalog/mcp
 TESTS ?= tests
 LOWEST := $(VENV)-lowest
 DEMO := $(VENV)-demo
@@ -44,7 +44,7 @@ $(DEMO)/.installed-local: $(DEMO)/.installed
 demo: $(DEMO)/.installed $(if $(filter local,$(MODEL)),$(DEMO)/.installed-local)  ## Run the main job on real data, twice, and show what it cost (MODEL=… for a real model)
 	@MODEL='$(MODEL)' $(DEMO)/bin/python -m examples.company
 
-test: $(STAMP)  ## Run the tests (TESTS=tests/test_x.py for some)
+test: $(STAMP)  ## Run the tests (TESTS=tests/run for some)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
 
 test_watch: $(STAMP)  ## Run the tests that failed last, first
@@ -128,7 +128,7 @@ trials: $(STAMP)  ## Interrupt and resume 1,000 random programs, and 200 more in
 	$(BIN)/python -m tests.trials 200 1000 --fresh
 
 fuzz: $(STAMP)  ## Send the host some 15,000 frames that no honest worker sends
-	PTC_FUZZ_CASES=5000 $(BIN)/python -m pytest -q tests/test_hostile_frames.py
+	PTC_FUZZ_CASES=5000 $(BIN)/python -m pytest -q tests/sandbox/wire/test_hostile_frames.py
 
 clean:  ## Remove the environment and caches
 	rm -rf $(VENV) $(DEMO) $(LOWEST) $(MCP) .pytest_cache .mypy_cache .ruff_cache dist docs/_build

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 
 from langchain_core.tools import BaseTool
 
@@ -23,10 +21,7 @@ from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.tiers import TIERS
 from langchain_ptc.prompts.description import count_roughly
 from langchain_ptc.tool import as_programmatic
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from company_tools import HELD_OUT, QUESTIONS, build_tools, read_questions
+from tests.support.company_tools import HELD_OUT, QUESTIONS, build_tools, read_questions
 
 BUDGETS = (1_000, 2_000, 5_000, 10_000, 20_000)
 

@@ -4,7 +4,7 @@
 
 Counts: lines of `langchain_ptc/`, and those that are code; modules; the longest chain of imports; public
 modules; functions of ours that the host calls for a small program, and for one tool call of it. The
-counts do not depend on the machine; `tests/test_architecture.py` holds them against their limits.
+counts do not depend on the machine; `tests/package/test_architecture.py` holds them against their limits.
 """
 
 from __future__ import annotations

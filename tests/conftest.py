@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from langchain_ptc import InProcessSandbox, ProcessSandbox
-from tests.postgres import postgres
+from tests.support.postgres import postgres
 
 __all__ = ["nothing_left_open", "postgres", "sandbox"]
 

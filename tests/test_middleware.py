@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from langchain_ptc import ToolPolicy
 from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
-from tests.team_tools import get_person, get_team
+from tests.support.team_tools import get_person, get_team
 
 BOTH = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 SAVED = pytest.mark.parametrize("saver", [None, InMemorySaver], ids=["no-saver", "saver"])

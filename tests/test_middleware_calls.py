@@ -22,8 +22,8 @@ from pydantic import ValidationError
 from langchain_ptc import as_programmatic
 from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
-from tests.hosts import plain
-from tests.team_tools import get_person, get_team
+from tests.support.hosts import plain
+from tests.support.team_tools import get_person, get_team
 
 BOTH = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 SAVED = pytest.mark.parametrize("saver", [None, InMemorySaver], ids=["no-saver", "saver"])

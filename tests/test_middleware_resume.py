@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import SUPPORT
+
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_each_answer_in_a_process_of_its_own(mode: str, tmp_path: Path) -> None:
@@ -14,7 +16,7 @@ def test_each_answer_in_a_process_of_its_own(mode: str, tmp_path: Path) -> None:
     effects = tmp_path / "effects"
 
     def step(answers: dict[str, object]) -> dict[str, object]:
-        script = Path(__file__).parent / "middleware_process.py"
+        script = SUPPORT / "middleware_process.py"
         made = subprocess.run(
             [sys.executable, script, tmp_path / "db", effects, mode, json.dumps(answers)],
             capture_output=True,

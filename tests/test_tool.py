@@ -22,8 +22,8 @@ from langchain_ptc import (
     as_programmatic,
 )
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
-from tests.hosts import plain
-from tests.team_tools import get_person
+from tests.support.hosts import plain
+from tests.support.team_tools import get_person
 
 
 @tool

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import statistics
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -142,9 +141,7 @@ def _run_programs(peers: Sequence[Peer], pythons: dict[str, Path], told: dict[st
 
 def read_attacks() -> list[Told]:
     """Read the attacks of our own tests that are plain Python, each with its kind."""
-    sys.path.insert(0, str(ROOT / "tests" / "escapes"))
-    import attacks_load
-    import attacks_reach
+    from tests.escapes import attacks_load, attacks_reach
 
     found = []
     for kind, table in KINDS.items():

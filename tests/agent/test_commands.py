@@ -17,7 +17,7 @@ from langgraph.types import Command, interrupt
 
 from langchain_ptc import ProgrammaticToolNode, as_programmatic
 from langchain_ptc.testing import ScriptedChatModel
-from tests.hosts import REQUEST, message_of, output, run, writes
+from tests.support.hosts import REQUEST, message_of, output, run, writes
 
 
 class State(MessagesState):

@@ -28,7 +28,7 @@ from langchain_ptc import (
 )
 from langchain_ptc.agent import thread_sessions as sessions
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
-from tests.hosts import CONFIG, HOSTS, call_of, open_saver, plain, run, state_of
+from tests.support.hosts import CONFIG, HOSTS, call_of, open_saver, plain, run, state_of
 
 both = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 

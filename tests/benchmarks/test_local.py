@@ -2,21 +2,16 @@
 
 import json
 import re
-import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # `benchmarks` is no part of the package
-
-from benchmarks import local, local_page, markdown  # noqa: I001 - found by the line above
-from benchmarks.local import Asked, run
-from benchmarks.local_model.answers import Answers
-from benchmarks.lenient_calls import read_calls, show_calls
-from benchmarks.tasks import DOMAINS
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
+from benchmarks import local, local_page, markdown
+from benchmarks.lenient_calls import read_calls, show_calls
+from benchmarks.local import Asked, run
+from benchmarks.local_model.answers import Answers
+from benchmarks.tasks import DOMAINS
 from langchain_ptc import ToolCatalog
 from langchain_ptc.prompts.examples import build_examples
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message

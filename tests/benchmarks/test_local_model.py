@@ -2,13 +2,9 @@
 
 import hashlib
 import os
-import sys
 import zipfile
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # `benchmarks` is no part of the package
 
 from benchmarks.local_model import LocalModelError, PartedFile, find_gguf, local_model, server
 

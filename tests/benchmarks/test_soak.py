@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SOAK = Path(__file__).parent.parent / "benchmarks" / "soak.py"
+from tests.support import ROOT
+
+SOAK = ROOT / "benchmarks" / "soak.py"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it counts in /proc")

@@ -1,11 +1,6 @@
 """The tasks for models: programs that answer them are right, and plausible wrong answers are not."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # `benchmarks` is no part of the package
 
 from benchmarks.tasks import DOMAINS, SHAPES, Effect
 from benchmarks.tasks.checks import says_names, says_number, says_order, says_pairs

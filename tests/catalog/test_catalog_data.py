@@ -19,15 +19,12 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import StructuredTool, tool
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # `benchmarks` is no part of the package
-
-from catalog_data import DEFINITIONS
-
 from benchmarks.schema_values import valid_values
 from benchmarks.stubs import call_source, closed, is_same
 from langchain_ptc import InProcessSandbox, ProgrammaticToolExecutor, ToolCatalog, ToolDefinition
 from langchain_ptc.catalog.stubs import group
 from langchain_ptc.catalog.tiers import MAX_LINE_CHARS, MAX_WORDS_CHARS, render_line
+from tests.support.catalog_data import DEFINITIONS
 
 EACH = pytest.mark.parametrize("definition", DEFINITIONS, ids=[d["name"] for d in DEFINITIONS])
 QUICK = settings(

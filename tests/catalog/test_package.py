@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.tools import StructuredTool
-from typed_tools import find, get_team
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.policy import ToolPolicy
+from tests.support.typed_tools import find, get_team
 
 
 async def echo(**arguments: Any) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from langchain_core.tools import StructuredTool, tool
-from typed_tools import Member, find, get_team
 
 from langchain_ptc import (
     CatalogError,
@@ -22,6 +21,7 @@ from langchain_ptc import (
 from langchain_ptc.catalog.definition import read_returns
 from langchain_ptc.catalog.functions import returns_section
 from langchain_ptc.catalog.types import INT, STR, container
+from tests.support.typed_tools import Member, find, get_team
 
 
 @dataclass

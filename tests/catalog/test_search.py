@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from company_tools import HELD_OUT, QUESTIONS, build_tools, read_questions
 from langchain_core.embeddings import Embeddings
 from langchain_core.tools import StructuredTool, tool
 
@@ -19,6 +18,7 @@ from langchain_ptc.catalog.names import split_words
 from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.catalog.search import ToolIndex, join_ranks, read_synonyms
 from langchain_ptc.errors import CatalogError
+from tests.support.company_tools import HELD_OUT, QUESTIONS, build_tools, read_questions
 
 
 async def answer(**arguments: object) -> object:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from langchain_core.tools import StructuredTool
-from typed_tools import find, get_team
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.text import brief, cut, docstring, one_line, paragraphs
+from tests.support.typed_tools import find, get_team
 
 
 async def echo(**arguments: Any) -> Any:

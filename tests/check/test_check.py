@@ -14,19 +14,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from check.office import build_office, run_unchecked
 from langchain_core.tools import StructuredTool, tool
-from programs.world import build_world
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from langchain_ptc import ToolCatalog
 from langchain_ptc.check.checker import MAX_CHARS, MAX_PROBLEMS, check_code, render_problems
 from langchain_ptc.errors import CheckError, CodeError, Problem
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
+from tests.check.office import build_office, run_unchecked
+from tests.support import SUPPORT
+from tests.support.programs.world import build_world
 
 HERE = Path(__file__).parent
 MODULES = frozenset(STANDARD_MODULES)
-PROGRAMS = sorted((HERE / "programs").glob("*/*.py"))
+PROGRAMS = sorted((SUPPORT / "programs").glob("*/*.py"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class Case:
 
 def read_cases(file: str) -> Iterator[Case]:
     """Read `=== name marks`, the code, and behind `---` the report."""
-    text = (HERE / "check" / file).read_text("utf-8")
+    text = (HERE / file).read_text("utf-8")
     for part in re.split(r"^=== ", text, flags=re.MULTILINE)[1:]:
         head, _, body = part.partition("\n")
         name, *marks = head.split()

@@ -6,16 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from check.office import build_office
-from programs.world import build_world
-from test_check import RIGHT, Case
 
 from langchain_ptc import ToolCatalog
 from langchain_ptc.check.checker import check_code
 from langchain_ptc.check.typecheck import typecheck_code
 from langchain_ptc.errors import Problem
+from tests.check.office import build_office
+from tests.check.test_check import RIGHT, Case
+from tests.support import SUPPORT
+from tests.support.programs.world import build_world
 
-PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*/*.py"))
+PROGRAMS = sorted((SUPPORT / "programs").glob("*/*.py"))
 
 
 @pytest.fixture(scope="module")

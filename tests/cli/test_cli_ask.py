@@ -4,14 +4,14 @@ import importlib.util
 import json
 import os
 import sys
-from pathlib import Path
 
 import pytest
 
 from langchain_ptc.cli.models import API_KEY_VARIABLE, find_model, providers
 from langchain_ptc.cli.references import CommandError
-from tests.cli_project import call_process, open_project
-from tests.openai_server import Server, serve
+from tests.support import SUPPORT
+from tests.support.cli_project import call_process, open_project
+from tests.support.openai_server import Server, serve
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_tool_that_asks_a_person(project):
 
 def test_with_a_real_mcp_server(project):
     """As a process: the tools of a real MCP server and the model's code, and nothing left behind."""
-    kitchen = Path(__file__).parent / "mcp_servers" / "kitchen.py"
+    kitchen = SUPPORT / "mcp_servers" / "kitchen.py"
     servers = {"kitchen": {"command": sys.executable, "args": [str(kitchen)]}}
     project.write("servers.json", json.dumps({"mcpServers": servers}))
     project.write(

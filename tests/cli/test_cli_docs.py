@@ -9,16 +9,16 @@ import re
 import shlex
 import sys
 from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
 
 import pytest
 
 from langchain_ptc.cli import main
-from tests.cli_project import open_project
-from tests.test_cli import COMMANDS
-from tests.test_docs import find_blocks
+from tests.cli.test_cli import COMMANDS
+from tests.docs.test_docs import find_blocks
+from tests.support import ROOT
+from tests.support.cli_project import open_project
 
-PAGE = Path(__file__).parent.parent / "docs" / "command-line.md"
+PAGE = ROOT / "docs" / "command-line.md"
 TEXT = PAGE.read_text("utf-8")
 FENCE = re.compile(r"^```console( no-run)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TIME = re.compile(r"\d+(\.\d+)? (ms|s)\b")

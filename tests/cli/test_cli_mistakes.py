@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.cli_project import Shown, call_process, open_project
+from tests.support.cli_project import Shown, call_process, open_project
 
 
 @pytest.fixture

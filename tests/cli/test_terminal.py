@@ -7,12 +7,12 @@ import re
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
 
 from langchain_ptc.catalog.mcp.hub import server_errors
-from tests.cli_project import Project, open_project
+from tests.support import ROOT
+from tests.support.cli_project import Project, open_project
 
 EVIL = "\x1b[2J\x1b]0;pwn\x07\x9b31m\x08\x7f\r\u202e"
 TOOLS = f"""
@@ -100,7 +100,7 @@ tools = [look]
     project.write("program.py", "print(look('x'))")
     before = warnings.showwarning, logging.lastResort
     command = [sys.executable, "-m", "langchain_ptc", "run", "program.py", "--tools", "noisy:tools"]
-    root = str(Path(__file__).parents[1])
+    root = str(ROOT)
     done = subprocess.run(
         command, check=False, capture_output=True, env={**os.environ, "PYTHONPATH": root}
     )
@@ -139,7 +139,7 @@ def test_output_is_exact_in_a_pipe_and_safe_on_a_terminal(project: Project):
             command,
             stdout=theirs,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         os.close(theirs)
         written = b""

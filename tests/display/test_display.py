@@ -9,7 +9,6 @@ import sys
 from dataclasses import replace
 
 import pytest
-from display_data import HOSTILE, START, UNSEEN, Page, call, failure, record
 from langchain_core.tools import ToolException, tool
 
 from langchain_ptc import ExecutionResult, ProgrammaticToolExecutor, ToolCatalog, ToolPolicy
@@ -24,6 +23,7 @@ from langchain_ptc.display.text import (
     round_figure,
     visible,
 )
+from tests.support.display_data import HOSTILE, START, UNSEEN, Page, call, failure, record
 
 MOST_BYTES = 200_000
 

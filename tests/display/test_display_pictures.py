@@ -11,12 +11,12 @@ from xml.etree import ElementTree as ET
 import matplotlib as mpl
 import pytest
 import rich
-from display_data import HOSTILE, UNSEEN, Page, call, failure, record
 from rich.console import Console
 
 from langchain_ptc import ExecutionResult
 from langchain_ptc.display import timeline, timeline_svg
 from langchain_ptc.display.terminal import render_panel
+from tests.support.display_data import HOSTILE, UNSEEN, Page, call, failure, record
 
 SVG = "{http://www.w3.org/2000/svg}"
 

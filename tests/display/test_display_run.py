@@ -10,7 +10,6 @@ import threading
 from typing import Any
 
 import pytest
-from display_data import HOSTILE, UNSEEN, Page, call, record
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, message_to_dict
 from langchain_core.tools import StructuredTool, tool
@@ -22,6 +21,7 @@ from langchain_ptc import ProgrammaticToolExecutor, ToolCatalog, ToolPolicy, as_
 from langchain_ptc.display import LiveProgress, show_run
 from langchain_ptc.display.progress import MAX_OPEN, Watch
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
+from tests.support.display_data import HOSTILE, UNSEEN, Page, call, record
 
 
 @tool

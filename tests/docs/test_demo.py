@@ -19,7 +19,7 @@ from examples.company.models import PROGRAM, build_direct_model
 from examples.company.report import Printer
 from examples.company.tools import build_tools
 from langchain_ptc.testing import ScriptedChatModel
-from tests.openai_server import Server, serve
+from tests.support.openai_server import Server, serve
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ import io
 import os
 import re
 import shutil
-from pathlib import Path
 
 import pytest
+
+from tests.support import ROOT
 
 nbformat = pytest.importorskip("nbformat", reason="needs the extra `notebook`")
 nbclient = pytest.importorskip("nbclient", reason="needs the extra `notebook`")
 
-ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NEEDED = ("ipykernel", "langchain", "langgraph.checkpoint.sqlite", "mcp", "networkx", "pandas")
 HOMES = (

@@ -16,8 +16,8 @@ import pytest
 import langchain_ptc
 import langchain_ptc.display
 import langchain_ptc.testing
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 FETCHED = {"src", "srcset", "data", "poster", "action", "xlink:href"}
 """Attributes whose address the browser loads by itself; of a `link` it is `href`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attacks import LIBC, Attack, table
+from tests.escapes.attacks import LIBC, Attack, table
 
 _TRY = """
 def attempt(what, result):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attacks import SAYS, Attack, table
+from tests.escapes.attacks import SAYS, Attack, table
 
 NO_CALL = "the host is asked to run a tool that the code was not offered"
 

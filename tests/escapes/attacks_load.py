@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attacks import Attack, table
+from tests.escapes.attacks import Attack, table
 
 TIME = table(
     "hang",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attacks import Attack, table
+from tests.escapes.attacks import Attack, table
 
 _RUN = "m.system('echo x > {CANARY}/out/ran')"
 _WALKS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attacks import LIBC, Attack
+from tests.escapes.attacks import LIBC, Attack
 
 ANSWERING = {
     "read": 0, "write": 1, "close": 3, "poll": 7, "mmap": 9, "mprotect": 10, "munmap": 11,

@@ -11,7 +11,8 @@ import sys
 from typing import Any
 
 import pytest
-from sandbox_runner import run_code
+
+from tests.support.sandbox_runner import run_code
 
 REAL = "hit(getattr(F, '__subcla' + 'sses__'))"
 """What the guarded `getattr` refuses, and Python's gives."""

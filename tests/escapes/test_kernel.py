@@ -11,12 +11,13 @@ import sys
 from typing import Any
 
 import pytest
-from attacks import Attack
-from attacks_host import GROWTH_MB, LIMITS, SLACK_SECONDS
-from attacks_kernel import KERNEL
-from attacks_line import LINE
-from attacks_load import LOAD
-from attacks_reach import EXECUTION, FILES, NETWORK, REACH, TAME
+
+from tests.escapes.attacks import Attack
+from tests.escapes.attacks_host import GROWTH_MB, LIMITS, SLACK_SECONDS
+from tests.escapes.attacks_kernel import KERNEL
+from tests.escapes.attacks_line import LINE
+from tests.escapes.attacks_load import LOAD
+from tests.escapes.attacks_reach import EXECUTION, FILES, NETWORK, REACH, TAME
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's"),

@@ -12,9 +12,9 @@ import json
 from typing import NamedTuple
 
 import pytest
-from sandbox_runner import run_code
 
 from langchain_ptc.errors import PolicyError
+from tests.support.sandbox_runner import run_code
 
 
 class Case(NamedTuple):

@@ -7,12 +7,12 @@ import sys
 from typing import Any
 
 import pytest
-from attacks import Attack
-from attacks_kernel import KERNEL
-from attacks_reach import EXECUTION
-from attacks_sweep import ANSWERING, DEADLY, PROBES, SWEEPS
 
 from langchain_ptc.sandbox.worker import confinement
+from tests.escapes.attacks import Attack
+from tests.escapes.attacks_kernel import KERNEL
+from tests.escapes.attacks_reach import EXECUTION
+from tests.escapes.attacks_sweep import ANSWERING, DEADLY, PROBES, SWEEPS
 
 pytestmark = [
     pytest.mark.skipif(

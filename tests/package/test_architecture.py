@@ -15,6 +15,7 @@ import pytest
 
 import langchain_ptc
 from benchmarks import structure
+from tests.support import ROOT
 
 PACKAGE = Path(langchain_ptc.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
@@ -448,7 +449,7 @@ def test_only_public_modules_have_all() -> None:
 
 def test_the_reference_lists_every_public_name_and_no_other() -> None:
     """What the pages of docs/api document is what the public modules export."""
-    pages = Path(__file__).parent.parent / "docs" / "api"
+    pages = ROOT / "docs" / "api"
     listed = {
         match
         for page in pages.glob("*.md")

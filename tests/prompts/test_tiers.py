@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import pytest
-from company_tools import build_tools
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
@@ -26,6 +25,7 @@ from langchain_ptc.catalog.search import DISCOVERY_NAMES
 from langchain_ptc.catalog.tiers import TIERS
 from langchain_ptc.prompts.description import ToolsPrompt, count_roughly
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
+from tests.support.company_tools import build_tools
 
 COMPANY = build_tools()
 

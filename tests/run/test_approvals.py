@@ -23,8 +23,8 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from tests import fickle
-from tests.hosts import (
+from tests.support import fickle
+from tests.support.hosts import (
     CONFIG,
     HOSTS,
     REQUEST,
@@ -378,7 +378,7 @@ async def test_a_predicate_is_asked_once(decision):
 def chancy():
     """A sandbox whose programs see something that the journal cannot make the same again."""
     fickle.VALUES[0] = "first"
-    with InProcessSandbox(imports=["tests.fickle"]) as sandbox:
+    with InProcessSandbox(imports=["tests.support.fickle"]) as sandbox:
         yield sandbox
 
 
@@ -387,7 +387,7 @@ def chancy():
 async def test_an_answer_is_for_the_call_that_was_shown(call, sync, chancy):
     """Code that makes the call with other arguments when resumed gets no use of the answer."""
     world = World()
-    code = f"from tests.fickle import value\nprint(await {call}(value()))"
+    code = f"from tests.support.fickle import value\nprint(await {call}(value()))"
     graph = agent(world.tools(), code, InMemorySaver(), sandbox=chancy, interrupt_on={"pay": True})
     await run(graph, REQUEST, sync=sync)
     fickle.VALUES[0] = "second"
@@ -402,7 +402,7 @@ async def test_an_answer_is_not_for_a_call_that_comes_later(chancy):
     """Code that skips the call in question when resumed cannot have the answer for the next one."""
     world = World()
     code = """\
-from tests.fickle import value
+from tests.support.fickle import value
 if value() == "first":
     await pay("small")
 await pay("large", 1000)
@@ -431,7 +431,7 @@ async def test_an_answer_is_for_the_calls_that_were_shown(before, after, chancy)
     world = World()
     code = f"""\
 import asyncio, sys
-from tests.fickle import value
+from tests.support.fickle import value
 await post("first")
 if value() == "first":
     await asyncio.gather({before})
@@ -460,7 +460,7 @@ async def test_the_path_is_compared_at_every_earlier_pause(chancy):
     """A path that parts from that before an earlier pause is found before anything happens."""
     world = World()
     code = """\
-from tests.fickle import value
+from tests.support.fickle import value
 await ask("a")
 await ask("b" if value() == "first" else "c")
 await post("d")
@@ -731,7 +731,7 @@ async def test_no_question_is_left_in_a_message():
 async def test_the_node_mends_code_whose_call_was_rejected():
     """A rejected call fails the attempt of a node; the next attempt asks again, with its own id."""
     from langchain_ptc.testing import ScriptedChatModel
-    from tests.hosts import message_of
+    from tests.support.hosts import message_of
 
     world = World()
     model = ScriptedChatModel(script=[message_of(ONE), message_of('print(await pay("less"))')])

@@ -31,7 +31,7 @@ from langchain_ptc import (
 )
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
-from tests.hosts import REQUEST
+from tests.support.hosts import REQUEST
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
 APPROVE: Any = {"decisions": [{"type": "approve"}]}

@@ -31,6 +31,7 @@ from langchain_ptc import (
     ProgrammaticToolExecutor,
     ToolCatalog,
 )
+from tests.support import ROOT
 
 AnySandbox = ProcessSandbox | InProcessSandbox
 Run = Callable[..., ExecutionResult]
@@ -68,7 +69,7 @@ def check_text(result: ExecutionResult) -> None:
     assert len(report) <= result.output_chars + 12_000
     for foreign in ("site-packages", "langchain_ptc", "RestrictedPython", str(Path.home())):
         assert foreign not in report
-    assert str(Path(__file__).parent.parent) not in report
+    assert str(ROOT) not in report
     result.to_dict()
 
 

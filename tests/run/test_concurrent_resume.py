@@ -31,7 +31,7 @@ from langchain_ptc import (
 from langchain_ptc.errors import ConcurrentResumeError
 from langchain_ptc.run import claims as claims_module
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
-from tests.hosts import (
+from tests.support.hosts import (
     CONFIG,
     HOSTS,
     REQUEST,
@@ -42,7 +42,7 @@ from tests.hosts import (
     run,
     writes,
 )
-from tests.postgres import open_postgres
+from tests.support.postgres import open_postgres
 
 both = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 OK: Any = {"decisions": [{"type": "approve"}]}

@@ -31,7 +31,7 @@ from pydantic import BaseModel, Field
 
 from langchain_ptc import ProgrammaticToolExecutor, ProgrammaticToolNode, as_programmatic
 from langchain_ptc.testing import ScriptedChatModel
-from tests.hosts import CONFIG, REQUEST, call_of, message_of, output, plain, run, writes
+from tests.support.hosts import CONFIG, REQUEST, call_of, message_of, output, plain, run, writes
 
 SEEN: list[Any] = []
 

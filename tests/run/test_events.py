@@ -19,7 +19,7 @@ from langgraph.types import Command, interrupt
 from langchain_ptc import ProgrammaticToolExecutor, as_programmatic
 from langchain_ptc.run.events import SOURCE, Event
 from langchain_ptc.testing import tool_call_message
-from tests.hosts import plain
+from tests.support.hosts import plain
 
 
 @tool

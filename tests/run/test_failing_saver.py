@@ -15,7 +15,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command, interrupt
 
 from langchain_ptc.testing import ScriptedChatModel
-from tests.hosts import CONFIG, HOSTS, REQUEST, agent, message_of, output
+from tests.support.hosts import CONFIG, HOSTS, REQUEST, agent, message_of, output
 
 both = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 durabilities = pytest.mark.parametrize("durability", ["async", "sync", "exit"])

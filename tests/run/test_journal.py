@@ -22,7 +22,7 @@ from langgraph.store.sqlite.aio import AsyncSqliteStore
 from langgraph.types import Command
 
 from langchain_ptc import as_programmatic
-from tests.hosts import (
+from tests.support.hosts import (
     ALL_HOSTS,
     REQUEST,
     World,

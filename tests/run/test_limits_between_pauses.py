@@ -16,8 +16,8 @@ from langgraph.types import Command
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox, ProgrammaticToolExecutor
 from langchain_ptc.sandbox.host.deadlines import Deadlines
-from tests import fickle
-from tests.hosts import REQUEST, agent, artifact, output, run
+from tests.support import fickle
+from tests.support.hosts import REQUEST, agent, artifact, output, run
 
 OK: Any = Command(resume={"decisions": [{"type": "approve"}]})
 sandboxes = pytest.mark.parametrize("kind", ["process", "inprocess"])
@@ -175,10 +175,8 @@ async def test_a_replay_that_does_not_end_is_ended():
     """Code that loops in what should only be run again is ended too, before anything is called."""
     fickle.VALUES[0] = "first"
     paid: list[int] = []
-    code = (
-        "from tests.fickle import value\nif value() != 'first':\n    while True: pass\nawait pay(1)"
-    )
-    with InProcessSandbox(imports=["tests.fickle"]) as inside:
+    code = "from tests.support.fickle import value\nif value() != 'first':\n    while True: pass\nawait pay(1)"
+    with InProcessSandbox(imports=["tests.support.fickle"]) as inside:
         graph = agent(
             [payer(paid)],
             code,

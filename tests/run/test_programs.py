@@ -6,7 +6,6 @@ import ast
 from pathlib import Path
 
 import pytest
-from programs.world import build_world
 
 from langchain_ptc import (
     ExecutionResult,
@@ -16,8 +15,10 @@ from langchain_ptc import (
     ToolCatalog,
 )
 from langchain_ptc.run.plain import render_plain
+from tests.support import SUPPORT
+from tests.support.programs.world import build_world
 
-PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*/*.py"))
+PROGRAMS = sorted((SUPPORT / "programs").glob("*/*.py"))
 SHAPES = ("budgets", "expenses", "inventory", "sales", "search", "workflow")
 PROGRAM = pytest.mark.parametrize(
     "path", [pytest.param(path, id=f"{path.parent.name}-{path.stem}") for path in PROGRAMS]
@@ -63,7 +64,7 @@ def test_each_shape_has_programs(shape: str) -> None:
 
 def test_no_expectation_without_a_program() -> None:
     """A renamed program leaves no expectation behind."""
-    folder = Path(__file__).parent / "programs"
+    folder = SUPPORT / "programs"
     expected = {
         path.with_suffix("") for kind in ("txt", "value") for path in folder.glob(f"*/*.{kind}")
     }

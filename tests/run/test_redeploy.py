@@ -22,7 +22,7 @@ from langchain_ptc import (
     as_programmatic,
 )
 from langchain_ptc.testing import ScriptedChatModel
-from tests.hosts import CONFIG, HOSTS, REQUEST, artifact, message_of, output, run, writes
+from tests.support.hosts import CONFIG, HOSTS, REQUEST, artifact, message_of, output, run, writes
 
 both = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 MADE: list[str] = []

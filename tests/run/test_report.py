@@ -1,7 +1,7 @@
 """The report that the model reads on failure: the exact text, for every kind of failure.
 
-`tests/report_snapshots/` holds a file for each program of `tests/failing_programs.py`. To write them
-anew: `UPDATE_SNAPSHOTS=1 pytest tests/test_report.py`, and read what has changed.
+`tests/run/report_snapshots/` holds a file for each program of `tests/support/failing_programs.py`. To write them
+anew: `UPDATE_SNAPSHOTS=1 pytest tests/run/test_report.py`, and read what has changed.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from langchain_ptc import (
     as_programmatic,
 )
 from langchain_ptc.testing import tool_call_message
-from tests import fickle
-from tests.failing_programs import PROGRAMS, Failing, catalog
+from tests.support import fickle
+from tests.support.failing_programs import PROGRAMS, Failing, catalog
 
 SNAPSHOTS = Path(__file__).parent / "report_snapshots"
 MOST_BESIDES_OUTPUT = 20_000
@@ -50,7 +50,7 @@ async def run(program: Failing, sandbox: ProcessSandbox) -> tuple[ExecutionResul
         return result, result.report()
     fickle.VALUES[0] = "Ada"
     if "fickle" in program.code:
-        options["sandbox"] = InProcessSandbox(imports=["tests.fickle"])
+        options["sandbox"] = InProcessSandbox(imports=["tests.support.fickle"])
     node = ToolNode(as_programmatic(catalog(), interrupt_on={"pay": True}, **options))
     graph = StateGraph(MessagesState).add_node("tools", node).add_edge(START, "tools")
     compiled = graph.compile(checkpointer=InMemorySaver())

@@ -38,9 +38,10 @@ from langchain_ptc.catalog.policy import Breaker, Cache, RateLimit, Retry, ToolC
 from langchain_ptc.run.policies.call_policy import CallPolicies
 from langchain_ptc.run.policies.limiters import Clock
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
-from tests.hosts import output
+from tests.support import SUPPORT
+from tests.support.hosts import output
 
-SERVERS = Path(__file__).parent / "mcp_servers"
+SERVERS = SUPPORT / "mcp_servers"
 QUICK = Retry(attempts=3, wait_seconds=0.001, max_wait_seconds=0.001, jitter_seconds=0.0)
 EAGER = Retry(
     attempts=3,

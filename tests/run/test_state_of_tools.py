@@ -37,7 +37,7 @@ from langchain_ptc import (
 )
 from langchain_ptc.native import native_tools
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
-from tests.hosts import message_of
+from tests.support.hosts import message_of
 
 
 class State(AgentState[Any]):

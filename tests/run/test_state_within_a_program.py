@@ -27,7 +27,7 @@ from langchain_ptc import (
     as_programmatic,
 )
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
-from tests.hosts import message_of, output, run
+from tests.support.hosts import message_of, output, run
 
 SANDBOX = InProcessSandbox()
 CONFIG: Any = {"configurable": {"thread_id": "1"}}

@@ -55,8 +55,8 @@ from langchain_ptc import (
     as_programmatic,
 )
 from langchain_ptc.testing import ScriptedChatModel
-from tests import fickle
-from tests.hosts import (
+from tests.support import fickle
+from tests.support.hosts import (
     CONFIG,
     HOSTS,
     REQUEST,
@@ -84,7 +84,7 @@ both = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 def chancy():
     """A sandbox whose programs see something that the journal cannot make the same again."""
     fickle.VALUES[0] = "first"
-    with InProcessSandbox(imports=["tests.fickle"]) as sandbox:
+    with InProcessSandbox(imports=["tests.support.fickle"]) as sandbox:
         yield sandbox
 
 
@@ -95,7 +95,7 @@ def chancy():
 async def test_other_arguments_are_another_path(chancy, sync):
     """A recorded call that is made with other arguments when resumed ends the execution."""
     world = World()
-    code = "from tests.fickle import value\nawait post(value())\nawait ask('b')\nawait post('c')"
+    code = "from tests.support.fickle import value\nawait post(value())\nawait ask('b')\nawait post('c')"
     graph = agent(world.tools(), code, InMemorySaver(), sandbox=chancy)
     state = await run(graph, REQUEST, sync=sync)
     fickle.VALUES[0] = "second"
@@ -111,7 +111,7 @@ async def test_other_arguments_are_another_path(chancy, sync):
 async def test_an_answer_does_not_reach_other_arguments(chancy, durability, sync):
     """What a person approved is not made with other arguments, whatever LangGraph writes when."""
     world = World()
-    code = "from tests.fickle import value\nprint(await pay(value()))"
+    code = "from tests.support.fickle import value\nprint(await pay(value()))"
     graph = agent(world.tools(), code, InMemorySaver(), sandbox=chancy, interrupt_on={"pay": True})
     approve: Any = Command(resume={"decisions": [{"type": "approve"}]})
     for given in (REQUEST, approve):
@@ -129,7 +129,7 @@ async def test_another_order_is_another_path(chancy):
     world = World()
     code = """\
 import asyncio
-from tests.fickle import value
+from tests.support.fickle import value
 order = [get, post] if value() == "first" else [post, get]
 print(await asyncio.gather(*(call("a") for call in order)), await ask("b"))
 """

@@ -25,7 +25,7 @@ from langchain_ptc import (
     as_programmatic,
 )
 from langchain_ptc.testing import ScriptedChatModel
-from tests.hosts import message_of
+from tests.support.hosts import message_of
 
 LIMITS = Limits(wall_seconds=20)
 """Far more than any of these takes: a call that never ends fails the test by its output."""

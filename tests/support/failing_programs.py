@@ -1,4 +1,4 @@
-"""Programs that fail, and the tools that they call: what `tests/report_snapshots/` shows the reports of.
+"""Programs that fail, and the tools that they call: what `tests/run/report_snapshots/` shows the reports of.
 
 What they do does not depend on the version of Python, on time, or on the order in which anything
 happens to finish.
@@ -287,7 +287,7 @@ PROGRAMS: dict[str, Failing] = {
         decision={"type": "respond", "message": "paid in cash"},
     ),
     "replay": _error(
-        "from tests.fickle import value\nawait get_user(id=1)\nawait pay(to=value(), amount=1)\n",
+        "from tests.support.fickle import value\nawait get_user(id=1)\nawait pay(to=value(), amount=1)\n",
         decision={"type": "approve"},
     ),
 }

@@ -142,7 +142,7 @@ def _stop_on_limits(runs: Sequence[ProgramRun]) -> None:
 def keep_time_zones() -> None:
     """Hold the time zone files in memory, so that `ZoneInfo(name)` works without files."""
     import zoneinfo
-    from zoneinfo import _common, _tzpath  # private: tests/test_process.py holds it
+    from zoneinfo import _common, _tzpath  # private: tests/sandbox/host/test_process.py holds it
 
     zones = {}
     for key in zoneinfo.available_timezones():

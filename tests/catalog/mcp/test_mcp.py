@@ -32,7 +32,9 @@ pytest.importorskip("mcp", reason="pip install 'langchain-ptc[mcp]'")
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-SERVERS = Path(__file__).parent / "mcp_servers"
+from tests.support import ROOT, SUPPORT
+
+SERVERS = SUPPORT / "mcp_servers"
 PYTHON = os.environ.get("MCP_SERVER_PYTHON", sys.executable)
 """Runs the servers, which are written for line 1 of `mcp`; the client may be of line 2."""
 NEEDS_ADAPTERS = pytest.mark.skipif(
@@ -381,7 +383,7 @@ async def main():
     return catalog
 catalog = asyncio.run(main())
 """)
-    environment = {**os.environ, "PYTHONPATH": str(SERVERS.parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, program], check=True, capture_output=True, text=True, env=environment
     )

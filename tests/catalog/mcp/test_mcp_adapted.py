@@ -30,7 +30,9 @@ pytest.importorskip("langchain_mcp_adapters", reason="pip install langchain-mcp-
 from langchain_mcp_adapters.client import MultiServerMCPClient
 from langchain_mcp_adapters.tools import load_mcp_tools
 
-KITCHEN = Path(__file__).parent / "mcp_servers" / "kitchen.py"
+from tests.support import SUPPORT
+
+KITCHEN = SUPPORT / "mcp_servers" / "kitchen.py"
 CONNECTION: Any = {"transport": "stdio", "command": sys.executable, "args": [str(KITCHEN)]}
 
 

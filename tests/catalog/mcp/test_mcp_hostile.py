@@ -20,11 +20,12 @@ from langchain_ptc import Limits, ProgrammaticToolExecutor, ToolCatalog
 from langchain_ptc.catalog.mcp import validation
 from langchain_ptc.catalog.mcp.results import MAX_BLOCKS, as_json, read_result
 from langchain_ptc.catalog.mcp.validation import NeedsThreadError, check_structure
+from tests.support import SUPPORT
 
 pytest.importorskip("mcp", reason="pip install 'langchain-ptc[mcp]'")
 
 LINE = int(importlib.metadata.version("mcp").split(".")[0])
-SERVER = Path(__file__).parent / "mcp_servers" / "hostile.py"
+SERVER = SUPPORT / "mcp_servers" / "hostile.py"
 BACKTRACKING = {"type": "string", "pattern": "^(a+)+$"}
 EVIL = "a" * 40 + "!"
 

@@ -31,7 +31,9 @@ pytest.importorskip("langchain_mcp_adapters", reason="pip install langchain-mcp-
 
 from langchain_mcp_adapters.client import MultiServerMCPClient
 
-SERVER = Path(__file__).parent / "mcp_servers" / "hostile.py"
+from tests.support import SUPPORT
+
+SERVER = SUPPORT / "mcp_servers" / "hostile.py"
 TOOLS = {"total": {"result": {"content": [{"type": "text", "text": "2.5"}]}}}
 CODE = "print(await total())"
 

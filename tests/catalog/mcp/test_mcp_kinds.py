@@ -6,7 +6,6 @@ import importlib.metadata
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +19,9 @@ if int(importlib.metadata.version("mcp").split(".")[0]) != 1:  # FastMCP is anot
 from langchain_mcp_adapters.client import MultiServerMCPClient
 from langchain_mcp_adapters.tools import load_mcp_tools
 
-SERVER = Path(__file__).parent / "mcp_servers" / "kinds.py"
+from tests.support import SUPPORT
+
+SERVER = SUPPORT / "mcp_servers" / "kinds.py"
 CONNECTION: Any = {"transport": "stdio", "command": sys.executable, "args": [str(SERVER)]}
 
 PROGRAMS = {

@@ -33,11 +33,13 @@ pytest.importorskip("fastmcp", reason="needs langchain[mcp]: make test_mcp_line2
 
 from fastmcp.client.transports import StdioTransport
 
+from tests.support import SUPPORT
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it is in beta, and says so
     from langchain.mcp import MCPAdapter
 
-PANTRY = Path(__file__).parent / "mcp_servers" / "pantry.py"
+PANTRY = SUPPORT / "mcp_servers" / "pantry.py"
 
 
 @pytest.fixture

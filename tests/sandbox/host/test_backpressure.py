@@ -12,6 +12,7 @@ from langchain_ptc import Limits, ProcessSandbox
 from langchain_ptc.sandbox.api import Program, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.process import ProcessSession
+from tests.support import ROOT
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux tells it")
 
@@ -96,8 +97,8 @@ async def grow(name: str, *, late: bool) -> None:
 def test_answers_that_are_never_read_do_not_pile_up(name, late):
     """The host holds some megabytes of them, ends the execution in time, and the next one works."""
     code = (
-        f"import asyncio, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        f"import test_backpressure as t; asyncio.run(t.grow({name!r}, late={late}))"
+        f"import asyncio, sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        f"import tests.sandbox.host.test_backpressure as t; asyncio.run(t.grow({name!r}, late={late}))"
     )
     told = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=50

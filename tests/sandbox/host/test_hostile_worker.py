@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +25,8 @@ from langchain_ptc.sandbox.wire.protocol import (
     encode_done,
 )
 from langchain_ptc.sandbox.wire.values import UnsendableValue
-from tests.hostile import SPEAKS, Watch, hostile_sandbox
+from tests.support import ROOT
+from tests.support.hostile import SPEAKS, Watch, hostile_sandbox
 
 MOST_SECONDS = 1.0
 """For what took the host seconds to hours; on a busy machine what is cheap takes a while, too."""
@@ -460,7 +460,7 @@ def test_a_frame_that_comes_in_crumbs_takes_its_own_length():
         [sys.executable, "-c", DRIBBLE],
         check=True,
         capture_output=True,
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
     )
     assert int(told.stdout) < 30_000
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from langchain_core.tools import tool
-from test_process import linux, wait_for
 
 from langchain_ptc import (
     InProcessSandbox,
@@ -29,6 +28,7 @@ from langchain_ptc.sandbox.host import launch as launch_module
 from langchain_ptc.sandbox.host import pool as pool_module
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import Allowance
+from tests.sandbox.host.test_process import linux, wait_for
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 

@@ -20,6 +20,7 @@ from langchain_ptc.sandbox.api import Done, Program, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.process import ProcessSession
 from langchain_ptc.sandbox.host.workers import Allowance
+from tests.support import ROOT
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
 
@@ -236,8 +237,8 @@ async def test_the_wall_limit_says_where_the_code_was():
 
 HOST = """
 import asyncio, sys
-sys.path.insert(0, {tests!r})
-from test_process import execute
+sys.path.insert(0, {root!r})
+from tests.sandbox.host.test_process import execute
 from langchain_ptc import ProcessSandbox
 sandbox = ProcessSandbox()
 def on_call(session, call):
@@ -249,7 +250,7 @@ asyncio.run(execute(sandbox, "await echo(1)", on_call=on_call))
 @linux
 def test_nothing_is_left_when_the_host_is_killed():
     """kill -9 of the host leaves no parent of workers and no worker behind."""
-    code = HOST.format(tests=str(Path(__file__).parent))
+    code = HOST.format(root=str(ROOT))
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as host:
         assert host.stdout.readline() == "ready\n"
         family = children_of(host.pid)
@@ -295,8 +296,8 @@ def test_it_works_in_a_forked_child():
     """A server that forks its workers after the first execution (gunicorn) goes on working."""
     code = f"""
     import asyncio, os, sys
-    sys.path.insert(0, {str(Path(__file__).parent)!r})
-    from test_process import execute
+    sys.path.insert(0, {str(ROOT)!r})
+    from tests.sandbox.host.test_process import execute
     from langchain_ptc import ProcessSandbox
     sandbox = ProcessSandbox()
     assert asyncio.run(execute(sandbox, "print(1)")).output == "1\\n"

@@ -7,7 +7,7 @@ from langchain_core.tools import tool
 
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor
 from langchain_ptc.sandbox.wire.values import encode_value
-from tests.hostile import Watch
+from tests.support.hostile import Watch
 
 UNREAD = """
 import asyncio

@@ -9,7 +9,6 @@ import types
 from pathlib import Path
 
 import pytest
-from sandbox_runner import run_code
 
 from langchain_ptc import InProcessSandbox, ProcessSandbox
 from langchain_ptc.sandbox.allowed_modules import (
@@ -20,6 +19,7 @@ from langchain_ptc.sandbox.allowed_modules import (
     STANDARD_MODULES,
 )
 from langchain_ptc.sandbox.language.modules import ModuleLoader
+from tests.support.sandbox_runner import run_code
 
 LISTED = sorted(STANDARD_MODULES.keys() - ONLY_OVERRIDDEN)
 

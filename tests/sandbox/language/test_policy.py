@@ -9,10 +9,10 @@ import warnings
 from typing import NamedTuple
 
 import pytest
-from sandbox_runner import run_code
 
 from langchain_ptc.errors import CodeSyntaxError, PolicyError
 from langchain_ptc.sandbox.language.policy import compile_code, compile_unrestricted
+from tests.support.sandbox_runner import run_code
 
 NEW_SYNTAX = pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of Python 3.12")
 

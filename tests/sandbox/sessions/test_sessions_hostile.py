@@ -21,7 +21,7 @@ from langchain_ptc import InProcessSandbox, ProcessSandbox
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.sessions import makers
 from langchain_ptc.sandbox.sessions.session import VERSION
-from tests.test_sessions_sandbox import execute
+from tests.sandbox.sessions.test_sessions_sandbox import execute
 
 
 def seal(*variables: tuple[str, bytes], units: list | None = None) -> bytes:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from langchain_ptc import InProcessSandbox, ProcessSandbox
-from tests.test_sessions_sandbox import execute, execute_both
+from tests.sandbox.sessions.test_sessions_sandbox import execute, execute_both
 
 
 class Case(NamedTuple):
