@@ -11,12 +11,16 @@ MCP_PIP := pip install --quiet --disable-pip-version-check --no-compile
 MCP_PYTEST := 'pytest>=8.4,<10' 'pytest-asyncio>=1.4,<2' 'pytest-timeout>=2.4,<3' 'pytest-xdist>=3.6,<4'
 MCP_TESTS := tests/catalog/mcp
 TESTS ?= tests
+ATTACKS := tests/escapes
+SOAK := tests/benchmarks/test_soak.py
+SITE := tests/docs/test_site.py
+PYTEST := python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 LOWEST := $(VENV)-lowest
 DEMO := $(VENV)-demo
 PIP := pip install --disable-pip-version-check --no-compile
 MODEL ?=
 
-.PHONY: help install demo test test_lowest test_watch e2e lint format type check docs benchmark benchmark_compare clean trials fuzz test_mcp_line1 test_mcp_line2
+.PHONY: help install demo test attacks soak site test_lowest test_watch e2e lint format type check docs benchmark benchmark_compare clean trials fuzz test_mcp_line1 test_mcp_line2
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9_]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -44,8 +48,18 @@ $(DEMO)/.installed-local: $(DEMO)/.installed
 demo: $(DEMO)/.installed $(if $(filter local,$(MODEL)),$(DEMO)/.installed-local)  ## Run the main job on real data, twice, and show what it cost (MODEL=… for a real model)
 	@MODEL='$(MODEL)' $(DEMO)/bin/python -m examples.company
 
-test: $(STAMP)  ## Run the tests (TESTS=tests/run for some)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
+# What takes long and has a machine to itself has a target of its own.
+test: $(STAMP)  ## Run the tests but those of the next three targets (TESTS=tests/run for some)
+	$(BIN)/$(PYTEST) $(addprefix --ignore=,$(ATTACKS) $(SOAK) $(SITE)) $(TESTS)
+
+attacks: $(STAMP)  ## Attack workers and the host, by each wall alone
+	$(BIN)/$(PYTEST) $(ATTACKS)
+
+soak: $(STAMP)  ## Run random programs and kill workers, and look for what is left over
+	$(BIN)/python -m pytest $(SOAK)
+
+site: $(STAMP)  ## Build the site and follow its links
+	$(BIN)/python -m pytest $(SITE)
 
 test_watch: $(STAMP)  ## Run the tests that failed last, first
 	$(BIN)/python -m pytest --failed-first --exitfirst $(TESTS)
@@ -94,7 +108,7 @@ $(LOWEST)/.installed: pyproject.toml
 	@touch $@
 
 test_lowest: $(LOWEST)/.installed  ## Run the tests on the oldest versions that pyproject.toml admits
-	$(LOWEST)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
+	$(LOWEST)/bin/$(PYTEST) $(TESTS)
 
 lint: $(STAMP)  ## Check style
 	$(BIN)/ruff check .
@@ -107,7 +121,7 @@ format: $(STAMP)  ## Mend style
 type: $(STAMP)  ## Check types, strictly
 	$(BIN)/mypy
 
-check: lint type test  ## What CI runs
+check: lint type test attacks soak site  ## What CI runs
 
 docs: $(STAMP)  ## Build the site into docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -n -q -j auto docs docs/_build/html

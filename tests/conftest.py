@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -19,6 +19,23 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[ProcessSandbox | InProce
     made = ProcessSandbox() if request.param == "process" else InProcessSandbox()
     with made:
         yield made
+
+
+_failures: dict[str, str] = {}
+"""The first test with each failure of this process."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Print a failure once: a fixture that fails for a thousand tests has one traceback and one log."""
+    report = yield
+    if report.failed:
+        first = _failures.setdefault(report.longreprtext, item.nodeid)
+        if first != item.nodeid:
+            report.longrepr, report.sections = f"the same failure as that of {first}", []
+    return report
 
 
 @pytest.fixture(autouse=True, scope="module")

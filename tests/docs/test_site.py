@@ -72,7 +72,7 @@ class Build:
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """The site, built as `make docs` builds it."""
     built = tmp_path_factory.mktemp("site")
-    options = ["-W", "--keep-going", "-n", "-q", "-d", str(built / "doctrees")]
+    options = ["-W", "--keep-going", "-n", "-q", "-j", "auto", "-d", str(built / "doctrees")]
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", *options, str(DOCS), str(built / "html")],
         check=False,
