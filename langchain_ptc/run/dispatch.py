@@ -3,27 +3,36 @@
 The tool is invoked as LangChain invokes it, with a `ToolCall` and the caller's config: callbacks,
 tags, metadata, validation and injected arguments are LangChain's own. What comes back that way is a
 message for a model, with its content made text; the code wants the value itself, which a `ToolView`
-captures. Public API only.
+captures.
+
+A `StructuredTool` whose message nobody reads (no callback handler wants the events of tools, no middleware
+and no graph takes part) is called without it: its arguments are validated and its function is run in the
+config context of its run, as `BaseTool.arun` does, but nothing is made text and no signature is read.
+Public API only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from langchain_core.callbacks import AsyncCallbackManager
 from langchain_core.messages import ToolCall, ToolMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, run_in_executor
+from langchain_core.runnables.config import ensure_config, patch_config, set_config_context
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
 from langgraph.prebuilt import ToolNode, ToolRuntime
 from langgraph.runtime import get_runtime
 from langgraph.types import Command, Interrupt
+from pydantic import BaseModel
 
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.functions import injected_parameters, takes_taken_names
+from langchain_ptc.catalog.functions import injected_parameters, signature_of, takes_taken_names
 from langchain_ptc.catalog.mcp.results import as_json, read_adapted, value_of_message
 from langchain_ptc.errors import CatalogError, ToolCallError
 from langchain_ptc.run.calls import StartedCall
@@ -34,6 +43,8 @@ from langchain_ptc.run.private_loop import call_in_thread
 from langchain_ptc.run.tool_view import (
     CallCapture,
     ToolRaised,
+    capturing,
+    capturing_async,
     current_capture,
     is_signal,
     view,
@@ -49,6 +60,9 @@ class ToolReturn:
     """For the code."""
     commands: tuple[Command[Any], ...] = ()
     """For the graph."""
+
+
+_OVERRIDABLE = frozenset({"invoke", "ainvoke", "run", "arun", "_run", "_arun"})
 
 
 class Dispatcher:
@@ -70,6 +84,7 @@ class Dispatcher:
         self._tool = view(tool, frees_names=takes_taken_names(tool, names))
         injected = injected_parameters(tool)
         self._filled_in = injected.names
+        self._function: tuple[object, Callable[..., Any] | None] = None, None
         # Outside a graph there is no state or store to inject, and a plain call does.
         self._node = _build_node(self._tool) if injected.by_graph else None
 
@@ -88,12 +103,6 @@ class Dispatcher:
                 interrupt stays, to be answered again.
         """
         context, name = call.context, self._name
-        request = ToolCall(
-            name=self.definition.tool_name,
-            args=dict(call.given),
-            id=call.call_id,
-            type="tool_call",
-        )
         if forged := self._filled_in & call.given.keys():
             told = ", ".join(map(repr, sorted(forged)))
             raise ToolCallError(f"{name}() has no parameter {told}", tool=name)
@@ -103,7 +112,7 @@ class Dispatcher:
         try:
             if self._adapted is not None:
                 as_json(call.given)  # what cannot be sent would end a session that others use
-            answer = await self._invoke(call, request)
+            answer = await self._invoke(call)
         except GraphInterrupt as error:
             raise _storable(error) from None
         except (GraphBubbleUp, asyncio.CancelledError):
@@ -126,20 +135,99 @@ class Dispatcher:
             current_capture.reset(token)
         return self._value_of(answer, capture, call)
 
-    async def _invoke(self, call: StartedCall, request: ToolCall) -> Any:
+    async def _invoke(self, call: StartedCall) -> Any:
+        """Have the tool called; return its message, or None where none was made."""
         context, config = call.context, call.config
-        if context.route is not None and not self._is_own:
+        is_routed = context.route is not None and not self._is_own
+        is_injected = self._node is not None and _is_in_graph()
+        is_sync = context.sync and _has_sync(self.definition.tool)
+        if not is_routed and not is_injected and await self._call_function(call, is_sync=is_sync):
+            return None
+        request = ToolCall(
+            name=self.definition.tool_name,
+            args=dict(call.given),
+            id=call.call_id,
+            type="tool_call",
+        )
+        if context.route is not None and is_routed:
             return await context.route(self._tool, request, config, call.state)
-        if self._node is not None and _is_in_graph():
+        if self._node is not None and is_injected:
             given = {
                 "__type": "tool_call_with_context",
                 "tool_call": request,
                 "state": call.state,
             }
             return await self._node.ainvoke(given, config)
-        if context.sync and _has_sync(self.definition.tool):
+        if is_sync:
             return await call_in_thread(lambda: self._tool.invoke(request, config))
         return await self._tool.ainvoke(request, config)
+
+    async def _call_function(self, call: StartedCall, *, is_sync: bool) -> bool:
+        """Call the function of the tool, if nobody could tell that from a call of the tool.
+
+        Args:
+            call: The call.
+            is_sync: Prefer the synchronous function.
+
+        Returns:
+            Whether it was called.
+        """
+        tool = self.definition.tool
+        if type(tool) is not StructuredTool or self._is_langchains(tool):
+            return False
+        own = tool.func if is_sync or tool.coroutine is None else tool.coroutine
+        run = self._captured(own, is_async=own is tool.coroutine)
+        config = ensure_config(call.config)
+        manager = AsyncCallbackManager.configure(
+            config.get("callbacks"),
+            tool.callbacks,
+            tool.verbose,
+            config.get("tags"),
+            tool.tags,
+            config.get("metadata"),
+            tool.metadata,
+        )
+        if run is None or not all(handler.ignore_agent for handler in manager.handlers):
+            return False
+        manager_of_run = await manager.on_tool_start({}, "", run_id=config.pop("run_id", None))
+        arguments = _validate(tool.args_schema, dict(call.given))
+        if own is tool.coroutine:
+            child = patch_config(config, callbacks=manager_of_run.get_child())
+            with set_config_context(child) as context:
+                value = await asyncio.create_task(run(**arguments), context=context)
+        else:
+            child = patch_config(config, callbacks=manager_of_run.get_sync().get_child())
+            with set_config_context(child) as context:
+                # Of its own: it may be in use when the call is given up.
+                function = functools.partial(context.copy().run, run, **arguments)
+                value = await (
+                    call_in_thread(function) if is_sync else run_in_executor(None, function)
+                )
+        if tool.response_format == "content_and_artifact" and not _is_pair(value):
+            raise ValueError(
+                f"it returned {type(value).__name__}, and with response_format="
+                "'content_and_artifact' it must return a tuple of both"
+            )
+        return True
+
+    def _is_langchains(self, tool: StructuredTool) -> bool:
+        """Whether LangChain does more for a call of the tool than to validate its arguments."""
+        schema = tool.args_schema
+        return bool(
+            self._filled_in
+            or tool.handle_tool_error
+            or tool.handle_validation_error
+            or not (isinstance(schema, dict) or issubclass(schema, BaseModel))
+            or not _OVERRIDABLE.isdisjoint(vars(tool))  # somebody has set them on the tool
+        )
+
+    def _captured(self, own: Any, *, is_async: bool) -> Callable[..., Any] | None:
+        """Return what calls a function of the tool and captures its value; None if it takes callbacks."""
+        if self._function[0] is not own:
+            wrap = capturing_async if is_async else capturing
+            takes_callbacks = own is None or "callbacks" in signature_of(own).parameters
+            self._function = own, None if takes_callbacks else wrap(own)
+        return self._function[1]
 
     def _value_of(self, answer: Any, capture: CallCapture, call: StartedCall) -> ToolReturn:
         message = _message_of(answer)
@@ -161,6 +249,27 @@ class Dispatcher:
             return split
         schema = None if self._adapted is None else self._adapted.output_schema
         return replace(split, value=value_of_message(split.value, artifact, schema))
+
+
+def _validate(schema: Any, given: dict[str, Any]) -> Mapping[str, Any]:
+    """Return what `BaseTool` calls a function with, for the arguments of a tool call."""
+    if isinstance(schema, dict):
+        return given
+    fields = schema.model_fields
+    if not fields:
+        return {}
+    result: BaseModel = schema.model_validate(given)
+    passed = given.keys() | result.model_fields_set
+    return {
+        name: getattr(result, name)
+        for name in result.model_dump()
+        if name in passed
+        or (name in fields and name not in ("args", "kwargs") and not fields[name].is_required())
+    }
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2
 
 
 def _too_large(name: str, error: TooManyItems, allowed: int) -> ToolCallError:

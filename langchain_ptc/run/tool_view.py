@@ -181,14 +181,14 @@ class ToolView:
     def _run(self) -> Callable[..., Any]:
         run = own_run(self._ptc_tool, frees_names=self._ptc_frees_names)
         if self._ptc_run[0] != run:
-            object.__setattr__(self, "_ptc_run", (run, _capturing(run)))
+            object.__setattr__(self, "_ptc_run", (run, capturing(run)))
         return cast("Callable[..., Any]", self._ptc_run[1])
 
     @property
     def _arun(self) -> Callable[..., Any]:
         arun = own_arun(self._ptc_tool, frees_names=self._ptc_frees_names)
         if self._ptc_arun[0] != arun:
-            object.__setattr__(self, "_ptc_arun", (arun, _capturing_async(arun)))
+            object.__setattr__(self, "_ptc_arun", (arun, capturing_async(arun)))
         return cast("Callable[..., Any]", self._ptc_arun[1])
 
     def _bound(self, name: str) -> Callable[..., Any]:
@@ -210,7 +210,9 @@ def view(tool: BaseTool, *, frees_names: bool = False) -> BaseTool:
 # --- its functions --------------------------------------------------------------------------------
 
 
-def _capturing(run: Callable[..., Any]) -> Callable[..., Any]:
+def capturing(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of a tool that captures what it returns for the call that is being made."""
+
     def capturing_run(*args: Any, **kwargs: Any) -> Any:
         capture = _capture()
         capture.reach()
@@ -231,7 +233,9 @@ def _capturing(run: Callable[..., Any]) -> Callable[..., Any]:
     return capturing_run
 
 
-def _capturing_async(arun: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+def capturing_async(arun: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    """Return a coroutine function of a tool that does the same; see `capturing`."""
+
     async def capturing_arun(*args: Any, **kwargs: Any) -> Any:
         capture, task = _capture(), asyncio.current_task()
         capture.reach()
