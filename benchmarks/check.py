@@ -25,7 +25,7 @@ from langchain_core.tools import StructuredTool
 sys.path[0] = str(Path(__file__).parents[1])  # `benchmarks` is no part of the package
 
 from langchain_ptc.catalog.catalog import ToolCatalog  # noqa: E402
-from langchain_ptc.check.checker import check_code, render_problems  # noqa: E402
+from langchain_ptc.check.checker import Checker, render_problems  # noqa: E402
 from langchain_ptc.check.typecheck import typecheck_code  # noqa: E402
 from langchain_ptc.errors import Problem  # noqa: E402
 from langchain_ptc.sandbox.language.modules import STANDARD_MODULES  # noqa: E402
@@ -129,7 +129,7 @@ def main() -> int:
     options = parser.parse_args()
 
     def check(code: str, catalog: ToolCatalog) -> Sequence[Problem]:
-        return check_code(code, catalog, modules=MODULES)
+        return Checker(catalog, MODULES).check(code)
 
     alarms = measure(read_programs(options.programs), check, "programs")
     if options.tools:

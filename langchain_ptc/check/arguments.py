@@ -56,9 +56,9 @@ _MAX_OPTIONS = 20
 class Arguments:
     """Holds calls against the parameters of tools."""
 
-    def __init__(self, inference: Inference) -> None:
+    def __init__(self, inference: Inference, lenient: dict[str, Leniency]) -> None:
         self._inference = inference
-        self._lenient: dict[str, Leniency] = {}
+        self._lenient = lenient
 
     def check(self, call: ast.Call, definition: ToolDefinition) -> Found | None:
         """Return what is wrong with the arguments of `call`: the names first, then the values."""

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import itertools
-from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
+import operator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.stubs import group, render_signature, stub_parameters
-from langchain_ptc.check.arguments import Arguments
+from langchain_ptc.check.arguments import Arguments, Leniency
 from langchain_ptc.check.facts import TOOL_CALL_ERROR, Facts, Handlers
-from langchain_ptc.check.inference import Given, Inference
+from langchain_ptc.check.inference import CatalogNames, Given, Inference
 from langchain_ptc.check.lookups import Lookups
 from langchain_ptc.check.program import DEAD, Program
 from langchain_ptc.check.uses import Uses
 from langchain_ptc.check.values import MAX_NAME_CHARS, Found, OutOfWork, ToolValue, Work
 from langchain_ptc.errors import Problem
+from langchain_ptc.locks import cached_property
 from langchain_ptc.sandbox.language.reading import parse_quietly
 from langchain_ptc.wording import cut
 
@@ -54,41 +55,49 @@ def read_program(code: str) -> Program | None:
         return None
 
 
-def check_code(
-    code: str,
-    catalog: ToolCatalog,
-    *,
-    modules: Collection[str] | None,
-    kept: Collection[str] | None = (),
-) -> tuple[Problem, ...]:
-    """Return what in `code` could not have worked; nothing of it is run.
+class Checker:
+    """Checks programs before they run.
 
     Args:
-        code: What the model wrote. Code that is not valid Python has no problems here: the sandbox
-            says what is wrong with it.
-        catalog: The tools that it may call.
-        modules: Names of the modules that it may import (`Sandbox.modules`); None to look at no
+        catalog: The tools that they may call.
+        modules: Names of the modules that they may import (`Sandbox.modules`); None to check no
             import but those of tools.
-        kept: Names that its session keeps from earlier programs; None if they are not known.
-
-    Returns:
-        The problems in order of line, each of them certain; at most `MAX_PROBLEMS`. Those found until
-        then where the code is more work than a program is worth.
     """
-    program = read_program(code)
-    if program is None:
-        return ()
-    found: dict[tuple[int, int, str], Problem] = {}
-    with contextlib.suppress(OutOfWork, RecursionError):
-        check = _Check(program, catalog, modules, kept)
-        # In the order of the lines, so that hostile code with many problems is not looked at to its end.
-        for node in sorted(program.nodes, key=_place):
-            for problem in check.check(node):
-                told = make_problem(code, problem)
-                found.setdefault((told.line, told.column, told.message), told)
-            if len(found) >= MAX_PROBLEMS:
-                break
-    return tuple(sorted(found.values(), key=lambda p: (p.line, p.column))[:MAX_PROBLEMS])
+
+    def __init__(self, catalog: ToolCatalog, modules: Collection[str] | None) -> None:
+        self._catalog = catalog
+        self._modules = modules
+        self._lenient: dict[str, Leniency] = {}
+
+    @cached_property
+    def _names(self) -> CatalogNames:
+        return CatalogNames(self._catalog)
+
+    def check(self, code: str, *, kept: Collection[str] | None = ()) -> tuple[Problem, ...]:
+        """Return what in `code` could not have worked; nothing of it is run.
+
+        Args:
+            code: What the model wrote. Code that is not valid Python has no problems here: the sandbox
+                says what is wrong with it.
+            kept: Names of the session's variables; None if they are not known.
+
+        Returns:
+            The problems in order of line, each of them certain; at most `MAX_PROBLEMS`. Those found until
+            then where the code is more work than a program is worth.
+        """
+        program = read_program(code)
+        if program is None:
+            return ()
+        found: dict[tuple[int, int, str], Problem] = {}
+        with contextlib.suppress(OutOfWork, RecursionError):
+            given = Given(self._names, program, self._modules or (), kept)
+            check = _Check(program, given, self._modules, self._lenient)
+            for problem in check.problems():
+                made = make_problem(code, problem)
+                found.setdefault((made.line, made.column, made.message), made)
+                if len(found) >= MAX_PROBLEMS:
+                    break
+        return tuple(sorted(found.values(), key=lambda p: (p.line, p.column)))
 
 
 class _Check:
@@ -97,33 +106,57 @@ class _Check:
     def __init__(
         self,
         program: Program,
-        catalog: ToolCatalog,
+        given: Given,
         modules: Collection[str] | None,
-        kept: Collection[str] | None,
+        lenient: dict[str, Leniency],
     ) -> None:
-        work = Work()
-        given = Given(catalog, program, modules or (), kept)
-        self._inference = Inference(program, Facts(program), given, work)
-        self._handlers = Handlers(program, work)
-        self._arguments = Arguments(self._inference)
-        self._lookups = Lookups(self._inference, modules)
-        self._uses = Uses(self._inference)
+        self._work = work = Work()
+        self._program = program
+        self._inference = inference = Inference(program, Facts(program), given, work)
+        self._arguments = Arguments(inference, lenient)
+        self._lookups = Lookups(inference, modules)
+        self._uses = Uses(inference)
 
-    def check(self, node: ast.AST) -> Iterator[Found]:
-        """Yield what is wrong with `node` itself, and not caught by the code."""
-        program = self._inference.program
-        if program.reach(node) == DEAD:
-            return
-        for found in itertools.chain(self._lookups.check(node), self._uses.check(node)):
+    @cached_property
+    def _handlers(self) -> Handlers:
+        return Handlers(self._program, self._work)
+
+    def problems(self) -> Iterator[Found]:
+        """Yield what is wrong, and not caught by the code, in the order of the lines."""
+        nodes: list[Any] = self._lookups.doubtful_names()
+        for kind, found in self._program.kinds.items():
+            if kind is not ast.Name and (kind in Lookups.CHECKS or kind in Uses.CHECKS):
+                nodes += found
+        # Not those of a kind after the other: hostile code with many problems is not checked to its end.
+        nodes.sort(key=_PLACE)
+        for node in nodes:
+            kind = type(node)
+            if kind in Lookups.CHECKS:
+                yield from self._uncaught(node, Lookups.CHECKS[kind](self._lookups, node))
+            if kind in Uses.CHECKS:
+                yield from self._uncaught(node, Uses.CHECKS[kind](self._uses, node))
+            if kind is ast.Call:
+                yield from self._check_arguments(node)
+
+    def _uncaught(self, node: ast.AST, problems: Iterable[Found]) -> Iterator[Found]:
+        for found in problems:
             # An error that may be one of several is caught if any of them is.
-            if not any(self._handlers.may_catch(found.node, name) for name in found.errors):
+            caught = (self._handlers.may_catch(found.node, name) for name in found.errors)
+            if self._program.reach(node) != DEAD and not any(caught):
                 yield found
-        tool = self._inference.infer(node.func) if isinstance(node, ast.Call) else None
-        if isinstance(node, ast.Call) and isinstance(tool, ToolValue):
-            settled = not program.is_async or self._handlers.is_settled(node)
+
+    def _check_arguments(self, node: ast.Call) -> Iterator[Found]:
+        tool = self._inference.infer(node.func)
+        if isinstance(tool, ToolValue):
             wrong = self._arguments.check(node, tool.definition)
-            if wrong and not self._handlers.may_catch(node, TOOL_CALL_ERROR, settled=settled):
+            if wrong is None or self._program.reach(node) == DEAD:
+                return
+            settled = not self._program.is_async or self._handlers.is_settled(node)
+            if not self._handlers.may_catch(node, TOOL_CALL_ERROR, settled=settled):
                 yield wrong
+
+
+_PLACE = operator.attrgetter("lineno", "col_offset")
 
 
 def make_problem(code: str, found: Found) -> Problem:
@@ -140,10 +173,6 @@ def make_problem(code: str, found: Found) -> Problem:
         signature="" if found.definition is None else _signature(found.definition),
         module=cut(found.module, MAX_NAME_CHARS),
     )
-
-
-def _place(node: ast.AST) -> tuple[int, int]:
-    return getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
 
 
 def _signature(definition: ToolDefinition) -> str:

@@ -1,4 +1,3 @@
-# ruff: noqa: N802  # the methods are named after the classes of `ast`
 """What a program does to its values anywhere, and what it catches: there, nothing is certain. Pure.
 
 A program may try a call to see whether it works. So a problem is reported only where the exception
@@ -10,10 +9,13 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from langchain_ptc.check.program import Binding, Program
+from langchain_ptc.check.program import Program
 from langchain_ptc.check.values import Work
+from langchain_ptc.locks import cached_property
+from langchain_ptc.sandbox.language.scopes import Binding
 
 TOOL_CALL_ERROR = "ToolCallError"
 _CHANGES = frozenset(
@@ -43,37 +45,39 @@ class Facts:
         self.changed: set[str] = set()
         """Names of containers that the code changes."""
         self.tested: set[str] = set()
-        """Names that stand in a condition: there None may have been sorted out."""
+        """Names that a condition reads: there None may have been ruled out."""
         self.open_records = False
         """Whether keys that are not known here may be added to any record."""
         self.has_operators = False
         """Whether the code defines operators: then anything may be added to anything."""
-        self._noted: dict[int, set[ast.AST]] = {}
+        self._seen: dict[int, set[ast.AST]] = {}
         """For each set of names, the nodes whose names are in it already."""
-        bindings = program.bindings()
-        self.displays = {name for name, found in bindings.items() if all(map(_is_built, found))}
-        """Names that only ever hold containers which the code itself builds."""
-        for node in program.nodes:
-            method = getattr(self, f"_{type(node).__name__}", None)
-            if method is not None:
-                method(node)
-        self._follow_aliases(bindings)
+        self._bindings = program.bindings
+        for kind, read in _READERS.items():
+            for node in program.kinds.get(kind, ()):
+                if not isinstance(getattr(node, "ctx", None), ast.Load):  # else it changes nothing
+                    read(self, node)
+        self._follow_aliases()
 
-    def _Subscript(self, node: ast.Subscript) -> None:
-        if isinstance(node.ctx, ast.Load):
-            return
+    @cached_property
+    def displays(self) -> frozenset[str]:
+        """Names that only ever hold containers which the code itself builds."""
+        return frozenset(
+            name for name, found in self._bindings.items() if all(map(_is_built, found))
+        )
+
+    def _read_subscript(self, node: ast.Subscript) -> None:
         self._change(node.value)
         if isinstance(node.slice, ast.Constant):
             self._ask([node.slice])
         elif isinstance(node.ctx, ast.Store) and not self._is_own(node.value):
             self.open_records = self.open_records or not isinstance(node.slice, ast.Slice)
 
-    def _Attribute(self, node: ast.Attribute) -> None:
-        if not isinstance(node.ctx, ast.Load):
-            self.stored.add(node.attr)
-            self._change(node.value)
+    def _read_attribute(self, node: ast.Attribute) -> None:
+        self.stored.add(node.attr)
+        self._change(node.value)
 
-    def _Call(self, node: ast.Call) -> None:
+    def _read_call(self, node: ast.Call) -> None:
         function = node.func
         if isinstance(function, ast.Name) and function.id in _INSPECTS:
             self._note(self.opaque, node.args[:1])
@@ -90,35 +94,31 @@ class Facts:
             if function.attr in ("setitem", "__setitem__"):
                 self.open_records = True
 
-    def _AugAssign(self, node: ast.AugAssign) -> None:
+    def _read_augmented(self, node: ast.AugAssign) -> None:
         self._change(node.target)
         if isinstance(node.op, ast.BitOr) and not self._is_own(node.target):
             self.open_records = True
 
-    def _Compare(self, node: ast.Compare) -> None:
+    def _read_comparison(self, node: ast.Compare) -> None:
         operands = [node.left, *node.comparators]
         for operator, left in zip(node.ops, operands, strict=False):
             if isinstance(operator, ast.In | ast.NotIn):
                 self._ask(left.elts if isinstance(left, ast.Tuple | ast.List) else [left])
         self._note(self.tested, operands)  # `"k" in r`, `r is None`, `type(r) == dict`
 
-    def _If(self, node: ast.AST) -> None:
+    def _read_condition(self, node: ast.AST) -> None:
         test = getattr(node, "test", None)
         several = (*getattr(node, "values", ()), *getattr(node, "ifs", ()))
         self._note(self.tested, several if test is None else [test])
 
-    _While = _IfExp = _Assert = _BoolOp = _comprehension = _If
-
-    def _Match(self, node: ast.Match) -> None:
+    def _read_match(self, node: ast.Match) -> None:
         self._note(self.opaque, [node.subject])
 
-    def _MatchMapping(self, node: ast.MatchMapping | ast.MatchClass) -> None:
+    def _read_pattern(self, node: ast.MatchMapping | ast.MatchClass) -> None:
         self._ask(getattr(node, "keys", ()))
         self.stored.update(getattr(node, "kwd_attrs", ()))
 
-    _MatchClass = _MatchMapping
-
-    def _FunctionDef(self, node: ast.FunctionDef) -> None:
+    def _read_function(self, node: ast.FunctionDef) -> None:
         self.has_operators = self.has_operators or node.name in _OPERATORS
 
     def _is_own(self, node: ast.expr) -> bool:
@@ -143,28 +143,47 @@ class Facts:
 
     def _note(self, names: set[str], parts: Sequence[ast.AST]) -> None:
         """Add the names of `parts` to one of the sets, once however deep they are nested."""
-        noted = self._noted.setdefault(id(names), set())
+        seen = self._seen.setdefault(id(names), set())
         waiting = list(parts)
         while waiting:
             part = waiting.pop()
-            if part not in noted:
-                noted.add(part)
+            if part not in seen:
+                seen.add(part)
                 if isinstance(part, ast.Name):
                     names.add(part.id)
                 waiting.extend(ast.iter_child_nodes(part))
 
-    def _follow_aliases(self, bindings: Mapping[str, Sequence[Binding]]) -> None:
+    def _follow_aliases(self) -> None:
         """What holds of a name holds of what it was assigned from."""
-        sources = {
-            name: [b.value.id for b in found if isinstance(b.value, ast.Name) and not b.steps]
-            for name, found in bindings.items()
-        }
         for names in (self.changed, self.opaque, self.tested):
             waiting = list(names)
             while waiting:
-                new = [name for name in sources.get(waiting.pop(), ()) if name not in names]
-                names.update(new)
-                waiting.extend(new)
+                for binding in self._bindings.get(waiting.pop(), ()):
+                    source = binding.value
+                    if (
+                        isinstance(source, ast.Name)
+                        and not binding.steps
+                        and source.id not in names
+                    ):
+                        names.add(source.id)
+                        waiting.append(source.id)
+
+
+_READERS: Mapping[type[ast.AST], Callable[[Facts, Any], None]] = {
+    ast.Subscript: Facts._read_subscript,
+    ast.Attribute: Facts._read_attribute,
+    ast.Call: Facts._read_call,
+    ast.AugAssign: Facts._read_augmented,
+    ast.Compare: Facts._read_comparison,
+    **dict.fromkeys(
+        (ast.If, ast.While, ast.IfExp, ast.Assert, ast.BoolOp, ast.comprehension),
+        Facts._read_condition,
+    ),
+    ast.Match: Facts._read_match,
+    ast.MatchMapping: Facts._read_pattern,
+    ast.MatchClass: Facts._read_pattern,
+    ast.FunctionDef: Facts._read_function,
+}
 
 
 def _is_built(binding: Binding) -> bool:
@@ -199,8 +218,8 @@ class Handlers:
         self._work = work
         self._anywhere: dict[str, bool] = {}
         self._left: dict[ast.AST, bool] = {}
-        self._bound = program.bindings().keys()
-        self._handlers = [node for node in program.nodes if isinstance(node, ast.ExceptHandler)]
+        self._bound = program.bindings.keys()
+        self._handlers: Sequence[ast.ExceptHandler] = program.kinds.get(ast.ExceptHandler, ())
         words = program.reads.keys() | self._bound | set(map(_word, program.nodes))
         self._swallows = bool(_SWALLOWING & words)
         self._collects = bool(_COLLECTING & words)

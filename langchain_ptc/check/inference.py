@@ -1,4 +1,3 @@
-# ruff: noqa: N802  # the methods are named after the classes of `ast`
 """What each expression of one program is worth. Pure; nothing is run."""
 
 from __future__ import annotations
@@ -6,9 +5,9 @@ from __future__ import annotations
 import ast
 import builtins
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_ptc.catalog.types import (
     ANY,
@@ -22,7 +21,7 @@ from langchain_ptc.catalog.types import (
     TypeTree,
 )
 from langchain_ptc.check.facts import Facts
-from langchain_ptc.check.program import AUGMENTED, Binding, Function, Program, Scope
+from langchain_ptc.check.program import Program
 from langchain_ptc.check.values import (
     DICT,
     LIST,
@@ -34,6 +33,7 @@ from langchain_ptc.check.values import (
     Items,
     LibraryValue,
     ModuleValue,
+    OutOfWork,
     Pending,
     Shapes,
     ToolValue,
@@ -44,6 +44,7 @@ from langchain_ptc.check.values import (
     iterate,
 )
 from langchain_ptc.sandbox.language.implied import find_implied
+from langchain_ptc.sandbox.language.scopes import AUGMENTED, Binding, Function, Scope
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog
@@ -70,78 +71,91 @@ _DISPLAYS: Mapping[type[ast.AST], TypeTree] = {
     **dict.fromkeys((ast.Set, ast.SetComp), SET),
     ast.JoinedStr: STR,
 }
+_CONSTANTS = {kind: Data(tree) for kind, tree in VALUE_TYPES.items()}
 _LISTS = frozenset({"list", "sorted", "tuple", "reversed"})
 
 
+class CatalogNames:
+    """The names that the programs of a catalog have from their start; computed once for a catalog."""
+
+    def __init__(self, catalog: ToolCatalog) -> None:
+        self.catalog = catalog
+        self.domains = frozenset(catalog.domains)
+        bare = [name.rpartition(".")[2] for name in catalog.type_names]
+        self.types = frozenset(catalog.type_names)
+        self.bare_types = frozenset(bare)
+        self.tools = {d.qualified_name: ToolValue(d) for d in catalog.callables}
+        bare += [tool.definition.name for tool in self.tools.values()]
+        self.shared = {name for name, count in Counter(bare).items() if count > 1}
+        """Names that need the domain before them."""
+        self.bare: dict[str, ToolValue | ModuleValue] = {"tools": ModuleValue("tools")}
+        """The tools that need no domain before their name, and the domains themselves."""
+        for tool in self.tools.values():
+            name, domain = tool.definition.name, tool.definition.domain
+            if domain is None or name not in self.shared | self.domains:
+                self.bare[name] = tool
+        self.bare.update((domain, ModuleValue(f"tools.{domain}")) for domain in self.domains)
+        self.known = _BUILTINS | _GIVEN | self.bare_types | self.bare.keys()
+        """Every name that needs no binding."""
+
+
 class Given:
-    """The names that a program of a catalog has from its start; `kept` are those of its session."""
+    """The names that a program of a catalog has from its start.
+
+    Args:
+        names: Those of its catalog.
+        program: The program.
+        modules: Names of the modules that it may import.
+        kept: Names of its session's variables; None if they are not known.
+    """
 
     def __init__(
         self,
-        catalog: ToolCatalog,
+        names: CatalogNames,
         program: Program,
         modules: Collection[str] = (),
         kept: Collection[str] | None = (),
     ) -> None:
-        self.catalog = catalog
-        self._implied = find_implied(program.tree, program.nodes, modules)
-        self._kept = kept
-        self.domains = frozenset(catalog.domains)
-        self._types = frozenset(catalog.type_names)
-        bare = [name.rpartition(".")[2] for name in catalog.type_names]
-        self._bare_types = frozenset(bare)
-        self._tools = {d.qualified_name: ToolValue(d) for d in catalog.callables}
-        bare += [tool.definition.name for tool in self._tools.values()]
-        self._shared = {name for name, count in Counter(bare).items() if count > 1}
-        self.bare_tools = {
-            tool.definition.name: tool
-            for tool in self._tools.values()
-            if tool.definition.domain is None
-            or (tool.definition.name not in self._shared | self.domains)
-        }
-        """The tools that need no domain before their name."""
+        self.names = names
+        self.catalog = names.catalog
+        self.implied = find_implied(program, modules)
+        self.kept = kept
 
     def bare(self, name: str) -> Value | None:
         """Return what `name` is where nothing binds it, or None if there is no such name."""
-        if self._kept is None or name in self._kept:
+        names = self.names
+        if self.kept is None or name in self.kept:
             return UNKNOWN
-        value = self.tool_or_domain(name)
-        if value is not None:
-            return value
-        if name in _GIVEN or name in self._bare_types:
+        if name in names.bare:
+            return names.bare[name]
+        if name in _GIVEN or name in names.bare_types:
             return UNKNOWN
         if name in _BUILTINS:
             return LibraryValue(name)
-        path = self._implied.get(name)
+        path = self.implied.get(name)
         if path is None:
             return None
         return LibraryValue(path) if path == f"{name}.{name}" else ModuleValue(path)
 
-    def tool_or_domain(self, name: str) -> Value | None:
-        """Return the tool or the domain that `name` is from the start; None if it is neither."""
-        if name == "tools" or name in self.domains:
-            return ModuleValue("tools" if name == "tools" else f"tools.{name}")
-        return self.bare_tools.get(name)
-
     def shared_by(self, name: str) -> list[str]:
         """Return the domains of the tools of this name, where it takes a domain."""
-        if name not in self._shared or name in self.bare_tools:
+        if name not in self.names.shared or isinstance(self.names.bare.get(name), ToolValue):
             return []
         return [d.domain for d in self.catalog if d.name == name and d.domain is not None]
 
     def member(self, module: str, name: str) -> Value | None:
         """Return what `name` is in `tools` or `tools.<domain>`, or None if it is not there."""
-        domain = module.partition(".")[2]
+        names, domain = self.names, module.partition(".")[2]
         qualified = f"{domain}.{name}" if domain else name
-        value = self._tools.get(qualified) or (None if domain else self.tool_or_domain(name))
+        value = names.tools.get(qualified) or (None if domain else names.bare.get(name))
         if value is not None:
             return value
-        types = self._types if domain else self._bare_types
+        types = names.types if domain else names.bare_types
         return UNKNOWN if name.startswith("_") or name in _GIVEN or qualified in types else None
 
     def is_module(self, name: str) -> bool:
         """Whether `name` is `tools` or `tools.<domain>` with tools in it."""
-        return name == "tools" or name.removeprefix("tools.") in self.domains
+        return name == "tools" or name.removeprefix("tools.") in self.names.domains
 
 
 class Inference:
@@ -155,46 +169,39 @@ class Inference:
         self.shapes = Shapes(stored=facts.stored, open_records=facts.open_records)
         self._own: dict[ast.AST, list[ast.AST]] = {}
         self._known: dict[ast.AST, Value] = {}
-        self._names: dict[tuple[int, str], Value] = {}
+        self._names: dict[tuple[Scope, str], Value] = {}
         self._returns: dict[ast.AST, Value] = {}
 
     def infer(self, node: ast.expr) -> Value:
         """Return what `node` may be worth."""
-        self.work.spend()
-        known = self._known.get(node)
-        if known is None:
-            self._known[node] = UNKNOWN  # what depends on itself is not known
-            method = getattr(self, f"_{type(node).__name__}", None)
-            if method is not None:
-                known = self._known[node] = method(node)
-            else:
-                known = self._known[node] = data(_DISPLAYS.get(type(node), ANY))
+        self.work.left -= 1  # as `spend` does: this is called most
+        if self.work.left < 0:
+            raise OutOfWork
+        if node in self._known:
+            return self._known[node]
+        kind = type(node)
+        if kind not in _INFERENCES:
+            return data(_DISPLAYS.get(kind, ANY))
+        self._known[node] = UNKNOWN  # what depends on itself is not known
+        known = self._known[node] = _INFERENCES[kind](self, node)
         return known
 
     # --- names ----------------------------------------------------------------------------------
 
-    def _find_scope(self, node: ast.Name) -> Scope | None:
-        """Return the scope that binds a name, or None if the code does not bind it."""
-        scope = self.program.scope_of(node)
-        if scope is None:
-            return None
-        return next((s for s in scope.visible() if node.id in s.bindings), None)
-
     def is_bound(self, node: ast.Name) -> bool:
         """Whether the code gives the name a value: `x += 1` alone does not."""
-        scope = self._find_scope(node)
+        scope = self.program.resolve(node)
         return scope is not None and any(b is not AUGMENTED for b in scope.bindings[node.id])
 
     def is_hidden(self, node: ast.Name) -> bool:
-        """Whether an `import *` may have given the name to the code."""
-        scope = self.program.scope_of(node)
-        return scope is None or any(s.has_star for s in scope.visible())
+        """Whether the name is not evaluated, or an `import *` may have given it to the code."""
+        return any(s.has_star or s.is_deferred for s in self.program.scope_of[node].outward())
 
-    def _Name(self, node: ast.Name) -> Value:
-        scope = self._find_scope(node)
+    def _name(self, node: ast.Name) -> Value:
+        scope = self.program.resolve(node)
         if scope is None:
             return UNKNOWN if self.is_hidden(node) else self.given.bare(node.id) or UNKNOWN
-        key = (id(scope), node.id)
+        key = (scope, node.id)
         if key not in self._names:
             self._names[key] = UNKNOWN
             self._names[key] = self._bound_in(scope, node.id)
@@ -206,7 +213,7 @@ class Inference:
             return UNKNOWN
         self.work.spend(len(scope.bindings[name]))
         found = list(map(self._bound, scope.bindings[name]))
-        given = self.given.tool_or_domain(name) if scope.parent is None else None
+        given = self.given.names.bare.get(name) if scope.parent is None else None
         if given is not None:  # until the code binds the name
             found.append(given)
         if name in self.facts.tested:  # there it may be known not to be None
@@ -258,55 +265,54 @@ class Inference:
 
     # --- expressions ----------------------------------------------------------------------------
 
-    def _Constant(self, node: ast.Constant) -> Value:
-        tree = VALUE_TYPES.get(type(node.value))
-        return UNKNOWN if tree is None else Data(tree)
+    def _constant(self, node: ast.Constant) -> Value:
+        return _CONSTANTS.get(type(node.value), UNKNOWN)
 
-    def _List(self, node: ast.List | ast.Tuple) -> Value:
+    def _list(self, node: ast.List | ast.Tuple) -> Value:
         is_tuple = isinstance(node, ast.Tuple)
         if any(isinstance(element, ast.Starred) for element in node.elts):
             return UNKNOWN if is_tuple else Data(LIST)
         return Items(tuple(map(self.infer, node.elts)), is_tuple=is_tuple)
 
-    _Tuple = _List
-
-    def _ListComp(self, node: ast.ListComp | ast.GeneratorExp) -> Value:
-        waits = (isinstance(part, ast.Await) for part in ast.walk(node.elt))
-        is_lazy = any(g.is_async for g in node.generators) or any(waits)
-        if is_lazy and isinstance(node, ast.GeneratorExp):
-            return UNKNOWN
+    def _comprehension(self, node: ast.ListComp | ast.GeneratorExp) -> Value:
+        if isinstance(node, ast.GeneratorExp):
+            waits = any(isinstance(part, ast.Await) for part in ast.walk(node.elt))
+            if waits or any(g.is_async for g in node.generators):
+                return UNKNOWN
         return _iterator(self.infer(node.elt))
 
-    _GeneratorExp = _ListComp
-
-    def _Compare(self, node: ast.Compare) -> Value:
+    def _comparison(self, node: ast.Compare) -> Value:
         identity = all(isinstance(op, ast.Is | ast.IsNot | ast.In | ast.NotIn) for op in node.ops)
         return Data(BOOL) if identity else UNKNOWN
 
-    def _IfExp(self, node: ast.IfExp) -> Value:
+    def _choice(self, node: ast.IfExp) -> Value:
         return common((self.infer(node.body), self.infer(node.orelse)))
 
-    def _BoolOp(self, node: ast.BoolOp) -> Value:
+    def _either(self, node: ast.BoolOp) -> Value:
         return common(map(self.infer, node.values))
 
-    def _NamedExpr(self, node: ast.NamedExpr) -> Value:
+    def _walrus(self, node: ast.NamedExpr) -> Value:
         return self.infer(node.value)
 
-    def _Await(self, node: ast.Await) -> Value:
+    def _await(self, node: ast.Await) -> Value:
         return _settled(self.infer(node.value))
 
-    def _Attribute(self, node: ast.Attribute) -> Value:
+    def _attribute(self, node: ast.Attribute) -> Value:
         value = self.infer(node.value)
         if isinstance(value, ModuleValue):
             if self.given.is_module(value.name):
                 return self.given.member(value.name, node.attr) or UNKNOWN
             return LibraryValue(f"{value.name}.{node.attr}")
+        if not isinstance(value, Data):
+            return UNKNOWN
         return _answer(self.shapes.attribute(value, node.attr), value)
 
-    def _Subscript(self, node: ast.Subscript) -> Value:
+    def _subscript(self, node: ast.Subscript) -> Value:
         value, key = self.infer(node.value), node.slice
-        if not isinstance(value, Items):
+        if isinstance(value, Data):
             return _answer(self.shapes.subscript(value, key), value)
+        if not isinstance(value, Items):
+            return UNKNOWN
         if isinstance(key, ast.Slice):
             return _iterator(value.every(), is_tuple=value.is_tuple)
         position = key.value if isinstance(key, ast.Constant) else None
@@ -315,7 +321,7 @@ class Inference:
 
     # --- calls ----------------------------------------------------------------------------------
 
-    def _Call(self, node: ast.Call) -> Value:
+    def _call(self, node: ast.Call) -> Value:
         value = self.infer(node.func)
         if isinstance(value, ToolValue):
             result = data(self.given.catalog.certain_returns(value.definition), value)
@@ -416,6 +422,24 @@ class Inference:
             return _iterator(item)
         pair = Items((key, item), is_tuple=True)
         return _iterator(pair) if function.attr == "items" else UNKNOWN
+
+
+_INFERENCES: Mapping[type[ast.AST], Callable[[Inference, Any], Value]] = {
+    ast.Name: Inference._name,
+    ast.Constant: Inference._constant,
+    ast.List: Inference._list,
+    ast.Tuple: Inference._list,
+    ast.ListComp: Inference._comprehension,
+    ast.GeneratorExp: Inference._comprehension,
+    ast.Compare: Inference._comparison,
+    ast.IfExp: Inference._choice,
+    ast.BoolOp: Inference._either,
+    ast.NamedExpr: Inference._walrus,
+    ast.Await: Inference._await,
+    ast.Attribute: Inference._attribute,
+    ast.Subscript: Inference._subscript,
+    ast.Call: Inference._call,
+}
 
 
 def _iterator(item: Value, *, is_tuple: bool = False) -> Items:

@@ -41,7 +41,7 @@ from langchain_ptc.catalog.types import (
 from langchain_ptc.check.arguments import Leniency
 from langchain_ptc.check.checker import MAX_PROBLEMS, make_problem, read_program
 from langchain_ptc.check.facts import TOOL_CALL_ERROR, Facts, Handlers
-from langchain_ptc.check.inference import Given, Inference
+from langchain_ptc.check.inference import CatalogNames, Given, Inference
 from langchain_ptc.check.program import DEAD, Program
 from langchain_ptc.check.values import (
     Found,
@@ -113,7 +113,7 @@ def typecheck_code(
     program = read_program(code)
     if program is None:
         return ()
-    given = Given(catalog, program, kept=kept)
+    given = Given(CatalogNames(catalog), program, kept=kept)
     stubs = group([_certain(definition, catalog) for definition in catalog])
     with tempfile.TemporaryDirectory(prefix="ptc-typecheck-") as folder:
         _write_project(Path(folder), code, program, given, render_package(stubs))
@@ -168,7 +168,7 @@ def _write_project(
         text = source if program.is_async else re.sub(r"(?m)^async def ", "def ", source)
         (folder / path).write_text(text, "utf-8")
     names = []
-    for name in ("tools", *sorted(given.domains), *given.bare_tools):
+    for name in sorted(given.names.bare):
         value = given.bare(name)
         domain = value.definition.domain if isinstance(value, ToolValue) else None
         if isinstance(value, ToolValue):
@@ -221,7 +221,7 @@ class _Judge:
         self._inference = Inference(program, facts, given, work)
         own = {
             name
-            for name, bindings in program.bindings().items()
+            for name, bindings in program.bindings.items()
             if any(binding.alias is None for binding in bindings)
         }
         self._records = {name for domain in stubs for name in domain.records} - own

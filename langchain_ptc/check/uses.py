@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from langchain_ptc.check.inference import Inference
 from langchain_ptc.check.values import (
+    UNKNOWN,
     Answer,
     Data,
     Found,
@@ -20,26 +22,14 @@ from langchain_ptc.check.values import (
     parse,
     shown,
 )
+from langchain_ptc.sandbox.language.scopes import Comprehension
 
 _TAKES_DATA = frozenset(
-    [
-        "len",
-        "sum",
-        "sorted",
-        "list",
-        "tuple",
-        "set",
-        "frozenset",
-        "any",
-        "all",
-        "enumerate",
-        "json.loads",
-        "collections.Counter",
-        "statistics.mean",
-        "statistics.median",
-        "statistics.fmean",
-        "math.fsum",
-    ]
+    {
+        *("len", "sum", "sorted", "list", "tuple", "set", "frozenset", "any", "all", "enumerate"),
+        *("json.loads", "collections.Counter", "statistics.mean", "statistics.median"),
+        *("statistics.fmean", "math.fsum"),
+    }
 )
 """Functions whose first argument is iterated over, or read."""
 _CONVERTS = frozenset("dict iter next reversed int float abs round divmod".split())  # noqa: SIM905
@@ -56,6 +46,7 @@ _SIGNS: Mapping[type[ast.operator], str] = {
     ast.FloorDiv: "//",
     ast.BitOr: "|",
 }
+_NO_AWAITABLES = (ast.Constant, ast.JoinedStr, ast.Compare)
 _Operand = tuple[ast.expr, str]
 """A part of a node that no awaitable can be, and what happens to it."""
 
@@ -65,36 +56,12 @@ class Uses:
 
     def __init__(self, inference: Inference) -> None:
         self._program = inference.program
+        self._waits = inference.program.is_async
+        """Whether any value can be an awaitable."""
         self._has_operators = inference.facts.has_operators
         self._shapes = inference.shapes
         self._infer = inference.infer
         self._only_shown: dict[str, bool] = {}
-
-    def check(self, node: ast.AST) -> Iterator[Found]:
-        """Yield what is wrong with how `node` uses its parts."""
-        if isinstance(node, ast.Subscript):
-            yield from self._check_subscript(node)
-        elif isinstance(node, ast.Attribute):
-            yield from self._check_attribute(node)
-        elif isinstance(node, ast.Call):
-            yield from self._check_call(node)
-        elif isinstance(node, ast.Await):
-            yield from self._check_use(node.value, "", awaited)
-        elif isinstance(node, ast.AsyncFor) or getattr(node, "is_async", False):
-            what = "iterated over with `async for`, where `for` is right"
-            yield from self._check_use(node.iter, what, _iterate_later)  # type: ignore[attr-defined]
-        elif isinstance(node, ast.For | ast.comprehension):
-            yield from self._check_use(node.iter, "iterated over", iterate)
-        elif isinstance(node, ast.FormattedValue):
-            yield from self._check_shown(node.value)
-        elif isinstance(node, ast.Starred) and isinstance(node.ctx, ast.Load):
-            yield from self._check_use(node.value, "iterated over", iterate)
-        elif isinstance(node, ast.Assign):
-            if any(isinstance(target, ast.Tuple | ast.List) for target in node.targets):
-                yield from self._check_use(node.value, "iterated over", iterate)
-        else:
-            for part, what in _operands(node, self._has_operators):
-                yield from self._check_use(part, what)
 
     def _check_use(
         self,
@@ -103,20 +70,21 @@ class Uses:
         ask: Callable[[Value], Answer] | None = None,
         errors: tuple[str, ...] = ("TypeError",),
         at: ast.AST | None = None,
-    ) -> Iterator[Found]:
-        """Yield what is wrong with `node` if it is to be awaited, or no value of it has a good answer."""
+    ) -> Sequence[Found]:
+        """Return what is wrong with `node` if it is to be awaited, or no value of it has a good answer."""
         value = self._infer(node)
+        if value is UNKNOWN:
+            return ()
         definition = getattr(value, "definition", None)
         if isinstance(value, Pending):
-            if what and ("TypeError" in errors or not value.is_task):  # tasks have attributes
-                called = _text(node) if isinstance(node, ast.Call) else value.source
-                message = f"{value.source} is not awaited, and {what}: write `(await {called})`"
-                if isinstance(node, ast.Name):
-                    message = (
-                        f"{node.id!r} is {value.source} without `await`, {what}: await it first"
-                    )
-                yield Found(node, message, errors, definition)
-        elif ask is not None and (ask is awaited or getattr(value, "tool", value) is not None):
+            if not what or (value.is_task and "TypeError" not in errors):  # tasks have attributes
+                return ()
+            called = _text(node) if isinstance(node, ast.Call) else value.source
+            message = f"{value.source} is not awaited, and {what}: write `(await {called})`"
+            if isinstance(node, ast.Name):
+                message = f"{node.id!r} is {value.source} without `await`, {what}: await it first"
+            return [Found(node, message, errors, definition)]
+        if ask is not None and (ask is awaited or getattr(value, "tool", value) is not None):
             # What else the code does with what it has made itself is its own business.
             answer = ask(value)
             if isinstance(answer, str):
@@ -124,31 +92,61 @@ class Uses:
                 if isinstance(value, Data) and definition is not None:
                     of = f" from {definition.name}()" if definition.name not in name else ""
                     name = f"{name} ({describe(value.tree, definition)}{of})"
-                yield Found(at or node, f"{name} {answer}", errors, definition)
+                return [Found(at or node, f"{name} {answer}", errors, definition)]
+        return ()
 
-    def _check_subscript(self, node: ast.Subscript) -> Iterator[Found]:
+    def _check_subscript(self, node: ast.Subscript) -> Iterable[Found]:
         key, is_read = node.slice, isinstance(node.ctx, ast.Load)
-        if is_read or not self._has_operators:
-            ask = (lambda value: self._shapes.subscript(value, key)) if is_read else None
-            what = f"asked for [{shown(key) or '...'}]"
-            yield from self._check_use(node.value, what, ask, ("KeyError", "TypeError"), key)
+        if self._infer(node.value) is UNKNOWN or (not is_read and self._has_operators):
+            return ()
+        ask = (lambda value: self._shapes.subscript(value, key)) if is_read else None
+        what = f"asked for [{shown(key) or '...'}]"
+        return self._check_use(node.value, what, ask, ("KeyError", "TypeError"), key)
 
-    def _check_attribute(self, node: ast.Attribute) -> Iterator[Found]:
+    def _check_attribute(self, node: ast.Attribute) -> Iterable[Found]:
         known = node.attr.startswith("__") or node.attr in _OF_AWAITABLES
         what = "" if known else f"asked for .{node.attr}"
         is_read = isinstance(node.ctx, ast.Load)
         ask = (lambda value: self._shapes.attribute(value, node.attr)) if is_read else None
-        yield from self._check_use(node.value, what, ask, ("AttributeError",), node)
+        return self._check_use(node.value, what, ask, ("AttributeError",), node)
 
-    def _check_shown(self, node: ast.expr) -> Iterator[Found]:
+    def _check_await(self, node: ast.Await) -> Iterable[Found]:
+        return self._check_use(node.value, "", awaited)
+
+    def _check_loop(self, node: ast.For | ast.AsyncFor | ast.comprehension) -> Iterable[Found]:
+        if isinstance(node, ast.AsyncFor) or getattr(node, "is_async", False):
+            what = "iterated over with `async for`, where `for` is right"
+            return self._check_use(node.iter, what, _iterate_later)
+        return self._check_use(node.iter, "iterated over", iterate)
+
+    def _check_comprehension(self, node: Comprehension) -> Iterator[Found]:
+        for generator in node.generators:
+            yield from self._check_loop(generator)
+
+    def _check_starred(self, node: ast.Starred) -> Iterable[Found]:
+        is_read = isinstance(node.ctx, ast.Load)
+        return self._check_use(node.value, "iterated over", iterate) if is_read else ()
+
+    def _check_unpacking(self, node: ast.Assign) -> Iterable[Found]:
+        if any(isinstance(target, ast.Tuple | ast.List) for target in node.targets):
+            return self._check_use(node.value, "iterated over", iterate)
+        return ()
+
+    def _check_formatted(self, node: ast.FormattedValue) -> Iterable[Found]:
+        return self._check_shown(node.value)
+
+    def _check_shown(self, node: ast.expr) -> Iterable[Found]:
         """Find an awaitable that is shown as text: no error, but never what was meant."""
-        if isinstance(node, ast.Name) and node.id not in self._only_shown:
-            # Used nowhere but where it is shown: so it is awaited nowhere.
-            reads = self._program.reads.get(node.id, ())
-            self._only_shown[node.id] = all(map(self._is_shown, reads))
-        is_shown = isinstance(node, ast.Name) and self._only_shown[node.id]
-        if isinstance(node, ast.Call) or is_shown:
-            yield from self._check_use(node, "shown as text", errors=())
+        if not self._waits or not isinstance(node, ast.Name | ast.Call):
+            return ()
+        if isinstance(node, ast.Name):
+            if node.id not in self._only_shown:
+                # Used nowhere but where it is shown: so it is awaited nowhere.
+                reads = self._program.reads.get(node.id, ())
+                self._only_shown[node.id] = all(map(self._is_shown, reads))
+            if not self._only_shown[node.id]:
+                return ()
+        return self._check_use(node, "shown as text", errors=())
 
     def _is_shown(self, node: ast.AST) -> bool:
         parent = self._program.parents.get(node)
@@ -157,19 +155,29 @@ class Uses:
             return isinstance(function, LibraryValue) and function.name in _SHOWS
         return isinstance(parent, ast.FormattedValue)
 
+    def _check_operands(self, node: ast.AST) -> Iterator[Found]:
+        if self._waits:
+            for part, what in _operands(node, self._has_operators):
+                if not isinstance(part, _NO_AWAITABLES):
+                    yield from self._check_use(part, what)
+
     # --- calls ----------------------------------------------------------------------------------
 
-    def _check_call(self, node: ast.Call) -> Iterator[Found]:
-        function, method, arguments = self._infer(node.func), node.func, node.args
-        if any(isinstance(argument, ast.Starred) for argument in arguments):
-            return
-        if isinstance(method, ast.Attribute) and method.attr in ("extend", "join"):
-            own = self._infer(method.value)
-            if isinstance(own, Items) or (isinstance(own, Data) and own.tool is None):
-                for argument in arguments:
-                    yield from self._check_use(argument, "iterated over", iterate)
-        elif isinstance(function, LibraryValue):
-            yield from self._check_library_call(function.name, node)
+    def _check_call(self, node: ast.Call) -> Iterable[Found]:
+        function, method = self._infer(node.func), node.func
+        is_joined = isinstance(method, ast.Attribute) and method.attr in ("extend", "join")
+        if not is_joined and not isinstance(function, LibraryValue):
+            return ()
+        if any(isinstance(argument, ast.Starred) for argument in node.args):
+            return ()
+        if isinstance(method, ast.Attribute) and is_joined:
+            return self._check_joined(self._infer(method.value), node.args)
+        return self._check_library_call(function.name, node)  # type: ignore[union-attr]
+
+    def _check_joined(self, own: Value, arguments: Sequence[ast.expr]) -> Iterator[Found]:
+        if isinstance(own, Items) or (isinstance(own, Data) and own.tool is None):
+            for argument in arguments:
+                yield from self._check_use(argument, "iterated over", iterate)
 
     def _check_library_call(self, name: str, node: ast.Call) -> Iterator[Found]:
         first, ask = node.args[:1], None
@@ -187,6 +195,23 @@ class Uses:
             return
         for argument in first:
             yield from self._check_use(argument, f"given to {name}()", ask)
+
+    CHECKS: ClassVar[Mapping[type[ast.AST], Callable[[Uses, Any], Iterable[Found]]]] = {
+        ast.Subscript: _check_subscript,
+        ast.Attribute: _check_attribute,
+        ast.Call: _check_call,
+        ast.Await: _check_await,
+        ast.For: _check_loop,
+        ast.AsyncFor: _check_loop,
+        ast.FormattedValue: _check_formatted,
+        ast.Starred: _check_starred,
+        ast.Assign: _check_unpacking,
+        **dict.fromkeys((ast.ListComp, ast.SetComp, ast.DictComp), _check_comprehension),
+        ast.GeneratorExp: _check_comprehension,
+        **dict.fromkeys((ast.If, ast.While, ast.IfExp, ast.Assert), _check_operands),
+        **dict.fromkeys((ast.Compare, ast.BinOp, ast.AugAssign, ast.UnaryOp), _check_operands),
+        ast.YieldFrom: _check_operands,
+    }
 
 
 # --- syntax ---------------------------------------------------------------------------------------

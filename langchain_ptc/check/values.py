@@ -43,7 +43,7 @@ class Work:
     """Counts the steps of one check, so that no program makes it run for long."""
 
     def __init__(self, steps: int = MAX_STEPS) -> None:
-        self._left = steps
+        self.left = steps
 
     def spend(self, steps: int = 1) -> None:
         """Take steps.
@@ -51,8 +51,8 @@ class Work:
         Raises:
             OutOfWork: There are none left.
         """
-        self._left -= steps
-        if self._left < 0:
+        self.left -= steps
+        if self.left < 0:
             raise OutOfWork
 
 

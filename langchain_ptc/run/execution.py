@@ -8,14 +8,14 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
-from langchain_ptc.check.checker import check_code, render_problems
+from langchain_ptc.check.checker import Checker, render_problems
 from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.limits import Limits
 from langchain_ptc.run.approvals import ApprovalMiddleware, Approvals
@@ -89,6 +89,10 @@ class ExecutorConfig:
     on_tool_error: OnToolError
     reads_state: bool
     """A budget needs the state of the graph, or a tool takes it."""
+    checker: Checker = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "checker", Checker(self.catalog, self.sandbox.modules))
 
 
 class Execution:
@@ -324,9 +328,7 @@ class Execution:
             return ()
         # Only a worker knows what a session has kept.
         kept: tuple[str, ...] | None = () if self._kept is None else None
-        check = functools.partial(
-            check_code, self._code, executor.catalog, modules=executor.sandbox.modules, kept=kept
-        )
+        check = functools.partial(executor.checker.check, self._code, kept=kept)
         is_long = len(self._code) > _MAX_CHARS_ON_LOOP
         problems = await call_in_thread(check) if is_long else check()
         if not problems and executor.check == "types":

@@ -18,7 +18,7 @@ from langchain_core.tools import StructuredTool, tool
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from langchain_ptc import ToolCatalog
-from langchain_ptc.check.checker import MAX_CHARS, MAX_PROBLEMS, check_code, render_problems
+from langchain_ptc.check.checker import MAX_CHARS, MAX_PROBLEMS, Checker, render_problems
 from langchain_ptc.errors import CheckError, CodeError, Problem
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 from tests.check.office import build_office, run_unchecked
@@ -67,7 +67,7 @@ def office() -> ToolCatalog:
 
 def check(code: str, catalog: ToolCatalog, **options: Any) -> list[str]:
     """Return what is told of a program, in one line each."""
-    return [str(problem) for problem in check_code(code, catalog, modules=MODULES, **options)]
+    return [str(problem) for problem in Checker(catalog, MODULES).check(code, **options)]
 
 
 # --- the two tables -------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def check(code: str, catalog: ToolCatalog, **options: Any) -> list[str]:
 @each(WRONG)
 def test_wrong_program(case: Case, office: ToolCatalog) -> None:
     """A wrong program gets exactly this report."""
-    assert render_problems(check_code(case.code, office, modules=MODULES)) == case.report
+    assert render_problems(Checker(office, MODULES).check(case.code)) == case.report
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
@@ -102,7 +102,7 @@ def test_wrong_program_runs(case: Case, office: ToolCatalog) -> None:
 @each(RIGHT)
 def test_right_program(case: Case, office: ToolCatalog) -> None:
     """A program that looks wrong and is right gets no report, and runs."""
-    assert render_problems(check_code(case.code, office, modules=MODULES)) == ""
+    assert render_problems(Checker(office, MODULES).check(case.code)) == ""
     done = run_unchecked(case.code, office)
     assert done.status == "success", done.failure
 
@@ -282,8 +282,8 @@ def test_names_that_a_session_keeps(office: ToolCatalog) -> None:
 def test_modules_that_are_not_known(office: ToolCatalog) -> None:
     """Without a list of modules only imports of tools are looked at."""
     code = "import pandas\nfrom tools.nowhere import x"
-    assert len(check_code(code, office, modules=MODULES)) == 2
-    assert len(check_code(code, office, modules=None)) == 1
+    assert len(Checker(office, MODULES).check(code)) == 2
+    assert len(Checker(office, None).check(code)) == 1
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_modules_that_are_not_known(office: ToolCatalog) -> None:
 def test_modules_of_the_developer(office: ToolCatalog, name: str, known: bool) -> None:
     """A module that the developer allows is there with its submodules and what leads to it."""
     modules = MODULES | {"numpy", "scipy.stats"}
-    assert (check_code(f"import {name}", office, modules=modules) == ()) is known
+    assert (Checker(office, modules).check(f"import {name}") == ()) is known
 
 
 def test_one_name_in_two_domains() -> None:
@@ -427,7 +427,7 @@ def test_check_calls_nothing() -> None:
 
 def test_problem(office: ToolCatalog) -> None:
     """A problem has its place in characters, its line and the signature of the tool."""
-    [problem] = check_code('ä = "ö"; get_user(né=1)\n', office, modules=None)
+    [problem] = Checker(office, None).check('ä = "ö"; get_user(né=1)\n')
     assert problem == Problem(
         line=1,
         column=19,
@@ -439,7 +439,7 @@ def test_problem(office: ToolCatalog) -> None:
 
 def test_error_carries_problems(office: ToolCatalog) -> None:
     """`CheckError` is the code's own fault and carries the problems."""
-    problems = check_code("get_user(5)\nget_user()", office, modules=None)
+    problems = Checker(office, None).check("get_user(5)\nget_user()")
     error = CheckError(problems)
     assert isinstance(error, CodeError)
     assert error.problems == problems
@@ -455,7 +455,7 @@ def test_nothing_to_render() -> None:
 def test_long_line_is_cut_around_the_place(office: ToolCatalog) -> None:
     """Of a long line the part around the place is shown, with the caret below it."""
     code = f"print('{'x' * 500}', get_user(5), '{'y' * 500}')"
-    told = render_problems(check_code(code, office, modules=None)).splitlines()
+    told = render_problems(Checker(office, None).check(code)).splitlines()
     shown, caret = told[2], told[3]
     assert len(shown) < 200
     assert shown[caret.index("^")] == "5"

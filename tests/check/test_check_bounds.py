@@ -14,7 +14,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from langchain_ptc import InProcessSandbox, Limits, ProgrammaticToolExecutor, ToolCatalog
-from langchain_ptc.check.checker import MAX_CHARS, MAX_REPORT_CHARS, check_code, render_problems
+from langchain_ptc.check.checker import MAX_CHARS, MAX_REPORT_CHARS, Checker, render_problems
 from langchain_ptc.check.values import OutOfWork, Work
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 from langchain_ptc.sandbox.language.reading import TooCostly, has_long_import, parse_quietly
@@ -137,9 +137,7 @@ def test_check_exponential_time(name: str) -> None:
     code = HOSTILE[name]
     assert len(code) <= MAX_CHARS
     found: list[str] = []
-    spent = seconds(
-        lambda: found.append(render_problems(check_code(code, CATALOG, modules=MODULES)))
-    )
+    spent = seconds(lambda: found.append(render_problems(Checker(CATALOG, MODULES).check(code))))
     assert spent < 4, spent
     assert len(found[0]) < MAX_REPORT_CHARS + 3_000
 
@@ -155,8 +153,8 @@ def test_work_is_counted() -> None:
 def test_long_code_is_not_read_on_the_host() -> None:
     """Past its length the code runs unchecked: the parser holds the interpreter while it reads."""
     wrong = "get('x')\n"
-    assert check_code(wrong, CATALOG, modules=MODULES)
-    assert check_code(wrong + "#" * MAX_CHARS, CATALOG, modules=MODULES) == ()
+    assert Checker(CATALOG, MODULES).check(wrong)
+    assert Checker(CATALOG, MODULES).check(wrong + "#" * MAX_CHARS) == ()
 
 
 LONG_IMPORTS = {
@@ -218,7 +216,7 @@ def test_code_that_would_warn_is_left_alone(code: str) -> None:
     """What cannot be read without a warning is not read on the host."""
     with pytest.raises((TooCostly, SyntaxError)):
         parse_quietly(code)
-    assert check_code(code, CATALOG, modules=MODULES) == ()
+    assert Checker(CATALOG, MODULES).check(code) == ()
 
 
 @pytest.mark.parametrize("code", [*QUIET, "x = 1\n" * 700 + "print(x)"])
@@ -242,7 +240,7 @@ def test_check_changes_warnings_filters(code: str, sandbox: str) -> None:
 def test_report_is_bounded() -> None:
     """A report has room for some thousand characters, whatever the code holds."""
     code = "".join(f"get({'k' * 300}{i}=1, {'j' * 300}{i}=2)\n" for i in range(25))
-    report = render_problems(check_code(code, CATALOG, modules=MODULES))
+    report = render_problems(Checker(CATALOG, MODULES).check(code))
     assert len(report) < MAX_REPORT_CHARS + 100
     assert report.endswith("more problems")
 

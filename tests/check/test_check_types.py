@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from langchain_ptc import ToolCatalog
-from langchain_ptc.check.checker import check_code
+from langchain_ptc.check.checker import Checker
 from langchain_ptc.check.typecheck import typecheck_code
 from langchain_ptc.errors import Problem
 from tests.check.office import build_office
@@ -185,4 +185,4 @@ def test_without_ty(office: ToolCatalog, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "ty", None)
     with pytest.raises(ImportError, match=r"pip install 'langchain-ptc\[typecheck\]'"):
         typecheck_code("print(1)", office)
-    assert check_code("get_user(x=1)", office, modules=None)
+    assert Checker(office, None).check("get_user(x=1)")

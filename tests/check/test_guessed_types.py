@@ -24,7 +24,7 @@ from langchain_ptc import (
 )
 from langchain_ptc.catalog.described import DescribedTool
 from langchain_ptc.catalog.types import ANY
-from langchain_ptc.check.checker import check_code as check_code_of
+from langchain_ptc.check.checker import Checker
 from langchain_ptc.check.typecheck import typecheck_code
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
@@ -34,7 +34,7 @@ class Page(TypedDict):
 
 
 def check_code(code: str, catalog: ToolCatalog) -> Any:
-    return check_code_of(code, catalog, modules=("json",))
+    return Checker(catalog, ("json",)).check(code)
 
 
 def get() -> Page:

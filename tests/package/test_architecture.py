@@ -338,11 +338,11 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 44_600,
+    "lines": 44_620,
     "modules": 191,
     "longest import chain": 21,
-    "calls for a small program": 700,
-    "files for a small program": 52,
+    "calls for a small program": 410,
+    "files for a small program": 51,
     "calls for one tool call": 165,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
-from langchain_ptc.sandbox.language.shape import bound_globals, find_local
+from langchain_ptc.sandbox.language.scopes import SyntaxTree
 
 _ALIASES = {"np": "numpy", "pd": "pandas"}
 """Short names that everybody gives to these modules."""
@@ -27,50 +27,32 @@ _MADE = {
 """Names of modules that are made for each program."""
 
 
-def find_implied(
-    tree: ast.Module, nodes: Sequence[ast.AST], modules: Collection[str]
-) -> dict[str, str]:
+def find_implied(tree: SyntaxTree, modules: Collection[str]) -> dict[str, str]:
     """Return what to import for a program: the name -> the dotted name of what it stands for.
 
-    A name counts if the top level does not bind it and every use of it fits: `json.dumps` reads an
+    A name counts if nothing binds it where it is read, and every use of it fits: `json.dumps` reads an
     attribute that the module has. A name that is a member of its own module (`datetime`, `pprint`) is
     that member where it is called or read as only the member can be: `datetime.now()`. Uses of a
     variable of the same name, such as the parameter in `def wait(time)`, do not count.
 
     Args:
         tree: The program.
-        nodes: Every node of it.
         modules: Names of the modules that it may import.
     """
-    uses = _find_uses(nodes, modules)
-    if not uses:
-        return {}
-    bound = bound_globals(tree, nodes)
-    for name in bound & uses.keys():
-        del uses[name]
-    if uses:
-        local = find_local(nodes, uses.keys())
-        uses = {name: [u for u in found if u[0] not in local] for name, found in uses.items()}
-    found = {name: _meaning(name, [a for _, a in u], modules) for name, u in uses.items() if u}
-    return {name: meant for name, meant in found.items() if meant is not None}
-
-
-def _find_uses(
-    nodes: Sequence[ast.AST], modules: Collection[str]
-) -> dict[str, list[tuple[ast.Name, str]]]:
-    """Return where names of modules are read, each use with its attribute; "" for a bare use."""
-    attributes: dict[ast.AST, str] = {}
-    uses: dict[str, list[tuple[ast.Name, str]]] = {}
-    for node in nodes:  # parents come before what stands in them
-        if isinstance(node, ast.Attribute):
-            attributes[node.value] = node.attr
-        elif (
-            isinstance(node, ast.Name)
+    uses: dict[str, list[str]] = {}
+    for node in tree.kinds.get(ast.Name, ()):
+        name = node.id
+        if (
+            (name in modules or name in _ALIASES)
+            and name not in tree.module.bindings
             and isinstance(node.ctx, ast.Load)
-            and (node.id in modules or node.id in _ALIASES)
+            and tree.resolve(node) is None
         ):
-            uses.setdefault(node.id, []).append((node, attributes.get(node, "")))
-    return uses
+            parent = tree.parents[node]
+            attribute = parent.attr if isinstance(parent, ast.Attribute) else ""
+            uses.setdefault(name, []).append(attribute)
+    found = {name: _meaning(name, attributes, modules) for name, attributes in uses.items()}
+    return {name: meant for name, meant in found.items() if meant is not None}
 
 
 def _meaning(name: str, attributes: Sequence[str], modules: Collection[str]) -> str | None:

@@ -1,6 +1,7 @@
-"""From the text that a model wrote to code that may run: parse, hold to the policy, compile.
+# ruff: noqa: N815  # the methods are named after the classes of `ast`
+"""From the text that a model wrote to code that may run: parse, check against the policy, compile.
 
-`transformer` decides what is accepted, `shape` what the top level means; this module joins them.
+`transformer` decides what is accepted.
 """
 
 from __future__ import annotations
@@ -26,17 +27,13 @@ from langchain_ptc.sandbox.language.reading import (
     parse,
     parse_quietly,
 )
-from langchain_ptc.sandbox.language.shape import (
-    LAST,
-    MAIN,
-    all_nodes,
-    bound_globals,
-    is_async,
-    shape_module,
-)
+from langchain_ptc.sandbox.language.scopes import SyntaxTree, is_async
 from langchain_ptc.sandbox.language.transformer import Policy
 
 CODE_FILENAME = "<code>"
+LAST = names.RESERVED + "last"
+MAIN = names.RESERVED + "main"
+RETURNED = names.RESERVED + "returned"
 MAX_VIOLATIONS = 20
 """Places that are reported of one program; the first ones tell what to mend."""
 _MAX_LINE_CHARS = 300
@@ -103,9 +100,6 @@ class CompiledCode:
         return self.binds_result and "result" in namespace, namespace.get("result")
 
 
-RETURNED = names.RESERVED + "returned"
-
-
 def _keep_return(namespace: dict[str, object], ended: object) -> None:
     """Keep what the hidden function gave: a tuple of one for a `return`, None for the end."""
     if type(ended) is tuple:
@@ -138,25 +132,24 @@ def compile_code(
         CodeSyntaxError: It is no Python.
         PolicyError: It is Python that is not accepted; names every such place.
     """
-    tree = _parse(code, is_shared=guard_writes)
+    root = _parse(code, is_shared=guard_writes)
     try:
-        nodes = all_nodes(tree)
+        tree = SyntaxTree(root)
         policy = Policy(
-            nodes,
+            tree,
             guard_writes=guard_writes,
             known_names=tool_names,
             guarded_names=guarded_names,
             private_names=private_names,
         )
-        policy.visit(tree)
+        policy.visit(root)
         if policy.violations:
             ordered = sorted(dict.fromkeys(policy.violations), key=lambda v: v.line)
             raise PolicyError(tuple(ordered[:MAX_VIOLATIONS]))
         if ARE_DEFERRED:
-            evaluate_at_once(nodes)
+            evaluate_at_once(tree.nodes)
         return _compile(
             tree,
-            nodes,
             code,
             guard_writes=guard_writes,
             asyncio_names=asyncio_names,
@@ -172,29 +165,28 @@ def compile_unrestricted(code: str) -> CompiledCode:
     Raises:
         CodeSyntaxError: It is no Python.
     """
-    tree = _parse(code)
+    root = _parse(code)
     try:
-        return _compile(tree, all_nodes(tree), code, guard_writes=False)
+        return _compile(SyntaxTree(root), code, guard_writes=False)
     except (RecursionError, MemoryError):
         raise _too_deep() from None
 
 
 def _compile(
-    tree: ast.Module,
-    nodes: list[ast.AST],
+    tree: SyntaxTree,
     code: str,
     *,
     guard_writes: bool,
     asyncio_names: frozenset[str] = frozenset(),
     modules: Collection[str] = (),
 ) -> CompiledCode:
-    mode: Literal["sync", "async"] = "async" if is_async(nodes, asyncio_names) else "sync"
-    binds_result = "result" in code and "result" in bound_globals(tree, nodes)
-    implied = find_implied(tree, nodes, modules)
+    mode: Literal["sync", "async"] = "async" if is_async(tree, asyncio_names) else "sync"
+    binds_result = "result" in tree.module.bindings
+    implied = find_implied(tree, modules)
     try:
-        if guard_writes and any(map(_may_warn, nodes)):
+        if guard_writes and any(map(_may_warn, tree.nodes)):
             _silence_warnings()
-        shaped = shape_module(tree, nodes, asynchronous=mode == "async")
+        shaped = shape_module(tree, asynchronous=mode == "async")
         compiled = compile(
             shaped,
             CODE_FILENAME,
@@ -318,3 +310,99 @@ def _syntax_error(error: SyntaxError, code: str) -> CodeSyntaxError:
     return CodeSyntaxError(
         message, line=line, column=max(column, 0), source_line=source_line[:_MAX_LINE_CHARS]
     )
+
+
+# --- what the top level means: its last expression, its `return` -------------------------------------
+
+
+def shape_module(tree: SyntaxTree, *, asynchronous: bool) -> ast.Module:
+    """Make a last expression and a top-level `return` into something that can be compiled.
+
+    The value of a last expression is stored as `_ptc_last`. Where a `return` is outside of any
+    function, the body becomes the hidden function `_ptc_main`, in which every name of the top level
+    is declared `global`: nested functions, `global` statements and `del` mean what they mean in a
+    module. It returns `(value,)` for a `return` and None where the end is reached.
+
+    Raises:
+        SyntaxError: `yield` outside of a function.
+    """
+    root = tree.root
+    if not root.body:  # nothing but comments
+        return root
+    _keep_last(root)
+    if not any(tree.scope_of[node] is tree.module for node in tree.kinds.get(ast.Return, ())):
+        return root
+    for node in (*tree.kinds.get(ast.Yield, ()), *tree.kinds.get(ast.YieldFrom, ())):
+        if tree.scope_of[node] is tree.module:
+            place = ("<code>", node.lineno, node.col_offset + 1, "")
+            raise SyntaxError("'yield' outside function", place)
+    declared = {*tree.module.bindings, *tree.module.foreign, LAST} - _flag_names(root)
+    hoisted, body = _Main().split(root.body)
+    kind = ast.AsyncFunctionDef if asynchronous else ast.FunctionDef
+    main = ast.parse(f"def {MAIN}(): pass").body[0]
+    assert isinstance(main, ast.FunctionDef)
+    fields = {name: value for name, value in ast.iter_fields(main) if name != "body"}
+    function = kind(**fields, body=[ast.Global(sorted(declared)), *body])
+    ast.copy_location(function, root.body[0])
+    return ast.fix_missing_locations(ast.Module([*hoisted, function], root.type_ignores))
+
+
+def _flag_names(tree: ast.Module) -> set[str]:
+    """Names that stay bound in the module itself: `from __future__ import ...`."""
+    return {
+        alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        for alias in node.names
+    }
+
+
+def _keep_last(tree: ast.Module) -> None:
+    last = tree.body[-1]
+    if isinstance(last, ast.Expr):
+        target = ast.copy_location(ast.Name(LAST, ast.Store()), last)
+        tree.body[-1] = ast.copy_location(ast.Assign([target], last.value), last)
+
+
+class _Main(ast.NodeTransformer):
+    """Turns statements of a module into statements of a function."""
+
+    def __init__(self) -> None:
+        self._hoisted: list[ast.stmt] = []
+
+    def split(self, body: list[ast.stmt]) -> tuple[list[ast.stmt], list[ast.stmt]]:
+        """Return what must stay in the module, and the body of the function."""
+        rest = [cast_stmt(self.visit(node)) for node in body]
+        return self._hoisted, rest
+
+    def _leave(self, node: ast.AST) -> ast.AST:
+        return node
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = _leave
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        value = node.value or ast.Constant(None)
+        node.value = ast.Tuple([value], ast.Load())
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        if node.module == "__future__" or any(alias.name == "*" for alias in node.names):
+            self._hoisted.append(node)
+            return ast.copy_location(ast.Pass(), node)
+        return node
+
+    def visit_Global(self, node: ast.Global) -> ast.AST:
+        return ast.copy_location(ast.Pass(), node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        if not isinstance(node.target, ast.Name):
+            return node
+        if node.value is None:
+            return ast.copy_location(ast.Pass(), node)
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
+
+
+def cast_stmt(node: object) -> ast.stmt:
+    """Return `node`, which a visitor of statements gave."""
+    assert isinstance(node, ast.stmt)
+    return node

@@ -27,7 +27,7 @@ from RestrictedPython.transformer import RestrictingNodeTransformer
 
 from langchain_ptc.errors import Violation
 from langchain_ptc.sandbox.language import names
-from langchain_ptc.sandbox.language.shape import find_private_names
+from langchain_ptc.sandbox.language.scopes import SyntaxTree, find_private_names
 from langchain_ptc.sandbox.wire.values import RECORD_METHODS
 from langchain_ptc.wording import cut
 
@@ -51,7 +51,7 @@ class Policy(RestrictingNodeTransformer):
     """Collects what is not accepted in a tree, and puts the guards in.
 
     Args:
-        nodes: Every node of the tree that will be visited: which names it binds is known first.
+        tree: The tree whose root will be visited: which names it binds is known first.
         guard_writes: Let stores go through `guards.writable`.
         known_names: Names that the code has without binding them.
         guarded_names: Attributes that are read through a guard, besides those that always are.
@@ -60,7 +60,7 @@ class Policy(RestrictingNodeTransformer):
 
     def __init__(
         self,
-        nodes: list[ast.AST],
+        tree: SyntaxTree,
         *,
         guard_writes: bool = False,
         known_names: Container[str] = (),
@@ -75,8 +75,8 @@ class Policy(RestrictingNodeTransformer):
         self._class = ""
         self._called: ast.expr | None = None
         """What the call that was met last calls: `x.items()` is the method, `x.items` a field."""
-        private, self._bound = find_private_names(nodes)
-        self._private = private | private_names
+        self._bound = tree.bindings.keys()
+        self._private = find_private_names(tree) | private_names
 
     # --- walking: as RestrictedPython does it, with less work for each node ---
 

@@ -19,7 +19,7 @@ from langchain_ptc.errors import ToolCallError
 from langchain_ptc.sandbox.language import names
 from langchain_ptc.sandbox.language.modules import ModuleLoader
 from langchain_ptc.sandbox.language.policy import CompiledCode
-from langchain_ptc.sandbox.language.shape import all_nodes, find_private_names
+from langchain_ptc.sandbox.language.scopes import SyntaxTree, find_private_names
 from langchain_ptc.sandbox.wire.values import Record
 
 EARLIER_FILENAME = "<earlier code>"
@@ -127,7 +127,7 @@ def cut_unit(unit: Unit, places: Iterable[Place]) -> Unit:
     lines = {place.line for place in places}
     try:
         tree = ast.parse(unit.source)
-        private = find_private_names(all_nodes(tree))[0] | unit.private
+        private = find_private_names(SyntaxTree(tree)) | unit.private
     except (
         SyntaxError,
         ValueError,

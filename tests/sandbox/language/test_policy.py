@@ -327,13 +327,15 @@ def test_unknown_syntax_is_refused() -> None:
     """A kind of node that is not known is refused, so that a new Python adds nothing by itself."""
     import ast
 
+    from langchain_ptc.sandbox.language.scopes import SyntaxTree
     from langchain_ptc.sandbox.language.transformer import Policy
 
     class Novelty(ast.stmt):
         _fields = ()
 
-    policy = Policy([])
-    policy.visit(ast.Module([Novelty(lineno=3, col_offset=0)], []))
+    root = ast.Module([Novelty(lineno=3, col_offset=0)], [])
+    policy = Policy(SyntaxTree(root))
+    policy.visit(root)
     assert [str(v) for v in policy.violations] == [
         "line 3: Novelty is not available in the sandbox"
     ]

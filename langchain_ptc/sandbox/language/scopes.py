@@ -1,0 +1,364 @@
+"""The syntax tree of a program, read in one pass: its nodes by kind, its scopes, what binds each name.
+
+The check on the host and the compiler in the worker ask the same tree, so that both know the same names.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from langchain_ptc.sandbox.language.names import mangle
+
+Step: TypeAlias = int | Literal["item"]
+"""From a value to a part of it: an item by its position, or any item."""
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+Comprehension: TypeAlias = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """One place where a name gets a value."""
+
+    value: ast.expr | None = None
+    """What it gets the value from; None if nothing can be said."""
+    steps: tuple[Step, ...] = ()
+    """The way from `value` to what the name gets, as in `for a, b in pairs`."""
+    definition: ast.AST | None = None
+    """The `def`, or the import, that binds it."""
+    alias: ast.alias | None = None
+    """The part of the import."""
+
+
+OPAQUE = Binding()
+AUGMENTED = Binding()
+"""`x += 1`: it gives a name a value only where another binding has given it one."""
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Scope:
+    """A module, a function, a class body or a comprehension."""
+
+    node: ast.AST
+    parent: Scope | None = None
+    bindings: dict[str, list[Binding]] = field(default_factory=dict)
+    foreign: set[str] = field(default_factory=set)
+    """Names that are declared `global` or `nonlocal`."""
+    has_star: bool = False
+    """Whether it has an `import *` of unknown names."""
+    is_deferred: bool = False
+    """Whether it is an annotation that is not evaluated, which sees the names of the scope around it."""
+
+    def outward(self) -> Iterator[Scope]:
+        """Yield the scope and those around it, innermost first."""
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
+    def visible(self) -> Iterator[Scope]:
+        """Yield the scopes in which a name used here is looked up, innermost first."""
+        is_inside = False
+        for scope in self.outward():
+            if not (is_inside and isinstance(scope.node, ast.ClassDef)):
+                yield scope
+            is_inside = is_inside or not scope.is_deferred
+
+
+class _ChildFields(dict[type[ast.AST], tuple[str, ...]]):
+    """The fields of a class of nodes that may hold nodes with a place in the source."""
+
+    _OTHERS = frozenset("ctx op ops id attr arg kind level module type_comment lineno".split())  # noqa: SIM905
+
+    def __missing__(self, kind: type[ast.AST]) -> tuple[str, ...]:
+        found = self[kind] = tuple(name for name in kind._fields if name not in self._OTHERS)
+        return found
+
+
+_CHILD_FIELDS = _ChildFields()
+
+
+class SyntaxTree:
+    """A program as the compiler and the check see it.
+
+    Args:
+        root: The tree.
+
+    Attributes:
+        root: The tree.
+        nodes: Every node that has a place in the source, outer ones first.
+        kinds: The same nodes by class.
+        parents: What each node is directly in.
+        scopes: The scope that each function, class and comprehension makes; outer ones first.
+        scope_of: The scope in which each node is evaluated.
+        module: The scope of the top level.
+        bindings: Every name that the program binds anywhere, with all the places that do.
+    """
+
+    def __init__(self, root: ast.Module) -> None:
+        self.root = root
+        self.nodes: list[ast.AST] = [root]
+        self.kinds: dict[type[ast.AST], list[Any]] = {}
+        self.parents: dict[ast.AST, ast.AST] = {}
+        self.module = Scope(node=root)
+        self.scopes: dict[ast.AST, Scope] = {}
+        self.scope_of: dict[ast.AST, Scope] = {root: self.module}
+        self.bindings: dict[str, list[Binding]] = {}
+        self._found: list[tuple[Scope, str, Binding]] = []
+        self._defers = _defers_annotations(root)
+        self._read()
+        self._bind_all()
+
+    def resolve(self, node: ast.Name) -> Scope | None:
+        """Return the scope that binds a name; None if the program does not bind it."""
+        name = node.id
+        if name not in self.bindings:
+            return None
+        for scope in self.scope_of[node].visible():
+            if name in scope.bindings:
+                return scope
+        return None
+
+    @property
+    def bound(self) -> list[tuple[Scope, str]]:
+        """Every name that the program binds, with the scope in which it does."""
+        return [(scope, name) for scope, name, _ in self._found]
+
+    def _read(self) -> None:
+        nodes, scope_of, parents, kinds = self.nodes, self.scope_of, self.parents, self.kinds
+        for node in nodes:
+            kind, scope = type(node), scope_of[node]
+            if kind in kinds:
+                kinds[kind].append(node)
+            else:
+                kinds[kind] = [node]
+            if kind in _READERS:
+                _READERS[kind](self, node, scope)
+            for name in _CHILD_FIELDS[kind]:
+                value = getattr(node, name, None)
+                for child in value if type(value) is list else (value,):
+                    if isinstance(child, ast.AST):
+                        parents[child] = node
+                        scope_of.setdefault(child, scope)
+                        nodes.append(child)
+
+    def _bind_all(self) -> None:
+        """Bind the names, now that it is known which of them are declared `global` or `nonlocal`."""
+        for inner, name, binding in self._found:
+            scopes = [inner]
+            if name in inner.foreign and inner.parent is not None:
+                binding = OPAQUE  # noqa: PLW2901  # it is not certain which of the outer ones is meant
+                scopes = list(inner.parent.outward())
+            self.bindings.setdefault(name, []).append(binding)
+            for scope in scopes:
+                scope.bindings.setdefault(name, []).append(binding)
+
+    # --- what binds names -----------------------------------------------------------------------
+
+    def _bind(
+        self, target: ast.expr, value: ast.expr | None, steps: tuple[Step, ...], scope: Scope
+    ) -> None:
+        if isinstance(target, ast.Name):
+            binding = OPAQUE if value is None else Binding(value=value, steps=steps)
+            self._found.append((scope, target.id, binding))
+        elif isinstance(target, ast.Tuple | ast.List):
+            if any(isinstance(element, ast.Starred) for element in target.elts):
+                value = None
+            for position, element in enumerate(target.elts):
+                inner = element.value if isinstance(element, ast.Starred) else element
+                self._bind(inner, value, (*steps, position), scope)
+
+    def _assign(self, node: ast.Assign, scope: Scope) -> None:
+        for target in node.targets:
+            self._bind(target, node.value, (), scope)
+
+    def _annotated(self, node: ast.AnnAssign, scope: Scope) -> None:
+        self._bind(node.target, node.value, (), scope)
+        if self._defers or not isinstance(scope.node, ast.ClassDef):
+            self._defer(node.annotation, scope)
+
+    def _augmented(self, node: ast.AugAssign, scope: Scope) -> None:
+        if isinstance(node.target, ast.Name):
+            self._found.append((scope, node.target.id, AUGMENTED))
+
+    def _walrus(self, node: ast.NamedExpr, scope: Scope) -> None:
+        while isinstance(scope.node, Comprehension) and scope.parent is not None:
+            scope = scope.parent
+        self._bind(node.target, node.value, (), scope)
+
+    def _for(self, node: ast.For | ast.AsyncFor, scope: Scope) -> None:
+        known = node.iter if isinstance(node, ast.For) else None
+        self._bind(node.target, known, ("item",), scope)
+
+    def _with(self, node: ast.withitem, scope: Scope) -> None:
+        if node.optional_vars is not None:
+            self._bind(node.optional_vars, None, (), scope)
+
+    def _delete(self, node: ast.Delete, scope: Scope) -> None:
+        for target in node.targets:
+            self._bind(target, None, (), scope)
+
+    def _capture(self, node: ast.AST, scope: Scope) -> None:
+        for name in (getattr(node, "name", None), getattr(node, "rest", None)):
+            if name:
+                self._found.append((scope, name, OPAQUE))
+
+    def _declare(self, node: ast.Global | ast.Nonlocal, scope: Scope) -> None:
+        scope.foreign.update(node.names)
+
+    def _import(self, node: ast.Import | ast.ImportFrom, scope: Scope) -> None:
+        for alias in node.names:
+            if alias.name != "*":
+                is_whole = isinstance(node, ast.Import)
+                name = alias.name.partition(".")[0] if is_whole else alias.name
+                binding = Binding(definition=node, alias=alias)
+                self._found.append((scope, alias.asname or name, binding))
+            elif (getattr(node, "module", "") or "").partition(".")[0] != "tools":
+                scope.has_star = True
+
+    # --- what makes scopes ----------------------------------------------------------------------
+
+    def _enter(self, node: ast.AST, parent: Scope, parts: list[Any]) -> Scope:
+        inner = self.scopes[node] = Scope(node=node, parent=parent)
+        self.scope_of.update(dict.fromkeys(parts, inner))
+        parameters: list[Any] = getattr(node, "type_params", [])  # from Python 3.12 on
+        for parameter in parameters:
+            self._found.append((inner, parameter.name, OPAQUE))
+            self._defer(parameter, inner)
+        return inner
+
+    def _defer(self, part: ast.AST, scope: Scope) -> None:
+        self.scope_of[part] = Scope(node=part, parent=scope, is_deferred=True)
+
+    def _function(self, node: Function | ast.Lambda, scope: Scope) -> None:
+        args = node.args
+        parameters = [*args.posonlyargs, *args.args, *args.kwonlyargs]
+        parameters += [p for p in (args.vararg, args.kwarg) if p is not None]
+        if isinstance(node, ast.Lambda):
+            inner = self._enter(node, scope, [node.body])
+        else:
+            inner = self._enter(node, scope, node.body)
+            self._found.append((scope, node.name, Binding(definition=node)))
+            if self._defers or getattr(node, "type_params", None):
+                for annotation in (node.returns, *(p.annotation for p in parameters)):
+                    if annotation is not None:
+                        self._defer(annotation, scope)
+        self._found += [(inner, parameter.arg, OPAQUE) for parameter in parameters]
+
+    def _class(self, node: ast.ClassDef, scope: Scope) -> None:
+        self._found.append((scope, node.name, Binding(definition=node)))
+        self._enter(node, scope, node.body)
+
+    def _comprehend(self, node: Comprehension, scope: Scope) -> None:
+        is_dict = isinstance(node, ast.DictComp)
+        parts = [node.key, node.value] if is_dict else [node.elt]  # type: ignore[union-attr]
+        inner = self._enter(node, scope, [*parts, *node.generators])
+        self.scope_of[node.generators[0].iter] = scope
+        for generator in node.generators:
+            known = None if generator.is_async else generator.iter
+            self._bind(generator.target, known, ("item",), inner)
+
+    def _alias_type(self, node: Any, scope: Scope) -> None:
+        """Bind the name of a `type X = ...` of Python 3.12; its value is not evaluated."""
+        self._bind(node.name, None, (), scope)
+        for part in (node.value, *node.type_params):
+            self._defer(part, scope)
+
+
+_READERS: dict[type[ast.AST], Callable[[SyntaxTree, Any, Scope], None]] = {
+    ast.Assign: SyntaxTree._assign,
+    ast.AnnAssign: SyntaxTree._annotated,
+    ast.AugAssign: SyntaxTree._augmented,
+    ast.NamedExpr: SyntaxTree._walrus,
+    ast.For: SyntaxTree._for,
+    ast.AsyncFor: SyntaxTree._for,
+    ast.withitem: SyntaxTree._with,
+    ast.Delete: SyntaxTree._delete,
+    ast.ExceptHandler: SyntaxTree._capture,
+    ast.MatchAs: SyntaxTree._capture,
+    ast.MatchStar: SyntaxTree._capture,
+    ast.MatchMapping: SyntaxTree._capture,
+    ast.Global: SyntaxTree._declare,
+    ast.Nonlocal: SyntaxTree._declare,
+    ast.Import: SyntaxTree._import,
+    ast.ImportFrom: SyntaxTree._import,
+    ast.FunctionDef: SyntaxTree._function,
+    ast.AsyncFunctionDef: SyntaxTree._function,
+    ast.Lambda: SyntaxTree._function,
+    ast.ClassDef: SyntaxTree._class,
+    **dict.fromkeys(
+        (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp), SyntaxTree._comprehend
+    ),
+}
+if sys.version_info >= (3, 12):
+    _READERS[ast.TypeAlias] = SyntaxTree._alias_type
+
+
+def _defers_annotations(root: ast.Module) -> bool:
+    """Whether Python does not evaluate annotations when it gets to them."""
+    return sys.version_info >= (3, 14) or any(
+        isinstance(statement, ast.ImportFrom)
+        and statement.module == "__future__"
+        and any(alias.name == "annotations" for alias in statement.names)
+        for statement in root.body
+    )
+
+
+# --- what the names say ---------------------------------------------------------------------------
+
+_WAITS = (ast.Await, ast.AsyncFor, ast.AsyncWith, ast.AsyncFunctionDef)
+
+
+def is_async(tree: SyntaxTree, known: frozenset[str] = frozenset()) -> bool:
+    """Whether the code awaits anywhere, or uses a name that it has from `asyncio`.
+
+    Args:
+        tree: The code.
+        known: Names that the code has from `asyncio` without importing them.
+    """
+    kinds = tree.kinds
+    if not kinds.keys().isdisjoint(_WAITS) or any(
+        part.is_async for part in kinds.get(ast.comprehension, ())
+    ):
+        return True
+    from_asyncio = {"asyncio", *known}  # without an import too: it is one that is added
+    for node in kinds.get(ast.Import, ()):
+        for alias in node.names:
+            if alias.name.partition(".")[0] == "asyncio":
+                from_asyncio.add(alias.asname or "asyncio")
+    for node in kinds.get(ast.ImportFrom, ()):
+        if (node.module or "").startswith("asyncio"):
+            from_asyncio.update(alias.asname or alias.name for alias in node.names)
+    names = kinds.get(ast.Name, ())
+    return any(n.id in from_asyncio and isinstance(n.ctx, ast.Load) for n in names)
+
+
+def find_private_names(tree: SyntaxTree) -> frozenset[str]:
+    """Return the private attribute names that the code makes, those of its classes mangled too."""
+    found: set[str] = set()
+    names = [(scope, name) for scope, name in tree.bound if name.startswith("_")]
+    for node in tree.kinds.get(ast.Attribute, ()):
+        if node.attr.startswith("_") and not isinstance(node.ctx, ast.Load):
+            found.add(node.attr)
+            names.append((tree.scope_of[node], node.attr))
+    for node in tree.kinds.get(ast.Call, ()):  # `setattr(obj, "_x", v)`, `obj.__setattr__("_x", v)`
+        if getattr(node.func, "id", getattr(node.func, "attr", "")) in ("setattr", "__setattr__"):
+            found.update(_texts(node.args))
+    for node in tree.kinds.get(ast.Assign, ()):
+        if any(isinstance(t, ast.Name) and t.id == "__slots__" for t in node.targets):
+            slots = _texts(ast.walk(node.value))
+            names += [(tree.scope_of[node], name) for name in slots]
+    for inner, name in names:
+        for scope in inner.outward():
+            if isinstance(scope.node, ast.ClassDef):
+                found.update((name, mangle(name, scope.node.name)))
+    return frozenset(name for name in found if name.startswith("_"))
+
+
+def _texts(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
