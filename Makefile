@@ -127,12 +127,8 @@ docs: $(STAMP)  ## Build the site into docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -n -q -j auto docs docs/_build/html
 	@echo 'open docs/_build/html/index.html'
 
-benchmark: $(STAMP)  ## Print the measured numbers
-	$(BIN)/python benchmarks/import_time.py
-	$(BIN)/python benchmarks/sandbox.py
-	$(BIN)/python benchmarks/langgraph.py
-	$(BIN)/python -m benchmarks.many_tools
-	$(BIN)/python benchmarks/policies.py
+benchmark: $(STAMP)  ## Print what users wait for, each figure beside its floor (AGAINST=… for another checkout)
+	$(BIN)/python -m benchmarks.speed $(if $(AGAINST),--against $(AGAINST))
 
 benchmark_compare: $(STAMP)  ## Direct against programmatic, us against others; writes docs/benchmark.md
 	$(BIN)/python -m benchmarks.compare --peers --write

@@ -92,9 +92,8 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         from benchmarks.peers.run import measure_peers
 
         results["peers"] = measure_peers(only=options.only)
-    elif options.write:
-        with contextlib.suppress(PageError, KeyError):  # what was measured of the peers is kept
-            results["peers"] = read_results()["peers"]
+    with contextlib.suppress(PageError):  # what other runs have measured is kept
+        results = {**read_results(), **results}
     return results
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.charts import Bar, Colour, Panel, Ratios, draw_bars, draw_ratios
 from benchmarks.markdown import fill_page, table_of
 from benchmarks.mechanism import ROWS, WAYS, Assumptions, Measured
 from benchmarks.peers.tables import draw_peers, render_peers
-from benchmarks.stored import RESULTS, Results, read_newest
+from benchmarks.stored import RESULTS, Results, describe_machine, read_newest, write_dated
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmark.md"
@@ -35,6 +37,7 @@ _AGENT_AND_NODE = (
     "Agent: create_agent with as_programmatic. Node: ProgrammaticToolNode as last, its output is the "
     "answer."
 )
+_TIMES = "\u00d7"
 _REAL = "Every way gives the same right answer. Simulated perfect model; the rest is real."
 _BETTER_WAY = "create_agent with as_programmatic, against the better direct way with a prompt cache that forgets"
 
@@ -97,6 +100,19 @@ def write_page(results: Results) -> None:
         (CHARTS / name).write_text(image, "utf-8")
 
 
+def store_part(name: str, command: str, measured: Mapping[str, Any]) -> None:
+    """Store what one script has measured beside the newest results, and write the page.
+
+    Raises:
+        PageError: The page lacks a marker.
+    """
+    date = datetime.date.today().isoformat()
+    part = {"date": date, "command": command, "machine": describe_machine(), **measured}
+    results = {**read_results(), name: part}
+    write_dated(results, RESULTS)
+    write_page(results)
+
+
 def render_tables(results: Results) -> dict[str, str]:
     """Render every table of the page by its name."""
     mechanism = Mechanism(results)
@@ -107,9 +123,71 @@ def render_tables(results: Results) -> dict[str, str]:
         "tasks": render_tasks(mechanism),
         "direct-wins": render_direct_wins(mechanism),
     }
+    for name, render in {"speed": render_speed, "growth": render_growth}.items():
+        if name in results:
+            tables[name] = render(results[name])
     if "peers" in results:
         tables |= render_peers(results["peers"])
     return tables
+
+
+def _taken(part: Results) -> str:
+    machine = part["machine"]
+    return (
+        f"Taken on **{part['date']}** with `{part['command']}`, on {machine['words']}; Python "
+        f"{machine['python']}, {machine['packages']}."
+    )
+
+
+def render_speed(part: Results) -> str:
+    """Render every row of `benchmarks.speed`."""
+    rows = []
+    for row in part["rows"]:
+        before, now = row["before"], row["after"]
+        bound = f"{row['goal']:g}{_TIMES if row['is_ratio'] else ' ' + row['unit']}"
+        rows.append(
+            [
+                row["title"],
+                _speed_cell(row, before) if before else "",
+                _speed_cell(row, now),
+                f"{row['change']:.2f}" if row["change"] else "",
+                f"{row['floor']}: {now[1]:.3g} {row['unit']}" if row["floor"] else "",
+                f"≤ {bound}{'' if row['is_met'] else ', **missed**'}" if row["goal"] else "",
+            ]
+        )
+    head = ["work", "before", "now", "now / before", "floor", "goal"]
+    return f"{_taken(part)}\n\n{table_of(head, rows)}"
+
+
+def _speed_cell(row: Mapping[str, Any], figures: list[float]) -> str:
+    ours, floor, ratio, _ = figures
+    text = f"{ours:,.0f}" if ours >= 100 or not row["unit"] else f"{ours:.3g}"
+    return f"{text} {row['unit']}".strip() + (f" ({ratio:.3g}{_TIMES})" if floor else "")
+
+
+def render_growth(part: Results) -> str:
+    """Render every point of `benchmarks.growth`."""
+    rows = [
+        [
+            name if place == 0 else "",
+            f"{size:,} {part['units'][name]}",
+            f"{seconds:,.2f}",
+            f"{seconds / size * 1e3:,.2f}",
+            f"{host:,.1f}",
+            f"{worker:,.1f}",
+        ]
+        for name, points in part["series"].items()
+        for place, (size, seconds, host, worker) in enumerate(points)
+    ]
+    head = [
+        "what",
+        "size",
+        "CPU, s",
+        "CPU, ms each",
+        "memory of the host, MiB",
+        "of the worker, MiB",
+    ]
+    return f"{_taken(part)}\n\n{table_of(head, rows)}"
 
 
 def render_run(results: Results) -> str:
@@ -213,6 +291,8 @@ def render_charts(results: Results) -> dict[str, str]:
         "members.svg": draw_members(mechanism, results["date"]),
         "tasks.svg": draw_tasks(mechanism, results["date"]),
     }
+    if "growth" in results:
+        charts["growth.svg"] = draw_growth(results["growth"])
     if "peers" in results:
         charts["peers.svg"] = draw_peers(results["peers"], results["date"])
     return charts
@@ -284,3 +364,25 @@ def draw_tasks(mechanism: Mechanism, date: str) -> str:
         sides=("direct calling wins", "programmatic wins"),
         footer=(_BETTER_WAY, f"nothing; simulated perfect model. {date}, docs/benchmark.md"),
     )
+
+
+def draw_growth(part: Results) -> str:
+    """Draw time and memory for each call and megabyte, at every size."""
+    panels = []
+    for name, points in part["series"].items():
+        unit = part["units"][name]
+        times, memory = [], []
+        for size, seconds, host, worker in points:
+            label, ms, kib = f"{size:,} {unit}", seconds / size * 1e3, (host + worker) * 1024 / size
+            times.append(Bar(label=label, value=ms, text=f"{ms:,.2f} ms", colour="c"))
+            memory.append(Bar(label=label, value=kib, text=f"{kib:,.1f} KiB", colour="d"))
+        heading = name[0].upper() + name[1:]
+        panels += [
+            Panel(heading=heading, bars=times, note=f"processor time for each {unit}"),
+            Panel(heading="", bars=memory, note=f"memory of host and worker for each {unit}"),
+        ]
+    footer = (
+        "Bars of one length are linear growth; the smallest sizes carry the start of the program.",
+        f"{part['date']}, docs/benchmark.md",
+    )
+    return draw_bars("How time and memory grow", panels, footer=footer)

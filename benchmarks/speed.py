@@ -1,13 +1,14 @@
 """What users wait for, each figure beside the least that the same work needs in the same run.
 
-    python -m benchmarks.speed [ROW ...] [--against TREE] [--processes N] [--json FILE]
+    python -m benchmarks.speed [ROW ...] [--against TREE] [--processes N] [--write]
 
 Every figure is a pair: ours, and a floor measured in turns with it in the same process, so that a busy
 machine is as busy for both; what counts is their ratio. A row is measured in fresh processes, and the
 figures are medians over them. `--against TREE` measures another checkout too, with that checkout's own
-`.venv/bin/python`, in the order before, after, after, before; `after/before` compares the ratios of
-neighbouring processes. A ROW is the beginning of the name of a row: `python -m benchmarks.speed
-records sqlite`. Without one, all rows are measured.
+`.venv/bin/python`, in the order before, after, after, before; `change` is after over before, by the
+ratios of neighbouring processes. A ROW is the beginning of the name of a row: `python -m
+benchmarks.speed records sqlite`. Without one, all rows are measured. `--write` stores the figures in
+`benchmarks/results/` and writes them into `docs/benchmark.md`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import argparse
 import ast
 import asyncio
 import contextlib
-import importlib.util
+import importlib
 import itertools
 import json
 import os
@@ -102,6 +103,7 @@ def build_limits(**given: Any) -> Any:
         "memory_bytes": 8 << 30,
         "max_tool_calls": 1_000_000,
         "max_concurrent_calls": 1_000,
+        "tool_seconds": 300,
         "result_bytes": 1 << 30,
     }
     return Limits(**(wide | given))
@@ -140,11 +142,11 @@ def build_reader(value: object) -> Any:
     return read
 
 
-def build_runner(*tools: Any, **options: Any) -> Callable[[str], Awaitable[Any]]:
+def build_runner(tools: Any, **options: Any) -> Callable[[str], Awaitable[Any]]:
     """Return a function that executes code, and raises if it fails."""
     from langchain_ptc import ProgrammaticToolExecutor
 
-    executor = ProgrammaticToolExecutor(list(tools), limits=build_limits(), **options)
+    executor = ProgrammaticToolExecutor(tools, limits=build_limits(), **options)
 
     async def run(code: str) -> Any:
         result = await executor.aexecute(code)
@@ -175,7 +177,7 @@ async def measure_records(*, packed: bool) -> AsyncIterator[Sample]:
     import ormsgpack
 
     records = build_records(100_000)
-    run = build_runner(build_reader(records))
+    run = build_runner([build_reader(records)])
 
     async def floor() -> None:
         if packed:
@@ -191,7 +193,7 @@ async def measure_records(*, packed: bool) -> AsyncIterator[Sample]:
 async def measure_string() -> AsyncIterator[Sample]:
     """A long string to the code, beside the same string to a bare process and read there."""
     text = "lorem ipsum dolor sit amet, " * (10_000_000 // 28)
-    run = build_runner(build_reader(text))
+    run = build_runner([build_reader(text)])
     size = len(text)
     with forked(partial(swallow, size)) as sock:
 
@@ -247,7 +249,7 @@ def echo(sock: socket.socket) -> None:
 async def measure_calls(*, gathered: bool) -> AsyncIterator[Sample]:
     """Calls of a LangChain tool from code, beside its `ainvoke`."""
     add = build_add()
-    run = build_runner(add)
+    run = build_runner([add])
     code = GATHERED if gathered else SEQUENTIAL
     floor = partial(invoke_all, add, gathered=gathered)
     async for sample in in_turns(lambda: run(code), floor, 7):
@@ -309,6 +311,114 @@ async def measure_journal(kind: str, *, gathered: bool) -> AsyncIterator[Sample]
             yield sample
 
 
+async def measure_slow() -> AsyncIterator[Sample]:
+    """100 calls of 50 ms in one gather."""
+    from langchain_core.tools import tool
+
+    @tool
+    async def slow() -> None:
+        """Take 50 ms."""
+        await asyncio.sleep(0.05)
+
+    run = build_runner([slow])
+
+    async def floor() -> None:
+        await asyncio.gather(*[slow.ainvoke({}) for _ in range(100)])
+
+    code = "import asyncio\nawait asyncio.gather(*[slow() for _ in range(100)])"
+    async for sample in in_turns(lambda: run(code), floor, 7):
+        yield sample
+
+
+async def measure_graphs() -> AsyncIterator[Sample]:
+    """50 graphs at once, each with a journal in memory and a program that makes one call of 0.2 s."""
+    from langchain_core.tools import tool
+
+    @tool
+    async def slow() -> None:
+        """Take 0.2 s."""
+        await asyncio.sleep(0.2)
+
+    async with open_saver("memory") as saver:
+        run = build_graph([slow], saver)
+
+        async def ours() -> None:
+            await asyncio.gather(*[run("await slow()") for _ in range(50)])
+
+        async def floor() -> None:
+            await asyncio.gather(*[slow.ainvoke({}) for _ in range(50)])
+
+        async for sample in in_turns(ours, floor, 3):
+            yield sample
+
+
+async def measure_policies() -> AsyncIterator[Sample]:
+    """Microseconds of processor time that all policies of a tool add to a call, beside the bare call."""
+    from langchain_ptc import Breaker, Cache, RateLimit, Retry, ToolCatalog, ToolPolicy
+
+    every = ToolPolicy(
+        read_only=True,
+        timeout_seconds=10.0,
+        total_seconds=20.0,
+        retry=Retry(),
+        breaker=Breaker(),
+        cache=Cache(scope="executor", max_bytes=200_000),
+        rate_limit=RateLimit(calls=1_000_000),
+        max_concurrent_calls=10,
+        max_calls=1_000_000,
+        before=lambda _: None,
+        after=lambda _, value: value,
+    )
+    add = build_add()
+    bare, guarded = build_runner([add]), build_runner(ToolCatalog([add], policies={"add": every}))
+    for turn in range(10):  # each call is a new one: it is made, and cached
+        code = SEQUENTIAL.replace("add(i, 1)", f"add(i, {turn})")
+        floor, ours = await clock(lambda: bare(code)), await clock(lambda: guarded(code))  # noqa: B023
+        if turn:
+            yield Sample((ours.cpu - floor.cpu) / CALLS * 1e3, floor.cpu / CALLS * 1e3)
+
+
+async def measure_computing() -> AsyncIterator[Sample]:
+    """Code that only computes, beside the same code in this process."""
+    run = build_runner([])
+
+    async def floor() -> None:
+        exec(compile(COMPUTING, "<plain>", "exec"), {})
+
+    async for sample in in_turns(lambda: run(COMPUTING), floor, 9):
+        yield sample
+
+
+COMPUTING = """
+rows = [{"id": i, "team": i % 7, "amount": (i * 37) % 1000 / 10} for i in range(150_000)]
+totals = {}
+for row in rows:
+    if row["amount"] > 5:
+        totals[row["team"]] = totals.get(row["team"], 0) + row["amount"]
+names = sorted(rows, key=lambda r: (-r["amount"], r["id"]))
+total = sum(r["amount"] for r in names[:1000])
+"""
+
+
+async def measure_loop() -> AsyncIterator[Sample]:
+    """The longest pause of the host's event loop while code sends it records, beside reading them."""
+    make = "[{'id': i, 'name': f'n{i}', 'v': i / 7} for i in range(40_000)]"
+    text = json.dumps(eval(make))
+    run = build_runner([build_add()])
+    await run("pass")
+    for _ in range(7):
+        running = asyncio.ensure_future(run(f"return {make}"))
+        longest, before = 0.0, time.perf_counter()
+        while not running.done():
+            await asyncio.sleep(0.001)
+            now = time.perf_counter()
+            longest, before = max(longest, now - before - 0.001), now
+        assert len((await running).value) == 40_000
+        started = time.perf_counter()
+        json.loads(text)
+        yield Sample(longest * 1e3, (time.perf_counter() - started) * 1e3)
+
+
 # --- starts -----------------------------------------------------------------------------------------
 
 
@@ -366,6 +476,66 @@ async def measure_print(*, forked_for_it: bool) -> AsyncIterator[Sample]:
             floor = (time.perf_counter() - started) * 1e3
             await asyncio.sleep(0.05)
             yield Sample(await run(), floor)
+
+
+async def measure_throughput() -> AsyncIterator[Sample]:
+    """`print(1)`, 4 at a time, beside starting as many interpreters; for each."""
+    run = build_runner([])
+
+    async def several(start: Callable[[], Awaitable[object]], times: int) -> None:
+        for _ in range(times):
+            await start()
+
+    async def four(start: Callable[[], Awaitable[object]], times: int) -> float:
+        taken = await clock(lambda: asyncio.gather(*[several(start, times) for _ in range(4)]))
+        return taken.wall / times / 4
+
+    await run("print(1)")
+    for _ in range(3):
+        yield Sample(await four(lambda: run("print(1)"), 25), await four(start_python, 3))
+
+
+async def measure_held() -> AsyncIterator[Sample]:
+    """300 workers at once: how long until each has called a tool that answers when all have called."""
+    from langchain_core.tools import tool
+
+    from langchain_ptc import ProcessSandbox
+
+    waiting, all_are_there = 0, asyncio.Event()
+
+    @tool
+    async def meet() -> None:
+        """Wait for the others."""
+        nonlocal waiting
+        waiting += 1
+        if waiting == 300:
+            all_are_there.set()
+        await all_are_there.wait()
+
+    with ProcessSandbox(max_workers=300) as sandbox:
+        run = build_runner([meet], sandbox=sandbox)
+        await run("print(1)")
+        ours = await clock(lambda: asyncio.gather(*[run("await meet()") for _ in range(300)]))
+    yield Sample(ours.wall / 300, (await clock(start_python)).wall)
+
+
+async def measure_import() -> AsyncIterator[Sample]:
+    """Processor time of importing LangChain's agents and what else we need, with and without us.
+
+    With us means with every public name: `import langchain_ptc` alone loads nothing.
+    """
+    needed = (
+        "langchain.agents langchain_core.tools langgraph.graph langgraph.prebuilt RestrictedPython"
+    )
+    started = time.process_time()
+    for name in needed.split():
+        importlib.import_module(name)
+    needs = time.process_time()
+    import langchain_ptc
+
+    for name in langchain_ptc.__all__:
+        getattr(langchain_ptc, name)
+    yield Sample((time.process_time() - started) * 1e3, (needs - started) * 1e3)
 
 
 async def measure_memory() -> AsyncIterator[Sample]:
@@ -441,7 +611,7 @@ print(shares.most_common(2))
 async def measure_host_work(code: str) -> AsyncIterator[Sample]:
     """Processor time of the host for a program, beside that of parsing the program once."""
     add = build_add()
-    run = build_runner(add)
+    run = build_runner([add])
     for _ in range(5):
         await run(code)
     for _ in range(20):
@@ -460,7 +630,7 @@ async def measure_host_calls(code: str) -> AsyncIterator[Sample]:
     import langchain_ptc
 
     root = str(Path(langchain_ptc.__file__).parent)
-    run = build_runner(build_add())
+    run = build_runner([build_add()])
     for _ in range(3):
         await run(code)
     called = 0
@@ -524,6 +694,38 @@ ROWS: dict[str, Row] = {
         for kind, goals in _PLACES.items()
         for gathered in (False, True)
     },
+    "slow": Row(
+        title="100 calls of 50 ms in one gather",
+        measure=measure_slow,
+        floor="gather of 100 `ainvoke`",
+        goal=1.15,
+    ),
+    "graphs": Row(
+        title="50 graphs at once, a call of 0.2 s each",
+        measure=measure_graphs,
+        floor="gather of 50 `ainvoke`",
+    ),
+    "policies": Row(
+        title="CPU that all policies add to a call",
+        measure=measure_policies,
+        floor="a call without policies",
+        unit="us",
+        goal=30,
+        is_ratio=False,
+        processes=2,
+    ),
+    "computing": Row(
+        title="code that computes",
+        measure=measure_computing,
+        floor="CPython's exec",
+        goal=1.05,
+    ),
+    "loop": Row(
+        title="longest pause of the event loop, 40,000 rows returned",
+        measure=measure_loop,
+        floor="json.loads of them",
+        goal=1,
+    ),
     "first": Row(
         title="first program after import",
         measure=partial(measure_first, -1),
@@ -551,6 +753,24 @@ ROWS: dict[str, Row] = {
         measure=partial(measure_print, forked_for_it=True),
         floor="ping-pong of processes",
         goal=110,
+    ),
+    "throughput": Row(
+        title="print(1), 4 at a time",
+        measure=measure_throughput,
+        floor="python -c pass",
+    ),
+    "held": Row(
+        title="300 workers at once, each",
+        measure=measure_held,
+        floor="python -c pass",
+        processes=2,
+    ),
+    "import": Row(
+        title="CPU of the import, all public names",
+        measure=measure_import,
+        floor="langchain.agents and other needs",
+        goal=1.2,
+        processes=10,
     ),
     "worker-memory": Row(
         title="private memory of a waiting worker",
@@ -630,12 +850,8 @@ def postgres() -> Iterator[str | None]:
     if POSTGRES in os.environ:
         yield os.environ[POSTGRES]
         return
-    [file] = ROOT.glob("tests/**/postgres.py")
-    spec = importlib.util.spec_from_file_location("helper_postgres", file)
-    assert spec
-    assert spec.loader
-    helper = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(helper)
+    from tests.support import postgres as helper
+
     if helper.programs() is None:
         yield None
         return
@@ -664,27 +880,48 @@ def write_figures(unit: str, ours: float, ratio: float, floor: float) -> str:
     return f"{ours:,.{digits}f} {unit}".rjust(12) + times.rjust(9)
 
 
-def write_row(name: str, row: Row, found: list[list[Figures]]) -> str:
+def summarize(row: Row, found: list[list[Figures]]) -> dict[str, Any]:
+    """Return what is printed and stored of a row."""
+    *before, after = [settle(figures) for figures in found]
+    change = None
+    if before:
+        of = "ratio" if after.floor else "ours"
+        pairs = [[getattr(each, of) for each in pair] for pair in zip(*found, strict=True)]
+        change = statistics.median(now / earlier for earlier, now in pairs)
+    return {
+        "title": row.title,
+        "floor": row.floor,
+        "unit": row.unit,
+        "goal": row.goal,
+        "is_ratio": row.is_ratio,
+        "is_met": (after.ratio if row.is_ratio else after.ours) <= row.goal,
+        "before": before[0] if before else None,
+        "after": after,
+        "change": change,
+    }
+
+
+def write_row(name: str, row: dict[str, Any]) -> str:
     """Write one line."""
-    settled = [settle(figures) for figures in found]
-    text = f"{name:<18}"
-    for each in settled:
-        text += write_figures(row.unit, each.ours, each.ratio, each.floor)
-    if len(found) == 2:
-        by_floor = settled[0].floor > 0
-        pairs = [
-            (b.ratio, a.ratio) if by_floor else (b.ours, a.ours)
-            for b, a in zip(*found, strict=True)
-        ]
-        text += f"{statistics.median(after / before for before, after in pairs):9.2f}"
-    last = settled[-1]
-    text += f"  {write_figures(row.unit, last.floor, 0, 0) if last.floor else '':>12}"
-    text += f"{f'{last.cpu:.2f}x' if last.cpu else '':>9}"
-    goal = ""
-    if row.goal:
-        is_met = (last.ratio if row.is_ratio else last.ours) <= row.goal
-        goal = f"<= {row.goal:g}{'x' if row.is_ratio else ' ' + row.unit}{'' if is_met else ' !'}"
-    return f"{text}  {goal:<12} {row.title} / {row.floor}".rstrip(" /")
+    unit, after = row["unit"], row["after"]
+    text = f"{name:<20}"
+    for each in (row["before"], after):
+        text += write_figures(unit, each.ours, each.ratio, each.floor) if each else ""
+    text += f"{row['change']:9.2f}" if row["change"] else ""
+    text += f"{write_figures(unit, after.floor, 0, 0) if after.floor else '':>14}"
+    text += f"{f'{after.cpu:.2f}x' if after.cpu else '':>9}"
+    bound = (
+        f"<= {row['goal']:g}{'x' if row['is_ratio'] else ' ' + unit}{'' if row['is_met'] else ' !'}"
+    )
+    return f"{text}  {bound if row['goal'] else '':<12} {row['title']} / {row['floor']}".rstrip(
+        " /"
+    )
+
+
+def name_tree(tree: Path) -> str:
+    """Return the commit of a checkout: its folder is nobody's business."""
+    command = ["git", "-C", str(tree), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def main() -> int:
@@ -693,7 +930,7 @@ def main() -> int:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--against", type=Path, metavar="TREE", help="another checkout: before")
     parser.add_argument("--processes", type=int, help="fresh processes for each row and checkout")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    parser.add_argument("--write", action="store_true", help="store the figures, write the page")
     parser.add_argument("--here", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
@@ -704,9 +941,9 @@ def main() -> int:
         parser.error(f"no row begins with {options.rows}: {', '.join(ROWS)}")
     trees = [*([options.against.resolve()] if options.against else []), ROOT]
     columns = [f"{way + ', x floor':>21}" for way in ("before", "after")[-len(trees) :]]
-    columns += [f"{'after/before':>9}"] * (len(trees) - 1)
-    print(f"{'':<18}{''.join(columns)}{'floor':>14}{'host CPU':>9}  goal")
-    kept = {}
+    columns += [f"{'change':>9}"] * (len(trees) - 1)
+    print(f"{'':<20}{''.join(columns)}{'floor':>14}{'host CPU':>9}  goal")
+    rows = []
     with contextlib.ExitStack() as stack:
         server = any(ROWS[name].needs_postgres for name in names) and stack.enter_context(
             postgres()
@@ -714,16 +951,19 @@ def main() -> int:
         for name in names:
             row = ROWS[name]
             if row.needs_postgres and not server:
-                print(f"{name:<18} no Postgres: there is no initdb, and {POSTGRES} names no server")
+                print(f"{name:<20} no Postgres: there is no initdb, and {POSTGRES} names no server")
                 continue
             found = measure_row(name, trees, options.processes or row.processes)
             if isinstance(found, str):
-                print(f"{name:<18} failed in {found}", flush=True)
+                print(f"{name:<20} failed in {found}", flush=True)
                 continue
-            print(write_row(name, row, found), flush=True)
-            kept[name] = found
-    if options.json:
-        options.json.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+            rows.append(summarize(row, found))
+            print(write_row(name, rows[-1]), flush=True)
+    if options.write:
+        from benchmarks.page import store_part
+
+        against = f" --against {name_tree(trees[0])}" if options.against else ""
+        store_part("speed", f"python -m benchmarks.speed{against}", {"rows": rows})
     return 0
 
 

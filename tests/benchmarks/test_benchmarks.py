@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
-from benchmarks import markdown, page
+from benchmarks import growth, markdown, page, speed
 from benchmarks.charts import Bar, Panel, Ratios, draw_bars, draw_ratios
 from benchmarks.mechanism import (
     DIRECT,
@@ -222,6 +223,44 @@ def test_bars_of_any_value(values: list[float | None], is_log: bool) -> None:
     root = ET.fromstring(draw_bars("t", [Panel(heading="h", bars=bars, is_log=is_log)]))
     for box in root.iter(f"{SVG}rect"):
         assert 0 <= float(box.attrib["width"]) <= float(root.attrib["width"])
+
+
+# --- speed ------------------------------------------------------------------------------------------
+
+
+def test_row_is_measured_in_a_fresh_process() -> None:
+    """A row is measured by a process of the checkout, beside its floor, and a failure says why."""
+    figures = speed.measure_in(speed.ROOT, "host-calls-2")
+    assert isinstance(figures, speed.Figures), figures
+    assert figures.ours > 0
+    assert "KeyError" in str(speed.measure_in(speed.ROOT, "no such row"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_growth_is_measured() -> None:
+    """A point has the processor time of a program, and the memory that its worker took for the records."""
+    point = await growth.measure(growth.SERIES["records"], 1)
+    assert point.size == 1
+    assert min(point.seconds, point.worker_mib) > 0
+
+
+@pytest.mark.parametrize(("now", "is_met"), [(2.0, True), (5.0, False)])
+def test_two_checkouts_are_compared_by_their_floors(now: float, is_met: bool) -> None:
+    """A machine that is twice as slow for both changes no ratio, and the goal is held against the ratio."""
+    row = speed.Row(title="a call", floor="none", goal=3, measure=lambda: pytest.fail("measured"))
+
+    def figures(ratio: float, floor: float) -> speed.Figures:
+        return speed.Figures(ratio * floor, floor, ratio, 0.0)
+
+    before = [figures(4.0, 10.0), figures(4.0, 20.0)]
+    after = [figures(now, 20.0), figures(now, 10.0)]
+    record = json.loads(json.dumps(speed.summarize(row, [before, after])))
+    assert record["change"] == now / 4
+    assert record["is_met"] is is_met
+    part = {"date": "d", "command": "c", "machine": {"words": "w", "python": "p", "packages": "q"}}
+    text = page.render_speed({**part, "rows": [record]})
+    assert f"({now:g}\u00d7)" in text
+    assert ("missed" in text) is not is_met
 
 
 # --- peers ------------------------------------------------------------------------------------------

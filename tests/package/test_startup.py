@@ -1,6 +1,6 @@
 """What an import costs, told by what it loads: a number of seconds would hold on one machine only.
 
-The seconds themselves are measured by `benchmarks/import_time.py`.
+`python -m benchmarks.speed import first` measures the seconds.
 """
 
 from __future__ import annotations
