@@ -358,7 +358,9 @@ class Makers:
         BaseException.args.__set__(made, tuple(args))  # type: ignore[attr-defined]  # a descriptor
         return made
 
-    def instance(self, cls: Any, base: Any, content: Any, attributes: Any) -> Any:
+    def instance(
+        self, cls: Any, base: Any = "object", content: Any = (), attributes: Any = None
+    ) -> Any:
         """Make an instance of a class of the code, whose `__init__` does not run."""
         built_in = classes.BASES[base]
         own = is_own(cls) or (built_in is tuple and hasattr(cls, "_fields"))
@@ -366,7 +368,8 @@ class Makers:
             raise TypeError("an instance of no class of the code")
         new: Any = built_in.__new__
         made = new(cls, *content)
-        classes.put_attributes(made, attributes, self._slots_of(type(made)))
+        if attributes:
+            classes.put_attributes(made, attributes, self._slots_of(type(made)))
         return made
 
     def fill(self, made: Any, state: Any) -> None:

@@ -9,7 +9,7 @@ Who may write the bytes of a session can write any pickle. So what a pickle may 
 
 - Within the kernel's walls it may also hold objects of the libraries that are imported, and whatever
   making them does is done by a process that can do nothing else.
-- Elsewhere `_PlainReader` reads it, which knows a few of pickle's instructions: those for data, and the
+- Elsewhere `_CarefulReader` follows a few of pickle's instructions: those for data, and the
   call of a maker or of one of `CALLABLES`.
 """
 
@@ -17,15 +17,17 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import enum
 import io
 import itertools
 import pickle
 import pickletools
+import struct
 import types
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from langchain_ptc.sandbox.language.classes import is_own
 from langchain_ptc.sandbox.sessions import classes
@@ -104,16 +106,6 @@ def refuse(value: object) -> Unkeepable:
     return Unkeepable(value, (one, f"{name} objects"))
 
 
-class _Filling:
-    """The state of an object, which is written behind all that its variable holds."""
-
-    __slots__ = ("made", "state")
-
-    def __init__(self, made: object, state: object) -> None:
-        self.made = made
-        self.state = state
-
-
 class Writer(pickle.Pickler):
     """Writes variables into one pickle, so that what they share stays shared.
 
@@ -130,7 +122,8 @@ class Writer(pickle.Pickler):
         self._units = units
         self._libraries = libraries
         self._last: object = None
-        self._later: list[_Filling] = []
+        self._later: list[tuple[object, object]] = []
+        """Objects with their state, which is written behind all that the variable holds."""
         self._shapes: dict[type, tuple[type | None, classes.Slots, bool]] = {}
         self.used: dict[Unit, dict[Place, None]] = {}
         """The functions that were written, by unit."""
@@ -146,8 +139,8 @@ class Writer(pickle.Pickler):
         try:
             self.dump(value)
             while self._later:  # in rounds, and not in depth: a chain of objects may be long
-                fillings, self._later = self._later, []
-                self.dump(fillings)
+                states, self._later = self._later, []
+                self.dump(states)
         except (Unkeepable, TooLarge, MemoryError):
             raise
         except RecursionError:
@@ -162,8 +155,6 @@ class Writer(pickle.Pickler):
         if kind is Record:
             return Record, (), None, None, iter(dict.items(value))
         self._last = value
-        if kind is _Filling:
-            return Makers.fill, (value.made, value.state)
         if kind in AS_PICKLE_DOES or id(value) in BY_OWN_NAME:
             return NotImplemented
         if (place := self._known.find(value)) is not None:
@@ -246,7 +237,7 @@ class Writer(pickle.Pickler):
         made, content = classes.take_content(base, value)
         if may_be_empty:
             self._fill_later(value, (attributes, content))
-            return Makers.instance, (cls, base.__name__, made, {})
+            return Makers.instance, (cls,) if base is object else (cls, base.__name__, made)
         # Its hash asks for what it holds, and what it holds may be a set that it is in.
         plain = {name: part for name, part in attributes.items() if _is_plain(part)}
         rest = {name: part for name, part in attributes.items() if name not in plain}
@@ -273,7 +264,7 @@ class Writer(pickle.Pickler):
 
     def _fill_later(self, made: object, state: tuple[Any, Any]) -> None:
         if any(state):
-            self._later.append(_Filling(made, state))
+            self._later.append((made, state))
 
 
 def _is_plain(value: object) -> bool:
@@ -296,7 +287,9 @@ class Lost(ValueError):
     """A variable cannot be read; the message says why."""
 
 
-class _Reader(pickle.Unpickler):
+class _LibraryReader(pickle.Unpickler):
+    """Reads whatever a pickle holds, as long as nothing in it fails."""
+
     def __init__(self, file: io.BytesIO, makers: Makers) -> None:
         super().__init__(file)
         self._makers = makers
@@ -310,30 +303,95 @@ _Base: Any = pickle._Unpickler  # the one of Python, whose parts can be replaced
 _LOST = object()
 _MAX_KEY_DEPTH, _MAX_KEY_WEIGHT = 500, 10_000_000
 """Python asks a tuple for its hash without minding its stack, and each tuple in it each time."""
+_BYTE, _SHORT, _INT, _FLOAT = (struct.Struct(f) for f in ("<B", "<H", "<i", ">d"))
+_NUMBERS = {75: _BYTE, 77: _SHORT, 74: _INT, 71: _FLOAT}
+_REFERENCES = {104: 1, 106: 4}
+_CONSTANTS: Mapping[int, object] = {78: None, 136: True, 137: False}
 
 
 class _CarefulReader(_Base):  # type: ignore[misc]
-    """Reads on behind a variable that cannot be made; slower than `_Reader`."""
+    """Follows a pickle instruction by instruction, and reads on behind a variable that cannot be made.
 
-    def __init__(self, file: io.BytesIO, makers: Makers) -> None:
-        super().__init__(file)
+    Args:
+        data: The pickles.
+        makers: What they may call.
+        instructions: What is followed besides numbers, short strings and references.
+    """
+
+    def __init__(self, data: bytes, makers: Makers, instructions: Mapping[int, _Load]) -> None:
+        self._data = data
         self._makers = makers
+        self._instructions = instructions
         self._callables = set(map(id, makers.callables.values()))
         self._nesting: dict[int, tuple[int, int]] = {}
+        self.place = 0
+        self.memo: dict[int, object] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         return self._makers.find(module, name)
 
-    def forget(self, first: int, chunk: bytes) -> bool:
+    def load(self) -> object:
+        """Read the pickle that begins at `place`."""
+        data, memo, instructions, place = self._data, self.memo, self._instructions, self.place
+        self.metastack: list[list[Any]] = []
+        stack = self._renew([])
+        while True:
+            code = data[place]
+            place += 1
+            if code == 148:  # MEMOIZE
+                memo[len(memo)] = stack[-1]
+            elif code in _REFERENCES:
+                end = place + _REFERENCES[code]
+                known = memo[int.from_bytes(data[place:end], "little")]
+                if known is _LOST:
+                    raise Lost("it shares data with a variable that could not be read")
+                stack.append(known)
+                place = end
+            elif code in _NUMBERS:
+                number = _NUMBERS[code]
+                stack.extend(number.unpack_from(data, place))
+                place += number.size
+            elif code == 140:  # SHORT_BINUNICODE
+                end = place + 1 + data[place]
+                stack.append(str(data[place + 1 : end], "utf-8", "surrogatepass"))
+                place = end
+            elif code in _CONSTANTS:
+                stack.append(_CONSTANTS[code])
+            elif code == 40:  # MARK
+                self.metastack.append(stack)
+                stack = self._renew([])
+            elif code == 46:  # STOP
+                self.place = place
+                return stack.pop()
+            elif code in instructions:
+                self.place = place
+                instructions[code](self)
+                place, stack = self.place, self.stack
+            else:
+                raise Lost("it holds an instruction of pickle that is not followed here")
+
+    def _renew(self, stack: list[Any]) -> list[Any]:
+        self.stack, self.append = stack, stack.append
+        return stack
+
+    def read(self, count: int) -> bytes:
+        """Read bytes, as instructions of Python's own reader do."""
+        begin, self.place = self.place, self.place + count
+        if self.place > len(self._data):
+            raise EOFError
+        return self._data[begin : self.place]
+
+    def forget(self, first: int, begin: int, end: int) -> bool:
         """Number the objects of a chunk that failed, so that those behind it keep their numbers.
 
         Returns:
             Whether that can be done: the instructions can be followed.
         """
-        file, count = io.BytesIO(chunk), 0
+        chunk = io.BytesIO(self._data[begin:end])
+        count = 0
         try:
-            while file.tell() < len(chunk):
-                count += sum(code.name == "MEMOIZE" for code, _, _ in pickletools.genops(file))
+            while chunk.tell() < end - begin:
+                count += sum(code.name == "MEMOIZE" for code, _, _ in pickletools.genops(chunk))
         except ValueError:
             return False
         for number in range(first, first + count):
@@ -341,20 +399,18 @@ class _CarefulReader(_Base):  # type: ignore[misc]
                 self.memo[number] = _LOST
         return True
 
-    def recall(self, number: int) -> None:
-        """Push an object that was read before."""
-        if self.memo[number] is _LOST:
-            raise Lost("it shares data with a variable that could not be read")
-        self.append(self.memo[number])
-
     def weigh(self, made: object, parts: Iterable[object]) -> None:
         """Note how deep what can be a key is nested, and how much it is when it is unfolded."""
-        known = [self._nesting[id(part)] for part in parts if id(part) in self._nesting]
-        depth = 1 + max([depth for depth, _ in known], default=0)
+        nesting = self._nesting
+        known = [nesting[part] for part in map(id, parts) if part in nesting]
+        if not known:
+            nesting[id(made)] = 1, 1
+            return
+        depth = 1 + max([depth for depth, _ in known])
         weight = 1 + sum([weight for _, weight in known])
         if depth > _MAX_KEY_DEPTH or weight > _MAX_KEY_WEIGHT:
             raise Lost("it is nested too deeply")
-        self._nesting[id(made)] = depth, weight
+        nesting[id(made)] = depth, weight
 
     def call(self) -> None:
         """Call a maker."""
@@ -365,21 +421,14 @@ class _CarefulReader(_Base):  # type: ignore[misc]
         self.stack[-1] = made = make(*args)
         self.weigh(made, args)
 
+    def load_frame(self) -> None:
+        """Check the length of a part."""
+        if int.from_bytes(self.read(8), "little") > len(self._data) - self.place:
+            raise Lost("it is damaged")
+
     def load_bytearray8(self) -> None:
         """Push a bytearray, whose length is believed when it is there."""
         self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
-
-    dispatch: ClassVar[dict[int, _Load]] = {
-        **_Base.dispatch,
-        pickle.BINGET[0]: lambda self: self.recall(self.read(1)[0]),
-        pickle.LONG_BINGET[0]: lambda self: self.recall(int.from_bytes(self.read(4), "little")),
-        pickle.BYTEARRAY8[0]: load_bytearray8,
-    }
-
-
-class _Instructions(dict[int, _Load]):
-    def __missing__(self, code: int) -> _Load:
-        raise Lost("it holds an instruction of pickle that is not followed here")
 
 
 def _onto(kinds: Collection[type], load: _Load, place: int = 0) -> _Load:
@@ -407,32 +456,32 @@ def _code(name: str) -> int:
 
 
 def _loads(names: str) -> dict[int, _Load]:
-    return {_code(name): _CarefulReader.dispatch[_code(name)] for name in names.split()}
+    return {_code(name): _ANY[_code(name)] for name in names.split()}
 
 
-class _PlainReader(_CarefulReader):
-    """Reads data, and calls makers; nothing else."""
-
-    dispatch: ClassVar[dict[int, _Load]] = _Instructions(
-        {
-            **_loads(
-                "PROTO FRAME STOP NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT "
-                "SHORT_BINUNICODE BINUNICODE BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8 BYTEARRAY8 "
-                "EMPTY_TUPLE EMPTY_LIST EMPTY_DICT EMPTY_SET MARK POP POP_MARK MEMOIZE BINGET "
-                "LONG_BINGET STACK_GLOBAL"
-            ),
-            **{
-                code: _nesting(load)
-                for code, load in _loads("TUPLE TUPLE1 TUPLE2 TUPLE3 FROZENSET").items()
-            },
-            _code("APPEND"): _onto(_LISTS, _Base.load_append, -2),
-            _code("APPENDS"): _onto(_LISTS, _Base.load_appends),
-            _code("SETITEM"): _onto(MAPPINGS, _Base.load_setitem, -3),
-            _code("SETITEMS"): _onto(MAPPINGS, _Base.load_setitems),
-            _code("ADDITEMS"): _onto({set}, _Base.load_additems),
-            _code("REDUCE"): _CarefulReader.call,
-        }
-    )
+_ANY: dict[int, _Load] = {
+    **_Base.dispatch,
+    _code("FRAME"): _CarefulReader.load_frame,
+    _code("BYTEARRAY8"): _CarefulReader.load_bytearray8,
+}
+"""All instructions of pickle."""
+_PLAIN: dict[int, _Load] = {
+    **_loads(
+        "PROTO FRAME LONG1 LONG4 BINUNICODE BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8 BYTEARRAY8 "
+        "EMPTY_TUPLE EMPTY_LIST EMPTY_DICT EMPTY_SET POP POP_MARK STACK_GLOBAL"
+    ),
+    **{
+        code: _nesting(load)
+        for code, load in _loads("TUPLE TUPLE1 TUPLE2 TUPLE3 FROZENSET").items()
+    },
+    _code("APPEND"): _onto(_LISTS, _Base.load_append, -2),
+    _code("APPENDS"): _onto(_LISTS, _Base.load_appends),
+    _code("SETITEM"): _onto(MAPPINGS, _Base.load_setitem, -3),
+    _code("SETITEMS"): _onto(MAPPINGS, _Base.load_setitems),
+    _code("ADDITEMS"): _onto({set}, _Base.load_additems),
+    _code("REDUCE"): _CarefulReader.call,
+}
+"""Those for data, and the call of a maker; no others."""
 
 
 def read_variables(
@@ -449,42 +498,41 @@ def read_variables(
     Returns:
         What is wrong with each that cannot be read.
     """
-    file = io.BytesIO(data)
     ends = dict(zip(sizes, itertools.accumulate(sizes.values()), strict=True))
-    given = dict(namespace)
     if makers.libraries:
-        fast = _Reader(file, makers)
-        try:
-            for name, end in ends.items():
-                namespace[name] = _read(fast, file, end)
-        except Exception:  # noqa: BLE001  # which one it was is found out below
-            namespace.clear()
-            namespace.update(given)
-        else:
+        file = io.BytesIO(data)
+        fast = _LibraryReader(file, makers)
+        with contextlib.suppress(Exception):  # which one fails is found out below
+            found = {name: _read(fast.load, file.tell, end, makers) for name, end in ends.items()}
+            namespace.update(found)
             return {}
-    reader = (_CarefulReader if makers.libraries else _PlainReader)(file, makers)
+    reader = _CarefulReader(data, makers, _ANY if makers.libraries else _PLAIN)
     lost: dict[str, Exception] = {}
     follows = True
     for name, end in ends.items():
-        first, start = len(reader.memo), end - sizes[name]
-        file.seek(start)
+        first, begin = len(reader.memo), end - sizes[name]
+        reader.place = begin
         if not follows:
             lost[name] = Lost("what stands before it is damaged")
             continue
         try:
-            namespace[name] = _read(reader, file, end)
+            namespace[name] = _read(reader.load, lambda: reader.place, end, makers)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever is wrong with one, the rest is there
             lost[name] = error
-            follows = reader.forget(first, data[start:end])
+            follows = reader.forget(first, begin, end)
     return lost
 
 
-def _read(reader: Any, file: io.BytesIO, end: int) -> object:
-    value = reader.load()
-    while file.tell() < end:  # what fills the objects
-        reader.load()
-    if file.tell() > end:
+def _read(load: Callable[[], Any], place: Callable[[], int], end: int, makers: Makers) -> object:
+    value = load()
+    while place() < end:
+        states = load()
+        if type(states) is not list or not all(type(part) is tuple for part in states):
+            raise Lost("it is damaged")
+        for made, state in states:
+            makers.fill(made, state)
+    if place() > end:
         raise Lost("it is damaged")
     return value
