@@ -22,7 +22,7 @@ from langchain_ptc.check.values import (
     parse,
     shown,
 )
-from langchain_ptc.sandbox.language.scopes import Comprehension
+from langchain_ptc.sandbox.language.scopes import COMPREHENSIONS, Comprehension
 
 _TAKES_DATA = frozenset(
     {
@@ -206,8 +206,7 @@ class Uses:
         ast.FormattedValue: _check_formatted,
         ast.Starred: _check_starred,
         ast.Assign: _check_unpacking,
-        **dict.fromkeys((ast.ListComp, ast.SetComp, ast.DictComp), _check_comprehension),
-        ast.GeneratorExp: _check_comprehension,
+        **dict.fromkeys(COMPREHENSIONS, _check_comprehension),
         **dict.fromkeys((ast.If, ast.While, ast.IfExp, ast.Assert), _check_operands),
         **dict.fromkeys((ast.Compare, ast.BinOp, ast.AugAssign, ast.UnaryOp), _check_operands),
         ast.YieldFrom: _check_operands,

@@ -5,50 +5,48 @@ Names in braces and capitals are filled in by `str.replace`, so that code in the
 
 from __future__ import annotations
 
-RUN_CODE_DESCRIPTION = """\
-Run a Python program that calls tools, and return what it prints.
-
+_JOB = """
 Write one program that does the whole job: call the tools, loop over results, join, filter and \
 compute in code, and print only the answer. Tool results stay in the program; only printed text \
 comes back, so print a summary and not the data.
 
-- The tools exist already: do not define or mock them. Call them with `await` at the top level, and \
-run independent calls side by side with `asyncio.gather`.
+"""
+_FACTS = """
 - Results are Python values; records are dicts.
 - There are no files, no network and no subprocesses. The standard library of computing is there: \
 json, re, math, statistics, datetime, collections, itertools, asyncio and the like{IMPORTS}.
 - A failed call raises `ToolCallError`. If the program fails, you are told which calls took effect: \
-do not repeat those.
+do not repeat those."""
 
-{TOOLS}"""
+RUN_CODE_DESCRIPTION = f"""\
+Run a Python program that calls tools, and return what it prints.
+{_JOB}- The tools exist already: do not define or mock them. Call them with `await` at the top level, and \
+run independent calls side by side with `asyncio.gather`.{_FACTS}
+
+{{TOOLS}}"""
 
 CODE_ARGUMENT = "The Python program. Print the answer."
 
 NODE_TOOL = """\
 Answer the user's request by calling `{TOOL_NAME}` once, with one complete Python program."""
 
-NODE_TEXT = """\
-You write Python code that answers the user's request by calling the given functions. The functions \
-already exist: never define or import them.
+_RULES = """
 Rules:
 - Reply with one ```python code block and nothing else.
 - The functions are async: call them with `await` at top level. Never use asyncio.run, def or class.
 - Records are dicts.
 - Print the final answer with print(). Only printed text is seen.
 
-Functions:
-{TOOLS}"""
+"""
 
-NODE_TEXT_MANY = """\
+NODE_TEXT = f"""\
+You write Python code that answers the user's request by calling the given functions. The functions \
+already exist: never define or import them.{_RULES}Functions:
+{{TOOLS}}"""
+
+NODE_TEXT_MANY = f"""\
 You write Python code that answers the user's request by calling tools. The tools already exist: never \
-define or mock them.
-Rules:
-- Reply with one ```python code block and nothing else.
-- The tools are async: call them with `await` at top level. Never use asyncio.run, def or class.
-- Records are dicts.
-- Print the final answer with print(). Only printed text is seen.
-
-{TOOLS}"""
+define or mock them.{_RULES.replace("functions", "tools")}{{TOOLS}}"""
 """Like `NODE_TEXT`, for catalogs that are not shown in full."""
 
 # --- the tools, tier by tier ----------------------------------------------------------------------
@@ -102,21 +100,11 @@ The program failed:
 
 Write a corrected, complete program. Do not repeat calls that took effect unless they only read."""
 
-MIDDLEWARE_DESCRIPTION = """\
+MIDDLEWARE_DESCRIPTION = f"""\
 Run a Python program that calls the tools which the system prompt lists under this tool's name, and \
 return what it prints.
-
-Write one program that does the whole job: call the tools, loop over results, join, filter and \
-compute in code, and print only the answer. Tool results stay in the program; only printed text \
-comes back, so print a summary and not the data.
-
-- Call the tools with `await` at the top level, and run independent calls side by side with \
-`asyncio.gather`. They exist already: do not define or mock them.
-- Results are Python values; records are dicts.
-- There are no files, no network and no subprocesses. The standard library of computing is there: \
-json, re, math, statistics, datetime, collections, itertools, asyncio and the like{IMPORTS}.
-- A failed call raises `ToolCallError`. If the program fails, you are told which calls took effect: \
-do not repeat those."""
+{_JOB}- Call the tools with `await` at the top level, and run independent calls side by side with \
+`asyncio.gather`. They exist already: do not define or mock them.{_FACTS}"""
 
 MIDDLEWARE_SYSTEM = """\
 The code that you run with `{TOOL_NAME}` can call these tools. Those that are not among your own tools \

@@ -233,14 +233,8 @@ class InstanceDict(dict[str, object]):
             del self[name]
 
 
-_NO_DICT = (
-    type,
-    types.ModuleType,
-    types.FunctionType,
-    types.MethodType,
-    types.BuiltinFunctionType,
-    super,
-)
+_CALLABLES = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
+_NO_DICT = (type, super, types.ModuleType, *_CALLABLES)
 
 
 def instance_dict(*args: object) -> dict[str, object]:
@@ -315,18 +309,10 @@ def check_captures(*values: object) -> bool:
 
 
 _CONTAINERS: tuple[type, ...] = (
-    dict,
-    list,
-    bytearray,
-    memoryview,
-    array.array,
-    collections.deque,
-    collections.UserDict,
-    collections.UserList,
-    collections.ChainMap,
-    BaseException,
+    *(dict, list, bytearray, memoryview, array.array, BaseException, collections.deque),
+    *(collections.UserDict, collections.UserList, collections.ChainMap),
 )
-_NEVER_WRITTEN = (type, types.ModuleType, types.MethodType, types.BuiltinFunctionType)
+_NEVER_WRITTEN = (type, types.ModuleType, *_CALLABLES)
 _SHARED_ROOTS = sys.stdlib_module_names | {"langchain_ptc"}
 _VALUE_CLASSES = frozenset({("decimal", "Context"), ("xml.etree.ElementTree", "Element")})
 
@@ -343,7 +329,7 @@ def writable(obj: object) -> object:
     if cls is types.FunctionType and "_ptc_getattr" in obj.__globals__:  # type: ignore[attr-defined]  # a function has it
         return obj
     module = cls.__module__
-    if not issubclass(cls, (*_NEVER_WRITTEN, types.FunctionType)) and (
+    if not issubclass(cls, _NEVER_WRITTEN) and (
         (module, cls.__qualname__) in _VALUE_CLASSES
         or module.partition(".")[0] not in _SHARED_ROOTS
     ):

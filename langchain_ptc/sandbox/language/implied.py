@@ -129,16 +129,8 @@ def _preference(module: str) -> tuple[bool, str]:
 
 _USUAL = frozenset(
     {
-        "collections",
-        "dataclasses",
-        "datetime",
-        "decimal",
-        "enum",
-        "itertools",
-        "math",
-        "random",
-        "re",
+        *("collections", "dataclasses", "datetime", "decimal", "enum", "functools", "itertools"),
+        *("json", "math", "random", "re", "statistics", "string", "time"),
     }
-    | {"json", "statistics", "functools", "string", "time"}
 )
 """Where a name is in several modules, one of these is meant."""

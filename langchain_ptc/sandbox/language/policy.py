@@ -27,7 +27,7 @@ from langchain_ptc.sandbox.language.reading import (
     parse,
     parse_quietly,
 )
-from langchain_ptc.sandbox.language.scopes import SyntaxTree, is_async
+from langchain_ptc.sandbox.language.scopes import COMPREHENSIONS, SyntaxTree, is_async
 from langchain_ptc.sandbox.language.transformer import Policy
 
 CODE_FILENAME = "<code>"
@@ -149,11 +149,7 @@ def compile_code(
         if ARE_DEFERRED:
             evaluate_at_once(tree.nodes)
         return _compile(
-            tree,
-            code,
-            guard_writes=guard_writes,
-            asyncio_names=asyncio_names,
-            modules=modules,
+            tree, code, guard_writes=guard_writes, asyncio_names=asyncio_names, modules=modules
         )
     except (RecursionError, MemoryError):
         raise _too_deep() from None
@@ -264,17 +260,7 @@ def _is_literal(node: ast.expr) -> bool:
     return isinstance(node, _DISPLAYS)
 
 
-_DISPLAYS = (
-    ast.Tuple,
-    ast.List,
-    ast.Dict,
-    ast.Set,
-    ast.JoinedStr,
-    ast.GeneratorExp,
-    ast.ListComp,
-    ast.SetComp,
-    ast.DictComp,
-)
+_DISPLAYS = (ast.Tuple, ast.List, ast.Dict, ast.Set, ast.JoinedStr, *COMPREHENSIONS)
 
 
 def _check_text(code: str) -> None:

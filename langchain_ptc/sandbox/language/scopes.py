@@ -17,6 +17,7 @@ Step: TypeAlias = int | Literal["item"]
 """From a value to a part of it: an item by its position, or any item."""
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 Comprehension: TypeAlias = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,9 +290,7 @@ _READERS: dict[type[ast.AST], Callable[[SyntaxTree, Any, Scope], None]] = {
     ast.AsyncFunctionDef: SyntaxTree._function,
     ast.Lambda: SyntaxTree._function,
     ast.ClassDef: SyntaxTree._class,
-    **dict.fromkeys(
-        (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp), SyntaxTree._comprehend
-    ),
+    **dict.fromkeys(COMPREHENSIONS, SyntaxTree._comprehend),
 }
 if sys.version_info >= (3, 12):
     _READERS[ast.TypeAlias] = SyntaxTree._alias_type

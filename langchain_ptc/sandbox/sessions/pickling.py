@@ -214,9 +214,7 @@ class Writer(pickle.Pickler):
         if not is_own(cls):
             return self._of_library(cls)
         taken = classes.take_class(
-            cls,
-            lambda function: self._units.find(function) is not None,
-            libraries=self._libraries,
+            cls, lambda function: self._units.find(function) is not None, libraries=self._libraries
         )
         if taken is None:
             raise refuse(cls)

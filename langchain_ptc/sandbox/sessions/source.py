@@ -173,10 +173,7 @@ class Names:
     """
 
     def __init__(
-        self,
-        loader: ModuleLoader,
-        builtins: Mapping[str, object],
-        tools: Mapping[str, ModuleType],
+        self, loader: ModuleLoader, builtins: Mapping[str, object], tools: Mapping[str, ModuleType]
     ) -> None:
         self._loader = loader
         self._tools = tools
