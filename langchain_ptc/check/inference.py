@@ -43,8 +43,7 @@ from langchain_ptc.check.values import (
     data,
     iterate,
 )
-from langchain_ptc.sandbox.language.implied import find_implied
-from langchain_ptc.sandbox.language.scopes import AUGMENTED, Binding, Function, Scope
+from langchain_ptc.sandbox.language.scopes import AUGMENTED, Binding, Function, Scope, find_implied
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog

@@ -10,8 +10,13 @@ from typing import Any, ClassVar
 from langchain_ptc.check.inference import Inference
 from langchain_ptc.check.program import SURE
 from langchain_ptc.check.values import MAX_NAME_CHARS, Found, ModuleValue, ToolValue, Value
-from langchain_ptc.sandbox.allowed_modules import REFUSED_MODULES, reason_to_refuse
-from langchain_ptc.sandbox.language.implied import import_hint, is_member, member_hint
+from langchain_ptc.sandbox.allowed_modules import (
+    REFUSED_MODULES,
+    import_hint,
+    is_member,
+    member_hint,
+    reason_to_refuse,
+)
 from langchain_ptc.sandbox.language.scopes import Function
 from langchain_ptc.wording import closest, cut, did_you_mean
 

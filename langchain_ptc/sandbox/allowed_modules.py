@@ -6,6 +6,7 @@ code, or hands out modules and frames does not.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -278,3 +279,82 @@ def reason_to_refuse(name: str) -> str | None:
             return reason
         name = name.rpartition(".")[0]
     return None
+
+
+# --- which module a name is from -------------------------------------------------------------------
+
+_MADE = {
+    "asyncio": "run to_thread get_event_loop get_running_loop new_event_loop set_event_loop",
+    "concurrent.futures": "ThreadPoolExecutor",
+    "contextlib": "redirect_stderr redirect_stdout",
+    "sys": "stderr stdout",
+    "traceback": "format_exc format_exception format_exception_only print_exc print_exception",
+}
+"""Names of modules that are made for each program."""
+
+
+@functools.cache
+def list_members(module: str) -> frozenset[str]:
+    """Return the names of a module, its submodules among them."""
+    prefix = f"{module}."
+    made = _MADE.get(module, "").split()
+    inner = {other[len(prefix) :] for other in STANDARD_MODULES if other.startswith(prefix)}
+    return frozenset(
+        (*STANDARD_MODULES[module], *made, *(part.partition(".")[0] for part in inner))
+    )
+
+
+def is_member(module: str, name: str) -> bool:
+    """Whether a module of the standard library has a name, here or in another Python.
+
+    Returns:
+        True for a module that is not listed.
+    """
+    if module not in STANDARD_MODULES or name.startswith("_") or name in list_members(module):
+        return True
+    return hasattr(sys.modules.get(module), name)
+
+
+def member_hint(module: str, name: str) -> str:
+    """Return `datetime.datetime.now` for `now` of the module `datetime`; empty for anything else."""
+    if module in STANDARD_MODULES.get(module, ()):
+        cls = getattr(sys.modules.get(module), module, None)
+        if isinstance(cls, type) and name in vars(cls):
+            return f"{module}.{module}.{name}"
+    return ""
+
+
+def import_hint(name: str) -> str:
+    """Return what to write for a name that nothing binds; empty where no module has it.
+
+    `from collections import Counter` for `Counter`, and for a module its import.
+    """
+    member = _homes().get(name, "")
+    if name not in STANDARD_MODULES:
+        return member
+    both = member if name in STANDARD_MODULES[name] else ""
+    return f"import {name}" + (f"` or `{both}" if both else "")
+
+
+@functools.cache
+def _homes() -> Mapping[str, str]:
+    homes: dict[str, list[str]] = {}
+    for module, listed in STANDARD_MODULES.items():
+        for name in (*listed, *_MADE.get(module, "").split()):
+            if len(name) > 2:  # `e`, `pi` and the like are rather variables
+                homes.setdefault(name, []).append(module)
+    best = {name: min(found, key=_preference) for name, found in homes.items()}
+    return {name: f"from {module} import {name}" for name, module in best.items()}
+
+
+def _preference(module: str) -> tuple[bool, str]:
+    return module not in _USUAL, module
+
+
+_USUAL = frozenset(
+    {
+        *("collections", "dataclasses", "datetime", "decimal", "enum", "functools", "itertools"),
+        *("json", "math", "random", "re", "statistics", "string", "time"),
+    }
+)
+"""Where a name is in several modules, one of these is meant."""

@@ -8,8 +8,7 @@ import pytest
 from langchain_core.tools import tool
 
 from langchain_ptc import InProcessSandbox, ProgrammaticToolExecutor
-from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
-from langchain_ptc.sandbox.language.implied import import_hint, is_member
+from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES, import_hint, is_member
 
 CALLS: list[str] = []
 

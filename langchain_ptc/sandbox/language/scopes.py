@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES, list_members
 from langchain_ptc.sandbox.language.names import mangle
 
 Step: TypeAlias = int | Literal["item"]
@@ -361,3 +362,51 @@ def _texts(nodes: Iterable[ast.AST]) -> Iterator[str]:
     for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
+
+
+# --- imports that a program forgot ------------------------------------------------------------------
+
+_ALIASES = {"np": "numpy", "pd": "pandas"}
+"""Short names that everybody gives to these modules."""
+
+
+def find_implied(tree: SyntaxTree, modules: Collection[str]) -> dict[str, str]:
+    """Return what to import for a program: the name -> the dotted name of what it stands for.
+
+    A name counts if nothing binds it where it is read, and every use of it fits: `json.dumps` reads an
+    attribute that the module has. A name that is a member of its own module (`datetime`, `pprint`) is
+    that member where it is called or read as only the member can be: `datetime.now()`. Uses of a
+    variable of the same name, such as the parameter in `def wait(time)`, do not count.
+
+    Args:
+        tree: The program.
+        modules: Names of the modules that it may import.
+    """
+    uses: dict[str, list[str]] = {}
+    for node in tree.kinds.get(ast.Name, ()):
+        name = node.id
+        if (
+            (name in modules or name in _ALIASES)
+            and name not in tree.module.bindings
+            and isinstance(node.ctx, ast.Load)
+            and tree.resolve(node) is None
+        ):
+            parent = tree.parents[node]
+            attribute = parent.attr if isinstance(parent, ast.Attribute) else ""
+            uses.setdefault(name, []).append(attribute)
+    found = {name: _meaning(name, attributes, modules) for name, attributes in uses.items()}
+    return {name: meant for name, meant in found.items() if meant is not None}
+
+
+def _meaning(name: str, attributes: Sequence[str], modules: Collection[str]) -> str | None:
+    """Return what a name stands for that is used with these attributes; None if nothing fits."""
+    module = _ALIASES.get(name, name)
+    if module not in modules:
+        return None
+    listed = STANDARD_MODULES.get(module)
+    if listed is None:  # a module of the developer, whose names are not known here
+        return None if "" in attributes else module
+    known = [attribute in list_members(module) for attribute in attributes]
+    if name in listed and not all(known):
+        return None if any(known) else f"{name}.{name}"
+    return module if any(known) and "" not in attributes else None

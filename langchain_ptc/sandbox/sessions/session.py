@@ -3,7 +3,7 @@
 The bytes are a header with the version and a checksum; an index in JSON, `{"units": [...], "variables":
 [[name, size], ...], "asyncio": [...]}`; and one pickle after the other, some for each variable. The
 checksum finds what was cut or changed by accident. It is no seal: whoever can write the state of a
-graph can write any bytes, and so nothing in them is believed (see `pickling`).
+graph can write any bytes, and so nothing in them is believed (see `reading`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,8 @@ from typing import Any, NamedTuple
 
 from langchain_ptc.sandbox.language import names
 from langchain_ptc.sandbox.sessions.makers import Makers
-from langchain_ptc.sandbox.sessions.pickling import (
-    Lost,
-    TooLarge,
-    Unkeepable,
-    Writer,
-    read_variables,
-)
+from langchain_ptc.sandbox.sessions.pickling import TooLarge, Unkeepable, Writer
+from langchain_ptc.sandbox.sessions.reading import Lost, read_variables
 from langchain_ptc.sandbox.sessions.source import Compile, Mode, Names, Unit, Units, cut_unit
 from langchain_ptc.wording import cut
 
