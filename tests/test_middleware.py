@@ -12,8 +12,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from pydantic import BaseModel, ValidationError
 
-from langchain_ptc import ToolPolicy
-from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
+from langchain_ptc import ProgrammaticToolCallingMiddleware, ToolPolicy
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.support.team_tools import get_person, get_team
 

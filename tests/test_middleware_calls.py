@@ -19,8 +19,7 @@ from langgraph.prebuilt import InjectedState, ToolRuntime
 from langgraph.types import Command, interrupt
 from pydantic import ValidationError
 
-from langchain_ptc import as_programmatic
-from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
+from langchain_ptc import ProgrammaticToolCallingMiddleware, as_programmatic
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.support.hosts import plain
 from tests.support.team_tools import get_person, get_team

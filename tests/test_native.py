@@ -18,8 +18,7 @@ from langgraph.types import Command
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from langchain_ptc import ToolCatalog, ToolPolicy, as_programmatic
-from langchain_ptc.native import native_middleware, native_tools
+from langchain_ptc import ToolCatalog, ToolPolicy, as_programmatic, native_middleware, native_tools
 from langchain_ptc.testing import ScriptedChatModel
 
 CONTAINER = {"type": "code_execution_20260120", "name": "code_execution"}

@@ -14,8 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 
-from langchain_ptc import as_programmatic
-from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
+from langchain_ptc import ProgrammaticToolCallingMiddleware, as_programmatic
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 BOTH = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])

@@ -10,9 +10,17 @@ from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.tools import BaseTool, ToolException, tool
 
-from langchain_ptc import InProcessSandbox, ProgrammaticToolCallingMiddleware, ToolPolicy
-from langchain_ptc.catalog.policy import Breaker, Cache, RateLimit, Retry, ToolCallInfo
-from langchain_ptc.run.budgets import Budget
+from langchain_ptc import (
+    Breaker,
+    Budget,
+    Cache,
+    InProcessSandbox,
+    ProgrammaticToolCallingMiddleware,
+    RateLimit,
+    Retry,
+    ToolCallInfo,
+    ToolPolicy,
+)
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 BOTH = pytest.mark.parametrize("asynchronous", [True, False], ids=["async", "sync"])

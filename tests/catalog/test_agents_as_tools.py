@@ -27,8 +27,13 @@ from langgraph.pregel.remote import RemoteGraph
 from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
-from langchain_ptc import CatalogError, ProgrammaticToolExecutor, ToolCatalog, as_programmatic
-from langchain_ptc.catalog.agents import agent_tool
+from langchain_ptc import (
+    CatalogError,
+    ProgrammaticToolExecutor,
+    ToolCatalog,
+    agent_tool,
+    as_programmatic,
+)
 from langchain_ptc.testing import ScriptedChatModel
 
 

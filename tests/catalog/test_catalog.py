@@ -11,10 +11,8 @@ from langchain_core.tools import BaseTool, BaseToolkit, StructuredTool, Tool, to
 from langgraph.prebuilt import InjectedState, ToolRuntime
 from pydantic import AliasChoices, AliasPath, BaseModel, Field
 
-from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc import CatalogError, ToolCallError, ToolCatalog, ToolPolicy
 from langchain_ptc.catalog.stubs import render_type
-from langchain_ptc.errors import CatalogError, ToolCallError
 
 
 async def echo(**arguments: Any) -> Any:

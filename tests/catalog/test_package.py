@@ -9,8 +9,7 @@ from typing import Any
 
 from langchain_core.tools import StructuredTool
 
-from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc import ToolCatalog, ToolPolicy
 from tests.support.typed_tools import find, get_team
 
 

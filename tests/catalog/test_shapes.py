@@ -19,19 +19,17 @@ import pytest
 from langchain_core.tools import StructuredTool, tool
 from pydantic import BaseModel
 
-from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc import CatalogError, ObservedShapes, ToolCatalog
 from langchain_ptc.catalog.names import is_known, looks_like_data
 from langchain_ptc.catalog.observed import (
     MAX_FIELDS,
     MAX_TEXT_CHARS,
-    ObservedShapes,
     merge,
     read_shape,
     render_shape,
 )
 from langchain_ptc.catalog.stubs import render_type
 from langchain_ptc.catalog.types import is_vague
-from langchain_ptc.errors import CatalogError
 
 
 def shape(*values: object, arguments: object = None) -> str:

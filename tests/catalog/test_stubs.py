@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from langchain_core.tools import StructuredTool
 
-from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc import ToolCatalog
 from langchain_ptc.catalog.text import brief, cut, docstring, one_line, paragraphs
 from tests.support.typed_tools import find, get_team
 

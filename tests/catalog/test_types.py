@@ -12,11 +12,10 @@ from pydantic import (
     TypeAdapter,
 )
 
-from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc import CatalogError, ToolCatalog
 from langchain_ptc.catalog.schemas import SchemaReader
 from langchain_ptc.catalog.stubs import render_type
 from langchain_ptc.catalog.types import RecordTable, admits, choice, notes, union, widened
-from langchain_ptc.errors import CatalogError
 
 
 async def echo(**arguments: Any) -> Any:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator
 from typing_extensions import TypedDict
 
 from langchain_ptc import InProcessSandbox, ToolCallError, ToolCatalog
-from langchain_ptc.sandbox.api import Call, CallFailure, Done, Program, Result
+from langchain_ptc.sandbox import Call, CallFailure, Done, Program, Result
 from langchain_ptc.sandbox.wire.values import encode_value
 
 

@@ -17,9 +17,8 @@ import pytest
 from langchain_core.tools import StructuredTool, tool
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from langchain_ptc import ToolCatalog
+from langchain_ptc import CheckError, CodeError, Problem, ToolCatalog
 from langchain_ptc.check.checker import MAX_CHARS, MAX_PROBLEMS, Checker, render_problems
-from langchain_ptc.errors import CheckError, CodeError, Problem
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 from tests.check.office import build_office, run_unchecked
 from tests.support import SUPPORT

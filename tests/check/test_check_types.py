@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from langchain_ptc import ToolCatalog
+from langchain_ptc import Problem, ToolCatalog
 from langchain_ptc.check.checker import Checker
 from langchain_ptc.check.typecheck import typecheck_code
-from langchain_ptc.errors import Problem
 from tests.check.office import build_office
 from tests.check.test_check import RIGHT, Case
 from tests.support import SUPPORT

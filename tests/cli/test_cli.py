@@ -13,7 +13,7 @@ import pytest
 
 from langchain_ptc.cli import main
 from langchain_ptc.cli.doctor import render_diagnosis
-from langchain_ptc.sandbox.host.doctor import Attack, Diagnosis, Layer, Level
+from langchain_ptc.sandbox import Attack, Diagnosis, Layer, Level
 from tests.support.cli_project import call_process as run
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")

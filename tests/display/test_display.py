@@ -11,8 +11,7 @@ from dataclasses import replace
 import pytest
 from langchain_core.tools import ToolException, tool
 
-from langchain_ptc import ExecutionResult, ProgrammaticToolExecutor, ToolCatalog, ToolPolicy
-from langchain_ptc.catalog.policy import Cache
+from langchain_ptc import Cache, ExecutionResult, ProgrammaticToolExecutor, ToolCatalog, ToolPolicy
 from langchain_ptc.display.calls import choose, read_timeline
 from langchain_ptc.display.html import render_html
 from langchain_ptc.display.record import compare

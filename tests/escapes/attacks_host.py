@@ -44,8 +44,9 @@ from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout: found wherever it is copied to
 
-from langchain_ptc.limits import MIB, Limits
-from langchain_ptc.sandbox.api import Call, CallFailure, Done, Program, Result
+from langchain_ptc import Limits
+from langchain_ptc.limits import MIB
+from langchain_ptc.sandbox import Call, CallFailure, Done, Program, Result
 from langchain_ptc.sandbox.host.pool import Worker, WorkerPool
 from langchain_ptc.sandbox.host.process import ProcessSession
 from langchain_ptc.sandbox.wire.values import UnsendableValue, encode_value

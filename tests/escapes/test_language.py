@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from langchain_ptc.errors import PolicyError
+from langchain_ptc import PolicyError
 from tests.support.sandbox_runner import run_code
 
 

@@ -28,6 +28,7 @@ from langchain_ptc import (
     Limits,
     PolicyError,
     ProcessSandbox,
+    ProgrammaticToolCallingMiddleware,
     ProgrammaticToolExecutor,
     ProgrammaticToolNode,
     SandboxError,
@@ -39,7 +40,6 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 AnySandbox = ProcessSandbox | InProcessSandbox

@@ -15,8 +15,7 @@ import pytest
 from langchain_core.tools import StructuredTool, tool
 from pydantic import BaseModel
 
-from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc import ToolCatalog, ToolPolicy
 from langchain_ptc.prompts.example_tools import Example
 from langchain_ptc.prompts.examples import build_examples
 

@@ -13,6 +13,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, interrupt
 
 from langchain_ptc import (
+    Budget,
     CatalogError,
     ExecutionResult,
     InProcessSandbox,
@@ -21,7 +22,7 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.run.budgets import Budget, BudgetMeter, Usage
+from langchain_ptc.run.budgets import BudgetMeter, Usage
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 CONFIG: Any = {"configurable": {"thread_id": "t"}}

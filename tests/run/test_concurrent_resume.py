@@ -23,12 +23,12 @@ from langgraph.prebuilt import ToolNode, ToolRuntime
 from langgraph.types import Command
 
 from langchain_ptc import (
+    ConcurrentResumeError,
     InProcessSandbox,
     ProgrammaticToolCallingMiddleware,
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.errors import ConcurrentResumeError
 from langchain_ptc.run import claims as claims_module
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.support.hosts import (

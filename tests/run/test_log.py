@@ -26,6 +26,7 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
 from langchain_ptc import (
+    ExecutionLog,
     ExecutionResult,
     InProcessSandbox,
     Limits,
@@ -35,7 +36,6 @@ from langchain_ptc import (
     ToolCallRecord,
     as_programmatic,
 )
-from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

@@ -17,16 +17,18 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
 from langchain_ptc import (
+    Breaker,
+    Cache,
     ExecutionResult,
     Limits,
     ProcessSandbox,
     ProgrammaticToolExecutor,
+    Retry,
     ToolCallRecord,
     ToolCatalog,
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.catalog.policy import Breaker, Cache, Retry
 from langchain_ptc.run.events import REFUSALS_WITHIN_SECONDS, REPEATED_REFUSALS, Event, Refusals
 from langchain_ptc.run.record import add_up
 from langchain_ptc.run.redaction import (

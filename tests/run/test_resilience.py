@@ -25,16 +25,20 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
 from langchain_ptc import (
+    Breaker,
+    Cache,
     ExecutionResult,
     InProcessSandbox,
     Limits,
     ProgrammaticToolCallingMiddleware,
     ProgrammaticToolExecutor,
+    RateLimit,
+    Retry,
+    ToolCallInfo,
     ToolCallRecord,
     ToolCatalog,
     ToolPolicy,
 )
-from langchain_ptc.catalog.policy import Breaker, Cache, RateLimit, Retry, ToolCallInfo
 from langchain_ptc.run.policies.call_policy import CallPolicies
 from langchain_ptc.run.policies.limiters import Clock
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message

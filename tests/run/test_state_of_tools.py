@@ -34,8 +34,8 @@ from langchain_ptc import (
     ProgrammaticToolNode,
     ToolCatalog,
     as_programmatic,
+    native_tools,
 )
-from langchain_ptc.native import native_tools
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.support.hosts import message_of
 

@@ -20,8 +20,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from langchain_ptc import InProcessSandbox, ProgrammaticToolExecutor, ToolCatalog, as_programmatic
-from langchain_ptc.run.telemetry import EXECUTION_SPAN, OpenTelemetryExporter
+from langchain_ptc import (
+    InProcessSandbox,
+    OpenTelemetryExporter,
+    ProgrammaticToolExecutor,
+    ToolCatalog,
+    as_programmatic,
+)
+from langchain_ptc.run.telemetry import EXECUTION_SPAN
 from langchain_ptc.testing import tool_call_message
 
 

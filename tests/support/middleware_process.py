@@ -15,7 +15,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import tool
 from langgraph.types import Command
 
-from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
+from langchain_ptc import ProgrammaticToolCallingMiddleware
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 DATABASE, EFFECTS, MODE, ANSWERS = sys.argv[1:]

@@ -35,7 +35,7 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.sandbox.api import Sandbox
+from langchain_ptc.sandbox import Sandbox
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 

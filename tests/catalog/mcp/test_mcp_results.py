@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.tools import ToolException
 
+from langchain_ptc import ToolPolicy
 from langchain_ptc.catalog.mcp.results import (
     as_message_content,
     as_record,
@@ -19,7 +20,6 @@ from langchain_ptc.catalog.mcp.results import (
     unwrap_schema,
     value_of,
 )
-from langchain_ptc.catalog.policy import ToolPolicy
 
 DATA = base64.b64encode(b"\x00\xff").decode()
 TEXT = Record(type="text", text="hi")

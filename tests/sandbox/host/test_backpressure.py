@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from langchain_ptc import Limits, ProcessSandbox
-from langchain_ptc.sandbox.api import Program, Result
+from langchain_ptc.sandbox import Program, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.process import ProcessSession
 from tests.support import ROOT

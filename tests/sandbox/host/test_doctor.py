@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from langchain_ptc.sandbox.host.doctor import Diagnosis, diagnose
+from langchain_ptc.sandbox import Diagnosis, diagnose
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
 ONCE = {"namespaces", "empty_root", "landlock", "capabilities", "seccomp"}

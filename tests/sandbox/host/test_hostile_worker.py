@@ -14,7 +14,7 @@ import pytest
 from langchain_core.tools import StructuredTool, tool
 
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor
-from langchain_ptc.sandbox.api import Call, Program
+from langchain_ptc.sandbox import Call, Program
 from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_ARGUMENTS,

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from langchain_ptc import Limits, ProcessSandbox, SandboxError
-from langchain_ptc.sandbox.api import Done, Program, Result
+from langchain_ptc.sandbox import Done, Program, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.process import ProcessSession
 from langchain_ptc.sandbox.host.workers import Allowance

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from langchain_ptc.errors import CodeSyntaxError, PolicyError
+from langchain_ptc import CodeSyntaxError, PolicyError
 from langchain_ptc.sandbox.language.policy import compile_code, compile_unrestricted
 from tests.support.sandbox_runner import run_code
 

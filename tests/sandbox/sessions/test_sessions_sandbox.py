@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
-from langchain_ptc.sandbox.api import Done, Moment, Program, Replay, Result
+from langchain_ptc.sandbox import Done, Moment, Program, Replay, Result
 from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.wire.parcel import Parcel, decode_bytes, encode_bytes, encode_parcel
 from langchain_ptc.sandbox.wire.protocol import HostProtocol, encode_done

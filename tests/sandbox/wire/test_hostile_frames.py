@@ -15,9 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from langchain_ptc import Limits
-from langchain_ptc.run.record import ExecutionResult
-from langchain_ptc.sandbox.api import Call, Done, Failure, Moment, Program, Replay
+from langchain_ptc import ExecutionResult, Limits
+from langchain_ptc.sandbox import Call, Done, Failure, Moment, Program, Replay
 from langchain_ptc.sandbox.wire import decoding
 from langchain_ptc.sandbox.wire.bounded import MAX_DIGITS
 from langchain_ptc.sandbox.wire.framing import ProtocolViolation

@@ -3,8 +3,8 @@ import struct
 
 import pytest
 
-from langchain_ptc.limits import Limits
-from langchain_ptc.sandbox.api import CallFailure, Program, Result
+from langchain_ptc import Limits
+from langchain_ptc.sandbox import CallFailure, Program, Result
 from langchain_ptc.sandbox.wire.framing import FrameReader, ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_WORKER_FRAME_BYTES,

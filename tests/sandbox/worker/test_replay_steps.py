@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
-from langchain_ptc.sandbox.api import Call, Done, Moment, Program, Replay, Result
+from langchain_ptc.sandbox import Call, Done, Moment, Program, Replay, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.process import ProcessSession
 from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame

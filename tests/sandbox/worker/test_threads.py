@@ -5,7 +5,7 @@ import time
 import pytest
 
 from langchain_ptc import Limits
-from langchain_ptc.sandbox.api import Program, Result
+from langchain_ptc.sandbox import Program, Result
 
 
 async def run(sandbox, code: str, *, limits: Limits | None = None):

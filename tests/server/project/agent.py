@@ -14,8 +14,7 @@ from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
-from langchain_ptc import as_programmatic
-from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
+from langchain_ptc import ProgrammaticToolCallingMiddleware, as_programmatic
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 
