@@ -26,7 +26,7 @@ from langchain_ptc.locks import ServiceThread, new_gate, new_lock
 T = TypeVar("T")
 
 _WAKE_SECONDS = 0.5
-_BLOCKED_SECONDS = 30.0
+BLOCKED_SECONDS = 30.0
 """How long a loop may leave what it is to run unbegun. A tool that blocks it may wait for that itself,
 through another thread, and would for ever."""
 
@@ -176,12 +176,12 @@ class _Run(Generic[T]):
         A signal that the system hands to another thread, and any on Windows, interrupts no wait of the
         main thread: it is seen when that wakes up.
         """
-        until = time.monotonic() + _BLOCKED_SECONDS
+        until = time.monotonic() + BLOCKED_SECONDS
         while not self._ended.acquire(timeout=_WAKE_SECONDS):
             if not self._is_begun and time.monotonic() > until:
                 raise RuntimeError(
                     f"what runs on the event loop of synchronous calls has blocked it for "
-                    f"{_BLOCKED_SECONDS:g} seconds{_place_of(thread)}: an async tool must not block; "
+                    f"{BLOCKED_SECONDS:g} seconds{_place_of(thread)}: an async tool must not block; "
                     "await what it waits for, or make it a synchronous tool"
                 )
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 T = TypeVar("T")
 
-_locks: weakref.WeakSet[Any] = weakref.WeakSet()
+every_lock: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def new_lock() -> AbstractContextManager[bool]:
@@ -27,7 +27,7 @@ def new_lock() -> AbstractContextManager[bool]:
     never comes between its being taken and the `with` that gives it back.
     """
     lock = threading.RLock()
-    _locks.add(lock)
+    every_lock.add(lock)
     return lock
 
 
@@ -91,7 +91,7 @@ class cached_property(Generic[T]):  # noqa: N801  # as it is named
 
 
 def _renew_all() -> None:
-    for lock in list(_locks):
+    for lock in list(every_lock):
         lock._at_fork_reinit()  # as `logging` does with its own
 
 

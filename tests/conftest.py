@@ -10,7 +10,7 @@ import pytest
 from langchain_ptc import InProcessSandbox, ProcessSandbox
 from tests.support.postgres import postgres
 
-__all__ = ["nothing_left_open", "postgres", "sandbox"]
+__all__ = ["no_gc", "nothing_left_open", "postgres", "sandbox"]
 
 
 @pytest.fixture(scope="session", params=["process", "inprocess"])
@@ -19,6 +19,14 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[ProcessSandbox | InProce
     made = ProcessSandbox() if request.param == "process" else InProcessSandbox()
     with made:
         yield made
+
+
+@pytest.fixture
+def no_gc() -> Iterator[None]:
+    """Collect only when the test does."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 _failures: dict[str, str] = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import SUPPORT
+from tests.support.waiting import SECONDS
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
@@ -21,7 +22,7 @@ def test_each_answer_in_a_process_of_its_own(mode: str, tmp_path: Path) -> None:
             [sys.executable, script, tmp_path / "db", effects, mode, json.dumps(answers)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=SECONDS,
             check=False,
         )
         assert made.returncode == 0, made.stderr

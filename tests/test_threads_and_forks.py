@@ -21,11 +21,9 @@ import resource
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import types
 import warnings
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,63 +42,16 @@ from langchain_ptc import (
     background_loop,
 )
 from langchain_ptc.background_loop import BackgroundLoop
-from langchain_ptc.locks import cached_property, new_gate, new_lock
-from langchain_ptc.run import private_loop as portal
-from langchain_ptc.sandbox.host import mailbox, process
-from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.workers import Allowance
-from langchain_ptc.sandbox.worker.crew import Crew
-
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
-
-
-def ends(work: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """Do `work` in a thread and return its result; fail if it does not come to an end."""
-    results: list[Any] = []
-
-    def body() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            results.append(error)
-
-    thread = threading.Thread(target=body, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    assert results, f"still not back after {seconds} s"
-    return results[0]
-
-
-def run_script(text: str, seconds: float = 60.0) -> str:
-    """Run a script in a Python of its own and return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(text)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=seconds,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def child(work: Callable[[], bool]) -> bool:
-    """Do `work` in a forked child, and return what it says; False if it fails or does not end."""
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(20)
-        try:
-            os._exit(not work())
-        finally:
-            os._exit(2)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-
-@tool
-async def quick(n: int) -> int:
-    """Return a number."""
-    return n
-
+from langchain_ptc.locks import cached_property, new_lock
+from tests.support.threads import (
+    child,
+    ends,
+    forks,
+    no_thread_of_code_is_left,
+    quick,
+    run_script,
+)
+from tests.support.waiting import SECONDS
 
 # --- calls on our own loop ------------------------------------------------------------------------
 
@@ -149,7 +100,7 @@ def test_a_tool_that_blocks_the_loop_for_what_runs_there_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Through another thread the loop waits for itself as well: that ends too, and says where."""
-    monkeypatch.setattr(background_loop, "_BLOCKED_SECONDS", 0.5)
+    monkeypatch.setattr(background_loop, "BLOCKED_SECONDS", 0.5)
     inner = ProgrammaticToolExecutor([])
 
     @tool
@@ -280,7 +231,7 @@ def test_a_synchronous_call_is_interrupted_at_any_instruction() -> None:
         coroutine = work(count)
         place = interrupt_at(count, functools.partial(loop.run, coroutine))
         has_ended = went_on[-1] == count
-        assert ends(lambda: loop.run(asyncio.sleep(0.002, "next")), 5) == "next", place
+        assert ends(lambda: loop.run(asyncio.sleep(0.002, "next"))) == "next", place
         assert has_ended or went_on[-1] != count, f"went on after an interrupt at {place}"
         coroutine.close()  # interrupted before all else, it was not begun
         if not place:
@@ -294,7 +245,7 @@ def test_waiting_for_a_log_is_interrupted_at_any_instruction(tmp_path: Path) -> 
         log.add(ProgrammaticToolExecutor([], sandbox=InProcessSandbox()).execute("print(1)"))
         for count in itertools.count(1):
             place = interrupt_at(count, log.flush)
-            ends(log.flush, 5)
+            ends(log.flush)
             if not place:
                 break
         assert count > 3
@@ -341,82 +292,6 @@ def test_signal_handlers_execute_code() -> None:
 # --- garbage collection ---------------------------------------------------------------------------
 
 
-def in_a_cycle(value: Any) -> weakref.ref[Any]:
-    """Leave `value` to the garbage collector."""
-
-    class Holder:
-        pass
-
-    holder = Holder()
-    holder.me, holder.value = holder, value  # type: ignore[attr-defined]
-    return weakref.ref(holder)
-
-
-@pytest.fixture
-def no_gc():
-    """Collect only when the test does."""
-    gc.disable()
-    yield
-    gc.enable()
-
-
-def test_sandbox_collected_while_another_is_made(
-    monkeypatch: pytest.MonkeyPatch, no_gc: None
-) -> None:
-    """A sandbox is collected in the middle of the making of another one."""
-    collected = in_a_cycle(ProcessSandbox(waiting_workers=2))
-    make = process.WorkerPool
-
-    def making(*args: Any, **options: Any) -> WorkerPool:
-        gc.collect()
-        return make(*args, **options)
-
-    monkeypatch.setattr(process, "WorkerPool", making)
-    ends(lambda: ProcessSandbox(waiting_workers=3).close(), 10)
-    assert collected() is None
-
-
-@pytest.mark.parametrize("step", ["post", "wake", "read"])
-def test_a_sandbox_is_collected_at_any_step_of_its_pool(
-    monkeypatch: pytest.MonkeyPatch, no_gc: None, step: str
-) -> None:
-    """A sandbox is collected while its own pool is used, in the thread that uses it."""
-    closed, close_soon = threading.Event(), WorkerPool.close_soon
-
-    def closing(self: WorkerPool) -> None:
-        close_soon(self)
-        if self is pool:
-            closed.set()
-
-    monkeypatch.setattr(WorkerPool, "close_soon", closing)
-    sandbox = ProcessSandbox(waiting_workers=2)
-    pool, session = sandbox._pool, sandbox.session()
-    admit = pool._admit
-
-    def admitting() -> None:
-        assert closed.wait(10)  # else a worker may be made before the collection is done
-        admit()
-
-    monkeypatch.setattr(pool, "_admit", admitting)
-    collected = in_a_cycle(sandbox)
-    del sandbox
-    original = getattr(mailbox.Mailbox, step)
-
-    def collecting(self: Any, *args: Any, **options: Any) -> Any:
-        gc.collect()
-        return original(self, *args, **options)
-
-    monkeypatch.setattr(mailbox.Mailbox, step, collecting)
-
-    def take() -> object:
-        return pool.checkout(Allowance(5, 2**28)).exception(timeout=10)
-
-    assert isinstance(ends(take, 15), SandboxError)
-    assert collected() is None
-    assert session.output == ""
-    pool.close()
-
-
 # Python says of any task that is collected after its loop was closed that it cannot be cancelled.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_execution_that_is_dropped_gives_its_worker_back(no_gc: None) -> None:
@@ -445,58 +320,6 @@ def test_an_execution_that_is_dropped_gives_its_worker_back(no_gc: None) -> None
         assert ends(lambda: executor.execute("print(1)")).output == "1\n"
 
 
-def test_a_finalizer_that_executes_code_is_run_by_the_pool(
-    monkeypatch: pytest.MonkeyPatch, no_gc: None
-) -> None:
-    """A finalizer makes a synchronous call in the thread that has the workers: an error at that call."""
-    told: list[str] = []
-    on_ask = WorkerPool._on_ask
-    with ProcessSandbox(waiting_workers=1, max_workers=7) as sandbox:
-        executor = ProgrammaticToolExecutor([], sandbox=sandbox)
-
-        def finalizer() -> None:
-            try:
-                executor.execute("print(1)")
-            except RuntimeError as error:
-                told.append(str(error))
-
-        def collecting(self: Any, ask: Any) -> None:
-            on_ask(self, ask)
-            weakref.finalize(in_a_cycle(object())(), finalizer)
-            gc.collect()
-
-        monkeypatch.setattr(WorkerPool, "_on_ask", collecting)
-        assert ends(lambda: executor.execute("print(2)")).output == "2\n"
-    assert "in the thread 'langchain-ptc workers'" in told[0]
-
-
-def test_a_log_is_collected_in_the_thread_that_writes_it(tmp_path: Path, no_gc: None) -> None:
-    """The end of a log that is collected waits for nothing, in its own thread among others."""
-    log = ExecutionLog(path=tmp_path / "log.jsonl")
-    result = ProgrammaticToolExecutor([]).execute("print(1)")
-    store, add = log._store, log._store.add
-
-    def collecting(record: Any) -> None:
-        while holder() is not None and not released.wait(0.01):
-            pass
-        gc.collect()
-        add(record)
-
-    released = threading.Event()
-    store.add = collecting  # type: ignore[method-assign]
-    log.add(result)
-    writer = log._writer
-    holder = in_a_cycle(log)
-    del log
-    released.set()
-    assert writer is not None
-    writer.thread.join(10)
-    assert not writer.thread.is_alive()
-    assert holder() is None
-    with ExecutionLog(path=tmp_path / "log.jsonl") as again:
-        assert len(again.find()) == 1
-
-
 def test_no_lock_of_python_stands_between_our_threads() -> None:
     """Locks and gates come from `locks.py`, and what has a lock of Python of its own is not used."""
     own = re.compile(
@@ -516,56 +339,10 @@ def test_a_lock_may_be_taken_again_by_its_holder() -> None:
         with lock, lock:
             return "done"
 
-    assert ends(work, 5) == "done"
+    assert ends(work) == "done"
 
 
 # --- forks ----------------------------------------------------------------------------------------
-
-
-@forks
-def test_log_close_and_fork(tmp_path: Path) -> None:
-    """`find` ends while `close` runs, and a forked child writes what it executes."""
-    printed = run_script(
-        f"""
-        import os, sys, threading, time
-        from langchain_ptc import ExecutionLog, InProcessSandbox, ProgrammaticToolExecutor
-        def work(path):
-            log = ExecutionLog(path=path)
-            executor = ProgrammaticToolExecutor([], log=log, sandbox=InProcessSandbox())
-            executor.execute("print(1)")
-            log.flush()
-            pid = os.fork()
-            if pid == 0:
-                executor.execute("print('child')")
-                print("child finds", len(log.find()), flush=True)
-                os._exit(0)
-            os.waitpid(pid, 0)
-            print("parent finds", len(log.find()), flush=True)
-            entered, go_on = threading.Event(), threading.Event()
-            add, record = log._store.add, log.find()[0]
-            def slow(result):
-                entered.set()
-                go_on.wait(20)
-                add(result)
-            log._store.add = slow
-            log.add(record)
-            entered.wait(20)
-            closing = threading.Thread(target=log.close)
-            closing.start()
-            while not log._is_closed:
-                time.sleep(0.001)
-            found = []
-            asking = threading.Thread(target=lambda: found.append(len(log.find())), daemon=True)
-            asking.start()
-            go_on.set()
-            asking.join(20)
-            closing.join(20)
-            print("closing finds", *found, flush=True)
-        work({str(tmp_path / "log.jsonl")!r})
-        work({str(tmp_path / "log.sqlite")!r})
-        """
-    )
-    assert printed.splitlines() == ["child finds 2", "parent finds 2", "closing finds 2"] * 2
 
 
 @forks
@@ -599,7 +376,6 @@ def test_children_forked_while_sandboxes_are_made() -> None:
         stop.set()
         print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
         """,
-        seconds=90,
     )
     assert printed == "[0, 0, 0]\n"
 
@@ -621,7 +397,7 @@ def test_a_lock_that_was_held_is_open_in_a_forked_child() -> None:
         executor.execute("print(await quick(1))")
         held, go_on = threading.Event(), threading.Event()
         def hold():
-            for lock in list(locks._locks):
+            for lock in list(locks.every_lock):
                 lock.acquire()
             held.set()
             go_on.wait()
@@ -633,7 +409,7 @@ def test_a_lock_that_was_held_is_open_in_a_forked_child() -> None:
             output = executor.execute("print(await quick(2))").output
             os._exit(0 if (output, len(log.find())) == ("2\\n", 2) else 3)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        print(status, len(locks._locks) > 3, flush=True)
+        print(status, len(locks.every_lock) > 3, flush=True)
         os._exit(0)
         """
     )
@@ -648,12 +424,12 @@ def test_children_forked_while_catalogs_are_made() -> None:
         @cached_property
         def value(self) -> int:
             computing.set()
-            return go_on.wait(20)
+            return go_on.wait(SECONDS)
 
     computing, go_on = threading.Event(), threading.Event()
     thread = threading.Thread(target=lambda: Computing().value)
     thread.start()
-    computing.wait(20)
+    computing.wait(SECONDS)
 
     def work() -> bool:
         go_on.set()
@@ -697,7 +473,7 @@ def test_a_child_drops_executions_that_stand_still() -> None:
         return ProgrammaticToolExecutor([quick]).execute("print(await quick(1))").output == "1\n"
 
     assert child(work)
-    results = loop.run_until_complete(asyncio.wait_for(asyncio.gather(*tasks), 20))
+    results = loop.run_until_complete(asyncio.wait_for(asyncio.gather(*tasks), SECONDS))
     loop.close()
     assert [result.output for result in results] == ["4\n", "4\n"]
 
@@ -801,40 +577,6 @@ def test_out_of_descriptors() -> None:
         assert line.endswith(("success", "SandboxError True", "SandboxError False")), line
 
 
-def test_a_thread_that_the_system_refuses_is_not_started_later(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A call for which there was no thread is not made by the next thread that is free."""
-    calls: list[str] = []
-
-    async def main() -> None:
-        monkeypatch.setattr(portal, "_threads", None)
-        await portal.call_in_thread(lambda: calls.append("before"))
-        start = threading.Thread.start
-        busy, go_on = threading.Event(), threading.Event()
-
-        def block() -> None:
-            busy.set()
-            go_on.wait(20)
-
-        blocked = asyncio.ensure_future(portal.call_in_thread(block))
-        await asyncio.to_thread(busy.wait, 20)
-
-        def refuse(self: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        monkeypatch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(RuntimeError, match="can't start"):
-            await portal.call_in_thread(lambda: calls.append("refused"))
-        monkeypatch.setattr(threading.Thread, "start", start)
-        go_on.set()
-        await blocked
-        await portal.call_in_thread(lambda: calls.append("after"))
-
-    asyncio.run(main())
-    assert calls == ["before", "after"]
-
-
 @pytest.mark.parametrize("refused", ["langchain-ptc code", "langchain-ptc stopper"])
 def test_threads_refused_in_this_process(monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
     """Code that gets no thread is a `SandboxError`; without one that stops it, its end is told all the same."""
@@ -865,8 +607,9 @@ def test_the_interpreter_ends() -> None:
     """Synchronous calls out of `atexit` handlers, and of finalizers when Python ends, come to an end."""
     printed = run_script(
         """
-        import atexit, sys, threading
+        import atexit
         from langchain_ptc import ProgrammaticToolExecutor
+        from langchain_ptc.locks import ServiceThread
         executor = ProgrammaticToolExecutor([])
         executor.execute("print(1)")
         atexit.register(lambda: print(executor.execute("print(2)").output))
@@ -877,7 +620,7 @@ def test_the_interpreter_ends() -> None:
                 except RuntimeError as error:
                     print(error)
                 try:
-                    type(executor.sandbox._pool._mail).__dict__["_start_thread"](executor.sandbox._pool._mail)
+                    ServiceThread(print, name="late").start()
                 except RuntimeError as error:
                     print(error)
         late = Late()
@@ -906,8 +649,9 @@ def test_a_host_without_standard_streams(closed: tuple[int, ...], tmp_path: Path
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
         for number in closed:
             os.close(number)
-        pool = WorkerPool(("prints_at_import",), waiting=1)
-        return pool.checkout(Allowance(5, 2**28)).exception(15) is None
+        with ProcessSandbox(imports=["prints_at_import"], waiting_workers=1) as sandbox:
+            executor = ProgrammaticToolExecutor([], sandbox=sandbox)
+            return ends(lambda: executor.execute("print(1)")).output == "1\n"
 
     assert child(work)
 
@@ -939,7 +683,7 @@ def test_a_host_that_ignores_the_end_of_its_children() -> None:
             found, parents = [], []
             for code in codes:
                 found.append(executor.execute(code).status)
-                parents.append(sandbox._pool._parent)
+                parents.append(sandbox.stats().parent_pid)
         return found == ["success", "limit", "success", "success"] and len(set(parents)) == 1
 
     assert child(work)
@@ -1164,21 +908,6 @@ with ThreadPoolExecutor() as pool:
 }
 
 
-def threads_of_code() -> list[str]:
-    """Return the threads of this process that run code, or stop it."""
-    names = ("langchain-ptc code", "langchain-ptc stopper")
-    return [thread.name for thread in threading.enumerate() if thread.name in names]
-
-
-def no_thread_of_code_is_left() -> bool:
-    """Wait until every thread of code has ended; bounded."""
-    for _ in range(1000):
-        if not threads_of_code():
-            return True
-        threading.Event().wait(0.01)
-    return False
-
-
 @pytest.mark.parametrize("code", SPINS.values(), ids=SPINS)
 async def test_inprocess_thread_runs_on(code: str) -> None:
     """A limit stops every thread that code has started, wherever it is."""
@@ -1188,45 +917,6 @@ async def test_inprocess_thread_runs_on(code: str) -> None:
     assert result.error is not None
     assert result.error.limit == "wall_seconds"
     assert await asyncio.to_thread(no_thread_of_code_is_left)
-
-
-@pytest.mark.parametrize("place", ["in who starts it", "in itself"])
-def test_a_limit_comes_while_a_thread_starts(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    """Nothing is raised in a thread that starts another, or is not yet there: both end, and others start."""
-    crew, begun, come = Crew(2**20), [], []
-    asked, stopped = new_gate(), new_gate()
-
-    def outer() -> None:
-        begun.append(threading.get_ident())
-        crew.start(lambda: None)
-        while True:
-            pass
-
-    def stop() -> None:
-        asked.acquire()
-        crew.stop()
-        stopped.release()
-
-    def is_there() -> bool:
-        here = threading.get_ident()
-        return [here] == begun if place == "in who starts it" else here not in threading._active
-
-    def stopping(self: Any) -> None:
-        if begun and not come and is_there():
-            come.append(place)
-            asked.release()
-            stopped.acquire()
-        original(self)
-
-    threading.Thread(target=stop, daemon=True).start()
-    changed = threading.Thread if place == "in who starts it" else threading.Condition
-    name = "start" if place == "in who starts it" else "notify_all"  # it says that it is there
-    original = getattr(changed, name)
-    monkeypatch.setattr(changed, name, stopping)
-    crew.start(outer)
-    assert no_thread_of_code_is_left()
-    assert come
-    ends(lambda: Crew(2**20).start(lambda: None), 5)
 
 
 async def test_processor_time_of_every_thread_counts() -> None:

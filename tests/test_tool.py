@@ -17,6 +17,7 @@ from langchain_ptc import (
     ExecutionResult,
     InProcessSandbox,
     Limits,
+    ProcessSandbox,
     ToolCatalog,
     ToolPolicy,
     as_programmatic,
@@ -303,7 +304,19 @@ def test_the_message_pair_is_an_ordinary_tool_call():
 
 def test_agents_that_are_built_for_each_request_share_one_parent_of_workers():
     """Building the tool again starts no new processes."""
-    first, second = as_programmatic(TOOLS)[0], as_programmatic([get_total])[0]
-    assert first._executor.sandbox is second._executor.sandbox
+    with ProcessSandbox() as same:
+        parents = set()
+        for tools in (TOOLS, [get_total]):
+            assert as_programmatic(tools)[0].invoke({"code": "print(1)"}) == "1"
+            parents.add(same.stats().parent_pid)
+    assert len(parents) == 1
+    assert None not in parents
+
+
+def test_the_sandbox_is_the_one_that_was_passed(monkeypatch):
+    """`sandbox=` is where the code runs."""
     with InProcessSandbox() as own:
-        assert as_programmatic(TOOLS, sandbox=own)[0]._executor.sandbox is own
+        prepare, prepared = own.session, []
+        monkeypatch.setattr(own, "session", lambda: prepared.append(1) or prepare())
+        assert as_programmatic(TOOLS, sandbox=own)[0].invoke({"code": "print(1)"}) == "1"
+    assert prepared == [1]

@@ -31,7 +31,7 @@ _CLAIM, _RELEASE, NOTE = "ptc_claim", "ptc_release", "ptc_note"
 _MARGIN_SECONDS = 30.0
 """What a claim holds beyond the time that its run may take: clocks of machines differ."""
 _MAX_SECONDS = 3600.0
-_ENTER_SECONDS, _POLL_SECONDS = 1.0, 0.01
+ENTER_SECONDS, _POLL_SECONDS = 1.0, 0.01
 """How long a run waits for another one of its process, which may be about to end, and how often it
 polls."""
 
@@ -105,10 +105,10 @@ class Claim:
 
     async def _enter(self, mine: _Claim) -> None:
         """Keep other runs of this process out; wait a moment for one that is being cancelled."""
-        end = time.monotonic() + _ENTER_SECONDS
+        end = time.monotonic() + ENTER_SECONDS
         while True:
             with _lock:
-                other = _own.setdefault(self._key, mine)
+                other = own_claims.setdefault(self._key, mine)
             if other is mine:
                 return
             if time.monotonic() >= end:
@@ -118,8 +118,8 @@ class Claim:
     def forget(self) -> None:
         """End the claim in this process, without a write: the run was refused, or has ended."""
         with _lock:
-            if _own.get(self._key, {}).get("run") == self._run:
-                del _own[self._key]
+            if own_claims.get(self._key, {}).get("run") == self._run:
+                del own_claims[self._key]
 
     async def release(self) -> None:
         """Let other runs go on with the journal: this one has not come to its end."""
@@ -130,14 +130,14 @@ class Claim:
 
 
 _lock = new_lock()
-_own: dict[_Key, _Claim] = {}
+own_claims: dict[_Key, _Claim] = {}
 """The claims of runs of this process that are going on."""
 
 
 def _after_fork() -> None:
     global _lock
     _lock = new_lock()
-    _own.clear()
+    own_claims.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -167,7 +167,7 @@ def _is_active(claim: _Claim, here: _Claim) -> bool:
     if claim["released"]:
         return False
     if all(claim[name] == here[name] for name in ("host", "pid", "started")):
-        return False  # one of this process would have been in `_own`
+        return False  # one of this process would have been in `own_claims`
     if time.time() >= claim["until"]:
         return False
     return claim["host"] != here["host"] or _is_running(claim["pid"], claim["started"])
@@ -198,7 +198,7 @@ def _read_text(path: str) -> str:
 
 
 @functools.cache
-def _host() -> str:
+def name_host() -> str:
     """Return what identifies the processes that can see each other."""
     boot = _read_text("/proc/sys/kernel/random/boot_id")
     try:
@@ -215,7 +215,7 @@ def _stat(pid: int) -> tuple[str, str]:
 
 def _this_process() -> _Claim:
     pid = os.getpid()
-    return {"host": _host(), "pid": pid, "started": _stat(pid)[1]}
+    return {"host": name_host(), "pid": pid, "started": _stat(pid)[1]}
 
 
 def _is_running(pid: int, started: str) -> bool:

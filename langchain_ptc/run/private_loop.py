@@ -22,7 +22,7 @@ code, an agent in a tool for its own tools) must never wait for a place."""
 
 _lock = new_lock()
 _loop = BackgroundLoop("langchain-ptc loop")
-_threads: ThreadPoolExecutor | None = None
+tool_threads: ThreadPoolExecutor | None = None
 _lost: list[object] = []
 """What a forked child has of its parent, and must not finalize."""
 
@@ -45,11 +45,11 @@ async def call_in_thread(function: Callable[[], T]) -> T:
     Raises:
         RuntimeError: The system refuses a thread; `function` is not called, then.
     """
-    global _threads
+    global tool_threads
     with _lock:
-        if _threads is None:
-            _threads = ThreadPoolExecutor(_MOST_THREADS, "langchain-ptc tool")
-        threads = _threads
+        if tool_threads is None:
+            tool_threads = ThreadPoolExecutor(_MOST_THREADS, "langchain-ptc tool")
+        threads = tool_threads
     context = contextvars.copy_context()
     to_call = [function]
 
@@ -84,9 +84,9 @@ async def call_off_loop(function: Callable[[], T], *data: object) -> T:
 
 def _forget() -> None:
     """In a forked child the threads are gone: start anew."""
-    global _threads
-    _lost.append(_threads)
-    _threads = None
+    global tool_threads
+    _lost.append(tool_threads)
+    tool_threads = None
 
 
 if hasattr(os, "register_at_fork"):

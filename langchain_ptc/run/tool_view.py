@@ -308,7 +308,7 @@ class _Shown(dict[str, Any]):
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         super().__init__(arguments)
-        self.text = _text_of(dict(arguments))
+        self.text = text_of(dict(arguments))
 
     def __str__(self) -> str:
         return self.text
@@ -320,7 +320,7 @@ def _large_arguments(given: Any) -> dict[str, Any] | None:
     return args if isinstance(args, dict) and is_large(args) else None
 
 
-def _text_of(value: Any) -> str:
+def text_of(value: Any) -> str:
     """Return the `repr` of plain data, in pieces between which other threads get their turn."""
     kind = type(value)
     if kind not in (list, dict) or not is_large(value):
@@ -328,10 +328,10 @@ def _text_of(value: Any) -> str:
     items = value if kind is list else [*value.items()]
     if len(items) > 1:
         middle = len(items) // 2
-        halves = [_text_of(kind(half))[1:-1] for half in (items[:middle], items[middle:])]
+        halves = [text_of(kind(half))[1:-1] for half in (items[:middle], items[middle:])]
         text = ", ".join(halves)
     elif kind is list:
-        text = _text_of(items[0])
+        text = text_of(items[0])
     else:
-        text = f"{items[0][0]!r}: {_text_of(items[0][1])}"
+        text = f"{items[0][0]!r}: {text_of(items[0][1])}"
     return f"[{text}]" if kind is list else f"{{{text}}}"

@@ -26,6 +26,7 @@ from langchain_ptc.sandbox.api import (
 
 if TYPE_CHECKING:
     from langchain_ptc.sandbox.host.doctor import Attack, Diagnosis, Layer, Level, diagnose
+    from langchain_ptc.sandbox.host.workers import WorkerStats
 
 __all__ = [
     "Attack",
@@ -45,14 +46,15 @@ __all__ = [
     "Sandbox",
     "Session",
     "Status",
+    "WorkerStats",
     "diagnose",
 ]
 
-if not TYPE_CHECKING:  # the doctor starts processes: imported when it is first used
+if not TYPE_CHECKING:  # the host's side, imported when it is first used: a worker must not hold it
 
     def __getattr__(name: str) -> object:
-        if name not in ("Attack", "Diagnosis", "Layer", "Level", "diagnose"):
+        if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from langchain_ptc.sandbox.host import doctor
+        from langchain_ptc.sandbox.host import doctor, workers
 
-        return getattr(doctor, name)
+        return getattr(workers if name == "WorkerStats" else doctor, name)

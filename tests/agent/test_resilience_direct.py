@@ -22,6 +22,7 @@ from langchain_ptc import (
     ToolPolicy,
 )
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
+from tests.support.waiting import SECONDS
 
 BOTH = pytest.mark.parametrize("asynchronous", [True, False], ids=["async", "sync"])
 QUICK = Retry(attempts=3, wait_seconds=0.001, max_wait_seconds=0.001, jitter_seconds=0.0)
@@ -113,7 +114,7 @@ async def test_hooks_timeouts_and_gates_hold(asynchronous: bool) -> None:
         nonlocal calls
         calls += 1
         if amount > 1:
-            let_go.wait(20)
+            let_go.wait(SECONDS)
         return f"paid {amount}"
 
     def before(call: ToolCallInfo) -> None:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.support import ROOT
+from tests.support.waiting import SECONDS
 
 SOAK = ROOT / "benchmarks" / "soak.py"
 
@@ -18,7 +19,7 @@ def test_nothing_is_left_over():
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("150 executions in ")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import math
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from langchain_core.embeddings import Embeddings
@@ -17,6 +19,7 @@ from langchain_ptc import CatalogError, ToolCatalog, ToolPolicy
 from langchain_ptc.catalog.names import split_words
 from langchain_ptc.catalog.search import ToolIndex, join_ranks, read_synonyms
 from tests.support.company_tools import HELD_OUT, QUESTIONS, build_tools, read_questions
+from tests.support.waiting import SECONDS
 
 
 async def answer(**arguments: object) -> object:
@@ -232,10 +235,17 @@ def test_from_many_threads(company: ToolCatalog) -> None:
     assert answers == [wanted] * 8
 
 
-def test_the_index_is_closed() -> None:
+def test_the_index_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """An index that nobody holds leaves no connection behind, which Python would warn of."""
+    opened, connect = [], sqlite3.connect
+
+    def connecting(*args: Any, **options: Any) -> sqlite3.Connection:
+        opened.append(connect(*args, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", connecting)
     index = ToolIndex(ToolCatalog([make("a")]))
-    database = index._database
+    (database,) = opened
     del index
     gc.collect()
     with pytest.raises(Exception, match="closed database"):
@@ -389,4 +399,4 @@ def test_no_numpy() -> None:
         "assert ToolCatalog([pay]).search('pay')\n"
         "assert 'numpy' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS)

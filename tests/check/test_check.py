@@ -17,15 +17,14 @@ import pytest
 from langchain_core.tools import StructuredTool, tool
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from langchain_ptc import CheckError, CodeError, Problem, ToolCatalog
+from langchain_ptc import CheckError, CodeError, InProcessSandbox, Problem, ToolCatalog
 from langchain_ptc.check.checker import MAX_CHARS, MAX_PROBLEMS, Checker, render_problems
-from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
-from tests.check.office import build_office, run_unchecked
 from tests.support import SUPPORT
+from tests.support.office import build_office, run_unchecked
 from tests.support.programs.world import build_world
 
 HERE = Path(__file__).parent
-MODULES = frozenset(STANDARD_MODULES)
+MODULES = InProcessSandbox().modules
 PROGRAMS = sorted((SUPPORT / "programs").glob("*/*.py"))
 
 

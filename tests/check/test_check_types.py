@@ -10,9 +10,9 @@ import pytest
 from langchain_ptc import Problem, ToolCatalog
 from langchain_ptc.check.checker import Checker
 from langchain_ptc.check.typecheck import typecheck_code
-from tests.check.office import build_office
 from tests.check.test_check import RIGHT, Case
 from tests.support import SUPPORT
+from tests.support.office import build_office
 from tests.support.programs.world import build_world
 
 PROGRAMS = sorted((SUPPORT / "programs").glob("*/*.py"))

@@ -22,11 +22,11 @@ from langchain_ptc import (
     ToolDefinition,
     ToolPolicy,
 )
-from langchain_ptc.catalog.described import DescribedTool
 from langchain_ptc.catalog.types import ANY
 from langchain_ptc.check.checker import Checker
 from langchain_ptc.check.typecheck import typecheck_code
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
+from tests.support.described import Declared
 
 
 class Page(TypedDict):
@@ -109,19 +109,6 @@ class Both(OnlyRun):
 class TwoAnswers(OnlyRun):
     async def _arun(self) -> str:
         return "{}"
-
-
-class Declared(DescribedTool):
-    name: str = "get"
-    description: str = "Get."
-    args_schema: Any = {"type": "object", "properties": {}}
-    result_schema: Any = {"type": "array", "items": {"type": "integer"}}
-
-    async def call(self, arguments: Any) -> Any:
-        return [1]
-
-    def call_sync(self, arguments: Any) -> Any:
-        return [1]
 
 
 def of(function: Any, kind: Any = StructuredTool, **options: Any) -> BaseTool:

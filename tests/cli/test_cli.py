@@ -15,6 +15,7 @@ from langchain_ptc.cli import main
 from langchain_ptc.cli.doctor import render_diagnosis
 from langchain_ptc.sandbox import Attack, Diagnosis, Layer, Level
 from tests.support.cli_project import call_process as run
+from tests.support.waiting import SECONDS
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
 
@@ -76,7 +77,7 @@ def test_reader_that_leaves():
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            timeout=50,
+            timeout=SECONDS,
         )
     assert (done.returncode, done.stderr) == (1, "")
 

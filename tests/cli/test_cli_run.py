@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.support.cli_project import call_process, open_project
+from tests.support.waiting import SECONDS
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ def test_a_reader_that_leaves_ends_the_execution(project):
     assert process.stdout.readline() == "x" * 1000 + "\n"
     process.stdout.close()
     assert process.stderr.read() == ""
-    assert process.wait(timeout=20) == 1
+    assert process.wait(timeout=SECONDS) == 1
     process.stderr.close()
 
 
@@ -170,7 +171,7 @@ def test_ctrl_c(project):
     )
     assert process.stderr.readline() == "blocking\n"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=15)
+    out, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, out, err) == (130, "", "")
 
 
@@ -184,7 +185,7 @@ def test_ctrl_c_that_another_thread_gets(project):
         [*command, "shop:interrupt"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=SECONDS,
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")

@@ -3,18 +3,16 @@
 import logging
 import os
 import pty
-import re
 import subprocess
 import sys
 import warnings
 
 import pytest
 
-from langchain_ptc.catalog.mcp.hub import server_errors
 from tests.support import ROOT
 from tests.support.cli_project import Project, open_project
+from tests.support.terminals import EVIL, raw
 
-EVIL = "\x1b[2J\x1b]0;pwn\x07\x9b31m\x08\x7f\r\u202e"
 TOOLS = f"""
 from langchain_core.tools import tool
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
@@ -41,11 +39,6 @@ def project(tmp_path, monkeypatch, capfd):
     for project in open_project(tmp_path, monkeypatch, capfd):
         project.write("evil.py", TOOLS)
         yield project
-
-
-def raw(text: str) -> list[str]:
-    """The characters of `text` that a terminal would obey."""
-    return re.findall(r"[^\n\t -~\xa0-\u2027\u2030-\uffff]", text)
 
 
 PROGRAMS = {
@@ -110,21 +103,6 @@ tools = [look]
     assert raw(errors) == []
     assert project.call("run", "program.py", "--tools", "evil:tools").code == 1
     assert (warnings.showwarning, logging.lastResort) == before
-
-
-def test_what_a_server_writes_to_its_standard_error(monkeypatch):
-    """On a terminal the standard error of a server over stdio is written with signs."""
-    ours, theirs = pty.openpty()
-    with os.fdopen(theirs, "w") as terminal, os.fdopen(ours, "rb", buffering=0) as screen:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        with server_errors() as errors:
-            script = f"import sys; sys.stderr.write({EVIL!r} + 'the end')"
-            subprocess.run([sys.executable, "-X", "utf8", "-c", script], stderr=errors, check=True)
-        written = b""
-        while b"the end" not in written:
-            written += screen.read(4096)
-    assert "⟨U+001B⟩[2J⟨U+001B⟩]0;pwn⟨U+0007⟩" in written.decode()
-    assert raw(written.decode()) == []
 
 
 def test_output_is_exact_in_a_pipe_and_safe_on_a_terminal(project: Project):

@@ -16,12 +16,14 @@ from langchain_core.tools import StructuredTool, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from rich.console import Console
+from rich.live import Live
 
 from langchain_ptc import ProgrammaticToolExecutor, ToolCatalog, ToolPolicy, as_programmatic
 from langchain_ptc.display import LiveProgress, show_run
 from langchain_ptc.display.progress import MAX_OPEN, Watch
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.support.display_data import HOSTILE, UNSEEN, Page, call, record
+from tests.support.waiting import SECONDS
 
 
 @tool
@@ -288,15 +290,23 @@ def test_a_pipe_gets_lines_and_no_control_codes() -> None:
     assert second.endswith("it could not have worked.")
 
 
-def test_a_terminal_is_drawn_anew(color: None) -> None:
+def test_a_terminal_is_drawn_anew(color: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal the calls on their way are drawn, and one line stays of each execution."""
     file = Tty()
+    drawn: list[Live] = []
+    start = Live.start
+
+    def starting(self: Live, refresh: bool = False) -> None:
+        drawn.append(self)
+        start(self, refresh)
+
+    monkeypatch.setattr(Live, "start", starting)
     seen: list[str] = []
 
     @tool
     def look() -> str:
         """Look at what is drawn."""
-        progress._screen._live.refresh()
+        drawn[0].refresh()
         seen.append(file.getvalue())
         return "ok"
 
@@ -460,7 +470,7 @@ def test_in_a_notebook(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, str(tmp_path / name))
     cells = [textwrap.dedent(CELL), "result"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    nbclient.NotebookClient(notebook, timeout=SECONDS, kernel_name="python3").execute()
     (live, catalog), (result,) = (cell.outputs for cell in notebook.cells)
     assert "✓ success · 1 tool call" in Page(live["data"]["text/html"]).shown
     assert "double(n: int) -> int" in Page(catalog["data"]["text/html"]).shown

@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from tests.support import ROOT
+from tests.support.waiting import SECONDS
 
 nbformat = pytest.importorskip("nbformat", reason="needs the extra `notebook`")
 nbclient = pytest.importorskip("nbclient", reason="needs the extra `notebook`")
@@ -73,7 +74,7 @@ def test_a_notebook_runs_in_a_clean_kernel_and_shows_what_it_stores(
     stored = texts(notebook)
     client = nbclient.NotebookClient(
         notebook,
-        timeout=120,
+        timeout=SECONDS,
         kernel_name="python3",
         resources={"metadata": {"path": str(checkout / "notebooks")}},
     )

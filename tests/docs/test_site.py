@@ -17,6 +17,7 @@ import langchain_ptc
 import langchain_ptc.display
 import langchain_ptc.testing
 from tests.support import ROOT
+from tests.support.waiting import SECONDS
 
 DOCS = ROOT / "docs"
 FETCHED = {"src", "srcset", "data", "poster", "action", "xlink:href"}
@@ -78,7 +79,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         check=False,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=SECONDS,
     )
     return Build(site=built / "html", exit_code=done.returncode, told=done.stdout + done.stderr)
 

@@ -45,7 +45,6 @@ from typing import Any, Self
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout: found wherever it is copied to
 
 from langchain_ptc import Limits
-from langchain_ptc.limits import MIB
 from langchain_ptc.sandbox import Call, CallFailure, Done, Program, Result
 from langchain_ptc.sandbox.host.pool import Worker, WorkerPool
 from langchain_ptc.sandbox.host.process import ProcessSession
@@ -65,10 +64,10 @@ MODES: Mapping[str, Mapping[str, bool]] = {
 LIMITS = Limits(
     wall_seconds=0.5,
     cpu_seconds=1,
-    memory_bytes=128 * MIB,
+    memory_bytes=128 * 2**20,
     max_tool_calls=50,
-    output_bytes=MIB,
-    result_bytes=MIB,
+    output_bytes=2**20,
+    result_bytes=2**20,
 )
 PATIENT = replace(LIMITS, wall_seconds=20)
 """For honest executions between the attacks, on a machine that the attacks keep busy."""
@@ -180,7 +179,7 @@ class Host:
 
     def _sample(self) -> None:
         while not self._over.wait(0.02):
-            for worker in list(self._pool._alive.values()):
+            for worker in self._pool.workers():
                 self._worker_mb = max(self._worker_mb, _peak_mb(_pid_of(worker)))
 
     def _waits(self) -> dict[int, float]:
@@ -236,7 +235,7 @@ class Host:
         growth = _peak_mb() - before if alone else 0.0
         worker_mb = self._worker_mb if alone else 0.0
         texts = _texts(done)
-        too_large = worker_mb > LIMITS.memory_bytes / MIB + _WORKER_BASE_MB
+        too_large = worker_mb > LIMITS.memory_bytes / 2**20 + _WORKER_BASE_MB
         kinds = proof["kind"].split("|")
         healthy = await self.is_healthy()
         looked = {

@@ -41,6 +41,7 @@ from langchain_ptc import (
     as_programmatic,
 )
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
+from tests.support.waiting import SECONDS
 
 AnySandbox = ProcessSandbox | InProcessSandbox
 
@@ -370,7 +371,7 @@ def test_calls_so_far_are_told(executor: ProgrammaticToolExecutor) -> None:
 @pytest.mark.parametrize("style", ["gather", "threads"])
 def test_calls_run_side_by_side(sandbox: AnySandbox, asynchronous: bool, style: str) -> None:
     """Calls that are made together run together: each waits here until all have arrived."""
-    barrier = threading.Barrier(8, timeout=20)
+    barrier = threading.Barrier(8, timeout=SECONDS)
     arrived, all_here = 0, asyncio.Event()
 
     def meet(number: int) -> int:
@@ -382,7 +383,7 @@ def test_calls_run_side_by_side(sandbox: AnySandbox, asynchronous: bool, style: 
         arrived += 1
         if arrived == 8:
             all_here.set()
-        await asyncio.wait_for(all_here.wait(), 20)
+        await asyncio.wait_for(all_here.wait(), SECONDS)
         return number
 
     made = StructuredTool.from_function(

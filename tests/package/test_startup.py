@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import SECONDS
+
 HEAVY = (
     "langchain",
     "langgraph",
@@ -35,7 +37,7 @@ def load(code: str) -> set[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
@@ -141,7 +143,7 @@ def test_living_worker_has_nothing_of_langchain_in_it() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stderr
     mapped = done.stdout.partition("MAPPED ")[2].split()

@@ -21,11 +21,12 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.catalog.search import DISCOVERY_NAMES
-from langchain_ptc.catalog.tiers import TIERS
 from langchain_ptc.prompts.description import ToolsPrompt, count_roughly
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.support.company_tools import build_tools
+
+TIERS: Any = ("full", "signatures", "names", "pointer")
+DISCOVERY_NAMES = ("search_tools", "describe", "list_domains")
 
 COMPANY = build_tools()
 

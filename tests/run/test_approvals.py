@@ -39,6 +39,7 @@ from tests.support.hosts import (
     state_of,
     tool_node,
 )
+from tests.support.waiting import SECONDS
 
 ONE = 'print(await pay("a", amount=5))'
 APPROVE: Any = {"type": "approve"}
@@ -700,7 +701,7 @@ def test_another_process_goes_on(tmp_path):
         target=_resume_elsewhere, args=(path, log)
     )
     other.start()
-    other.join(25)
+    other.join(SECONDS)
     assert log.with_suffix(".told").read_text() == "1"
     assert log.read_text() == "pay a\n"
     with SqliteSaver.from_conn_string(str(path)) as saver:

@@ -32,6 +32,7 @@ from langchain_ptc import (
     ToolCatalog,
 )
 from tests.support import ROOT
+from tests.support.waiting import SECONDS
 
 AnySandbox = ProcessSandbox | InProcessSandbox
 Run = Callable[..., ExecutionResult]
@@ -666,7 +667,7 @@ def never() -> Iterator[BaseTool]:
     @tool
     def never() -> str:
         """Wait for ever."""
-        over.wait(50)
+        over.wait(SECONDS)
         return "late"
 
     yield never
@@ -1007,6 +1008,6 @@ async def test_cancelled_by_the_host(sandbox: AnySandbox) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait_for(stopped.wait(), 5)
+    await asyncio.wait_for(stopped.wait(), SECONDS)
     after = await executor.aexecute("print('clean')")
     assert after.output == "clean\n"

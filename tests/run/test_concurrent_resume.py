@@ -43,6 +43,7 @@ from tests.support.hosts import (
     writes,
 )
 from tests.support.postgres import open_postgres
+from tests.support.waiting import SECONDS
 
 both = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 OK: Any = {"decisions": [{"type": "approve"}]}
@@ -55,7 +56,7 @@ PROCESSES.set_forkserver_preload([__name__])  # else each process imports it all
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
     """Runs that are refused wait less for the other one to leave."""
-    monkeypatch.setattr(claims_module, "_ENTER_SECONDS", 0.1)
+    monkeypatch.setattr(claims_module, "ENTER_SECONDS", 0.1)
 
 
 class Till:
@@ -72,7 +73,7 @@ class Till:
             """Pay."""
             self.paid.append(n)
             self.begun.set()
-            await asyncio.to_thread(self.go_on.wait, 20)
+            await asyncio.to_thread(self.go_on.wait, SECONDS)
             return "paid"
 
         return [pay]
@@ -116,7 +117,7 @@ async def test_a_second_answer_comes_while_the_first_is_followed(sync):
     graph = agent(till.tools(), CODE, InMemorySaver(), interrupt_on={"pay": True})
     await run(graph, REQUEST, sync=sync)
     first = asyncio.ensure_future(run(graph, Command(resume=OK), sync=sync))
-    await asyncio.to_thread(till.begun.wait, 20)
+    await asyncio.to_thread(till.begun.wait, SECONDS)
     with pytest.raises(ConcurrentResumeError, match="one run at a time"):
         await run(graph, Command(resume=NO), sync=sync)
     till.go_on.set()
@@ -154,7 +155,7 @@ async def test_a_run_that_read_before_another_went_on_is_refused(is_begun, sync)
             if Slow.is_slow and "|" in config["configurable"].get("checkpoint_ns", ""):
                 Slow.is_slow = False
                 overtake.set()
-                assert overtaken.wait(20)
+                assert overtaken.wait(SECONDS)
             return found
 
         async def aget_tuple(self, config: Any) -> Any:
@@ -167,10 +168,10 @@ async def test_a_run_that_read_before_another_went_on_is_refused(is_begun, sync)
     first: Any = None
     if is_begun:
         first = asyncio.ensure_future(run(graph, Command(resume=OK), sync=sync))
-        assert await asyncio.to_thread(till.begun.wait, 20)
+        assert await asyncio.to_thread(till.begun.wait, SECONDS)
     Slow.is_slow = True
     late = asyncio.ensure_future(run(graph, Command(resume=OK), sync=sync))
-    assert await asyncio.to_thread(overtake.wait, 20)
+    assert await asyncio.to_thread(overtake.wait, SECONDS)
     till.go_on.set()
     state = await (first or run(graph, Command(resume=OK), sync=sync))
     assert state["__interrupt__"]
@@ -204,7 +205,7 @@ async def test_a_refusal_is_no_error_of_the_tool(sync):
         till.go_on.clear()
         await run(app, request, sync=sync)
         first = asyncio.ensure_future(run(app, Command(resume=OK), sync=sync))
-        await asyncio.to_thread(till.begun.wait, 20)
+        await asyncio.to_thread(till.begun.wait, SECONDS)
         with pytest.raises(ConcurrentResumeError):
             await run(app, Command(resume=OK), sync=sync)
         till.go_on.set()
@@ -237,13 +238,13 @@ async def test_a_first_run_claims_its_execution(name, sync):
     till = Till()
     graph = HOSTS.get(name, middleware_agent)(till.tools(), CODE, InMemorySaver())
     first = asyncio.ensure_future(run(graph, REQUEST, sync=sync))
-    assert await asyncio.to_thread(till.begun.wait, 20)
+    assert await asyncio.to_thread(till.begun.wait, SECONDS)
     with pytest.raises(ConcurrentResumeError, match="one run at a time"):
         await run(graph, None, sync=sync)
     till.go_on.set()
     assert output(await first) == "paid"
     assert till.paid == [1]
-    assert not claims_module._own  # a run that has ended leaves nothing behind
+    assert not claims_module.own_claims  # a run that has ended leaves nothing behind
 
 
 @both
@@ -269,7 +270,7 @@ async def test_a_cancelled_first_run_holds_nothing(sync):
     till = Till()
     graph = agent(till.tools(), CODE, InMemorySaver())
     first = asyncio.ensure_future(run(graph, REQUEST))
-    assert await asyncio.to_thread(till.begun.wait, 20)
+    assert await asyncio.to_thread(till.begun.wait, SECONDS)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -288,7 +289,7 @@ async def test_two_answers_to_a_direct_call(sync):
     def pay(n: int) -> str:
         """Pay."""
         till.paid.append(n)
-        till.go_on.wait(20)
+        till.go_on.wait(SECONDS)
         return "paid"
 
     def reply(messages: list[Any]) -> Any:
@@ -321,11 +322,11 @@ def _run(path: Path, log: Path, barrier: Any, how: str, is_first: bool = False) 
             file.write("paid\n")
         if how in ("die", "die-elsewhere"):
             os.kill(os.getpid(), signal.SIGKILL)
-        barrier.wait(20)  # until the other one was refused
+        barrier.wait(SECONDS)  # until the other one was refused
         return "paid"
 
     if how == "die-elsewhere":
-        claims_module._host = lambda: "another machine"  # type: ignore[assignment]
+        claims_module.name_host = lambda: "another machine"  # type: ignore[assignment]
     # In this process, for a start of workers takes seconds; claims are no concern of theirs.
     options: Any = {
         "interrupt_on": {} if is_first else {"pay": True},
@@ -334,11 +335,11 @@ def _run(path: Path, log: Path, barrier: Any, how: str, is_first: bool = False) 
     with SqliteSaver.from_conn_string(str(path)) as saver:
         graph = agent([pay], CODE, saver, **options)
         if how == "race":
-            barrier.wait(20)
+            barrier.wait(SECONDS)
         try:
             graph.invoke(REQUEST if is_first else Command(resume=OK), CONFIG)
         except ConcurrentResumeError:
-            barrier.wait(20)
+            barrier.wait(SECONDS)
             os._exit(3)
     os._exit(0)
 
@@ -373,7 +374,7 @@ def start(*given: Any) -> Any:
 def killed(*given: Any) -> None:
     """Run a thread in a process that is killed while it pays."""
     other = start(*given)
-    other.join(40)
+    other.join(SECONDS)
     assert other.exitcode == -signal.SIGKILL
 
 
@@ -383,7 +384,7 @@ def test_two_processes_answer_one_question(tmp_path: Path):
         barrier = PROCESSES.Barrier(2)
         others = [start(path, log, barrier, "race") for _ in range(2)]
         for other in others:
-            other.join(40)
+            other.join(SECONDS)
         assert sorted(other.exitcode for other in others) == [0, 3]
         assert log.read_text().split() == ["paid"]
 
@@ -399,8 +400,8 @@ def test_a_first_run_of_another_process(tmp_path: Path):
         graph = agent([_quiet(log)], CODE, saver)
         with pytest.raises(ConcurrentResumeError, match="one run at a time"):
             graph.invoke(None, CONFIG)
-        barrier.wait(20)
-        other.join(40)
+        barrier.wait(SECONDS)
+        other.join(SECONDS)
     assert other.exitcode == 0
     assert log.read_text().split() == ["paid"]
 

@@ -15,7 +15,6 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox, ProgrammaticToolExecutor
-from langchain_ptc.sandbox.host.deadlines import Deadlines
 from tests.support import fickle
 from tests.support.hosts import REQUEST, agent, artifact, output, run
 
@@ -137,13 +136,13 @@ async def test_many_pauses_near_the_limit(what):
         )
         state = await run(graph, REQUEST)
         while state.get("__interrupt__"):
-            parent = sandbox._pool._parent
+            parent = sandbox.stats().parent_pid
             assert parent is not None
             if what == "killed":
-                os.kill(parent._process.pid, signal.SIGKILL)
+                os.kill(parent, signal.SIGKILL)
             else:
-                os.kill(parent._process.pid, signal.SIGSTOP)
-                threading.Timer(0.1, os.kill, (parent._process.pid, signal.SIGCONT)).start()
+                os.kill(parent, signal.SIGSTOP)
+                threading.Timer(0.1, os.kill, (parent, signal.SIGCONT)).start()
             state = await run(graph, OK)
     record = artifact(state)
     assert (record.status, record.error.limit, record.output) == (
@@ -190,33 +189,3 @@ async def test_a_replay_that_does_not_end_is_ended():
         state = await run(graph, OK)
     assert artifact(state).error.limit == "wall_seconds"
     assert paid == []
-
-
-def test_a_deadline_takes_the_place_of_the_one_before():
-    """A worker whose limit begins anew is not ended by the old one, and once by the new one."""
-
-    class Worker:
-        number, timed_out = 1, False
-
-    worker: Any = Worker()
-    deadlines = Deadlines(lambda one: True)
-    deadlines.set(worker, 1.0)
-    deadlines.set(worker, 5.0)
-    assert list(deadlines.come(4.0)) == []
-    assert list(deadlines.come(5.0)) == [worker]
-    worker.timed_out = True
-    assert list(deadlines.come(5.1)) == []
-    assert list(deadlines.come(6.0)) == [worker]
-    assert deadlines.next == float("inf")
-
-
-def test_old_deadlines_take_no_room():
-    """A worker whose limits begin anew a thousand times costs a bounded number of entries."""
-
-    class Worker:
-        number, timed_out = 1, False
-
-    deadlines = Deadlines(lambda one: True)
-    for moment in range(1000):
-        deadlines.set(Worker(), 1e9 + moment)  # type: ignore[arg-type]
-    assert len(deadlines._heap) < 200

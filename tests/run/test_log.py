@@ -37,6 +37,7 @@ from langchain_ptc import (
     as_programmatic,
 )
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
+from tests.support.waiting import SECONDS
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 FILES = {"memory": None, "lines": "log.jsonl", "sqlite": "log.sqlite"}
@@ -386,7 +387,7 @@ def test_a_process_that_ends_writes_what_is_left(tmp_path: Path) -> None:
     )
     for name in ("log.jsonl", "log.db"):
         path = tmp_path / name
-        subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=SECONDS)
         with ExecutionLog(path=path) as log:
             assert len(log.find()) == 20
 

@@ -76,6 +76,7 @@ from tests.support.hosts import (
     tool_node,
     writes,
 )
+from tests.support.waiting import SECONDS
 
 both = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 
@@ -371,7 +372,7 @@ async def test_one_at_a_time_is_no_deadlock(name, sync):
     world = World()
     graph = HOSTS[name](world.tools(), SIDE_BY_SIDE, InMemorySaver())
     config = {**CONFIG, "max_concurrency": 1}
-    state = await asyncio.wait_for(run(graph, REQUEST, config, sync=sync), 20)
+    state = await asyncio.wait_for(run(graph, REQUEST, config, sync=sync), SECONDS)
     assert len(world.effects) == 10
     assert output(state).count("posted") == 5
 
@@ -400,7 +401,7 @@ async def test_many_at_once_are_no_deadlock(host, sync):
         graph.add_edge("model", "tools")
     app = graph.compile(checkpointer=InMemorySaver())
     config = {**CONFIG, "max_concurrency": 2} if host == "tool-node" else CONFIG
-    state = await asyncio.wait_for(run(app, REQUEST, config, sync=sync), 25)
+    state = await asyncio.wait_for(run(app, REQUEST, config, sync=sync), SECONDS)
     assert len(world.effects) == 80
     assert sum(isinstance(m, ToolMessage) for m in state["messages"]) == 8
 
@@ -614,7 +615,7 @@ def test_a_crash_makes_only_the_last_calls_again(tmp_path):
     path, log = tmp_path / "checkpoints", tmp_path / "log"
     other = multiprocessing.get_context("forkserver").Process(target=_run_and_die, args=(path, log))
     other.start()
-    other.join(25)
+    other.join(SECONDS)
     assert other.exitcode == 9
     with SqliteSaver.from_conn_string(str(path)) as saver:
         state = _dying_agent(log, saver).invoke(None, CONFIG)
@@ -687,7 +688,7 @@ await asyncio.gather(hang("a"), fail())
 """
     tools = [*world.tools(), *slow.tools()]
     graph = agent(tools, code, InMemorySaver() if durable else None)
-    state = await asyncio.wait_for(run(graph, REQUEST, sync=sync), 10)
+    state = await asyncio.wait_for(run(graph, REQUEST, sync=sync), SECONDS)
     assert "KeyError" in output(state)
     assert slow.ended == ["a"]
     assert [c.status for c in artifact(state).tool_calls] == ["cancelled", "returned"]

@@ -23,7 +23,6 @@ from langchain_core.tools import StructuredTool, tool
 from typing_extensions import TypedDict
 
 from langchain_ptc import InProcessSandbox, Limits, ProgrammaticToolExecutor, ToolCatalog
-from langchain_ptc.sandbox.wire.objects import unique_names
 
 NAMES = ["zeta", "alpha", "mid", "beta", "quux", "gamma", "eta", "iota", "kappa"]
 TOTALS = {name: [number] for number, name in enumerate(NAMES)}
@@ -346,12 +345,6 @@ def test_what_cannot_be_read_is_an_error_of_the_call(make, told):
     executor = ProgrammaticToolExecutor([made], sandbox=InProcessSandbox(), limits=limits)
     result = executor.execute("try:\n    get()\nexcept ToolCallError as e:\n    print(e)")
     assert told in result.output
-
-
-def test_names_of_duplicate_columns():
-    """Columns are told apart as pandas does it, and a name that is there already is left alone."""
-    assert unique_names(["a", "a", "a.1", "a"]) == ["a", "a.2", "a.1", "a.3"]
-    assert unique_names([1, 1, (1,)]) == [1, "1.1", (1,)]
 
 
 METHODS = [

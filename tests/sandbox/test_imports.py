@@ -11,8 +11,7 @@ import pytest
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
 from langchain_ptc.sandbox import Done, Program, Result
-from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.process import ProcessSession
+from tests.support.pools import PoolSandbox
 
 IMPORTS = ("numpy", "pandas")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
@@ -44,22 +43,11 @@ def process():
         yield made
 
 
-class Unrestricted:
-    """Walled workers with both modules, whose code is any Python: the kernel alone."""
-
-    def __init__(self) -> None:
-        self.pool = WorkerPool(IMPORTS, waiting=1, policy=False)
-
-    def session(self) -> ProcessSession:
-        return ProcessSession(self.pool, "kernel")
-
-
 @pytest.fixture(scope="module")
 def unrestricted():
     """The kernel alone."""
-    made = Unrestricted()
-    yield made
-    made.pool.close()
+    with PoolSandbox(IMPORTS, require="kernel", policy=False) as made:
+        yield made
 
 
 PRINTED = {
@@ -246,7 +234,7 @@ async def test_module_that_was_not_listed(sandbox):
 async def test_every_layer_is_on(process):
     """numpy starts no threads in the parent of workers, so that every wall can be put up."""
     assert (await run(process, "print(1)")).output == "1\n"
-    layers = process._pool.layers
+    layers = process.stats().layers
     assert layers == dict.fromkeys(
         ("namespaces", "empty_root", "landlock", "capabilities", "seccomp"), "on"
     )

@@ -13,6 +13,7 @@ import mcp.client.stdio  # noqa: F401 - keeps the `sys.stderr` of its first impo
 import pytest
 
 from langchain_ptc.cli import main
+from tests.support.waiting import SECONDS
 
 TOOLS = '''
 import asyncio
@@ -181,6 +182,6 @@ def call_process(*arguments: str, **options: object) -> subprocess.CompletedProc
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=SECONDS,
         **options,
     )

@@ -35,6 +35,10 @@ class Deadlines:
             self._moments = {number: moment for moment, number, _ in self._heap}
             self._most = 64 + 2 * len(self._heap)
 
+    def __len__(self) -> int:
+        """Return how many deadlines are kept, old ones among them."""
+        return len(self._heap)
+
     @property
     def next(self) -> float:
         """When the earliest comes."""

@@ -107,7 +107,7 @@ def diagnose(*, walls: bool = True) -> Diagnosis:
         pool = WorkerPool((), waiting=1, walls=walls, policy=False)
         try:
             seen = _look_at_worker(pool)
-            reported = dict(pool.layers)
+            reported = dict(pool.stats().layers)
             attacks = [_try(pool, name, code) for name, code in _attacks(secret).items()]
         except SandboxError as error:
             problem = str(error)

@@ -103,6 +103,11 @@ class Parent:
         self.cannot_start = False
         """Whether it has said what no other one would do better, for example a missing module."""
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def fileno(self) -> int:
         """Return the descriptor of its control socket."""
         return self._control.fileno()

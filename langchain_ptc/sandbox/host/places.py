@@ -77,6 +77,11 @@ class Places:
         """Whether anyone waits for a place."""
         return any(level.queue for level in self._levels.values())
 
+    def count(self) -> tuple[int, int]:
+        """Return how many places are taken, and how many asks wait for one; from any thread."""
+        levels = list(self._levels.values())
+        return sum(level.busy for level in levels), sum(len(level.queue) for level in levels)
+
     def wait(self, ask: Ask) -> None:
         """Let an ask wait for its turn."""
         self._level(ask.depth).queue.append(ask)

@@ -30,10 +30,10 @@ from langchain_ptc.sandbox.host.launch import Parent, Reply
 from langchain_ptc.sandbox.host.mailbox import Action, Mailbox
 from langchain_ptc.sandbox.host.places import Ask, Places, most_workers
 from langchain_ptc.sandbox.host.spares import Spares
-from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker
+from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker, WorkerStats
 from langchain_ptc.sandbox.wire import control
 
-_SILENT_SECONDS = 30.0
+SILENT_SECONDS = 30.0
 """How long the parent of workers may leave a request without an answer, its start included."""
 _MOST_FORKS = 32
 """Requests that the parent of workers is sent before it has answered; it forks one after another."""
@@ -86,8 +86,7 @@ class WorkerPool:
         self._deadlines = Deadlines(lambda worker: self._alive.get(worker.number) is worker)
         self._failed_starts = 0
         self._wants_refill = False
-        self.layers: Mapping[str, str] = {}
-        """What each layer of confinement came to in the last parent of workers that stood."""
+        self._layers: Mapping[str, str] = {}
 
     def forget_after_fork(self) -> None:
         """Start anew in a forked child: workers, thread and sockets are the parent's."""
@@ -128,6 +127,17 @@ class WorkerPool:
             ask = Ask(allowance, taken, depth=depth, fresh=fresh)
             self._mail.post(self._on_ask, ask, starts=True)
         return taken
+
+    def stats(self) -> WorkerStats:
+        """Return what the workers do."""
+        taken, queued = self._places.count()
+        running, parent = len(self._held), self._parent
+        pid, idle = None if parent is None else parent.pid, self._spares.count()
+        return WorkerStats(running, max(0, taken - running), queued, idle, pid, self._layers)
+
+    def workers(self) -> list[Worker]:
+        """Return the workers that have not ended."""
+        return list(self._alive.values())
 
     def watch(self, worker: Worker, wall_seconds: float) -> None:
         """End `worker` when its wall limit has come."""
@@ -221,7 +231,7 @@ class WorkerPool:
             waiter.register(parent, parent.waits_for)
         wakes_at = self._deadlines.next
         if self._asked and parent is not None:
-            wakes_at = min(wakes_at, max(parent.heard_at, self._asked_since) + _SILENT_SECONDS)
+            wakes_at = min(wakes_at, max(parent.heard_at, self._asked_since) + SILENT_SECONDS)
         self._wakes_at = wakes_at
         if self._mail or self._closed:
             return time.monotonic()
@@ -252,10 +262,10 @@ class WorkerPool:
         parent = self._parent
         if parent is None or not self._asked:
             return
-        if now < max(parent.heard_at, self._asked_since) + _SILENT_SECONDS:
+        if now < max(parent.heard_at, self._asked_since) + SILENT_SECONDS:
             return
         told = "did not start" if parent.layers is None else "has not answered"
-        why = SandboxError(f"the parent of workers {told} within {_SILENT_SECONDS:g} seconds")
+        why = SandboxError(f"the parent of workers {told} within {SILENT_SECONDS:g} seconds")
         parent.is_silent = True
         self._refuse_all(why)
 
@@ -386,7 +396,7 @@ class WorkerPool:
                     "the parent of workers could not import what was asked for: "
                     + "; ".join(told["problems"])
                 )
-            self.layers = parent.layers = told["layers"]
+            self._layers = parent.layers = told["layers"]
             self._failed_starts = 0
         elif reply.kind == control.BORN:
             self._greet(parent, reply)

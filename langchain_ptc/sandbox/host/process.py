@@ -27,7 +27,7 @@ from langchain_ptc.sandbox.host.connection import HostConnection
 from langchain_ptc.sandbox.host.handover import Handover
 from langchain_ptc.sandbox.host.nesting import current_depth
 from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker
+from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker, WorkerStats
 from langchain_ptc.sandbox.wire.control import EXIT_NO_SECCOMP
 from langchain_ptc.sandbox.wire.protocol import (
     encode_run,
@@ -97,6 +97,13 @@ class ProcessSandbox:
         if self._lease is None:
             raise SandboxError("the sandbox is closed")
         return ProcessSession(self._pool, self._require)
+
+    def stats(self) -> WorkerStats:
+        """Return what its workers do at the moment: how many run, are idle, or are waited for.
+
+        Sandboxes with the same options share their workers, and so these numbers.
+        """
+        return self._pool.stats()
 
     def close(self) -> None:
         """End the workers, unless another sandbox with the same modules still uses them."""

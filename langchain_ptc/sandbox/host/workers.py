@@ -19,6 +19,24 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """What the workers of a `ProcessSandbox` were doing at one moment, in this process."""
+
+    running: int
+    """Executions that have a worker."""
+    starting: int
+    """Executions whose worker is being forked."""
+    queued: int
+    """Executions that wait for one of `max_workers` to be free."""
+    idle: int
+    """Workers that wait for an execution."""
+    parent_pid: int | None
+    """The process that forks the workers; None if none runs."""
+    layers: Mapping[str, str]
+    """What each layer of confinement came to, `on` or why not; empty before the first execution."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """How a worker ended."""
 

@@ -257,7 +257,7 @@ def set_rlimits(*, cpu_seconds: int, address_bytes: int, count_threads: bool) ->
 
 # System calls that Python needs to compute, to allocate, to sleep, to run threads that take turns,
 # and to talk over a socket that it has. None of them opens, connects, executes or signals.
-_ALLOWED = {
+ALLOWED = {
     "x86_64": {
         "read": 0, "write": 1, "close": 3, "poll": 7, "munmap": 11, "brk": 12,
         "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "sched_yield": 24,
@@ -277,7 +277,7 @@ _ALLOWED = {
         "madvise": 233, "getrandom": 278, "rseq": 293,
     },
 }  # fmt: skip
-_MMAP_LIKE = {"x86_64": {"mmap": 9, "mprotect": 10}, "aarch64": {"mmap": 222, "mprotect": 226}}
+MMAP_LIKE = {"x86_64": {"mmap": 9, "mprotect": 10}, "aarch64": {"mmap": 222, "mprotect": 226}}
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _CLONE3 = 435
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -297,7 +297,7 @@ def _jump(code: int, value: int, if_true: int, if_false: int) -> bytes:
     return struct.pack("=HBBI", code, if_true, if_false, value & 0xFFFFFFFF)
 
 
-_REFUSED_ANSWER = _do(_RETURN, _ERRNO | errno.EPERM)
+REFUSED_ANSWER = _do(_RETURN, _ERRNO | errno.EPERM)
 _ALLOWED_ANSWER = _do(_RETURN, _ALLOW)
 
 
@@ -312,7 +312,7 @@ def build_filter(machine: str) -> bytes:
     Raises:
         KeyError: There is no table for `machine`.
     """
-    numbers = dict(_ALLOWED[machine])
+    numbers = dict(ALLOWED[machine])
     program = [
         _do(_LOAD, _OFFSET_ARCH),
         _jump(_EQUAL, _AUDIT_ARCH[machine], 1, 0),
@@ -321,7 +321,7 @@ def build_filter(machine: str) -> bytes:
     ]
     if machine == "x86_64":  # the x32 numbers are the same calls by another door
         program += [_jump(_AT_LEAST, _X32_SYSCALL_BIT, 0, 1), _do(_RETURN, _KILL)]
-    for number in _MMAP_LIKE[machine].values():  # never memory that is executable
+    for number in MMAP_LIKE[machine].values():  # never memory that is executable
         program += _on(number, _load_argument(2), *_refuse_bits(_PROT_EXEC), _ALLOWED_ANSWER)
     for name in ("sendto", "recvfrom"):  # no out-of-band data: CVE-2025-38236 led out of a sandbox
         other_bits = ~(_MSG_DONTWAIT | _MSG_WAITALL | _MSG_NOSIGNAL)
@@ -335,7 +335,7 @@ def build_filter(machine: str) -> bytes:
         _jump(_AT_LEAST, _FIRST_FUTEX_OF_PRIORITIES, 0, 3),
         _jump(_EQUAL, _FUTEX_BITSETS[0], 2, 0),
         _jump(_EQUAL, _FUTEX_BITSETS[1], 1, 0),
-        _REFUSED_ANSWER,
+        REFUSED_ANSWER,
         _ALLOWED_ANSWER,
     )
     program += _on(  # threads as libc starts them, never processes, nothing of their own
@@ -343,14 +343,14 @@ def build_filter(machine: str) -> bytes:
         _load_argument(0),
         *_refuse_bits(~_CLONE_THREAD_FLAGS),
         _jump(_ANY_BITS, _CLONE_THREAD, 1, 0),
-        _REFUSED_ANSWER,
+        REFUSED_ANSWER,
         _ALLOWED_ANSWER,
     )
     # its flags lie in memory, where a filter cannot look: libc falls back to clone
     program += _on(_CLONE3, _do(_RETURN, _ERRNO | errno.ENOSYS))
     for number in numbers.values():
         program += _on(number, _ALLOWED_ANSWER)
-    return b"".join([*program, _REFUSED_ANSWER])
+    return b"".join([*program, REFUSED_ANSWER])
 
 
 def _load_argument(index: int) -> bytes:
@@ -359,7 +359,7 @@ def _load_argument(index: int) -> bytes:
 
 
 def _refuse_bits(bits: int) -> list[bytes]:
-    return [_jump(_ANY_BITS, bits, 0, 1), _REFUSED_ANSWER]
+    return [_jump(_ANY_BITS, bits, 0, 1), REFUSED_ANSWER]
 
 
 class _Program(ctypes.Structure):

@@ -83,12 +83,12 @@ async def grow(name: str, *, late: bool) -> None:
     """Attack this process, and tell what it came to."""
     sandbox = ProcessSandbox() if name == "with-stubs" else Unrestricted()
     await run(sandbox, "1", late=late)
-    before, started = peak_mb(), asyncio.get_running_loop().time()
+    before = peak_mb()
     done, calls = await run(sandbox, ATTACKS[name], late=late)
-    seconds, grown = asyncio.get_running_loop().time() - started, peak_mb() - before
+    grown = peak_mb() - before
     after, _ = await run(sandbox, "print(1)", late=late)
     limit = done.failure and done.failure.limit
-    print(json.dumps([limit, calls, seconds, grown, after.output]))
+    print(json.dumps([limit, calls, grown, after.output]))
 
 
 @linux
@@ -103,10 +103,9 @@ def test_answers_that_are_never_read_do_not_pile_up(name, late):
     told = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=50
     )
-    limit, calls, seconds, grown, output = json.loads(told.stdout)
+    limit, calls, grown, output = json.loads(told.stdout)
     assert (limit, output) == ("wall_seconds", "1\n")
     assert calls < CALLS / 2
-    assert seconds < LIMITS.wall_seconds + 1
     assert grown < 100, f"{grown} MB for {calls} calls"
 
 

@@ -8,6 +8,7 @@ import textwrap
 import pytest
 
 from langchain_ptc.sandbox import Diagnosis, diagnose
+from tests.support.waiting import SECONDS
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
 ONCE = {"namespaces", "empty_root", "landlock", "capabilities", "seccomp"}
@@ -74,22 +75,19 @@ def test_nothing_is_left_in_the_environment(here):
 
 
 LOCKED_DOWN = """
-import ctypes, errno, platform, sys
-from langchain_ptc.sandbox.worker import confinement as c
-numbers = {{"x86_64": (272, 157), "aarch64": (97, 167)}}[platform.machine()]
-unshare, prctl = numbers
-refuse = [c._do(c._RETURN, c._ERRNO | errno.EPERM)]
-rules = [c._do(c._LOAD, 0)]
+import errno, platform, struct, sys
+from langchain_ptc.sandbox.worker.confinement import install_seccomp
+LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06  # of classic BPF
+ALLOW, REFUSE, SET_SECCOMP = 0x7FFF0000, 0x50000 | errno.EPERM, 22
+def do(what, value, if_so=0, if_not=0):
+    return struct.pack("=HBBI", what, if_so, if_not, value)
+unshare, prctl = {{"x86_64": (272, 157), "aarch64": (97, 167)}}[platform.machine()]
+rules = [do(LOAD, 0)]
 if {unshare}:
-    rules += [c._jump(c._EQUAL, unshare, 0, 1), *refuse]
+    rules += [do(EQUAL, unshare, 0, 1), do(RETURN, REFUSE)]
 if {seccomp}:
-    rules += [
-        c._jump(c._EQUAL, prctl, 0, 3),
-        c._do(c._LOAD, 16),
-        c._jump(c._EQUAL, c._PR_SET_SECCOMP, 0, 1),
-        *refuse,
-    ]
-c.install_seccomp(b"".join([*rules, c._do(c._RETURN, c._ALLOW)]))
+    rules += [do(EQUAL, prctl, 0, 3), do(LOAD, 16), do(EQUAL, SET_SECCOMP, 0, 1), do(RETURN, REFUSE)]
+install_seccomp(b"".join([*rules, do(RETURN, ALLOW)]))
 from langchain_ptc.cli import main
 sys.exit(main(["doctor"]))
 """
@@ -186,7 +184,7 @@ def test_a_system_that_cannot_fork():
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=SECONDS,
     )
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()

@@ -28,7 +28,9 @@ from langchain_ptc.sandbox.host import launch as launch_module
 from langchain_ptc.sandbox.host import pool as pool_module
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import Allowance
-from tests.sandbox.host.test_process import linux, wait_for
+from tests.sandbox.host.test_process import children_of, is_unused, linux
+from tests.support.pools import PoolSandbox
+from tests.support.waiting import SECONDS, wait_for
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 
@@ -46,10 +48,10 @@ def make(sandbox: ProcessSandbox, *tools: Any, **limits: Any) -> ProgrammaticToo
 
 def parents_of_workers(sandbox: ProcessSandbox) -> list[int]:
     """Return the processes that fork workers: the one that was started, and its child in namespaces."""
-    parent = sandbox._pool._parent
-    assert parent is not None
-    outer = parent._process.pid
-    if sandbox._pool.layers["namespaces"] != "on":
+    stats = sandbox.stats()
+    outer = stats.parent_pid
+    assert outer is not None
+    if stats.layers["namespaces"] != "on":
         return [outer]
     return [outer, *map(int, Path(f"/proc/{outer}/task/{outer}/children").read_text().split())]
 
@@ -69,18 +71,38 @@ def workers_of(sandbox: ProcessSandbox) -> list[int]:
 
 async def all_places_are_free(sandbox: ProcessSandbox) -> bool:
     """Whether nobody has a worker or waits for one any more; waits for it, bounded."""
-    pool = sandbox._pool
-
-    def are_free() -> bool:
-        levels = list(pool._places._levels.values())
-        return not pool._held and not any(level.busy or level.queue for level in levels)
-
-    return bool(await asyncio.to_thread(wait_for, are_free))
+    return bool(await asyncio.to_thread(wait_for, lambda: is_unused(sandbox)))
 
 
 def statuses(results: list[Any]) -> list[str]:
     """Return how each ended: the status of a record, or the class of what was raised."""
     return [getattr(result, "status", type(result).__name__) for result in results]
+
+
+async def test_stats_say_what_the_workers_do() -> None:
+    """Executions that run, are queued or have ended, and workers that are idle, are counted."""
+    called, go_on = [], asyncio.Event()
+
+    @tool
+    async def waits() -> None:
+        """Wait."""
+        called.append(1)
+        await go_on.wait()
+
+    with ProcessSandbox(max_workers=2, waiting_workers=3) as sandbox:
+        before = sandbox.stats()
+        assert (before.running, before.queued, before.idle, before.parent_pid) == (0, 0, 0, None)
+        executor = make(sandbox, waits)
+        burst = asyncio.gather(*[executor.aexecute("await waits()") for _ in range(5)])
+        while len(called) < 2:
+            await asyncio.sleep(0.001)
+        during = sandbox.stats()
+        assert (during.running, during.starting, during.queued) == (2, 0, 3)
+        assert during.parent_pid in children_of(os.getpid())
+        go_on.set()
+        assert statuses(await burst) == ["success"] * 5
+        assert await all_places_are_free(sandbox)
+        assert await asyncio.to_thread(wait_for, lambda: sandbox.stats().idle == 3)
 
 
 # --- bursts ---------------------------------------------------------------------------------------
@@ -103,7 +125,7 @@ async def test_many_executions_at_once_deadlock(monkeypatch: pytest.MonkeyPatch)
     with ProcessSandbox(max_workers=100) as sandbox:
         executor = make(sandbox)
         burst = [executor.aexecute(f"print(await quick({n}))") for n in range(60)]
-        results = await asyncio.wait_for(asyncio.gather(*burst), 60)
+        results = await asyncio.wait_for(asyncio.gather(*burst), SECONDS)
         assert [result.output for result in results] == [f"{n}\n" for n in range(60)]
         assert (await executor.aexecute("print(1)")).output == "1\n"
 
@@ -222,7 +244,7 @@ def test_loops_begun_in_many_threads_and_loops_end() -> None:
 
         waiting = [threads.submit(executor.execute, "while True: pass") for _ in range(6)]
         found = [told for some in threads.map(in_a_loop, range(3)) for told in some]
-        found += statuses([one.result(30) for one in waiting])
+        found += statuses([one.result(SECONDS) for one in waiting])
     assert found == ["limit"] * 15
 
 
@@ -283,8 +305,8 @@ async def test_a_sandbox_is_closed_over_a_burst(seconds: float) -> None:
     code = "import time\ntime.sleep(0.05)\nprint(await quick(1))"
     burst = asyncio.gather(*[executor.aexecute(code) for _ in range(20)], return_exceptions=True)
     await asyncio.sleep(seconds)
-    await asyncio.to_thread(sandbox._pool.close)
-    results = await asyncio.wait_for(burst, 10)
+    await asyncio.to_thread(sandbox.close)
+    results = await asyncio.wait_for(burst, SECONDS)
     assert set(statuses(results)) <= {"SandboxError", "sandbox", "success"}
     assert "SandboxError" in statuses(results)
 
@@ -301,7 +323,7 @@ async def test_a_loop_that_is_blocked_is_told_where_its_code_was() -> None:
     with ProcessSandbox(max_workers=6, waiting_workers=4) as sandbox:
         executor = make(sandbox, blocks, wall_seconds=0.3)
         await executor.aexecute("pass")
-        assert await asyncio.to_thread(wait_for, lambda: len(sandbox._pool._alive) >= 4)
+        assert await asyncio.to_thread(wait_for, lambda: sandbox.stats().idle == 4)
         codes = ["await blocks()", *["print('x')\nwhile True: pass"] * 2]
         results = await asyncio.gather(*[executor.aexecute(code) for code in codes])
     assert statuses(list(results)) == ["limit", "limit", "limit"]
@@ -324,12 +346,12 @@ async def test_unread_results_of_workers_that_stand_still_or_die() -> None:
     with ProcessSandbox(max_workers=8, waiting_workers=1) as sandbox:
         executor = make(sandbox, big, wall_seconds=1, result_bytes=10_000_000)
         tasks = [asyncio.ensure_future(executor.aexecute(code)) for _ in range(6)]
-        assert await asyncio.to_thread(wait_for, lambda: len(sandbox._pool._held) == 6)
+        assert await asyncio.to_thread(wait_for, lambda: sandbox.stats().running == 6)
         workers = workers_of(sandbox)
         send(workers[:2], signal.SIGSTOP)
         send(workers[2:3], signal.SIGKILL)
         tasks[5].cancel()
-        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), SECONDS)
         assert set(statuses(results)) <= {"limit", "sandbox", "CancelledError"}
         assert await all_places_are_free(sandbox)
         send(workers, signal.SIGCONT)  # one of those that were stopped may have waited
@@ -391,13 +413,13 @@ async def test_no_worker_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
     with ProcessSandbox(waiting_workers=1) as sandbox:
         executor = make(sandbox, wall_seconds=2)
         await executor.aexecute("pass")
-        assert await asyncio.to_thread(wait_for, lambda: sandbox._pool._alive)
+        assert await asyncio.to_thread(wait_for, lambda: sandbox.stats().idle)
         stopped = parents_of_workers(sandbox)
         send(stopped, signal.SIGSTOP)
         burst = [executor.aexecute("print(await quick(1))") for _ in range(5)]
         began = time.monotonic()
         with monkeypatch.context() as patch:
-            patch.setattr(pool_module, "_SILENT_SECONDS", 0.5)
+            patch.setattr(pool_module, "SILENT_SECONDS", 0.5)
             results = await asyncio.gather(*burst, return_exceptions=True)
         refused = [result for result in results if isinstance(result, SandboxError)]
         assert len(refused) >= 4
@@ -429,7 +451,7 @@ async def test_executions_go_on_while_their_parent_is_stopped(
         send(stopped, signal.SIGSTOP)
         burst = [executor.aexecute("print(1)") for _ in range(4)]
         with monkeypatch.context() as patch:
-            patch.setattr(pool_module, "_SILENT_SECONDS", 0.3)
+            patch.setattr(pool_module, "SILENT_SECONDS", 0.3)
             results = await asyncio.gather(*burst, return_exceptions=True)
         assert any(isinstance(result, SandboxError) for result in results)
         send(stopped, signal.SIGCONT)
@@ -448,9 +470,7 @@ async def test_what_has_not_begun_is_begun_again() -> None:
             asyncio.ensure_future(executor.aexecute(f"print(await quick({n}))")) for n in range(25)
         ]
         await asyncio.sleep(0.05)
-        parent = sandbox._pool._parent
-        assert parent is not None
-        os.kill(parent._process.pid, signal.SIGKILL)
+        send(parents_of_workers(sandbox)[:1], signal.SIGKILL)
         results = await asyncio.gather(*burst, return_exceptions=True)
     outputs = [getattr(result, "output", repr(result)) for result in results]
     statuses = {getattr(result, "status", "raised") for result in results}
@@ -475,7 +495,7 @@ def test_a_parent_that_always_dies_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(pool_module, "Parent", Dying)
     pool = WorkerPool((), waiting=1)
     asked = [pool.checkout(Allowance(5, 2**28)) for _ in range(50)]
-    assert all(isinstance(one.exception(timeout=30), SandboxError) for one in asked)
+    assert all(isinstance(one.exception(timeout=SECONDS), SandboxError) for one in asked)
     assert len(tried) == 3
     pool.close()
 
@@ -529,8 +549,10 @@ async def test_signals_to_the_parent_of_workers(
                 send(victims, signal.SIGKILL)
             else:
                 send(victims, signal.SIGSTOP)
-                patch.setattr(pool_module, "_SILENT_SECONDS", 0.3)
-            results = await asyncio.wait_for(asyncio.gather(*burst, return_exceptions=True), 20)
+                patch.setattr(pool_module, "SILENT_SECONDS", 0.3)
+            results = await asyncio.wait_for(
+                asyncio.gather(*burst, return_exceptions=True), SECONDS
+            )
         assert set(statuses(results)) <= {"success", "sandbox", "SandboxError"}
         assert (await executor.aexecute("print('next')")).output == "next\n"
         assert await all_places_are_free(sandbox)
@@ -555,7 +577,7 @@ async def test_a_module_that_ends_the_parent_of_workers(
     (tmp_path / "bad_module.py").write_text(body)
     monkeypatch.syspath_prepend(str(tmp_path))
     if "hang" in told or "sleep" in body:
-        monkeypatch.setattr(pool_module, "_SILENT_SECONDS", 0.5)
+        monkeypatch.setattr(pool_module, "SILENT_SECONDS", 0.5)
     pool = WorkerPool(("bad_module",), waiting=1)
     error = await asyncio.to_thread(pool.checkout(Allowance(5, 2**28)).exception, 20)
     assert isinstance(error, SandboxError)
@@ -607,7 +629,7 @@ async def test_a_thread_that_the_system_refuses_is_told(monkeypatch: pytest.Monk
 
 async def test_workers_are_ended_by_their_pool_alone() -> None:
     """Killing from many threads while executions end hits no worker that has taken over a descriptor."""
-    with ProcessSandbox(waiting_workers=4) as sandbox:
+    with PoolSandbox(waiting=4) as sandbox:
         executor = make(sandbox)
         await executor.aexecute("pass")
         ended = threading.Event()
@@ -618,10 +640,10 @@ async def test_workers_are_ended_by_their_pool_alone() -> None:
                     worker.kill()
                 time.sleep(0.001)
 
-        asked = [sandbox._pool.checkout(Allowance(5, 2**28)) for _ in range(4)]
-        old = [worker.result(timeout=60) for worker in asked]
+        asked = [sandbox.pool.checkout(Allowance(5, 2**28)) for _ in range(4)]
+        old = [worker.result(timeout=SECONDS) for worker in asked]
         for worker in old:
-            sandbox._pool.discard(worker)
+            sandbox.pool.discard(worker)
         killers = [threading.Thread(target=kill_what_has_ended) for _ in range(3)]
         for thread in killers:
             thread.start()

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,11 @@ import pytest
 from langchain_ptc import Limits, ProcessSandbox, SandboxError
 from langchain_ptc.sandbox import Done, Program, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.process import ProcessSession
+from langchain_ptc.sandbox.host.spares import Spares
 from langchain_ptc.sandbox.host.workers import Allowance
 from tests.support import ROOT
+from tests.support.pools import PoolSandbox
+from tests.support.waiting import SECONDS, wait_for
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
 
@@ -39,22 +40,11 @@ async def execute(sandbox, code: str, *, limits: Limits | None = None, on_call=N
     return await session.run(program, on_calls)
 
 
-class Walls:
-    """A sandbox over a pool of its own, with some of the walls removed."""
-
-    def __init__(self, **walls: bool) -> None:
-        self.pool = WorkerPool((), waiting=1, **walls)
-
-    def session(self) -> ProcessSession:
-        return ProcessSession(self.pool, "process")
-
-
 @pytest.fixture
 def unrestricted():
     """A walled worker whose code is any Python: the kernel alone."""
-    walls = Walls(policy=False)
-    yield walls
-    walls.pool.close()
+    with PoolSandbox(policy=False) as made:
+        yield made
 
 
 def children_of(pid: int) -> set[int]:
@@ -70,14 +60,10 @@ def children_of(pid: int) -> set[int]:
     return found
 
 
-def wait_for(condition, seconds: float = 10.0) -> bool:
-    """Poll a condition of other processes, which cannot call us; bounded."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        threading.Event().wait(0.01)
-    return True
+def is_unused(sandbox) -> bool:
+    """Whether no execution has a worker of a sandbox, or waits for one."""
+    stats = sandbox.stats()
+    return not (stats.running or stats.starting or stats.queued)
 
 
 @linux
@@ -85,7 +71,7 @@ async def test_every_layer_is_on_here():
     """On a kernel that has them all, every layer of confinement is installed."""
     with ProcessSandbox() as sandbox:
         await execute(sandbox, "1")
-        layers = sandbox._pool.layers
+        layers = sandbox.stats().layers
     assert layers["seccomp"] == "on"
     assert set(layers) == {"namespaces", "empty_root", "landlock", "capabilities", "seccomp"}
 
@@ -145,7 +131,7 @@ print([fd for fd in range(64) if readable(fd)], 'canary' in str(os.environ))
 
 def kill_all_of(pool: WorkerPool) -> None:
     """Kill every worker of a pool, and wait until the kernel says that they are dead."""
-    workers = list(pool._alive.values())
+    workers = pool.workers()
     for worker in workers:
         worker.kill()
     assert wait_for(lambda: not any(worker.is_alive() for worker in workers))
@@ -156,11 +142,11 @@ async def test_a_worker_that_is_killed_is_reported_and_the_next_works():
 
     Workers that were killed while they waited are not given out either.
     """
-    with ProcessSandbox() as sandbox:
+    with PoolSandbox(waiting=4) as sandbox:
         done = await execute(
             sandbox,
             "print('before')\nawait echo(1)",
-            on_call=lambda session, call: kill_all_of(sandbox._pool),
+            on_call=lambda session, call: kill_all_of(sandbox.pool),
         )
         assert (done.status, done.output) == ("sandbox", "before\n")
         assert "SIGKILL" in done.failure.message
@@ -212,12 +198,11 @@ async def test_many_executions_at_once():
 async def test_the_wall_limit_holds_while_the_loop_is_blocked():
     """A tool that blocks the host's loop does not keep a worker alive."""
     ended = []
-    with ProcessSandbox() as sandbox:
+    with PoolSandbox() as sandbox:
 
         def block(session, call):
-            waiting = {w for idle in sandbox._pool._spares.kinds.values() for w in idle}
-            (busy,) = set(sandbox._pool._alive.values()) - waiting
-            ended.append(wait_for(lambda: not busy.is_alive()))  # on the loop, which blocks it
+            workers = sandbox.pool.workers()  # on the loop, which the next line blocks
+            ended.append(wait_for(lambda: not all(worker.is_alive() for worker in workers)))
 
         code = "await echo(1)\nwhile True: pass"
         done = await execute(sandbox, code, limits=Limits(wall_seconds=0.5), on_call=block)
@@ -286,7 +271,8 @@ def test_a_closed_sandbox_says_so():
 def test_sandboxes_with_the_same_modules_share_one_parent():
     """Closing one of two sandboxes leaves the other working."""
     first, second = ProcessSandbox(), ProcessSandbox()
-    assert first._pool is second._pool
+    assert asyncio.run(execute(first, "print(1)")).output == "1\n"
+    assert second.stats().parent_pid == first.stats().parent_pid is not None
     first.close()
     assert asyncio.run(execute(second, "print(1)")).output == "1\n"
     second.close()
@@ -307,7 +293,7 @@ def test_it_works_in_a_forked_child():
         sys.exit(os.waitstatus_to_exitcode(status))
     assert asyncio.run(execute(sandbox, "print(2)")).output == "2\\n"
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=50)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=SECONDS)
 
 
 def test_it_does_not_block_the_loop():
@@ -401,15 +387,15 @@ def test_as_many_workers_wait_as_were_asked_for():
     allowance = Allowance(5, 2**28)
 
     def waiting() -> int:
-        return sum(worker.is_alive() for worker in list(pool._spares.kinds.get(allowance, ())))
+        return sum(worker.is_alive() for worker in pool.workers())
 
     try:
-        pool.discard(pool.checkout(allowance).result(timeout=30))
+        pool.discard(pool.checkout(allowance).result(timeout=SECONDS))
         assert wait_for(lambda: waiting() == 3)
-        for worker in list(pool._spares.kinds[allowance]):
+        for worker in pool.workers():
             worker.kill()
         assert wait_for(lambda: waiting() == 0)
-        pool.discard(pool.checkout(allowance).result(timeout=30))
+        pool.discard(pool.checkout(allowance).result(timeout=SECONDS))
         assert wait_for(lambda: waiting() == 3)
     finally:
         pool.close()
@@ -419,27 +405,22 @@ async def test_an_execution_that_is_cancelled_on_its_way_loses_no_worker():
     """Cancelling while the worker is still being made gives it back."""
     with ProcessSandbox() as sandbox:
         await execute(sandbox, "1")
-        pool = sandbox._pool
         for _ in range(5):
             tasks = [asyncio.create_task(execute(sandbox, "1")) for _ in range(12)]
             await asyncio.sleep(0)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        held = lambda: len(pool._alive) - sum(map(len, pool._spares.kinds.values()))  # noqa: E731
-        assert await asyncio.to_thread(wait_for, lambda: not held() and not pool._asked)
+        assert await asyncio.to_thread(wait_for, lambda: is_unused(sandbox))
 
 
 def test_an_allowance_that_is_no_longer_used_holds_no_workers():
     """Only the two latest kinds of limits keep workers waiting."""
-    pool = WorkerPool((), waiting=2)
-    try:
-        for cpu in (1, 2, 3, 4):
-            worker = pool.checkout(Allowance(cpu, 2**28)).result(timeout=30)
-            pool.discard(worker)
-        assert len(pool._spares.kinds) == 2
-    finally:
-        pool.close()
+    spares = Spares(2)
+    used = [Allowance(cpu, 2**28) for cpu in (1, 2, 3, 4)]
+    for allowance in used:
+        list(spares.want(allowance))
+    assert list(spares.kinds) == used[2:]
 
 
 @pytest.mark.parametrize(

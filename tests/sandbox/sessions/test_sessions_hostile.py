@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from langchain_ptc import InProcessSandbox, ProcessSandbox
-from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.sessions import makers
 from langchain_ptc.sandbox.sessions.session import VERSION
 from tests.sandbox.sessions.test_sessions_sandbox import execute
+from tests.support.pools import PoolSandbox
 
 
 def seal(*variables: tuple[str, bytes], units: list | None = None) -> bytes:
@@ -218,14 +218,13 @@ NOT_WITHOUT_WALLS = {
 
 
 @pytest.fixture(scope="module", params=["process without walls", "inprocess"])
-def without_walls(request: pytest.FixtureRequest) -> Iterator[ProcessSandbox | InProcessSandbox]:
+def without_walls(request: pytest.FixtureRequest) -> Iterator[PoolSandbox | InProcessSandbox]:
     """Each sandbox whose wall is the language."""
     if request.param == "inprocess":
         with InProcessSandbox() as made:
             yield made
         return
-    with ProcessSandbox(require="process") as made:
-        made._pool = WorkerPool((), waiting=1, walls=False)
+    with PoolSandbox(walls=False) as made:
         yield made
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
+from langchain_ptc.sandbox.wire.objects import unique_names
 from langchain_ptc.sandbox.wire.values import (
     Record,
     UnsendableValue,
@@ -285,3 +286,30 @@ class Odd(datetime.datetime):
 def test_a_subclass_cannot_write_itself_otherwise():
     """A class of somebody's own crosses as what it is a kind of."""
     assert across(Odd(2024, 1, 1)) == datetime.datetime(2024, 1, 1)
+
+
+def test_names_of_duplicate_columns():
+    """Columns are told apart as pandas does it, and a name that is there already is left alone."""
+    assert unique_names(["a", "a", "a.1", "a"]) == ["a", "a.2", "a.1", "a.3"]
+    assert unique_names([1, 1, (1,)]) == [1, "1.1", (1,)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"a": n, "é": "ü\n"} for n in range(7_000)],
+        {"rows": [[n, None, 1.5] for n in range(7_000)], "n": 1},
+        {str(n): {"n": n} for n in range(7_000)},
+        [dict.fromkeys(map(str, range(30)), 1) for _ in range(1_000)],
+        [[[list(range(6_000))], 1], "x"],
+        [[]] * 6_000,
+        [{}] * 6_000,
+    ],
+    ids=[
+        *("rows", "a record of rows", "records by name", "wide rows", "deep", "empty lists"),
+        "empty records",
+    ],
+)
+def test_what_is_encoded_in_slices_is_what_json_gives(value):
+    """A large value is encoded in slices, and the text is that of `json.dumps` in one piece."""
+    assert encode_value(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -9,8 +9,6 @@ import pytest
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
 from langchain_ptc.sandbox import Call, Done, Moment, Program, Replay, Result
-from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.process import ProcessSession
 from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.wire.protocol import (
     HostProtocol,
@@ -19,6 +17,7 @@ from langchain_ptc.sandbox.wire.protocol import (
     encode_idle,
     encode_output,
 )
+from tests.support.pools import PoolSandbox
 
 START = Moment(1_700_000_000.25, 0.0)
 TOOLS = ("get", "store.put")
@@ -270,10 +269,12 @@ SETS = {"sets of strings"}
 @pytest.fixture(scope="module")
 def sandboxes():
     """Two process sandboxes with a parent of workers each, and one in this process."""
-    with ProcessSandbox() as one, ProcessSandbox(waiting_workers=3) as other:
-        assert one._pool is not other._pool
-        with InProcessSandbox() as inside:
-            yield one, other, inside
+    with (
+        ProcessSandbox() as one,
+        ProcessSandbox(waiting_workers=3) as other,
+        InProcessSandbox() as inside,
+    ):
+        yield one, other, inside
 
 
 @pytest.mark.parametrize("choose", [first, last, timers], ids=lambda choose: choose.__name__)
@@ -504,26 +505,18 @@ def test_a_worker_that_waits_for_ever_is_ended():
 )
 async def test_a_worker_that_forges_waits_is_ended(forged):
     """Unrestricted code in a walled worker that breaks step ends its execution, and nothing else."""
-    pool = WorkerPool((), waiting=1, policy=False)
-
-    class Unrestricted:
-        def session(self):
-            return ProcessSession(pool, "process")
-
     code = f"""
 import os, struct
 body = ('[' + ','.join([{forged}]) + ']').encode()
 os.write(3, struct.pack('<I', len(body)) + body)
 os.read(3, 1)
 """
-    try:
-        path = await drive(Unrestricted(), code)
+    with PoolSandbox(policy=False) as unrestricted:
+        path = await drive(unrestricted, code)
         assert path.done.status == "sandbox"
         assert "has said that it waits" in path.done.failure.message
         assert path.steps == []
-        assert (await drive(Unrestricted(), "print(1)")).done.output == "1\n"
-    finally:
-        pool.close()
+        assert (await drive(unrestricted, "print(1)")).done.output == "1\n"
 
 
 async def test_numpy_draws_from_the_seed():

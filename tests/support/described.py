@@ -1,0 +1,20 @@
+"""A tool that says itself what it returns, by a JSON Schema, as those of MCP servers do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_ptc.catalog.described import DescribedTool
+
+
+class Declared(DescribedTool):
+    name: str = "get"
+    description: str = "Get."
+    args_schema: Any = {"type": "object", "properties": {}}
+    result_schema: Any = {"type": "array", "items": {"type": "integer"}}
+
+    async def call(self, arguments: Any) -> Any:
+        return [1]
+
+    def call_sync(self, arguments: Any) -> Any:
+        return [1]

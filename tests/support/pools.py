@@ -1,0 +1,49 @@
+"""Sandboxes over a pool of their own, some of whose walls are removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+from langchain_ptc import ProcessSandbox
+from langchain_ptc.sandbox.host.pool import WorkerPool
+from langchain_ptc.sandbox.host.process import ProcessSession, Require
+
+
+class PoolSandbox:
+    """A `ProcessSandbox` whose pool tests can see, and nobody else uses.
+
+    Args:
+        imports: As those of `ProcessSandbox`.
+        waiting: How many workers wait for work.
+        require: As that of `ProcessSandbox`.
+        walls: Whether the kernel's walls are installed.
+        policy: Whether the code is held to the language.
+    """
+
+    def __init__(
+        self,
+        imports: Sequence[str] = (),
+        *,
+        waiting: int = 1,
+        require: Require = "process",
+        walls: bool = True,
+        policy: bool = True,
+    ) -> None:
+        self.pool = WorkerPool(tuple(imports), waiting=waiting, walls=walls, policy=policy)
+        self.modules = ProcessSandbox(imports=imports).modules
+        self._require: Require = require
+
+    def session(self) -> ProcessSession:
+        """Prepare one execution."""
+        return ProcessSession(self.pool, self._require)
+
+    def close(self) -> None:
+        """End every process."""
+        self.pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
