@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic.v1 import BaseModel as BaseModelV1
 
 from langchain_ptc import ProgrammaticToolExecutor, Retry, ToolDefinition, ToolPolicy
+from tests.support.waiting import SECONDS
 
 SEEN: list[Any] = []
 """What the tools have seen."""
@@ -371,7 +372,7 @@ async def test_a_sync_tool_that_is_given_up_does_not_block_its_next_try() -> Non
     def wait() -> str:
         tries.append("begun")
         if len(tries) == 1:
-            go_on.wait(20)
+            go_on.wait(SECONDS)
         return "done"
 
     policy = ToolPolicy(read_only=True, timeout_seconds=0.05, retry=Retry(attempts=2))
