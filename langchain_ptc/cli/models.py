@@ -24,12 +24,7 @@ from urllib.parse import urldefrag, urlsplit
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr, ValidationError
 
-from langchain_ptc.cli.references import (
-    CommandError,
-    can_load,
-    load_object,
-    render_error,
-)
+from langchain_ptc.cli.references import CommandError, can_load, load_object, render_error
 from langchain_ptc.wording import closest, did_you_mean
 
 API_KEY_VARIABLE = "LANGCHAIN_PTC_API_KEY"

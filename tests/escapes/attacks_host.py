@@ -179,7 +179,7 @@ class Host:
 
     def _sample(self) -> None:
         while not self._over.wait(0.02):
-            for worker in self._pool.workers():
+            for worker in list(self._pool.workers.values()):
                 self._worker_mb = max(self._worker_mb, _peak_mb(_pid_of(worker)))
 
     def _waits(self) -> dict[int, float]:

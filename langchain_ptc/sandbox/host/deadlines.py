@@ -20,7 +20,7 @@ class Deadlines:
 
     def __init__(self, is_alive: Callable[[Worker], bool]) -> None:
         self._is_alive = is_alive
-        self._heap: list[tuple[float, int, Worker]] = []
+        self.heap: list[tuple[float, int, Worker]] = []
         self._moments: dict[int, float] = {}
         """The deadline of each worker, by its number: the one that was set last."""
         self._most = 64
@@ -28,26 +28,22 @@ class Deadlines:
     def set(self, worker: Worker, moment: float) -> None:
         """Have a worker ended at a moment of `time.monotonic`, in place of what was set before."""
         self._moments[worker.number] = moment
-        heapq.heappush(self._heap, (moment, worker.number, worker))
-        if len(self._heap) > self._most:
-            self._heap = [entry for entry in self._heap if self._counts(entry)]
-            heapq.heapify(self._heap)
-            self._moments = {number: moment for moment, number, _ in self._heap}
-            self._most = 64 + 2 * len(self._heap)
-
-    def __len__(self) -> int:
-        """Return how many deadlines are kept, old ones among them."""
-        return len(self._heap)
+        heapq.heappush(self.heap, (moment, worker.number, worker))
+        if len(self.heap) > self._most:
+            self.heap = [entry for entry in self.heap if self._counts(entry)]
+            heapq.heapify(self.heap)
+            self._moments = {number: moment for moment, number, _ in self.heap}
+            self._most = 64 + 2 * len(self.heap)
 
     @property
     def next(self) -> float:
         """When the earliest comes."""
-        return self._heap[0][0] if self._heap else float("inf")
+        return self.heap[0][0] if self.heap else float("inf")
 
     def come(self, now: float) -> Iterator[Worker]:
         """Yield the workers whose deadline has come; each once more when its grace is over."""
-        while self._heap and self._heap[0][0] <= now:
-            entry = heapq.heappop(self._heap)
+        while self.heap and self.heap[0][0] <= now:
+            entry = heapq.heappop(self.heap)
             if not self._counts(entry):
                 continue
             worker = entry[2]

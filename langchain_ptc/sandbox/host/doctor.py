@@ -27,11 +27,7 @@ from langchain_ptc.sandbox.api import Program, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import Allowance, Worker
 from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
-from langchain_ptc.sandbox.wire.protocol import (
-    HostProtocol,
-    encode_result,
-    encode_run,
-)
+from langchain_ptc.sandbox.wire.protocol import HostProtocol, encode_result, encode_run
 
 _LIMITS = Limits(wall_seconds=5, cpu_seconds=3)
 _START_SECONDS = 40.0

@@ -88,7 +88,7 @@ class Parent:
                 "Windows: WSL 2 or a container), or InProcessSandbox for code that you trust"
             )
         try:
-            self._control, self._process = _start(options)
+            self._control, self.process = _start(options)
         except OSError as error:
             raise SandboxError(f"the parent of workers could not be started: {error}") from error
         self._unsent = bytearray()
@@ -102,11 +102,6 @@ class Parent:
         """Whether it was given up, since it did not answer."""
         self.cannot_start = False
         """Whether it has said what no other one would do better, for example a missing module."""
-
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        return self._process.pid
 
     def fileno(self) -> int:
         """Return the descriptor of its control socket."""
@@ -192,10 +187,10 @@ class Parent:
         self.disown()
         if not self.is_silent:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=_END_SECONDS)
+                self.process.wait(timeout=_END_SECONDS)
                 return
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
 
     def disown(self) -> None:
         """Close this process's end of the line; its parent, where this process was forked, has another."""

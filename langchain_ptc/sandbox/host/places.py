@@ -73,14 +73,14 @@ class Places:
         return self._levels.setdefault(depth, _Level(self._most))
 
     @property
-    def is_anyone_waiting(self) -> bool:
-        """Whether anyone waits for a place."""
-        return any(level.queue for level in self._levels.values())
+    def queued(self) -> int:
+        """How many wait for a place."""
+        return sum(len(level.queue) for level in list(self._levels.values()))
 
-    def count(self) -> tuple[int, int]:
-        """Return how many places are taken, and how many asks wait for one; from any thread."""
-        levels = list(self._levels.values())
-        return sum(level.busy for level in levels), sum(len(level.queue) for level in levels)
+    @property
+    def taken(self) -> int:
+        """How many places are taken."""
+        return sum(level.busy for level in list(self._levels.values()))
 
     def wait(self, ask: Ask) -> None:
         """Let an ask wait for its turn."""

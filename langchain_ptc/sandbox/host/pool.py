@@ -80,10 +80,10 @@ class WorkerPool:
         self._parent: Parent | None = None
         self._asked: dict[int, Ask] = {}
         self._asked_since = 0.0
-        self._alive: dict[int, Worker] = {}
+        self.workers: dict[int, Worker] = {}
         self._held: set[Worker] = set()
         self._places = Places(self._most)
-        self._deadlines = Deadlines(lambda worker: self._alive.get(worker.number) is worker)
+        self._deadlines = Deadlines(lambda worker: self.workers.get(worker.number) is worker)
         self._failed_starts = 0
         self._wants_refill = False
         self._layers: Mapping[str, str] = {}
@@ -94,7 +94,7 @@ class WorkerPool:
         self._mail.close()
         if self._parent is not None:
             self._parent.disown()
-        for worker in {*self._alive.values(), *self._held}:
+        for worker in {*self.workers.values(), *self._held}:
             worker.close()
         closed = self._closed
         self._reset()
@@ -130,14 +130,11 @@ class WorkerPool:
 
     def stats(self) -> WorkerStats:
         """Return what the workers do."""
-        taken, queued = self._places.count()
         running, parent = len(self._held), self._parent
-        pid, idle = None if parent is None else parent.pid, self._spares.count()
-        return WorkerStats(running, max(0, taken - running), queued, idle, pid, self._layers)
-
-    def workers(self) -> list[Worker]:
-        """Return the workers that have not ended."""
-        return list(self._alive.values())
+        starting = max(0, self._places.taken - running)
+        idle = sum(map(len, list(self._spares.kinds.values())))
+        pid = None if parent is None else parent.process.pid
+        return WorkerStats(running, starting, self._places.queued, idle, pid, self._layers)
 
     def watch(self, worker: Worker, wall_seconds: float) -> None:
         """End `worker` when its wall limit has come."""
@@ -272,9 +269,9 @@ class WorkerPool:
     def _replace_silent(self) -> None:
         """Begin anew without a parent of workers that was given up, once nothing is lost with it."""
         parent = self._parent
-        if parent is None or not parent.is_silent or not self._places.is_anyone_waiting:
+        if parent is None or not parent.is_silent or not self._places.queued:
             return
-        if not any(worker.number in self._alive for worker in self._held):
+        if not any(worker.number in self.workers for worker in self._held):
             self._lose_parent(SandboxError("the parent of workers was given up"))
 
     def _signal(self, worker: Worker, number: int, order: bytes) -> None:
@@ -299,7 +296,7 @@ class WorkerPool:
         self._places.take(worker.depth)
 
     def _on_watch(self, worker: Worker, deadline: float) -> None:
-        if worker.number in self._alive and not worker.timed_out:
+        if worker.number in self.workers and not worker.timed_out:
             self._deadlines.set(worker, deadline)
 
     def _on_discard(self, worker: Worker) -> None:
@@ -310,7 +307,7 @@ class WorkerPool:
         self._wants_refill = True
 
     def _on_kill(self, worker: Worker) -> None:
-        if worker.number in self._alive:
+        if worker.number in self.workers:
             self._signal(worker, signal.SIGKILL, control.KILL)
 
     # --- places -------------------------------------------------------------------------------------
@@ -326,7 +323,7 @@ class WorkerPool:
 
     def _refill(self) -> None:
         """Have workers wait for work, once nobody waits for a worker."""
-        if not self._wants_refill or self._places.is_anyone_waiting:
+        if not self._wants_refill or self._places.queued:
             return
         self._wants_refill = False
         coming = Counter(ask.allowance for ask in self._asked.values() if ask.taken is None)
@@ -379,7 +376,7 @@ class WorkerPool:
 
     def _drop(self, worker: Worker) -> None:
         """Kill a worker that nobody needs, and give its descriptors back."""
-        if self._alive.pop(worker.number, None) is not None:
+        if self.workers.pop(worker.number, None) is not None:
             self._signal(worker, signal.SIGKILL, control.KILL)
             worker.exited.set_result(Exit(-1, 0.0))
         worker.close()
@@ -419,7 +416,7 @@ class WorkerPool:
         pidfd = reply.descriptors[1] if len(reply.descriptors) > 1 else None
         layers = parent.layers or {}
         born = Worker(reply.number, reply.status, sock, pidfd, layers, self._kill)
-        self._alive[reply.number] = born
+        self.workers[reply.number] = born
         if ask is None:
             self._drop(born)
         elif ask.taken is not None:
@@ -438,7 +435,7 @@ class WorkerPool:
         self._refuse_ask(ask, SandboxError(told))
 
     def _bury(self, number: int, ended: Exit) -> None:
-        worker = self._alive.pop(number, None)
+        worker = self.workers.pop(number, None)
         if worker is None:
             return
         worker.exited.set_result(ended)
@@ -457,7 +454,7 @@ class WorkerPool:
             parent.end()
             if parent.layers is None:
                 self._failed_starts += 1
-        alive, self._alive = self._alive, {}
+        alive, self.workers = self.workers, {}
         for gone in alive.values():
             gone.exited.set_result(Exit(-1, 0.0))
         for idle in self._spares.take_all():

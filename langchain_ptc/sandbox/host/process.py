@@ -14,25 +14,14 @@ from typing import Literal, Self, TypeVar
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES, check_importable
-from langchain_ptc.sandbox.api import (
-    Done,
-    Failure,
-    Moment,
-    OnCalls,
-    OnIdle,
-    Program,
-    Result,
-)
+from langchain_ptc.sandbox.api import Done, Failure, Moment, OnCalls, OnIdle, Program, Result
 from langchain_ptc.sandbox.host.connection import HostConnection
 from langchain_ptc.sandbox.host.handover import Handover
 from langchain_ptc.sandbox.host.nesting import current_depth
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker, WorkerStats
 from langchain_ptc.sandbox.wire.control import EXIT_NO_SECCOMP
-from langchain_ptc.sandbox.wire.protocol import (
-    encode_run,
-    limit_reached,
-)
+from langchain_ptc.sandbox.wire.protocol import encode_run, limit_reached
 
 T = TypeVar("T")
 Require = Literal["kernel", "process", "any"]

@@ -32,10 +32,6 @@ class Spares:
             return kind.popleft()
         return None
 
-    def count(self) -> int:
-        """Return how many wait."""
-        return sum(map(len, list(self.kinds.values())))
-
     def want(self, allowance: Allowance) -> Iterator[Worker]:
         """Keep workers for an allowance; yield those of long ago, which are no longer kept."""
         self.kinds.setdefault(allowance, deque())

@@ -19,11 +19,7 @@ from typing import Protocol
 
 from langchain_ptc.sandbox.wire.decoding import MAX_CALL_VALUES, count_values
 from langchain_ptc.sandbox.wire.framing import FrameReader, encode_frame
-from langchain_ptc.sandbox.wire.protocol import (
-    MAX_WORKER_FRAME_BYTES,
-    Message,
-    encode_output,
-)
+from langchain_ptc.sandbox.wire.protocol import MAX_WORKER_FRAME_BYTES, Message, encode_output
 from langchain_ptc.sandbox.wire.values import revive_record
 
 MAX_FRAME_CHARS = MAX_WORKER_FRAME_BYTES // 4

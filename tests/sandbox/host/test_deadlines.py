@@ -34,4 +34,4 @@ def test_old_deadlines_take_no_room():
     deadlines = Deadlines(lambda one: True)
     for moment in range(1000):
         deadlines.set(Worker(), 1e9 + moment)  # type: ignore[arg-type]
-    assert len(deadlines) < 200
+    assert len(deadlines.heap) < 200

@@ -131,7 +131,7 @@ print([fd for fd in range(64) if readable(fd)], 'canary' in str(os.environ))
 
 def kill_all_of(pool: WorkerPool) -> None:
     """Kill every worker of a pool, and wait until the kernel says that they are dead."""
-    workers = pool.workers()
+    workers = list(pool.workers.values())
     for worker in workers:
         worker.kill()
     assert wait_for(lambda: not any(worker.is_alive() for worker in workers))
@@ -201,7 +201,7 @@ async def test_the_wall_limit_holds_while_the_loop_is_blocked():
     with PoolSandbox() as sandbox:
 
         def block(session, call):
-            workers = sandbox.pool.workers()  # on the loop, which the next line blocks
+            workers = list(sandbox.pool.workers.values())  # on the loop, which the next line blocks
             ended.append(wait_for(lambda: not all(worker.is_alive() for worker in workers)))
 
         code = "await echo(1)\nwhile True: pass"
@@ -387,12 +387,12 @@ def test_as_many_workers_wait_as_were_asked_for():
     allowance = Allowance(5, 2**28)
 
     def waiting() -> int:
-        return sum(worker.is_alive() for worker in pool.workers())
+        return sum(worker.is_alive() for worker in list(pool.workers.values()))
 
     try:
         pool.discard(pool.checkout(allowance).result(timeout=SECONDS))
         assert wait_for(lambda: waiting() == 3)
-        for worker in pool.workers():
+        for worker in list(pool.workers.values()):
             worker.kill()
         assert wait_for(lambda: waiting() == 0)
         pool.discard(pool.checkout(allowance).result(timeout=SECONDS))
