@@ -54,11 +54,7 @@ from langchain_ptc.run.run_budgets import budget_of
 from langchain_ptc.run.tool_view import view
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.selection import SelectedTools, Selection, SelectionRules
-from langchain_ptc.tool import (
-    CodeTool,
-    render_budget,
-    with_imports,
-)
+from langchain_ptc.tool import CodeTool, render_budget, with_imports
 from langchain_ptc.wording import check_choice
 
 _Answer: TypeAlias = ToolMessage | Command[Any]

@@ -25,11 +25,7 @@ from langchain_ptc.executor import ProgrammaticToolExecutor
 from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.prompts.examples import Examples, render_examples, resolve_examples
-from langchain_ptc.prompts.texts import (
-    BUDGET,
-    CODE_ARGUMENT,
-    RUN_CODE_DESCRIPTION,
-)
+from langchain_ptc.prompts.texts import BUDGET, CODE_ARGUMENT, RUN_CODE_DESCRIPTION
 from langchain_ptc.replies.extract import unwrap_program
 from langchain_ptc.run.approvals import ApprovalMiddleware, InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage

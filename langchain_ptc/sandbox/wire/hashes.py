@@ -12,12 +12,7 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from langchain_ptc.sandbox.wire.bounded import (
-    HASH_MODULUS,
-    MAX_COMPARISONS,
-    SCALARS,
-    OutOfBounds,
-)
+from langchain_ptc.sandbox.wire.bounded import HASH_MODULUS, MAX_COMPARISONS, SCALARS, OutOfBounds
 
 LEAST_NUMBER_CHARS = 18
 """Shorter numbers are too few for many of them to have one hash."""
