@@ -241,7 +241,7 @@ class ToolDefinition:
             bound[key] = value
         missing = [p.name for p in self.parameters if p.required and p.tool_name not in bound]
         if missing:
-            mistakes.append((None, f"misses {', '.join(map(repr, missing))}"))
+            mistakes.append((None, f"is missing {', '.join(map(repr, missing))}"))
         return bound, mistakes
 
     def _usage(self) -> str:

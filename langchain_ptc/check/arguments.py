@@ -1,6 +1,6 @@
-"""The arguments of one call, held against the tool's parameters. Pure: nothing is validated.
+"""The arguments of one call, compared with the tool's parameters. Pure: nothing is validated.
 
-Names are held to what `ToolDefinition.bind` accepts. Values are held to the types of the stub, but only
+Names must be those that `ToolDefinition.bind` accepts. Values must have the types of the stub, but only
 as strictly as the tools are: pydantic takes `"5"` for an `int` and `5` for a `float`, and a tool may
 convert what it is given before it looks at the type.
 """
@@ -54,7 +54,7 @@ _MAX_OPTIONS = 20
 
 
 class Arguments:
-    """Holds calls against the parameters of tools."""
+    """Compares calls with the parameters of tools."""
 
     def __init__(self, inference: Inference, lenient: dict[str, Leniency]) -> None:
         self._inference = inference
@@ -81,8 +81,8 @@ class Arguments:
             if parameter.tool_name in bound and not lenient.accepts_anything(parameter):
                 checker = _Values(definition, parameter, lenient, self._inference)
                 wrong += checker.check(bound[parameter.tool_name], parameter.type, parameter.name)
-        told = "; ".join(dict.fromkeys(message for _, message in wrong[:MAX_MISTAKES]))
-        message = f"{definition.name}(){mark} {told}"
+        messages = "; ".join(dict.fromkeys(message for _, message in wrong[:MAX_MISTAKES]))
+        message = f"{definition.name}(){mark} {messages}"
         return Found(wrong[0][0], message, (), definition) if wrong else None
 
 
@@ -100,7 +100,7 @@ def _keywords(call: ast.Call) -> Iterator[tuple[str | None, ast.keyword]]:
 
 @dataclass(frozen=True, slots=True)
 class _Values:
-    """Holds the values of one call against the type of one parameter."""
+    """Compares the values of one call with the type of one parameter."""
 
     _definition: ToolDefinition
     _parameter: ToolParameter
@@ -108,14 +108,14 @@ class _Values:
     _inference: Inference
 
     def check(self, node: ast.expr, tree: TypeTree, path: str) -> Iterator[Wrong]:
-        """Yield what is wrong with `node` as a value of `tree`; `path` says where it stands."""
+        """Yield what is wrong with `node` as a value of `tree`; `path` says where it is."""
         self._inference.work.spend()
         path = cut(path, _MAX_PATH_CHARS)
         constant = _constant(node)
         if isinstance(tree, Alternatives):
             found = [list(self.check(node, option, path)) for option in tree.options]
             if all(found):
-                # What went into the value is nearer to the mistake than that nothing fits.
+                # The part that is wrong says more than the whole.
                 inner = [wrong for wrong in found if wrong[0][0] is not node]
                 yield from inner[0] if len(inner) == 1 else [self._misfit(node, tree, path)]
         elif isinstance(node, ast.IfExp):
@@ -159,9 +159,9 @@ class _Values:
             unknown = [key for key in keys if isinstance(key, str) and key not in types]
             guess = did_you_mean(closest(unknown[0], missing)) if unknown else ""
             extra = f"; it has {unknown[0]!r}{guess}" if guess else ""
-            yield node, f"{path} misses {', '.join(map(repr, missing))}{extra}"
+            yield node, f"{path} is missing {', '.join(map(repr, missing))}{extra}"
 
-    # --- what is told ---------------------------------------------------------------------------
+    # --- messages -------------------------------------------------------------------------------
 
     def _misfit(self, node: ast.expr, tree: TypeTree, path: str) -> Wrong:
         constant = _constant(node)
@@ -291,7 +291,7 @@ _KNOWN = frozenset(
         *("dataclass-field", "default", "definitions", "definition-ref", "function-after"),
     }
 )
-"""Schemas of pydantic whose way with values is known here."""
+"""Schemas of pydantic whose conversions are known here."""
 _UNREAD = frozenset({"metadata", "serialization", "config", "function", "default", "cls"})
 _MAX_PARTS = 5_000
 
@@ -306,7 +306,7 @@ class Leniency:
     def __init__(self, definition: ToolDefinition) -> None:
         own = definition.tool.args_schema
         self.is_by_contract = not isinstance(own, type)
-        """Whether nothing holds the values to the schema but the tool itself."""
+        """Whether only the tool itself validates the values."""
         self.reads_text = self.is_by_contract
         """Whether a list or a record may be given as JSON text, as some servers take it."""
         self.takes_numbers_as_text = bool(

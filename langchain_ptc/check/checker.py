@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog
 
 MAX_PROBLEMS = 20
-"""Problems that are reported of one program; the first ones tell what to mend."""
+"""The maximum number of problems that are reported for one program."""
 MAX_CHARS = 20_000
 """Length of a program that is checked; a longer one runs unchecked.
 
@@ -192,12 +192,12 @@ def render_problems(problems: Sequence[Problem]) -> str:
         Text for the model; an empty string if there are no problems.
     """
     blocks = [OPENING] if problems else []
-    told: set[str] = set()
+    shown: set[str] = set()
     room = MAX_REPORT_CHARS
     for number, problem in enumerate(problems):
         lines = [f"line {problem.line}: {problem.message}", *_point(problem)]
-        if problem.signature and problem.signature not in told:
-            told.add(problem.signature)
+        if problem.signature and problem.signature not in shown:
+            shown.add(problem.signature)
             signature = cut(problem.signature, MAX_SIGNATURE_CHARS).replace("\n", "\n  ")
             lines.append(f"  the tool is: {signature}")
         block = "\n".join(lines)

@@ -207,7 +207,7 @@ _SWALLOWING = frozenset(
 _COLLECTING = frozenset({"return_exceptions", "exception", "wait", "add_done_callback"})
 """Where one of these is in the program, exceptions of awaitables may become values."""
 _LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.GeneratorExp)
-"""What stands in one of these runs where it is called or iterated over."""
+"""The body of one of these runs where it is called or iterated over."""
 
 
 class Handlers:
@@ -246,7 +246,7 @@ class Handlers:
         return False if settled else self._catches_anywhere(error)
 
     def is_settled(self, call: ast.expr) -> bool:
-        """Whether the awaitable that `call` makes is awaited where it stands."""
+        """Whether the awaitable that `call` makes is awaited at once."""
         return isinstance(self._program.parents.get(call), ast.Await)
 
     def _is_caught(self, block: ast.Try | ast.TryStar, child: ast.AST, error: str) -> bool:
@@ -288,7 +288,7 @@ class Handlers:
 
 
 def _word(node: ast.AST) -> str:
-    """Return a word of the code that is no name which it binds or reads."""
+    """Return a word of the code that it neither binds nor reads as a name."""
     if isinstance(node, ast.Constant):  # `gather(**{"return_exceptions": True})`
         return "return_exceptions" if node.value == "return_exceptions" else ""
     if isinstance(node, ast.alias):

@@ -1,4 +1,4 @@
-"""What each expression of one program is worth. Pure; nothing is run."""
+"""The value of each expression of one program. Pure; nothing is run."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ class Given:
 
 
 class Inference:
-    """What the expressions of one program are worth."""
+    """The values of the expressions of one program."""
 
     def __init__(self, program: Program, facts: Facts, given: Given, work: Work) -> None:
         self.program = program
@@ -172,7 +172,7 @@ class Inference:
         self._returns: dict[ast.AST, Value] = {}
 
     def infer(self, node: ast.expr) -> Value:
-        """Return what `node` may be worth."""
+        """Return the value of `node`."""
         self.work.left -= 1  # as `spend` does: this is called most
         if self.work.left < 0:
             raise OutOfWork
@@ -207,7 +207,7 @@ class Inference:
         return self._names[key]
 
     def _bound_in(self, scope: Scope, name: str) -> Value:
-        """Return what a name is worth, without what the code may have changed or found out itself."""
+        """Return the value of a name, without what the code may have changed or tested."""
         if name in self.facts.opaque:
             return UNKNOWN
         self.work.spend(len(scope.bindings[name]))
@@ -259,7 +259,7 @@ class Inference:
         return _answer(iterate(value), value)
 
     def _each(self, node: ast.expr) -> Value:
-        """Return what the items of an iterable are worth."""
+        """Return the value of the items of an iterable."""
         return self._item(self.infer(node))
 
     # --- expressions ----------------------------------------------------------------------------

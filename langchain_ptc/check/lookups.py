@@ -32,7 +32,7 @@ class Lookups:
     """Finds names that are not there.
 
     Args:
-        inference: What the expressions of the program are worth.
+        inference: The values of the program's expressions.
         modules: Names of the modules that it may import; None if they are not known.
     """
 
@@ -133,8 +133,8 @@ class Lookups:
             if is_member(value.name, name) or self._program.reach(node) < SURE:
                 return
             hint = f"; write `{found}`" if (found := member_hint(value.name, name)) else ""
-            told = cut(name, MAX_NAME_CHARS)
-            message = f"module {value.name!r} has no attribute {told!r} in the sandbox{hint}"
+            shown = cut(name, MAX_NAME_CHARS)
+            message = f"module {value.name!r} has no attribute {shown!r} in the sandbox{hint}"
         yield Found(node, message, ("AttributeError",), definition)
 
     def _check_augmented(self, node: ast.AugAssign) -> Iterable[Found]:
@@ -177,8 +177,8 @@ class Lookups:
             and all(_is_no_code(statement) for statement in node.body)
         ):
             message = (
-                f"this defines {node.name!r} anew, with no code in it, and hides the tool: leave it "
-                "out, the tool is there"
+                f"this defines {node.name!r} again with an empty body, and hides the tool: remove the "
+                "definition"
             )
             yield Found(node, message)
 

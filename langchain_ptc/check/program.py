@@ -41,7 +41,7 @@ class Program(SyntaxTree):
         """Whether the code looks at its own names: then none of them is certain."""
 
     def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
-        """Yield what `node` stands in, innermost first."""
+        """Yield the nodes around `node`, innermost first."""
         parent = self.parents.get(node)
         while parent is not None:
             yield parent
@@ -109,7 +109,7 @@ class _Reach:
     # --- the walk -------------------------------------------------------------------------------
 
     def _go(self, part: _Part, state: int = SURE) -> bool:
-        """Visit a node or a block; return whether what stands behind it is never reached."""
+        """Visit a node or a block; return whether what follows is never reached."""
         before = self._state
         self._state = min(before, state)
         is_left = False

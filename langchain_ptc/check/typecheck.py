@@ -6,7 +6,7 @@ awaitable or the value as the code is asynchronous or not, and `await` at the to
 
 It reports what is not proved to be right; a program with `str | None` where a `str` is needed may well
 run. So the stubs that it gets say only what is certain, some of its rules are on, and reports that do not
-hold for the sandbox are dropped: by the rule, and by what stands in their place.
+apply to the sandbox are dropped, by rule and by the syntax that they point at.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ USE_RULES: Mapping[str, str] = {
     "unsupported-operator": "TypeError",
 }
 """Rules about values that are used as what they are not, and what is raised then. Those of calls
-and subscripts are not here: they do not tell a value from one of several, nor do those of `x += y`."""
+and subscripts are left out: they do not distinguish a value from one of several, nor does `x += y`."""
 _AWAITING = frozenset({"to_thread", "run_in_executor"})
 """In the sandbox these await what they call, if it is to be awaited; ty does not know."""
 _PLAIN = frozenset(

@@ -33,7 +33,7 @@ _TAKES_DATA = frozenset(
 )
 """Functions whose first argument is iterated over, or read."""
 _CONVERTS = frozenset("dict iter next reversed int float abs round divmod".split())  # noqa: SIM905
-"""Further functions whose first argument is no awaitable."""
+"""Further functions that take no awaitable as their first argument."""
 _SHOWS = frozenset({"print", "str", "repr", "format", "pprint.pprint", "pprint.pformat"})
 _OF_AWAITABLES = frozenset(
     "send throw close cr_await cr_code cr_frame cr_running cr_origin cr_suspended".split()  # noqa: SIM905
@@ -85,7 +85,7 @@ class Uses:
                 message = f"{node.id!r} is {value.source} without `await`, {what}: await it first"
             return [Found(node, message, errors, definition)]
         if ask is not None and (ask is awaited or getattr(value, "tool", value) is not None):
-            # What else the code does with what it has made itself is its own business.
+            # Other values were made by the code itself, which may know better.
             answer = ask(value)
             if isinstance(answer, str):
                 name: str = shown(node) or "the value"
@@ -255,7 +255,7 @@ def _compared(node: ast.Compare) -> Iterator[_Operand]:
 
 
 def _parts(node: ast.expr) -> Iterator[ast.expr]:
-    """Yield `node` and what stands in it as a display."""
+    """Yield `node` and the parts of a list, tuple or dict that is written out."""
     yield node
     inner: Sequence[ast.expr] = ()
     if isinstance(node, ast.Dict):
@@ -273,7 +273,7 @@ def _parts(node: ast.expr) -> Iterator[ast.expr]:
 def _iterate_later(value: Value) -> Answer:
     """Say what the items of an asynchronous loop over the value are."""
     is_there = isinstance(value, Data | Items)
-    return "is no asynchronous iterator: use `for` without `async`" if is_there else None
+    return "is not an async iterator: use `for` without `async`" if is_there else None
 
 
 def _text(node: ast.AST) -> str:

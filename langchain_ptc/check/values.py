@@ -1,7 +1,7 @@
-"""What an expression is worth, as far as that is certain, and what can be done with it. Pure.
+"""The values of expressions, as far as they are certain, and what can be done with them. Pure.
 
-A name is worth what all the places that bind it give it, in whatever order they run: it is `Unknown`,
-which is right for everything, where they give different values.
+A name has the value that every place which binds it gives it, in whatever order they run; where they
+differ it is `Unknown`, which makes no claim.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MAX_SHOWN_CHARS = 60
 _MAX_KEYS = 20
 
 
-class OutOfWork(Exception):  # it ends the check, and is no error
+class OutOfWork(Exception):  # it ends the check, and is not an error
     """The check has taken all its steps."""
 
 
@@ -176,7 +176,7 @@ def common(values: Iterable[Value]) -> Value:
 
 
 def data(tree: TypeTree, tool: ToolValue | None = None) -> Value:
-    """Return a value of a type; `tool` tells whose records the type names."""
+    """Return a value of a type; the type names records of `tool`."""
     return UNKNOWN if tree == ANY else Data(tree, tool)
 
 
@@ -210,7 +210,7 @@ def shown(node: ast.AST) -> str:
 def kind_of(tree: TypeTree) -> str | None:
     """Return the name of the Python type that values of `tree` have, or None if it is not certain.
 
-    `record` stands for a record; `float` for a number.
+    `record` means a record, `float` a number.
     """
     if isinstance(tree, RecordRef):
         return "record"

@@ -111,7 +111,7 @@ class ExampleTool:
         return [field.name for field in self.fields(["int", "float"])]
 
     def subject(self) -> ToolParameter | None:
-        """Return the parameter for the subject of a call: the first required text that is no id."""
+        """Return the parameter for the subject of a call: the first required text that is not an id."""
         texts = [p for p in self.required if kind_of(p.type) == "str"]
         return next((p for p in texts if not is_id(p.name)), None)
 

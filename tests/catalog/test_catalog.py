@@ -441,12 +441,12 @@ def test_bind_by_position_and_name() -> None:
         (
             (),
             {},
-            r"get_team\(\) misses 'department'\. Call it as get_team\(department, active=True\); required: department",
+            r"get_team\(\) is missing 'department'\. Call it as get_team\(department, active=True\); required: department",
         ),
         (
             (),
             {"departmnt": "x"},
-            r"has no parameter 'departmnt' \(did you mean 'department'\?\); misses 'department'",
+            r"has no parameter 'departmnt' \(did you mean 'department'\?\); is missing 'department'",
         ),
         (("a",), {"department": "b"}, "got 'department' twice"),
         (("a", True, 3), {}, "takes 2 positional arguments, 3 were given"),
@@ -482,7 +482,7 @@ async def test_open_schemas_take_any_keyword() -> None:
 def test_a_required_property_with_a_default_stays_required() -> None:
     """A default in a schema is a remark: the server still refuses a call without the argument."""
     definition = ToolCatalog([named("t", x={"type": "integer", "default": 3})])["t"]
-    with pytest.raises(ToolCallError, match="misses 'x'"):
+    with pytest.raises(ToolCallError, match="is missing 'x'"):
         definition.bind((), {})
 
 

@@ -90,7 +90,7 @@ def test_wrong_program_runs(case: Case, office: ToolCatalog) -> None:
     assert run_unchecked(case.code, office).status == "success"
     assert (
         "must be" in case.report
-        or "misses" in case.report
+        or "is missing" in case.report
         or "not await" in case.report
         or ("without `await`" in case.report)
         or "hides the tool" in case.report
@@ -429,7 +429,7 @@ def test_problem(office: ToolCatalog) -> None:
     assert problem == Problem(
         line=1,
         column=19,
-        message="get_user() has no parameter 'né'; misses 'user_id'",
+        message="get_user() has no parameter 'né'; is missing 'user_id'",
         source_line='ä = "ö"; get_user(né=1)',
         signature="async def get_user(user_id: str) -> User",
     )

@@ -1,6 +1,6 @@
-"""Annotations are evaluated where they stand, on every Python.
+"""Annotations are evaluated eagerly, on every Python.
 
-Python 3.14 keeps them as functions (PEP 649), which its standard library runs when it needs the values:
+Python 3.14 compiles them to functions (PEP 649), which its standard library calls when it needs the values:
 `dataclass`, `NamedTuple`, `TypedDict` and others, with globals of its own making. Where an annotation
 has raised before, these hold nothing, and the names in it are looked up in the interpreter's own
 builtins: `getattr` would be Python's, and not the guarded one. So no such function is made. What a
@@ -32,7 +32,7 @@ def settle_annotations(function: types.FunctionType) -> types.FunctionType:
 
 
 def evaluate_at_once(nodes: Iterable[ast.AST]) -> None:
-    """Change a tree, so that Python 3.14 evaluates its annotations where they stand.
+    """Change a tree, so that Python 3.14 evaluates its annotations eagerly.
 
     Those of variables of the top level, which nothing can read, are left out.
 

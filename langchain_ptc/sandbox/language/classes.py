@@ -1,8 +1,8 @@
 """What code may make of classes: `type`, metaclasses, `class` statements and enumerations.
 
 Three arguments to `type`, or a metaclass, could define every special method that the language
-refuses. So no metaclass reaches the code: where Python would hand one out, a proxy stands that can
-test (`isinstance(x, type)`) but cannot make classes.
+refuses. So no metaclass reaches the code: where Python would return one, the code gets a proxy that
+can test (`isinstance(x, type)`) but cannot make classes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def is_own(obj: object) -> bool:
 
 
 class _ProxyMeta(type):
-    """Makes a class that stands for a metaclass: it can test, but it cannot make classes."""
+    """Makes the proxy of a metaclass: it can test, but it cannot make classes."""
 
     def __call__(cls, *args: object, **kwargs: object) -> object:
         if cls is TypeProxy and len(args) == 1 and not kwargs:
@@ -132,7 +132,7 @@ _usable_metaclasses = {ABCMetaProxy: abc.ABCMeta, EnumMetaProxy: SafeEnumMeta}
 
 
 def type_of(obj: object) -> type:
-    """Return `type(obj)`, or what stands for it where that is a metaclass."""
+    """Return `type(obj)`, or its proxy where that is a metaclass."""
     cls = type(obj)
     if not issubclass(cls, type):
         return cls

@@ -366,7 +366,7 @@ def _ignore(*_: object, **__: object) -> None:
 
 
 def build_random_names() -> dict[str, object]:
-    """The functions of `random` over a generator of the program's own: `seed` is its affair."""
+    """Build the functions of `random` over a generator of the program's own, which it may seed."""
     generator = random.Random()  # noqa: S311  # what `random` is
     return {
         name: getattr(generator, name)

@@ -55,7 +55,7 @@ def check_name(obj: object, name: object, *, special: frozenset[str] = names.REA
     """Return `name` if code may use this attribute of `obj`.
 
     Raises:
-        TypeError: `name` is no string, or one of a subclass.
+        TypeError: `name` is not a string, or one of a subclass.
         AttributeError: The attribute is refused.
     """
     if type(name) is not str:
@@ -228,7 +228,7 @@ class InstanceDict(dict[str, object]):
         return name, value
 
     def clear(self) -> None:
-        """Remove every attribute that stands in this dict."""
+        """Remove every attribute that this dict shows."""
         for name in list(self):
             del self[name]
 
@@ -290,7 +290,7 @@ _LOOP_MODULES = frozenset({"_asyncio", "asyncio", "_contextvars", "contextvars",
 
 
 def check_captures(*values: object) -> bool:
-    """Check what a class pattern has captured; True, so that it can stand in a case's guard.
+    """Check what a class pattern has captured; True, so that it can be a case's guard.
 
     Raises:
         AttributeError: A value is a frame, a module, or a method that must go through a guard.

@@ -51,7 +51,7 @@ class ModuleLoader:
     Args:
         extra: Modules of the developer's choice, with all their submodules: `["numpy"]`.
         overrides: Names that replace or join those of a module, made for this program; a module
-            that is not listed anywhere exists if it stands here.
+            that is not listed anywhere exists if it is here.
         stdout: Where modules of the standard library print to; None for the process's own stream.
 
     Raises:
@@ -150,7 +150,7 @@ class ModuleLoader:
         return self._route_output(name, module)
 
     def _route_output(self, name: str, module: types.ModuleType) -> types.ModuleType:
-        """Let `pprint` and `calendar` print where the program prints."""
+        """Make `pprint` and `calendar` print where the program prints."""
         stdout = self._stdout
         if stdout is not None and name == "pprint":
             vars(module).update(_build_pprint_names(stdout))

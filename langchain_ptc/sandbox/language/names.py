@@ -21,7 +21,7 @@ RESERVED = "_ptc_"
 `__private` name of a class `ptc` cannot spell one."""
 
 FORMAT_NAMES = frozenset({"format", "format_map"})
-"""Methods of `str` that read attributes by names that stand in the text."""
+"""Methods of `str` that read attributes by names in the text."""
 
 GUARDED_NAMES = FORMAT_NAMES | {
     "obj",  # AttributeError.obj: the object a library function was working on (CVE-2024-47532)
@@ -100,7 +100,7 @@ SPECIAL_VARIABLES = (
     | {f"__{name}__" for name in "name doc class debug all version author".split()}
     | {f"__{name}__" for name in "date email license copyright credits status".split()}
 )
-"""Special names that may stand alone as variables; `__class__` may only be read, and
+"""Special names that may be variables; `__class__` may only be read, and
 `__match_args__` is checked where it is assigned."""
 
 DOCUMENTED_PRIVATE = frozenset(
@@ -144,12 +144,12 @@ def is_dunder(name: str) -> bool:
 
 
 def is_private(name: str) -> bool:
-    """Whether `name` begins with an underscore and is no `__dunder__`."""
+    """Whether `name` begins with an underscore and is not a `__dunder__`."""
     return name.startswith("_") and not is_dunder(name)
 
 
 def mangle(name: str, cls: str) -> str:
-    """Return what Python makes of `name` in the body of class `cls`; "" is no class."""
+    """Return what Python makes of `name` in the body of class `cls`; "" for none."""
     stripped = cls.lstrip("_")
     if stripped and name.startswith("__") and not is_dunder(name):
         return f"_{stripped}{name}"
@@ -180,8 +180,8 @@ def checked_identifier(name: object) -> str:
     """Return `name` if a class may have an attribute of this name.
 
     Raises:
-        TypeError: It is no plain string.
-        ValueError: It is no identifier, or refused.
+        TypeError: It is not a plain string.
+        ValueError: It is not an identifier, or is refused.
     """
     if type(name) is not str:
         raise TypeError(f"a name must be a plain str, not {type(name).__name__!r}")

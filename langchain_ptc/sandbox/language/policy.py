@@ -34,7 +34,7 @@ LAST = names.RESERVED + "last"
 MAIN = names.RESERVED + "main"
 RETURNED = names.RESERVED + "returned"
 MAX_VIOLATIONS = 20
-"""Places that are reported of one program; the first ones tell what to mend."""
+"""The maximum number of places that are reported for one program."""
 _MAX_LINE_CHARS = 300
 
 _FENCE = "```"
@@ -51,7 +51,7 @@ class CompiledCode:
         guard_writes: Whether stores go through `guards.writable`.
         binds_result: Whether a variable named `result` is this code's, and not that of earlier code.
         implied: Names that it uses without importing them -> the dotted name of the module, or of
-            its member, that each stands for.
+            its member, that each means.
     """
 
     code: types.CodeType
@@ -119,7 +119,7 @@ def compile_code(
 
     Args:
         code: What the model wrote.
-        guard_writes: Let stores to attributes and items go through `guards.writable`: for code that
+        guard_writes: Pass stores to attributes and items through `guards.writable`: for code that
             shares a process with the host.
         tool_names: Names that the code has without binding them, and that may be builtins' names.
         guarded_names: Attributes that are read by `_ptc_getattr`, besides those that always are.
@@ -128,7 +128,7 @@ def compile_code(
         modules: Names of the modules that it may import.
 
     Raises:
-        CodeSyntaxError: It is no Python.
+        CodeSyntaxError: It is not valid Python.
         PolicyError: It is Python that is not accepted; names every such place.
     """
     root = _parse(code, is_shared=guard_writes)
@@ -155,10 +155,10 @@ def compile_code(
 
 
 def compile_unrestricted(code: str) -> CompiledCode:
-    """Compile `code` without the policy: any Python, for testing what the walls stop alone.
+    """Compile `code` without the policy: any Python, to test the other layers of isolation alone.
 
     Raises:
-        CodeSyntaxError: It is no Python.
+        CodeSyntaxError: It is not valid Python.
     """
     root = _parse(code)
     try:
@@ -198,7 +198,7 @@ def _compile(
 
 
 def _name_frames(code: types.CodeType) -> types.CodeType:
-    """Let the hidden function show as the module in tracebacks."""
+    """Show the hidden function as the module in tracebacks."""
     consts = tuple(
         const.replace(co_name="<module>", co_qualname="<module>")
         if isinstance(const, types.CodeType) and const.co_name == MAIN
@@ -211,7 +211,7 @@ def _name_frames(code: types.CodeType) -> types.CodeType:
 def _parse(code: str, *, is_shared: bool = False) -> ast.Module:
     """Parse the code; in a process that the host shares, without touching its filters of warnings."""
     _check_text(code)
-    if has_long_import(code):  # Python's parser would stand still over it
+    if has_long_import(code):  # Python's parser takes quadratic time for it
         raise CodeSyntaxError(f"an import has a name of more than {MAX_PATH_PARTS} parts")
     if is_shared:
         with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
@@ -271,7 +271,7 @@ def _check_text(code: str) -> None:
     except UnicodeEncodeError as error:
         line = code.count("\n", 0, error.start) + 1
         raise CodeSyntaxError(
-            "the code contains half of a surrogate pair, which is no character", line=line
+            "the code contains a lone surrogate, which is not a character", line=line
         ) from None
     if not code.strip():
         raise CodeSyntaxError("the code is empty: write Python statements")
@@ -287,9 +287,7 @@ def _syntax_error(error: SyntaxError, code: str) -> CodeSyntaxError:
     source_line = lines[line - 1] if 0 < line <= len(lines) else ""
     message = error.msg or "invalid syntax"
     if source_line.lstrip().startswith(_FENCE):
-        message = (
-            "the code stands in a Markdown fence: send the Python alone, without the ``` lines"
-        )
+        message = "the code is inside a Markdown code fence: send only the Python code, without the ``` lines"
     elif any(quote in message for quote in _QUOTES):
         message += ": use straight quotes, ' or \""
     return CodeSyntaxError(

@@ -37,7 +37,7 @@ def parse_quietly(code: str) -> ast.Module:
     Raises:
         SyntaxError: It is not valid Python.
         ValueError: It has a null byte, or an integer of too many digits.
-        TooCostly: CPython's parser would stand still over it, or would warn.
+        TooCostly: CPython's parser would take quadratic time, or would warn.
         RecursionError: It is nested too deeply.
         MemoryError: Likewise.
     """
@@ -79,7 +79,7 @@ _MOST_TRIES = 20
 
 
 def has_long_import(code: str) -> bool:
-    """Whether an import has a name so long that CPython's parser stands still over it."""
+    """Whether an import has a name so long that CPython's parser takes quadratic time for it."""
     return _LONG_IMPORT.search(code) is not None
 
 

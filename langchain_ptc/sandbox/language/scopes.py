@@ -371,7 +371,7 @@ _ALIASES = {"np": "numpy", "pd": "pandas"}
 
 
 def find_implied(tree: SyntaxTree, modules: Collection[str]) -> dict[str, str]:
-    """Return what to import for a program: the name -> the dotted name of what it stands for.
+    """Return what to import for a program: the name -> the dotted name of what it means.
 
     A name counts if nothing binds it where it is read, and every use of it fits: `json.dumps` reads an
     attribute that the module has. A name that is a member of its own module (`datetime`, `pprint`) is
@@ -399,7 +399,7 @@ def find_implied(tree: SyntaxTree, modules: Collection[str]) -> dict[str, str]:
 
 
 def _meaning(name: str, attributes: Sequence[str], modules: Collection[str]) -> str | None:
-    """Return what a name stands for that is used with these attributes; None if nothing fits."""
+    """Return what a name that is used with these attributes means; None if nothing fits."""
     module = _ALIASES.get(name, name)
     if module not in modules:
         return None

@@ -1,4 +1,4 @@
-"""`str.format` reads attributes by names that stand in its text: those are checked here.
+"""`str.format` reads attributes by names in its text: those are checked here.
 
 Source: CVE-2023-41039 (`format`, `format_map`), CVE-2026-76825 (`string.Formatter`).
 """
@@ -116,7 +116,7 @@ def format_checked(
 
     Raises:
         AttributeError: The template reads a refused attribute.
-        TypeError: It is no text.
+        TypeError: It is not a string.
     """
     if not issubclass(type(template), str):
         raise TypeError(f"a template must be a str, not {type(template).__name__!r}")

@@ -39,7 +39,7 @@ _LEAVES = frozenset(
     for leaf in group.__subclasses__()
     if hasattr(RestrictingNodeTransformer, f"visit_{leaf.__name__}")
 )
-"""Operators and the like: nothing stands below them, and RestrictedPython accepts these."""
+"""Operators and the like: they have no children, and RestrictedPython accepts these."""
 
 
 _MAX_MESSAGE_CHARS = 300
@@ -52,7 +52,7 @@ class Policy(RestrictingNodeTransformer):
 
     Args:
         tree: The tree whose root will be visited: which names it binds is known first.
-        guard_writes: Let stores go through `guards.writable`.
+        guard_writes: Pass stores through `guards.writable`.
         known_names: Names that the code has without binding them.
         guarded_names: Attributes that are read through a guard, besides those that always are.
         private_names: Private attributes that earlier code has made.
@@ -89,7 +89,7 @@ class Policy(RestrictingNodeTransformer):
         return cast("ast.AST", _METHODS[kind](self, node))
 
     def node_contents_visit(self, node: _Node) -> _Node:
-        """Visit what stands below `node`."""
+        """Visit the children of `node`."""
         for field in node._fields:
             value = getattr(node, field, None)
             if type(value) is list:
@@ -133,7 +133,7 @@ class Policy(RestrictingNodeTransformer):
             self.error(node, f"{name!r} cannot be defined in a process that others share")
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        """Check a variable; refused builtins are told apart from the code's own names."""
+        """Check a variable; refused builtins are distinguished from the code's own names."""
         name = node.id
         if not isinstance(node.ctx, ast.Load):
             self.check_name(node, name)
@@ -234,7 +234,7 @@ class Policy(RestrictingNodeTransformer):
         )
 
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
-        """Let the target be read as it is read elsewhere; the operation itself is Python's."""
+        """Read the target as it is read elsewhere; the operation itself is Python's."""
         target = node.target
         node = self.node_contents_visit(node)
         if isinstance(target, ast.Attribute) and (
@@ -244,7 +244,7 @@ class Policy(RestrictingNodeTransformer):
         return node
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        """Accept reading; let stores through a guard where the host must be spared."""
+        """Accept reading; pass stores through a guard where the process is the host's too."""
         node = self.node_contents_visit(node)
         if self._guard_writes and not isinstance(node.ctx, ast.Load):
             node.value = _call(node.value, "_ptc_write", [node.value])
@@ -322,7 +322,7 @@ class Policy(RestrictingNodeTransformer):
         return self.node_contents_visit(node)
 
     def visit_match_case(self, node: ast.match_case) -> ast.AST:
-        """Let what class patterns capture be looked at before the case's body sees it."""
+        """Check what class patterns capture before the case's body sees it."""
         captures = _class_captures(node.pattern)
         node = self.node_contents_visit(node)
         if captures:
@@ -334,7 +334,7 @@ class Policy(RestrictingNodeTransformer):
             ast.fix_missing_locations(node.guard)
         return node
 
-    # --- accepted as they stand ---
+    # --- accepted unchanged ---
 
     def _accept(self, node: ast.AST) -> ast.AST:
         return self.node_contents_visit(node)

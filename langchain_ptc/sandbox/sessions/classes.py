@@ -212,10 +212,10 @@ def _take_member_states(cls: Any) -> dict[str, dict[str, Any]]:
 
 
 def make_class(parts: Mapping[str, Any], *, libraries: bool) -> type:
-    """Make the empty class of what `take_class` gave first.
+    """Make the empty class from what `take_class` returned first.
 
     Args:
-        parts: As `take_class` gave them.
+        parts: As `take_class` returned them.
         libraries: Whether the metaclass may be a library's.
 
     Raises:
@@ -280,7 +280,7 @@ def _without_hooks(bases: Sequence[type]) -> Iterator[None]:
 
 
 def fill_class(cls: type, state: Mapping[str, Any]) -> None:
-    """Add what `take_class` gave second, and let the standard library add what it had added.
+    """Add what `take_class` returned second, and have the standard library add its own part again.
 
     Raises:
         ValueError: No class of the code can have such an attribute.
@@ -314,7 +314,7 @@ def _checked_name(name: object) -> str:
         ValueError: It may not.
     """
     if type(name) is not str or not name.isidentifier():
-        raise ValueError(f"{name!r} is no name")
+        raise ValueError(f"{name!r} is not an identifier")
     if names.is_refused(name, special=frozenset()):
         raise ValueError(f"the name {name!r} is refused")
     return name
@@ -402,7 +402,7 @@ _ORDER = frozenset({"__lt__", "__gt__", "__le__", "__ge__"})
 
 
 def may_be_empty(cls: type) -> bool:
-    """Whether an instance can stand in a set, a dict or a sorted list before it has its attributes."""
+    """Whether an instance can be in a set, a dict or a sorted list before it has its attributes."""
     mro = type.mro(cls)
     found = next(vars(base)["__hash__"] for base in mro if "__hash__" in vars(base))
     is_ordered = any(is_own(base) and not _ORDER.isdisjoint(vars(base)) for base in mro)

@@ -225,11 +225,11 @@ CALLABLES: Mapping[tuple[str, str], Callable[..., Any]] = {
 """What these values are made by, as pickle names it: nothing that code could not call itself."""
 
 
-# --- functions that the standard library has made of functions of the code ---------------------------
+# --- functions that the standard library makes from functions of the code ---------------------------
 
 
 def _nothing() -> Any:
-    """Be a function that the standard library can make something of."""
+    """Do nothing: it is decorated to find out what a decorator makes."""
 
 
 def _code_of(function: Any) -> object:
@@ -243,7 +243,7 @@ _MADE_BY: Mapping[object, Callable[[Any], Any]] = {
 
 
 def take_made_function(function: types.FunctionType) -> Call | None:
-    """Return what makes a function that the standard library has made; None if it has not."""
+    """Return the call that makes a function of the standard library's making again; None for others."""
     make = _MADE_BY.get(function.__code__)
     if make is not None:
         return make, (function.__wrapped__,)  # type: ignore[attr-defined]  # both set it
@@ -299,9 +299,7 @@ class Makers:
             return found
         if self.libraries:
             return self._known.get_of_library(module, name)
-        raise ImportError(
-            f"objects of {module.partition('.')[0]} are kept only where the kernel walls the code in"
-        )
+        raise ImportError(f"objects of {module.partition('.')[0]} are kept only at level kernel")
 
     def name(self, module: Any, name: Any) -> object:
         """Look a name of a module up, or the module, as an import statement does."""
@@ -344,13 +342,13 @@ class Makers:
     def member(self, cls: Any, name: Any, value: Any) -> Any:
         """Look a member of an enumeration up, or combine flags."""
         if not issubclass(type(cls), enum.EnumMeta):
-            raise TypeError("a member of what is no enumeration")
+            raise TypeError("the class of a member is not an enumeration")
         return cls[name] if name in cls.__members__ else cls(value)
 
     def exception(self, cls: Any, args: Any) -> BaseException:
         """Make an exception, whose `__init__` does not run if code has defined it."""
         if not issubclass(type(cls), type) or not issubclass(cls, BaseException):
-            raise TypeError("an exception whose class is no exception")
+            raise TypeError("the class of an exception is not an exception")
         built_in = next(base for base in type.mro(cls) if not base.__flags__ & classes.HEAP_TYPE)
         made: BaseException = built_in.__new__(cls, *args)
         if cls is built_in:
@@ -365,7 +363,7 @@ class Makers:
         built_in = classes.BASES[base]
         own = is_own(cls) or (built_in is tuple and hasattr(cls, "_fields"))
         if not issubclass(type(cls), type) or not own or not issubclass(cls, built_in):
-            raise TypeError("an instance of no class of the code")
+            raise TypeError("the class of an instance is not one of the code")
         new: Any = built_in.__new__
         made = new(cls, *content)
         if attributes:
@@ -404,4 +402,4 @@ BY_OWN_NAME = {
     *map(id, CALLABLES.values()),
     *(id(getattr(Makers, name)) for name in _NAMES_OF_MAKERS),
 }
-"""What pickle writes as it is named: the module that it stands in is part of the format."""
+"""What pickle writes by name: its module is part of the format."""

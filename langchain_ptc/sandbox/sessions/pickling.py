@@ -1,8 +1,8 @@
 """From the variables of the code to a pickle; `reading` is the way back.
 
 What the code has made itself is not left to pickle: a function is a place in its source, a class is
-made of checked names, and of an instance its attributes are written. Each of them stands in the pickle
-as a call of a method of `Makers`, and that makes what code could have made itself. While variables are
+made of checked names, and of an instance its attributes are written. Each of them is in the pickle
+a call of a method of `Makers`, which makes what code could have made itself. While variables are
 written, nothing is called that code has defined.
 """
 
@@ -135,7 +135,7 @@ class Writer(pickle.Pickler):
             raise refuse(self._last) from error
 
     def reducer_override(self, value: Any) -> Any:
-        """Return what pickle writes for an object that is no plain data."""
+        """Return what pickle writes for an object that is not plain data."""
         kind = type(value)
         if kind is Record:
             return Record, (), None, None, iter(dict.items(value))

@@ -1,9 +1,10 @@
 """From a pickle to the variables of the code.
 
-Who may write the bytes of a session can write any pickle. So what a pickle may do depends on the walls:
+Who may write the bytes of a session can write any pickle. So what a pickle may do depends on the level of
+isolation:
 
-- Within the kernel's walls it may also hold objects of the libraries that are imported, and whatever
-  making them does is done by a process that can do nothing else.
+- At level `kernel` it may also hold objects of the libraries that are imported, and whatever making them
+  does is done by a process that can do nothing else.
 - Elsewhere a few of pickle's instructions are followed: those for data, and the call of a maker or of one
   of `CALLABLES`.
 """
@@ -110,7 +111,7 @@ class _CarefulReader(_Base):  # type: ignore[misc]
                 instructions[code](self)
                 place, stack = self.place, self.stack
             else:
-                raise Lost("it holds an instruction of pickle that is not followed here")
+                raise Lost("it holds an instruction of pickle that is not allowed")
 
     def _renew(self, stack: list[Any]) -> list[Any]:
         self.stack, self.append = stack, stack.append
@@ -159,7 +160,7 @@ class _CarefulReader(_Base):  # type: ignore[misc]
         args = self.stack.pop()
         make = self.stack[-1]
         if id(make) not in self._callables or type(args) is not tuple:
-            raise Lost("it holds a call that is not made here")
+            raise Lost("it holds a call that is not allowed")
         self.stack[-1] = made = make(*args)
         self.weigh(made, args)
 
@@ -174,12 +175,12 @@ class _CarefulReader(_Base):  # type: ignore[misc]
 
 
 def _onto(kinds: Collection[type], load: _Load, place: int = 0) -> _Load:
-    """Let an instruction add to objects of these classes alone."""
+    """Return an instruction that adds to objects of these classes only."""
 
     def checked(self: Any) -> None:
         target = self.stack[place] if place else self.metastack[-1][-1]
         if type(target) not in kinds:
-            raise Lost("it adds to what is no container")
+            raise Lost("it adds items to an object that is not a container")
         load(self)
 
     return checked
@@ -255,7 +256,7 @@ def read_variables(
         first, begin = len(reader.memo), end - sizes[name]
         reader.place = begin
         if not follows:
-            lost[name] = Lost("what stands before it is damaged")
+            lost[name] = Lost("the data before it is damaged")
             continue
         try:
             namespace[name] = _read(reader.load, lambda: reader.place, end, makers)

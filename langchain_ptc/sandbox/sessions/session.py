@@ -2,8 +2,8 @@
 
 The bytes are a header with the version and a checksum; an index in JSON, `{"units": [...], "variables":
 [[name, size], ...], "asyncio": [...]}`; and one pickle after the other, some for each variable. The
-checksum finds what was cut or changed by accident. It is no seal: whoever can write the state of a
-graph can write any bytes, and so nothing in them is believed (see `reading`).
+checksum finds what was truncated or changed by accident. It is not a signature: whoever can write the
+state of a graph can write any bytes, so they are untrusted (see `reading`).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class SessionVariables:
         kept: What the execution before this one has left; empty for the first one.
         max_bytes: How many bytes this one may leave, and the earlier one may have left.
         max_chars: Length of the source of one unit.
-        libraries: Whether objects of libraries are kept: only where the kernel walls the code in, since
+        libraries: Whether objects of libraries are kept: only where the kernel confines the code, since
             reading them can do whatever the libraries can.
     """
 
@@ -295,13 +295,13 @@ def _is_variable(name: object) -> bool:
 
 def _checked_variable(name: object) -> str:
     if type(name) is not str or not name.isidentifier() or not _is_variable(name):
-        raise ValueError(f"{name!r} is no name of a variable")
+        raise ValueError(f"{name!r} is not the name of a variable")
     return name
 
 
 def _size(size: object) -> int:
     if type(size) is not int or size <= 0:
-        raise ValueError(f"{size!r} is no size")
+        raise ValueError(f"{size!r} is not a size")
     return size
 
 

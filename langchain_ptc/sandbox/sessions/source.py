@@ -44,7 +44,7 @@ run-time guards do not depend on it."""
 
 
 class Place(NamedTuple):
-    """Where a function stands in its unit."""
+    """The place of a function in its unit."""
 
     name: str
     line: int
@@ -87,7 +87,7 @@ class Units:
             self._places[id(found)] = unit, place
 
     def find(self, function: FunctionType) -> tuple[Unit, Place] | None:
-        """Return where a function stands; None if no code of this session has defined it."""
+        """Return the place of a function; None if no code of this session has defined it."""
         return self._places.get(id(function.__code__))
 
     def compile(self, unit: Unit, compile_source: Compile) -> None:
@@ -104,7 +104,7 @@ class Units:
 def _functions(code: CodeType) -> Iterator[CodeType]:
     """Every code object in `code` that a `def` or a `lambda` has made, in order of the source.
 
-    No others: the body of a comprehension must not be called with what is no iterator.
+    No others: the body of a comprehension must only be called with an iterator.
     """
     for const in code.co_consts:
         if isinstance(const, CodeType):
@@ -123,7 +123,7 @@ def _renamed(code: CodeType, filename: str) -> CodeType:
 
 
 def cut_unit(unit: Unit, places: Iterable[Place]) -> Unit:
-    """Return the unit with nothing but the statements in which `places` stand."""
+    """Return the unit with only the statements that contain `places`."""
     lines = {place.line for place in places}
     try:
         tree = ast.parse(unit.source)
@@ -157,7 +157,7 @@ def cut_unit(unit: Unit, places: Iterable[Place]) -> Unit:
 _BUILTINS = "builtins"
 _SPECIAL_MODULE = "tools"
 _SPECIAL: Mapping[str, object] = {"Record": Record, "ToolCallError": ToolCallError}
-"""What the code has without importing it, and what stands for the record types of the stubs."""
+"""What the code has without importing it, and the class of the records of tools."""
 _ALWAYS = ("typing", "collections.abc", "types", "dataclasses", "enum", "abc")
 """Modules whose names turn up in classes whose code has not imported them."""
 _NEVER = frozenset({"__main__", "langchain_ptc", "RestrictedPython"})
@@ -241,7 +241,7 @@ class Names:
     def get_of_library(self, module: str, name: str) -> object:
         """Return what a pickle names: of the standard library what the code may import, of others all.
 
-        Only for workers within the kernel's walls.
+        Only for workers that the kernel confines.
 
         Raises:
             ImportError: It is not there, or it is a module.

@@ -507,7 +507,7 @@ async def test_arrays_and_frames(name):
         kept = (await execute(walled, "rows = [1]\n" + first)).kept
         done = await execute(here, "print(rows)", kept)
         assert done.output == "[1]\n"
-        assert any("kept only where the kernel walls the code in" in note for note in done.notes)
+        assert any("kept only at level kernel" in note for note in done.notes)
 
 
 # --- the line --------------------------------------------------------------------------------------
