@@ -195,6 +195,8 @@ PRELOAD: tuple[str, ...] = (
     *("_md5", "_sha1", "_sha3", "_blake2", "xml.parsers.expat"),
     *(("_sha2",) if sys.version_info >= (3, 12) else ("_sha256", "_sha512")),
     "tracemalloc",  # warnings that are formatted
+    *("quopri", "_multibytecodec"),  # what codecs are made of
+    *(f"_codecs_{name}" for name in ("cn", "hk", "iso2022", "jp", "kr", "tw")),
 )
 """What the parent of workers imports once: there is no file system later."""
 

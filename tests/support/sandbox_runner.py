@@ -40,7 +40,7 @@ def run_code(
 
     compiled = compile_code(code, guard_writes=guard_writes, tool_names=frozenset(names or ()))
     names_of_modules = {"asyncio": {"run": _run}, **(overrides or {})}
-    loader = ModuleLoader(extra=extra, overrides=names_of_modules, stdout=stdout)
+    loader = ModuleLoader(extra=extra, overrides=lambda: names_of_modules, stdout=stdout)
     builtins = build_builtins(importer=loader.load, print=write)
     ran.namespace = build_namespace(compiled, builtins)
     ran.namespace.update(names or {})

@@ -54,6 +54,7 @@ class HostConnection:
         self._stepped = program.replay is not None
         self._most_at_once = program.limits.max_concurrent_calls
         self._socket = sock
+        self._fd = sock.fileno()  # by itself: of a socket, the selector makes a text at each look
         self._reads = False
         self._queue: list[str] = []
         self._queued_chars = 0
@@ -73,12 +74,12 @@ class HostConnection:
             return
         if self._unsent_bytes <= _MOST_UNSENT_BYTES:
             self._reads = True
-            self._loop.add_reader(self._socket, self._read)
+            self._loop.add_reader(self._fd, self._read)
 
     def _stop_reading(self) -> None:
         if self._reads:
             self._reads = False
-            self._loop.remove_reader(self._socket)
+            self._loop.remove_reader(self._fd)
 
     def _read(self) -> None:
         try:
@@ -189,7 +190,7 @@ class HostConnection:
             buffers = [frame[sent:]]
         if not self._unsent:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
-            self._loop.add_writer(self._socket, self._write)
+            self._loop.add_writer(self._fd, self._write)
         self._unsent.extend(map(memoryview, buffers))
         self._unsent_bytes += sum(map(len, buffers))
         if self._unsent_bytes > _MOST_UNSENT_BYTES:
@@ -214,7 +215,7 @@ class HostConnection:
             self._unsent_bytes = 0
             self._takes_answers = False
         if not self._unsent:
-            self._loop.remove_writer(self._socket)
+            self._loop.remove_writer(self._fd)
         self._read_if_room()
         if self._held:
             self._hand_on()
@@ -227,4 +228,4 @@ class HostConnection:
             self._unsent.clear()
             self._held.clear()
             self._stop_reading()
-            self._loop.remove_writer(self._socket)
+            self._loop.remove_writer(self._fd)

@@ -21,19 +21,16 @@ class Deadlines:
     def __init__(self, is_alive: Callable[[Worker], bool]) -> None:
         self._is_alive = is_alive
         self.heap: list[tuple[float, int, Worker]] = []
-        self._moments: dict[int, float] = {}
-        """The deadline of each worker, by its number: the one that was set last."""
-        self._most = 64
+        self._limit = 64
 
     def set(self, worker: Worker, moment: float) -> None:
         """Have a worker ended at a moment of `time.monotonic`, in place of what was set before."""
-        self._moments[worker.number] = moment
+        worker.deadline = moment
         heapq.heappush(self.heap, (moment, worker.number, worker))
-        if len(self.heap) > self._most:
+        if len(self.heap) > self._limit:
             self.heap = [entry for entry in self.heap if self._counts(entry)]
             heapq.heapify(self.heap)
-            self._moments = {number: moment for moment, number, _ in self.heap}
-            self._most = 64 + 2 * len(self.heap)
+            self._limit = 64 + 2 * len(self.heap)
 
     @property
     def next(self) -> float:
@@ -44,18 +41,14 @@ class Deadlines:
         """Yield the workers whose deadline has come; each once more when its grace is over."""
         while self.heap and self.heap[0][0] <= now:
             entry = heapq.heappop(self.heap)
-            if not self._counts(entry):
-                continue
-            worker = entry[2]
-            del self._moments[worker.number]
-            if not worker.timed_out:
-                self.set(worker, now + GRACE_SECONDS)
-            yield worker
+            if self._counts(entry):
+                worker = entry[2]
+                worker.deadline = None
+                if not worker.timed_out:
+                    self.set(worker, now + GRACE_SECONDS)
+                yield worker
 
     def _counts(self, entry: tuple[float, int, Worker]) -> bool:
         """Whether an entry is the deadline of a worker that still has to be ended."""
-        moment, number, worker = entry
-        if not self._is_alive(worker):
-            self._moments.pop(number, None)
-            return False
-        return self._moments.get(number) == moment
+        moment, _, worker = entry
+        return worker.deadline == moment and self._is_alive(worker)

@@ -7,31 +7,28 @@ the kernel alone has to stop them; each is harmless where it is not stopped.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import mmap
 import os
 import platform
 import secrets
-import signal
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.limits import Limits
-from langchain_ptc.sandbox.api import Program, Result
+from langchain_ptc.sandbox.api import Call, Done, Program, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.workers import Allowance, Worker
-from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
-from langchain_ptc.sandbox.wire.protocol import HostProtocol, encode_result, encode_run
+from langchain_ptc.sandbox.host.process import ProcessSession
+from langchain_ptc.sandbox.host.workers import Worker
 
 _LIMITS = Limits(wall_seconds=5, cpu_seconds=3)
-_START_SECONDS = 40.0
-_EXIT_SECONDS = 2.0
 _CANARY = "LANGCHAIN_PTC_CANARY"
 _MACHINES = ("x86_64", "aarch64")
 
@@ -227,8 +224,8 @@ else:
 
 def _try(pool: WorkerPool, name: str, attack: str) -> Attack:
     """Run one attack in a worker of its own."""
-    ran = _run(pool, _ATTEMPT.format(attack=textwrap.indent(attack, "    ")))
-    match ran.output.split():
+    done, _ = _run(pool, _ATTEMPT.format(attack=textwrap.indent(attack, "    ")))
+    match done.output.split():
         case ["refused", number]:
             told = errno.errorcode.get(int(number), f"error {number}")
             return Attack(name=name, stopped=True, told=f"refused ({told})")
@@ -236,65 +233,39 @@ def _try(pool: WorkerPool, name: str, attack: str) -> Attack:
             return Attack(name=name, stopped=True, told="there is nothing to find")
         case ["done"]:
             return Attack(name=name, stopped=False, told="NOT STOPPED")
-    if ran.signal == getattr(signal, "SIGSYS", None):
+    problem = done.failure.message if done.failure else "no clear answer"
+    if "SIGSYS" in problem:
         return Attack(name=name, stopped=True, told="the kernel ended the worker (SIGSYS)")
-    return Attack(name=name, stopped=False, told=f"NOT STOPPED: {ran.told or 'no clear answer'}")
+    return Attack(name=name, stopped=False, told=f"NOT STOPPED: {problem}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ran:
-    output: str
-    signal: int | None
-    told: str
-    looked: Mapping[str, str]
-
-
-def _run(pool: WorkerPool, code: str) -> _Ran:
+def _run(pool: WorkerPool, code: str) -> tuple[Done, Mapping[str, str]]:
     """Run code in a worker, and look at the worker whenever the code calls the tool `look`."""
-    limits = _LIMITS
-    program = Program(code=code, tools=("look",), limits=limits)
-    try:
-        worker = pool.checkout(Allowance(limits.cpu_seconds, limits.memory_bytes)).result(
-            timeout=_START_SECONDS
-        )
-    except FutureTimeoutError:
-        raise SandboxError(f"no worker started within {_START_SECONDS:g} seconds") from None
-    talk = HostProtocol(program)
     looked: dict[str, str] = {}
-    told = "the worker broke the protocol"
-    try:
-        pool.watch(worker, limits.wall_seconds)
-        worker.socket.setblocking(True)
-        worker.socket.sendall(encode_frame([encode_run(program)]))
-        while talk.done is None and (data := worker.socket.recv(65536)):
-            for call in talk.receive(data):
-                looked = _look(worker)
-                worker.socket.sendall(encode_frame([encode_result(Result(id=call.id))]))
-        failure = talk.done.failure if talk.done else None
-        told = failure.message if failure else "" if talk.done else "the worker is gone"
-    except (OSError, ProtocolViolation) as error:
-        told = f"the worker is gone: {error}"
-    ended = None if talk.done else _signal_of(worker)
-    pool.discard(worker)
-    return _Ran(output=talk.output, signal=ended, told=told, looked=looked)
 
+    async def run() -> Done:
+        session = ProcessSession(pool, "any")
 
-def _signal_of(worker: Worker) -> int | None:
-    try:
-        status = worker.exited.result(timeout=_EXIT_SECONDS).status
-    except FutureTimeoutError:
-        return None
-    return -os.waitstatus_to_exitcode(status) if status > 0 else None
+        def look(calls: Sequence[Call]) -> None:
+            if session.worker is not None:
+                looked.update(_look(session.worker))
+            session.resume([Result(id=call.id) for call in calls])
+
+        return await session.run(Program(code=code, tools=("look",), limits=_LIMITS), look)
+
+    with ThreadPoolExecutor(1) as thread:  # this one may have an event loop
+        return thread.submit(asyncio.run, run()).result(), looked
 
 
 # --- a living worker, seen from outside ------------------------------------------------------------
 
 
 def _look_at_worker(pool: WorkerPool) -> dict[str, str]:
-    ran = _run(pool, "look()")
-    if not ran.looked:
-        raise SandboxError(f"a worker was started and could not run code: {ran.told}")
-    return dict(ran.looked)
+    done, looked = _run(pool, "look()")
+    if not looked:
+        problem = done.failure.message if done.failure else "it called no tool"
+        raise SandboxError(f"a worker was started and could not run code: {problem}")
+    return dict(looked)
 
 
 def _look(worker: Worker) -> dict[str, str]:

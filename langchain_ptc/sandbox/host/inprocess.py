@@ -15,13 +15,11 @@ import queue
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Self
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 from langchain_ptc.sandbox.api import Done, Moment, OnCalls, OnIdle, Program, Result
 from langchain_ptc.sandbox.host.handover import Handover, Intake
-from langchain_ptc.sandbox.host.process import checked_imports, crashed, replay_seconds
+from langchain_ptc.sandbox.host.process import LocalSandbox, crashed, replay_seconds
 from langchain_ptc.sandbox.wire.framing import encode_pieces
 from langchain_ptc.sandbox.wire.protocol import limit_reached
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
@@ -32,7 +30,7 @@ _LOOK_SECONDS = 0.05
 """How often the processor time of the threads is looked at."""
 
 
-class InProcessSandbox:
+class InProcessSandbox(LocalSandbox):
     """Runs code in a thread of the host: for code that you trust, and for tests.
 
     The limits do not end an operation in C that never gives up the interpreter, as
@@ -46,14 +44,9 @@ class InProcessSandbox:
     """
 
     def __init__(self, *, imports: Sequence[str] = ()) -> None:
-        self._imports = checked_imports(imports)
+        super().__init__(imports)
         self._closed = False
         touch_lazy_parts()
-
-    @property
-    def modules(self) -> frozenset[str]:
-        """Names of the modules that the code may import."""
-        return frozenset((*STANDARD_MODULES, *self._imports))
 
     def session(self) -> InProcessSession:
         """Prepare one execution."""
@@ -64,12 +57,6 @@ class InProcessSandbox:
     def close(self) -> None:
         """Refuse further executions."""
         self._closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class _QueueChannel:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import importlib.util
 import json
 import os
 import select
@@ -36,10 +37,17 @@ _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _END_SECONDS = 2.0
 _LAUNCH = (
     # Before anything else: a library may keep the number of a missing stream (Debian's libffi does).
-    "import os, sys, json\n"
+    "import os, sys, json, gc\n"
     "while (opened := os.open(os.devnull, os.O_RDWR)) <= 2: pass\n"
-    "os.close(opened); o = json.loads(sys.argv[2]); sys.path.extend(o['path']); "
-    "from langchain_ptc.sandbox.worker.zygote import main; main(int(sys.argv[1]), o)"
+    "os.close(opened); o = json.loads(sys.argv[2]); sys.path.extend(o.pop('path'))\n"
+    "gc.disable()  # nothing that is imported is garbage\n"
+    # Locks and generators are renewed in a forked child: needless after the fork of a single thread,
+    # and a worker seeds `random` itself. It would copy 150 pages of each worker.
+    "register, os.register_at_fork = os.register_at_fork, lambda **_: None\n"
+    "from langchain_ptc.sandbox.worker.preload import FileReader; files = FileReader()\n"
+    "sys.modules['ssl'] = None; import asyncio; del sys.modules['ssl']  # of no use without a network\n"
+    "from langchain_ptc.sandbox.worker.zygote import main; os.register_at_fork = register\n"
+    "main(int(sys.argv[1]), files, **o)"
 )
 _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # the same program must iterate over its sets in the same order
@@ -52,11 +60,11 @@ _ENVIRONMENT = {
 
 
 def _import_path() -> list[str]:
-    import RestrictedPython
-
-    own = Path(__file__).parents[2]
-    restricted = Path(RestrictedPython.__file__).parents[1]
-    return list(dict.fromkeys([str(own), str(restricted), *(p for p in sys.path if p)]))
+    found = importlib.util.find_spec("RestrictedPython")  # not imported: only workers need it
+    assert found is not None
+    assert found.origin is not None
+    places = Path(__file__).parents[3], Path(found.origin).parents[1]
+    return list(dict.fromkeys([*map(str, places), *(p for p in sys.path if p)]))
 
 
 class Reply(NamedTuple):
@@ -183,9 +191,9 @@ class Parent:
         return True
 
     def end(self) -> None:
-        """End it, and with it every worker; without asking it first where it does not answer."""
+        """End it, and with it every worker; it ends itself unless it is starting or does not answer."""
         self.disown()
-        if not self.is_silent:
+        if self.layers is not None and not self.is_silent:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(timeout=_END_SECONDS)
                 return
@@ -198,6 +206,34 @@ class Parent:
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()
+
+
+class Launcher:
+    """Starts parents of workers, one of them before it is needed."""
+
+    def __init__(self, options: Mapping[str, object]) -> None:
+        self._options = options
+        self.ready: list[Parent] = []
+        """The one that was started ahead; whoever takes it out owns it."""
+
+    def start_ahead(self) -> None:
+        """Start one if it can be started; where not, `take` raises."""
+        with contextlib.suppress(SandboxError):
+            self.ready.append(Parent(self._options))
+
+    def take(self) -> Parent:
+        """Return the one that was started ahead, or start one.
+
+        Raises:
+            SandboxError: It could not be started.
+        """
+        return self.ready.pop() if self.ready else Parent(self._options)
+
+    def end(self) -> None:
+        """End the one that was started ahead; from any thread."""
+        with contextlib.suppress(IndexError):  # another thread took it
+            while self.ready:
+                self.ready.pop().end()
 
 
 def _start(options: Mapping[str, object]) -> tuple[socket.socket, subprocess.Popen[bytes]]:

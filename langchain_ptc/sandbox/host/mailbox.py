@@ -23,10 +23,8 @@ Action: TypeAlias = Callable[..., None]
 class Mailbox:
     """Takes messages from any thread, and starts the thread that reads them.
 
-    Args:
-        serve: The body of the thread. Is given a socket that can be read when there is mail.
-        settle: Settles a message that no thread will read, and is told why.
-        name: Of the thread.
+    The thread runs `serve`, with a socket that can be read when there is mail. `settle` is called with each message
+    that no thread will read, and why.
     """
 
     def __init__(
@@ -48,14 +46,7 @@ class Mailbox:
     # --- from any thread ----------------------------------------------------------------------------
 
     def post(self, action: Action, *given: Any, starts: bool = False, wakes: bool = True) -> None:
-        """Have the thread do `action(*given)`.
-
-        Args:
-            action: What to do.
-            given: For what.
-            starts: Start the thread if there is none.
-            wakes: Now, and not with what comes next.
-        """
+        """Have the thread call `action(*given)`; `starts` it if need be, and `wakes` it, or waits till it wakes."""
         self._mail.append((action, given))
         if starts and self._ends is None:
             self._start()

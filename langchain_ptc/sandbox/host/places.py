@@ -10,7 +10,10 @@ again with each worker that was to be had.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -18,6 +21,7 @@ from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.host.workers import Allowance, Worker
 
 MOST_WORKERS = 256
+_depth: contextvars.ContextVar[int] = contextvars.ContextVar("ptc_depth", default=0)
 
 
 def most_workers() -> int:
@@ -59,11 +63,7 @@ class _Level:
 
 
 class Places:
-    """The places of one pool; used by its thread alone.
-
-    Args:
-        most: How many there are at each depth.
-    """
+    """The places of one pool, `most` at each depth; used by its thread alone."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -133,3 +133,19 @@ class Places:
         for level in self._levels.values():
             while level.queue:
                 level.queue.popleft().refuse(why)
+
+
+def current_depth() -> int:
+    """Return the number of executions whose tools are at work here; 0 outside of any."""
+    return _depth.get()
+
+
+@contextlib.contextmanager
+def one_deeper() -> Iterator[None]:
+    """Count what begins within as inside of one execution more."""
+    token = _depth.set(_depth.get() + 1)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # closed by the garbage collector, in its context
+            _depth.reset(token)

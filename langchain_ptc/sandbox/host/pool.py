@@ -7,9 +7,11 @@ limit holds whatever the parent of workers, an event loop or another thread does
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import errno
+import functools
 import itertools
 import json
 import os
@@ -26,11 +28,10 @@ from typing import Any
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.host.deadlines import Deadlines
-from langchain_ptc.sandbox.host.launch import Parent, Reply
+from langchain_ptc.sandbox.host.launch import Launcher, Parent, Reply
 from langchain_ptc.sandbox.host.mailbox import Action, Mailbox
 from langchain_ptc.sandbox.host.places import Ask, Places, most_workers
-from langchain_ptc.sandbox.host.spares import Spares
-from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker, WorkerStats
+from langchain_ptc.sandbox.host.workers import Allowance, Exit, Spares, Worker, WorkerStats
 from langchain_ptc.sandbox.wire import control
 
 SILENT_SECONDS = 30.0
@@ -44,14 +45,10 @@ _JUMP_SECONDS = 5.0
 
 
 class WorkerPool:
-    """Workers of one module set.
+    """Workers of one module set: `waiting` of them wait for work, and `most` may work at each depth.
 
-    Args:
-        imports: Modules that the parent of workers imports, names.
-        waiting: How many workers wait for work: the size of a burst that is served at once.
-        most: How many executions have a worker at a time, at each depth; None for `most_workers()`.
-        walls: Whether the kernel's walls are installed; False only for testing the language alone.
-        policy: Whether the code is held to the language; False only for testing the walls alone.
+    Without `walls` the kernel confines nothing, and without `policy` the language is not restricted: only for
+    testing the other alone.
     """
 
     def __init__(
@@ -75,6 +72,7 @@ class WorkerPool:
         self._spares = Spares(self._most_waiting)
         self._closed = False
         self._wakes_at = float("inf")
+        self._launcher = Launcher(self._options)
         # What the thread of the pool alone uses.
         self._numbers = itertools.count(1)
         self._parent: Parent | None = None
@@ -90,10 +88,11 @@ class WorkerPool:
 
     def forget_after_fork(self) -> None:
         """Start anew in a forked child: workers, thread and sockets are the parent's."""
-        _lost.append((self._parent, self._mail.thread))  # their finalizers act on the parent's
+        parents = [*self._launcher.ready, *([self._parent] if self._parent else [])]
+        _lost.append((parents, self._mail.thread))  # their finalizers act on the parent's
         self._mail.close()
-        if self._parent is not None:
-            self._parent.disown()
+        for parent in parents:
+            parent.disown()
         for worker in {*self.workers.values(), *self._held}:
             worker.close()
         closed = self._closed
@@ -102,17 +101,26 @@ class WorkerPool:
 
     # --- called from anywhere, without a lock -------------------------------------------------------
 
+    def start(self) -> None:
+        """Start the parent of workers, so that the first execution need not wait for all of it.
+
+        Starting a process takes a moment: on an event loop, the thread of the pool does it. Elsewhere there
+        is no thread until the first execution, for servers fork once they have built their application.
+        """
+        if asyncio._get_running_loop() is not None:
+            self._mail.post(self._launcher.start_ahead, starts=True)
+            return
+        self._launcher.start_ahead()
+        if self._closed:
+            self._launcher.end()
+
     def checkout(
         self, allowance: Allowance, *, depth: int = 0, fresh: bool = False
     ) -> Future[Worker]:
         """Take a worker for one execution; done at once if one waits and `fresh` is False.
 
-        The future raises `SandboxError` if there is none to be had.
-
-        Args:
-            allowance: What it may use.
-            depth: How many executions the execution is inside of.
-            fresh: Only one that has not waited.
+        The future raises `SandboxError` if there is none to be had. The execution is inside of `depth` others;
+        `fresh` asks for a worker that has not waited.
         """
         taken: Future[Worker] = Future()
         if self._closed:
@@ -130,7 +138,8 @@ class WorkerPool:
 
     def stats(self) -> WorkerStats:
         """Return what the workers do."""
-        running, parent = len(self._held), self._parent
+        running = len(self._held)
+        parent = self._parent or next(iter(self._launcher.ready), None)
         starting = max(0, self._places.taken - running)
         idle = sum(map(len, list(self._spares.kinds.values())))
         pid = None if parent is None else parent.process.pid
@@ -161,6 +170,8 @@ class WorkerPool:
         """Have every worker and the parent of workers ended; idempotent."""
         self._closed = True
         self._mail.wake()
+        if self._mail.thread is None:
+            self._launcher.end()
 
     def close(self) -> None:
         """End every worker and the parent of workers; idempotent."""
@@ -174,9 +185,6 @@ class WorkerPool:
         thread = self._mail.thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=5)
-
-    def _kill(self, worker: Worker) -> None:
-        self._mail.post(self._on_kill, worker)
 
     def _take_idle(self, allowance: Allowance) -> Worker | None:
         """Return a worker that waits; those that were killed while they waited are dropped."""
@@ -206,6 +214,7 @@ class WorkerPool:
                 self._lose_parent(told, is_final=True)
                 time.sleep(0.1)  # what breaks again must not take a whole processor
         why = SandboxError("the sandbox is closed")
+        self._launcher.end()
         self._lose_parent(why, is_final=True)
         self._mail.end(why)
 
@@ -332,19 +341,18 @@ class WorkerPool:
                 self._fork(Ask(allowance, None))
 
     def _fork(self, ask: Ask) -> None:
-        if self._parent is None:
-            try:
-                self._parent = Parent(self._options)
-            except SandboxError as why:
-                self._refuse_ask(ask, why)
-                self._lose_parent(why, is_final=True)
-                return
+        try:
+            parent = self._parent = self._parent or self._launcher.take()
+        except SandboxError as why:
+            self._refuse_ask(ask, why)
+            self._lose_parent(why, is_final=True)
+            return
         if not self._asked:
             self._asked_since = time.monotonic()
         number = next(self._numbers)
         self._asked[number] = ask
-        self._parent.order(
-            control.FORK,
+        parent.order(
+            control.SPARE if ask.taken is None else control.FORK,
             number,
             cpu_seconds=ask.allowance.cpu_seconds,
             memory_bytes=ask.allowance.memory_bytes,
@@ -415,7 +423,8 @@ class WorkerPool:
         sock.setblocking(False)
         pidfd = reply.descriptors[1] if len(reply.descriptors) > 1 else None
         layers = parent.layers or {}
-        born = Worker(reply.number, reply.status, sock, pidfd, layers, self._kill)
+        kill = functools.partial(self._mail.post, self._on_kill)
+        born = Worker(reply.number, reply.status, sock, pidfd, layers, kill)
         self.workers[reply.number] = born
         if ask is None:
             self._drop(born)
@@ -443,12 +452,7 @@ class WorkerPool:
             self._drop(worker)
 
     def _lose_parent(self, why: SandboxError, *, is_final: bool = False) -> None:
-        """Leave nothing behind, tell whoever waits, and be ready to start anew.
-
-        Args:
-            why: What became of it.
-            is_final: Nobody is helped by another one.
-        """
+        """Leave nothing behind, and start anew for those who wait unless that `is_final`: they get the error."""
         parent, self._parent = self._parent, None
         if parent is not None:
             parent.end()

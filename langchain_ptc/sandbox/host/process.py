@@ -17,7 +17,7 @@ from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES, check_import
 from langchain_ptc.sandbox.api import Done, Failure, Moment, OnCalls, OnIdle, Program, Result
 from langchain_ptc.sandbox.host.connection import HostConnection
 from langchain_ptc.sandbox.host.handover import Handover
-from langchain_ptc.sandbox.host.nesting import current_depth
+from langchain_ptc.sandbox.host.places import current_depth
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker, WorkerStats
 from langchain_ptc.sandbox.wire.control import EXIT_NO_SECCOMP
@@ -37,7 +37,33 @@ _MOST_BEGINNINGS = 3
 """How often an execution is begun whose workers die before it has begun."""
 
 
-class ProcessSandbox:
+class LocalSandbox:
+    """What the sandboxes of this machine have in common.
+
+    Args:
+        imports: Modules that the code may import besides the standard ones.
+    """
+
+    def __init__(self, imports: Sequence[str]) -> None:
+        self._imports = checked_imports(imports)
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """Names of the modules that the code may import."""
+        return frozenset((*STANDARD_MODULES, *self._imports))
+
+    def close(self) -> None:
+        """Run no further executions."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class ProcessSandbox(LocalSandbox):
     """Runs each execution in a worker process of its own, forked from a warm parent.
 
     Args:
@@ -71,15 +97,10 @@ class ProcessSandbox:
             raise ValueError(f"max_workers must be at least 1, got {max_workers!r}")
         if require not in (None, "kernel", "process", "any"):
             raise ValueError(f"require must be 'kernel', 'process' or 'any', got {require!r}")
-        self._imports = checked_imports(imports)
+        super().__init__(imports)
         self._require = require or ("kernel" if sys.platform == "linux" else "process")
         self._lease: _Lease | None = _lease(self._imports, waiting_workers, max_workers)
         self._pool = self._lease.pool
-
-    @property
-    def modules(self) -> frozenset[str]:
-        """Names of the modules that the code may import."""
-        return frozenset((*STANDARD_MODULES, *self._imports))
 
     def session(self) -> ProcessSession:
         """Prepare one execution."""
@@ -98,12 +119,6 @@ class ProcessSandbox:
         """End the workers, unless another sandbox with the same modules still uses them."""
         self._lease = None
         self._pool.wait_until_closed()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
@@ -127,6 +142,7 @@ class _Lease:
 
     def __init__(self, imports: tuple[str, ...], waiting: int, most: int | None) -> None:
         self.pool = WorkerPool(imports, waiting=waiting, most=most)
+        self.pool.start()
         # In whatever thread the last sandbox is collected, and whatever that is doing: takes no lock.
         weakref.finalize(self, self.pool.close_soon)
 
@@ -155,7 +171,8 @@ class ProcessSession:
         self._require = require
         self._depth = current_depth()
         self._line: HostConnection | None = None
-        self._worker: Worker | None = None
+        self.worker: Worker | None = None
+        """What runs the program now."""
         self._wall_seconds = 0.0
 
     @property
@@ -195,7 +212,7 @@ class ProcessSession:
             if self._require == "kernel":
                 _require_kernel(worker.layers)
             self._line = line = HostConnection(program, handover, worker.socket)
-            self._worker, self._wall_seconds = worker, program.limits.wall_seconds
+            self.worker, self._wall_seconds = worker, program.limits.wall_seconds
             self._pool.watch(worker, self._wall_seconds + replay_seconds(program))
             line.send([encode_run(program)])
             refill = asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._pool.refill)
@@ -205,7 +222,7 @@ class ProcessSession:
                 refill.cancel()
             return done if done is not None else await self._explain_death(worker, program, line)
         finally:
-            self._worker = None
+            self.worker = None
             if self._line is not None:
                 self._line.close()
             self._pool.discard(worker)
@@ -217,8 +234,8 @@ class ProcessSession:
 
     def renew(self) -> None:
         """Begin the limit of wall time anew; see `Session.renew`."""
-        if self._worker is not None:
-            self._pool.watch(self._worker, self._wall_seconds)
+        if self.worker is not None:
+            self._pool.watch(self.worker, self._wall_seconds)
 
     async def _explain_death(
         self, worker: Worker, program: Program, line: HostConnection

@@ -7,14 +7,14 @@ other facades.
 
 from __future__ import annotations
 
-import functools
 import importlib
 import io
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from langchain_ptc.locks import cached_property
 from langchain_ptc.sandbox.allowed_modules import (
     ALIASES,
     ONLY_OVERRIDDEN,
@@ -29,29 +29,13 @@ from langchain_ptc.wording import closest, did_you_mean
 _PARTS_OF_MODULE = ("__loader__", "__spec__", "__package__")
 
 
-class LazyNames(Mapping[str, object]):
-    """Names of a module that are built when a program imports it: most programs do not."""
-
-    def __init__(self, build: Callable[[], Mapping[str, object]]) -> None:
-        self._build = functools.cache(build)
-
-    def __getitem__(self, name: str) -> object:
-        return self._build()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._build())
-
-    def __len__(self) -> int:
-        return len(self._build())
-
-
 class ModuleLoader:
     """Gives one program its modules, each built at its first import.
 
     Args:
         extra: Modules of the developer's choice, with all their submodules: `["numpy"]`.
-        overrides: Names that replace or join those of a module, made for this program; a module
-            that is not listed anywhere exists if it is here.
+        overrides: Builds names that replace or extend those of a module, made for this program, at its first
+            import; a module that is not listed anywhere exists if it is among them.
         stdout: Where modules of the standard library print to; None for the process's own stream.
 
     Raises:
@@ -62,15 +46,19 @@ class ModuleLoader:
         self,
         *,
         extra: Sequence[str] = (),
-        overrides: Mapping[str, Mapping[str, object]] = types.MappingProxyType({}),
+        overrides: Callable[[], Mapping[str, Mapping[str, object]]] = dict,
         stdout: io.TextIOBase | None = None,
     ) -> None:
         check_importable(extra)
         self._extra = tuple(extra)
-        self._overrides = overrides
+        self._build_overrides = overrides
         self._stdout = stdout
         self._safe: dict[str, dict[str, object]] | None = None
         self._built: dict[str, types.ModuleType] = {}
+
+    @cached_property
+    def _overrides(self) -> Mapping[str, Mapping[str, object]]:
+        return self._build_overrides()
 
     @property
     def built(self) -> Mapping[str, types.ModuleType]:

@@ -10,7 +10,7 @@ REQUEST = struct.Struct("<cIIQ")
 """To the parent: kind, number of the worker, CPU seconds, bytes of memory."""
 REPLY = struct.Struct("<cIidI")
 """From it: kind, number of the worker, process id or status, CPU seconds used, bytes that follow."""
-FORK, KILL, LIMIT = b"F", b"K", b"L"
+FORK, SPARE, KILL, LIMIT = b"F", b"S", b"K", b"L"
 HELLO, BORN, ENDED, REFUSED = b"H", b"P", b"X", b"R"
 DESCRIPTORS_OF_A_WORKER = 2 if hasattr(os, "pidfd_open") else 1
 """What comes with `BORN`: the worker's channel, and its pidfd where the kernel has one."""

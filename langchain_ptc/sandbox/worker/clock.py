@@ -7,6 +7,7 @@ Between two events the clocks stand still, but for a microsecond at each reading
 from __future__ import annotations
 
 import datetime
+import functools
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -23,10 +24,7 @@ class StepClock:
     """What time it is, for one program.
 
     Both clocks move together and never back: an event whose moment has passed already, by readings,
-    leaves them as they are.
-
-    Args:
-        start: What they show until the first event.
+    leaves them as they are. Until the first event they show `start`.
     """
 
     def __init__(self, start: Moment) -> None:
@@ -73,25 +71,22 @@ def _nanoseconds(seconds: float) -> int:
 def build_clock_names(clock: StepClock) -> dict[str, dict[str, object]]:
     """Build the names of the standard library that read a clock; `datetime` is `read_clock`'s."""
 
-    def localtime(seconds: float | None = None, /) -> time.struct_time:
-        """Return the local time at so many seconds since the epoch, or now."""
-        return time.localtime(clock.unix() if seconds is None else seconds)
+    def from_now(function: Callable[[float], Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def called(seconds: float | None = None, /) -> Any:
+            return function(clock.unix() if seconds is None else seconds)
 
-    def gmtime(seconds: float | None = None, /) -> time.struct_time:
-        """Return the time in UTC at so many seconds since the epoch, or now."""
-        return time.gmtime(clock.unix() if seconds is None else seconds)
+        return called
 
-    def ctime(seconds: float | None = None, /) -> str:
-        """Return the local time as text, at so many seconds since the epoch, or now."""
-        return time.ctime(clock.unix() if seconds is None else seconds)
+    localtime = from_now(time.localtime)
 
-    def asctime(*told: Any) -> str:
+    def asctime(*moment: Any) -> str:
         """Return a time as text, or now."""
-        return time.asctime(*(told or (localtime(),)))
+        return time.asctime(*(moment or (localtime(),)))
 
-    def strftime(format: str, *told: Any) -> str:
+    def strftime(format: str, *moment: Any) -> str:
         """Return a time in a format of one's own, or now."""
-        return time.strftime(format, *(told or (localtime(),)))
+        return time.strftime(format, *(moment or (localtime(),)))
 
     elapsed = "monotonic perf_counter process_time thread_time".split()  # noqa: SIM905
     return {
@@ -101,8 +96,8 @@ def build_clock_names(clock: StepClock) -> dict[str, dict[str, object]]:
             **dict.fromkeys(elapsed, clock.elapsed),
             **dict.fromkeys([f"{name}_ns" for name in elapsed], clock.elapsed_ns),
             "localtime": localtime,
-            "gmtime": gmtime,
-            "ctime": ctime,
+            "gmtime": from_now(time.gmtime),
+            "ctime": from_now(time.ctime),
             "asctime": asctime,
             "strftime": strftime,
         },

@@ -16,7 +16,7 @@ from typing import NamedTuple, cast
 from langchain_ptc.errors import CodeSyntaxError, LimitExceeded, PolicyError, ToolCallError
 from langchain_ptc.sandbox.api import Failure, Status
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
-from langchain_ptc.sandbox.worker.operands import describe_in_hand, narrow
+from langchain_ptc.sandbox.worker.operands import describe_operands, narrow
 from langchain_ptc.sandbox.worker.output import TextTarget
 from langchain_ptc.wording import closest, did_you_mean
 
@@ -34,14 +34,7 @@ _COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
 def describe(
     error: BaseException, source: str, names: tuple[str, ...] = (), tools: tuple[str, ...] = ()
 ) -> tuple[Status, Failure]:
-    """Describe why a program ended.
-
-    Args:
-        error: What it raised, or what the compiler said.
-        source: The code.
-        names: Names that the code has, for suggestions.
-        tools: Qualified names of the tools, for hints.
-    """
+    """Describe why a program ended; `names` of the code and qualified `tools` are for suggestions."""
     if isinstance(error, PolicyError):
         first = error.violations[0]
         return "refused", Failure(
@@ -71,18 +64,18 @@ def _describe_raised(
     places = _places(culprit.__traceback__) or _places(error.__traceback__)
     line = places[-1].line if places else 0
     limit, allowed, used = _limit_of(culprit)
-    in_hand = (
-        describe_in_hand(culprit, places[-1].frame, narrow(places[-1].position, source), source)
+    operands = (
+        describe_operands(culprit, places[-1].frame, narrow(places[-1].position, source), source)
         if places
         else ""
     )
-    hint = _hint(culprit, names, tools) or in_hand
+    hint = _hint(culprit, names, tools) or operands
     failure = Failure(
         kind="LimitExceeded" if limit else type(error).__name__,
         message=_message(error),
         line=line,
         source_line=_line(source, line),
-        traceback=_render_error(error, source, has_keys=bool(in_hand)),
+        traceback=_render_error(error, source, has_keys=bool(operands)),
         hint=_cut(hint),
         limit=limit,
         allowed=allowed,
@@ -168,12 +161,7 @@ def _position(
 
 
 def build_traceback_names(source: str, stderr: TextTarget) -> dict[str, object]:
-    """Build the names of `traceback` for a program: its own frames, and no paths of the machine.
-
-    Args:
-        source: The code.
-        stderr: Where it prints to.
-    """
+    """Build the names of `traceback` for a program: its own frames, and no paths of the machine."""
 
     def format_exception(
         exc: object, /, value: object = None, *_: object, **__: object
@@ -223,13 +211,7 @@ def describe_stack(frame: FrameType | None, source: str) -> tuple[int, str]:
 
 
 def _render_error(error: BaseException, source: str, *, has_keys: bool = False) -> str:
-    """Return frames and text of an error; of a group, those of its errors too.
-
-    Args:
-        error: What was raised.
-        source: The code.
-        has_keys: The keys of the value in hand are told elsewhere.
-    """
+    """Return frames and text of an error and of those in it, without the keys that the hint has."""
     headline = _headline(error)
     if has_keys:
         headline = _KEYS.sub("", headline)

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import io
 import mmap
 import os
 import random
 import signal
 import socket
 import sys
-from collections.abc import Sequence
 from types import FrameType
 
 from langchain_ptc.sandbox.wire.control import EXIT_NO_SECCOMP, LIMIT_SIGNAL
 from langchain_ptc.sandbox.wire.protocol import parse_run
 from langchain_ptc.sandbox.worker import confinement
 from langchain_ptc.sandbox.worker.connection import SocketChannel, WorkerConnection
-from langchain_ptc.sandbox.worker.program import ProgramRun, prepare_interpreter
+from langchain_ptc.sandbox.worker.program import ProgramRun
 from langchain_ptc.sandbox.worker.warmup import rehearse
 
 EXIT_BROKEN = 70
@@ -37,8 +35,9 @@ _RESERVE_BYTES = 4 * 1024 * 1024
 def main(
     sock: socket.socket,
     *,
-    imports: Sequence[str],
+    imports: tuple[str, ...],
     policy: bool,
+    is_spare: bool,
     seccomp: bytes | None,
     cpu_seconds: int,
     address_bytes: int,
@@ -47,20 +46,13 @@ def main(
 ) -> None:
     """Run one program that comes over `sock`; the caller ends the process afterwards.
 
-    Args:
-        sock: The line to the host.
-        imports: Modules of the developer that the code may import.
-        policy: Whether the language is held; False only where the kernel's walls are tested alone.
-        seccomp: The filter to install, or None where the kernel has none.
-        cpu_seconds: Processor time.
-        address_bytes: Address space, what is in use already included.
-        count_threads: Whether the threads of this user are those of workers alone.
-        most_fd: The highest descriptor that its parent has open, but for those of `sock`.
+    `seccomp` is the filter to install, None where the kernel has none; a worker that `is_spare` waits for a
+    program and rehearses meanwhile; `most_fd` is the highest descriptor that its parent has open. The rest is
+    as in `ProgramRun` and `set_rlimits`.
     """
     _keep_only(sock, most_fd)
     line = WorkerConnection(SocketChannel(socket.socket(fileno=_SOCKET_FD)))
     _seed(None)  # the parent's state would be the same in every worker
-    prepare_interpreter()
     gc.enable()
     if confinement.LINUX:
         confinement.die_with_parent()
@@ -71,8 +63,7 @@ def main(
         address_bytes=address_bytes + _RESERVE_BYTES,
         count_threads=count_threads,
     )
-    runs: list[ProgramRun] = []
-    _stop_on_limits(runs)
+    _stop_on_limits()
     with contextlib.suppress(OSError):
         os.nice(_NICE)
     if seccomp is not None:
@@ -80,9 +71,9 @@ def main(
             confinement.install_seccomp(seccomp)
         except OSError:
             os._exit(EXIT_NO_SECCOMP)
-    if not line.poll(0):  # else a program is there already: it need not wait for a rehearsal
+    if is_spare:
         with contextlib.suppress(MemoryError):  # the program will meet the same, and be told
-            rehearse()
+            rehearse(imports)
     with contextlib.suppress(EOFError, ConnectionError):
         program = parse_run(line.receive()[0])
         if program.replay is not None:
@@ -95,7 +86,7 @@ def main(
             confined=seccomp is not None,
             policy=policy,
         )
-        runs.append(run)
+        _runs.append(run)
         try:
             run.run()
         except MemoryError:  # there was none left to describe the first one
@@ -124,40 +115,20 @@ def _keep_only(sock: socket.socket, most_fd: int) -> None:
     sys.stdin = sys.stdout = sys.stderr = None  # there are none
 
 
-def _stop_on_limits(runs: Sequence[ProgramRun]) -> None:
-    """Let the signals of the limits stop the run that will be in `runs`."""
+_runs: list[ProgramRun] = []
+"""The one that this process runs."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        limit = "cpu_seconds" if number == signal.SIGXCPU else "wall_seconds"
-        with contextlib.suppress(BaseException):
-            for run in runs:
-                run.stop_at(frame, limit)
-        os._exit(0)
 
-    signal.signal(LIMIT_SIGNAL, stop)
+def _stop_on_limits() -> None:
+    """Let the signals of the limits stop the run."""
+    signal.signal(LIMIT_SIGNAL, _stop)
     if hasattr(signal, "SIGXCPU"):
-        signal.signal(signal.SIGXCPU, stop)
+        signal.signal(signal.SIGXCPU, _stop)
 
 
-def keep_time_zones() -> None:
-    """Hold the time zone files in memory, so that `ZoneInfo(name)` works without files."""
-    import zoneinfo
-    from zoneinfo import _common, _tzpath  # private: tests/sandbox/host/test_process.py holds it
-
-    zones = {}
-    for key in zoneinfo.available_timezones():
-        path = _tzpath.find_tzfile(key)
-        try:
-            with open(path, "rb") if path else _common.load_tzdata(key) as file:  # noqa: PTH123
-                zones[key] = file.read()
-        except (OSError, zoneinfo.ZoneInfoNotFoundError):
-            continue
-
-    def load_tzdata(key: str) -> io.BytesIO:
-        if key not in zones:
-            raise zoneinfo.ZoneInfoNotFoundError(f"no time zone found with key {key}")
-        return io.BytesIO(zones[key])
-
-    zoneinfo.reset_tzpath(to=())
-    zoneinfo.available_timezones = lambda: set(zones)
-    setattr(_common, "load_tzdata", load_tzdata)  # noqa: B010  # typed otherwise
+def _stop(number: int, frame: FrameType | None) -> None:
+    limit = "wall_seconds" if number == LIMIT_SIGNAL else "cpu_seconds"
+    with contextlib.suppress(BaseException):
+        for run in _runs:
+            run.stop_at(frame, limit)
+    os._exit(0)

@@ -1,8 +1,7 @@
-"""What the code held when it failed: keys and types of the values in hand, never the values.
+"""What the operands of the expression that raised were: their keys and types, never their values.
 
-The code's own text says which values those are: the operands of the expression that raised. They are
-looked up where they can be had without running anything of the code's: names, and the items of plain
-containers. Nothing here calls a method that code may have written.
+They are looked up where that runs nothing of the code's: names, and the items of plain containers. Nothing here
+calls a method that code may have written.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import ast
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
@@ -27,34 +25,24 @@ _MOST_ITEMS_TRIED = 1_000
 _KINDS = (KeyError, AttributeError, TypeError, IndexError)
 
 _Position = tuple[int | None, int | None, int | None, int | None]
+"""Line, end line, column and end column, in bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Unknown:
-    """Stands for a value that cannot be had without running code."""
+_UNKNOWN = object()
+"""In place of a value that cannot be read without running code."""
 
 
-_UNKNOWN = _Unknown()
-
-
-def describe_in_hand(
+def describe_operands(
     error: BaseException, frame: FrameType, position: _Position, source: str
 ) -> str:
-    """Return what the values of the expression that raised look like; empty if it is not known.
-
-    Args:
-        error: What was raised.
-        frame: The innermost frame of the code.
-        position: Of the expression: line, end line, column and end column, in bytes.
-        source: The code.
-    """
+    """Return what the operands of the expression at `position` look like; empty if it is not known."""
     if not isinstance(error, _KINDS):
         return ""
     try:
-        told = list(_describe_all(error, frame, position, source))
+        described = list(_describe_all(error, frame, position, source))
     except Exception:  # noqa: BLE001  # classes of the code may raise anything when looked at
         return ""
-    return "; ".join(dict.fromkeys(told[:MAX_SUBJECTS]))[:MAX_HINT_CHARS]
+    return "; ".join(dict.fromkeys(described[:MAX_SUBJECTS]))[:MAX_HINT_CHARS]
 
 
 def _describe_all(
@@ -122,12 +110,7 @@ def _fields_of(value: object) -> list[str]:
 
 
 def describe_value(value: object, *, deep: bool = True) -> str:
-    """Return type and keys of a value, and of its items; nothing of what they hold.
-
-    Args:
-        value: Anything.
-        deep: Whether to say what a dict holds under its keys, and a list in its items.
-    """
+    """Return type and keys of a value; if `deep`, the types of its values or items too."""
     if value is None:
         return "None"
     kind = type(value)
@@ -256,7 +239,7 @@ def _find(source: str, position: _Position) -> tuple[ast.expr | None, ast.AST]:
 
 
 def _subjects_of(node: ast.AST) -> list[ast.expr]:
-    """Return the operands of an expression, the one that is most likely wrong first."""
+    """Return the operands of an expression, the likeliest culprit first."""
     match node:
         case ast.Subscript(value=value):
             return [value]

@@ -39,15 +39,7 @@ class _Stream(io.TextIOBase):
 
 
 class ProgramStream(_Stream):
-    """`sys.stdout` and `sys.stderr` of the code.
-
-    Args:
-        emit: Takes what is printed.
-        max_bytes: How much may be printed, in UTF-8.
-
-    Raises:
-        LimitExceeded: From `write`, when more is printed.
-    """
+    """`sys.stdout` and `sys.stderr` of the code; `write` raises `LimitExceeded` after `max_bytes` of UTF-8."""
 
     def __init__(self, emit: Callable[[str], None], max_bytes: int) -> None:
         self.__emit = emit
@@ -124,12 +116,7 @@ def keep_streams() -> None:
 
 
 class Output:
-    """`print` and the streams of one program.
-
-    Args:
-        emit: Takes what is printed.
-        max_bytes: How much may be printed, in UTF-8.
-    """
+    """`print` and the streams of one program; `emit` takes what it prints."""
 
     def __init__(self, emit: Callable[[str], None], max_bytes: int) -> None:
         self.stream = ProgramStream(emit, max_bytes)

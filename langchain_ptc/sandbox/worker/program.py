@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 import builtins as builtins_module
 import contextlib
+import csv
 import datetime
+import functools
 import sys
 import time
 import warnings
-from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping
 from dataclasses import replace
-from importlib import import_module
 from types import FrameType, ModuleType
 from typing import Any
+from xml.etree import ElementTree
 
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 from langchain_ptc.sandbox.api import Failure, Program, Status
 from langchain_ptc.sandbox.language.guards import build_builtins, build_namespace
-from langchain_ptc.sandbox.language.modules import LazyNames, ModuleLoader
+from langchain_ptc.sandbox.language.modules import ModuleLoader
 from langchain_ptc.sandbox.language.policy import CompiledCode, compile_code, compile_unrestricted
 from langchain_ptc.sandbox.sessions.session import SessionVariables
 from langchain_ptc.sandbox.sessions.source import EVERY_NAME, Names
@@ -38,7 +40,7 @@ from langchain_ptc.sandbox.worker.crew import Crew
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
 from langchain_ptc.sandbox.worker.output import Output
-from langchain_ptc.sandbox.worker.replay import GUARDED_NAMES, Steps, join_names
+from langchain_ptc.sandbox.worker.replay import GUARDED_NAMES, Steps
 from langchain_ptc.sandbox.worker.stubs import (
     ToolCalls,
     build_async_stub,
@@ -83,7 +85,7 @@ class ProgramRun:
         program: Program,
         wire: WorkerConnection,
         *,
-        imports: Sequence[str] = (),
+        imports: tuple[str, ...] = (),
         guard_writes: bool,
         confined: bool = False,
         crew: Crew | None = None,
@@ -94,7 +96,7 @@ class ProgramRun:
         self._imports = imports
         self._guard_writes = guard_writes
         self._confined = confined
-        self._crew = crew or Crew(WORKER_STACK_BYTES)
+        self._crew = crew
         self._policy = policy
         self._steps = None if program.replay is None else Steps(wire, program.replay)
         self._calls = ToolCalls(wire) if self._steps is None else self._steps.calls
@@ -172,7 +174,7 @@ class ProgramRun:
             guard_writes=self._guard_writes,
             tool_names=known,
             guarded_names=frozenset() if self._steps is None else GUARDED_NAMES,
-            modules=frozenset((*STANDARD_MODULES, *self._imports)),
+            modules=_all_modules(self._imports),
             **names,
         )
 
@@ -266,7 +268,8 @@ class ProgramRun:
             for tool in self._program.tools:
                 stubs[tool] = build_async_stub(self._calls, tool)
         else:
-            threads = scheduler = ThreadScheduler(self._calls, self._crew)
+            crew = self._crew or Crew(WORKER_STACK_BYTES)
+            threads = scheduler = ThreadScheduler(self._calls, crew)
             for tool in self._program.tools:
                 stubs[tool] = build_sync_stub(self._calls, threads, tool)
         modules = build_tool_modules(stubs, self._program.types)
@@ -276,7 +279,7 @@ class ProgramRun:
         if self._policy:
             loader = ModuleLoader(
                 extra=self._imports,
-                overrides=self._overrides(scheduler, modules),
+                overrides=functools.partial(self._overrides, scheduler, modules),
                 stdout=self._output.stream_to("stdout"),
             )
             self._output.modules = loader.built
@@ -315,7 +318,7 @@ class ProgramRun:
         stream = self._output.stream
         names: dict[str, Mapping[str, object]] = {
             "asyncio": build_asyncio_names(self._loop),
-            "concurrent.futures": LazyNames(lambda: build_futures_names(scheduler)),
+            "concurrent.futures": build_futures_names(scheduler),
             "contextlib": {
                 "redirect_stderr": self._output.redirect("stderr"),
                 "redirect_stdout": self._output.redirect("stdout"),
@@ -328,20 +331,17 @@ class ProgramRun:
             **({} if self._guard_writes else self._process_names()),
             **{path: vars(module) for path, module in modules.items()},
         }
-        if self._steps is None:
-            return names
-        return join_names(names, self._steps.build_names(asynchronous=self._loop is not None))
+        if self._steps is not None:
+            more = self._steps.build_names(asynchronous=self._loop is not None)
+            names |= {module: {**names.get(module, {}), **more[module]} for module in more}
+        return names
 
     def _process_names(self) -> dict[str, Mapping[str, object]]:
         """Return names that change their process, which is the program's own."""
-
-        def real(module: str, name: str) -> Mapping[str, object]:
-            return LazyNames(lambda: {name: getattr(import_module(module), name)})
-
         return {
-            "csv": real("csv", "field_size_limit"),
+            "csv": {"field_size_limit": csv.field_size_limit},
             "warnings": self._output.build_warnings(),
-            "xml.etree.ElementTree": real("xml.etree.ElementTree", "register_namespace"),
+            "xml.etree.ElementTree": {"register_namespace": ElementTree.register_namespace},
         }
 
     def _describe(
@@ -400,6 +400,11 @@ class ProgramRun:
         )
         self._wire.put(encode_done("limit", "null", failure, self._notes()))
         self._wire.flush()
+
+
+@functools.cache  # built before the fork: a worker would write to a page of each name
+def _all_modules(imports: tuple[str, ...]) -> frozenset[str]:
+    return frozenset((*STANDARD_MODULES, *imports))
 
 
 _HIDDEN_WARNINGS = (

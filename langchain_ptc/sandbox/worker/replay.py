@@ -195,13 +195,3 @@ class Steps:
             "asyncio": {"as_completed": _as_completed} if asynchronous else {},
             "operator": build_readers(self.get_attribute),
         }
-
-
-def join_names(
-    names: dict[str, Mapping[str, object]], more: Mapping[str, Mapping[str, object]]
-) -> dict[str, Mapping[str, object]]:
-    """Return the names of both, module by module."""
-    return {
-        module: {**names.get(module, {}), **more.get(module, {})}
-        for module in (*names, *(m for m in more if m not in names))
-    }

@@ -1,4 +1,4 @@
-"""What a program that runs in steps draws by chance: all of it comes from one seed.
+"""The random numbers of a program that runs in steps: all of them come from one seed.
 
 `random`, `secrets`, `uuid` and `statistics` draw what they always draw, from generators that the seed
 has filled. What `secrets` gives is then as secret as the seed, which lies where the program's record
@@ -25,11 +25,7 @@ DRAWING_NAMES = frozenset({"samples"})
 
 
 class Chance:
-    """The chance of one program.
-
-    Args:
-        seed: The same seed draws the same.
-    """
+    """The random numbers of one program: the same seed gives the same."""
 
     def __init__(self, seed: int) -> None:
         self._source = random.Random(seed)  # noqa: S311  # it is to be repeated

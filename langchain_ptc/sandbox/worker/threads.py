@@ -22,7 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, Self
+from typing import Any, Self, TypeAlias
 
 from langchain_ptc.locks import new_gate
 from langchain_ptc.sandbox.worker.crew import Crew, Stopped
@@ -30,26 +30,6 @@ from langchain_ptc.sandbox.worker.event_loop import Host, ProgramLoop
 
 MAX_THREADS = 32
 """Threads of one pool; further work waits for its turn."""
-
-
-class Scheduler(Protocol):
-    """How submitted work runs, and how anything waits for it."""
-
-    def spawn(self, work: Callable[[], None]) -> None:
-        """Start `work`."""
-        ...
-
-    def wait_until(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Let others go on until `ready()`; return whether it is."""
-        ...
-
-    def sleep(self, seconds: float) -> None:
-        """Do what `time.sleep` does."""
-        ...
-
-    def now(self) -> float:
-        """Return what the clock shows by which timeouts are kept."""
-        ...
 
 
 class _Waiter:
@@ -65,12 +45,7 @@ class _Waiter:
 
 
 class ThreadScheduler:
-    """Threads that take turns; for code without any `await`.
-
-    Args:
-        host: Whom to wait for.
-        crew: The threads of the program.
-    """
+    """Threads that take turns; for code without any `await`."""
 
     def __init__(self, host: Host, crew: Crew) -> None:
         self._host = host
@@ -191,6 +166,10 @@ class LoopScheduler:
             self._host.wait(until)
 
 
+Scheduler: TypeAlias = ThreadScheduler | LoopScheduler
+"""How submitted work runs, and how anything waits for it."""
+
+
 class PoolFuture(concurrent.futures.Future[Any]):
     """A future that lets the rest of the program go on while it is waited for."""
 
@@ -216,36 +195,43 @@ class PoolFuture(concurrent.futures.Future[Any]):
             raise TimeoutError
 
 
-class _Pool:
-    """The state of one `ThreadPoolExecutor`; apart from it so that the code sees no innards."""
+class PoolExecutor:
+    """`ThreadPoolExecutor` of the code. All of its state is private, and so out of the code's reach."""
 
-    def __init__(self, scheduler: Scheduler, max_workers: int, numbers: Iterator[int]) -> None:
-        self.scheduler = scheduler
-        self.numbers = numbers
-        self.max_workers = max_workers
-        self.queue: deque[tuple[PoolFuture, Callable[[], Any]]] = deque()
-        self.unfinished = 0
-        self.workers = 0
-        self.closed = False
+    def __init__(
+        self, scheduler: Scheduler, max_workers: int | None, numbers: Iterator[int]
+    ) -> None:
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        self._scheduler = scheduler
+        self._numbers = numbers
+        self._max_workers = min(max_workers or MAX_THREADS, MAX_THREADS)
+        self._queue: deque[tuple[PoolFuture, Callable[[], Any]]] = deque()
+        self._unfinished = 0
+        self._workers = 0
+        self._closed = False
 
-    def submit(self, work: Callable[[], Any]) -> PoolFuture:
+    def submit(self, fn: Callable[..., Any], /, *args: object, **kwargs: object) -> PoolFuture:
+        """Start `fn(*args, **kwargs)` and return a future of its result."""
+        if self._closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
         future = PoolFuture()
-        future._scheduler = self.scheduler
-        future._number = next(self.numbers)
+        future._scheduler = self._scheduler
+        future._number = next(self._numbers)
         future.add_done_callback(self._finished)
-        self.unfinished += 1
-        self.queue.append((future, work))
-        if self.workers < self.max_workers:
-            self.workers += 1
-            self.scheduler.spawn(self._work)
+        self._unfinished += 1
+        self._queue.append((future, lambda: fn(*args, **kwargs)))
+        if self._workers < self._max_workers:
+            self._workers += 1
+            self._scheduler.spawn(self._work)
         return future
 
     def _finished(self, _future: concurrent.futures.Future[Any]) -> None:
-        self.unfinished -= 1
+        self._unfinished -= 1
 
     def _work(self) -> None:
-        while self.queue:
-            future, work = self.queue.popleft()
+        while self._queue:
+            future, work = self._queue.popleft()
             if future.set_running_or_notify_cancel():
                 try:
                     value = work()
@@ -254,14 +240,44 @@ class _Pool:
                     if isinstance(error, Stopped):
                         raise
                 else:
-                    _settle(future, value)
-        self.workers -= 1
+                    _resolve(future, value)
+        self._workers -= 1
 
-    def wait(self) -> None:
-        self.scheduler.wait_until(lambda: not self.unfinished)
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[Any]:
+        """Start `fn` for each item; return the results in the order of the items."""
+        del chunksize  # there is nothing to chunk for
+        futures = [self.submit(fn, *items) for items in zip(*iterables, strict=False)]
+        deadline = _deadline(self._scheduler, timeout)
+
+        def results() -> Iterator[Any]:
+            for future in futures:
+                yield future.result(_left(self._scheduler, deadline))
+
+        return results()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more work; wait for what was submitted."""
+        self._closed = True
+        if cancel_futures:
+            for future, _ in self._queue:
+                future.cancel()
+        if wait:
+            self._scheduler.wait_until(lambda: not self._unfinished)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
 
 
-def _settle(future: PoolFuture, value: Any) -> None:
+def _resolve(future: PoolFuture, value: Any) -> None:
     if not inspect.isawaitable(value):
         future.set_result(value)
         return
@@ -276,56 +292,6 @@ def _settle(future: PoolFuture, value: Any) -> None:
             future.set_result(task.result())
 
     task.add_done_callback(copy)
-
-
-class PoolExecutor:
-    """`ThreadPoolExecutor` of the code: the same face as the standard library's."""
-
-    def __init__(
-        self, scheduler: Scheduler, max_workers: int | None, numbers: Iterator[int]
-    ) -> None:
-        if max_workers is not None and max_workers <= 0:
-            raise ValueError("max_workers must be greater than 0")
-        self.__pool = _Pool(scheduler, min(max_workers or MAX_THREADS, MAX_THREADS), numbers)
-
-    def submit(self, fn: Callable[..., Any], /, *args: object, **kwargs: object) -> PoolFuture:
-        """Start `fn(*args, **kwargs)` and return a future of its result."""
-        if self.__pool.closed:
-            raise RuntimeError("cannot schedule new futures after shutdown")
-        return self.__pool.submit(lambda: fn(*args, **kwargs))
-
-    def map(
-        self,
-        fn: Callable[..., Any],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int = 1,
-    ) -> Iterator[Any]:
-        """Start `fn` for each item; return the results in the order of the items."""
-        del chunksize  # there is nothing to chunk for
-        futures = [self.submit(fn, *items) for items in zip(*iterables, strict=False)]
-        deadline = _deadline(self.__pool.scheduler, timeout)
-
-        def results() -> Iterator[Any]:
-            for future in futures:
-                yield future.result(_left(self.__pool.scheduler, deadline))
-
-        return results()
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more work; wait for what was submitted."""
-        self.__pool.closed = True
-        if cancel_futures:
-            for future, _ in self.__pool.queue:
-                future.cancel()
-        if wait:
-            self.__pool.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
 
 
 def _deadline(scheduler: Scheduler, timeout: float | None) -> float | None:

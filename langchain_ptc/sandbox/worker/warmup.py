@@ -8,8 +8,6 @@ it waits, which copies the pages that a program will write to.
 
 from __future__ import annotations
 
-import json
-
 from langchain_ptc.sandbox.api import Program, Result
 from langchain_ptc.sandbox.wire.framing import encode_frame
 from langchain_ptc.sandbox.wire.protocol import encode_result, encode_run, parse_run
@@ -18,44 +16,38 @@ from langchain_ptc.sandbox.worker.program import ProgramRun
 
 _CODE = 'print(await get(1, b="2"))'
 """Each line more costs every waiting worker private memory; this is what every program does."""
-_PARENT_TIMES = 12
-"""Python 3.11 specialises a function after eight calls."""
+WARMUP_RUNS = 12
+"""Of the parent of workers: Python 3.11 specialises a function after eight calls."""
+
+
+_PROGRAM = encode_frame([encode_run(Program(code=_CODE, tools=("warm.get",)))])
+_ANSWER = encode_frame([encode_result(Result(id=1, payload='{"a":[1]}'))])
 
 
 class _Audience:
-    """A channel to nobody: it tells the program and answers each call at once."""
+    """A channel to nobody: it sends the program, and an answer to the one call."""
 
-    def __init__(self, program: Program) -> None:
-        self._inbox = [encode_frame([encode_run(program)])]
+    def __init__(self) -> None:
+        self._inbox = [_ANSWER, _PROGRAM]
 
     def send(self, data: bytes) -> None:
-        """Take bytes; answer the calls in them."""
-        calls = [m for m in json.loads(data[4:]) if m[0] == "c"]
-        if calls:
-            answers = [encode_result(Result(id=call[1], payload='{"a":[1]}')) for call in calls]
-            self._inbox.append(encode_frame(answers))
+        """Drop bytes."""
 
     def receive(self) -> bytes:
-        """Hand out what is there."""
-        return self._inbox.pop(0)
+        """Return what is next."""
+        return self._inbox.pop()
 
     def receive_into(self, room: memoryview) -> None:
         """Never needed: nothing here is large."""
         raise NotImplementedError
 
     def poll(self, seconds: float) -> bool:
-        """Return whether something is there."""
+        """Return whether there is more."""
         del seconds
         return bool(self._inbox)
 
 
-def rehearse() -> None:
-    """Run a small program; in each worker."""
-    wire = WorkerConnection(_Audience(Program(code=_CODE, tools=("warm.get",))))
-    ProgramRun(parse_run(wire.receive()[0]), wire, guard_writes=False).run()
-
-
-def rehearse_often() -> None:
-    """Run a small program until Python has made the most of it; in the parent of workers."""
-    for _ in range(_PARENT_TIMES):
-        rehearse()
+def rehearse(imports: tuple[str, ...]) -> None:
+    """Run a small program; `imports` as in `ProgramRun`."""
+    wire = WorkerConnection(_Audience())
+    ProgramRun(parse_run(wire.receive()[0]), wire, imports=imports, guard_writes=False).run()

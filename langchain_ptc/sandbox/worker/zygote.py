@@ -7,7 +7,8 @@ ends every worker with it.
 
 Control messages, host to parent, 20 bytes: kind, number, cpu seconds, memory bytes.
 
-| `F` | fork worker `number` |
+| `F` | fork worker `number` for a program |
+| `S` | fork worker `number` to wait for a program |
 | `K` | kill worker `number` (where the host has no pidfd) |
 | `L` | tell worker `number` that its wall limit has come (likewise) |
 
@@ -24,23 +25,17 @@ from __future__ import annotations
 
 import array
 import contextlib
-import dis
 import gc
-import importlib
 import json
 import os
-import pkgutil
 import platform
 import select
 import signal
 import socket
 import sys
-import warnings
-from collections.abc import Iterator, Mapping
-from types import CodeType, FunctionType
+from collections.abc import Mapping
 from typing import NoReturn
 
-from langchain_ptc.sandbox.allowed_modules import PRELOAD, list_codecs
 from langchain_ptc.sandbox.wire.control import (
     BORN,
     ENDED,
@@ -51,45 +46,50 @@ from langchain_ptc.sandbox.wire.control import (
     REFUSED,
     REPLY,
     REQUEST,
+    SPARE,
 )
 from langchain_ptc.sandbox.worker import confinement
 from langchain_ptc.sandbox.worker import main as worker
 from langchain_ptc.sandbox.worker.output import keep_streams
-from langchain_ptc.sandbox.worker.program import touch_lazy_parts
-from langchain_ptc.sandbox.worker.warmup import rehearse_often
+from langchain_ptc.sandbox.worker.preload import FileReader, load_all
+from langchain_ptc.sandbox.worker.program import prepare_interpreter, touch_lazy_parts
+from langchain_ptc.sandbox.worker.warmup import WARMUP_RUNS, rehearse
 
 _LAST_STANDARD_FD = 2
-_MOST_PROBLEM_CHARS = 1_000
 _HAS_PIDFD = hasattr(os, "pidfd_open")
 _REAP_MILLISECONDS = 20
 """How often children are looked after where there are no pidfds."""
 
 
-def main(control_fd: int, options: Mapping[str, object]) -> NoReturn:
-    """Serve the host until it is gone."""
+def main(
+    control_fd: int, files: FileReader, *, imports: tuple[str, ...], walls: bool, policy: bool
+) -> NoReturn:
+    """Serve the host until it is gone.
+
+    Args:
+        control_fd: The control socket.
+        files: Reads the files that are held in memory.
+        imports: Modules of the developer that the code may import.
+        walls: Whether this process is confined; False only where the language is tested alone.
+        policy: Whether the language is restricted; False only where the confinement is tested alone.
+    """
     control = _settle_descriptors(socket.socket(fileno=control_fd))
-    _import_all(
-        [*PRELOAD, *list_codecs()]
-    )  # what a Python was built without is missed by the code that wants it
     keep_streams()
-    known = set(sys.modules)
-    problems = _import_all(options.get("imports", ()))
-    _import_parts(options.get("imports", ()))
-    _import_what_functions_import(known)
+    imports = tuple(imports)  # of JSON, it is a list
+    problems = load_all(imports)
+    files.result().install()
     touch_lazy_parts()
-    worker.keep_time_zones()
+    prepare_interpreter()
     _reset_signals()
     base_bytes = _address_bytes()
-    report = _confine(walls=bool(options.get("walls", True)))
-    rehearse_often()
-    gc.collect()
+    report = _confine(walls=walls)
     gc.freeze()  # a collection in a child must not write to, and so copy, every shared page
     hello = json.dumps({"layers": report, "problems": problems}).encode()
     try:
         control.sendall(REPLY.pack(HELLO, 0, os.getpid(), 0.0, len(hello)) + hello)
     except OSError:  # the host has gone already
         os._exit(0)
-    _Parent(control, options, report, base_bytes).serve()
+    _Parent(control, imports, report, base_bytes, policy=policy).serve()
 
 
 def _settle_descriptors(control: socket.socket) -> socket.socket:
@@ -108,78 +108,6 @@ def _open_standard_streams() -> None:
     while (opened := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD_FD:
         pass
     os.close(opened)
-
-
-def _import_all(names: object) -> list[str]:
-    problems = []
-    assert isinstance(names, list | tuple)
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except BaseException as error:  # noqa: BLE001  # a foreign module may fail, or exit, in any way
-            told = f"import {name}: {type(error).__name__}: {error}"
-            problems.append(told[:_MOST_PROBLEM_CHARS])
-    return problems
-
-
-_NOT_FOR_PROGRAMS = frozenset(
-    {"conftest", "distutils", "f2py", "mypy_plugin", "setup", "testing", "testutils"}
-)
-
-
-def _import_parts(names: object) -> None:
-    """Import every public submodule of the developer's modules.
-
-    A worker has no files to import them from when a program does.
-    A part that cannot be imported needs a package that is not there: the code that uses it is told so.
-    """
-    assert isinstance(names, list | tuple)
-    pending = [sys.modules[name] for name in names if name in sys.modules]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        while pending:
-            package = pending.pop()
-            for found in pkgutil.iter_modules(getattr(package, "__path__", ())):
-                if found.name.startswith(("_", "test")) or found.name in _NOT_FOR_PROGRAMS:
-                    continue
-                with contextlib.suppress(BaseException):
-                    pending.append(importlib.import_module(f"{package.__name__}.{found.name}"))
-
-
-def _import_what_functions_import(known: set[str]) -> None:
-    """Run the imports that stand in functions of all modules but `known`.
-
-    numpy imports parts of itself so, pandas those of numpy, jinja2 what renders its errors. Packages
-    that are not loaded by now are optional, and left alone.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        while added := {name for name in sys.modules.keys() - known if _is_for_programs(name)}:
-            known |= added
-            for function in gc.get_objects():
-                if type(function) is FunctionType and function.__globals__.get("__name__") in added:
-                    for name, parts, level in _find_imports(function.__code__):
-                        with contextlib.suppress(BaseException):
-                            __import__(name, function.__globals__, None, parts, level)
-
-
-def _is_for_programs(name: str) -> bool:
-    return _NOT_FOR_PROGRAMS.isdisjoint(name.split("."))
-
-
-def _find_imports(code: CodeType) -> Iterator[tuple[str, tuple[str, ...], int]]:
-    """Yield the imports that can be run in a function: module, names, level of a relative one."""
-    if dis.opmap["IMPORT_NAME"] in code.co_code[::2]:
-        steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
-        for level, parts, step in zip(steps, steps[1:], steps[2:], strict=False):
-            if step.opname == "IMPORT_NAME":
-                first = step.argval.partition(".")[0]
-                here = level.argval or first in sys.modules or first in sys.stdlib_module_names
-                if here and _is_for_programs(step.argval):
-                    yield step.argval, parts.argval or (), level.argval
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _find_imports(inner)
 
 
 def _reset_signals() -> None:
@@ -246,12 +174,15 @@ class _Parent:
     def __init__(
         self,
         control: socket.socket,
-        options: Mapping[str, object],
+        imports: tuple[str, ...],
         report: Mapping[str, str],
         base_bytes: int,
+        *,
+        policy: bool,
     ) -> None:
         self._control = control
-        self._options = options
+        self._imports = imports
+        self._policy = policy
         self._seccomp = (
             confinement.build_filter(platform.machine()) if report.get("seccomp") == "on" else None
         )
@@ -261,12 +192,15 @@ class _Parent:
         self._pidfds: dict[int, int] = {}  # pidfd -> number
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
+        self._warmup_runs = WARMUP_RUNS
+        self._postponed: list[tuple[int, int, int]] = []
 
     def serve(self) -> NoReturn:
         """Fork and reap until the host is gone."""
         while True:
             pause = None if _HAS_PIDFD or not self._children else _REAP_MILLISECONDS
-            for fd, _ in self._poll.poll(pause):
+            events = self._poll.poll(0 if self._warmup_runs else pause)
+            for fd, _ in events:
                 if fd == self._control.fileno():
                     self._obey()
                 else:
@@ -274,6 +208,18 @@ class _Parent:
             if not _HAS_PIDFD:
                 for number in list(self._children):
                     self._reap(number, None)
+            if self._warmup_runs and not events:
+                self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Run a program, until Python has optimised its own code; then fork the workers that wait."""
+        rehearse(self._imports)
+        self._warmup_runs -= 1
+        if not self._warmup_runs:
+            gc.collect()
+            gc.freeze()
+            for request in self._postponed:
+                self._fork(*request, is_spare=True)
 
     def _obey(self) -> None:
         try:
@@ -283,8 +229,10 @@ class _Parent:
         if len(data) < REQUEST.size:
             self._leave()
         kind, number, cpu_seconds, memory_bytes = REQUEST.unpack(data)
-        if kind == FORK:
-            self._fork(number, cpu_seconds, memory_bytes)
+        if kind == SPARE and self._warmup_runs:
+            self._postponed.append((number, cpu_seconds, memory_bytes))
+        elif kind in (FORK, SPARE):
+            self._fork(number, cpu_seconds, memory_bytes, is_spare=kind == SPARE)
         elif pid := self._children.get(number):  # not reaped yet, so the id is still its own
             os.kill(pid, signal.SIGKILL if kind == KILL else LIMIT_SIGNAL)
 
@@ -294,7 +242,7 @@ class _Parent:
                 os.kill(pid, signal.SIGKILL)
         os._exit(0)
 
-    def _fork(self, number: int, cpu_seconds: int, memory_bytes: int) -> None:
+    def _fork(self, number: int, cpu_seconds: int, memory_bytes: int, *, is_spare: bool) -> None:
         """Fork a worker and hand it over; tell the host where the system refuses one."""
         with contextlib.ExitStack() as opened:
             try:
@@ -306,7 +254,7 @@ class _Parent:
                 self._tell(REPLY.pack(REFUSED, number, error.errno or 0, 0.0, 0), [])
                 return
             if pid == 0:
-                self._become_worker(theirs, cpu_seconds, memory_bytes)
+                self._become_worker(theirs, cpu_seconds, memory_bytes, is_spare=is_spare)
             fds = [ours.fileno()]
             if _HAS_PIDFD:
                 try:
@@ -322,13 +270,16 @@ class _Parent:
             self._children[number] = pid
             self._tell(REPLY.pack(BORN, number, pid, 0.0, 0), fds)
 
-    def _become_worker(self, sock: socket.socket, cpu_seconds: int, memory_bytes: int) -> NoReturn:
+    def _become_worker(
+        self, sock: socket.socket, cpu_seconds: int, memory_bytes: int, *, is_spare: bool
+    ) -> NoReturn:
         code = worker.EXIT_BROKEN
         try:
             worker.main(
                 sock,
-                imports=self._options.get("imports", ()),  # type: ignore[arg-type]  # names
-                policy=bool(self._options.get("policy", True)),
+                imports=self._imports,
+                policy=self._policy,
+                is_spare=is_spare,
                 seccomp=self._seccomp,
                 cpu_seconds=cpu_seconds,
                 address_bytes=self._base_bytes + memory_bytes,

@@ -487,12 +487,12 @@ def test_a_parent_that_always_dies_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     """A parent of workers that never stands is tried three times, and all who wait are told."""
     tried: list[object] = []
 
-    class Dying(pool_module.Parent):
+    class Dying(launch_module.Parent):
         def __init__(self, options: Any) -> None:
             tried.append(options)
             super().__init__({**options, "imports": 5})
 
-    monkeypatch.setattr(pool_module, "Parent", Dying)
+    monkeypatch.setattr(launch_module, "Parent", Dying)
     pool = WorkerPool((), waiting=1)
     asked = [pool.checkout(Allowance(5, 2**28)) for _ in range(50)]
     assert all(isinstance(one.exception(timeout=SECONDS), SandboxError) for one in asked)
@@ -618,9 +618,9 @@ async def test_a_thread_that_the_system_refuses_is_told(monkeypatch: pytest.Monk
             raise RuntimeError("can't start new thread")
         start(self)
 
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     with ProcessSandbox(waiting_workers=1, max_workers=5) as sandbox:
         executor = make(sandbox)
-        monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(SandboxError, match="refuses a thread to look after workers"):
             await executor.aexecute("print(1)")
         monkeypatch.setattr(threading.Thread, "start", start)

@@ -17,8 +17,7 @@ import pytest
 from langchain_ptc import Limits, ProcessSandbox, SandboxError
 from langchain_ptc.sandbox import Done, Program, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.spares import Spares
-from langchain_ptc.sandbox.host.workers import Allowance
+from langchain_ptc.sandbox.host.workers import Allowance, Spares
 from tests.support import ROOT
 from tests.support.pools import PoolSandbox
 from tests.support.waiting import SECONDS, wait_for

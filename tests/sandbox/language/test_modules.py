@@ -170,7 +170,7 @@ def test_refused_modules_are_not_listed() -> None:
 def test_overrides_replace_and_add() -> None:
     """Names given for one program replace a facade's, add to it, or make a module of their own."""
     loader = ModuleLoader(
-        overrides={
+        overrides=lambda: {
             "sys": {"stdout": "out"},
             "json": {"dumps": "mine"},
             "traceback": {"format_exc": "fe"},
