@@ -124,19 +124,19 @@ class _Check:
     def problems(self) -> Iterator[Found]:
         """Yield what is wrong, and not caught by the code, in the order of the lines."""
         nodes: list[Any] = self._lookups.doubtful_names()
-        for kind, found in self._program.kinds.items():
+        for kind, same in self._program.kinds.items():
             if kind is not ast.Name and (kind in Lookups.CHECKS or kind in Uses.CHECKS):
-                nodes += found
+                nodes += same
         # Not those of a kind after the other: hostile code with many problems is not checked to its end.
         nodes.sort(key=_PLACE)
         for node in nodes:
             kind = type(node)
-            if kind in Lookups.CHECKS:
-                yield from self._uncaught(node, Lookups.CHECKS[kind](self._lookups, node))
-            if kind in Uses.CHECKS:
-                yield from self._uncaught(node, Uses.CHECKS[kind](self._uses, node))
-            if kind is ast.Call:
-                yield from self._check_arguments(node)
+            if kind in Lookups.CHECKS and (found := Lookups.CHECKS[kind](self._lookups, node)):
+                yield from self._uncaught(node, found)
+            if kind in Uses.CHECKS and (found := Uses.CHECKS[kind](self._uses, node)):
+                yield from self._uncaught(node, found)
+            if kind is ast.Call and isinstance(tool := self._inference.infer(node.func), ToolValue):
+                yield from self._check_arguments(node, tool)
 
     def _uncaught(self, node: ast.AST, problems: Iterable[Found]) -> Iterator[Found]:
         for found in problems:
@@ -145,15 +145,13 @@ class _Check:
             if self._program.reach(node) != DEAD and not any(caught):
                 yield found
 
-    def _check_arguments(self, node: ast.Call) -> Iterator[Found]:
-        tool = self._inference.infer(node.func)
-        if isinstance(tool, ToolValue):
-            wrong = self._arguments.check(node, tool.definition)
-            if wrong is None or self._program.reach(node) == DEAD:
-                return
-            settled = not self._program.is_async or self._handlers.is_settled(node)
-            if not self._handlers.may_catch(node, TOOL_CALL_ERROR, settled=settled):
-                yield wrong
+    def _check_arguments(self, node: ast.Call, tool: ToolValue) -> Iterator[Found]:
+        wrong = self._arguments.check(node, tool.definition)
+        if wrong is None or self._program.reach(node) == DEAD:
+            return
+        settled = not self._program.is_async or self._handlers.is_settled(node)
+        if not self._handlers.may_catch(node, TOOL_CALL_ERROR, settled=settled):
+            yield wrong
 
 
 _PLACE = operator.attrgetter("lineno", "col_offset")

@@ -194,6 +194,8 @@ class Inference:
 
     def is_hidden(self, node: ast.Name) -> bool:
         """Whether the name is not evaluated, or an `import *` may have given it to the code."""
+        if not self.program.has_hidden:
+            return False
         return any(s.has_star or s.is_deferred for s in self.program.scope_of[node].outward())
 
     def _name(self, node: ast.Name) -> Value:

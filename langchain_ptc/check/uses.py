@@ -58,6 +58,7 @@ class Uses:
         self._program = inference.program
         self._waits = inference.program.is_async
         """Whether any value can be an awaitable."""
+        self._has_stars = ast.Starred in inference.program.kinds
         self._has_operators = inference.facts.has_operators
         self._shapes = inference.shapes
         self._infer = inference.infer
@@ -168,7 +169,7 @@ class Uses:
         is_joined = isinstance(method, ast.Attribute) and method.attr in ("extend", "join")
         if not is_joined and not isinstance(function, LibraryValue):
             return ()
-        if any(isinstance(argument, ast.Starred) for argument in node.args):
+        if self._has_stars and any(isinstance(argument, ast.Starred) for argument in node.args):
             return ()
         if isinstance(method, ast.Attribute) and is_joined:
             return self._check_joined(self._infer(method.value), node.args)

@@ -61,14 +61,6 @@ class Scope:
             yield scope
             scope = scope.parent
 
-    def visible(self) -> Iterator[Scope]:
-        """Yield the scopes in which a name used here is looked up, innermost first."""
-        is_inside = False
-        for scope in self.outward():
-            if not (is_inside and isinstance(scope.node, ast.ClassDef)):
-                yield scope
-            is_inside = is_inside or not scope.is_deferred
-
 
 class _ChildFields(dict[type[ast.AST], tuple[str, ...]]):
     """The fields of a class of nodes that may hold nodes with a place in the source."""
@@ -109,6 +101,8 @@ class SyntaxTree:
         self.scopes: dict[ast.AST, Scope] = {}
         self.scope_of: dict[ast.AST, Scope] = {root: self.module}
         self.bindings: dict[str, list[Binding]] = {}
+        self.has_hidden = False
+        """Whether a scope has an `import *`, or is an annotation that is not evaluated."""
         self._found: list[tuple[Scope, str, Binding]] = []
         self._defers = _defers_annotations(root)
         self._read()
@@ -116,12 +110,14 @@ class SyntaxTree:
 
     def resolve(self, node: ast.Name) -> Scope | None:
         """Return the scope that binds a name; None if the program does not bind it."""
-        name = node.id
-        if name not in self.bindings:
-            return None
-        for scope in self.scope_of[node].visible():
-            if name in scope.bindings:
+        name, is_inside = node.id, False
+        scope: Scope | None = self.scope_of[node] if name in self.bindings else None
+        while scope is not None:
+            # The body of a class is visible in the class itself, and not in its functions.
+            if name in scope.bindings and not (is_inside and isinstance(scope.node, ast.ClassDef)):
                 return scope
+            is_inside = is_inside or not scope.is_deferred
+            scope = scope.parent
         return None
 
     @property
@@ -219,7 +215,7 @@ class SyntaxTree:
                 binding = Binding(definition=node, alias=alias)
                 self._found.append((scope, alias.asname or name, binding))
             elif (getattr(node, "module", "") or "").partition(".")[0] != "tools":
-                scope.has_star = True
+                scope.has_star = self.has_hidden = True
 
     # --- what makes scopes ----------------------------------------------------------------------
 
@@ -234,6 +230,7 @@ class SyntaxTree:
 
     def _defer(self, part: ast.AST, scope: Scope) -> None:
         self.scope_of[part] = Scope(node=part, parent=scope, is_deferred=True)
+        self.has_hidden = True
 
     def _function(self, node: Function | ast.Lambda, scope: Scope) -> None:
         args = node.args
@@ -299,12 +296,13 @@ if sys.version_info >= (3, 12):
 
 def _defers_annotations(root: ast.Module) -> bool:
     """Whether Python does not evaluate annotations when it gets to them."""
-    return sys.version_info >= (3, 14) or any(
-        isinstance(statement, ast.ImportFrom)
-        and statement.module == "__future__"
-        and any(alias.name == "annotations" for alias in statement.names)
-        for statement in root.body
-    )
+    for statement in root.body:
+        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+            if any(alias.name == "annotations" for alias in statement.names):
+                return True
+        elif not isinstance(statement, ast.Expr):  # such imports are the first statements
+            break
+    return sys.version_info >= (3, 14)
 
 
 # --- what the names say ---------------------------------------------------------------------------
