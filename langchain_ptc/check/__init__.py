@@ -1,1 +1,1 @@
-"""THE CHECK BEFORE THE RUN: what in a program could not have worked."""
+"""THE CHECK BEFORE THE RUN: errors that a program would certainly raise."""

@@ -37,7 +37,7 @@ from langchain_ptc.check.values import (
 from langchain_ptc.wording import closest, cut, did_you_mean
 
 Wrong: TypeAlias = tuple[ast.AST, str]
-"""What is wrong with a call, and where."""
+"""A mistake in a call: the node and the message."""
 _BOOLS = frozenset("0 off f false n no 1 on t true y yes".split())  # noqa: SIM905
 _FAMILIES: Mapping[str | None, str] = {
     **dict.fromkeys(("int", "float", "bool"), "number"),
@@ -45,9 +45,9 @@ _FAMILIES: Mapping[str | None, str] = {
     **dict.fromkeys(("list", "tuple", "set", "frozenset"), "list"),
     **{kind: kind for kind in ("str", "None")},
 }
-"""What kind of value a type is at the coarsest; a type that may be several kinds is not here."""
+"""The general kind of each type; types that may be of several kinds are left out."""
 MAX_MISTAKES = 5
-"""Mistakes of one call that are reported."""
+"""The maximum number of mistakes that are reported for one call."""
 _MAX_SHOWN_CHARS = 60
 _MAX_PATH_CHARS = 200
 _MAX_OPTIONS = 20
@@ -87,7 +87,7 @@ class Arguments:
 
 
 def _keywords(call: ast.Call) -> Iterator[tuple[str | None, ast.keyword]]:
-    """Yield the keyword arguments, those in a `**{"name": value}` among them."""
+    """Yield the keyword arguments, including those in a `**{"name": value}`."""
     for keyword in call.keywords:
         if keyword.arg is None and isinstance(keyword.value, ast.Dict):
             for key, value in zip(keyword.value.keys, keyword.value.values, strict=True):
@@ -178,7 +178,7 @@ class _Values:
         return node, f"{path} must be one of {options}{more}, got {shown}{did_you_mean(guess)}"
 
     def _unpack(self, node: ast.AST, path: str) -> str:
-        """Return a hint for one who passes all arguments as one dict, as a direct call has them."""
+        """Return a hint for a call that passes all arguments as one dict."""
         names = {p.name for p in self._definition.parameters}
         keys = node.keys if isinstance(node, ast.Dict) else []
         given = [key.value for key in keys if isinstance(key, ast.Constant)]
@@ -200,7 +200,7 @@ class _Values:
     # --- what fits ------------------------------------------------------------------------------
 
     def _fits(self, value: Value, tree: TypeTree, path: str) -> bool:
-        """Whether a value may be of the type; what is not known may."""
+        """Whether a value may have the type; an unknown value may."""
         wanted = _FAMILIES.get(kind_of(tree))
         if isinstance(value, Pending) or wanted is None:
             return wanted is None and not isinstance(value, Pending)  # no awaitable can be sent
@@ -256,7 +256,7 @@ def _fits_choice(value: str | float, tree: Choice) -> bool:
 
 
 def _constant(node: ast.AST) -> ast.Constant | None:
-    """Return a constant, `-5` as the number that it is; None for anything else."""
+    """Return a constant, including negative numbers; None for anything else."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         inner = getattr(node.operand, "value", None)
         is_number = isinstance(inner, int | float) and not isinstance(inner, bool)
@@ -308,7 +308,7 @@ class Leniency:
         self.is_by_contract = not isinstance(own, type)
         """Whether only the tool itself validates the values."""
         self.reads_text = self.is_by_contract
-        """Whether a list or a record may be given as JSON text, as some servers take it."""
+        """Whether a list or a record may be passed as JSON text, which some servers accept."""
         self.takes_numbers_as_text = bool(
             getattr(own, "model_config", {}).get("coerce_numbers_to_str")
         )
@@ -324,21 +324,21 @@ class Leniency:
         }
 
     def accepts_anything(self, parameter: ToolParameter) -> bool:
-        """Whether a parameter may take other values than its type says."""
+        """Whether a parameter may accept values that its type excludes."""
         parts = self._fields.get(parameter.name)
         if self.is_by_contract or parts is None:
             return not self.is_by_contract
         return self._is_opaque or not all(map(_is_known, parts))
 
     def has_aliases(self, parameter: ToolParameter) -> bool:
-        """Whether a field of a record in a parameter may go by several names."""
+        """Whether a field of a record in a parameter may have several names."""
         return any("validation_alias" in part for part in self._fields.get(parameter.name, ()))
 
 
 def _is_known(part: _Schema) -> bool:
     kind = part.get("cls")
     if part.get("type") == "enum" and isinstance(kind, type) and issubclass(kind, enum.Enum):
-        # Such a class may make a member of any value.
+        # Such a class may make a member from any value.
         return getattr(kind._missing_, "__func__", None) is enum.Enum.__dict__["_missing_"].__func__
     return part.get("type") in _KNOWN and not part.get("custom_init")
 

@@ -1,4 +1,4 @@
-"""The check before the run: what in a program could not have worked, found by reading it.
+"""The check before the run: errors that a program would certainly raise, found by static analysis.
 
 Only what is certain is reported: a wrong alarm costs a program that would have worked, a miss only the
 time until the program says so itself. Pure: nothing is imported, called or run.
@@ -74,7 +74,7 @@ class Checker:
         return CatalogNames(self._catalog)
 
     def check(self, code: str, *, kept: Collection[str] | None = ()) -> tuple[Problem, ...]:
-        """Return what in `code` could not have worked; nothing of it is run.
+        """Return the errors that `code` would certainly raise; nothing of it is run.
 
         Args:
             code: What the model wrote. Code that is not valid Python has no problems here: the sandbox
@@ -127,7 +127,7 @@ class _Check:
         for kind, same in self._program.kinds.items():
             if kind is not ast.Name and (kind in Lookups.CHECKS or kind in Uses.CHECKS):
                 nodes += same
-        # Not those of a kind after the other: hostile code with many problems is not checked to its end.
+        # In the order of the lines: the check stops at the maximum number of problems.
         nodes.sort(key=_PLACE)
         for node in nodes:
             kind = type(node)
@@ -158,7 +158,7 @@ _PLACE = operator.attrgetter("lineno", "col_offset")
 
 
 def make_problem(code: str, found: Found) -> Problem:
-    """Return what is reported of one thing that would go wrong."""
+    """Return the report of one problem."""
     lines = code.splitlines()
     line = getattr(found.node, "lineno", 1)
     text = lines[line - 1] if line <= len(lines) else ""
@@ -174,7 +174,7 @@ def make_problem(code: str, found: Found) -> Problem:
 
 
 def _signature(definition: ToolDefinition) -> str:
-    """Return the head of the stub of a tool, as the model has read it, on few lines."""
+    """Return the signature of a tool as in its stub."""
     [stubs] = group([definition])
     names = stubs.names[definition.name]
     return render_signature(definition, names, stub_parameters(definition, names)).removesuffix(":")
@@ -208,7 +208,7 @@ def render_problems(problems: Sequence[Problem]) -> str:
 
 
 def _point(problem: Problem) -> list[str]:
-    """Return the line with a caret under the place; a long line around it."""
+    """Return the source line with a caret under the column; an excerpt of a long line."""
     source = problem.source_line.rstrip()
     if not source.strip():
         return []

@@ -1,4 +1,4 @@
-"""What a program does to its values anywhere, and what it catches: there, nothing is certain. Pure.
+"""What a program does to its values anywhere, and which exceptions it catches. Pure.
 
 A program may try a call to see whether it works. So a problem is reported only where the exception
 that it means would certainly leave the program: no `try`, no `suppress`, no `return_exceptions=True`
@@ -21,9 +21,9 @@ TOOL_CALL_ERROR = "ToolCallError"
 _CHANGES = frozenset(
     "append extend insert add update setdefault sort reverse remove discard pop popitem clear".split()  # noqa: SIM905
 )
-"""Methods that change what they are called on."""
+"""Methods that change their object."""
 _INSPECTS = frozenset({"isinstance", "issubclass", "hasattr", "callable", "type", "getattr", "id"})
-"""Builtins that ask what a value is: behind them it is what they found."""
+"""Builtins that test what a value is: after them the code knows more than the check."""
 _ASKS = frozenset({"get", "setdefault", "pop", "__contains__"})
 _OPERATORS = frozenset(
     f"__{side}{name}__"
@@ -35,21 +35,21 @@ _DISPLAYS = (ast.Dict, ast.DictComp, ast.List, ast.ListComp, ast.Set, ast.SetCom
 
 
 class Facts:
-    """What a program does with its values, wherever it does it."""
+    """What a program does with its values, anywhere in it."""
 
     def __init__(self, program: Program) -> None:
         self.stored: set[str] = set()
-        """Keys and attributes that the code sets, or asks for before it uses them."""
+        """Keys and attributes that the code sets, or tests for."""
         self.opaque: set[str] = set()
-        """Names whose value the code looks at with `isinstance` or the like, or changes inside."""
+        """Names whose value the code inspects, as with `isinstance`, or changes in place."""
         self.changed: set[str] = set()
         """Names of containers that the code changes."""
         self.tested: set[str] = set()
         """Names that a condition reads: there None may have been ruled out."""
         self.open_records = False
-        """Whether keys that are not known here may be added to any record."""
+        """Whether unknown keys may be added to any record."""
         self.has_operators = False
-        """Whether the code defines operators: then anything may be added to anything."""
+        """Whether the code defines operators: then any operand may be valid."""
         self._seen: dict[int, set[ast.AST]] = {}
         """For each set of names, the nodes whose names are in it already."""
         self._bindings = program.bindings
@@ -61,7 +61,7 @@ class Facts:
 
     @cached_property
     def displays(self) -> frozenset[str]:
-        """Names that only ever hold containers which the code itself builds."""
+        """Names whose values are always containers which the code itself builds."""
         return frozenset(
             name for name, found in self._bindings.items() if all(map(_is_built, found))
         )
@@ -126,7 +126,7 @@ class Facts:
         return isinstance(node, ast.Name) and node.id in self.displays
 
     def _change(self, node: ast.expr) -> None:
-        """Note that the object `node` is changed: the name itself, or something inside of it."""
+        """Record that the object `node` is changed: the name itself, or a part of it."""
         if isinstance(node, ast.Name):
             self.changed.add(node.id)
             return
@@ -154,7 +154,7 @@ class Facts:
                 waiting.extend(ast.iter_child_nodes(part))
 
     def _follow_aliases(self) -> None:
-        """What holds of a name holds of what it was assigned from."""
+        """Apply what is known of a name to the names that it was assigned from."""
         for names in (self.changed, self.opaque, self.tested):
             waiting = list(names)
             while waiting:
@@ -187,7 +187,7 @@ _READERS: Mapping[type[ast.AST], Callable[[Facts, Any], None]] = {
 
 
 def _is_built(binding: Binding) -> bool:
-    """Whether a name gets a container that the code itself builds."""
+    """Whether the value of a binding is a container that the code itself builds."""
     node = binding.value
     if binding.steps or not isinstance(node, ast.Call):
         return not binding.steps and isinstance(node, _DISPLAYS)
@@ -198,14 +198,14 @@ def _is_built(binding: Binding) -> bool:
 # --- what the program catches ---------------------------------------------------------------------
 
 _OTHER_ERRORS = frozenset({"asyncio", "json", "re", "decimal", "zoneinfo", "statistics"})
-"""Modules none of whose exceptions is raised by what the check looks for."""
+"""Modules whose exceptions none of the reported problems raises."""
 _SWALLOWING = frozenset(
     {"__exit__", "__aexit__", "contextmanager", "asynccontextmanager", "ExitStack"}
     | {"AsyncExitStack", "suppress", "assertRaises", "raises"}
 )
-"""Where one of these is in the program, any `with` may catch exceptions."""
+"""If the program contains one of these, any `with` may catch exceptions."""
 _COLLECTING = frozenset({"return_exceptions", "exception", "wait", "add_done_callback"})
-"""Where one of these is in the program, exceptions of awaitables may become values."""
+"""If the program contains one of these, exceptions of awaitables may become values."""
 _LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.GeneratorExp)
 """The body of one of these runs where it is called or iterated over."""
 
@@ -257,7 +257,7 @@ class Handlers:
         )
 
     def _leaves(self, statement: ast.stmt) -> bool:
-        """Whether a statement of a `finally` may leave it, and with it forget the exception."""
+        """Whether a statement of a `finally` may leave it, which discards the exception."""
         if statement not in self._left:
             inner = list(ast.walk(statement))
             self._work.spend(len(inner))

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog
 
 _GIVEN = frozenset({"ToolCallError", "search_tools", "describe", "list_domains"})
-"""What the sandbox gives to every program besides the tools."""
+"""Names that the sandbox provides to every program besides the tools."""
 _BUILTINS = frozenset(dir(builtins)) | {
     *("exit", "quit", "copyright", "credits", "license", "help", "reload", "__name__", "__file__"),
     *("__doc__", "__annotations__", "__class__", "__path__", "display", "reveal_type"),
@@ -64,7 +64,7 @@ _RESULTS: Mapping[str, TypeTree] = {
     "bool": BOOL,
     "print": NONE,
 }
-"""What functions of the library give, whatever they are given."""
+"""The result types of library functions, for any arguments."""
 _DISPLAYS: Mapping[type[ast.AST], TypeTree] = {
     **dict.fromkeys((ast.Dict, ast.DictComp), DICT),
     **dict.fromkeys((ast.Set, ast.SetComp), SET),
@@ -121,7 +121,7 @@ class Given:
         self.kept = kept
 
     def bare(self, name: str) -> Value | None:
-        """Return what `name` is where nothing binds it, or None if there is no such name."""
+        """Return the value of a name that nothing binds, or None if there is no such name."""
         names = self.names
         if self.kept is None or name in self.kept:
             return UNKNOWN
@@ -137,13 +137,13 @@ class Given:
         return LibraryValue(path) if path == f"{name}.{name}" else ModuleValue(path)
 
     def shared_by(self, name: str) -> list[str]:
-        """Return the domains of the tools of this name, where it takes a domain."""
+        """Return the domains of the tools of this name, if it needs a domain."""
         if name not in self.names.shared or isinstance(self.names.bare.get(name), ToolValue):
             return []
         return [d.domain for d in self.catalog if d.name == name and d.domain is not None]
 
     def member(self, module: str, name: str) -> Value | None:
-        """Return what `name` is in `tools` or `tools.<domain>`, or None if it is not there."""
+        """Return the value of `name` in `tools` or `tools.<domain>`, or None if there is none."""
         names, domain = self.names, module.partition(".")[2]
         qualified = f"{domain}.{name}" if domain else name
         value = names.tools.get(qualified) or (None if domain else names.bare.get(name))
@@ -247,7 +247,7 @@ class Inference:
     # --- parts of values ------------------------------------------------------------------------
 
     def _item(self, value: Value, position: int | None = None) -> Value:
-        """Return the item at `position`, or what each of them is."""
+        """Return the value of the item at `position`, or of every item."""
         if isinstance(value, Items):
             if position is not None and not value.is_each:
                 return value.values[position] if position < len(value.values) else UNKNOWN
@@ -397,7 +397,7 @@ class Inference:
         return UNKNOWN
 
     def _gathered(self, node: ast.Call) -> Value:
-        """Return what awaiting `gather` gives: the results, in the order of the arguments."""
+        """Return the result of awaiting `gather`: the results in the order of the arguments."""
         if node.keywords:  # return_exceptions: results and exceptions
             return UNKNOWN
         found = [
@@ -409,7 +409,7 @@ class Inference:
         return Items(tuple(found))
 
     def _call_method(self, node: ast.Call) -> Value:
-        """Return what `d.items()` and the like give, for a dict whose type is known."""
+        """Return the result of `d.items()` and `d.values()` for a dict whose type is known."""
         function = node.func
         if not isinstance(function, ast.Attribute) or node.args or node.keywords:
             return UNKNOWN
@@ -444,12 +444,12 @@ _INFERENCES: Mapping[type[ast.AST], Callable[[Inference, Any], Value]] = {
 
 
 def _iterator(item: Value, *, is_tuple: bool = False) -> Items:
-    """Return what has these items."""
+    """Return an iterable with these items."""
     return Items((item,), is_each=True, is_tuple=is_tuple)
 
 
 def _settled(value: Value) -> Value:
-    """Return what awaiting a value gives."""
+    """Return the result of awaiting a value."""
     return value.value if isinstance(value, Pending) else UNKNOWN
 
 

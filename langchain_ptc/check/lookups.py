@@ -1,4 +1,4 @@
-"""Names and modules that are not there: tools, domains, imports. Pure."""
+"""Undefined names and missing modules: tools, domains, imports. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NO_MODULE = ("ModuleNotFoundError",)
 
 
 class Lookups:
-    """Finds names that are not there.
+    """Finds undefined names and missing modules.
 
     Args:
         inference: The values of the program's expressions.
@@ -47,7 +47,7 @@ class Lookups:
         self._modules = modules
 
     def doubtful_names(self) -> list[ast.Name]:
-        """Return the names that may be bound nowhere: all others are known, or are the top level's."""
+        """Return the names that may be undefined: not known, and not bound at the top level."""
         kinds, bound = self._program.kinds, self._program.module.bindings
         known, implied, kept = self._given.names.known, self._given.implied, self._given.kept
         if self._program.reflects or kept is None:
@@ -159,7 +159,7 @@ class Lookups:
         yield Found(node, message, ("NameError",))
 
     def _hint(self, name: str) -> str:
-        """Return what to write instead of a name that nothing binds."""
+        """Return what to write instead of an undefined name."""
         if found := import_hint(name):
             return f"; write `{found}`"
         if name in REFUSED_MODULES:
@@ -167,7 +167,7 @@ class Lookups:
         return self._suggest(name)
 
     def _check_definition(self, node: Function) -> Iterator[Found]:
-        """Find a stub that was copied: it hides the tool, and calling it silently does nothing."""
+        """Find a copied stub: it hides the tool, and calling it silently does nothing."""
         value = self._given.names.bare.get(node.name)
         if (
             isinstance(value, ToolValue)
@@ -207,7 +207,7 @@ class Lookups:
 
 
 def _is_no_code(statement: ast.stmt) -> bool:
-    """Whether a statement is a docstring or `...`, of which the body of a stub consists."""
+    """Whether a statement is a docstring or `...`, as in the body of a stub."""
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)
@@ -216,7 +216,7 @@ def _is_no_code(statement: ast.stmt) -> bool:
 
 
 def _has_module(name: str, modules: Collection[str]) -> bool:
-    """Whether a module may be imported: it is listed, or belongs to one that the developer allows."""
+    """Whether a module may be imported: it is listed, or part of one that the developer allows."""
     if name in modules or name == "__future__":
         return True
     parts = name.split(".")

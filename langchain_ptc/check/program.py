@@ -29,7 +29,7 @@ class Program(SyntaxTree):
     def __init__(self, root: ast.Module) -> None:
         super().__init__(root)
         self.is_async = is_async(self)
-        """Whether a tool gives an awaitable, and not the value."""
+        """Whether a call of a tool returns an awaitable, and not the value."""
         self.reads: dict[str, list[ast.AST]] = {}
         """Where each name is read, as a variable or as an attribute."""
         for node in (*self.kinds.get(ast.Name, ()), *self.kinds.get(ast.Attribute, ())):
@@ -38,7 +38,7 @@ class Program(SyntaxTree):
                 self.reads.setdefault(name, []).append(node)
         named = (node for name in _REFLECTS & self.reads.keys() for node in self.reads[name])
         self.reflects = any(isinstance(node, ast.Name) for node in named)
-        """Whether the code looks at its own names: then none of them is certain."""
+        """Whether the code inspects its own namespace: then no name is certain."""
 
     def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
         """Yield the nodes around `node`, innermost first."""
@@ -244,7 +244,7 @@ class _Reach:
 
 
 def _truth(test: ast.expr) -> bool | None:
-    """Return what a condition always is while the program runs; None if it may be either."""
+    """Return the truth of a condition that is always the same; None if it may be either."""
     if isinstance(test, ast.Constant):
         return bool(test.value)
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):

@@ -1,4 +1,4 @@
-"""The type checker ty over the stubs: finds what only following the types through the code can.
+"""The type checker ty over the stubs: finds errors that take type inference across the code.
 
 It needs the extra `typecheck`, takes a quarter of a second and a process, and is off unless asked for.
 ty reads the code as the sandbox would run it: the names of the tools are builtins, a call gives an
@@ -60,9 +60,9 @@ if TYPE_CHECKING:
 _CODE = "code.py"
 _SECONDS = 20.0
 MAX_REPORTS = 200
-"""Reports of ty that are looked at, in its order; of those that are certain only some are shown."""
+"""The maximum number of reports of ty that are read, in its order."""
 ARGUMENT_RULE = "invalid-argument-type"
-"""The other rules about calls of tools are left to the check that needs no type checker."""
+"""Other rules about calls of tools are covered by the check that needs no type checker."""
 USE_RULES: Mapping[str, str] = {
     "invalid-await": "TypeError",
     "invalid-typed-dict-key": "KeyError",
@@ -70,14 +70,14 @@ USE_RULES: Mapping[str, str] = {
     "not-iterable": "TypeError",
     "unsupported-operator": "TypeError",
 }
-"""Rules about values that are used as what they are not, and what is raised then. Those of calls
+"""Rules about misused values, and the exceptions that are raised. Those of calls
 and subscripts are left out: they do not distinguish a value from one of several, nor does `x += y`."""
 _AWAITING = frozenset({"to_thread", "run_in_executor"})
-"""In the sandbox these await what they call, if it is to be awaited; ty does not know."""
+"""In the sandbox these await the result of their function if it is awaitable; ty does not know that."""
 _PLAIN = frozenset(
     "str int float bool list dict tuple set frozenset Literal LiteralString CoroutineType".split()  # noqa: SIM905
 )
-"""Types of what tools return: here ty and the sandbox mean the same by them."""
+"""Types of results that mean the same to ty and to the sandbox."""
 _GIVEN_NAMES = """\
 class ToolCallError(Exception):
     tool: str
@@ -126,11 +126,11 @@ def typecheck_code(
     return tuple(problems[place] for place in sorted(problems)[:MAX_PROBLEMS])
 
 
-# --- what ty is given -----------------------------------------------------------------------------
+# --- the input of ty -----------------------------------------------------------------------------
 
 
 def _certain(definition: ToolDefinition, catalog: ToolCatalog) -> ToolDefinition:
-    """Return a tool with what is certain of its results, and with all that it takes."""
+    """Return a tool with the certain part of its return type, and with all that it accepts."""
     records = {record.key: record for record in definition.records if is_closed(record)}
     lenient = Leniency(definition)
 
@@ -210,7 +210,7 @@ def _run_ty(folder: Path) -> list[tuple[str, str, int, int]]:
 
 
 class _Judge:
-    """Tells which reports on one program hold in the sandbox as well."""
+    """Decides which reports on one program apply in the sandbox."""
 
     def __init__(self, program: Program, code: str, stubs: list[DomainStubs], given: Given) -> None:
         self._program = program
@@ -229,7 +229,7 @@ class _Judge:
             f for domain in stubs for record, _ in domain.records.values() for f in record.fields
         )
         self._fields = {field.name for field in fields}
-        # Whether values of tools are used as they came, and awaitables only awaited.
+        # Whether results of tools are not modified, and awaitables only awaited.
         changed = facts.changed - facts.displays - {"self"}
         self._is_sure = not (changed or facts.opaque or facts.has_operators) and not (
             _AWAITING & program.reads.keys()
@@ -279,7 +279,7 @@ class _Judge:
         return self._is_sure and not is_one_of_several and self._is_plain(message, number)
 
     def _is_plain(self, message: str, number: int = 1) -> bool:
-        """Whether the last types that a report names are each one type that is known for certain."""
+        """Whether each of the last types in a report is a single type that is certain."""
         types = re.findall(r"`([^`]*)`", message)[-number:]
         heads = {kind.partition("[")[0] for kind in types}
         is_known = len(types) == number and heads <= _PLAIN | self._records

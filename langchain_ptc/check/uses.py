@@ -1,4 +1,4 @@
-"""Values that are used as what they are not: a call that is not awaited, a record as a list. Pure."""
+"""Misused values: a call that is not awaited, a record used as a list. Pure."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ _SIGNS: Mapping[type[ast.operator], str] = {
 }
 _NO_AWAITABLES = (ast.Constant, ast.JoinedStr, ast.Compare)
 _Operand = tuple[ast.expr, str]
-"""A part of a node that no awaitable can be, and what happens to it."""
+"""A part of a node that cannot be an awaitable, and how it is used."""
 
 
 class Uses:
-    """Finds values that are used as what they are not."""
+    """Finds misused values."""
 
     def __init__(self, inference: Inference) -> None:
         self._program = inference.program
@@ -72,7 +72,7 @@ class Uses:
         errors: tuple[str, ...] = ("TypeError",),
         at: ast.AST | None = None,
     ) -> Sequence[Found]:
-        """Return what is wrong with `node` if it is to be awaited, or no value of it has a good answer."""
+        """Return the problem of `node` if it is an unawaited awaitable, or if `ask` reports one."""
         value = self._infer(node)
         if value is UNKNOWN:
             return ()
@@ -137,12 +137,12 @@ class Uses:
         return self._check_shown(node.value)
 
     def _check_shown(self, node: ast.expr) -> Iterable[Found]:
-        """Find an awaitable that is shown as text: no error, but never what was meant."""
+        """Find an awaitable that is formatted as text: not an error, but never intended."""
         if not self._waits or not isinstance(node, ast.Name | ast.Call):
             return ()
         if isinstance(node, ast.Name):
             if node.id not in self._only_shown:
-                # Used nowhere but where it is shown: so it is awaited nowhere.
+                # It is only ever shown, so it is awaited nowhere.
                 reads = self._program.reads.get(node.id, ())
                 self._only_shown[node.id] = all(map(self._is_shown, reads))
             if not self._only_shown[node.id]:
@@ -222,7 +222,7 @@ def _has_default(node: ast.Call) -> bool:
 
 
 def _operands(node: ast.AST, has_operators: bool) -> Iterator[_Operand]:
-    """Yield the parts of `node` that no awaitable can be, with what happens to them."""
+    """Yield the parts of `node` that cannot be awaitables, with how they are used."""
     if isinstance(node, ast.If | ast.While | ast.IfExp | ast.Assert):
         test = node.test
         while isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
@@ -272,7 +272,7 @@ def _parts(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def _iterate_later(value: Value) -> Answer:
-    """Say what the items of an asynchronous loop over the value are."""
+    """Return the type of the items of an asynchronous loop over the value."""
     is_there = isinstance(value, Data | Items)
     return "is not an async iterator: use `for` without `async`" if is_there else None
 

@@ -29,18 +29,18 @@ from langchain_ptc.catalog.types import (
 from langchain_ptc.wording import closest, did_you_mean
 
 MAX_STEPS = 60_000
-"""Steps of one check: programs of ordinary shape take one for every few characters."""
+"""Maximum number of steps of one check: ordinary programs take one for every few characters."""
 MAX_NAME_CHARS = 80
 _MAX_SHOWN_CHARS = 60
 _MAX_KEYS = 20
 
 
 class OutOfWork(Exception):  # it ends the check, and is not an error
-    """The check has taken all its steps."""
+    """The check has used up its steps."""
 
 
 class Work:
-    """Counts the steps of one check, so that no program makes it run for long."""
+    """Counts the steps of one check, so that its time is bounded for every program."""
 
     def __init__(self, steps: int = MAX_STEPS) -> None:
         self.left = steps
@@ -58,17 +58,17 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One thing that would go wrong."""
+    """One problem."""
 
     node: ast.AST
-    """Where."""
+    """The node that it is at."""
     message: str
     errors: tuple[str, ...] = ()
-    """The classes of the exceptions that it may be; none where nothing would be raised."""
+    """The classes of the exceptions that may be raised; none if nothing is raised."""
     definition: ToolDefinition | None = None
     """The tool whose signature helps."""
     module: str = ""
-    """The module that the sandbox does not have."""
+    """The module that is missing in the sandbox."""
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -113,21 +113,21 @@ class Data:
 
     tree: TypeTree
     tool: ToolValue | None = None
-    """The tool that gave it, whose records the type names."""
+    """The tool that returned it, whose records the type names."""
 
     @property
     def definition(self) -> ToolDefinition | None:
-        """The tool that gave it; None for what the code made."""
+        """The tool that returned it; None for values of the code's own."""
         return None if self.tool is None else self.tool.definition
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What is to be awaited, and what it gives."""
+    """An awaitable, and its result."""
 
     value: Value
     source: str
-    """The call that made it, for the reader."""
+    """The call that returned it, for messages."""
     tool: ToolValue | None = None
     """The tool that it calls; None for a function of the code's own."""
     is_task: bool = False
@@ -144,18 +144,18 @@ class Items:
     """A list or tuple whose items are known."""
 
     values: tuple[Value, ...]
-    """Of each position, or of every item alike."""
+    """The value at each position, or one value for all items."""
     is_each: bool = False
-    """Whether there is one entry, for every item alike."""
+    """Whether there is one value for all items."""
     is_tuple: bool = False
 
     @property
     def kind(self) -> str:
-        """What it is, in words."""
+        """Its type in words."""
         return "a tuple" if self.is_tuple else "a list"
 
     def every(self) -> Value:
-        """Return what each item is."""
+        """Return the common value of the items."""
         return common(self.values)
 
 
@@ -169,7 +169,7 @@ SET = container("set", ANY)
 
 
 def common(values: Iterable[Value]) -> Value:
-    """Return the value that all of them are; unknown if they differ, or if there are none."""
+    """Return the value if all are equal; unknown if they differ, or if there are none."""
     found = iter(values)
     first = next(found, UNKNOWN)
     return first if all(value == first for value in found) else UNKNOWN
@@ -183,7 +183,7 @@ def data(tree: TypeTree, tool: ToolValue | None = None) -> Value:
 # --- what can be done with data -------------------------------------------------------------------
 
 Answer: TypeAlias = TypeTree | str | None
-"""The type of the result, `None` where nothing certain is known, or why it cannot work."""
+"""The type of the result, `None` if it is not certain, or the reason why it fails."""
 _TYPES: Mapping[str, type] = {
     kind.__name__: kind for kind in (str, int, float, bool, list, tuple, set, frozenset, dict)
 } | {"None": type(None)}
@@ -198,7 +198,7 @@ def describe(tree: TypeTree, definition: ToolDefinition | None) -> str:
 
 
 def shown(node: ast.AST) -> str:
-    """Return a short expression as text; an empty string for one that is not short."""
+    """Return a short expression as text; an empty string for a long one."""
     start, end = getattr(node, "col_offset", 0), getattr(node, "end_col_offset", None)
     one_line = getattr(node, "lineno", 0) == getattr(node, "end_lineno", -1)
     if not one_line or end is None or end - start > 2 * _MAX_SHOWN_CHARS:
@@ -221,7 +221,7 @@ def kind_of(tree: TypeTree) -> str | None:
 
 
 def is_closed(record: RecordType) -> bool:
-    """Whether a record has no keys but its fields.
+    """Whether a record has only the keys of its fields.
 
     What an annotation says is all; an object of a JSON Schema may have further keys.
     """
@@ -231,21 +231,21 @@ def is_closed(record: RecordType) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """What can be done with the values of one program."""
+    """The operations on the values of one program."""
 
     stored: Collection[str]
-    """Keys and attributes that the code stores or asks for itself, on whatever object."""
+    """Keys and attributes that the code stores or tests for, on any object."""
     open_records: bool
-    """Whether the code may add keys to records that are not known."""
+    """Whether the code may add unknown keys to records."""
 
     def subscript(self, value: Value, key: ast.expr) -> Answer:
-        """Say what `value[key]` is."""
+        """Return the type of `value[key]`."""
         if isinstance(value, Items) and isinstance(getattr(key, "value", None), str):
             return f"is {value.kind}: its items have positions, not keys"
         return _each(value, lambda tree, tool: self._subscript(tree, key, tool))
 
     def attribute(self, value: Value, name: str) -> Answer:
-        """Say what `value.name` is."""
+        """Return the type of `value.name`."""
         if name.startswith("__"):
             return None
         return _each(value, lambda tree, tool: self._attribute(tree, name, tool))
@@ -299,7 +299,7 @@ class Shapes:
 
 
 def awaited(value: Value) -> Answer:
-    """Say what awaiting the value gives, where it is one that cannot be awaited."""
+    """Return why the value cannot be awaited; None if it may be."""
     if isinstance(value, Items):
         of_calls = isinstance(value.every(), Pending)
         advice = "write `asyncio.gather(*...)`" if of_calls else "remove `await`"
@@ -310,18 +310,18 @@ def awaited(value: Value) -> Answer:
 
 
 def iterate(value: Value) -> Answer:
-    """Say what the items of a loop over the value are."""
+    """Return the type of the items of a loop over the value."""
     return _each(value, lambda tree, _: _iterate(tree))
 
 
 def parse(value: Value) -> Answer:
-    """Say what parsing the value as JSON text gives."""
+    """Return why the value cannot be parsed as JSON text; None if it may be."""
     is_data = "is data already: use it as it is, without json.loads()"
     return _each(value, lambda tree, _: None if kind_of(tree) in (None, "str") else is_data)
 
 
 def _each(value: Value, answer: Callable[[TypeTree, ToolDefinition | None], Answer]) -> Answer:
-    """Ask for each alternative of a type: it cannot work only if it cannot for any of them."""
+    """Combine the answers for the alternatives of a type: it fails only if all of them fail."""
     if not isinstance(value, Data):
         return None
     options = value.tree.options if isinstance(value.tree, Alternatives) else (value.tree,)

@@ -89,7 +89,7 @@ def get_attribute(obj: object, name: object, /, *default: object) -> object:
 
 
 def has_attribute(obj: object, name: object, /) -> bool:
-    """Return whether `getattr(obj, name)` gives something to code."""
+    """Return whether code may read `getattr(obj, name)`."""
     return get_attribute(obj, name, _MISSING) is not _MISSING
 
 

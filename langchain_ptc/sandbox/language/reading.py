@@ -24,11 +24,11 @@ _JOINED = re.compile(
 _BYTES = re.compile(r"[bB][rR]?['\"]")
 _KNOWN_ESCAPES = frozenset("\n\r\\'\"abfnrtvxuUN01234567")
 _MARK = "\x01"
-"""Stands for a backslash that begins no escape; Python keeps such a backslash as it is."""
+"""Replaces a backslash that starts no escape sequence, which Python leaves as it is."""
 
 
 class TooCostly(ValueError):
-    """The parser would take long for the code, or warn of it."""
+    """The parser would take long for the code, or emit a warning."""
 
 
 def parse_quietly(code: str) -> ast.Module:

@@ -379,7 +379,7 @@ def has_reducer(cls: type) -> bool:
 
 
 def take_content(base: Any, value: object) -> tuple[tuple[Any, ...], list[Any]]:
-    """Return what an instance holds by its built-in class: what makes it, and what fills it then."""
+    """Return the content of an instance's built-in class: arguments that make it, and items to add."""
     if base in _DICTS:
         return (), list(base.items(value))
     if base in _EXTEND:

@@ -174,7 +174,7 @@ TAKERS: dict[type, Callable[[Any], Call]] = {
     collections.UserList: _by(collections.UserList, "data"),
     collections.UserDict: _by(collections.UserDict, "data"),
 }
-"""By class, exactly, since a subclass may be anything: gives what a value is made again with."""
+"""By exact class, since a subclass may be anything: returns the call that makes a value again."""
 for _alias in (
     typing.List[int],  # noqa: UP006
     typing.Union[int, str],  # noqa: UP007  # types.UnionType from Python 3.14 on
@@ -336,7 +336,7 @@ class Makers:
         return made
 
     def new_class(self, parts: Any) -> type:
-        """Make a class without what it holds."""
+        """Make a class without its attributes."""
         return classes.make_class(parts, libraries=self.libraries)
 
     def member(self, cls: Any, name: Any, value: Any) -> Any:

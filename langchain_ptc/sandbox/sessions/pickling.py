@@ -108,7 +108,7 @@ class Writer(pickle.Pickler):
         self._libraries = libraries
         self._last: object = None
         self._later: list[tuple[object, object]] = []
-        """Objects with their state, which is written behind all that the variable holds."""
+        """Objects with their state, which is written after everything that the variable refers to."""
         self._shapes: dict[type, tuple[type | None, classes.Slots, bool]] = {}
         self.used: dict[Unit, dict[Place, None]] = {}
         """The functions that were written, by unit."""

@@ -31,7 +31,7 @@ class Lost(ValueError):
 
 
 class _LibraryReader(pickle.Unpickler):
-    """Reads whatever a pickle holds, as long as nothing in it fails."""
+    """Reads any pickle, as long as nothing in it fails."""
 
     def __init__(self, file: io.BytesIO, makers: Makers) -> None:
         super().__init__(file)
@@ -46,14 +46,23 @@ _Base: Any = pickle._Unpickler  # the one of Python, whose parts can be replaced
 _LOST = object()
 _MAX_KEY_DEPTH, _MAX_KEY_WEIGHT = 500, 10_000_000
 """Python asks a tuple for its hash without minding its stack, and each tuple in it each time."""
-_BYTE, _SHORT, _INT, _FLOAT = (struct.Struct(f) for f in ("<B", "<H", "<i", ">d"))
-_NUMBERS = {75: _BYTE, 77: _SHORT, 74: _INT, 71: _FLOAT}
-_REFERENCES = {104: 1, 106: 4}
-_CONSTANTS: Mapping[int, object] = {78: None, 136: True, 137: False}
+_NUMBERS = {
+    pickle.BININT1[0]: struct.Struct("<B"),
+    pickle.BININT2[0]: struct.Struct("<H"),
+    pickle.BININT[0]: struct.Struct("<i"),
+    pickle.BINFLOAT[0]: struct.Struct(">d"),
+}
+_REFERENCES = {pickle.BINGET[0]: 1, pickle.LONG_BINGET[0]: 4}
+"""To objects of the memo, with the bytes of their numbers."""
+_CONSTANTS: Mapping[int, object] = {
+    pickle.NONE[0]: None,
+    pickle.NEWTRUE[0]: True,
+    pickle.NEWFALSE[0]: False,
+}
 
 
 class _CarefulReader(_Base):  # type: ignore[misc]
-    """Follows a pickle instruction by instruction, and reads on behind a variable that cannot be made.
+    """Follows a pickle instruction by instruction, and continues after a variable that cannot be made.
 
     Args:
         data: The pickles.
@@ -125,7 +134,7 @@ class _CarefulReader(_Base):  # type: ignore[misc]
         return self._data[begin : self.place]
 
     def forget(self, first: int, begin: int, end: int) -> bool:
-        """Number the objects of a chunk that failed, so that those behind it keep their numbers.
+        """Number the objects of a chunk that failed, so that those after it have their numbers.
 
         Returns:
             Whether that can be done: the instructions can be followed.

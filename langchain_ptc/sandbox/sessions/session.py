@@ -34,7 +34,7 @@ class Unreadable(ValueError):
 
 
 class Stored(NamedTuple):
-    """What the bytes of a session hold, before any of it is made."""
+    """The parsed bytes of a session, before any variable is restored."""
 
     units: list[Unit]
     variables: dict[str, int]
@@ -114,7 +114,7 @@ class SessionVariables:
         self._units = Units()
         self._given: dict[str, object] = {}
         self.notes: list[str] = []
-        """What the code should know: what was not kept, and what could not be read."""
+        """Notes for the code: variables that were not kept, and that could not be read."""
         try:
             self._stored = _open(kept, max_bytes, max_chars)
         except Unreadable as error:
@@ -133,7 +133,7 @@ class SessionVariables:
 
     @property
     def private_names(self) -> frozenset[str]:
-        """Private attribute names that the code of the session has made."""
+        """Private attribute names that the code of the session defines."""
         return frozenset(name for unit in self._stored.units for name in unit.private)
 
     @property
@@ -200,7 +200,7 @@ class SessionVariables:
     def _write(
         self, wanted: dict[str, object], known: Names, dropped: dict[str, str]
     ) -> bytes | None:
-        """Return the bytes; None if some of `wanted` cannot be kept, which are taken out of it."""
+        """Return the bytes; None if some of `wanted` cannot be kept, which are removed from it."""
         sink = _Sink(self._max_bytes - _HEADER_BYTES)
         shared = self._writer(sink, known)
         sizes: dict[str, int] = {}

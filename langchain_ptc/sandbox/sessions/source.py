@@ -28,7 +28,7 @@ EARLIER_SYNC_FILENAME = "<earlier code without await>"
 value, also where the code that calls them awaits."""
 Mode = Literal["sync", "async"]
 Compile = Callable[[str, frozenset[str]], CompiledCode]
-"""Compiles a source by the policy, given private names that it may use without making them."""
+"""Compiles source under the policy, with private names that it may use without defining them."""
 
 _LOCALS = inspect.CO_OPTIMIZED | inspect.CO_NEWLOCALS
 
@@ -59,7 +59,7 @@ class Unit:
 
     source: str
     mode: Mode
-    """Of the execution that it comes from: it says what a call of a tool gives in it."""
+    """Of the execution that it comes from: whether calls of tools return awaitables or values."""
     private: frozenset[str] = frozenset()
     """Private attribute names that the whole code made, and so may use."""
     codes: dict[Place, CodeType] = field(default_factory=dict)
