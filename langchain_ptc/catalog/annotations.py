@@ -27,6 +27,7 @@ from typing import Any, Literal, NotRequired, Required, TypeAlias
 
 import typing_extensions
 from langchain_core.messages import ToolMessage
+from langgraph.types import Command
 from pydantic import AliasChoices, BaseModel, RootModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -246,7 +247,7 @@ class AnnotationReader:
 
     def _read_opaque(self, kind: type) -> TypeTree:
         outgoing = self._direction == "output"
-        if outgoing and _is_command(kind):
+        if outgoing and issubclass(kind, Command):
             return union([_MESSAGE_CONTENT, NONE])  # the content of its own message, if it has one
         if outgoing and issubclass(kind, ToolMessage):
             return _MESSAGE_CONTENT
@@ -303,16 +304,13 @@ class AnnotationReader:
                 )
                 for field in fields(kind, self._direction)
             )
-            name = to_class_name(f"{kind.__name__}{_argument_names(args)}")
-            about = _class_description(kind)
-            record = RecordType(key=key, name=name, fields=found, description=about)
-            return record if found else None
+            if not found:
+                return None
+            names = (kind.__name__, *(getattr(arg, "__name__", "") for arg in args))
+            name, about = to_class_name(" ".join(names)), _class_description(kind)
+            return RecordType(key=key, name=name, fields=found, description=about)
 
         return self._table.define(key, build)
-
-
-def _is_command(kind: type) -> bool:
-    return any((b.__module__, b.__name__) == ("langgraph.types", "Command") for b in kind.__mro__)
 
 
 def _arrives_as(kind: type) -> TypeTree:
@@ -331,10 +329,6 @@ def _arrives_as(kind: type) -> TypeTree:
 
 
 # --- looking at classes -------------------------------------------------------------------------
-
-
-def _argument_names(args: tuple[Any, ...]) -> str:
-    return "".join(f" {getattr(arg, '__name__', '')}" for arg in args)
 
 
 def _class_description(kind: type) -> str:

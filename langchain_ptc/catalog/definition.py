@@ -61,48 +61,40 @@ class ToolParameter:
 class ToolDefinition:
     """One tool as the code sees it, with the tool itself.
 
-    A catalog makes one for each tool. Make one yourself to say what a tool does not say, and pass it
-    where the tool would stand: `ToolCatalog([ToolDefinition(tool=search, returns=list[Hit])])`. What
-    it leaves out is read from the tool.
+    A catalog makes one for each tool. Make one yourself to add what a tool does not declare, and pass
+    it in place of the tool: `ToolCatalog([ToolDefinition(tool=search, returns=list[Hit])])`. What is
+    left out is read from the tool.
 
     Args:
         tool: A LangChain tool.
-        name: What the code calls it; the tool's own name, made an identifier, if not given.
-        tool_name: What the tool calls itself.
-        domain: The group that it is in.
-        description: What it does; the tool's own description if not given.
-        parameters: What it takes; read from the tool if not given.
-        extra: The type of further keyword arguments; None for none.
-        returns: What a call gives to the code: an annotation such as `list[Member]`, a JSON Schema as
-            a dict, or a type tree; read from the tool if not given.
-        returns_text: The same in words, where a type does not say it.
-        returns_from: Where `returns` comes from; `developer` if `returns` is given.
-        records: The records that type trees among the arguments name.
-        policy: Who may do what with it.
+        name: Its name in the code; by default the tool's own, made an identifier.
+        tool_name: The tool's own name.
+        domain: The group that it is in: `from tools.<domain> import <name>`.
+        description: What it does; by default the tool's own description.
+        parameters: What it takes, required ones first; positional arguments go to them in this order.
+        extra: The type of further keyword arguments under any name; None if there may be none.
+        returns: What a call returns to the code: an annotation such as `list[Member]`, a JSON Schema
+            as a dict, or a type tree.
+        returns_text: The same in words, where the type does not say it.
+        returns_from: Where `returns` comes from; `developer` if `returns` is given. A `guess` is shown,
+            and never a reason to refuse code.
+        records: The records that the types name.
+        policy: What may be done with it, and by whom.
 
     Raises:
         CatalogError: `returns` is not a type.
     """
 
     name: str
-    """What the code calls it; an identifier."""
     tool_name: str
-    """What the tool calls itself."""
     domain: str | None
-    """The group that it is in: `from tools.<domain> import <name>`."""
     description: str
     parameters: tuple[ToolParameter, ...]
-    """Required ones first; positional arguments go to them in this order."""
     extra: TypeTree | None
-    """The type of further keyword arguments under any name; None if there may be none."""
     returns: TypeTree
-    """What a call gives to the code."""
     returns_text: str
-    """What a call gives, in the words of the tool's author, where the type does not say it."""
     returns_from: ReturnsFrom
-    """Who says what a call gives. A `guess` is shown, and never a reason to refuse code."""
     records: tuple[RecordType, ...]
-    """The records that the types above name."""
     policy: ToolPolicy
     tool: BaseTool = field(repr=False, compare=False)
 
@@ -157,11 +149,7 @@ class ToolDefinition:
         return ANY if is_changed or self.returns_from == "guess" else self.returns
 
     def with_returns(self, returns: object, records: Sequence[RecordType] = ()) -> ToolDefinition:
-        """Return the same tool with another return type.
-
-        Args:
-            returns: An annotation, a JSON Schema as a dict, or a type tree.
-            records: The records that a type tree names.
+        """Return the same tool with another return type, given as in `ToolDefinition`.
 
         Raises:
             CatalogError: `returns` is not a type.
@@ -190,19 +178,15 @@ class ToolDefinition:
         Keyword arguments go by the code's name or by the tool's own. What is omitted stays omitted:
         the tool applies its own defaults and its own schema checks the values.
 
-        Args:
-            args: Positional arguments, in the order of `parameters`.
-            kwargs: Keyword arguments.
-
         Raises:
             ToolCallError: An argument is unknown, missing, given twice, or one too many.
         """
         bound, mistakes = self.match(args, kwargs)
         if mistakes:
-            told = [message for _, message in mistakes[:MAX_PROBLEMS]]
-            told += ["and more"] if len(mistakes) > MAX_PROBLEMS else []
+            listed = [message for _, message in mistakes[:MAX_PROBLEMS]]
+            listed += ["and more"] if len(mistakes) > MAX_PROBLEMS else []
             raise ToolCallError(
-                f"{self.qualified_name}() {'; '.join(told)}. {self._usage()}",
+                f"{self.qualified_name}() {'; '.join(listed)}. {self._usage()}",
                 tool=self.qualified_name,
             )
         return bound
@@ -253,12 +237,7 @@ class ToolDefinition:
 
 
 def read_returns(given: object, *, tool_name: str) -> tuple[TypeTree, tuple[RecordType, ...]]:
-    """Return the type that `given` stands for, and the records that it names.
-
-    Args:
-        given: A Python annotation, such as `list[Member]`; a JSON Schema, as a mapping; or a type
-            tree, which is returned as it is.
-        tool_name: Names a record of a JSON Schema that has no name of its own.
+    """Return the type that an annotation, a JSON Schema or a type tree describes, and its records.
 
     Raises:
         CatalogError: `given` is none of these, or a `$ref` of the schema leads out of it.

@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import typing_extensions
@@ -196,12 +197,7 @@ TAKEN_NAMES = frozenset({"self", "config", "run_manager"})
 
 
 def takes_taken_names(tool: BaseTool, names: Collection[str]) -> bool:
-    """Whether a tool has arguments that LangChain would not pass on.
-
-    Args:
-        tool: Any tool.
-        names: The names of its arguments.
-    """
+    """Whether a tool with arguments of these names has some that LangChain would not pass on."""
     return type(tool) is StructuredTool and not TAKEN_NAMES.isdisjoint(names)
 
 
@@ -251,54 +247,27 @@ _GOOGLE = re.compile(r"^(?:Returns?|Yields?)[ \t]*:[ \t]*(.*)$")
 _UNDERLINED = re.compile(r"^(?:Returns?|Yields?)[ \t]*$")
 _FIELD = re.compile(r"^[:@](?:returns?|yields?)[ \t]*:[ \t]*(.*)$")
 _NEXT_FIELD = re.compile(r"^[:@]\w+")
+_DASHES = re.compile(r"-{3,}[ \t]*")
 
 
 def returns_section(docstring: str | None) -> str:
-    """Return the text under `Returns` in a docstring of Google's, NumPy's or Sphinx's style.
-
-    Args:
-        docstring: As it stands in the source; None if there is none.
-
-    Returns:
-        One paragraph; empty if the docstring does not say what is returned.
-    """
+    """Return the text under `Returns` in a docstring of Google's, NumPy's or Sphinx's style, on one line."""
     lines = inspect.cleandoc((docstring or "")[:MAX_DOCSTRING_CHARS]).splitlines()
     for number, line in enumerate(lines):
         rest = lines[number + 1 :]
         if found := _GOOGLE.match(line):
-            return _join([found[1], *_indented(rest)])
+            return _join([found[1], *takewhile(lambda text: not text or text[0].isspace(), rest)])
         if found := _FIELD.match(line):
-            return _join([found[1], *_until_next_field(rest)])
-        if _UNDERLINED.match(line) and rest and re.fullmatch(r"-{3,}[ \t]*", rest[0]):
-            return _join(_until_next_section(rest[1:]))
+            return _join([found[1], *takewhile(_is_of_field, rest)])
+        if _UNDERLINED.match(line) and rest and _DASHES.fullmatch(rest[0]):
+            dashes = (n for n, text in enumerate(rest[1:]) if _DASHES.fullmatch(text))
+            # The line before the next dashes is the title of that section.
+            return _join(rest[1 : next(dashes, len(rest))])
     return ""
 
 
-def _indented(lines: list[str]) -> list[str]:
-    kept = []
-    for line in lines:
-        if line and not line[0].isspace():
-            break
-        kept.append(line)
-    return kept
-
-
-def _until_next_field(lines: list[str]) -> list[str]:
-    kept = []
-    for line in lines:
-        if not line.strip() or _NEXT_FIELD.match(line):
-            break
-        kept.append(line)
-    return kept
-
-
-def _until_next_section(lines: list[str]) -> list[str]:
-    kept: list[str] = []
-    for line in lines:
-        if re.fullmatch(r"-{3,}[ \t]*", line):
-            return kept[:-1]  # the line before is the title of that section
-        kept.append(line)
-    return kept
+def _is_of_field(line: str) -> bool:
+    return bool(line.strip()) and not _NEXT_FIELD.match(line)
 
 
 def _join(lines: list[str]) -> str:

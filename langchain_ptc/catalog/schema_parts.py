@@ -37,11 +37,7 @@ def escape(name: str) -> str:
 
 
 class Resolver:
-    """Follows the references of one document.
-
-    Args:
-        root: The document.
-    """
+    """Follows the references of one document."""
 
     def __init__(self, root: Schema) -> None:
         self._root = root
@@ -49,12 +45,8 @@ class Resolver:
     def resolve(self, reference: str, *, where: str = "#") -> object:
         """Return the schema that `reference` names, or `True` (anything) if it names nothing.
 
-        Args:
-            reference: As the document writes it.
-            where: The place that refers, as a JSON pointer, for the message.
-
         Raises:
-            CatalogError: It leads out of the document.
+            CatalogError: It leads out of the document; the message says that it is at `where`.
         """
         try:
             url, fragment = urldefrag(reference)
@@ -317,12 +309,8 @@ def _is_same(first: object, second: object) -> bool:
 def _merge_required(first: Any, second: Any) -> Any:
     if not isinstance(first, list) or not isinstance(second, list):
         return first
-    known = set(filter(_is_text, first))
-    return [*first, *(name for name in second if _is_text(name) and name not in known)]
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+    names = [name for name in (*first, *second) if isinstance(name, str)]
+    return list(dict.fromkeys(names))
 
 
 def _merge_types(first: Any, second: Any) -> Any:

@@ -108,7 +108,7 @@ class SchemaReader:
         Args:
             schema: A JSON Schema: an object, or a boolean.
             name: What to call a record that has no name of its own.
-            path: Where the schema stands, as a JSON pointer; identifies its record.
+            path: The schema's JSON pointer, which identifies its record.
             depth: Levels above it.
 
         Raises:
@@ -137,9 +137,6 @@ class SchemaReader:
         """Return the properties of a flat object schema, in its order.
 
         What is required without being described is a field of any type.
-
-        Raises:
-            CatalogError: A `$ref` leads out of the document.
         """
         properties = schema.get("properties")
         known: Mapping[Any, Any] = properties if isinstance(properties, Mapping) else {}
@@ -174,13 +171,7 @@ class SchemaReader:
         """Return the fields of a whole document that describes arguments, and the type of others.
 
         Arguments have one list of names: branches of an `anyOf` are laid over each other, and what
-        not every branch requires is optional.
-
-        Returns:
-            The fields, and the type of further arguments under any name; None if there are none.
-
-        Raises:
-            CatalogError: A `$ref` leads out of the document.
+        not every branch requires is optional. The type is None if there are no further arguments.
         """
         fields = self._read_overlaid(schema, path="#", depth=0)
         flat = self.flatten(schema)
@@ -232,11 +223,7 @@ class SchemaReader:
         return tree
 
     def flatten(self, schema: Schema) -> Schema:
-        """Return `schema` with its `$ref` and `allOf` merged into it: one plain schema.
-
-        Raises:
-            CatalogError: A `$ref` leads out of the document.
-        """
+        """Return `schema` with its `$ref` and `allOf` merged into it: one plain schema."""
         parts: list[Schema] = []
         self._collect(schema, parts)
         self._work += sum(
@@ -415,13 +402,7 @@ class SchemaReader:
 def read_result_schema(
     schema: Schema | None, tool_name: str, table: RecordTable, *, note: str = ""
 ) -> TypeTree:
-    """Return the type of a tool's value.
-
-    Args:
-        schema: The value's schema; None if there is none.
-        tool_name: Names a record of the schema that has no name of its own.
-        table: Takes the records that the type names.
-        note: What to say of the value where there is no schema.
+    """Return the type of a tool's value; where there is no schema, `Any` with `note`.
 
     Raises:
         CatalogError: A `$ref` of the schema leads out of it.

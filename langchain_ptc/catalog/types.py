@@ -191,7 +191,7 @@ def choice(values: Sequence[object]) -> TypeTree:
         if sum(len(repr(v)) for v in present) <= MAX_CHOICE_CHARS:
             tail = [NONE] if len(present) < len(scalars) else []
             return _alternatives([*([_literal(present)] if present else []), *tail])
-    shown = ", ".join(cut(_repr(v), 40) for v in values[:5])
+    shown = ", ".join(map(_repr, values[:5]))
     more = f", … ({len(values)} values)" if len(values) > 5 else ""
     types = dict.fromkeys(_type_of_value(v) for v in values)
     options = [t for t in types if t != NONE]
@@ -209,7 +209,7 @@ def _fits_literal(value: object) -> bool:
 
 def _repr(value: object) -> str:
     try:
-        return _reprlib.repr(value)
+        return cut(_reprlib.repr(value), 40)
     except ValueError:  # an integer of more digits than Python prints
         return "a long number"
 
@@ -242,16 +242,13 @@ def outline(tree: TypeTree) -> str:
     if isinstance(tree, Named):
         return "anything" if tree.name == "Any" else tree.name
     if isinstance(tree, Choice):
-        return " | ".join(cut(repr(v), 40) for v in tree.values[:5]) + (
-            " | …" if len(tree.values) > 5 else ""
-        )
+        shown = [cut(repr(value), 40) for value in tree.values[:5]]
+        return " | ".join([*shown, *(["…"] if len(tree.values) > 5 else [])])
     if isinstance(tree, RecordRef):
         return "an object"
-    return (
-        " | ".join(outline(o) for o in tree.options[:5])
-        if isinstance(tree, Alternatives)
-        else (f"a {tree.name}" if tree.name != "list" else f"a list of {outline(tree.args[0])}")
-    )
+    if isinstance(tree, Alternatives):
+        return " | ".join(map(outline, tree.options[:5]))
+    return f"a list of {outline(tree.args[0])}" if tree.name == "list" else f"a {tree.name}"
 
 
 def children(tree: TypeTree) -> tuple[TypeTree, ...]:
@@ -338,11 +335,8 @@ class RecordTable:
     def define(self, key: str, build: Callable[[], RecordType | None]) -> TypeTree:
         """Return a reference to the record `key`, building it if it is met for the first time.
 
-        While `build` runs, the key is known already: a record that holds itself ends there.
-
-        Args:
-            key: What identifies the record in this table.
-            build: Returns the record, or None if it has no fields and is better said as a `dict`.
+        While `build` runs, the key is known already: a record that holds itself ends there. It returns
+        None if the record has no fields, and is better described as a `dict`.
         """
         if key not in self._records:
             self._records[key] = None
@@ -359,12 +353,7 @@ class RecordTable:
 
 
 def shape(key: str, table: Mapping[str, RecordType]) -> str:
-    """Return a text that two records share exactly if they are the same, whatever their keys.
-
-    Args:
-        key: The record.
-        table: The records that it can reach, itself included.
-    """
+    """Return a text that two records share if and only if they are the same, whatever their keys."""
     order: dict[str, int] = {key: 0}
     parts: list[str] = []
     for current in order_reached(key, table):
