@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from langchain_core.tools import BaseTool
+from pydantic import Field
 
 from langchain_ptc.catalog.annotations import AnnotationReader
 from langchain_ptc.catalog.names import MAX_NAME_CHARS
@@ -25,10 +28,6 @@ from langchain_ptc.catalog.types import (
 )
 from langchain_ptc.errors import CatalogError, ToolCallError
 from langchain_ptc.wording import closest, cut, did_you_mean
-
-if TYPE_CHECKING:
-    from langchain_core.tools import BaseTool
-
 
 MAX_PROBLEMS = 5
 """Problems with the arguments of one call that are named."""
@@ -234,6 +233,29 @@ class ToolDefinition:
             shown.append("**kwargs")
         required = ", ".join(p.name for p in self.parameters if p.required)
         return f"Call it as {self.name}({', '.join(shown)}); required: {required or 'none'}"
+
+
+class DescribedTool(BaseTool):
+    """A tool with a JSON Schema for its arguments and one for its value: of an MCP server, or an agent.
+
+    LangChain's own tools with a JSON Schema do not describe their results, and cannot take arguments
+    named `self`, `config` or `run_manager`. In subclasses only `self` has a name, and only by position.
+    """
+
+    result_schema: dict[str, Any] | None = Field(default=None, repr=False)
+    """Of what a call returns; None if it is not declared."""
+    result_note: str = ""
+    """The description of the value where there is no schema."""
+    policy: ToolPolicy = Field(default_factory=ToolPolicy, exclude=True)
+    """What the tool's author declares; what the developer passes takes precedence."""
+
+
+def as_arguments_schema(schema: object) -> dict[str, Any]:
+    """Return the schema of a tool's arguments with what LangChain expects of one."""
+    made = {"type": "object", **(schema if isinstance(schema, Mapping) else {})}
+    if not isinstance(made.get("properties"), Mapping):
+        made["properties"] = {}
+    return made
 
 
 def read_returns(given: object, *, tool_name: str) -> tuple[TypeTree, tuple[RecordType, ...]]:

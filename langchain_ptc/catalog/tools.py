@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +19,12 @@ from langchain_ptc.catalog.annotations import (
     model_constraints,
     model_default,
 )
-from langchain_ptc.catalog.definition import ReturnsFrom, ToolDefinition, ToolParameter
-from langchain_ptc.catalog.described import DescribedTool
+from langchain_ptc.catalog.definition import (
+    DescribedTool,
+    ReturnsFrom,
+    ToolDefinition,
+    ToolParameter,
+)
 from langchain_ptc.catalog.functions import (
     called_function,
     implementations,
@@ -44,6 +49,8 @@ from langchain_ptc.catalog.types import (
     reachable,
 )
 from langchain_ptc.errors import CatalogError
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def read_tool(tool: BaseTool, *, domain: str | None, policy: ToolPolicy) -> ToolDefinition:
@@ -92,13 +99,9 @@ def own_policy(tool: BaseTool) -> ToolPolicy:
 def complete(given: ToolDefinition, *, domain: str | None) -> ToolDefinition:
     """Return the definition that a developer made, with what it leaves out read from its tool.
 
-    Args:
-        given: What the developer says; it takes precedence over what the tool says.
-        domain: The domain that it stands in; None to leave it where it is.
-
     Raises:
-        CatalogError: It is in another domain, its name is not an identifier, or its tool's schema cannot
-            be read.
+        CatalogError: It names another domain than `domain`, its name is not an identifier, or its tool's
+            schema cannot be read.
     """
     if not isinstance(given.tool, BaseTool):
         raise CatalogError(
@@ -107,7 +110,7 @@ def complete(given: ToolDefinition, *, domain: str | None) -> ToolDefinition:
     if domain is not None and given.domain not in (None, domain):
         raise CatalogError(
             f"the tool {_name(given.tool)!r} is listed in the domain {domain!r}, but its definition "
-            f"says {given.domain!r}; say it in one place"
+            f"has domain={given.domain!r}; use one of them"
         )
     if given.domain and to_public_identifier(given.domain, fallback="domain") != given.domain:
         raise CatalogError(
@@ -119,9 +122,7 @@ def complete(given: ToolDefinition, *, domain: str | None) -> ToolDefinition:
             f"the tool {_name(given.tool)!r} cannot be called {given.name!r} in code; call it "
             f"{to_public_identifier(given.name, fallback='tool')!r}"
         )
-    policy = given.policy
-    if policy == ToolPolicy():
-        policy = own_policy(given.tool)
+    policy = own_policy(given.tool) if given.policy == ToolPolicy() else given.policy
     read = read_tool(given.tool, domain=domain or given.domain, policy=policy)
     if given.parameters:
         read = replace(read, parameters=_in_order(given.parameters))
@@ -203,13 +204,11 @@ def _read_model(tool: BaseTool, model: type[BaseModel], table: RecordTable) -> l
     # The model for calls has lost the aliases, which are what the tool accepts.
     own = tool.args_schema
     full = own.model_fields if isinstance(own, type) and issubclass(own, BaseModel) else {}
-    skipped = {
-        name for name, kind in _variadic(called_function(tool)) if name in model.model_fields
-    }
+    parameters = signature_of(called_function(tool)).parameters
     found = []
     for name, field in model.model_fields.items():
-        if name in skipped:
-            continue
+        if name in parameters and parameters[name].kind in _VARIADIC:
+            continue  # LangChain shows `*args` and `**kwargs`, but does not pass them on
         source = full.get(name, field)
         default = model_default(source)
         found.append(
@@ -226,22 +225,15 @@ def _read_model(tool: BaseTool, model: type[BaseModel], table: RecordTable) -> l
     return found
 
 
-def _variadic(function: Callable[..., Any]) -> Iterator[tuple[str, object]]:
-    """Yield the parameters of `*args` and `**kwargs`, which LangChain shows but does not pass on."""
-    for parameter in signature_of(function).parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            yield parameter.name, parameter.kind
-
-
 def _read_return(
     tool: BaseTool, adapted: AdaptedTool | None, table: RecordTable
 ) -> tuple[TypeTree, ReturnsFrom]:
     if isinstance(tool, DescribedTool):
-        return tool.read_result(table), "tool"
+        schema, note = tool.result_schema, tool.result_note
+        return read_result_schema(schema, tool.name, table, note=note), "tool"
     if adapted is not None:  # never from the annotation of the package's own function
-        return read_result_schema(
-            adapted.result_schema, tool.name, table, note=adapted.note
-        ), "tool"
+        schema, note = adapted.result_schema, adapted.note
+        return read_result_schema(schema, tool.name, table, note=note), "tool"
     annotation, is_certain = _read_own_annotation(tool)
     tree = AnnotationReader(table, direction="output").read(annotation)
     if tool.response_format == "content_and_artifact":

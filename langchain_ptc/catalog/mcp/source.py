@@ -18,7 +18,7 @@ from langgraph.prebuilt import ToolRuntime
 from pydantic import Field
 from typing_extensions import override
 
-from langchain_ptc.catalog.described import DescribedTool, as_arguments_schema
+from langchain_ptc.catalog.definition import DescribedTool, as_arguments_schema
 from langchain_ptc.catalog.mcp.hub import Hub, open_hub
 from langchain_ptc.catalog.mcp.results import (
     RESULT_NOTE,
@@ -73,27 +73,22 @@ class MCPTool(DescribedTool):
         __runtime__: ToolRuntime[Any, Any] = None,  # type: ignore[assignment]
         **arguments: Any,
     ) -> Any:
-        return await self.call(arguments, __runtime__)
-
-    @override
-    def _run(self, /, *, __runtime__: Any = None, **arguments: Any) -> Any:
-        return self.call_sync(arguments, __runtime__)
-
-    @override
-    async def call(self, arguments: Mapping[str, Any], runtime: object = None) -> Any:
         return await self.hub.ask(
-            self.server, self.mcp_name, arguments, declared=self.declared_schema, runtime=runtime
+            self.server,
+            self.mcp_name,
+            arguments,
+            declared=self.declared_schema,
+            runtime=__runtime__,
         )
 
     @override
-    def call_sync(self, arguments: Mapping[str, Any], runtime: object = None) -> Any:
+    def _run(self, /, *, __runtime__: Any = None, **arguments: Any) -> Any:
         if _running_loop() is self.server.home:
             raise ToolException(
                 f"the session with the MCP server {self.server.name!r} lives on the event loop that "
                 "this synchronous call would block; use `ainvoke`"
             )
-        call = self.call(arguments, runtime)
-        return mcp_loop.run(call)
+        return mcp_loop.run(self._arun(__runtime__=__runtime__, **arguments))
 
     # What goes to a model as a message has images as models take them; code gets bytes.
 
