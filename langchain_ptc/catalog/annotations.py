@@ -34,8 +34,8 @@ from pydantic_core import PydanticUndefined
 from typing_extensions import ReadOnly
 
 from langchain_ptc.catalog.functions import class_annotations
-from langchain_ptc.catalog.names import to_class_name
 from langchain_ptc.catalog.schemas import SchemaReader
+from langchain_ptc.catalog.text import to_class_name
 from langchain_ptc.catalog.types import (
     ANY,
     BOOL,

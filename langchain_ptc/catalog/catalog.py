@@ -33,8 +33,8 @@ from langchain_ptc.catalog.tiers import (
     Tier,
     describe_tools,
     name_of,
-    render_domain_lines,
     render_line,
+    render_lines,
     render_one,
     render_tier,
 )
@@ -174,7 +174,7 @@ class ToolCatalog:
     async def aclose(self) -> None:
         """End the sessions with MCP servers, where `from_mcp` opened any."""
         if self._source is not None:
-            await self._source.close()
+            await self._source.hub.close()
 
     def _with_policies(self, policies: Mapping[str, ToolPolicy]) -> Iterator[ToolDefinition]:
         chosen: dict[str, ToolPolicy] = {}
@@ -282,7 +282,7 @@ class ToolCatalog:
             keep: Asked about each line of it; returns whether there is room.
         """
         shown = self._observed if observed else {}
-        return render_tier(self._stubs, tier, observed=shown, keep=keep or (lambda _: True))
+        return render_tier(self._stubs, tier, shown, keep or (lambda _: True))
 
     def render_line(self, name: str) -> str:
         """Return one tool on one line: its signature, and what it does as a comment.
@@ -301,7 +301,7 @@ class ToolCatalog:
         """
         for domain in self._stubs:
             if name == name_of(domain) and name not in self:
-                return f"{render_domain_lines(domain)}\n"
+                return f"{render_lines(domain, {}, lambda _: True)}\n"
         definition = self[name]
         qualified = definition.qualified_name
         shape = self._observed.get(qualified, "")
@@ -439,21 +439,17 @@ class ToolCatalog:
         """All that code may call: the tools that are for code, and `discovery`."""
         return (*self._offered, *self.discovery)
 
-    def write_stubs(self, directory: Path | str, *, guesses: bool = True) -> list[Path]:
+    def write_stubs(self, directory: Path | str) -> list[Path]:
         """Write the stubs as a package `tools` into `directory`, for editors and type checkers.
 
         Args:
-            directory: Made if it does not exist; files of the same names are replaced, and files
+            directory: Created if it does not exist; files of the same names are replaced, and files
                 that an earlier call wrote for tools that have gone are deleted.
-            guesses: Whether return types are written that are only guesses; else they are `Any`.
 
         Returns:
             The files that were written.
         """
-        stubs = self._stubs
-        if not guesses:
-            stubs = group([replace(d, returns=self.certain_returns(d)) for d in self._offered])
-        return write_package(render_package(stubs), Path(directory))
+        return write_package(render_package(self._stubs), Path(directory))
 
 
 def _own_functions(tools: Iterable[BaseTool]) -> tuple[ToolDefinition, ...]:

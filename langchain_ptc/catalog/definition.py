@@ -10,9 +10,9 @@ from langchain_core.tools import BaseTool
 from pydantic import Field
 
 from langchain_ptc.catalog.annotations import AnnotationReader
-from langchain_ptc.catalog.names import MAX_NAME_CHARS
 from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.catalog.schemas import read_result_schema
+from langchain_ptc.catalog.text import MAX_NAME_CHARS
 from langchain_ptc.catalog.types import (
     ANY,
     Alternatives,

@@ -27,7 +27,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from langchain_ptc.catalog.names import is_known, looks_like_data
+from langchain_ptc.catalog.text import is_known, looks_like_data
 from langchain_ptc.catalog.types import VALUE_TYPES
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import new_lock
@@ -122,8 +122,8 @@ class ObservedShapes:
 
         Args:
             name: Qualified name of the tool.
-            value: What it returned. Nothing of it is kept but types and names of fields.
-            arguments: What it was called with; a key that is among them is taken for data.
+            value: Its result, of which only types and names of fields are kept.
+            arguments: The arguments of the call: a key that is among them is taken for data.
         """
         if self.learning == "off":
             return
@@ -242,12 +242,7 @@ def _from_dict(data: Any, depth: int) -> Shape:
 
 
 def read_shape(value: object, *, arguments: object = None) -> Shape:
-    """Return the shape of `value`.
-
-    Args:
-        value: What a tool returned: plain data, dataclasses, pydantic models.
-        arguments: What it was called with; a key that is among them is taken for data.
-    """
+    """Return the shape of a tool's result; a key that is among its arguments is taken for data."""
     reader = _Reader(given=frozenset(_strings(arguments, 0)))
     shape = _bounded(reader.read([value], 0))
     held = reader.read_json(value) if isinstance(value, str) else None
@@ -354,9 +349,8 @@ def merge(first: Shape, second: Shape) -> Shape:
     if first.fields and second.fields:
         fields = _merge_parts(first.fields, second.fields)
         optional |= first.fields.keys() ^ second.fields.keys()
-    if fields and (
-        "values" in parts or not is_record(fields, optional)
-    ):  # a table: forget the keys
+    is_table = "values" in parts or not is_record(fields or {}, optional)
+    if fields and is_table:  # forget the keys
         keys = merge(parts.get("keys", _NOTHING), Shape(types=frozenset({"str"})))
         values = functools.reduce(merge, fields.values(), parts.get("values", _NOTHING))
         fields, optional, parts = None, frozenset(), {**parts, "keys": keys, "values": values}
@@ -445,9 +439,7 @@ def _kinds(shape: Shape) -> set[str]:
 def render_shape(shape: Shape, *, limit: int = MAX_TEXT_CHARS) -> str:
     """Return a shape as one line of types, records as `{'id': int, 'name': NotRequired[str]}`.
 
-    Args:
-        shape: The shape.
-        limit: Characters; deeper levels are left out until the text fits, then its end.
+    Deeper levels are left out until the text fits into `limit` characters, then its end.
     """
     text = ""
     for depth in range(MAX_DEPTH + 2, 0, -1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from langchain_ptc.catalog.definition import ToolDefinition
@@ -22,7 +22,7 @@ from langchain_ptc.catalog.types import references
 HEADER = '"""Stubs written by langchain-ptc: for editors and type checkers, not to be run."""'
 """The first line of every file of the package; distinguishes our files from others."""
 MAX_STEM_BYTES = 120
-"""Length of a file's name before its ending; file systems take 255."""
+"""Length of a file's name before its ending, in UTF-8; file systems take 255."""
 _OMITTED = "# The tool has a default of its own.\n_OMITTED: Any = ..."
 
 
@@ -53,18 +53,13 @@ def _render_domain(
         exported.extend(("._types", name) for name in domain.records)
     stems = {name.casefold() for name in taken}
     for definition in domain.definitions:
-        stem = _cut_stem(definition.name)
+        stem = definition.name.encode()[:MAX_STEM_BYTES].decode(errors="ignore")
         while stem.casefold() in stems:  # some file systems do not distinguish `Get` from `get`
             stem += "_"
         stems.add(stem.casefold())
         files[f"{folder}/{stem}.py"] = _render_module(definition, domain.names[definition.name])
         exported.append((f".{stem}", definition.name))
     return exported
-
-
-def _cut_stem(name: str) -> str:
-    """Return `name` as short as the name of a file must be; in other scripts it has many bytes."""
-    return name.encode()[:MAX_STEM_BYTES].decode(errors="ignore")
 
 
 def _render_init(exported: Sequence[tuple[str, str]]) -> str:
@@ -104,14 +99,10 @@ def _render_docstring(definition: ToolDefinition, parameters: Sequence[StubParam
 
 
 def write_package(files: Mapping[str, str], directory: Path) -> list[Path]:
-    """Write the files of the package `tools` and return their paths.
+    """Write the files of the package `tools` into `directory` and return their paths.
 
     Files that an earlier call wrote there and that are no longer of the package are deleted; files
     of others are left alone.
-
-    Args:
-        files: Their source, by path with `/`.
-        directory: Where the package stands; made if it does not exist.
 
     Raises:
         OSError: A file cannot be written or deleted.
@@ -122,16 +113,12 @@ def write_package(files: Mapping[str, str], directory: Path) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source, encoding="utf-8")
         written.append(path)
-    _delete_stale(directory / "tools", set(written))
-    return written
-
-
-def _delete_stale(package: Path, kept: Collection[Path]) -> None:
-    for path in [*package.glob("*.py"), *package.glob("*/*.py")]:
-        if path not in kept and _is_ours(path):
+    for path in [*directory.glob("tools/*.py"), *directory.glob("tools/*/*.py")]:
+        if path not in written and _is_ours(path):
             path.unlink()
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()
+    return written
 
 
 def _is_ours(path: Path) -> bool:

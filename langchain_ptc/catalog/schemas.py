@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Any
 from urllib.parse import unquote
 
-from langchain_ptc.catalog.names import to_class_name
 from langchain_ptc.catalog.schema_parts import (
     REFERENCES,
     Resolver,
@@ -28,6 +27,7 @@ from langchain_ptc.catalog.schema_parts import (
     says_no_type,
     text,
 )
+from langchain_ptc.catalog.text import to_class_name
 from langchain_ptc.catalog.types import (
     ANY,
     BOOL,

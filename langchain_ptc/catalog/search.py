@@ -31,8 +31,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from typing_extensions import TypedDict
 
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.names import split_words
-from langchain_ptc.catalog.text import one_line
+from langchain_ptc.catalog.text import one_line, split_words
 from langchain_ptc.catalog.types import Choice, TypeTree, walk
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import new_lock
@@ -276,17 +275,17 @@ class Synonyms(NamedTuple):
     """What `synonyms.txt` says of English words."""
 
     stop_words: frozenset[str]
-    """Words of a question that say nothing about the tool that is asked for."""
+    """Words of a question that say nothing about the tool that is wanted."""
     others: Mapping[str, Mapping[str, float]]
-    """For a word or phrase, those that may be meant by it, and how surely, from 0 to 1.
-
-    Two words that people say are less near to each other than to what tools are mostly called.
-    """
+    """For a word or phrase, what may be meant by it, and how certainly, from 0 to 1."""
 
 
 @functools.cache
 def read_synonyms() -> Synonyms:
-    """Return the words of `synonyms.txt`, which is read with the first question."""
+    """Return the words of `synonyms.txt`, which is read with the first question.
+
+    Two words that people use are less near to each other than to the usual name of such tools.
+    """
     text = Path(__file__).with_name("synonyms.txt").read_text("utf-8")
     sections = dict(part.split("]\n", 1) for part in text.split("\n[")[1:])
     lines = {
@@ -327,7 +326,7 @@ class EmbeddingIndex:
         return self._nearest(self._vectors, self._embeddings.embed_query(query))
 
     async def arank(self, query: str) -> list[int]:
-        """Return the positions of the tools whose meaning is nearest to `query`, nearest first."""
+        """Return the same as `rank`."""
         if self._vectors is None:
             found = await self._embeddings.aembed_documents(self._texts)
             self._vectors = [_unit(vector) for vector in found]

@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
-from langchain_ptc.catalog.names import RESERVED, is_normal, to_class_name, unique
-from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.catalog.text import (
     MAX_PROMPT_TOOL_CHARS,
+    RESERVED,
     brief,
     cut,
     docstring,
+    is_normal,
     one_line,
     paragraphs,
+    to_class_name,
+    unique,
     unsaid,
 )
 from langchain_ptc.catalog.types import (
@@ -69,12 +71,7 @@ Names = Mapping[str, str]
 
 
 def render_type(tree: TypeTree, names: Names) -> str:
-    """Return the annotation for `tree`.
-
-    Args:
-        tree: The type.
-        names: What the records in it are called, by key.
-    """
+    """Return the annotation for `tree`."""
     if isinstance(tree, Named):
         return tree.name
     if isinstance(tree, Choice):
@@ -113,7 +110,7 @@ class DomainStubs:
     """For each tool, by its name: the names of the records in its types, by key."""
 
     def __post_init__(self) -> None:
-        taken: dict[str, str] = {}
+        taken: set[str] = set()
         shapes: dict[str, str] = {}
         reserved = RESERVED | {d.name for d in self.definitions}
         for definition in self.definitions:
@@ -123,8 +120,12 @@ class DomainStubs:
                 same = shape(record.key, table)
                 name = shapes.get(same)
                 if name is None:
-                    name = _free_name(record.name, definition.name, {*taken, *reserved})
-                    taken[name] = shapes[same] = name
+                    name = record.name
+                    if name in taken or name in reserved:
+                        longer = f"{to_class_name(definition.name)}{name}"
+                        name = unique(longer, taken | reserved)
+                    taken.add(name)
+                    shapes[same] = name
                 names[record.key] = name
             self.names[definition.name] = names
             for key in _inner_first(table):
@@ -151,8 +152,7 @@ class DomainStubs:
     def render_records(self, *, describe: Callable[[str], str] = brief) -> list[str]:
         """Return the source of each record, in an order in which Python can run it.
 
-        Args:
-            describe: Puts the description of a field on one line.
+        `describe` shortens the description of a field to one line.
         """
         defined: set[str] = set()
         blocks = []
@@ -160,13 +160,6 @@ class DomainStubs:
             blocks.append(_render_record(name, record, names, defined, describe))
             defined.add(name)
         return blocks
-
-
-def _free_name(name: str, tool: str, taken: Collection[str]) -> str:
-    if name not in taken:
-        return name
-    longer = f"{to_class_name(tool)}{name}"
-    return unique(longer, taken)
 
 
 def _inner_first(table: Mapping[str, RecordType]) -> list[str]:
@@ -194,25 +187,15 @@ def _render_record(
     defined: Collection[str],
     describe: Callable[[str], str],
 ) -> str:
-    annotations = []
+    rows = []
     for item in record.fields:
         text = render_type(item.type, names)
         if any(names[key] not in defined for key in references(item.type)):
             text = repr(text)  # a record that holds itself is not yet known where it is written
-        annotations.append(text if item.required else f"NotRequired[{text}]")
+        remarks = [*notes(item.type), *item.constraints]
+        comment = _comment(_unsaid(item.name, item.description, item.type), remarks, describe)
+        rows.append((item.name, text if item.required else f"NotRequired[{text}]", comment))
     about = one_line(record.description, limit=200)
-    rows = [
-        (
-            item.name,
-            text,
-            _comment(
-                _unsaid(item.name, item.description, item.type),
-                [*notes(item.type), *item.constraints],
-                describe,
-            ),
-        )
-        for item, text in zip(record.fields, annotations, strict=True)
-    ]
     more = f"    # {one_line(record.others, limit=200)}\n" if record.others else ""
     if _needs_call(record, names):
         body = "".join(f"    {key!r}: {text},{comment}\n" for key, text, comment in rows) + more
@@ -272,12 +255,11 @@ class StubParameter:
     """What its type leaves out."""
 
     def source(self, *, omitted: str = "...") -> str:
-        """Return its part of the signature; `omitted` stands for a default that is not shown."""
+        """Return its part of the signature, with `omitted` for a default that is not shown."""
         if self.default is None:
             return f"{self.name}: {self.annotation}"
-        return (
-            f"{self.name}: {self.annotation} = {omitted if self.default == '...' else self.default}"
-        )
+        default = omitted if self.default == "..." else self.default
+        return f"{self.name}: {self.annotation} = {default}"
 
     def comment(self, describe: Callable[[str], str]) -> str:
         """Return its description with two spaces and `#` in front, or an empty string."""
@@ -285,12 +267,7 @@ class StubParameter:
 
 
 def stub_parameters(definition: ToolDefinition, names: Names) -> list[StubParameter]:
-    """Return the parameters of a stub, required ones first.
-
-    Args:
-        definition: The tool.
-        names: What the records in its types are called, by key.
-    """
+    """Return the parameters of a stub, required ones first."""
     return [_stub_parameter(p, definition, names) for p in definition.parameters]
 
 
@@ -364,10 +341,9 @@ def render_signature(
 
     Args:
         definition: The tool.
-        names: What the records in its types are called, by key.
-        parameters: As `stub_parameters` gives them.
-        describe: Puts the description of a parameter on one line, which then stands behind the
-            parameter as a comment; None for a signature without comments.
+        names: Names of the records in its types, by key.
+        parameters: What `stub_parameters` returns.
+        describe: Shortens the description of a parameter to a comment; None for no comments.
         omitted: Source of a default that is not shown.
     """
     parts = [p.source(omitted=omitted) for p in parameters]
@@ -385,14 +361,16 @@ def render_signature(
 
 
 def render_facts(definition: ToolDefinition) -> list[str]:
-    """Return what the docstring of a stub says besides what the tool says of itself."""
+    """Return what the docstring of a stub adds to the tool's own description."""
     policy = definition.policy
+    # One attempt is not all of a call that is retried.
+    seconds = policy.total_seconds or (None if policy.retry else policy.timeout_seconds)
     facts = [
         "Read-only." if policy.read_only else "",
         "Idempotent." if policy.idempotent else "",
         "A person approves each call." if policy.requires_approval else "",
         f"At most {policy.max_calls} calls." if policy.max_calls is not None else "",
-        f"Takes at most {seconds:g} s." if (seconds := _longest(policy)) else "",
+        f"Takes at most {seconds:g} s." if seconds else "",
     ]
     remarks = [definition.returns_text, *notes(definition.returns)]
     returned = ", ".join(filter(None, remarks))
@@ -401,12 +379,7 @@ def render_facts(definition: ToolDefinition) -> list[str]:
 
 
 def render_stub(definition: ToolDefinition, names: Names) -> str:
-    """Return the stub of one tool for a model: signature, comments and docstring.
-
-    Args:
-        definition: The tool.
-        names: What the records in its types are called, by key.
-    """
+    """Return the stub of one tool for a model: signature, comments and docstring."""
     parameters = stub_parameters(definition, names)
     head = render_signature(definition, names, parameters, describe=brief)
     description = paragraphs(definition.description, limit=MAX_PROMPT_TOOL_CHARS)
@@ -430,12 +403,7 @@ def render_catalog(
     *,
     render: Callable[[ToolDefinition, Names], str] = render_stub,
 ) -> str:
-    """Return the stubs of all `domains` as one Python module for a model to read.
-
-    Args:
-        domains: The stubs.
-        render: Returns the stub of one tool.
-    """
+    """Return the stubs of all `domains` as one Python module for a model to read."""
     names = {name for domain in domains for name in domain.imports()}
     blocks = ["\n".join(render_imports(names))] if names else []
     for domain in domains:
@@ -455,8 +423,3 @@ def render_imports(names: Collection[str]) -> list[str]:
     for name in sorted(names):
         modules.setdefault(MODULES[name], []).append(name)
     return [f"from {module} import {', '.join(found)}" for module, found in sorted(modules.items())]
-
-
-def _longest(policy: ToolPolicy) -> float | None:
-    """Return how long a call may take, where the policy says it: one try is not all of it."""
-    return policy.total_seconds or (None if policy.retry else policy.timeout_seconds)

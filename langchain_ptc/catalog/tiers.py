@@ -1,8 +1,8 @@
 """How much of a catalog a prompt shows: four tiers, from whole stubs to a pointer. Pure.
 
-Which tier is shown is decided by who writes the prompt, from the catalog and a budget only; so the text
-stays the same from turn to turn, and the provider's prompt cache holds. It changes where something new
-is learned of a tool's results: see `observed.py`.
+`prompts/description.py` chooses the tier from the catalog and a token budget only, so the text stays the
+same from turn to turn and the provider's prompt cache stays valid. It changes only with the observed shape
+of a tool's results: see `observed.py`.
 """
 
 from __future__ import annotations
@@ -46,32 +46,36 @@ MAX_LINE_SHAPE_CHARS = 200
 FLAT = "tools"
 """What tools of no domain are listed under: the module that they are imported from."""
 Keep: TypeAlias = Callable[[str], bool]
-"""Told each line that says what was observed; returns whether there is room for it."""
+"""Called with each line about an observed shape; returns whether there is room for it."""
 
 
 def render_tier(
     domains: Sequence[DomainStubs],
     tier: Tier,
-    *,
-    observed: Mapping[str, str] | None = None,
-    keep: Keep = lambda _: True,
+    observed: Mapping[str, str],
+    keep: Keep,
 ) -> str:
     """Return the text of a catalog in one tier, with a newline at its end; empty without tools.
 
     Args:
         domains: The stubs.
         tier: How much is shown.
-        observed: What was learned of results, by qualified name; for tools whose type says nothing.
-        keep: Asked about each line of what was learned, in the catalog's order.
+        observed: Observed shapes of results, by qualified name, of tools whose type is vague.
+        keep: Called with each line about an observed shape, in the catalog's order.
     """
     if tier == "full":
-        return _render_full(domains, observed or {}, keep)
+
+        def render(definition: ToolDefinition, names: Names) -> str:
+            shape = observed.get(definition.qualified_name, "")
+            return _add_observed(render_stub(definition, names), shape, keep)
+
+        return render_catalog(domains, render=render)
     if tier == "signatures":
-        blocks = [_render_lines(domain, observed or {}, keep) for domain in domains]
+        blocks = [render_lines(domain, observed, keep) for domain in domains]
     elif tier == "names":
         blocks = [f"{name_of(d)}: {', '.join(t.name for t in d.definitions)}" for d in domains]
     else:
-        blocks = [render_pointer(domains)] if domains else []
+        blocks = [_render_pointer(domains)] if domains else []
     between = "\n\n" if tier == "signatures" else "\n"
     return f"{between.join(blocks)}\n" if blocks else ""
 
@@ -81,7 +85,7 @@ def name_of(domain: DomainStubs) -> str:
     return domain.domain or FLAT
 
 
-def render_pointer(domains: Sequence[DomainStubs]) -> str:
+def _render_pointer(domains: Sequence[DomainStubs]) -> str:
     """Return how many tools there are, and in which domains."""
     count = sum(len(domain.definitions) for domain in domains)
     counted = f"{count} tool{'s' if count != 1 else ''}"
@@ -93,12 +97,8 @@ def render_pointer(domains: Sequence[DomainStubs]) -> str:
     return f"{counted} in {len(domains)} domain{'s' if len(domains) != 1 else ''}: {listed}"
 
 
-def render_domain_lines(domain: DomainStubs) -> str:
+def render_lines(domain: DomainStubs, observed: Mapping[str, str], keep: Keep) -> str:
     """Return the tools of one domain, a line each."""
-    return _render_lines(domain, {}, lambda _: True)
-
-
-def _render_lines(domain: DomainStubs, observed: Mapping[str, str], keep: Keep) -> str:
     lines = [f"# {domain.module}"]
     for definition in domain.definitions:
         lines.append(render_line(definition, domain.names[definition.name]))
@@ -109,19 +109,10 @@ def _render_lines(domain: DomainStubs, observed: Mapping[str, str], keep: Keep) 
     return "\n".join(lines)
 
 
-def _render_full(domains: Sequence[DomainStubs], observed: Mapping[str, str], keep: Keep) -> str:
-    def render(definition: ToolDefinition, names: Names) -> str:
-        stub = render_stub(definition, names)
-        shape = observed.get(definition.qualified_name)
-        return add_observed(stub, shape, keep=keep) if shape else stub
-
-    return render_catalog(domains, render=render)
-
-
-def add_observed(stub: str, shape: str, *, keep: Keep = lambda _: True) -> str:
-    """Return a stub with what was learned of its results below its signature."""
+def _add_observed(stub: str, shape: str, keep: Keep) -> str:
+    """Return a stub with the observed shape of its results below its signature."""
     line = f"    # observed: {shape}"
-    if not keep(line):
+    if not shape or not keep(line):
         return stub
     head, quotes, doc = stub.partition('\n    """')
     if quotes:
@@ -134,9 +125,8 @@ def render_one(domain: DomainStubs, name: str, *, observed: str = "") -> str:
     definition = next(d for d in domain.definitions if d.name == name)
     alone = DomainStubs(domain=domain.domain, definitions=[definition])
     parts = [f"# from {domain.module} import {name}", *alone.render_records()]
-    names: Names = alone.names[name]
-    stub = render_stub(definition, names)
-    return "\n\n".join([*parts, add_observed(stub, observed) if observed else stub]) + "\n"
+    stub = render_stub(definition, alone.names[name])
+    return "\n\n".join([*parts, _add_observed(stub, observed, lambda _: True)]) + "\n"
 
 
 # --- one tool on one line -----------------------------------------------------------------------
@@ -155,11 +145,7 @@ def render_line(definition: ToolDefinition, names: Names) -> str:
     """Return one tool on one line: its signature, and the first sentence of what it does.
 
     The line is for reading: long choices are shown as their type, optional parameters may be left
-    out (`...`), and a return type that nobody knows is not there.
-
-    Args:
-        definition: The tool.
-        names: What the records in its types are called, by key.
+    out (`...`), and so is an unknown return type.
     """
     terse = replace(
         definition,

@@ -35,10 +35,9 @@ from langchain_ptc.catalog.functions import (
     signature_of,
 )
 from langchain_ptc.catalog.mcp.results import AdaptedTool, read_adapted, read_hints
-from langchain_ptc.catalog.names import to_identifier, to_public_identifier, unique
 from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.catalog.schemas import SchemaReader, read_result_schema
-from langchain_ptc.catalog.text import MAX_TOOL_CHARS
+from langchain_ptc.catalog.text import MAX_TOOL_CHARS, to_identifier, to_public_identifier, unique
 from langchain_ptc.catalog.types import (
     ANY,
     Container,

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from langchain_ptc.catalog.names import RESERVED, unique
+from langchain_ptc.catalog.text import RESERVED, unique
 from langchain_ptc.catalog.types import RecordField
 from langchain_ptc.prompts.example_tools import (
     Example,

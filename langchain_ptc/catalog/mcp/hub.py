@@ -35,7 +35,6 @@ from langchain_ptc.catalog.mcp.servers import (
     Server,
     ServerError,
     explain,
-    stop_all,
 )
 from langchain_ptc.catalog.mcp.validation import NeedsThreadError
 from langchain_ptc.display.text import visible
@@ -47,10 +46,7 @@ INSTALL = "MCP servers need one more package: pip install 'langchain-ptc[mcp]'"
 class Hub:
     """The servers of a catalog, and of the newer catalogs made from it.
 
-    Args:
-        servers: Each with a name of its own.
-        callbacks: The client's, for progress; or None.
-        interceptors: The client's, outermost first.
+    Callbacks and interceptors are the client's, the outermost interceptor first.
     """
 
     def __init__(
@@ -60,7 +56,7 @@ class Hub:
         self._callbacks = callbacks
         self._interceptors = tuple(interceptors)
         # At exit, servers that are still open are waited for elsewhere.
-        weakref.finalize(self, stop_all, self.servers).atexit = False
+        weakref.finalize(self, _stop_all, self.servers).atexit = False
 
     @property
     def versions(self) -> tuple[int, ...]:
@@ -89,6 +85,10 @@ class Hub:
                 raise result
         return listed
 
+    async def close(self) -> None:
+        """End the sessions."""
+        await asyncio.gather(*(server.close() for server in self.servers))
+
     @property
     def has_interceptors(self) -> bool:
         """Whether calls go through interceptors, which want LangGraph's runtime."""
@@ -103,21 +103,18 @@ class Hub:
         declared: Mapping[str, Any] | None,
         runtime: object,
     ) -> Any:
-        """Call a tool by way of the interceptors and return its value.
+        """Call a tool through the interceptors; return its value, or the answer of an interceptor.
 
         Args:
-            server: Has the tool.
-            tool: What the server calls it.
+            server: The server that has the tool.
+            tool: The server's name for it.
             arguments: Under the server's own names.
             declared: The `outputSchema` that the catalog shows.
             runtime: LangGraph's, for the interceptors; None outside a graph.
 
-        Returns:
-            The value, or what an interceptor answered instead: a message or a command.
-
         Raises:
-            ToolException: The server refused the call, cannot be reached, or answered what it had
-                not declared.
+            ToolException: The server refused the call, cannot be reached, or returned a value that
+                does not match its schema.
         """
         progress = self._progress_for(server, tool)
         called = tool
@@ -162,6 +159,11 @@ class Hub:
         return progress
 
 
+def _stop_all(servers: Sequence[AnyServer]) -> None:
+    for server in servers:
+        server.stop()
+
+
 def _wrap(interceptor: Callable[..., Any], handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
     async def wrapped(request: Any) -> Any:
         return await interceptor(request, handler)
@@ -190,12 +192,9 @@ async def _call_with_headers(
 def open_hub(
     servers: object, *, home: asyncio.AbstractEventLoop | None, connect_seconds: float
 ) -> Hub:
-    """Return the servers that a user named; no session is opened yet.
+    """Return the servers that `ToolCatalog.from_mcp` was given; no session is opened yet.
 
-    Args:
-        servers: As `ToolCatalog.from_mcp` takes them.
-        home: The loop that sessions among them were opened on; None if nobody knows.
-        connect_seconds: Time to open each session.
+    `home` is the loop on which sessions among them were opened; None if it is unknown.
 
     Raises:
         CatalogError: They are not connections, sessions or a client.
@@ -298,10 +297,6 @@ async def open_session(
 ) -> AsyncIterator[Any]:
     """Connect to a server and yield a `ClientSession`, which is not yet initialized.
 
-    Args:
-        connection: As `MultiServerMCPClient` takes it.
-        options: Further arguments of `ClientSession`.
-
     Raises:
         ValueError: `connection` has no transport, an unknown one, or lacks one of its keys.
         ImportError: The transport needs a package that is not installed.
@@ -320,12 +315,8 @@ async def open_session(
 def _checked(connection: Mapping[str, Any]) -> str:
     transport = connection.get("transport")
     if transport not in TRANSPORTS:
-        problem = (
-            "Missing 'transport'"
-            if "transport" not in connection
-            else f"'transport' cannot be {transport!r}"
-        )
-        raise ValueError(f"{problem}: it must be 'stdio', 'http', 'sse' or 'websocket'")
+        got = f", got {transport!r}" if "transport" in connection else ", which is missing"
+        raise ValueError(f"'transport' must be 'stdio', 'http', 'sse' or 'websocket'{got}")
     kind, *needed = TRANSPORTS[transport]
     missing = [key for key in needed if key not in connection]
     if missing:
@@ -392,10 +383,9 @@ _CHUNK_BYTES = 65_536
 
 @contextmanager
 def server_errors() -> Iterator[IO[str]]:
-    """Yield the file that a server gets as its standard error.
+    """Yield the standard error of a server: `sys.stderr`; on a terminal a pipe, copied to it.
 
-    On a terminal it is a pipe, whose text is copied to `sys.stderr` with signs in place of characters
-    that control the terminal; elsewhere it is `sys.stderr` itself.
+    In the copy, signs replace the characters that control the terminal.
     """
     if not sys.stderr.isatty():
         yield sys.stderr

@@ -138,16 +138,11 @@ def is_wrapper(schema: Mapping[str, Any] | None) -> bool:
 
 
 def value_of(result: object, schema: Mapping[str, Any] | None) -> Any:
-    """Return the value of a tool's result.
+    """Return the value of a `CallToolResult` of a tool with an `outputSchema`, or with none.
 
-    Args:
-        result: A `CallToolResult`.
-        schema: The tool's `outputSchema`, or None.
-
-    Returns:
-        The structured content, unwrapped as `unwrap_schema` says; or else the text; or else, where
-        there is more than text, a list of records: `{"type": "image", "data": b"...", "mime_type":
-        "image/png"}` and the like.
+    It is the structured content, unwrapped as by `unwrap_schema`; or else the text; or else, where
+    there is more than text, a list of records: `{"type": "image", "data": b"...", "mime_type":
+    "image/png"}` and the like.
 
     Raises:
         ToolException: The result is an error.
@@ -164,11 +159,8 @@ def value_of(result: object, schema: Mapping[str, Any] | None) -> Any:
 def value_of_message(content: object, artifact: object, schema: Mapping[str, Any] | None) -> Any:
     """Return the value of a result that another package has made a message of: see `value_of`.
 
-    Args:
-        content: The message's content: a text, or LangChain's content blocks; anything else is
-            returned as it is.
-        artifact: The message's artifact: a dict with `structured_content`, or None.
-        schema: The tool's `outputSchema`, or None.
+    The artifact is a dict with `structured_content`, or None; content that is neither text nor a list
+    of LangChain's content blocks is returned as it is.
     """
     structured = read_field(artifact, "structuredContent") if artifact is not None else None
     if structured is None and not isinstance(content, str | list):
@@ -196,11 +188,7 @@ def _choose(records: Sequence[dict[str, Any]], schema: Mapping[str, Any] | None)
 
 
 def describe_error(content: object) -> str:
-    """Return the text of an error message, or what it holds instead of one.
-
-    Args:
-        content: A text, LangChain's content blocks, or those of `mcp`.
-    """
+    """Return the text of an error message, or a description of content blocks without text."""
     blocks = content if isinstance(content, list) else [content]
     if len(blocks) == 1 and isinstance(blocks[0], str):
         return blocks[0]
@@ -242,14 +230,14 @@ def read_result(
     tool: str,
     is_quick: bool,
 ) -> Any:
-    """Check a tool's result and return its value.
+    """Check a tool's `CallToolResult` and return its value.
 
     Args:
-        result: A `CallToolResult`.
+        result: The result.
         listed: The `outputSchema` of the tool that was called, or None.
         declared: The `outputSchema` that the catalog shows, or None.
         tool: The tool that was called.
-        is_quick: It is called on an event loop; otherwise in a thread.
+        is_quick: Whether it is called on an event loop, and not in a thread.
 
     Raises:
         NeedsThreadError: It is to be quick, and the result is too large or too hard to check.
@@ -263,7 +251,9 @@ def read_result(
     if is_quick and not (len(content) <= QUICK_BLOCKS and _is_small(structured)):
         raise NeedsThreadError
     if listed is not None and not read_field(result, "isError"):
-        if structured is None and "structured_content" not in _fields_set(result):
+        if structured is None and "structured_content" not in getattr(
+            result, "model_fields_set", ()
+        ):
             raise ToolException(f"{tool} has an output schema, and gave no structured content")
         check_structure(structured, listed, tool, is_quick=is_quick)
     return value_of(result, declared)
@@ -282,10 +272,6 @@ def _is_small(value: object) -> bool:
             if left > 0:
                 waiting.extend(one.values() if isinstance(one, dict) else one)
     return left > 0
-
-
-def _fields_set(result: object) -> Any:
-    return getattr(result, "model_fields_set", ())
 
 
 def as_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -448,11 +434,8 @@ def read_hints(tool: BaseTool) -> ToolPolicy:
     if tool.response_format != "content_and_artifact":
         return ToolPolicy()
     function = getattr(tool, "coroutine", None) or getattr(tool, "func", None)
-    return (
-        policy_of(_find_declaration(inspect.unwrap(function)), "never")
-        if function
-        else ToolPolicy()
-    )
+    declared = _find_declaration(inspect.unwrap(function)) if function else None
+    return policy_of(declared, "never") if function else ToolPolicy()
 
 
 def _has_hints(record: object) -> bool:

@@ -176,28 +176,23 @@ async def list_tools(session: Any) -> list[Any]:
     capabilities = getattr(session, "get_server_capabilities", lambda: None)()
     if capabilities is not None and read_field(capabilities, "tools") is None:
         return []
+    from mcp.types import PaginatedRequestParams
+
     found: list[Any] = []
-    cursor: str | None = None
+    params: Any = None
     for _ in range(MAX_PAGES):
-        page = await session.list_tools(params=_from(cursor))
+        page = await session.list_tools(params=params)
         found.extend(page.tools)
         cursor = read_field(page, "nextCursor")
         if not cursor:  # some servers end with an empty one
             return found
+        params = PaginatedRequestParams(cursor=cursor)
     raise ServerError(f"its list of tools has more than {MAX_PAGES:,} pages")
 
 
 def _output_schema(tools: Sequence[Any], name: str) -> Mapping[str, Any] | None:
     found = (read_field(tool, "outputSchema") for tool in tools if tool.name == name)
     return next(found, None)
-
-
-def _from(cursor: str | None) -> Any:
-    if cursor is None:
-        return None
-    from mcp.types import PaginatedRequestParams
-
-    return PaginatedRequestParams(cursor=cursor)
 
 
 # --- one server ---------------------------------------------------------------------------------
@@ -210,7 +205,7 @@ class Server:
         name: For messages.
         open_session: Opens a session with it.
         connect_seconds: Time to open a session and list its tools.
-        with_headers: Returns how to open a session with more HTTP headers; None if it has none.
+        with_headers: Returns what opens a session with more HTTP headers; None if it takes none.
     """
 
     def __init__(
@@ -342,13 +337,11 @@ class Server:
         except ServerError:
             raise
         except Exception as error:  # of the `mcp` package, which is not imported here
-            known = not _is_unknown_session(error)
-            if known and not _is_end(error):
+            is_unknown = _is_unknown_session(error)
+            if not is_unknown and not _is_end(error):
                 raise ToolException(str(error) or type(error).__name__) from error
             await link.close()
-            if not known:
-                raise _NotSentError from error
-            if _is_closed_stream(error):  # it is met before the request goes out
+            if is_unknown or _is_closed_stream(error):  # that is met before the request is sent
                 raise _NotSentError from error
             raise ServerError(explain(error)) from error
 
@@ -372,13 +365,7 @@ def _is_closed_stream(error: Exception) -> bool:
 
 
 class GivenSession:
-    """A session that the user opened, and closes.
-
-    Args:
-        name: For messages.
-        session: A `ClientSession`.
-        home: The loop that it was opened on.
-    """
+    """A session that the user opened, on the loop `home`, and closes."""
 
     version = 0
 
@@ -389,11 +376,7 @@ class GivenSession:
         self._known: list[Any] = []
 
     async def list_tools(self) -> list[Any]:
-        """Return the tools of the server as they are now.
-
-        Raises:
-            ServerError: The server cannot be reached.
-        """
+        """Return the tools of the server as they are now; see `Server`."""
         self._check()
         self._known = await run_on(self.home, list_tools(self._session))
         return self._known
@@ -405,11 +388,7 @@ class GivenSession:
     async def call(
         self, tool: str, arguments: Mapping[str, Any], progress: Progress | None = None
     ) -> CallAnswer:
-        """Call a tool and return its answer.
-
-        Raises:
-            ToolException: The server refused the call, or cannot be reached.
-        """
+        """Call a tool and return its answer; see `Server`."""
         try:
             self._check()
             request = request_call(self._session, tool, arguments, progress)
@@ -439,14 +418,3 @@ class GivenSession:
 
 
 AnyServer: TypeAlias = Server | GivenSession
-
-
-async def close_all(servers: Sequence[AnyServer]) -> None:
-    """Close servers concurrently."""
-    await asyncio.gather(*(server.close() for server in servers))
-
-
-def stop_all(servers: Sequence[AnyServer]) -> None:
-    """Begin to close servers that nobody refers to any more."""
-    for server in servers:
-        server.stop()

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, get_args
 
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import ToolException
@@ -29,7 +28,7 @@ from langchain_ptc.catalog.mcp.results import (
     read_field,
     unwrap_schema,
 )
-from langchain_ptc.catalog.mcp.servers import AnyServer, close_all, mcp_loop
+from langchain_ptc.catalog.mcp.servers import AnyServer, mcp_loop
 from langchain_ptc.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -182,10 +181,6 @@ class Source(Generic[C]):
             server=server,
         )
 
-    async def close(self) -> None:
-        """End the sessions."""
-        await close_all(self.hub.servers)
-
 
 class OpeningCatalog(Generic[C]):
     """A catalog whose servers are about to be opened: `async with`, `with`, or `await` it.
@@ -202,7 +197,7 @@ class OpeningCatalog(Generic[C]):
         exclude: Sequence[str],
         connect_seconds: float,
     ) -> None:
-        if approve not in ("never", "destructive", "writes"):
+        if approve not in get_args(Approve):
             raise CatalogError(
                 f"approve must be 'never', 'destructive' or 'writes', got {approve!r}"
             )
@@ -224,12 +219,12 @@ class OpeningCatalog(Generic[C]):
         try:
             return await self._source.read()
         except BaseException:
-            await self._source.close()
+            await self._source.hub.close()
             raise
 
     async def _close(self) -> None:
         if self._source is not None:
-            await self._source.close()
+            await self._source.hub.close()
 
     def __await__(self) -> Generator[Any, None, C]:
         return self.__aenter__().__await__()
@@ -237,24 +232,13 @@ class OpeningCatalog(Generic[C]):
     async def __aenter__(self) -> C:
         return await self._open(asyncio.get_running_loop())
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._close()
 
     def __enter__(self) -> C:
-        opening = self._open(None)
-        return mcp_loop.run(opening)
+        return mcp_loop.run(self._open(None))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         mcp_loop.run(self._close())
 
 

@@ -76,14 +76,9 @@ class NeedsThreadError(Exception):
 
 
 def check_structure(value: object, schema: Mapping[str, Any], tool: str, *, is_quick: bool) -> None:
-    """Check an answer.
+    """Check the structured content of an answer against the tool's `outputSchema`.
 
-    Args:
-        value: The structured content.
-        schema: The tool's `outputSchema`.
-        tool: For messages.
-        is_quick: End after `QUICK_SECONDS` and evaluate no patterns; otherwise it is to be called in
-            a thread.
+    With `is_quick` it ends after `QUICK_SECONDS` and evaluates no patterns; else call it in a thread.
 
     Raises:
         NeedsThreadError: It is to be quick, and cannot be.
