@@ -1,8 +1,7 @@
 """The command line: `langchain-ptc run | ask | stubs | doctor`.
 
-- `app`: what can be typed, and what becomes of errors; `options`: the options that commands share;
-- `run`, `ask`, `stubs`, `doctor`: the work of each command, imported when it is run, so that the help is
-  quick;
+- `app`: the commands, and how errors are reported; `options`: the options that commands share;
+- `commands`, `doctor`: the work of each command, imported when it is run, so that the help is quick;
 - `tools`: `--tools` and `--mcp` as one catalog; `models`: `--model`; `references`: `module:attribute`;
 - `output`: exit codes, and everything that is printed.
 """
@@ -17,14 +16,10 @@ _MISSING = "the command line needs the package typer: pip install 'langchain-ptc
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command, with `arguments` in place of those in `sys.argv`, and return the exit code.
 
-    Args:
-        arguments: What stands behind the program's name; None is `sys.argv`.
-
-    Returns:
-        The exit code: 0 success, 1 it was run and did not succeed, 2 nothing was run, 3 a limit
-        stopped it, 130 it was interrupted.
+    0: success; 1: it was run and did not succeed; 2: nothing was run; 3: a limit stopped it; 130: it
+    was interrupted.
     """
     try:
         from langchain_ptc.cli.app import run_app

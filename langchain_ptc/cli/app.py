@@ -1,6 +1,6 @@
-"""What can be typed, and what becomes of errors.
+"""The commands with their options, and how errors are reported.
 
-The work of each command is in a module of its own, which is imported when the command is run.
+The work of a command is in `commands`, which is imported when one is run.
 """
 
 from __future__ import annotations
@@ -95,11 +95,9 @@ def run(
 
     Exit codes: 0 success, 1 the code failed or was refused, 2 nothing was run, 3 a limit stopped it.
     """
-    options = read_options(
-        tools=tools, servers=mcp, limits=limit, modules=import_, as_json=as_json, quiet=quiet
-    )
+    options = read_options(tools, mcp, limit, import_, as_json=as_json, quiet=quiet)
     code = _read_code(file)
-    from langchain_ptc.cli.run import run_program
+    from langchain_ptc.cli.commands import run_program
 
     return _run(lambda out: run_program(code, options, out))
 
@@ -149,10 +147,8 @@ def ask(
     if not question.strip():
         raise CommandError("the question is empty")
     _need_tools(tools, mcp)
-    options = read_options(
-        tools=tools, servers=mcp, limits=limit, modules=import_, as_json=as_json, quiet=quiet
-    )
-    from langchain_ptc.cli.ask import ask_model
+    options = read_options(tools, mcp, limit, import_, as_json=as_json, quiet=quiet)
+    from langchain_ptc.cli.commands import ask_model
 
     return _run(lambda out: ask_model(question, model, options, out))
 
@@ -185,7 +181,7 @@ def stubs(
     _need_tools(tools, mcp)
     if output is not None and detail != "full":
         raise CommandError("--detail is for what is printed; -o writes whole stubs")
-    from langchain_ptc.cli.stubs import write_stubs
+    from langchain_ptc.cli.commands import write_stubs
 
     return _run(
         lambda out: write_stubs(
@@ -242,14 +238,7 @@ for _command, _lines in _EXAMPLES.items():
 
 
 def run_app(arguments: Sequence[str] | None) -> int:
-    """Run one command and say in plain words what went wrong.
-
-    Args:
-        arguments: What stands behind the program's name; None is `sys.argv`.
-
-    Returns:
-        The exit code.
-    """
+    """Run one command, report what went wrong, and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what the stream cannot write is escaped
             stream.reconfigure(errors="backslashreplace")
@@ -280,7 +269,7 @@ def run_app(arguments: Sequence[str] | None) -> int:
 
 @contextlib.contextmanager
 def _without_control() -> Iterator[None]:
-    """Keep control characters out of what tools warn of, and log without a handler of their own."""
+    """Remove control characters from warnings, and from what tools log without a handler of their own."""
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: write_error(handler.format(record))  # type: ignore[method-assign]
 
@@ -301,10 +290,8 @@ def _without_control() -> Iterator[None]:
 def _report_misuse(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     if context is not None:
-        write_error(f"{context.get_usage()}")
-    message = error.format_message().replace(
-        "Value error, ", ""
-    )  # pydantic's, not a person's words
+        write_error(context.get_usage())
+    message = error.format_message().replace("Value error, ", "")  # pydantic's words
     if message:
         write_error(f"{PROGRAM}: {message}")
     if context is not None:
@@ -313,6 +300,6 @@ def _report_misuse(error: typer.TyperException) -> int:
 
 
 def _drop_output() -> None:
-    """Output cannot be written any more: let what is still to be flushed go nowhere."""
+    """Output cannot be written any more: discard what is still to be flushed."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

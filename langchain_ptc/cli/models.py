@@ -3,7 +3,7 @@
 | what is written | what it means |
 |---|---|
 | `openai:gpt-5` | any name that LangChain's `init_chat_model` knows |
-| `http://127.0.0.1:11434/v1#qwen2.5-coder` | a server that speaks as OpenAI's does, and its model |
+| `http://127.0.0.1:11434/v1#qwen2.5-coder` | a server that speaks OpenAI's protocol, and its model |
 | `http://127.0.0.1:8080` | the same with `/v1`, and with the one model that it has |
 | `my_models.py:model`, `package.module:model` | a chat model of your own, or a function returning one |
 """
@@ -36,13 +36,10 @@ _MAX_LIST_BYTES = 4_000_000
 
 
 def find_model(name: str) -> BaseChatModel:
-    """Return the chat model that `name` means.
-
-    Args:
-        name: See the table above.
+    """Return the chat model that `name` means; see the table above.
 
     Raises:
-        CommandError: There is no such model here; the message says what to do.
+        CommandError: There is no such model; the message says what to do.
     """
     name = name.strip()
     if not name:
@@ -77,23 +74,19 @@ def _init(name: str) -> BaseChatModel:
 def _explain(name: str, error: Exception) -> str:
     """Say in a sentence or two why LangChain cannot make the model, and what to do."""
     if isinstance(error, ValidationError):
-        told = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
+        reason = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
     else:
-        told = str(error).partition("\n\n")[0].strip() or type(error).__name__
-    if "nable to infer" in told:
+        reason = str(error).partition("\n\n")[0].strip() or type(error).__name__
+    if "nable to infer" in reason:
         provider, colon, _ = name.partition(":")
         if not colon:
-            return f"nothing tells its provider; write provider:model, such as 'openai:{name}'"
+            return f"its provider is unknown; write provider:model, such as 'openai:{name}'"
         return (
-            f"{provider!r} is no provider that LangChain knows, and no module to import a model "
+            f"{provider!r} is neither a provider that LangChain knows, nor a module to import a model "
             f"from{did_you_mean(closest(provider, providers()))}"
         )
-    return f"{told}{_advise_key(told)}"
-
-
-def _advise_key(told: str) -> str:
-    variable = re.search(r"\b[A-Z][A-Z0-9_]*_API_KEY\b", told)
-    return f"\nWith a key: export {variable[0]}=…" if variable else ""
+    variable = re.search(r"\b[A-Z][A-Z0-9_]*_API_KEY\b", reason)
+    return f"{reason}\nWith a key: export {variable[0]}=…" if variable else reason
 
 
 def _check_key(name: str, model: BaseChatModel) -> None:
@@ -173,7 +166,7 @@ def _connect(name: str) -> BaseChatModel:
         if not urlsplit(address).path:
             address += "/v1"
     except ValueError as error:
-        raise CommandError(f"the model {name!r} is no address: {error}") from error
+        raise CommandError(f"the model {name!r} is not a valid address: {error}") from error
     known = _list_models(address, has_name=bool(model))
     if not model:
         if len(known) != 1:
@@ -191,9 +184,8 @@ def _ask_for_one(address: str, known: Sequence[str]) -> str:
     if not known:
         return f"the server at {address} has no model; give it one, and name it: {address}#name"
     more = ", …" if len(known) > _MAX_NAMES else ""
-    told = ", ".join(known[:_MAX_NAMES])
     return (
-        f"the server at {address} has {len(known)} models: {told}{more}\n"
+        f"the server at {address} has {len(known)} models: {', '.join(known[:_MAX_NAMES])}{more}\n"
         f"Name one of them: {address}#{known[0]}"
     )
 
@@ -202,7 +194,7 @@ def _list_models(address: str, *, has_name: bool) -> list[str]:
     """Ask a server for the names of its models.
 
     Raises:
-        CommandError: It cannot be reached, or what answers is no such server.
+        CommandError: It cannot be reached, or is not such a server.
     """
     request = urllib.request.Request(  # noqa: S310 - the scheme is http or https, see the caller
         f"{address}/models", headers={"Authorization": f"Bearer {_key()}"}
@@ -221,7 +213,7 @@ def _list_models(address: str, *, has_name: bool) -> list[str]:
             return []
         raise CommandError(
             f"the server at {address} does not list its models (HTTP {error.code}); the address of "
-            f"the API mostly ends in /v1, and the model can be named: {address}#name"
+            f"the API usually ends in /v1, and the model can be named: {address}#name"
         ) from error
     except OSError as error:
         reason = getattr(error, "reason", error)
@@ -232,6 +224,6 @@ def _list_models(address: str, *, has_name: bool) -> list[str]:
         ) from error
     except (ValueError, TypeError, KeyError, http.client.HTTPException) as error:
         raise CommandError(
-            f"what answers at {address} is no server that speaks as OpenAI's does; the address of "
-            "the API mostly ends in /v1"
+            f"the server at {address} does not speak OpenAI's protocol; the address of the API usually "
+            "ends in /v1"
         ) from error

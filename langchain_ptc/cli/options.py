@@ -59,8 +59,8 @@ Imports = Annotated[
     typer.Option(
         "--import",
         metavar="MODULE",
-        help="A module that the code may import besides the standard ones, for example numpy. May be "
-        "repeated.",
+        help="A module that the code may import in addition to the standard ones, for example numpy. "
+        "May be repeated.",
         rich_help_panel=_RUN,
     ),
 ]
@@ -82,28 +82,22 @@ Tier = Literal["full", "signatures", "names", "pointer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The options of a command that runs code."""
+    """The options of a command that runs code, described above."""
 
     tools: Sequence[str] = ()
-    """Objects with tools, as `module:attribute` or `file.py:attribute`."""
     servers: Sequence[Path] = ()
-    """Files of MCP servers."""
     limits: Limits
-    """Of each execution."""
     modules: Sequence[str]
-    """Modules that the code may import besides the standard ones."""
     as_json: bool
-    """Whether JSON is printed in place of text."""
     quiet: bool
-    """Whether only failures are reported on standard error."""
 
 
 def read_options(
-    *,
     tools: Sequence[str] | None,
     servers: Sequence[Path] | None,
     limits: Sequence[str] | None,
     modules: Sequence[str] | None,
+    *,
     as_json: bool,
     quiet: bool,
 ) -> Options:

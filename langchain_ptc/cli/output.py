@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
 from langchain_ptc.display.text import render_seconds, visible
@@ -39,7 +39,7 @@ def exit_code_of(status: Status) -> int:
 
 
 def write_error(text: str) -> None:
-    """Write a line to standard error, without control characters wherever it leads."""
+    """Write a line to standard error, without control characters."""
     sys.stderr.write(f"{visible(text)}\n")
     sys.stderr.flush()
 
@@ -65,7 +65,7 @@ def render_value(result: ExecutionResult) -> str:
 
 
 def report_failure(result: ExecutionResult, *, quiet: bool) -> None:
-    """Write to standard error what went wrong; notes too, unless it is to be quiet."""
+    """Report on standard error what went wrong; or the notes, unless it is to be quiet."""
     if result.error is not None:
         write_error(replace(result, output="", value=None).report())
     elif not quiet:
@@ -77,8 +77,8 @@ def report_failure(result: ExecutionResult, *, quiet: bool) -> None:
 class _Calls:
     """The calls of one tool."""
 
-    ended: dict[str, int] = field(default_factory=dict)
-    """How many, by how they ended."""
+    ended: Counter[str] = field(default_factory=Counter)
+    """By how they ended."""
     seconds: float = 0.0
     result_bytes: int = 0
 
@@ -89,9 +89,8 @@ class Reporter:
     On a terminal the calls are drawn as bars in time, and code is coloured; elsewhere it is plain text.
 
     Args:
-        shows_code: Whether it shows each program before it runs, and how it failed.
-        is_live: Whether a terminal shows the calls in flight; not where something else is printed
-            on it meanwhile.
+        shows_code: Whether each program is shown before it runs, and its error afterwards.
+        is_live: Whether a terminal shows the calls in flight; not if other text is printed on it too.
     """
 
     def __init__(self, *, shows_code: bool, is_live: bool) -> None:
@@ -108,22 +107,21 @@ class Reporter:
             self._live.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
-            self._live.__exit__(kind, error, trace)
+            self._live.__exit__()
 
     def __call__(self, event: Event) -> None:
         """Take in one event."""
         if self._live is not None:
             self._live(event)
-        handle = _HANDLERS.get(event["event"])
-        if handle is not None:
-            handle(self, event)
+        match event["event"]:
+            case "execution_start":
+                self._start(event)
+            case "call_end":
+                self._end_call(event)
+            case "execution_end":
+                self._end(event)
 
     def show_calls(self, result: ExecutionResult) -> None:
         """Draw the calls of an execution that is over, on a terminal."""
@@ -152,7 +150,7 @@ class Reporter:
     def _end_call(self, event: Event) -> None:
         tool, domain = event["tool"], event["domain"]
         calls = self._calls.setdefault(tool if domain is None else f"{domain}.{tool}", _Calls())
-        calls.ended[event["status"]] = calls.ended.get(event["status"], 0) + 1
+        calls.ended[event["status"]] += 1
         calls.seconds += event["duration_seconds"]
         calls.result_bytes += event["result_bytes"]
 
@@ -168,13 +166,6 @@ class Reporter:
         if not self._is_terminal:
             for line in _render_calls(self._calls):
                 write_error(f"  {line}")
-
-
-_HANDLERS: Mapping[str, Callable[[Reporter, Event], None]] = {
-    "execution_start": Reporter._start,
-    "call_end": Reporter._end_call,
-    "execution_end": Reporter._end,
-}
 
 
 def _print_code(code: str) -> None:
@@ -193,5 +184,5 @@ def _render_calls(calls: Mapping[str, _Calls]) -> Iterator[str]:
     width = max(map(len, calls), default=0)
     for name, found in calls.items():
         ended = ", ".join(f"{number} {status}" for status, number in found.ended.items())
-        seconds = render_seconds(found.seconds / sum(found.ended.values()))
+        seconds = render_seconds(found.seconds / found.ended.total())
         yield f"{name:<{width}}  {ended}, {seconds} each, {found.result_bytes:,} bytes"

@@ -22,17 +22,13 @@ class CommandError(Exception):
 
 
 def load_object(reference: str, *, option: str) -> object:
-    """Return the object that `reference` names.
+    """Return the object that `package.module:attribute` or `path/to/file.py:attribute` names.
 
-    The current folder can be imported from, and so can the folder of a file.
-
-    Args:
-        reference: `package.module:attribute` or `path/to/file.py:attribute`; the attribute may be
-            dotted.
-        option: What the reference was given for, for messages: `--tools`.
+    The attribute may be dotted. The current folder can be imported from, and so can the folder of a
+    file. `option` names the option in messages: `--tools`.
 
     Raises:
-        CommandError: There is no such module, file or attribute, or the import of it failed.
+        CommandError: There is no such module, file or attribute, or its import failed.
     """
     where, colon, attribute = reference.rpartition(":")
     if not colon or not where or not attribute:
@@ -68,7 +64,7 @@ def can_load(module: str) -> bool:
 def _load_module(name: str, option: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise CommandError(
-            f"{option} {name!r} is no name of a module; write package.module:attribute, or "
+            f"{option} {name!r} is not the name of a module; write package.module:attribute, or "
             "path/to/file.py:attribute"
         )
     _make_importable(Path.cwd())
@@ -83,13 +79,15 @@ def _load_module(name: str, option: str) -> ModuleType:
 
 
 def _not_found(name: str, missing: str, option: str) -> str:
-    told = f"{option} {name!r}: there is no module {missing!r}"
     parent, _, child = missing.rpartition(".")
     folder = Path(*parent.split(".")) if parent else Path()
     here = [path.stem for path in folder.glob("*.py")]
     here += [path.parent.name for path in folder.glob("*/__init__.py")]
     close = did_you_mean(closest(child, sorted(here)))
-    return f"{told}, neither installed nor in the current folder{close}"
+    return (
+        f"{option} {name!r}: there is no module {missing!r}, neither installed nor in the current "
+        f"folder{close}"
+    )
 
 
 def _load_file(path: str, option: str) -> ModuleType:

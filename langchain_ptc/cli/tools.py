@@ -51,14 +51,10 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 async def open_catalog(
     references: Sequence[str], servers: Sequence[Path]
 ) -> AsyncIterator[ToolCatalog]:
-    """Give the catalog of all that was named; MCP servers are ended with the context.
-
-    Args:
-        references: Objects with tools, as `module:attribute` or `file.py:attribute`.
-        servers: Files of MCP servers.
+    """Yield the catalog of all tools that were named; MCP servers are closed with the context.
 
     Raises:
-        CommandError: Something named is not there or is no tool, or a server does not start.
+        CommandError: Something that was named was not found or is not a tool, or a server does not start.
     """
     connections: dict[str, Any] = {}
     for path in servers:
@@ -203,17 +199,15 @@ def _read_connection(where: str, given: object) -> dict[str, Any]:
     fields = _FIELDS[transport]
     needed = fields[0]
     for field in given:
-        close = (
-            "" if field in (*fields, "transport", "type") else did_you_mean(closest(field, fields))
-        )
-        if close:
-            raise CommandError(f"{where} has {field!r}, which means nothing{close}")
+        if field not in (*fields, "transport", "type") and (close := closest(field, fields)):
+            raise CommandError(f"{where} has {field!r}, which means nothing{did_you_mean(close)}")
     if not isinstance(given.get(needed), str) or not given[needed]:
         raise CommandError(f"{where} has no {needed!r}, which a connection by {transport} needs")
     connection = {field: given[field] for field in fields if field in given}
     if transport == "stdio":
-        connection.setdefault("args", [])
-        _check_args(where, connection["args"])
+        args = connection.setdefault("args", [])
+        if not isinstance(args, list) or not all(isinstance(argument, str) for argument in args):
+            raise CommandError(f"{where}: 'args' must be a list of texts, got {json.dumps(args)}")
     else:
         connection["url"] = _expand(where, connection["url"])
         headers = connection.get("headers") or {}
@@ -221,11 +215,6 @@ def _read_connection(where: str, given: object) -> dict[str, Any]:
     if transport == "websocket":
         del connection["headers"]
     return {"transport": transport, **connection}
-
-
-def _check_args(where: str, args: object) -> None:
-    if not isinstance(args, list) or not all(isinstance(argument, str) for argument in args):
-        raise CommandError(f"{where}: 'args' must be a list of texts, got {json.dumps(args)}")
 
 
 def _transport_of(where: str, given: Mapping[str, Any]) -> str:

@@ -68,9 +68,8 @@ class Bar:
     @property
     def error(self) -> str:
         """Why there is no result; of a cancelled call that is no news."""
-        return (
-            "" if self.status == "cancelled" else one_line(str(self.call.get("error") or ""), 300)
-        )
+        error = "" if self.status == "cancelled" else self.call.get("error") or ""
+        return one_line(str(error), 300)
 
     @property
     def note(self) -> str:
@@ -107,7 +106,7 @@ class Bar:
 
 
 class Pause(NamedTuple):
-    """A time in which a person was waited for; it is not drawn at its length."""
+    """A time spent waiting for a person; it is not drawn to scale."""
 
     at: float
     seconds: float
@@ -149,7 +148,7 @@ class Timeline:
             return calls
         if self.max_at_once < 2:
             return f"{calls}, one after another"
-        return f"{calls}, up to {self.max_at_once:,} side by side"
+        return f"{calls}, up to {self.max_at_once:,} at once"
 
 
 def read_timeline(data: Mapping[str, Any]) -> Timeline:
@@ -205,9 +204,9 @@ def _tidy(seconds: float) -> float:
 
 
 def _find_pauses(spans: Iterable[tuple[float, float]], whole: float, paused: float) -> list[Pause]:
-    """Find where an execution stood still: in the longest gaps between its calls.
+    """Find where an execution was paused: in the longest gaps between its calls.
 
-    A record says for how long persons were waited for, and not when. But a graph pauses only when the
+    A record has the time that was spent waiting for people, but not when. A graph pauses only when the
     code can do nothing else, so no call is in flight then.
     """
     gaps: list[Pause] = []
@@ -268,19 +267,14 @@ class Gap(NamedTuple):
     @property
     def label(self) -> str:
         """What is left out, in words."""
-        special = f", {self.special:,} of them with something to tell" if self.special else ""
+        special = f", {self.special:,} of them with notes" if self.special else ""
         return f"… {count(self.calls, 'more call')}{special} …"
 
 
 def choose(bars: Sequence[Bar], limit: int) -> list[Bar | Gap]:
-    """Return the bars to show, and gaps where others are left out.
+    """Return up to `limit` bars to show, and gaps where others are left out.
 
-    The first ones are shown, the last ones, and those between them of which there is something to
-    say.
-
-    Args:
-        bars: All of them.
-        limit: How many to show.
+    Shown are the first ones, the last ones, and those between them that did not simply return.
     """
     if len(bars) <= limit:
         return list(bars)

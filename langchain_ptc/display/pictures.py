@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from langchain_ptc.display.calls import Bar, Gap, Timeline, choose, read_timeline
 from langchain_ptc.display.html import COLOURS
@@ -10,6 +12,7 @@ from langchain_ptc.display.record import as_record
 from langchain_ptc.display.text import escape, one_line, render_seconds
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _WIDTH, _MARGIN = 880, 16
@@ -80,7 +83,8 @@ def timeline_svg(result: object) -> str:
     title = f"{timeline.summary} · {render_seconds(timeline.seconds)}"
     height = y + _MARGIN - 4
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="ptc-timeline" role="img" style="max-width:100%;height:auto" width="{_WIDTH}" '
+        '<svg xmlns="http://www.w3.org/2000/svg" class="ptc-timeline" role="img" '
+        f'style="max-width:100%;height:auto" width="{_WIDTH}" '
         f'height="{height}" viewBox="0 0 {_WIDTH} {height}"><title>{escape(title)}</title>{_STYLE}'
         f'<rect class="bg" x="0.5" y="0.5" width="{_WIDTH - 1}" height="{height - 1}" rx="8"/>'
         f'<text x="{_MARGIN}" y="26">{escape(timeline.summary)}</text>'
@@ -142,6 +146,20 @@ def _render_bar(bar: Bar, timeline: Timeline, y: int) -> str:
     return "".join(parts)
 
 
+# --- the figure, with matplotlib (the extra `display`) --------------------------------------------
+
+_LABEL_CHARS = 44
+_RUN, _WAIT, _BAD, _ODD = (COLOURS[name][0] for name in ("run", "wait", "bad", "odd"))
+_FORMS: dict[str, dict[str, Any]] = {
+    "returned": {"facecolor": _RUN, "edgecolor": _RUN},
+    "cached": {"facecolor": "none", "edgecolor": _RUN, "linestyle": ":"},
+    "failed": {"facecolor": "none", "edgecolor": _BAD, "hatch": "//////"},
+    "cancelled": {"facecolor": "none", "edgecolor": _ODD, "linestyle": "--"},
+    "unmade": {"facecolor": "none", "edgecolor": _ODD},
+}
+"""How bars look; each has a note in words, so that nothing depends on colour alone."""
+
+
 def timeline(result: object) -> Figure:
     """Return the tool calls of an execution in time, as a matplotlib figure.
 
@@ -157,13 +175,71 @@ def timeline(result: object) -> Figure:
     """
     read = read_timeline(as_record(result))
     try:
-        from langchain_ptc.display.figure import build_figure
+        from matplotlib.figure import Figure
     except ImportError as error:
-        if not (error.name or "").startswith("matplotlib"):
-            raise
         raise ImportError(
             "timeline() draws with matplotlib, which is not installed: "
             "pip install 'langchain-ptc[display]'. timeline_svg() needs nothing",
             name=error.name,
         ) from error
-    return build_figure(read)
+
+    class TimelineFigure(Figure):
+        """A figure that shows itself in a notebook, whether pyplot was imported or not."""
+
+        def _repr_png_(self) -> bytes:
+            drawn = io.BytesIO()
+            self.savefig(drawn, format="png", dpi=110)
+            return drawn.getvalue()
+
+    shown = choose(read.bars, MAX_ROWS)
+    figure = TimelineFigure(figsize=(9, 0.9 + 0.24 * max(len(shown), 1)), layout="constrained")
+    _draw(figure.add_subplot(), read, shown)
+    return figure
+
+
+def _draw(axes: Axes, timeline: Timeline, shown: Sequence[Bar | Gap]) -> None:
+    axes.set_title(timeline.summary, loc="left", fontsize=10)
+    for row, each in enumerate(shown):
+        if not isinstance(each, Gap):
+            _draw_bar(axes, each, row)
+    for pause in timeline.pauses:
+        axes.axvline(pause.at, color=_WAIT, linestyle="--", linewidth=1)
+        axes.text(pause.at, -0.7, pause.label, fontsize=7, color=_WAIT, ha="center", va="bottom")
+    labels = [_drawable(one_line(each.label, _LABEL_CHARS)) for each in shown]
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)  # a name with two dollars is not a formula
+    axes.set_ylim(max(len(shown), 1) - 0.4, -0.7 if timeline.pauses else -0.6)
+    axes.set_xlim(0, (timeline.seconds or 1.0) * 1.02)
+    axes.set_xlabel("seconds", fontsize=8)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=True, axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _draw_bar(axes: Axes, bar: Bar, row: int) -> None:
+    if bar.waited > 0:
+        axes.barh(row, bar.waited, left=bar.begin, height=0.12, color=_WAIT)
+    begins = bar.begin + bar.waited
+    axes.barh(row, bar.end - begins, left=begins, height=0.55, **_FORMS[bar.kind])
+    axes.annotate(
+        _drawable(bar.note),
+        (bar.end, row),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7,
+        color=COLOURS[bar.mood][0],
+        parse_math=False,
+        annotation_clip=False,
+    )
+
+
+def _drawable(text: str) -> str:
+    """Return `text` with a box for each character that the font lacks; matplotlib would warn."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    font = get_font(findfont(FontProperties()))
+    return "".join(char if font.get_char_index(ord(char)) else "□" for char in text)

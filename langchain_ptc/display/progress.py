@@ -11,8 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from types import TracebackType
-from typing import Any, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from langchain_ptc.display.calls import read_number
 from langchain_ptc.display.html import page
@@ -20,14 +19,17 @@ from langchain_ptc.display.record import ending_of
 from langchain_ptc.display.text import count, escape, one_line, render_seconds
 from langchain_ptc.locks import new_lock
 
+if TYPE_CHECKING:
+    from langchain_ptc.display.terminal import Screen
+
 LINE_SECONDS = 5.0
-"""Where nothing can be drawn anew, how often a line says that it goes on."""
+"""Where nothing can be redrawn, how often a line reports that the code still runs."""
 UPDATE_SECONDS = 0.1
-"""How often a notebook's cell is drawn anew, at most."""
+"""The shortest time between two updates of a notebook's cell."""
 MAX_LINES = 20
-"""How many ends of executions a notebook's cell keeps."""
+"""Lines that a notebook's cell keeps."""
 MAX_OPEN = 50
-"""Executions that are watched at once; the end of one whose process was killed never comes."""
+"""Executions that are watched at once; one whose process was killed never ends."""
 MAX_TOOLS = 8
 OUTPUT_LINES = 3
 LINE_CHARS = 200
@@ -44,10 +46,10 @@ class LiveProgress:
         agent.invoke(...)
     ```
 
-    On a terminal the calls in flight, and the last lines that were printed, are drawn anew while
-    the code runs, and one line stays of each execution. In a notebook the same is shown below the
-    cell. Elsewhere, in a file or a pipe, lines of plain text are written, without control codes.
-    Events may come from any thread; outside `with` they are passed over.
+    On a terminal the calls in flight and the last printed lines are redrawn while the code runs, and
+    one line remains of each execution. A notebook shows the same below the cell. To a file or a pipe,
+    lines of plain text are written, without control codes. Events may come from any thread; outside
+    `with` they are ignored.
 
     Args:
         file: Where to; by default a notebook's cell, or else `sys.stdout`.
@@ -60,7 +62,7 @@ class LiveProgress:
         self._file = file
         self._lock = new_lock()
         self._watch = Watch()
-        self._screen: _Screen | None = None
+        self._screen: Screen | _Notebook | _Lines | None = None
         if not _is_notebook(file) and _is_terminal(file or sys.stdout):
             _check_rich()
 
@@ -80,12 +82,7 @@ class LiveProgress:
         self._screen.open()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             screen, self._screen = self._screen, None
         if screen is not None:
@@ -98,7 +95,7 @@ class LiveProgress:
                 # Under the lock, so that lines come in the order of the events.
                 self._screen.update(self._watch.take(event), event)
 
-    def _choose_screen(self) -> _Screen:
+    def _choose_screen(self) -> Screen | _Notebook | _Lines:
         if _is_notebook(self._file):
             return _Notebook(self._watch)
         file = self._file or sys.stdout
@@ -149,7 +146,7 @@ class Tally:
             return "no tool calls yet"
         parts = [f"{self.done:,} done"]
         if self.started > self.done:
-            parts.append(f"{self.started - self.done:,} on their way")
+            parts.append(f"{self.started - self.done:,} in flight")
         if self.odd:
             parts.append(f"{self.odd:,} without a result")
         return ", ".join(parts)
@@ -259,16 +256,7 @@ def render_end(event: Mapping[str, Any]) -> str:
 # --- where it is shown ----------------------------------------------------------------------------
 
 
-class _Screen(Protocol):
-    """Where progress is shown; the one of terminals is in `terminal`."""
-
-    def open(self) -> None: ...
-
-    def update(self, lines: list[str], event: Mapping[str, Any]) -> None:
-        """Show lines that are to stay, and what has changed."""
-        ...
-
-    def close(self) -> None: ...
+# For terminals: `terminal.Screen`.
 
 
 class _Lines:

@@ -32,24 +32,24 @@ class Ending(NamedTuple):
     sign: str
     word: str
     mood: str
-    """`good`, `bad` or `odd`: what its colour tells besides."""
+    """`good`, `bad` or `odd`, for its colour."""
     meaning: str
-    """A sentence for those who do not know the word."""
+    """The word explained in a sentence."""
 
 
 _ENDINGS: Mapping[str, Ending] = {
     "success": Ending("✓", "success", "good", "The code ran to its end."),
     "error": Ending("✗", "error", "bad", "The code raised."),
-    "refused": Ending("⊘", "refused", "bad", "Not accepted: nothing of the code has run."),
-    "limit": Ending("◷", "limit", "bad", "Stopped: it used more than a limit allows."),
+    "refused": Ending("⊘", "refused", "bad", "Not accepted: none of the code has run."),
+    "limit": Ending("◷", "limit", "bad", "Stopped: it exceeded a limit."),
     "denied": Ending("⊖", "denied", "odd", "A person rejected a call, and the code ended."),
-    "cancelled": Ending("◌", "cancelled", "odd", "Whoever ran it has stopped it."),
-    "sandbox": Ending("!", "sandbox", "bad", "The machine failed; this is no fault of the code."),
+    "cancelled": Ending("◌", "cancelled", "odd", "Cancelled by its caller."),
+    "sandbox": Ending("!", "sandbox", "bad", "The sandbox failed; the code is not at fault."),
 }
 
 
 def ending_of(status: object) -> Ending:
-    """Return how an execution ended; the status itself if it is none that is known."""
+    """Return how an execution ended; for an unknown status, the status itself."""
     known = _ENDINGS.get(str(status))
     return known or Ending("?", one_line(str(status), 20), "odd", "")
 
@@ -109,11 +109,9 @@ class View:
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
-        """Read a record.
+        """Read a record: the dict of an `ExecutionResult`.
 
-        Args:
-            data: What `ExecutionResult.to_dict()` returns, and `report_bytes`, the size of what the
-                model read of it, if it is to be shown what the code saved.
+        With `report_bytes`, the size of what the model read of it, it is compared with direct calls.
         """
         error = data.get("error")
         error = error if isinstance(error, Mapping) else None
@@ -154,7 +152,7 @@ def _read_failure(error: Mapping[str, Any]) -> Failure:
     has_line = isinstance(line, int) and line > 0
     details = None
     if error.get("problems") or error.get("violations"):  # each is shown at its line of the code
-        has_line, details = False, ("All that is wrong, as the model read it", message)
+        has_line, details = False, ("All problems, as the model read them", message)
         message = message.partition("\n")[0]
     elif trace.startswith("Traceback") and trace.count("\n  line ") > 1:
         details = ("Traceback, as the model read it", trace)
@@ -186,10 +184,7 @@ def _find_marks(error: Mapping[str, Any]) -> dict[int, list[str]]:
 def choose_lines(lines: int, marked: Iterable[int], limit: int) -> list[range]:
     """Return which lines of code to show: the first, the last, and those around the marked ones.
 
-    Args:
-        lines: How many there are.
-        marked: Numbers of lines, from 1.
-        limit: How many to show at the head and the tail together.
+    `limit` is for the first and the last lines together; lines are numbered from 1.
     """
     if lines <= limit:
         return [range(1, lines + 1)]
@@ -244,7 +239,7 @@ class Comparison:
     calls: int
     code: Cost
     rounds: Cost
-    """Calls side by side where the code's calls overlapped."""
+    """Parallel calls where the code's calls overlapped."""
     singly: Cost
     """One call at a time."""
 
@@ -253,7 +248,7 @@ class Comparison:
         """What it comes to, in one line."""
         code, rounds, singly = self.code, self.rounds, self.singly
         if rounds.inferences <= code.inferences and rounds.tokens_read <= code.tokens_read:
-            way = "a direct call" if singly == rounds else "direct calls side by side"
+            way = "a direct call" if singly == rounds else "parallel direct calls"
             return f"{way} would have cost no more"
         return (
             f"{code.inferences} inferences instead of "
@@ -267,16 +262,10 @@ class Comparison:
         """A table: its head, and for each measure its name and a cell for each way."""
         costs = (self.code, self.rounds, self.singly)
         return [
-            ("", "This code", "Direct calls, side by side", "Direct calls, one by one"),
+            ("", "This code", "Direct calls, in parallel", "Direct calls, one by one"),
             ("Inferences", *(f"{cost.inferences:,}" for cost in costs)),
-            (
-                "Tokens added to the conversation",
-                *(round_figure(cost.tokens_added) for cost in costs),
-            ),
-            (
-                "Tokens read, over all inferences",
-                *(round_figure(cost.tokens_read) for cost in costs),
-            ),
+            ("Tokens added to the conversation", *(round_figure(c.tokens_added) for c in costs)),
+            ("Tokens read, over all inferences", *(round_figure(c.tokens_read) for c in costs)),
             ("Time, without the model's", *(render_seconds(cost.seconds) for cost in costs)),
         ]
 
@@ -299,15 +288,7 @@ def _range(low: float, high: float) -> str:
 
 
 def compare(data: Mapping[str, Any], timeline: Timeline) -> Comparison | None:
-    """Compare an execution with direct calls.
-
-    Args:
-        data: The record, with `report_bytes`: the size of what the model read of it.
-        timeline: Its calls.
-
-    Returns:
-        None if there is nothing to compare: the code did not succeed, or made no calls.
-    """
+    """Compare an execution with direct calls; None if the code did not succeed, or made no calls."""
     calls = [bar for bar in timeline.bars if bar.status != "refused"]
     if data["status"] != "success" or not calls or "report_bytes" not in data:
         return None
@@ -350,7 +331,7 @@ def _rounds(calls: Sequence[Bar]) -> list[list[Bar]]:
     rounds: list[list[Bar]] = []
     for bar in sorted(calls, key=lambda bar: (bar.end, bar.begin)):
         first = rounds[-1][0] if rounds else None
-        # Calls that took no time, such as cached ones, are side by side if they began together.
+        # Calls that took no time, such as cached ones, are concurrent if they began together.
         if first is None or (bar.begin >= first.end and bar.begin > first.begin):
             rounds.append([])
         rounds[-1].append(bar)

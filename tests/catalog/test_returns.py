@@ -132,7 +132,9 @@ def test_returns_that_are_no_type(returns: object) -> None:
             {"name": "list"}, "cannot be called 'list' in code; call it 'list_'", id="name"
         ),
         pytest.param({"domain": "a-b"}, "cannot be 'a-b' in code; call it 'a_b'", id="domain"),
-        pytest.param({"domain": "x"}, "in the domain 'web', but its definition says 'x'", id="two"),
+        pytest.param(
+            {"domain": "x"}, "in the domain 'web', but its definition has domain='x'", id="two"
+        ),
         pytest.param({"tool": len}, "must be a LangChain tool, got builtin", id="tool"),
     ],
 )

@@ -70,7 +70,7 @@ def test_a_success_shows_code_output_calls_and_what_it_saved(
     assert result.status == "success", result.report()
     page = Page(result._repr_html_())
     assert "✓ success" in page.shown
-    assert "7 tool calls, up to 6 side by side" in page.shown
+    assert "7 tool calls, up to 6 at once" in page.shown
     assert "rows: 120" in page.shown
     assert {"import", "await"} <= {
         text for text in page.text if text in ("import", "await", "asyncio")
@@ -251,7 +251,7 @@ def test_a_page_is_bounded(char: str) -> None:
     assert len(html.encode()) < MOST_BYTES
     page = Page(html)
     assert "10,000 tool calls" in page.shown
-    assert re.search(r"[\d,]+ more calls, [\d,]+ of them with something to tell", page.shown)
+    assert re.search(r"[\d,]+ more calls, [\d,]+ of them with notes", page.shown)
     if char != "\n":
         assert re.search(r"[\d,]+ of 8,000,000 characters are left out here", page.shown)
         assert re.search(r"[\d,]+ lines are left out here", page.shown)

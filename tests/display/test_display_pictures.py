@@ -51,12 +51,12 @@ def test_svg_has_a_bar_for_each_call() -> None:
     assert kinds == ["bg", "returned", "returned", "failed", "cached", "unmade", "cancelled"]
     assert len([line for line in root.iter(f"{SVG}line") if line.get("class") == "wait"]) == 1
     texts = [element.text for element in root.iter(f"{SVG}text")]
-    assert texts[0] == "6 tool calls, up to 2 side by side"
+    assert texts[0] == "6 tool calls, up to 2 at once"
     assert "500 ms · failed" in texts
     assert "0 s · denied by ada" in texts
     assert "400 ms · 2 tries" in texts
     assert "shop.get_rows(page=1)" in texts
-    assert root[0].text == "6 tool calls, up to 2 side by side · 1.00 s"
+    assert root[0].text == "6 tool calls, up to 2 at once · 1.00 s"
 
 
 def test_svg_bars_stand_where_the_calls_were() -> None:
@@ -183,7 +183,7 @@ def test_terminal_text() -> None:
 │ shop.get_rows(page=6)                             ┄┄┄┄┄┄┄┄┄┄  300 ms · cancelled │
 │ against direct calls, estimated ──────────────────────────────────────────────── │
 │ 2 inferences instead of 4 to 7, about 21 tokens instead of 10,000 to 21,000      │
-╰──────────────────────────────────── 6 tool calls, up to 2 side by side · 1.00 s ─╯
+╰──────────────────────────────────── 6 tool calls, up to 2 at once · 1.00 s ─╯
 """
     )
 

@@ -315,8 +315,9 @@ async def open_session(
 def _checked(connection: Mapping[str, Any]) -> str:
     transport = connection.get("transport")
     if transport not in TRANSPORTS:
-        got = f", got {transport!r}" if "transport" in connection else ", which is missing"
-        raise ValueError(f"'transport' must be 'stdio', 'http', 'sse' or 'websocket'{got}")
+        is_missing = "transport" not in connection
+        problem = "Missing 'transport'" if is_missing else f"'transport' cannot be {transport!r}"
+        raise ValueError(f"{problem}: it must be 'stdio', 'http', 'sse' or 'websocket'")
     kind, *needed = TRANSPORTS[transport]
     missing = [key for key in needed if key not in connection]
     if missing:
