@@ -184,9 +184,8 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             ToolsPrompt, prompt_tokens=prompt_tokens, count_tokens=count_tokens
         )
         self._budgets = budget, run_budget
-        self._build_executor(
-            ToolCatalog([])
-        )  # reports invalid options now, and not at the first call
+        # Invalid options are reported now, and not at the first call.
+        self._build_executor(ToolCatalog([]))
         resolve_examples(examples, ToolCatalog([]))
         self._selections: dict[tuple[int, ...], SelectedTools] = {}
         check_choice("session", session, Session)
@@ -336,9 +335,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             return None
         for limit in found.call_limits(catalog, request.state):
             is_for_it = limit.tools is None or definition.qualified_name in limit.tools
-            if (
-                is_for_it and limit.used > limit.allowed
-            ):  # this call is among those that were counted
+            if is_for_it and limit.used > limit.allowed:  # this call has been counted
                 return limit.name
         return None
 

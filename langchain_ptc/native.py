@@ -252,13 +252,7 @@ def _check_enforced(name: str, policy: ToolPolicy) -> None:
 
 
 class NativeToolCallingMiddleware(ProgrammaticToolCallingMiddleware):
-    """Enforces the policies of tools that the provider's code calls; made by `native_middleware`.
-
-    Args:
-        catalog: The tools.
-        interrupt_on: Which other calls a person must approve.
-        interrupt_mode: As in `as_programmatic`.
-    """
+    """Enforces the policies of tools that the provider's code calls; made by `native_middleware`."""
 
     def __init__(
         self,

@@ -126,10 +126,6 @@ class SelectionRules:
     ) -> ToolCatalog:
         """Return the catalog of some of the tools, in their domains, with their policies.
 
-        Args:
-            tools: The tools.
-            shapes: Observed shapes of their results.
-
         Raises:
             CatalogError: They cannot be offered to code.
         """
@@ -146,10 +142,8 @@ class SelectionRules:
     def approved(self, catalog: ToolCatalog, *, of_code: bool = False) -> Mapping[str, Any]:
         """Return the approval settings of a catalog's tools, as `Approvals` takes them.
 
-        Args:
-            catalog: The tools.
-            of_code: For the calls of code: the agent's own middleware is left out, which is applied
-                when it is known whether it handles those calls itself.
+        For the calls of code, the agent's own middleware is left out: it is applied when it is known
+        whether it handles those calls itself.
         """
         given = {d.qualified_name: self._approval(d.tool) for d in catalog}
         return {
@@ -161,9 +155,7 @@ class SelectionRules:
     def guarded(self, tools: Iterable[BaseTool], *, budgeted: bool = False) -> ToolCatalog:
         """Return the catalog of those tools that have policies for the model's own calls.
 
-        Args:
-            tools: The tools that the model calls itself.
-            budgeted: A budget of the run counts the calls of tools that the code may call.
+        With `budgeted`, a budget of the run also counts the calls of tools that the code may call.
         """
         held = [
             tool

@@ -42,10 +42,7 @@ def compose(
 ) -> list[ToolMessage | Command[Any]]:
     """Return the answer to a call of `run_code`, with its `ToolMessage` in the list or in a command.
 
-    Args:
-        message: The answer for the model.
-        commands: The commands for the graph; see `GraphState.commands`.
-        state: The state of the graph, whose last message makes the call.
+    The last message of the graph's `state` makes the call; for the commands see `GraphState.commands`.
     """
     key, caller = _find_caller(state, message.tool_call_id)
     answer = _Answer(message, caller)
@@ -53,21 +50,16 @@ def compose(
     placed = []
     for at, command in enumerate(commands):
         goto: Any = command.goto
-        goto = (
-            [answer.send(to) for to in goto]
-            if isinstance(goto, list | tuple)
-            else answer.send(goto)
-        )
+        is_list = isinstance(goto, list | tuple)
+        goto = [answer.send(to) for to in goto] if is_list else answer.send(goto)
         update = command.update
         if command.graph == Command.PARENT or rewriting[-1:] == [at]:
             update = answer.place_in(update, leaves=command.graph == Command.PARENT)
         placed.append(replace(command, update=update, goto=goto))
     # After a command for the parent, LangGraph leaves this graph and drops everything else.
     placed = [command for command in placed if command.graph == Command.PARENT] or placed
-    is_within = any(
-        isinstance(command.update, dict) and message in _list_in(command.update, key)
-        for command in placed
-    )
+    updates = [command.update.get(key) for command in placed if isinstance(command.update, dict)]
+    is_within = any(isinstance(messages, list) and message in messages for messages in updates)
     return [*placed] if is_within else [message, *placed]
 
 
@@ -90,9 +82,7 @@ class _Answer:
     def place_in(self, update: Any, *, leaves: bool) -> Any:
         """Put the answer into the messages of an update, if they hold the call, or a tool's answer.
 
-        Args:
-            update: The update of the graph, or the state of a node.
-            leaves: Whether the messages leave the graph, so that the answers to other calls will be missing.
+        If the messages leave the graph, the answers to other calls will be missing there.
         """
         if isinstance(update, list):
             return self._place(update, leaves=leaves)
@@ -193,11 +183,6 @@ def _rewrites(command: Command[Any]) -> bool:
         for messages in lists
         for message in (messages if isinstance(messages, list) else ())
     )
-
-
-def _list_in(update: Mapping[str, Any], key: str) -> list[Any]:
-    found = update.get(key)
-    return found if isinstance(found, list) else []
 
 
 def join(parts: Sequence[ToolMessage | Command[Any]]) -> Any:

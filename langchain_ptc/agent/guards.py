@@ -65,12 +65,7 @@ class AppliedGuards:
         return bool(self.approvals or self.limits)
 
     def call_limits(self, catalog: ToolCatalog, state: Any) -> list[CallLimit]:
-        """Return the limits of its agent, and how much of each is used.
-
-        Args:
-            catalog: The tools that the code may call.
-            state: The state of the agent.
-        """
+        """Return the limits of its agent, and how much of each is used."""
         found = []
         for limiter in self.limits:
             named = {d.qualified_name for d in catalog if d.tool_name == limiter.tool_name}
@@ -104,12 +99,9 @@ class AppliedGuards:
 
 
 def calls_of_code(state: Any, tools: set[str] | None, *, whole: bool) -> int:
-    """Count the calls that earlier code of a thread has made.
+    """Count the calls of `tools` (None for all) that earlier code of a thread has made.
 
-    Args:
-        state: The state of the graph.
-        tools: Qualified names of the tools whose calls count; None for all.
-        whole: Count in the whole thread, and not only since the user's last message.
+    Unless `whole` is set, only those since the user's last message count.
     """
     count = 0
     for message in messages_of(state):
@@ -167,10 +159,7 @@ class Agents:
                 self._known[node] = tuple(map(weakref.ref, middleware))
 
     def guards_here(self, program: str) -> AppliedGuards:
-        """Return the guards of the agent in which a call of the tool runs, inside all middleware.
-
-        Args:
-            program: Name of the tool.
+        """Return the guards of the agent in which a call of the tool `program` runs, inside all middleware.
 
         Raises:
             PTCError: A guard cannot be applied to the calls of the code.
@@ -185,22 +174,13 @@ class Agents:
         return AppliedGuards(approvals=tuple(approvals), limits=_limits_of(found), program=program)
 
     def limits_here(self, program: str, handler: object) -> AppliedGuards:
-        """Return the limits of the agent in which our middleware handles a call.
-
-        Args:
-            program: Name of the tool.
-            handler: What the middleware passes the call on to.
-        """
+        """Return the limits of the agent in which our middleware passes a call on to `handler`."""
         node = _node_behind(handler) if self._applied else None
         known = [] if node is None else self._guards_of(node, self._middleware_of(node)).known
         return AppliedGuards(limits=_limits_of(known), program=program)
 
     def asks_itself(self, handler: object) -> bool:
-        """Whether the agent in which our middleware handles a call has `asked_by` among its own.
-
-        Args:
-            handler: What the middleware passes the call on to.
-        """
+        """Whether the agent in which our middleware passes a call on has `asked_by` among its own."""
         own = self._asked_by
         if own is None:
             return False

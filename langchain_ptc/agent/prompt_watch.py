@@ -19,7 +19,7 @@ from langchain_core.tracers.context import register_configure_hook
 
 _PROMPT_LOST = (
     "a middleware behind ProgrammaticToolCallingMiddleware has replaced the system message: the model was "
-    "offered {TOOL_NAME}, and not told which tools its code may call. List the middleware that sets the "
+    "offered {TOOL_NAME} without the tools that its code may call. List the middleware that sets the "
     "system message (for example @dynamic_prompt) before ProgrammaticToolCallingMiddleware, or have it "
     "add to request.system_message"
 )
@@ -32,12 +32,7 @@ _TOOL_LOST = (
 
 
 class PromptWatch(BaseCallbackHandler):
-    """Watches what is sent to the model in one model call of an agent.
-
-    Args:
-        prompt: The text that must be in its system message.
-        tool_name: The tool that must be among its tools.
-    """
+    """Watches one model call of an agent for the prompt and the tool that must be sent."""
 
     run_inline = True
 
@@ -76,9 +71,6 @@ class PromptWatch(BaseCallbackHandler):
         """Check that the agent continues with the answer of a model that was sent the stubs and the tool.
 
         Models that other middleware calls, to choose tools or to judge, have prompts of their own.
-
-        Args:
-            response: The response of the other middleware.
 
         Raises:
             ValueError: It is the answer of a model that was not sent the stubs or the tool.

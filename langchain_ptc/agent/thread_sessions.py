@@ -36,22 +36,13 @@ class SessionStore:
     Artifacts are not sent to models. Only the newest message holds the variables: the previous one is
     replaced by a copy without them. Where that message is no longer in the state, because the
     conversation was summarized or trimmed, it is looked up in the earlier checkpoints of the thread.
-
-    Args:
-        tool_name: Name of the messages.
     """
 
     def __init__(self, tool_name: str) -> None:
         self._tool_name = tool_name
 
     async def load(self, state: Any, config: RunnableConfig, *, sync: bool) -> bytes:
-        """Return the saved variables, or nothing for the first execution of a thread.
-
-        Args:
-            state: The state of the graph.
-            config: Configuration of the graph.
-            sync: The graph runs synchronously.
-        """
+        """Return the saved variables, or nothing for the first execution of a thread."""
         session = self._find_in(state)
         if session is None:
             async for earlier in earlier_states(config, sync=sync):
@@ -88,11 +79,7 @@ class SessionStore:
 
 
 class StateSessionStore(SessionStore):
-    """Keeps variables under a private key of the state.
-
-    Args:
-        key: The key, which the graph must have.
-    """
+    """Keeps variables under a private key of the state, which the graph must have."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -118,10 +105,6 @@ async def earlier_states(config: RunnableConfig, *, sync: bool) -> AsyncIterator
 
     In a thread that was forked or rewound, none of them is of another branch. At most `MAX_CHECKPOINTS`
     are read.
-
-    Args:
-        config: Configuration of the running step.
-        sync: The graph runs synchronously.
     """
     saver = checkpointer_of(config)
     configurable = config.get("configurable") or {}
