@@ -128,15 +128,15 @@ def test_with_a_real_mcp_server(project):
 @pytest.mark.parametrize(
     ("model", "told"),
     [
-        ("gpt5", "nothing tells its provider; write provider:model, such as 'openai:gpt5'"),
-        ("opnai:gpt-5", "'opnai' is no provider that LangChain knows, and no module to import a model from (did you mean 'openai'?)"),
+        ("gpt5", "its provider is unknown; write provider:model, such as 'openai:gpt5'"),
+        ("opnai:gpt-5", "'opnai' is neither a provider that LangChain knows, nor a module to import a model from (did you mean 'openai'?)"),
         ("openai:", "write openai:name-of-the-model"),
         ("openai:gpt-5", "export OPENAI_API_KEY=…"),
         ("anthropic:claude-sonnet-4-5", "it needs a key: export ANTHROPIC_API_KEY=…"),
         ("", "the model has no name; write provider:model"),
         ("http://127.0.0.1:9/v1", "no server answers at http://127.0.0.1:9/v1: "),
         ("http://127.0.0.1:9/v1#x", "Is it running, and is this its address?"),
-        ("http://[::1", "is no address: "),
+        ("http://[::1", "is not a valid address: "),
         ("shop:modle", "shop has no attribute 'modle' (did you mean 'model'?)"),
         ("shop:number", "must be a chat model or a function that returns one, got int"),
         ("shop:fail", "KeyError: 'missing'"),
@@ -204,8 +204,8 @@ def test_a_key_for_a_server(monkeypatch):
         ({"data": [{"id": "a"}, {"id": "b"}]}, 200, "", "has 2 models: a, b\nName one of them: "),
         ({"data": []}, 200, "", "has no model"),
         ({}, 401, "", f"wants a key: export {API_KEY_VARIABLE}=…"),
-        ({}, 404, "/wrong", "does not list its models (HTTP 404); the address of the API mostly ends in /v1"),
-        (["hello"], 200, "", "is no server that speaks as OpenAI's does"),
+        ({}, 404, "/wrong", "does not list its models (HTTP 404); the address of the API usually ends in /v1"),
+        (["hello"], 200, "", "does not speak OpenAI's protocol"),
     ],
 )  # fmt: skip
 def test_a_server_that_cannot_be_used(models, status, path, told):

@@ -65,7 +65,7 @@ RUN = ("run", "program.py")
         ((*RUN, "--tools", "shop:"), "for example 'shop:tools'"),
         ((*RUN, "--tools", "shpo:tools"), "there is no module 'shpo', neither installed nor in the current folder (did you mean 'shop'?)"),
         ((*RUN, "--tools", "shop.inner:tools"), "there is no module 'shop.inner'"),
-        ((*RUN, "--tools", "a-b:tools"), "'a-b' is no name of a module"),
+        ((*RUN, "--tools", "a-b:tools"), "'a-b' is not the name of a module"),
         ((*RUN, "--tools", "shpo.py:tools"), "there is no file 'shpo.py' (did you mean 'shop.py'"),
         ((*RUN, "--tools", "no/shop.py:tools"), "there is no file 'no/shop.py'"),
         ((*RUN, "--tools", "shop:tolls"), "shop has no attribute 'tolls' (did you mean 'tools'"),

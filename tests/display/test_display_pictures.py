@@ -150,7 +150,6 @@ def test_figure_is_bounded_and_of_nothing_too() -> None:
 
 def test_missing_matplotlib_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra the error names the command, and what works without it."""
-    monkeypatch.delitem(sys.modules, "langchain_ptc.display.figure", raising=False)
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"pip install 'langchain-ptc\[display\]'.*timeline_svg"):
@@ -183,7 +182,7 @@ def test_terminal_text() -> None:
 │ shop.get_rows(page=6)                             ┄┄┄┄┄┄┄┄┄┄  300 ms · cancelled │
 │ against direct calls, estimated ──────────────────────────────────────────────── │
 │ 2 inferences instead of 4 to 7, about 21 tokens instead of 10,000 to 21,000      │
-╰──────────────────────────────────── 6 tool calls, up to 2 at once · 1.00 s ─╯
+╰───────────────────────────────────────── 6 tool calls, up to 2 at once · 1.00 s ─╯
 """
     )
 
