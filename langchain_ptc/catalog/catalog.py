@@ -17,8 +17,19 @@ from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.mcp.results import Approve
 from langchain_ptc.catalog.mcp.source import Found, MCPServers, OpeningCatalog, Source, join_tools
 from langchain_ptc.catalog.observed import ObservedShapes
-from langchain_ptc.catalog.package import render_package, write_package
 from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc.catalog.render import (
+    Keep,
+    Tier,
+    describe_tools,
+    name_of,
+    render_line,
+    render_lines,
+    render_one,
+    render_package,
+    render_tier,
+    write_package,
+)
 from langchain_ptc.catalog.search import (
     DEFAULT_LIMIT,
     DISCOVERY_NAMES,
@@ -28,16 +39,6 @@ from langchain_ptc.catalog.search import (
     join_ranks,
 )
 from langchain_ptc.catalog.stubs import DomainStubs, group
-from langchain_ptc.catalog.tiers import (
-    Keep,
-    Tier,
-    describe_tools,
-    name_of,
-    render_line,
-    render_lines,
-    render_one,
-    render_tier,
-)
 from langchain_ptc.catalog.tools import read_tool, read_tools
 from langchain_ptc.catalog.types import ANY, TypeTree, admits_text, is_vague
 from langchain_ptc.errors import CatalogError

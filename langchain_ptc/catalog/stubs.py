@@ -1,6 +1,6 @@
 """Definitions -> Python source that a model reads.
 
-This module has the text, `package.py` the package. Pure. Source: one `TypedDict` for each record,
+`render.py` makes prompts and files of it. Pure. Source: one `TypedDict` for each record,
 under a name that is unique in its module, follows pydantic-ai's `function_signature.py`.
 """
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
-from langchain_ptc.catalog.package import render_package
+from langchain_ptc.catalog.render import render_package
 from langchain_ptc.catalog.stubs import DomainStubs, group
 from langchain_ptc.catalog.types import (
     ANY,

@@ -1,9 +1,9 @@
 """The command line: `langchain-ptc run | ask | stubs | doctor`.
 
 - `app`: the commands, and how errors are reported; `options`: the options that commands share;
-- `commands`, `doctor`: the work of each command, imported when it is run, so that the help is quick;
+- `commands`: the work of `run`, `ask` and `stubs`, imported when it is needed, so that the help is quick;
 - `tools`: `--tools` and `--mcp` as one catalog; `models`: `--model`; `references`: `module:attribute`;
-- `output`: exit codes, and everything that is printed.
+- `output`: exit codes, and everything that is printed, with the report of `doctor`.
 """
 
 from __future__ import annotations

@@ -30,7 +30,14 @@ from langchain_ptc.cli.options import (
     Tools,
     read_options,
 )
-from langchain_ptc.cli.output import FAILED, INTERRUPTED, MISUSED, SUCCESS, write_error
+from langchain_ptc.cli.output import (
+    FAILED,
+    INTERRUPTED,
+    MISUSED,
+    SUCCESS,
+    show_diagnosis,
+    write_error,
+)
 from langchain_ptc.cli.references import CommandError
 from langchain_ptc.errors import CatalogError, SandboxError
 from langchain_ptc.wording import closest, did_you_mean
@@ -198,8 +205,6 @@ def doctor(*, as_json: AsJson = False) -> int:
 
     Exits with 0 if ProcessSandbox() works here and every attack was stopped, with 1 if not.
     """
-    from langchain_ptc.cli.doctor import show_diagnosis
-
     return show_diagnosis(as_json=as_json)
 
 

@@ -24,7 +24,7 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
 from langchain_ptc import ProgrammaticToolCallingMiddleware, PTCError, as_programmatic
-from langchain_ptc.agent.reach import MAX_OBJECTS, Reach
+from langchain_ptc.agent.guards import MAX_OBJECTS, Reach
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
