@@ -16,8 +16,8 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.tools import StructuredTool, tool
 
 from langchain_ptc import CatalogError, ToolCatalog, ToolPolicy
-from langchain_ptc.catalog.text import split_words
 from langchain_ptc.catalog.search import ToolIndex, join_ranks, read_synonyms
+from langchain_ptc.catalog.text import split_words
 from tests.support.company_tools import HELD_OUT, QUESTIONS, build_tools, read_questions
 from tests.support.waiting import SECONDS
 

@@ -20,7 +20,6 @@ from langchain_core.tools import StructuredTool, tool
 from pydantic import BaseModel
 
 from langchain_ptc import CatalogError, ObservedShapes, ToolCatalog
-from langchain_ptc.catalog.text import is_known, looks_like_data
 from langchain_ptc.catalog.observed import (
     MAX_FIELDS,
     MAX_TEXT_CHARS,
@@ -29,6 +28,7 @@ from langchain_ptc.catalog.observed import (
     render_shape,
 )
 from langchain_ptc.catalog.stubs import render_type
+from langchain_ptc.catalog.text import is_known, looks_like_data
 from langchain_ptc.catalog.types import is_vague
 
 

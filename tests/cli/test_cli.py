@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from langchain_ptc.cli import main
-from langchain_ptc.cli.doctor import render_diagnosis
+from langchain_ptc.cli.output import render_diagnosis
 from langchain_ptc.sandbox import Attack, Diagnosis, Layer, Level
 from tests.support.cli_project import call_process as run
 from tests.support.waiting import SECONDS

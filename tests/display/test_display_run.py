@@ -291,7 +291,7 @@ def test_a_pipe_gets_lines_and_no_control_codes() -> None:
 
 
 def test_a_terminal_is_drawn_anew(color: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal the calls on their way are drawn, and one line stays of each execution."""
+    """On a terminal the calls in flight are drawn, and one line stays of each execution."""
     file = Tty()
     drawn: list[Live] = []
     start = Live.start
@@ -315,7 +315,7 @@ def test_a_terminal_is_drawn_anew(color: None, monkeypatch: pytest.MonkeyPatch) 
     with progress:
         executor.execute("print('hello \\x1b[2J')\nlook()\nlook()")
     assert "running" in seen[1]
-    assert "1 done, 1 on their way" in seen[1]
+    assert "1 done, 1 in flight" in seen[1]
     assert "hello ⟨U+001B⟩[2J" in seen[1]
     plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", file.getvalue())
     assert plain.count("✓ success · 2 tool calls") == 1
@@ -367,8 +367,8 @@ def test_what_hangs_is_told_of_in_a_log() -> None:
             progress({**base, "event": "call_start", "call_id": f"c{second}", "at": 100.0 + second})
         progress({**base, "event": "limit_reached", "limit": "max_tool_calls", "at": 112.0})
     assert file.getvalue().splitlines() == [
-        "running 5.00 s · 0 done, 5 on their way",
-        "running 10.0 s · 0 done, 10 on their way",
+        "running 5.00 s · 0 done, 5 in flight",
+        "running 10.0 s · 0 done, 10 in flight",
         "limit reached: max_tool_calls",
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from langchain_ptc.catalog.described import DescribedTool
+from langchain_ptc.catalog.definition import DescribedTool
 
 
 class Declared(DescribedTool):
@@ -13,8 +13,8 @@ class Declared(DescribedTool):
     args_schema: Any = {"type": "object", "properties": {}}
     result_schema: Any = {"type": "array", "items": {"type": "integer"}}
 
-    async def call(self, arguments: Any) -> Any:
+    async def _arun(self) -> Any:
         return [1]
 
-    def call_sync(self, arguments: Any) -> Any:
+    def _run(self) -> Any:
         return [1]
