@@ -35,11 +35,11 @@ from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable
 from langchain_ptc.run.graph_state import GraphState, channels_of, update_state
+from langchain_ptc.run.graph_tasks import place_here
 from langchain_ptc.run.journal import (
     Journal,
     JournalEntry,
     checkpointer_of,
-    place_here,
     run_journaled,
 )
 from langchain_ptc.run.log import ExecutionLog
@@ -320,7 +320,7 @@ class _Turn:
         asked = functools.partial(self._ask, prompt)
         if self._journal is None:
             return await asked()
-        return await self._journal.record("generate_code", asked)
+        return await self._journal.record("generate_code", "", asked)
 
     async def _run_calls(
         self, message: AIMessage, problems: Mapping[str, str]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.tools import ToolException
-from langgraph.errors import GraphInterrupt
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
@@ -24,13 +22,12 @@ from langchain_ptc.prompts.texts import (
     DIRECT_REJECTED,
     DIRECT_TOO_OFTEN,
 )
-from langchain_ptc.run.approvals import ApprovalRule, Approvals, Asked, Decision
+from langchain_ptc.run.approvals import ApprovalRule, Approvals, Decision
 from langchain_ptc.run.arguments import validate_arguments
 from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.graph_state import find_call, messages_of
+from langchain_ptc.run.graph_tasks import Place, take_place
 from langchain_ptc.run.journal import Journal, JournalEntry, checkpointer_of, run_journaled
-from langchain_ptc.run.journal_entries import key_of
-from langchain_ptc.run.parallel_pauses import Place, take_place
 from langchain_ptc.run.policies.call_policy import CallPolicies
 from langchain_ptc.run.policies.hooks import run_after, with_before
 from langchain_ptc.run.private_loop import call_in_thread, run_sync
@@ -109,30 +106,25 @@ class DirectCall:
     async def _ask_first(
         self, handler: Callable[[ToolCallRequest], Awaitable[_Made]], *, sync: bool
     ) -> _Made:
-        run_id = uuid.uuid4().hex
-        main = functools.partial(self._ask_and_make, run_id, handler)
-        ending = await run_journaled(main, {"by": run_id}, place=self._place(), sync=sync)
+        main = functools.partial(self._ask_and_make, handler)
+        ending = await run_journaled(main, {}, place=self._place(), sync=sync)
         return cast("_Made", ending["made"])
 
     async def _ask_and_make(
         self,
-        run_id: str,
         handler: Callable[[ToolCallRequest], Awaitable[_Made]],
         journal: Journal,
-        opening: JournalEntry,
+        _: JournalEntry,
     ) -> JournalEntry:
         await journal.claim(_NO_LIMIT_SECONDS)
-        settled = self._decide(await self._ask(run_id, journal, opening))
+        settled = self._decide(await self._ask(journal))
         if isinstance(settled, ToolMessage):
             return {"made": settled}
 
         async def once() -> JournalEntry:
             return {"made": await self._make(settled, handler)}
 
-        try:
-            return await journal.record("call", once)
-        except GraphInterrupt:
-            raise GraphInterrupt(()) from None  # the record has raised it, as in `_ask`
+        return await journal.record("call", "", once)
 
     async def _make(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Made]]
@@ -203,38 +195,27 @@ class DirectCall:
         found = find_call(call["id"], self.request.state, name=call["name"], arguments=call["args"])
         return take_place(None if found is None else found[1])
 
-    async def _ask(self, run_id: str, journal: Journal, opening: JournalEntry) -> JournalEntry:
-        """Ask, in records of the journal: the question and its answer stay the same on resume."""
+    async def _ask(self, journal: Journal) -> JournalEntry:
+        """Ask, in entries of the journal: the question and its answer stay the same on resume."""
         rule, state = self._rule, self.request.state
         assert rule is not None
         call = self._start(self.request.tool_call)
-        key = key_of(call, validated=True)
+        key = call.key(validated=True)
         if rule.description is None:
             rule = replace(rule, description=DIRECT_APPROVAL)
-        note, asked = {"key": key, "unseen": 0, "by": run_id}, Asked()
-        if opening["by"] != run_id:
-            kept = await journal.keep(note, at=0)
-            if kept["by"] != run_id and kept["key"] == key:
-                asked = Asked(is_shown=True, unseen=kept["unseen"])
 
         async def applies() -> JournalEntry:
-            return {"key": key, "applies": self.approvals.applies(rule, call, state)}
+            return {"applies": self.approvals.applies(rule, call, state)}
 
         async def ask() -> JournalEntry:
-            return {"key": key, "decisions": self.approvals.ask([(call, rule)], state, asked)}
+            return {"decisions": self.approvals.ask([(call, rule)], state)}
 
         # Arguments that do not match the schema are shown to a person as they are.
         if rule.when is not None and self._is_valid(self.request.tool_call):
-            asking = await journal.record("needs_approval", applies)
+            asking = await journal.record("needs_approval", key, applies)
             if asking["key"] == key and not asking["applies"]:
                 return {"key": key, "decisions": [{"type": "approve"}]}
-        try:
-            return {"asked": key, **await journal.record("approval", ask)}
-        except GraphInterrupt:
-            if not asked.is_shown:
-                await journal.keep({**note, "unseen": asked.unseen}, at=0)
-            # The record has raised the question; raised here again, it would be shown twice.
-            raise GraphInterrupt(()) from None
+        return {"asked": key, **await journal.record("approval", key, ask)}
 
     def _start(self, asked: ToolCall) -> StartedCall:
         call = StartedCall(

@@ -82,16 +82,6 @@ class ApprovalRule:
         return replace(self, when=lambda request: first(request) or second(request))
 
 
-@dataclass(slots=True)
-class Asked:
-    """Whether one question was shown to a person."""
-
-    is_shown: bool = False
-    """An earlier run has left the graph with it."""
-    unseen: int = 0
-    """Answers that came before it was shown, and are not used."""
-
-
 class Approvals:
     """Which calls of one catalog a person must approve.
 
@@ -175,15 +165,12 @@ class Approvals:
         assert rule.when is not None
         return bool(rule.when(_request_of(call, rule, state)))
 
-    def ask(
-        self, batch: Sequence[tuple[StartedCall, ApprovalRule]], state: Any, asked: Asked
-    ) -> list[Decision]:
-        """Ask a person, by an interrupt of the graph; inside a record of the journal.
+    def ask(self, batch: Sequence[tuple[StartedCall, ApprovalRule]], state: Any) -> list[Decision]:
+        """Ask a person, by an interrupt of the graph; in a scope of the journal.
 
         Args:
             batch: The calls, and the rule for each.
             state: The state of the graph.
-            asked: Whether earlier runs have shown this question.
 
         Returns:
             A decision for each call, in order, with who made it under `by`.
@@ -198,7 +185,7 @@ class Approvals:
         checks = [_decision_type(call.definition, rule, find) for call, rule in batch]
         if mode == "per_call":
             question = {"type": "tool_approval", "tool_call_id": batch[0][0].call_id, **shown[0]}
-            answer = _answer_of(question, checks[0], asked)
+            answer: Any = interrupt(question, response_schema=checks[0])
             return [{**_as_dict(answer), "by": who_answers()}]
         configs = {_name_of(call, rule): list(rule.allowed) for call, rule in batch}
         question = {
@@ -208,7 +195,7 @@ class Approvals:
                 for name, allowed in configs.items()
             ],
         }
-        answer = _answer_of(question, _batch_type(checks), asked)
+        answer = interrupt(question, response_schema=_batch_type(checks))
         by = who_answers()
         return [{**_as_dict(decision), "by": by} for decision in _as_dict(answer)["decisions"]]
 
@@ -356,21 +343,6 @@ def _show(call: StartedCall, rule: ApprovalRule, state: Any) -> dict[str, Any]:
 
 
 # --- the answer -------------------------------------------------------------------------------------
-
-
-def _answer_of(question: dict[str, Any], check: Any, asked: Asked) -> Any:
-    """Return what a person has answered to a question that was shown.
-
-    LangGraph gives an answer that names no question to whatever asks first. If the code was replaced
-    in the state while another question waited, that is a call that nobody has seen: the answer is
-    dropped, and the question is shown.
-    """
-    for _ in range(asked.unseen):
-        interrupt(question)  # returns what is to be dropped
-    while not asked.is_shown:
-        interrupt(question, response_schema=check)
-        asked.unseen += 1
-    return interrupt(question, response_schema=check)
 
 
 class _Strict(BaseModel):

@@ -29,8 +29,17 @@ from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import encode_value, utf8_length
 
-_NOTED = ("status", "error", "limit", "attempts", "is_cache_hit", "breaker", "waited_seconds")
-"""What the journal keeps of how a call ended, by the names of `StartedCall`."""
+_RECORDED = (
+    "status",
+    "error",
+    "limit",
+    "attempts",
+    "is_cache_hit",
+    "breaker",
+    "waited_seconds",
+    "result_bytes",
+)
+"""What a call that was made before a pause has of its record."""
 _MAX_ENCODED_AT_ONCE = 2
 """Large results: each takes several times its size meanwhile."""
 
@@ -308,6 +317,14 @@ class StartedCall:
             self._digests[validated] = digest[:24]
         return self._digests[validated]
 
+    def key(self, *, validated: bool = False) -> str:
+        """Return what identifies the call: its number, its tool and a digest of its arguments.
+
+        Args:
+            validated: Use the arguments that its tool gets, instead of those that the code passed.
+        """
+        return f"{self.number}:{self.tool}#{self.digest(validated=validated)}"
+
     def encode_in_order(self) -> str:
         """Return the arguments as text: the same for the same arguments in any order.
 
@@ -335,21 +352,10 @@ class StartedCall:
 
     # --- the journal --------------------------------------------------------------------------------
 
-    def to_note(self) -> dict[str, Any]:
-        """Return how it ended, in terms of JSON, for the journal."""
-        return {
-            "bytes": self.result_bytes,
-            "at": self._started_at.isoformat(),
-            "seconds": self._seconds,
-            **{name: getattr(self, name) for name in _NOTED},
-        }
-
-    def read_note(self, note: Mapping[str, Any]) -> None:
+    def read_record(self, record: ToolCallRecord) -> None:
         """Take over how it ended when it was really made; its event was emitted then."""
-        self.result_bytes = note["bytes"]
-        self._started_at = datetime.fromisoformat(note["at"])
-        self._seconds = note["seconds"]
-        for name in _NOTED:
-            setattr(self, name, note[name])
+        for name in _RECORDED:
+            setattr(self, name, getattr(record, name))
+        self._started_at, self._seconds = record.started_at, record.duration_seconds
         self.is_end_emitted = True
         self._record = None

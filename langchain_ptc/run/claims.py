@@ -15,19 +15,20 @@ import platform
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.errors import GraphBubbleUp
 
 from langchain_ptc.errors import ConcurrentResumeError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.private_loop import call_in_thread
 
-_CLAIM, _RELEASE, NOTE = "ptc_claim", "ptc_release", "ptc_note"
-"""Channels of the journal's own writes."""
+ENTRY = "ptc_entry"
+"""The channel of the journal's entries."""
+_CLAIM, _RELEASE = "ptc_claim", "ptc_release"
 _MARGIN_SECONDS = 30.0
 """What a claim holds beyond the time that its run may take: clocks of machines differ."""
 _MAX_SECONDS = 3600.0
@@ -50,9 +51,9 @@ class Claim:
     """The claim of one run to a journal.
 
     Args:
-        key: Identifies the journal's checkpoint: thread, namespace, id.
-        read: Returns the newest checkpoint of the journal.
-        write: Writes a value to a channel, beside the entries of that checkpoint.
+        key: Identifies the journal: thread and namespace.
+        read: Returns the checkpoint of the journal.
+        write: Writes a value to a channel of that checkpoint, beside the entries.
     """
 
     def __init__(
@@ -67,11 +68,14 @@ class Claim:
         self._run = uuid.uuid4().hex
         self._number: int | None = None
 
-    async def take(self, loaded: CheckpointTuple | None, seconds: float) -> None:
+    async def take(
+        self, loaded: CheckpointTuple | None, opening: Mapping[str, Any], seconds: float
+    ) -> None:
         """Claim the journal.
 
         Args:
             loaded: The journal when this run began; None for a new one.
+            opening: What the first claim keeps with it; see `opening_of`.
             seconds: How long this run may take at most.
 
         Raises:
@@ -79,27 +83,22 @@ class Claim:
         """
         until = time.time() + min(seconds + _MARGIN_SECONDS, _MAX_SECONDS)
         process = await call_in_thread(_this_process)
-        claims = [] if loaded is None else _claims_in(loaded)
+        claims = _claims_in(loaded)
         mine = {"run": self._run, "until": until, "number": len(claims), **process}
         await self._enter(mine)
         before = claims[-1] if claims else None
         if before is not None and await call_in_thread(lambda: _is_active(before, process)):
             self.forget()
             raise _refusal(before)
-        await self._write(_CLAIM, mine)
+        await self._write(_CLAIM, mine if claims else {**mine, "opening": opening})
         self._number = mine["number"]
         now = await self._read()
-        if now is None and loaded is None:
-            return  # the checkpoint is not written yet, so no other run has read it
-        is_same = now is not None and now.checkpoint["id"] == self._key[-1]
-        if now is not None and is_same:
-            first = [*_claims_in(now), mine][len(claims)]
-            if first["run"] != self._run:
-                self._number = None
-                self.forget()
-                raise _refusal(None if first["released"] else first)
-            is_same = _tasks_in(now) == (set() if loaded is None else _tasks_in(loaded))
-        if not is_same:
+        first = [*_claims_in(now), mine][len(claims)]
+        if first["run"] != self._run:
+            self._number = None
+            self.forget()
+            raise _refusal(None if first["released"] else first)
+        if _count_entries(now) != _count_entries(loaded):
             await self.release()
             raise _refusal(None)
 
@@ -144,22 +143,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _claims_in(found: CheckpointTuple) -> list[_Claim]:
+def opening_of(found: CheckpointTuple) -> Mapping[str, Any] | None:
+    """Return what the first claim of a journal keeps; None if it was never claimed."""
+    claims = _claims_in(found)
+    return claims[0]["opening"] if claims else None
+
+
+def _claims_in(found: CheckpointTuple | None) -> list[_Claim]:
     """Return the claims of a journal in their order, each with whether it was `released`."""
-    writes = found.pending_writes or ()
+    writes = () if found is None else found.pending_writes or ()
     claims = {value["number"]: value for _, channel, value in writes if channel == _CLAIM}
     released = {value["number"] for _, channel, value in writes if channel == _RELEASE}
     return [{**claims[number], "released": number in released} for number in sorted(claims)]
 
 
-def _tasks_in(found: CheckpointTuple) -> set[str]:
-    """Return which tasks of a journal have an entry."""
-    return {task_id for task_id, channel, _ in found.pending_writes or () if is_entry(channel)}
-
-
-def is_entry(channel: str) -> bool:
-    """Whether a channel holds an entry of the journal."""
-    return channel not in (_CLAIM, _RELEASE, NOTE) and channel not in WRITES_IDX_MAP
+def _count_entries(found: CheckpointTuple | None) -> int:
+    writes = () if found is None else found.pending_writes or ()
+    return sum(channel == ENTRY for _, channel, _ in writes)
 
 
 def _is_active(claim: _Claim, here: _Claim) -> bool:

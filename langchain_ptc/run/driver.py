@@ -19,7 +19,7 @@ from langchain_ptc.run.call_runner import CallRunner, refuse
 from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.events import Events
 from langchain_ptc.run.graph_state import GraphState
-from langchain_ptc.sandbox.api import Call, Done, Moment, Program, Session
+from langchain_ptc.sandbox.api import Call, Done, Program, Result, Session
 
 CANCEL_SECONDS = 0.2
 """How long tools that are cancelled at the end of an execution may take to stop."""
@@ -71,20 +71,14 @@ class Driver:
         """How many questions wait for a person."""
         return 1
 
-    def deliver(
-        self,
-        call: StartedCall,
-        outcome: CallOutcome,
-        *,
-        at: Moment | None = None,
-        is_replayed: bool = False,
-    ) -> None:
-        """Give the code the outcome of a call.
+    def accept(
+        self, call: StartedCall, outcome: CallOutcome, *, is_replayed: bool = False
+    ) -> Result:
+        """Note the outcome of a call that the code is about to get; return it for the code.
 
         Args:
             call: The call.
             outcome: Its outcome.
-            at: What the clocks of the code show from now on; for a program with `replay`.
             is_replayed: It was delivered before the pause.
 
         Raises:
@@ -92,7 +86,7 @@ class Driver:
         """
         self.runner.follow(call, outcome, is_replayed=is_replayed)
         self.graph_state.write(call.number, outcome.commands)
-        self.session.resume([outcome.as_result(call.number)], at)
+        return outcome.as_result(call.number)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -145,7 +139,7 @@ class LiveDriver(Driver):
             self._break(RuntimeError("GeneratorExit was raised") if is_closing else error)
             return
         try:
-            self.deliver(call, outcome)
+            self.session.resume([self.accept(call, outcome)])
         except BudgetExhausted as error:
             self._break(error)
 

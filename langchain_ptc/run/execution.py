@@ -27,6 +27,7 @@ from langchain_ptc.run.driver import Driver, LiveDriver
 from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import Events, OnEvent, Refusals
 from langchain_ptc.run.graph_state import Channels, GraphState, channels_of
+from langchain_ptc.run.graph_tasks import identify
 from langchain_ptc.run.journal import Journal, JournalEntry, checkpointer_of, run_journaled
 from langchain_ptc.run.journal_entries import read_records
 from langchain_ptc.run.log import ExecutionLog
@@ -38,7 +39,6 @@ from langchain_ptc.run.outcome import (
     status_of,
     write_outcome,
 )
-from langchain_ptc.run.parallel_pauses import identify
 from langchain_ptc.run.policies.call_policy import is_pause
 from langchain_ptc.run.private_loop import call_in_thread, call_off_loop, run_sync
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord, large_parts
@@ -220,8 +220,7 @@ class Execution:
         self, own_id: str, journal: Journal, opening: JournalEntry
     ) -> JournalEntry:
         """Run with a journal; `own_id` is that of the journal's first entry, unless it is resumed."""
-        notes = (*journal.entries, *journal.notes.values())
-        computed = max((float(note.get("computed", 0.0)) for note in notes), default=0.0)
+        computed = max((float(e.get("computed", 0.0)) for e in journal.entries), default=0.0)
         await journal.claim(2 * (self._executor.limits.wall_seconds + computed))
         recorded = read_records(journal.entries)
         self._recorded = {number: call for number, (call, _) in recorded.items()}

@@ -209,15 +209,16 @@ class Session(Protocol):
     def resume(self, results: Sequence[Result], at: Moment | None = None) -> None:
         """Hand in answers to calls, in any order; ignored after the end.
 
-        A program with `replay` takes one event after each `on_idle`, from within it or later.
+        A program with `replay` takes one step after each `on_idle`, from within it or later.
 
         Args:
-            results: The answers. A program with `replay` takes one, or none when only time passes.
-            at: For a program with `replay`: what its clocks show from now on.
+            results: The answers; none when only time passes. A program with `replay` gets them in this
+                order.
+            at: For a program with `replay`, and only for one: what its clocks show from now on.
 
         Raises:
-            ValueError: A program with `replay` has not said that it waits, or is given more than one
-                event at once; or `at` is given to another one.
+            ValueError: A program with `replay` has not said that it waits, or `at` is missing; or `at`
+                is given to another one.
         """
         ...
 

@@ -280,11 +280,13 @@ async def open_saver(kind: str, directory: Path, *, sync: bool) -> Any:
 _MEMORY: dict[Path, InMemorySaver] = {}
 
 
-async def run(graph: Any, given: Any, config: Any = CONFIG, *, sync: bool = False) -> Any:
+async def run(
+    graph: Any, given: Any, config: Any = CONFIG, *, sync: bool = False, **options: Any
+) -> Any:
     """Run a graph in either way."""
     if sync:
-        return await asyncio.to_thread(graph.invoke, given, config)
-    return await graph.ainvoke(given, config)
+        return await asyncio.to_thread(graph.invoke, given, config, **options)
+    return await graph.ainvoke(given, config, **options)
 
 
 async def state_of(graph: Any, config: Any = CONFIG, *, sync: bool = False) -> Any:

@@ -131,13 +131,10 @@ class Handover:
             if at is not None:
                 raise ValueError("at is for a program with replay: another keeps the real clock")
             return answers
-        if at is None or len(results) > 1:
-            raise ValueError(
-                "a program with replay takes one event at a time: pass at, and one result or none; "
-                f"got {len(results)} results, at={at!r}"
-            )
+        if at is None:
+            raise ValueError("a program with replay has no clock of its own: pass at")
         if not self._awaits_event:
-            raise ValueError("a program with replay takes one event after each on_idle, not more")
+            raise ValueError("a program with replay takes one step after each on_idle, not more")
         self._awaits_event = False
         self.conversation.go_on()
         return [encode_moment(at), *([",", *answers] if answers else ())]

@@ -1,8 +1,8 @@
-"""A program that runs in steps: from one event to where it can only wait, and no further.
+"""A program that runs in steps: from what it is given to where it can only wait, and no further.
 
-Everything that such a program sees besides its own code comes from the host, one event at a time: an
-answer to a call, or the passing of time. So the same events take it down the same path, in any worker
-of any host. See `base.Replay` for what cannot be made the same.
+Everything that such a program sees besides its own code comes from the host, one step at a time: results of
+calls in a fixed order, and the time. So the same steps take it down the same path, in any worker of any
+host. See `api.Replay` for what cannot be made the same.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class StepCalls(ToolCalls):
         return self._clock.peek() + RESOLUTION_SECONDS
 
     def wait(self, until: float | None) -> None:
-        """Tell the host that the program can only wait, and take the one event that it gives."""
+        """Tell the host that the program can only wait, and take the step that it gives."""
         self._waits += 1
         self._looks = 0
         if self._waits > MAX_WAITS:

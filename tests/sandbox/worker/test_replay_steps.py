@@ -362,6 +362,27 @@ print(await get(2), await get(3))
     assert [event[0] for event in path.events] == [None, 1, 2, 3]
 
 
+async def test_a_step_with_several_results_hands_them_over_in_its_order(sandbox):
+    """Results that come in one step reach the code together, in the order in which the host gave them."""
+    code = """
+import asyncio
+tasks = [asyncio.create_task(get(n)) for n in range(4)]
+for task in asyncio.as_completed(tasks):
+    print(await task, end=" ")
+"""
+    for order in ([1, 2, 3, 4], [3, 1, 4, 2]):
+        waits, session = [], sandbox.session()
+
+        def on_idle(due, order=order, session=session, waits=waits):
+            waits.append(due)
+            session.resume([Result(id=n, payload=f'"r{n}"') for n in order], START)
+
+        program = Program(code=code, tools=TOOLS, replay=Replay(seed=1, start=START))
+        done = await session.run(program, lambda calls: None, on_idle)
+        assert done.output.split() == [f"r{n}" for n in order]
+        assert waits == [None]
+
+
 async def test_calls_of_the_last_step_are_not_made(sandbox):
     """What a program asks for and does not wait for before it ends is never told."""
     path = await drive(
@@ -398,13 +419,12 @@ async def test_too_many_waits_are_an_error_of_the_code(sandbox):
 @pytest.mark.parametrize(
     ("events", "match"),
     [
-        pytest.param([([], None)], "one event at a time", id="no-moment"),
-        pytest.param([([1, 2], START)], "one event at a time", id="two-answers"),
-        pytest.param([([1], START), ([2], START)], "after each on_idle", id="two-events"),
+        pytest.param([([], None)], "pass at", id="no-moment"),
+        pytest.param([([1], START), ([2], START)], "after each on_idle", id="two-steps"),
     ],
 )
 async def test_a_host_that_breaks_step_is_told(sandbox, events, match):
-    """Whoever drives a program in steps gives one event for each wait."""
+    """Whoever drives a program in steps lets it go on once for each wait."""
     session, told = sandbox.session(), []
 
     def on_idle(due):

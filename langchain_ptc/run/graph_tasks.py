@@ -1,0 +1,337 @@
+"""What is a task for LangGraph: the executions that run in one, and what each of their events needs of one.
+
+A `ToolNode` runs all tool calls of a message in one task. Code in more than one of them needs two things:
+
+- What is found by the order in which executions begin would be random where they begin in threads, or
+  behind a middleware that takes its time: on resume one execution would be given the journal of another.
+  So each has a place of its own, known from the message.
+- The first interrupt that leaves a task ends it, and nothing waits for the rest. An execution that still
+  ran would run on unseen, and make its calls beside those of the resumed graph; the question of one that
+  had interrupted as well would not be shown. So an execution that pauses waits for the others, and all
+  leave with all questions.
+
+And a call of the code may interrupt the graph, run a graph of its own, or call a LangGraph `@task`. LangGraph
+tells these apart by the task that they happen in: by its namespace, and by counters and answers in its
+scratchpad. So each call gets a namespace and a scratchpad of its own, and what they count does not depend
+on the order in which concurrent calls come to it.
+
+LangGraph has no public name for one attempt of one task, nor for what a task has in its configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import hashlib
+import itertools
+import uuid
+import weakref
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.config import get_config
+from langgraph.errors import GraphInterrupt
+from langgraph.func import entrypoint, task
+from langgraph.runtime import get_runtime
+from langgraph.types import Interrupt, interrupt
+
+from langchain_ptc.locks import new_lock
+from langchain_ptc.run.graph_state import find_call
+
+CHECKPOINTER = "__pregel_checkpointer"
+SCRATCHPAD = "__pregel_scratchpad"
+_RUNTIME = "__pregel_runtime"
+_SEND = "__pregel_send"
+_CALL = "__pregel_call"
+_RESUME_MAP = "__pregel_resume_map"
+_NAMESPACE = uuid.UUID("9c2f64b5-3c55-4e0b-9d5a-0a4c9a1c8d11")
+_IN_MESSAGE, _IN_ORDER, _TASK = 1, 2, 3
+"""How the place of an execution is known, and that of a `@task`; the first digit of it."""
+_DIGEST_CHARS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The place of an execution among those of a task."""
+
+    kind: int
+    index: int
+    """Which tool call of its message it is, from 0; 0 if there is no message."""
+    number: int
+    """Counts executions that nothing else distinguishes, from 0, in the order in which they begin."""
+
+
+class _Attempt:
+    """One attempt of a task, and the executions in it."""
+
+    def __init__(self) -> None:
+        self.lock = new_lock()
+        self.places: Counter[tuple[int, int]] = Counter()
+        self.running = 0
+        self.interrupts: dict[str, Interrupt] = {}
+        self.is_paused = False
+        self.waiting: list[Future[None]] = []
+
+
+_lock = new_lock()
+_attempts: weakref.WeakKeyDictionary[Any, dict[int, _Attempt]] = weakref.WeakKeyDictionary()
+
+
+def take_place(index: int | None) -> Place:
+    """Return the place of an execution that begins.
+
+    Args:
+        index: Which tool call of its message it is, from 0; None if there is no message, for one that
+            begins in the same order each time.
+    """
+    kind = (_IN_ORDER, 0) if index is None else (_IN_MESSAGE, index)
+    try:
+        configurable = get_config().get("configurable") or {}
+    except RuntimeError:  # outside a graph
+        configurable = {}
+    attempt = _attempt_of(configurable.get(SCRATCHPAD))
+    with attempt.lock:
+        number = attempt.places[kind]
+        attempt.places[kind] += 1
+    return Place(*kind, number)
+
+
+def identify(
+    call_id: str | None, state: Any, arguments: Any, config: RunnableConfig
+) -> tuple[Place, str | None]:
+    """Return the place of an execution, and a prefix for the ids of its calls that no other one has.
+
+    Some model servers give every tool call the same id, or count from 0 in each thread or message. A
+    tool may pass the ids of its calls on as idempotency keys, so these must be unique all the same: the
+    id is followed by a digest of the thread, of the message that made the call, and of the call's place.
+
+    Args:
+        call_id: The tool call that asked for the execution; None for none, and for no prefix.
+        state: The state of the graph, with the message that made the call.
+        arguments: Some of its arguments.
+        config: Configuration of the graph.
+    """
+    message, index = find_call(call_id, state, arguments=arguments) or (None, None)
+    place = take_place(index)
+    made_by = None if message is None else message.id
+    if call_id is None or (made_by := made_by or _task_id()) is None:
+        return place, call_id
+    thread = (config.get("configurable") or {}).get("thread_id")
+    source = repr((str(thread), made_by, place))
+    digest = hashlib.sha256(source.encode("utf-8", "backslashreplace")).hexdigest()
+    return place, f"{call_id}.{digest[:_DIGEST_CHARS]}"
+
+
+def _task_id() -> str | None:
+    try:
+        info = getattr(get_runtime(), "execution_info", None)
+    except (KeyError, RuntimeError):  # outside a graph
+        return None
+    return None if info is None else info.task_id
+
+
+class ParallelRun:
+    """One execution among those of a task; a context manager around its run.
+
+    Args:
+        place: Its place.
+
+    Raises:
+        GraphInterrupt: On entering, if another one has paused: nothing may begin any more.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._configurable = get_config().get("configurable") or {}
+        self._scratchpad = self._configurable.get(SCRATCHPAD)
+        self._attempt = _attempt_of(self._scratchpad)
+        self._place = place
+        self._alone: Future[None] = Future()
+        """Done when this one has paused and no other runs."""
+
+    def __enter__(self) -> dict[str, Any]:
+        """Return the `configurable` for the execution."""
+        attempt = self._attempt
+        with attempt.lock:
+            if attempt.is_paused:
+                self._alone.set_result(None)
+                raise GraphInterrupt(())
+            attempt.running += 1
+        place = f"{self._place.kind}{self._place.index:05}{self._place.number:05}"
+        return TaskScope(self._configurable, place).configurable
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        attempt = self._attempt
+        released: list[Future[None]] = []
+        with attempt.lock:
+            attempt.running -= 1
+            if isinstance(error, GraphInterrupt):
+                attempt.is_paused = True
+                attempt.interrupts.update({one.id: one for one in (error.args or ((),))[0]})
+                attempt.waiting.append(self._alone)
+            if not attempt.running:
+                released, attempt.waiting = attempt.waiting, []
+        for future in released:
+            if future.set_running_or_notify_cancel():
+                future.set_result(None)
+
+    async def pause(self) -> GraphInterrupt:
+        """Wait until no other execution of the task runs; return the interrupt with all questions."""
+        await asyncio.wrap_future(self._alone)
+        with self._attempt.lock:
+            return GraphInterrupt(tuple(self._attempt.interrupts.values()))
+
+
+def _attempt_of(scratchpad: Any) -> _Attempt:
+    """Return the executions of an attempt, and forget them when LangGraph does."""
+    key = getattr(scratchpad, "get_null_resume", None)
+    if key is None:
+        return _Attempt()
+    info = get_runtime().execution_info
+    with _lock:
+        attempts = _attempts.setdefault(key, {})
+        return attempts.setdefault(1 if info is None else info.node_attempt, _Attempt())
+
+
+# --- events -----------------------------------------------------------------------------------------
+
+
+class TaskScope:
+    """The `configurable` for what happens in one event.
+
+    Args:
+        configurable: That of the task around it.
+        segment: What its namespace adds: digits, which LangGraph takes for no level of their own.
+        answers: What earlier runs have answered to its questions, in their order.
+        is_asked: Its next question was shown to a person: an answer that names no question may be for it.
+    """
+
+    def __init__(
+        self,
+        configurable: Mapping[str, Any],
+        segment: str,
+        *,
+        answers: Sequence[Any] = (),
+        is_asked: bool = True,
+    ) -> None:
+        outer, runtime = configurable[SCRATCHPAD], configurable[_RUNTIME]
+        namespace = f"{configurable['checkpoint_ns']}|{segment}"
+        self.answers = list(answers)
+        """What was answered to its questions until now."""
+
+        def get_null_resume(consume: bool = False) -> Any:  # LangGraph's
+            return outer.get_null_resume(consume) if is_asked else None
+
+        self.configurable: dict[str, Any] = {
+            **configurable,
+            "checkpoint_ns": namespace,
+            SCRATCHPAD: replace(
+                outer,
+                resume=self.answers,
+                get_null_resume=get_null_resume,
+                interrupt_counter=itertools.count().__next__,
+                call_counter=itertools.count().__next__,
+                subgraph_counter=itertools.count().__next__,
+            ),
+            _SEND: _send_nothing,
+            _RUNTIME: runtime.patch_execution_info(
+                task_id=str(uuid.uuid5(_NAMESPACE, namespace)), checkpoint_ns=namespace
+            ),
+        }
+        self.configurable[_CALL] = functools.partial(
+            _call_task, self.configurable, itertools.count(), asyncio.get_running_loop()
+        )
+        for question in self._next_questions():
+            if question in configurable[_RESUME_MAP]:
+                self.answers.append(configurable[_RESUME_MAP][question])
+                break
+
+    def _next_questions(self) -> Iterator[str]:
+        """Yield the ids that LangGraph may have shown the next question of this scope with."""
+        if not self.configurable.get(_RESUME_MAP):
+            return
+        given, scratchpad = len(self.answers), self.configurable[SCRATCHPAD]
+        asking = replace(
+            scratchpad, interrupt_counter=lambda: given, get_null_resume=lambda _: None
+        )
+        with entered({"configurable": {**self.configurable, SCRATCHPAD: asking}}):
+            try:
+                interrupt(None)
+            except GraphInterrupt as error:
+                yield error.args[0][0].id
+        yield Interrupt.from_ns(None, self.configurable["checkpoint_ns"]).id  # of older versions
+
+
+def _send_nothing(writes: object) -> None:
+    """Drop what would be written for the task around: a scope keeps its answers itself."""
+
+
+@contextlib.contextmanager
+def entered(config: RunnableConfig) -> Iterator[None]:
+    """Have LangGraph's functions find this configuration."""
+    token = var_child_runnable_config.set(config)
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)
+
+
+def place_here(config: RunnableConfig) -> RunnableConfig:
+    """Return the caller's config, with the place in the graph of what is being recorded.
+
+    Callbacks, tags and metadata stay the caller's: what happens there is traced and streamed as the
+    caller's own. An interrupt is identified by the place.
+    """
+    place = get_config().get("configurable") or {}
+    return {**config, "configurable": {**(config.get("configurable") or {}), **place}}
+
+
+# --- a `@task` in a tool ----------------------------------------------------------------------------
+
+_called: contextvars.ContextVar[tuple[Any, Any, Any]] = contextvars.ContextVar("ptc_called_task")
+
+
+def _call_task(
+    configurable: Mapping[str, Any],
+    numbers: Iterator[int],
+    loop: asyncio.AbstractEventLoop,
+    function: Any,
+    given: Any,
+    *,
+    callbacks: Any = None,
+    **policies: Any,
+) -> Any:
+    """Call a `@task` in a graph of its own, which keeps what it returns; return a future."""
+    number = next(numbers)
+
+    async def run() -> Any:
+        scope = TaskScope(configurable, f"{_TASK}{number:010}")
+        _called.set((function, given, policies))
+        config = RunnableConfig(configurable=scope.configurable, callbacks=callbacks)
+        return await _task_graph().ainvoke(0, config)
+
+    try:
+        is_here = asyncio.get_running_loop() is loop
+    except RuntimeError:
+        is_here = False
+    return (
+        asyncio.ensure_future(run()) if is_here else asyncio.run_coroutine_threadsafe(run(), loop)
+    )
+
+
+@functools.cache
+def _task_graph() -> Any:
+    @entrypoint()
+    async def run(_: int) -> Any:
+        function, (args, kwargs), policies = _called.get()
+        return await task(**policies)(function)(*args, **kwargs)
+
+    return run
