@@ -8,9 +8,10 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from langchain_ptc import InProcessSandbox, ProcessSandbox
+from tests.support.pools import patience
 from tests.support.postgres import postgres
 
-__all__ = ["no_gc", "nothing_left_open", "postgres", "sandbox"]
+__all__ = ["no_gc", "nothing_left_open", "patience", "postgres", "sandbox"]
 
 
 @pytest.fixture(scope="session", params=["process", "inprocess"])

@@ -1,14 +1,11 @@
 """An agent with the middleware pauses in one process and goes on in others."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import SUPPORT
-from tests.support.waiting import SECONDS
+from tests.support import middleware_process
+from tests.support.processes import PROCESSES
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
@@ -17,16 +14,15 @@ def test_each_answer_in_a_process_of_its_own(mode: str, tmp_path: Path) -> None:
     effects = tmp_path / "effects"
 
     def step(answers: dict[str, object]) -> dict[str, object]:
-        script = SUPPORT / "middleware_process.py"
-        made = subprocess.run(
-            [sys.executable, script, tmp_path / "db", effects, mode, json.dumps(answers)],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert made.returncode == 0, made.stderr
-        return json.loads(made.stdout)
+        ours, theirs = PROCESSES.Pipe(duplex=False)
+        arguments = (tmp_path / "db", effects, mode, answers, theirs)
+        process = PROCESSES.Process(target=middleware_process.step, args=arguments)
+        process.start()
+        theirs.close()
+        made = ours.recv()
+        process.join()
+        assert process.exitcode == 0
+        return made
 
     state = step({})
     asked = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from tests.support.hosts import (
     state_of,
     tool_node,
 )
+from tests.support.processes import PROCESSES
 from tests.support.waiting import SECONDS
 
 ONE = 'print(await pay("a", amount=5))'
@@ -588,18 +588,18 @@ async def test_a_pause_is_no_time_of_the_code():
     code = """\
 import asyncio, time
 begun = time.monotonic()
-print(await asyncio.wait_for(pay("a"), 0.5))
-print(time.monotonic() - begun < 0.5)
+print(await asyncio.wait_for(pay("a"), 2))
+print(time.monotonic() - begun < 2)
 """
     graph = agent(
         world.tools(),
         code,
         InMemorySaver(),
         interrupt_on={"pay": True},
-        limits=Limits(wall_seconds=0.7),
+        limits=Limits(wall_seconds=2.5),
     )
     await run(graph, REQUEST)
-    await asyncio.sleep(0.8)
+    await asyncio.sleep(2.6)
     assert output(await run(graph, decide(APPROVE))) == "paid a\nTrue"
 
 
@@ -697,9 +697,7 @@ def test_another_process_goes_on(tmp_path):
             interrupt_on={"pay": True},
         )
         assert len(asked(graph.invoke(REQUEST, CONFIG))) == 1
-    other = multiprocessing.get_context("forkserver").Process(
-        target=_resume_elsewhere, args=(path, log)
-    )
+    other = PROCESSES.Process(target=_resume_elsewhere, args=(path, log))
     other.start()
     other.join(SECONDS)
     assert log.with_suffix(".told").read_text() == "1"

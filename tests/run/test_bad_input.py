@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ from langchain_ptc import (
     ToolCatalog,
 )
 from tests.support import ROOT
-from tests.support.waiting import SECONDS
+from tests.support.waiting import SECONDS, wait_for
 
 AnySandbox = ProcessSandbox | InProcessSandbox
 Run = Callable[..., ExecutionResult]
@@ -166,7 +165,9 @@ def test_megabyte_of_code(run: Run) -> None:
 
 def test_megabyte_of_code_that_is_allowed(run: Run) -> None:
     """A megabyte of code runs where the developer allows it."""
-    result = run("x = 1\n" * 170_000 + "print(x)", limits=Limits(code_chars=2_000_000))
+    result = run(
+        "x = 1\n" * 170_000 + "print(x)", limits=Limits(code_chars=2_000_000, wall_seconds=SECONDS)
+    )
     assert (result.status, result.output) == ("success", "1\n")
 
 
@@ -709,7 +710,7 @@ def test_wall_limit(run: Run, loop: str) -> None:
     result = run(f"print(get_budget is None)\n{loop}", tools, Limits(wall_seconds=0.5))
     check_limit(result, "wall_seconds", 0.5)
     assert result.output == "False\n"
-    assert 0.5 <= result.duration_seconds < 5
+    assert result.duration_seconds >= 0.5
     for call in result.tool_calls:
         assert call.status == "cancelled"
 
@@ -721,7 +722,6 @@ def test_wall_limit_while_a_tool_blocks(run: Run, never: BaseTool) -> None:
     check_limit(result, "wall_seconds", 0.5)
     assert result.output == "2024\n"
     assert [call.status for call in result.tool_calls] == ["returned", "cancelled"]
-    assert result.duration_seconds < 5
     assert "never()" in result.report()
 
 
@@ -731,7 +731,6 @@ def test_wall_limit_in_c_code() -> None:
         code = "print('before')\nx = 3 ** (10 ** 9)\nprint('after')"
         result = Runner(sandbox)(code, limits=Limits(wall_seconds=0.5))
     check_limit(result, "wall_seconds", 0.5)
-    assert result.duration_seconds < 5
 
 
 def test_wall_limit_is_not_caught() -> None:
@@ -911,10 +910,8 @@ class Family:
 
     def bury(self) -> None:
         """Wait until those that were killed, and all below them, are dead."""
-        deadline = time.monotonic() + 10
-        while self._killed & set(list_descendants(os.getpid())):
-            assert time.monotonic() < deadline, "the killed processes do not die"
-            time.sleep(0.01)
+        dead = wait_for(lambda: not self._killed & set(list_descendants(os.getpid())))
+        assert dead, "the killed processes do not die"
         self._killed.clear()
 
     def kill(self, *, workers: bool) -> int:
@@ -960,7 +957,6 @@ def test_killed_from_outside(family: Family, workers: bool) -> None:
     assert result.error is not None
     assert result.error.kind == "SandboxError"
     assert "no fault of the code" in result.report()
-    assert result.duration_seconds < 10
     assert [call.tool for call in result.tool_calls] == ["strike"]
 
 

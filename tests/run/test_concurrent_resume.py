@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import threading
@@ -43,14 +42,13 @@ from tests.support.hosts import (
     writes,
 )
 from tests.support.postgres import open_postgres
+from tests.support.processes import PROCESSES
 from tests.support.waiting import SECONDS
 
 both = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 OK: Any = {"decisions": [{"type": "approve"}]}
 NO: Any = {"decisions": [{"type": "reject"}]}
 CODE = "print(await pay(1))"
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__])  # else each process imports it all by itself
 
 
 @pytest.fixture(autouse=True)

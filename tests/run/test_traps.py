@@ -26,9 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
 import os
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -76,6 +74,7 @@ from tests.support.hosts import (
     tool_node,
     writes,
 )
+from tests.support.processes import PROCESSES
 from tests.support.waiting import SECONDS
 
 both = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
@@ -613,7 +612,7 @@ def _dying_agent(log: Path, saver: Any) -> Any:
 def test_a_crash_makes_only_the_last_calls_again(tmp_path):
     """After a crash of the process the code goes on: calls that were written are not made again."""
     path, log = tmp_path / "checkpoints", tmp_path / "log"
-    other = multiprocessing.get_context("forkserver").Process(target=_run_and_die, args=(path, log))
+    other = PROCESSES.Process(target=_run_and_die, args=(path, log))
     other.start()
     other.join(SECONDS)
     assert other.exitcode == 9
@@ -639,7 +638,7 @@ class Slow:
             """Take for ever."""
             self.begun.set()
             try:
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()
             except asyncio.CancelledError:
                 self.ended.append(key)
                 raise
@@ -648,8 +647,8 @@ class Slow:
         return [hang]
 
     async def until_all_ended(self) -> None:
-        """Wait until both calls of `HANG` have ended; they must within a second."""
-        async with asyncio.timeout(1):
+        """Wait until both calls of `HANG` have ended."""
+        async with asyncio.timeout(SECONDS):
             while len(self.ended) < 2:
                 await asyncio.sleep(0)
 
@@ -666,11 +665,9 @@ async def test_cancelling_ends_everything(name, durable):
     running = asyncio.ensure_future(graph.ainvoke(REQUEST, CONFIG))
     await slow.begun.wait()
     await asyncio.sleep(0.02)
-    begun = time.monotonic()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert time.monotonic() - begun < 2
     assert sorted(slow.ended) == ["a", "b"]
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from pathlib import Path
 from typing import Self
 
 from tests.support.pools import PoolSandbox
+from tests.support.waiting import seconds_without_processor
 
 SPEAKS = """
 import json, os, struct
@@ -47,30 +46,21 @@ class Watch:
         self._ticking: asyncio.Task[None] | None = None
 
     async def _tick(self) -> None:
-        last, used, waited = time.monotonic(), time.thread_time(), _seconds_without_processor()
+        last, used, waited = time.monotonic(), time.thread_time(), seconds_without_processor()
         while True:
-            await asyncio.sleep(0.005)
-            now, cpu, waits = time.monotonic(), time.thread_time(), _seconds_without_processor()
+            await asyncio.sleep(0.02)
+            now, cpu, waits = time.monotonic(), time.thread_time(), seconds_without_processor()
             away = max(cpu - used, now - last - (waits - waited))
             self.longest_seconds = max(self.longest_seconds, away)
             last, used, waited = now, cpu, waits
 
     async def __aenter__(self) -> Self:
         self._ticking = asyncio.create_task(self._tick())
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
         self.longest_seconds = 0.0
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._ticking is not None
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
         self._ticking.cancel()
-
-
-def _seconds_without_processor() -> float:
-    """Return how long the threads of this process were ready to run and did not, all together."""
-    waited = 0
-    for told in Path("/proc/self/task").glob("*/schedstat"):
-        with contextlib.suppress(OSError):  # it has ended
-            waited += int(told.read_text().split()[1])
-    return waited / 1e9

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
+import pytest
+
 from langchain_ptc import ProcessSandbox
+from langchain_ptc.sandbox.host import pool
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.process import ProcessSession, Require
+from tests.support.waiting import SECONDS
 
 
 class PoolSandbox:
@@ -47,3 +51,11 @@ class PoolSandbox:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def patience() -> Iterator[None]:
+    """On a busy machine the parent of workers may take longer than users should wait."""
+    usual, pool.SILENT_SECONDS = pool.SILENT_SECONDS, SECONDS
+    yield
+    pool.SILENT_SECONDS = usual

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 
 from tests.trials.trial import run_trial
@@ -13,7 +12,6 @@ def main(arguments: list[str]) -> int:
     fresh = "--fresh" in arguments
     numbers = [int(a) for a in arguments if a.isdigit()]
     count, first = (numbers + [1_000, 0][len(numbers) :])[:2]
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.trials.trial"])
     wrong = passes = 0
     for seed in range(first, first + count):
         trial = run_trial(seed, fresh_processes=fresh)

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-
 import pytest
 
 from tests.trials.trial import run_trial
 
 IN_PROCESS = 30
 FRESH = 2
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _processes_that_start_soon() -> None:
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.trials.trial"])
 
 
 @pytest.mark.parametrize("first", range(0, IN_PROCESS, 10))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import random
 import re
 import tempfile
@@ -16,6 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
 
+from tests.support.processes import PROCESSES
 from tests.trials.programs import make_program
 from tests.trials.world import REQUEST, answer_to, make_agent
 
@@ -107,7 +107,7 @@ async def _in_one_process(seed: int, log: Path) -> tuple[str, int]:
 
 def _in_processes(seed: int, log: Path, file: Path) -> tuple[str, int]:
     chance = random.Random(-seed)
-    context = multiprocessing.get_context("forkserver")
+    context = PROCESSES
     given: Any = REQUEST
     for passes in range(1, _MOST_PASSES):
         ours, theirs = context.Pipe()

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +32,7 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from tests.support import ROOT, SUPPORT
+from tests.support.waiting import wait_for
 
 SERVERS = SUPPORT / "mcp_servers"
 PYTHON = os.environ.get("MCP_SERVER_PYTHON", sys.executable)
@@ -85,12 +85,9 @@ def is_running(process_id: int) -> bool:
     return True
 
 
-def until(condition: Callable[[], bool], seconds: float = 15) -> None:
+def until(condition: Callable[[], bool]) -> None:
     """Wait for what happens in another thread or process."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it does not happen"
-        time.sleep(0.01)
+    assert wait_for(condition), "it does not happen"
 
 
 # --- what the model reads -----------------------------------------------------------------------

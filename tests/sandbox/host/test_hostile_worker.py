@@ -498,10 +498,11 @@ def test_surrogates_that_are_cut_short_are_no_text():
 async def test_large_arguments_leave_the_loop_free(executor):
     """Everything that is done with large arguments, before and after the tool, is done in threads."""
     for made in ("list(range(200_000))", "[{'a': i, 'b': 'x', 'c': None} for i in range(30_000)]"):
-        began = time.thread_time()
+        began, all_began = time.thread_time(), time.process_time()
         result, _ = await run(executor, f"print(await look({made}))")
         assert result.output == "v\n"
-        assert time.thread_time() - began < 0.15  # of the loop's own thread
+        on_the_loop, everywhere = time.thread_time() - began, time.process_time() - all_began
+        assert on_the_loop < everywhere / 2
         assert len(next(iter(result.tool_calls[0].arguments.values()))) >= 30_000
 
 

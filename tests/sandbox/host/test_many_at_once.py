@@ -417,14 +417,12 @@ async def test_no_worker_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
         stopped = parents_of_workers(sandbox)
         send(stopped, signal.SIGSTOP)
         burst = [executor.aexecute("print(await quick(1))") for _ in range(5)]
-        began = time.monotonic()
         with monkeypatch.context() as patch:
             patch.setattr(pool_module, "SILENT_SECONDS", 0.5)
             results = await asyncio.gather(*burst, return_exceptions=True)
         refused = [result for result in results if isinstance(result, SandboxError)]
         assert len(refused) >= 4
         assert "has not answered within 0.5 seconds" in str(refused[0])
-        assert time.monotonic() - began < 15
         assert (await executor.aexecute("print(await quick(2))")).output == "2\n"
         send(stopped, signal.SIGCONT)
 
