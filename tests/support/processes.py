@@ -9,6 +9,11 @@ import multiprocessing
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    ["langchain.agents", "langgraph.checkpoint.sqlite.aio", "langchain_ptc.middleware"]
-    + ["langchain_ptc.node", "tests.support.hosts"]
+    [
+        "langchain.agents",
+        "langchain_ptc.middleware",
+        "langchain_ptc.node",
+        "langgraph.checkpoint.sqlite.aio",
+        "tests.support.hosts",
+    ]
 )

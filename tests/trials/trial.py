@@ -107,11 +107,10 @@ async def _in_one_process(seed: int, log: Path) -> tuple[str, int]:
 
 def _in_processes(seed: int, log: Path, file: Path) -> tuple[str, int]:
     chance = random.Random(-seed)
-    context = PROCESSES
     given: Any = REQUEST
     for passes in range(1, _MOST_PASSES):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_pass, args=(seed, log, file, given, theirs))
+        ours, theirs = PROCESSES.Pipe()
+        process = PROCESSES.Process(target=_pass, args=(seed, log, file, given, theirs))
         process.start()
         interrupts, final = ours.recv()
         process.join()
