@@ -96,7 +96,7 @@ class Parent:
                 "Windows: WSL 2 or a container), or InProcessSandbox for code that you trust"
             )
         try:
-            self._control, self.process = _start(options)
+            self._control, self.process = start_process(options)
         except OSError as error:
             raise SandboxError(f"the parent of workers could not be started: {error}") from error
         self._unsent = bytearray()
@@ -236,7 +236,7 @@ class Launcher:
                 self.ready.pop().end()
 
 
-def _start(options: Mapping[str, object]) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def start_process(options: Mapping[str, object]) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Start a fresh Python with nothing of ours but one socket."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)

@@ -27,14 +27,14 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has 
 def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """Return the name of the thread that starts a process, and the process, for each one."""
     seen: list[tuple[str, Any]] = []
-    start = launch_module._start
+    start = launch_module.start_process
 
     def noting(options: Any) -> Any:
         control_socket, process = start(options)
         seen.append((threading.current_thread().name, process))
         return control_socket, process
 
-    monkeypatch.setattr(launch_module, "_start", noting)
+    monkeypatch.setattr(launch_module, "start_process", noting)
     return seen
 
 
