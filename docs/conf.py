@@ -38,7 +38,7 @@ nitpick_ignore = [
     ("py:class", "langchain_ptc.run.budgets.CallLimit"),
     ("py:class", "langchain_ptc.run.budgets.Usage"),
     ("py:class", "langchain_ptc.run.execution.Execution"),
-    ("py:class", "langchain_ptc.run.policies.call_policy.CallPolicies"),
+    ("py:class", "langchain_ptc.run.call_policy.CallPolicies"),
     ("py:class", "langchain_ptc.run.run_budgets.Budgets"),
     ("py:class", "langchain_ptc.sandbox.host.inprocess.InProcessSession"),
     ("py:class", "langchain_ptc.sandbox.host.process.ProcessSession"),

@@ -3,8 +3,8 @@
 A loop stays for the life of the process, not for one call: clients that asynchronous tools keep
 (connections, MCP sessions, chat models) are bound to the loop on which they were first used.
 
-Whoever waits for what runs there may be interrupted at any instruction, by Ctrl-C or by a signal handler
-that raises. So what a loop needs of a caller is no lock of Python, which could then stay taken.
+A caller that waits for what runs there may be interrupted at any instruction, by Ctrl-C or by a signal
+handler that raises. So no lock of Python is held for it, which could then stay locked.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _check_caller(running: tuple[object, threading.Thread] | None) -> None:
 
 
 class _Run(Generic[T]):
-    """A coroutine on its way, for one who waits in another thread."""
+    """A coroutine in flight, for a caller that waits in another thread."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
@@ -163,7 +163,7 @@ class _Run(Generic[T]):
         self._is_begun = True
         try:
             self._values.append(await self._coroutine)
-        except asyncio.CancelledError:  # means something else to whoever waits, maybe in a task
+        except asyncio.CancelledError:  # means something else to the caller, which may be in a task
             self._error = concurrent.futures.CancelledError()
         except BaseException as error:  # noqa: BLE001  # some would end the loop
             self._error = error
@@ -186,7 +186,7 @@ class _Run(Generic[T]):
                 )
 
     def result(self) -> T:
-        """Return what came of it, or raise that; once."""
+        """Return its result, or raise its exception; once."""
         error, self._error = self._error, None
         if error is None:
             return self._values[0]
@@ -217,7 +217,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     """Run the loop, whatever is raised in it.
 
     asyncio lets `SystemExit` and `KeyboardInterrupt` of a task or callback end its loop. They are not
-    meant for this thread; whoever awaits the task is told, too.
+    meant for this thread; what awaits the task gets them, too.
     """
     while True:
         try:

@@ -11,14 +11,14 @@ from langchain_core.runnables import RunnableConfig
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.limits import Limits
 from langchain_ptc.run.approvals import Approvals, InterruptMode, InterruptOn
+from langchain_ptc.run.arguments import ArgumentReader
 from langchain_ptc.run.budgets import Budget
-from langchain_ptc.run.call_runner import build_pipeline
+from langchain_ptc.run.call_policy import CallPolicies, build_pipeline
 from langchain_ptc.run.dispatch import Dispatcher
 from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import OnEvent, Refusals
 from langchain_ptc.run.execution import Check, Durable, Execution, ExecutorConfig
 from langchain_ptc.run.log import ExecutionLog
-from langchain_ptc.run.policies.call_policy import CallPolicies
 from langchain_ptc.run.record import ExecutionResult
 from langchain_ptc.run.redaction import Redact, checked_redact
 from langchain_ptc.run.run_budgets import Budgets, build_budget_tool
@@ -97,9 +97,12 @@ class ProgrammaticToolExecutor:
             catalog=self.catalog,
             limits=self.limits,
             sandbox=self.sandbox,
-            dispatchers=dispatchers,
+            readers={
+                name: ArgumentReader(dispatcher.definition)
+                for name, dispatcher in dispatchers.items()
+            },
             pipelines={
-                name: build_pipeline(dispatcher, self.call_policies, on_tool_error)
+                name: build_pipeline(dispatcher, self.call_policies, on_tool_error, self.catalog)
                 for name, dispatcher in dispatchers.items()
             },
             approvals=approvals,

@@ -24,12 +24,11 @@ from langchain_ptc.prompts.texts import (
 )
 from langchain_ptc.run.approvals import ApprovalRule, Approvals, Decision
 from langchain_ptc.run.arguments import validate_arguments
+from langchain_ptc.run.call_policy import CallPolicies, run_after, with_before
 from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.graph_state import find_call, messages_of
 from langchain_ptc.run.graph_tasks import Place, take_place
 from langchain_ptc.run.journal import Journal, JournalEntry, checkpointer_of, run_journaled
-from langchain_ptc.run.policies.call_policy import CallPolicies
-from langchain_ptc.run.policies.hooks import run_after, with_before
 from langchain_ptc.run.private_loop import call_in_thread, run_sync
 from langchain_ptc.run.run_budgets import Budgets
 from langchain_ptc.sandbox.api import Call
@@ -187,7 +186,7 @@ class DirectCall:
 
     @property
     def _rule(self) -> ApprovalRule | None:
-        rule = self.approvals.rule(self.definition)
+        rule = self.approvals.rules.get(self.definition.qualified_name)
         return None if rule is not None and rule.is_of_agent and self.is_asked_by_agent else rule
 
     def _place(self) -> Place:

@@ -252,7 +252,7 @@ class ToolCatalog:
         """The domains that have tools, in the order in which they were given."""
         return tuple(dict.fromkeys(d.domain for d in self._definitions if d.domain is not None))
 
-    @property
+    @cached_property
     def type_names(self) -> tuple[str, ...]:
         """The names of the record types in the stubs, qualified like tools: `finance.Expense`."""
         return tuple(
@@ -329,10 +329,10 @@ class ToolCatalog:
             value: What a successful call of it returned. Only types and names of fields are kept.
             arguments: What it was called with; a key that is among them is taken for data.
         """
-        if isinstance(value, str) and name in self._textless:
+        if isinstance(value, str) and name in self.textless:
             # Another middleware has answered, or the annotation is wrong.
             self._doubted.add(name)
-        if name in self._vague:
+        if name in self.vague:
             self.shapes.observe(name, value, arguments=arguments)
 
     def certain_returns(self, definition: ToolDefinition) -> TypeTree:
@@ -344,17 +344,19 @@ class ToolCatalog:
         return ANY if is_doubted else definition.certain_returns
 
     @cached_property
-    def _textless(self) -> frozenset[str]:
+    def textless(self) -> frozenset[str]:
+        """Names of the tools whose return type admits no text."""
         return frozenset(d.qualified_name for d in self._offered if not admits_text(d.returns))
 
     @cached_property
-    def _vague(self) -> frozenset[str]:
+    def vague(self) -> frozenset[str]:
+        """Names of the tools whose return type leaves open what a result holds."""
         return frozenset(d.qualified_name for d in self._offered if is_vague(d.returns))
 
     @property
     def _observed(self) -> dict[str, str]:
         """What was learned, of the tools of which it says more than their type."""
-        return {name: text for name in self._vague if (text := self.shapes.text(name))}
+        return {name: text for name in self.vague if (text := self.shapes.text(name))}
 
     # --- what code and models search ------------------------------------------------------------
 

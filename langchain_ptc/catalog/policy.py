@@ -1,7 +1,7 @@
 """What may be done with a tool: who may call it, and how failures, repeats and bursts are handled.
 
 Each record describes one behaviour; a `ToolPolicy` combines those of one tool. They are only
-declarations: `run/policies/` enforces them.
+declarations: `run/call_policy.py` enforces them.
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, creat
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.run.arguments import validate_arguments
-from langchain_ptc.run.call_runner import refuse
 from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.sandbox.wire.values import encode_value
@@ -104,8 +103,9 @@ class Approvals:
         check_choice("interrupt_mode", interrupt_mode, InterruptMode)
         self._catalog = catalog
         every = ApprovalRule(mode=interrupt_mode)
-        self._rules = {d.qualified_name: every for d in catalog if d.policy.requires_approval}
-        self._decided = set(self._rules)
+        self.rules = {d.qualified_name: every for d in catalog if d.policy.requires_approval}
+        """The rule for each tool whose calls need approval, by its qualified name."""
+        self._decided = set(self.rules)
         for name, given in rules_of(interrupt_on).items():
             if isinstance(given, ApprovalRule):
                 self._put(name, given)
@@ -117,17 +117,17 @@ class Approvals:
             rule = _read_rule(name, given, interrupt_mode)
             self._decided.add(definition.qualified_name)
             if rule is None:
-                self._rules.pop(definition.qualified_name, None)
+                self.rules.pop(definition.qualified_name, None)
             else:
-                self._rules[definition.qualified_name] = rule
+                self.rules[definition.qualified_name] = rule
 
     def _put(self, name: str, rule: ApprovalRule) -> None:
         """Add a rule for the tools of a name, unless the developer has decided for them."""
         for definition in self._catalog:
             qualified = definition.qualified_name
             if name in (definition.tool_name, qualified) and qualified not in self._decided:
-                before = self._rules.get(qualified)
-                self._rules[qualified] = rule if before is None else before.joined(rule)
+                before = self.rules.get(qualified)
+                self.rules[qualified] = rule if before is None else before.joined(rule)
 
     def joined(self, middleware: Sequence[ApprovalMiddleware]) -> Approvals:
         """Return these approvals together with those of an agent's middleware.
@@ -135,19 +135,15 @@ class Approvals:
         What the developer has said about a tool here takes precedence.
         """
         both = copy.copy(self)
-        both._rules = dict(self._rules)
-        both._decided = self._decided | set(self._rules)
+        both.rules = dict(self.rules)
+        both._decided = self._decided | set(self.rules)
         for one in middleware:
             for name, rule in rules_of(one).items():
                 both._put(name, rule)
         return both
 
     def __bool__(self) -> bool:
-        return bool(self._rules)
-
-    def rule(self, definition: ToolDefinition) -> ApprovalRule | None:
-        """Return the rule for a tool, or None if its calls need no approval."""
-        return self._rules.get(definition.qualified_name)
+        return bool(self.rules)
 
     def batches(
         self, gated: Sequence[tuple[StartedCall, ApprovalRule]]
@@ -199,7 +195,7 @@ class Approvals:
         by = who_answers()
         return [{**_as_dict(decision), "by": by} for decision in _as_dict(answer)["decisions"]]
 
-    def follow(self, call: StartedCall, decision: Decision) -> CallOutcome | None:
+    def apply(self, call: StartedCall, decision: Decision) -> CallOutcome | None:
         """Apply what a person decided; return the outcome of a call that is not to be made.
 
         Raises:
@@ -211,7 +207,7 @@ class Approvals:
             reason = decision.get("message")
             rest = f": {reason}" if reason else "; do not try it again unless the user asks for it"
             call.status = "denied"
-            return refuse(call, ToolCallError(f"a person rejected {name}(){rest}", tool=name))
+            return call.refuse(ToolCallError(f"a person rejected {name}(){rest}", tool=name))
         if decision["type"] == "respond":
             call.end("returned")
             return CallOutcome(payload=encode_value(decision["message"]))

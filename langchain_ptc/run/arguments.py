@@ -1,8 +1,9 @@
-"""Validate the arguments of a call by its tool's schema, once, before any decision depends on them.
+"""Read the arguments of a call: under the tool's own names, and validated by the tool's schema.
 
 A schema turns values into others: `"yes"` into `True`, a date's text into a date, nothing into a
 default. Approvals, policies, caches, records and redaction must see what the tool's function will see,
-so the schema is applied when the call is admitted, not only when the tool runs.
+so the schema is applied when the call is admitted, not only when the tool runs. What is the same for all
+calls of a tool is computed once, by an `ArgumentReader`.
 """
 
 from __future__ import annotations
@@ -11,32 +12,147 @@ import dataclasses
 import functools
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
+from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.functions import injected_parameters
-from langchain_ptc.run.hash_bounds import check_sets
+from langchain_ptc.run.hash_bounds import check_sets, set_validator
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import encode_value
 
 _STABLE_FACTORIES = frozenset({list, dict, set, tuple, frozenset, str, int, float, bool})
 """Factories of defaults that give the same each time; the default of another is not shown, since it
 would be another one when the graph is resumed."""
+_PLAIN = frozenset((type(None), bool, int, float, str))
+_SEQUENCES = frozenset((list, tuple, set, frozenset))
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
+class Arguments(NamedTuple):
     """The arguments of one call, under the tool's own names."""
 
     complete: dict[str, Any]
     """What the tool's function is called with, defaults included, as data that can be encoded."""
     given: dict[str, Any]
     """What the tool is invoked with: makes the same of it when the tool validates it."""
+
+
+class ArgumentSchema:
+    """What the schema of a tool makes of the arguments of its calls.
+
+    Args:
+        tool: The tool.
+    """
+
+    def __init__(self, tool: BaseTool) -> None:
+        self._tool = tool
+        self._source: object = ...
+        """The schema of the tool that was read last."""
+
+    def _read(self, source: object) -> None:
+        tool = self._tool
+        shown = _shown_names(tool)
+        self._model = _model_of(tool, shown)
+        fields: Mapping[str, FieldInfo] = {} if self._model is None else self._model.model_fields
+        self._names = {name: name for name in fields}
+        self._has_aliases = any(field.alias or field.validation_alias for field in fields.values())
+        if self._model is None and not isinstance(source, dict):
+            fields = getattr(tool.tool_call_schema, "model_fields", {})
+            shown = set(fields) - {"args", "kwargs"}
+        self._defaults = {
+            name: field
+            for name, field in fields.items()
+            if name in shown and _has_stable_default(field)
+        }
+        self._source = source
+
+    def validate(self, passed: Mapping[str, Any]) -> Arguments:
+        """Apply the schema that the tool has now; see `validate_arguments`."""
+        if self._tool.args_schema is not self._source:
+            self._read(self._tool.args_schema)
+        model, names = self._model, self._names
+        if model is None:
+            return Arguments({**passed, **self._defaults_of_function(passed)}, dict(passed))
+        if set_validator(model) is not None:
+            check_sets(model, passed)
+        try:
+            result = model.model_validate(dict(passed))
+        except ValidationError:
+            if not self._tool.handle_validation_error:
+                raise
+            return Arguments(dict(passed), dict(passed))
+        if self._has_aliases:
+            names = {
+                _key_of(name, field, passed): name for name, field in model.model_fields.items()
+            }
+        extra = result.model_extra or {}
+        complete: dict[str, Any] = {}
+        given: dict[str, Any] = {}
+        is_changed = False
+        for key, raw in passed.items():
+            if key not in names and key not in extra:
+                is_changed = True  # the schema ignores it
+                continue
+            value = getattr(result, names[key]) if key in names else extra[key]
+            if type(value) in _PLAIN and type(raw) is type(value) and raw == value:
+                complete[key] = given[key] = value
+                continue
+            is_changed = True
+            complete[key] = _as_data(value, with_defaults=True)
+            given[key] = _as_data(value, with_defaults=False)
+        if self._defaults:
+            complete |= {
+                key: _as_data(getattr(result, name), with_defaults=True)
+                for key, name in names.items()
+                if key not in passed and name in self._defaults
+            }
+        if is_changed and not _makes_the_same(model, given, result):
+            given = dict(passed)
+        return Arguments(complete, given)
+
+    def _defaults_of_function(self, passed: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the defaults that the function of a tool without a schema is called with."""
+        return {
+            name: _as_data(field.get_default(call_default_factory=True), with_defaults=True)
+            for name, field in self._defaults.items()
+            if name not in passed
+        }
+
+
+class ArgumentReader(ArgumentSchema):
+    """Reads the arguments of the calls of one tool.
+
+    Args:
+        definition: The tool.
+    """
+
+    def __init__(self, definition: ToolDefinition) -> None:
+        super().__init__(definition.tool)
+        parameters = definition.parameters
+        self.definition = definition
+        self._positional = [p.tool_name for p in parameters]
+        # The code's names last: where a name is both, it is the code's.
+        self._keys = {p.tool_name: p.tool_name for p in parameters}
+        self._keys |= {p.name: p.tool_name for p in parameters}
+        self._required = {p.tool_name for p in parameters if p.required}
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `ToolDefinition.bind` returns, and raise what it raises."""
+        bound = dict(zip(self._positional, args, strict=False))
+        if len(args) <= len(self._positional):
+            for name, value in kwargs.items():
+                key = self._keys.get(name)
+                if key is None or key in bound:
+                    break
+                bound[key] = value
+            else:
+                if self._required <= bound.keys():
+                    return bound
+        return self.definition.bind(args, kwargs)  # takes any name, or says what is wrong
 
 
 def validate_arguments(tool: BaseTool, passed: Mapping[str, Any]) -> Arguments:
@@ -53,53 +169,7 @@ def validate_arguments(tool: BaseTool, passed: Mapping[str, Any]) -> Arguments:
         TooManyOfOneHash: It would make a set of them that takes too long to make.
         Exception: Whatever else a validator of the schema raised.
     """
-    shown = _shown_names(tool)
-    model = _model_of(tool, shown)
-    if model is None:
-        return Arguments({**passed, **_defaults_of_signature(tool, passed)}, dict(passed))
-    check_sets(model, passed)
-    try:
-        result = model.model_validate(dict(passed))
-    except ValidationError:
-        if not tool.handle_validation_error:
-            raise
-        return Arguments(dict(passed), dict(passed))
-    names = {_key_of(name, field, passed): name for name, field in model.model_fields.items()}
-    extra = result.model_extra or {}
-    complete: dict[str, Any] = {}
-    given: dict[str, Any] = {}
-    is_changed = False
-    for key, raw in passed.items():
-        if key not in names and key not in extra:
-            is_changed = True  # the schema ignores it
-            continue
-        value = getattr(result, names[key]) if key in names else extra[key]
-        if type(value) in _PLAIN and type(raw) is type(value) and raw == value:
-            complete[key] = given[key] = value
-            continue
-        is_changed = True
-        complete[key] = _as_data(value, with_defaults=True)
-        given[key] = _as_data(value, with_defaults=False)
-    for key, name in names.items():
-        if key not in passed and name in shown and _has_stable_default(model.model_fields[name]):
-            complete[key] = _as_data(getattr(result, name), with_defaults=True)
-    if is_changed and not _makes_the_same(model, given, result):
-        given = dict(passed)
-    return Arguments(complete, given)
-
-
-_PLAIN = frozenset((type(None), bool, int, float, str))
-_SEQUENCES = frozenset((list, tuple, set, frozenset))
-
-
-def _defaults_of_signature(tool: BaseTool, passed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the defaults that the function of a tool without a schema is called with."""
-    shown: Any = None if isinstance(tool.args_schema, dict) else tool.tool_call_schema
-    return {
-        name: _as_data(field.get_default(call_default_factory=True), with_defaults=True)
-        for name, field in getattr(shown, "model_fields", {}).items()
-        if name not in (*passed, "args", "kwargs") and _has_stable_default(field)
-    }
+    return ArgumentSchema(tool).validate(passed)
 
 
 _models: weakref.WeakKeyDictionary[type, dict[frozenset[str], type[BaseModel]]]

@@ -169,7 +169,7 @@ class BudgetExhausted(Exception):
         error = LimitExceeded(limit=limit, allowed=allowed, used=self._failure.used)
         failure = Failure(
             kind="LimitExceeded",
-            message=f"{error}. The code was told so, and went on calling",
+            message=f"{error}. An error had said so to the code, and it called again",
             line=self._call.line,
             source_line=self._call.source_line,
             limit=limit,
@@ -239,8 +239,8 @@ class BudgetMeter:
                 limit.check(name, self._used_by_peers())
             self._used.count(name, cost)
 
-    def follow(self, call: StartedCall, answer: CallOutcome, *, is_replayed: bool) -> None:
-        """Note the outcome of a call, just before the code gets it.
+    def record(self, call: StartedCall, answer: CallOutcome, *, is_replayed: bool) -> None:
+        """Record the outcome of a call, just before the code gets it.
 
         Raises:
             BudgetExhausted: It is the second time that an error says that nothing is left.

@@ -19,12 +19,12 @@ from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.limits import Limits
-from langchain_ptc.run.arguments import validate_arguments
-from langchain_ptc.run.error_text import OnToolError, describe_failure
+from langchain_ptc.run.arguments import ArgumentReader
+from langchain_ptc.run.error_text import OnToolError, cut, describe_failure
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.run.record import ApprovalDecision, CallStatus, ToolCallRecord
 from langchain_ptc.run.redaction import Redact, redact_arguments, redact_text
-from langchain_ptc.sandbox.api import Call, CallFailure, Result
+from langchain_ptc.sandbox.api import Call, CallFailure
 from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import encode_value, utf8_length
@@ -40,6 +40,8 @@ _RECORDED = (
     "result_bytes",
 )
 """What a call that was made before a pause has of its record."""
+_MAX_CHARS_SEARCHED = 100_000
+"""How much of an error's text is searched for secrets; far less of it is passed on."""
 _MAX_ENCODED_AT_ONCE = 2
 """Large results: each takes several times its size meanwhile."""
 
@@ -60,10 +62,6 @@ class CallOutcome:
     commands: tuple[Command[Any], ...] = ()
     """What the tool asked the graph to do."""
 
-    def as_result(self, number: int) -> Result:
-        """Return it as the sandbox takes it."""
-        return Result(id=number, payload=self.payload, failure=self.failure)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolContext:
@@ -82,8 +80,6 @@ class ToolContext:
     """Events of its calls go to a listener while it runs."""
     check_commands: Callable[[Sequence[Command[Any]]], None] = lambda _: None
     """Raises if the graph cannot apply what a tool asks of it."""
-    observe: Callable[..., None] = lambda *_, **__: None
-    """Takes what each tool returned: its name, the value, `arguments=`."""
     encoding_turns: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(_MAX_ENCODED_AT_ONCE)
     )
@@ -104,7 +100,7 @@ DEFAULT_CONTEXT = ToolContext()
 class StartedCall:
     """One call while it runs; becomes a `ToolCallRecord`.
 
-    Whoever answers the call sets `attempts`, `is_cache_hit`, `breaker` and `waited_seconds` for its
+    The layers of its pipeline set `attempts`, `is_cache_hit`, `breaker` and `waited_seconds` for its
     record.
     """
 
@@ -117,6 +113,8 @@ class StartedCall:
         call_id: str,
         source_line: str = "",
         context: ToolContext = DEFAULT_CONTEXT,
+        state: Any = None,
+        reader: ArgumentReader | None = None,
     ) -> None:
         self.number = call.id
         self.args = call.args
@@ -124,7 +122,7 @@ class StartedCall:
         self.line = call.line
         self.source_line = source_line
         self.definition = definition
-        self.tool = definition.qualified_name
+        self.tool = call.tool
         """What the code calls the tool."""
         self.execution_id = execution_id
         self.call_id = call_id
@@ -151,12 +149,12 @@ class StartedCall:
         self.limit: str | None = None
         """The field of `Limits` that it hit."""
         self.result_bytes = 0
-        self.state: Any = None
+        self.state = state
         """The state of the graph when the code made the call; for the tool, and for who approves."""
         self.knows_budget = False
         """An error had said that the budget is used up before the code made the call."""
-        self.is_end_emitted = False
-        """The event of its end was emitted."""
+        self.is_replayed = False
+        """It was made before a pause, and its events were emitted then."""
         self.context = context
         self.config: RunnableConfig = {}
         """The caller's, while the call is made."""
@@ -164,6 +162,7 @@ class StartedCall:
         self.seconds_left = NO_LIMIT.seconds
         self.is_large = is_large((call.args, call.kwargs))
         """Processing its arguments takes a while: it is done in a thread."""
+        self._reader = reader or ArgumentReader(definition)
         self._shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
         self._plain: dict[str, Any] | None = None
         self._text: str | None = None
@@ -179,7 +178,7 @@ class StartedCall:
         Raises:
             ToolCallError: The arguments do not fit the tool.
         """
-        self.settle(self.definition, self.definition.bind(self.args, self.kwargs))
+        self.settle(self.definition, self._reader.bind(self.args, self.kwargs))
 
     def prepare(self) -> None:
         """Settle what the tool is given, and compute what records and events show; for a thread.
@@ -190,9 +189,7 @@ class StartedCall:
         try:
             self.bind()
         finally:
-            self._describe()
-            if self.context.is_watched:
-                self.plain_arguments()
+            (self.plain_arguments if self.context.is_watched else self._describe)()
 
     def settle(self, definition: ToolDefinition, passed: Mapping[str, Any]) -> None:
         """Settle which tool is called, and with what.
@@ -204,20 +201,19 @@ class StartedCall:
         Raises:
             ToolCallError: The tool's schema refuses the arguments.
         """
-        name = self.tool if definition is self.definition else definition.qualified_name
+        is_same = definition is self.definition
+        reader = self._reader if is_same else ArgumentReader(definition)
+        name = self.tool if is_same else definition.qualified_name
         try:
-            arguments = validate_arguments(definition.tool, passed)
+            arguments = reader.validate(passed)
         except Exception as error:
-            told = describe_failure(name, error, self.context.on_tool_error, is_reached=False)
-            raise ToolCallError(told, tool=name) from error
+            text = describe_failure(name, error, self.context.on_tool_error, is_reached=False)
+            raise ToolCallError(text, tool=name) from error
         self.definition, self.tool, self.passed = definition, name, passed
-        self.arguments, self.given = arguments.complete, arguments.given
+        self._reader = reader
+        self.arguments, self.given = arguments
         self._shown = self._plain = self._text = None
         self._digests.clear()
-
-    def allow(self, time: Time) -> None:
-        """Say how long the tool may take for it."""
-        self.time, self.seconds_left = time, time.seconds
 
     def info(self) -> ToolCallInfo:
         """Return what functions of the developer receive."""
@@ -232,14 +228,22 @@ class StartedCall:
         """Note that the tool itself begins: from here on the call may take effect."""
         self.status = "cancelled"
 
-    def fail(self, error: str, limit: str | None = None) -> None:
-        """Note why it gave no value; a call that never reached its tool was refused."""
-        self.error, self.limit = error, limit
-        self.end("failed" if self.status == "cancelled" else self.status)
+    def refuse(self, error: ToolCallError) -> CallOutcome:
+        """Note why it gave no value; return what the code gets, without the secrets that it passed.
 
-    def end(self, status: CallStatus) -> None:
+        A call that has reached its tool has failed; another one was refused, or denied by a person.
+        """
+        self.error = message = cut(self.hide(str(error)[:_MAX_CHARS_SEARCHED]))
+        self.limit = error.limit
+        self.end("failed" if self.status == "cancelled" else self.status)
+        failure = CallFailure(
+            message=message, limit=error.limit, allowed=error.allowed, used=error.used
+        )
+        return CallOutcome(failure=failure)
+
+    def end(self, status: CallStatus, result_bytes: int = 0) -> None:
         """Note how it ended."""
-        self.status = status
+        self.status, self.result_bytes = status, result_bytes
         self._seconds = time.monotonic() - self._clock
         self._record = self._text = None
 
@@ -251,13 +255,15 @@ class StartedCall:
             self._seconds = time.monotonic() - self._clock
             self.error = "the execution ended first"
         _, shown, size = self._describe()
+        complete = self.arguments or {}
+        is_whole = complete.keys() == self.passed.keys()
         self._record = ToolCallRecord(
             call_id=self.call_id,
             execution_id=self.execution_id,
             tool=self.definition.name,
             domain=self.definition.domain,
             arguments=shown,
-            defaults=tuple(name for name in self.arguments or () if name not in self.passed),
+            defaults=() if is_whole else tuple([n for n in complete if n not in self.passed]),
             line=self.line,
             status=self.status,
             approval=self.approval,
@@ -338,7 +344,7 @@ class StartedCall:
         return encode_value({name: arguments[name] for name in names})
 
     def _encode(self, arguments: Mapping[str, Any]) -> str:
-        """Return the arguments as text, which is kept while the call is in flight."""
+        """Return the arguments as text; cached while the call is in flight."""
         if self._text is None:
             self._text = encode_value(dict(arguments))
         return self._text
@@ -357,5 +363,5 @@ class StartedCall:
         for name in _RECORDED:
             setattr(self, name, getattr(record, name))
         self._started_at, self._seconds = record.started_at, record.duration_seconds
-        self.is_end_emitted = True
+        self.is_replayed = True
         self._record = None

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManager
+from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForToolRun
 from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig, run_in_executor
 from langchain_core.runnables.config import ensure_config, patch_config, set_config_context
@@ -84,14 +85,12 @@ class Dispatcher:
         self._tool = view(tool, frees_names=takes_taken_names(tool, names))
         injected = injected_parameters(tool)
         self._filled_in = injected.names
+        self._is_filled_by_langchain = bool(injected.others)
         self._function: tuple[object, Callable[..., Any] | None] = None, None
+        self.is_injected = bool(injected.by_graph)
+        """Whether the tool takes arguments that a graph fills in."""
         # Outside a graph there is no state or store to inject, and a plain call does.
         self._node = _build_node(self._tool) if injected.by_graph else None
-
-    @property
-    def is_injected(self) -> bool:
-        """Whether the tool takes arguments that the graph fills in."""
-        return self._node is not None
 
     async def call(self, call: StartedCall) -> ToolReturn:
         """Call the tool and return its value as Python has it.
@@ -104,15 +103,20 @@ class Dispatcher:
         """
         context, name = call.context, self._name
         if forged := self._filled_in & call.given.keys():
-            told = ", ".join(map(repr, sorted(forged)))
-            raise ToolCallError(f"{name}() has no parameter {told}", tool=name)
+            names = ", ".join(map(repr, sorted(forged)))
+            raise ToolCallError(f"{name}() has no parameter {names}", tool=name)
         capture = CallCapture(call.reach, call.config, max_items=context.result_bytes // 2)
-        task = asyncio.current_task()
+        task, answer = asyncio.current_task(), None
         token = current_capture.set(capture)
         try:
             if self._adapted is not None:
                 as_json(call.given)  # what cannot be sent would end a session that others use
-            answer = await self._invoke(call)
+            if (running := self._run_function(call)) is not None:
+                value = await running
+                if self.definition.tool.response_format == "content_and_artifact":
+                    _check_pair(value)
+            else:
+                answer = await self._invoke(call)
         except GraphInterrupt as error:
             raise _storable(error) from None
         except (GraphBubbleUp, asyncio.CancelledError):
@@ -127,58 +131,40 @@ class Dispatcher:
                 raise _too_large(name, error, context.result_bytes) from error
             if isinstance(error, ToolRaised):
                 error = error.original
-            told = describe_failure(
+            text = describe_failure(
                 name, error, context.on_tool_error, is_reached=capture.is_reached
             )
-            raise ToolCallError(told, tool=name) from error
+            raise ToolCallError(text, tool=name) from error
         finally:
             current_capture.reset(token)
         return self._value_of(answer, capture, call)
 
-    async def _invoke(self, call: StartedCall) -> Any:
-        """Have the tool called; return its message, or None where none was made."""
-        context, config = call.context, call.config
-        is_routed = context.route is not None and not self._is_own
-        is_injected = self._node is not None and _is_in_graph()
-        is_sync = context.sync and _has_sync(self.definition.tool)
-        if not is_routed and not is_injected and await self._call_function(call, is_sync=is_sync):
-            return None
-        request = ToolCall(
-            name=self.definition.tool_name,
-            args=dict(call.given),
-            id=call.call_id,
-            type="tool_call",
-        )
-        if context.route is not None and is_routed:
-            return await context.route(self._tool, request, config, call.state)
-        if self._node is not None and is_injected:
-            given = {
-                "__type": "tool_call_with_context",
-                "tool_call": request,
-                "state": call.state,
-            }
-            return await self._node.ainvoke(given, config)
-        if is_sync:
-            return await call_in_thread(lambda: self._tool.invoke(request, config))
-        return await self._tool.ainvoke(request, config)
-
-    async def _call_function(self, call: StartedCall, *, is_sync: bool) -> bool:
-        """Call the function of the tool, if nobody could tell that from a call of the tool.
-
-        Args:
-            call: The call.
-            is_sync: Prefer the synchronous function.
+    def _run_function(self, call: StartedCall) -> Awaitable[Any] | None:
+        """Run the function of the tool, if nobody can observe that its `ainvoke` was not called.
 
         Returns:
-            Whether it was called.
+            What waits for its end; None if the tool is to be called.
+
+        Raises:
+            ValidationError: The tool's schema refuses the arguments.
         """
-        tool = self.definition.tool
-        if type(tool) is not StructuredTool or self._is_langchains(tool):
-            return False
-        own = tool.func if is_sync or tool.coroutine is None else tool.coroutine
-        run = self._captured(own, is_async=own is tool.coroutine)
-        config = ensure_config(call.config)
-        manager = AsyncCallbackManager.configure(
+        tool, context = self.definition.tool, call.context
+        if (
+            type(tool) is not StructuredTool
+            or (context.route is not None and not self._is_own)
+            or self._is_filled_by_langchain
+            or (self._node is not None and _is_in_graph())
+            or tool.handle_tool_error
+            or tool.handle_validation_error
+            or not _OVERRIDABLE.isdisjoint(vars(tool))  # somebody has set them on the tool
+        ):
+            return None
+        is_sync = tool.func is not None and (context.sync or tool.coroutine is None)
+        function = tool.func if is_sync else tool.coroutine
+        if self._function[0] is not function:
+            self._function = function, _capture_values(function, is_sync=is_sync)
+        config, run = ensure_config(call.config), self._function[1]
+        callbacks = AsyncCallbackManager.configure(
             config.get("callbacks"),
             tool.callbacks,
             tool.verbose,
@@ -187,89 +173,120 @@ class Dispatcher:
             config.get("metadata"),
             tool.metadata,
         )
-        if run is None or not all(handler.ignore_agent for handler in manager.handlers):
-            return False
-        manager_of_run = await manager.on_tool_start({}, "", run_id=config.pop("run_id", None))
-        arguments = _validate(tool.args_schema, dict(call.given))
-        if own is tool.coroutine:
-            child = patch_config(config, callbacks=manager_of_run.get_child())
-            with set_config_context(child) as context:
-                value = await asyncio.create_task(run(**arguments), context=context)
-        else:
-            child = patch_config(config, callbacks=manager_of_run.get_sync().get_child())
-            with set_config_context(child) as context:
-                # Of its own: it may be in use when the call is given up.
-                function = functools.partial(context.copy().run, run, **arguments)
-                value = await (
-                    call_in_thread(function) if is_sync else run_in_executor(None, function)
-                )
-        if tool.response_format == "content_and_artifact" and not _is_pair(value):
-            raise ValueError(
-                f"it returned {type(value).__name__}, and with response_format="
-                "'content_and_artifact' it must return a tuple of both"
-            )
-        return True
-
-    def _is_langchains(self, tool: StructuredTool) -> bool:
-        """Whether LangChain does more for a call of the tool than to validate its arguments."""
+        handlers = callbacks.handlers
+        if run is None or (handlers and not all(handler.ignore_agent for handler in handlers)):
+            return None
         schema = tool.args_schema
-        return bool(
-            self._filled_in
-            or tool.handle_tool_error
-            or tool.handle_validation_error
-            or not (isinstance(schema, dict) or issubclass(schema, BaseModel))
-            or not _OVERRIDABLE.isdisjoint(vars(tool))  # somebody has set them on the tool
+        if isinstance(schema, dict):
+            arguments = dict(call.given)
+        elif issubclass(schema, BaseModel):
+            arguments = _validate(schema, dict(call.given))
+        else:
+            return None
+        of_run = AsyncCallbackManagerForToolRun(
+            run_id=config.pop("run_id", None) or uuid.uuid4(),
+            handlers=handlers,
+            inheritable_handlers=callbacks.inheritable_handlers,
+            parent_run_id=callbacks.parent_run_id,
+            tags=callbacks.tags,
+            inheritable_tags=callbacks.inheritable_tags,
+            metadata=callbacks.metadata,
+            inheritable_metadata=callbacks.inheritable_metadata,
         )
+        child = (of_run.get_sync() if is_sync else of_run).get_child()
+        with set_config_context(patch_config(config, callbacks=child)) as entered:
+            own = entered.copy()  # which is as it is here when the function begins
+        if not is_sync:
+            return asyncio.create_task(run(**arguments), context=own)
+        blocking = functools.partial(own.run, run, **arguments)
+        return call_in_thread(blocking) if context.sync else run_in_executor(None, blocking)
 
-    def _captured(self, own: Any, *, is_async: bool) -> Callable[..., Any] | None:
-        """Return what calls a function of the tool and captures its value; None if it takes callbacks."""
-        if self._function[0] is not own:
-            wrap = capturing_async if is_async else capturing
-            takes_callbacks = own is None or "callbacks" in signature_of(own).parameters
-            self._function = own, None if takes_callbacks else wrap(own)
-        return self._function[1]
+    async def _invoke(self, call: StartedCall) -> Any:
+        """Have LangChain call the tool; return its message."""
+        context, config = call.context, call.config
+        request = ToolCall(
+            name=self.definition.tool_name,
+            args=dict(call.given),
+            id=call.call_id,
+            type="tool_call",
+        )
+        if context.route is not None and not self._is_own:
+            return await context.route(self._tool, request, config, call.state)
+        if self._node is not None and _is_in_graph():
+            given = {
+                "__type": "tool_call_with_context",
+                "tool_call": request,
+                "state": call.state,
+            }
+            return await self._node.ainvoke(given, config)
+        if context.sync and _has_sync(self.definition.tool):
+            return await call_in_thread(lambda: self._tool.invoke(request, config))
+        return await self._tool.ainvoke(request, config)
 
     def _value_of(self, answer: Any, capture: CallCapture, call: StartedCall) -> ToolReturn:
-        message = _message_of(answer)
+        """Return what a call gave.
+
+        Args:
+            answer: What LangChain, or a middleware, made of it; None if the function was called.
+            capture: What the function returned.
+            call: The call.
+
+        Raises:
+            ToolCallError: The answer is an error, or not of the form that the tool announces.
+        """
+        message = None if answer is None else _message_of(answer)
         if message is not None and message.status == "error":
             # Its own message is as a `ToolException`; what a middleware writes may hold anything.
             is_own = capture.message is not None and not _is_replaced(message, capture.message)
-            told = call.context.on_tool_error
-            told = "hide" if told == "type" and not is_own else told
-            text = describe_message(self._name, message.content, told)
+            shown = call.context.on_tool_error
+            shown = "hide" if shown == "type" and not is_own else shown
+            text = describe_message(self._name, message.content, shown)
             raise ToolCallError(text, tool=self._name)
-        if not capture.has_value or _is_replaced(message, capture.message):
-            answered, artifact = (answer if message is None else message), None
+        artifact = None
+        if answer is not None and (not capture.has_value or _is_replaced(message, capture.message)):
+            answered = answer if message is None else message
         elif self.definition.tool.response_format == "content_and_artifact":
             answered, artifact = capture.value
         else:
-            answered, artifact = capture.value, None
+            answered = capture.value
         split = _split(answered, call.call_id)
-        if self._adapted is None and not _has_structure(artifact):
+        if self._adapted is None and (artifact is None or not _has_structure(artifact)):
             return split
         schema = None if self._adapted is None else self._adapted.output_schema
         return replace(split, value=value_of_message(split.value, artifact, schema))
 
 
-def _validate(schema: Any, given: dict[str, Any]) -> Mapping[str, Any]:
+_OVERRIDABLE = frozenset({"invoke", "ainvoke", "run", "arun", "_run", "_arun"})
+
+
+def _capture_values(function: Any, *, is_sync: bool) -> Callable[..., Any] | None:
+    """Return a function of a tool that captures its value; None if LangChain must call it."""
+    if function is None or "callbacks" in signature_of(function).parameters:
+        return None
+    return capturing(function) if is_sync else capturing_async(function)
+
+
+def _check_pair(value: Any) -> None:
+    """Raise what LangChain raises for a value that is not a content and an artifact."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise ValueError(
+            "with response_format='content_and_artifact' a tool must return a tuple of both, and it "
+            f"returned {type(value).__name__}"
+        )
+
+
+def _validate(schema: type[BaseModel], given: dict[str, Any]) -> dict[str, Any]:
     """Return what `BaseTool` calls a function with, for the arguments of a tool call."""
-    if isinstance(schema, dict):
-        return given
-    fields = schema.model_fields
-    if not fields:
-        return {}
-    result: BaseModel = schema.model_validate(given)
-    passed = given.keys() | result.model_fields_set
-    return {
-        name: getattr(result, name)
-        for name in result.model_dump()
-        if name in passed
-        or (name in fields and name not in ("args", "kwargs") and not fields[name].is_required())
-    }
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2
+    arguments: dict[str, Any] = {}
+    if fields := schema.model_fields:
+        result = schema.model_validate(given)
+        for name in result.model_dump():
+            is_passed = name in given or name in result.model_fields_set
+            # Pydantic makes fields of these for `*args` and `**kwargs`.
+            is_synthetic = name in ("args", "kwargs") or name not in fields
+            if is_passed or not (is_synthetic or fields[name].is_required()):
+                arguments[name] = getattr(result, name)
+    return arguments
 
 
 def _too_large(name: str, error: TooManyItems, allowed: int) -> ToolCallError:
@@ -326,7 +343,7 @@ def _is_replaced(message: ToolMessage | None, own: Any) -> bool:
 
 
 def _split(value: Any, call_id: str) -> ToolReturn:
-    """Tell what is for the graph from what is for the code.
+    """Separate what is for the graph from what is for the code.
 
     A command answers its own tool call with a message: its content is the value of the call.
     """
@@ -337,9 +354,9 @@ def _split(value: Any, call_id: str) -> ToolReturn:
     # By their classes, which are few: the items may be many.
     if isinstance(value, list) and any(issubclass(kind, Command) for kind in set(map(type, value))):
         parts = [_split(item, call_id) for item in value]
-        told = [part.value for part in parts if part.value is not None]
+        values = [part.value for part in parts if part.value is not None]
         return ToolReturn(
-            told[-1] if told else None,
+            values[-1] if values else None,
             tuple(command for part in parts for command in part.commands),
         )
     return ToolReturn(value)

@@ -7,18 +7,22 @@ delivered as they arrive. `ReplayDriver` keeps a journal.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.errors import ToolCallError
+from langchain_ptc.limits import Limits
 from langchain_ptc.run.approvals import Approvals
-from langchain_ptc.run.budgets import BudgetExhausted, is_of_budget
-from langchain_ptc.run.call_runner import CallRunner, refuse
-from langchain_ptc.run.calls import CallOutcome, StartedCall
+from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, is_of_budget
+from langchain_ptc.run.call_policy import Pipeline
+from langchain_ptc.run.calls import CallOutcome, StartedCall, Time
 from langchain_ptc.run.events import Events
 from langchain_ptc.run.graph_state import GraphState
+from langchain_ptc.run.private_loop import call_in_thread
+from langchain_ptc.run.run_budgets import current_meter
 from langchain_ptc.sandbox.api import Call, Done, Program, Result, Session
 
 CANCEL_SECONDS = 0.2
@@ -27,6 +31,113 @@ CANCEL_SECONDS = 0.2
 _SETTLE_SECONDS = 0.02
 """How long the news of an exhausted budget is held back: calls that the code has already made do not
 count as made in spite of it."""
+
+
+_LAST_SECONDS = 0.001
+"""A call that was admitted has some time, even if its budget has none left by now."""
+
+
+class CallRunner:
+    """Runs the calls of one execution.
+
+    Args:
+        pipelines: What makes the calls of each tool, by qualified name.
+        limits: What the execution may use.
+        events: Reports each call that is made.
+        meter: What the execution may spend; None for what it likes.
+    """
+
+    def __init__(
+        self,
+        pipelines: Mapping[str, Pipeline],
+        limits: Limits,
+        events: Events,
+        *,
+        meter: BudgetMeter | None = None,
+    ) -> None:
+        self.meter = meter
+        self._pipelines = pipelines
+        self._time = Time(limits.tool_seconds, "tool_seconds")
+        self._events = events
+        self._turns = asyncio.Semaphore(limits.max_concurrent_calls)
+        self._used: dict[str, int] = {}
+
+    async def admit(self, call: StartedCall) -> CallOutcome | None:
+        """Settle the arguments of a call and count it; return the outcome of one that is refused.
+
+        Does not wait, unless the arguments are large.
+        """
+        if self.meter is not None:
+            call.knows_budget = self.meter.is_told
+        try:
+            if call.is_large:
+                await call_in_thread(call.prepare)
+            else:
+                call.bind()
+            if call.definition.policy.max_calls is not None:
+                self.count(call)
+        except ToolCallError as error:
+            return call.refuse(error)
+        return None
+
+    async def answer(self, call: StartedCall, config: RunnableConfig) -> CallOutcome:
+        """Make a call that was admitted, when it is its turn.
+
+        Raises:
+            GraphBubbleUp: The tool interrupted the graph.
+        """
+        call.config, events = config, self._events
+        if self.meter is not None:
+            current_meter.set(self.meter)
+            try:
+                self.meter.charge(call)
+            except ToolCallError as error:
+                return call.refuse(error)
+        if self._turns.locked():
+            began = time.monotonic()
+            await self._turns.acquire()
+            call.waited_seconds += time.monotonic() - began
+        else:
+            await self._turns.acquire()
+        try:
+            if events.is_heard:
+                events.emit_call_start(call)
+            call.time = self._time if self.meter is None else self._time_within(self.meter)
+            call.seconds_left = call.time.seconds
+            outcome = await self._pipelines[call.tool](call)
+            call.end("returned", outcome.size)
+        except ToolCallError as error:
+            outcome = call.refuse(error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # the tool was cancelled, and not we
+            outcome = call.refuse(ToolCallError(f"{call.tool} was cancelled", tool=call.tool))
+        finally:
+            self._turns.release()
+        if events.is_heard or call.limit is not None or call.breaker == "open":
+            events.emit_call_end(call)
+        return outcome
+
+    def _time_within(self, meter: BudgetMeter) -> Time:
+        seconds, limit = meter.seconds_left()
+        if seconds >= self._time.seconds:
+            return self._time
+        return Time(max(seconds, _LAST_SECONDS), limit)
+
+    def count(self, call: StartedCall) -> None:
+        """Count a call of a tool that has a limit of calls.
+
+        Raises:
+            ToolCallError: It is one too many.
+        """
+        name, limit = call.tool, call.definition.policy.max_calls
+        used = self._used[name] = self._used.get(name, 0) + 1
+        if limit is not None and used > limit:
+            raise ToolCallError(
+                f"{name} may be called {limit} times in one execution, and was", tool=name
+            )
 
 
 @dataclass(kw_only=True, eq=False)
@@ -84,9 +195,11 @@ class Driver:
         Raises:
             BudgetExhausted: The code knew that its budget is spent, and has called again.
         """
-        self.runner.follow(call, outcome, is_replayed=is_replayed)
-        self.graph_state.write(call.number, outcome.commands)
-        return outcome.as_result(call.number)
+        if self.runner.meter is not None:
+            self.runner.meter.record(call, outcome, is_replayed=is_replayed)
+        if outcome.commands:
+            self.graph_state.write(call.number, outcome.commands)
+        return Result(id=call.number, payload=outcome.payload, failure=outcome.failure)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -118,7 +231,8 @@ class LiveDriver(Driver):
                 await asyncio.wait(self._tasks, timeout=CANCEL_SECONDS)
 
     def _begin(self, calls: Sequence[Call]) -> None:
-        self.events.emit_output(self.session.output)
+        if self.events.shows_output:
+            self.events.emit_output(self.session.output)
         for call in calls:
             task = asyncio.ensure_future(self._make(self.start(call)))
             self._tasks.add(task)
@@ -126,7 +240,9 @@ class LiveDriver(Driver):
 
     async def _make(self, call: StartedCall) -> None:
         try:
-            outcome = await self.runner.admit(call) or self._refuse_unapproved(call)
+            outcome = await self.runner.admit(call)
+            if outcome is None and call.tool in self.approvals.rules:
+                outcome = _refuse_unapproved(call)
             if outcome is None:
                 outcome = await self.runner.answer(call, self.config)
             if outcome.failure is not None and is_of_budget(outcome.failure.limit):
@@ -148,13 +264,12 @@ class LiveDriver(Driver):
         self._broken = error
         self._running.cancel()
 
-    def _refuse_unapproved(self, call: StartedCall) -> CallOutcome | None:
-        if self.approvals.rule(call.definition) is None:
-            return None
-        name = call.tool
-        error = ToolCallError(
-            f"{name} needs the approval of a person, and there is nobody to ask: that takes a graph "
-            "with a checkpointer",
-            tool=name,
-        )
-        return refuse(call, error)
+
+def _refuse_unapproved(call: StartedCall) -> CallOutcome:
+    name = call.tool
+    error = ToolCallError(
+        f"{name} needs the approval of a person, and there is nobody to ask: that takes a graph "
+        "with a checkpointer",
+        tool=name,
+    )
+    return call.refuse(error)

@@ -31,12 +31,10 @@ after a pause is not emitted again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from langgraph.config import get_stream_writer
@@ -45,6 +43,7 @@ from langchain_ptc.locks import new_lock
 from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.plain import as_plain, clean_text
 from langchain_ptc.run.record import ExecutionResult
+from langchain_ptc.run.tool_view import is_signal
 from langchain_ptc.sandbox.api import Failure, Session
 
 Event: TypeAlias = dict[str, Any]
@@ -80,7 +79,11 @@ EXECUTION_FIELDS = (
     "paused_seconds",
 )
 """What the end of an execution has of its record."""
-_ALERTS = frozenset({"limit_reached", "breaker_open", "security_refusal"})
+_LEVELS = {
+    **dict.fromkeys(("execution_start", "execution_pause", "execution_end"), logging.INFO),
+    **dict.fromkeys(("limit_reached", "breaker_open", "security_refusal"), logging.WARNING),
+}
+"""The levels of events in the log; the others are of the level `DEBUG`."""
 
 logger = logging.getLogger("langchain_ptc")
 logger.addHandler(logging.NullHandler())  # whoever wants to read it says where
@@ -149,7 +152,13 @@ class Events:
         self._write = _stream_writer()
         self.is_watched = self._write is not None or on_event is not None
         """Events have a listener besides the log."""
+        self.is_heard = self.is_watched or logger.isEnabledFor(logging.DEBUG)
+        """Events of calls have a listener."""
+        self.shows_output = self.is_heard or on_output is not None
+        """What is printed has a listener."""
         self._emitted_chars = 0
+        self._ended: set[int] = set()
+        """Numbers of the calls whose end was emitted."""
         self._is_replay = False
 
     def replay(self) -> None:
@@ -174,8 +183,8 @@ class Events:
             plain: Fields that are plain data already.
             fields: Its other fields.
         """
-        level = _level_of(event)
-        if not self._is_heard(level):
+        level = _LEVELS.get(event, logging.DEBUG)
+        if not (self.is_watched or logger.isEnabledFor(level)):
             return
         data: Event = as_plain(
             {
@@ -201,12 +210,9 @@ class Events:
             try:
                 self._on_event(data)
             except BaseException as error:
-                if isinstance(error, KeyboardInterrupt) and _is_main_thread():
+                if isinstance(error, KeyboardInterrupt) and is_signal(error):
                     raise  # a person's Ctrl-C
                 logger.exception("on_event failed for %s of %s", event, self.execution_id)
-
-    def _is_heard(self, level: int = logging.DEBUG) -> bool:
-        return self.is_watched or logger.isEnabledFor(level)
 
     def emit_output(self, output: str) -> None:
         """Emit what was printed since the last time.
@@ -221,27 +227,14 @@ class Events:
             if self._on_output is not None:
                 self._on_output(text)
 
-    @contextlib.asynccontextmanager
-    async def watching(self, session: Session) -> AsyncIterator[None]:
-        """Emit what the code prints, periodically, while it runs."""
-        if not self.is_watched and self._on_output is None:
-            yield
-            return
-        watch = asyncio.ensure_future(self._watch(session))
-        try:
-            yield
-        finally:
-            watch.cancel()
-
-    async def _watch(self, session: Session) -> None:
+    async def watch(self, session: Session) -> None:
+        """Emit what the code prints, periodically, until it is cancelled."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             self.emit_output(session.output)
 
     def emit_call_start(self, call: StartedCall) -> None:
         """Emit that a call begins."""
-        if not self._is_heard():
-            return
         self.emit(
             "call_start",
             call_id=call.call_id,
@@ -252,12 +245,8 @@ class Events:
         )
 
     def emit_call_end(self, call: StartedCall) -> None:
-        """Emit how a call ended, once."""
-        if call.is_end_emitted:
-            return
-        call.is_end_emitted = True
-        if call.limit is None and call.breaker != "open" and not self._is_heard():
-            return
+        """Emit how a call ended, and alerts about it."""
+        self._ended.add(call.number)
         record = call.finish()
         names: dict[str, Any] = {
             "call_id": record.call_id,
@@ -278,16 +267,19 @@ class Events:
 
     def emit_result(self, result: ExecutionResult, calls: Sequence[StartedCall]) -> None:
         """Emit what is left when the execution is over, and how it ended."""
-        self.emit_output(result.output)
+        if self.shows_output:
+            self.emit_output(result.output)
         for call in calls:
-            if not call.is_end_emitted:
+            is_alert = call.limit is not None or call.breaker == "open"
+            is_new = not call.is_replayed and call.number not in self._ended
+            if is_new and (self.is_heard or is_alert):
                 self.emit_call_end(call)
         error = result.error
         if error is not None and error.limit is not None and error.limit not in self._limits_seen:
             self.emit("limit_reached", limit=error.limit, allowed=error.allowed, used=error.used)
         if error is not None and (refused := _refused_by_the_language(error)):
             self._emit_refusal(refused)
-        if not self._is_heard(logging.INFO):
+        if not (self.is_watched or logger.isEnabledFor(logging.INFO)):
             return
         self.emit(
             "execution_end",
@@ -315,16 +307,6 @@ def _refused_by_the_language(error: Failure) -> list[str]:
     """
     problems = [problem for problem in error.problems if problem.module]
     return [str(found) for found in (*error.violations, *problems)]
-
-
-def _level_of(event: str) -> int:
-    if event in _ALERTS:
-        return logging.WARNING
-    return logging.INFO if event.startswith("execution") else logging.DEBUG
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
 
 
 def _stream_writer() -> Callable[[Any], None] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import secrets
@@ -19,11 +20,12 @@ from langchain_ptc.check.checker import Checker, render_problems
 from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.limits import Limits
 from langchain_ptc.run.approvals import ApprovalMiddleware, Approvals
+from langchain_ptc.run.arguments import ArgumentReader
 from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, CallLimit, Usage
-from langchain_ptc.run.call_runner import CallRunner, Pipeline
+from langchain_ptc.run.call_policy import Pipeline, is_pause
 from langchain_ptc.run.calls import DEFAULT_CONTEXT, Route, StartedCall, ToolContext
-from langchain_ptc.run.dispatch import Dispatcher, read_state
-from langchain_ptc.run.driver import Driver, LiveDriver
+from langchain_ptc.run.dispatch import read_state
+from langchain_ptc.run.driver import CallRunner, Driver, LiveDriver
 from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import Events, OnEvent, Refusals
 from langchain_ptc.run.graph_state import Channels, GraphState, channels_of
@@ -39,7 +41,6 @@ from langchain_ptc.run.outcome import (
     status_of,
     write_outcome,
 )
-from langchain_ptc.run.policies.call_policy import is_pause
 from langchain_ptc.run.private_loop import call_in_thread, call_off_loop, run_sync
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord, large_parts
 from langchain_ptc.run.redaction import Redact
@@ -68,7 +69,7 @@ class ExecutorConfig:
     catalog: ToolCatalog
     limits: Limits
     sandbox: Sandbox
-    dispatchers: Mapping[str, Dispatcher]
+    readers: Mapping[str, ArgumentReader]
     pipelines: Mapping[str, Pipeline]
     approvals: Approvals
     durable: Durable
@@ -130,7 +131,7 @@ class Execution:
         approvals: Sequence[ApprovalMiddleware] = (),
         call_limits: Callable[[ToolCatalog, Any], Sequence[CallLimit]] | None = None,
     ) -> None:
-        self._executor = _with_approvals(executor, approvals)
+        self._executor = _with_approvals(executor, approvals) if approvals else executor
         self._call_limits = call_limits
         self._code = code
         self._lines = code.splitlines()
@@ -157,7 +158,7 @@ class Execution:
         self._is_resumed = False
         self._started_at, self._clock = datetime.now(UTC), time.monotonic()
         self._meter: BudgetMeter | None = None
-        self._graph_state = GraphState(None, {})
+        self._graph_state: GraphState
         self._context = DEFAULT_CONTEXT
         self._calls: list[StartedCall] = []
         self._recorded: Mapping[int, ToolCallRecord] = {}
@@ -179,9 +180,15 @@ class Execution:
         """
         if self._state is None and (self._executor.reads_state or self._call_limits is not None):
             self._state = await read_state(self._config)
-        place, self._stem = identify(self._call_id, self._state, self._arguments, self._config)
-        if not self._is_durable():
-            return await self._run_live()
+        is_durable, place = self._is_durable(), None
+        if is_durable or self._call_id is not None:
+            place, self._stem = identify(self._call_id, self._state, self._arguments, self._config)
+        if not is_durable:
+            self._clock = time.monotonic()
+            self._begin(str(uuid.uuid4()), time.time())
+            if (refused := await self._refuse()) is not None:
+                return Outcome(result=await self._report(refused))
+            return await self._drive(LiveDriver(**self._parts()))
         opening: JournalEntry = {
             "execution_id": str(uuid.uuid4()),
             "code": _digest(self._code),
@@ -207,15 +214,6 @@ class Execution:
             )
         return has_checkpointer
 
-    # --- the two ways -------------------------------------------------------------------------------
-
-    async def _run_live(self) -> Outcome:
-        self._clock = time.monotonic()
-        self._begin(str(uuid.uuid4()), time.time())
-        if (refused := await self._refuse()) is not None:
-            return Outcome(result=await self._report(refused))
-        return await self._drive(LiveDriver(**self._parts(), program=self._program()))
-
     async def _run_journaled(
         self, own_id: str, journal: Journal, opening: JournalEntry
     ) -> JournalEntry:
@@ -236,8 +234,7 @@ class Execution:
             computed_seconds=computed,
         )
         driver = ReplayDriver(
-            **self._parts(),
-            program=replace(self._program(), replay=replay),
+            **self._parts(replay),
             journal=journal,
             is_resumed=self._is_resumed,
             is_same_code=opening["code"] == _digest(self._code),
@@ -251,10 +248,12 @@ class Execution:
     async def _drive(self, driver: Driver) -> Outcome:
         """Run the code to its end."""
         session = driver.session
+        watching = None
+        if self._events.shows_output:
+            watching = asyncio.ensure_future(self._events.watch(session))
         try:
             with one_deeper():
-                async with self._events.watching(session):
-                    done = await driver.run()
+                done = await driver.run()
         except ReplayError as error:
             done = Done(status="error", failure=Failure(kind="ReplayError", message=str(error)))
         except BudgetExhausted as spent:
@@ -265,6 +264,9 @@ class Execution:
             else:
                 await self._report(ended_by(error, session.output), driver.elapsed_seconds)
             raise
+        finally:
+            if watching is not None:
+                watching.cancel()
         result = await self._report(done, driver.elapsed_seconds)
         return Outcome(result=result, commands=self._graph_state.commands(), kept=done.kept)
 
@@ -281,13 +283,15 @@ class Execution:
         executor, limits = self._executor, self._call_limits
         channels = channels_of(self._config) if self._channels is None else self._channels
         self._graph_state = GraphState(self._state, channels)
-        self._meter = executor.budgets.open(
-            self._state,
-            call_id=self._call_id,
-            thread_id=self._thread_id,
-            prior_usage=self._prior_usage,
-            call_limits=() if limits is None else limits(executor.catalog, self._state),
-        )
+        call_limits = () if limits is None else limits(executor.catalog, self._state)
+        if executor.budgets.is_set or call_limits:
+            self._meter = executor.budgets.open(
+                self._state,
+                call_id=self._call_id,
+                thread_id=self._thread_id,
+                prior_usage=self._prior_usage,
+                call_limits=call_limits,
+            )
         if self._is_resumed:
             self._events.replay()
         self._events.emit(
@@ -329,22 +333,12 @@ class Execution:
             return await call_in_thread(types)
         return problems
 
-    def _program(self) -> Program:
-        catalog = self._executor.catalog
-        return Program(
-            code=self._code,
-            tools=tuple(self._executor.dispatchers),
-            types=catalog.type_names,
-            limits=self._executor.limits,
-            kept=self._kept,
-        )
-
-    def _parts(self) -> dict[str, Any]:
+    def _parts(self, replay: Replay | None = None) -> dict[str, Any]:
         """Return what each driver gets."""
-        executor = self._executor
+        executor, meter = self._executor, self._meter
         session = executor.sandbox.session()
-        if self._meter is not None:
-            self._meter.read_output = lambda: session.output
+        if meter is not None:
+            meter.read_output = lambda: session.output
         self._context = ToolContext(
             route=self._route,
             sync=self._sync,
@@ -353,13 +347,19 @@ class Execution:
             result_bytes=executor.limits.result_bytes,
             is_watched=self._events.is_watched,
             check_commands=self._graph_state.check,
-            observe=executor.catalog.observe,
+        )
+        program = Program(
+            code=self._code,
+            tools=tuple(executor.readers),
+            types=executor.catalog.type_names,
+            limits=executor.limits,
+            replay=replay,
+            kept=self._kept,
         )
         return {
             "session": session,
-            "runner": CallRunner(
-                executor.pipelines, executor.limits, self._events, meter=self._meter
-            ),
+            "program": program,
+            "runner": CallRunner(executor.pipelines, executor.limits, self._events, meter=meter),
             "approvals": executor.approvals,
             "start": self._start,
             "graph_state": self._graph_state,
@@ -368,16 +368,19 @@ class Execution:
         }
 
     def _start(self, call: Call) -> StartedCall:
-        line = self._lines[call.line - 1].strip() if 0 < call.line <= len(self._lines) else ""
+        reader = self._executor.readers[call.tool]
         started = StartedCall(
             call,
-            self._executor.dispatchers[call.tool].definition,
+            reader.definition,
             execution_id=self._id,
             call_id=f"{self._stem or self._id}:{call.id}",
-            source_line=line,
+            source_line=(
+                self._lines[call.line - 1].strip() if 0 < call.line <= len(self._lines) else ""
+            ),
             context=self._context,
+            state=self._graph_state.current,
+            reader=reader,
         )
-        started.state = self._graph_state.current
         self._calls.append(started)
         return started
 
@@ -385,10 +388,11 @@ class Execution:
 
     def _all_calls(self) -> tuple[ToolCallRecord, ...]:
         """Return the record of each call, and of those before a pause that the code did not reach."""
-        calls = {call.number: call.finish() for call in self._calls}
-        reached = {call.number for call in self._calls if call.is_end_emitted}
-        calls.update((n, call) for n, call in self._recorded.items() if n not in reached)
-        return tuple(calls[number] for number in sorted(calls))
+        calls = dict(self._recorded)
+        for call in self._calls:
+            if call.is_replayed or call.number not in calls:
+                calls[call.number] = call.finish()
+        return tuple(map(calls.__getitem__, sorted(calls)))
 
     async def _report(self, done: Done, seconds: float | None = None) -> ExecutionResult:
         """Return the record of the execution, and report and log it.
@@ -399,15 +403,15 @@ class Execution:
         """
         if seconds is None:
             seconds = time.monotonic() - self._clock
-        passed = (datetime.now(UTC) - self._started_at).total_seconds()
+        passed, failure = (datetime.now(UTC) - self._started_at).total_seconds(), done.failure
         shown = self._executor.limits.output_chars
         result = ExecutionResult(
             execution_id=self._id,
             code=self._code,
-            status=status_of(done, self._calls),
+            status=done.status if failure is None else status_of(done, self._calls),
             output=done.output,
             value=done.value,
-            error=hide_secrets(done.failure, self._calls, self._lines),
+            error=None if failure is None else hide_secrets(failure, self._calls, self._lines),
             notes=done.notes,
             tool_calls=self._all_calls(),
             started_at=self._started_at,
@@ -433,8 +437,6 @@ def _with_approvals(
     Raises:
         ValueError: There are any, and no journal.
     """
-    if not approvals:
-        return executor
     joined = executor.approvals.joined(approvals)
     if joined and executor.durable == "never":
         raise ValueError(

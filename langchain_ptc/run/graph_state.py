@@ -196,12 +196,8 @@ class GraphState:
         self._is_list = isinstance(base, list) or _ROOT in channels
         self._keys: dict[str, _Key] = {}
         self._written: list[tuple[int, Command[Any], list[_Write]]] = []
-        self._current = base
-
-    @property
-    def current(self) -> Any:
+        self.current = base
         """The state as a tool sees it that is called now; not to be changed in place."""
-        return self._current
 
     def check(self, commands: Iterable[Command[Any]]) -> None:
         """Check that the graph can apply the commands of a tool.
@@ -241,7 +237,7 @@ class GraphState:
                     if (value := held.value) is not _MISSING:
                         changed[write.key] = value
         if changed:
-            self._current = _change(self._current, changed)
+            self.current = _change(self.current, changed)
 
     def write_once(self, number: int, commands: Iterable[Command[Any]]) -> None:
         """Apply what a recorded call has asked of the graph, unless the code came to it again."""
@@ -254,6 +250,8 @@ class GraphState:
         The update of each is a dict, or a list of messages where the state is one. There is at most one
         for the parent.
         """
+        if not self._written:
+            return ()
         settled = {
             write: value for key in self._keys.values() for write, value in key.settle().items()
         }

@@ -44,14 +44,15 @@ def check_sets(model: type[BaseModel], passed: Mapping[str, Any]) -> None:
         TooManyOfOneHash: They are such.
         Exception: What a validator of the schema raised, but for its refusals.
     """
-    validator = _validator_of(model)
+    validator = set_validator(model)
     if validator is not None:
         with contextlib.suppress(ValidationError):  # which the schema itself reports better
             validator.validate_python(dict(passed))
 
 
 @functools.lru_cache(maxsize=256)
-def _validator_of(model: type[BaseModel]) -> SchemaValidator | None:
+def set_validator(model: type[BaseModel]) -> SchemaValidator | None:
+    """Return what checks the sets of a schema; None for a schema that builds none of its arguments."""
     model.model_rebuild()  # where it was put off
     schemas = _Schemas()
     checked = schemas.with_checks(model.__pydantic_core_schema__)

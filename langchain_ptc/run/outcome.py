@@ -72,18 +72,16 @@ def status_of(done: Done, calls: Iterable[StartedCall]) -> Status:
     return "error" if not denied or message.strip("; ") else "denied"
 
 
-def hide_secrets(
-    failure: Failure | None, calls: Iterable[StartedCall], code: Iterable[str]
-) -> Failure | None:
+def hide_secrets(failure: Failure, calls: Iterable[StartedCall], code: Iterable[str]) -> Failure:
     """Return why an execution failed, without the secrets that were passed to tools.
 
     Args:
-        failure: Why it failed; None if it did not.
+        failure: Why it failed.
         calls: The calls that it made.
         code: The lines of the code, which stay as they are, as the code itself does.
     """
-    calls = [] if failure is None else [call for call in calls if call.has_secrets]
-    if failure is None or not calls:
+    calls = [call for call in calls if call.has_secrets]
+    if not calls:
         return failure
     lines = {line.strip() for line in code}
     trace = [

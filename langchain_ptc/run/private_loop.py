@@ -15,7 +15,7 @@ from langchain_ptc.sandbox.wire.large import is_large, large_data_threads
 
 T = TypeVar("T")
 
-_MOST_THREADS = 100_000
+_MAX_THREADS = 100_000
 """Threads for what blocks, in fact no limit: there are as many as there are calls at a time, which
 `Limits.max_concurrent_calls` sees to. What waits in one thread for what runs in another (a node for its
 code, an agent in a tool for its own tools) must never wait for a place."""
@@ -48,7 +48,7 @@ async def call_in_thread(function: Callable[[], T]) -> T:
     global tool_threads
     with _lock:
         if tool_threads is None:
-            tool_threads = ThreadPoolExecutor(_MOST_THREADS, "langchain-ptc tool")
+            tool_threads = ThreadPoolExecutor(_MAX_THREADS, "langchain-ptc tool")
         threads = tool_threads
     context = contextvars.copy_context()
     to_call = [function]

@@ -43,6 +43,7 @@ _URL_FIELD = re.compile(r"[?&;]([\w.-]{1,64})=([^&;\s#\"']+)")
 _SCHEME = re.compile(r"(?:bearer|basic|token|apikey|bot)\s+(?=\S+\Z)", re.IGNORECASE)
 """The scheme before a credential in a header."""
 _LETTERS = re.compile(r"[A-Za-z0-9]+")
+_NUMBERS = frozenset({int, float, bool, type(None)})
 _URL_SAFE = str.maketrans("+/", "-_")
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -171,15 +172,14 @@ def hide_named(value: Any) -> Any:
         named = None
         if "value" in value:
             named = next((value[key] for key in _NAME_KEYS if key in value), None)
-        shown = {
-            name: REDACTED
-            if is_secret(name, held) or (name == "value" and is_secret(named, held))
-            else hide_named(held)
-            for name, held in value.items()
-        }
-        # By the values, in their order: to look the names up again would take as long as all the rest.
-        same = all(map(operator.is_, shown.values(), value.values()))
-        return value if same else shown
+        shown, is_same = {}, True
+        for name, held in value.items():
+            if is_secret(name, held) or (name == "value" and is_secret(named, held)):
+                shown[name] = REDACTED
+            else:
+                shown[name] = held if type(held) in _NUMBERS else hide_named(held)
+            is_same = is_same and shown[name] is held
+        return value if is_same else shown
     if isinstance(value, list | tuple):
         items = [hide_named(item) for item in value]
         if len(items) == 2 and is_secret(*value):  # headers, as some clients take them

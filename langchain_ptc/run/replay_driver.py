@@ -32,7 +32,6 @@ from langgraph.types import Interrupt
 
 from langchain_ptc.errors import ReplayError, ToolCallError
 from langchain_ptc.run.approvals import ApprovalRule, Decision
-from langchain_ptc.run.call_runner import refuse
 from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.driver import CANCEL_SECONDS, Driver
 from langchain_ptc.run.graph_tasks import TaskScope, entered
@@ -197,7 +196,7 @@ class ReplayDriver(Driver):
             if refused is not None:
                 self._refused.append((started, refused))
                 continue
-            rule = self.approvals.rule(started.definition)
+            rule = self.approvals.rules.get(started.tool)
             if started.is_large:  # kept, for the keys of its events
                 await call_off_loop(started.digest, started.passed)
                 if rule is not None:
@@ -279,11 +278,11 @@ class ReplayDriver(Driver):
         """Do with a call what a person has decided."""
         try:
             before = call.definition
-            outcome = self.approvals.follow(call, decision)
+            outcome = self.approvals.apply(call, decision)
             if call.definition is not before:
                 self.runner.count(call)
         except ToolCallError as error:
-            outcome = refuse(call, error)
+            outcome = call.refuse(error)
         if outcome is None:
             self._begin_call(call)
         else:

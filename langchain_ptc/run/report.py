@@ -34,18 +34,18 @@ def render_report(result: ExecutionResult) -> str:
     return clean_text("\n\n".join(parts))
 
 
-def cut_middle(text: str, most: int) -> str:
+def cut_middle(text: str, limit: int) -> str:
     """Return `text`, or its head and tail around a line that says how much was cut.
 
     Lone surrogates are escapes in what it returns, and counted as such.
     """
-    if len(text) <= most:
+    if len(text) <= limit:
         text = clean_text(text)  # which may make it longer
-    if len(text) <= most:
+    if len(text) <= limit:
         return text
-    head = most * 2 // 3
-    tail = most - head
-    gone = len(text) - most
+    head = limit * 2 // 3
+    tail = limit - head
+    gone = len(text) - limit
     kept_head, kept_tail = clean_text(text[:head])[:head], clean_text(text[-tail:])[-tail:]
     return (
         f"{kept_head}\n[… {gone:,} of {len(text):,} characters cut: print less, or a summary …]\n"
@@ -55,7 +55,7 @@ def cut_middle(text: str, most: int) -> str:
 
 _OPENINGS = {
     "refused": "The code was not run: the sandbox does not accept",
-    "sandbox": "The sandbox failed; this is no fault of the code:",
+    "sandbox": "The sandbox failed; the code is not at fault:",
     "limit": "The code was stopped:",
     "denied": "The code ended because a person rejected a call:",
     "cancelled": "The execution was cancelled:",

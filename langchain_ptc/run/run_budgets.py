@@ -64,15 +64,13 @@ class Budgets:
                     )
         self._budget, self._run_budget = budget, run_budget
         self._cost_of = next(iter(costs), None)
+        self.is_set = budget is not None or run_budget is not None
+        """There is a budget."""
         self._free = frozenset(d.qualified_name for d in catalog.discovery)
         self._now = now
         self._direct = {d.tool_name: d for d in catalog if "direct" in d.policy.allowed_callers}
         self._sets: OrderedDict[object, dict[str, BudgetMeter]] = OrderedDict()
         self._lock = new_lock()
-
-    def __bool__(self) -> bool:
-        """Whether there is a budget."""
-        return self._budget is not None or self._run_budget is not None
 
     @property
     def is_for_run(self) -> bool:
@@ -87,8 +85,8 @@ class Budgets:
         thread_id: str | None = None,
         prior_usage: Usage | None = None,
         call_limits: Sequence[CallLimit] = (),
-    ) -> BudgetMeter | None:
-        """Return the meter of one execution; None if nothing limits it.
+    ) -> BudgetMeter:
+        """Return the meter of one execution.
 
         Args:
             state: The state of the graph, which has the usage of the run.
@@ -97,8 +95,6 @@ class Budgets:
             prior_usage: What attempts used that are not in the state.
             call_limits: Limits of the agent around the execution.
         """
-        if not self and not call_limits:
-            return None
         messages = messages_of(state) if self.is_for_run or call_limits else []
         before = self._spent_in(messages)
         meter = BudgetMeter(

@@ -1,7 +1,7 @@
 """A tool as calls of the code reach it: the tool itself, with what it returns captured.
 
 LangChain makes a message for a model of what a tool returns; the code wants the value. A `ToolView`
-stands for a tool wherever LangChain or LangGraph calls it: LangChain's own `invoke` and `run` work on
+takes the place of a tool wherever LangChain or LangGraph calls it: LangChain's own `invoke` and `run` work on
 the view, and find there a `_run` and an `_arun` that run those of the tool and capture what they return.
 Nothing is copied and nothing is set on the tool: what it keeps on itself, and what is set on it later,
 counts.
@@ -43,16 +43,6 @@ class CallCapture:
     message: Any = None
     shown: dict[str, Any] | None = None
     """Its arguments, if they are large, as LangChain shows them to callbacks."""
-
-    def reach(self) -> None:
-        """Note that the tool's own code begins."""
-        self.is_reached = True
-        self.on_reached()
-
-    def keep(self, value: Any) -> Any:
-        """Capture what the tool returns, and return it."""
-        self.value, self.has_value = value, True
-        return value
 
 
 current_capture: contextvars.ContextVar[CallCapture | None] = contextvars.ContextVar(
@@ -207,6 +197,9 @@ def view(tool: BaseTool, *, frees_names: bool = False) -> BaseTool:
     return cast("BaseTool", ToolView(tool, frees_names=frees_names))
 
 
+_NO_ITERATORS = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
+
+
 # --- its functions --------------------------------------------------------------------------------
 
 
@@ -214,14 +207,16 @@ def capturing(run: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of a tool that captures what it returns for the call that is being made."""
 
     def capturing_run(*args: Any, **kwargs: Any) -> Any:
-        capture = _capture()
-        capture.reach()
+        capture = current_capture.get() or _capture()
+        capture.is_reached = True
+        capture.on_reached()
         try:
             value = run(*args, **kwargs)
             # To take the items is still to run the tool's code.
-            return capture.keep(
-                take_items(value, capture.max_items) if is_iterator(value) else value
-            )
+            if type(value) not in _NO_ITERATORS and is_iterator(value):
+                value = take_items(value, capture.max_items)
+            capture.value, capture.has_value = value, True
+            return value
         except BaseException as error:
             if isinstance(error, Exception) and not isinstance(error, StopIteration):
                 raise
@@ -237,17 +232,19 @@ def capturing_async(arun: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
     """Return a coroutine function of a tool that does the same; see `capturing`."""
 
     async def capturing_arun(*args: Any, **kwargs: Any) -> Any:
-        capture, task = _capture(), asyncio.current_task()
-        capture.reach()
+        capture, task = current_capture.get() or _capture(), asyncio.current_task()
+        capture.is_reached = True
+        capture.on_reached()
         try:
             value = await arun(*args, **kwargs)
-            if is_iterator(value):
-                value = await call_in_thread(
-                    functools.partial(take_items, value, capture.max_items)
-                )
-            elif isinstance(value, AsyncIterator):
-                value = await _take_items(value, capture.max_items)
-            return capture.keep(value)
+            if type(value) not in _NO_ITERATORS:
+                if is_iterator(value):
+                    take = functools.partial(take_items, value, capture.max_items)
+                    value = await call_in_thread(take)
+                elif isinstance(value, AsyncIterator):
+                    value = await _take_items(value, capture.max_items)
+            capture.value, capture.has_value = value, True
+            return value
         except BaseException as error:
             original = error.__cause__ if isinstance(error, RuntimeError) else error
             if isinstance(original, Exception) and not isinstance(original, StopIteration):

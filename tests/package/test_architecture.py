@@ -338,12 +338,12 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 44_600,
-    "modules": 190,
-    "longest import chain": 21,
-    "calls for a small program": 395,
-    "files for a small program": 49,
-    "calls for one tool call": 165,
+    "lines": 43_980,
+    "modules": 176,
+    "longest import chain": 20,
+    "calls for a small program": 300,
+    "files for a small program": 41,
+    "calls for one tool call": 95,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The
 goals are 26,000 lines, 120 modules, a chain of 12, 250 calls in 20 files, and 40 functions for a call."""

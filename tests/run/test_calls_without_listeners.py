@@ -19,8 +19,7 @@ from langgraph.prebuilt import InjectedState, ToolNode, ToolRuntime
 from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic.v1 import BaseModel as BaseModelV1
 
-from langchain_ptc import ProgrammaticToolExecutor, Retry, ToolDefinition, ToolPolicy
-from tests.support.waiting import SECONDS
+from langchain_ptc import ProgrammaticToolExecutor
 
 SEEN: list[Any] = []
 """What the tools have seen."""
@@ -363,23 +362,6 @@ async def test_tracing_by_the_environment_hears_of_calls(monkeypatch: pytest.Mon
     finally:
         del _configure_hooks[hooks:]
     assert [event[0] for event in listener.events] == ["start", "end"]
-
-
-async def test_a_sync_tool_that_is_given_up_does_not_block_its_next_try() -> None:
-    """A function that runs on in its thread after a time-out holds nothing that the next try needs."""
-    go_on, tries = threading.Event(), []
-
-    def wait() -> str:
-        tries.append("begun")
-        if len(tries) == 1:
-            go_on.wait(SECONDS)
-        return "done"
-
-    policy = ToolPolicy(read_only=True, timeout_seconds=0.05, retry=Retry(attempts=2))
-    made = ToolDefinition(tool=build(wait, args_schema=None), policy=policy)
-    result = await ProgrammaticToolExecutor([made]).aexecute("return await f()")
-    go_on.set()
-    assert (result.value, tries) == ("done", ["begun", "begun"])
 
 
 @pytest.mark.parametrize("is_heard", [False, True], ids=["nobody", "listener"])

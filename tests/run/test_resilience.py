@@ -39,8 +39,8 @@ from langchain_ptc import (
     ToolCatalog,
     ToolPolicy,
 )
-from langchain_ptc.run.policies.call_policy import CallPolicies
-from langchain_ptc.run.policies.limiters import Clock
+from langchain_ptc.run.call_policy import CallPolicies
+from langchain_ptc.run.policy_state import Clock
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.support import SUPPORT
 from tests.support.hosts import output

@@ -14,6 +14,7 @@ An interrupt of the graph passes through all of it untouched, and counts as noth
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeAlias, TypeVar
@@ -21,29 +22,38 @@ from typing import Any, TypeAlias, TypeVar
 from langchain_core.tools import ToolException
 from langgraph.errors import GraphBubbleUp, is_invalid_resume
 
+from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.policy import Breaker
-from langchain_ptc.errors import ToolCallError
+from langchain_ptc.catalog.policy import Breaker, ToolCallInfo
+from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
-from langchain_ptc.run.calls import StartedCall, Time
-from langchain_ptc.run.policies.breaker import BreakerState, Refusal
-from langchain_ptc.run.policies.cache import Results
-from langchain_ptc.run.policies.limiters import Clock, RateLimiter, Slots
+from langchain_ptc.run.calls import CallOutcome, StartedCall, Time
+from langchain_ptc.run.dispatch import Dispatcher, ToolReturn
+from langchain_ptc.run.error_text import OnToolError, describe_failure
+from langchain_ptc.run.policy_state import BreakerState, Clock, RateLimiter, Refusal, Results, Slots
+from langchain_ptc.run.private_loop import call_in_thread
+from langchain_ptc.run.tool_view import is_signal
+from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
+from langchain_ptc.sandbox.wire.values import ValueTooLarge, encode_sized
 
 T = TypeVar("T")
 
 Layer: TypeAlias = Callable[[StartedCall], Awaitable[T]]
 """A function that makes a call, or one around such a function."""
+Pipeline: TypeAlias = Layer[CallOutcome]
+"""All layers of one tool."""
+Before: TypeAlias = Callable[[ToolCallInfo], Any]
+After: TypeAlias = Callable[[ToolCallInfo, Any], Any]
 
 logger = logging.getLogger("langchain_ptc")
 
-_MOST_DOUBLINGS = 30
-"""Pauses double this often at most; by then any of them is as long as it may be."""
+_MAX_DOUBLINGS = 30
+"""Pauses double at most this often; by then each is as long as the policy allows."""
 
 
 class BreakerOpen(ToolCallError):
-    """The tool is left alone for a while, because it keeps failing."""
+    """The tool is not called for a while, because it keeps failing."""
 
 
 class CallPolicy:
@@ -98,9 +108,9 @@ class CallPolicy:
 
         Args:
             make: Makes a call.
-            caller: Results are kept apart by it.
+            caller: Each caller has results of its own.
             size_of: The size of a result in bytes; None if it must not be used again.
-            reuse: Gives a kept result to a later call.
+            reuse: Returns a cached result for a later call.
         """
         results: Results[T] | None = self._results
         if results is None:
@@ -110,10 +120,10 @@ class CallPolicy:
             key = self._key_of(call)
             if key is None:
                 return await make(call)
-            kept = results.find((caller, *key))
-            if kept is not None:
+            cached_result = results.find((caller, *key))
+            if cached_result is not None:
                 call.is_cache_hit = True
-                return reuse(kept, call)
+                return reuse(cached_result, call)
             made = await make(call)
             size = size_of(made)
             if size is not None:
@@ -146,10 +156,10 @@ class CallPolicy:
 
     def _too_late(self, call: StartedCall, seconds: float) -> ToolCallError:
         limit = call.time.limit if seconds == call.seconds_left else None
-        told = f" (limit {limit})" if limit else ""
+        named = f" (limit {limit})" if limit else ""
         effect = "" if self.policy.read_only else "; it may still take effect"
         return ToolCallError(
-            f"{self._name} did not answer within {seconds:.3g} seconds{told}{effect}",
+            f"{self._name} did not answer within {seconds:.3g} seconds{named}{effect}",
             tool=self._name,
             limit=limit,
             allowed=call.time.seconds if limit else seconds,
@@ -168,14 +178,14 @@ class CallPolicy:
 
     def _with_slots(self, make: Layer[T], slots: Slots) -> Layer[T]:
         async def limited(call: StartedCall) -> T:
-            if not slots.take_at_once():
+            if not slots.acquire_nowait():
                 began = self._clock.now()
-                await slots.take()
+                await slots.acquire()
                 call.waited_seconds += self._clock.now() - began
             try:
                 return await make(call)
             finally:
-                slots.give_back()
+                slots.release()
 
         return limited
 
@@ -184,7 +194,7 @@ class CallPolicy:
 
         async def retried(call: StartedCall) -> T:
             if total is not None and total < call.seconds_left:
-                call.allow(Time(total, None))
+                call.time, call.seconds_left = Time(total, None), total
             while True:
                 began, waited = self._clock.now(), call.waited_seconds
                 try:
@@ -193,7 +203,7 @@ class CallPolicy:
                     call.seconds_left -= self._clock.now() - began - (call.waited_seconds - waited)
                     pause = self._pause(error, call)
                     if pause is None:
-                        _tell_tries(error, call.attempts)
+                        _add_tries(error, call.attempts)
                         raise
                 call.seconds_left -= pause
                 call.waited_seconds += pause
@@ -210,12 +220,12 @@ class CallPolicy:
             return None
         if not _is_one_of(error, retry.on):
             return None
-        doubled = retry.wait_seconds * 2.0 ** min(tries - 1, _MOST_DOUBLINGS)
+        doubled = retry.wait_seconds * 2.0 ** min(tries - 1, _MAX_DOUBLINGS)
         pause = min(retry.max_wait_seconds, doubled + self._clock.chance() * retry.jitter_seconds)
         return pause if pause < call.seconds_left else None
 
     def _key_of(self, call: StartedCall) -> tuple[Hashable, ...] | None:
-        """Return the key under which the result of a call is kept; None if it is not."""
+        """Return the key of a call in the cache; None if its result is not cached."""
         cache = self.policy.cache
         if cache is None:
             return None
@@ -235,7 +245,7 @@ class CallPolicy:
         except UnsendableValue:  # a person has edited them
             return None
         except Exception:
-            logger.exception("the cache key of %s failed: its result is not kept", self._name)
+            logger.exception("the cache key of %s failed: its result is not cached", self._name)
             return None
         return asker, own
 
@@ -243,7 +253,7 @@ class CallPolicy:
 class CallPolicies:
     """The policies of tools, with their state; each is made when it is first asked for.
 
-    Whoever has several executors over the same tools gives them one of these.
+    Executors over the same tools may share one.
 
     Args:
         clock: The clock.
@@ -294,7 +304,7 @@ def _with_early_refusal(make: Layer[T], state: BreakerState, name: str) -> Layer
     """Refuse a call that would only wait to be refused."""
 
     async def guarded(call: StartedCall) -> T:
-        if (refusal := state.look()) is not None:
+        if (refusal := state.refusal()) is not None:
             raise _left_alone(call, refusal, name)
         return await make(call)
 
@@ -327,7 +337,140 @@ def _is_one_of(error: Exception, on: tuple[type[Exception], ...] | None) -> bool
     return not isinstance(fault, ToolException) if on is None else isinstance(fault, on)
 
 
-def _tell_tries(error: Exception, attempts: int) -> None:
-    """Say in an error of ours how often it was tried, so that the code does not go on trying."""
+def _add_tries(error: Exception, attempts: int) -> None:
+    """Add the number of tries to an error of our own, so that the code does not go on trying."""
     if attempts > 1 and type(error) is ToolCallError:
         error.args = (f"{error} (tried {attempts} times)",)
+
+
+def with_before(make: Layer[T], before: Before, on_tool_error: OnToolError = "message") -> Layer[T]:
+    """Return `make` with a hook that runs before each call.
+
+    The layer raises `ToolCallError` where the hook refuses a call.
+    """
+
+    async def hooked(call: StartedCall) -> T:
+        try:
+            returned = before(call.info())
+            if returned is not None and inspect.isawaitable(returned):
+                await returned
+        except BaseException as error:
+            if (shown := _as_shown(call, error, on_tool_error)) is error:
+                raise
+            raise shown from error
+        return await make(call)
+
+    return hooked
+
+
+async def run_after(
+    call: StartedCall, after: After, value: Any, on_tool_error: OnToolError = "message"
+) -> Any:
+    """Give the hook what the tool returned, and return what it makes of it.
+
+    Raises:
+        ToolCallError: The hook failed.
+    """
+    try:
+        changed = after(call.info(), value)
+        return await changed if hasattr(changed, "__await__") else changed
+    except BaseException as error:
+        if (shown := _as_shown(call, error, on_tool_error)) is error:
+            raise
+        raise shown from error
+
+
+def _as_shown(call: StartedCall, error: BaseException, on_tool_error: OnToolError) -> BaseException:
+    """Return the error that the code gets for an exception of a hook.
+
+    What is the graph's, or ends the task that the hook runs in, stays as it is.
+    """
+    if isinstance(error, ToolCallError | asyncio.CancelledError | GeneratorExit):
+        return error
+    if is_pause(error) or is_signal(error):
+        return error
+    name = call.tool
+    return ToolCallError(describe_failure(name, error, on_tool_error), tool=name)
+
+
+def build_pipeline(
+    dispatcher: Dispatcher,
+    policies: CallPolicies,
+    on_tool_error: OnToolError,
+    catalog: ToolCatalog,
+) -> Pipeline:
+    """Return the function that makes the calls of one tool, with the layers that its policy has.
+
+        before(cache(encode(after(attempts(dispatch)))))
+
+    Args:
+        dispatcher: Makes them.
+        policies: The policies of the tools, and their state.
+        on_tool_error: How much of an error the code sees.
+        catalog: Learns from what is returned, where the tool's return type is vague or wrong.
+
+    It raises, besides what `Dispatcher.call` raises:
+
+    - `ToolCallError`: a hook refused the call, the tool took too long or is left alone for now, or
+      the result cannot be sent to the code.
+    """
+    definition = dispatcher.definition
+    call_policy = policies.of(definition)
+    made = call_policy.attempts(dispatcher.call)
+    name, after = definition.qualified_name, definition.policy.after
+    is_vague, is_textless = name in catalog.vague, name in catalog.textless
+
+    async def encoded(call: StartedCall) -> CallOutcome:
+        returned = await made(call)
+        value = returned.value
+        if after is not None:
+            value = await run_after(call, after, value, on_tool_error)
+        if returned.commands:
+            _check_commands(call, returned)
+        if is_large(value):
+            async with call.context.encoding_turns:
+                payload, size = await call_in_thread(lambda: _encode(value, call))
+        else:
+            payload, size = _encode(value, call)
+        if is_vague or (is_textless and isinstance(value, str)):
+            catalog.observe(name, value, arguments=call.arguments)
+        return CallOutcome(payload=payload, size=size, commands=returned.commands)
+
+    outcome = call_policy.cached(
+        encoded,
+        caller="code",
+        size_of=lambda made: None if made.commands else len(made.payload),
+        reuse=lambda cached_result, _: cached_result,
+    )
+    before = definition.policy.before
+    return outcome if before is None else with_before(outcome, before, on_tool_error)
+
+
+def _check_commands(call: StartedCall, returned: ToolReturn) -> None:
+    """Refuse what the graph could not apply when the program has ended."""
+    try:
+        call.context.check_commands(returned.commands)
+    except Exception as error:
+        name = call.tool
+        text = f"{name} returned a Command that the graph cannot apply: {error}"
+        raise ToolCallError(text, tool=name) from error
+
+
+def _encode(value: object, call: StartedCall) -> tuple[str, int]:
+    name, allowed = call.tool, call.context.result_bytes
+    try:
+        return encode_sized(value, allowed)
+    except ValueTooLarge as error:
+        limit = LimitExceeded(limit="result_bytes", allowed=allowed, used=error.size)
+        raise ToolCallError(
+            f"the result of {name} is too large: {limit}; ask the tool for less",
+            tool=name,
+            limit=limit.limit,
+            allowed=limit.allowed,
+            used=limit.used,
+        ) from None
+    except UnsendableValue as error:
+        raise ToolCallError(f"the result of {name} cannot be used: {error}", tool=name) from None
+    except Exception as error:  # iterators and classes in it are code of their author's
+        failed = describe_failure(name, error, call.context.on_tool_error)
+        raise ToolCallError(f"{failed} (its result could not be read)", tool=name) from error
