@@ -169,7 +169,7 @@ class BudgetExhausted(Exception):
         error = LimitExceeded(limit=limit, allowed=allowed, used=self._failure.used)
         failure = Failure(
             kind="LimitExceeded",
-            message=f"{error}. An error had said so to the code, and it called again",
+            message=f"{error}. The code got an error that said so, and went on calling",
             line=self._call.line,
             source_line=self._call.source_line,
             limit=limit,
