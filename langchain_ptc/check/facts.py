@@ -233,7 +233,7 @@ class Handlers:
             settled: Whether it is raised right there, and not where something is awaited later.
         """
         child = node
-        for parent in self._program.ancestors(node) if settled else ():
+        for parent in self._program.outward(node) if settled else ():
             self._work.spend()
             if isinstance(parent, ast.Try | ast.TryStar) and self._is_caught(parent, child, error):
                 return True

@@ -8,7 +8,7 @@ been changed, tested or replaced somewhere, and reports nothing about it if so.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from langchain_ptc.locks import cached_property
@@ -39,13 +39,6 @@ class Program(SyntaxTree):
         named = (node for name in _REFLECTS & self.reads.keys() for node in self.reads[name])
         self.reflects = any(isinstance(node, ast.Name) for node in named)
         """Whether the code inspects its own namespace: then no name is certain."""
-
-    def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
-        """Yield the nodes around `node`, innermost first."""
-        parent = self.parents.get(node)
-        while parent is not None:
-            yield parent
-            parent = self.parents.get(parent)
 
     def reach(self, node: ast.AST) -> int:
         """Return how certainly `node` is reached: `DEAD`, `MAYBE` or `SURE`."""
@@ -101,7 +94,7 @@ class _Reach:
                             waiting.append(called)
         for node in functions:  # outer ones before inner ones
             outer = next(
-                (part for part in self._program.ancestors(node) if isinstance(part, Function)), None
+                (part for part in self._program.outward(node) if isinstance(part, Function)), None
             )
             if outer is not None:
                 reach[node] = min(reach[node], reach[outer])

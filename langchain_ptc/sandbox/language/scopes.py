@@ -120,6 +120,13 @@ class SyntaxTree:
             scope = scope.parent
         return None
 
+    def outward(self, node: ast.AST) -> Iterator[ast.AST]:
+        """Yield the nodes around `node`, innermost first."""
+        parent = self.parents.get(node)
+        while parent is not None:
+            yield parent
+            parent = self.parents.get(parent)
+
     @property
     def bound(self) -> list[tuple[Scope, str]]:
         """Every name that the program binds, with the scope in which it does."""

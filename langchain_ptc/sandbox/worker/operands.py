@@ -13,6 +13,7 @@ from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
+from langchain_ptc.sandbox.language.scopes import SyntaxTree
 from langchain_ptc.wording import closest, cut, did_you_mean
 
 MAX_KEYS = 20
@@ -48,8 +49,8 @@ def describe_operands(
 def _describe_all(
     error: BaseException, frame: FrameType, position: _Position, source: str
 ) -> Iterator[str]:
-    node, tree = _find(source, position)
-    scope = _Scope(frame, tree, node)
+    node = _find(source, position)
+    scope = _Scope(frame, {} if node is None else _loops_around(node, _parse(source)))
     if isinstance(error, AttributeError):
         yield from _describe_owner(error, node, source)
         return
@@ -194,15 +195,15 @@ def _parameters_of(function: FunctionType) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _parse(source: str) -> ast.Module:
-    return ast.parse(source)
+def _parse(source: str) -> SyntaxTree:
+    return SyntaxTree(ast.parse(source))
 
 
 @functools.lru_cache(maxsize=1)
 def _begins(source: str) -> dict[_Position, _Position]:
     """Return, by the position of a statement, that of the expression which it begins with."""
     found: dict[_Position, _Position] = {}
-    for node in ast.walk(_parse(source)):
+    for node in _parse(source).nodes:
         match node:
             case ast.For(iter=begin) | ast.AsyncFor(iter=begin) | ast.Assert(test=begin):
                 found[_position_of(node)] = _position_of(begin)
@@ -229,13 +230,12 @@ def _position_of(node: ast.stmt | ast.expr) -> tuple[int, int | None, int, int |
     return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
 
 
-def _find(source: str, position: _Position) -> tuple[ast.expr | None, ast.AST]:
-    """Return the expression that stands at a position, and the tree that it is in."""
-    tree = _parse(source)
-    for node in ast.walk(tree):
+def _find(source: str, position: _Position) -> ast.expr | None:
+    """Return the expression at a position."""
+    for node in _parse(source).nodes:
         if isinstance(node, ast.expr) and position == _position_of(node):
-            return node, tree
-    return None, tree
+            return node
+    return None
 
 
 def _subjects_of(node: ast.AST) -> list[ast.expr]:
@@ -265,10 +265,10 @@ def _name(node: ast.AST, source: str) -> str:
 class _Scope:
     """Finds the values of expressions without running anything."""
 
-    def __init__(self, frame: FrameType, tree: ast.AST, node: ast.AST | None) -> None:
+    def __init__(self, frame: FrameType, loops: Mapping[str, ast.expr]) -> None:
         self._locals: Mapping[str, Any] = frame.f_locals
         self._globals: Mapping[str, Any] = frame.f_globals
-        self._loops = {} if node is None else _loops_around(node, tree)
+        self._loops = loops
 
     def values_of(self, node: ast.expr) -> list[Any]:
         """Return what an expression may have been: of each item, in a comprehension."""
@@ -306,18 +306,16 @@ def _item(owner: Any, index: Any) -> Any:
     return _UNKNOWN
 
 
-def _loops_around(node: ast.AST, tree: ast.AST) -> dict[str, ast.expr]:
-    """Return what the comprehensions around an expression go through, by the name of the item.
+def _loops_around(node: ast.AST, tree: SyntaxTree) -> dict[str, ast.expr]:
+    """Return what the comprehensions around an expression iterate over, by the name of the item.
 
     Their variables are gone by the time that they have failed: since Python 3.12 they have no frame.
     """
     found: dict[str, ast.expr] = {}
-    for outer in ast.walk(tree):
-        if isinstance(outer, ast.ListComp | ast.SetComp | ast.DictComp) and any(
-            inner is node for inner in ast.walk(outer)
-        ):
-            for loop in outer.generators:
+    for outer in tree.outward(node):
+        if isinstance(outer, ast.ListComp | ast.SetComp | ast.DictComp):
+            for loop in reversed(outer.generators):
                 names = [n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)]
                 for name in names:
-                    found[name] = loop.iter if names == [name] else ast.Tuple(elts=[])
+                    found.setdefault(name, loop.iter if names == [name] else ast.Tuple(elts=[]))
     return found
