@@ -57,7 +57,7 @@ class Violation:
 
 
 class CodeSyntaxError(CodeError):
-    """The code is no Python.
+    """The code is not valid Python.
 
     Attributes:
         line: Line in the code, from 1; 0 if unknown.
@@ -101,7 +101,7 @@ class Problem:
     signature: str = ""
     """How the tool is called, as its stub says it; empty where no tool is concerned."""
     module: str = ""
-    """The module that the sandbox does not have; empty where it is no matter of a module."""
+    """The module that the sandbox does not have; empty for other problems."""
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.message}"
@@ -147,8 +147,8 @@ class LimitExceeded(CodeError):
     """
 
     def __init__(self, *, limit: str, allowed: float, used: float | None = None) -> None:
-        told = "" if used is None else f", used {_number(used)}"
-        super().__init__(f"limit {limit} was reached: allowed {_number(allowed)}{told}")
+        usage = "" if used is None else f", used {_number(used)}"
+        super().__init__(f"limit {limit} was reached: allowed {_number(allowed)}{usage}")
         self.limit = limit
         self.allowed = allowed
         self.used = used

@@ -94,7 +94,7 @@ class ScriptedChatModel(BaseChatModel):
             it: the input is the text and the tool calls of every message, and the schema of every
             tool, without what a provider adds to each message.
         seconds_per_call: Simulated time before the first token of each reply, in seconds.
-        tokens_per_second: Simulated speed of writing; None is no time at all. Needs `count_tokens`.
+        tokens_per_second: Simulated speed of writing; None for no delay. Needs `count_tokens`.
 
     Raises:
         ValueError: A reply is of another type, or an option is out of range.
@@ -269,7 +269,7 @@ def tool_call_message(
 
     Args:
         name: Name of the tool, for example `run_code`.
-        args: Arguments of the call; None is no arguments.
+        args: Arguments of the call; None for no arguments.
         id: Id of the call, to which the tool's message refers; a new one if None.
         content: Text in the same message.
 

@@ -1,6 +1,6 @@
 """The approvals and limits that an agent already has, applied to the calls of its code.
 
-`HumanInTheLoopMiddleware` and `ToolCallLimitMiddleware` look at the tool calls of the model's message.
+`HumanInTheLoopMiddleware` and `ToolCallLimitMiddleware` handle the tool calls of the model's message.
 The message of a programmatic agent calls `run_code`, so they would never see what the code calls. These
 guards of the agent are therefore applied to the calls of the code.
 
@@ -284,7 +284,7 @@ def _guards_behind(hooks: Iterable[object]) -> _Guards:
 
 
 def _handles_calls(guard: Any) -> bool:
-    """Whether a guard wraps each tool call, and does not look at the model's message."""
+    """Whether a guard wraps each tool call, and does not read the model's message."""
     return _is_a(guard, "AutoModeMiddleware") or (
         _is_a(guard, "HumanInTheLoopMiddleware") and guard.interrupt_mode == "per_call"
     )

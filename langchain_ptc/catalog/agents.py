@@ -154,7 +154,7 @@ def _as_whole(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _own_name(agent: Any) -> str | None:
-    """Return the name that somebody gave the agent, not that of its class."""
+    """Return the name that was given to the agent, not that of its class."""
     own = getattr(agent, "name", None)
     if own and own != "LangGraph":
         return str(own)

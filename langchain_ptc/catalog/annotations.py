@@ -1,8 +1,8 @@
 """Python annotations -> type trees.
 
-Values cross into the code by copy (see `sandbox/wire/values.py`): pydantic models, dataclasses and
-`TypedDict`s arrive as records, enums as their values, and what has no form of its own as text. The
-trees describe the value *in the code*: a model is a record there, not an instance of its class.
+The code gets copies of values (see `sandbox/wire/values.py`): pydantic models, dataclasses and
+`TypedDict`s arrive as records, enums as their values, and many other objects as text. The trees describe
+the value *in the code*: a model is a record there, not an instance of its class.
 
 Why not pydantic's JSON Schema of an annotation: it describes JSON, and the code gets Python's own
 values (dates, `Decimal`, sets, tuples, bytes). Of the 154 readings in `tests/catalog/test_annotations.py` 60 are
@@ -122,7 +122,7 @@ class AnnotationReader:
     def read(
         self, annotation: object, *, depth: int = 0, type_vars: _TypeVars | None = None
     ) -> TypeTree:
-        """Return the type of the values that `annotation` stands for, or a wider one."""
+        """Return the type that `annotation` describes, or a wider one."""
         if depth > MAX_DEPTH:
             return widened("nested too deeply to show")
         try:
@@ -237,7 +237,7 @@ class AnnotationReader:
         fields = record_fields(kind, self._direction)
         if fields is not None:
             return self._define(kind, fields, depth, type_vars, args)
-        if issubclass(kind, BaseModel):  # the value of a root model stands for it
+        if issubclass(kind, BaseModel):  # a root model is its value
             root = kind.model_fields.get("root")
             return self.read(root.annotation, depth=depth + 1) if root is not None else ANY
         for base in _SUBCLASSED:

@@ -46,8 +46,8 @@ from langchain_ptc.locks import cached_property
 from langchain_ptc.wording import did_you_mean
 
 ToolLike: TypeAlias = BaseTool | Callable[..., object] | Runnable[Any, Any] | ToolDefinition
-"""A LangChain tool, a function that LangChain can make one of, an agent (a graph, a runnable), or a
-definition that says more of a tool than it says itself."""
+"""A LangChain tool, a function that LangChain can turn into one, an agent (a graph, a runnable), or a
+definition that adds to what a tool declares."""
 ToolsLike: TypeAlias = Sequence[ToolLike] | Mapping[str, Sequence[ToolLike]]
 """Tools in a list, or lists of tools by domain."""
 _MIN_SIMILARITY = 0.6
@@ -55,23 +55,23 @@ _MIN_SIMILARITY = 0.6
 
 
 class ToolCatalog:
-    """The tools that code may call, with their names, types and policies. It does not change.
+    """The tools that code may call, with their names, types and policies. It is immutable.
 
     Args:
         tools: Tools, or lists of tools by domain: `{"finance": [get_expenses], "hr": [get_team]}`.
-            Functions are made into tools by LangChain's `tool`.
-        policies: What the code may do with single tools, by name: `get_expenses`, or
-            `finance.get_expenses` where more than one domain has one.
-        shapes: What was learned of the tools' results before, and where more is learned; by default
-            an empty `ObservedShapes` of the catalog's own.
+            Functions are turned into tools by LangChain's `tool`.
+        policies: Policies of single tools, by name: `get_expenses`, or `finance.get_expenses` if more
+            than one domain has one.
+        shapes: Observed shapes of the tools' results, to which new ones are added; by default an empty
+            `ObservedShapes`.
         embeddings: An embedding model, so that tools are found by meaning as well as by words.
 
     Attributes:
-        shapes: What was learned of the tools' results. It is all that changes.
+        shapes: Observed shapes of the tools' results; the only part that changes.
 
     Raises:
-        CatalogError: A tool cannot be called or read, two tools or domains have the same name for
-            the code, or a policy is for no tool.
+        CatalogError: A tool cannot be called or read, two tools or domains would have the same name in
+            the code, or a policy matches no tool.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ToolCatalog:
     ) -> None:
         self.shapes = ObservedShapes() if shapes is None else shapes
         self._doubted: set[str] = set()
-        """Tools that have given something else than their return type says."""
+        """Tools whose results have contradicted their return type."""
         self._embeddings = embeddings
         found = list(read_tools(tools))
         self._definitions = tuple(found)
@@ -118,11 +118,12 @@ class ToolCatalog:
             servers: Connections by name, as `MultiServerMCPClient` takes them; or `ClientSession`s
                 by name, which stay yours to close; or a `MultiServerMCPClient`.
             tools: Further tools, as `ToolCatalog` takes them.
-            policies: As `ToolCatalog` takes them. They replace what a server says of its tools:
-                `readOnlyHint` and `idempotentHint`.
-            approve: Which tools of the servers a person approves. `destructive`: all that do not say
-                that they only read or only add; `writes`: all that do not say that they only read.
-            exclude: Tools to leave out, as `server.tool` under the server's own name for it.
+            policies: As `ToolCatalog` takes them. They take precedence over the server's hints
+                (`readOnlyHint` and `idempotentHint`).
+            approve: Which tools of the servers need approval. `destructive`: all except those that
+                declare that they only read or only add; `writes`: all except those that declare that
+                they only read.
+            exclude: Tools to leave out, as `server.tool` with the server's own name of the tool.
             connect_seconds: Time for each server to start and to list its tools.
             shapes: As `ToolCatalog` takes them.
             embeddings: As `ToolCatalog` takes it.
@@ -154,14 +155,14 @@ class ToolCatalog:
 
     @property
     def is_stale(self) -> bool:
-        """Whether an MCP server said that its tools changed since this catalog was made."""
+        """Whether an MCP server has reported a change of its tools since this catalog was created."""
         return self._source is not None and self._source.is_stale
 
     async def refreshed(self) -> Self:
-        """Return a new catalog with the tools that its MCP servers have now.
+        """Return a new catalog with the current tools of its MCP servers.
 
-        It shares the sessions of this one: closing either closes both. A catalog without MCP servers
-        returns itself.
+        Both share their sessions: closing either closes both. A catalog without MCP servers returns
+        itself.
 
         Raises:
             CatalogError: A server cannot be reached, or a tool cannot be offered to code.
@@ -173,7 +174,7 @@ class ToolCatalog:
         return fresh
 
     async def aclose(self) -> None:
-        """End the sessions with MCP servers, where `from_mcp` opened any."""
+        """Close the sessions with MCP servers that `from_mcp` has opened."""
         if self._source is not None:
             await self._source.hub.close()
 
@@ -228,7 +229,7 @@ class ToolCatalog:
         return render_table(describe_tools(self._definitions))
 
     def get(self, name: str) -> ToolDefinition | None:
-        """Return a tool by its qualified name, or by a name that only one tool has; or None."""
+        """Return a tool by its qualified name or a name that only one tool has; None if there is none."""
         return self._names.get(name)
 
     def suggest(self, name: str) -> list[str]:
@@ -277,10 +278,10 @@ class ToolCatalog:
         """Return the tools that code may call as text for a model: Python source, or less.
 
         Args:
-            tier: `full` for stubs with their types and documentation, `signatures` for a line each,
-                `names` for the names by domain, `pointer` for how many there are, and where.
-            observed: Whether what was learned of results is shown with `full` and `signatures`.
-            keep: Asked about each line of it; returns whether there is room.
+            tier: `full` for stubs with types and documentation, `signatures` for a line each, `names`
+                for the names by domain, `pointer` for their number and domains.
+            observed: Whether `full` and `signatures` show observed shapes of results.
+            keep: Called with each line about a shape; returns whether there is room for it.
         """
         shown = self._observed if observed else {}
         return render_tier(self._stubs, tier, shown, keep or (lambda _: True))
@@ -295,7 +296,7 @@ class ToolCatalog:
         return render_line(definition, self._domain_of(definition).names[definition.name])
 
     def describe(self, name: str) -> str:
-        """Return all that there is to know of a tool; of a domain, its tools with a line each.
+        """Return the full description of a tool; for a domain, a line for each of its tools.
 
         Raises:
             KeyError: No single tool and no domain has the name.
@@ -319,26 +320,26 @@ class ToolCatalog:
                 return domain
         raise KeyError(f"{definition.qualified_name!r} cannot be called by code")
 
-    # --- what is learned ------------------------------------------------------------------------
+    # --- observed shapes ------------------------------------------------------------------------
 
     def observe(self, name: str, value: object, *, arguments: object = None) -> None:
-        """Learn from a result, if the tool's return type leaves open what it holds.
+        """Learn the shape of a result, if the tool's return type is vague.
 
         Args:
             name: Qualified name of the tool.
-            value: What a successful call of it returned. Only types and names of fields are kept.
-            arguments: What it was called with; a key that is among them is taken for data.
+            value: The result of a successful call, of which only types and names of fields are stored.
+            arguments: The arguments of the call: a key that is among them is taken for data.
         """
         if isinstance(value, str) and name in self.textless:
-            # Another middleware has answered, or the annotation is wrong.
+            # Another middleware may have answered, or the annotation is wrong.
             self._doubted.add(name)
         if name in self.vague:
             self.shapes.observe(name, value, arguments=arguments)
 
     def certain_returns(self, definition: ToolDefinition) -> TypeTree:
-        """Return what a call of a tool certainly gives; `Any` where that is only a guess.
+        """Return the certain return type of a tool; `Any` if it is only a guess.
 
-        A return type is a guess, too, when a call has given text that it does not admit.
+        It is also a guess if a call has returned text that it does not allow.
         """
         is_doubted = definition.qualified_name in self._doubted
         return ANY if is_doubted else definition.certain_returns
@@ -355,17 +356,17 @@ class ToolCatalog:
 
     @property
     def _observed(self) -> dict[str, str]:
-        """What was learned, of the tools of which it says more than their type."""
+        """Texts of the shapes of tools whose return type is vague."""
         return {name: text for name in self.vague if (text := self.shapes.text(name))}
 
     # --- what code and models search ------------------------------------------------------------
 
     def search(self, query: str, *, limit: int = DEFAULT_LIMIT) -> list[ToolDefinition]:
-        """Return the tools that code may call and that have to do with `query`, the best first.
+        """Return the tools that match `query`, the best first.
 
         Args:
-            query: What the tool should do, in any words.
-            limit: Tools to return, at most.
+            query: A description of what the tool should do.
+            limit: Maximum number of tools.
 
         Raises:
             CatalogError: This Python's SQLite cannot search text.
@@ -376,7 +377,7 @@ class ToolCatalog:
         return self._take(join_ranks(by_words, *near), limit)
 
     async def asearch(self, query: str, *, limit: int = DEFAULT_LIMIT) -> list[ToolDefinition]:
-        """Return the tools that code may call and that have to do with `query`; see `search`."""
+        """Return the tools that match `query`; see `search`."""
         by_words = self._index.rank(query)
         near = [] if self._nearness is None else [await self._nearness.arank(query)]
         return self._take(join_ranks(by_words, *near), limit)
@@ -398,17 +399,17 @@ class ToolCatalog:
 
     @cached_property
     def discovery(self) -> tuple[ToolDefinition, ...]:
-        """The tools that find tools: `search_tools`, `describe` and `list_domains`.
+        """The functions that find tools: `search_tools`, `describe` and `list_domains`.
 
-        None of them if a tool of the catalog has one of the names: that tool takes precedence.
+        Empty if a tool of the catalog has one of these names: that tool takes precedence.
         """
         taken = {definition.name for definition in self._definitions}
         return () if taken & set(DISCOVERY_NAMES) else _own_functions(build_discovery(self))
 
     def with_discovery(self) -> Self:
-        """Return a catalog whose `discovery` is there in any case, for prompts that do not show all.
+        """Return a catalog that always has `discovery`, for prompts that do not show all tools.
 
-        A tool of a domain that has one of the names is then called by its import or its domain.
+        A tool of a domain with one of the names is then called by its import or its domain.
 
         Raises:
             CatalogError: A tool without a domain has one of the names.
@@ -434,12 +435,12 @@ class ToolCatalog:
         return other
 
     def discovery_tools(self) -> list[BaseTool]:
-        """Return `search_tools`, `describe` and `list_domains` as tools for a model to call itself."""
+        """Return `search_tools`, `describe` and `list_domains` as tools for direct calls of a model."""
         return list(build_discovery(self))
 
     @property
     def callables(self) -> tuple[ToolDefinition, ...]:
-        """All that code may call: the tools that are for code, and `discovery`."""
+        """Everything that code may call: the tools for code, and `discovery`."""
         return (*self._offered, *self.discovery)
 
     def write_stubs(self, directory: Path | str) -> list[Path]:

@@ -34,8 +34,8 @@ MAX_PROBLEMS = 5
 
 T = TypeVar("T")
 ReturnsFrom: TypeAlias = Literal["tool", "developer", "guess"]
-"""Who says what a tool returns: its own annotation or its server's schema, its developer, or nobody
-for certain, as for a function behind a decorator."""
+"""Where a return type comes from: the tool's annotation or its server's schema; its developer; or a guess,
+as for a function behind a decorator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,27 +39,27 @@ AfterCall: TypeAlias = Callable[[ToolCallInfo, Any], Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """Makes a call again that has failed, after a pause that doubles from try to try.
+    """Repeats a failed call, with exponential backoff.
 
-    Only for tools that are `read_only` or `idempotent`. Arguments that a tool refuses are refused
-    again, so such a call is not repeated.
+    Only for tools that are `read_only` or `idempotent`. A call whose arguments the tool refuses is not
+    repeated.
 
     Raises:
         ValueError: A number is not positive, or `on` is not a tuple of exceptions.
     """
 
     attempts: int = 3
-    """Tries in all, the first one included."""
+    """All attempts, including the first one."""
     wait_seconds: float = 0.5
-    """The pause before the second try."""
+    """The pause before the second attempt; it doubles each time."""
     max_wait_seconds: float = 8.0
-    """No pause is longer."""
+    """The longest pause."""
     jitter_seconds: float = 0.5
-    """Up to this much, chosen at random, is added to each pause, so that calls which failed together
-    are not repeated together."""
+    """The largest random addition to each pause, so that calls which failed together are not repeated
+    together."""
     on: tuple[type[Exception], ...] | None = None
-    """What the tool must have raised; a try that took too long raised `TimeoutError`. None for
-    anything but `ToolException`, which is a tool's own answer and would come again."""
+    """Exceptions after which a call is repeated; a timeout is a `TimeoutError`. None for all but
+    `ToolException`, which is the tool's own answer and would be repeated."""
 
     def __post_init__(self) -> None:
         _check_count(self, "attempts", minimum=2)
@@ -74,19 +74,19 @@ class Breaker:
     """Stops calling a tool that keeps failing: a circuit breaker.
 
     After `failures` failures in a row it is open: calls are refused at once. After `reset_seconds` one
-    call is let through to see; if that succeeds the breaker closes, and else it stays open for as long
-    again. Its state is the tool's, for all executions of an executor.
+    call is made as a probe; if it succeeds the breaker closes, otherwise it stays open for as long again.
+    All executions of an executor share its state.
 
     Raises:
         ValueError: A number is not positive, or `on` is not a tuple of exceptions.
     """
 
     failures: int = 5
-    """Failures in a row that open it; each try of a call is one."""
+    """Failures in a row that open it; each attempt of a call counts."""
     reset_seconds: float = 30.0
-    """How long it is open; and how long the call that is let through may take before another is."""
+    """How long it is open; and how long a probe may take before another one is made."""
     on: tuple[type[Exception], ...] | None = None
-    """What counts as a failure; as in `Retry.on`."""
+    """Exceptions that count as a failure; as in `Retry.on`."""
 
     def __post_init__(self) -> None:
         _check_count(self, "failures")
@@ -96,11 +96,10 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cache:
-    """Gives the result of an earlier call instead of calling again.
+    """Reuses the result of an earlier call.
 
-    Only for tools that are `read_only` or `idempotent`. Results are kept in the memory of the process,
-    the least used ones go first. What a tool asks the graph to do (`Command`) is not kept. Two calls
-    that are in flight at once are both made.
+    Only for tools that are `read_only` or `idempotent`. Results are in the memory of the process; the
+    least recently used ones are dropped first. A `Command` is not cached. Concurrent calls are all made.
 
     Raises:
         ValueError: A number is not positive, or `scope` is unknown.
@@ -109,14 +108,13 @@ class Cache:
     seconds: float = 300.0
     """How long a result may be used."""
     key: Callable[[Mapping[str, Any]], Hashable] | None = None
-    """Gives what calls with the same result have in common, from the arguments; None for all
-    arguments."""
+    """Returns the cache key for the arguments; None for all arguments."""
     scope: CacheScope = "thread"
     """Who shares a result: one `execution`; the executions of one `thread` of the graph (one execution
-    where there is no thread); or all executions of the `executor`, whoever they are for. A tool whose
-    result depends on who asks must not have the last."""
+    if there is no thread); or all executions of the `executor`, for all users. Do not use the last for a
+    tool whose result depends on the user."""
     max_bytes: int = 16 * 1024 * 1024
-    """Size of all results that are kept of the tool, as they cross to the code."""
+    """Size of all cached results of the tool, as they are sent to the code."""
 
     def __post_init__(self) -> None:
         _check_seconds(self, "seconds")
@@ -128,7 +126,7 @@ class Cache:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """Lets no more than `calls` tries begin in any `seconds`; more wait for their turn.
+    """Starts at most `calls` attempts in any `seconds`; others wait.
 
     Raises:
         ValueError: A number is not positive.
@@ -144,34 +142,34 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolPolicy:
-    """Who may do what with one tool, and what is done when its calls fail.
+    """Who may call a tool, and how its failures, repetitions and bursts are handled.
 
     Raises:
         ValueError: A number is not positive, a caller is neither `code` nor `direct`, or calls of a
-            tool that is neither `read_only` nor `idempotent` are to be repeated or kept.
+            tool that is neither `read_only` nor `idempotent` are to be repeated or cached.
     """
 
     allowed_callers: tuple[Caller, ...] = ("code",)
     """Who may call it: `code`, the model itself (`direct`), or both."""
     read_only: bool = False
-    """Calling it changes nothing. Said in the stub."""
+    """Calling it changes nothing. Shown in the stub."""
     idempotent: bool = False
-    """Calling it again with the same arguments changes nothing more. Said in the stub."""
+    """Repeating a call changes nothing more. Shown in the stub."""
     requires_approval: bool = False
     """A person approves each call before it is made."""
     max_calls: int | None = None
     """Calls of the tool that one execution may make; None for no limit of its own."""
     timeout_seconds: float | None = None
-    """Time for one try of a call; None for `Limits.tool_seconds`."""
+    """Time for one attempt; None for `Limits.tool_seconds`."""
     total_seconds: float | None = None
-    """Time for one call, all its tries and the pauses between them; None for `Limits.tool_seconds`,
-    which always holds as well."""
+    """Time for one call, with all attempts and the pauses between them; None for `Limits.tool_seconds`,
+    which always applies as well."""
     retry: Retry | None = None
-    """Makes calls again that fail; for tools that are `read_only` or `idempotent`."""
+    """Repeats failed calls; for tools that are `read_only` or `idempotent`."""
     breaker: Breaker | None = None
     """Refuses calls for a while when the tool keeps failing."""
     cache: Cache | None = None
-    """Keeps results; for tools that are `read_only` or `idempotent`."""
+    """Reuses results; for tools that are `read_only` or `idempotent`."""
     rate_limit: RateLimit | None = None
     """How often the tool may be called, by all executions of an executor together."""
     max_concurrent_calls: int | None = None
@@ -202,8 +200,8 @@ class ToolPolicy:
             if given is not None and not (self.read_only or self.idempotent):
                 raise ValueError(
                     f"ToolPolicy.{name} is for tools of which a call more or less changes nothing, and "
-                    "this policy does not say that: pass read_only=True or idempotent=True if it is "
-                    f"so, or leave out {name}={given!r}"
+                    "this policy does not declare that: pass read_only=True or idempotent=True if it is "
+                    f"true, or leave out {name}={given!r}"
                 )
 
     @property

@@ -139,7 +139,7 @@ def render_one(domain: DomainStubs, name: str, *, observed: str = "") -> str:
 # --- one tool on one line -----------------------------------------------------------------------
 
 MAX_LINE_CHARS = 200
-"""Length of a signature from which on optional parameters are left out, and `...` stands for them."""
+"""Length of a signature beyond which optional parameters are replaced by `...`."""
 MAX_WORDS_CHARS = 96
 """Length of the description behind a signature."""
 MAX_CHOICES_CHARS = 48
@@ -321,8 +321,8 @@ def _render_docstring(definition: ToolDefinition, parameters: Sequence[StubParam
 def write_package(files: Mapping[str, str], directory: Path) -> list[Path]:
     """Write the files of the package `tools` into `directory` and return their paths.
 
-    Files that an earlier call wrote there and that are no longer of the package are deleted; files
-    of others are left alone.
+    Files of an earlier call that are no longer part of the package are deleted; other files are left
+    alone.
 
     Raises:
         OSError: A file cannot be written or deleted.

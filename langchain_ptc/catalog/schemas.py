@@ -74,7 +74,7 @@ MAX_KEY_CHARS = 200
 MAX_PARTS = 200
 """Schemas that are merged into one."""
 MAX_WORK = 200_000
-"""Entries of objects and lists that are looked at in one document; the rest of it is `Any`."""
+"""Entries of objects and lists that are read in one document; the rest of it is `Any`."""
 _ARRAYS = frozenset({"array", "list", "tuple", "set"})
 _OBJECTS = frozenset({"object", "dict", "map"})
 _BRANCHES = ("anyOf", "oneOf")
@@ -328,7 +328,7 @@ class SchemaReader:
 
         if not isinstance(leading, list):
             return container("list", read(items, "items"))
-        # JSON has no tuples: the value is a list, and Python cannot say what stands where in it.
+        # JSON has no tuples: the value is a list, and Python has no type for the order of its items.
         types = [read(part, f"items/{number}") for number, part in enumerate(leading[:MAX_PARTS])]
         order = ", ".join(map(outline, types[:6])) + (", …" if len(types) > 6 else "")
         rest = schema.get("additionalItems", True) if leading is items else items

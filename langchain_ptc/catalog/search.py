@@ -4,12 +4,11 @@ The index is SQLite's FTS5, which is in Python's standard library: an inverted i
 the ranking BM25, and no dependency. (Considered as well: rank-bm25 is no longer maintained; bm25s needs
 numpy; tantivy is a compiled package of its own. None of them knows what a tool's name is made of.)
 
-What is added here is what questions need and an index does not have: names are taken apart into words,
-the name counts for more than the description, and each word of a question also stands for its
-synonyms, its abbreviations and, if the catalog knows nothing like it, for how it may have been meant to
-be spelled. So a word gives a tool the best of its readings, once, and a question the sum of its words.
+This module adds what the index lacks: names are split into words, the name weighs more than the
+description, and each word of a query also matches its synonyms, its abbreviations and, if it is unknown,
+similar spellings. A tool's score is the sum over the words of the query, of each word's best reading.
 
-The answer depends on the catalog and the question only.
+The result depends on the catalog and the query only.
 """
 
 from __future__ import annotations
@@ -103,7 +102,7 @@ class ToolIndex:
         )
 
     def rank(self, query: str) -> list[int]:
-        """Return the positions of the tools that have anything to do with `query`, best first."""
+        """Return the positions of the tools that match `query`, best first."""
         scores: dict[int, float] = {}
         readings: dict[int, set[str]] = {}
         terms = _terms(query)
@@ -169,7 +168,7 @@ class ToolIndex:
         return found
 
     def _spellings(self, term: str) -> Iterator[tuple[float, str]]:
-        """Yield what a word that nobody knows may be a misspelling of."""
+        """Yield the words of which an unknown word may be a misspelling."""
         if len(term) <= _SHORTEST:
             return
         for word in difflib.get_close_matches(term, self._vocabulary, n=2, cutoff=_SIMILARITY):

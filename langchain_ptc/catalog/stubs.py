@@ -244,7 +244,7 @@ def _comment(description: str, remarks: Sequence[str], describe: Callable[[str],
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StubParameter:
-    """One parameter as it stands in a signature."""
+    """One parameter of a signature."""
 
     name: str
     annotation: str

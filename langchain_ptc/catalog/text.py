@@ -1,8 +1,8 @@
 """Names and text of other people, made safe to stand in Python source. Pure.
 
-Names and descriptions come from tools and servers that nobody here wrote. Names are made identifiers, split
-into words, and distinguished from data. Descriptions, whatever they hold (quotes, backslashes, newlines,
-control characters, code), stay inside their string or comment.
+Names and descriptions come from tools and servers, and are not trusted. Names are converted to identifiers,
+split into words, and distinguished from data. Descriptions, whatever they contain (quotes, backslashes,
+newlines, control characters, code), stay inside their string or comment.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def unique(name: str, taken: Collection[str]) -> str:
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _CLITIC = re.compile(r"(?<=\w)['\u2019](?:s|t|re|ve|ll|d|m)\b")
 _WIDE = re.compile(r"[぀-ヿ㐀-鿿豈-﫿가-힯]")
-"""Scripts that put no spaces between words: each character stands for itself."""
+"""Scripts without spaces between words: each character is one."""
 
 
 def split_words(text: str) -> list[str]:
@@ -153,7 +153,7 @@ _JOINERS = "\u200c\u200d"
 
 
 def _clean(text: str) -> str:
-    """Return `text` without characters that nobody sees.
+    """Return `text` without invisible characters.
 
     Some of them control terminals, some hide text, and some show it in another order than it is in
     (CVE-2021-42574).

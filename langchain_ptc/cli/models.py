@@ -107,7 +107,7 @@ def _check_key(name: str, model: BaseChatModel) -> None:
 def providers() -> tuple[str, ...]:
     """Return the providers that `init_chat_model` knows; none without the package `langchain`.
 
-    There is no other way to ask than to ask for what it does not know.
+    They are only listed in the error for an unknown one.
     """
     try:
         from langchain.chat_models import init_chat_model

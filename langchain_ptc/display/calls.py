@@ -67,7 +67,7 @@ class Bar:
 
     @property
     def error(self) -> str:
-        """Why there is no result; of a cancelled call that is no news."""
+        """Why there is no result; empty for a cancelled call."""
         error = "" if self.status == "cancelled" else self.call.get("error") or ""
         return one_line(str(error), 300)
 

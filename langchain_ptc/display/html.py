@@ -18,8 +18,8 @@ from langchain_ptc.display.text import count, cut_middle, escape, one_line, rend
 
 MAX_PAGE_BYTES = 180_000
 SHARES = (1.0, 0.5, 0.25, 0.1, 0.04)
-"""Parts of the sizes below that are tried until a page is small enough: escaping makes text up to
-twelve times as long, and nobody knows how much before it is done."""
+"""Fractions of the sizes below that are tried until a page is small enough: escaping makes text up to
+twelve times as long."""
 OUTPUT_CHARS, VALUE_CHARS, ERROR_CHARS, DETAILS_CHARS, NOTE_CHARS = 20_000, 4_000, 2_000, 4_000, 600
 CODE_LINES, LINE_CHARS, NOTES, ROWS = 400, 500, 20, 60
 MAX_COLOURED_CHARS = 40_000

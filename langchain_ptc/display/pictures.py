@@ -66,9 +66,9 @@ _STYLE = (
 def timeline_svg(result: object) -> str:
     """Return the tool calls of an execution in time, as an SVG document.
 
-    A thin line is waiting, a full bar is the tool at work; what did not simply return says so in words
-    and has another form. The picture follows the light or dark scheme of whoever looks at it, and
-    many calls are cut in the middle.
+    A thin line is waiting, a full bar is the tool running; calls that did not simply return have another
+    form and a note. The picture follows the reader's light or dark theme, and of many calls those in the
+    middle are left out.
 
     Args:
         result: An `ExecutionResult`, or the dict that its `to_dict()` returns.
@@ -163,8 +163,8 @@ _FORMS: dict[str, dict[str, Any]] = {
 def timeline(result: object) -> Figure:
     """Return the tool calls of an execution in time, as a matplotlib figure.
 
-    A thin bar is waiting, a full one the tool at work; what did not simply return says so in words and
-    has another form. In a notebook the figure shows itself; elsewhere `figure.savefig("calls.png")`.
+    A thin bar is waiting, a full one the tool running; calls that did not simply return have another form
+    and a note. In a notebook the figure displays itself; elsewhere use `figure.savefig("calls.png")`.
 
     Args:
         result: An `ExecutionResult`, or the dict that its `to_dict()` returns.

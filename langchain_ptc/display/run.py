@@ -95,10 +95,10 @@ def _render_step(step: Step) -> str:
 
 
 def show_run(run: object, *, messages_key: str = "messages") -> RunView:
-    """Return a run of a graph as something that shows itself, in a notebook or with `rich.print`.
+    """Return a view of a run of a graph, for a notebook or `rich.print`.
 
-    It shows the messages in order, and in place of a message of `run_code` the execution that it tells
-    of: code, output, calls in time. Questions that the run waits for come last.
+    It shows the messages in order, and in place of a message of `run_code` its execution: code, output,
+    timeline of the calls. Pending questions come last.
 
     Args:
         run: The state that a graph returned, a snapshot (`graph.get_state(config)`), or a list of

@@ -1,7 +1,7 @@
 """Text of other people made safe to show: in HTML, in SVG, on a terminal. Pure.
 
-Code, output, names, arguments and errors come from models, tools and servers. Whatever they hold, they
-move no cursor, hide nothing and change no order: what nobody would see is shown as a sign.
+Code, output, names, arguments and errors come from models, tools and servers. They must not move the
+cursor, hide text or change its order: invisible characters are shown as signs.
 """
 
 from __future__ import annotations

@@ -393,10 +393,10 @@ class AdaptedTool:
     output_schema: dict[str, Any] | None
     """The server's `outputSchema`; None if there is none, or it cannot be had."""
     is_wrapped: bool
-    """A function of somebody else's is around the adapter's (`functools.wraps`), and may change values."""
+    """A wrapper is around the adapter's function (`functools.wraps`), and may change values."""
     description: str
     note: str
-    """What to say of the value where there is no schema."""
+    """The description of the value where there is no schema."""
 
     @property
     def result_schema(self) -> dict[str, Any] | None:

@@ -55,7 +55,7 @@ class MCPTool(DescribedTool):
     declared_schema: dict[str, Any] | None = Field(default=None, repr=False)
     """The server's `outputSchema`."""
     hub: Any = Field(exclude=True, repr=False)
-    """A `Hub`, which ends its servers when nobody refers to it any more."""
+    """A `Hub`, which closes its servers when it is no longer referenced."""
     server: Any = Field(exclude=True, repr=False)
     """The hub's server that has the tool."""
 
