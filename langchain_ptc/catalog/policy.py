@@ -199,9 +199,8 @@ class ToolPolicy:
             given = getattr(self, name)
             if given is not None and not (self.read_only or self.idempotent):
                 raise ValueError(
-                    f"ToolPolicy.{name} is for tools of which a call more or less changes nothing, and "
-                    "this policy does not declare that: pass read_only=True or idempotent=True if it is "
-                    f"true, or leave out {name}={given!r}"
+                    f"ToolPolicy.{name} is only for tools whose calls can be repeated: pass read_only=True "
+                    f"or idempotent=True if that is true, or leave out {name}={given!r}"
                 )
 
     @property
