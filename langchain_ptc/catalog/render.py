@@ -196,7 +196,7 @@ def _terse(tree: TypeTree) -> TypeTree:
 
 
 def describe_tools(definitions: Sequence[ToolDefinition]) -> list[dict[str, Any]]:
-    """Return tools as dicts of their name, domain, signature, description and what holds for them."""
+    """Return tools as dicts of their name, domain, signature, description and policy."""
     return [
         {
             "name": definition.name,

@@ -95,10 +95,10 @@ def run(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
-    """Run a program over tools, in the sandbox.
+    """Run a program that uses your tools, in the sandbox.
 
-    Standard output is exactly what the program prints, as it prints it; if it prints nothing, its
-    value. What went wrong goes to standard error.
+    Standard output is exactly what the program prints or, if it prints nothing, its value. Errors go to
+    standard error.
 
     Exit codes: 0 success, 1 the code failed or was refused, 2 nothing was run, 3 a limit stopped it.
     """
@@ -143,10 +143,10 @@ def ask(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
-    """Ask a question: the model writes one program over the tools, and what it prints is the answer.
+    """Ask a question: the model writes a program that uses the tools, and its output is the answer.
 
-    A program that fails is mended by the model, twice at most. The code and the calls are shown on
-    standard error, the answer on standard output.
+    The model may correct a failing program twice. The code and the calls are shown on standard error, the
+    answer on standard output.
 
     Exit codes: 0 an answer, 1 the code failed or was refused, 2 nothing was asked, 3 a limit stopped
     it.
@@ -178,13 +178,13 @@ def stubs(
         Tier,
         typer.Option(
             help="How much is printed: stubs with types and documentation, a line for each tool, their "
-            "names, or how many there are.",
+            "names, or their number.",
             rich_help_panel="Output",
         ),
     ] = "full",
     quiet: Quiet = False,
 ) -> int:
-    """Print the stubs that a model reads of tools, or write them as a package."""
+    """Print the stubs of tools that a model reads, or write them as a package."""
     _need_tools(tools, mcp)
     if output is not None and detail != "full":
         raise CommandError("--detail is for what is printed; -o writes whole stubs")
@@ -198,7 +198,7 @@ def stubs(
 
 
 def doctor(*, as_json: AsJson = False) -> int:
-    """Show what holds code in on this machine, and prove it by a few attacks.
+    """Show what confines code on this machine, and test it with a few attacks.
 
     Shows the levels and layers of confinement that this machine has, and runs a few harmless attacks
     in a worker whose language policy is off.
@@ -215,7 +215,7 @@ _EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
         "echo 'print(1 + 1)' | langchain-ptc run - --json",
     ),
     ask: (
-        'langchain-ptc ask "Who spent most?" --tools my.py:tools --model openai:gpt-5',
+        'langchain-ptc ask "Who spent the most?" --tools my.py:tools --model openai:gpt-5',
         'langchain-ptc ask "What is left?" --mcp s.json --model http://127.0.0.1:8080',
     ),
     stubs: (
@@ -225,11 +225,11 @@ _EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
     ),
     doctor: ("langchain-ptc doctor", "langchain-ptc doctor --json"),
 }
-"""The commands in the order of the help, each with what can be typed as it is."""
+"""The commands in the order of the help, with examples."""
 
 
 def _unwrap(command: Callable[..., int]) -> str:
-    """Return what a command says of itself, with a line for each paragraph: help has its own width."""
+    """Return the docstring of a command with one line for each paragraph: help has its own width."""
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 

@@ -1,4 +1,4 @@
-"""The options that several commands have, and what their text means."""
+"""The options that several commands share, and how their values are read."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ LimitOptions = Annotated[
     typer.Option(
         "--limit",
         metavar="NAME=VALUE",
-        help="A limit of the execution, for example wall_seconds=5. May be repeated. There are: "
+        help="A limit of the execution, for example wall_seconds=5. May be repeated. Names: "
         f"{', '.join(_FIELDS)}.",
         autocompletion=_complete_limit,
         rich_help_panel=_RUN,
@@ -72,7 +72,7 @@ Quiet = Annotated[
     typer.Option(
         "--quiet",
         "-q",
-        help="Say nothing on standard error but what went wrong.",
+        help="Report only errors on standard error.",
         rich_help_panel=_SHOW,
     ),
 ]

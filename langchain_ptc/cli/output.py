@@ -234,9 +234,9 @@ def render_diagnosis(diagnosis: Diagnosis) -> str:
 
 def _verdict(diagnosis: Diagnosis) -> str:
     if diagnosis.healthy:
-        return f"All is well: ProcessSandbox() runs code at level {diagnosis.required!r}."
+        return f"Healthy: ProcessSandbox() runs code at level {diagnosis.required!r}."
     missed = sum(not attack.stopped for attack in diagnosis.attacks)
     holds = any(level.available for level in diagnosis.levels if level.name == diagnosis.required)
     if not holds:
-        return f"Not well: this machine does not have level {diagnosis.required!r}."
-    return f"Not well: {missed} of {len(diagnosis.attacks)} attacks were not stopped."
+        return f"Not healthy: this machine does not have level {diagnosis.required!r}."
+    return f"Not healthy: {missed} of {len(diagnosis.attacks)} attacks were not stopped."

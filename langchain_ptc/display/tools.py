@@ -1,7 +1,7 @@
 """The tools of a catalog, as a page for notebooks and as a table for terminals.
 
-A tool is a dict of `name`, `domain`, `signature` (source), `description` (one line) and `tags` (what
-holds for it, in words); those of which a person must take care begin with `!`.
+A tool is a dict of `name`, `domain`, `signature` (source), `description` (one line) and `tags` (its
+policy in words); those that need attention begin with `!`.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def render_table(tools: Sequence[Tool]) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, expand=True, show_edge=False, pad_edge=False)
     table.add_column("tool", ratio=3, overflow="fold")
     table.add_column("what it does", ratio=2, overflow="fold")
-    table.add_column("what holds for it", overflow="fold", max_width=24)
+    table.add_column("policy", overflow="fold", max_width=24)
     for domain, size, shown in _read_domains(tools, TABLE_TOOLS):
         if domain:
             table.add_row(Text(domain, style="bold"), Text(count(size, "tool"), style="dim"), "")

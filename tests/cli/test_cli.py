@@ -50,7 +50,7 @@ def test_doctor():
     assert (done.returncode, done.stderr) == (0, "")
     assert "seccomp                       on\n" in done.stdout
     assert "open a file                   refused (EPERM)\n" in done.stdout
-    assert done.stdout.endswith("All is well: ProcessSandbox() runs code at level 'kernel'.\n")
+    assert done.stdout.endswith("Healthy: ProcessSandbox() runs code at level 'kernel'.\n")
     assert done.stdout.isascii()
 
 
@@ -85,10 +85,10 @@ def test_reader_that_leaves():
 @pytest.mark.parametrize(
     ("told", "healthy", "verdict"),
     [
-        (diagnosis(attacks=(STOPPED,)), True, "All is well"),
+        (diagnosis(attacks=(STOPPED,)), True, "Healthy"),
         (diagnosis(attacks=(STOPPED, MISSED)), False, "1 of 2 attacks were not stopped"),
         (diagnosis(kernel=False, attacks=(STOPPED,)), False, "does not have level 'kernel'"),
-        (diagnosis(), False, "Not well"),
+        (diagnosis(), False, "Not healthy"),
     ],
     ids=["well", "missed", "level", "nothing-tried"],
 )

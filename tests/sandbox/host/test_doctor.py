@@ -110,7 +110,7 @@ def test_without_namespaces_it_is_well_and_says_what_is_missing():
     assert "empty_root                    needs namespaces" in done.stdout
     assert "NOT STOPPED" not in done.stdout
     assert "- namespaces: second walls" in done.stdout
-    assert "All is well" in done.stdout
+    assert "Healthy" in done.stdout
     assert done.stderr == ""
 
 
