@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import json
 import os
 import random
 import signal
@@ -30,6 +29,7 @@ from langchain_ptc.errors import SandboxError
 from langchain_ptc.limits import MIB, Limits
 from langchain_ptc.sandbox.api import Call, Program, Result, Sandbox
 from langchain_ptc.sandbox.host.process import ProcessSandbox
+from langchain_ptc.sandbox.wire.values import encode_value
 
 TOOLS = ("echo", "slow", "never", "fail")
 ALLOWED_LATENESS = 1.0
@@ -191,7 +191,7 @@ async def execute(sandbox: Sandbox, code: str, limits: Limits) -> str:
         from langchain_ptc.sandbox.api import CallFailure
 
         for call in calls:
-            payload = json.dumps(list(call.args))
+            payload = encode_value(list(call.args))
             if call.tool == "echo":
                 session.resume([Result(id=call.id, payload=payload)])
             elif call.tool == "slow":

@@ -40,7 +40,7 @@ class Limits:
     output_bytes: int = 8 * MIB
     """Printed text that is kept for the artifact, in UTF-8; printing more ends the execution."""
     result_bytes: int = 64 * MIB
-    """Each tool result: a string in UTF-8, anything else as JSON."""
+    """Each tool result: a string in UTF-8, anything else as MessagePack."""
     code_chars: int = 100_000
     """Length of the code."""
     session_bytes: int = 8 * MIB

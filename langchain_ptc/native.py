@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias
@@ -36,7 +35,7 @@ from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.run.approvals import InterruptMode, InterruptOn
 from langchain_ptc.run.graph_state import messages_of
 from langchain_ptc.run.plain import render_plain
-from langchain_ptc.sandbox.wire.values import encode_value, revive
+from langchain_ptc.sandbox.wire.values import decode_value, encode_value
 from langchain_ptc.tool import Tools, build_catalog
 from langchain_ptc.wording import check_choice
 
@@ -232,7 +231,7 @@ def _as_text(value: Any, *, is_pair: bool) -> Any:
         return _as_text(content, is_pair=False), artifact
     if isinstance(value, ToolMessage | Command | str):
         return value
-    return render_plain(json.loads(encode_value(value), object_hook=revive))
+    return render_plain(decode_value(encode_value(value)))
 
 
 def _check_enforced(name: str, policy: ToolPolicy) -> None:

@@ -10,10 +10,11 @@ import asyncio
 import builtins
 import contextlib
 import io
-import json
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from langchain_ptc.sandbox.wire.values import encode_value
 
 _NAMES = (
     "abc asyncio base64 bisect calendar collections concurrent.futures contextlib copy csv "
@@ -116,7 +117,7 @@ class _Ours(Adapter):
                     loop.call_later(0.05, session.resume, [Result(id=call.id)])
                 else:
                     value = self.tools[call.tool](*call.args, **call.kwargs)
-                    at_once.append(Result(id=call.id, payload=json.dumps(value)))
+                    at_once.append(Result(id=call.id, payload=encode_value(value)))
             if at_once:
                 session.resume(at_once)
 

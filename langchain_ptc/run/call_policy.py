@@ -456,7 +456,7 @@ def _check_commands(call: StartedCall, returned: ToolReturn) -> None:
         raise ToolCallError(text, tool=name) from error
 
 
-def _encode(value: object, call: StartedCall) -> tuple[str, int]:
+def _encode(value: object, call: StartedCall) -> tuple[bytes, int]:
     name, allowed = call.tool, call.context.result_bytes
     try:
         return encode_sized(value, allowed)

@@ -27,7 +27,7 @@ from langchain_ptc.run.redaction import Redact, redact_arguments, redact_text
 from langchain_ptc.sandbox.api import Call, CallFailure
 from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
-from langchain_ptc.sandbox.wire.values import encode_value, utf8_length
+from langchain_ptc.sandbox.wire.values import encode_value
 
 _RECORDED = (
     "status",
@@ -54,7 +54,7 @@ of the graph for it; gives the tool's message, its command, or a list of both.""
 class CallOutcome:
     """What the code is given for a call, and what the graph is."""
 
-    payload: str = "null"
+    payload: bytes = b"\xc0"
     """The value, encoded; see `sandbox.wire.values`."""
     size: int = 0
     """Its bytes; see `ToolCallRecord.result_bytes`."""
@@ -75,7 +75,7 @@ class ToolContext:
     on_tool_error: OnToolError = "message"
     """What the code sees of what a tool raises."""
     result_bytes: int = Limits().result_bytes
-    """The limit for a result, as JSON."""
+    """The limit for a result; see `Limits`."""
     is_watched: bool = False
     """Events of its calls go to a listener while it runs."""
     check_commands: Callable[[Sequence[Command[Any]]], None] = lambda _: None
@@ -165,7 +165,7 @@ class StartedCall:
         self._reader = reader or ArgumentReader(definition)
         self._shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
         self._plain: dict[str, Any] | None = None
-        self._text: str | None = None
+        self._packed: bytes | None = None
         self._digests: dict[bool, str] = {}
         self._started_at = datetime.now(UTC)
         self._clock = time.monotonic()
@@ -212,7 +212,7 @@ class StartedCall:
         self.definition, self.tool, self.passed = definition, name, passed
         self._reader = reader
         self.arguments, self.given = arguments
-        self._shown = self._plain = self._text = None
+        self._shown = self._plain = self._packed = None
         self._digests.clear()
 
     def info(self) -> ToolCallInfo:
@@ -245,7 +245,7 @@ class StartedCall:
         """Note how it ended."""
         self.status, self.result_bytes = status, result_bytes
         self._seconds = time.monotonic() - self._clock
-        self._record = self._text = None
+        self._record = self._packed = None
 
     def finish(self) -> ToolCallRecord:
         """Return its record."""
@@ -308,7 +308,7 @@ class StartedCall:
             arguments = self._guess_names() if self.arguments is None else self.arguments
             shown = redact_arguments(self.tool, arguments, self.context.redact)
             try:
-                size = utf8_length(self._encode(arguments))
+                size = len(self._encode(arguments))
             except UnsendableValue:  # what a person has edited, or a developer passed
                 size = 0
             self._shown = arguments, shown, size
@@ -318,9 +318,8 @@ class StartedCall:
         """Return a hash of what the code passed, or of the validated arguments; computed once."""
         if validated not in self._digests:
             chosen = (self.arguments if validated else self.passed) or {}
-            text = encode_value(dict(sorted(chosen.items())))
-            digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-            self._digests[validated] = digest[:24]
+            packed = encode_value(dict(sorted(chosen.items())))
+            self._digests[validated] = hashlib.sha256(packed).hexdigest()[:24]
         return self._digests[validated]
 
     def key(self, *, validated: bool = False) -> str:
@@ -331,8 +330,8 @@ class StartedCall:
         """
         return f"{self.number}:{self.tool}#{self.digest(validated=validated)}"
 
-    def encode_in_order(self) -> str:
-        """Return the arguments as text: the same for the same arguments in any order.
+    def encode_in_order(self) -> bytes:
+        """Return the arguments, encoded: the same for the same arguments in any order.
 
         Raises:
             UnsendableValue: A person has edited them, into something that the code cannot send.
@@ -343,11 +342,11 @@ class StartedCall:
             return self._encode(arguments)
         return encode_value({name: arguments[name] for name in names})
 
-    def _encode(self, arguments: Mapping[str, Any]) -> str:
-        """Return the arguments as text; cached while the call is in flight."""
-        if self._text is None:
-            self._text = encode_value(dict(arguments))
-        return self._text
+    def _encode(self, arguments: Mapping[str, Any]) -> bytes:
+        """Return the arguments, encoded; cached while the call is in flight."""
+        if self._packed is None:
+            self._packed = encode_value(dict(arguments))
+        return self._packed
 
     def _guess_names(self) -> dict[str, Any]:
         """Return what the code passed under the names that it would have, for a call that misfits."""

@@ -32,8 +32,7 @@ def write_call(outcome: CallOutcome, call: StartedCall) -> JournalEntry:
         "failure": None if outcome.failure is None else asdict(outcome.failure),
     }
     # LangGraph's own serializer refuses lone surrogates in text.
-    payload = outcome.payload.encode("utf-8", "surrogatepass")
-    entry: JournalEntry = {"told": json.dumps(data), "payload": payload}
+    entry: JournalEntry = {"told": json.dumps(data), "payload": outcome.payload}
     if outcome.commands:
         entry["commands"] = list(outcome.commands)
     return entry
@@ -43,7 +42,7 @@ def read_call(entry: JournalEntry) -> tuple[CallOutcome, ToolCallRecord]:
     """Return the outcome that `write_call` was given, and the record of the call."""
     data = json.loads(entry["told"])
     outcome = CallOutcome(
-        payload=entry["payload"].decode("utf-8", "surrogatepass"),
+        payload=entry["payload"],
         failure=None if data["failure"] is None else CallFailure(**data["failure"]),
         commands=tuple(entry.get("commands", ())),
     )

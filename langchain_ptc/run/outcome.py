@@ -15,7 +15,7 @@ from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.journal import JournalEntry
 from langchain_ptc.run.record import ExecutionResult
 from langchain_ptc.sandbox.api import Done, Failure, Status
-from langchain_ptc.sandbox.wire.values import encode_value, revive
+from langchain_ptc.sandbox.wire.values import decode_value, encode_value
 
 _MAX_CHARS_COMPARED = 1_000
 """The sandbox cuts long messages in the middle."""
@@ -36,16 +36,16 @@ class Outcome:
 
 def write_outcome(outcome: Outcome) -> JournalEntry:
     """Return the last entry of a journal."""
-    result = {**outcome.result.to_dict(), "value": encode_value(outcome.result.value)}
+    result, commands = {**outcome.result.to_dict(), "value": None}, list(outcome.commands)
     # As text: LangGraph's own serializer refuses lone surrogates, which code may print.
-    text = json.dumps(result)
-    return {"result": text, "commands": list(outcome.commands), "kept": outcome.kept}
+    text, value = json.dumps(result), encode_value(outcome.result.value)
+    return {"result": text, "value": value, "commands": commands, "kept": outcome.kept}
 
 
 def read_outcome(entry: JournalEntry) -> Outcome:
     """Return the outcome that `write_outcome` was given."""
     data = json.loads(entry["result"])
-    data["value"] = json.loads(data["value"], object_hook=revive)
+    data["value"] = decode_value(entry["value"])
     result = ExecutionResult.from_dict(data)
     return Outcome(result=result, commands=tuple(entry["commands"]), kept=entry["kept"])
 

@@ -13,13 +13,12 @@ import datetime
 import heapq
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Any
 
-from langchain_ptc.sandbox.wire.objects import UnsendableValue
-from langchain_ptc.sandbox.wire.values import MAX_PLAIN_INT, build_encoder, encode_value
+from langchain_ptc.sandbox.wire.large import is_large
 
 _MAX_INT = 2**63
 """Integers that do not fit into 64 bits with a sign are written as text."""
@@ -27,7 +26,10 @@ _MAX_LEVELS = 150
 """LangChain reads no message that is nested more than 200 levels deep."""
 _SLICE_ITEMS = 10_000
 """Items that are sorted in one call of C code, during which no other thread runs."""
-_encode_readable = build_encoder(", ", ": ")
+_MAX_PLAIN_INT = 10**4000
+"""Python refuses to print integers of over 4,300 digits; larger ones are shown as hexadecimal."""
+_ENCODED_ITEMS = 500
+"""Items of a container that are encoded in one call of C code."""
 _SCALARS = frozenset({type(None), bool, int, float, str})
 """The common cases, known without asking about abstract classes."""
 
@@ -46,7 +48,44 @@ def render_plain(value: Any) -> str:
     """Render a value for the model: text as it is, anything else as JSON."""
     if isinstance(value, str):
         return value
-    return _encode_readable(_plain(value, MAX_PLAIN_INT, _MAX_LEVELS))
+    return _encode(_plain(value, _MAX_PLAIN_INT, _MAX_LEVELS))
+
+
+def _build_encoder() -> Callable[[object], str]:
+    """Return a function that encodes plain data as text, in a thread without stopping the others.
+
+    `JSONEncoder.encode` builds its C encoder anew each time, which is half of the cost of a small
+    value; where Python has one, it is built once here.
+    """
+    stock = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return stock.encode
+    text = json.encoder.encode_basestring
+    in_c = make(None, stock.default, text, None, ": ", ", ", False, False, True)
+
+    def encode(value: Any) -> str:
+        if type(value) not in (list, dict) or not is_large(value):
+            return "".join(in_c(value, 0))
+        is_list = type(value) is list
+        items: Any = value if is_list else list(value.items())
+        pieces = []
+        for at in range(0, len(items), _ENCODED_ITEMS):
+            some = items[at : at + _ENCODED_ITEMS]
+            part = some if is_list else dict(some)
+            if not is_large(part):
+                pieces.append("".join(in_c(part, 0))[1:-1])
+            elif is_list:
+                pieces += map(encode, part)
+            else:
+                pieces += [f"{encode(k)}: {encode(v)}" for k, v in part.items()]
+        body = ", ".join(pieces)
+        return f"[{body}]" if is_list else f"{{{body}}}"
+
+    return encode
+
+
+_encode = _build_encoder()
 
 
 def clean_text(text: str) -> str:
@@ -120,13 +159,13 @@ def _key_text(key: Any) -> str:
 
 def _deep_text(value: Any) -> str:
     try:
-        return clean_text(encode_value(value))
-    except UnsendableValue:  # what a developer has put into a record; it may contain itself
+        return clean_text(json.dumps(value, ensure_ascii=False, default=_text_of))
+    except (TypeError, ValueError, RecursionError):  # of a developer's own; it may contain itself
         return "…"
 
 
 def _int_text(value: int) -> str:
-    return str(int(value)) if -MAX_PLAIN_INT < value < MAX_PLAIN_INT else hex(value)
+    return str(int(value)) if -_MAX_PLAIN_INT < value < _MAX_PLAIN_INT else hex(value)
 
 
 def _text_of(value: Any) -> str:

@@ -69,9 +69,9 @@ class ToolCallRecord:
     is_read_only: bool = False
     """The tool's policy says that its calls change nothing."""
     arguments_bytes: int = 0
-    """Size of the arguments as JSON."""
+    """Size of the arguments as MessagePack."""
     result_bytes: int
-    """Size of the result: a string in UTF-8, anything else as JSON; 0 where there is none."""
+    """Size of the result: a string in UTF-8, anything else as MessagePack; 0 where there is none."""
     error: str | None
     """Why there is no result."""
     limit: str | None = None

@@ -82,8 +82,8 @@ class OpenTelemetryExporter:
         self._call_lasted = measure(f"{NAME}.tool_call.duration", "s", "Waiting included")
         self._call_waited = measure(f"{NAME}.tool_call.waited", "s", "For its turn, or a try")
         self._retries = count(f"{NAME}.tool_call.retries", "{try}", "Tries after the first")
-        self._arguments = measure(f"{NAME}.tool_call.arguments", "By", "Arguments as JSON")
-        self._results = measure(f"{NAME}.tool_call.result", "By", "Results as JSON")
+        self._arguments = measure(f"{NAME}.tool_call.arguments", "By", "Arguments as MessagePack")
+        self._results = measure(f"{NAME}.tool_call.result", "By", "Results as MessagePack")
         self._alerts = count(f"{NAME}.alerts", "{alert}", "Limits, breakers, refusals")
 
     def __call__(self, event: Event) -> None:

@@ -124,10 +124,10 @@ class CallFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The answer to one call: a value as JSON text (see `protocol.encode_value`), or a failure."""
+    """The answer to one call: a value, encoded (see `wire.values.encode_value`), or a failure."""
 
     id: int
-    payload: str = "null"
+    payload: bytes = b"\xc0"
     failure: CallFailure | None = None
 
 

@@ -5,27 +5,30 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
+
+from tests.support import wire
 
 LIBC = "import ctypes\nc = ctypes.CDLL(None, use_errno=True)\n"
 """Where an attack calls the kernel itself."""
 
-SAYS = """
-import os, struct
+SAYS = f"""
+import os
+{Path(wire.__file__).read_text()}
 def frame(body):
-    body = struct.pack('<I', len(body)) + body
+    body = frames_of(body)
     while body:
         body = body[os.write(3, body):]
-def call(number, args, tool=b'lookup', kwargs=b'{}'):
+def call(number, args, tool=b'lookup', kwargs=b'{{}}'):
     frame(b'[["c",%d,"%s",%s,%s,1]]' % (number, tool, args, kwargs))
 def end(status=b'"success"', value=b'null', failure=b'null', notes=b'[]'):
-    frame(b'[["d",{"status":%s,"value":%s,"failure":%s,"notes":%s}]]'
+    frame(b'[["d",{{"status":%s,"value":%s,"failure":%s,"notes":%s}}]]'
           % (status, value, failure, notes))
     os._exit(0)
 def failure(**texts):
     told = dict(kind='K', message='', source_line='', traceback='', hint='', line=1)
     told.update(texts)
-    import json
     return json.dumps(told).encode()
 """
 """Where an attack writes to the line itself."""

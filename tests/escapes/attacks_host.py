@@ -114,7 +114,7 @@ class Verdict:
 
 def _answer(call: Call) -> Result:
     try:
-        value = json.dumps(lookup(*call.args, **call.kwargs))
+        value = encode_value(lookup(*call.args, **call.kwargs))
     except Exception as error:  # as any tool may fail
         return Result(id=call.id, failure=CallFailure(message=str(error)[:200]))
     return Result(id=call.id, payload=value)
@@ -273,7 +273,7 @@ def _texts(done: Done) -> list[str]:
     texts = [done.output, *done.notes]
     if done.value is not None:
         try:
-            texts.append(encode_value(done.value))
+            texts.append(encode_value(done.value).decode("utf-8", "replace"))
         except (UnsendableValue, RecursionError):
             texts.append("")
     if done.failure is not None:

@@ -38,9 +38,15 @@ FORGED = table(
         "a frame that is an object": 'frame(b\'{"o":"FORGED"}\')',
         "a frame that is a number": "frame(b'1')",
         "a frame that is empty": "frame(b'')",
-        "a frame that is no JSON": 'frame(b\'[["o","FORGED"\')',
+        "a frame that is no MessagePack": 'frame(b\'[["o","FORGED"\')',
         "a frame that is no text": "frame(bytes(range(128, 256)) * 9)",
-        "a frame with two values": 'frame(b\'[][["o","FORGED"]]\')',
+        "a frame with two values": 'frame(pack(\'["o","x"]\') + pack(\'["o","FORGED"]\'))',
+        "a frame that is cut short": 'frame(pack(\'["o","FORGED"]\')[:-1])',
+        "a text that is no UTF-8": "frame(b'\\x92\\xa1o\\xa7FORGED\\xff')",
+        "a map whose keys are numbers": "frame(pack_end(b'\\x81\\x01\\xa6FORGED'))",
+        "an extension that is none": "frame(pack_end(b'\\x92\\xd4\\x63a\\xa6FORGED'))",
+        "a mark that marks nothing": "frame(pack_end(b'\\x92\\xa6FORGED\\xc7\\x00\\x0c'))",
+        "a mark with a payload": "frame(pack_end(b'\\x92\\xd4\\x0c1\\xa6FORGED'))",
         "a frame that is too long": "os.write(3, b'\\xff\\xff\\xff\\xff' + b'x' * 4096)",
         "a tagged value that is malformed": """
             for told in (b'["set",[[1]]]', b'["int",5]', b'["nothing",1]', b'[]', b'["date","x"]',
@@ -124,7 +130,7 @@ FLOODS = table(
             end(status=b'"refused"', failure=failure(violations=[[1, 'v' * 60]] * 100_000))
         """,
         "a frame that is never finished": """
-            os.write(3, struct.pack('<I', 16 * 2**20))
+            os.write(3, struct.pack('<I', 9 * 2**20))
             while True: os.write(3, b'[' * 65536)
         """,
         "a frame that comes slowly": """
@@ -134,7 +140,13 @@ FLOODS = table(
                 os.write(3, b'[')
                 time.sleep(0.01)
         """,
-        "a frame that is deep": "frame(b'[' * 8_000_000)",
+        "a frame that is deep": "frame(b'\\x91' * 8_000_000)",
+        "an array that says it is huge": "frame(b'\\xdd\\xff\\xff\\xff\\xff' + b'\\xc0' * 8_000_000)",
+        "a map that says it is huge": "frame(b'\\xdf\\xff\\xff\\xff\\xff' + b'\\xa1k\\xc0' * 2_000_000)",
+        "arrays that all say they are huge": "frame(b'\\xdd\\x00\\xff\\xff\\xff' * 1_000_000)",
+        "arrays that are empty": "frame(pack_end(b'\\xdd\\x00\\x80\\x00\\x00' + b'\\x90' * 2**23))",
+        "maps that are empty": "frame(pack_end(b'\\xdd\\x00\\x80\\x00\\x00' + b'\\x80' * 2**23))",
+        "tuples that are empty": "frame(pack_end(b'\\xdc\\xff\\xff' + b'\\x91\\xc7\\x00\\x0b' * 65_535))",
         "a number of many digits": "call(1, b'[' + b'9' * 4_000_000 + b']')",
         "a large number in a tag": 'call(1, b\'[{"$":["int","0x%s"]}]\' % (b\'f\' * 8_000_000))',
         "answers that are not read": """
@@ -149,9 +161,10 @@ FLOODS = table(
 DEPTHS = table(
     "crash",
     {
-        "a value that is deep": "end(value=b'[' * 900 + b']' * 900)",
-        "an argument that is deep": "call(1, b'[\"a\",%s]' % (b'[' * 900 + b']' * 900))",
-        "a value of deep tuples": "end(value=b'{\"$\":[\"tuple\",[' * 300 + b'1' + b']]}' * 300)",
+        "a value that is deep": "frame(pack_end(b'\\x91' * 900 + b'\\x01'))",
+        "a value that is deep at once": "frame(pack_end(b'\\x91' * 200_000 + b'\\x01'))",
+        "an argument that is deep": "frame(b'\\x96\\xa1c\\x01\\xa6lookup\\x91' + b'\\x91' * 900 + b'\\x01\\x80\\x01')",
+        "a value of deep tuples": "frame(pack_end(b'\\x92\\xc7\\x00\\x0b' * 300 + b'\\x01'))",
         "a value that is none": "end(value=b'[NaN,Infinity,-Infinity,1e999,-0.0]')",
         "a value that signals": 'end(value=b\'{"$":["decimal","sNaN"]}\')',
         "a line that is silent": "import time\nos.close(3)\ntime.sleep(1000)",

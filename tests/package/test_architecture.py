@@ -95,7 +95,11 @@ FOREIGN: Mapping[str, frozenset[str]] = {
     "locks": frozenset(),
     "wording": frozenset(),
     "background_loop": frozenset(),
-    **{room: frozenset({"RestrictedPython"}) for room in ARROWS if room.startswith("sandbox.")},
+    **{
+        room: frozenset({"RestrictedPython", "ormsgpack"})
+        for room in ARROWS
+        if room.startswith("sandbox.")
+    },
     "display": frozenset({"IPython", "matplotlib", "pygments", "rich"}),
     "catalog": frozenset(
         {

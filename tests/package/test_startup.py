@@ -150,6 +150,4 @@ def test_living_worker_has_nothing_of_langchain_in_it() -> None:
     assert int(mapped[0]) >= 2, "the parent of workers and a worker"
     assert len(mapped) > 2
     for library in mapped:
-        assert not any(
-            name in library for name in ("pydantic_core", "orjson", "xxhash", "ormsgpack")
-        )
+        assert not any(name in library for name in ("pydantic_core", "orjson", "xxhash"))

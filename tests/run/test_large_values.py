@@ -137,8 +137,8 @@ async def test_a_journal_of_large_values_leaves_the_loop_free(
         "empty records",
     ],
 )
-def test_encoding_in_slices_is_that_of_json(value: Any) -> None:
-    """What is encoded in slices is what `json.dumps` gives in one piece."""
+def test_rendering_in_slices_is_that_of_json(value: Any) -> None:
+    """What is rendered in slices is what `json.dumps` gives in one piece."""
     assert render_plain(value) == json.dumps(value, ensure_ascii=False)
 
 

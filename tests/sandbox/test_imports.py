@@ -2,7 +2,6 @@
 
 # ruff: noqa: ISC004  # programs of several lines read better so
 import asyncio
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
 from langchain_ptc.sandbox import Done, Program, Result
+from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support.pools import PoolSandbox
 
 IMPORTS = ("numpy", "pandas")
@@ -24,7 +24,7 @@ async def run(sandbox, code: str, on_call=lambda: None) -> Done:
     def on_calls(calls):
         on_call()
         for call in calls:
-            session.resume([Result(id=call.id, payload=json.dumps(list(call.args)))])
+            session.resume([Result(id=call.id, payload=encode_value(list(call.args)))])
 
     return await session.run(Program(code=code, tools=("echo",), limits=Limits()), on_calls)
 

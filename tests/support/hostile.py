@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Self
 
+from tests.support import wire
 from tests.support.pools import PoolSandbox
 from tests.support.waiting import seconds_without_processor
 
-SPEAKS = """
-import json, os, struct
+SPEAKS = f"""
+import os
+{Path(wire.__file__).read_text()}
 def write(data):
     while data:
         data = data[os.write(3, data):]
 def frame(text):
-    data = text.encode('utf-8', 'surrogatepass')
-    write(struct.pack('<I', len(data)) + data)
-def call(number, args='[]', tool='look', kwargs='{}', line='1'):
+    write(frames_of(text))
+def call(number, args='[]', tool='look', kwargs='{{}}', line='1'):
     frame('[["c",%d,"%s",%s,%s,%s]]' % (number, tool, args, kwargs, line))
 def end(status='success', value='null', failure='null', notes='[]'):
-    frame('[["d",{"status":"%s","value":%s,"failure":%s,"notes":%s}]]' % (status, value, failure, notes))
+    frame('[["d",{{"status":"%s","value":%s,"failure":%s,"notes":%s}}]]' % (status, value, failure, notes))
     while True: pass
 def failure(**fields):
     told = dict(kind='"K"', message='"m"', source_line='""', traceback='""', hint='""', line='1')
     told.update(fields)
-    return '{' + ','.join(f'"{key}":{value}' for key, value in told.items()) + '}'
+    return '{{' + ','.join(f'"{{key}}":{{value}}' for key, value in told.items()) + '}}'
 """
 
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 from langchain_ptc.sandbox.api import Call, Done, Moment, Program, Result
 from langchain_ptc.sandbox.host.handover import Handover, Intake
-from langchain_ptc.sandbox.wire.framing import encode_pieces
 
 _RECEIVE_BYTES = 64 * 1024
 """At a time. `asyncio`'s own transports ask for 256 KiB, which the allocator fetches from the kernel
@@ -22,8 +21,10 @@ and gives back each time: two thirds of what a tool call would cost."""
 _SEND_BYTES = 1024 * 1024
 """At a time, and what the kernel is asked to hold for a worker that has much to read."""
 _MOST_UNSENT_BYTES = 4 * 1024 * 1024
-_MOST_QUEUED_CHARS = 256 * 1024
+_MOST_QUEUED_BYTES = 256 * 1024
 """Answers up to here leave together at the end of a round of the loop; more leaves at once."""
+_MOST_JOINED_BYTES = 64 * 1024
+"""Smaller answers are copied to leave in one system call."""
 _MOST_CALLS_AT_ONCE = 32
 """Calls that are handed on before what their answers have left unsent is looked at."""
 
@@ -56,8 +57,8 @@ class HostConnection:
         self._socket = sock
         self._fd = sock.fileno()  # by itself: of a socket, the selector makes a text at each look
         self._reads = False
-        self._queue: list[str] = []
-        self._queued_chars = 0
+        self._queue: list[bytes] = []
+        self._queued_bytes = 0
         self._unsent: deque[memoryview] = deque()
         self._unsent_bytes = 0
         self._held: list[Call] = []
@@ -147,15 +148,13 @@ class HostConnection:
 
     def answer(self, results: Sequence[Result], at: Moment | None) -> None:
         """Send answers together with whatever else is answered in this round of the loop."""
-        pieces = self.handover.encode(results, at)
+        buffers = self.handover.encode(results, at)
         self._outstanding -= len(results)
-        if self._queue:
-            self._queue.append(",")
-        elif not self._handing_over:
+        if not self._queue and not self._handing_over:
             self._loop.call_soon(self._flush_and_hand_on)
-        self._queue += pieces
-        self._queued_chars += sum(map(len, pieces))
-        if self._queued_chars > _MOST_QUEUED_CHARS:
+        self._queue += buffers
+        self._queued_bytes += sum(map(len, buffers))
+        if self._queued_bytes > _MOST_QUEUED_BYTES:
             self._flush()
 
     def _flush_and_hand_on(self) -> None:
@@ -165,18 +164,20 @@ class HostConnection:
 
     def _flush(self) -> None:
         if self._queue:
-            pieces, self._queue, self._queued_chars = self._queue, [], 0
-            self.send(pieces)
+            buffers, self._queue = self._queue, []
+            if self._queued_bytes <= _MOST_JOINED_BYTES:
+                buffers = [b"".join(buffers)]
+            self._queued_bytes = 0
+            self.send(buffers)
 
-    def send(self, pieces: list[str]) -> None:
-        """Send a frame of messages now, or as soon as the worker takes it.
+    def send(self, buffers: list[bytes]) -> None:
+        """Send frames now, or as soon as the worker takes them.
 
         Args:
-            pieces: JSON text; is emptied.
+            buffers: The frames, each in one buffer or in several.
         """
         if not self.is_open or not self._takes_answers:
             return
-        buffers = encode_pieces(pieces)
         if not self._unsent and len(buffers) == 1:
             frame = buffers[0]
             try:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from langchain_ptc.sandbox.api import Call, Moment, OnCalls, OnIdle, Program, Result
-from langchain_ptc.sandbox.wire.decoding import LARGE_FRAME_BYTES
-from langchain_ptc.sandbox.wire.framing import ProtocolViolation
+from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.wire.large import large_data_threads
-from langchain_ptc.sandbox.wire.protocol import HostProtocol, encode_moment, encode_result_pieces
+from langchain_ptc.sandbox.wire.protocol import HostProtocol, encode_moment, encode_result
+
+_LARGE_FRAME_BYTES = 64 * 1024
+"""A frame of more is decoded in a thread: its time would be missed by the event loop."""
+_MANY_FRAMES = 1_000
+"""And so are that many frames that have come at once."""
 
 
 class Intake:
@@ -52,7 +56,7 @@ class Intake:
 
     def _take_frames(self) -> None:
         try:
-            while self._frames and len(self._frames[0]) <= LARGE_FRAME_BYTES:
+            while self._frames and not self._is_large():
                 self._conversation.take(self._frames.popleft())
         except Exception as error:  # noqa: BLE001  # as above
             self._fail(error)
@@ -60,11 +64,16 @@ class Intake:
         self.is_reading = bool(self._frames)
         self._on_taken()  # first: from here on the conversation is the thread's
         if self.is_reading and not self.is_closed:
-            frame = self._frames.popleft()
-            reading = self._loop.run_in_executor(
-                large_data_threads(), self._conversation.take, frame
-            )
+            frames, self._frames = self._frames, deque()
+            reading = self._loop.run_in_executor(large_data_threads(), self._take_all, frames)
             reading.add_done_callback(self._go_on)
+
+    def _is_large(self) -> bool:
+        return len(self._frames[0]) > _LARGE_FRAME_BYTES or len(self._frames) > _MANY_FRAMES
+
+    def _take_all(self, frames: Iterable[bytes]) -> None:
+        for frame in frames:
+            self._conversation.take(frame)
 
     def _go_on(self, reading: asyncio.Future[None]) -> None:
         self.is_reading = False
@@ -113,18 +122,16 @@ class Handover:
             self._awaits_event = True
             self._on_idle(idle.due)
 
-    def encode(self, results: Sequence[Result], at: Moment | None) -> list[str]:
-        """Return the text of the messages that hand these answers in; see `Session.resume`.
+    def encode(self, results: Sequence[Result], at: Moment | None) -> list[bytes]:
+        """Return the buffers of the frames that hand these answers in; see `Session.resume`.
 
         Raises:
             ValueError: They are no event of a program that runs in steps, or `at` is given for one
                 that does not.
         """
-        answers: list[str] = []
+        answers: list[bytes] = []
         for result in results:
-            if answers:
-                answers.append(",")
-            answers += encode_result_pieces(result)
+            answers += encode_result(result)
             if result.failure is not None and result.failure.limit is not None:
                 self.conversation.note_limit(result.failure)
         if not self._stepped:
@@ -137,4 +144,4 @@ class Handover:
             raise ValueError("a program with replay takes one step after each on_idle, not more")
         self._awaits_event = False
         self.conversation.go_on()
-        return [encode_moment(at), *([",", *answers] if answers else ())]
+        return [encode_frame(encode_moment(at, len(results))), *answers]

@@ -20,7 +20,6 @@ from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.api import Done, Moment, OnCalls, OnIdle, Program, Result
 from langchain_ptc.sandbox.host.handover import Handover, Intake
 from langchain_ptc.sandbox.host.process import LocalSandbox, crashed, replay_seconds
-from langchain_ptc.sandbox.wire.framing import encode_pieces
 from langchain_ptc.sandbox.wire.protocol import limit_reached
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.crew import Crew
@@ -215,7 +214,7 @@ class InProcessSession:
         if self._handover is None or self._channel is None or self._done is None:
             return
         if not self._done.done():
-            for buffer in encode_pieces(self._handover.encode(results, at)):
+            for buffer in self._handover.encode(results, at):
                 self._channel.deliver(buffer)
 
 

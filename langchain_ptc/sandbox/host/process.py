@@ -21,6 +21,7 @@ from langchain_ptc.sandbox.host.places import current_depth
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker, WorkerStats
 from langchain_ptc.sandbox.wire.control import EXIT_NO_SECCOMP
+from langchain_ptc.sandbox.wire.framing import encode_frame
 from langchain_ptc.sandbox.wire.protocol import encode_run, limit_reached
 
 T = TypeVar("T")
@@ -214,7 +215,7 @@ class ProcessSession:
             self._line = line = HostConnection(program, handover, worker.socket)
             self.worker, self._wall_seconds = worker, program.limits.wall_seconds
             self._pool.watch(worker, self._wall_seconds + replay_seconds(program))
-            line.send([encode_run(program)])
+            line.send([encode_frame(encode_run(program))])
             refill = asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._pool.refill)
             try:
                 done = await line.done

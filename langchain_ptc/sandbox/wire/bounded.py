@@ -1,250 +1,363 @@
-"""Values from a worker, built within bounds: what is cheap to send must be cheap to build and to use.
+"""What a worker sends, decoded within bounds: what is cheap to send must be cheap to build and to use.
 
-A worker's value is decoded into plain data first: scalars, lists, and dicts with text keys. `build_value`
-turns its tagged forms (see `values`) into what they stand for, in a time that is linear in what was
-sent. Nothing here depends on how plain data is written on the line. The worker builds its own values
-by the same function before it sends them, so that honest code is told at the call what the host would
-refuse.
+`read_bounded` walks over the bytes before anything is built of them, since `ormsgpack` would build as
+much as they say, recursing on the stack of the thread. Large data is decoded in slices, between which
+other threads get their turn. The worker reads its own values by the same function before it sends them,
+so that honest code gets an error at the call for what the host would refuse.
 
-| form | bound |
+| data | bound |
 |---|---|
 | nesting | `MAX_DEPTH` levels |
+| values | `MAX_VALUES` in one message; as many items of ranges, since a tool may take a list |
+| keys of maps | text, whose hashes nobody can predict; other keys are items of a `DICT` |
 | `int` | 4,300 digits, which is what Python itself converts to text |
 | `Decimal` | 4,300 digits before and after the point: `Decimal("1E+6000000")` would be a large `int` |
-| `range` | its items count as values, since a tool may take a list: 500,000 in one message |
-| `set`, `frozenset`, `dict` | the work of telling items of equal hash apart, which is quadratic |
-| dates, times, UUIDs | the length of their text |
-| long numbers anywhere | the same work, for a tool that makes a set of them |
-
-Standard library only: the worker uses it too.
+| `set`, `frozenset`, `dict` | the work of comparing items of equal hash, which is quadratic |
+| other extensions | the length of their payload |
 """
 
 from __future__ import annotations
 
+import contextlib
+import struct
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
-from itertools import chain
 from typing import Any, NamedTuple
 
-from langchain_ptc.sandbox.wire.values import MAX_DEPTH, REVIVE, TAG
+import ormsgpack
+
+from langchain_ptc.sandbox.wire.extensions import (
+    DECIMAL,
+    INT,
+    MARKS,
+    RANGE,
+    READERS,
+    TEXT,
+    MalformedValue,
+    Mark,
+)
+from langchain_ptc.sandbox.wire.values import MAX_DEPTH, array_header, assemble, map_header
 
 MAX_DIGITS = 4300
 MAX_VALUES = 500_000
-"""Values in one frame from a worker: a small frame must not become a large heap on the host."""
+"""Values in one message from a worker: a small frame must not become a large heap on the host."""
+BYTES_OF_A_VALUE = 64
+"""About how much memory of the host a value takes."""
+SMALL_COST = 4096
+"""Costs up to here are not added up."""
+_SMALL_BYTES = SMALL_COST // (BYTES_OF_A_VALUE + 1)
+"""Data that costs no more, of whatever it consists, and that cannot be nested too deeply."""
 MAX_COMPARISONS = 500_000
 """Of items of equal hash, in one message; about 15 ms."""
 _MAX_INT = 10**MAX_DIGITS
-_MAX_HEX_CHARS = 3_600
-_MAX_DECIMAL_CHARS = 2 * MAX_DIGITS + 20
-_MAX_TIME_CHARS = 64
+_MAX_BYTES = {
+    INT: _MAX_INT.bit_length() // 8 + 1,
+    DECIMAL: 2 * MAX_DIGITS + 20,
+    RANGE: 3 * MAX_DIGITS,
+    TEXT: 2**32,
+}
+_MAX_OTHER_BYTES = 64
+"""Of the payload of an extension."""
+_SLICE_BYTES = 64 * 1024
+"""About what is decoded in one call of C code, during which no other thread runs."""
 _SLICE = 20_000
-"""Items that are hashed in one call of C code, which no other thread can interrupt."""
-FORM_START = '{"$":['
-"""What every tagged form begins with on the line, as an honest worker writes it."""
+"""Items that are hashed in one call of C code."""
 SCALARS = frozenset((str, int, float, bool, type(None)))
-_PLAIN_CONTAINERS = frozenset((list, dict, tuple))
-_CONTAINER_FORMS = frozenset(("tuple", "set", "frozenset", "dict"))
 HASH_MODULUS = sys.hash_info.modulus
 _RANDOMLY_HASHED = frozenset((str, bytes, bool, type(None), date))
 """Of whose items nobody can make many with one hash."""
-_SHORT_TEXTS = frozenset(("datetime", "date", "time", "uuid"))
-_PARTS = frozenset((int, float))
 
 
 class OutOfBounds(ValueError):
     """A value costs more to build or to use than a worker may ask for; the message says which."""
 
 
-class MalformedValue(ValueError):
-    """A tagged form that no honest worker writes."""
-
-
-class Built(NamedTuple):
-    """A value that was built, and what it may come to."""
+class Bounded(NamedTuple):
+    """Data from a worker."""
 
     value: Any
-    spread_items: int
-    """Items of the ranges in it."""
+    cost: int
+    """About how much memory it takes, in bytes, and what a tool may make of its ranges."""
 
 
-def build_value(data: object, most_levels: int = MAX_DEPTH) -> Built:
-    """Return what plain data stands for. Containers are changed in place.
+def read_bounded(data: bytes, max_levels: int = MAX_DEPTH, max_values: int = MAX_VALUES) -> Bounded:
+    """Decode what a worker has sent.
+
+    Raises:
+        OutOfBounds: It is nested too deeply, holds too much, or a part of it is beyond its bound.
+        MalformedValue: No honest worker sends it.
+    """
+    if len(data) <= _SMALL_BYTES and b"\xdd" not in data and b"\xdf" not in data:
+        with contextlib.suppress(ValueError, TypeError):
+            value = ormsgpack.unpackb(data)
+            if ormsgpack.packb(value) == data:  # it is data and nothing else, and has no extensions
+                return Bounded(value, len(data) * (BYTES_OF_A_VALUE + 1))
+    reader = _Reader(data, max_levels, max_values)
+    value = reader.read()
+    if reader.has_marks:
+        value = assemble(value, _Builder().build)
+    return Bounded(value, reader.cost)
+
+
+# --- bytes --------------------------------------------------------------------------------------
+
+
+def _build_sizes() -> bytes:
+    """Return how many bytes a value takes by its first byte; 0 where that alone does not say it."""
+    sizes = bytearray(256)
+    for first in (*range(0x80), 0xC0, 0xC2, 0xC3, *range(0xE0, 0x100)):
+        sizes[first] = 1  # small integers, nil, booleans
+    sizes[0xA0:0xC0] = bytes(range(1, 33))  # short text
+    sizes[0xCA:0xCC] = bytes((5, 9))  # floats
+    sizes[0xCC:0xD4] = bytes((2, 3, 5, 9)) * 2  # integers
+    sizes[0xD4:0xD9] = bytes((3, 4, 6, 10, 18))  # extensions with short payloads
+    return bytes(sizes)
+
+
+_SIZES = _build_sizes()
+_LENGTHS = {0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0), 0xC7: (1, 1), 0xC8: (2, 1), 0xC9: (4, 1)}
+"""Of bytes and extensions: bytes that their length takes, and those that follow besides what it counts."""
+_LENGTHS |= {0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0)}  # text
+_FIRST_TEXT = 0xC7
+"""From here on, what has a length is text, or may be."""
+
+
+class _Container:
+    """A container whose items are walked over."""
+
+    __slots__ = ("begin", "begin_left", "is_map", "key_at", "left", "made", "start")
+
+    def __init__(self, *, is_map: bool, left: int, start: int, begin: int) -> None:
+        self.is_map = is_map
+        self.left = self.begin_left = left
+        """Items that it lacks; and that it lacked where those begin that are not decoded yet."""
+        self.start = start
+        self.begin = begin
+        self.key_at = begin
+        """Where its last key starts."""
+        self.made: Any = None
+        """Its decoded items; None if no slice has ended in it."""
+
+
+class _Reader:
+    """Walks over data and decodes it, in slices if it is large.
 
     Args:
-        data: Scalars, lists, and dicts with text keys, of exactly these types.
-        most_levels: How deeply it may be nested; what a tagged form adds is not counted.
-
-    Raises:
-        OutOfBounds: It is nested too deeply, or a part of it is beyond its bound.
-        MalformedValue: A tagged form that no honest worker writes.
+        data: One value as MessagePack.
+        max_levels: How deeply it may be nested.
+        max_values: How many values it may hold.
     """
-    root: list[Any] = [data]
-    builder = _Builder()
-    level: list[Any] = [root]
-    for _ in range(most_levels + 2):
-        level = builder.open_level(level)
-        if not level:
-            builder.build_containers()
-            return Built(root[0], MAX_VALUES - builder.range_items)
-    raise OutOfBounds(_TOO_DEEP)
 
+    def __init__(self, data: bytes, max_levels: int, max_values: int) -> None:
+        self._data = data
+        self._max_levels = max_levels
+        self._max_values = max_values
+        self._error: BaseException | None = None
+        self._range_items = 0
+        self._wide_bytes = 0
+        self.has_marks = False
+        """Whether some arrays stand for other containers."""
+        self.cost = 0
 
-def check_depth(data: object, most_levels: int = MAX_DEPTH) -> None:
-    """Refuse plain data without tagged forms that is nested deeply: code may recurse into it.
+    def read(self) -> Any:
+        """Return the data.
 
-    Raises:
-        OutOfBounds: It is.
-    """
-    level: list[Any] = [[data]]
-    for _ in range(most_levels + 2):
-        level = [*filter(_is_container, _children_of(level))]
-        if not level:
-            return
-    raise OutOfBounds(_TOO_DEEP)
-
-
-_TOO_DEEP = f"a value that is nested more than {MAX_DEPTH} levels deep"
-
-
-def _children_of(containers: list[Any]) -> list[Any]:
-    """Return what containers of plain data hold, all together; nothing if these are scalars."""
-    dicts = [part for part in containers if type(part) is dict]
-    children: list[Any] = [*chain.from_iterable(map(dict.values, dicts))]
-    if len(dicts) < len(containers):
-        children += chain.from_iterable(part for part in containers if type(part) is not dict)
-    return [] if SCALARS.issuperset(map(type, children)) else children
-
-
-def _is_container(part: Any) -> bool:
-    return type(part) in _PLAIN_CONTAINERS
-
-
-def _is_form(part: Any) -> bool:
-    return type(part) is dict and len(part) == 1 and TAG in part
-
-
-def build_scalar(data: dict[str, Any]) -> object:
-    """Return the scalar, or the tuple of scalars, that an object stands for, or the object itself.
-
-    For the scanner: thousands of dates should not lie in memory as thousands of objects first.
-
-    Raises:
-        OutOfBounds: It is beyond its bound.
-        MalformedValue: No honest worker writes it.
-    """
-    if len(data) != 1 or TAG not in data:
-        return data
-    kind, payload = _open_form(data[TAG])
-    if type(payload) is str and len(payload) <= _MAX_TIME_CHARS and kind in _SHORT_TEXTS:
+        Raises:
+            OutOfBounds: It is beyond a bound.
+            MalformedValue: It is no data.
+        """
+        root = _Container(is_map=False, left=1, start=0, begin=0)
         try:
-            return REVIVE[kind](payload)
-        except (TypeError, ValueError) as error:
-            raise MalformedValue(f"a malformed {kind}: {type(error).__name__}") from error
-    if kind in _SCALAR_FORMS and kind != "range":
-        return _build(kind, payload)
-    if kind == "tuple" and type(payload) is list and SCALARS.issuperset(map(type, payload)):
-        return tuple(payload)
-    return data
+            end, values = self._walk(root)
+        except (IndexError, KeyError) as error:
+            raise MalformedValue("data that is cut short, or no MessagePack") from error
+        if end != len(self._data):
+            raise MalformedValue("data that is cut short, or followed by more")
+        self._check_count(values)
+        value = self._unpack(self._data) if root.made is None else root.made[0]
+        values += self._range_items
+        self.cost = len(self._data) + self._wide_bytes + values * BYTES_OF_A_VALUE
+        return value
 
+    def _walk(self, container: _Container) -> tuple[int, int]:
+        """Walk over all items; return where they end, and how many values they are."""
+        data, sizes = self._data, _SIZES
+        outer: list[_Container] = []
+        is_map, left = False, 1
+        at = values = 0
+        cut_at = _SLICE_BYTES
+        while left or outer:
+            if not left:
+                inner, container = container, outer.pop()
+                is_map, left = container.is_map, container.left
+                if inner.made is not None:
+                    self._join(container, inner, at)
+                continue
+            if is_map and not left & 1:
+                container.key_at = at
+                values -= 1  # keys are not counted
+            if at > cut_at and (not is_map or not left & 1):
+                self._check_count(values)
+                self._decode(container, at, container.begin_left - left)
+                container.begin, container.begin_left = at, left
+                cut_at = at + _SLICE_BYTES
+            first = data[at]
+            left -= 1
+            values += 1
+            size = sizes[first]
+            if size:
+                at += size
+            elif 0xA0 <= first < 0xDC:
+                at = self._skip(at, first)
+            else:
+                if is_map and left & 1:
+                    raise MalformedValue("a key that is not text")
+                opened = self._open(at, first, len(outer))
+                at = opened.begin
+                if opened.left:
+                    container.left = left
+                    outer.append(container)
+                    container, is_map, left = opened, opened.is_map, opened.left
+        return at, values
 
-def _open_form(tagged: object) -> tuple[str, Any]:
-    """Return kind and payload of a tagged form."""
-    if type(tagged) is not list or len(tagged) != 2 or type(tagged[0]) is not str:
-        raise MalformedValue("a malformed value")
-    return tagged[0], tagged[1]
+    def _skip(self, at: int, first: int) -> int:
+        """Return where text, bytes or an extension ends."""
+        width, more = _LENGTHS[first]
+        start = at + 1 + width
+        length = int.from_bytes(self._data[at + 1 : start], "big")
+        end = start + more + length
+        if first >= _FIRST_TEXT and not self._data[start:end].isascii():
+            self._wide_bytes += 3 * length  # one wide character makes all of a text wide
+        return end
 
-
-def _lists_in(kind: str, payload: Any) -> list[Any]:
-    """Return the lists that the form of a container holds: its items, or the pairs of a dict."""
-    if kind not in _CONTAINER_FORMS:
-        raise MalformedValue("a value of no known form")
-    if type(payload) is not list:
-        raise MalformedValue(f"a malformed {kind}")
-    if kind != "dict":
-        return [payload]
-    for pair in payload:
-        if type(pair) is not list or len(pair) != 2:
-            raise MalformedValue("a malformed dict")
-    return payload
-
-
-def _build(kind: str, payload: Any) -> object:
-    """Build a scalar."""
-    _SCALAR_FORMS[kind](payload)
-    try:
-        value = REVIVE[kind](payload)
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise MalformedValue(f"a malformed {kind}: {type(error).__name__}") from error
-    if kind == "int":
-        _check_int(value)
-    elif kind == "decimal" and (len(payload) > MAX_DIGITS or "E" in payload or "e" in payload):
-        _check_decimal(value)  # type: ignore[arg-type]  # it is one
-    return value
-
-
-class _Builder:
-    """Builds the values of one message, which share their bounds.
-
-    Scalars are built on the way down, level by level, in place; containers on the way up.
-    """
-
-    def __init__(self) -> None:
-        self._comparisons = MAX_COMPARISONS
-        self._waiting: list[tuple[Any, Any, str, Any]] = []
-        """Container, key or index in it, and the form that is to be built there."""
-        self.range_items = MAX_VALUES
-
-    def open_level(self, containers: list[Any]) -> list[Any]:
-        """Build the scalars in containers of one level; return the containers one level below."""
-        children = _children_of(containers)
-        if not any(map(_is_form, children)):
-            return [*filter(_is_container, children)]
-        below: list[Any] = []
-        for container in containers:
-            items = enumerate(container) if type(container) is list else container.items()
-            for key, child in items:
-                if _is_form(child):
-                    self._open(container, key, child[TAG], below)
-                elif _is_container(child):
-                    below.append(child)
-        return below
-
-    def _open(self, container: Any, key: Any, tagged: object, below: list[Any]) -> None:
-        kind, payload = _open_form(tagged)
-        if kind in _SCALAR_FORMS:
-            container[key] = _build(kind, payload)
-            if kind == "range":
-                self._count_range(container[key])
+    def _open(self, at: int, first: int, level: int) -> _Container:
+        """Return the container that starts here."""
+        if level >= self._max_levels:
+            raise OutOfBounds(f"a value that is nested more than {MAX_DEPTH} levels deep")
+        begin, is_map = at + 1, first < 0x90 or first >= 0xDE
+        if first < 0xA0:  # few items
+            count = first & 0x0F
         else:
-            below += _lists_in(kind, payload)
-            self._waiting.append((container, key, kind, payload))
+            begin += 4 if first & 1 else 2
+            count = int.from_bytes(self._data[at + 1 : begin], "big")
+        return _Container(is_map=is_map, left=count << is_map, start=at, begin=begin)
 
-    def build_containers(self) -> None:
-        """Build the containers that have forms of their own: the deepest first."""
-        for container, key, kind, payload in reversed(self._waiting):
-            try:
-                container[key] = self._build_container(kind, payload)
-            except TypeError as error:  # an item without a hash
-                raise MalformedValue(f"a malformed {kind}: {type(error).__name__}") from error
+    def _join(self, container: _Container, inner: _Container, end: int) -> None:
+        """Add a container of which slices were decoded to the one that contains it."""
+        self._decode(inner, end, inner.begin_left)
+        missing = container.begin_left - container.left
+        if container.is_map:
+            self._decode(container, container.key_at, missing - 2)
+            key = self._unpack(self._data[container.key_at : inner.start])
+            container.made[key] = inner.made
+        else:
+            self._decode(container, inner.start, missing - 1)
+            container.made.append(inner.made)
+        container.begin, container.begin_left = end, container.left
 
-    def _build_container(self, kind: str, payload: list[Any]) -> object:
-        if kind == "tuple":
-            return tuple(payload)
-        if kind == "dict":
-            return self._build_dict(payload)
-        built = self._build_set(payload)
-        return built if kind == "set" else frozenset(built)
+    def _decode(self, container: _Container, end: int, count: int) -> None:
+        """Decode the next `count` items of a container, keys and values, which end here."""
+        is_map, data = container.is_map, self._data[container.begin : end]
+        if container.made is None:
+            container.made = {} if is_map else []
+        if count and is_map:
+            container.made.update(self._unpack(map_header(count // 2) + data))
+        elif count:
+            container.made += self._unpack(array_header(count) + data)
+
+    def _check_count(self, values: int) -> None:
+        if values > self._max_values:
+            raise OutOfBounds(f"more than {self._max_values:,} values")
+
+    def _unpack(self, data: bytes) -> Any:
+        """Decode bytes that were walked over."""
+        try:
+            return ormsgpack.unpackb(data, ext_hook=self._read_extension)
+        except ValueError as error:
+            if self._error is not None:  # `ormsgpack` drops it
+                raise self._error from None
+            raise MalformedValue(f"no MessagePack: {error}") from error
+
+    def _read_extension(self, code: int, payload: bytes) -> object:
+        try:
+            if code in MARKS and not payload:
+                self.has_marks = True
+                return MARKS[code]
+            return self._read_scalar(code, payload)
+        except BaseException as error:
+            self._error = error
+            raise
+
+    def _read_scalar(self, code: int, payload: bytes) -> object:
+        if len(payload) > _MAX_BYTES.get(code, _MAX_OTHER_BYTES):
+            raise OutOfBounds(_TOO_LONG.get(code, "an extension with a long payload"))
+        try:
+            value = READERS[code](payload)
+        except (LookupError, TypeError, ValueError, ArithmeticError, struct.error) as error:
+            raise MalformedValue(f"a malformed extension: {type(error).__name__}") from error
+        if code == INT:
+            _check_int(value)
+        elif code == DECIMAL and (len(payload) > MAX_DIGITS or b"E" in payload.upper()):
+            _check_decimal(value)  # type: ignore[arg-type]  # it is one
+        elif code == RANGE:
+            self._count_range(value)  # type: ignore[arg-type]  # it is one
+        return value
 
     def _count_range(self, numbers: range) -> None:
-        self.range_items -= max(0, -((numbers.start - numbers.stop) // numbers.step))
-        if self.range_items < 0:
+        self._range_items += max(0, -((numbers.start - numbers.stop) // numbers.step))
+        if self._range_items > MAX_VALUES:
             raise OutOfBounds(
                 f"ranges of more than {MAX_VALUES:,} items, which count as values; "
                 "send the numbers that bound it"
             )
+
+
+def _check_int(value: object) -> None:
+    if type(value) is int and not -_MAX_INT < value < _MAX_INT:
+        raise OutOfBounds(f"an integer of more than {MAX_DIGITS:,} digits; send it as text")
+
+
+def _check_decimal(value: Decimal) -> None:
+    if not value.is_finite():
+        return
+    _, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    if len(digits) > MAX_DIGITS or exponent < -MAX_DIGITS or value.adjusted() >= MAX_DIGITS:
+        raise OutOfBounds(
+            f"a Decimal of more than {MAX_DIGITS:,} digits before or after the point; "
+            "send it as text"
+        )
+
+
+_TOO_LONG = {
+    INT: f"an integer of more than {MAX_DIGITS:,} digits; send it as text",
+    DECIMAL: f"a Decimal of more than {MAX_DIGITS:,} digits before or after the point; send it as text",
+}
+
+
+# --- containers ---------------------------------------------------------------------------------
+
+
+class _Builder:
+    """Builds the containers of one message, which share their bounds."""
+
+    def __init__(self) -> None:
+        self._comparisons = MAX_COMPARISONS
+
+    def build(self, mark: Mark, items: list[Any]) -> object:
+        """Build what a mark and its items stand for."""
+        try:
+            if mark.name == "tuple":
+                return tuple(items)
+            if mark.name == "dict":
+                return self._build_dict(items[::2], items[1::2])
+            built = self._build_set(items)
+        except TypeError as error:  # an item without a hash
+            raise MalformedValue(f"a malformed {mark.name}: {type(error).__name__}") from error
+        return built if mark.name == "set" else frozenset(built)
 
     def _build_set(self, items: list[Any]) -> set[Any]:
         if not _are_cheap(items):
@@ -254,11 +367,12 @@ class _Builder:
             self._check_hashes(items)  # equal ones: no honest worker sends so many
         return built
 
-    def _build_dict(self, pairs: list[Any]) -> dict[Any, Any]:
-        keys = [key for key, _ in pairs]
+    def _build_dict(self, keys: list[Any], values: list[Any]) -> dict[Any, Any]:
+        if len(keys) != len(values):
+            raise MalformedValue("a malformed dict")
         if not _are_cheap(keys) or len(_build_in_slices(keys)) < len(keys):
             self._check_hashes(keys)
-        return {key: value for key, value in pairs}  # noqa: C416  # `dict` lets no thread run
+        return {key: value for key, value in zip(keys, values, strict=True)}  # noqa: C416  # `dict` lets no thread run
 
     def _check_hashes(self, items: Sequence[Any]) -> None:
         """Refuse items that would be compared with each other too often.
@@ -316,66 +430,3 @@ def _cost_of_comparing(item: Any) -> int:
     if kind is str or kind is bytes:
         return 1 + len(item) // 64
     return 4
-
-
-# --- the shapes of payloads ---------------------------------------------------------------------
-
-
-def _check_int(value: object) -> None:
-    if type(value) is int and not -_MAX_INT < value < _MAX_INT:
-        raise OutOfBounds(f"an integer of more than {MAX_DIGITS:,} digits; send it as text")
-
-
-def _check_decimal(value: Decimal) -> None:
-    if not value.is_finite():
-        return
-    _, digits, exponent = value.as_tuple()
-    assert isinstance(exponent, int)
-    if len(digits) > MAX_DIGITS or exponent < -MAX_DIGITS or value.adjusted() >= MAX_DIGITS:
-        raise OutOfBounds(
-            f"a Decimal of more than {MAX_DIGITS:,} digits before or after the point; "
-            "send it as text"
-        )
-
-
-def _text_of(most: int, what: str) -> Callable[[object], None]:
-    def check(payload: object) -> None:
-        if type(payload) is not str:
-            raise MalformedValue(f"a malformed {what}")
-        if len(payload) > most:
-            raise OutOfBounds(f"{what}: more than {most:,} characters")
-
-    return check
-
-
-def _check_bytes(payload: object) -> None:
-    if type(payload) is not str:
-        raise MalformedValue("malformed bytes")
-
-
-def _numbers_of(count: int, kinds: frozenset[type]) -> Callable[[object], None]:
-    def check(payload: object) -> None:
-        if (
-            type(payload) is not list
-            or len(payload) != count
-            or not kinds.issuperset(map(type, payload))
-        ):
-            raise MalformedValue("malformed numbers")
-        for number in payload:
-            _check_int(number)
-
-    return check
-
-
-_SCALAR_FORMS: dict[str, Callable[[object], None]] = {
-    "int": _text_of(_MAX_HEX_CHARS, f"an integer of more than {MAX_DIGITS:,} digits"),
-    "bytes": _check_bytes,
-    "datetime": _text_of(_MAX_TIME_CHARS, "a datetime"),
-    "date": _text_of(_MAX_TIME_CHARS, "a date"),
-    "time": _text_of(_MAX_TIME_CHARS, "a time"),
-    "timedelta": _numbers_of(3, frozenset((int,))),
-    "decimal": _text_of(_MAX_DECIMAL_CHARS, f"a Decimal of more than {MAX_DIGITS:,} digits"),
-    "uuid": _text_of(_MAX_TIME_CHARS, "a UUID"),
-    "complex": _numbers_of(2, _PARTS),
-    "range": _numbers_of(3, frozenset((int,))),
-}

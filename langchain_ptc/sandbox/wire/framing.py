@@ -1,47 +1,35 @@
 """Frames: how messages are cut out of a stream of bytes. No I/O.
 
-A frame is a 32-bit little-endian length and that many bytes of JSON: an array of messages, which are
-the affair of `protocol.py`. Standard library only: the worker uses it too.
+A frame is a 32-bit little-endian length and that many bytes: one message; see `protocol.py`. Standard
+library only: the worker uses it too.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 
 from langchain_ptc.errors import PTCError
 
 _HEADER = struct.Struct("<I")
-_SMALL_CHARS = 64 * 1024
+_LARGE_BYTES = 16 * 1024
+"""What has more is not copied into its frame."""
 
 
 class ProtocolViolation(PTCError):
-    """The worker said something that no honest worker says."""
+    """The worker sent something that no honest worker sends."""
 
 
-def encode_frame(messages: Sequence[str]) -> bytes:
-    """Join messages, each as JSON text, into one frame."""
-    body = ",".join(messages).encode("utf-8", "surrogatepass")
-    return b"".join((_HEADER.pack(len(body) + 2), b"[", body, b"]"))
+def encode_frame(message: bytes) -> bytes:
+    """Return the frame of a message."""
+    return _HEADER.pack(len(message)) + message
 
 
-def encode_pieces(pieces: list[str]) -> list[bytes]:
-    """Turn the text of messages, with the commas between them, into the buffers of one frame.
-
-    What is large stands in a buffer of its own: it is copied once, and no copy of it is left.
-
-    Args:
-        pieces: JSON text; is emptied.
-    """
-    if sum(map(len, pieces)) <= _SMALL_CHARS:
-        body = "".join(pieces).encode("utf-8", "surrogatepass")
-        return [b"".join((_HEADER.pack(len(body) + 2), b"[", body, b"]"))]
-    pieces.reverse()
-    buffers = []
-    while pieces:
-        buffers.append(pieces.pop().encode("utf-8", "surrogatepass"))
-    head = _HEADER.pack(sum(map(len, buffers)) + 2) + b"["
-    return [head, *buffers, b"]"]
+def encode_pieces(head: bytes, rest: bytes) -> list[bytes]:
+    """Return the frame of a message in two parts as buffers, of which large ones are not copied."""
+    length = _HEADER.pack(len(head) + len(rest))
+    if len(rest) < _LARGE_BYTES:
+        return [b"".join((length, head, rest))]
+    return [length + head, rest]
 
 
 class FrameReader:
@@ -76,13 +64,8 @@ class FrameReader:
         Raises:
             ProtocolViolation: A frame says that it is longer than is accepted.
         """
-        if self._begun is None:
-            if self._head:
-                data, self._head = self._head + data, b""
-            if len(data) >= _HEADER.size:
-                length = _HEADER.unpack_from(data)[0]
-                if len(data) == _HEADER.size + length and length <= (self._max_bytes or length):
-                    return [data[_HEADER.size :]]  # one whole frame, as nearly always
+        if self._head and self._begun is None:
+            data, self._head = self._head + data, b""
         frames: list[bytes] = []
         at = 0
         while at < len(data):

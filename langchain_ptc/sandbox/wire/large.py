@@ -15,6 +15,7 @@ _MAX_THREADS = 2
 _MANY_PARTS = 5_000
 _MANY_CHARS = 1_000_000
 _SMALL = frozenset({type(None), bool, int, float})
+_TEXTS, _CONTAINERS = frozenset({str, bytes}), frozenset({list, dict, tuple})
 
 _threads: tuple[int, ThreadPoolExecutor] | None = None
 
@@ -33,18 +34,21 @@ def is_large(value: object) -> bool:
     waiting, parts, chars = [value], 0, 0
     while waiting:
         part = waiting.pop()
-        if type(part) in _SMALL:  # known without asking about abstract classes
+        kind = type(part)
+        if kind in _SMALL:  # the common types are known without asking about abstract classes
             continue
-        if isinstance(part, str | bytes):
-            chars += len(part)
-        elif isinstance(part, Mapping | list | tuple | AbstractSet | range):
-            parts += len(part)
+        if kind in _TEXTS or isinstance(part, str | bytes):
+            chars += len(part)  # type: ignore[arg-type]  # it has one
+        elif kind is range:  # of which `len` may be too large for an index
+            parts += (part.stop - part.start) // part.step  # type: ignore[attr-defined]
+        elif kind in _CONTAINERS or isinstance(part, Mapping | list | tuple | AbstractSet):
+            parts += len(part)  # type: ignore[arg-type]  # it has one
             if parts > _MANY_PARTS:
                 return True
-            if isinstance(part, Mapping):
-                waiting += part.values()
-            elif not isinstance(part, range):
-                waiting += part
-        if chars > _MANY_CHARS:
+            if kind is dict or isinstance(part, Mapping):
+                waiting += part.values()  # type: ignore[attr-defined]  # it is a mapping
+            else:
+                waiting += part  # type: ignore[arg-type]  # it can be iterated over
+        if parts > _MANY_PARTS or chars > _MANY_CHARS:
             return True
     return False

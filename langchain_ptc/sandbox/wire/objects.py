@@ -16,7 +16,7 @@ from types import FunctionType, SimpleNamespace
 from typing import Any, cast
 
 MAX_ITEMS = 32 * 1024 * 1024
-"""Items that are taken from an iterator; as JSON they would have more bytes than a result may have."""
+"""Items that are taken from an iterator, where nothing else limits them."""
 
 
 class UnsendableValue(TypeError):

@@ -1,38 +1,37 @@
-"""What the host and a worker say to each other. No I/O.
+"""What the host and a worker send each other. No I/O.
 
-A frame is a 32-bit little-endian length and that many bytes of JSON: an array of messages. A message
-is an array whose first item is its kind:
+A message is an array in MessagePack whose first item is its kind; see `framing` and `values`:
 
 | from the host | |
 |---|---|
 | `["run", {code, tools, types, limits, replay, kept}]` | run this program; once, first |
 | `["r", id, value]` | the value of a call |
 | `["e", id, message, limit, allowed, used]` | a call failed; the last three may be null |
-| `["t", unix, elapsed]` | what the clocks show; in steps, the first message of each event |
+| `["t", unix, elapsed, results]` | in steps: what the clocks show, and how many `r` and `e` follow |
 
 | from the worker | |
 |---|---|
 | `["c", id, tool, args, kwargs, line]` | call a tool; ids are 1, 2, 3, … |
 | `["o", text]` | something was printed |
 | `["i", due]` | in steps: the program can only wait, till the clock shows `due`, or null |
-| `["k", base64]` | of a session: the next piece of its variables |
-| `["d", {status, value, failure, notes}]` | the end; nothing may follow |
+| `["k", bytes]` | of a session: the next piece of its variables |
+| `["d", {status, value, failure, notes}]` | the end, with the value as bytes; nothing may follow |
 
 Rules, for the host's side: it believes nothing. Anything that is not exactly one of these messages,
 an id out of order, a tool that was not offered, a frame that is too large or holds too many values,
 and anything after the end is a `ProtocolViolation`, which ends the execution and nothing else. So is
 an `i` from a program that does not run in steps, and anything between an `i` and the event that it
 asks for, but for an end by a limit.
-Standard library only: the worker uses it too.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import ormsgpack
 
 from langchain_ptc.errors import LimitExceeded
 from langchain_ptc.limits import Limits
@@ -48,21 +47,22 @@ from langchain_ptc.sandbox.api import (
     Status,
 )
 from langchain_ptc.sandbox.wire.bounded import (
-    FORM_START,
-    Built,
-    MalformedValue,
+    MAX_VALUES,
+    SMALL_COST,
+    Bounded,
     OutOfBounds,
-    build_scalar,
-    build_value,
-    check_depth,
+    read_bounded,
 )
-from langchain_ptc.sandbox.wire.decoding import BYTES_OF_A_VALUE, read_frame
 from langchain_ptc.sandbox.wire.endings import EndingReader, ToldLimit
-from langchain_ptc.sandbox.wire.framing import FrameReader, ProtocolViolation
-from langchain_ptc.sandbox.wire.hashes import check_hashes, items_of
+from langchain_ptc.sandbox.wire.extensions import MalformedValue
+from langchain_ptc.sandbox.wire.framing import FrameReader, ProtocolViolation, encode_pieces
+from langchain_ptc.sandbox.wire.hashes import check_hashes
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
-from langchain_ptc.sandbox.wire.parcel import Parcel, decode_bytes, encode_bytes
-from langchain_ptc.sandbox.wire.values import MAX_DEPTH, encode_text, encode_value
+from langchain_ptc.sandbox.wire.values import (
+    MAX_DEPTH,
+    encode_value,
+    is_utf8,
+)
 
 T = TypeVar("T")
 Message: TypeAlias = list[Any]
@@ -72,65 +72,58 @@ _CALL_TYPES = [str, int, str, list, dict, int]
 MAX_CALL_BYTES = 8 * 1024 * 1024
 """The arguments of one call; the worker refuses more at the call, with an error that says so."""
 MAX_WORKER_FRAME_BYTES = MAX_CALL_BYTES + 1024 * 1024
-"""From a worker: a call with large arguments, or a batch of small messages. A frame takes up to nine
-times its length while it is read: one wide character makes all of its text wide, twice."""
+"""From a worker: a message with large arguments or a large value."""
 MAX_ARGUMENTS = 1_000
 """Positional arguments of one call, and as many by keyword."""
 MAX_NAME_CHARS = 1_000
 """Of the name of an argument."""
 MAX_CALLS_BYTES = 48 * 1024 * 1024
 """Memory of the host, about, that the arguments of all calls of one execution may take."""
-_SMALL_FRAME_BYTES = 4096
-"""Calls up to here are not added up: what they take is held by `max_tool_calls`."""
-_LARGE_CHARS = 16 * 1024
-"""Of a value: more is not copied into its message."""
+_MESSAGE_COST = 1024
+"""More than what a call costs besides its arguments."""
+MAX_CALL_VALUES = MAX_VALUES - 100
+"""In the arguments of a call, or in a value; a message has some of its own."""
+_MIN_BYTES_CHECKED = 4_000
+"""Smaller calls hold too few values for many of them to have one hash."""
 MAX_WAITS = 20_000
 """Waits of a program that runs in steps; each may become a record that is kept."""
+_PIECE_BYTES = 1024 * 1024
+"""Of the variables of a session, in one message."""
+_MESSAGE_DEPTH = 5
+"""What a message adds to the depth of its values."""
 
 
 # --- the host's messages ------------------------------------------------------------------------
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 _LIMITS = tuple(field.name for field in fields(Limits))
 
 
-def encode_run(program: Program) -> str:
+def encode_run(program: Program) -> bytes:
     """Encode the message that starts a program."""
-    return _encode(
-        [
-            "run",
-            {
-                "code": program.code,
-                "tools": program.tools,
-                "types": program.types,
-                "limits": {name: getattr(program.limits, name) for name in _LIMITS},
-                "replay": program.replay and [program.replay.seed, *program.replay.start],
-                "kept": None if program.kept is None else encode_bytes(program.kept),
-            },
-        ]
-    )
+    parts = {
+        "code": program.code,
+        "tools": list(program.tools),
+        "types": list(program.types),
+        "limits": {name: getattr(program.limits, name) for name in _LIMITS},
+        "replay": program.replay and [program.replay.seed, *program.replay.start],
+        "kept": program.kept,
+    }
+    return encode_value(["run", parts])
 
 
-def encode_result(result: Result) -> str:
-    """Encode the answer to one call."""
-    if result.failure is not None:
-        why = result.failure
-        return _encode(["e", result.id, why.message, why.limit, why.allowed, why.used])
-    return f'["r",{result.id},{result.payload}]'
+def encode_result(result: Result) -> list[bytes]:
+    """Encode the answer to one call: the buffers of its frame, of which a large value is one."""
+    if result.failure is None:
+        return encode_pieces(b"\x93\xa1r" + ormsgpack.packb(result.id), result.payload)
+    why = result.failure
+    message = ["e", result.id, why.message, why.limit, why.allowed, why.used]
+    return encode_pieces(encode_value(message), b"")
 
 
-def encode_result_pieces(result: Result) -> list[str]:
-    """Encode the answer to one call as pieces of text, of which a large value is one, uncopied."""
-    if result.failure is not None or len(result.payload) < _LARGE_CHARS:
-        return [encode_result(result)]
-    return [f'["r",{result.id},', result.payload, "]"]
-
-
-def encode_moment(at: Moment) -> str:
-    """Encode what the clocks show."""
-    return _encode(["t", *at])
+def encode_moment(at: Moment, results: int) -> bytes:
+    """Encode what the clocks show, and how many results follow, which are the same step."""
+    return ormsgpack.packb(["t", at.unix, at.elapsed, results])
 
 
 # --- the worker's messages, read by the host ------------------------------------------------------
@@ -162,7 +155,8 @@ class HostProtocol:
         self._held: list[Call] = []
         self._endings = EndingReader(program.limits, len(program.code))
         self._waits = 0
-        self._kept = None if program.kept is None else Parcel(self._limits.session_bytes)
+        self._is_kept = program.kept is not None
+        self._kept: bytearray | None = None
         self.idle: Idle | None = None
         """Of a program in steps: that it can only wait; until `go_on`."""
         self.done: Done | None = None
@@ -201,24 +195,12 @@ class HostProtocol:
         """
         if self._ended_by_us:
             return
-        read = read_frame(frame)
-        cost = read.cost
-        _check_size(cost)
+        read = _refuse_broken(read_bounded, frame, MAX_DEPTH + _MESSAGE_DEPTH)
+        _check_size(read.cost)
         before = self._calls
-        for message in read.messages:
-            if read.has_forms:
-                built = _refuse_broken(read_message, message)
-                cost += built.spread_items * BYTES_OF_A_VALUE
-                message = built.value  # noqa: PLW2901  # the same, with its values built
-            elif read.may_be_deep:
-                _refuse_broken(check_depth, message, MAX_DEPTH + _MESSAGE_DEPTH)
-            if read.may_share_hashes and type(message) is list and message[:1] == ["c"]:
-                _refuse_broken(check_hashes, message)
-            self._take(message)
-            if self._ended_by_us:
-                return
-        if self._calls > before and cost > _SMALL_FRAME_BYTES:
-            self._calls_bytes += cost
+        self._take(read.value, len(frame))
+        if self._calls > before and read.cost > SMALL_COST:
+            self._calls_bytes += read.cost
             _check_size(self._calls_bytes)
 
     def collect(self) -> list[Call]:
@@ -236,29 +218,28 @@ class HostProtocol:
         """Note that the program has been given its event."""
         self.idle = None
 
-    def _take(self, message: object) -> None:
+    def _take(self, message: object, size: int) -> None:
         if self.done is not None:
             raise ProtocolViolation("a message after the end")
         if type(message) is not list or not message:
             raise ProtocolViolation("a message that is no array")
         if self.idle is not None and not _is_limit(message):
             raise ProtocolViolation("a message from a program that has said that it waits")
-        if message[0] == "c":
-            self._take_call(message)
-            return
         match message:
-            case ["o", str(text)]:
+            case ["c", *_]:
+                self._take_call(message, size)
+            case ["o", str(text)] if text:
                 self._print(text)
             case ["d", dict(ending)]:
                 self._take_ending(ending)
-            case ["k", str(piece)] if self._kept is not None:
-                self._kept.add(piece)
+            case ["k", bytes(piece)] if self._is_kept:
+                self._take_kept(piece)
             case ["i", due] if self._stepped:
                 self._take_idle(due)
             case _:
                 raise ProtocolViolation("a message of no known kind")
 
-    def _take_call(self, message: Message) -> None:
+    def _take_call(self, message: Message, size: int) -> None:
         if [*map(type, message)] != _CALL_TYPES:
             raise ProtocolViolation("a malformed call")
         _, number, tool, args, kwargs, line = message
@@ -268,17 +249,28 @@ class HostProtocol:
             raise ProtocolViolation(f"a call of the tool {tool[:100]!r}, which was not offered")
         if len(args) > MAX_ARGUMENTS or len(kwargs) > MAX_ARGUMENTS:
             raise ProtocolViolation(f"a call with more than {MAX_ARGUMENTS:,} arguments")
-        for key in kwargs:
-            if type(key) is not str or len(key) > MAX_NAME_CHARS:
-                raise ProtocolViolation("a malformed keyword")
+        if any(type(name) is not str or len(name) > MAX_NAME_CHARS for name in kwargs):
+            raise ProtocolViolation("a malformed keyword")
         if not self._endings.is_line(line):
             raise ProtocolViolation("a call on a line that the code does not have")
+        if size > _MIN_BYTES_CHECKED:
+            _refuse_broken(check_hashes, [args, kwargs])
         self._calls = number
         allowed = self._limits.max_tool_calls
         if number > allowed:
             self._end(limit_reached("max_tool_calls", allowed, number, output=self.output))
         else:
             self._held.append(Call(number, tool, tuple(args), kwargs, line))
+
+    def _take_kept(self, piece: bytes) -> None:
+        if self._kept is None:
+            self._kept = bytearray()
+        elif not piece:
+            raise ProtocolViolation("an empty piece of variables")
+        self._kept += piece
+        allowed = self._limits.session_bytes
+        if len(self._kept) > allowed:
+            raise ProtocolViolation(f"variables of more than {allowed:,} bytes")
 
     def _take_idle(self, due: object) -> None:
         if due is not None and (type(due) is not float or not math.isfinite(due)):
@@ -289,18 +281,19 @@ class HostProtocol:
         self.idle = Idle(due)
 
     def _take_ending(self, ending: Mapping[str, object]) -> None:
-        allowed = self._limits.output_bytes
-        used = _weigh(ending.get("value"))
-        if used > allowed:
-            self._end(limit_reached("output_bytes", allowed, used, output=self.output))
+        allowed, value = self._limits.output_bytes, ending.get("value")
+        if type(value) is not bytes:
+            raise ProtocolViolation("a malformed end: value")
+        if len(value) > allowed:
+            self._end(limit_reached("output_bytes", allowed, len(value), output=self.output))
         else:
-            kept = None if self._kept is None else self._kept.content
-            self.done = self._endings.read(ending, self.output, kept)
+            read = _refuse_broken(read_bounded, value)
+            kept = None if self._kept is None else bytes(self._kept)
+            self.done = self._endings.read({**ending, "value": read.value}, self.output, kept)
 
     def _print(self, text: str) -> None:
         allowed = self._limits.output_bytes
         room = allowed - len(self._printed)
-        # Lone surrogates cannot be stored or sent by anything behind us: write them as escapes.
         self._printed += text[: room + 1].encode("utf-8", "backslashreplace")
         if len(self._printed) > allowed:
             used = max(len(self._printed), allowed - room + len(text))
@@ -350,120 +343,105 @@ def _check_size(size: int) -> None:
         )
 
 
-_MESSAGE_DEPTH = 5
-"""What a message adds to the depth of its values."""
-
-
-def read_message(message: object) -> Built:
-    """Build the values in a message; the worker does it with its own, to tell the code in time.
-
-    Raises:
-        OutOfBounds: A value is beyond its bounds.
-        MalformedValue: No honest worker writes such a value.
-    """
-    return build_value(message, MAX_DEPTH + _MESSAGE_DEPTH)
-
-
-def _weigh(value: object) -> int:
-    """Return about how long `value` is as JSON; never more than it is."""
-    weight, level = 0, [value]
-    while level:
-        weight += len(level)
-        weight += sum(len(part) for part in level if type(part) is str or type(part) is bytes)
-        level = items_of(level)
-    return weight
-
-
 # --- the worker's messages, written by the worker -------------------------------------------------
 
 
-def encode_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> str:
-    """Encode the arguments of a call: a list, and always an object, whatever the names are.
+def encode_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> bytes:
+    """Encode the arguments of a call: an array of two, of which the second one is always a map.
 
     Raises:
-        UnsendableValue: An argument cannot cross.
+        UnsendableValue: An argument cannot be sent, there are too many, or a name is too long.
         Exception: What an iterator among them raised.
-    """
-    most = MAX_CALL_BYTES // 2
-    named = [f"{encode_text(k)}:{encode_value(v, max_items=most)}" for k, v in kwargs.items()]
-    positional = encode_value(list(args), max_items=most) if args else "[]"
-    return f"{positional},{{{','.join(named)}}}"
-
-
-def check_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> None:
-    """Refuse more arguments than the host accepts.
-
-    Raises:
-        UnsendableValue: There are too many, or a name is too long.
     """
     if len(args) > MAX_ARGUMENTS or len(kwargs) > MAX_ARGUMENTS:
         raise UnsendableValue(
             f"{len(args) + len(kwargs):,} arguments were given, of which a call takes at most "
             f"{MAX_ARGUMENTS:,} by position and as many by name; pass a list"
         )
-    if any(len(name) > MAX_NAME_CHARS for name in kwargs):
-        raise UnsendableValue(
-            f"the name of an argument has more than {MAX_NAME_CHARS:,} characters"
-        )
+    for name in kwargs:
+        if len(name) > MAX_NAME_CHARS:
+            raise UnsendableValue(
+                f"the name of an argument has more than {MAX_NAME_CHARS:,} characters"
+            )
+        if not is_utf8(name):
+            raise UnsendableValue("the name of an argument has lone surrogates")
+    return encode_value([list(args), kwargs], max_items=MAX_CALL_BYTES, max_levels=MAX_DEPTH + 2)
 
 
-def check_message(text: str) -> int:
-    """Check a message, as its text, for values that the host would refuse.
-
-    Returns:
-        How much memory of the host its ranges may take, in bytes.
+def check_encoded(packed: bytes) -> Bounded:
+    """Read an encoded value, or the arguments of a call, as the host will.
 
     Raises:
-        UnsendableValue: There is one.
+        UnsendableValue: The host would refuse it.
     """
-    if FORM_START not in text:
-        return 0
     try:
-        built = read_message(json.loads(text, object_hook=build_scalar))
+        return read_bounded(packed, MAX_DEPTH + _MESSAGE_DEPTH, MAX_CALL_VALUES)
     except (OutOfBounds, MalformedValue) as error:
         raise UnsendableValue(str(error)) from None
-    return built.spread_items * BYTES_OF_A_VALUE
 
 
-def encode_call(number: int, tool: str, arguments: str, line: int) -> str:
+def weigh_arguments(packed: bytes) -> int:
+    """Return what the arguments of a call count towards `MAX_CALLS_BYTES`.
+
+    Raises:
+        UnsendableValue: The host would refuse them.
+    """
+    read = check_encoded(packed)
+    if len(packed) > _MIN_BYTES_CHECKED - MAX_NAME_CHARS:
+        try:
+            check_hashes(read.value)
+        except OutOfBounds as error:
+            raise UnsendableValue(str(error)) from None
+    return read.cost + _MESSAGE_COST
+
+
+def encode_call(number: int, tool: str, arguments: bytes, line: int) -> bytes:
     """Encode a call with arguments from `encode_arguments`."""
-    return f'["c",{number},{encode_text(tool)},{arguments},{line}]'
+    head = ormsgpack.packb(["c", number, tool])
+    return b"".join((b"\x96", head[1:], arguments[1:], ormsgpack.packb(line)))
 
 
-def encode_output(text: str) -> str:
-    """Encode printed text."""
-    return f'["o",{encode_text(text)}]'
+def encode_output(text: str) -> bytes:
+    """Encode printed text; lone surrogates cannot be stored or sent by anything behind the host."""
+    return ormsgpack.packb(["o", text.encode("utf-8", "backslashreplace").decode()])
 
 
-def encode_idle(due: float | None) -> str:
+def encode_idle(due: float | None) -> bytes:
     """Encode that the program can only wait."""
-    return '["i",null]' if due is None else f'["i",{float(due)!r}]'
+    return ormsgpack.packb(["i", None if due is None else float(due)])
 
 
-def encode_done(status: Status, value: str, failure: Failure | None, notes: Sequence[str]) -> str:
-    """Encode the end; `value` is JSON text already."""
-    told = None
+def encode_kept(data: bytes) -> list[bytes]:
+    """Encode the messages that carry the variables of a session; there is at least one."""
+    starts = range(0, len(data), _PIECE_BYTES) or (0,)
+    return [ormsgpack.packb(["k", data[at : at + _PIECE_BYTES]]) for at in starts]
+
+
+def encode_done(
+    status: Status, value: bytes, failure: Failure | None, notes: Sequence[str]
+) -> bytes:
+    """Encode the end; `value` is encoded already."""
+    reported = None
     if failure is not None:
-        told = asdict(failure)
-        told["violations"] = [[v.line, v.message] for v in failure.violations]
-    return (
-        f'["d",{{"status":{_encode(status)},"value":{value},'
-        f'"failure":{_encode(told)},"notes":{_encode(notes)}}}]'
-    )
+        reported = asdict(failure)
+        reported["violations"] = [[v.line, v.message] for v in failure.violations]
+        del reported["problems"]
+    ending = {"status": status, "value": value, "failure": reported, "notes": list(notes)}
+    return encode_value(["d", ending])
 
 
 def parse_run(message: Message) -> Program:
     """Read the message that starts a program; the worker trusts the host."""
-    told = message[1]
+    parts = message[1]
     limits = object.__new__(Limits)  # they were checked when they were made
-    for name, value in told["limits"].items():
+    for name, value in parts["limits"].items():
         object.__setattr__(limits, name, value)
-    replay = told["replay"]
+    replay = parts["replay"]
     return Program(
-        code=told["code"],
-        tools=tuple(told["tools"]),
-        types=tuple(told["types"]),
+        code=parts["code"],
+        tools=tuple(parts["tools"]),
+        types=tuple(parts["types"]),
         limits=limits,
         replay=replay and Replay(seed=replay[0], start=Moment(*replay[1:])),
-        kept=None if told["kept"] is None else decode_bytes(told["kept"]),
+        kept=parts["kept"],
     )

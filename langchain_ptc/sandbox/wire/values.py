@@ -1,53 +1,60 @@
-"""How values cross between the host and the code: by copy, as JSON with a few tagged forms.
+"""How values cross between the host and the code: by copy, as MessagePack with extension types.
 
-| on one side | as JSON | on the other side |
+| on one side | as MessagePack | on the other side |
 |---|---|---|
-| `None`, `bool`, `str`, `float`, `int` | themselves | the same |
-| `int` of more than 4,000 digits | `{"$": ["int", "0x…"]}` | `int` |
-| NaN, Infinity | `NaN`, `Infinity` | `float` |
-| `list`, `dict` with string keys | array, object | `list`, `Record` in the code, `dict` on the host |
-| `dict` with other keys, or with the single key `$` | `{"$": ["dict", [[key, value], …]]}` | the same |
-| `tuple` (also named), `set`, `frozenset` | `{"$": ["tuple", […]]}` and so on | `tuple`, `set`, `frozenset` |
-| `bytes`, `bytearray` | `{"$": ["bytes", base64]}` | `bytes` |
-| `datetime`, `date`, `time`, `timedelta` | ISO 8601; seconds as three integers | the same |
-| `Decimal`, `UUID`, `complex`, `range` | their text or numbers | the same |
+| `None`, `bool`, `int` of 64 bits, `float`, `str`, `bytes` | themselves | the same |
+| larger `int`, text with lone surrogates | extension: their bytes | the same |
+| `list`, `dict` with string keys | array, map | `list`, `Record` in the code, `dict` on the host |
+| `dict` with other keys | array: extension `DICT`, key, value, key, value, … | the same |
+| `tuple` (also named), `set`, `frozenset` | array: extension `TUPLE` and so on, items | the same |
+| `bytearray`, `memoryview` | bytes | `bytes` |
+| `datetime`, `date`, `time`, `timedelta`, `Decimal`, `UUID`, `complex`, `range` | extension: their text | the same |
 | enum | its value | its value |
-| pydantic model, dataclass, mapping | object | `Record` in the code, `dict` on the host |
+| pydantic model, dataclass, mapping | map | `Record` in the code, `dict` on the host |
 | dict view, deque, `array`, other sequence, generator or other iterator | array | list |
-| `sqlite3.Row`, row of SQLAlchemy, whatever else has keys | object | as a dict |
+| `sqlite3.Row`, row of SQLAlchemy, whatever else has keys | map | as a dict |
 | numpy scalar and array | number, array | number, list |
-| pandas frame, series, NA | array of objects, array or object, null | list of records, list or dict by index, None |
+| pandas frame, series, NA | array of maps, array or map, nil | list of records, list or dict by index, None |
 | an exception | its text | `str` |
 | anything with a text of its own | that text | `str` |
 
-Anything else, and a value that holds itself, is refused with `UnsendableValue`.
-Standard library only: the worker uses it too.
+Anything else, and a value that contains itself, is refused with `UnsendableValue`. `ormsgpack` never
+calls back into Python here: it reads containers in place, which nobody may change meanwhile.
 """
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import datetime
-import json
-from collections.abc import Callable, ItemsView, Iterable, KeysView, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from collections.abc import Set as AbstractSet
-from decimal import Decimal
 from enum import Enum
-from typing import Any, cast
-from uuid import UUID
+from gc import is_tracked
+from itertools import chain
+from typing import Any, TypeAlias
 
+import ormsgpack
+
+from langchain_ptc.sandbox.wire.extensions import (
+    DICT,
+    FROZENSET,
+    INT,
+    MARKS,
+    READERS,
+    SET,
+    TEXT,
+    TUPLE,
+    WRITER_CLASSES,
+    WRITERS,
+    MalformedValue,
+    Mark,
+    write_int,
+)
 from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import MAX_ITEMS, TooManyItems, UnsendableValue, as_data
 
-TAG = "$"
 MAX_DEPTH = 200
-"""Levels of nesting: far beyond honest data, well within what JSON decoders take."""
-MAX_PLAIN_INT = 10**4000
-"""Python refuses to print integers of over 4,300 digits; larger ones travel as hexadecimal."""
-
-_SCALARS = frozenset({type(None), bool, str, float})
-_NUMBERS_AND_SCALARS = _SCALARS | {int}
-_KEYS = frozenset({str})
+"""Levels of nesting: far beyond honest data, and within what `ormsgpack` takes."""
 
 
 class ValueTooLarge(ValueError):
@@ -133,69 +140,68 @@ def _keys_of(record: Mapping[str, object]) -> str:
 
 # --- encoding ---------------------------------------------------------------------------------
 
-encode_text: Callable[[str], str] = json.encoder.encode_basestring
-"""Encode a string as JSON text."""
+_OPTIONS = (
+    ormsgpack.OPT_PASSTHROUGH_DATACLASS
+    | ormsgpack.OPT_PASSTHROUGH_DATETIME
+    | ormsgpack.OPT_PASSTHROUGH_ENUM
+    | ormsgpack.OPT_PASSTHROUGH_SUBCLASS
+    | ormsgpack.OPT_PASSTHROUGH_TUPLE
+    | ormsgpack.OPT_PASSTHROUGH_UUID
+)
+"""Whatever has no type of its own in MessagePack is refused: `_Simplifier` says what it is."""
+_SLICE_BYTES = 128 * 1024
+"""About what is encoded of a large container in one call of C code, during which no other thread runs."""
+_FEW_ITEMS = 64
+"""A large container with fewer items has large ones, which are encoded one by one."""
+_NOT_OPENINGS = bytes({*range(256)} - {*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF})
 
 
-_SLICE_ITEMS = 500
-"""Items of a container that are encoded in one call of C code, during which no other thread runs."""
+def _measure_levels() -> int:
+    """Return how many levels of nesting `ormsgpack.packb` takes: 255 in version 1.13."""
+    few, many = MAX_DEPTH, 2**14
+    while many - few > 1:
+        levels = (few + many) // 2
+        try:
+            ormsgpack.packb(_wrap(None, levels))
+            few = levels
+        except TypeError:
+            many = levels
+    return few
 
 
-def build_encoder(item_separator: str, key_separator: str) -> Callable[[object], str]:
-    """Return a function that encodes JSON's own types as text, in a thread without stopping the others.
-
-    `JSONEncoder.encode` builds its C encoder anew each time, which is half of the cost of a small
-    value; where Python has one, it is built once here.
-    """
-    stock = json.JSONEncoder(
-        ensure_ascii=False, check_circular=False, separators=(item_separator, key_separator)
-    )
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:
-        return stock.encode
-    in_c = make(
-        None, stock.default, encode_text, None, key_separator, item_separator, False, False, True
-    )
-
-    def encode(value: Any) -> str:
-        if type(value) not in (list, dict) or not is_large(value):
-            return "".join(in_c(value, 0))
-        is_list = type(value) is list
-        items: Any = value if is_list else list(value.items())
-        pieces = []
-        for at in range(0, len(items), _SLICE_ITEMS):
-            part = items[at : at + _SLICE_ITEMS] if is_list else dict(items[at : at + _SLICE_ITEMS])
-            if not is_large(part):
-                pieces.append("".join(in_c(part, 0))[1:-1])
-            elif is_list:
-                pieces += map(encode, part)
-            else:
-                pieces += [f"{encode(k)}{key_separator}{encode(v)}" for k, v in part.items()]
-        body = item_separator.join(pieces)
-        return f"[{body}]" if is_list else f"{{{body}}}"
-
-    return encode
+def _wrap(value: object, levels: int) -> object:
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
-_encode_json = build_encoder(",", ":")
+_LEVELS = _measure_levels()
 
 
-def encode_value(value: object, *, max_items: int = MAX_ITEMS) -> str:
-    """Encode `value` as JSON text.
+def encode_value(
+    value: object, *, max_items: int = MAX_ITEMS, max_levels: int = MAX_DEPTH
+) -> bytes:
+    """Encode `value` as MessagePack.
 
     Args:
         value: Any value. Iterators in it are read to their end.
         max_items: Items that may be taken from an iterator.
+        max_levels: How deeply it may be nested.
 
     Raises:
         UnsendableValue: It holds something that cannot cross, or itself, or is nested too deeply.
         Exception: What an iterator in it, or the code of an object's class, raised.
     """
-    return _encode_json(value if _is_plain(value, 0) else _Simplifier(max_items).simplify(value))
+    with contextlib.suppress(TypeError):
+        return _pack(value, max_levels)
+    data = _Simplifier(max_items, max_levels).simplify(value)
+    with contextlib.suppress(TypeError):
+        return _pack(data, max_levels)
+    return _pack(_escape(data), max_levels)
 
 
-def encode_sized(value: object, max_bytes: int) -> tuple[str, int]:
-    """Encode `value` and measure it: a string in UTF-8, anything else as JSON.
+def encode_sized(value: object, max_bytes: int) -> tuple[bytes, int]:
+    """Encode `value` and measure it: a string in UTF-8, anything else as it is encoded.
 
     Raises:
         UnsendableValue: As `encode_value`.
@@ -205,14 +211,13 @@ def encode_sized(value: object, max_bytes: int) -> tuple[str, int]:
     if isinstance(value, str) and len(value) > max_bytes:
         raise ValueTooLarge(utf8_length(value))
     try:
-        text = encode_value(value, max_items=max_bytes // 2)  # an item and what separates it
+        packed = encode_value(value, max_items=max_bytes)  # an item has at least one byte
     except TooManyItems as error:
-        raise ValueTooLarge(2 * error.count) from error
-    measured = value if isinstance(value, str) else text
-    size = utf8_length(measured)
+        raise ValueTooLarge(error.count) from error
+    size = utf8_length(value) if isinstance(value, str) else len(packed)
     if size > max_bytes:
         raise ValueTooLarge(size)
-    return text, size
+    return packed, size
 
 
 def utf8_length(text: str) -> int:
@@ -220,66 +225,97 @@ def utf8_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def _is_plain(value: object, depth: int) -> bool:
-    """Whether JSON's own encoder keeps every type in `value`; the common case, kept fast."""
-    kind = type(value)
-    if kind in _SCALARS:
-        return True
-    if kind is int:
-        return -MAX_PLAIN_INT < value < MAX_PLAIN_INT  # type: ignore[operator]  # it is an int
-    if depth >= MAX_DEPTH:
-        return False
-    if kind is list:
-        children: Any = value
-    elif kind is dict:
-        if not set(map(type, value)) <= _KEYS or TAG in value:  # type: ignore[call-overload, operator]
-            return False
-        children = value.values()  # type: ignore[attr-defined]  # it is a dict
-    else:
-        return False
-    kinds = set(map(type, children))  # by C code: most containers hold scalars only
-    if kinds <= _SCALARS:
-        return True
-    if kinds <= _NUMBERS_AND_SCALARS:
-        numbers = [child for child in children if type(child) is int]
-        return min(numbers) > -MAX_PLAIN_INT and max(numbers) < MAX_PLAIN_INT
-    for child in children:  # noqa: SIM110  # the generator of `all()` costs as much as the rest
-        if not _is_plain(child, depth + 1):
-            return False
-    return True
+def array_header(count: int) -> bytes:
+    """Return what an array of `count` items begins with."""
+    return bytes((0x90 | count,)) if count < 16 else b"\xdd" + count.to_bytes(4, "big")
+
+
+def map_header(count: int) -> bytes:
+    """Return what a map of `count` pairs begins with."""
+    return bytes((0x80 | count,)) if count < 16 else b"\xdf" + count.to_bytes(4, "big")
+
+
+def _pack(value: Any, max_levels: int, *, is_known: bool = False) -> bytes:
+    """Encode MessagePack's own types.
+
+    Raises:
+        TypeError: There are others, or it is nested too deeply.
+    """
+    if type(value) in _PLAIN_CONTAINERS and (is_known or is_large(value)):
+        if not max_levels:
+            raise TypeError
+        return b"".join(_pack_slices(value, max_levels))
+    packed = ormsgpack.packb(value, None, _OPTIONS)
+    if len(packed) > max_levels and len(packed.translate(None, _NOT_OPENINGS)) > max_levels:
+        _pack_within(value, max_levels)
+    return packed
+
+
+def _pack_within(value: object, max_levels: int) -> memoryview:
+    """Encode as `_pack` in one call that takes no deeper nesting: the levels that may be left are filled."""
+    spare = _LEVELS - max_levels
+    return memoryview(ormsgpack.packb(_wrap(value, spare), None, _OPTIONS))[spare:]
+
+
+def _pack_slices(value: Any, max_levels: int) -> Iterator[bytes | memoryview]:
+    """Encode a large container in slices, between which other threads get their turn."""
+    is_list = type(value) is list
+    items: Any = list(value) if is_list else list(value.items())  # others may change it meanwhile
+    if not is_list and not _TEXTS.issuperset(map(type, value)):
+        raise TypeError
+    yield array_header(len(items)) if is_list else map_header(len(items))
+    if len(items) < _FEW_ITEMS:
+        # The only container in a large one is large itself: to ask at each level would take long.
+        inner = items if is_list else [item for _, item in items]
+        is_known = sum(type(item) in _PLAIN_CONTAINERS for item in inner) == 1
+        for item in items:
+            if not is_list:
+                yield ormsgpack.packb(item[0])
+            yield _pack(item if is_list else item[1], max_levels - 1, is_known=is_known)
+        return
+    at, count = 0, _FEW_ITEMS
+    while at < len(items):
+        some = items[at : at + count]
+        packed = _pack_within(some if is_list else dict(some), max_levels)
+        yield packed[1 if len(some) < 16 else 3 if len(some) < 65_536 else 5 :]
+        at += count
+        count = max(1, count * _SLICE_BYTES // len(packed))
 
 
 class _Simplifier:
-    """Turns a value into JSON's own types and tags.
+    """Turns a value into `None`, numbers, text, bytes, lists and dicts of its own, and extensions.
 
     Args:
         max_items: Items that may be taken from an iterator.
+        max_levels: How deeply the value may be nested.
     """
 
-    def __init__(self, max_items: int) -> None:
+    def __init__(self, max_items: int, max_levels: int) -> None:
         self._max_items = max_items
+        self._max_levels = max_levels
         self._parents: list[object] = []
 
     def simplify(self, value: object) -> object:
-        """Return `value` in terms of JSON's own types and tags."""
+        """Return `value` in terms of MessagePack's own types and extensions."""
         kind = type(value)
         if kind in _SCALARS:
             return value
         if isinstance(value, Enum):
             return self.simplify(value.value)
         if isinstance(value, int):
-            plain = int(value)
-            return plain if -MAX_PLAIN_INT < plain < MAX_PLAIN_INT else {TAG: ["int", hex(plain)]}
+            return int(value)
         if isinstance(value, str):
             return str.__str__(value)
         if isinstance(value, float):
             return float.__float__(value)
-        scalar = _TAGGED.get(kind)
-        if scalar is not None:
-            return {TAG: [scalar[0], scalar[1](value)]}
+        if isinstance(value, bytes | bytearray):
+            return bytes(value)
+        writer = WRITERS.get(kind)
+        if writer is not None:
+            return ormsgpack.Ext(writer[0], writer[1](value))
         if any(parent is value for parent in self._parents):
             raise UnsendableValue(f"a {kind.__name__} holds a reference to itself")
-        if len(self._parents) >= MAX_DEPTH:
+        if len(self._parents) >= self._max_levels:
             raise UnsendableValue(f"it is nested more than {MAX_DEPTH} levels deep")
         self._parents.append(value)
         try:
@@ -288,93 +324,141 @@ class _Simplifier:
             self._parents.pop()
 
     def _each(self, items: Iterable[object]) -> list[object]:
-        return [self.simplify(item) for item in items]
+        # Most items are scalars: to call a function for each would take longer than the rest.
+        return [item if type(item) in _SCALARS else self.simplify(item) for item in items]
 
     def _simplify_container(self, value: object) -> object:
         if isinstance(value, list):
             return self._each(value)
         if isinstance(value, Mapping):
-            if all(type(key) is str for key in value) and not (len(value) == 1 and TAG in value):
-                return {key: self.simplify(item) for key, item in value.items()}
-            return {TAG: ["dict", [self._each(pair) for pair in value.items()]]}
+            keys = list(value)
+            if _TEXTS.issuperset(map(type, keys)):
+                return dict(zip(keys, self._each(value[key] for key in keys), strict=True))
+            return [DICT, *self._each(chain.from_iterable(value.items()))]
         if isinstance(value, tuple):
-            return {TAG: ["tuple", self._each(value)]}
+            return [TUPLE, *self._each(value)]
         if isinstance(value, KeysView | ItemsView | ValuesView):  # sets by name, but in an order
             return self._each(value)
         if isinstance(value, AbstractSet):
-            return {
-                TAG: ["frozenset" if isinstance(value, frozenset) else "set", self._each(value)]
-            }
+            mark = FROZENSET if isinstance(value, frozenset) else SET
+            return [mark, *self._each(value)]
         if isinstance(value, datetime.datetime) and value != value:  # pandas' NaT
             return None
-        for name, scalar in _TAGGED_CLASSES:
+        for name, (code, write) in WRITER_CLASSES:
             if isinstance(value, name):
-                return {TAG: [scalar[0], scalar[1](value)]}
+                return ormsgpack.Ext(code, write(value))
         return self.simplify(as_data(value, max_items=self._max_items))
 
 
-def _encode_timedelta(value: Any) -> list[int]:
-    return [value.days, value.seconds, value.microseconds]
+_PLAIN_CONTAINERS = frozenset((list, dict))
+_SCALARS = frozenset((type(None), bool, int, float, str))
+_TEXTS = frozenset((str,))
 
 
-_TAGGED: dict[type, tuple[str, Callable[[Any], object]]] = {
-    bytes: ("bytes", lambda value: base64.b64encode(value).decode()),
-    bytearray: ("bytes", lambda value: base64.b64encode(value).decode()),
-    # The classes' own methods: a subclass may write itself in a way that nobody reads.
-    datetime.datetime: ("datetime", datetime.datetime.isoformat),
-    datetime.date: ("date", datetime.date.isoformat),
-    datetime.time: ("time", datetime.time.isoformat),
-    datetime.timedelta: ("timedelta", _encode_timedelta),
-    Decimal: ("decimal", str),
-    UUID: ("uuid", str),
-    complex: ("complex", lambda value: [value.real, value.imag]),
-    range: ("range", lambda value: [value.start, value.stop, value.step]),
-}
-_TAGGED_CLASSES = tuple(_TAGGED.items())  # subclasses too, most special first: datetime is a date
+def _escape(data: Any) -> Any:
+    """Return simplified data with extensions for large integers and for text with lone surrogates."""
+    kind = type(data)
+    if kind is int and not -(2**63) <= data < 2**64:
+        return ormsgpack.Ext(INT, write_int(data))
+    if kind is str and not is_utf8(data):
+        return ormsgpack.Ext(TEXT, data.encode("utf-8", "surrogatepass"))
+    if kind is list:
+        return [*map(_escape, data)]
+    if kind is dict and all(map(is_utf8, data)):
+        return {key: _escape(item) for key, item in data.items()}
+    if kind is dict:
+        return [DICT, *map(_escape, chain.from_iterable(data.items()))]
+    return data
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a text has no lone surrogates."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 # --- decoding ---------------------------------------------------------------------------------
 
-REVIVE: dict[str, Callable[[Any], object]] = {
-    # What is trusted: `bounded` is for what a worker sends.
-    "int": lambda text: int(text, 16),
-    "dict": lambda pairs: {key: value for key, value in pairs},  # noqa: C416  # checks the shape
+Build: TypeAlias = Callable[[Mark, list[Any]], object]
+"""Builds a container from its mark and its items."""
+_CONTAINERS = frozenset((list, dict, Mark))
+_DICTS = {dict}
+
+
+def decode_value(data: bytes | memoryview, record: type[dict[str, Any]] = dict) -> Any:
+    """Decode what `encode_value` has written; what a worker sends is for `bounded`.
+
+    Args:
+        data: The bytes.
+        record: What maps become.
+
+    Raises:
+        ValueError: Somebody else has written it.
+    """
+    return assemble(ormsgpack.unpackb(data, ext_hook=_read_extension), _build, record)
+
+
+def _read_extension(code: int, payload: bytes) -> object:
+    return MARKS[code] if code in MARKS else READERS[code](payload)
+
+
+def _build(mark: Mark, items: list[Any]) -> object:
+    return _BUILDERS[mark.name](items)
+
+
+_BUILDERS: dict[str, Callable[[list[Any]], object]] = {
     "tuple": tuple,
     "set": set,
     "frozenset": frozenset,
-    "bytes": lambda text: base64.b64decode(text, validate=True),
-    "datetime": datetime.datetime.fromisoformat,
-    "date": datetime.date.fromisoformat,
-    "time": datetime.time.fromisoformat,
-    "timedelta": lambda parts: datetime.timedelta(*parts),
-    "decimal": Decimal,
-    "uuid": UUID,
-    "complex": lambda parts: complex(*parts),
-    "range": lambda parts: range(*parts),
+    "dict": lambda items: dict(zip(items[::2], items[1::2], strict=True)),
 }
 
 
-def revive(data: dict[str, Any]) -> object:
-    """Turn one decoded JSON object into a value for the host; for `json.loads(object_hook=…)`.
+def assemble(value: object, build: Build, record: type[dict[str, Any]] = dict) -> Any:
+    """Return what decoded data stands for; containers are changed in place.
+
+    Args:
+        value: The data.
+        build: Builds what the arrays with a mark stand for, the deepest first.
+        record: What dicts become.
 
     Raises:
-        ValueError: A tagged form that nobody writes.
+        MalformedValue: A mark is not at the start of an array.
     """
-    if len(data) == 1 and TAG in data:
-        return _revive_tagged(data[TAG])
-    return data
+    root = [value]
+    waiting: list[Any] = [root]
+    marked: list[tuple[Any, Any, list[Any]]] = []
+    for container in waiting:  # which grows meanwhile
+        for key, child in _containers_in(container, record):
+            kind = type(child)
+            if kind is list:
+                waiting.append(child)
+                if child and type(child[0]) is Mark:
+                    marked.append((container, key, child))
+            elif kind is dict:
+                made = child
+                if record is not dict:
+                    container[key] = made = record(child)
+                waiting.append(made)
+            elif kind is Mark and (key != 0 or container is root):
+                raise MalformedValue("a mark that is not at the start of an array")
+    for container, key, form in reversed(marked):
+        container[key] = build(form[0], form[1:])
+    return root[0]
 
 
-def revive_record(data: dict[str, Any]) -> object:
-    """Turn one decoded JSON object into a value for the code; for `json.loads(object_hook=…)`."""
-    if len(data) == 1 and TAG in data:
-        return _revive_tagged(data[TAG])
-    return Record(data)
-
-
-def _revive_tagged(tagged: object) -> object:
-    try:
-        kind, payload = cast("list[Any]", tagged)  # anything else is caught below
-        return REVIVE[kind](payload)
-    except (TypeError, ValueError, KeyError, ArithmeticError) as error:
-        raise ValueError(f"a malformed value: {type(error).__name__}") from error
+def _containers_in(container: Any, record: type[dict[str, Any]]) -> Iterable[tuple[Any, Any]]:
+    """Return the items of a container with their keys; none if it contains no container."""
+    if type(container) is not list:
+        is_flat = _CONTAINERS.isdisjoint(map(type, container.values()))
+        return () if is_flat else container.items()
+    kinds = set(map(type, container))
+    if kinds.isdisjoint(_CONTAINERS):
+        return ()
+    if kinds == _DICTS and not any(map(is_tracked, container)):  # they contain no containers
+        if record is not dict:
+            container[:] = map(record, container)  # type: ignore[arg-type]  # a constructor
+        return ()
+    return enumerate(container)

@@ -1,4 +1,4 @@
-"""The worker's end of the line: messages out in batches, answers in.
+"""The worker's end of the connection: messages out in batches, results in.
 
 Messages wait in a list until the program is about to wait itself, so a `gather` of a hundred calls is
 one write. Printed text leaves at once when nothing was sent for a moment, so that an execution that
@@ -8,22 +8,19 @@ is killed has lost nothing that a person would miss.
 from __future__ import annotations
 
 import contextlib
-import json
+import gc
 import mmap
 import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
-from langchain_ptc.sandbox.wire.decoding import MAX_CALL_VALUES, count_values
 from langchain_ptc.sandbox.wire.framing import FrameReader, encode_frame
-from langchain_ptc.sandbox.wire.protocol import MAX_WORKER_FRAME_BYTES, Message, encode_output
-from langchain_ptc.sandbox.wire.values import revive_record
+from langchain_ptc.sandbox.wire.protocol import Message, encode_output
+from langchain_ptc.sandbox.wire.values import Record, decode_value
 
-MAX_FRAME_CHARS = MAX_WORKER_FRAME_BYTES // 4
-"""A character may take four bytes."""
 _PRINT_PIECE_CHARS = 32_768
 _PRINT_PAUSE_SECONDS = 0.02
 _RECEIVE_BYTES = 64 * 1024
@@ -32,7 +29,7 @@ call, which costs more than the rest of the call."""
 
 
 _LARGE_BYTES = 1024 * 1024
-"""What a frame still lacks: more is received in one go, into memory that is taken in large pages."""
+"""Of a frame: more is received in one go, into memory that is taken in large pages, and sent alone."""
 _WAIT_ALL = getattr(socket, "MSG_WAITALL", 0)
 _DONT_WAIT = getattr(socket, "MSG_DONTWAIT", None)
 
@@ -134,21 +131,23 @@ class WorkerConnection:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._reader = FrameReader()
-        self._out: list[str] = []
+        self._out: list[bytes] = []
         self._printed: list[str] = []
         self._printed_chars = 0
         self._last_sent = 0.0
         self.sending = False
         """Whether a frame is on its way: a signal handler must not start another one."""
 
-    def put(self, message: str) -> None:
-        """Queue one message, given as JSON text."""
+    def put(self, message: bytes) -> None:
+        """Queue one encoded message."""
         if self._printed:
             self._queue_printed()
-        self._out.append(message)
+        self._out.append(encode_frame(message))
 
     def print(self, text: str) -> None:
         """Queue printed text, and send it if nothing was sent for a moment."""
+        if not text:
+            return
         self._printed.append(text)
         self._printed_chars += len(text)
         if (
@@ -161,20 +160,22 @@ class WorkerConnection:
         text = "".join(self._printed)
         self._printed, self._printed_chars = [], 0
         for start in range(0, len(text), _PRINT_PIECE_CHARS * 8):
-            self._out.append(encode_output(text[start : start + _PRINT_PIECE_CHARS * 8]))
+            self._out.append(
+                encode_frame(encode_output(text[start : start + _PRINT_PIECE_CHARS * 8]))
+            )
 
     def flush(self) -> None:
         """Send what is queued."""
         if self._printed:
             self._queue_printed()
         if self._out:
-            messages, self._out = self._out, []
+            frames, self._out = self._out, []
             self.sending = True
-            if sum(map(len, messages)) <= MAX_CALL_VALUES:  # and so there are no more values either
-                self._channel.send(encode_frame(messages))
+            if sum(map(len, frames)) <= _LARGE_BYTES:
+                self._channel.send(b"".join(frames))
             else:
-                for batch in _batches(messages):
-                    self._channel.send(encode_frame(batch))
+                for frame in frames:
+                    self._channel.send(frame)
             self.sending = False
             self._last_sent = time.monotonic()
 
@@ -184,14 +185,11 @@ class WorkerConnection:
         while True:
             frames = self._reader.feed(self._channel.receive())
             if self._reader.missing > _LARGE_BYTES:
-                rest = self._receive_rest()
-                return [m for frame in (*frames, rest) for m in _parse(frame)]
+                return [*map(_parse, frames), _parse_large(self._receive_rest())]
             if frames:
-                if len(frames) == 1:
-                    return _parse(frames[0])
-                return [m for frame in frames for m in _parse(frame)]
+                return [*map(_parse, frames)]
 
-    def _receive_rest(self) -> bytes | mmap.mmap:
+    def _receive_rest(self) -> mmap.mmap:
         """Receive the rest of a large frame."""
         begun, length = self._reader.take_begun()
         try:
@@ -212,27 +210,18 @@ class WorkerConnection:
         return self._channel.poll(seconds)
 
 
-def _batches(messages: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Cut messages into frames that the host accepts."""
-    start = size = values = 0
-    for number, message in enumerate(messages):
-        more = count_values(message) + 1
-        is_full = size + len(message) > MAX_FRAME_CHARS or values + more > MAX_CALL_VALUES
-        if is_full and number > start:
-            yield messages[start:number]
-            start, size, values = number, 0, 0
-        size += len(message)
-        values += more
-    yield messages[start:]
+def _parse(frame: bytes | memoryview) -> Message:
+    """Read a frame; the host is trusted, so nothing is checked."""
+    message: Message = decode_value(frame, Record)
+    return message
 
 
-_scan = json.JSONDecoder(object_hook=revive_record).scan_once  # type: ignore[attr-defined]  # it has it
-
-
-def _parse(frame: bytes | mmap.mmap) -> list[Message]:
-    """Read a frame; the host is trusted, so nothing is checked, not even what follows the JSON."""
-    text = str(frame, "utf-8", "surrogatepass")
-    if isinstance(frame, mmap.mmap):
-        frame.close()  # its memory may be wanted for the value
-    messages: list[Message] = _scan(text, 0)[0]
-    return messages
+def _parse_large(frame: mmap.mmap) -> Message:
+    collects = gc.isenabled()
+    gc.disable()  # thousands of new objects, of which none is garbage
+    try:
+        with frame, memoryview(frame) as view:
+            return _parse(view)
+    finally:
+        if collects:
+            gc.enable()

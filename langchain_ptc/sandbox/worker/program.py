@@ -29,12 +29,10 @@ from langchain_ptc.sandbox.language.modules import ModuleLoader
 from langchain_ptc.sandbox.language.policy import CompiledCode, compile_code, compile_unrestricted
 from langchain_ptc.sandbox.sessions.session import SessionVariables
 from langchain_ptc.sandbox.sessions.source import EVERY_NAME, Names
-from langchain_ptc.sandbox.wire.decoding import MAX_CALL_VALUES, count_values
 from langchain_ptc.sandbox.wire.endings import ToldLimit, is_known_limit
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
-from langchain_ptc.sandbox.wire.parcel import encode_parcel
-from langchain_ptc.sandbox.wire.protocol import check_message, encode_done
-from langchain_ptc.sandbox.wire.values import encode_value, utf8_length
+from langchain_ptc.sandbox.wire.protocol import check_encoded, encode_done, encode_kept
+from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.crew import Crew
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
@@ -62,6 +60,7 @@ _RECURSION_LIMIT = 5_000
 """While variables are written: Python 3.11 counts each level of a list twice."""
 _MAX_NOTES = 5
 _MAX_ENDING_ITEMS = 1_000_000
+_NONE = encode_value(None)
 """Items that are taken from an iterator that the code returns; a longer one is shown as Python shows it."""
 
 
@@ -112,7 +111,7 @@ class ProgramRun:
             self._run()
 
     def _run(self) -> None:
-        value = "null"
+        value = _NONE
         status: Status = "success"
         failure: Failure | None = None
         namespace: dict[str, object] = {}
@@ -200,42 +199,34 @@ class ProgramRun:
             if type(error) is not SystemExit:  # it is told to stop
                 raise
             return
-        for piece in encode_parcel(data):
+        for piece in encode_kept(data):
             self._wire.put(piece)
 
-    def _execute(self, compiled: CompiledCode, namespace: dict[str, object]) -> str:
+    def _execute(self, compiled: CompiledCode, namespace: dict[str, object]) -> bytes:
         if self._loop is None:
             compiled.start(namespace)
         else:
             self._run_loop(self._loop, compiled, namespace)
         has_value, value = compiled.value(namespace)
         if not has_value:
-            return "null"
-        text = self._encode_value(value)
+            return _NONE
+        packed = self._encode_value(value)
         allowed = self._program.limits.output_bytes
-        size = utf8_length(text)
-        if size <= allowed:
-            return text
+        if len(packed) <= allowed:
+            return packed
         if self._output.printed:  # what was printed is the answer
-            return "null"
-        raise LimitExceeded(limit="output_bytes", allowed=allowed, used=size)
+            return _NONE
+        raise LimitExceeded(limit="output_bytes", allowed=allowed, used=len(packed))
 
-    def _encode_value(self, value: object) -> str:
+    def _encode_value(self, value: object) -> bytes:
         """Encode what the code returned; what cannot be sent is shown as Python shows it."""
-        text: str | None = None
         try:
-            text = encode_value(value, max_items=_MAX_ENDING_ITEMS)
-            check_message(text)
+            packed = encode_value(value, max_items=_MAX_ENDING_ITEMS)
+            check_encoded(packed)
         except UnsendableValue as error:
-            told = str(error)
-        else:
-            values = count_values(text)
-            if values <= MAX_CALL_VALUES:
-                return text
-            told = f"it holds about {values:,} values, and {MAX_CALL_VALUES:,} are accepted"
-        shown = encode_value(_show(value, text))
-        self._unsendable = f"what was returned is given as text: {told}"
-        return shown
+            self._unsendable = f"what was returned is given as text: {error}"
+            return encode_value(_show(value))
+        return packed
 
     def _run_loop(
         self, loop: ProgramLoop, compiled: CompiledCode, namespace: dict[str, object]
@@ -398,7 +389,7 @@ class ProgramRun:
             limit=limit,
             allowed=error.allowed,
         )
-        self._wire.put(encode_done("limit", "null", failure, self._notes()))
+        self._wire.put(encode_done("limit", _NONE, failure, self._notes()))
         self._wire.flush()
 
 
@@ -415,12 +406,12 @@ _HIDDEN_WARNINGS = (
 )
 
 
-def _show(value: object, encoded: str | None) -> str:
-    """Return a text of a value that cannot be sent; `encoded` is how it would be sent, if at all."""
+def _show(value: object) -> str:
+    """Return a text of a value that cannot be sent."""
     try:
         return hex(value) if isinstance(value, int) else repr(value)
     except Exception as error:  # noqa: BLE001  # Python prints no integer of over 4,300 digits
-        return encoded or f"<{type(value).__name__}: {type(error).__name__}: {error}>"
+        return f"<{type(value).__name__}: {type(error).__name__}: {error}>"
 
 
 def prepare_interpreter() -> None:

@@ -68,12 +68,13 @@ class StepCalls(ToolCalls):
             )
         due = until if until is not None and math.isfinite(until) else None
         self._wire.put(encode_idle(due))
-        for message in self._wire.receive():
-            if message[0] == "t":
-                self._clock.set(Moment(message[1], message[2]))
-            else:
-                self._pause = _FIRST_PAUSE_SECONDS
-                self._settle(message)
+        (_, unix, elapsed, count), *results = self._wire.receive()
+        self._clock.set(Moment(unix, elapsed))
+        while len(results) < count:
+            results += self._wire.receive()
+        for result in results:
+            self._pause = _FIRST_PAUSE_SECONDS
+            self._settle(result)
 
     def look(self) -> None:
         """Let the time pass that a busy program takes; put one to sleep that is busy waiting."""

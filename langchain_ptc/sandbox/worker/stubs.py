@@ -17,32 +17,21 @@ from typing import Any, cast
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
 from langchain_ptc.sandbox.sessions.source import EARLIER_SYNC_FILENAME
-from langchain_ptc.sandbox.wire.bounded import OutOfBounds
-from langchain_ptc.sandbox.wire.decoding import (
-    BYTES_OF_A_VALUE,
-    MAX_CALL_VALUES,
-    count_values,
-    measure_numbers,
-)
+from langchain_ptc.sandbox.wire.bounded import SMALL_COST
 from langchain_ptc.sandbox.wire.endings import ToldLimit
-from langchain_ptc.sandbox.wire.hashes import check_hashes
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_CALL_BYTES,
     MAX_CALLS_BYTES,
     Message,
-    check_arguments,
-    check_message,
     encode_arguments,
     encode_call,
+    weigh_arguments,
 )
-from langchain_ptc.sandbox.wire.values import Record, utf8_length
+from langchain_ptc.sandbox.wire.values import Record
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, run_nested
 from langchain_ptc.sandbox.worker.threads import ThreadScheduler
-
-SMALL_CALL_CHARS = 1024
-"""Calls up to here are not weighed, here and on the host."""
 
 
 class _Answer:
@@ -133,23 +122,17 @@ class ToolCalls:
             coroutine.close()  # or Python would warn of it, to nobody
         return [(tool, line) for tool, line, _ in self._made.values()]
 
-    def _weigh(self, tool: str, message: str, spread: int) -> None:
-        """Refuse, at the call, what the host would not take."""
-        size, values = utf8_length(message), count_values(message)
-        if values > MAX_CALL_VALUES:
+    def _weigh(self, tool: str, arguments: bytes) -> None:
+        """Refuse, at the call, what the host would not accept."""
+        cost = weigh_arguments(arguments)
+        if len(arguments) > MAX_CALL_BYTES:
             raise ToolCallError(
-                f"the arguments of {tool} hold about {values:,} values (each comma counts), and "
-                f"{MAX_CALL_VALUES:,} are accepted; pass less, or several calls",
-                tool=tool,
-            )
-        widest = 1 if message.isascii() else 4
-        self._weight += len(message) * widest + values * BYTES_OF_A_VALUE + spread
-        if size > MAX_CALL_BYTES:
-            raise ToolCallError(
-                f"the arguments of {tool} are too large: {size:,} bytes as JSON, "
+                f"the arguments of {tool} are too large: {len(arguments):,} bytes, "
                 f"{MAX_CALL_BYTES:,} are accepted; pass less, or several calls",
                 tool=tool,
             )
+        if cost > SMALL_COST:
+            self._weight += cost
         if self._weight > MAX_CALLS_BYTES:
             raise ToolCallError(
                 f"the arguments of all calls together are too large, with this one of {tool}: "
@@ -172,25 +155,16 @@ class ToolCalls:
             Exception: What an iterator among the arguments raised.
         """
         try:
-            check_arguments(args, kwargs)
             arguments = encode_arguments(args, kwargs)  # an iterator among them may call tools
-            number = self._calls + 1
-            message = encode_call(number, tool, arguments, line)
-            spread = check_message(message)
-            if (
-                len(message) > SMALL_CALL_CHARS
-                and measure_numbers(message, message.encode("utf-8", "surrogatepass"))[0]
-            ):
-                check_hashes((args, kwargs))
-        except (UnsendableValue, OutOfBounds) as error:
+            self._weigh(tool, arguments)
+        except UnsendableValue as error:
             raise ToolCallError(
                 f"an argument of {tool} cannot be sent: {error}", tool=tool
             ) from None
-        if spread or len(message) > SMALL_CALL_CHARS:
-            self._weigh(tool, message, spread)
+        number = self._calls + 1
         self._calls = number
         self._waiting[number] = tool, answer
-        self._wire.put(message)
+        self._wire.put(encode_call(number, tool, arguments, line))
 
 
 def build_async_stub(calls: ToolCalls, tool: str) -> Callable[..., Coroutine[Any, Any, Any]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from langchain_ptc.sandbox.api import Program, Result
 from langchain_ptc.sandbox.wire.framing import encode_frame
 from langchain_ptc.sandbox.wire.protocol import encode_result, encode_run, parse_run
+from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.program import ProgramRun
 
@@ -20,8 +21,8 @@ WARMUP_RUNS = 12
 """Of the parent of workers: Python 3.11 specialises a function after eight calls."""
 
 
-_PROGRAM = encode_frame([encode_run(Program(code=_CODE, tools=("warm.get",)))])
-_ANSWER = encode_frame([encode_result(Result(id=1, payload='{"a":[1]}'))])
+_PROGRAM = encode_frame(encode_run(Program(code=_CODE, tools=("warm.get",))))
+_ANSWER = b"".join(encode_result(Result(id=1, payload=encode_value({"a": [1]}))))
 
 
 class _Audience:

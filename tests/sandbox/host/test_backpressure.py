@@ -12,25 +12,26 @@ from langchain_ptc import Limits, ProcessSandbox
 from langchain_ptc.sandbox import Program, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.process import ProcessSession
+from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support import ROOT
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux tells it")
 
 RESULT_CHARS = 900_000
 CALLS = 2_000
-FORGED = f"""
+CALL = """
 import os, struct
 def call(n):
-    body = b'[["c",%d,"big",[],{{}},1]]' % n
+    body = b'\\x96\\xa1c\\xcd' + n.to_bytes(2, 'big') + b'\\xa3big\\x90\\x80\\x01'
     return struct.pack('<I', len(body)) + body
+"""
+FORGED = f"""{CALL}
 for n in range(1, {CALLS}, 10):
     os.write(3, b''.join(call(n + k) for k in range(10)))
 while True: pass
 """
-ONE_FRAME = f"""
-import os, struct
-body = b'[' + b','.join(b'["c",%d,"big",[],{{}},1]' % n for n in range(1, {CALLS})) + b']'
-os.write(3, struct.pack('<I', len(body)) + body)
+ONE_WRITE = f"""{CALL}
+os.write(3, b''.join(call(n) for n in range(1, {CALLS})))
 while True: pass
 """
 HONEST = """
@@ -40,7 +41,7 @@ await asyncio.sleep(0)
 print('x' * 40_000)
 while True: pass
 """
-ATTACKS = {"forged": FORGED, "in-one-frame": ONE_FRAME, "with-stubs": HONEST}
+ATTACKS = {"forged": FORGED, "in-one-write": ONE_WRITE, "with-stubs": HONEST}
 LIMITS = Limits(wall_seconds=1.5, max_tool_calls=CALLS)
 
 
@@ -59,7 +60,7 @@ async def run(sandbox, code: str, *, late: bool, limits: Limits = LIMITS):
     session, loop, told = sandbox.session(), asyncio.get_running_loop(), []
 
     def answer(number):
-        session.resume([Result(id=number, payload=json.dumps("x" * RESULT_CHARS + str(number)))])
+        session.resume([Result(id=number, payload=encode_value("x" * RESULT_CHARS + str(number)))])
 
     def on_calls(calls):
         told.extend(calls)

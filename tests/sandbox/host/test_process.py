@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import json
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from langchain_ptc import Limits, ProcessSandbox, SandboxError
 from langchain_ptc.sandbox import Done, Program, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import Allowance, Spares
+from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support import ROOT
 from tests.support.pools import PoolSandbox
 from tests.support.waiting import SECONDS, wait_for
@@ -31,7 +31,7 @@ async def execute(sandbox, code: str, *, limits: Limits | None = None, on_call=N
     def on_calls(calls):
         for call in calls:
             if on_call is None:
-                session.resume([Result(id=call.id, payload=json.dumps(list(call.args)))])
+                session.resume([Result(id=call.id, payload=encode_value(list(call.args)))])
             else:
                 on_call(session, call)
 

@@ -6,7 +6,7 @@ import time
 from langchain_core.tools import tool
 
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor
-from langchain_ptc.sandbox.wire.values import encode_value
+from langchain_ptc.sandbox.wire.values import decode_value, encode_value
 from tests.support.hostile import Watch
 
 UNREAD = """
@@ -60,8 +60,7 @@ async def test_a_large_result_arrives_whole():
 
 
 def test_slices_leave_no_seam():
-    """Lists around the size of a slice are written as ever."""
-    for count in (0, 1, 4_999, 5_000, 5_001, 10_000, 10_001):
-        assert encode_value([[n, ""] for n in range(count)]) == (
-            "[" + ",".join(f'[{n},""]' for n in range(count)) + "]"
-        )
+    """Lists around the size of a slice are the same on the other side."""
+    for count in (0, 1, 15, 16, 4_999, 5_000, 5_001, 10_000, 10_001, 65_535, 65_536, 70_000):
+        rows = [[n, ""] for n in range(count)]
+        assert decode_value(encode_value(rows)) == rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import NamedTuple
 
@@ -10,11 +9,13 @@ import pytest
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
 from langchain_ptc.sandbox import Done, Moment, Program, Replay, Result
-from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
-from langchain_ptc.sandbox.wire.parcel import Parcel, decode_bytes, encode_bytes, encode_parcel
-from langchain_ptc.sandbox.wire.protocol import HostProtocol, encode_done
+from langchain_ptc.sandbox.wire.framing import ProtocolViolation
+from langchain_ptc.sandbox.wire.protocol import HostProtocol, encode_done, encode_kept
+from langchain_ptc.sandbox.wire.values import encode_value
+from tests.support.wire import frames
 
 TOOLS = ("echo", "crm.find")
+NONE = encode_value(None)
 
 
 async def execute(
@@ -26,7 +27,7 @@ async def execute(
     def on_calls(calls):
         for call in calls:
             value = list(call.args) if answer is None else answer
-            session.resume([Result(id=call.id, payload=json.dumps(value))])
+            session.resume([Result(id=call.id, payload=encode_value(value))])
 
     options = {"tools": TOOLS, **options}
     return await session.run(Program(code=code, kept=kept, **options), on_calls)
@@ -455,7 +456,7 @@ async def test_in_steps(sandbox):
 
         def on_idle(due):
             call = calls.pop()
-            answer = [Result(id=call.id, payload=json.dumps(list(call.args)))]
+            answer = [Result(id=call.id, payload=encode_value(list(call.args)))]
             session.resume(answer, Moment(1_000.0 + call.id, float(call.id)))
 
         program = Program(
@@ -517,31 +518,30 @@ def test_pieces():
     """Bytes of any length go over the line in pieces."""
     for size in (0, 1, 800_000, 2_000_000):
         data = os.urandom(size)
-        parcel = Parcel(size)
-        for message in encode_parcel(data):
-            parcel.add(json.loads(message)[1])
-        assert parcel.content == data
-    assert decode_bytes(encode_bytes(b"\xff")) == b"\xff"
+        program = Program(code="", kept=b"", limits=Limits(session_bytes=max(size, 1)))
+        conversation = HostProtocol(program)
+        conversation.receive(frames(*encode_kept(data), encode_done("success", NONE, None, [])))
+        assert conversation.done.kept == data
 
 
 @pytest.mark.parametrize(
     ("kept", "pieces"),
-    [(None, ["AAAA"]), (b"", ["A" * 48]), (b"", ["not base64"]), (b"", ["AAAA", ""]), (b"", [1])],
-    ids=["of no session", "too many", "no base64", "empty", "no text"],
+    [(None, [b"abc"]), (b"", [b"a" * 33]), (b"", ["abc"]), (b"", [b"abc", b""]), (b"", [1])],
+    ids=["of no session", "too many", "text", "empty", "no bytes"],
 )
 def test_a_worker_that_lies_about_variables(kept, pieces):
     """The host takes variables from a program of a session alone, and no more than are allowed."""
     conversation = HostProtocol(Program(code="", kept=kept, limits=Limits(session_bytes=32)))
-    messages = [json.dumps(["k", piece]) for piece in pieces]
+    messages = [encode_value(["k", piece]) for piece in pieces]
     with pytest.raises(ProtocolViolation):
-        conversation.receive(encode_frame(messages))
+        conversation.receive(frames(*messages))
 
 
 def test_variables_of_a_limit_are_not_taken():
     """What a worker has sent of its variables does not count where a limit has ended it."""
     conversation = HostProtocol(Program(code="", kept=b""))
-    told = encode_done("success", "null", None, [])
-    conversation.receive(encode_frame(['["k","AAAA"]', told]))
+    [piece] = encode_kept(b"\0\0\0")
+    conversation.receive(frames(piece, encode_done("success", NONE, None, [])))
     assert conversation.done.kept == b"\0\0\0"
     failure = (
         '{"kind":"","message":"","line":0,"source_line":"","traceback":"","hint":"",'
@@ -549,7 +549,7 @@ def test_variables_of_a_limit_are_not_taken():
     )
     ending = f'["d",{{"status":"limit","value":null,"failure":{failure},"notes":[]}}]'
     conversation = HostProtocol(Program(code="", kept=b""))
-    conversation.receive(encode_frame(['["k","AAAA"]', ending]))
+    conversation.receive(frames(piece, ending))
     assert conversation.done.kept is None
 
 

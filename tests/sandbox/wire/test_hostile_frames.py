@@ -6,7 +6,6 @@
 import json
 import math
 import os
-import struct
 import time
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
@@ -17,8 +16,9 @@ from hypothesis import strategies as st
 
 from langchain_ptc import ExecutionResult, Limits
 from langchain_ptc.sandbox import Call, Done, Failure, Moment, Program, Replay
-from langchain_ptc.sandbox.wire import decoding
-from langchain_ptc.sandbox.wire.bounded import MAX_DIGITS
+from langchain_ptc.sandbox.wire import bounded
+from langchain_ptc.sandbox.wire.bounded import MAX_DIGITS, OutOfBounds, read_bounded
+from langchain_ptc.sandbox.wire.extensions import MalformedValue
 from langchain_ptc.sandbox.wire.framing import ProtocolViolation
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_ARGUMENTS,
@@ -28,9 +28,11 @@ from langchain_ptc.sandbox.wire.protocol import (
     encode_call,
     encode_done,
     encode_idle,
+    encode_kept,
     encode_output,
 )
 from langchain_ptc.sandbox.wire.values import encode_value
+from tests.support.wire import frames
 
 CASES = int(os.environ.get("PTC_FUZZ_CASES", "0"))
 FUZZ = settings(
@@ -53,12 +55,12 @@ HONEST = [
     encode_call(1, "look", encode_arguments([1, "a", None], {"key": {1, 2}}), 2),
     encode_call(2, "a.b", encode_arguments([], {}), 1),
     encode_idle(1.5),
-    '["k","AAAA"]',
+    *encode_kept(b"abc"),
     encode_done("success", encode_value({"a": (1, 2.5), 3: b"x"}), None, ["note"]),
-    encode_done("error", "null", Failure(kind="KeyError", message="'a'", line=2), []),
+    encode_done("error", encode_value(None), Failure(kind="KeyError", message="'a'", line=2), []),
     encode_done(
         "limit",
-        "null",
+        encode_value(None),
         Failure(kind="LimitExceeded", message="m", limit="cpu_seconds", allowed=10),
         [],
     ),
@@ -179,14 +181,13 @@ messages = st.one_of(
 )
 
 
-def send(program, frames):
-    """Send frames, each as JSON text or bytes; return what came of them, or None if it was refused."""
+def send(program, messages):
+    """Send messages, each as JSON text or bytes; return what came of them, or None if it was refused."""
     conversation, calls = HostProtocol(program), []
     began = time.process_time()
     try:
-        for frame in frames:
-            body = frame if isinstance(frame, bytes) else frame.encode("utf-8", "surrogatepass")
-            calls += conversation.receive(struct.pack("<I", len(body)) + body)
+        for message in messages:
+            calls += conversation.receive(frames(message))
             conversation.go_on()
     except ProtocolViolation as violation:
         assert_printable(str(violation), 300)
@@ -272,9 +273,7 @@ def assert_sound_end(done: Done, program):
 @given(st.sampled_from(PROGRAMS), st.lists(messages, max_size=3))
 def test_any_messages(program, told):
     """Messages of any shape are refused, or give calls and an end that are sound."""
-    frames = [json.dumps([message]) for message in told]
-    send(program, frames)
-    send(program, [json.dumps(told)])
+    send(program, [*map(json.dumps, told)])
 
 
 @FUZZ
@@ -283,19 +282,25 @@ def test_any_messages(program, told):
 )
 def test_honest_frames_that_were_changed(program, told, data):
     """Frames of an honest worker with a few bytes changed, cut, doubled or put elsewhere."""
-    body = bytearray(f"[{','.join(told)}]".encode())
+    changed = data.draw(st.integers(0, len(told) - 1))
+    body = bytearray(told[changed])
     for _ in range(data.draw(st.integers(0, 4))):
         start = data.draw(st.integers(0, len(body)))
         end = data.draw(st.integers(start, min(len(body), start + 30)))
         part = data.draw(
             st.binary(max_size=4)
             | st.sampled_from(
-                [b'"', b"]", b"[", b"}", b"{", b",", b"9" * 5_000, b"1e999", b"-", b"null"]
+                [
+                    *(b"\x90", b"\x91", b"\x80", b"\x81", b"\xc0", b"\xa1k", b"\xff", b"\xc1"),
+                    *(b"\xdd\xff\xff\xff\xff", b"\xdf\x00\x00\xff\xff", b"\xdc\xff\xff"),
+                    *(b"\xc7\x00\x0b", b"\xc7\x00\x0c", b"\xc7\x00\x0e", b"\xd4\x07x"),
+                    *(b"\xd9\x01x", b"\xc6\x00\x00\x00\x05", b"\xcb", b"\x91" * 300),
+                ]
             )
             | st.just(bytes(body[start:end]) * 2)
         )
         body[start:end] = part
-    send(program, [bytes(body)])
+    send(program, [*told[:changed], bytes(body), *told[changed + 1 :]])
 
 
 @FUZZ
@@ -317,7 +322,7 @@ def test_honest_frames_are_taken():
         assert any(
             send(
                 program,
-                [f"[{HONEST[1]}]", f"[{message}]"] if '"a.b"' in message else [f"[{message}]"],
+                [HONEST[1], message] if b"a.b" in message else [message],
             )
             for program in PROGRAMS
         ), message
@@ -325,35 +330,60 @@ def test_honest_frames_are_taken():
 
 # --- slices ---------------------------------------------------------------------------------------
 
-KEYS = st.sampled_from(["a", "$", "},{", '","', "],[", "é"]) | st.text(max_size=5)
+KEYS = st.sampled_from(["a", "$", "\ud800", "é", "x" * 300]) | st.text(max_size=5)
+ITEMS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | KEYS | st.binary()
 DATA = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | KEYS,
-    lambda part: st.lists(part, max_size=8) | st.dictionaries(KEYS, part, max_size=8),
-    max_leaves=40,
+    ITEMS,
+    lambda part: (
+        st.lists(part, max_size=20)
+        | st.dictionaries(KEYS, part, max_size=20)
+        | st.lists(part, max_size=4).map(tuple)
+        | st.dictionaries(st.integers() | KEYS, part, max_size=4)
+    ),
+    max_leaves=60,
 )
 
 
-@settings(FUZZ, max_examples=CASES or 30)
-@given(items=st.lists(DATA, min_size=1, max_size=6), times=st.integers(1, 30), space=st.booleans())
-def test_slices_are_scanned_as_the_whole(items, times, space):
-    """Wherever a frame is cut, and whatever its texts look like, it holds what it would hold at once."""
-    text = json.dumps(items * times, separators=None if space else (",", ":"))
-    expected = json.loads(text)
-    wrapped = {f"{n}": item for n, item in enumerate(items * times)}
-    for data, whole in ((text, expected), (f"[{json.dumps(wrapped)}]", [wrapped])):
-        scan = decoding._SlicingScanner(decoding._SCANNERS[False, False], False, len(data))
-        assert scan(data, 0) == (whole, len(data))
+@FUZZ
+@given(DATA, st.integers(1, 200), st.data())
+def test_slices_are_decoded_as_the_whole(value, size, data):
+    """Wherever a slice ends, data is what was encoded; and with any byte changed it is refused, or sound."""
+    packed = encode_value(value)
+    changed = bytearray(packed)
+    changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    whole = read_or_none(bytes(changed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounded, "_SLICE_BYTES", size)
+        assert read_bounded(packed).value == value
+        assert repr(read_or_none(bytes(changed))) == repr(whole)
+
+
+def read_or_none(data):
+    """Return the value of some data; None if it is refused."""
+    try:
+        value = read_bounded(data).value
+    except (OutOfBounds, MalformedValue):
+        return None
+    assert_sound_value(value)
+    return value
 
 
 @pytest.mark.parametrize(
-    "wrong", ["[1,]", "[1 2]", "[,1]", '{{"a":1,}}', '{{"a" 1}}', "[1", "]", "[1}}"]
+    "wrong",
+    [
+        b"",
+        b"\xc1",
+        b"\x91",
+        b"\x01\x01",
+        b"\x81\x01\x01",
+        b"\x81\x90\x01",
+        b"\xa1\xff",
+        b"\xd9\x05a",
+    ],
 )
-def test_slices_take_nothing_that_is_no_json(wrong):
-    """What is no JSON as a whole is none in slices."""
-    filling = ",".join(["[1,2,3]"] * 20_000)
-    for text in (
-        f'[["o","x"],{wrong.format()},{filling}]',
-        f'[["o","x"],{filling},{wrong.format()}]',
-    ):
-        with pytest.raises(ProtocolViolation, match="no JSON"):
-            decoding.read_frame(text.encode())
+def test_slices_take_nothing_that_is_no_data(wrong):
+    """What is no MessagePack as a whole is none in slices."""
+    filling = encode_value([[1, 2, 3]] * 20_000)
+    for data in (b"\x92" + wrong + filling, b"\x92" + filling + wrong):
+        with pytest.raises((MalformedValue, OutOfBounds)):
+            read_bounded(data)

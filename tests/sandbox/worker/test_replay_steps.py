@@ -9,7 +9,7 @@ import pytest
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
 from langchain_ptc.sandbox import Call, Done, Moment, Program, Replay, Result
-from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
+from langchain_ptc.sandbox.wire.framing import ProtocolViolation
 from langchain_ptc.sandbox.wire.protocol import (
     HostProtocol,
     encode_arguments,
@@ -17,7 +17,9 @@ from langchain_ptc.sandbox.wire.protocol import (
     encode_idle,
     encode_output,
 )
+from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support.pools import PoolSandbox
+from tests.support.wire import frames, frames_of
 
 START = Moment(1_700_000_000.25, 0.0)
 TOOLS = ("get", "store.put")
@@ -84,7 +86,7 @@ async def drive(
             session.resume([], at)
         else:
             outstanding.remove(number)
-            session.resume([Result(id=number, payload=json.dumps(f"r{number}"))], at)
+            session.resume([Result(id=number, payload=encode_value(f"r{number}"))], at)
 
     program = Program(
         code=code,
@@ -375,7 +377,7 @@ for task in asyncio.as_completed(tasks):
 
         def on_idle(due, order=order, session=session, waits=waits):
             waits.append(due)
-            session.resume([Result(id=n, payload=f'"r{n}"') for n in order], START)
+            session.resume([Result(id=n, payload=encode_value(f"r{n}")) for n in order], START)
 
         program = Program(code=code, tools=TOOLS, replay=Replay(seed=1, start=START))
         done = await session.run(program, lambda calls: None, on_idle)
@@ -486,7 +488,7 @@ IDLE = encode_idle(None)
         pytest.param(STEPPED, ['["i",1]'], id="no-fraction"),
         pytest.param(STEPPED, ['["i",true]'], id="no-number"),
         pytest.param(STEPPED, ['["i",1e999]'], id="no-finite-number"),
-        pytest.param(STEPPED, ['["i",{"$":["float","nan"]}]'], id="tagged"),
+        pytest.param(STEPPED, ['["i",{"$":["decimal","1"]}]'], id="extension"),
         pytest.param(STEPPED, ['["i"]'], id="too-short"),
         pytest.param(STEPPED, ['["i",null,1]'], id="too-long"),
     ],
@@ -494,7 +496,7 @@ IDLE = encode_idle(None)
 def test_forged_waits_are_violations(program, messages):
     """A wait from a program without steps, or anything where only an event may follow, ends it."""
     with pytest.raises(ProtocolViolation):
-        HostProtocol(program).receive(encode_frame(messages))
+        HostProtocol(program).receive(frames(*messages))
 
 
 def test_a_limit_may_end_a_wait():
@@ -504,7 +506,7 @@ def test_a_limit_may_end_a_wait():
     failure |= {"line": 0, "limit": "cpu_seconds", "allowed": allowed, "used": None}
     ending = {"status": "limit", "value": None, "failure": failure, "notes": []}
     conversation = HostProtocol(STEPPED)
-    conversation.receive(encode_frame([IDLE, json.dumps(["d", ending])]))
+    conversation.receive(frames(IDLE, json.dumps(["d", ending])))
     assert conversation.done.status == "limit"
 
 
@@ -512,23 +514,22 @@ def test_a_worker_that_waits_for_ever_is_ended():
     """Waits without end are not taken, since each may become a record."""
     conversation = HostProtocol(STEPPED)
     for _ in range(20_000):
-        conversation.receive(encode_frame([IDLE]))
+        conversation.receive(frames(IDLE))
         conversation.go_on()
     with pytest.raises(ProtocolViolation, match="waits"):
-        conversation.receive(encode_frame([IDLE]))
+        conversation.receive(frames(IDLE))
 
 
 @pytest.mark.parametrize(
     "forged",
-    ["'[\"i\",1.5]', '[\"i\",1.5]'", '\'["i",null]\', \'["c",1,"get",[],{},1]\''],
+    ['[["i",1.5],["i",1.5]]', '[["i",null],["c",1,"get",[],{},1]]'],
     ids=["two-waits", "a-call-after-a-wait"],
 )
 async def test_a_worker_that_forges_waits_is_ended(forged):
     """Unrestricted code in a walled worker that breaks step ends its execution, and nothing else."""
     code = f"""
-import os, struct
-body = ('[' + ','.join([{forged}]) + ']').encode()
-os.write(3, struct.pack('<I', len(body)) + body)
+import os
+os.write(3, {frames_of(forged)!r})
 os.read(3, 1)
 """
     with PoolSandbox(policy=False) as unrestricted:

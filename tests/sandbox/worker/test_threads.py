@@ -4,13 +4,14 @@ import pytest
 
 from langchain_ptc import Limits
 from langchain_ptc.sandbox import Program, Result
+from langchain_ptc.sandbox.wire.values import encode_value
 
 
 async def run(sandbox, code: str, *, limits: Limits | None = None):
     session = sandbox.session()
 
     def on_calls(calls):
-        session.resume([Result(id=call.id, payload=str(call.id)) for call in calls])
+        session.resume([Result(id=call.id, payload=encode_value(call.id)) for call in calls])
 
     program = Program(code=code, tools=("get",), limits=limits or Limits())
     return await session.run(program, on_calls)
