@@ -18,9 +18,9 @@ from langchain_ptc.check.arguments import Arguments, Leniency
 from langchain_ptc.check.facts import TOOL_CALL_ERROR, Facts, Handlers
 from langchain_ptc.check.inference import CatalogNames, Given, Inference
 from langchain_ptc.check.lookups import Lookups
-from langchain_ptc.check.program import DEAD, Program
+from langchain_ptc.check.program import DEAD, OutOfWork, Program, Work
 from langchain_ptc.check.uses import Uses
-from langchain_ptc.check.values import MAX_NAME_CHARS, Found, OutOfWork, ToolValue, Work
+from langchain_ptc.check.values import MAX_NAME_CHARS, Found, ToolValue
 from langchain_ptc.errors import Problem
 from langchain_ptc.locks import cached_property
 from langchain_ptc.sandbox.language.reading import parse_quietly

@@ -12,8 +12,7 @@ import builtins
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from langchain_ptc.check.program import Program
-from langchain_ptc.check.values import Work
+from langchain_ptc.check.program import Program, Work
 from langchain_ptc.locks import cached_property
 from langchain_ptc.sandbox.language.scopes import Binding
 

@@ -21,7 +21,7 @@ from langchain_ptc.catalog.types import (
     TypeTree,
 )
 from langchain_ptc.check.facts import Facts
-from langchain_ptc.check.program import Program
+from langchain_ptc.check.program import OutOfWork, Program, Work
 from langchain_ptc.check.values import (
     DICT,
     LIST,
@@ -33,12 +33,10 @@ from langchain_ptc.check.values import (
     Items,
     LibraryValue,
     ModuleValue,
-    OutOfWork,
     Pending,
     Shapes,
     ToolValue,
     Value,
-    Work,
     common,
     data,
     iterate,

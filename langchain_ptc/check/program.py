@@ -16,11 +16,34 @@ from langchain_ptc.sandbox.language.scopes import Function, SyntaxTree, is_async
 
 _Part: TypeAlias = ast.AST | Sequence[ast.AST] | None
 
+MAX_STEPS = 60_000
+"""Maximum number of steps of one check: ordinary programs take one for every few characters."""
 DEAD, MAYBE, SURE = range(3)
 """How certainly a part of the program is reached: never, under a condition, or whenever it runs."""
 _EXITS = frozenset({"exit", "quit"})
 _REFLECTS = frozenset({"globals", "locals", "vars", "dir", "setattr", "delattr", "exec", "eval"})
 _LEAVES = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
+
+
+class OutOfWork(Exception):  # it ends the check, and is not an error
+    """The check has used up its steps."""
+
+
+class Work:
+    """Counts the steps of one check, so that its time is bounded for every program."""
+
+    def __init__(self, steps: int = MAX_STEPS) -> None:
+        self.left = steps
+
+    def spend(self, steps: int = 1) -> None:
+        """Take steps.
+
+        Raises:
+            OutOfWork: There are none left.
+        """
+        self.left -= steps
+        if self.left < 0:
+            raise OutOfWork
 
 
 class Program(SyntaxTree):

@@ -42,16 +42,8 @@ from langchain_ptc.check.arguments import Leniency
 from langchain_ptc.check.checker import MAX_PROBLEMS, make_problem, read_program
 from langchain_ptc.check.facts import TOOL_CALL_ERROR, Facts, Handlers
 from langchain_ptc.check.inference import CatalogNames, Given, Inference
-from langchain_ptc.check.program import DEAD, Program
-from langchain_ptc.check.values import (
-    Found,
-    ModuleValue,
-    OutOfWork,
-    ToolValue,
-    Work,
-    is_closed,
-    kind_of,
-)
+from langchain_ptc.check.program import DEAD, OutOfWork, Program, Work
+from langchain_ptc.check.values import Found, ModuleValue, ToolValue, is_closed, kind_of
 from langchain_ptc.errors import Problem
 
 if TYPE_CHECKING:

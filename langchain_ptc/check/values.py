@@ -28,32 +28,9 @@ from langchain_ptc.catalog.types import (
 )
 from langchain_ptc.wording import closest, did_you_mean
 
-MAX_STEPS = 60_000
-"""Maximum number of steps of one check: ordinary programs take one for every few characters."""
 MAX_NAME_CHARS = 80
 _MAX_SHOWN_CHARS = 60
 _MAX_KEYS = 20
-
-
-class OutOfWork(Exception):  # it ends the check, and is not an error
-    """The check has used up its steps."""
-
-
-class Work:
-    """Counts the steps of one check, so that its time is bounded for every program."""
-
-    def __init__(self, steps: int = MAX_STEPS) -> None:
-        self.left = steps
-
-    def spend(self, steps: int = 1) -> None:
-        """Take steps.
-
-        Raises:
-            OutOfWork: There are none left.
-        """
-        self.left -= steps
-        if self.left < 0:
-            raise OutOfWork
 
 
 @dataclass(frozen=True, slots=True)

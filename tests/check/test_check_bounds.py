@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from langchain_ptc import InProcessSandbox, Limits, ProgrammaticToolExecutor, ToolCatalog
 from langchain_ptc.check.checker import MAX_CHARS, MAX_REPORT_CHARS, Checker, render_problems
-from langchain_ptc.check.values import OutOfWork, Work
+from langchain_ptc.check.program import OutOfWork, Work
 from tests.sandbox.language.test_reading import LOUD, QUIET
 
 LENGTH = MAX_CHARS - 900

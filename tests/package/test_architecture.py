@@ -342,11 +342,11 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 43_980,
+    "lines": 43_960,
     "modules": 176,
-    "longest import chain": 20,
-    "calls for a small program": 300,
-    "files for a small program": 41,
+    "longest import chain": 19,
+    "calls for a small program": 285,
+    "files for a small program": 40,
     "calls for one tool call": 95,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The
