@@ -150,7 +150,7 @@ class StoredFiles(NamedTuple):
                 raise zoneinfo.ZoneInfoNotFoundError(f"no time zone found with key {key}")
             return io.BytesIO(zones[key])
 
-        sys.meta_path.insert(0, _Importer(self.codecs))
+        sys.meta_path.append(_Importer(self.codecs))
         zoneinfo.reset_tzpath(to=())
         zoneinfo.available_timezones = lambda: set(zones)
         setattr(_common, "load_tzdata", load_tzdata)  # noqa: B010  # typed otherwise
