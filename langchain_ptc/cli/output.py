@@ -219,10 +219,10 @@ def render_diagnosis(diagnosis: Diagnosis) -> str:
         lines.append(f"  {level.name:<30}{has:<5}{level.meaning}{default}")
     if diagnosis.layers:
         lines += ["", "layers"]
-        lines += [f"  {layer.name:<30}{layer.told}" for layer in diagnosis.layers]
+        lines += [f"  {layer.name:<30}{layer.detail}" for layer in diagnosis.layers]
     if diagnosis.attacks:
         lines += ["", "attacks, with the language policy off"]
-        lines += [f"  {attack.name:<30}{attack.told}" for attack in diagnosis.attacks]
+        lines += [f"  {attack.name:<30}{attack.detail}" for attack in diagnosis.attacks]
     if diagnosis.problem:
         lines += ["", f"problem: {diagnosis.problem}"]
     if diagnosis.advice:

@@ -1,6 +1,6 @@
 """Which modules of the standard library the code may import, and which names each shows.
 
-A name stands here if it computes. What opens files or sockets, starts processes, evaluates text as
+A name is listed if it computes. What opens files or sockets, starts processes, evaluates text as
 code, or hands out modules and frames does not.
 """
 
@@ -186,7 +186,7 @@ ALIASES: Mapping[str, str] = {"typing_extensions": "typing"}
 """Modules that are served from another one."""
 
 ONLY_OVERRIDDEN = frozenset({"threading", "traceback"})
-"""Modules whose every name is made for the program; not there if nobody makes them."""
+"""Modules whose every name is made for the program; not available if they are not made."""
 
 PRELOAD: tuple[str, ...] = (
     *(module for module in STANDARD_MODULES if module not in ALIASES),
@@ -219,7 +219,7 @@ _NO_FILES = "there are no files in the sandbox; call a tool, or return or print 
 _NO_NETWORK = "there is no network in the sandbox; call a tool"
 _NO_PROCESSES = "there are no processes in the sandbox; compute here, or call a tool"
 _NO_INTERNALS = "the interpreter itself is out of reach in the sandbox"
-_NO_PICKLE = "it runs code that stands in data; use `json`, or `copy.deepcopy`"
+_NO_PICKLE = "it runs code that is in the data; use `json`, or `copy.deepcopy`"
 
 
 def _refuse(modules: str, reason: str) -> dict[str, str]:

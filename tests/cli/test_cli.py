@@ -31,7 +31,7 @@ def diagnosis(*, kernel: bool = True, attacks: tuple[Attack, ...] = (), **fields
             Level(name="kernel", available=kernel, meaning="k"),
             Level(name="process", available=True, meaning="p"),
         ),
-        "layers": (Layer(name="seccomp", told="on"),),
+        "layers": (Layer(name="seccomp", detail="on"),),
         "attacks": attacks,
         "problem": "",
         "advice": (),
@@ -39,8 +39,8 @@ def diagnosis(*, kernel: bool = True, attacks: tuple[Attack, ...] = (), **fields
     return Diagnosis(**{**made, **fields})
 
 
-STOPPED = Attack(name="fork", stopped=True, told="refused (EPERM)")
-MISSED = Attack(name="open a file", stopped=False, told="NOT STOPPED")
+STOPPED = Attack(name="fork", stopped=True, detail="refused (EPERM)")
+MISSED = Attack(name="open a file", stopped=False, detail="NOT STOPPED")
 
 
 @linux

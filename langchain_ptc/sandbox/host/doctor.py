@@ -1,6 +1,6 @@
 """What holds a worker in on this machine, found out by trying; for `langchain-ptc doctor`.
 
-The layers are what the parent of workers reports, and what the kernel tells of a living worker when
+The layers are what the parent of workers reports, and what the kernel reports of a living worker when
 it is looked at from outside. The attacks are run in such workers with the language policy off, so that
 the kernel alone has to stop them; each is harmless where it is not stopped.
 """
@@ -45,20 +45,20 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One layer of confinement and what came of it."""
+    """One layer of confinement and the result."""
 
     name: str
-    told: str
+    detail: str
     """`on`, or why it is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack:
-    """One attack and what came of it."""
+    """One attack and the result."""
 
     name: str
     stopped: bool
-    told: str
+    detail: str
     """How it was stopped, for example `refused (EPERM)`; or `NOT STOPPED` and why."""
 
 
@@ -106,7 +106,7 @@ def diagnose(*, walls: bool = True) -> Diagnosis:
             problem = str(error)
         finally:
             pool.close()
-    layers = tuple(Layer(name=name, told=told) for name, told in {**reported, **seen}.items())
+    layers = tuple(Layer(name=name, detail=detail) for name, detail in {**reported, **seen}.items())
     required = "kernel" if sys.platform == "linux" else "process"
     return Diagnosis(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -132,7 +132,7 @@ def _levels(layers: Mapping[str, str], *, stood: bool) -> tuple[Level, ...]:
         Level(
             name="kernel",
             available=layers.get("seccomp") == "on",
-            meaning="a process whose system calls the kernel filters; for code that nobody trusts",
+            meaning="a process whose system calls the kernel filters; for untrusted code",
         ),
         Level(
             name="process",
@@ -227,16 +227,16 @@ def _try(pool: WorkerPool, name: str, attack: str) -> Attack:
     done, _ = _run(pool, _ATTEMPT.format(attack=textwrap.indent(attack, "    ")))
     match done.output.split():
         case ["refused", number]:
-            told = errno.errorcode.get(int(number), f"error {number}")
-            return Attack(name=name, stopped=True, told=f"refused ({told})")
+            name_of_error = errno.errorcode.get(int(number), f"error {number}")
+            return Attack(name=name, stopped=True, detail=f"refused ({name_of_error})")
         case ["nothing"]:
-            return Attack(name=name, stopped=True, told="there is nothing to find")
+            return Attack(name=name, stopped=True, detail="there is nothing to find")
         case ["done"]:
-            return Attack(name=name, stopped=False, told="NOT STOPPED")
+            return Attack(name=name, stopped=False, detail="NOT STOPPED")
     problem = done.failure.message if done.failure else "no clear answer"
     if "SIGSYS" in problem:
-        return Attack(name=name, stopped=True, told="the kernel ended the worker (SIGSYS)")
-    return Attack(name=name, stopped=False, told=f"NOT STOPPED: {problem}")
+        return Attack(name=name, stopped=True, detail="the kernel ended the worker (SIGSYS)")
+    return Attack(name=name, stopped=False, detail=f"NOT STOPPED: {problem}")
 
 
 def _run(pool: WorkerPool, code: str) -> tuple[Done, Mapping[str, str]]:
@@ -269,15 +269,15 @@ def _look_at_worker(pool: WorkerPool) -> dict[str, str]:
 
 
 def _look(worker: Worker) -> dict[str, str]:
-    """Return what the kernel tells of a worker: the layers that it installs itself."""
+    """Return what the kernel reports of a worker: the layers that it installs itself."""
     if sys.platform != "linux":
         return {"no_new_privs": f"not there on {sys.platform}", "rlimits": "on"}
     if worker.pidfd is None:
         return dict.fromkeys(("no_new_privs", "rlimits"), "not known: the kernel has no pidfds")
     try:
-        # The worker has another number in its own namespace; its pidfd tells ours.
-        told = _read_pairs(Path(f"/proc/self/fdinfo/{worker.pidfd}"))
-        process = Path("/proc", told["Pid"])
+        # The worker has another number in its own namespace; its pidfd has ours.
+        descriptor = _read_pairs(Path(f"/proc/self/fdinfo/{worker.pidfd}"))
+        process = Path("/proc", descriptor["Pid"])
         status = _read_pairs(process / "status")
         limits = (process / "limits").read_text("ascii").splitlines()
     except (OSError, KeyError) as error:
@@ -317,8 +317,8 @@ def _advise(layers: Mapping[str, str], *, required: str, problem: str) -> Iterat
         yield from _advise_on_namespaces()
     if layers.get("landlock", "on") != "on":
         yield (
-            "landlock: a second wall; Linux 5.13 and later have it, if `landlock` stands in "
-            "/sys/kernel/security/lsm. In a container, let its seccomp profile allow "
+            "landlock: a second wall; Linux 5.13 and later have it, if `landlock` is listed in "
+            "/sys/kernel/security/lsm. In a container, its seccomp profile must allow "
             "landlock_create_ruleset and landlock_restrict_self"
         )
 

@@ -36,7 +36,7 @@ class InProcessSandbox(LocalSandbox):
     `max(itertools.count())`: it stops the whole process for good.
 
     Args:
-        imports: Modules that the code may import besides the standard ones. For trusted code only:
+        imports: Modules that the code may import in addition to the standard ones. For trusted code only:
             the policy knows nothing of what they do, and there is no other wall here. With
             `imports=["pandas"]`, `pd.read_pickle(io.BytesIO(...))` runs what a pickle says, with the
             rights of this process; `numpy.load` and `pd.read_csv` open files.
@@ -64,7 +64,7 @@ class _QueueChannel:
     def __init__(self, loop: asyncio.AbstractEventLoop, session: InProcessSession) -> None:
         self._loop = loop
         self._session = session
-        # Whoever is told of calls finds its surroundings by the context of the execution, not of a thread.
+        # Calls are handed on in the context of the execution, not in that of a thread.
         self._context = contextvars.copy_context()
         self._inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._pushed_back: deque[bytes] = deque()

@@ -1,4 +1,4 @@
-"""The parent of workers, from the host's side: started, told what to do, and listened to.
+"""The parent of workers, from the host's side: how it is started, sent requests, and read.
 
 Nothing here waits for it: what it does not take at once stays in a buffer. A host that waited in a
 send, while the parent waits in a send to the host, would wait for ever.
@@ -30,8 +30,8 @@ from langchain_ptc.sandbox.wire.control import (
     REQUEST,
 )
 
-_MOST_DESCRIPTORS = 2
-_MOST_REPLIES_AT_ONCE = 256
+_MAX_DESCRIPTORS = 2
+_MAX_REPLIES_AT_ONCE = 256
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 """No other program that the host starts gets a descriptor of a worker."""
 _END_SECONDS = 2.0
@@ -105,7 +105,7 @@ class Parent:
         self.heard_at = time.monotonic()
         """When it last said anything, by `time.monotonic`; when it was started, if it has not."""
         self.layers: Mapping[str, str] | None = None
-        """What each layer of confinement came to; None until it stands."""
+        """The state of each layer of confinement; None until it is ready."""
         self.is_silent = False
         """Whether it was given up, since it did not answer."""
         self.cannot_start = False
@@ -146,7 +146,7 @@ class Parent:
         Raises:
             SandboxError: It has died.
         """
-        for _ in range(_MOST_REPLIES_AT_ONCE):
+        for _ in range(_MAX_REPLIES_AT_ONCE):
             reply = self._next_reply()
             if reply is None:
                 return
@@ -173,7 +173,7 @@ class Parent:
             try:
                 data, ancillary, _, _ = self._control.recvmsg(
                     size - len(self._read),
-                    socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4),
+                    socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4),
                     _CLOSE_ON_EXEC,
                 )
             except (BlockingIOError, InterruptedError):
@@ -214,7 +214,7 @@ class Launcher:
     def __init__(self, options: Mapping[str, object]) -> None:
         self._options = options
         self.ready: list[Parent] = []
-        """The one that was started ahead; whoever takes it out owns it."""
+        """The one that was started ahead: its owner is what takes it out."""
 
     def start_ahead(self) -> None:
         """Start one if it can be started; where not, `take` raises."""

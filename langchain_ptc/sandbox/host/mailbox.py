@@ -1,6 +1,6 @@
-"""A thread that owns something, and what others want of it, without a lock.
+"""A thread that owns something, and requests to it from other threads, without a lock.
 
-Garbage collection may close a coroutine, a session or a sandbox in any thread at any moment, and so want
+Garbage collection may close a coroutine, a session or a sandbox in any thread at any moment, and so needs
 something of the thread while the same thread is just about to say something else. A lock would be waited
 for by the one who holds it.
 """
@@ -52,7 +52,7 @@ class Mailbox:
             self._start()
         if wakes:
             self.wake()
-        if self._over is not None:  # it has just ended, and nobody reads the mail
+        if self._over is not None:  # it has just ended, and does not read the mail
             self._settle_all(self._over)
 
     def wake(self) -> None:
@@ -69,9 +69,11 @@ class Mailbox:
                 if self._ends is None:
                     self._start_thread()
             except (OSError, RuntimeError) as error:
-                told = SandboxError(f"the system refuses a thread to look after workers: {error}")
-                told.__cause__ = error
-                self._settle_all(told)
+                problem = SandboxError(
+                    f"the system refuses a thread to look after workers: {error}"
+                )
+                problem.__cause__ = error
+                self._settle_all(problem)
             finally:
                 self._starting.release()
 
@@ -115,6 +117,6 @@ class Mailbox:
         self._settle_all(why)
 
     def close(self) -> None:
-        """Close the ends of the line to the thread."""
+        """Close both ends of the socket that wakes the thread."""
         for end in self._ends or ():
             end.close()

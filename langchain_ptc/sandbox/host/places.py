@@ -5,7 +5,7 @@ limit begins. The bound is one for each depth: executions that a tool of another
 counted apart from that one, since it waits for them, so that they need no place that it holds.
 
 Where the system refuses a worker (processes, descriptors), the bound goes down to what there is, and up
-again with each worker that was to be had.
+again with each worker that it grants.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.host.workers import Allowance, Worker
 
-MOST_WORKERS = 256
+MAX_WORKERS = 256
 _depth: contextvars.ContextVar[int] = contextvars.ContextVar("ptc_depth", default=0)
 
 
@@ -29,14 +29,14 @@ def most_workers() -> int:
     try:
         import resource
     except ImportError:
-        return MOST_WORKERS
+        return MAX_WORKERS
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return MOST_WORKERS if soft == resource.RLIM_INFINITY else max(1, min(MOST_WORKERS, soft // 4))
+    return MAX_WORKERS if soft == resource.RLIM_INFINITY else max(1, min(MAX_WORKERS, soft // 4))
 
 
 @dataclass(eq=False, slots=True)
 class Ask:
-    """A worker that is asked for."""
+    """A request for a worker."""
 
     allowance: Allowance
     taken: Future[Worker] | None
@@ -87,7 +87,7 @@ class Places:
         self._level(ask.depth).queue.append(ask)
 
     def wait_again(self, ask: Ask) -> None:
-        """Take an ask's place from it, and let it wait before all others."""
+        """Take an ask's place from it, and put it at the front of its queue."""
         level = self._level(ask.depth)
         level.busy -= 1
         level.queue.appendleft(ask)
@@ -115,7 +115,7 @@ class Places:
             del self._levels[depth]
 
     def widen(self, depth: int) -> None:
-        """Note that a worker was to be had."""
+        """Note that the system granted a worker."""
         level = self._level(depth)
         level.most = min(self._most, level.most + 1)
 

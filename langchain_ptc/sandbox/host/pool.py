@@ -36,10 +36,10 @@ from langchain_ptc.sandbox.wire import control
 
 SILENT_SECONDS = 30.0
 """How long the parent of workers may leave a request without an answer, its start included."""
-_MOST_FORKS = 32
+_MAX_FORKS = 32
 """Requests that the parent of workers is sent before it has answered; it forks one after another."""
-_MOST_ATTEMPTS = 3
-"""How often a worker is asked for, where the parent of workers dies over it."""
+_MAX_ATTEMPTS = 3
+"""How often a worker is requested, if the parent of workers dies each time."""
 _JUMP_SECONDS = 5.0
 """When the clock jumps so far past what was waited for, this process was stopped itself."""
 
@@ -119,7 +119,7 @@ class WorkerPool:
     ) -> Future[Worker]:
         """Take a worker for one execution; done at once if one waits and `fresh` is False.
 
-        The future raises `SandboxError` if there is none to be had. The execution is inside of `depth` others;
+        The future raises `SandboxError` if none can be started. The execution is inside of `depth` others;
         `fresh` asks for a worker that has not waited.
         """
         taken: Future[Worker] = Future()
@@ -209,9 +209,11 @@ class WorkerPool:
         while not self._closed:
             try:
                 planned = self._turn(woken, planned)
-            except Exception as error:  # noqa: BLE001  # whoever waits for a worker must be told
-                told = SandboxError(f"the pool of workers broke: {type(error).__name__}: {error}")
-                self._lose_parent(told, is_final=True)
+            except Exception as error:  # noqa: BLE001  # who waits for a worker must get an error
+                problem = SandboxError(
+                    f"the pool of workers broke: {type(error).__name__}: {error}"
+                )
+                self._lose_parent(problem, is_final=True)
                 time.sleep(0.1)  # what breaks again must not take a whole processor
         why = SandboxError("the sandbox is closed")
         self._launcher.end()
@@ -270,8 +272,8 @@ class WorkerPool:
             return
         if now < max(parent.heard_at, self._asked_since) + SILENT_SECONDS:
             return
-        told = "did not start" if parent.layers is None else "has not answered"
-        why = SandboxError(f"the parent of workers {told} within {SILENT_SECONDS:g} seconds")
+        what = "did not start" if parent.layers is None else "has not answered"
+        why = SandboxError(f"the parent of workers {what} within {SILENT_SECONDS:g} seconds")
         parent.is_silent = True
         self._refuse_all(why)
 
@@ -323,7 +325,7 @@ class WorkerPool:
 
     def _admit(self) -> None:
         """Have workers made for those whose turn it is."""
-        while len(self._asked) < _MOST_FORKS and (ask := self._places.next()) is not None:
+        while len(self._asked) < _MAX_FORKS and (ask := self._places.next()) is not None:
             ready = None if ask.fresh else self._take_idle(ask.allowance)
             if ready is None:
                 self._fork(ask)
@@ -331,7 +333,7 @@ class WorkerPool:
                 self._give(ready, ask)
 
     def _refill(self) -> None:
-        """Have workers wait for work, once nobody waits for a worker."""
+        """Have spare workers forked, once no execution waits for one."""
         if not self._wants_refill or self._places.queued:
             return
         self._wants_refill = False
@@ -383,7 +385,7 @@ class WorkerPool:
         self._places.refuse_waiting(why)
 
     def _drop(self, worker: Worker) -> None:
-        """Kill a worker that nobody needs, and give its descriptors back."""
+        """Kill a worker that is not needed, and close its descriptors."""
         if self.workers.pop(worker.number, None) is not None:
             self._signal(worker, signal.SIGKILL, control.KILL)
             worker.exited.set_result(Exit(-1, 0.0))
@@ -394,14 +396,14 @@ class WorkerPool:
     def _hear(self, parent: Parent, reply: Reply) -> None:
         parent.is_silent = False
         if reply.kind == control.HELLO:
-            told = json.loads(reply.payload)
-            if told["problems"]:
+            hello = json.loads(reply.payload)
+            if hello["problems"]:
                 parent.cannot_start = True
                 raise SandboxError(
                     "the parent of workers could not import what was asked for: "
-                    + "; ".join(told["problems"])
+                    + "; ".join(hello["problems"])
                 )
-            self._layers = parent.layers = told["layers"]
+            self._layers = parent.layers = hello["layers"]
             self._failed_starts = 0
         elif reply.kind == control.BORN:
             self._greet(parent, reply)
@@ -438,10 +440,10 @@ class WorkerPool:
         """Wait until others of its depth have ended, where the system refuses a worker."""
         if ask.taken is None or self._places.narrow(ask):
             return
-        told = f"the system refuses a worker: {os.strerror(number)}"
+        problem = f"the system refuses a worker: {os.strerror(number)}"
         if number in (errno.EMFILE, errno.ENFILE):
-            told += "; raise the limit of open files (ulimit -n), or close some"
-        self._refuse_ask(ask, SandboxError(told))
+            problem += "; raise the limit of open files (ulimit -n), or close some"
+        self._refuse_ask(ask, SandboxError(problem))
 
     def _bury(self, number: int, ended: Exit) -> None:
         worker = self.workers.pop(number, None)
@@ -463,7 +465,7 @@ class WorkerPool:
             gone.exited.set_result(Exit(-1, 0.0))
         for idle in self._spares.take_all():
             self._drop(idle)
-        if is_final or self._failed_starts >= _MOST_ATTEMPTS:
+        if is_final or self._failed_starts >= _MAX_ATTEMPTS:
             self._failed_starts = 0
             self._refuse_all(why)
             return
@@ -472,7 +474,7 @@ class WorkerPool:
             ask.attempts += 1
             if ask.taken is None:
                 continue
-            if ask.attempts >= _MOST_ATTEMPTS:
+            if ask.attempts >= _MAX_ATTEMPTS:
                 self._refuse_ask(ask, why)
                 continue
             self._places.wait_again(ask)

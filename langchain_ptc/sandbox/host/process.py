@@ -34,7 +34,7 @@ _REFILL_SECONDS = 0.01
 _KILLED = int(signal.SIGKILL) if hasattr(signal, "SIGKILL") else 9
 """Wait status of a process that was killed."""
 _REPLAY_FACTOR, _SOON_SECONDS = 2.0, 0.1
-_MOST_BEGINNINGS = 3
+_MAX_BEGINNINGS = 3
 """How often an execution is begun whose workers die before it has begun."""
 
 
@@ -42,7 +42,7 @@ class LocalSandbox:
     """What the sandboxes of this machine have in common.
 
     Args:
-        imports: Modules that the code may import besides the standard ones.
+        imports: Modules that the code may import in addition to the standard ones.
     """
 
     def __init__(self, imports: Sequence[str]) -> None:
@@ -68,7 +68,7 @@ class ProcessSandbox(LocalSandbox):
     """Runs each execution in a worker process of its own, forked from a warm parent.
 
     Args:
-        imports: Modules that the code may import besides the standard ones, for example
+        imports: Modules that the code may import in addition to the standard ones, for example
             `["numpy", "pandas"]`. They are imported once, in the parent of workers.
         waiting_workers: Workers that wait for work: the size of a burst that is served at once.
         max_workers: Executions that have a worker at a time; further ones wait for their turn, and
@@ -139,7 +139,7 @@ def checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
 
 
 class _Lease:
-    """What all sandboxes hold that want the same workers; these end when the last lets go of it."""
+    """Held by all sandboxes that share the same workers, which end when the last sandbox does."""
 
     def __init__(self, imports: tuple[str, ...], waiting: int, most: int | None) -> None:
         self.pool = WorkerPool(imports, waiting=waiting, most=most)
@@ -154,7 +154,7 @@ _leases: weakref.WeakValueDictionary[tuple[object, ...], _Lease] = weakref.WeakV
 def _lease(imports: tuple[str, ...], waiting: int, most: int | None) -> _Lease:
     """Return the workers of this process for a module set.
 
-    Two threads that ask for the same at once may be given two: that costs a few processes more, and
+    Two threads that ask for the same at once may get two: that costs a few processes more, and
     takes no lock that a forked child or the garbage collector could find taken.
     """
     key = (imports, waiting, most)
@@ -187,12 +187,12 @@ class ProcessSession:
         # The kernel counts a process from its start, and nobody can raise its limit later.
         allowance = Allowance(cpu_seconds_of(program), limits.memory_bytes)
         handover = Handover(program, on_calls, on_idle)
-        for beginning in range(_MOST_BEGINNINGS):
+        for beginning in range(_MAX_BEGINNINGS):
             worker = await self._take(allowance, fresh=beginning > 0 or more > 0)
             done = await self._run_in(worker, program, handover)
             if done is not None:
                 return done
-        return crashed(f"{_MOST_BEGINNINGS} workers died before the code had begun", "")
+        return crashed(f"{_MAX_BEGINNINGS} workers died before the code had begun", "")
 
     async def _take(self, allowance: Allowance, *, fresh: bool = False) -> Worker:
         """Take a worker; one that comes after this was cancelled is given back."""
@@ -262,7 +262,7 @@ class ProcessSession:
 
 
 def replay_seconds(program: Program) -> float:
-    """Return what a program may take to come to where it goes on, besides its limits.
+    """Return the seconds that a program may take to be replayed, in addition to its limits.
 
     It is twice what it took before, for the machine may be another one, and nothing for what is soon
     done: a worker that waits already is of no use to a program with an allowance of its own.
@@ -296,10 +296,10 @@ def _name_exit(ended: Exit) -> str:
 
 
 def _require_kernel(layers: Mapping[str, str]) -> None:
-    told = layers.get("seccomp", "not installed")
-    if told != "on":
+    state = layers.get("seccomp", "not installed")
+    if state != "on":
         raise SandboxError(
-            f"this machine cannot wall a worker in: seccomp is {told}. Allow seccomp in the "
+            f"this machine cannot confine a worker: seccomp is {state}. Allow seccomp in the "
             "container's profile, or accept a process with limits and the language policy as the "
             "only walls: ProcessSandbox(require='process')"
         )

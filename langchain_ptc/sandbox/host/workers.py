@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What the kernel is told about a worker before it gets any code."""
+    """The limits that a worker gets from the kernel before it gets any code."""
 
     cpu_seconds: int
     memory_bytes: int
@@ -35,7 +35,7 @@ class WorkerStats:
     parent_pid: int | None
     """The process that forks the workers; None if none runs."""
     layers: Mapping[str, str]
-    """What each layer of confinement came to, `on` or why not; empty before the first execution."""
+    """The state of each layer of confinement, `on` or why not; empty before the first execution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class Exit:
     """How a worker ended."""
 
     status: int
-    """Wait status, for `os.waitstatus_to_exitcode`; -1 if nobody was there to be told it."""
+    """Wait status, for `os.waitstatus_to_exitcode`; -1 if it is not known."""
     cpu_seconds: float
 
 
 def _pending_exit() -> Future[Exit]:
-    """Build a future that nobody can cancel: it is shared by all who wait for it."""
+    """Build a future that cannot be cancelled: it is shared by all who wait for it."""
     future: Future[Exit] = Future()
     future.set_running_or_notify_cancel()
     return future
@@ -58,8 +58,8 @@ def _pending_exit() -> Future[Exit]:
 class Worker:
     """One child process. Only the thread of its pool signals it and closes its pidfd.
 
-    A number of a descriptor that is closed is given to the next that is opened: whoever signalled by
-    it from another thread could hit another worker.
+    The number of a closed descriptor is given to the next one that is opened: a signal sent by it from
+    another thread could hit another worker.
     """
 
     number: int
@@ -67,7 +67,7 @@ class Worker:
     socket: socket.socket
     pidfd: int | None
     layers: Mapping[str, str]
-    """What each layer of confinement came to in its parent."""
+    """The state of each layer of confinement in its parent."""
     _kill: Callable[[Worker], None]
     exited: Future[Exit] = field(default_factory=_pending_exit)
     deadline: float | None = None
@@ -80,7 +80,7 @@ class Worker:
     """Whether the host ended it because its wall limit had come."""
 
     def is_alive(self) -> bool:
-        """Whether it has not ended, as far as the kernel or its parent has told."""
+        """Whether it has not ended, as far as the kernel or its parent has reported."""
         pidfd = self.pidfd
         if pidfd is None:
             return not self.exited.done()
@@ -100,7 +100,7 @@ class Worker:
         self._kill(self)
 
 
-_MOST_KINDS = 2
+_MAX_KINDS = 2
 """For so many allowances workers wait: those of the last executions."""
 
 
@@ -123,7 +123,7 @@ class Spares:
     def want(self, allowance: Allowance) -> Iterator[Worker]:
         """Keep workers for an allowance; yield those of long ago, which are no longer kept."""
         self.kinds.setdefault(allowance, deque())
-        while len(self.kinds) > _MOST_KINDS:
+        while len(self.kinds) > _MAX_KINDS:
             yield from _emptied(self.kinds.pop(next(iter(self.kinds))))
 
     def keep(self, worker: Worker, allowance: Allowance) -> bool:

@@ -17,7 +17,7 @@ from langchain_ptc.sandbox.api import Moment
 READING_NS = 1_000
 """How far a clock moves when it is read."""
 RESOLUTION_SECONDS = 1e-6
-"""Moments that differ by less are the same: figures are rounded on their way."""
+"""Moments that differ by less are the same: figures are rounded in transit."""
 
 
 class StepClock:
@@ -113,7 +113,7 @@ _MADE_IN_C = type(datetime.datetime.now)
 
 
 def read_clock(clock: StepClock, value: object) -> object:
-    """Return `value`, or what stands for it if it is a method that would read the real clock."""
+    """Return `value`, or its replacement if it is a method that would read the real clock."""
     name = getattr(value, "__name__", None) if type(value) is _MADE_IN_C else None
     owner = getattr(value, "__self__", None)
     if name not in NOW_NAMES or not isinstance(owner, type) or not issubclass(owner, datetime.date):

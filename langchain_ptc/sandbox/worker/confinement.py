@@ -68,7 +68,7 @@ _FUTEX_BITSETS = (9, 10)
 _NOBODY = 65534
 _TO_BECOME_NOBODY = 0b111 << 5
 """CAP_KILL, CAP_SETGID and CAP_SETUID."""
-_MOST_THREADS = 2048
+_MAX_THREADS = 2048
 """Of all workers of one parent together."""
 _SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_RESTRICT_SELF = 444, 446  # the same on both machines
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
@@ -93,7 +93,7 @@ def _prctl(option: int, *args: int) -> None:
 def enter_namespaces() -> None:
     """Move into namespaces of our own, as nobody; the next child is process 1 of its own world.
 
-    Root becomes nobody outside too: the kernel counts no threads of root, so that one worker could
+    Root becomes nobody outside too: the kernel counts no threads of root, so one worker could
     use up the process ids of the machine.
     """
     assert _libc is not None
@@ -245,14 +245,16 @@ def set_rlimits(*, cpu_seconds: int, address_bytes: int, count_threads: bool) ->
             soft, hard = min(soft, ceiling), min(hard, ceiling)
         resource.setrlimit(which, (soft, hard))
 
-    limit("RLIMIT_CPU", cpu_seconds, cpu_seconds + 1)  # soft: SIGXCPU, told; hard: SIGKILL
+    limit(
+        "RLIMIT_CPU", cpu_seconds, cpu_seconds + 1
+    )  # soft: SIGXCPU, which is handled; hard: SIGKILL
     limit("RLIMIT_FSIZE", 0)
     limit("RLIMIT_CORE", 0)
     limit("RLIMIT_MEMLOCK", 0)
     if LINUX:  # elsewhere the address space cannot be limited
         limit("RLIMIT_AS", address_bytes)
         if count_threads:
-            limit("RLIMIT_NPROC", _MOST_THREADS)
+            limit("RLIMIT_NPROC", _MAX_THREADS)
 
 
 # System calls that Python needs to compute, to allocate, to sleep, to run threads that take turns,
@@ -371,12 +373,12 @@ def install_seccomp(program: bytes) -> None:
     assert _libc is not None
     no_new_privs()
     buffer = ctypes.create_string_buffer(program, len(program))
-    told = _Program(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
+    installed = _Program(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     _check(
         _libc.prctl(
             _PR_SET_SECCOMP,
             ctypes.c_ulong(_SECCOMP_MODE_FILTER),
-            ctypes.byref(told),
+            ctypes.byref(installed),
             ctypes.c_ulong(0),
             ctypes.c_ulong(0),
         ),

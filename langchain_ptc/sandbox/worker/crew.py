@@ -85,14 +85,14 @@ class Crew:
         finally:
             while thread in self._threads:
                 try:
-                    with self._lock:  # nobody looks at a thread that has gone
+                    with self._lock:  # a thread that has ended is not looked at
                         self._threads.discard(thread)
                         self._spent += time.thread_time()
                 except Stopped:
                     continue
 
     def cpu_seconds(self) -> float:
-        """Return the processor time of all of them so far; of ended ones where the system tells no other."""
+        """Return the processor time of all of them so far; where the system reports only that of ended ones, of these."""
         with self._lock:
             spent = self._spent
             if hasattr(time, "pthread_getcpuclockid"):

@@ -181,7 +181,7 @@ class EventLoop:
 async def to_thread(function: Callable[..., Any], /, *args: object, **kwargs: object) -> Any:
     """Call `function` here, there being no other thread, and await what it returns if need be.
 
-    So `gather(*[to_thread(get_orders, u) for u in users])` runs its tool calls side by side, which
+    So `gather(*[to_thread(get_orders, u) for u in users])` runs its tool calls concurrently, which
     is what a program that is written like that is after.
     """
     value = function(*args, **kwargs)

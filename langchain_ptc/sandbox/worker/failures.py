@@ -1,4 +1,4 @@
-"""What went wrong in a program, told in terms of its own lines.
+"""What went wrong in a program, in terms of its own lines.
 
 Frames of libraries and paths of the machine are left out: the code cannot mend them.
 """
@@ -22,13 +22,13 @@ from langchain_ptc.wording import closest, did_you_mean
 
 MAX_MESSAGE_CHARS = 4_000
 MAX_FRAMES = 12
-MAX_ERRORS_TOLD = 3
+MAX_ERRORS_SHOWN = 3
 """Of a group of errors, so many with their frames."""
 _HEAD_FRAMES = 4
-_MOST_ALIKE = 2
+_MAX_ALIKE = 2
 _MANY = 100
 _COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
-"""Frames of their own until Python 3.11; told as if they had none."""
+"""Frames of their own until Python 3.11; rendered as if they had none."""
 
 
 def describe(
@@ -103,23 +103,23 @@ def _limit_of(error: BaseException) -> tuple[str | None, float | None, float | N
 
 def _message(error: BaseException) -> str:
     try:
-        told = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
         if isinstance(error, KeyError):
-            told = repr(error.args[0]) if error.args else ""
+            text = repr(error.args[0]) if error.args else ""
     except Exception as broken:  # noqa: BLE001  # the code's own __str__ may raise anything
-        told = f"<its text cannot be had: {type(broken).__name__}>"
+        text = f"<its text cannot be read: {type(broken).__name__}>"
     if isinstance(error, BaseExceptionGroup):
-        told = f"{error.message}: {'; '.join(_headline(e) for e in islice(_leaves(error), 5))}"
+        text = f"{error.message}: {'; '.join(_headline(e) for e in islice(_leaves(error), 5))}"
     notes = [note for note in getattr(error, "__notes__", ()) if isinstance(note, str)]
     cause = error.__cause__
     if isinstance(cause, Exception):
         notes.append(f"caused by {_cut(_headline(cause), 500)}")
-    return _cut("\n".join([told, *notes]).strip())
+    return _cut("\n".join([text, *notes]).strip())
 
 
 def _headline(error: BaseException) -> str:
-    told = _message(error)
-    return f"{type(error).__name__}: {told}" if told else type(error).__name__
+    text = _message(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _cut(text: str, most: int = MAX_MESSAGE_CHARS) -> str:
@@ -215,12 +215,12 @@ def _render_error(error: BaseException, source: str, *, has_keys: bool = False) 
     headline = _headline(error)
     if has_keys:
         headline = _KEYS.sub("", headline)
-    told = _render_frames(_places(error.__traceback__), source) + headline
+    text = _render_frames(_places(error.__traceback__), source) + headline
     if isinstance(error, BaseExceptionGroup):
-        leaves = [leaf for leaf in islice(_leaves(error), MAX_ERRORS_TOLD) if leaf.__traceback__]
+        leaves = [leaf for leaf in islice(_leaves(error), MAX_ERRORS_SHOWN) if leaf.__traceback__]
         parts = dict.fromkeys(_render_error(leaf, source, has_keys=has_keys) for leaf in leaves)
-        told += "".join(f"\n\nin it: {part}" for part in parts)
-    return told
+        text += "".join(f"\n\nin it: {part}" for part in parts)
+    return text
 
 
 def _render_frames(places: list[_Place], source: str) -> str:
@@ -235,13 +235,13 @@ def _render_frames(places: list[_Place], source: str) -> str:
 
 
 def _fold(frames: list[str]) -> list[str]:
-    """Return frames with what repeats itself told once; as often as a recursion has a limit is often."""
+    """Return frames with repetitions folded into one line."""
     folded: list[str] = []
     for frame, same in itertools.groupby(frames):
         count = len(list(same))
-        folded += [frame] * min(count, _MOST_ALIKE)
-        if count > _MOST_ALIKE:
-            left = count - _MOST_ALIKE
+        folded += [frame] * min(count, _MAX_ALIKE)
+        if count > _MAX_ALIKE:
+            left = count - _MAX_ALIKE
             times = "many times more" if left >= _MANY else f"{left} times more"
             folded.append(f"  … the same {times} …\n")
     return folded
@@ -306,21 +306,21 @@ def _suggest(missing: str, names: tuple[str, ...], tools: tuple[str, ...]) -> st
 
 
 def _hint(error: BaseException, names: tuple[str, ...], tools: tuple[str, ...]) -> str:
-    told = _message(error)
-    if isinstance(error, TypeError | AttributeError) and "coroutine" in told:
+    text = _message(error)
+    if isinstance(error, TypeError | AttributeError) and "coroutine" in text:
         return (
             "a tool call gives its value only when it is awaited: `await tool(...)`, and in "
             "parentheses where more follows: `(await tool(...))[0]`"
         )
-    if isinstance(error, TypeError) and "can't be used in 'await' expression" in told:
+    if isinstance(error, TypeError) and "can't be used in 'await' expression" in text:
         return "only tool calls and asyncio calls are awaited: remove this `await`"
-    if isinstance(error, TypeError) and "'builtin_function_or_method'" in told:
+    if isinstance(error, TypeError) and "'builtin_function_or_method'" in text:
         return "a method is used as a value: call it, or read a record's field as record['name']"
-    if isinstance(error, TypeError) and told.startswith("the JSON object must be str"):
+    if isinstance(error, TypeError) and text.startswith("the JSON object must be str"):
         return "this is data already: use it as it is, without `json.loads`"
-    if isinstance(error, NameError) and (missing := re.search(r"name '(\w+)'", told)):
+    if isinstance(error, NameError) and (missing := re.search(r"name '(\w+)'", text)):
         return _suggest(missing[1], names, tools)
-    if isinstance(error, ImportError | AttributeError) and (missing := _FROM_TOOLS.search(told)):
+    if isinstance(error, ImportError | AttributeError) and (missing := _FROM_TOOLS.search(text)):
         return _suggest(missing["name"] or missing["attribute"], (), tools)
     if isinstance(error, RecursionError):
         return "the functions call each other without an end"

@@ -1,6 +1,6 @@
 """The child process that runs one program and dies.
 
-It has no environment, no files, no descriptors but its socket (number 3) and, once the walls stand,
+It has no environment, no files, no descriptors but its socket (number 3) and, once it is confined,
 no way to get any. What it imports was imported by its parent.
 """
 
@@ -25,11 +25,11 @@ from langchain_ptc.sandbox.worker.warmup import rehearse
 
 EXIT_BROKEN = 70
 _SOCKET_FD = 3
-_MOST_FDS = 4096
+_MAX_FDS = 4096
 _NICE = 5
 """Code gives way to the host, which keeps its limits, and to the parent, which makes more workers."""
 _RESERVE_BYTES = 4 * 1024 * 1024
-"""Address space that is kept back, so that a worker without memory can still say so."""
+"""Address space that is reserved, so that a worker without memory can still say so."""
 
 
 def main(
@@ -72,7 +72,7 @@ def main(
         except OSError:
             os._exit(EXIT_NO_SECCOMP)
     if is_spare:
-        with contextlib.suppress(MemoryError):  # the program will meet the same, and be told
+        with contextlib.suppress(MemoryError):  # the program will get the same error
             rehearse(imports)
     with contextlib.suppress(EOFError, ConnectionError):
         program = parse_run(line.receive()[0])
@@ -95,7 +95,7 @@ def main(
 
 
 def _seed(seed: int | None) -> None:
-    """Settle what code of libraries draws by chance: from `seed`, or from the kernel."""
+    """Seed the random generators of libraries: with `seed`, or from the kernel."""
     random.seed(seed)
     if numpy_random := sys.modules.get("numpy.random"):
         numpy_random.seed(None if seed is None else seed % 2**32)
@@ -111,7 +111,7 @@ def _keep_only(sock: socket.socket, most_fd: int) -> None:
     for low in range(_SOCKET_FD):
         with contextlib.suppress(OSError):
             os.close(low)
-    os.closerange(_SOCKET_FD + 1, max(_MOST_FDS, fd, most_fd) + 1)
+    os.closerange(_SOCKET_FD + 1, max(_MAX_FDS, fd, most_fd) + 1)
     sys.stdin = sys.stdout = sys.stderr = None  # there are none
 
 

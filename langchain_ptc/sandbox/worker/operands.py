@@ -21,8 +21,8 @@ MAX_KEY_CHARS = 60
 MAX_SUBJECTS = 3
 MAX_NAME_CHARS = 60
 MAX_HINT_CHARS = 1_200
-_MOST_ITEMS_SEEN = 50
-_MOST_ITEMS_TRIED = 1_000
+_MAX_ITEMS_SEEN = 50
+_MAX_ITEMS_TRIED = 1_000
 _KINDS = (KeyError, AttributeError, TypeError, IndexError)
 
 _Position = tuple[int | None, int | None, int | None, int | None]
@@ -135,9 +135,9 @@ def _describe_dict(value: dict[Any, Any], *, deep: bool) -> str:
     keys = list(dict.keys(value))
     shown = []
     for key in keys[:MAX_KEYS]:
-        told = repr(key) if type(key) in (str, int, float, bool) else type(key).__name__
-        told = cut(told, MAX_KEY_CHARS)
-        shown.append(f"{told}: {_kind_of(dict.get(value, key))}" if deep else told)
+        text = repr(key) if type(key) in (str, int, float, bool) else type(key).__name__
+        text = cut(text, MAX_KEY_CHARS)
+        shown.append(f"{text}: {_kind_of(dict.get(value, key))}" if deep else text)
     more = f", … {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
     return (
         f"a dict with {', '.join(shown)}{more}" if deep else f"dicts with {', '.join(shown)}{more}"
@@ -158,14 +158,14 @@ def _describe_items(
     name, count = type(value).__name__, len(value)
     if not count:
         return f"an empty {name}"
-    told = f"a {name} of {count:,}"
+    text = f"a {name} of {count:,}"
     if not deep:
-        return told
-    seen = [item for item, _ in zip(value, range(_MOST_ITEMS_SEEN), strict=False)]
+        return text
+    seen = [item for item, _ in zip(value, range(_MAX_ITEMS_SEEN), strict=False)]
     kinds = sorted({_kind_of(item) for item in seen})
     if kinds == ["dict"]:
-        return f"{told} {_describe_dict(seen[0], deep=False)}"
-    return f"{told} ({' or '.join(kinds[:4])})"
+        return f"{text} {_describe_dict(seen[0], deep=False)}"
+    return f"{text} ({' or '.join(kinds[:4])})"
 
 
 def _meant_key(error: BaseException, value: object) -> str:
@@ -258,8 +258,8 @@ def _subjects_of(node: ast.AST) -> list[ast.expr]:
 
 
 def _name(node: ast.AST, source: str) -> str:
-    told = " ".join((ast.get_source_segment(source, node) or "").split())
-    return cut(told, MAX_NAME_CHARS)
+    text = " ".join((ast.get_source_segment(source, node) or "").split())
+    return cut(text, MAX_NAME_CHARS)
 
 
 class _Scope:
@@ -279,7 +279,7 @@ class _Scope:
             items = self._value_of(self._loops[name := loops.pop()], {})
             if type(items) not in (list, tuple) or loops:
                 return []
-            found = [self._value_of(node, {name: item}) for item in items[:_MOST_ITEMS_TRIED]]
+            found = [self._value_of(node, {name: item}) for item in items[:_MAX_ITEMS_TRIED]]
         return [value for value in found if value is not _UNKNOWN]
 
     def _value_of(self, node: ast.expr, item: Mapping[str, Any]) -> Any:

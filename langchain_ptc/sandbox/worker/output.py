@@ -73,7 +73,7 @@ class _CurrentStream(_Stream):
         self.__target = target
 
     def lead_to(self, target: Callable[[], TextTarget | None]) -> None:
-        """Let it lead to another stream from now on, in the hands of whoever keeps it too."""
+        """Lead to another stream from now on, for all who have a reference to it."""
         self.__target = target
 
     @property

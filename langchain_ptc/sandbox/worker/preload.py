@@ -28,7 +28,7 @@ _LAST_STANDARD_FD, _MAX_FDS = 2, 4096
 
 def load_all(imports: Sequence[str]) -> list[str]:
     """Import the standard modules and those of the developer; return which of these failed, and why."""
-    _import_all(PRELOAD)  # what a Python was built without is missed by the code that wants it
+    _import_all(PRELOAD)  # a program that needs what this Python was built without gets the error
     known = set(sys.modules)
     problems = _import_all(imports)
     _import_parts(imports)

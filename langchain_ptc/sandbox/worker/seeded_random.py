@@ -21,7 +21,7 @@ _SEED_BITS = 128
 _TOKEN_BYTES = 32
 
 DRAWING_NAMES = frozenset({"samples"})
-"""Methods of classes that cannot be replaced, and that draw by chance: `NormalDist.samples`."""
+"""Methods of classes that cannot be replaced, and that use random numbers: `NormalDist.samples`."""
 
 
 class Chance:
@@ -35,7 +35,7 @@ class Chance:
         return self._source.getrandbits(_SEED_BITS)
 
     def build_names(self) -> dict[str, dict[str, object]]:
-        """Build the names of the standard library that draw by chance."""
+        """Build the names of the standard library that use random numbers."""
         generator, system = _generators(self)
         drawn = generator()
         strong = system()
@@ -94,7 +94,7 @@ class Chance:
         return {"kde_random": kde_random}
 
     def draw(self, value: object) -> object:
-        """Return `value`, or what stands for it if it is a method that would draw by real chance."""
+        """Return `value`, or its replacement if it is a method that would use real random numbers."""
         if (
             type(value) is not types.MethodType
             or value.__func__ is not statistics.NormalDist.samples
@@ -114,12 +114,12 @@ def _generators(chance: Chance) -> tuple[type[random.Random], type[random.Random
 
     class Random(random.Random):
         def seed(self, a: Any = None, version: int = 2) -> None:
-            """Begin anew, from `a` or by chance."""
+            """Seed it again, with `a` or at random."""
             super().seed(chance.seed() if a is None else a, version)
 
     class SystemRandom(Random):
         def seed(self, *_: Any, **__: Any) -> None:
-            """Begin anew by chance, whatever is given, as the original does."""
+            """Seed it at random, whatever is given, as the original does."""
             super().seed(None)
 
         def getstate(self) -> Any:

@@ -2,7 +2,7 @@
 
 Code without any `await` gets its parallel tool calls from `ThreadPoolExecutor`. Its functions run in
 threads here too, but only one at a time: a thread goes on until it waits for a tool, for a future or
-for its end, and hands over to the first that can go on. So calls run side by side on the host, while
+for its end, and hands over to the first that can go on. So calls run concurrently on the host, while
 the program itself stays deterministic: the same answers give the same run, call by call.
 
 In asynchronous code there are no threads: what is submitted runs at once, and what it returns is
@@ -109,7 +109,7 @@ class ThreadScheduler:
             except BaseException as error:
                 if me is not None:
                     raise
-                self._broken = error  # a thread of work has nobody to tell: whoever waits will
+                self._broken = error  # raised by whoever waits for the threads
 
     def _wake_all(self) -> None:
         """Wake every thread that waits for its turn, to be stopped."""
@@ -348,7 +348,7 @@ def build_futures_names(scheduler: Scheduler) -> dict[str, object]:
     numbers = itertools.count(1)
 
     class ThreadPoolExecutor(PoolExecutor):
-        """Runs calls side by side."""
+        """Runs calls concurrently."""
 
         def __init__(
             self,
@@ -357,7 +357,7 @@ def build_futures_names(scheduler: Scheduler) -> dict[str, object]:
             initializer: Callable[..., object] | None = None,
             initargs: tuple[object, ...] = (),
         ) -> None:
-            del thread_name_prefix  # nobody sees the threads
+            del thread_name_prefix  # the threads are not visible
             super().__init__(scheduler, max_workers, numbers)
             if initializer is not None:
                 initializer(*initargs)

@@ -1,7 +1,7 @@
 """The parent of workers: a small program that imports once and forks many.
 
 It is started by the host as a fresh Python, never as a fork of it: the host has threads, sockets and
-secrets. It walls itself in, and then only forks when it is told to, and says which child ended how.
+secrets. It confines itself, and then only forks on request, and reports how each child ended.
 When the host goes, by whatever death, the control socket closes, this process ends, and the kernel
 ends every worker with it.
 
@@ -10,12 +10,12 @@ Control messages, host to parent, 20 bytes: kind, number, cpu seconds, memory by
 | `F` | fork worker `number` for a program |
 | `S` | fork worker `number` to wait for a program |
 | `K` | kill worker `number` (where the host has no pidfd) |
-| `L` | tell worker `number` that its wall limit has come (likewise) |
+| `L` | signal worker `number` that its wall limit has come (likewise) |
 
 Parent to host: a header of kind, number, process id or wait status, processor seconds and payload
 length, then the payload.
 
-| `H` | it stands; the payload is JSON: the layers and what came of each |
+| `H` | it is ready; the payload is JSON: the state of each layer of confinement |
 | `P` | worker `number` lives; with its socket and, on Linux, its pidfd |
 | `X` | worker `number` has ended with that status |
 | `R` | the system refused worker `number`; the status is the error number |
@@ -127,7 +127,7 @@ def _address_bytes() -> int:
 
 
 def _confine(*, walls: bool) -> dict[str, str]:
-    """Wall this process in; what each layer came to is in the report."""
+    """Confine this process, and return the state of each layer."""
     report: dict[str, str] = {}
     if not walls:
         return report
@@ -156,8 +156,8 @@ def _probe_seccomp() -> str:
     reader, writer = os.pipe()
     if pid := os.fork():
         os.close(writer)
-        with open(reader, encoding="utf-8") as told:  # noqa: PTH123
-            answer = told.read()
+        with open(reader, encoding="utf-8") as pipe:  # noqa: PTH123
+            answer = pipe.read()
         os.waitpid(pid, 0)
         return answer or "refused by the kernel: the filter killed the process that installed it"
     report: dict[str, str] = {}
@@ -243,7 +243,7 @@ class _Parent:
         os._exit(0)
 
     def _fork(self, number: int, cpu_seconds: int, memory_bytes: int, *, is_spare: bool) -> None:
-        """Fork a worker and hand it over; tell the host where the system refuses one."""
+        """Fork a worker and hand it over, or report that the system refuses one."""
         with contextlib.ExitStack() as opened:
             try:
                 ours, theirs = socket.socketpair()

@@ -31,7 +31,7 @@ def bare() -> Diagnosis:
 def test_this_machine_is_well(here):
     """On a kernel that has every layer, all are on, every attack is stopped, and nothing is advised."""
     assert {layer.name for layer in here.layers} == ONCE | EACH
-    assert [layer for layer in here.layers if layer.told != "on"] == []
+    assert [layer for layer in here.layers if layer.detail != "on"] == []
     assert [attack for attack in here.attacks if not attack.stopped] == []
     assert [(level.name, level.available) for level in here.levels] == [
         ("kernel", True),
@@ -63,7 +63,7 @@ def test_the_attacks_are_real(bare):
         "signal its parent",
         "make memory executable",
     }
-    assert all(a.told.startswith("NOT STOPPED") for a in bare.attacks if not a.stopped)
+    assert all(a.detail.startswith("NOT STOPPED") for a in bare.attacks if not a.stopped)
     assert {"read the host's environment", "use the host's descriptors"} <= stopped
     assert not bare.healthy
     assert bare.advice
