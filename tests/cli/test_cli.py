@@ -60,7 +60,7 @@ def test_doctor_as_json(capsys):
     assert main(["doctor", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["healthy"] is True
-    assert {"name": "seccomp", "told": "on"} in told["layers"]
+    assert {"name": "seccomp", "detail": "on"} in told["layers"]
     assert all(attack["stopped"] for attack in told["attacks"])
     assert set(told) == {*Diagnosis.__slots__, "healthy"}
 

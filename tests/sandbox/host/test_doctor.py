@@ -45,7 +45,7 @@ def test_this_machine_is_well(here):
 @linux
 def test_each_attack_says_how_it_was_stopped(here):
     """An attack on the kernel names the error, one that looks for leaks says that there are none."""
-    told = {attack.told for attack in here.attacks}
+    told = {attack.detail for attack in here.attacks}
     assert told == {"refused (EPERM)", "there is nothing to find"}
     assert len(here.attacks) >= 8
 
