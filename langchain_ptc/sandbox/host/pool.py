@@ -180,10 +180,8 @@ class WorkerPool:
 
     def wait_until_closed(self) -> None:
         """Wait until nothing of it runs any more; return at once if it is not being closed."""
-        if not self._closed:
-            return
         thread = self._mail.thread
-        if thread is not None and thread is not threading.current_thread():
+        if self._closed and thread is not None and thread is not threading.current_thread():
             thread.join(timeout=5)
 
     def _take_idle(self, allowance: Allowance) -> Worker | None:
