@@ -200,7 +200,7 @@ class Execution:
         entry = await run_journaled(main, opening, place=place, sync=self._sync)
         if self._outcome is not None:
             return self._outcome
-        return await call_off_loop(lambda: read_outcome(entry), entry["result"])
+        return await call_off_loop(lambda: read_outcome(entry), entry["value"])
 
     def _is_durable(self) -> bool:
         durable = self._executor.durable

@@ -26,7 +26,6 @@ import contextvars
 import functools
 import hashlib
 import itertools
-import uuid
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +50,6 @@ _RUNTIME = "__pregel_runtime"
 _SEND = "__pregel_send"
 _CALL = "__pregel_call"
 _RESUME_MAP = "__pregel_resume_map"
-_NAMESPACE = uuid.UUID("9c2f64b5-3c55-4e0b-9d5a-0a4c9a1c8d11")
 _IN_MESSAGE, _IN_ORDER, _TASK = 1, 2, 3
 """How the place of an execution is known, and that of a `@task`; the first digit of it."""
 _DIGEST_CHARS = 12
@@ -210,25 +208,20 @@ class TaskScope:
     Args:
         configurable: That of the task around it.
         segment: What its namespace adds: digits, which LangGraph takes for no level of their own.
-        answers: What earlier runs have answered to its questions, in their order.
-        is_asked: Its next question was shown to a person: an answer that names no question may be for it.
+        answers: What earlier runs have answered to its questions, in their order; None if no person was
+            shown any: an answer that names no question is not for it.
     """
 
     def __init__(
-        self,
-        configurable: Mapping[str, Any],
-        segment: str,
-        *,
-        answers: Sequence[Any] = (),
-        is_asked: bool = True,
+        self, configurable: Mapping[str, Any], segment: str, answers: Sequence[Any] | None = ()
     ) -> None:
         outer, runtime = configurable[SCRATCHPAD], configurable[_RUNTIME]
         namespace = f"{configurable['checkpoint_ns']}|{segment}"
-        self.answers = list(answers)
+        self.answers = list(answers or ())
         """What was answered to its questions until now."""
 
         def get_null_resume(consume: bool = False) -> Any:  # LangGraph's
-            return outer.get_null_resume(consume) if is_asked else None
+            return None if answers is None else outer.get_null_resume(consume)
 
         self.configurable: dict[str, Any] = {
             **configurable,
@@ -243,21 +236,18 @@ class TaskScope:
             ),
             _SEND: _send_nothing,
             _RUNTIME: runtime.patch_execution_info(
-                task_id=str(uuid.uuid5(_NAMESPACE, namespace)), checkpoint_ns=namespace
+                task_id=f"{runtime.execution_info.task_id}|{segment}", checkpoint_ns=namespace
             ),
         }
         self.configurable[_CALL] = functools.partial(
             _call_task, self.configurable, itertools.count(), asyncio.get_running_loop()
         )
-        for question in self._next_questions():
-            if question in configurable[_RESUME_MAP]:
-                self.answers.append(configurable[_RESUME_MAP][question])
-                break
+        if given := configurable.get(_RESUME_MAP):
+            asked = [question for question in self._next_questions() if question in given]
+            self.answers += [given[question] for question in asked[:1]]
 
     def _next_questions(self) -> Iterator[str]:
         """Yield the ids that LangGraph may have shown the next question of this scope with."""
-        if not self.configurable.get(_RESUME_MAP):
-            return
         given, scratchpad = len(self.answers), self.configurable[SCRATCHPAD]
         asking = replace(
             scratchpad, interrupt_counter=lambda: given, get_null_resume=lambda _: None

@@ -7,8 +7,8 @@ and its entries are writes that belong to it. Only the public interface of check
 holds for the user's own checkpoints (encryption, deletion and copies of a thread) holds for the journal.
 
 When an entry is written follows from the graph's `durability`. With `"async"`, LangGraph's default, it is
-written in the background, together with all that came while the write before was on its way; with `"sync"`
-before the code goes on; with `"exit"` when the execution pauses, fails or ends. Writes are made one after
+written in the background, together with what comes within a few milliseconds or while the write before is
+under way; with `"sync"` before the code goes on; with `"exit"` when the execution pauses, fails or ends. Writes are made one after
 another, so what is in the checkpoints is always the journal as it was at some time. A pause and the end are
 waited for.
 
@@ -48,6 +48,8 @@ JournalEntry: TypeAlias = dict[str, Any]
 """One entry: JSON, bytes, and commands and messages, which LangGraph serializes itself."""
 
 _DURABILITY = "__pregel_durability"
+_DELAY_SECONDS = 0.005
+"""How long an entry waits for others that are written with it, where the code does not wait for it."""
 _NAMESPACE = uuid.UUID("9c2f64b5-3c55-4e0b-9d5a-0a4c9a1c8d11")
 
 
@@ -78,6 +80,8 @@ class Journal:
         """What was recorded before this run, in its order."""
         self.failure: BaseException | None = None
         """Why the checkpointer did not write something; the first time."""
+        self.on_failure: Callable[[BaseException], None] = lambda _: None
+        """Is called then, from any thread."""
         self._saver: BaseCheckpointSaver[Any] = configurable[CHECKPOINTER]
         self._durability = configurable.get(_DURABILITY, "async")
         self.config: RunnableConfig = {
@@ -89,12 +93,13 @@ class Journal:
         self._place: dict[str, Any] = {**configurable, "thread_id": str(configurable["thread_id"])}
         self._place.pop("checkpoint_id", None)
         self._loaded: CheckpointTuple | None = None
+        self._is_created = False
         self._unread: Iterator[JournalEntry] = iter(())
         self._numbers = itertools.count()
         self._scopes = itertools.count()
         self._queue: list[JournalEntry] = []
         self._writer: asyncio.Task[None] | None = None
-        self._listeners: list[Callable[[BaseException], None]] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._claim: Claim | None = None
 
     async def load(self) -> None:
@@ -126,8 +131,7 @@ class Journal:
         Raises:
             ConcurrentResumeError: Another run is going on with it.
         """
-        if self._loaded is None:
-            await self._create()
+        await self._create()
         key = (self._place["thread_id"], self._place["checkpoint_ns"])
         self._claim = Claim(key, self._read, self._write_beside)
         await self._claim.take(self._loaded, self.opening, seconds)
@@ -151,10 +155,12 @@ class Journal:
             is_awaited: Return when it is written, unless nothing is before the end.
         """
         self._queue.append({**entry, "number": next(self._numbers)})
-        if self._durability != "exit":
-            self._begin_to_write()
-            if is_awaited or self._durability == "sync":
-                await self.flush()
+        if self._durability == "exit":
+            return
+        if is_awaited or self._durability == "sync":
+            await self.flush()
+        else:
+            self._write_soon()
 
     async def flush(self) -> None:
         """Return when everything is written.
@@ -162,25 +168,12 @@ class Journal:
         Raises:
             Exception: The checkpointer has failed.
         """
-        self._begin_to_write()
-        if self._writer is not None:
-            await asyncio.wait([self._writer])
+        while self.failure is None and (self._queue or self._is_writing):
+            self._begin_to_write()
+            if self._writer is not None:
+                await asyncio.wait([self._writer])
         if self.failure is not None:
             raise self.failure
-
-    def scope(
-        self, number: int | None = None, *, answers: Sequence[Any] = (), is_asked: bool = False
-    ) -> TaskScope:
-        """Return the scope of an event; see `TaskScope`.
-
-        Args:
-            number: Identifies the event in the journal; None for the next of those recorded by `record`.
-            answers: What earlier runs have answered to its questions.
-            is_asked: Its question was shown to a person.
-        """
-        segment = str(next(self._scopes) if number is None else number)
-        configurable = self.config["configurable"]
-        return TaskScope(configurable, segment, answers=answers, is_asked=is_asked)
 
     async def record(
         self, kind: str, key: str, body: Callable[[], Awaitable[JournalEntry]]
@@ -199,8 +192,8 @@ class Journal:
             if entry["kind"] == kind and "answers" not in entry:
                 return entry
             asked = entry if entry["kind"] == kind and entry["key"] == key else None
-        answers = () if asked is None else asked["answers"]
-        scope = self.scope(answers=answers, is_asked=asked is not None)
+        answers = None if asked is None else asked["answers"]
+        scope = TaskScope(self.config["configurable"], str(next(self._scopes)), answers)
         about: JournalEntry = {"kind": kind, "key": key}
         try:
             with entered({**get_config(), "configurable": scope.configurable}):
@@ -246,10 +239,6 @@ class Journal:
 
     # --- the checkpointer ---------------------------------------------------------------------------
 
-    def on_failure(self, listener: Callable[[BaseException], None]) -> None:
-        """Have `listener` called, from any thread, when the checkpointer fails to write something."""
-        self._listeners.append(listener)
-
     @contextlib.contextmanager
     def noting_failures(self) -> Iterator[None]:
         """Note that something is not written."""
@@ -262,32 +251,48 @@ class Journal:
                     "and that are not recorded are made again if the graph is run again."
                 )
                 self.failure = error
-                for listener in self._listeners:
-                    listener(error)
+                self.on_failure(error)
             raise
 
+    @property
+    def _is_writing(self) -> bool:
+        return self._writer is not None and not self._writer.done()
+
+    def _write_soon(self) -> None:
+        if self._timer is None and not self._is_writing:
+            later = asyncio.get_running_loop().call_later
+            self._timer = later(_DELAY_SECONDS, self._begin_to_write)
+
     def _begin_to_write(self) -> None:
-        if self._queue and (self._writer is None or self._writer.done()):
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._queue and not self._is_writing:
             self._writer = asyncio.ensure_future(self._write_queue())
 
     async def _write_queue(self) -> None:
-        """Write all that is queued, and what comes meanwhile; nothing after a failure."""
-        with contextlib.suppress(Exception):
-            while self._queue and self.failure is None:
-                entries, self._queue = self._queue, []
-                with self.noting_failures():
-                    if self._loaded is None and self._claim is None:
-                        await self._create()
-                    writes = [(ENTRY, entry) for entry in entries]
-                    await self._write(writes, f"{ENTRY}:{entries[0]['number']}")
+        """Write all that is queued; nothing after a failure."""
+        if self.failure is not None:
+            return
+        entries, self._queue = self._queue, []
+        with contextlib.suppress(Exception), self.noting_failures():
+            await self._create()
+            writes = [(ENTRY, entry) for entry in entries]
+            await self._write(writes, f"{ENTRY}:{entries[0]['number']}")
+        self._writer = None
+        if self._queue:
+            self._write_soon()
 
     async def _create(self) -> None:
+        if self._is_created or self._loaded is not None:
+            return
         put = _async_method(self._saver, "put", sync=self.sync)
         metadata = {"source": "loop", "step": 0, "parents": self._place.get("checkpoint_map", {})}
         config = RunnableConfig(
             metadata=self.config.get("metadata") or {}, configurable=self._place
         )
         await put(config, {**empty_checkpoint(), "id": self._id}, metadata, {})
+        self._is_created = True
 
     async def _write_beside(self, channel: str, value: JournalEntry) -> None:
         """Write beside the entries; checkpointers keep the first of all that have one task id."""

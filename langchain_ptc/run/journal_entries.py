@@ -27,12 +27,9 @@ def write_call(outcome: CallOutcome, call: StartedCall) -> JournalEntry:
     if record.arguments_bytes > _MAX_ARGUMENT_BYTES:
         names = islice(record.arguments, _MAX_ARGUMENT_NAMES)
         record = replace(record, arguments=dict.fromkeys(names, "[…]"))
-    data = {
-        "call": record.to_dict(),
-        "failure": None if outcome.failure is None else asdict(outcome.failure),
-    }
-    # LangGraph's own serializer refuses lone surrogates in text.
-    entry: JournalEntry = {"told": json.dumps(data), "payload": outcome.payload}
+    entry: JournalEntry = {"call": record.to_dict(), "payload": outcome.payload}
+    if outcome.failure is not None:  # LangGraph's own serializer refuses lone surrogates in text
+        entry["failure"] = json.dumps(asdict(outcome.failure))
     if outcome.commands:
         entry["commands"] = list(outcome.commands)
     return entry
@@ -40,13 +37,12 @@ def write_call(outcome: CallOutcome, call: StartedCall) -> JournalEntry:
 
 def read_call(entry: JournalEntry) -> tuple[CallOutcome, ToolCallRecord]:
     """Return the outcome that `write_call` was given, and the record of the call."""
-    data = json.loads(entry["told"])
     outcome = CallOutcome(
         payload=entry["payload"],
-        failure=None if data["failure"] is None else CallFailure(**data["failure"]),
+        failure=CallFailure(**json.loads(entry["failure"])) if "failure" in entry else None,
         commands=tuple(entry.get("commands", ())),
     )
-    return outcome, ToolCallRecord.from_dict(data["call"])
+    return outcome, ToolCallRecord.from_dict(entry["call"])
 
 
 def read_records(
@@ -55,8 +51,8 @@ def read_records(
     """Return the records of the calls in a journal, and the commands of each, by number of the call."""
     calls: dict[int, tuple[ToolCallRecord, tuple[Command[Any], ...]]] = {}
     for event in (event for entry in entries for event in entry.get("events", ())):
-        if "told" in event:
-            call = ToolCallRecord.from_dict(json.loads(event["told"])["call"])
+        if "call" in event:
+            call = ToolCallRecord.from_dict(event["call"])
             number = int(call.call_id.rpartition(":")[2])
             calls[number] = call, tuple(event.get("commands", ()))
     return calls

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,16 +35,17 @@ class Outcome:
 
 def write_outcome(outcome: Outcome) -> JournalEntry:
     """Return the last entry of a journal."""
-    result, commands = {**outcome.result.to_dict(), "value": None}, list(outcome.commands)
-    # As text: LangGraph's own serializer refuses lone surrogates, which code may print.
-    text, value = json.dumps(result), encode_value(outcome.result.value)
-    return {"result": text, "value": value, "commands": commands, "kept": outcome.kept}
+    return {
+        "result": replace(outcome.result, value=None).to_dict(),
+        "value": encode_value(outcome.result.value),
+        "commands": list(outcome.commands),
+        "kept": outcome.kept,
+    }
 
 
 def read_outcome(entry: JournalEntry) -> Outcome:
     """Return the outcome that `write_outcome` was given."""
-    data = json.loads(entry["result"])
-    data["value"] = decode_value(entry["value"])
+    data = {**entry["result"], "value": decode_value(entry["value"])}
     result = ExecutionResult.from_dict(data)
     return Outcome(result=result, commands=tuple(entry["commands"]), kept=entry["kept"])
 

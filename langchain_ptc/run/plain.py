@@ -96,7 +96,9 @@ def clean_text(text: str) -> str:
 def _plain(value: Any, max_int: int, levels: int) -> Any:
     # One frame for each level: what is nested deeply is met on deep stacks.
     kind = type(value)
-    if kind is str and value.isascii():
+    if value is None or kind is bool or (kind is str and value.isascii()):
+        return value
+    if (kind is float and math.isfinite(value)) or (kind is int and -max_int <= value < max_int):
         return value
     if kind in _SCALARS or not isinstance(value, Mapping | list | tuple | AbstractSet):
         return _plain_scalar(value, max_int)

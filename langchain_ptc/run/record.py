@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple, Self
 
 from langchain_ptc.errors import (
@@ -94,9 +95,10 @@ class ToolCallRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain JSON data, see `run.plain.as_plain`; times in ISO 8601."""
-        data = {field.name: getattr(self, field.name) for field in fields(self)}
-        data |= {"ended_at": self.ended_at, "running_seconds": self.running_seconds}
-        plain: dict[str, Any] = as_plain(data)
+        plain = dict(zip(_CALL_NAMES, _read_call(self), strict=True))
+        for name, value in plain.items():
+            if value is not None and type(value) not in _NUMBERS:
+                plain[name] = as_plain(value)
         return plain
 
     @classmethod
@@ -106,6 +108,11 @@ class ToolCallRecord:
         kept["started_at"] = _parse_time(data["started_at"])
         kept["defaults"] = tuple(data.get("defaults", ()))
         return cls(**kept)
+
+
+_CALL_NAMES = (*(field.name for field in fields(ToolCallRecord)), "ended_at", "running_seconds")
+_read_call = attrgetter(*_CALL_NAMES)
+_NUMBERS = (bool, int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,7 +112,7 @@ class ReplayDriver(Driver):
             self.session.run(self.program, self._asked.extend, self._note_idle)
         )
         running.add_done_callback(lambda _: self._changed.set())
-        self.journal.on_failure(self._break_from(asyncio.get_running_loop()))
+        self.journal.on_failure = self._break_from(asyncio.get_running_loop())
         try:
             while not running.done():
                 if self._is_idle:
@@ -292,18 +292,17 @@ class ReplayDriver(Driver):
 
     def _launch(self, event: _Event) -> None:
         """Have an event happen for the first time."""
-        if event.due is None:
-            answers = self._answers.get(str(event.number))
-            event.scope = self.journal.scope(
-                event.number, answers=answers or (), is_asked=answers is not None
-            )
+        number = str(event.number)
+        event.scope = TaskScope(
+            self.journal.config["configurable"], number, self._answers.get(number)
+        )
         event.task = asyncio.ensure_future(self._happen(event))
 
     async def _happen(self, event: _Event) -> None:
-        place = {} if event.scope is None else event.scope.configurable
-        own = self.config.get("configurable") or {}
+        assert event.scope is not None
+        configurable = {**(self.config.get("configurable") or {}), **event.scope.configurable}
         try:
-            with entered({**self.config, "configurable": {**own, **place}}):
+            with entered({**self.config, "configurable": configurable}):
                 event.entry = await event.happen()
         except GraphInterrupt as error:
             event.interrupts = tuple(error.args[0] if error.args else ())
