@@ -68,17 +68,17 @@ def pack(text):
     if isinstance(message, list) and message[:1] == ["d"] and isinstance(message[-1], dict):
         end = message[1]
         if "$" not in end:
-            value = write(spell(end.pop("value", None)))
-            return write(["d", {**spell(end), "value": value}])
-    return write(spell(message))
+            value = pack_data(spell(end.pop("value", None)))
+            return pack_data(["d", {**spell(end), "value": value}])
+    return pack_data(spell(message))
 
 
-def write(data):
+def pack_data(data):
     """Return MessagePack of any depth, and with any keys."""
     if isinstance(data, list):
-        return b"\xdd" + len(data).to_bytes(4, "big") + b"".join(map(write, data))
+        return b"\xdd" + len(data).to_bytes(4, "big") + b"".join(map(pack_data, data))
     if isinstance(data, dict):
-        items = [write(spell(key)) + write(item) for key, item in data.items()]
+        items = [pack_data(spell(key)) + pack_data(item) for key, item in data.items()]
         return b"\xdf" + len(data).to_bytes(4, "big") + b"".join(items)
     return ormsgpack.packb(data)
 
