@@ -34,6 +34,12 @@ _failures: dict[str, str] = {}
 """The first test with each failure of this process."""
 
 
+def pytest_collection_finish() -> None:
+    """Leave what is imported out of all later collections: it stays, and looking at it takes most of them."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
