@@ -61,7 +61,7 @@ _MAX_BYTES = {
 }
 _MAX_OTHER_BYTES = 64
 """Of the payload of an extension."""
-_SLICE_BYTES = 64 * 1024
+SLICE_BYTES = 64 * 1024
 """About what is decoded in one call of C code, during which no other thread runs."""
 _SLICE = 20_000
 """Items that are hashed in one call of C code."""
@@ -188,7 +188,7 @@ class _Reader:
         outer: list[_Container] = []
         is_map, left = False, 1
         at = values = 0
-        cut_at = _SLICE_BYTES
+        cut_at = SLICE_BYTES
         while left or outer:
             if not left:
                 inner, container = container, outer.pop()
@@ -203,7 +203,7 @@ class _Reader:
                 self._check_count(values)
                 self._decode(container, at, container.begin_left - left)
                 container.begin, container.begin_left = at, left
-                cut_at = at + _SLICE_BYTES
+                cut_at = at + SLICE_BYTES
             first = data[at]
             left -= 1
             values += 1

@@ -149,7 +149,7 @@ _OPTIONS = (
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
 """Whatever has no type of its own in MessagePack is refused: `_Simplifier` says what it is."""
-_SLICE_BYTES = 128 * 1024
+SLICE_BYTES = 128 * 1024
 """About what is encoded of a large container in one call of C code, during which no other thread runs."""
 _FEW_ITEMS = 64
 """A large container with fewer items has large ones, which are encoded one by one."""
@@ -279,7 +279,7 @@ def _pack_slices(value: Any, max_levels: int) -> Iterator[bytes | memoryview]:
         packed = _pack_within(some if is_list else dict(some), max_levels)
         yield packed[1 if len(some) < 16 else 3 if len(some) < 65_536 else 5 :]
         at += count
-        count = max(1, count * _SLICE_BYTES // len(packed))
+        count = max(1, count * SLICE_BYTES // len(packed))
 
 
 class _Simplifier:

@@ -31,7 +31,8 @@ def test_old_deadlines_take_no_room():
     class Worker:
         number, timed_out = 1, False
 
+    worker: Any = Worker()
     deadlines = Deadlines(lambda one: True)
     for moment in range(1000):
-        deadlines.set(Worker(), 1e9 + moment)  # type: ignore[arg-type]
+        deadlines.set(worker, 1e9 + moment)
     assert len(deadlines.heap) < 200

@@ -274,7 +274,7 @@ def test_lines_are_kept() -> None:
         ("x = (1,\ny = 2", "'(' was never closed", 1),
         ("if 1:\nx = 1", "expected an indented block", 2),
         ("if 1:\n\tx = 1\n        y = 2", "inconsistent use of tabs", 3),
-        ("```python\nx = 1\n```", "Markdown fence", 1),
+        ("```python\nx = 1\n```", "Markdown code fence", 1),
         ("x = \u201ca\u201d", "straight quotes", 1),
         ("x =", "invalid syntax", 1),
         ("yield 1\nreturn 2", "'yield' outside function", 1),

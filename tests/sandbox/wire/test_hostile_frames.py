@@ -353,7 +353,7 @@ def test_slices_are_decoded_as_the_whole(value, size, data):
     changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
     whole = read_or_none(bytes(changed))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bounded, "_SLICE_BYTES", size)
+        patch.setattr(bounded, "SLICE_BYTES", size)
         assert read_bounded(packed).value == value
         assert repr(read_or_none(bytes(changed))) == repr(whole)
 
