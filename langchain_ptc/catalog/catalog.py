@@ -218,13 +218,13 @@ class ToolCatalog:
 
     def _repr_html_(self) -> str:
         """Return a page of the tools, for notebooks."""
-        from langchain_ptc.display.tools import render_tools
+        from langchain_ptc.display import render_tools
 
         return render_tools(describe_tools(self._definitions))
 
     def __rich__(self) -> object:
         """Return what `rich.print` shows of it."""
-        from langchain_ptc.display.tools import render_table
+        from langchain_ptc.display import render_table
 
         return render_table(describe_tools(self._definitions))
 

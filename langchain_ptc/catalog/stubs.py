@@ -10,8 +10,8 @@ import keyword
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import TYPE_CHECKING
 
-from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
 from langchain_ptc.catalog.text import (
     MAX_PROMPT_TOOL_CHARS,
     RESERVED,
@@ -42,6 +42,9 @@ from langchain_ptc.catalog.types import (
     union,
     walk,
 )
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
 
 MODULES = {
     "Any": "typing",

@@ -11,9 +11,8 @@ import ast
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
 from langchain_ptc.catalog.types import (
     NONE,
     Alternatives,
@@ -35,6 +34,9 @@ from langchain_ptc.check.values import (
     with_article,
 )
 from langchain_ptc.wording import closest, cut, did_you_mean
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
 
 Wrong: TypeAlias = tuple[ast.AST, str]
 """A mistake in a call: the node and the message."""

@@ -12,7 +12,6 @@ import operator
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.stubs import group, render_signature, stub_parameters
 from langchain_ptc.check.arguments import Arguments, Leniency
 from langchain_ptc.check.facts import TOOL_CALL_ERROR, Facts, Handlers
@@ -28,6 +27,7 @@ from langchain_ptc.wording import cut
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog
+    from langchain_ptc.catalog.definition import ToolDefinition
 
 MAX_PROBLEMS = 20
 """The maximum number of problems that are reported for one program."""

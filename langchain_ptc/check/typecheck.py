@@ -25,7 +25,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
 from langchain_ptc.catalog.render import render_package
 from langchain_ptc.catalog.stubs import DomainStubs, group
 from langchain_ptc.catalog.types import (
@@ -48,6 +47,7 @@ from langchain_ptc.errors import Problem
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog
+    from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
 
 _CODE = "code.py"
 _SECONDS = 20.0

@@ -9,9 +9,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.stubs import group, render_type
 from langchain_ptc.catalog.types import (
     ANY,
@@ -27,6 +26,9 @@ from langchain_ptc.catalog.types import (
     union,
 )
 from langchain_ptc.wording import closest, did_you_mean
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.definition import ToolDefinition
 
 MAX_NAME_CHARS = 80
 _MAX_SHOWN_CHARS = 60

@@ -13,12 +13,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from langchain_ptc.display.html import render_html as render_html
     from langchain_ptc.display.pictures import timeline, timeline_svg
     from langchain_ptc.display.progress import LiveProgress
     from langchain_ptc.display.run import show_run
+    from langchain_ptc.display.terminal import render_panel as render_panel
+    from langchain_ptc.display.tools import render_table as render_table
+    from langchain_ptc.display.tools import render_tools as render_tools
 
 _MODULES = {
     "LiveProgress": "progress",
+    "render_html": "html",
+    "render_panel": "terminal",
+    "render_table": "tools",
+    "render_tools": "tools",
     "show_run": "run",
     "timeline": "pictures",
     "timeline_svg": "pictures",

@@ -20,7 +20,6 @@ from langgraph.runtime import get_runtime
 from langgraph.types import interrupt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, create_model
 
-from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.run.arguments import validate_arguments
 from langchain_ptc.run.calls import CallOutcome, StartedCall
@@ -30,6 +29,7 @@ from langchain_ptc.wording import check_choice, did_you_mean
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog
+    from langchain_ptc.catalog.definition import ToolDefinition
 
 DecisionType: TypeAlias = Literal["approve", "edit", "reject", "respond"]
 Decision: TypeAlias = Mapping[str, Any]
@@ -365,7 +365,7 @@ class RespondDecision(_Strict):
     message: str
 
 
-_Find: TypeAlias = Callable[[str], ToolDefinition | None]
+_Find: TypeAlias = "Callable[[str], ToolDefinition | None]"
 
 
 def _edit_type(definition: ToolDefinition, find: _Find | None) -> type[BaseModel]:

@@ -13,17 +13,19 @@ import functools
 import weakref
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.functions import injected_parameters
 from langchain_ptc.run.hash_bounds import check_sets, set_validator
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import encode_value
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.definition import ToolDefinition
 
 _STABLE_FACTORIES = frozenset({list, dict, set, tuple, frozenset, str, int, float, bool})
 """Factories of defaults that give the same each time; the default of another is not shown, since it

@@ -17,13 +17,11 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from langchain_core.tools import ToolException
 from langgraph.errors import GraphBubbleUp, is_invalid_resume
 
-from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.policy import Breaker, ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
@@ -36,6 +34,10 @@ from langchain_ptc.run.tool_view import is_signal
 from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import ValueTooLarge, encode_sized
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.catalog import ToolCatalog
+    from langchain_ptc.catalog.definition import ToolDefinition
 
 T = TypeVar("T")
 

@@ -8,14 +8,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from langchain_core.messages import ToolCall
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.types import Command
 
-from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.limits import Limits
@@ -28,6 +27,9 @@ from langchain_ptc.sandbox.api import Call, CallFailure
 from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import encode_value
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.definition import ToolDefinition
 
 _RECORDED = (
     "status",

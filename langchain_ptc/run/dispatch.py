@@ -18,7 +18,7 @@ import functools
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForToolRun
 from langchain_core.messages import ToolCall, ToolMessage
@@ -32,7 +32,6 @@ from langgraph.runtime import get_runtime
 from langgraph.types import Command, Interrupt
 from pydantic import BaseModel
 
-from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.functions import injected_parameters, signature_of, takes_taken_names
 from langchain_ptc.catalog.mcp.results import as_json, read_adapted, value_of_message
 from langchain_ptc.errors import CatalogError, ToolCallError
@@ -51,6 +50,9 @@ from langchain_ptc.run.tool_view import (
     view,
 )
 from langchain_ptc.sandbox.wire.objects import TooManyItems
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.definition import ToolDefinition
 
 
 @dataclass(frozen=True, slots=True)

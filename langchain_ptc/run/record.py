@@ -204,13 +204,13 @@ class ExecutionResult:
 
     def _repr_html_(self) -> str:
         """Return a page about it, for notebooks."""
-        from langchain_ptc.display.html import render_html
+        from langchain_ptc.display import render_html
 
         return render_html(self._to_show())
 
     def __rich__(self) -> object:
         """Return what `rich.print` shows of it."""
-        from langchain_ptc.display.terminal import render_panel
+        from langchain_ptc.display import render_panel
 
         return render_panel(self._to_show())
 

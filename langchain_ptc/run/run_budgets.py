@@ -14,7 +14,6 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import StructuredTool
 from typing_extensions import TypedDict
 
-from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.locks import new_lock
@@ -25,6 +24,7 @@ from langchain_ptc.wording import closest, did_you_mean
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog
+    from langchain_ptc.catalog.definition import ToolDefinition
 
 _MAX_SETS = 1_000
 """Sets of concurrent executions that are remembered."""
