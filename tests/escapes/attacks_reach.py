@@ -30,7 +30,11 @@ _WALKS = {
         found = [k for k in ().__class__.__base__.__subclasses__() if k.__name__ == '_wrap_close']
         m = found[0].__init__.__globals__['sys'].modules['os']
     """,
-    "the loader in sys": "import sys\nm = sys.meta_path[0].load_module('posix')",
+    "the loader in sys": (
+        "import sys\n"
+        "named = {getattr(f, '__name__', ''): f for f in sys.meta_path}\n"
+        "m = named['BuiltinImporter'].load_module('posix')"
+    ),
     "everything of os": "from os import *\nclass m: system = system",
 }
 
