@@ -234,7 +234,7 @@ class TaskScope:
                 call_counter=itertools.count().__next__,
                 subgraph_counter=itertools.count().__next__,
             ),
-            _SEND: _send_nothing,
+            _SEND: _refuse_writes,
             _RUNTIME: runtime.patch_execution_info(
                 task_id=f"{runtime.execution_info.task_id}|{segment}", checkpoint_ns=namespace
             ),
@@ -260,8 +260,19 @@ class TaskScope:
         yield Interrupt.from_ns(None, self.configurable["checkpoint_ns"]).id  # of older versions
 
 
-def _send_nothing(writes: object) -> None:
-    """Drop what would be written for the task around: a scope keeps its answers itself."""
+def _refuse_writes(writes: Sequence[tuple[str, Any]]) -> None:
+    """Refuse what would be written into the graph's state: no entry holds it, so a resume would lose it.
+
+    Answers to interrupts, which LangGraph writes too, are dropped: a scope keeps its own.
+
+    Raises:
+        RuntimeError: Something is written into a channel of the state.
+    """
+    if channels := [channel for channel, _ in writes if not channel.startswith("__")]:
+        raise RuntimeError(
+            f"a tool wrote {', '.join(map(repr, channels))} into the graph's state in a way that cannot be "
+            "recorded for a resume; return a Command(update=...) instead, or set durable='never'"
+        )
 
 
 @contextlib.contextmanager
