@@ -252,6 +252,8 @@ class _Reader:
         if container.is_map:
             self._decode(container, container.key_at, missing - 2)
             key = self._unpack(self._data[container.key_at : inner.start])
+            if type(key) is not str:
+                raise MalformedValue("a key that is not text")
             container.made[key] = inner.made
         else:
             self._decode(container, inner.start, missing - 1)

@@ -358,6 +358,15 @@ def test_slices_are_decoded_as_the_whole(value, size, data):
         assert repr(read_or_none(bytes(changed))) == repr(whole)
 
 
+@pytest.mark.parametrize(
+    "key", [b"\x01", b"\xc0", b"\xcb" + b"\x00" * 8, b"\xc4\x01k", b"\xd4\x07k"]
+)
+def test_keys_are_text_in_slices_too(key):
+    """A map whose value is decoded in slices has text as keys, as any other."""
+    with pytest.raises((MalformedValue, OutOfBounds)):
+        read_bounded(b"\x81" + key + encode_value([0] * 200_000))
+
+
 def read_or_none(data):
     """Return the value of some data; None if it is refused."""
     try:
