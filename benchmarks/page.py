@@ -142,7 +142,7 @@ def _taken(part: Results) -> str:
 def render_speed(part: Results) -> str:
     """Render every row of `benchmarks.speed`."""
     rows = []
-    for row in part["rows"]:
+    for row in part["rows"].values():
         before, now = row["before"], row["after"]
         bound = f"{row['goal']:g}{_TIMES if row['is_ratio'] else ' ' + row['unit']}"
         rows.append(

@@ -14,8 +14,6 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from langchain_ptc.sandbox.wire.values import encode_value
-
 _NAMES = (
     "abc asyncio base64 bisect calendar collections concurrent.futures contextlib copy csv "
     "dataclasses datetime decimal difflib enum fractions functools hashlib heapq html io itertools "
@@ -106,6 +104,7 @@ class _Ours(Adapter):
     async def _run(self, code: str) -> str:
         from langchain_ptc import Limits
         from langchain_ptc.sandbox.api import Program, Result
+        from langchain_ptc.sandbox.wire.values import encode_value
 
         session = self._sandbox.session()
         loop = asyncio.get_running_loop()

@@ -1,7 +1,7 @@
-"""Measures LangChain tools called from code in an agent: `python agents.py NAME`, output JSON.
+"""Measures tools called from code in an agent: `python agents.py NAME`, output JSON.
 
-Runs in the environment of each. The model is the same few lines everywhere: it writes the code it is
-given, then says that it is done.
+Runs in the environment of each, with LangChain tools wherever the agent takes them. The model is the same
+few lines everywhere: it writes the code it is given, then says that it is done.
 """
 
 # ruff: noqa: ARG002  # the methods are those of LangChain's models
@@ -25,20 +25,20 @@ from probe import tree_mb
 CALLS, GATHERED, ROUNDS = 200, 100, 5
 
 
-def define_tools() -> list[Any]:
-    """Define LangChain tools; langgraph-codeact takes only ones that are not async."""
+async def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+async def wait(seconds: float) -> float:
+    """Wait."""
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+def define_tools(*, blocking: bool) -> list[Any]:
+    """Define LangChain tools."""
     from langchain_core.tools import tool
-
-    blocking = sys.argv[1] == "codeact"
-
-    async def add(a: int, b: int) -> int:
-        """Add two numbers."""
-        return a + b
-
-    async def wait(seconds: float) -> float:
-        """Wait."""
-        await asyncio.sleep(seconds)
-        return seconds
 
     def add_now(a: int, b: int) -> int:
         """Add two numbers."""
@@ -92,9 +92,11 @@ class Agent:
     gathered = f"import asyncio\nawait asyncio.gather(*[wait(0.05) for _ in range({GATHERED})])"
     hello = "print(1)"
     proof = "1"
+    blocking = False
+    """Whether it takes only tools that are not async."""
 
-    def __init__(self, tools: list[Any]) -> None:
-        self.tools = tools
+    def __init__(self) -> None:
+        self.tools = define_tools(blocking=self.blocking)
 
     @staticmethod
     def load() -> None:
@@ -125,12 +127,12 @@ class Ours(Agent):
 
         from langchain_ptc import as_programmatic  # noqa: F401
 
-    def __init__(self, tools: list[Any]) -> None:
+    def __init__(self) -> None:
         from langchain_ptc import Limits, as_programmatic
 
-        super().__init__(tools)
+        super().__init__()
         limits = Limits(wall_seconds=60, max_tool_calls=2_000, max_concurrent_calls=GATHERED)
-        self._offered = as_programmatic(tools, limits=limits)
+        self._offered = as_programmatic(self.tools, limits=limits)
 
     async def run(self, code: str) -> str:
         """Run it."""
@@ -167,6 +169,7 @@ class QuickJs(Agent):
 class CodeAct(Agent):
     """langgraph-codeact with the `eval` of its README; tools are called as bare functions."""
 
+    blocking = True
     calls = 100 * CALLS  # a bare function is called in no time
     sequential = f"for i in range({calls}):\n    add(i, 1)"
     gathered = (
@@ -195,7 +198,50 @@ class CodeAct(Agent):
         return told_by(graph.invoke({"messages": [("user", "go")]}))
 
 
-AGENTS: dict[str, type[Agent]] = {"ours": Ours, "quickjs": QuickJs, "codeact": CodeAct}
+class Harness(Agent):
+    """pydantic-ai's agent with CodeMode of pydantic-ai-harness, and tools of pydantic-ai."""
+
+    sequential = f"for i in range({CALLS}):\n    await add(a=i, b=1)"
+    gathered = (
+        f"import asyncio\nawait asyncio.gather(*[wait(seconds=0.05) for _ in range({GATHERED})])"
+    )
+
+    def __init__(self) -> None:
+        self.tools = []  # no LangChain tool to compare with
+
+    @staticmethod
+    def load() -> None:
+        """Import it."""
+        from pydantic_ai import Agent  # noqa: F401
+        from pydantic_ai.models.function import FunctionModel  # noqa: F401
+        from pydantic_ai_harness import CodeMode  # noqa: F401
+
+    async def run(self, code: str) -> str:
+        """Run it."""
+        from pydantic_ai import Agent
+        from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
+        from pydantic_ai.models.function import FunctionModel
+        from pydantic_ai_harness import CodeMode
+
+        def reply(messages: list[Any], _: Any) -> Any:
+            first = len(messages) == 1
+            part = ToolCallPart("run_code", {"code": code}) if first else TextPart("done")
+            return ModelResponse(parts=[part])
+
+        mode = CodeMode(max_tool_calls=2_000)
+        agent = Agent(FunctionModel(reply), tools=[add, wait], capabilities=[mode])
+        told = (await agent.run("go")).all_messages()[2].parts[0]
+        if told.part_kind != "tool-return":
+            raise RuntimeError(str(told.content)[:200])
+        return str(told.content)
+
+
+AGENTS: dict[str, type[Agent]] = {
+    "ours": Ours,
+    "quickjs": QuickJs,
+    "codeact": CodeAct,
+    "harness": Harness,
+}
 
 
 async def seconds_of(run: Callable[[], Awaitable[object]]) -> float:
@@ -211,8 +257,7 @@ async def measure(kind: type[Agent]) -> dict[str, Any]:
     told: dict[str, Any] = {
         "import_ms": 1e3 * await seconds_of(lambda: asyncio.to_thread(kind.load))
     }
-    tools = define_tools()
-    agent = kind(tools)
+    agent = kind()
 
     async def hello() -> None:
         assert agent.proof in await agent.run(agent.hello)
@@ -224,25 +269,23 @@ async def measure(kind: type[Agent]) -> dict[str, Any]:
 
     async def alone() -> None:
         for i in range(CALLS):
-            await tools[0].ainvoke({"a": i, "b": 1})
+            await agent.tools[0].ainvoke({"a": i, "b": 1})
 
     async def alone_gathered() -> None:
-        await asyncio.gather(*[tools[1].ainvoke({"seconds": 0.05}) for _ in range(GATHERED)])
+        waits = [agent.tools[1].ainvoke({"seconds": 0.05}) for _ in range(GATHERED)]
+        await asyncio.gather(*waits)
 
-    rounds = [
-        [
-            await seconds_of(run)
-            for run in (hello, lambda: agent.run(agent.sequential), alone, alone_gathered)
-        ]
-        for _ in range(ROUNDS)
-    ]
+    runs = [hello, lambda: agent.run(agent.sequential)]
+    runs += [alone, alone_gathered] if agent.tools else []
+    rounds = [[await seconds_of(run) for run in runs] for _ in range(ROUNDS)]
     least = [min(times) for times in zip(*rounds, strict=True)]
     told["call_us"] = (least[1] - least[0]) / agent.calls * 1e6
-    told["call_x"] = statistics.median(
-        (calls - warm) / agent.calls / (base / CALLS) for warm, calls, base, _ in rounds
-    )
-    told["alone_us"] = least[2] / CALLS * 1e6
-    told["alone_parallel_ms"] = least[3] * 1e3
+    if agent.tools:
+        told["call_x"] = statistics.median(
+            (calls - warm) / agent.calls / (base / CALLS) for warm, calls, base, _ in rounds
+        )
+        told["alone_us"] = least[2] / CALLS * 1e6
+        told["alone_parallel_ms"] = least[3] * 1e3
     told["parallel_ms"] = 1e3 * min(
         [await seconds_of(lambda: agent.run(agent.gathered)) for _ in range(3)]
     )

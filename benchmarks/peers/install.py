@@ -26,14 +26,12 @@ class Peer:
     language: str = "Python"
     requirements: Sequence[str] = ()
     """What pip installs, the peer itself first; none is this environment."""
-    python: tuple[int, int] = (3, 11)
-    """The oldest Python that it takes."""
     sandbox: str = ""
     """Adapter for speed; empty if it has no sandbox of its own."""
     whole: str = ""
     """Adapter for programs and attacks; empty if it runs no Python."""
     agent: str = ""
-    """Name in `agents.py`; empty if it offers no agent for LangChain tools."""
+    """Name in `agents.py`; empty if it offers no agent."""
 
 
 PEERS: tuple[Peer, ...] = (
@@ -124,12 +122,12 @@ PEERS: tuple[Peer, ...] = (
         agent="codeact",
     ),
     Peer(
-        name="langchain-monty",
-        title="langchain-monty",
-        protects="as pydantic-monty",
+        name="harness",
+        title="pydantic-ai-harness, `CodeMode`",
+        protects="as pydantic-monty, on which it runs",
         language="a part of Python",
-        requirements=("langchain-monty==3.0.0",),
-        python=(3, 12),
+        requirements=("pydantic-ai-harness[code-mode]==0.62.0",),
+        agent="harness",
     ),
 )
 
@@ -148,14 +146,11 @@ def install(peer: Peer) -> Path:
     """Return the Python of the environment of a peer, made if it is not there.
 
     Raises:
-        InstallError: It does not take this Python, or pip could not install it.
+        InstallError: pip could not install it.
     """
     if not peer.requirements:
         return Path(sys.executable)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if sys.version_info[:2] < peer.python:
-        needed = ".".join(map(str, peer.python))
-        raise InstallError(f"needs Python {needed}; this run has {version}")
     mark = sha256(repr((peer.requirements, version)).encode()).hexdigest()[:12]
     folder = cache_folder() / f"{peer.name}-{mark}"
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"

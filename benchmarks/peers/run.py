@@ -54,7 +54,7 @@ def measure_peers(*, only: Sequence[str] = ()) -> Told:
 def _version(peer: Peer, python: Path) -> str:
     if not peer.requirements:
         return "" if peer.name == "plain" else "this checkout"
-    name = peer.requirements[0].partition("==")[0]
+    name = peer.requirements[0].partition("==")[0].partition("[")[0]
     code = f"from importlib.metadata import version; print(version({name!r}))"
     ran = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
     return ran.stdout.strip()

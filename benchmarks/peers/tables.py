@@ -79,7 +79,7 @@ def _render_sandboxes(peers: Told) -> str:
 
 def _render_agents(peers: Told) -> str:
     head = (
-        "agent with LangChain tools|first run, ms|next run, ms|a call, µs|\u00d7 the tool's `ainvoke`"
+        "agent|first run, ms|next run, ms|a call, µs|\u00d7 the tool's `ainvoke`"
         "|100 calls of 50 ms, ms|\u00d7 `gather` of `ainvoke`|memory, MB"
     )
     rows = []
@@ -88,8 +88,9 @@ def _render_agents(peers: Told) -> str:
         if not speed:
             continue
         parallel = figure(speed["parallel_ms"])
-        cells = [figure(speed[key]) for key in ("cold_ms", "warm_ms", "call_us", "call_x")]
-        share = figure(speed["parallel_ms"] / speed["alone_parallel_ms"])
+        cells = [figure(speed.get(key)) for key in ("cold_ms", "warm_ms", "call_us", "call_x")]
+        alone = speed.get("alone_parallel_ms")
+        share = figure(alone and speed["parallel_ms"] / alone)
         rows.append([row["title"], *cells, parallel, share, figure(speed["memory_mb"])])
     return table_of(head.split("|"), rows)
 
