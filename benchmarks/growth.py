@@ -121,15 +121,20 @@ def memory_mib(pid: int, field: str) -> float:
     return int(found[1]) / 1024
 
 
+def measure_in_process(name: str, size: int) -> Point:
+    """Measure one point in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.growth", "--here", name, str(size)]
+    done = subprocess.run(command, cwd=speed.ROOT, capture_output=True, check=True)
+    return Point(*json.loads(done.stdout))
+
+
 def measure_all() -> dict[str, list[Point]]:
     """Measure every point in a process of its own, and print it."""
     found: dict[str, list[Point]] = {name: [] for name in SERIES}
     for name, series in SERIES.items():
         print(f"\n{name}")
         for size in series.sizes:
-            command = [sys.executable, "-m", "benchmarks.growth", "--here", name, str(size)]
-            done = subprocess.run(command, cwd=speed.ROOT, capture_output=True, check=True)
-            point = Point(*json.loads(done.stdout))
+            point = measure_in_process(name, size)
             found[name].append(point)
             each = point.seconds / size * 1e3
             print(

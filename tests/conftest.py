@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,21 @@ def no_gc() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+def pytest_sessionstart() -> None:
+    """Let a program be stopped while a finalizer of the interpreter runs, which ignores and prints that.
+
+    An `InProcessSandbox` stops what runs in a thread by an exception that may be raised at any of its
+    instructions. It is raised again until the thread ends.
+    """
+    report = sys.unraisablehook
+
+    def report_others(unraisable: Any) -> None:
+        if unraisable.exc_type.__name__ != "Stopped":
+            report(unraisable)
+
+    sys.unraisablehook = report_others
 
 
 _failures: dict[str, str] = {}

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ormsgpack
 import pytest
 import RestrictedPython
 
@@ -102,7 +103,7 @@ def ordinary_verdicts(request: pytest.FixtureRequest) -> Iterator[Verdicts]:
         folder = Path(name)
         folder.chmod(0o755)
         python = _readable_python(folder)
-        for package in (langchain_ptc, RestrictedPython):
+        for package in (langchain_ptc, RestrictedPython, ormsgpack):
             source = Path(package.__file__).parent
             shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("*.pyc"))
         own = folder / "tests" / "escapes"
