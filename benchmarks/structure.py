@@ -115,7 +115,7 @@ def longest_chain(imports: dict[str, set[str]]) -> list[str]:
     return list(max((chain(name) for name in imports if "." in name), key=len))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Travel:
     """What the host called of ours."""
 

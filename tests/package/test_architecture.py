@@ -342,12 +342,12 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 43_960,
-    "modules": 176,
+    "lines": 43_820,
+    "modules": 175,
     "longest import chain": 18,
     "calls for a small program": 285,
-    "files for a small program": 40,
-    "calls for one tool call": 95,
+    "files for a small program": 38,
+    "calls for one tool call": 80,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The
 goals are 26,000 lines, 120 modules, a chain of 12, 250 calls in 20 files, and 40 functions for a call."""
@@ -356,7 +356,9 @@ goals are 26,000 lines, 120 modules, a chain of 12, 250 calls in 20 files, and 4
 def test_budget_of_the_whole() -> None:
     """The package is no larger, and its paths are no longer, than the last time that they were made less."""
     files = structure.list_files()
-    program, call = structure.profile_program().summary(), structure.one_call()
+    # What arrives apart takes more turns: the least of three depends on no load.
+    program = min(structure.profile_program().summary() for _ in range(3))
+    call = min(structure.one_call() for _ in range(3))
     measured = {
         "lines": structure.count_lines(files)[0],
         "modules": len(files),
