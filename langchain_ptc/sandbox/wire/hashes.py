@@ -14,8 +14,6 @@ from uuid import UUID
 
 from langchain_ptc.sandbox.wire.bounded import HASH_MODULUS, MAX_COMPARISONS, SCALARS, OutOfBounds
 
-LEAST_NUMBER_CHARS = 18
-"""Shorter numbers are too few for many of them to have one hash."""
 FEW = 353
 """So many values of one hash may be compared with each other, as `MAX_COMPARISONS` has it."""
 _COLLECTIONS = frozenset((list, tuple, set, frozenset))
@@ -51,11 +49,6 @@ def check_hashes(value: object) -> None:
         groups[key].add(repr(number))
     if sum(4 * len(group) ** 2 for group in groups.values() if len(group) > 1) > MAX_COMPARISONS:
         raise OutOfBounds("too many different numbers that have one hash; send fewer")
-
-
-def items_of(parts: list[Any]) -> list[Any]:
-    """Return what the containers among some values hold, keys too; others hold nothing."""
-    return [*chain.from_iterable(_contents(parts, set(map(type, parts))))]
 
 
 def _contents(parts: list[Any], kinds: set[type]) -> list[list[Any]]:
