@@ -17,7 +17,7 @@ Rows = Sequence[Mapping[str, Any]]
 """Each a `benchmarks.local.Row` as a dict."""
 
 _SUMMED = ("inferences", "tokens_in", "tokens_out", "seconds")
-_MOST_NAMED = 12
+_MAX_NAMED = 12
 """Tasks of one cause that are named; more are told as a number."""
 
 
@@ -79,7 +79,7 @@ def render_failures(rows: Rows) -> str:
             if row["cause"] != "right":
                 causes.setdefault(row["cause"], []).append(f"{row['domain']}/{row['task']}")
         for cause, tasks in sorted(causes.items(), key=lambda item: -len(item[1])):
-            named = ", ".join(tasks) if len(tasks) <= _MOST_NAMED else "see the answers"
+            named = ", ".join(tasks) if len(tasks) <= _MAX_NAMED else "see the answers"
             table.append([mode, cause, str(len(tasks)), named])
     return table_of(["mode", "cause", "tasks", "which"], table)
 

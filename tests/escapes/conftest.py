@@ -78,7 +78,7 @@ class Verdicts:
 
 @pytest.fixture(scope="module")
 def verdicts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
-    """The verdicts on all attacks that a file asks for: run once, the modes side by side."""
+    """The verdicts on all attacks that a file asks for: run once, the modes concurrently."""
     wanted: dict[str, list[Any]] = {}
     for item in request.session.items:
         if item.path != request.path:

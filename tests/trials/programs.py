@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-_MOST_QUESTIONS = 5
+_MAX_QUESTIONS = 5
 
 
 class _Maker:
@@ -33,7 +33,7 @@ class _Maker:
     def _call(self) -> str:
         """Return an awaitable of one call."""
         kinds = ["get", "get", "post", "post", "flaky"]
-        if self._questions < _MOST_QUESTIONS:
+        if self._questions < _MAX_QUESTIONS:
             kinds += ["ask", "ask", "pay", "pay"]
         kind = self._chance.choice(kinds)
         if kind in ("ask", "pay"):

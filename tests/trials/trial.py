@@ -19,7 +19,7 @@ from tests.support.processes import PROCESSES
 from tests.trials.programs import make_program
 from tests.trials.world import REQUEST, answer_to, make_agent
 
-_MOST_PASSES = 60
+_MAX_PASSES = 60
 _CONFIG: Any = {"configurable": {"thread_id": "trial"}}
 
 
@@ -96,19 +96,19 @@ async def _in_one_process(seed: int, log: Path) -> tuple[str, int]:
     chance = random.Random(-seed)
     saver = InMemorySaver()
     given: Any = REQUEST
-    for passes in range(1, _MOST_PASSES):
+    for passes in range(1, _MAX_PASSES):
         agent = make_agent(make_program(seed), log, saver, approve=True)
         interrupts, final = await _run_once(agent, given)
         if not interrupts:
             return final, passes
         given = _choose(chance, interrupts)
-    return "it never ended", _MOST_PASSES
+    return "it never ended", _MAX_PASSES
 
 
 def _in_processes(seed: int, log: Path, file: Path) -> tuple[str, int]:
     chance = random.Random(-seed)
     given: Any = REQUEST
-    for passes in range(1, _MOST_PASSES):
+    for passes in range(1, _MAX_PASSES):
         ours, theirs = PROCESSES.Pipe()
         process = PROCESSES.Process(target=_pass, args=(seed, log, file, given, theirs))
         process.start()
@@ -117,7 +117,7 @@ def _in_processes(seed: int, log: Path, file: Path) -> tuple[str, int]:
         if not interrupts:
             return final, passes
         given = _choose(chance, interrupts)
-    return "it never ended", _MOST_PASSES
+    return "it never ended", _MAX_PASSES
 
 
 def _pass(seed: int, log: Path, file: Path, given: Any, answer: Any) -> None:

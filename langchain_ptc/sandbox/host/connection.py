@@ -1,7 +1,7 @@
 """The host's end of the line to one worker, on one event loop.
 
 What the worker has not read yet lies here, once, as the bytes to send. Code may ask for much and read
-nothing: so above `_MOST_UNSENT_BYTES` nothing more is read from its worker, and no call that has come
+nothing: so above `_MAX_UNSENT_BYTES` nothing more is read from its worker, and no call that has come
 already is handed on. The worker stops when its socket is full, and its own limits end it.
 """
 
@@ -20,12 +20,12 @@ _RECEIVE_BYTES = 64 * 1024
 and gives back each time: two thirds of what a tool call would cost."""
 _SEND_BYTES = 1024 * 1024
 """At a time, and what the kernel is asked to hold for a worker that has much to read."""
-_MOST_UNSENT_BYTES = 4 * 1024 * 1024
-_MOST_QUEUED_BYTES = 256 * 1024
+_MAX_UNSENT_BYTES = 4 * 1024 * 1024
+_MAX_QUEUED_BYTES = 256 * 1024
 """Answers up to here leave together at the end of a round of the loop; more leaves at once."""
-_MOST_JOINED_BYTES = 64 * 1024
+_MAX_JOINED_BYTES = 64 * 1024
 """Smaller answers are copied to leave in one system call."""
-_MOST_CALLS_AT_ONCE = 32
+_MAX_CALLS_AT_ONCE = 32
 """Calls that are handed on before what their answers have left unsent is looked at."""
 
 
@@ -53,7 +53,7 @@ class HostConnection:
         self.is_open = True
         """Whether the execution goes on."""
         self._stepped = program.replay is not None
-        self._most_at_once = program.limits.max_concurrent_calls
+        self._max_at_once = program.limits.max_concurrent_calls
         self._socket = sock
         self._fd = sock.fileno()  # by itself: of a socket, the selector makes a text at each look
         self._reads = False
@@ -73,7 +73,7 @@ class HostConnection:
     def _read_if_room(self) -> None:
         if self._reads or not self.is_open or self._intake.is_reading:
             return
-        if self._unsent_bytes <= _MOST_UNSENT_BYTES:
+        if self._unsent_bytes <= _MAX_UNSENT_BYTES:
             self._reads = True
             self._loop.add_reader(self._fd, self._read)
 
@@ -120,8 +120,8 @@ class HostConnection:
 
     def _hand_on(self) -> None:
         """Hand on the calls whose turn it is, as long as their answers leave."""
-        while self._held and self._unsent_bytes <= _MOST_UNSENT_BYTES:
-            room = min(self._most_at_once - self._outstanding, _MOST_CALLS_AT_ONCE)
+        while self._held and self._unsent_bytes <= _MAX_UNSENT_BYTES:
+            room = min(self._max_at_once - self._outstanding, _MAX_CALLS_AT_ONCE)
             if room <= 0:
                 break
             batch = self._held[:room]
@@ -154,7 +154,7 @@ class HostConnection:
             self._loop.call_soon(self._flush_and_hand_on)
         self._queue += buffers
         self._queued_bytes += sum(map(len, buffers))
-        if self._queued_bytes > _MOST_QUEUED_BYTES:
+        if self._queued_bytes > _MAX_QUEUED_BYTES:
             self._flush()
 
     def _flush_and_hand_on(self) -> None:
@@ -165,7 +165,7 @@ class HostConnection:
     def _flush(self) -> None:
         if self._queue:
             buffers, self._queue = self._queue, []
-            if self._queued_bytes <= _MOST_JOINED_BYTES:
+            if self._queued_bytes <= _MAX_JOINED_BYTES:
                 buffers = [b"".join(buffers)]
             self._queued_bytes = 0
             self.send(buffers)
@@ -194,7 +194,7 @@ class HostConnection:
             self._loop.add_writer(self._fd, self._write)
         self._unsent.extend(map(memoryview, buffers))
         self._unsent_bytes += sum(map(len, buffers))
-        if self._unsent_bytes > _MOST_UNSENT_BYTES:
+        if self._unsent_bytes > _MAX_UNSENT_BYTES:
             self._stop_reading()
 
     def _write(self) -> None:

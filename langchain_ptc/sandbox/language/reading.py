@@ -69,13 +69,13 @@ def parse(code: str, filename: str = "<unknown>") -> ast.Module:
     Python 3.11 counts the depth of all its trees in one place, and raises a `SystemError` where two
     threads make one at the same time.
     """
-    for _ in range(_MOST_TRIES):
+    for _ in range(_MAX_TRIES):
         with contextlib.suppress(SystemError):
             return ast.parse(code, filename)
     return ast.parse(code, filename)
 
 
-_MOST_TRIES = 20
+_MAX_TRIES = 20
 
 
 def has_long_import(code: str) -> bool:

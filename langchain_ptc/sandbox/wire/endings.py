@@ -20,11 +20,11 @@ from langchain_ptc.sandbox.wire.framing import ProtocolViolation
 
 _ENDINGS: tuple[Status, ...] = ("success", "error", "refused", "limit")
 _TEXTS = ("kind", "message", "source_line", "traceback", "hint")
-_MOST_CHARS = {"kind": 200, "source_line": 1_000}
-_MOST_TEXT_CHARS = 50_000
-_MOST_NOTES, _MOST_VIOLATIONS, _MOST_NOTE_CHARS = 20, 1_000, 2_000
+_MAX_CHARS = {"kind": 200, "source_line": 1_000}
+_MAX_TEXT_CHARS = 50_000
+_MAX_NOTES, _MAX_VIOLATIONS, _MAX_NOTE_CHARS = 20, 1_000, 2_000
 """Many times what an honest worker says. More is left out."""
-_MOST_USED = 1e18
+_MAX_USED = 1e18
 _LIMITS = frozenset(field.name for field in fields(Limits))
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -55,7 +55,7 @@ def is_known_limit(hit: ToldLimit, limits: Limits, told: Container[ToldLimit]) -
     if hit.limit not in _LIMITS or hit.allowed != getattr(limits, hit.limit):
         return False
     used = hit.used
-    return used is None or (math.isfinite(used) and 0 <= used <= _MOST_USED)
+    return used is None or (math.isfinite(used) and 0 <= used <= _MAX_USED)
 
 
 def printable(text: str, most: int) -> str:
@@ -113,7 +113,7 @@ class EndingReader:
             output=output,
             value=value,
             failure=None if failure is None else self._read_failure(known, failure),
-            notes=tuple(printable(note, _MOST_NOTE_CHARS) for note in notes[:_MOST_NOTES]),
+            notes=tuple(printable(note, _MAX_NOTE_CHARS) for note in notes[:_MAX_NOTES]),
             kept=kept if known in ("success", "error") else None,
         )
 
@@ -124,7 +124,7 @@ class EndingReader:
         if not self.is_line(line):
             raise ProtocolViolation("a malformed failure: line")
         texts: dict[str, Any] = {
-            key: printable(failure[key], _MOST_CHARS.get(key, _MOST_TEXT_CHARS)) for key in _TEXTS
+            key: printable(failure[key], _MAX_CHARS.get(key, _MAX_TEXT_CHARS)) for key in _TEXTS
         }
         hit = self._read_limit(status, failure)
         return Failure(
@@ -156,7 +156,7 @@ class EndingReader:
         if type(told) is not list or bool(told) != (status == "refused"):
             raise ProtocolViolation("a malformed failure: violations")
         violations = []
-        for violation in told[:_MOST_VIOLATIONS]:
+        for violation in told[:_MAX_VIOLATIONS]:
             if (
                 type(violation) is not list
                 or len(violation) != 2
@@ -164,6 +164,6 @@ class EndingReader:
                 or type(violation[1]) is not str
             ):
                 raise ProtocolViolation("a malformed violation")
-            message = printable(violation[1], _MOST_NOTE_CHARS)
+            message = printable(violation[1], _MAX_NOTE_CHARS)
             violations.append(Violation(line=violation[0], message=message))
         return tuple(violations)

@@ -22,7 +22,7 @@ _BUILT_NUMBERS = frozenset((Decimal, UUID, complex))
 
 
 def check_hashes(value: object) -> None:
-    """Refuse arguments that would be dear if a tool made a set of numbers, or of rows, in a list.
+    """Refuse arguments that would be expensive if a tool made a set of numbers, or of rows, in a list.
 
     Honest ones hardly ever have one hash, unless they are equal.
 
