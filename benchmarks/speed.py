@@ -311,15 +311,21 @@ async def measure_journal(kind: str, *, gathered: bool) -> AsyncIterator[Sample]
             yield sample
 
 
-async def measure_slow() -> AsyncIterator[Sample]:
-    """100 calls of 50 ms in one gather."""
+def build_slow(seconds: float) -> Any:
+    """Return a tool that takes its time."""
     from langchain_core.tools import tool
 
     @tool
     async def slow() -> None:
-        """Take 50 ms."""
-        await asyncio.sleep(0.05)
+        """Wait."""
+        await asyncio.sleep(seconds)
 
+    return slow
+
+
+async def measure_slow() -> AsyncIterator[Sample]:
+    """100 calls of 50 ms in one gather."""
+    slow = build_slow(0.05)
     run = build_runner([slow])
 
     async def floor() -> None:
@@ -332,13 +338,7 @@ async def measure_slow() -> AsyncIterator[Sample]:
 
 async def measure_graphs() -> AsyncIterator[Sample]:
     """50 graphs at once, each with a journal in memory and a program that makes one call of 0.2 s."""
-    from langchain_core.tools import tool
-
-    @tool
-    async def slow() -> None:
-        """Take 0.2 s."""
-        await asyncio.sleep(0.2)
-
+    slow = build_slow(0.2)
     async with open_saver("memory") as saver:
         run = build_graph([slow], saver)
 

@@ -219,7 +219,8 @@ def _has_stable_default(field: FieldInfo) -> bool:
 def _makes_the_same(model: type[BaseModel], given: dict[str, Any], result: BaseModel) -> bool:
     """Whether a schema turns its own result, as data, into the same result again.
 
-    It does not where a validator converts (euros to cents), or where the value is no data (a secret). The tool then gets what was passed, which it validates once.
+    It does not where a validator converts (euros to cents), or where the value is not data (a secret).
+    The tool then gets what was passed, which it validates once.
     """
     try:
         check_sets(model, given)

@@ -7,10 +7,10 @@ and its entries are writes that belong to it. Only the public interface of check
 holds for the user's own checkpoints (encryption, deletion and copies of a thread) holds for the journal.
 
 When an entry is written follows from the graph's `durability`. With `"async"`, LangGraph's default, it is
-written in the background, together with what comes within a few milliseconds or while the write before is
-under way; with `"sync"` before the code goes on; with `"exit"` when the execution pauses, fails or ends. Writes are made one after
-another, so what is in the checkpoints is always the journal as it was at some time. A pause and the end are
-waited for.
+written in the background, together with what comes within a few milliseconds or while the previous write is
+in progress; with `"sync"` before the code goes on; with `"exit"` when the execution pauses, fails or ends.
+Writes are made one after another, so what is in the checkpoints is always the journal as it was at some
+time. A pause and the end are waited for.
 
 It takes no `@task`s of LangGraph: each costs four times what a tool call does, takes a thread or a slot of
 `max_concurrency` while the node that waits for it holds one too, and is an `updates` event of the user's
