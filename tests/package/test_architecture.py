@@ -342,7 +342,7 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 43_802,
+    "lines": 43_797,
     "modules": 175,
     "longest import chain": 18,
     "calls for a small program": 285,

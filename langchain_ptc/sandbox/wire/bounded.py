@@ -59,6 +59,10 @@ _MAX_BYTES = {
     RANGE: 3 * MAX_DIGITS,
     TEXT: 2**32,
 }
+_TOO_LONG = {
+    INT: f"an integer of more than {MAX_DIGITS:,} digits; send it as text",
+    DECIMAL: f"a Decimal of more than {MAX_DIGITS:,} digits before or after the point; send it as text",
+}
 _MAX_OTHER_BYTES = 64
 """Of the payload of an extension."""
 SLICE_BYTES = 64 * 1024
@@ -319,7 +323,7 @@ class _Reader:
 
 def _check_int(value: object) -> None:
     if type(value) is int and not -_MAX_INT < value < _MAX_INT:
-        raise OutOfBounds(f"an integer of more than {MAX_DIGITS:,} digits; send it as text")
+        raise OutOfBounds(_TOO_LONG[INT])
 
 
 def _check_decimal(value: Decimal) -> None:
@@ -328,16 +332,7 @@ def _check_decimal(value: Decimal) -> None:
     _, digits, exponent = value.as_tuple()
     assert isinstance(exponent, int)
     if len(digits) > MAX_DIGITS or exponent < -MAX_DIGITS or value.adjusted() >= MAX_DIGITS:
-        raise OutOfBounds(
-            f"a Decimal of more than {MAX_DIGITS:,} digits before or after the point; "
-            "send it as text"
-        )
-
-
-_TOO_LONG = {
-    INT: f"an integer of more than {MAX_DIGITS:,} digits; send it as text",
-    DECIMAL: f"a Decimal of more than {MAX_DIGITS:,} digits before or after the point; send it as text",
-}
+        raise OutOfBounds(_TOO_LONG[DECIMAL])
 
 
 # --- containers ---------------------------------------------------------------------------------
