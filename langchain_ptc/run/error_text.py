@@ -32,7 +32,7 @@ def describe_failure(
         error: What it raised.
         on_tool_error: How much to show.
         is_reached: Whether the tool's own code has begun: what is wrong with the arguments that the
-            code passed is no secret to it.
+            code passed is not a secret to it.
     """
     if isinstance(error, ValidationError) and not is_reached:
         return f"{name} failed: {_describe_arguments(error)}"

@@ -144,7 +144,7 @@ class Journal:
     # --- entries ------------------------------------------------------------------------------------
 
     def take(self) -> JournalEntry | None:
-        """Return the next entry of before this run; None if all were taken."""
+        """Return the next entry of an earlier run; None if all were taken."""
         return next(self._unread, None)
 
     async def append(self, entry: JournalEntry, *, is_awaited: bool = False) -> None:

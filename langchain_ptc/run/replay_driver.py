@@ -2,8 +2,8 @@
 
 Concurrent code goes where the order of its results takes it. So the worker is given results only when it
 can do nothing but wait: all that have arrived by then, in one step, which is recorded with their order and
-with what the clocks showed. When the graph is resumed the code runs again: the steps of before are taken
-first, and only then what has none happens for the first time.
+with what the clocks showed. When the graph is resumed the code runs again: the recorded steps are delivered
+first, and only then does anything happen for the first time.
 
 Events are numbered in the order in which they begin, which follows from the steps before them. A step is
 recorded when it is taken, and not when a tool has returned: until then the result has no place in the

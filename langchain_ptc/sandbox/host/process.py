@@ -81,7 +81,7 @@ class ProcessSandbox(LocalSandbox):
             same as `process`. The default is `kernel` on Linux and `process` elsewhere.
 
     Raises:
-        ValueError: `waiting_workers` or `max_workers` is not positive, or `require` is no level.
+        ValueError: `waiting_workers` or `max_workers` is not positive, or `require` is not a level.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ def checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         TypeError: A string was passed in place of a list.
-        ValueError: One is no module name, or of a module that is never available.
+        ValueError: One is not a module name, or names a module that is never available.
     """
     if isinstance(imports, str):
         raise TypeError(f"imports must be a list of module names, got the string {imports!r}")

@@ -171,7 +171,7 @@ class _Reader:
 
         Raises:
             OutOfBounds: It is beyond a bound.
-            MalformedValue: It is no data.
+            MalformedValue: It is not data.
         """
         root = _Container(is_map=False, left=1, start=0, begin=0)
         try:

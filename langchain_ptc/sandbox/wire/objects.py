@@ -37,14 +37,14 @@ class TooManyItems(UnsendableValue):
 
 
 def as_data(value: object, *, max_items: int = MAX_ITEMS) -> object:
-    """Return what an object that is no plain data consists of, one level deep.
+    """Return what an object that is not plain data consists of, one level deep.
 
     Args:
         value: The object.
         max_items: Items that may be taken from an iterator.
 
     Raises:
-        UnsendableValue: It is no data.
+        UnsendableValue: It is not data.
     """
     kind = type(value)
     if isinstance(value, type):
@@ -64,7 +64,7 @@ def as_data(value: object, *, max_items: int = MAX_ITEMS) -> object:
         raise UnsendableValue(f"an object of class {kind.__name__} is no data")
     if _has_keys(value):
         row = cast("Any", value)
-        return {key: row[key] for key in row.keys()}  # noqa: SIM118  # it is no dict
+        return {key: row[key] for key in row.keys()}  # noqa: SIM118  # it is not a dict
     if _is_plain_iterable(value):
         return take_items(cast("Iterable[Any]", value), max_items)
     raise UnsendableValue(

@@ -85,7 +85,7 @@ def _describe_raised(
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield the errors of a group, of groups in it too; an error that is no group itself."""
+    """Yield the errors of a group, of groups in it too; an error that is not a group, itself."""
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:
             yield from _leaves(one)

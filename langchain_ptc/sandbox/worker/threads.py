@@ -125,7 +125,7 @@ def checked_seconds(seconds: Any) -> float:
     """Return how long to sleep.
 
     Raises:
-        TypeError: It is no number.
+        TypeError: It is not a number.
         ValueError: It is negative, or not a number.
         OverflowError: It is longer than any clock can show.
     """
