@@ -45,7 +45,7 @@ from langchain_ptc import ExecutionResult, ProgrammaticToolNode
 
 Mode = Literal["programmatic", "direct", "direct-lenient", "direct-shown"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-MOST_INFERENCES = 40
+MAX_INFERENCES = 40
 """Of one question by ordinary tool calling: more than any task needs with one call a turn."""
 _MAX_OUTPUT_TOKENS = 700
 
@@ -142,7 +142,7 @@ async def ask(model: BaseChatModel, domain: Domain, task: Task, asked: Asked) ->
     assert isinstance(answers, Answers)
     answers.clear()
     world, programs = domain.build(), Programs()
-    config: RunnableConfig = {"callbacks": [programs], "recursion_limit": 2 * MOST_INFERENCES}
+    config: RunnableConfig = {"callbacks": [programs], "recursion_limit": 2 * MAX_INFERENCES}
     messages: Sequence[BaseMessage] = ()
     failure = ""
     try:
@@ -150,7 +150,7 @@ async def ask(model: BaseChatModel, domain: Domain, task: Task, asked: Asked) ->
         state = await graph.ainvoke({"messages": [("user", task.question)]}, config)
         messages = state["messages"]
     except GraphRecursionError:
-        failure = f"over {MOST_INFERENCES} inferences"
+        failure = f"over {MAX_INFERENCES} inferences"
     except Exception as error:  # a server raises errors of its own; the other tasks go on
         # What a tool raises ends an agent that is built as it comes.
         whose = "tool error" if error in programs.tool_errors else "server"

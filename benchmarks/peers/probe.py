@@ -50,7 +50,7 @@ SLACK_SECONDS = 1.0
 """A sandbox may end a program so much later than it was told."""
 START_SECONDS = 8.0
 """Time to start a sandbox, which is not the attack's."""
-MOST_MEMORY_MB = 500
+MAX_MEMORY_MB = 500
 """What an attack must not reach; several times the limit, since a sandbox takes some itself."""
 
 HOST_SECRET = "PTC-CANARY-host"
@@ -313,7 +313,7 @@ def run_attack(kind: type[Adapter], attack: dict[str, Any], folder: Path) -> lis
 
         seconds = ATTACK_LIMITS["seconds"] + SLACK_SECONDS
         try:
-            shown = in_child(work, seconds, MOST_MEMORY_MB)["shown"]
+            shown = in_child(work, seconds, MAX_MEMORY_MB)["shown"]
         except Ended as ended:
             shown = [ended.kind]
         if "file" in kinds and Path(proof).exists():

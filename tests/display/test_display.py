@@ -24,7 +24,7 @@ from langchain_ptc.display.text import (
 )
 from tests.support.display_data import HOSTILE, START, UNSEEN, Page, call, failure, record
 
-MOST_BYTES = 200_000
+MAX_BYTES = 200_000
 
 
 @tool
@@ -248,7 +248,7 @@ def test_a_page_is_bounded(char: str) -> None:
             notes=[char * 100_000] * 3,
         )
     )
-    assert len(html.encode()) < MOST_BYTES
+    assert len(html.encode()) < MAX_BYTES
     page = Page(html)
     assert "10,000 tool calls" in page.shown
     assert re.search(r"[\d,]+ more calls, [\d,]+ of them with notes", page.shown)

@@ -31,7 +31,7 @@ from tests.support import fickle
 from tests.support.failing_programs import PROGRAMS, Failing, catalog
 
 SNAPSHOTS = Path(__file__).parent / "report_snapshots"
-MOST_BESIDES_OUTPUT = 20_000
+MAX_BESIDES_OUTPUT = 20_000
 """Characters that a report may have besides the output."""
 
 
@@ -81,7 +81,7 @@ async def test_report(name: str, sandbox: ProcessSandbox) -> None:
         path.write_text(shown, encoding="utf-8")
     assert shown == path.read_text("utf-8")
     assert result.status == program.status
-    assert len(report) < program.limits.output_chars + MOST_BESIDES_OUTPUT
+    assert len(report) < program.limits.output_chars + MAX_BESIDES_OUTPUT
 
 
 def test_every_snapshot_is_of_a_program() -> None:

@@ -24,8 +24,8 @@ from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.wire.control import (
     BORN,
     DESCRIPTORS_OF_A_WORKER,
-    MOST_CPU_SECONDS,
-    MOST_MEMORY_BYTES,
+    MAX_CPU_SECONDS,
+    MAX_MEMORY_BYTES,
     REPLY,
     REQUEST,
 )
@@ -125,7 +125,7 @@ class Parent:
     ) -> None:
         """Tell it something at the next `flush`; numbers beyond what the kernel knows are cut."""
         self._unsent += REQUEST.pack(
-            kind, number, min(cpu_seconds, MOST_CPU_SECONDS), min(memory_bytes, MOST_MEMORY_BYTES)
+            kind, number, min(cpu_seconds, MAX_CPU_SECONDS), min(memory_bytes, MAX_MEMORY_BYTES)
         )
 
     def flush(self) -> None:

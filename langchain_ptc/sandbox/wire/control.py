@@ -15,8 +15,8 @@ HELLO, BORN, ENDED, REFUSED = b"H", b"P", b"X", b"R"
 DESCRIPTORS_OF_A_WORKER = 2 if hasattr(os, "pidfd_open") else 1
 """What comes with `BORN`: the worker's channel, and its pidfd where the kernel has one."""
 
-MOST_CPU_SECONDS = 2**31 - 2
-MOST_MEMORY_BYTES = 2**62
+MAX_CPU_SECONDS = 2**31 - 2
+MAX_MEMORY_BYTES = 2**62
 """More than any machine has; and limits that the kernel still takes with what is added to them."""
 
 LIMIT_SIGNAL = signal.SIGUSR1 if hasattr(signal, "SIGUSR1") else signal.SIGTERM

@@ -42,7 +42,7 @@ FUZZ = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-MOST_SECONDS = 2.0
+MAX_SECONDS = 2.0
 LIMITS = Limits(max_tool_calls=5, output_bytes=2_000, session_bytes=1_000)
 PROGRAM = Program(code="a\nb\nc", tools=("look", "a.b"), limits=LIMITS)
 PROGRAMS = (
@@ -193,7 +193,7 @@ def send(program, messages):
         assert_printable(str(violation), 300)
         return None
     finally:
-        assert time.process_time() - began < MOST_SECONDS
+        assert time.process_time() - began < MAX_SECONDS
     for call in calls:
         assert_sound_call(call, program)
     if conversation.done is not None:
