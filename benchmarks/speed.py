@@ -940,7 +940,7 @@ def main() -> int:
         for name in names:
             row = ROWS[name]
             if row.needs_postgres and not server:
-                print(f"{name:<20} no Postgres: there is no initdb, and {POSTGRES} names no server")
+                print(f"{name:<20} skipped: initdb is not installed, and {POSTGRES} is not set")
                 continue
             found = measure_row(name, trees, options.processes or row.processes)
             if isinstance(found, str):

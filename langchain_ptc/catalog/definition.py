@@ -245,7 +245,7 @@ class DescribedTool(BaseTool):
     result_schema: dict[str, Any] | None = Field(default=None, repr=False)
     """Of what a call returns; None if it is not declared."""
     result_note: str = ""
-    """The description of the value where there is no schema."""
+    """The description of the value, if it has no schema."""
     policy: ToolPolicy = Field(default_factory=ToolPolicy, exclude=True)
     """What the tool's author declares; what the developer passes takes precedence."""
 

@@ -402,7 +402,7 @@ class SchemaReader:
 def read_result_schema(
     schema: Schema | None, tool_name: str, table: RecordTable, *, note: str = ""
 ) -> TypeTree:
-    """Return the type of a tool's value; where there is no schema, `Any` with `note`.
+    """Return the type of a tool's value; without a schema, `Any` with `note`.
 
     Raises:
         CatalogError: A `$ref` of the schema leads out of it.

@@ -396,7 +396,7 @@ class AdaptedTool:
     """A wrapper is around the adapter's function (`functools.wraps`), and may change values."""
     description: str
     note: str
-    """The description of the value where there is no schema."""
+    """The description of the value, if it has no schema."""
 
     @property
     def result_schema(self) -> dict[str, Any] | None:
