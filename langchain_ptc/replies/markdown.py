@@ -75,8 +75,10 @@ class ReplyText:
 
 def read_text(text: str, *, python_labels: frozenset[str] = PYTHON_LABELS) -> ReplyText:
     """Find the fenced blocks and the reasoning in a model's text, in linear time."""
-    scan = _Scan(text, python_labels)
-    scan.run()
+    scan = Scan(python_labels)
+    for line in _LINE.finditer(text):
+        scan.add_line(line[0])
+    scan.finish()
     parts, at = [], 0
     for start, end in scan.reasoning:
         parts += [text[at:start], re.sub(r"[^\n]", " ", text[start:end])]
@@ -93,8 +95,8 @@ def unfence(code: str) -> str:
 
 
 @dataclass(slots=True)
-class _Open:
-    """A block that is open."""
+class OpenBlock:
+    """A block whose closing fence has not been read."""
 
     fence: str
     label: str
@@ -124,27 +126,41 @@ class _Tags:
         return self._found
 
 
-class _Scan:
-    """One pass over the lines of a text."""
+class Scan:
+    """One pass over the lines of a text, which may still be growing."""
 
-    def __init__(self, text: str, python_labels: frozenset[str]) -> None:
-        self._lines = [(m.start(), m.end(), m[0].rstrip("\r\n")) for m in _LINE.finditer(text)]
+    def __init__(self, python_labels: frozenset[str]) -> None:
+        self._lines: list[tuple[int, int, str]] = []
+        self._at = 0
         self._python_labels = python_labels
-        self._block: _Open | None = None
+        self._block: OpenBlock | None = None
         self._unclosed = 0
         self.blocks: list[Block] = []
         self.reasoning: list[tuple[int, int]] = []
         self._reasoning_since: int | None = None
 
-    def run(self) -> None:
-        """Read all lines."""
-        at = 0
-        while at < len(self._lines):
-            at = self._read_line(at)
-            if at == len(self._lines):
-                at = self._end_of_text()
+    @property
+    def open_block(self) -> OpenBlock | None:
+        """The block that the last line is in."""
+        return self._block
+
+    def add_line(self, line: str) -> None:
+        """Read the next line, with its line break."""
+        start = self._lines[-1][1] if self._lines else 0
+        self._lines.append((start, start + len(line), line.rstrip("\r\n")))
+        self._read()
+
+    def finish(self) -> None:
+        """Close what the end of the text closes."""
+        while (at := self._end_of_text()) < len(self._lines):
+            self._at = at
+            self._read()
         if self._reasoning_since is not None:
             self.reasoning.append((self._reasoning_since, self._lines[-1][1]))
+
+    def _read(self) -> None:
+        while self._at < len(self._lines):
+            self._at = self._read_line(self._at)
 
     def _read_line(self, at: int) -> int:
         start, _, line = self._lines[at]
@@ -178,14 +194,14 @@ class _Scan:
                 self.reasoning[:] = [(0, start + found.end())]
             at = found.end()
 
-    def _opening(self, line: str, start: int) -> _Open | None:
+    def _opening(self, line: str, start: int) -> OpenBlock | None:
         found = _OPENING.match(line) or _OPENING_BEHIND_TEXT.match(line)
         if found is None:
             return None
         prefix = found.groupdict().get("prefix") or ""
         info = found["info"].strip().strip("{}.").split()
         label = _LABEL.sub("", info[0].lower()) if info else ""
-        return _Open(
+        return OpenBlock(
             fence=found["fence"],
             label=label,
             start=start + found.start("fence"),
@@ -194,7 +210,7 @@ class _Scan:
             is_python=label in self._python_labels or not label,
         )
 
-    def _read_in_block(self, block: _Open, at: int) -> int:
+    def _read_in_block(self, block: OpenBlock, at: int) -> int:
         start, end, whole = self._lines[at]
         line = _strip_prefix(whole, block)
         found = _CLOSING.match(line)
@@ -215,12 +231,12 @@ class _Scan:
             self._add(block, line)
         return at + 1
 
-    def _add(self, block: _Open, line: str) -> None:
+    def _add(self, block: OpenBlock, line: str) -> None:
         block.lines.append(line)
         if block.is_python and self._unclosed < _MAX_UNCLOSED_STRINGS:
             block.string = _string_open_after(line, block.string)
 
-    def _close(self, block: _Open, end: int) -> None:
+    def _close(self, block: OpenBlock, end: int) -> None:
         content = "".join(f"{line}\n" for line in block.lines)
         self.blocks.append(Block(block.label, content, block.start, end))
         self._block = None
@@ -242,7 +258,7 @@ class _Scan:
         return len(self._lines)
 
 
-def _strip_prefix(line: str, block: _Open) -> str:
+def _strip_prefix(line: str, block: OpenBlock) -> str:
     """Remove what the container of a block puts before each of its lines."""
     if block.quotes:
         at = 0

@@ -59,6 +59,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "executor": GROUND | {"catalog", "run"} | SANDBOX,
     "prompts": GROUND | {"catalog"},
     "replies": GROUND | {"check", "prompts", "sandbox.language"},
+    "prefetch": GROUND | {"replies", "sandbox.language"},
     "agent": GROUND | {"catalog", "prompts", "run", "sandbox.api"},
     "tool": WAYS_IN - {"tool"},
     "model_loop": GROUND | {"catalog", "prompts", "replies"},
@@ -135,6 +136,7 @@ FOREIGN: Mapping[str, frozenset[str]] = {
         room: frozenset({"langchain_core", "langgraph", "pydantic", "typing_extensions"})
         for room in ("replies", "selection", "tool")
     },
+    "prefetch": frozenset({"langchain_core"}),
     "testing": frozenset({"langchain_core", "pydantic"}),
 }
 """Which packages a room may import; rooms that are not here may import any."""
@@ -342,8 +344,8 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 43_797,
-    "modules": 175,
+    "lines": 44_137,
+    "modules": 178,
     "longest import chain": 18,
     "calls for a small program": 285,
     "files for a small program": 38,
