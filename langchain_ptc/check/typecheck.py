@@ -23,13 +23,14 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_ptc.catalog.render import render_package
 from langchain_ptc.catalog.stubs import DomainStubs, group
 from langchain_ptc.catalog.types import (
     ANY,
     FLOAT,
+    NONE,
     STR,
     Alternatives,
     Container,
@@ -66,10 +67,8 @@ USE_RULES: Mapping[str, str] = {
 and subscripts are left out: they do not distinguish a value from one of several, nor does `x += y`."""
 _AWAITING = frozenset({"to_thread", "run_in_executor"})
 """In the sandbox these await the result of their function if it is awaitable; ty does not know that."""
-_PLAIN = frozenset(
-    "str int float bool list dict tuple set frozenset Literal LiteralString CoroutineType".split()  # noqa: SIM905
-)
-"""Types of results that mean the same to ty and to the sandbox."""
+_Report: TypeAlias = tuple[str, str, Mapping[str, int], Mapping[str, int]]
+"""Rule, message, and where it begins and ends: lines and columns from 1."""
 _GIVEN_NAMES = """\
 class ToolCallError(Exception):
     tool: str
@@ -112,7 +111,7 @@ def typecheck_code(
         reports = _run_ty(Path(folder))
     problems: dict[tuple[int, int, str], Problem] = {}
     with contextlib.suppress(OutOfWork):
-        for found in _Judge(program, code, stubs, given).judge(reports):
+        for found in _judge(program, code, stubs, given, reports):
             problem = make_problem(code, found)
             problems[problem.line, problem.column, problem.message] = problem
     return tuple(problems[place] for place in sorted(problems)[:MAX_PROBLEMS])
@@ -127,18 +126,19 @@ def _certain(definition: ToolDefinition, catalog: ToolCatalog) -> ToolDefinition
     lenient = Leniency(definition)
 
     def certain(tree: TypeTree) -> TypeTree:
-        if isinstance(tree, Container):
+        if isinstance(tree, Container) and tree.name != "dict":  # its keys are attributes too
             return replace(tree, args=tuple(map(certain, tree.args)))
         is_open = isinstance(tree, RecordRef) and tree.key not in records
-        return ANY if is_open or isinstance(tree, Alternatives) else tree
+        return ANY if is_open or isinstance(tree, Alternatives | Container) else tree
 
     def taken(parameter: ToolParameter) -> TypeTree:
         if lenient.accepts_anything(parameter):
             return ANY
         kind = kind_of(parameter.type)
         number = [FLOAT] if kind != "str" or lenient.takes_numbers_as_text else []
+        absent = [] if parameter.required else [NONE]
         is_plain = kind in ("str", "int", "float", "bool")
-        return union([STR, *number]) if is_plain else ANY
+        return union([STR, *number, *absent]) if is_plain else ANY
 
     return replace(
         definition,
@@ -173,8 +173,8 @@ def _write_project(
     (folder / "ty.toml").write_text(f'[rules]\nall = "ignore"\n{rules}', "utf-8")
 
 
-def _run_ty(folder: Path) -> list[tuple[str, str, int, int]]:
-    """Return what ty reports of the code in `folder`: rule, message, line and column, from 1."""
+def _run_ty(folder: Path) -> list[_Report]:
+    """Return what ty reports of the code in `folder`."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     options = ["--output-format", "gitlab", "--exit-zero", "--python-version", version]
     command = [sys.executable, "-m", "ty", "check", "--config-file", "ty.toml", *options, _CODE]
@@ -192,87 +192,56 @@ def _run_ty(folder: Path) -> list[tuple[str, str, int, int]]:
         return []
     found = []
     for report in reports[:MAX_REPORTS]:
-        rule, place = report["check_name"], report["location"]["positions"]["begin"]
+        rule, place = report["check_name"], report["location"]["positions"]
         message = report["description"].removeprefix(f"{rule}: ")
-        found.append((rule, message, place["line"], place["column"]))
+        found.append((rule, message, place["begin"], place["end"]))
     return found
 
 
 # --- which of its reports are certain -------------------------------------------------------------
 
 
-class _Judge:
-    """Decides which reports on one program apply in the sandbox."""
+def _judge(
+    program: Program, code: str, stubs: list[DomainStubs], given: Given, reports: list[_Report]
+) -> Iterator[Found]:
+    """Yield the reports that apply in the sandbox: what they point at is reached and raises for certain."""
+    work, facts, lines = Work(), Facts(program), code.splitlines()
+    handlers, inference = Handlers(program, work), Inference(program, facts, given, work)
+    nodes = {_span(node): node for node in program.nodes if hasattr(node, "lineno")}
+    records = [record for domain in stubs for record, _ in domain.records.values()]
+    fields = {field.name for record in records for field in record.fields}
+    changed = facts.changed - facts.displays - {"self"}
+    is_changed = bool(changed or facts.opaque or facts.has_operators)
+    is_sure = not is_changed and not _AWAITING & program.reads.keys()
+    for rule, message, begin, end in reports:
+        node = nodes.get((*_in_bytes(lines, begin), *_in_bytes(lines, end)))
+        if node is None or program.reach(node) == DEAD or " | " in message:
+            continue
+        call, definition = program.parents.get(node), None
+        tool = inference.infer(call.func) if isinstance(call, ast.Call) else None
+        if rule in USE_RULES:
+            named = getattr(node, "attr", getattr(node, "value", None))
+            is_known = isinstance(named, str) and named in facts.stored
+            # Fields of records are attributes too, which types cannot say.
+            is_known |= isinstance(node, ast.Attribute) and node.attr in fields
+            certain = is_sure and not is_known and not isinstance(node, ast.AugAssign)
+            caught = handlers.may_catch(node, USE_RULES[rule])
+        elif isinstance(call, ast.Call) and isinstance(tool, ToolValue):
+            definition, certain = tool.definition, True
+            settled = not program.is_async or handlers.is_settled(call)
+            caught = handlers.may_catch(call, TOOL_CALL_ERROR, settled=settled)
+        else:
+            continue
+        if certain and not caught:
+            yield Found(node, message.replace("`", "'"), (), definition)
 
-    def __init__(self, program: Program, code: str, stubs: list[DomainStubs], given: Given) -> None:
-        self._program = program
-        self._lines = code.splitlines()
-        self._facts = facts = Facts(program)
-        work = Work()
-        self._handlers = Handlers(program, work)
-        self._inference = Inference(program, facts, given, work)
-        own = {
-            name
-            for name, bindings in program.bindings.items()
-            if any(binding.alias is None for binding in bindings)
-        }
-        self._records = {name for domain in stubs for name in domain.records} - own
-        fields = (
-            f for domain in stubs for record, _ in domain.records.values() for f in record.fields
-        )
-        self._fields = {field.name for field in fields}
-        # Whether results of tools are not modified, and awaitables only awaited.
-        changed = facts.changed - facts.displays - {"self"}
-        self._is_sure = not (changed or facts.opaque or facts.has_operators) and not (
-            _AWAITING & program.reads.keys()
-        )
-        self._nodes: dict[tuple[int, int], ast.AST] = {}
-        for node in program.nodes:  # outer ones first
-            if hasattr(node, "lineno"):
-                self._nodes.setdefault((node.lineno, node.col_offset), node)  # type: ignore[attr-defined]
 
-    def judge(self, reports: list[tuple[str, str, int, int]]) -> Iterator[Found]:
-        """Yield the reports that are certain."""
-        for rule, message, line, column in reports:
-            text = self._lines[line - 1] if line <= len(self._lines) else ""
-            node = self._nodes.get((line, len(text[: column - 1].encode(errors="replace"))))
-            if node is None or self._program.reach(node) == DEAD:
-                continue
-            call = self._program.parents.get(node)
-            tool = self._inference.infer(call.func) if isinstance(call, ast.Call) else None
-            definition = None
-            if rule in USE_RULES:
-                certain = self._is_wrong_use(rule, message, node)
-                caught = self._handlers.may_catch(node, USE_RULES[rule])
-            elif isinstance(call, ast.Call) and isinstance(tool, ToolValue):
-                definition, certain = tool.definition, self._is_plain(message)
-                settled = not self._program.is_async or self._handlers.is_settled(call)
-                caught = self._handlers.may_catch(call, TOOL_CALL_ERROR, settled=settled)
-            else:
-                continue
-            if certain and not caught:
-                yield Found(node, message.replace("`", "'"), (), definition)
+def _span(node: Any) -> tuple[int, int, int, int]:
+    return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
 
-    def _is_wrong_use(self, rule: str, message: str, node: ast.AST) -> bool:
-        parent = self._program.parents.get(node)
-        facts = self._facts
-        if rule == "invalid-typed-dict-key":
-            is_read = isinstance(parent, ast.Subscript) and isinstance(parent.ctx, ast.Load)
-            key = getattr(node, "value", None)
-            if not is_read or facts.open_records or key in facts.stored:
-                return False
-        elif rule == "missing-attribute":  # fields and keys are attributes too
-            name = getattr(node, "attr", "")
-            message = message.replace(f"`{name}`", "")
-            if name in facts.stored | self._fields or "`dict[" in message:
-                return False
-        number = 1 + (rule == "unsupported-operator")
-        is_one_of_several = isinstance(node, ast.AugAssign)
-        return self._is_sure and not is_one_of_several and self._is_plain(message, number)
 
-    def _is_plain(self, message: str, number: int = 1) -> bool:
-        """Whether each of the last types in a report is a single type that is certain."""
-        types = re.findall(r"`([^`]*)`", message)[-number:]
-        heads = {kind.partition("[")[0] for kind in types}
-        is_known = len(types) == number and heads <= _PLAIN | self._records
-        return is_known and not any("|" in kind for kind in types)
+def _in_bytes(lines: list[str], place: Mapping[str, int]) -> tuple[int, int]:
+    """Return a line, and a column from 1 in characters as one from 0 in bytes."""
+    line, column = place["line"], place["column"]
+    text = lines[line - 1] if line <= len(lines) else ""
+    return line, len(text[: column - 1].encode(errors="replace"))
