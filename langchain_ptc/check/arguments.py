@@ -22,10 +22,10 @@ from langchain_ptc.catalog.types import (
     TypeTree,
     children,
 )
-from langchain_ptc.check.inference import Inference
-from langchain_ptc.check.values import (
+from langchain_ptc.check.inference import (
     Data,
     Found,
+    Inference,
     Items,
     Pending,
     Value,

@@ -6,20 +6,15 @@ time until the program says so itself. Pure: nothing is imported, called or run.
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import operator
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from langchain_ptc.catalog.stubs import group, render_signature, stub_parameters
-from langchain_ptc.check.arguments import Arguments, Leniency
-from langchain_ptc.check.facts import TOOL_CALL_ERROR, Facts, Handlers
-from langchain_ptc.check.inference import CatalogNames, Given, Inference
-from langchain_ptc.check.lookups import Lookups
-from langchain_ptc.check.program import DEAD, OutOfWork, Program, Work
-from langchain_ptc.check.uses import Uses
-from langchain_ptc.check.values import MAX_NAME_CHARS, Found, ToolValue
+from langchain_ptc.check.arguments import Leniency
+from langchain_ptc.check.inference import MAX_NAME_CHARS, CatalogNames, Found, Given
+from langchain_ptc.check.problems import Check
+from langchain_ptc.check.program import OutOfWork, Program
 from langchain_ptc.errors import Problem
 from langchain_ptc.locks import cached_property
 from langchain_ptc.sandbox.language.reading import parse_quietly
@@ -91,70 +86,13 @@ class Checker:
         found: dict[tuple[int, int, str], Problem] = {}
         with contextlib.suppress(OutOfWork, RecursionError):
             given = Given(self._names, program, self._modules or (), kept)
-            check = _Check(program, given, self._modules, self._lenient)
+            check = Check(program, given, self._modules, self._lenient)
             for problem in check.problems():
                 made = make_problem(code, problem)
                 found.setdefault((made.line, made.column, made.message), made)
                 if len(found) >= MAX_PROBLEMS:
                     break
         return tuple(sorted(found.values(), key=lambda p: (p.line, p.column)))
-
-
-class _Check:
-    """The check of one program."""
-
-    def __init__(
-        self,
-        program: Program,
-        given: Given,
-        modules: Collection[str] | None,
-        lenient: dict[str, Leniency],
-    ) -> None:
-        self._work = work = Work()
-        self._program = program
-        self._inference = inference = Inference(program, Facts(program), given, work)
-        self._arguments = Arguments(inference, lenient)
-        self._lookups = Lookups(inference, modules)
-        self._uses = Uses(inference)
-
-    @cached_property
-    def _handlers(self) -> Handlers:
-        return Handlers(self._program, self._work)
-
-    def problems(self) -> Iterator[Found]:
-        """Yield what is wrong, and not caught by the code, in the order of the lines."""
-        nodes: list[Any] = self._lookups.doubtful_names()
-        for kind, same in self._program.kinds.items():
-            if kind is not ast.Name and (kind in Lookups.CHECKS or kind in Uses.CHECKS):
-                nodes += same
-        # In the order of the lines: the check stops at the maximum number of problems.
-        nodes.sort(key=_PLACE)
-        for node in nodes:
-            kind = type(node)
-            if kind in Lookups.CHECKS and (found := Lookups.CHECKS[kind](self._lookups, node)):
-                yield from self._uncaught(node, found)
-            if kind in Uses.CHECKS and (found := Uses.CHECKS[kind](self._uses, node)):
-                yield from self._uncaught(node, found)
-            if kind is ast.Call and isinstance(tool := self._inference.infer(node.func), ToolValue):
-                yield from self._check_arguments(node, tool)
-
-    def _uncaught(self, node: ast.AST, problems: Iterable[Found]) -> Iterator[Found]:
-        for found in problems:
-            # An error that may be one of several is caught if any of them is.
-            caught = (self._handlers.may_catch(found.node, name) for name in found.errors)
-            if self._program.reach(node) != DEAD and not any(caught):
-                yield found
-
-    def _check_arguments(self, node: ast.Call, tool: ToolValue) -> Iterator[Found]:
-        wrong = self._arguments.check(node, tool.definition)
-        if wrong is None or self._program.reach(node) == DEAD:
-            return
-        settled = not self._program.is_async or self._handlers.is_settled(node)
-        if not self._handlers.may_catch(node, TOOL_CALL_ERROR, settled=settled):
-            yield wrong
-
-
-_PLACE = operator.attrgetter("lineno", "col_offset")
 
 
 def make_problem(code: str, found: Found) -> Problem:

@@ -40,10 +40,25 @@ from langchain_ptc.catalog.types import (
 )
 from langchain_ptc.check.arguments import Leniency
 from langchain_ptc.check.checker import MAX_PROBLEMS, make_problem, read_program
-from langchain_ptc.check.facts import TOOL_CALL_ERROR, Facts, Handlers
-from langchain_ptc.check.inference import CatalogNames, Given, Inference
-from langchain_ptc.check.program import DEAD, OutOfWork, Program, Work
-from langchain_ptc.check.values import Found, ModuleValue, ToolValue, is_closed, kind_of
+from langchain_ptc.check.inference import (
+    CatalogNames,
+    Found,
+    Given,
+    Inference,
+    ModuleValue,
+    ToolValue,
+    is_closed,
+    kind_of,
+)
+from langchain_ptc.check.program import (
+    DEAD,
+    TOOL_CALL_ERROR,
+    Facts,
+    Handlers,
+    OutOfWork,
+    Program,
+    Work,
+)
 from langchain_ptc.errors import Problem
 
 if TYPE_CHECKING:

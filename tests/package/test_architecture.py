@@ -183,7 +183,7 @@ PUBLIC_NAMES = {
     "native_tools",
 }
 
-MAX_LINES = 500
+MAX_LINES = 800
 MAX_FUNCTION_LINES = 60
 
 
@@ -375,7 +375,7 @@ def test_budget_of_the_whole() -> None:
 
 @EACH_FILE
 def test_length_of_file(path: Path) -> None:
-    """A file is short enough to be read at one sitting."""
+    """A file has one subject: past this length it has several."""
     lines = len(path.read_text("utf-8").splitlines())
     assert lines < MAX_LINES, f"{path} has {lines} lines"
 
