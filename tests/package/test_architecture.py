@@ -344,12 +344,12 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 44_137,
-    "modules": 178,
+    "lines": 44_046,
+    "modules": 175,
     "longest import chain": 18,
-    "calls for a small program": 285,
-    "files for a small program": 38,
-    "calls for one tool call": 80,
+    "calls for a small program": 283,
+    "files for a small program": 35,
+    "calls for one tool call": 72,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The
 goals are 26,000 lines, 120 modules, a chain of 12, 250 calls in 20 files, and 40 functions for a call."""
