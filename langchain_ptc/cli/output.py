@@ -129,7 +129,7 @@ class Reporter:
         if self._is_terminal and result.tool_calls:
             from rich.console import Console
 
-            from langchain_ptc.display.calls import read_timeline
+            from langchain_ptc.display.record import read_timeline
             from langchain_ptc.display.terminal import render_calls
 
             Console(file=sys.stderr).print(render_calls(read_timeline(result.to_dict())))

@@ -2,7 +2,7 @@
 
 `ExecutionResult` and `ToolCatalog` show themselves, in notebooks and with `rich.print`. This room has
 what shows more: `show_run` a conversation with its executions, `LiveProgress` an execution while it
-runs, `timeline` and `timeline_svg` its tool calls in time.
+runs, `timeline_svg` its tool calls in time.
 
 Everything here reads plain dicts and knows nothing of the other rooms.
 """
@@ -14,25 +14,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from langchain_ptc.display.html import render_html as render_html
-    from langchain_ptc.display.pictures import timeline, timeline_svg
+    from langchain_ptc.display.html import render_tools as render_tools
+    from langchain_ptc.display.html import timeline_svg
     from langchain_ptc.display.progress import LiveProgress
     from langchain_ptc.display.run import show_run
     from langchain_ptc.display.terminal import render_panel as render_panel
-    from langchain_ptc.display.tools import render_table as render_table
-    from langchain_ptc.display.tools import render_tools as render_tools
+    from langchain_ptc.display.terminal import render_table as render_table
 
 _MODULES = {
     "LiveProgress": "progress",
     "render_html": "html",
     "render_panel": "terminal",
-    "render_table": "tools",
-    "render_tools": "tools",
+    "render_table": "terminal",
+    "render_tools": "html",
     "show_run": "run",
-    "timeline": "pictures",
-    "timeline_svg": "pictures",
+    "timeline_svg": "html",
 }
 
-__all__ = ["LiveProgress", "show_run", "timeline", "timeline_svg"]
+__all__ = ["LiveProgress", "show_run", "timeline_svg"]
 
 
 if not TYPE_CHECKING:  # or a type checker would believe in any name

@@ -1,4 +1,4 @@
-"""Pages for notebooks: an execution's record and the tools of a catalog as HTML. Pure.
+"""Pages for notebooks: an execution's record and the tools of a catalog as HTML; calls as SVG. Pure.
 
 A page is bounded: what is too much is left out, and the page says so. It has one style sheet, no script,
 and nothing from elsewhere. Where its style is taken away, as GitHub does, it is still read from top to
@@ -12,8 +12,21 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias
 
-from langchain_ptc.display.calls import Bar, Gap, Timeline, choose
-from langchain_ptc.display.record import Comparison, View, choose_lines
+from langchain_ptc.display.record import (
+    Bar,
+    Comparison,
+    Gap,
+    Timeline,
+    Tool,
+    View,
+    as_record,
+    choose,
+    choose_lines,
+    read_domains,
+    read_timeline,
+    read_tool,
+    summarise,
+)
 from langchain_ptc.display.text import count, cut_middle, escape, one_line, render_seconds, visible
 
 MAX_PAGE_BYTES = 180_000
@@ -310,3 +323,185 @@ def _render_comparison(comparison: Comparison) -> str:
         f'</tbody></table></div><p class="ptc-fine">{escape(comparison.explanation)}</p>',
         is_open=False,
     )
+
+
+# --- the tools of a catalog ----------------------------------------------------------------------------
+
+MAX_OPEN = 40
+"""With more tools than these, a page folds the domains."""
+PAGE_TOOLS = (400, 200, 100, 50)
+
+
+def render_tools(tools: Sequence[Tool]) -> str:
+    """Return the tools of a catalog as a page of its own, bounded."""
+
+    def render(limit: float) -> str:
+        return "".join(
+            section(
+                domain or "without a domain",
+                count(size, "tool"),
+                _render_rows(shown, size - len(shown)),
+                is_open=len(tools) <= MAX_OPEN,
+            )
+            for domain, size, shown in read_domains(tools, round(limit))
+        )
+
+    head = f'<div class="ptc-head"><b>Tools</b> <span>{summarise(tools)}</span></div>'
+    return page(head + fit(render, PAGE_TOOLS))
+
+
+def _render_rows(tools: Sequence[Tool], more: int) -> str:
+    rows = []
+    for name, signature, description, tags in map(read_tool, tools):
+        marks = "".join(
+            f'<span class="ptc-tag{" ptc-odd" if is_care else ""}">{escape(tag)}</span> '
+            for tag, is_care in tags
+        )
+        rows.append(
+            f'<tr><td class="ptc-sign"><b>{escape(name)}</b>{escape(signature)}</td>'
+            f"<td>{escape(description)} {marks}</td></tr>"
+        )
+    table = f'<div class="ptc-pad"><table class="ptc-tools"><tbody>{"".join(rows)}</tbody></table></div>'
+    gone = f'<p class="ptc-fine">… {count(more, "more tool")} …</p>' if more else ""
+    return (table if rows else "") + gone
+
+
+# --- tool calls as a picture ---------------------------------------------------------------------------
+
+_WIDTH, _MARGIN = 880, 16
+_NAMES, _TRACK, _NOTES = 300, 372, 152
+_GAP = 12
+_TRACK_X = _MARGIN + _NAMES + _GAP
+_NOTES_X = _TRACK_X + _TRACK + _GAP
+_TOP, _ROW = 48, 20
+_NAME_CHARS, _NOTE_CHARS = 41, 24
+MAX_PAUSES = 20
+
+
+_PAINT = {
+    "bg": "fill:{bg};stroke:{line}",
+    "soft": "fill:{soft}",
+    "bad": "fill:{bad}",
+    "odd": "fill:{odd}",
+    "rule": "stroke:{line}",
+    "wait": "stroke:{wait}",
+    "pause": "stroke:{soft}",
+    "returned": "fill:{run}",
+    "cached": "stroke:{run}",
+    "failed": "stroke:{bad}",
+    "cancelled": "stroke:{odd}",
+    "unmade": "stroke:{odd}",
+}
+"""Of each class, its colours. No variables: not all that draws SVG knows them."""
+
+
+def _rules(ground: int) -> str:
+    colours = {name: pair[ground] for name, pair in COLOURS.items()}
+    paint = {"text": "fill:{fg}", **{f".{name}": rule for name, rule in _PAINT.items()}}
+    return "".join(
+        f".ptc-timeline {name}{{{rule.format_map(colours)}}}" for name, rule in paint.items()
+    )
+
+
+_SVG_STYLE = (
+    f"<style>{_rules(0)}@media (prefers-color-scheme:dark){{{_rules(1)}}}"
+    ".ptc-timeline text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}"
+    ".ptc-timeline .name{font:11.5px ui-monospace,SFMono-Regular,Menlo,Consolas,"
+    "'DejaVu Sans Mono',monospace}"
+    ".ptc-timeline .cached,.ptc-timeline .cancelled,.ptc-timeline .unmade,"
+    ".ptc-timeline .failed{fill:none}"
+    ".ptc-timeline .cached{stroke-dasharray:1 2}.ptc-timeline .cancelled{stroke-dasharray:4 2}"
+    "</style>"
+)
+
+
+class Picture(str):
+    """An SVG document that shows itself in a notebook."""
+
+    __slots__ = ()
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+
+def timeline_svg(result: object) -> Picture:
+    """Return the tool calls of an execution in time, as an SVG document; a notebook shows the picture.
+
+    A thin line is waiting, a full bar is the tool running; calls that did not simply return have another
+    form and a note. The picture follows the reader's light or dark theme, and of many calls those in the
+    middle are left out.
+
+    Args:
+        result: An `ExecutionResult`, or the dict that its `to_dict()` returns.
+
+    Raises:
+        TypeError: `result` is neither.
+    """
+    timeline = read_timeline(as_record(result))
+    shown = choose(timeline.bars, ROWS)
+    rows = [_svg_row(each, timeline, _TOP + _ROW * row) for row, each in enumerate(shown)]
+    y = _TOP + _ROW * len(shown)
+    title = f"{timeline.summary} · {render_seconds(timeline.seconds)}"
+    height = y + _MARGIN - 4
+    return Picture(
+        '<svg xmlns="http://www.w3.org/2000/svg" class="ptc-timeline" role="img" '
+        f'style="max-width:100%;height:auto" width="{_WIDTH}" '
+        f'height="{height}" viewBox="0 0 {_WIDTH} {height}"><title>{escape(title)}</title>{_SVG_STYLE}'
+        f'<rect class="bg" x="0.5" y="0.5" width="{_WIDTH - 1}" height="{height - 1}" rx="8"/>'
+        f'<text x="{_MARGIN}" y="26">{escape(timeline.summary)}</text>'
+        f"{_svg_axis(timeline, y)}{''.join(rows)}</svg>\n"
+    )
+
+
+def _svg_axis(timeline: Timeline, bottom: int) -> str:
+    right, whole = _TRACK_X + _TRACK, render_seconds(timeline.seconds)
+    parts = [
+        f'<text class="soft" x="{_TRACK_X}" y="26">0</text>',
+        f'<text class="soft" x="{right}" y="26" text-anchor="end">{whole}</text>',
+        *(
+            f'<line class="rule" x1="{x}" y1="34" x2="{x}" y2="{bottom}"/>'
+            for x in (_TRACK_X, _TRACK_X + _TRACK / 2, right)
+        ),
+    ]
+    for pause in timeline.pauses[:MAX_PAUSES]:
+        x = f"{_x(timeline.share(pause.at)):.1f}"
+        parts.append(
+            f'<line class="pause" stroke-dasharray="3 3" x1="{x}" y1="34" x2="{x}" y2="{bottom}">'
+            f'<title>{pause.label}</title></line><text class="soft" x="{x}" y="44" text-anchor="middle" '
+            f'style="font-size:10px">{pause.label}</text>'
+        )
+    return "".join(parts)
+
+
+def _x(share: float) -> float:
+    return _TRACK_X + share * _TRACK
+
+
+def _svg_row(bar: Bar | Gap, timeline: Timeline, y: int) -> str:
+    if isinstance(bar, Gap):
+        return f'<text class="soft" x="{_MARGIN}" y="{y + 14}">{bar.label}</text>'
+    tip = f"<title>{escape(bar.error)}</title>" if bar.error else ""
+    return (
+        f'<g>{tip}<svg x="{_MARGIN}" y="{y}" width="{_NAMES}" height="{_ROW}">'
+        f'<text class="name" y="14">{escape(one_line(bar.label, _NAME_CHARS))}</text></svg>'
+        f"{_svg_bar(bar, timeline, y + _ROW // 2)}"
+        f'<svg x="{_NOTES_X}" y="{y}" width="{_NOTES}" height="{_ROW}">'
+        f'<text class="{bar.mood}" y="14">{escape(one_line(bar.note, _NOTE_CHARS))}</text></svg></g>'
+    )
+
+
+def _svg_bar(bar: Bar, timeline: Timeline, y: int) -> str:
+    parts = []
+    for form, begin, end in timeline.pieces(bar):
+        left, right = _x(begin), _x(end)
+        line = f'x1="{left:.1f}" y1="{y}" x2="{right:.1f}" y2="{y}"'
+        if form == "wait":
+            parts.append(f'<line class="wait" stroke-width="2" {line}/>')
+            continue
+        width = max(right - left, 2.0)
+        parts.append(
+            f'<rect class="{form}" x="{left:.1f}" y="{y - 4}" width="{width:.1f}" height="8" rx="1"/>'
+        )
+        if form == "failed":  # stripes, without a pattern: its id would meet others on one page
+            parts.append(f'<line class="failed" stroke-width="8" stroke-dasharray="2 2" {line}/>')
+    return "".join(parts)

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from langchain_ptc.display.calls import read_number
 from langchain_ptc.display.html import page
-from langchain_ptc.display.record import ending_of
+from langchain_ptc.display.record import ending_of, read_number
 from langchain_ptc.display.text import count, escape, one_line, render_seconds
 from langchain_ptc.locks import new_lock
 

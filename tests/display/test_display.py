@@ -12,9 +12,8 @@ import pytest
 from langchain_core.tools import ToolException, tool
 
 from langchain_ptc import Cache, ExecutionResult, ProgrammaticToolExecutor, ToolCatalog, ToolPolicy
-from langchain_ptc.display.calls import choose, read_timeline
 from langchain_ptc.display.html import render_html
-from langchain_ptc.display.record import compare
+from langchain_ptc.display.record import choose, compare, read_timeline
 from langchain_ptc.display.text import (
     one_line,
     render_bytes,
@@ -470,11 +469,11 @@ def test_visible_keeps_what_people_write() -> None:
 
 
 def test_display_is_imported_when_it_is_needed() -> None:
-    """Neither `langchain_ptc.display` nor a record brings rich, matplotlib or Pygments along."""
+    """Neither `langchain_ptc.display` nor a record brings rich or Pygments along."""
     code = (
         "import sys, langchain_ptc.display as d, langchain_ptc.run.record\n"
-        "d.show_run, d.timeline, d.timeline_svg, d.LiveProgress\n"
-        "print([m for m in ('rich', 'matplotlib', 'pygments', 'IPython') if m in sys.modules])"
+        "d.show_run, d.timeline_svg, d.LiveProgress\n"
+        "print([m for m in ('rich', 'pygments', 'IPython') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -5,16 +5,14 @@ from __future__ import annotations
 
 import io
 import re
-import sys
 from xml.etree import ElementTree as ET
 
-import matplotlib as mpl
 import pytest
 import rich
 from rich.console import Console
 
 from langchain_ptc import ExecutionResult
-from langchain_ptc.display import timeline, timeline_svg
+from langchain_ptc.display import timeline_svg
 from langchain_ptc.display.terminal import render_panel
 from tests.support.display_data import HOSTILE, UNSEEN, Page, call, failure, record
 
@@ -57,6 +55,13 @@ def test_svg_has_a_bar_for_each_call() -> None:
     assert "400 ms · 2 tries" in texts
     assert "shop.get_rows(page=1)" in texts
     assert root[0].text == "6 tool calls, up to 2 at once · 1.00 s"
+
+
+def test_svg_shows_itself_in_a_notebook() -> None:
+    """The picture is text, and a notebook draws it."""
+    svg = timeline_svg(mixed())
+    assert svg._repr_svg_() == svg
+    assert type(svg._repr_svg_()) is str
 
 
 def test_svg_bars_stand_where_the_calls_were() -> None:
@@ -108,52 +113,11 @@ def test_svg_follows_the_scheme_and_keeps_its_style_to_itself() -> None:
     )
 
 
-@pytest.mark.parametrize("shown", [timeline_svg, timeline])
 @pytest.mark.parametrize("wrong", [None, "text", {"code": "x"}, [record()]])
-def test_what_is_no_result_is_refused(shown: object, wrong: object) -> None:
+def test_what_is_no_result_is_refused(wrong: object) -> None:
     """Whoever passes a message, or nothing, is told what to pass."""
     with pytest.raises(TypeError, match=r"expected an ExecutionResult .* it is the artifact"):
-        shown(wrong)
-
-
-# --- matplotlib -------------------------------------------------------------------------------
-
-
-def test_figure_has_a_bar_for_each_call() -> None:
-    """The figure draws itself without pyplot, and in a notebook."""
-    figure = timeline(ExecutionResult.from_dict(mixed()))
-    [axes] = figure.axes
-    assert len(axes.patches) == 6 + 1  # one call waited
-    assert [label.get_text() for label in axes.get_yticklabels()][2] == "shop.put_row(page=3)"
-    assert "500 ms · failed" in [text.get_text() for text in axes.texts]
-    assert figure._repr_png_().startswith(b"\x89PNG")
-    assert "matplotlib.pyplot" not in sys.modules or not mpl.pyplot.get_fignums()
-
-
-@pytest.mark.parametrize("name", [HOSTILE, "$\\frac{$", "工具", "👩‍💻", "_x", ""])
-def test_figure_of_any_name(name: str) -> None:
-    """Formulas are not read, and letters that the font lacks raise no warning."""
-    data = record(
-        call(1, 0, 0.1, tool=name, domain=None, arguments={name: name}, error=name),
-        call(2, 9, 0.1, status=name, approval="approve", approved_by=name),
-        paused_seconds=8.0,
-    )
-    assert timeline(data)._repr_png_()
-
-
-def test_figure_is_bounded_and_of_nothing_too() -> None:
-    """10,000 calls give 42 rows, and no call at all gives a figure as well."""
-    figure = timeline(record(*(call(n, n / 10, 0.3) for n in range(1, 10_001))))
-    assert len(figure.axes[0].patches) == 42
-    assert timeline(record())._repr_png_()
-
-
-def test_missing_matplotlib_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra the error names the command, and what works without it."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r"pip install 'langchain-ptc\[display\]'.*timeline_svg"):
-        timeline(record())
+        timeline_svg(wrong)
 
 
 # --- the terminal -----------------------------------------------------------------------------

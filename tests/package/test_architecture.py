@@ -101,7 +101,7 @@ FOREIGN: Mapping[str, frozenset[str]] = {
         for room in ARROWS
         if room.startswith("sandbox.")
     },
-    "display": frozenset({"IPython", "matplotlib", "pygments", "rich"}),
+    "display": frozenset({"IPython", "pygments", "rich"}),
     "catalog": frozenset(
         {
             "jsonschema",
