@@ -95,5 +95,15 @@ def _renew_all() -> None:
         lock._at_fork_reinit()  # as `logging` does with its own
 
 
+no_fork = threading.RLock()
+"""Held while a process is started, and by each fork: the two never overlap.
+
+`subprocess.Popen` waits until the pipe by which the new process reports an error is closed everywhere. A child that
+another thread forks at that moment inherits the pipe, and keeps it open for as long as it lives.
+"""
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_all)
+    os.register_at_fork(
+        before=no_fork.acquire, after_in_parent=no_fork.release, after_in_child=no_fork.release
+    )

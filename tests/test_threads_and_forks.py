@@ -381,6 +381,41 @@ def test_children_forked_while_sandboxes_are_made() -> None:
 
 
 @forks
+def test_a_child_forked_while_a_process_is_started_does_not_delay_it() -> None:
+    """A fork in another thread waits until the parent of workers has started, and inherits none of its pipes."""
+    printed = run_script(
+        """
+        import asyncio, os, subprocess, threading
+        from langchain_ptc import ProgrammaticToolExecutor
+        fork_begins, forked = threading.Event(), threading.Event()
+        os.register_at_fork(before=fork_begins.set)  # the last that is registered is called first
+        read, write = os.pipe()
+        def fork():
+            if not os.fork():
+                os.close(write)
+                os.read(read, 1)  # lives for as long as its parent wants
+                os._exit(0)
+            forked.set()
+        fork_exec = subprocess._fork_exec
+        def fork_exec_while_forking(*args):
+            subprocess._fork_exec = fork_exec
+            threading.Thread(target=fork).start()
+            fork_begins.wait()
+            print("forked at once:", forked.wait(0.2))
+            return fork_exec(*args)
+        subprocess._fork_exec = fork_exec_while_forking
+        async def run():
+            return (await ProgrammaticToolExecutor([]).aexecute("print(1)")).output
+        print(asyncio.run(run()), end="", flush=True)
+        forked.wait()
+        os.close(write)
+        os.wait()
+        """
+    )
+    assert printed == "forked at once: False\n1\n"
+
+
+@forks
 def test_a_lock_that_was_held_is_open_in_a_forked_child() -> None:
     """Every lock of the package is open in a child that is forked while other threads hold them all."""
     printed = run_script(

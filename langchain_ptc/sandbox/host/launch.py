@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from langchain_ptc.errors import SandboxError
+from langchain_ptc.locks import no_fork
 from langchain_ptc.sandbox.wire.control import (
     BORN,
     DESCRIPTORS_OF_A_WORKER,
@@ -238,24 +239,25 @@ class Launcher:
 
 def start_process(options: Mapping[str, object]) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Start a fresh Python with nothing of ours but one socket."""
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    with theirs:
-        try:
-            process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own text
-                [
-                    sys.executable,
-                    *("-s", "-S", "-P", "-X", "utf8", "-c", _LAUNCH),
-                    str(theirs.fileno()),
-                    json.dumps({**options, "path": _import_path()}),
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=_ENVIRONMENT,
-                cwd="/",
-                start_new_session=True,  # a Ctrl-C in the host's terminal is the host's affair
-            )
-        except BaseException:
-            ours.close()
-            raise
+    given = json.dumps({**options, "path": _import_path()})
+    with no_fork:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            try:
+                number = theirs.fileno()
+                process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own text
+                    [
+                        *(sys.executable, "-s", "-S", "-P", "-X", "utf8", "-c", _LAUNCH),
+                        *(str(number), given),
+                    ],
+                    pass_fds=[number],
+                    stdin=subprocess.DEVNULL,
+                    env=_ENVIRONMENT,
+                    cwd="/",
+                    start_new_session=True,  # a Ctrl-C in the host's terminal is the host's affair
+                )
+            except BaseException:
+                ours.close()
+                raise
     return ours, process
