@@ -47,7 +47,7 @@ from langchain_ptc.run.redaction import Redact
 from langchain_ptc.run.replay_driver import ReplayDriver
 from langchain_ptc.run.run_budgets import Budgets
 from langchain_ptc.sandbox.api import Call, Done, Failure, Moment, Program, Replay, Sandbox
-from langchain_ptc.sandbox.host.places import one_deeper
+from langchain_ptc.sandbox.host.workers import one_deeper
 from langchain_ptc.sandbox.wire.protocol import limit_reached
 
 if TYPE_CHECKING:

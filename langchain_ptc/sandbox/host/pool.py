@@ -14,6 +14,7 @@ import errno
 import functools
 import itertools
 import json
+import math
 import os
 import select
 import signal
@@ -27,15 +28,23 @@ from concurrent.futures import Future
 from typing import Any
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.sandbox.host.deadlines import Deadlines
 from langchain_ptc.sandbox.host.launch import Launcher, Parent, Reply
 from langchain_ptc.sandbox.host.mailbox import Action, Mailbox
-from langchain_ptc.sandbox.host.places import Ask, Places, most_workers
-from langchain_ptc.sandbox.host.workers import Allowance, Exit, Spares, Worker, WorkerStats
+from langchain_ptc.sandbox.host.workers import (
+    Allowance,
+    Ask,
+    Exit,
+    Places,
+    Spares,
+    Worker,
+    WorkerStats,
+)
 from langchain_ptc.sandbox.wire import control
 
 SILENT_SECONDS = 30.0
 """How long the parent of workers may leave a request without an answer, its start included."""
+GRACE_SECONDS = 0.25
+"""Between telling a worker that its wall limit has come and killing it."""
 _MAX_FORKS = 32
 """Requests that the parent of workers is sent before it has answered; it forks one after another."""
 _MAX_ATTEMPTS = 3
@@ -62,7 +71,7 @@ class WorkerPool:
     ) -> None:
         self._options = {"imports": imports, "walls": walls, "policy": policy}
         self._most_waiting = waiting
-        self._most = most or most_workers()
+        self._most = most
         self._reset()
         _POOLS.add(self)
 
@@ -71,7 +80,7 @@ class WorkerPool:
         self._mail = Mailbox(self._run, self._settle, name="langchain-ptc workers")
         self._spares = Spares(self._most_waiting)
         self._closed = False
-        self._wakes_at = float("inf")
+        self._wakes_at = math.inf
         self._launcher = Launcher(self._options)
         # What the thread of the pool alone uses.
         self._numbers = itertools.count(1)
@@ -81,7 +90,6 @@ class WorkerPool:
         self.workers: dict[int, Worker] = {}
         self._held: set[Worker] = set()
         self._places = Places(self._most)
-        self._deadlines = Deadlines(lambda worker: self.workers.get(worker.number) is worker)
         self._failed_starts = 0
         self._wants_refill = False
         self._layers: Mapping[str, str] = {}
@@ -226,7 +234,6 @@ class WorkerPool:
         self._mail.read()
         self._keep_deadlines(now)
         self._judge_silence(now)
-        self._replace_silent()
         self._admit()
         self._refill()
         waiter = select.poll()
@@ -235,7 +242,7 @@ class WorkerPool:
         if parent is not None:
             parent.flush()
             waiter.register(parent, parent.waits_for)
-        wakes_at = self._deadlines.next
+        wakes_at = min((worker.deadline for worker in self.workers.values()), default=math.inf)
         if self._asked and parent is not None:
             wakes_at = min(wakes_at, max(parent.heard_at, self._asked_since) + SILENT_SECONDS)
         self._wakes_at = wakes_at
@@ -256,31 +263,28 @@ class WorkerPool:
 
     def _keep_deadlines(self, now: float) -> None:
         """End the workers whose wall limit has come."""
-        for late in self._deadlines.come(now):
+        for late in self.workers.values():
+            if late.deadline > now:
+                continue
             if late.timed_out:
+                late.deadline = math.inf
                 self._signal(late, signal.SIGKILL, control.KILL)
             else:
-                late.timed_out = True
+                late.timed_out, late.deadline = True, now + GRACE_SECONDS
                 self._signal(late, control.LIMIT_SIGNAL, control.LIMIT)
 
     def _judge_silence(self, now: float) -> None:
         """Give up on a parent of workers that does not answer: stopped, frozen, or swapped out."""
         parent = self._parent
-        if parent is None or not self._asked:
+        if parent is None:
             return
-        if now < max(parent.heard_at, self._asked_since) + SILENT_SECONDS:
-            return
-        what = "did not start" if parent.layers is None else "has not answered"
-        why = SandboxError(f"the parent of workers {what} within {SILENT_SECONDS:g} seconds")
-        parent.is_silent = True
-        self._refuse_all(why)
-
-    def _replace_silent(self) -> None:
-        """Begin anew without a parent of workers that was given up, once nothing is lost with it."""
-        parent = self._parent
-        if parent is None or not parent.is_silent or not self._places.queued:
-            return
-        if not any(worker.number in self.workers for worker in self._held):
+        if self._asked and now >= max(parent.heard_at, self._asked_since) + SILENT_SECONDS:
+            what = "did not start" if parent.layers is None else "has not answered"
+            why = SandboxError(f"the parent of workers {what} within {SILENT_SECONDS:g} seconds")
+            parent.is_silent = True
+            self._refuse_all(why)
+        is_used = any(worker.number in self.workers for worker in self._held)
+        if parent.is_silent and self._places.queued and not is_used:  # nothing is lost with it
             self._lose_parent(SandboxError("the parent of workers was given up"))
 
     def _signal(self, worker: Worker, number: int, order: bytes) -> None:
@@ -306,7 +310,7 @@ class WorkerPool:
 
     def _on_watch(self, worker: Worker, deadline: float) -> None:
         if worker.number in self.workers and not worker.timed_out:
-            self._deadlines.set(worker, deadline)
+            worker.deadline = deadline
 
     def _on_discard(self, worker: Worker) -> None:
         if worker in self._held:
@@ -406,9 +410,7 @@ class WorkerPool:
         elif reply.kind == control.BORN:
             self._greet(parent, reply)
         elif reply.kind == control.REFUSED:
-            ask = self._asked.pop(reply.number, None)
-            if ask is not None:
-                self._do_without(ask, reply.status)
+            self._do_without(self._asked.pop(reply.number, None), reply.status)
         elif reply.kind == control.ENDED:
             self._bury(reply.number, Exit(reply.status, reply.cpu_seconds))
 
@@ -416,8 +418,7 @@ class WorkerPool:
         ask = self._asked.pop(reply.number, None)
         if not reply.descriptors:
             parent.order(control.KILL, reply.number)
-            if ask is not None:
-                self._do_without(ask, errno.EMFILE)
+            self._do_without(ask, errno.EMFILE)
             return
         sock = socket.socket(fileno=reply.descriptors[0])
         sock.setblocking(False)
@@ -434,9 +435,9 @@ class WorkerPool:
         elif not self._spares.keep(born, ask.allowance):
             self._drop(born)
 
-    def _do_without(self, ask: Ask, number: int) -> None:
+    def _do_without(self, ask: Ask | None, number: int) -> None:
         """Wait until others of its depth have ended, where the system refuses a worker."""
-        if ask.taken is None or self._places.narrow(ask):
+        if ask is None or ask.taken is None or self._places.narrow(ask):
             return
         problem = f"the system refuses a worker: {os.strerror(number)}"
         if number in (errno.EMFILE, errno.ENFILE):
@@ -470,12 +471,10 @@ class WorkerPool:
         asked, self._asked = self._asked, {}
         for ask in reversed(asked.values()):
             ask.attempts += 1
-            if ask.taken is None:
-                continue
             if ask.attempts >= _MAX_ATTEMPTS:
                 self._refuse_ask(ask, why)
-                continue
-            self._places.wait_again(ask)
+            elif ask.taken is not None:
+                self._places.wait_again(ask)
         self._wants_refill = True
 
 

@@ -17,9 +17,14 @@ from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES, check_import
 from langchain_ptc.sandbox.api import Done, Failure, Moment, OnCalls, OnIdle, Program, Result
 from langchain_ptc.sandbox.host.connection import HostConnection
 from langchain_ptc.sandbox.host.handover import Handover
-from langchain_ptc.sandbox.host.places import current_depth
 from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker, WorkerStats
+from langchain_ptc.sandbox.host.workers import (
+    Allowance,
+    Exit,
+    Worker,
+    WorkerStats,
+    current_depth,
+)
 from langchain_ptc.sandbox.wire.control import EXIT_NO_SECCOMP
 from langchain_ptc.sandbox.wire.framing import encode_frame
 from langchain_ptc.sandbox.wire.protocol import encode_run, limit_reached

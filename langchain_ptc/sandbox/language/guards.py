@@ -21,8 +21,8 @@ import secrets
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, NoReturn, Self, cast
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 from langchain_ptc.sandbox.language import names
 from langchain_ptc.sandbox.language.annotations import SETTLE, settle_annotations
@@ -204,33 +204,16 @@ class InstanceDict(dict[str, object]):
         self.update(other)
         return self
 
-    def update(self, *args: object, **values: object) -> None:
-        """Set each of the given names, as `dict.update` does."""
-        for name, value in dict(*args, **values).items():
-            self[name] = value
-
-    def setdefault(self, name: str, default: object = None) -> object:
-        """Return the value of `name`, set to `default` where it is not there."""
-        if name not in self:
-            self[name] = default
-        return self[name]
+    # Those of `MutableMapping` go through the methods above.
+    update, setdefault = cast("Any", MutableMapping.update), cast("Any", MutableMapping.setdefault)
+    popitem = MutableMapping.popitem
+    clear = MutableMapping.clear
 
     def pop(self, name: str, *default: object) -> object:
         """Remove `name` and return its value, or `default`."""
         value = super().pop(name, *default)
         self._ptc_target.pop(name, None)
         return value
-
-    def popitem(self) -> tuple[str, object]:
-        """Remove the last item and return it."""
-        name, value = super().popitem()
-        self._ptc_target.pop(name, None)
-        return name, value
-
-    def clear(self) -> None:
-        """Remove every attribute that this dict shows."""
-        for name in list(self):
-            del self[name]
 
 
 _CALLABLES = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)

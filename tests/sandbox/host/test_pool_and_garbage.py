@@ -15,9 +15,8 @@ from langchain_ptc import (
     SandboxError,
 )
 from langchain_ptc.sandbox.host import mailbox, process
-from langchain_ptc.sandbox.host.places import Ask, Places
 from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.workers import Allowance
+from langchain_ptc.sandbox.host.workers import Allowance, Ask, Places
 from tests.support.threads import (
     ends,
     in_a_cycle,
