@@ -15,12 +15,11 @@ from langchain_ptc.run.arguments import ArgumentReader
 from langchain_ptc.run.budgets import Budget
 from langchain_ptc.run.call_policy import CallPolicies, build_pipeline
 from langchain_ptc.run.dispatch import Dispatcher
-from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import OnEvent, Refusals
 from langchain_ptc.run.execution import Check, Durable, Execution, ExecutorConfig
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.record import ExecutionResult
-from langchain_ptc.run.redaction import Redact, checked_redact
+from langchain_ptc.run.redaction import OnToolError, Redact, checked_redact
 from langchain_ptc.run.run_budgets import Budgets, build_budget_tool
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.sandbox.host.process import ProcessSandbox, checked_imports

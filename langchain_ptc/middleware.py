@@ -44,12 +44,11 @@ from langchain_ptc.run.approvals import InterruptMode, InterruptOn, rules_of
 from langchain_ptc.run.budgets import Budget
 from langchain_ptc.run.call_policy import CallPolicies
 from langchain_ptc.run.calls import Route
-from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.private_loop import call_in_thread
-from langchain_ptc.run.redaction import Redact
+from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.run.run_budgets import budget_of
 from langchain_ptc.run.tool_view import view
 from langchain_ptc.sandbox.api import Sandbox

@@ -31,20 +31,23 @@ from langchain_ptc.prompts.examples import Examples, resolve_examples
 from langchain_ptc.replies.extract import Protocol, extract_code
 from langchain_ptc.run.approvals import InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage
-from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable
-from langchain_ptc.run.graph_state import GraphState, channels_of, update_state
+from langchain_ptc.run.graph_state import (
+    GraphState,
+    channels_of,
+    checkpointer_of,
+    update_state,
+)
 from langchain_ptc.run.graph_tasks import place_here
 from langchain_ptc.run.journal import (
     Journal,
     JournalEntry,
-    checkpointer_of,
     run_journaled,
 )
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.private_loop import call_in_thread, run_sync
-from langchain_ptc.run.redaction import Redact
+from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.tool import (
     Attempt,

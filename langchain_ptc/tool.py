@@ -29,16 +29,14 @@ from langchain_ptc.prompts.texts import BUDGET, CODE_ARGUMENT, RUN_CODE_DESCRIPT
 from langchain_ptc.replies.extract import unwrap_program
 from langchain_ptc.run.approvals import ApprovalMiddleware, InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage
-from langchain_ptc.run.dispatch import read_state
-from langchain_ptc.run.error_text import OnToolError
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
-from langchain_ptc.run.graph_state import Channels
+from langchain_ptc.run.graph_state import Channels, read_state
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.outcome import Outcome
 from langchain_ptc.run.private_loop import call_off_loop, run_sync
 from langchain_ptc.run.record import ExecutionResult, large_parts
-from langchain_ptc.run.redaction import Redact
+from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.wording import check_choice
 

@@ -23,12 +23,12 @@ from langchain_ptc.prompts.texts import (
     DIRECT_TOO_OFTEN,
 )
 from langchain_ptc.run.approvals import ApprovalRule, Approvals, Decision
-from langchain_ptc.run.arguments import validate_arguments
+from langchain_ptc.run.arguments import ArgumentReader, validate_arguments
 from langchain_ptc.run.call_policy import CallPolicies, run_after, with_before
-from langchain_ptc.run.calls import StartedCall
-from langchain_ptc.run.graph_state import find_call, messages_of
+from langchain_ptc.run.calls import CallContext, StartedCall
+from langchain_ptc.run.graph_state import checkpointer_of, find_call, messages_of
 from langchain_ptc.run.graph_tasks import Place, take_place
-from langchain_ptc.run.journal import Journal, JournalEntry, checkpointer_of, run_journaled
+from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
 from langchain_ptc.run.private_loop import call_in_thread, run_sync
 from langchain_ptc.run.run_budgets import Budgets
 from langchain_ptc.sandbox.api import Call
@@ -138,7 +138,7 @@ class DirectCall:
         policy = self.definition.policy
         call_policy, call = self.call_policies.of(self.definition), self._start(request.tool_call)
         call.config = request.runtime.config
-        call.reach()
+        call.is_reached = True
 
         async def make(_: StartedCall) -> _Made:
             made = await handler(request)
@@ -217,12 +217,10 @@ class DirectCall:
         return {"asked": key, **await journal.record("approval", key, ask)}
 
     def _start(self, asked: ToolCall) -> StartedCall:
-        call = StartedCall(
-            Call(1, self.definition.qualified_name, (), {}, 0),
-            self.definition,
-            execution_id="",
-            call_id=asked["id"] or "",
-        )
+        name = self.definition.qualified_name
+        context = CallContext(readers={name: ArgumentReader(self.definition)})
+        call = StartedCall(Call(1, name, (), {}, 0), context)
+        call.call_id = asked["id"] or ""
         call.arguments = call.given = call.passed = dict(asked["args"])
         with contextlib.suppress(ToolCallError):  # the tool itself reports what is wrong with them
             call.settle(self.definition, call.passed)

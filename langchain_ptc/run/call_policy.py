@@ -25,11 +25,11 @@ from langgraph.errors import GraphBubbleUp, is_invalid_resume
 from langchain_ptc.catalog.policy import Breaker, ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
-from langchain_ptc.run.calls import CallOutcome, StartedCall, Time
-from langchain_ptc.run.dispatch import Dispatcher, ToolReturn
-from langchain_ptc.run.error_text import OnToolError, describe_failure
+from langchain_ptc.run.calls import CallOutcome, Pipeline, StartedCall, Time
+from langchain_ptc.run.dispatch import Dispatcher
 from langchain_ptc.run.policy_state import BreakerState, Clock, RateLimiter, Refusal, Results, Slots
 from langchain_ptc.run.private_loop import call_in_thread
+from langchain_ptc.run.redaction import OnToolError, describe_failure
 from langchain_ptc.run.tool_view import is_signal
 from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
@@ -43,8 +43,6 @@ T = TypeVar("T")
 
 Layer: TypeAlias = Callable[[StartedCall], Awaitable[T]]
 """A function that makes a call, or one around such a function."""
-Pipeline: TypeAlias = Layer[CallOutcome]
-"""All layers of one tool."""
 Before: TypeAlias = Callable[[ToolCallInfo], Any]
 After: TypeAlias = Callable[[ToolCallInfo, Any], Any]
 
@@ -218,7 +216,7 @@ class CallPolicy:
         retry, tries = self.policy.retry, call.attempts
         if retry is None or tries >= retry.attempts:
             return None
-        if is_pause(error) or isinstance(error, BreakerOpen) or call.status == "refused":
+        if is_pause(error) or isinstance(error, BreakerOpen) or not call.is_reached:
             return None
         if not _is_one_of(error, retry.on):
             return None
@@ -293,7 +291,7 @@ def _with_breaker(
             failed = False
             return made
         except Exception as error:
-            if not is_pause(error) and call.status != "refused":
+            if not is_pause(error) and call.is_reached:
                 failed = _is_one_of(error, breaker.on)
             raise
         finally:
@@ -423,12 +421,11 @@ def build_pipeline(
     is_vague, is_textless = name in catalog.vague, name in catalog.textless
 
     async def encoded(call: StartedCall) -> CallOutcome:
-        returned = await made(call)
-        value = returned.value
+        value = await made(call)
         if after is not None:
             value = await run_after(call, after, value, on_tool_error)
-        if returned.commands:
-            _check_commands(call, returned)
+        if call.commands:
+            _check_commands(call)
         if is_large(value):
             async with call.context.encoding_turns:
                 payload, size = await call_in_thread(lambda: _encode(value, call))
@@ -436,7 +433,7 @@ def build_pipeline(
             payload, size = _encode(value, call)
         if is_vague or (is_textless and isinstance(value, str)):
             catalog.observe(name, value, arguments=call.arguments)
-        return CallOutcome(payload=payload, size=size, commands=returned.commands)
+        return CallOutcome(payload=payload, size=size, commands=call.commands)
 
     outcome = call_policy.cached(
         encoded,
@@ -448,10 +445,10 @@ def build_pipeline(
     return outcome if before is None else with_before(outcome, before, on_tool_error)
 
 
-def _check_commands(call: StartedCall, returned: ToolReturn) -> None:
+def _check_commands(call: StartedCall) -> None:
     """Refuse what the graph could not apply when the program has ended."""
     try:
-        call.context.check_commands(returned.commands)
+        call.context.check_commands(call.commands)
     except Exception as error:
         name = call.tool
         text = f"{name} returned a Command that the graph cannot apply: {error}"
@@ -459,7 +456,7 @@ def _check_commands(call: StartedCall, returned: ToolReturn) -> None:
 
 
 def _encode(value: object, call: StartedCall) -> tuple[bytes, int]:
-    name, allowed = call.tool, call.context.result_bytes
+    name, allowed = call.tool, call.context.limits.result_bytes
     try:
         return encode_sized(value, allowed)
     except ValueTooLarge as error:

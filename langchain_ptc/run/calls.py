@@ -19,10 +19,16 @@ from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.limits import Limits
 from langchain_ptc.run.arguments import ArgumentReader
-from langchain_ptc.run.error_text import OnToolError, cut, describe_failure
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.run.record import ApprovalDecision, CallStatus, ToolCallRecord
-from langchain_ptc.run.redaction import Redact, redact_arguments, redact_text
+from langchain_ptc.run.redaction import (
+    OnToolError,
+    Redact,
+    cut,
+    describe_failure,
+    redact_arguments,
+    redact_text,
+)
 from langchain_ptc.sandbox.api import Call, CallFailure
 from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
@@ -66,9 +72,16 @@ class CallOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolContext:
-    """Where an execution runs, as far as its calls and their tools know."""
+class CallContext:
+    """What the calls of one execution share."""
 
+    readers: Mapping[str, ArgumentReader]
+    """Read the arguments for each tool, by the name that the code calls it."""
+    execution_id: str = ""
+    stem: str = ""
+    """What the ids of its calls begin with."""
+    lines: Sequence[str] = ()
+    """The lines of its code."""
     route: Route | None = None
     """How calls go to their tools; None for directly."""
     sync: bool = False
@@ -76,8 +89,7 @@ class ToolContext:
     redact: Redact = "secrets"
     on_tool_error: OnToolError = "message"
     """What the code sees of what a tool raises."""
-    result_bytes: int = Limits().result_bytes
-    """The limit for a result; see `Limits`."""
+    limits: Limits = field(default_factory=Limits)
     is_watched: bool = False
     """Events of its calls go to a listener while it runs."""
     check_commands: Callable[[Sequence[Command[Any]]], None] = lambda _: None
@@ -96,7 +108,6 @@ class Time(NamedTuple):
 
 
 NO_LIMIT = Time(365 * 24 * 3600.0, None)
-DEFAULT_CONTEXT = ToolContext()
 
 
 class StartedCall:
@@ -106,28 +117,18 @@ class StartedCall:
     record.
     """
 
-    def __init__(
-        self,
-        call: Call,
-        definition: ToolDefinition,
-        *,
-        execution_id: str,
-        call_id: str,
-        source_line: str = "",
-        context: ToolContext = DEFAULT_CONTEXT,
-        state: Any = None,
-        reader: ArgumentReader | None = None,
-    ) -> None:
+    def __init__(self, call: Call, context: CallContext, state: Any = None) -> None:
+        self._reader = context.readers[call.tool]
         self.number = call.id
         self.args = call.args
         self.kwargs = call.kwargs
         self.line = call.line
-        self.source_line = source_line
-        self.definition = definition
+        self.definition = self._reader.definition
         self.tool = call.tool
         """What the code calls the tool."""
-        self.execution_id = execution_id
-        self.call_id = call_id
+        self.context = context
+        self.execution_id = context.execution_id
+        self.call_id = f"{context.stem}:{call.id}"
         self.arguments: Mapping[str, Any] | None = None
         """What the tool's function is called with: validated, and with defaults; None before that is
         known. Every decision and every report uses these."""
@@ -139,6 +140,8 @@ class StartedCall:
         self.approval: ApprovalDecision | None = None
         self.approved_by: str | None = None
         """Who decided; None if nobody was asked, or if it is not known."""
+        self.is_reached = False
+        """The tool itself has begun: from there on the call may take effect."""
         self.attempts = 0
         """Tries that were made of the tool, the first included."""
         self.is_cache_hit = False
@@ -151,20 +154,20 @@ class StartedCall:
         self.limit: str | None = None
         """The field of `Limits` that it hit."""
         self.result_bytes = 0
+        self.commands: tuple[Command[Any], ...] = ()
+        """What the tool asked the graph to do."""
         self.state = state
         """The state of the graph when the code made the call; for the tool, and for who approves."""
         self.knows_budget = False
         """An error had said that the budget is used up before the code made the call."""
         self.is_replayed = False
         """It was made before a pause, and its events were emitted then."""
-        self.context = context
         self.config: RunnableConfig = {}
         """The caller's, while the call is made."""
         self.time = NO_LIMIT
         self.seconds_left = NO_LIMIT.seconds
         self.is_large = is_large((call.args, call.kwargs))
         """Processing its arguments takes a while: it is done in a thread."""
-        self._reader = reader or ArgumentReader(definition)
         self._shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
         self._plain: dict[str, Any] | None = None
         self._packed: bytes | None = None
@@ -174,48 +177,48 @@ class StartedCall:
         self._seconds: float | None = None
         self._record: ToolCallRecord | None = None
 
-    def bind(self) -> None:
-        """Settle what the tool is given.
-
-        Raises:
-            ToolCallError: The arguments do not fit the tool.
-        """
-        self.settle(self.definition, self._reader.bind(self.args, self.kwargs))
-
     def prepare(self) -> None:
-        """Settle what the tool is given, and compute what records and events show; for a thread.
+        """Read the arguments, and compute what records and events show; for a thread.
 
         Raises:
             ToolCallError: The arguments do not fit the tool.
         """
         try:
-            self.bind()
+            self.settle()
         finally:
             (self.plain_arguments if self.context.is_watched else self._describe)()
 
-    def settle(self, definition: ToolDefinition, passed: Mapping[str, Any]) -> None:
+    def settle(
+        self, definition: ToolDefinition | None = None, passed: Mapping[str, Any] | None = None
+    ) -> None:
         """Settle which tool is called, and with what.
 
         Args:
-            definition: The tool.
-            passed: Arguments under the tool's own names.
+            definition: The tool; None for the one that the code called.
+            passed: Arguments under the tool's own names; None for those that the code passed.
 
         Raises:
-            ToolCallError: The tool's schema refuses the arguments.
+            ToolCallError: The arguments do not fit the tool.
         """
-        is_same = definition is self.definition
-        reader = self._reader if is_same else ArgumentReader(definition)
-        name = self.tool if is_same else definition.qualified_name
+        reader, name = self._reader, self.tool
+        if definition is not None and definition is not self.definition:
+            reader, name = ArgumentReader(definition), definition.qualified_name
+        if passed is None:
+            passed = reader.bind(self.args, self.kwargs)
         try:
-            arguments = reader.validate(passed)
+            self.passed, self.arguments, self.given = reader.validate(passed)
         except Exception as error:
             text = describe_failure(name, error, self.context.on_tool_error, is_reached=False)
             raise ToolCallError(text, tool=name) from error
-        self.definition, self.tool, self.passed = definition, name, passed
-        self._reader = reader
-        self.arguments, self.given = arguments
+        self._reader, self.definition, self.tool = reader, reader.definition, name
         self._shown = self._plain = self._packed = None
         self._digests.clear()
+
+    @property
+    def source_line(self) -> str:
+        """The line of the code that made the call; empty if unknown."""
+        lines = self.context.lines
+        return lines[self.line - 1].strip() if 0 < self.line <= len(lines) else ""
 
     def info(self) -> ToolCallInfo:
         """Return what functions of the developer receive."""
@@ -226,10 +229,6 @@ class StartedCall:
             execution_id=self.execution_id,
         )
 
-    def reach(self) -> None:
-        """Note that the tool itself begins: from here on the call may take effect."""
-        self.status = "cancelled"
-
     def refuse(self, error: ToolCallError) -> CallOutcome:
         """Note why it gave no value; return what the code gets, without the secrets that it passed.
 
@@ -237,7 +236,7 @@ class StartedCall:
         """
         self.error = message = cut(self.hide(str(error)[:_MAX_CHARS_SEARCHED]))
         self.limit = error.limit
-        self.end("failed" if self.status == "cancelled" else self.status)
+        self.end("failed" if self.is_reached else self.status)
         failure = CallFailure(
             message=message, limit=error.limit, allowed=error.allowed, used=error.used
         )
@@ -254,8 +253,9 @@ class StartedCall:
         if self._record is not None:
             return self._record
         if self._seconds is None:
-            self._seconds = time.monotonic() - self._clock
             self.error = "the execution ended first"
+            self.end("cancelled" if self.is_reached else self.status)
+        assert self._seconds is not None
         _, shown, size = self._describe()
         complete = self.arguments or {}
         is_whole = complete.keys() == self.passed.keys()
@@ -366,3 +366,7 @@ class StartedCall:
         self._started_at, self._seconds = record.started_at, record.duration_seconds
         self.is_replayed = True
         self._record = None
+
+
+Pipeline: TypeAlias = Callable[[StartedCall], Awaitable[CallOutcome]]
+"""Makes the calls of one tool, with all layers of its policy."""

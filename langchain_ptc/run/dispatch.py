@@ -17,18 +17,17 @@ import asyncio
 import functools
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForToolRun
 from langchain_core.messages import ToolCall, ToolMessage
-from langchain_core.runnables import RunnableConfig, run_in_executor
+from langchain_core.runnables import run_in_executor
 from langchain_core.runnables.config import ensure_config, patch_config, set_config_context
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
-from langgraph.prebuilt import ToolNode, ToolRuntime
-from langgraph.runtime import get_runtime
+from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, Interrupt
 from pydantic import BaseModel
 
@@ -36,10 +35,10 @@ from langchain_ptc.catalog.functions import injected_parameters, signature_of, t
 from langchain_ptc.catalog.mcp.results import as_json, read_adapted, value_of_message
 from langchain_ptc.errors import CatalogError, ToolCallError
 from langchain_ptc.run.calls import StartedCall
-from langchain_ptc.run.error_text import describe_failure, describe_message
-from langchain_ptc.run.graph_state import take_own_message
+from langchain_ptc.run.graph_state import is_in_graph, take_own_message
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.run.private_loop import call_in_thread
+from langchain_ptc.run.redaction import describe_failure, describe_message
 from langchain_ptc.run.tool_view import (
     CallCapture,
     ToolRaised,
@@ -53,16 +52,6 @@ from langchain_ptc.sandbox.wire.objects import TooManyItems
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.definition import ToolDefinition
-
-
-@dataclass(frozen=True, slots=True)
-class ToolReturn:
-    """What a tool gave."""
-
-    value: Any
-    """For the code."""
-    commands: tuple[Command[Any], ...] = ()
-    """For the graph."""
 
 
 _OVERRIDABLE = frozenset({"invoke", "ainvoke", "run", "arun", "_run", "_arun"})
@@ -94,8 +83,8 @@ class Dispatcher:
         # Outside a graph there is no state or store to inject, and a plain call does.
         self._node = _build_node(self._tool) if injected.by_graph else None
 
-    async def call(self, call: StartedCall) -> ToolReturn:
-        """Call the tool and return its value as Python has it.
+    async def call(self, call: StartedCall) -> Any:
+        """Call the tool and return its value as Python has it; set what it asks of the graph on the call.
 
         Raises:
             ToolCallError: The tool refused the arguments, failed, or returned what code cannot use.
@@ -107,7 +96,8 @@ class Dispatcher:
         if forged := self._filled_in & call.given.keys():
             names = ", ".join(map(repr, sorted(forged)))
             raise ToolCallError(f"{name}() has no parameter {names}", tool=name)
-        capture = CallCapture(call.reach, call.config, max_items=context.result_bytes // 2)
+        limit = context.limits.result_bytes
+        capture = CallCapture(call, call.config, max_items=limit // 2)
         task, answer = asyncio.current_task(), None
         token = current_capture.set(capture)
         try:
@@ -128,9 +118,10 @@ class Dispatcher:
                 raise
             if capture.has_value and self.definition.tool.response_format == "content":
                 # The tool did return: only a message for a model cannot be made of it.
-                return _split(capture.value, call.call_id)
+                value, call.commands = _split(capture.value, call.call_id)
+                return value
             if isinstance(error, TooManyItems):
-                raise _too_large(name, error, context.result_bytes) from error
+                raise _too_large(name, error, limit) from error
             if isinstance(error, ToolRaised):
                 error = error.original
             text = describe_failure(
@@ -155,7 +146,7 @@ class Dispatcher:
             type(tool) is not StructuredTool
             or (context.route is not None and not self._is_own)
             or self._is_filled_by_langchain
-            or (self._node is not None and _is_in_graph())
+            or (self._node is not None and is_in_graph())
             or tool.handle_tool_error
             or tool.handle_validation_error
             or not _OVERRIDABLE.isdisjoint(vars(tool))  # somebody has set them on the tool
@@ -214,7 +205,7 @@ class Dispatcher:
         )
         if context.route is not None and not self._is_own:
             return await context.route(self._tool, request, config, call.state)
-        if self._node is not None and _is_in_graph():
+        if self._node is not None and is_in_graph():
             given = {
                 "__type": "tool_call_with_context",
                 "tool_call": request,
@@ -225,8 +216,8 @@ class Dispatcher:
             return await call_in_thread(lambda: self._tool.invoke(request, config))
         return await self._tool.ainvoke(request, config)
 
-    def _value_of(self, answer: Any, capture: CallCapture, call: StartedCall) -> ToolReturn:
-        """Return what a call gave.
+    def _value_of(self, answer: Any, capture: CallCapture, call: StartedCall) -> Any:
+        """Return what a call gave to the code; set what it gave to the graph on the call.
 
         Args:
             answer: What LangChain, or a middleware, made of it; None if the function was called.
@@ -251,14 +242,11 @@ class Dispatcher:
             answered, artifact = capture.value
         else:
             answered = capture.value
-        split = _split(answered, call.call_id)
+        value, call.commands = _split(answered, call.call_id)
         if self._adapted is None and (artifact is None or not _has_structure(artifact)):
-            return split
+            return value
         schema = None if self._adapted is None else self._adapted.output_schema
-        return replace(split, value=value_of_message(split.value, artifact, schema))
-
-
-_OVERRIDABLE = frozenset({"invoke", "ainvoke", "run", "arun", "_run", "_arun"})
+        return value_of_message(value, artifact, schema)
 
 
 def _capture_values(function: Any, *, is_sync: bool) -> Callable[..., Any] | None:
@@ -344,24 +332,21 @@ def _is_replaced(message: ToolMessage | None, own: Any) -> bool:
     return True
 
 
-def _split(value: Any, call_id: str) -> ToolReturn:
+def _split(value: Any, call_id: str) -> tuple[Any, tuple[Command[Any], ...]]:
     """Separate what is for the graph from what is for the code.
 
     A command answers its own tool call with a message: its content is the value of the call.
     """
     if isinstance(value, ToolMessage):
-        return ToolReturn(value.content)
+        return value.content, ()
     if isinstance(value, Command):
-        return ToolReturn(*take_own_message(value, call_id))
+        return take_own_message(value, call_id)
     # By their classes, which are few: the items may be many.
     if isinstance(value, list) and any(issubclass(kind, Command) for kind in set(map(type, value))):
         parts = [_split(item, call_id) for item in value]
-        values = [part.value for part in parts if part.value is not None]
-        return ToolReturn(
-            values[-1] if values else None,
-            tuple(command for part in parts for command in part.commands),
-        )
-    return ToolReturn(value)
+        values = [given for given, _ in parts if given is not None]
+        return values[-1] if values else None, tuple(c for _, commands in parts for c in commands)
+    return value, ()
 
 
 def _has_structure(artifact: Any) -> bool:
@@ -389,39 +374,3 @@ def _build_node(tool: BaseTool) -> ToolNode:
             f"the injected arguments of tool {tool.name!r} cannot be read by LangGraph: "
             f"{type(error).__name__}: {error}"
         ) from error
-
-
-async def read_state(config: RunnableConfig) -> Any:
-    """Return the state of the graph whose node is running; None outside a graph."""
-    if not _is_in_graph():
-        return None
-    call = ToolCall(name="read_state", args={}, id="read_state", type="tool_call")
-    # The traces of the user's graph are not the place for this.
-    answer = await _state_reader().ainvoke([call], {**config, "callbacks": None})
-    return answer["messages"][-1].artifact
-
-
-@functools.cache
-def _state_reader() -> ToolNode:
-    """Build what reads the state by public means: a tool that is given it."""
-
-    async def read(runtime: ToolRuntime[Any, Any]) -> tuple[str, Any]:
-        return "", runtime.state
-
-    return ToolNode(
-        [
-            StructuredTool.from_function(
-                coroutine=read,
-                name="read_state",
-                description="Reads the state.",
-                response_format="content_and_artifact",
-            )
-        ]
-    )
-
-
-def _is_in_graph() -> bool:
-    try:
-        return get_runtime() is not None
-    except (KeyError, RuntimeError):
-        return False

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.errors import ToolCallError
-from langchain_ptc.limits import Limits
 from langchain_ptc.run.approvals import Approvals
 from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, is_of_budget
-from langchain_ptc.run.call_policy import Pipeline
-from langchain_ptc.run.calls import CallOutcome, StartedCall, Time
+from langchain_ptc.run.calls import CallContext, CallOutcome, Pipeline, StartedCall, Time
 from langchain_ptc.run.events import Events
 from langchain_ptc.run.graph_state import GraphState
 from langchain_ptc.run.private_loop import call_in_thread
@@ -37,129 +35,36 @@ _LAST_SECONDS = 0.001
 """A call that was admitted has some time, even if its budget has none left by now."""
 
 
-class CallRunner:
-    """Runs the calls of one execution.
-
-    Args:
-        pipelines: What makes the calls of each tool, by qualified name.
-        limits: What the execution may use.
-        events: Reports each call that is made.
-        meter: What the execution may spend; None for what it likes.
-    """
-
-    def __init__(
-        self,
-        pipelines: Mapping[str, Pipeline],
-        limits: Limits,
-        events: Events,
-        *,
-        meter: BudgetMeter | None = None,
-    ) -> None:
-        self.meter = meter
-        self._pipelines = pipelines
-        self._time = Time(limits.tool_seconds, "tool_seconds")
-        self._events = events
-        self._turns = asyncio.Semaphore(limits.max_concurrent_calls)
-        self._used: dict[str, int] = {}
-
-    async def admit(self, call: StartedCall) -> CallOutcome | None:
-        """Settle the arguments of a call and count it; return the outcome of one that is refused.
-
-        Does not wait, unless the arguments are large.
-        """
-        if self.meter is not None:
-            call.knows_budget = self.meter.is_told
-        try:
-            if call.is_large:
-                await call_in_thread(call.prepare)
-            else:
-                call.bind()
-            if call.definition.policy.max_calls is not None:
-                self.count(call)
-        except ToolCallError as error:
-            return call.refuse(error)
-        return None
-
-    async def answer(self, call: StartedCall, config: RunnableConfig) -> CallOutcome:
-        """Make a call that was admitted, when it is its turn.
-
-        Raises:
-            GraphBubbleUp: The tool interrupted the graph.
-        """
-        call.config, events = config, self._events
-        if self.meter is not None:
-            current_meter.set(self.meter)
-            try:
-                self.meter.charge(call)
-            except ToolCallError as error:
-                return call.refuse(error)
-        if self._turns.locked():
-            began = time.monotonic()
-            await self._turns.acquire()
-            call.waited_seconds += time.monotonic() - began
-        else:
-            await self._turns.acquire()
-        try:
-            if events.is_heard:
-                events.emit_call_start(call)
-            call.time = self._time if self.meter is None else self._time_within(self.meter)
-            call.seconds_left = call.time.seconds
-            outcome = await self._pipelines[call.tool](call)
-            call.end("returned", outcome.size)
-        except ToolCallError as error:
-            outcome = call.refuse(error)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            # the tool was cancelled, and not we
-            outcome = call.refuse(ToolCallError(f"{call.tool} was cancelled", tool=call.tool))
-        finally:
-            self._turns.release()
-        if events.is_heard or call.limit is not None or call.breaker == "open":
-            events.emit_call_end(call)
-        return outcome
-
-    def _time_within(self, meter: BudgetMeter) -> Time:
-        seconds, limit = meter.seconds_left()
-        if seconds >= self._time.seconds:
-            return self._time
-        return Time(max(seconds, _LAST_SECONDS), limit)
-
-    def count(self, call: StartedCall) -> None:
-        """Count a call of a tool that has a limit of calls.
-
-        Raises:
-            ToolCallError: It is one too many.
-        """
-        name, limit = call.tool, call.definition.policy.max_calls
-        used = self._used[name] = self._used.get(name, 0) + 1
-        if limit is not None and used > limit:
-            raise ToolCallError(
-                f"{name} may be called {limit} times in one execution, and was", tool=name
-            )
-
-
 @dataclass(kw_only=True, eq=False)
 class Driver:
-    """One execution, and what it needs."""
+    """One execution: makes the calls of its code, and delivers their results."""
 
     session: Session
     """The sandbox's side of it."""
     program: Program
     """What to run."""
-    runner: CallRunner
-    """Makes the calls."""
+    context: CallContext
+    """What its calls share."""
+    calls: list[StartedCall]
+    """Those that the code has made; for its record."""
+    pipelines: Mapping[str, Pipeline]
+    """What makes the calls of each tool, by qualified name."""
+    meter: BudgetMeter | None
+    """What it may spend; None for what it likes."""
     approvals: Approvals
     """Decides which calls a person must approve, and asks."""
-    start: Callable[[Call], StartedCall]
-    """Turns a call of the code into one of the execution's record."""
     graph_state: GraphState
     """The state of the graph, with what the tools have written."""
     events: Events
     """Reports what happens."""
     config: RunnableConfig
     """The caller's: its callbacks, tags and metadata are passed to the tools."""
+
+    def __post_init__(self) -> None:
+        limits = self.context.limits
+        self._time = Time(limits.tool_seconds, "tool_seconds")
+        self._turns = asyncio.Semaphore(limits.max_concurrent_calls)
+        self._used: dict[str, int] = {}
 
     async def run(self) -> Done:
         """Run the code to its end.
@@ -182,6 +87,83 @@ class Driver:
         """How many questions wait for a person."""
         return 1
 
+    async def admit(self, call: StartedCall) -> CallOutcome | None:
+        """Settle the arguments of a call and count it; return the outcome of one that is refused.
+
+        Does not wait, unless the arguments are large.
+        """
+        if self.meter is not None:
+            call.knows_budget = self.meter.is_told
+        try:
+            if call.is_large:
+                await call_in_thread(call.prepare)
+            else:
+                call.settle()
+            if call.definition.policy.max_calls is not None:
+                self.count(call)
+        except ToolCallError as error:
+            return call.refuse(error)
+        return None
+
+    def count(self, call: StartedCall) -> None:
+        """Count a call of a tool that has a limit of calls.
+
+        Raises:
+            ToolCallError: It is one too many.
+        """
+        name, limit = call.tool, call.definition.policy.max_calls
+        used = self._used[name] = self._used.get(name, 0) + 1
+        if limit is not None and used > limit:
+            raise ToolCallError(
+                f"{name} may be called {limit} times in one execution, and was", tool=name
+            )
+
+    async def answer(self, call: StartedCall, config: RunnableConfig) -> CallOutcome:
+        """Make a call that was admitted, when it is its turn.
+
+        Raises:
+            GraphBubbleUp: The tool interrupted the graph.
+        """
+        call.config, events = config, self.events
+        if self.meter is not None:
+            current_meter.set(self.meter)
+            try:
+                self.meter.charge(call)
+            except ToolCallError as error:
+                return call.refuse(error)
+        if self._turns.locked():
+            began = time.monotonic()
+            await self._turns.acquire()
+            call.waited_seconds += time.monotonic() - began
+        else:
+            await self._turns.acquire()
+        try:
+            if events.is_heard:
+                events.emit_call_start(call)
+            call.time = self._time if self.meter is None else self._time_within(self.meter)
+            call.seconds_left = call.time.seconds
+            outcome = await self.pipelines[call.tool](call)
+            call.end("returned", outcome.size)
+        except ToolCallError as error:
+            outcome = call.refuse(error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # the tool was cancelled, and not we
+            outcome = call.refuse(ToolCallError(f"{call.tool} was cancelled", tool=call.tool))
+        finally:
+            self._turns.release()
+        if events.is_heard or call.limit is not None or call.breaker == "open":
+            events.emit_call_end(call)
+        return outcome
+
+    def _time_within(self, meter: BudgetMeter) -> Time:
+        seconds, limit = meter.seconds_left()
+        if seconds >= self._time.seconds:
+            return self._time
+        return Time(max(seconds, _LAST_SECONDS), limit)
+
     def accept(
         self, call: StartedCall, outcome: CallOutcome, *, is_replayed: bool = False
     ) -> Result:
@@ -195,8 +177,8 @@ class Driver:
         Raises:
             BudgetExhausted: The code knew that its budget is spent, and has called again.
         """
-        if self.runner.meter is not None:
-            self.runner.meter.record(call, outcome, is_replayed=is_replayed)
+        if self.meter is not None:
+            self.meter.record(call, outcome, is_replayed=is_replayed)
         if outcome.commands:
             self.graph_state.write(call.number, outcome.commands)
         return Result(id=call.number, payload=outcome.payload, failure=outcome.failure)
@@ -209,10 +191,9 @@ class LiveDriver(Driver):
     Nobody can be asked: calls that a person must approve are refused.
     """
 
-    def __post_init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._running: asyncio.Future[Done] | None = None
-        self._broken: BaseException | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _running: asyncio.Future[Done] | None = field(default=None, init=False)
+    _broken: BaseException | None = field(default=None, init=False)
 
     async def run(self) -> Done:
         """Run the code to its end; see `Driver.run`."""
@@ -233,18 +214,20 @@ class LiveDriver(Driver):
     def _begin(self, calls: Sequence[Call]) -> None:
         if self.events.shows_output:
             self.events.emit_output(self.session.output)
-        for call in calls:
-            task = asyncio.ensure_future(self._make(self.start(call)))
+        for asked in calls:
+            call = StartedCall(asked, self.context, self.graph_state.current)
+            self.calls.append(call)
+            task = asyncio.ensure_future(self._make(call))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _make(self, call: StartedCall) -> None:
         try:
-            outcome = await self.runner.admit(call)
+            outcome = await self.admit(call)
             if outcome is None and call.tool in self.approvals.rules:
                 outcome = _refuse_unapproved(call)
             if outcome is None:
-                outcome = await self.runner.answer(call, self.config)
+                outcome = await self.answer(call, self.config)
             if outcome.failure is not None and is_of_budget(outcome.failure.limit):
                 await asyncio.sleep(_SETTLE_SECONDS)
         except asyncio.CancelledError:

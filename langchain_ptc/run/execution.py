@@ -22,15 +22,19 @@ from langchain_ptc.limits import Limits
 from langchain_ptc.run.approvals import ApprovalMiddleware, Approvals
 from langchain_ptc.run.arguments import ArgumentReader
 from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, CallLimit, Usage
-from langchain_ptc.run.call_policy import Pipeline, is_pause
-from langchain_ptc.run.calls import DEFAULT_CONTEXT, Route, StartedCall, ToolContext
-from langchain_ptc.run.dispatch import read_state
-from langchain_ptc.run.driver import CallRunner, Driver, LiveDriver
-from langchain_ptc.run.error_text import OnToolError
+from langchain_ptc.run.call_policy import is_pause
+from langchain_ptc.run.calls import CallContext, Pipeline, Route, StartedCall
+from langchain_ptc.run.driver import Driver, LiveDriver
 from langchain_ptc.run.events import Events, OnEvent, Refusals
-from langchain_ptc.run.graph_state import Channels, GraphState, channels_of
+from langchain_ptc.run.graph_state import (
+    Channels,
+    GraphState,
+    channels_of,
+    checkpointer_of,
+    read_state,
+)
 from langchain_ptc.run.graph_tasks import identify
-from langchain_ptc.run.journal import Journal, JournalEntry, checkpointer_of, run_journaled
+from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
 from langchain_ptc.run.journal_entries import read_records
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.outcome import (
@@ -43,10 +47,10 @@ from langchain_ptc.run.outcome import (
 )
 from langchain_ptc.run.private_loop import call_in_thread, call_off_loop, run_sync
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord, large_parts
-from langchain_ptc.run.redaction import Redact
+from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.run.replay_driver import ReplayDriver
 from langchain_ptc.run.run_budgets import Budgets
-from langchain_ptc.sandbox.api import Call, Done, Failure, Moment, Program, Replay, Sandbox
+from langchain_ptc.sandbox.api import Done, Failure, Moment, Program, Replay, Sandbox
 from langchain_ptc.sandbox.host.workers import one_deeper
 from langchain_ptc.sandbox.wire.protocol import limit_reached
 
@@ -159,7 +163,6 @@ class Execution:
         self._started_at, self._clock = datetime.now(UTC), time.monotonic()
         self._meter: BudgetMeter | None = None
         self._graph_state: GraphState
-        self._context = DEFAULT_CONTEXT
         self._calls: list[StartedCall] = []
         self._recorded: Mapping[int, ToolCallRecord] = {}
         """The calls that the journal held when this run began, by number."""
@@ -339,12 +342,16 @@ class Execution:
         session = executor.sandbox.session()
         if meter is not None:
             meter.read_output = lambda: session.output
-        self._context = ToolContext(
+        context = CallContext(
+            readers=executor.readers,
+            execution_id=self._id,
+            stem=self._stem or self._id,
+            lines=self._lines,
             route=self._route,
             sync=self._sync,
             redact=executor.redact,
             on_tool_error=executor.on_tool_error,
-            result_bytes=executor.limits.result_bytes,
+            limits=executor.limits,
             is_watched=self._events.is_watched,
             check_commands=self._graph_state.check,
         )
@@ -359,30 +366,15 @@ class Execution:
         return {
             "session": session,
             "program": program,
-            "runner": CallRunner(executor.pipelines, executor.limits, self._events, meter=meter),
+            "context": context,
+            "calls": self._calls,
+            "pipelines": executor.pipelines,
+            "meter": meter,
             "approvals": executor.approvals,
-            "start": self._start,
             "graph_state": self._graph_state,
             "events": self._events,
             "config": self._config,
         }
-
-    def _start(self, call: Call) -> StartedCall:
-        reader = self._executor.readers[call.tool]
-        started = StartedCall(
-            call,
-            reader.definition,
-            execution_id=self._id,
-            call_id=f"{self._stem or self._id}:{call.id}",
-            source_line=(
-                self._lines[call.line - 1].strip() if 0 < call.line <= len(self._lines) else ""
-            ),
-            context=self._context,
-            state=self._graph_state.current,
-            reader=reader,
-        )
-        self._calls.append(started)
-        return started
 
     # --- the record ---------------------------------------------------------------------------------
 

@@ -18,13 +18,15 @@ from __future__ import annotations
 import bisect
 import copy
 import dataclasses
+import functools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import StructuredTool
 from langgraph.channels import (
     AnyValue,
     BaseChannel,
@@ -35,7 +37,10 @@ from langgraph.channels import (
     LastValueAfterFinish,
     UntrackedValue,
 )
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
+from langgraph.prebuilt import ToolNode, ToolRuntime
+from langgraph.runtime import get_runtime
 from langgraph.types import Command, Overwrite
 from pydantic import BaseModel
 
@@ -47,6 +52,7 @@ Channels: TypeAlias = Mapping[str, _Channel]
 
 _READ = "__pregel_read"
 """Where LangGraph's configuration has what reads the state of the graph that runs."""
+CHECKPOINTER = "__pregel_checkpointer"
 _ROOT = "__root__"
 _SINGLE = (LastValue, LastValueAfterFinish, EphemeralValue, UntrackedValue, AnyValue)
 """Channels that hold the last value that was written; most of them take one in each step."""
@@ -61,6 +67,52 @@ def channels_of(config: RunnableConfig) -> Channels:
     arguments: Any = getattr(read, "args", ())
     channels = arguments[1] if len(arguments) > 1 else None
     return channels if isinstance(channels, Mapping) else {}
+
+
+def checkpointer_of(config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
+    """Return the checkpointer of the graph that `config` is of; None if it has none.
+
+    LangGraph has no public way to ask; the key is the one by which its own subgraphs find it.
+    """
+    found = (config.get("configurable") or {}).get(CHECKPOINTER)
+    return found if isinstance(found, BaseCheckpointSaver) else None
+
+
+async def read_state(config: RunnableConfig) -> Any:
+    """Return the state of the graph whose node is running; None outside a graph."""
+    if not is_in_graph():
+        return None
+    call = ToolCall(name="read_state", args={}, id="read_state", type="tool_call")
+    # The traces of the user's graph are not the place for this.
+    answer = await _state_reader().ainvoke([call], {**config, "callbacks": None})
+    return answer["messages"][-1].artifact
+
+
+@functools.cache
+def _state_reader() -> ToolNode:
+    """Build what reads the state by public means: a tool that is given it."""
+
+    async def read(runtime: ToolRuntime[Any, Any]) -> tuple[str, Any]:
+        return "", runtime.state
+
+    return ToolNode(
+        [
+            StructuredTool.from_function(
+                coroutine=read,
+                name="read_state",
+                description="Reads the state.",
+                response_format="content_and_artifact",
+            )
+        ]
+    )
+
+
+def is_in_graph() -> bool:
+    """Whether a node of a graph is running."""
+    try:
+        return get_runtime() is not None
+    except (KeyError, RuntimeError):
+        return False
 
 
 # --- messages ---------------------------------------------------------------------------------------

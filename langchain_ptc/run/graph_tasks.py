@@ -44,7 +44,6 @@ from langgraph.types import Interrupt, interrupt
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.graph_state import find_call
 
-CHECKPOINTER = "__pregel_checkpointer"
 SCRATCHPAD = "__pregel_scratchpad"
 _RUNTIME = "__pregel_runtime"
 _SEND = "__pregel_send"

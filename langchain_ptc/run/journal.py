@@ -34,8 +34,8 @@ from langgraph.errors import GraphInterrupt
 
 from langchain_ptc.errors import ReplayError
 from langchain_ptc.run.claims import ENTRY, Claim, opening_of
+from langchain_ptc.run.graph_state import CHECKPOINTER
 from langchain_ptc.run.graph_tasks import (
-    CHECKPOINTER,
     ParallelRun,
     Place,
     TaskScope,
@@ -51,15 +51,6 @@ _DURABILITY = "__pregel_durability"
 _DELAY_SECONDS = 0.005
 """How long an entry waits for others that are written with it, where the code does not wait for it."""
 _NAMESPACE = uuid.UUID("9c2f64b5-3c55-4e0b-9d5a-0a4c9a1c8d11")
-
-
-def checkpointer_of(config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
-    """Return the checkpointer of the graph that `config` is of; None if it has none.
-
-    LangGraph has no public way to ask; the key is the one by which its own subgraphs find it.
-    """
-    found = (config.get("configurable") or {}).get(CHECKPOINTER)
-    return found if isinstance(found, BaseCheckpointSaver) else None
 
 
 class Journal:

@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Self, TypeAlias, get_args
 
 from langchain_ptc.locks import ServiceThread, new_gate, new_lock
-from langchain_ptc.run.record import CallStatus, ExecutionResult, ToolCallRecord
-from langchain_ptc.run.report import cut_middle
+from langchain_ptc.run.record import CallStatus, ExecutionResult, ToolCallRecord, cut_middle
 from langchain_ptc.run.stores import JsonLinesStore, MemoryStore, Query, SqliteStore, Store
 from langchain_ptc.sandbox.api import Status
 

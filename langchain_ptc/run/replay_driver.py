@@ -86,6 +86,7 @@ class ReplayDriver(Driver):
     """Calls that have an outcome without having been made."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         assert self.program.replay is not None
         self._moment = self.program.replay.start
         self._moment_at = self._computing_since = time.monotonic()
@@ -191,8 +192,9 @@ class ReplayDriver(Driver):
         asked, self._asked[:] = list(self._asked), []
         gated: list[tuple[StartedCall, ApprovalRule]] = []
         for call in asked:
-            started = self.start(call)
-            refused = await self.runner.admit(started)
+            started = StartedCall(call, self.context, self.graph_state.current)
+            self.calls.append(started)
+            refused = await self.admit(started)
             if refused is not None:
                 self._refused.append((started, refused))
                 continue
@@ -232,7 +234,7 @@ class ReplayDriver(Driver):
         made: list[CallOutcome] = []
 
         async def happen() -> JournalEntry:
-            made.append(await self.runner.answer(call, get_config()))
+            made.append(await self.answer(call, get_config()))
             return write_call(made[0], call)
 
         def deliver(entry: JournalEntry) -> Sequence[Result]:
@@ -280,7 +282,7 @@ class ReplayDriver(Driver):
             before = call.definition
             outcome = self.approvals.apply(call, decision)
             if call.definition is not before:
-                self.runner.count(call)
+                self.count(call)
         except ToolCallError as error:
             outcome = call.refuse(error)
         if outcome is None:

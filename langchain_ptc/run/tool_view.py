@@ -16,7 +16,7 @@ import functools
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, Tool
@@ -26,12 +26,15 @@ from langchain_ptc.run.private_loop import call_in_thread, run_sync
 from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import MAX_ITEMS, TooManyItems, is_iterator, take_items
 
+if TYPE_CHECKING:
+    from langchain_ptc.run.calls import StartedCall
+
 
 @dataclass(slots=True)
 class CallCapture:
     """What happened to one call inside LangChain."""
 
-    on_reached: Callable[[], None]
+    call: StartedCall | None
     config: RunnableConfig | None
     """In place of what a middleware passes on, which is `run_code`'s: an interrupt of the tool would
     be taken for one of that call, and one call's approval be given to another."""
@@ -44,6 +47,12 @@ class CallCapture:
     shown: dict[str, Any] | None = None
     """Its arguments, if they are large, as LangChain shows them to callbacks."""
 
+    def reach(self) -> None:
+        """Note that the tool itself begins."""
+        self.is_reached = True
+        if self.call is not None:
+            self.call.is_reached = True
+
 
 current_capture: contextvars.ContextVar[CallCapture | None] = contextvars.ContextVar(
     "ptc_call_capture", default=None
@@ -53,7 +62,7 @@ current_capture: contextvars.ContextVar[CallCapture | None] = contextvars.Contex
 
 def _capture(config: RunnableConfig | None = None) -> CallCapture:
     """Return the capture of the call that is being made; one that nobody reads if there is none."""
-    return current_capture.get() or CallCapture(lambda: None, config)
+    return current_capture.get() or CallCapture(None, config)
 
 
 class ToolRaised(Exception):
@@ -208,8 +217,7 @@ def capturing(run: Callable[..., Any]) -> Callable[..., Any]:
 
     def capturing_run(*args: Any, **kwargs: Any) -> Any:
         capture = current_capture.get() or _capture()
-        capture.is_reached = True
-        capture.on_reached()
+        capture.reach()
         try:
             value = run(*args, **kwargs)
             # To take the items is still to run the tool's code.
@@ -233,8 +241,7 @@ def capturing_async(arun: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
 
     async def capturing_arun(*args: Any, **kwargs: Any) -> Any:
         capture, task = current_capture.get() or _capture(), asyncio.current_task()
-        capture.is_reached = True
-        capture.on_reached()
+        capture.reach()
         try:
             value = await arun(*args, **kwargs)
             if type(value) not in _NO_ITERATORS:

@@ -14,8 +14,7 @@ from langchain_core.tools import StructuredTool
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, create_model
 
 from langchain_ptc import ProgrammaticToolExecutor
-from langchain_ptc.run.arguments import validate_arguments
-from langchain_ptc.run.hash_bounds import TooManyOfOneHash
+from langchain_ptc.run.arguments import TooManyOfOneHash, validate_arguments
 
 MODULUS = 2**61 - 1
 NUMBERS = [number * MODULUS for number in range(10**6, 10**6 + 3_000)]

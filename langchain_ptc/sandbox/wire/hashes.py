@@ -1,7 +1,7 @@
 """Values of one hash among the arguments of a call, which a tool may put into a set as they are.
 
 Items of equal hash are compared with each other, which is quadratic. What a tool's schema makes of texts
-and records is seen in `run/hash_bounds.py`. Standard library only.
+and records is seen in `run/arguments.py`. Standard library only.
 """
 
 from __future__ import annotations
