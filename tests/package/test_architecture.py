@@ -337,8 +337,8 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 43_889,
-    "modules": 170,
+    "lines": 44_049,
+    "modules": 168,
     "longest import chain": 18,
     "calls for a small program": 283,
     "files for a small program": 35,
