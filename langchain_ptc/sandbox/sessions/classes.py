@@ -1,5 +1,5 @@
 # ruff: noqa: SIM905  # lists of names are read better as text
-"""Classes of the code and their instances: taken apart, and built again of checked names.
+"""Classes of the code and their instances: taken apart, and built again.
 
 Nothing of a class body runs again. What the standard library has added to a class (the methods of a
 dataclass, the members of an enumeration) is left out and made again by the standard library.
@@ -12,20 +12,18 @@ import collections
 import contextlib
 import dataclasses
 import enum
-import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from langchain_ptc.sandbox.language import facades, names
-from langchain_ptc.sandbox.language.classes import SafeEnumMeta, check_bases, is_own, own
+from langchain_ptc.sandbox.language.classes import SafeEnumMeta, is_own, own
 
 _TypedDict = cast("Any", typing.TypedDict)
 _TYPED_DICT: type = type(_TypedDict("_Example", {}))
-_METACLASSES = frozenset(
-    {type, abc.ABCMeta, SafeEnumMeta, enum.EnumMeta, type(typing.Protocol), _TYPED_DICT}
-)
+_PROTOCOL: type = type(typing.Protocol)
+_METACLASSES = frozenset({type, abc.ABCMeta, SafeEnumMeta, enum.EnumMeta, _PROTOCOL, _TYPED_DICT})
 _MADE_AGAIN = frozenset(
     "_abc_impl _is_protocol _is_runtime_protocol _member_map_ _member_names_ _value2member_map_ "
     "_member_type_ _value_repr_ _new_member_ _use_args_ _flag_mask_ _all_bits_ _boundary_ "
@@ -33,30 +31,31 @@ _MADE_AGAIN = frozenset(
     "_fields _field_defaults _make _replace _asdict _sort_order_".split()
 )
 _DEFINED = (names.DEFINABLE - {"__slots__", "__match_args__"}) | {"__isabstractmethod__"}
-_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
-_OPTIONS = ["init", "repr", "eq", "order", "unsafe_hash", "frozen"]
-_FIELD_OPTIONS = ["init", "repr", "hash", "compare", "kw_only"]
+_SLOT = types.MemberDescriptorType
+_MADE_WITH = "__annotations__", "__slots__", "__orig_bases__", "__match_args__"
+_OPTIONS = "init", "repr", "eq", "order", "unsafe_hash", "frozen"
+_FIELD_OPTIONS = "init", "repr", "hash", "compare", "kw_only"
 _OF_MEMBER = frozenset({"_value_", "_name_", "_sort_order_", "_inverted_"})
 
 
 def take_class(
-    cls: type, is_of_code: Callable[[types.FunctionType], bool], *, libraries: bool
+    cls: type, is_of_code: Callable[[types.FunctionType], bool]
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Take a class of the code apart.
 
     Args:
         cls: The class.
         is_of_code: Whether code of the session has defined a function.
-        libraries: Whether classes are kept whose metaclass is a library's.
 
     Returns:
         What `make_class` makes it with, and what `fill_class` then adds; None if it is of a kind that
         cannot be kept.
     """
     kind = _kind_of(cls)
-    if kind is None or (kind == "library" and not libraries):
+    if kind is None:
         return None
     values, made = vars(cls), cast("Any", cls)
+    entries = {name: values[name] for name in _MADE_WITH if name in values}
     parts: dict[str, Any] = {"kind": kind, "name": cls.__name__, "bases": cls.__bases__}
     doc = values.get("__doc__")
     state: dict[str, Any] = {
@@ -64,55 +63,50 @@ def take_class(
         "doc": doc if type(doc) is str else None,
         "runtime": bool(values.get("_is_runtime_protocol")),
     }
-    skip = {"__hash__"} if kind == "dataclass" and values.get("__hash__") is None else set()
-    if "__annotations__" in values:
-        parts["annotations"] = dict(values["__annotations__"])
+    skip: set[str] = set()
     if "__slots__" in values:
-        parts["slots"] = [n for n, slot in values.items() if type(slot) is _DESCRIPTORS[0]]
-        skip.update(parts["slots"])
+        skip.update(name for name, slot in values.items() if type(slot) is _SLOT)
+        entries["__slots__"] = tuple(skip)
     if kind == "enum":
-        parts["values"] = {name: m._value_ for name, m in made.__members__.items()}
-        skip.update(parts["values"])
+        members = {name: member._value_ for name, member in made.__members__.items()}
+        entries.update(members)
+        skip.update(members)
         if values.get("_boundary_") is not None and issubclass(cls, enum.Flag):
             parts["boundary"] = values["_boundary_"].name
         state["members"] = _take_member_states(made)
     elif kind == "dataclass":
-        fields = _take_fields(made)
         options = {option: bool(getattr(made.__dataclass_params__, option)) for option in _OPTIONS}
-        state["options"] = {**options, "match_args": "__match_args__" in values}
-        state["fields"] = fields
-        skip.update(fields)
+        state["options"] = {
+            **options,
+            "match_args": entries.pop("__match_args__", None) is not None,
+        }
+        state["fields"] = _take_fields(made)
+        skip.update(state["fields"], {"__hash__"} if values.get("__hash__") is None else ())
     elif kind == "namedtuple":
-        parts["fields"] = list(made._fields)
-        parts["defaults"] = list(made._field_defaults.values())
-        skip.update(parts["fields"])
+        parts["fields"], parts["defaults"] = made._fields, [*made._field_defaults.values()]
+        skip.update(made._fields)
     elif kind == "typeddict":
-        parts["total"] = bool(made.__total__)
-    for name in ("__orig_bases__", "__match_args__"):
-        if name in values and (kind == "class" or (kind == "dataclass" and name[2] == "o")):
-            parts[name] = tuple(values[name])
-    generated = kind != "class" or type(cls) is type(typing.Protocol)
+        parts["total"] = made.__total__
+    parts["entries"] = entries
+    generated = kind != "class" or type(cls) is _PROTOCOL
     state["attributes"] = {
         name: value
         for name, value in values.items()
         if name not in skip and _is_kept(name, value, is_of_code if generated else None)
     }
-    if kind == "library":  # its metaclass sees the body of a class before it makes one
-        parts.update(_take_model(cls), body=state.pop("attributes"))
-        state["attributes"] = {}
     return parts, state
 
 
 def _kind_of(cls: type) -> str | None:
     if type(cls) not in _METACLASSES:
-        return "library"
+        return None
     if type(cls) is _TYPED_DICT:
         return "typeddict"
     if issubclass(type(cls), enum.EnumMeta):
         odd = "__new_member__" in vars(cls) or is_own(vars(cls).get("_member_type_", object))
         return None if odd else "enum"
     if "__dataclass_fields__" in vars(cls):
-        return "dataclass" if "__pydantic_fields__" not in vars(cls) else None
+        return "dataclass"
     if cls.__bases__ == (tuple,) and "_fields" in vars(cls):
         return "namedtuple"
     return "class"
@@ -122,7 +116,7 @@ def _is_kept(
     name: str, value: object, is_of_code: Callable[[types.FunctionType], bool] | None
 ) -> bool:
     """Whether an attribute of a class is kept: `is_of_code` where others are generated again."""
-    if name in _MADE_AGAIN or type(value) in _DESCRIPTORS:
+    if name in _MADE_AGAIN or type(value) in (_SLOT, types.GetSetDescriptorType):
         return False
     if name not in _DEFINED if names.is_dunder(name) else names.is_refused(name):
         return False
@@ -132,49 +126,6 @@ def _is_kept(
     if type(inner) is types.FunctionType:
         return is_of_code(inner)
     return type(inner) is not types.BuiltinFunctionType and not isinstance(inner, enum.property)
-
-
-def _take_model(cls: type) -> dict[str, Any]:
-    """Return what pydantic has taken out of the body of a model: fields, decorators, private attributes."""
-    values = vars(cls)
-    written = values.get("__annotations__", {})
-    fields = {
-        name: _take_model_field(field.asdict(), written[name])
-        for name, field in values.get("__pydantic_fields__", {}).items()
-        if name in written
-    }
-    found = values.get("__pydantic_decorators__")
-    groups = [getattr(found, group.name) for group in dataclasses.fields(found)] if found else []
-    infos = {name: made.info for group in groups for name, made in group.items() if name in values}
-    private = dict(values.get("__private_attributes__", {}))
-    return {"model_fields": fields, "decorators": infos, "private": private}
-
-
-def _take_model_field(field: Any, written: Any) -> tuple[Any, list[Any], dict[str, Any]]:
-    """Return annotation, metadata and the arguments of `Field`."""
-    annotation, metadata, arguments = field["annotation"], [], dict(field["attributes"])
-    if type(written) is not str and typing.get_origin(written) is not typing.Annotated:
-        annotation = written  # it may name the class itself, which is not there yet
-    for part in field["metadata"]:
-        if type(part).__name__ == "_PydanticGeneralMetadata":  # a class that has no name
-            arguments.update(vars(part))
-        else:
-            metadata.append(part)
-    return annotation, metadata, arguments
-
-
-def _make_body(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of a class whose metaclass is a library's."""
-    body = {**parts["body"], **parts["private"]}
-    annotations = body["__annotations__"] = dict(parts.get("annotations", {}))
-    for name, (annotation, metadata, arguments) in parts["model_fields"].items():
-        annotations[name] = typing.Annotated[annotation, *metadata] if metadata else annotation
-        if arguments:
-            body[name] = sys.modules["pydantic"].Field(**arguments)
-    for name, info in parts["decorators"].items():
-        decorators = sys.modules["pydantic._internal._decorators"]
-        body[name] = decorators.PydanticDescriptorProxy(body[name], info)
-    return body
 
 
 def _take_fields(cls: Any) -> dict[str, dict[str, Any]]:
@@ -211,57 +162,24 @@ def _take_member_states(cls: Any) -> dict[str, dict[str, Any]]:
 # --- and back -------------------------------------------------------------------------------------
 
 
-def make_class(parts: Mapping[str, Any], *, libraries: bool) -> type:
-    """Make the empty class from what `take_class` returned first.
-
-    Args:
-        parts: As `take_class` returned them.
-        libraries: Whether the metaclass may be a library's.
-
-    Raises:
-        TypeError: No class statement of the code could have made it.
-        ValueError: A name cannot be had by a class.
-    """
-    kind, name = parts["kind"], names.checked_identifier(parts["name"])
-    if kind == "library" and not libraries:
-        raise TypeError(f"the metaclass of class {name!r} is a library's")
-    bases = tuple(parts["bases"])
-    check_bases(name, bases)
-    if not libraries and not all(type(base) in _METACLASSES for base in bases):
-        raise TypeError(f"class {name!r} has a metaclass that is a library's")
-    if kind == "namedtuple":
+def make_class(parts: Mapping[str, Any]) -> type:
+    """Make the empty class from what `take_class` returned first."""
+    name, bases, entries = parts["name"], parts["bases"], parts["entries"]
+    if parts["kind"] == "namedtuple":
         return facades.namedtuple(name, parts["fields"], defaults=parts["defaults"])
-    if kind == "typeddict":
-        annotations = checked_names(parts.get("annotations", {}))
-        return own(_TypedDict(name, annotations, total=bool(parts["total"])))
-    entries = _class_entries(parts)
+    if parts["kind"] == "typeddict":
+        return own(_TypedDict(name, entries.get("__annotations__", {}), total=parts["total"]))
     options: dict[str, Any] = {}
     if "boundary" in parts:
         options["boundary"] = enum.FlagBoundary[parts["boundary"]]
 
     def fill(namespace: dict[str, Any]) -> None:
+        namespace["__module__"] = "__main__"
         for entry, value in entries.items():  # one by one: an enumeration watches its members
             namespace[entry] = value  # noqa: PERF403
 
     with _without_hooks(bases):
         return own(types.new_class(name, bases, options, fill))
-
-
-def _class_entries(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the names with which a class is made."""
-    entries: dict[str, Any] = {"__module__": "__main__"}
-    if "annotations" in parts:
-        entries["__annotations__"] = checked_names(parts["annotations"])
-    if "slots" in parts:
-        entries["__slots__"] = tuple(map(_checked_name, parts["slots"]))
-    if "__orig_bases__" in parts:
-        entries["__orig_bases__"] = tuple(parts["__orig_bases__"])
-    if "__match_args__" in parts:
-        entries["__match_args__"] = tuple(map(_checked_name, parts["__match_args__"]))
-    entries.update(checked_names(parts.get("values", {})))
-    if parts["kind"] == "library":
-        entries.update(_make_body(parts))
-    return entries
 
 
 @contextlib.contextmanager
@@ -280,64 +198,29 @@ def _without_hooks(bases: Sequence[type]) -> Iterator[None]:
 
 
 def fill_class(cls: type, state: Mapping[str, Any]) -> None:
-    """Add what `take_class` returned second, and have the standard library add its own part again.
-
-    Raises:
-        ValueError: No class of the code can have such an attribute.
-    """
-    cls.__qualname__, made = str(state["qualname"]), cast("Any", cls)
+    """Add what `take_class` returned second, and have the standard library add its own part again."""
+    cls.__qualname__, made = state["qualname"], cast("Any", cls)
     if type(cls) is not _TYPED_DICT:
         cls.__doc__ = state["doc"]
     for name, value in state["attributes"].items():
-        setattr(cls, name if name in _DEFINED else _checked_name(name), value)
+        setattr(cls, name, value)
     if "fields" in state:
-        slots = {n: s for n, s in vars(cls).items() if type(s) is _DESCRIPTORS[0]}
+        slots = {n: s for n, s in vars(cls).items() if type(s) is _SLOT}
         make: Any = dataclasses.field
         for name, given in state["fields"].items():
-            setattr(cls, _checked_name(name), make(**given))
-        facades.dataclass(cls, **{option: bool(on) for option, on in state["options"].items()})
+            setattr(cls, name, make(**given))
+        facades.dataclass(cls, **state["options"])
         for name, slot in slots.items():
             setattr(cls, name, slot)
-    if issubclass(type(cls), enum.EnumMeta):  # else who knows what `made[name]` is
-        for name, values in state["members"].items():
-            object.__getattribute__(made[name], "__dict__").update(checked_names(values))
+    for name, values in state.get("members", {}).items():
+        vars(made[name]).update(values)
     if state["runtime"]:
         typing.runtime_checkable(cls)
     if isinstance(cls, abc.ABCMeta):
         abc.update_abstractmethods(made)
 
 
-def _checked_name(name: object) -> str:
-    """Return `name` if it may be that of an attribute, a private one included.
-
-    Raises:
-        ValueError: It may not.
-    """
-    if type(name) is not str or not name.isidentifier():
-        raise ValueError(f"{name!r} is not an identifier")
-    if names.is_refused(name, special=frozenset()):
-        raise ValueError(f"the name {name!r} is refused")
-    return name
-
-
-def checked_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values`, each of whose names may be that of an attribute.
-
-    Raises:
-        ValueError: One may not.
-    """
-    return {_checked_name(name): value for name, value in values.items()}
-
-
 # --- instances ------------------------------------------------------------------------------------
-
-
-def may_set(name: object) -> bool:
-    """Whether code can set an attribute of this name on an object of its own."""
-    return type(name) is str and (
-        name == "__isabstractmethod__" or not names.is_refused(name, special=names.WRITABLE)
-    )
-
 
 _SCALARS: Mapping[type, Callable[[Any], Any]] = {
     str: str.__str__,
@@ -351,11 +234,9 @@ _EXTEND: Mapping[type, Callable[[Any, Any], None]] = {
     collections.deque: collections.deque.extend,
 }
 _DICTS = (collections.OrderedDict, dict)
-BASES: Mapping[str, type] = {
-    base.__name__: base for base in (object, *_DICTS, *_EXTEND, frozenset, tuple, *_SCALARS)
-}
-"""Built-in classes that a class of the code may inherit from."""
-HEAP_TYPE = 1 << 9
+_BASES = frozenset({object, *_DICTS, *_EXTEND, frozenset, tuple, *_SCALARS})
+"""Built-in classes that a class of the code may inherit from, besides exceptions."""
+_HEAP_TYPE = 1 << 9
 _REDUCERS = frozenset({"__reduce_ex__", "__reduce__", "__getstate__"})
 
 
@@ -364,18 +245,13 @@ def content_base(cls: type) -> type | None:
     for base in type.mro(cls):
         if is_own(base):
             continue
-        if BASES.get(base.__name__) is base:
+        is_heap = base.__flags__ & _HEAP_TYPE
+        if base in _BASES or (issubclass(base, BaseException) and not is_heap):
             return base
         new: object = base.__new__
-        if not base.__flags__ & HEAP_TYPE or new is not object.__new__ or has_reducer(base):
+        if not is_heap or new is not object.__new__ or not _REDUCERS.isdisjoint(vars(base)):
             return None
     return None
-
-
-def has_reducer(cls: type) -> bool:
-    """Whether a class of a library says itself what its instances are made of."""
-    heap = [base for base in type.mro(cls) if base.__flags__ & HEAP_TYPE]
-    return not all(_REDUCERS.isdisjoint(vars(base)) for base in heap)
 
 
 def take_content(base: Any, value: object) -> tuple[tuple[Any, ...], list[Any]]:
@@ -386,16 +262,9 @@ def take_content(base: Any, value: object) -> tuple[tuple[Any, ...], list[Any]]:
         return (), list(base.__iter__(value))
     if base in _SCALARS:
         return (_SCALARS[base](value),), []
+    if issubclass(base, BaseException):
+        return BaseException.args.__get__(value), []  # type: ignore[attr-defined]  # a descriptor
     return () if base is object else (list(base.__iter__(value)),), []
-
-
-def put_content(base: Any, made: object, content: list[Any]) -> None:
-    """Fill an empty instance."""
-    if base in _DICTS:
-        for key, value in content:
-            base.__setitem__(made, key, value)
-    elif content:
-        _EXTEND[base](made, content)
 
 
 _ORDER = frozenset({"__lt__", "__gt__", "__le__", "__ge__"})
@@ -409,42 +278,30 @@ def may_be_empty(cls: type) -> bool:
     return not is_ordered and (found is None or found is vars(object)["__hash__"])
 
 
-Slots = Mapping[str, types.MemberDescriptorType]
-
-
-def slots_of_class(cls: type) -> Slots:
-    """Return the slots that the code's classes among the parents of `cls` have."""
-    found: dict[str, types.MemberDescriptorType] = {}
-    for base in type.mro(cls):
-        if is_own(base):
-            for name, slot in vars(base).items():
-                if type(slot) is types.MemberDescriptorType:
-                    found.setdefault(name, slot)
-    return found
-
-
-def take_attributes(value: object, slots: Slots) -> dict[str, object]:
-    """Return the attributes of an instance that code may set, those in slots included."""
+def take_attributes(value: object) -> dict[str, object]:
+    """Return the attributes of an instance, those in slots included."""
     found: dict[str, object] = {}
-    for name, slot in slots.items():
-        with contextlib.suppress(AttributeError):
-            found[name] = slot.__get__(value)
+    for base in reversed(type.mro(type(value))):
+        for name, slot in vars(base).items() if is_own(base) else ():
+            if type(slot) is _SLOT:
+                with contextlib.suppress(AttributeError):
+                    found[name] = slot.__get__(value)
     with contextlib.suppress(AttributeError):
-        values: dict[str, object] = object.__getattribute__(value, "__dict__")
-        found.update({name: part for name, part in values.items() if may_set(name)})
+        found.update(object.__getattribute__(value, "__dict__"))
     return found
 
 
-def put_attributes(made: object, values: Mapping[str, object], slots: Slots) -> None:
-    """Set attributes of an instance, as code can.
-
-    Raises:
-        ValueError: One cannot be set.
-    """
-    for name, value in values.items():
-        if name in slots:
-            slots[name].__set__(made, value)
-        elif not may_set(name):
-            raise ValueError(f"the attribute {name!r} cannot be set")
+def fill_instance(made: object, attributes: Mapping[str, object], content: Sequence[Any]) -> None:
+    """Put back what an instance holds, past what its class has defined for that."""
+    for name, value in attributes.items():
+        slot = next((vars(base)[name] for base in type.mro(type(made)) if name in vars(base)), None)
+        if type(slot) is _SLOT:
+            slot.__set__(made, value)
         else:
             object.__getattribute__(made, "__dict__")[name] = value
+    base: Any = content_base(type(made))
+    if base in _DICTS:
+        for key, value in content:
+            base.__setitem__(made, key, value)
+    elif content:
+        _EXTEND[base](made, content)

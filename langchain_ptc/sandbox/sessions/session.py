@@ -1,9 +1,9 @@
 """One execution of a session: what it starts with, and what it leaves.
 
-The bytes are a header with the version and a checksum; an index in JSON, `{"units": [...], "variables":
-[[name, size], ...], "asyncio": [...]}`; and one pickle after the other, some for each variable. The
-checksum finds what was truncated or changed by accident. It is not a signature: whoever can write the
-state of a graph can write any bytes, so they are untrusted (see `reading`).
+The bytes are a header with the version and a checksum; an index in JSON, `{"pickled": true, "units": [...],
+"variables": [[name, size], ...], "asyncio": [...]}`; and one variable after the other, as pickles or as plain
+data. The checksum finds what was truncated or changed by accident. It is not a signature: whoever can write the
+state of a graph can write any bytes, so pickles are read only where the kernel confines the reader.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from langchain_ptc.sandbox.language import names
-from langchain_ptc.sandbox.sessions.makers import Makers
-from langchain_ptc.sandbox.sessions.pickling import TooLarge, Unkeepable, Writer
-from langchain_ptc.sandbox.sessions.reading import Lost, read_variables
-from langchain_ptc.sandbox.sessions.source import Compile, Mode, Names, Unit, Units, cut_unit
+from langchain_ptc.sandbox.sessions.pickling import (
+    Makers,
+    PickleWriter,
+    TooLarge,
+    Unkeepable,
+    read_pickles,
+)
+from langchain_ptc.sandbox.sessions.plain import PlainWriter, read_plain
+from langchain_ptc.sandbox.sessions.source import Compile, Lost, Mode, Names, Unit, Units, cut_unit
 from langchain_ptc.wording import cut
 
-VERSION = b"langchain-ptc session 2\n"
+VERSION = b"langchain-ptc session 3\n"
 _DIGEST_BYTES = 32
 _LENGTH_BYTES = 8
 _HEADER_BYTES = len(VERSION) + _DIGEST_BYTES + _LENGTH_BYTES
@@ -42,11 +47,12 @@ class Stored(NamedTuple):
     asyncio: frozenset[str]
     """The variables that hold `asyncio` or something from it."""
     data: bytes
+    pickled: bool
 
 
-def _open(kept: bytes, max_bytes: int, max_chars: int) -> Stored:
+def _open(kept: bytes, max_bytes: int, max_chars: int, *, pickles: bool) -> Stored:
     if not kept:
-        return Stored([], {}, frozenset(), b"")
+        return Stored([], {}, frozenset(), b"", False)
     if len(kept) > max_bytes:
         raise Unreadable(
             f"they have {len(kept):,} bytes, and {max_bytes:,} are allowed (Limits.session_bytes)"
@@ -61,9 +67,12 @@ def _open(kept: bytes, max_bytes: int, max_chars: int) -> Stored:
         index = json.loads(body[_LENGTH_BYTES:begin])
         units = [_read_unit(unit, max_chars) for unit in index["units"]]
         variables = {_checked_variable(name): _size(size) for name, size in index["variables"]}
-        return Stored(units, variables, frozenset(index["asyncio"]), body[begin:])
+        asyncio, pickled = frozenset(index["asyncio"]), index["pickled"] is not False
     except (ValueError, RecursionError, TypeError, KeyError):
         raise Unreadable("they are damaged") from None
+    if pickled and not pickles:
+        raise Unreadable("they were kept at level kernel, and can be read only there")
+    return Stored(units, variables, asyncio, body[begin:], pickled)
 
 
 def _close(index: Mapping[str, object], data: bytes) -> bytes:
@@ -104,21 +113,21 @@ class SessionVariables:
         kept: What the execution before this one has left; empty for the first one.
         max_bytes: How many bytes this one may leave, and the earlier one may have left.
         max_chars: Length of the source of one unit.
-        libraries: Whether objects of libraries are kept: only where the kernel confines the code, since
-            reading them can do whatever the libraries can.
+        pickles: Whether they are pickles: only where the kernel confines the code, since reading one can do
+            whatever Python can. Elsewhere they are plain data.
     """
 
-    def __init__(self, kept: bytes, *, max_bytes: int, max_chars: int, libraries: bool) -> None:
+    def __init__(self, kept: bytes, *, max_bytes: int, max_chars: int, pickles: bool) -> None:
         self._max_bytes = max_bytes
-        self._libraries = libraries
+        self._pickles = pickles
         self._units = Units()
         self._given: dict[str, object] = {}
         self.notes: list[str] = []
         """Notes for the code: variables that were not kept, and that could not be read."""
         try:
-            self._stored = _open(kept, max_bytes, max_chars)
+            self._stored = _open(kept, max_bytes, max_chars, pickles=pickles)
         except Unreadable as error:
-            self._stored = _open(b"", max_bytes, max_chars)
+            self._stored = _open(b"", max_bytes, max_chars, pickles=pickles)
             self.notes.append(
                 f"the variables of earlier executions could not be read: {error}; "
                 "this execution has started without them"
@@ -159,10 +168,10 @@ class SessionVariables:
             all_units=self._units,
             namespace=namespace,
             compile_source=compile_source,
-            libraries=self._libraries,
         )
+        read = read_pickles if stored.pickled else read_plain
         lost: dict[str, list[str]] = {}
-        for name, error in read_variables(stored.data, stored.variables, makers, namespace).items():
+        for name, error in read(stored.data, stored.variables, makers).items():
             lost.setdefault(_why_lost(error), []).append(name)
         for why, names_lost in list(lost.items())[:_MAX_NOTES]:
             self.notes.append(
@@ -202,6 +211,7 @@ class SessionVariables:
     ) -> bytes | None:
         """Return the bytes; None if some of `wanted` cannot be kept, which are removed from it."""
         sink = _Sink(self._max_bytes - _HEADER_BYTES)
+        self._units.used = {}
         shared = self._writer(sink, known)
         sizes: dict[str, int] = {}
         fails = False
@@ -214,7 +224,7 @@ class SessionVariables:
                 writer.add(value)
                 sizes[name] = sink.size - before
             except Unkeepable as error:
-                dropped[name] = _why_not(error, value)
+                dropped[name] = self._why_not(error, value)
             except TooLarge:
                 dropped[name] = (
                     f"it takes more than {self._max_bytes:,} bytes, which all variables of a "
@@ -225,8 +235,9 @@ class SessionVariables:
                 del wanted[name]
         if fails:
             return None
-        units = [cut_unit(unit, places) for unit, places in shared.used.items()]
+        units = [cut_unit(unit, places) for unit, places in self._units.used.items()]
         index = {
+            "pickled": self._pickles,
             "units": [[unit.source, unit.mode, sorted(unit.private)] for unit in units],
             "variables": list(sizes.items()),
             "asyncio": [name for name in wanted if known.is_from(wanted[name], "asyncio")],
@@ -240,8 +251,16 @@ class SessionVariables:
         self._drop_largest(over, wanted, sizes, dropped)
         return None
 
-    def _writer(self, sink: _Sink, known: Names) -> Writer:
-        return Writer(sink, known, self._units, libraries=self._libraries)
+    def _writer(self, sink: _Sink, known: Names) -> PickleWriter | PlainWriter:
+        if self._pickles:
+            return PickleWriter(sink, known, self._units)
+        return PlainWriter(sink, known, self._units, self._max_bytes)
+
+    def _why_not(self, error: Unkeepable, variable: object) -> str:
+        one, many = error.what
+        only = "" if self._pickles else " (here only plain data, functions and imported names are)"
+        rule = f"{many} cannot be kept between executions{only}"
+        return rule if error.value is variable else f"it holds {one}, and {rule}"
 
     def _drop_largest(
         self,
@@ -276,12 +295,6 @@ def _why_lost(error: Exception) -> str:
     if isinstance(error, ImportError | Lost):
         return str(error)
     return f"making it raised {type(error).__name__}"
-
-
-def _why_not(error: Unkeepable, variable: object) -> str:
-    one, many = error.what
-    rule = f"{many} cannot be kept between executions"
-    return rule if error.value is variable else f"it holds {one}, and {rule}"
 
 
 def _is_variable(name: object) -> bool:

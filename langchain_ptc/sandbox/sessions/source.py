@@ -7,10 +7,16 @@ the policy, each time.
 
 from __future__ import annotations
 
+import array
 import ast
+import collections.abc
+import functools
 import inspect
+import io
+import operator
+import re
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Literal, NamedTuple
@@ -70,6 +76,8 @@ class Units:
 
     def __init__(self) -> None:
         self._places: dict[int, tuple[Unit, Place]] = {}
+        self.used: dict[Unit, dict[Place, None]] = {}
+        """The functions that were written, by unit."""
 
     def add(self, unit: Unit, code: CodeType) -> None:
         """Take in the functions of a unit.
@@ -89,6 +97,14 @@ class Units:
     def find(self, function: FunctionType) -> tuple[Unit, Place] | None:
         """Return the place of a function; None if no code of this session has defined it."""
         return self._places.get(id(function.__code__))
+
+    def use(self, function: FunctionType) -> tuple[int, str, int, int] | None:
+        """Return the number of a function's unit, and its place; None as `find`."""
+        if (found := self.find(function)) is None:
+            return None
+        unit, place = found
+        self.used.setdefault(unit, {})[place] = None
+        return list(self.used).index(unit), *place
 
     def compile(self, unit: Unit, compile_source: Compile) -> None:
         """Compile a unit of an earlier execution, and take in its functions.
@@ -161,6 +177,14 @@ _SPECIAL: Mapping[str, object] = {"Record": Record, "ToolCallError": ToolCallErr
 _ALWAYS = ("typing", "collections.abc", "types", "dataclasses", "enum", "abc")
 """Modules whose names turn up in classes whose code has not imported them."""
 _NEVER = frozenset({"__main__", "langchain_ptc", "RestrictedPython"})
+_OF_PICKLES: Mapping[tuple[str, str], Any] = {
+    (value.__module__, value.__qualname__): value
+    for value in (
+        *(array._array_reconstructor, re._compile, collections.abc._CallableGenericAlias),  # type: ignore[attr-defined]
+        *(functools.reduce, operator.getitem, operator.or_, io.StringIO, io.BytesIO),
+    )
+}
+"""What the standard library has itself pickled by, under the names of its own."""
 
 
 class Names:
@@ -246,6 +270,8 @@ class Names:
         Raises:
             ImportError: It is not there, or it is a module.
         """
+        if (module, name) in _OF_PICKLES:
+            return _OF_PICKLES[module, name]
         root = module.partition(".")[0]
         if root in sys.stdlib_module_names:
             return self.get(module, name)
@@ -257,3 +283,51 @@ class Names:
             if value is None or isinstance(value, ModuleType):
                 raise ImportError(f"cannot import {name!r} from {module!r}")
         return value
+
+
+class Lost(ValueError):
+    """A variable cannot be read; the message says why."""
+
+
+class Restored:
+    """Makes what is kept by its source or by its name.
+
+    Args:
+        units: The units of the session.
+        known: Gives what is kept by name.
+        all_units: Takes in the functions of the units, so that they can be kept again.
+        namespace: Globals of the code.
+        compile_source: Compiles a unit by the policy.
+    """
+
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        *,
+        known: Names,
+        all_units: Units,
+        namespace: dict[str, object],
+        compile_source: Compile,
+    ) -> None:
+        self._units = units
+        self._all_units = all_units
+        self._compile = compile_source
+        self.known = known
+        self.namespace = namespace
+
+    def name(self, module: Any, name: Any) -> object:
+        """Look a name of a module up, or the module, as an import statement does."""
+        return self.known.get(module, name)
+
+    def function(self, unit: Any, place: Any, line: Any, number: Any, *names: Any) -> FunctionType:
+        """Make a function of its source; `names` are name, qualified name, docstring and cells."""
+        source = self._units[unit]
+        if not source.codes:
+            self._all_units.compile(source, self._compile)
+        code = source.codes[Place(place, line, number)]
+        if any(n.startswith(".") or n == "__classdict__" for n in code.co_freevars):
+            raise ValueError("a function of a kind that is not kept")
+        name, qualname, doc, cells = names
+        made = FunctionType(code, self.namespace, str(name), None, tuple(cells))
+        made.__qualname__, made.__module__, made.__doc__ = str(qualname), "__main__", doc
+        return made

@@ -149,7 +149,7 @@ class ProgramRun:
             kept,
             max_bytes=limits.session_bytes,
             max_chars=limits.code_chars,
-            libraries=self._confined,
+            pickles=self._confined,
         )
 
     def _compile(self) -> CompiledCode:

@@ -1,8 +1,9 @@
-"""What a session keeps from one execution to the next, in both sandboxes, and its notes."""
+"""What a session keeps from one execution to the next, at each level of isolation, and its notes."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -49,6 +50,8 @@ class Case(NamedTuple):
     first: str
     second: str
     printed: str
+    plain: bool = False
+    """Whether it is kept where the kernel does not confine the code too."""
 
 
 CASES = [
@@ -70,6 +73,7 @@ CASES = [
         "g = lambda v: f(v) + '!'",
         "print(g(1), f.__doc__)\nK = 4\nprint(f(1, z=0))",
         "[1, 2, [1], 3]! doc\n[1, 2, 0, 4]",
+        plain=True,
     ),
     Case(
         "functions on one line",
@@ -106,6 +110,7 @@ CASES = [
         "        yield i\nx = [v async for v in later(1)]",
         "print(list(numbers(3)), [v async for v in later(2)])",
         "[0, 1, 2] [0, 1]",
+        plain=True,
     ),
     Case(
         "classes with private parts, parents and counters",
@@ -230,24 +235,28 @@ CASES = [
         "domain = tools.crm\ndef call(n):\n    return echo(n)",
         "show(root(4), look(1), domain.find(2), call(3), echo(4))",
         "2.0 [1] [2] [3] [4]",
+        plain=True,
     ),
     Case(
         "names that begin with an underscore, and names of builtins",
         "_x = 1\n__y = 2\n_ = 3\n__version__ = '4'\nopen = 5\ndef input():\n    return open",
         "print(_x, __y, _, __version__, open, input())",
         "1 2 3 4 5 5",
+        plain=True,
     ),
     Case(
         "a tool's name that the code has taken",
         "crm = [1]\ndef echo(x):\n    return 'mine'",
         "print(crm, echo(1))",
         "[1] mine",
+        plain=True,
     ),
     Case(
         "functions from code without await, called from code with one",
         "def call(n):\n    return echo(n) + ['!']",
         "print(await echo(1), call(2))",
         "[1] [2, '!']",
+        plain=True,
     ),
     Case(
         "functions from code with await",
@@ -255,12 +264,14 @@ CASES = [
         "x = await f(1)",
         "print(asyncio.run(f(2)), await asyncio.gather(begin(3), begin(4)))",
         "[2] [[3], [4]]",
+        plain=True,
     ),
     Case(
         "asyncio under another name",
         "import asyncio as aio\nasync def f():\n    return 1",
         "print(aio.run(f()))",
         "1",
+        plain=True,
     ),
     Case(
         "a class pattern",
@@ -271,9 +282,46 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES])
-async def test_keeps(sandbox, case):
-    """What the code had is there for the next execution, and for the one after that."""
+PLAIN_CASES = [
+    *(case for case in CASES if case.plain),
+    Case(
+        "plain data",
+        "import datetime, decimal, uuid\na = [1, 'x', None, 2.5, {'k': [1]}, True]\n"
+        "d = {1: 2, (1, 2): {3}, None: frozenset({4})}\nbig, low, b = 10**4000, -(2**63), b'\\xff'\n"
+        "lone, n, z, c, r = chr(0xD83D), float('-inf'), -0.0, 1j, range(2)\n"
+        "day, when = datetime.date(2024, 1, 2), datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC)\n"
+        "some = [decimal.Decimal('1.10'), uuid.UUID(int=5), datetime.timedelta(1), (), {}, set()]",
+        "print(a, d, big == 10**4000, low, b, len(lone), n, z, c, list(r), day, when, some)",
+        "[1, 'x', None, 2.5, {'k': [1]}, True] {1: 2, (1, 2): {3}, None: frozenset({4})} True "
+        "-9223372036854775808 b'\\xff' 1 -inf -0.0 1j [0, 1] 2024-01-02 2024-01-02 00:00:00+00:00 "
+        "[Decimal('1.10'), UUID('00000000-0000-0000-0000-000000000005'), "
+        "datetime.timedelta(days=1), (), {}, set()]",
+    ),
+]
+NOT_PLAIN_CASES = [case for case in CASES if not case.plain]
+
+
+def by_name(cases: list[Case]) -> pytest.MarkDecorator:
+    """Run a test for each case."""
+    return pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in cases])
+
+
+@pytest.fixture(scope="module")
+def walled() -> Iterator[ProcessSandbox]:
+    """A sandbox whose wall is the kernel."""
+    with ProcessSandbox() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[InProcessSandbox]:
+    """A sandbox whose wall is the language."""
+    with InProcessSandbox() as made:
+        yield made
+
+
+async def keep_and_read(sandbox, case: Case) -> None:
+    """Hold that what the code had is there for the next execution, and for the one after that."""
     done = await execute_both(sandbox, case.first, case.second)
     assert done.output.strip() == case.printed
     kept = (await execute(sandbox, case.first)).kept
@@ -285,13 +333,65 @@ async def test_keeps(sandbox, case):
     assert (again.output.strip(), again.notes) == (case.printed, ())
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES])
-async def test_either_sandbox_reads_what_the_other_has_kept(case):
-    """A session goes on in a sandbox of another level."""
-    with ProcessSandbox() as walled, InProcessSandbox() as here:
-        for one, other in ((walled, here), (here, walled)):
-            kept = (await execute(one, case.first)).kept
-            assert (await execute(other, case.second, kept)).output.strip() == case.printed
+@by_name(CASES)
+async def test_keeps(walled, case):
+    """At level kernel every variable is kept, whatever it holds."""
+    await keep_and_read(walled, case)
+
+
+@by_name(PLAIN_CASES)
+async def test_keeps_plain_data(here, case):
+    """Elsewhere plain data is kept, and functions without a closure, and what is imported."""
+    await keep_and_read(here, case)
+
+
+@by_name(NOT_PLAIN_CASES)
+async def test_what_is_not_plain_is_named(here, case):
+    """Elsewhere what is not plain is not there for the next execution, and a note names it."""
+    done = await execute(here, case.first)
+    assert done.failure is None
+    named = {name for note in done.notes for name in note.split("`")[1::2]}
+    assert named
+    after = await execute(here, "print(sorted(dir()))", done.kept)
+    assert after.notes == ()
+    assert named.isdisjoint(after.output.split("'"))
+
+
+@by_name(PLAIN_CASES)
+async def test_plain_data_is_read_at_level_kernel(walled, here, case):
+    """A session goes on at a stronger level."""
+    kept = (await execute(here, case.first)).kept
+    assert (await execute(walled, case.second, kept)).output.strip() == case.printed
+
+
+async def test_pickles_are_read_at_level_kernel_only(walled, here):
+    """A session of level kernel does not go on at a weaker one, and a note says why."""
+    kept = (await execute(walled, "x = 1")).kept
+    done = await execute(here, "print('x' in dir())", kept)
+    assert done.output == "False\n"
+    assert done.notes == (
+        (
+            "the variables of earlier executions could not be read: they were kept at level kernel, and "
+            "can be read only there; this execution has started without them"
+        ),
+    )
+
+
+async def test_data_that_shares_is_bounded_when_it_is_unfolded(here):
+    """Plain data is written as a tree: what is far larger as one, or holds itself, is named."""
+    first = "laugh = ['ha'] * 10\nfor _ in range(50):\n    laugh = [laugh] * 10\nx = [1]\nx.append(x)\ny = 1"
+    done = await execute(here, first)
+    assert done.notes == (
+        (
+            "`laugh` was not kept: it takes more than 8,388,608 bytes, which all variables of a session "
+            "may take (Limits.session_bytes)"
+        ),
+        (
+            "`x` was not kept: it holds data that is nested too deeply, and such data cannot be kept "
+            "between executions (here only plain data, functions and imported names are)"
+        ),
+    )
+    assert (await execute(here, "print(y)", done.kept)).output == "1\n"
 
 
 async def test_another_parent_of_workers_reads_them():
@@ -375,13 +475,15 @@ x = 1
 await task
 """
     done = await execute(sandbox, code)
-    assert done.notes == (
+    only = " (here only plain data, functions and imported names are)"
+    assert tuple(note.removesuffix(only) for note in done.notes) == (
         "`gen` was not kept: generators cannot be kept between executions",
         "`it` was not kept: open iterators cannot be kept between executions",
         "`jobs` was not kept: it holds a generator, and generators cannot be kept between executions",
         "`task` was not kept: tasks cannot be kept between executions",
         "`lock` was not kept: locks, queues and the like cannot be kept between executions",
     )
+    assert all(note.endswith(only) == isinstance(sandbox, InProcessSandbox) for note in done.notes)
     done = await execute(sandbox, "print(x, list(g()))\ngen", done.kept)
     assert done.output == "1 [1]\n"
     assert done.failure.kind == "NameError"
@@ -426,7 +528,7 @@ async def test_unreadable(sandbox, change):
     kept = {
         "cut": kept[:-1],
         "one bit": kept[:-1] + bytes([kept[-1] ^ 1]),
-        "another version": kept.replace(b" 2\n", b" 3\n", 1),
+        "another version": kept.replace(b" 3\n", b" 4\n", 1),
         "no session at all": b"\x80\x04N.",
     }[change]
     done = await execute(sandbox, "print('x' in dir())\ny = 2", kept)
@@ -504,11 +606,6 @@ async def test_arrays_and_frames(name):
         done = await execute(here, "rows = [1]\n" + first)
         assert any("cannot be kept between executions" in note for note in done.notes)
         assert (await execute(here, "print(rows)", done.kept)).output == "[1]\n"
-        # What was kept within the walls cannot be read without them, and is named.
-        kept = (await execute(walled, "rows = [1]\n" + first)).kept
-        done = await execute(here, "print(rows)", kept)
-        assert done.output == "[1]\n"
-        assert any("kept only at level kernel" in note for note in done.notes)
 
 
 # --- the line --------------------------------------------------------------------------------------
@@ -556,7 +653,7 @@ def test_variables_of_a_limit_are_not_taken():
 # --- code of the code ------------------------------------------------------------------------------
 
 
-async def test_hooks_do_not_run_while_variables_are_kept(sandbox):
+async def test_hooks_do_not_run_while_variables_are_kept(walled):
     """Keeping asks an object's class, never the object: what code has defined is not called."""
     code = """
 class Loud:
@@ -586,22 +683,22 @@ class Loud:
 a = Loud()
 b = [a, {'k': a}]
 """
-    done = await execute(sandbox, code)
+    done = await execute(walled, code)
     assert (done.output, done.notes) == ("", ())
-    assert (await execute(sandbox, "print(b[0] is a)", done.kept)).output == "True\n"
+    assert (await execute(walled, "print(b[0] is a)", done.kept)).output == "True\n"
 
 
-async def test_a_hash_that_hangs_or_fails(sandbox):
+async def test_a_hash_that_hangs_or_fails(walled):
     """Code of a key runs under the limits of the execution that reads it."""
     first = (
         "class K:\n    bad = 0\n    def __hash__(self):\n        if K.bad == 1:\n            raise ValueError\n"
         "        while K.bad == 2:\n            pass\n        return 1\nk = {K(): 1}\nx = 5\nK.bad = "
     )
-    done = await execute(sandbox, "print(x)", (await execute(sandbox, first + "1")).kept)
+    done = await execute(walled, "print(x)", (await execute(walled, first + "1")).kept)
     assert done.output == "5\n"
     assert done.notes == (
         "`k` of an earlier execution could not be read: making it raised ValueError",
     )
-    kept = (await execute(sandbox, first + "2")).kept
-    done = await execute(sandbox, "print(x)", kept, limits=Limits(wall_seconds=0.5))
+    kept = (await execute(walled, first + "2")).kept
+    done = await execute(walled, "print(x)", kept, limits=Limits(wall_seconds=0.5))
     assert (done.status, done.failure.limit) == ("limit", "wall_seconds")
