@@ -337,8 +337,8 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 44_049,
-    "modules": 168,
+    "lines": 43_635,
+    "modules": 167,
     "longest import chain": 18,
     "calls for a small program": 283,
     "files for a small program": 35,
