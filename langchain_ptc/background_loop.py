@@ -1,4 +1,6 @@
-"""Event loops in threads of their own, for synchronous callers and for what must outlive a caller's loop.
+"""Ways between synchronous code, threads and event loops: one for each direction.
+
+Synchronous callers, and what must outlive a caller's loop, have an event loop in a thread of its own.
 
 A loop stays for the life of the process, not for one call: clients that asynchronous tools keep
 (connections, MCP sessions, chat models) are bound to the loop on which they were first used.
@@ -12,16 +14,19 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.locks import ServiceThread, new_gate, new_lock
+from langchain_ptc.sandbox.wire.large import is_large, large_data_threads
 
 T = TypeVar("T")
 
@@ -228,7 +233,77 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
             return
 
 
+# --- one direction each: `run_sync` to a loop, `call_in_thread` and `call_off_loop` from one ---------
+
+_MAX_THREADS = 100_000
+"""Threads for what blocks, in fact no limit: there are as many as there are calls at a time, which
+`Limits.max_concurrent_calls` sees to. What waits in one thread for what runs in another (a node for its
+code, an agent in a tool for its own tools) must never wait for a place."""
+
+_loop = BackgroundLoop("langchain-ptc loop")
+tool_threads: ThreadPoolExecutor | None = None
+
+
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run `coroutine` to its end on the private loop of synchronous callers; see `BackgroundLoop.run`."""
+    return _loop.run(coroutine)
+
+
+class _Raised:
+    """What was raised that cannot be handed on as it is: a future refuses it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+async def call_in_thread(function: Callable[[], T]) -> T:
+    """Call a blocking function in a thread, in the caller's context.
+
+    Raises:
+        RuntimeError: The system refuses a thread; `function` is not called, then.
+    """
+    global tool_threads
+    with _lock:
+        if tool_threads is None:
+            tool_threads = ThreadPoolExecutor(_MAX_THREADS, "langchain-ptc tool")
+        threads = tool_threads
+    context = contextvars.copy_context()
+    to_call = [function]
+
+    def call() -> T | _Raised:
+        try:
+            return context.run(to_call.pop())
+        except BaseException as error:  # noqa: BLE001  # futures do not carry every exception
+            return _Raised(error)
+
+    try:
+        future = asyncio.get_running_loop().run_in_executor(threads, call)
+    except RuntimeError:
+        to_call.clear()  # it lies in the queue of the executor, for the next thread that is free
+        raise
+    outcome = await future
+    if isinstance(outcome, _Raised):
+        raise outcome.error
+    return outcome
+
+
+async def call_off_loop(function: Callable[[], T], *data: object) -> T:
+    """Call a function that takes long for large data: in a thread for that, else at once.
+
+    Args:
+        function: Computes, and waits for nothing.
+        data: What it works on, see `is_large`.
+    """
+    if not is_large(data):
+        return function()
+    return await asyncio.get_running_loop().run_in_executor(large_data_threads(), function)
+
+
 def _forget() -> None:
+    """Start anew in a forked child, where the threads are gone."""
+    global tool_threads
+    _lost.append(tool_threads)
+    tool_threads = None
     for background in _all:
         background.forget()
 

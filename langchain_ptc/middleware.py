@@ -27,6 +27,7 @@ from langchain_ptc.agent.direct_calls import DirectCall, answer_call
 from langchain_ptc.agent.guards import AgentGuards
 from langchain_ptc.agent.prompt_watch import PromptWatch, watched
 from langchain_ptc.agent.thread_sessions import Session, StateSessionStore
+from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.observed import ObservedShapes
 from langchain_ptc.catalog.policy import ToolPolicy
@@ -47,7 +48,6 @@ from langchain_ptc.run.calls import Route
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
 from langchain_ptc.run.log import ExecutionLog
-from langchain_ptc.run.private_loop import call_in_thread
 from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.run.run_budgets import budget_of
 from langchain_ptc.run.tool_view import view

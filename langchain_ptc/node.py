@@ -22,6 +22,7 @@ from langgraph.prebuilt import ToolRuntime
 from langgraph.types import Command
 
 from langchain_ptc.agent.thread_sessions import Session, session_of
+from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.limits import Limits
@@ -46,7 +47,6 @@ from langchain_ptc.run.journal import (
     run_journaled,
 )
 from langchain_ptc.run.log import ExecutionLog
-from langchain_ptc.run.private_loop import call_in_thread, run_sync
 from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.tool import (

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 from langchain_ptc.agent.commands import compose, join, takes_no_lists
 from langchain_ptc.agent.guards import AgentGuards, Agents, AppliedGuards
 from langchain_ptc.agent.thread_sessions import Session, SessionStore, note_empty
+from langchain_ptc.background_loop import call_off_loop, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.executor import ProgrammaticToolExecutor
@@ -34,7 +35,6 @@ from langchain_ptc.run.execution import Check, Durable, Execution
 from langchain_ptc.run.graph_state import Channels, read_state
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.outcome import Outcome
-from langchain_ptc.run.private_loop import call_off_loop, run_sync
 from langchain_ptc.run.record import ExecutionResult, large_parts
 from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.sandbox.api import Sandbox

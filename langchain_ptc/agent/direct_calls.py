@@ -13,6 +13,7 @@ from langchain_core.tools import ToolException
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
+from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.prompts.texts import (
@@ -29,7 +30,6 @@ from langchain_ptc.run.calls import CallContext, StartedCall
 from langchain_ptc.run.graph_state import checkpointer_of, find_call, messages_of
 from langchain_ptc.run.graph_tasks import Place, take_place
 from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
-from langchain_ptc.run.private_loop import call_in_thread, run_sync
 from langchain_ptc.run.run_budgets import Budgets
 from langchain_ptc.sandbox.api import Call
 

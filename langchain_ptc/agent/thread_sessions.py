@@ -17,10 +17,10 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.types import Command
 from typing_extensions import override
 
+from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.prompts.texts import EMPTY_SESSION
 from langchain_ptc.run.graph_state import checkpointer_of, message_lists
 from langchain_ptc.run.outcome import Outcome
-from langchain_ptc.run.private_loop import call_in_thread
 from langchain_ptc.run.record import ExecutionResult
 
 Session: TypeAlias = Literal["none", "thread"]

@@ -71,7 +71,7 @@ def _options(
 
 def _run(work: Callable[[TextIO], Coroutine[Any, Any, int]]) -> int:
     """Run `work` with standard output; what tools print goes to standard error."""
-    from langchain_ptc.run.private_loop import run_sync
+    from langchain_ptc.background_loop import run_sync
 
     out = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from langchain_core.tools import ToolException
 from langgraph.errors import GraphBubbleUp, is_invalid_resume
 
+from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.policy import Breaker, ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.calls import CallOutcome, Pipeline, StartedCall, Time
 from langchain_ptc.run.dispatch import Dispatcher
 from langchain_ptc.run.policy_state import BreakerState, Clock, RateLimiter, Refusal, Results, Slots
-from langchain_ptc.run.private_loop import call_in_thread
 from langchain_ptc.run.redaction import OnToolError, describe_failure
 from langchain_ptc.run.tool_view import is_signal
 from langchain_ptc.sandbox.wire.large import is_large

@@ -22,9 +22,9 @@ from typing import Any, TypeAlias
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.errors import GraphBubbleUp
 
+from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.errors import ConcurrentResumeError
 from langchain_ptc.locks import new_lock
-from langchain_ptc.run.private_loop import call_in_thread
 
 ENTRY = "ptc_entry"
 """The channel of the journal's entries."""

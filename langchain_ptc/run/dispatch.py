@@ -31,13 +31,13 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, Interrupt
 from pydantic import BaseModel
 
+from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.functions import injected_parameters, signature_of, takes_taken_names
 from langchain_ptc.catalog.mcp.results import as_json, read_adapted, value_of_message
 from langchain_ptc.errors import CatalogError, ToolCallError
 from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.graph_state import is_in_graph, take_own_message
 from langchain_ptc.run.plain import as_plain
-from langchain_ptc.run.private_loop import call_in_thread
 from langchain_ptc.run.redaction import describe_failure, describe_message
 from langchain_ptc.run.tool_view import (
     CallCapture,

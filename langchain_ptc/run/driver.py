@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 from langchain_core.runnables import RunnableConfig
 
+from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.run.approvals import Approvals
 from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, is_of_budget
 from langchain_ptc.run.calls import CallContext, CallOutcome, Pipeline, StartedCall, Time
 from langchain_ptc.run.events import Events
 from langchain_ptc.run.graph_state import GraphState
-from langchain_ptc.run.private_loop import call_in_thread
 from langchain_ptc.run.run_budgets import current_meter
 from langchain_ptc.sandbox.api import Call, Done, Program, Result, Session
 

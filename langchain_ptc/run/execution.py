@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
+from langchain_ptc.background_loop import call_in_thread, call_off_loop, run_sync
 from langchain_ptc.check.checker import Checker, render_problems
 from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.limits import Limits
@@ -35,17 +36,17 @@ from langchain_ptc.run.graph_state import (
 )
 from langchain_ptc.run.graph_tasks import identify
 from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
-from langchain_ptc.run.journal_entries import read_records
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.outcome import (
     Outcome,
+    RecordedCalls,
     ended_by,
     hide_secrets,
+    read_calls,
     read_outcome,
     status_of,
     write_outcome,
 )
-from langchain_ptc.run.private_loop import call_in_thread, call_off_loop, run_sync
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord, large_parts
 from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.run.replay_driver import ReplayDriver
@@ -164,7 +165,7 @@ class Execution:
         self._meter: BudgetMeter | None = None
         self._graph_state: GraphState
         self._calls: list[StartedCall] = []
-        self._recorded: Mapping[int, ToolCallRecord] = {}
+        self._recorded: RecordedCalls = {}
         """The calls that the journal held when this run began, by number."""
         self._outcome: Outcome | None = None
 
@@ -223,8 +224,7 @@ class Execution:
         """Run with a journal; `own_id` is that of the journal's first entry, unless it is resumed."""
         computed = max((float(e.get("computed", 0.0)) for e in journal.entries), default=0.0)
         await journal.claim(2 * (self._executor.limits.wall_seconds + computed))
-        recorded = read_records(journal.entries)
-        self._recorded = {number: call for number, (call, _) in recorded.items()}
+        self._recorded = read_calls(journal.entries)
         self._stem = opening.get("stem", self._stem)
         self._is_resumed = opening["execution_id"] != own_id
         self._begin(opening["execution_id"], opening["unix"])
@@ -239,13 +239,14 @@ class Execution:
         driver = ReplayDriver(
             **self._parts(replay),
             journal=journal,
+            recorded=self._recorded,
             is_resumed=self._is_resumed,
             is_same_code=opening["code"] == _digest(self._code),
         )
         outcome = await self._drive(driver)
         # The commands of a call hold, whether the code came to the call again or not.
-        for number, (_, commands) in recorded.items():
-            self._graph_state.write_once(number, commands)
+        for number, (recorded, _) in self._recorded.items():
+            self._graph_state.write_once(number, recorded.commands)
         return await self._end(replace(outcome, commands=self._graph_state.commands()))
 
     async def _drive(self, driver: Driver) -> Outcome:
@@ -380,7 +381,7 @@ class Execution:
 
     def _all_calls(self) -> tuple[ToolCallRecord, ...]:
         """Return the record of each call, and of those before a pause that the code did not reach."""
-        calls = dict(self._recorded)
+        calls = {number: record for number, (_, record) in self._recorded.items()}
         for call in self._calls:
             if call.is_replayed or call.number not in calls:
                 calls[call.number] = call.finish()

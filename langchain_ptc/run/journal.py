@@ -32,6 +32,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, empt
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 
+from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.errors import ReplayError
 from langchain_ptc.run.claims import ENTRY, Claim, opening_of
 from langchain_ptc.run.graph_state import CHECKPOINTER
@@ -42,7 +43,6 @@ from langchain_ptc.run.graph_tasks import (
     entered,
     take_place,
 )
-from langchain_ptc.run.private_loop import call_in_thread
 
 JournalEntry: TypeAlias = dict[str, Any]
 """One entry: JSON, bytes, and commands and messages, which LangGraph serializes itself."""

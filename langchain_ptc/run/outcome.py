@@ -1,19 +1,22 @@
-"""How an execution ends: its status, and what the surrounding graph gets of it."""
+"""How an execution ends, what the surrounding graph gets of it, and what its journal has of its calls."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import Any, TypeAlias
 
 from langgraph.types import Command
 
-from langchain_ptc.errors import SandboxError
-from langchain_ptc.run.calls import StartedCall
+from langchain_ptc.errors import ReplayError, SandboxError
+from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.journal import JournalEntry
-from langchain_ptc.run.record import ExecutionResult
-from langchain_ptc.sandbox.api import Done, Failure, Status
+from langchain_ptc.run.record import ExecutionResult, ToolCallRecord
+from langchain_ptc.sandbox.api import CallFailure, Done, Failure, Status
 from langchain_ptc.sandbox.wire.values import decode_value, encode_value
 
 _MAX_CHARS_COMPARED = 1_000
@@ -111,3 +114,71 @@ def ended_by(error: BaseException, output: str) -> Done:
     cause = "by its caller" if isinstance(error, asyncio.CancelledError) else f"by a {kind}"
     failure = Failure(kind=kind, message=f"the execution was ended {cause}")
     return Done(status="cancelled", output=output, failure=failure)
+
+
+# --- entries of the journal about calls -----------------------------------------------------------
+
+_MAX_ARGUMENT_BYTES, _MAX_ARGUMENT_NAMES = 4096, 20
+"""What an entry keeps of the arguments of a call, for a record of it without its code."""
+
+
+def write_call(outcome: CallOutcome, call: StartedCall) -> JournalEntry:
+    """Return the entry of a call that has ended."""
+    record = call.finish()
+    if record.arguments_bytes > _MAX_ARGUMENT_BYTES:
+        names = islice(record.arguments, _MAX_ARGUMENT_NAMES)
+        record = replace(record, arguments=dict.fromkeys(names, "[…]"))
+    entry: JournalEntry = {"call": record.to_dict(), "payload": outcome.payload}
+    if outcome.failure is not None:  # LangGraph's own serializer refuses lone surrogates in text
+        entry["failure"] = json.dumps(asdict(outcome.failure))
+    if outcome.commands:
+        entry["commands"] = list(outcome.commands)
+    return entry
+
+
+RecordedCalls: TypeAlias = Mapping[int, tuple[CallOutcome, ToolCallRecord]]
+"""What a journal has of the calls that were made, by number: the outcome and the record of each."""
+
+
+def read_calls(entries: Iterable[JournalEntry]) -> RecordedCalls:
+    """Return the calls in a journal."""
+    events = (event for entry in entries for event in entry.get("events", ()) if "call" in event)
+    return {int(read[1].call_id.rpartition(":")[2]): read for read in map(_read_call, events)}
+
+
+def _read_call(entry: JournalEntry) -> tuple[CallOutcome, ToolCallRecord]:
+    """Return the outcome that `write_call` was given, and the record of the call."""
+    outcome = CallOutcome(
+        payload=entry["payload"],
+        failure=CallFailure(**json.loads(entry["failure"])) if "failure" in entry else None,
+        commands=tuple(entry.get("commands", ())),
+    )
+    return outcome, ToolCallRecord.from_dict(entry["call"])
+
+
+def diverged(recorded: str, now: str) -> ReplayError:
+    """Return the error of code that came to `now` where it came to `recorded` before."""
+    before, after = (re.sub("#[0-9a-f]{24}", "", key) for key in (recorded, now))
+    where = f"it came to {after} where it came to {before} before"
+    if before == after:
+        where = f"it came to {after} with other arguments than before"
+    return _path_error(where, after)
+
+
+def ended_early(recorded: str, how: str) -> ReplayError:
+    """Return the error of code that has ended where it came to `recorded` before.
+
+    Args:
+        recorded: The key of the entry.
+        how: How the code has ended.
+    """
+    before = re.sub("#[0-9a-f]{24}", "", recorded)
+    return _path_error(f"{how} where it came to {before} before", before)
+
+
+def _path_error(where: str, call: str) -> ReplayError:
+    return ReplayError(
+        f"the code took another path when it was resumed: {where}. Calls that were made before the "
+        "pause are not made again, and are not undone",
+        call=call,
+    )

@@ -30,14 +30,14 @@ from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 
+from langchain_ptc.background_loop import call_off_loop
 from langchain_ptc.errors import ReplayError, ToolCallError
 from langchain_ptc.run.approvals import ApprovalRule, Decision
 from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.driver import CANCEL_SECONDS, Driver
 from langchain_ptc.run.graph_tasks import TaskScope, entered
 from langchain_ptc.run.journal import Journal, JournalEntry
-from langchain_ptc.run.journal_entries import diverged, ended_early, read_call, write_call
-from langchain_ptc.run.private_loop import call_off_loop
+from langchain_ptc.run.outcome import RecordedCalls, diverged, ended_early, write_call
 from langchain_ptc.sandbox.api import Call, Done, Moment, Result
 
 _MAX_STEP_BYTES = 1_000_000
@@ -71,6 +71,8 @@ class ReplayDriver(Driver):
 
     journal: Journal
     """Where its steps are recorded."""
+    recorded: RecordedCalls
+    """The calls that were in the journal when this run began."""
     is_resumed: bool
     """An earlier run of the code has begun the journal."""
     is_same_code: bool
@@ -237,10 +239,10 @@ class ReplayDriver(Driver):
             made.append(await self.answer(call, get_config()))
             return write_call(made[0], call)
 
-        def deliver(entry: JournalEntry) -> Sequence[Result]:
+        def deliver(_: JournalEntry) -> Sequence[Result]:
             if made:
                 return [self.accept(call, made[0])]
-            outcome, record = read_call(entry)
+            outcome, record = self.recorded[call.number]
             call.read_record(record)
             return [self.accept(call, outcome, is_replayed=True)]
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
+from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.functions import own_arun, own_run, read_annotations, signature_of
-from langchain_ptc.run.private_loop import call_in_thread, run_sync
 from langchain_ptc.sandbox.wire.large import is_large
 from langchain_ptc.sandbox.wire.objects import MAX_ITEMS, TooManyItems, is_iterator, take_items
 

@@ -27,6 +27,7 @@ GROUND = frozenset({"errors", "limits", "locks", "wording"})
 SANDBOX = frozenset({"sandbox.api", "sandbox.wire", "sandbox.host"})
 WAYS_IN = GROUND | {
     "agent",
+    "background_loop",
     "catalog",
     "executor",
     "prompts",
@@ -35,13 +36,13 @@ WAYS_IN = GROUND | {
     "sandbox.api",
     "tool",
 }
-CLI = GROUND | {"catalog", "display", "executor", "node", "run"} | SANDBOX
+CLI = GROUND | {"background_loop", "catalog", "display", "executor", "node", "run"} | SANDBOX
 ARROWS: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
     "limits": frozenset(),
     "locks": frozenset(),
     "wording": frozenset(),
-    "background_loop": frozenset({"errors", "locks"}),
+    "background_loop": frozenset({"errors", "locks", "sandbox.wire"}),
     "display": frozenset({"locks", "wording"}),
     "catalog": GROUND | {"background_loop", "display"},
     "sandbox": frozenset({"sandbox.api", "sandbox.host"}),
@@ -60,7 +61,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "prompts": GROUND | {"catalog"},
     "replies": GROUND | {"check", "prompts", "sandbox.language"},
     "prefetch": GROUND | {"replies", "sandbox.language"},
-    "agent": GROUND | {"catalog", "prompts", "run", "sandbox.api"},
+    "agent": GROUND | {"background_loop", "catalog", "prompts", "run", "sandbox.api"},
     "tool": WAYS_IN - {"tool"},
     "model_loop": GROUND | {"catalog", "prompts", "replies"},
     "node": WAYS_IN | {"model_loop"},

@@ -20,7 +20,6 @@ from typing_extensions import TypedDict
 
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor, as_programmatic
 from langchain_ptc.run.plain import as_plain, render_plain
-from langchain_ptc.run.private_loop import call_off_loop
 from langchain_ptc.run.tool_view import text_of
 
 MAX_SECONDS = 0.05
@@ -146,15 +145,6 @@ def test_a_large_set_is_in_order() -> None:
     """Slices that are sorted by themselves are merged into one order."""
     names = {f"{n * 7919 % 25_000:05}" for n in range(25_000)}
     assert as_plain(names) == sorted(names)
-
-
-async def test_off_the_loop_errors_and_results_are_the_same() -> None:
-    """A function for large data gives and raises what it would at once."""
-    large = [0] * 10_000
-    assert await call_off_loop(lambda: len(large), large) == 10_000
-    for data in ([], large):
-        with pytest.raises(ZeroDivisionError):
-            await call_off_loop(lambda: 1 // 0, data)
 
 
 SHAPES = [

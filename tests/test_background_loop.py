@@ -1,4 +1,4 @@
-"""The threads of synchronous tools."""
+"""What runs in threads: synchronous tools, and work on large data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from langchain_ptc.run import private_loop as portal
+from langchain_ptc import background_loop
 from tests.support.waiting import SECONDS
 
 
@@ -18,8 +18,8 @@ def test_a_thread_that_the_system_refuses_is_not_started_later(
     calls: list[str] = []
 
     async def main() -> None:
-        monkeypatch.setattr(portal, "tool_threads", None)
-        await portal.call_in_thread(lambda: calls.append("before"))
+        monkeypatch.setattr(background_loop, "tool_threads", None)
+        await background_loop.call_in_thread(lambda: calls.append("before"))
         start = threading.Thread.start
         busy, go_on = threading.Event(), threading.Event()
 
@@ -27,7 +27,7 @@ def test_a_thread_that_the_system_refuses_is_not_started_later(
             busy.set()
             go_on.wait(SECONDS)
 
-        blocked = asyncio.ensure_future(portal.call_in_thread(block))
+        blocked = asyncio.ensure_future(background_loop.call_in_thread(block))
         await asyncio.to_thread(busy.wait, SECONDS)
 
         def refuse(self: threading.Thread) -> None:
@@ -35,11 +35,20 @@ def test_a_thread_that_the_system_refuses_is_not_started_later(
 
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="can't start"):
-            await portal.call_in_thread(lambda: calls.append("refused"))
+            await background_loop.call_in_thread(lambda: calls.append("refused"))
         monkeypatch.setattr(threading.Thread, "start", start)
         go_on.set()
         await blocked
-        await portal.call_in_thread(lambda: calls.append("after"))
+        await background_loop.call_in_thread(lambda: calls.append("after"))
 
     asyncio.run(main())
     assert calls == ["before", "after"]
+
+
+async def test_off_the_loop_errors_and_results_are_the_same() -> None:
+    """A function for large data gives and raises what it would at once."""
+    large = [0] * 10_000
+    assert await background_loop.call_off_loop(lambda: len(large), large) == 10_000
+    for data in ([], large):
+        with pytest.raises(ZeroDivisionError):
+            await background_loop.call_off_loop(lambda: 1 // 0, data)
