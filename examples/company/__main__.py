@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from examples.company.demo import DemoOptions, show_demo
-from langchain_ptc.cli.references import CommandError
+from langchain_ptc.cli.output import CommandError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

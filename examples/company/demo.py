@@ -27,7 +27,7 @@ from examples.company.models import (
 )
 from examples.company.report import Printer
 from examples.company.tools import build_tools
-from langchain_ptc.cli.references import CommandError
+from langchain_ptc.cli.output import CommandError
 
 _LOCAL_STEPS = 24
 """Steps that the small local model may take by ordinary tool calling: it does not know when to

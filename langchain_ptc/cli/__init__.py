@@ -1,8 +1,8 @@
 """The command line: `langchain-ptc run | ask | stubs | doctor`.
 
-- `app`: the commands, and how errors are reported; `options`: the options that commands share;
+- `app`: the commands with their options, and how errors are reported;
 - `commands`: the work of `run`, `ask` and `stubs`, imported when it is needed, so that the help is quick;
-- `tools`: `--tools` and `--mcp` as one catalog; `models`: `--model`; `references`: `module:attribute`;
+- `inputs`: `--tools` and `--mcp` as one catalog, `--model` as a chat model;
 - `output`: exit codes, and everything that is printed, with the report of `doctor`.
 """
 

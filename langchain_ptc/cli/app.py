@@ -13,34 +13,30 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 from typer.main import get_command
 
-from langchain_ptc.cli.options import (
-    AsJson,
-    Imports,
-    LimitOptions,
-    Quiet,
-    Servers,
-    Tier,
-    Tools,
-    read_options,
-)
 from langchain_ptc.cli.output import (
     FAILED,
     INTERRUPTED,
     MISUSED,
     SUCCESS,
+    CommandError,
+    read_text,
     show_diagnosis,
     write_error,
 )
-from langchain_ptc.cli.references import CommandError
 from langchain_ptc.errors import CatalogError, SandboxError
+from langchain_ptc.limits import Limits
 from langchain_ptc.wording import closest, did_you_mean
+
+if TYPE_CHECKING:
+    from langchain_ptc.cli.commands import Options
 
 PROGRAM = "langchain-ptc"
 
@@ -51,6 +47,114 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+# --- the options that commands share --------------------------------------------------------------
+
+_FIELDS = {field.name: field for field in fields(Limits)}
+
+
+def _complete_limit(incomplete: str) -> list[str]:
+    return [f"{name}=" for name in _FIELDS if name.startswith(incomplete)]
+
+
+Tools = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tools",
+        metavar="MODULE:ATTRIBUTE",
+        help="Tools that the code may call: a list, a mapping {domain: list}, a ToolCatalog, one tool, "
+        "or a function that returns one of these. FILE.py:ATTRIBUTE works too. May be repeated.",
+        rich_help_panel="Tools",
+    ),
+]
+Servers = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--mcp",
+        metavar="FILE.json",
+        help='MCP servers, as {"mcpServers": {...}} or as MultiServerMCPClient takes them. May be '
+        "repeated.",
+        rich_help_panel="Tools",
+    ),
+]
+LimitOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        help="A limit of the execution, for example wall_seconds=5. May be repeated. Names: "
+        f"{', '.join(_FIELDS)}.",
+        autocompletion=_complete_limit,
+        rich_help_panel="Execution",
+    ),
+]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        metavar="MODULE",
+        help="A module that the code may import in addition to the standard ones, for example numpy. "
+        "May be repeated.",
+        rich_help_panel="Execution",
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON on standard output.", rich_help_panel="Output")
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Report only errors on standard error.",
+        rich_help_panel="Output",
+    ),
+]
+Tier = Literal["full", "signatures", "names", "pointer"]
+"""How much of each tool `stubs` prints."""
+
+
+def _read_limits(given: Sequence[str]) -> Limits:
+    chosen: dict[str, Any] = {}
+    for option in given:
+        name, equals, text = (part.strip() for part in option.partition("="))
+        if name not in _FIELDS:
+            close = did_you_mean(closest(name, _FIELDS))
+            raise CommandError(
+                f"--limit {option!r}: there is no limit {name!r}"
+                + (close or f"; there are {', '.join(_FIELDS)}")
+            )
+        if not equals:
+            raise CommandError(f"--limit {option!r} has no value; write --limit {name}=VALUE")
+        if name in chosen:
+            raise CommandError(f"--limit {name} is given twice")
+        chosen[name] = _read_number(name, text)
+    try:
+        return Limits(**chosen)
+    except ValueError as error:
+        raise CommandError(f"--limit: {str(error).removeprefix('Limits.')}") from error
+
+
+def _read_number(name: str, text: str) -> int | float:
+    is_whole = _FIELDS[name].type == "int"
+    try:
+        return int(text) if is_whole else float(text)
+    except ValueError as error:
+        kind = "a whole number" if is_whole else "a number"
+        raise CommandError(f"--limit {name}={text!r} must be {kind}") from error
+
+
+def _read_modules(given: Sequence[str]) -> Sequence[str]:
+    from langchain_ptc.sandbox.host.process import checked_imports
+
+    try:
+        return checked_imports(given)
+    except ValueError as error:
+        raise CommandError(f"--import: {error}") from error
+
+
+# --- the commands ---------------------------------------------------------------------------------
 
 
 def _show_version(wanted: bool) -> None:
@@ -102,7 +206,7 @@ def run(
 
     Exit codes: 0 success, 1 the code failed or was refused, 2 nothing was run, 3 a limit stopped it.
     """
-    options = read_options(tools, mcp, limit, import_, as_json=as_json, quiet=quiet)
+    options = _read_options(tools, mcp, limit, import_, as_json=as_json, quiet=quiet)
     code = _read_code(file)
     from langchain_ptc.cli.commands import run_program
 
@@ -110,17 +214,34 @@ def run(
 
 
 def _read_code(file: str) -> str:
+    if file != "-":
+        return read_text(Path(file))
     try:
-        if file == "-":
-            return typer.get_binary_stream("stdin").read().decode("utf-8-sig")
-        return Path(file).read_text("utf-8-sig")
+        return typer.get_binary_stream("stdin").read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CommandError(f"{file!r} is not text in UTF-8: {error}") from error
-    except OSError as error:
-        parent = Path(file).parent
-        near = [str(other) for other in parent.glob("*.py")] if parent.is_dir() else []
-        close = did_you_mean(closest(file, near)) if isinstance(error, FileNotFoundError) else ""
-        raise CommandError(f"{file!r} cannot be read: {error.strerror}{close}") from error
+        raise CommandError(f"standard input is not text in UTF-8: {error}") from error
+
+
+def _read_options(
+    tools: Sequence[str] | None,
+    servers: Sequence[Path] | None,
+    limits: Sequence[str] | None,
+    modules: Sequence[str] | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> Options:
+    read, names = _read_limits(limits or ()), _read_modules(modules or ())
+    from langchain_ptc.cli.commands import Options
+
+    return Options(
+        tools=tools or (),
+        servers=servers or (),
+        limits=read,
+        modules=names,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 def ask(
@@ -154,7 +275,7 @@ def ask(
     if not question.strip():
         raise CommandError("the question is empty")
     _need_tools(tools, mcp)
-    options = read_options(tools, mcp, limit, import_, as_json=as_json, quiet=quiet)
+    options = _read_options(tools, mcp, limit, import_, as_json=as_json, quiet=quiet)
     from langchain_ptc.cli.commands import ask_model
 
     return _run(lambda out: ask_model(question, model, options, out))

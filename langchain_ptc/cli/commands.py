@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,10 +15,11 @@ from langchain_core.messages import HumanMessage
 from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.cli.models import find_model
-from langchain_ptc.cli.options import Options, Tier
+from langchain_ptc.catalog.render import Tier
+from langchain_ptc.cli.inputs import find_model, open_catalog
 from langchain_ptc.cli.output import (
     SUCCESS,
+    CommandError,
     Reporter,
     exit_code_of,
     render_value,
@@ -25,12 +27,24 @@ from langchain_ptc.cli.output import (
     write_json,
     write_output,
 )
-from langchain_ptc.cli.references import CommandError
-from langchain_ptc.cli.tools import open_catalog
 from langchain_ptc.executor import ProgrammaticToolExecutor
+from langchain_ptc.limits import Limits
 from langchain_ptc.node import ProgrammaticToolNode
 from langchain_ptc.run.outcome import Outcome
 from langchain_ptc.run.record import ExecutionResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of a command that runs code; see `cli.app`."""
+
+    tools: Sequence[str]
+    servers: Sequence[Path]
+    limits: Limits
+    modules: Sequence[str]
+    as_json: bool
+    quiet: bool
+
 
 # --- run ----------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Exit codes, and what a person reads: on standard output the result, on standard error the rest.
+"""Exit codes, mistakes, and what a person reads: on standard output the result, on standard error the rest.
 
 Models, tools and servers wrote much of this text; control characters in it are shown as signs.
 """
@@ -8,16 +8,18 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
 from langchain_ptc.display.text import render_seconds, visible
 from langchain_ptc.sandbox.api import Status
+from langchain_ptc.wording import closest, did_you_mean
 
 if TYPE_CHECKING:
     from langchain_ptc.run.events import Event
-    from langchain_ptc.run.record import ExecutionResult
+    from langchain_ptc.run.record import ExecutionResult, ToolCallRecord
     from langchain_ptc.sandbox.host.doctor import Diagnosis
 
 SUCCESS: Final = 0
@@ -30,6 +32,33 @@ STOPPED: Final = 3
 INTERRUPTED: Final = 130
 """Ctrl-C, as shells number it."""
 _MAX_ERROR_LINES = 6
+
+
+class CommandError(Exception):
+    """What was typed cannot be used, or this machine lacks something; the message says what to do."""
+
+
+def read_text(path: Path, option: str = "") -> str:
+    """Return the text of a file; `option` names it in messages.
+
+    Raises:
+        CommandError: It cannot be read.
+    """
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{option}{str(path)!r} is not text in UTF-8: {error}") from error
+    except OSError as error:
+        close = similar_files(path) if isinstance(error, FileNotFoundError) else ""
+        raise CommandError(
+            f"{option}{str(path)!r} cannot be read: {error.strerror}{close}"
+        ) from error
+
+
+def similar_files(path: Path) -> str:
+    """Return ` (did you mean …?)` for the files beside `path`, of its kind, with similar names."""
+    near = path.parent.glob(f"*{path.suffix}") if path.parent.is_dir() else ()
+    return did_you_mean(closest(str(path), sorted(map(str, near))))
 
 
 def exit_code_of(status: Status) -> int:
@@ -74,16 +103,6 @@ def report_failure(result: ExecutionResult, *, quiet: bool) -> None:
             write_error(f"note: {note}")
 
 
-@dataclass(slots=True)
-class _Calls:
-    """The calls of one tool."""
-
-    ended: Counter[str] = field(default_factory=Counter)
-    """By how they ended."""
-    seconds: float = 0.0
-    result_bytes: int = 0
-
-
 class Reporter:
     """Reports executions on standard error: pass it as `on_event`, and run them inside `with`.
 
@@ -100,7 +119,6 @@ class Reporter:
         self._shows_code = shows_code
         self._is_terminal = sys.stderr.isatty()
         self._live = LiveProgress(file=sys.stderr) if is_live and self._is_terminal else None
-        self._calls: dict[str, _Calls] = {}
         self._programs = 0
 
     def __enter__(self) -> Self:
@@ -119,14 +137,15 @@ class Reporter:
         match event["event"]:
             case "execution_start":
                 self._start(event)
-            case "call_end":
-                self._end_call(event)
             case "execution_end":
                 self._end(event)
 
     def show_calls(self, result: ExecutionResult) -> None:
-        """Draw the calls of an execution that is over, on a terminal."""
-        if self._is_terminal and result.tool_calls:
+        """Show the calls of an execution that is over: as bars on a terminal, as a line for each tool."""
+        if not self._is_terminal:
+            for line in _render_calls(result):
+                write_error(f"  {line}")
+        elif result.tool_calls:
             from rich.console import Console
 
             from langchain_ptc.display.record import read_timeline
@@ -135,7 +154,6 @@ class Reporter:
             Console(file=sys.stderr).print(render_calls(read_timeline(result.to_dict())))
 
     def _start(self, event: Event) -> None:
-        self._calls = {}
         self._programs += 1
         if not self._shows_code:
             return
@@ -148,13 +166,6 @@ class Reporter:
             for line in code.splitlines():
                 write_error(f"  | {line}")
 
-    def _end_call(self, event: Event) -> None:
-        tool, domain = event["tool"], event["domain"]
-        calls = self._calls.setdefault(tool if domain is None else f"{domain}.{tool}", _Calls())
-        calls.ended[event["status"]] += 1
-        calls.seconds += event["duration_seconds"]
-        calls.result_bytes += event["result_bytes"]
-
     def _end(self, event: Event) -> None:
         from langchain_ptc.display.progress import render_end
 
@@ -163,9 +174,6 @@ class Reporter:
             write_error(render_end({**event, "error": None}))
         if self._shows_code:
             for line in error.splitlines()[:_MAX_ERROR_LINES]:
-                write_error(f"  {line}")
-        if not self._is_terminal:
-            for line in _render_calls(self._calls):
                 write_error(f"  {line}")
 
 
@@ -180,13 +188,18 @@ def _print_code(code: str) -> None:
     Console(file=sys.stderr).print(shown)
 
 
-def _render_calls(calls: Mapping[str, _Calls]) -> Iterator[str]:
+def _render_calls(result: ExecutionResult) -> Iterator[str]:
     """Render a line for each tool that was called."""
-    width = max(map(len, calls), default=0)
-    for name, found in calls.items():
-        ended = ", ".join(f"{number} {status}" for status, number in found.ended.items())
-        seconds = render_seconds(found.seconds / found.ended.total())
-        yield f"{name:<{width}}  {ended}, {seconds} each, {found.result_bytes:,} bytes"
+    tools: dict[str, list[ToolCallRecord]] = {}
+    for call in result.tool_calls:
+        tools.setdefault(call.qualified_name, []).append(call)
+    width = max(map(len, tools), default=0)
+    for name, calls in tools.items():
+        ended = Counter(call.status for call in calls)
+        shown = ", ".join(f"{number} {status}" for status, number in ended.items())
+        seconds = render_seconds(sum(call.duration_seconds for call in calls) / len(calls))
+        size = sum(call.result_bytes for call in calls)
+        yield f"{name:<{width}}  {shown}, {seconds} each, {size:,} bytes"
 
 
 # --- the doctor -----------------------------------------------------------------------------------

@@ -1,0 +1,499 @@
+"""What a person names: `--tools` and `--mcp` as one catalog, `--model` as a chat model, `module:attribute`.
+
+| `--model` | what it means |
+|---|---|
+| `openai:gpt-5` | any name that LangChain's `init_chat_model` knows |
+| `http://127.0.0.1:11434/v1#qwen2.5-coder` | a server that speaks OpenAI's protocol, and its model |
+| `http://127.0.0.1:8080` | the same with `/v1`, and with the one model that it has |
+| `my_models.py:model`, `package.module:model` | a chat model of your own, or a function returning one |
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import importlib
+import importlib.util
+import inspect
+import json
+import os
+import re
+import sys
+import traceback
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urldefrag, urlsplit
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool, BaseToolkit
+from pydantic import SecretStr, ValidationError
+
+from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.functions import signature_of
+from langchain_ptc.cli.output import CommandError, read_text, similar_files
+from langchain_ptc.errors import CatalogError
+from langchain_ptc.wording import closest, did_you_mean
+
+_KINDS = (
+    "a tool, a list of tools, a mapping {domain: [tools]}, a ToolCatalog, or a function without "
+    "arguments that returns one of these"
+)
+
+
+@asynccontextmanager
+async def open_catalog(
+    references: Sequence[str], servers: Sequence[Path]
+) -> AsyncIterator[ToolCatalog]:
+    """Yield the catalog of all tools that were named; MCP servers are closed with the context.
+
+    Raises:
+        CommandError: Something that was named was not found or is not a tool, or a server does not start.
+    """
+    connections: dict[str, Any] = {}
+    for path in servers:
+        for name, connection in _read_servers(path).items():
+            if name in connections:
+                raise CommandError(f"--mcp: two servers are named {name!r}; rename one of them")
+            connections[name] = connection
+    async with AsyncExitStack() as stack:
+        found = [(name, await _load_tools(name, stack)) for name in references]
+        try:
+            if len(found) == 1 and not connections and isinstance(found[0][1], ToolCatalog):
+                catalog = found[0][1]
+            elif connections:
+                opening = ToolCatalog.from_mcp(connections, tools=_merge(found))
+                catalog = await stack.enter_async_context(opening)
+            else:
+                catalog = ToolCatalog(_merge(found))
+        except CatalogError as error:
+            raise CommandError(f"the tools cannot be used: {error}") from error
+        except ImportError as error:
+            raise CommandError(str(error)) from error
+        yield catalog
+
+
+async def _load_tools(reference: str, stack: AsyncExitStack) -> object:
+    """Return what `reference` names, after calling it if it is a function."""
+    found = load_object(reference, option="--tools")
+    if inspect.isroutine(found) or isinstance(found, functools.partial):
+        found = await _call(reference, found)
+    if isinstance(found, AbstractAsyncContextManager) and not isinstance(found, Runnable):
+        try:
+            found = await stack.enter_async_context(found)
+        except CatalogError as error:
+            raise CommandError(f"--tools {reference!r}: {error}") from error
+        except Exception as error:
+            raise _failed(f"--tools {reference!r} failed", error) from error
+    if isinstance(found, BaseToolkit):
+        found = found.get_tools()
+    if isinstance(found, (BaseTool, ToolDefinition, Runnable)):
+        return [found]
+    if isinstance(found, (str, bytes)) or not isinstance(found, (Sequence, Mapping, ToolCatalog)):
+        raise CommandError(f"--tools {reference!r} must be {_KINDS}, got {_describe(found)}")
+    return found
+
+
+async def _call(reference: str, function: Any) -> object:
+    needed = [
+        name
+        for name, parameter in signature_of(function).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if needed:
+        raise CommandError(
+            f"--tools {reference!r} is a function that needs {', '.join(map(repr, needed))}. To offer "
+            "it to the code, put @tool of langchain_core.tools before it, or put it into a list; a "
+            "function that returns tools takes no arguments"
+        )
+    try:
+        found = function()
+        return await found if inspect.isawaitable(found) else found
+    except Exception as error:
+        raise _failed(f"--tools {reference!r} failed", error) from error
+
+
+def _describe(found: object) -> str:
+    return f"the class {found.__name__!r}" if isinstance(found, type) else type(found).__name__
+
+
+def _merge(found: Sequence[tuple[str, object]]) -> Any:
+    """Return all tools by domain, those without one under None."""
+    merged: dict[str | None, list[Any]] = {}
+    for reference, tools in found:
+        if isinstance(tools, Mapping):
+            for domain, members in tools.items():
+                if isinstance(members, (str, bytes)) or not isinstance(members, Sequence):
+                    raise CommandError(
+                        f"--tools {reference!r}: {domain!r} must have a list of tools, got "
+                        f"{_describe(members)}"
+                    )
+                merged.setdefault(domain, []).extend(members)
+        elif isinstance(tools, ToolCatalog):
+            for definition in tools:
+                merged.setdefault(definition.domain, []).append(definition)
+        else:
+            assert isinstance(tools, Sequence)
+            merged.setdefault(None, []).extend(tools)
+    return merged
+
+
+# --- MCP servers ----------------------------------------------------------------------------------
+
+_WRAPPER = "mcpServers"
+_HTTP_FIELDS = ("url", "headers", "timeout", "sse_read_timeout", "terminate_on_close")
+_STDIO_FIELDS = ("command", "args", "env", "cwd", "encoding", "encoding_error_handler")
+"""What a file can say of a connection; what else there is in it is for other programs."""
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def _read_servers(path: Path) -> dict[str, Any]:
+    """Read connections by name from a file: `{"mcpServers": {...}}`, or the inner part alone.
+
+    A connection without a `transport` (or `type`) is one by stdio if it has a `command`, by HTTP if it
+    has a `url`. `${NAME}` in addresses and headers stands for a variable of the environment.
+
+    Raises:
+        CommandError: The file cannot be read, is not JSON, or does not say of a server how to reach it.
+    """
+    where = f"--mcp {str(path)!r}"
+    try:
+        listed = json.loads(read_text(path, "--mcp "))
+    except json.JSONDecodeError as error:
+        raise CommandError(
+            f"{where} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from error
+    if isinstance(listed, dict) and _WRAPPER in listed:
+        listed = listed[_WRAPPER]
+    if not isinstance(listed, dict) or not all(isinstance(v, dict) for v in listed.values()):
+        raise CommandError(
+            f'{where} must hold an object: {{"{_WRAPPER}": {{"name": {{"command": "…"}}}}}}'
+        )
+    return {
+        name: _read_connection(f"{where}: the server {name!r}", given)
+        for name, given in listed.items()
+        if given.get("disabled") is not True
+    }
+
+
+def _read_connection(where: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    if "command" not in given and "url" not in given:
+        raise CommandError(f"{where} needs a 'command' to start it, or a 'url' to reach it")
+    default = "stdio" if "command" in given else "http"
+    transport = str(given.get("transport", given.get("type", default))).lower()
+    if transport.startswith("streamable"):  # other programs spell it in three ways
+        transport = "http"
+    fields = _STDIO_FIELDS if transport == "stdio" else _HTTP_FIELDS
+    for field in given:
+        if field not in (*fields, "transport", "type") and (close := closest(field, fields)):
+            raise CommandError(f"{where} has {field!r}, which means nothing{did_you_mean(close)}")
+    connection = {field: given[field] for field in fields if field in given}
+    if transport == "stdio":
+        connection.setdefault("args", [])
+    elif "url" in connection:
+        connection["url"] = _expand(where, str(connection["url"]))
+        headers = connection.get("headers") or {}
+        connection["headers"] = {key: _expand(where, str(text)) for key, text in headers.items()}
+    return {"transport": transport, **connection}
+
+
+def _expand(where: str, text: str) -> str:
+    def replace(found: re.Match[str]) -> str:
+        value = os.environ.get(found[1])
+        if value is None:
+            raise CommandError(f"{where} needs the variable {found[1]}: export {found[1]}=…")
+        return value
+
+    return _VARIABLE.sub(replace, text)
+
+
+# --- models ------------------------------------------------------------------------------------------
+
+API_KEY_VARIABLE = "LANGCHAIN_PTC_API_KEY"
+"""Environment variable with the key of a server that is named by its address. A hosted provider's key
+is never sent there."""
+_SERVER_SECONDS = 10.0
+_MAX_NAMES = 10
+_MAX_LIST_BYTES = 4_000_000
+
+
+def find_model(name: str) -> BaseChatModel:
+    """Return the chat model that `name` means; see the table above.
+
+    Raises:
+        CommandError: There is no such model; the message says what to do.
+    """
+    name = name.strip()
+    if not name.rpartition(":")[2]:
+        raise CommandError(
+            f"the model {name!r} has no name; write provider:model, such as openai:gpt-5"
+        )
+    if name.startswith(("http://", "https://")):
+        return _connect(name)
+    return _load(name) if _is_reference(name) else _init(name)
+
+
+def _init(name: str) -> BaseChatModel:
+    if importlib.util.find_spec("langchain") is None:
+        raise CommandError(
+            f"the model {name!r} cannot be used: names of models need the package langchain: "
+            "pip install 'langchain-ptc[langchain]'"
+        )
+    from langchain.chat_models import init_chat_model
+
+    try:
+        model = init_chat_model(name)
+    except Exception as error:  # providers raise errors of their own for a missing key
+        raise CommandError(f"the model {name!r} cannot be used: {_explain(name, error)}") from error
+    for field, variable in model.lc_secrets.items():  # without a key, some fail only when asked
+        key = getattr(model, field, None)
+        if isinstance(key, SecretStr) and not key.get_secret_value():
+            raise CommandError(
+                f"the model {name!r} cannot be used: it needs a key: export {variable}=…"
+            )
+    return model
+
+
+def _explain(name: str, error: Exception) -> str:
+    """Say in a sentence or two why LangChain cannot make the model, and what to do."""
+    if isinstance(error, ValidationError):
+        reason = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
+    else:
+        reason = str(error).partition("\n\n")[0].strip() or type(error).__name__
+    if "nable to infer" in reason:
+        model = name.rpartition(":")[2]
+        return (
+            f"its provider is unknown; write provider:model, such as 'openai:{model}', or "
+            "file.py:attribute for a model of your own"
+        )
+    variable = re.search(r"\b[A-Z][A-Z0-9_]*_API_KEY\b", reason)
+    return f"{reason}\nWith a key: export {variable[0]}=…" if variable else reason
+
+
+def _is_reference(name: str) -> bool:
+    """Whether a name is `file.py:attribute` or `module:attribute`, and not `provider:model`."""
+    where, _, attribute = name.rpartition(":")
+    if not all(part.isidentifier() for part in attribute.split(".")):
+        return False
+    return where.endswith(".py") or "." in where or bool(where and _is_here(where))
+
+
+def _is_here(module: str) -> bool:
+    return Path(f"{module}.py").is_file() or Path(module).is_dir()
+
+
+def _load(reference: str) -> BaseChatModel:
+    found = load_object(reference, option="--model")
+    if callable(found) and not isinstance(found, BaseChatModel):
+        try:
+            found = found()
+        except Exception as error:
+            raise _failed(f"--model {reference!r} failed", error) from error
+    if not isinstance(found, BaseChatModel):
+        raise CommandError(
+            f"--model {reference!r} must be a chat model or a function that returns one, got "
+            f"{type(found).__name__}"
+        )
+    return found
+
+
+def _connect(name: str) -> BaseChatModel:
+    if importlib.util.find_spec("langchain_openai") is None:
+        raise CommandError(
+            f"the model {name!r} cannot be used: a server by its address needs the package "
+            "langchain-openai: pip install langchain-openai"
+        )
+    from langchain_openai import ChatOpenAI
+
+    try:
+        address, model = urldefrag(name)
+        address = address.rstrip("/")
+        if not urlsplit(address).path:
+            address += "/v1"
+    except ValueError as error:
+        raise CommandError(f"the model {name!r} is not a valid address: {error}") from error
+    known = _list_models(address, has_name=bool(model))
+    if not model:
+        if len(known) != 1:
+            raise CommandError(_ask_for_one(address, known))
+        model = known[0]
+    return ChatOpenAI(base_url=address, api_key=SecretStr(_key()), model=model)
+
+
+def _key() -> str:
+    # The client wants one where the server does not.
+    return os.environ.get(API_KEY_VARIABLE) or "none"
+
+
+def _ask_for_one(address: str, known: Sequence[str]) -> str:
+    if not known:
+        return f"the server at {address} has no model; give it one, and name it: {address}#name"
+    more = ", …" if len(known) > _MAX_NAMES else ""
+    return (
+        f"the server at {address} has {len(known)} models: {', '.join(known[:_MAX_NAMES])}{more}\n"
+        f"Name one of them: {address}#{known[0]}"
+    )
+
+
+def _list_models(address: str, *, has_name: bool) -> list[str]:
+    """Ask a server for the names of its models.
+
+    Raises:
+        CommandError: It cannot be reached, or is not such a server.
+    """
+    request = urllib.request.Request(  # noqa: S310 - the scheme is http or https, see the caller
+        f"{address}/models", headers={"Authorization": f"Bearer {_key()}"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_SERVER_SECONDS) as response:  # noqa: S310
+            listed = json.loads(response.read(_MAX_LIST_BYTES))
+            return [str(model["id"]) for model in listed["data"] or ()]
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in (401, 403):
+            raise CommandError(
+                f"the server at {address} wants a key: export {API_KEY_VARIABLE}=…"
+            ) from error
+        if has_name:  # some servers have no list
+            return []
+        raise CommandError(
+            f"the server at {address} does not list its models (HTTP {error.code}); the address of "
+            f"the API usually ends in /v1, and the model can be named: {address}#name"
+        ) from error
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise CommandError(
+            f"no server answers at {address}: {reason}. Is it running, and is this its address? "
+            "Ollama: http://127.0.0.1:11434/v1, llama.cpp: http://127.0.0.1:8080/v1, "
+            "vLLM: http://127.0.0.1:8000/v1"
+        ) from error
+    except (ValueError, TypeError, KeyError, http.client.HTTPException) as error:
+        raise CommandError(
+            f"the server at {address} does not speak OpenAI's protocol; the address of the API usually "
+            "ends in /v1"
+        ) from error
+
+
+# --- objects by name ---------------------------------------------------------------------------------
+
+_OWN_FRAMES = (f"{Path(__file__).parents[1]}{os.sep}", "<frozen ")
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+def load_object(reference: str, *, option: str) -> object:
+    """Return the object that `package.module:attribute` or `path/to/file.py:attribute` names.
+
+    The attribute may be dotted. The current folder can be imported from, and so can the folder of a
+    file. `option` names the option in messages: `--tools`.
+
+    Raises:
+        CommandError: There is no such module, file or attribute, or its import failed.
+    """
+    where, colon, attribute = reference.rpartition(":")
+    if not colon or not where or not attribute:
+        example = f"{reference.rstrip(':') or 'my_tools.py'}:tools"
+        raise CommandError(
+            f"{option} {reference!r} must be module:attribute or file.py:attribute, "
+            f"for example {example!r}"
+        )
+    is_file = where.endswith(".py")
+    module = _load_file(where, option) if is_file else _load_module(where, option)
+    found: object = module
+    for name in attribute.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            raise CommandError(
+                f"{option} {reference!r}: {where} has no attribute {name!r}"
+                f"{did_you_mean(closest(name, _names_of(found)))}"
+            ) from error
+    return found
+
+
+def _load_module(name: str, option: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise CommandError(
+            f"{option} {name!r} is not the name of a module; write package.module:attribute, or "
+            "path/to/file.py:attribute"
+        )
+    _make_importable(Path.cwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise CommandError(_not_found(name, error.name, option)) from error
+        raise _failed(f"{option} {name!r} cannot be imported", error) from error
+    except (Exception, SystemExit) as error:
+        raise _failed(f"{option} {name!r} cannot be imported", error) from error
+
+
+def _not_found(name: str, missing: str, option: str) -> str:
+    parent, _, child = missing.rpartition(".")
+    folder = Path(*parent.split(".")) if parent else Path()
+    here = [path.stem for path in folder.glob("*.py")]
+    here += [path.parent.name for path in folder.glob("*/__init__.py")]
+    close = did_you_mean(closest(child, sorted(here)))
+    return (
+        f"{option} {name!r}: there is no module {missing!r}, neither installed nor in the current "
+        f"folder{close}"
+    )
+
+
+def _load_file(path: str, option: str) -> ModuleType:
+    file = Path(path)
+    if not file.is_file():
+        raise CommandError(f"{option}: there is no file {path!r}{similar_files(file)}")
+    file = file.resolve()
+    loaded = sys.modules.get(file.stem)
+    if loaded is not None and _file_of(loaded) == file:
+        return loaded
+    _make_importable(Path.cwd())
+    _make_importable(file.parent)
+    # Under its own name, so that what is defined in it can be looked up again; unless that is taken.
+    name = file.stem
+    if loaded is not None or not name.isidentifier() or name in sys.stdlib_module_names:
+        name = f"_file_{abs(hash(file)):x}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise _failed(f"{option} {path!r} cannot be imported", error) from error
+    return module
+
+
+def _file_of(module: ModuleType) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return None if file is None else Path(file).resolve()
+
+
+def _make_importable(folder: Path) -> None:
+    text = str(folder)
+    if text not in sys.path:
+        sys.path.insert(0, text)
+
+
+def _failed(what: str, error: BaseException) -> CommandError:
+    """Return a failure of the user's code: its own frames and the last line, and no frames of ours."""
+    frames = traceback.extract_tb(error.__traceback__)
+    foreign = [frame for frame in frames if not frame.filename.startswith(_OWN_FRAMES)]
+    own = [f for f in foreign if not any(folder in f.filename for folder in _INSTALLED)]
+    lines = traceback.format_list(own or foreign) + traceback.format_exception_only(error)
+    shown = "".join(f"  {line}\n" for text in lines for line in text.splitlines())
+    return CommandError(f"{what}:\n{shown.rstrip()}")
+
+
+def _names_of(found: object) -> list[str]:
+    names = found.__dict__ if inspect.ismodule(found) else dir(found)
+    return [name for name in names if not name.startswith("_")]
