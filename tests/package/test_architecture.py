@@ -338,11 +338,11 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 43_635,
-    "modules": 167,
-    "longest import chain": 18,
-    "calls for a small program": 283,
-    "files for a small program": 35,
+    "lines": 43_478,
+    "modules": 162,
+    "longest import chain": 17,
+    "calls for a small program": 281,
+    "files for a small program": 33,
     "calls for one tool call": 72,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The
