@@ -78,8 +78,8 @@ HOST_AND_WORKER: Mapping[str, frozenset[str]] = {
     "langchain_ptc.sandbox.host.inprocess": frozenset(
         {
             "langchain_ptc.sandbox.worker.connection",
-            "langchain_ptc.sandbox.worker.crew",
             "langchain_ptc.sandbox.worker.program",
+            "langchain_ptc.sandbox.worker.threads",
         }
     )
 }

@@ -22,8 +22,8 @@ from langchain_ptc.sandbox.host.handover import Handover, Intake
 from langchain_ptc.sandbox.host.process import LocalSandbox, crashed, replay_seconds
 from langchain_ptc.sandbox.wire.protocol import limit_reached
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
-from langchain_ptc.sandbox.worker.crew import Crew
 from langchain_ptc.sandbox.worker.program import HOST_STACK_BYTES, ProgramRun, touch_lazy_parts
+from langchain_ptc.sandbox.worker.threads import Crew
 
 _LOOK_SECONDS = 0.05
 """How often the processor time of the threads is looked at."""

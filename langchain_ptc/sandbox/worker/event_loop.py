@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextvars import Context
+from types import SimpleNamespace
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -123,61 +124,6 @@ class ProgramLoop(asyncio.BaseEventLoop):
         return True
 
 
-class EventLoop:
-    """What the code gets as "the event loop": the methods that programs use, and no others."""
-
-    def __init__(self, loop: ProgramLoop) -> None:
-        self.__loop = loop
-
-    def run_until_complete(self, future: Awaitable[T]) -> T:
-        """Run until `future` is done and return its result."""
-        return run_nested(self.__loop, future)
-
-    def create_task(
-        self, coro: Coroutine[Any, Any, T], *, name: str | None = None
-    ) -> asyncio.Task[T]:
-        """Start `coro` as a task."""
-        return self.__loop.create_task(coro, name=name)
-
-    def create_future(self) -> asyncio.Future[Any]:
-        """Make a future."""
-        return self.__loop.create_future()
-
-    def run_in_executor(
-        self, executor: object, function: Callable[..., Any], *args: object
-    ) -> asyncio.Future[Any]:
-        """Call `function` and return a future of its result; see `to_thread`."""
-        return self.__loop.create_task(to_thread(function, *args))
-
-    def time(self) -> float:
-        """Return the loop's clock, in seconds."""
-        return self.__loop.time()
-
-    def call_soon(self, callback: Callable[..., object], *args: Any) -> asyncio.Handle:
-        """Call `callback` in the next round."""
-        return self.__loop.call_soon(callback, *args)
-
-    def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any
-    ) -> asyncio.TimerHandle:
-        """Call `callback` after `delay` seconds."""
-        return self.__loop.call_later(delay, callback, *args)
-
-    def is_running(self) -> bool:
-        """Return True: the program runs inside its loop."""
-        return True
-
-    def is_closed(self) -> bool:
-        """Return False: the loop ends with the program."""
-        return False
-
-    def close(self) -> None:
-        """Do nothing: the loop ends with the program."""
-
-    async def shutdown_asyncgens(self) -> None:
-        """Do nothing: the loop ends with the program."""
-
-
 async def to_thread(function: Callable[..., Any], /, *args: object, **kwargs: object) -> Any:
     """Call `function` here, there being no other thread, and await what it returns if need be.
 
@@ -201,17 +147,35 @@ def run_nested(loop: ProgramLoop, main: Awaitable[T]) -> T:
     return task.result()
 
 
+def _build_facade(loop: ProgramLoop) -> SimpleNamespace:
+    """Build what the code gets as the event loop: the methods that programs use, and no others."""
+
+    async def shutdown() -> None:
+        """Do nothing: the loop ends with the program."""
+
+    names = "create_task create_future time call_soon call_later".split()  # noqa: SIM905
+    return SimpleNamespace(
+        **{name: getattr(loop, name) for name in names},
+        run_until_complete=lambda future: run_nested(loop, future),
+        run_in_executor=lambda _, function, *args: loop.create_task(to_thread(function, *args)),
+        is_running=lambda: True,  # the program runs inside its loop, which ends with it
+        is_closed=lambda: False,
+        close=lambda: None,
+        shutdown_asyncgens=shutdown,
+    )
+
+
 def build_asyncio_names(loop: ProgramLoop | None) -> dict[str, object]:
     """Build the names of `asyncio` that must be ours; `loop` is None in code that uses none."""
     if loop is None:
         return {}
-    facade = EventLoop(loop)
+    facade = _build_facade(loop)
 
     def run(main: Awaitable[T], *, debug: bool | None = None) -> T:
         """Run `main` to its end and return its result."""
         return run_nested(loop, main)
 
-    def get_loop() -> EventLoop:
+    def get_loop() -> SimpleNamespace:
         """Return the event loop of the program."""
         return facade
 

@@ -34,7 +34,6 @@ from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.protocol import check_encoded, encode_done, encode_kept
 from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
-from langchain_ptc.sandbox.worker.crew import Crew
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
 from langchain_ptc.sandbox.worker.output import Output
@@ -46,6 +45,7 @@ from langchain_ptc.sandbox.worker.stubs import (
     build_tool_modules,
 )
 from langchain_ptc.sandbox.worker.threads import (
+    Crew,
     LoopScheduler,
     Scheduler,
     ThreadScheduler,

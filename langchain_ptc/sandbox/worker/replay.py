@@ -1,45 +1,253 @@
 """A program that runs in steps: from what it is given to where it can only wait, and no further.
 
 Everything that such a program sees besides its own code comes from the host, one step at a time: results of
-calls in a fixed order, and the time. So the same steps take it down the same path, in any worker of any
-host. See `api.Replay` for what cannot be made the same.
+calls in a fixed order, and the time; random numbers come from one seed. So the same steps take it down the
+same path, in any worker of any host. See `api.Replay` for what cannot be made the same. What `secrets` gives is
+as secret as the seed, which lies where the program's record lies.
+
+Between two events the clocks stand still, but for a microsecond at each reading: so
+`while time.monotonic() < end: ...` ends, and no two time stamps are alike.
 """
 
 from __future__ import annotations
 
 import asyncio
+import datetime
+import functools
 import itertools
 import math
+import random
+import secrets
+import statistics
+import time
+import types
+import uuid
 import weakref
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextvars import Context
-from typing import Any
+from typing import Any, cast
 
+from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 from langchain_ptc.sandbox.api import Moment, Replay
 from langchain_ptc.sandbox.language.facades import build_readers
 from langchain_ptc.sandbox.language.guards import get_attribute
 from langchain_ptc.sandbox.wire.protocol import MAX_WAITS, encode_idle
-from langchain_ptc.sandbox.worker.clock import (
-    NOW_NAMES,
-    RESOLUTION_SECONDS,
-    StepClock,
-    build_clock_names,
-    read_clock,
-)
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import Host, ProgramLoop
-from langchain_ptc.sandbox.worker.seeded_random import DRAWING_NAMES, Chance
 from langchain_ptc.sandbox.worker.stubs import ToolCalls
 
-GUARDED_NAMES = NOW_NAMES | DRAWING_NAMES
-"""Attributes whose reading goes through a guard that looks for the clock or for chance."""
+_NOW_NAMES = frozenset({"now", "utcnow", "today"})
+"""Methods of `datetime.date` and `datetime.datetime`, whose classes cannot be replaced: a class of our
+own would not be the one of the values that tools return."""
+GUARDED_NAMES = _NOW_NAMES | {"samples"}
+"""Attributes whose reading goes through a guard that looks for the clock or for `NormalDist.samples`."""
 
+_READING_NS = 1_000
+"""How far a clock moves when it is read."""
+_RESOLUTION_SECONDS = 1e-6
+"""Moments that differ by less are the same: figures are rounded in transit."""
 _LOOK_NS = 100_000
 """About how long a busy program takes between two looks for answers."""
 _LOOKS_BEFORE_WAIT = 64
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.001, 0.05
 """How long a program that is busy waiting (`while not task.done(): await sleep(0)`) is put to sleep:
 it never waits by itself, and gets no answer before it does."""
+
+
+class StepClock:
+    """What time it is, for one program.
+
+    Both clocks move together and never back: an event whose moment has passed already, by readings,
+    leaves them as they are. Until the first event they show `start`.
+    """
+
+    def __init__(self, start: Moment) -> None:
+        self._unix = _nanoseconds(start.unix)
+        self._elapsed = _nanoseconds(start.elapsed)
+
+    def set(self, at: Moment) -> None:
+        """Show `at`, or what is shown already if that is later."""
+        self._unix = max(self._unix, _nanoseconds(at.unix))
+        self._elapsed = max(self._elapsed, _nanoseconds(at.elapsed))
+
+    def move(self, nanoseconds: int) -> None:
+        """Let so much time pass."""
+        self._unix += nanoseconds
+        self._elapsed += nanoseconds
+
+    def peek(self) -> float:
+        """Return the seconds that have elapsed, without moving anything."""
+        return self._elapsed / 1e9
+
+    def unix_ns(self) -> int:
+        """Read the time since the epoch."""
+        self.move(_READING_NS)
+        return self._unix
+
+    def elapsed_ns(self) -> int:
+        """Read the time that has elapsed."""
+        self.move(_READING_NS)
+        return self._elapsed
+
+    def unix(self) -> float:
+        """Read the time since the epoch, in seconds."""
+        return self.unix_ns() / 1e9
+
+    def elapsed(self) -> float:
+        """Read the time that has elapsed, in seconds."""
+        return self.elapsed_ns() / 1e9
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+def _clock_names(clock: StepClock) -> dict[str, dict[str, object]]:
+    """Build the names of the standard library that read a clock; `datetime` is `_read_clock`'s."""
+
+    def from_now(function: Callable[[float], Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def called(seconds: float | None = None, /) -> Any:
+            return function(clock.unix() if seconds is None else seconds)
+
+        return called
+
+    localtime = from_now(time.localtime)
+
+    def asctime(*moment: Any) -> str:
+        """Return a time as text, or now."""
+        return time.asctime(*(moment or (localtime(),)))
+
+    def strftime(format: str, *moment: Any) -> str:
+        """Return a time in a format of one's own, or now."""
+        return time.strftime(format, *(moment or (localtime(),)))
+
+    elapsed = "monotonic perf_counter process_time thread_time".split()  # noqa: SIM905
+    return {
+        "time": {
+            "time": clock.unix,
+            "time_ns": clock.unix_ns,
+            **dict.fromkeys(elapsed, clock.elapsed),
+            **dict.fromkeys([f"{name}_ns" for name in elapsed], clock.elapsed_ns),
+            "localtime": localtime,
+            "gmtime": from_now(time.gmtime),
+            "ctime": from_now(time.ctime),
+            "asctime": asctime,
+            "strftime": strftime,
+        },
+        "timeit": {"default_timer": clock.elapsed},
+    }
+
+
+_MADE_IN_C = type(datetime.datetime.now)
+
+
+def _read_clock(clock: StepClock, value: object) -> object:
+    """Return `value`, or its replacement if it is a method that would read the real clock."""
+    name = getattr(value, "__name__", None) if type(value) is _MADE_IN_C else None
+    owner = getattr(value, "__self__", None)
+    if (
+        name not in _NOW_NAMES
+        or not isinstance(owner, type)
+        or not issubclass(owner, datetime.date)
+    ):
+        return value
+    return _nows(clock, cast("type[Any]", owner))[name]
+
+
+def _nows(clock: StepClock, cls: type[Any]) -> dict[str | None, Callable[..., Any]]:
+    def now(tz: datetime.tzinfo | None = None) -> Any:
+        """Return what time it is."""
+        return cls.fromtimestamp(clock.unix(), tz)
+
+    def utcnow() -> Any:
+        """Return what time it is in UTC, without saying that it is UTC."""
+        return cls.fromtimestamp(clock.unix(), datetime.UTC).replace(tzinfo=None)
+
+    def today() -> Any:
+        """Return what day it is; of `datetime`, what time."""
+        return cls.fromtimestamp(clock.unix())
+
+    return {"now": now, "utcnow": utcnow, "today": today}
+
+
+class _Chance:
+    """The random numbers of one program: the same seed gives the same."""
+
+    def __init__(self, seed: int) -> None:
+        self._source = random.Random(seed)  # noqa: S311  # it is to be repeated
+
+    def seed(self) -> int:
+        """Draw a seed for a generator."""
+        return self._source.getrandbits(128)
+
+    def build_names(self) -> dict[str, dict[str, object]]:
+        """Build the names of the standard library that use random numbers."""
+        generator, system = _generators(self)
+        drawn, strong = generator(), system()
+
+        def uuid4() -> uuid.UUID:
+            """Return a random UUID."""
+            return uuid.UUID(int=strong.getrandbits(128), version=4)
+
+        random_names = STANDARD_MODULES["random"]
+        bound = {name: getattr(drawn, name) for name in random_names if hasattr(drawn, name)}
+        secret = {**vars(secrets), "_sysrand": strong, "SystemRandom": system}
+        secret |= {"choice": strong.choice, "randbits": strong.getrandbits}
+        for name, value in vars(secrets).items():
+            if type(value) is types.FunctionType:  # the module's own code, with our generator
+                secret[name] = types.FunctionType(value.__code__, secret, name, value.__defaults__)
+        return {
+            "random": {**bound, "Random": generator, "SystemRandom": system},
+            "secrets": {name: secret[name] for name in STANDARD_MODULES["secrets"]},
+            "statistics": {
+                name: self._seeded(getattr(statistics, name))
+                for name in ("kde_random",)  # new in Python 3.13
+                if hasattr(statistics, name)
+            },
+            "uuid": {"uuid4": uuid4},
+        }
+
+    def read(self, value: object) -> object:
+        """Return `value`, or its replacement if it is a method that would use real random numbers."""
+        samples = statistics.NormalDist.samples
+        is_samples = type(value) is types.MethodType and value.__func__ is samples
+        return self._seeded(cast("Callable[..., Any]", value)) if is_samples else value
+
+    def _seeded(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `function`, which takes a seed, with one that is drawn where none is given."""
+
+        def seeded(*args: Any, seed: Any = None, **options: Any) -> Any:
+            return function(*args, seed=self.seed() if seed is None else seed, **options)
+
+        return seeded
+
+
+def _generators(chance: _Chance) -> tuple[type[random.Random], type[random.Random]]:
+    """Build `Random` and `SystemRandom` of one program: without a seed, theirs is drawn."""
+
+    class Random(random.Random):
+        def seed(self, a: Any = None, version: int = 2) -> None:
+            """Seed it again, with `a` or at random."""
+            super().seed(chance.seed() if a is None else a, version)
+
+    class SystemRandom(Random):
+        def seed(self, *_: Any, **__: Any) -> None:
+            """Seed it at random, whatever is given, as the original does."""
+            super().seed(None)
+
+        def getstate(self) -> Any:
+            """Refuse, as the original does."""
+            raise NotImplementedError("System entropy source does not have state.")
+
+        def setstate(self, state: Any) -> None:
+            """Refuse, as the original does."""
+            raise NotImplementedError("System entropy source does not have state.")
+
+    for made in (Random, SystemRandom):
+        made.__module__ = "random"
+        made.__qualname__ = made.__name__
+    return Random, SystemRandom
 
 
 class StepCalls(ToolCalls):
@@ -54,7 +262,7 @@ class StepCalls(ToolCalls):
 
     def now(self) -> float:
         """Return the seconds that have elapsed, and a little: what is due now must be due."""
-        return self._clock.peek() + RESOLUTION_SECONDS
+        return self._clock.peek() + _RESOLUTION_SECONDS
 
     def wait(self, until: float | None) -> None:
         """Tell the host that the program can only wait, and take the step that it gives."""
@@ -169,7 +377,7 @@ class Steps:
 
     def __init__(self, wire: WorkerConnection, replay: Replay) -> None:
         self._clock = StepClock(replay.start)
-        self._chance = Chance(replay.seed)
+        self._chance = _Chance(replay.seed)
         self.calls = StepCalls(wire, self._clock)
 
     def build_loop(self) -> StepLoop:
@@ -180,7 +388,7 @@ class Steps:
         """Return `getattr(obj, name)` if code may read it, with the program's clock and chance."""
         value = get_attribute(obj, name, *default)
         if name in GUARDED_NAMES:
-            return self._chance.draw(read_clock(self._clock, value))
+            return self._chance.read(_read_clock(self._clock, value))
         return value
 
     def guard(self, namespace: Mapping[str, Any]) -> None:
@@ -191,7 +399,7 @@ class Steps:
     def build_names(self, *, asynchronous: bool) -> dict[str, dict[str, object]]:
         """Build the names of the standard library that see time, chance or the order of sets."""
         return {
-            **build_clock_names(self._clock),
+            **_clock_names(self._clock),
             **self._chance.build_names(),
             "asyncio": {"as_completed": _as_completed} if asynchronous else {},
             "operator": build_readers(self.get_attribute),

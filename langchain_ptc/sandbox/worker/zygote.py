@@ -53,7 +53,6 @@ from langchain_ptc.sandbox.worker import main as worker
 from langchain_ptc.sandbox.worker.output import keep_streams
 from langchain_ptc.sandbox.worker.preload import FileReader, load_all
 from langchain_ptc.sandbox.worker.program import prepare_interpreter, touch_lazy_parts
-from langchain_ptc.sandbox.worker.warmup import WARMUP_RUNS, rehearse
 
 _LAST_STANDARD_FD = 2
 _HAS_PIDFD = hasattr(os, "pidfd_open")
@@ -192,7 +191,7 @@ class _Parent:
         self._pidfds: dict[int, int] = {}  # pidfd -> number
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
-        self._warmup_runs = WARMUP_RUNS
+        self._warmup_runs = worker.WARMUP_RUNS
         self._postponed: list[tuple[int, int, int]] = []
 
     def serve(self) -> NoReturn:
@@ -213,7 +212,7 @@ class _Parent:
 
     def _warm_up(self) -> None:
         """Run a program, until Python has optimised its own code; then fork the workers that wait."""
-        rehearse(self._imports)
+        worker.rehearse(self._imports)
         self._warmup_runs -= 1
         if not self._warmup_runs:
             gc.collect()

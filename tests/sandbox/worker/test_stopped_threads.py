@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from langchain_ptc.sandbox.worker.crew import Crew
+from langchain_ptc.sandbox.worker.threads import Crew
 from tests.support.threads import (
     ends,
     no_thread_of_code_is_left,
