@@ -338,8 +338,8 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 43_478,
-    "modules": 162,
+    "lines": 43_363,
+    "modules": 158,
     "longest import chain": 17,
     "calls for a small program": 281,
     "files for a small program": 33,
