@@ -207,15 +207,11 @@ class ToolDefinition:
             )
         # The code's names last: where a name is both, it is the code's.
         own = {p.tool_name: p for p in self.parameters} | {p.name: p for p in self.parameters}
-        free = [
-            p.name for p in self.parameters if p.tool_name not in bound and p.name not in kwargs
-        ]
         for name, value in kwargs.items():
             parameter = own.get(name)
             if parameter is None and self.extra is None:
                 worth = len(mistakes) < MAX_PROBLEMS
-                close = (closest(name, free) or closest(name, own)) if worth else []
-                meant = did_you_mean([own[other].name for other in close])
+                meant = did_you_mean(_closest(name, own, {*bound, *kwargs})) if worth else ""
                 mistakes.append((name, f"has no parameter {cut(name, MAX_NAME_CHARS)!r}{meant}"))
                 continue
             key = name if parameter is None else parameter.tool_name
@@ -280,6 +276,12 @@ def read_returns(given: object, *, tool_name: str) -> tuple[TypeTree, tuple[Reco
         )
     tree = AnnotationReader(table, direction="output").read(given)
     return tree, table.records()
+
+
+def _closest(name: str, own: Mapping[str, ToolParameter], given: set[str]) -> list[str]:
+    """Return the parameter that was meant by `name`: one that was not given, if any is close."""
+    free = [p.name for p in own.values() if given.isdisjoint((p.name, p.tool_name))]
+    return [own[other].name for other in closest(name, free) or closest(name, own)]
 
 
 def _show(default: object) -> str:

@@ -1,8 +1,8 @@
 """`ObservedShapes`: what tools return, learned from their results: types only, never values.
 
-A tool that does not say what it returns leaves a model to guess. After each successful call the shape
-of the value is merged into what was seen of that tool before, and the stub shows it in a comment,
-`# observed:`.
+A tool that does not say what it returns leaves a model to guess. Each successful call widens the shape of
+what was seen of that tool before, and the stub shows it in a comment, `# observed:`. A result that shows
+nothing new costs one look at each of its values.
 
 The keys of records are all that a shape keeps of a value. So the question is which keys are names of
 fields and which are data: `{"name": …, "email": …}` is a record, `{"alice": …, "bob": …}` is a table
@@ -20,14 +20,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from langchain_ptc.catalog.text import is_known, looks_like_data
+from pydantic import ConfigDict, PlainSerializer, TypeAdapter, ValidationError
+
+from langchain_ptc.catalog.text import split_words
 from langchain_ptc.catalog.types import VALUE_TYPES
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import new_lock
@@ -37,13 +40,13 @@ Learning: TypeAlias = Literal["on", "off"]
 """Whether results are observed."""
 
 MAX_DEPTH = 6
-"""Levels of nesting that are read; deeper levels are `Any`."""
+"""Levels of nesting that are read; what is deeper is `Any`."""
 MAX_FIELDS = 40
 """Fields of one record; a dictionary with more keys is a table."""
 MAX_ITEMS = 100
 """Items of one list, and values of one table, that are read: evenly spread."""
 MAX_VALUES = 5_000
-"""Values that are read in one result; what comes after them is `Any`."""
+"""Values of one result that are read one by one; the rest is passed over."""
 MAX_NODES = 200
 """Shapes within the shape of one tool; what is deeper is dropped until it fits."""
 MAX_TEXT_CHARS = 600
@@ -52,33 +55,60 @@ MAX_JSON_CHARS = 100_000
 """Length of a text that is parsed to see whether it is JSON."""
 MAX_VARYING = 8
 """Fields of one type that may be missing, where they are most of the fields."""
-_FORMAT = 1
 
 _NAMES = {kind: tree.name for kind, tree in VALUE_TYPES.items()}
-_PLAIN = frozenset({*_NAMES, dict, list, tuple, set, frozenset})
 _TYPE_NAMES = tuple(dict.fromkeys(["Any", *_NAMES.values()]))
 _NUMBERS = frozenset({"int", "float", "Decimal", "complex"})
-_CONTAINERS = ("list", "tuple", "set", "frozenset")
-_PARTS = (*_CONTAINERS, "keys", "values", "json")
+_CONTAINERS: Mapping[str, type] = {
+    "dict": Mapping,
+    "list": list,
+    "tuple": tuple,
+    "frozenset": frozenset,
+    "set": AbstractSet,
+}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+_Names: TypeAlias = Annotated[set[str], PlainSerializer(sorted)]
+
+
+@dataclass(slots=True, kw_only=True)
 class Shape:
     """What values were seen in one place: all of them together."""
 
-    types: frozenset[str] = frozenset()
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    types: _Names = field(default_factory=set)
     """Names of the types of values without parts, `Any` among them for what is not read."""
-    parts: Mapping[str, Shape] = field(default_factory=dict)
-    """The items of each type of container that was seen; the `keys` and `values` of dictionaries that
-    are tables; and, under `json`, what the strings hold if all of them hold JSON."""
-    fields: Mapping[str, Shape] | None = None
+    items: dict[str, Shape] = field(default_factory=dict)
+    """The items of each type of container that was seen."""
+    fields: dict[str, Shape] | None = None
     """The fields of dictionaries that are records; None if there are none, or there is a table."""
-    optional: frozenset[str] = frozenset()
+    optional: _Names = field(default_factory=set)
     """The fields that not every record has."""
+    keys: _Names = field(default_factory=set)
+    """Names of the types of the keys of dictionaries that are tables."""
+    values: Shape | None = None
+    """The values of dictionaries that are tables."""
+    json: Shape | None = None
+    """What the strings hold, if all of them hold JSON; read of whole results only."""
+
+    def parts(self) -> list[Shape]:
+        """Return the shapes directly inside of it."""
+        others = [part for part in (self.values, self.json) if part is not None]
+        return [*self.items.values(), *(self.fields or {}).values(), *others]
 
 
-_UNKNOWN = Shape(types=frozenset({"Any"}))
-_NOTHING = Shape()
+@dataclass(slots=True, kw_only=True)
+class _Saved:
+    """What `ObservedShapes.to_dict` makes data of."""
+
+    format: Literal[2]
+    shapes: dict[str, Shape]
+
+
+@functools.cache
+def _saved() -> TypeAdapter[_Saved]:
+    return TypeAdapter(_Saved)
 
 
 class ObservedShapes:
@@ -127,15 +157,21 @@ class ObservedShapes:
         """
         if self.learning == "off":
             return
-        seen = read_shape(value, arguments=arguments)
         with self._lock:
-            known = self._shapes.get(name)
-            merged = seen if known is None else _bounded(merge(known, seen))
-            if merged != known:
-                self._put(name, merged)
+            # What is interrupted leaves no shape, rather than one whose keys are not yet judged.
+            shape = self._shapes.pop(name, None) or Shape()
+            is_wider = widen(shape, value, arguments=arguments)
+            self._shapes[name] = shape
+            if is_wider:
+                self._settle(name)
 
-    def _put(self, name: str, shape: Shape) -> None:
-        self._shapes[name] = shape
+    def _settle(self, name: str) -> None:
+        """Forget what a shape must not hold, and write its text."""
+        shape, depth = self._shapes[name], MAX_DEPTH
+        _settle(shape, 2 * MAX_DEPTH)
+        while depth and _count(shape) > MAX_NODES:
+            depth -= 1
+            _settle(shape, depth)
         text = render_shape(shape)
         if text != self._texts.get(name):
             self._texts[name] = text
@@ -144,8 +180,9 @@ class ObservedShapes:
     def to_dict(self) -> dict[str, Any]:
         """Return all shapes as data for JSON."""
         with self._lock:
-            shapes = {name: _to_dict(shape) for name, shape in sorted(self._shapes.items())}
-        return {"format": _FORMAT, "shapes": shapes}
+            saved = _Saved(format=2, shapes=dict(sorted(self._shapes.items())))
+            data: dict[str, Any] = _saved().dump_python(saved, mode="json", exclude_defaults=True)
+        return data
 
     @classmethod
     def from_dict(cls, data: object, *, learning: Learning = "on") -> ObservedShapes:
@@ -156,21 +193,16 @@ class ObservedShapes:
             ValueError: `learning` is neither `on` nor `off`.
         """
         found = cls(learning=learning)
-        given: Mapping[Any, Any] = data if isinstance(data, Mapping) else {}
-        shapes = given.get("shapes")
-        if not isinstance(shapes, Mapping) or given.get("format") != _FORMAT:
+        try:
+            found._shapes = _saved().validate_python(data).shapes
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))[:100]
             raise CatalogError(
-                "this is not what ObservedShapes.to_dict() returns: it has 'shapes' and "
-                f"'format': {_FORMAT}"
-            )
-        for name, shape in shapes.items():
-            try:
-                found._put(name, _bounded(_from_dict(shape, 0)))
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise CatalogError(
-                    f"the shape of {name!r} cannot be read: this is not a saved shape: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
+                f"this is not what ObservedShapes.to_dict() returns: at {place!r}: {first['msg']}"
+            ) from error
+        for name in found._shapes:
+            found._settle(name)
         return found
 
     def save(self, path: Path | str) -> None:
@@ -193,133 +225,110 @@ class ObservedShapes:
         text = Path(path).read_text("utf-8")
         try:
             return cls.from_dict(json.loads(text), learning=learning)
-        except json.JSONDecodeError as error:
-            raise CatalogError(f"{Path(path).name} is not JSON: {error}") from error
-        except CatalogError as error:
+        except (json.JSONDecodeError, CatalogError) as error:
             raise CatalogError(f"{Path(path).name}: {error}") from error
 
 
-def _to_dict(shape: Shape) -> dict[str, Any]:
-    parts = {kind: _to_dict(part) for kind, part in shape.parts.items()}
-    data: dict[str, Any] = {"types": sorted(shape.types)}
-    data["items"] = {kind: parts[kind] for kind in _CONTAINERS if kind in parts}
-    data["fields"] = {
-        key: {"shape": _to_dict(inner), "required": key not in shape.optional}
-        for key, inner in (shape.fields or {}).items()
-    }
-    if "values" in parts:
-        data["table"] = {"keys": parts["keys"].get("types", []), "values": parts["values"]}
-    if "json" in parts:
-        data["json"] = parts["json"]
-    return {name: part for name, part in data.items() if part}
+# --- a value widens a shape ---------------------------------------------------------------------
 
 
-def _from_dict(data: Any, depth: int) -> Shape:
-    """Return the shape that `_to_dict` made data of; anything else is an error of some kind."""
-    if depth > 2 * MAX_DEPTH or not data.keys() <= {"types", "items", "fields", "table", "json"}:
-        raise ValueError(f"unknown keys or too deep: {sorted(data)!r}")
-    found = {kind: data["items"][kind] for kind in _CONTAINERS if kind in data.get("items", {})}
-    table, fields = data.get("table"), data.get("fields")
-    if table is not None:
-        found |= {"keys": {"types": table["keys"]}, "values": table["values"]}
-    if "json" in data:
-        found["json"] = data["json"]
-    types = frozenset(data.get("types", []))
-    if not types <= set(_TYPE_NAMES):
-        raise ValueError(f"unknown types {sorted(types - set(_TYPE_NAMES))!r}")
-    shape = Shape(
-        types=types,
-        parts={kind: _from_dict(found[kind], depth + 1) for kind in _PARTS if kind in found},
-        fields=fields and {key: _from_dict(f["shape"], depth + 1) for key, f in fields.items()},
-        optional=frozenset(key for key, f in (fields or {}).items() if not f["required"]),
-    )
-    if shape.fields and not is_record(shape.fields, shape.optional):
-        raise ValueError("keys that look like data")
-    return shape
+def widen(shape: Shape, value: object, *, arguments: object = None) -> bool:
+    """Add the result of a call to a shape, and return whether the shape was changed.
 
-
-# --- a value -> its shape -----------------------------------------------------------------------
-
-
-def read_shape(value: object, *, arguments: object = None) -> Shape:
-    """Return the shape of a tool's result; a key that is among its arguments is taken for data."""
-    reader = _Reader(given=frozenset(_strings(arguments, 0)))
-    shape = _bounded(reader.read([value], 0))
-    held = reader.read_json(value) if isinstance(value, str) else None
-    return shape if held is None else dataclasses.replace(shape, parts={"json": held})
-
-
-def _strings(value: object, depth: int) -> Iterator[str]:
+    A key that is among the arguments of the call is taken for data.
+    """
+    reader = _Reader(given=arguments)
     if isinstance(value, str):
-        yield value
-    elif depth < 3 and isinstance(value, Mapping | list | tuple | set | frozenset):
-        for inner in list(value.values() if isinstance(value, Mapping) else value)[:MAX_ITEMS]:
-            yield from _strings(inner, depth + 1)
+        may_be_json = "str" not in shape.types or shape.json is not None
+        held = _read_json(value) if may_be_json else None
+        reader.is_wider = held is None and shape.json is not None
+        shape.json = None if held is None else shape.json or Shape()
+        if shape.json is not None:
+            reader.add(shape.json, held, 1)
+    reader.add(shape, value, 0)
+    return reader.is_wider
+
+
+def _read_json(text: str) -> object:
+    """Return the array or object that a text holds in JSON, or None."""
+    if text.lstrip()[:1] not in ("{", "[") or len(text) > MAX_JSON_CHARS:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 class _Reader:
-    def __init__(self, given: frozenset[str]) -> None:
+    """Adds one result to a shape. Values of a type that is known in their place are passed over."""
+
+    def __init__(self, given: object) -> None:
         self._given = given
         self._left = MAX_VALUES
+        self.is_wider = False
 
-    def read(self, values: Sequence[object], depth: int) -> Shape:
-        """Return the shape of all `values`, which stand in one place."""
-        self._left -= len(values)
-        if depth > MAX_DEPTH or self._left < 0:
-            return _UNKNOWN if values else _NOTHING
-        types: set[str] = set()
-        items: dict[str, list[object]] = {}
-        dicts: list[Mapping[object, object]] = []
-        for raw in values:
-            value: Any = _as_data(raw)
-            name = _type_name(value)
-            if name is not None:
-                types.add(name)
-            elif isinstance(value, Mapping):
-                dicts.append(value)
-            else:
-                kind = next((k for k in (list, tuple, frozenset) if isinstance(value, k)), set)
-                ordered = sorted(value, key=repr) if kind in (frozenset, set) else value
-                items.setdefault(kind.__name__, []).extend(_spread(ordered))
-        parts = {kind: self.read(_spread(items[kind]), depth + 1) for kind in sorted(items)}
-        own = Shape(types=frozenset(types), parts=parts)
-        return merge(own, self._read_dicts(dicts, depth)) if dicts else own
+    def add(self, shape: Shape, value: Any, depth: int) -> None:
+        """Add one value, which is `depth` levels deep."""
+        self._left -= 1
+        if self._left < 0 or "Any" in shape.types:
+            return
+        value = _as_data(value)
+        kind = None if type(value) in _NAMES else _container(value)
+        if kind is None or depth > MAX_DEPTH:
+            names = (name for base, name in _NAMES.items() if isinstance(value, base))
+            name = _NAMES.get(type(value)) or next(names, "Any")
+            self.is_wider |= name not in shape.types
+            shape.types.add(name)
+        elif kind == "dict":
+            self._add_dict(shape, value, depth)
+        else:
+            self.is_wider |= kind not in shape.items
+            self._add_all(shape.items.setdefault(kind, Shape()), value, depth)
 
-    def _read_dicts(self, dicts: Sequence[Mapping[object, object]], depth: int) -> Shape:
-        found: dict[object, list[object]] = {}
-        for one in dicts:
-            for key, value in one.items():
-                found.setdefault(key, []).append(value)
-        kinds = frozenset(_type_name(key) or "Any" for key in found)
-        if kinds <= {"str"} and len(found) <= MAX_FIELDS:
-            fields = {str(k): self.read(_spread(v), depth + 1) for k, v in found.items()}
-            optional = frozenset(str(k) for k, v in found.items() if len(v) < len(dicts))
-            is_given = any(key in self._given and not is_known(key) for key in fields)
-            if not is_given and is_record(fields, optional):
-                return Shape(fields=fields, optional=optional)
-        held = self.read(_spread([v for several in found.values() for v in several]), depth + 1)
-        return Shape(parts={"keys": Shape(types=kinds), "values": held})
+    def _add_all(self, shape: Shape, values: Iterable[object], depth: int) -> None:
+        for value in _spread([*values]):
+            if _NAMES.get(type(value)) not in shape.types:
+                self.add(shape, value, depth + 1)
 
-    def read_json(self, text: str) -> Shape | None:
-        """Return the shape of what a text holds, or None if it is not an array or object in JSON."""
-        if text.lstrip()[:1] not in ("{", "[") or len(text) > MAX_JSON_CHARS:
-            return None
-        try:
-            return _bounded(self.read([json.loads(text)], 1))
-        except (ValueError, RecursionError):
-            return None
+    def _add_dict(self, shape: Shape, value: Mapping[Any, object], depth: int) -> None:
+        if shape.values is None and self._are_fields(shape, value):
+            fields = shape.fields = {} if shape.fields is None else shape.fields
+            for key, inner in value.items():
+                if key not in fields:
+                    fields[key] = Shape()
+                if _NAMES.get(type(inner)) not in fields[key].types:
+                    self.add(fields[key], inner, depth + 1)
+            return
+        kinds = {_NAMES.get(kind, "Any") for kind in set(map(type, value))}
+        self.is_wider |= shape.values is None or not kinds <= shape.keys
+        values = _make_table(shape)
+        shape.keys |= kinds
+        self._add_all(values, value.values(), depth)
 
-
-def _type_name(value: object) -> str | None:
-    name = _NAMES.get(type(value))
-    if name is None and not isinstance(value, Mapping | list | tuple | AbstractSet):
-        name = next((name for kind, name in _NAMES.items() if isinstance(value, kind)), "Any")
-    return name
+    def _are_fields(self, shape: Shape, value: Mapping[Any, object]) -> bool:
+        """Whether the keys of a dictionary may be those of the fields of a shape, or new ones."""
+        fields: AbstractSet[str] = frozenset() if shape.fields is None else shape.fields.keys()
+        new: set[Any] = value.keys() - fields if len(value) <= MAX_FIELDS else {None}
+        if new:
+            given = {*_strings(self._given)}
+            if any(type(key) is not str or (key in given and not is_known(key)) for key in new):
+                return False
+        varying = set() if shape.fields is None else new | (fields - value.keys())
+        self.is_wider |= bool(new) or shape.fields is None or not varying <= shape.optional
+        shape.optional |= varying
+        return True
 
 
-def _as_data(value: object) -> object:
+def _container(value: object) -> str | None:
+    for kind, base in _CONTAINERS.items():
+        if isinstance(value, base):
+            return kind
+    return None
+
+
+def _as_data(value: Any) -> Any:
     """Return an object of a class as the code will see it: a model as a dictionary."""
-    if type(value) in _PLAIN:
+    if type(value) in (dict, list):
         return value
     if isinstance(value, Enum):
         return value.value
@@ -329,67 +338,106 @@ def _as_data(value: object) -> object:
     return dump(value) if callable(dump) else value
 
 
-def _spread(values: Sequence[object]) -> list[object]:
+def _strings(value: object, depth: int = 0) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif depth < 3 and isinstance(value, Mapping | list | tuple | set | frozenset):
+        for inner in [*(value.values() if isinstance(value, Mapping) else value)][:MAX_ITEMS]:
+            yield from _strings(inner, depth + 1)
+
+
+def _spread(values: Sequence[object]) -> Sequence[object]:
     """Return up to `MAX_ITEMS` of `values`, first and last among them."""
     if len(values) <= MAX_ITEMS:
-        return list(values)
+        return values
     step = (len(values) - 1) / (MAX_ITEMS - 1)
     return [values[round(n * step)] for n in range(MAX_ITEMS)]
 
 
-# --- merging and bounds -------------------------------------------------------------------------
+# --- what a shape that has grown is made of -----------------------------------------------------
 
 
-def merge(first: Shape, second: Shape) -> Shape:
-    """Return the shape of the values of both."""
-    parts = _merge_parts(first.parts, second.parts)
-    if any("str" in shape.types and "json" not in shape.parts for shape in (first, second)):
-        parts.pop("json", None)
-    fields, optional = first.fields or second.fields, first.optional | second.optional
-    if first.fields and second.fields:
-        fields = _merge_parts(first.fields, second.fields)
-        optional |= first.fields.keys() ^ second.fields.keys()
-    is_table = "values" in parts or not is_record(fields or {}, optional)
-    if fields and is_table:  # forget the keys
-        keys = merge(parts.get("keys", _NOTHING), Shape(types=frozenset({"str"})))
-        values = functools.reduce(merge, fields.values(), parts.get("values", _NOTHING))
-        fields, optional, parts = None, frozenset(), {**parts, "keys": keys, "values": values}
-    types = first.types | second.types
-    return Shape(types=types, parts=parts, fields=fields, optional=optional)
+def _settle(shape: Shape, depth: int) -> None:
+    """Forget the keys that are data, and what is more than `depth` levels deep."""
+    if shape.fields and not is_record(shape.fields, shape.optional):
+        _make_table(shape)
+    parts = shape.parts()
+    for part in parts:
+        _settle(part, depth - 1)
+    if parts and depth <= 0:
+        shape.types, shape.items, shape.fields = {"Any"}, {}, None
+        shape.values = shape.json = None
 
 
-def _merge_parts(first: Mapping[str, Shape], second: Mapping[str, Shape]) -> dict[str, Shape]:
-    merged = {**first, **second}
-    both = first.keys() & second.keys()
-    return merged | {key: merge(first[key], second[key]) for key in both}
+def _make_table(shape: Shape) -> Shape:
+    """Make dictionaries tables, without their keys, and return the shape of their values."""
+    fields, shape.fields, shape.optional = shape.fields, None, set()
+    shape.values = shape.values or Shape()
+    shape.keys |= {"str"} if fields else set()
+    for part in (fields or {}).values():
+        _merge(shape.values, part)
+    return shape.values
 
 
-def _bounded(shape: Shape) -> Shape:
-    """Return `shape` cut to `MAX_NODES`, its deepest levels first."""
-    depth = MAX_DEPTH
-    while depth and _count(shape) > MAX_NODES:
-        depth -= 1
-        shape = _cut(shape, depth)
-    return shape
-
-
-def _children(shape: Shape) -> list[Shape]:
-    return [*shape.parts.values(), *(shape.fields or {}).values()]
+def _merge(shape: Shape, other: Shape) -> None:
+    """Add the values that are in `other`, which is not used any more."""
+    shape.types |= other.types
+    for kind, part in other.items.items():
+        _merge(shape.items.setdefault(kind, Shape()), part)
+    if other.values is not None or shape.values is not None:
+        values = _make_table(shape)
+        shape.keys |= other.keys | ({"str"} if other.fields else set())
+        _merge(values, _make_table(other))
+    elif shape.fields is None or other.fields is None:
+        shape.fields = shape.fields or other.fields
+        shape.optional |= other.optional
+    else:
+        shape.optional |= other.optional | (shape.fields.keys() ^ other.fields.keys())
+        for key, part in other.fields.items():
+            _merge(shape.fields.setdefault(key, Shape()), part)
 
 
 def _count(shape: Shape) -> int:
-    return 1 + sum(map(_count, _children(shape)))
-
-
-def _cut(shape: Shape, depth: int) -> Shape:
-    if not depth:
-        return _UNKNOWN if _children(shape) else shape
-    parts = {kind: _cut(part, depth - 1) for kind, part in shape.parts.items()}
-    fields = shape.fields and {key: _cut(part, depth - 1) for key, part in shape.fields.items()}
-    return dataclasses.replace(shape, parts=parts, fields=fields)
+    return 1 + sum(map(_count, shape.parts()))
 
 
 # --- records and tables -------------------------------------------------------------------------
+
+MAX_KEY_CHARS = 40
+"""Length of a key that may be the name of a field."""
+_SAFE = re.compile(r"[@$]?[^\W\d][\w:. -]*")
+_PLAIN_KEY = re.compile(r"[^\W\d]\w*")
+_HOST = re.compile(r"\.(?:app|biz|com|dev|edu|gov|info|io|net|org)$", re.IGNORECASE)
+_ID = re.compile(r"\d{3}|\d[A-Za-z]+\d")
+"""Long numbers, and letters between digits."""
+_CODE = re.compile(r"[A-Z\d_]+")
+"""Nothing but capitals: currencies, shares, airports."""
+
+
+@functools.cache
+def _field_words() -> frozenset[str]:
+    """Return what fields of records are called, in lower case."""
+    return frozenset(Path(__file__).with_name("field_words.txt").read_text("utf-8").split())
+
+
+def is_known(key: str) -> bool:
+    """Return whether a key is made of words that fields are called."""
+    known = _field_words()
+    words = [word for word in split_words(key) if len(word) > 1 and not word.isdigit()]
+    if not words:
+        return len(key) == 1 or key.lower() in known
+    return known.issuperset(words) or "".join(words) in known
+
+
+def looks_like_data(key: str) -> bool:
+    """Return whether a key is an id, a code, a date, an address, a sentence, and no name of a field."""
+    if key.lower() in _field_words():
+        return False
+    if not key.isprintable() or len(key) > MAX_KEY_CHARS or _ID.search(key):
+        return True
+    if is_known(key) and _SAFE.fullmatch(key) and not _HOST.search(key):
+        return False
+    return _CODE.fullmatch(key) is not None or _PLAIN_KEY.fullmatch(key) is None
 
 
 def is_record(fields: Mapping[str, Shape], optional: AbstractSet[str]) -> bool:
@@ -429,8 +477,8 @@ def _is_numbered(fields: Mapping[str, Shape]) -> bool:
 
 def _kinds(shape: Shape) -> set[str]:
     kinds = {"number" if name in _NUMBERS else name for name in shape.types - {"None"}}
-    kinds |= {"list"} if shape.parts.keys() & set(_CONTAINERS) else set()
-    return kinds | ({"dict"} if shape.fields or "values" in shape.parts else set())
+    kinds |= {"list"} if shape.items else set()
+    return kinds | ({"dict"} if shape.fields is not None or shape.values is not None else set())
 
 
 # --- text ---------------------------------------------------------------------------------------
@@ -455,24 +503,22 @@ def _render(shape: Shape, depth: int) -> str:
     options = [name for name in _TYPE_NAMES if name in shape.types - {"None"}]
     if "float" in options and "int" in options:
         options.remove("int")  # a float may be a whole number
-    parts = {kind: _render(shape.parts[kind], depth - 1) for kind in _PARTS if kind in shape.parts}
-    if "json" in parts:
-        options[options.index("str")] = f"str (JSON: {_render(shape.parts['json'], depth)})"
-    kinds = [kind for kind in _CONTAINERS if kind in parts]
-    options += [f"{k}[{parts[k]}{', ...' if k == 'tuple' else ''}]" for k in kinds]
-    if shape.fields:
-        options.append(_render_record(shape, depth - 1))
-    if "values" in parts:
-        keys = " | ".join(n for n in _TYPE_NAMES if n in shape.parts["keys"].types) or "str"
-        options.append(f"dict[{keys}, {parts['values']}]")
+    if shape.json is not None:
+        options[options.index("str")] = f"str (JSON: {_render(shape.json, depth)})"
+    for kind in [kind for kind in _CONTAINERS if kind in shape.items]:
+        inner = _render(shape.items[kind], depth - 1)
+        options.append(f"{kind}[{inner}{', ...' if kind == 'tuple' else ''}]")
+    if shape.fields is not None:
+        options.append(_render_record(shape.fields, shape.optional, depth - 1))
+    if shape.values is not None:
+        keys = " | ".join(name for name in _TYPE_NAMES if name in shape.keys) or "str"
+        options.append(f"dict[{keys}, {_render(shape.values, depth - 1)}]")
     return " | ".join([*options, *(["None"] if "None" in shape.types else [])]) or "Any"
 
 
-def _render_record(shape: Shape, depth: int) -> str:
-    if not depth or shape.fields is None:
+def _render_record(fields: Mapping[str, Shape], optional: AbstractSet[str], depth: int) -> str:
+    if not depth or not fields:
         return "dict[str, Any]"
-    texts = {key: _render(inner, depth) for key, inner in shape.fields.items()}
-    shown = [
-        f"{k!r}: {f'NotRequired[{t}]' if k in shape.optional else t}" for k, t in texts.items()
-    ]
+    texts = {key: _render(inner, depth) for key, inner in fields.items()}
+    shown = [f"{k!r}: {f'NotRequired[{t}]' if k in optional else t}" for k, t in texts.items()]
     return f"{{{', '.join(shown)}}}"

@@ -1,20 +1,18 @@
 """Names and text of other people, made safe to stand in Python source. Pure.
 
 Names and descriptions come from tools and servers, and are not trusted. Names are converted to identifiers,
-split into words, and distinguished from data. Descriptions, whatever they contain (quotes, backslashes,
+split into words. Descriptions, whatever they contain (quotes, backslashes,
 newlines, control characters, code), stay inside their string or comment.
 """
 
 from __future__ import annotations
 
 import builtins
-import functools
 import inspect
 import keyword
 import re
 import unicodedata
 from collections.abc import Collection
-from pathlib import Path
 
 STUB_VOCABULARY = frozenset(
     {
@@ -97,43 +95,6 @@ def split_words(text: str) -> list[str]:
 def _without_accents(text: str) -> str:
     parts = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
     return unicodedata.normalize("NFKC", "".join(c for c in parts if not unicodedata.combining(c)))
-
-
-MAX_KEY_CHARS = 40
-"""Length of a key that may be the name of a field."""
-_SAFE = re.compile(r"[@$]?[^\W\d][\w:. -]*")
-_PLAIN_KEY = re.compile(r"[^\W\d]\w*")
-_HOST = re.compile(r"\.(?:app|biz|com|dev|edu|gov|info|io|net|org)$", re.IGNORECASE)
-_ID = re.compile(r"\d{3}|\d[A-Za-z]+\d")
-"""Long numbers, and letters between digits."""
-_CODE = re.compile(r"[A-Z\d_]+")
-"""Nothing but capitals: currencies, shares, airports."""
-
-
-@functools.cache
-def _field_words() -> frozenset[str]:
-    """Return what fields of records are called, in lower case."""
-    return frozenset(Path(__file__).with_name("field_words.txt").read_text("utf-8").split())
-
-
-def is_known(key: str) -> bool:
-    """Return whether a key is made of words that fields are called."""
-    known = _field_words()
-    words = [word for word in split_words(key) if len(word) > 1 and not word.isdigit()]
-    if not words:
-        return len(key) == 1 or key.lower() in known
-    return known.issuperset(words) or "".join(words) in known
-
-
-def looks_like_data(key: str) -> bool:
-    """Return whether a key is an id, a code, a date, an address, a sentence, and no name of a field."""
-    if key.lower() in _field_words():
-        return False
-    if not key.isprintable() or len(key) > MAX_KEY_CHARS or _ID.search(key):
-        return True
-    if is_known(key) and _SAFE.fullmatch(key) and not _HOST.search(key):
-        return False
-    return _CODE.fullmatch(key) is not None or _PLAIN_KEY.fullmatch(key) is None
 
 
 # --- descriptions -------------------------------------------------------------------------------

@@ -23,12 +23,13 @@ from langchain_ptc import CatalogError, ObservedShapes, ToolCatalog
 from langchain_ptc.catalog.observed import (
     MAX_FIELDS,
     MAX_TEXT_CHARS,
-    merge,
-    read_shape,
+    Shape,
+    is_known,
+    looks_like_data,
     render_shape,
+    widen,
 )
 from langchain_ptc.catalog.stubs import render_type
-from langchain_ptc.catalog.text import is_known, looks_like_data
 from langchain_ptc.catalog.types import is_vague
 
 
@@ -224,14 +225,14 @@ def test_order_of_results_does_not_matter_for_types() -> None:
     """Merging forgets nothing and is the same whichever result came first, but for the order."""
     values: list[object] = [{"id": 1}, {"id": "a", "name": None}, [1], None, {"id": 2, "name": "x"}]
     rng = Random(1)
-    merged = []
+    learned = []
     for _ in range(10):
         rng.shuffle(values)
-        whole = read_shape(values[0])
-        for value in values[1:]:
-            whole = merge(whole, read_shape(value))
-        merged.append(whole)
-    assert all(one == merged[0] for one in merged)
+        seen = ObservedShapes()
+        for value in values:
+            seen.observe("t", value)
+        learned.append(seen.to_dict())
+    assert all(one == learned[0] for one in learned)
 
 
 # --- what never happens -------------------------------------------------------------------------
@@ -288,7 +289,9 @@ def test_size_is_bounded() -> None:
     for value in (deep, wide, huge, "x" * 10_000_000, list(range(10**6))):
         assert 0 < len(shape(value)) <= MAX_TEXT_CHARS
     assert shape({f"{word}_id": 1 for word in string.ascii_lowercase}).startswith("{")
-    assert len(read_shape({f"name_{n}": 1 for n in "abcdefgh" * 9}).fields or {}) <= MAX_FIELDS
+    names = {f"name_{n}{m}": 1 for n in "abcdefgh" for m in "abcdefgh"}
+    assert len(names) > MAX_FIELDS
+    assert shape(names) == "dict[str, int]"
 
 
 def test_a_list_is_looked_at_from_end_to_end() -> None:
@@ -470,22 +473,14 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 
 
 BROKEN = {
-    "no-json": ("{", "shapes.json is not JSON"),
+    "no-json": ("{", r"shapes.json: Expecting"),
     "a-list": ("[]", "this is not what ObservedShapes.to_dict"),
-    "another-format": ('{"format": 9, "shapes": {}}', "'format': 1"),
-    "unknown-type": (
-        '{"format": 1, "shapes": {"t": {"types": ["os.system"]}}}',
-        "the shape of 't' cannot be read.*unknown types",
+    "another-format": ('{"format": 9, "shapes": {}}', "at 'format': Input should be 2"),
+    "unknown-part": (
+        '{"format": 2, "shapes": {"t": {"table": [1]}}}',
+        r"at 'shapes\.t\.table': Unexpected keyword",
     ),
-    "unknown-part": ('{"format": 1, "shapes": {"t": {"values": [1]}}}', "unknown keys or too deep"),
-    "keys-that-are-data": (
-        (
-            '{"format": 1, "shapes": {"t": {"fields": {"ada@x.org": '
-            '{"shape": {"types": ["int"]}, "required": true}}}}}'
-        ),
-        "keys that look like data",
-    ),
-    "no-shape": ('{"format": 1, "shapes": {"t": 5}}', "this is not a saved shape"),
+    "no-shape": ('{"format": 2, "shapes": {"t": 5}}', r"at 'shapes\.t': Input should be"),
 }
 
 
@@ -496,6 +491,22 @@ def test_a_broken_file(tmp_path: Path, text: str, told: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(CatalogError, match=told):
         ObservedShapes.load(path)
+
+
+def test_a_file_cannot_smuggle_text_in() -> None:
+    """Keys that are data are forgotten as those of a result are; names of no type are not shown."""
+    shapes = {
+        "key": {"fields": {"ada@x.org": {"types": ["int"]}}},
+        "type": {"types": ["os.system"], "items": {"eval": {}}},
+    }
+    found = ObservedShapes.from_dict({"format": 2, "shapes": shapes})
+    assert found.text("key") == "dict[str, int]"
+    assert found.text("type") == "Any"
+    deep: dict[str, Any] = {}
+    for _ in range(100):
+        deep = {"values": deep}
+    text = ObservedShapes.from_dict({"format": 2, "shapes": {"t": deep}}).text("t")
+    assert len(text) <= MAX_TEXT_CHARS
 
 
 def test_no_file(tmp_path: Path) -> None:
@@ -535,7 +546,8 @@ def test_from_many_threads() -> None:
 def test_rendering_cuts_what_is_too_long() -> None:
     """A limit leaves out deep levels first, then the end."""
     value = {"items": [{"id": 1, "name": "x"}], "total": 1}
-    whole = read_shape(value)
+    whole = Shape()
+    assert widen(whole, value)
     assert render_shape(whole, limit=50) == "{'items': list[dict[str, Any]], 'total': int}"
     assert render_shape(whole, limit=40) == "{'items': list[Any], 'total': int}"
     assert render_shape(whole, limit=20) == "dict[str, Any]"
