@@ -36,8 +36,7 @@ sys.path[0] = str(Path(__file__).parents[1])  # `benchmarks` is no part of the p
 
 from langchain_ptc.catalog.catalog import ToolCatalog  # noqa: E402
 from langchain_ptc.catalog.definition import ToolDefinition  # noqa: E402
-from langchain_ptc.catalog.render import render_line  # noqa: E402
-from langchain_ptc.catalog.stubs import group, render_catalog  # noqa: E402
+from langchain_ptc.catalog.stubs import group, render_catalog, render_line  # noqa: E402
 
 FULL, LINE = 0.70, 0.30
 """Characters of stub for one character of JSON, in full and in one line."""

@@ -18,18 +18,6 @@ from langchain_ptc.catalog.mcp.results import Approve
 from langchain_ptc.catalog.mcp.source import Found, MCPServers, OpeningCatalog, Source, join_tools
 from langchain_ptc.catalog.observed import ObservedShapes
 from langchain_ptc.catalog.policy import ToolPolicy
-from langchain_ptc.catalog.render import (
-    Keep,
-    Tier,
-    describe_tools,
-    name_of,
-    render_line,
-    render_lines,
-    render_one,
-    render_package,
-    render_tier,
-    write_package,
-)
 from langchain_ptc.catalog.search import (
     DEFAULT_LIMIT,
     DISCOVERY_NAMES,
@@ -38,7 +26,20 @@ from langchain_ptc.catalog.search import (
     build_discovery,
     join_ranks,
 )
-from langchain_ptc.catalog.stubs import DomainStubs, group
+from langchain_ptc.catalog.stubs import (
+    DomainStubs,
+    Keep,
+    Tier,
+    describe_tools,
+    group,
+    name_of,
+    render_line,
+    render_lines,
+    render_one,
+    render_package,
+    render_tier,
+    write_package,
+)
 from langchain_ptc.catalog.tools import read_tool, read_tools
 from langchain_ptc.catalog.types import ANY, TypeTree, admits_text, is_vague
 from langchain_ptc.errors import CatalogError

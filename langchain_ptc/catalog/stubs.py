@@ -1,23 +1,31 @@
-"""Definitions -> Python source that a model reads.
+"""Definitions -> Python source that a model reads, in four tiers; and the same on disk, for editors.
 
-`render.py` makes prompts and files of it. Pure. Source: one `TypedDict` for each record,
-under a name that is unique in its module, follows pydantic-ai's `function_signature.py`.
+`prompts/description.py` chooses the tier from the catalog and a token budget only, so the text stays the
+same from turn to turn and the provider's prompt cache stays valid. It changes only with the observed shape
+of a tool's results: see `observed.py`.
+
+Source: one `TypedDict` for each record, under a name that is unique in its module, follows pydantic-ai's
+`function_signature.py`.
 """
 
 from __future__ import annotations
 
 import keyword
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import TYPE_CHECKING
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.catalog.text import (
     MAX_PROMPT_TOOL_CHARS,
     RESERVED,
     brief,
     cut,
     docstring,
+    first_sentence,
     is_normal,
     one_line,
     paragraphs,
@@ -26,8 +34,10 @@ from langchain_ptc.catalog.text import (
     unsaid,
 )
 from langchain_ptc.catalog.types import (
+    ANY,
     MAX_LITERAL_INT,
     NONE,
+    VALUE_TYPES,
     Alternatives,
     Choice,
     Container,
@@ -45,6 +55,21 @@ from langchain_ptc.catalog.types import (
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
+
+Tier: TypeAlias = Literal["full", "signatures", "names", "pointer"]
+"""`full`: whole stubs. `signatures`: a line for each tool. `names`: the names by domain. `pointer`: how
+many tools there are, and in which domains."""
+TIERS: tuple[Tier, ...] = get_args(Tier)
+"""From the most text to the least."""
+
+MAX_POINTER_CHARS = 2_000
+"""Length of the list of domains in a pointer."""
+MAX_LINE_SHAPE_CHARS = 200
+"""Length of an observed shape below a line."""
+FLAT = "tools"
+"""What tools of no domain are listed under: the module that they are imported from."""
+Keep: TypeAlias = Callable[[str], bool]
+"""Called with each line about an observed shape; returns whether there is room for it."""
 
 MODULES = {
     "Any": "typing",
@@ -141,26 +166,19 @@ class DomainStubs:
 
     def imports(self) -> set[str]:
         """Return the names that the stubs take from the standard library."""
-        found = {name for d in self.definitions for name in definition_imports(d)}
-        return found | self.record_imports()
-
-    def record_imports(self) -> set[str]:
-        """Return the names that the records take from the standard library."""
+        trees = [tree for definition in self.definitions for tree in definition.types]
         found = {"TypedDict"} if self.records else set()
         for record, _ in self.records.values():
-            found |= _type_names(f.type for f in record.fields) & MODULES.keys()
-            found |= {"NotRequired"} & {"" if f.required else "NotRequired" for f in record.fields}
-        return found
+            trees.extend(f.type for f in record.fields)
+            found |= set() if all(f.required for f in record.fields) else {"NotRequired"}
+        return found | (_type_names(trees) & MODULES.keys())
 
-    def render_records(self, *, describe: Callable[[str], str] = brief) -> list[str]:
-        """Return the source of each record, in an order in which Python can run it.
-
-        `describe` shortens the description of a field to one line.
-        """
+    def render_records(self) -> list[str]:
+        """Return the source of each record, in an order in which Python can run it."""
         defined: set[str] = set()
         blocks = []
         for name, (record, names) in self.records.items():
-            blocks.append(_render_record(name, record, names, defined, describe))
+            blocks.append(_render_record(name, record, names, defined))
             defined.add(name)
         return blocks
 
@@ -188,7 +206,6 @@ def _render_record(
     record: RecordType,
     names: Names,
     defined: Collection[str],
-    describe: Callable[[str], str],
 ) -> str:
     rows = []
     for item in record.fields:
@@ -196,7 +213,7 @@ def _render_record(
         if any(names[key] not in defined for key in references(item.type)):
             text = repr(text)  # a record that holds itself is not yet known where it is written
         remarks = [*notes(item.type), *item.constraints]
-        comment = _comment(_unsaid(item.name, item.description, item.type), remarks, describe)
+        comment = _comment(_unsaid(item.name, item.description, item.type), remarks)
         rows.append((item.name, text if item.required else f"NotRequired[{text}]", comment))
     about = one_line(record.description, limit=200)
     more = f"    # {one_line(record.others, limit=200)}\n" if record.others else ""
@@ -234,8 +251,8 @@ def _needs_call(record: RecordType, names: Names) -> bool:
     )
 
 
-def _comment(description: str, remarks: Sequence[str], describe: Callable[[str], str]) -> str:
-    text = describe(description)
+def _comment(description: str, remarks: Sequence[str]) -> str:
+    text = brief(description)
     if remarks:
         listed = one_line(", ".join(remarks))
         text = f"{text} ({listed})" if text else listed
@@ -253,20 +270,13 @@ class StubParameter:
     annotation: str
     default: str | None
     """Source of the default, `...` where it is not shown; None if the parameter is required."""
-    description: str
-    remarks: Sequence[str]
-    """What its type leaves out."""
+    comment: str
+    """What is said of it, with two spaces and `#` in front; or an empty string."""
 
-    def source(self, *, omitted: str = "...") -> str:
-        """Return its part of the signature, with `omitted` for a default that is not shown."""
-        if self.default is None:
-            return f"{self.name}: {self.annotation}"
-        default = omitted if self.default == "..." else self.default
-        return f"{self.name}: {self.annotation} = {default}"
-
-    def comment(self, describe: Callable[[str], str]) -> str:
-        """Return its description with two spaces and `#` in front, or an empty string."""
-        return _comment(self.description, self.remarks, describe)
+    def source(self) -> str:
+        """Return its part of the signature."""
+        default = "" if self.default is None else f" = {self.default}"
+        return f"{self.name}: {self.annotation}{default}"
 
 
 def stub_parameters(definition: ToolDefinition, names: Names) -> list[StubParameter]:
@@ -294,8 +304,7 @@ def _stub_parameter(
         name=parameter.name,
         annotation=render_type(tree, names),
         default=default,
-        description=_unsaid(parameter.tool_name, parameter.description, tree, shown),
-        remarks=remarks,
+        comment=_comment(_unsaid(parameter.tool_name, parameter.description, tree, shown), remarks),
     )
 
 
@@ -327,37 +336,26 @@ def _is_literal(value: object, depth: int = 0) -> bool:
     return depth < 3 and all(_is_literal(item, depth + 1) for item in items)
 
 
-def definition_imports(definition: ToolDefinition) -> set[str]:
-    """Return the names that a signature takes from the standard library."""
-    return _type_names(definition.types) & MODULES.keys()
-
-
 def render_signature(
-    definition: ToolDefinition,
-    names: Names,
-    parameters: Sequence[StubParameter],
-    *,
-    describe: Callable[[str], str] | None = None,
-    omitted: str = "...",
+    definition: ToolDefinition, names: Names, *, with_comments: bool = False
 ) -> str:
     """Return the head of a stub, from `async def` to the colon.
 
     Args:
         definition: The tool.
         names: Names of the records in its types, by key.
-        parameters: What `stub_parameters` returns.
-        describe: Shortens the description of a parameter to a comment; None for no comments.
-        omitted: Source of a default that is not shown.
+        with_comments: Whether parameters are described; each one that is takes a line of its own.
     """
-    parts = [p.source(omitted=omitted) for p in parameters]
-    comments = [p.comment(describe) if describe else "" for p in parameters]
+    parameters = stub_parameters(definition, names)
+    parts = [p.source() for p in parameters]
+    comments = [p.comment if with_comments else "" for p in parameters]
     if definition.extra is not None:
         parts.append(f"**kwargs: {render_type(definition.extra, names)}")
         comments.append("")
     end = f") -> {render_type(definition.returns, names)}:"
     start = f"async def {definition.name}("
     line = f"{start}{', '.join(parts)}{end}"
-    if not any(comments) and (len(line) <= WIDTH or not parts or describe):
+    if not any(comments) and (len(line) <= WIDTH or not parts or with_comments):
         return line
     rows = [f"    {part},{comment}" for part, comment in zip(parts, comments, strict=True)]
     return "\n".join([start, *rows, end])
@@ -381,13 +379,18 @@ def render_facts(definition: ToolDefinition) -> list[str]:
     return [line for line in (returns, " ".join(filter(None, facts))) if line]
 
 
-def render_stub(definition: ToolDefinition, names: Names) -> str:
-    """Return the stub of one tool for a model: signature, comments and docstring."""
-    parameters = stub_parameters(definition, names)
-    head = render_signature(definition, names, parameters, describe=brief)
+def render_stub(definition: ToolDefinition, names: Names, *, observed: str = "") -> str:
+    """Return the stub of one tool for a model: signature, comments and docstring.
+
+    `observed` is a line about the shape of its results, or empty.
+    """
+    head = render_signature(definition, names, with_comments=True)
     description = paragraphs(definition.description, limit=MAX_PROMPT_TOOL_CHARS)
     about = "\n".join(filter(None, [description, *render_facts(definition)]))
-    return f"{head}\n    {docstring(about, indent='    ')}" if about else f"{head} ..."
+    if not about and not observed:
+        return f"{head} ..."
+    body = f"    {docstring(about, indent='    ')}" if about else "    ..."
+    return "\n".join(filter(None, [head, observed, body]))
 
 
 # --- the text -----------------------------------------------------------------------------------
@@ -401,28 +404,241 @@ def group(definitions: Iterable[ToolDefinition]) -> list[DomainStubs]:
     return [DomainStubs(domain=d, definitions=members) for d, members in grouped.items()]
 
 
+def render_tier(
+    domains: Sequence[DomainStubs], tier: Tier, observed: Mapping[str, str], keep: Keep
+) -> str:
+    """Return the text of a catalog in one tier, with a newline at its end; empty without tools.
+
+    Args:
+        domains: The stubs.
+        tier: How much is shown.
+        observed: Observed shapes of results, by qualified name, of tools whose type is vague.
+        keep: Called with each line about an observed shape, in the catalog's order.
+    """
+    if tier == "full":
+        return render_catalog(domains, observed, keep)
+    if tier == "signatures":
+        blocks = [render_lines(domain, observed, keep) for domain in domains]
+    elif tier == "names":
+        blocks = [f"{name_of(d)}: {', '.join(t.name for t in d.definitions)}" for d in domains]
+    else:
+        blocks = [_render_pointer(domains)] if domains else []
+    between = "\n\n" if tier == "signatures" else "\n"
+    return f"{between.join(blocks)}\n" if blocks else ""
+
+
 def render_catalog(
     domains: Sequence[DomainStubs],
-    *,
-    render: Callable[[ToolDefinition, Names], str] = render_stub,
+    observed: Mapping[str, str] = MappingProxyType({}),
+    keep: Keep = lambda _: True,
 ) -> str:
-    """Return the stubs of all `domains` as one Python module for a model to read."""
+    """Return the stubs of all `domains` as one Python module for a model to read; see `render_tier`."""
     names = {name for domain in domains for name in domain.imports()}
-    blocks = ["\n".join(render_imports(names))] if names else []
+    blocks = ["\n".join(_render_imports(names))] if names else []
     for domain in domains:
-        listed = ", ".join(d.name for d in domain.definitions)
-        stubs = [render(d, domain.names[d.name]) for d in domain.definitions]
+        stubs = []
+        for definition in domain.definitions:
+            line = _observed_line(observed.get(definition.qualified_name, ""), keep)
+            stubs.append(render_stub(definition, domain.names[definition.name], observed=line))
         first, *rest = [*domain.render_records(), *stubs]
         # Tools of no domain need no import.
         flat = domain.domain is None and len(domains) == 1
-        header = "" if flat else f"# from {domain.module} import {cut(listed, WIDTH)}\n"
+        listed = cut(", ".join(d.name for d in domain.definitions), WIDTH)
+        header = "" if flat else f"# from {domain.module} import {listed}\n"
         blocks.extend([f"{header}{first}", *rest])
     return "\n\n".join(blocks) + "\n" if blocks else ""
 
 
-def render_imports(names: Collection[str]) -> list[str]:
+def _observed_line(shape: str, keep: Keep, *, limit: int | None = None) -> str:
+    """Return the line about an observed shape; empty if there is none, or no room for it."""
+    line = f"    # observed: {shape if limit is None else cut(shape, limit)}"
+    return line if shape and keep(line) else ""
+
+
+def _render_imports(names: Collection[str]) -> list[str]:
     """Return the lines that import `names`, which are keys of `MODULES`."""
     modules: dict[str, list[str]] = {}
     for name in sorted(names):
         modules.setdefault(MODULES[name], []).append(name)
     return [f"from {module} import {', '.join(found)}" for module, found in sorted(modules.items())]
+
+
+def name_of(domain: DomainStubs) -> str:
+    """Return what a domain is listed under."""
+    return domain.domain or FLAT
+
+
+def _render_pointer(domains: Sequence[DomainStubs]) -> str:
+    """Return how many tools there are, and in which domains."""
+    count = sum(len(domain.definitions) for domain in domains)
+    counted = f"{count} tool{'s' if count != 1 else ''}"
+    if [domain.domain for domain in domains] == [None]:
+        return counted
+    listed = cut(
+        ", ".join(f"{name_of(d)} ({len(d.definitions)})" for d in domains), MAX_POINTER_CHARS
+    )
+    return f"{counted} in {len(domains)} domain{'s' if len(domains) != 1 else ''}: {listed}"
+
+
+def render_lines(domain: DomainStubs, observed: Mapping[str, str], keep: Keep) -> str:
+    """Return the tools of one domain, a line each."""
+    lines = [f"# {domain.module}"]
+    for definition in domain.definitions:
+        lines.append(render_line(definition, domain.names[definition.name]))
+        shape = observed.get(definition.qualified_name, "")
+        lines.append(_observed_line(shape, keep, limit=MAX_LINE_SHAPE_CHARS))
+    return "\n".join(filter(None, lines))
+
+
+def render_one(domain: DomainStubs, name: str, *, observed: str = "") -> str:
+    """Return all that there is to know of one tool: its import, the records it needs, its stub."""
+    definition = next(d for d in domain.definitions if d.name == name)
+    alone = DomainStubs(domain=domain.domain, definitions=[definition])
+    line = _observed_line(observed, lambda _: True)
+    stub = render_stub(definition, alone.names[name], observed=line)
+    parts = [f"# from {domain.module} import {name}", *alone.render_records(), stub]
+    return "\n\n".join(parts) + "\n"
+
+
+# --- one tool on one line -----------------------------------------------------------------------
+
+MAX_LINE_CHARS = 200
+"""Length of a signature beyond which optional parameters are replaced by `...`."""
+MAX_WORDS_CHARS = 96
+"""Length of the description behind a signature."""
+MAX_CHOICES_CHARS = 48
+"""Length of the choices of one parameter; longer ones are shown as their type."""
+MAX_LINE_DEFAULT_CHARS = 24
+"""Length of a default in a line; a longer one is `...`."""
+
+
+def render_line(definition: ToolDefinition, names: Names) -> str:
+    """Return one tool on one line: its signature, and the first sentence of what it does.
+
+    The line is for reading: long choices are shown as their type, optional parameters may be left
+    out (`...`), and so is an unknown return type.
+    """
+    terse = replace(
+        definition,
+        parameters=tuple(replace(p, type=_terse(p.type)) for p in definition.parameters),
+    )
+    shown: list[str] = []
+    room = MAX_LINE_CHARS - len(definition.name)
+    for parameter in stub_parameters(terse, names):
+        long = parameter.default is not None and len(parameter.default) > MAX_LINE_DEFAULT_CHARS
+        part = replace(parameter, default="...").source() if long else parameter.source()
+        if len(part) + 2 > room:
+            if parameter.default is not None or room < -3 * MAX_LINE_CHARS:
+                shown.append("...")
+                break
+            part = parameter.name  # a required one is named in any case
+        room -= len(part) + 2
+        shown.append(part)
+    else:
+        if definition.extra is not None:
+            shown.append(f"**kwargs: {render_type(_terse(definition.extra), names)}")
+    returns = _terse(definition.returns)
+    known = "" if returns == ANY else f" -> {render_type(returns, names)}"
+    summary = brief(first_sentence(definition.description), limit=MAX_WORDS_CHARS)
+    approval = "needs approval" if definition.policy.requires_approval else ""
+    words = "; ".join(filter(None, [approval, summary]))
+    return f"{definition.name}({', '.join(shown)}){known}{f'  # {words}' if words else ''}"
+
+
+def _terse(tree: TypeTree) -> TypeTree:
+    """Return `tree` with long choices widened to their types."""
+    if isinstance(tree, Choice) and sum(len(repr(v)) + 2 for v in tree.values) > MAX_CHOICES_CHARS:
+        return union([VALUE_TYPES[type(v)] for v in tree.values])
+    if isinstance(tree, Alternatives):
+        return union([_terse(option) for option in tree.options])
+    if isinstance(tree, Container):
+        return replace(tree, args=tuple(map(_terse, tree.args)))
+    return tree
+
+
+# --- as data for `display` ----------------------------------------------------------------------
+
+
+def describe_tools(definitions: Sequence[ToolDefinition]) -> list[dict[str, Any]]:
+    """Return tools as dicts of their name, domain, signature, description and policy."""
+    return [
+        {
+            "name": definition.name,
+            "domain": definition.domain,
+            # A line without words: its signature.
+            "signature": render_line(
+                replace(definition, description="", policy=ToolPolicy()),
+                stubs.names[definition.name],
+            ),
+            "description": first_sentence(definition.description),
+            "tags": list(_tag(definition.policy)),
+        }
+        for stubs in group(definitions)
+        for definition in stubs.definitions
+    ]
+
+
+def _tag(policy: ToolPolicy) -> Iterable[str]:
+    if policy.requires_approval:
+        yield "!needs approval"
+    if policy.read_only:
+        yield "only reads"
+    elif policy.idempotent:
+        yield "may be repeated"
+    if policy.allowed_callers == ("direct",):
+        yield "not for code"
+    elif "direct" in policy.allowed_callers:
+        yield "code and model"
+    if policy.max_calls is not None:
+        yield f"at most {policy.max_calls:,} calls"
+    if policy.max_concurrent_calls is not None:
+        yield f"{policy.max_concurrent_calls:,} at once"
+    if policy.timeout_seconds is not None:
+        yield f"{policy.timeout_seconds:g} s a try"
+    for name in ("retry", "cache", "breaker", "rate_limit"):
+        if getattr(policy, name) is not None:
+            yield name.replace("_", " ")
+    yield from policy.tags
+
+
+# --- a package on disk ----------------------------------------------------------------------------
+
+HEADER = "# Stubs written by langchain-ptc: for editors and type checkers, not to be run."
+"""The first line of every file of the package; distinguishes our files from others."""
+
+
+def render_package(domains: Sequence[DomainStubs]) -> dict[str, str]:
+    """Return the files of the package `tools`, one for each domain: their source, by path with `/`."""
+    files = {f"tools/{d.domain}.pyi": render_catalog([d]) for d in domains if d.domain is not None}
+    flat = [domain for domain in domains if domain.domain is None]
+    taken = {definition.name for domain in flat for definition in domain.definitions}
+    names = [d.domain for d in domains if d.domain is not None and d.domain not in taken]
+    exports = "".join(f"from . import {name} as {name}\n" for name in sorted(names))
+    files["tools/__init__.pyi"] = "\n".join(filter(None, [exports, render_catalog(flat)]))
+    return {name: f"{HEADER}\n{source}" for name, source in sorted(files.items())}
+
+
+def write_package(files: Mapping[str, str], directory: Path) -> list[Path]:
+    """Write the files of the package `tools` into `directory` and return their paths.
+
+    Files of an earlier call that are no longer part of the package are deleted; other files are left
+    alone.
+
+    Raises:
+        OSError: A file cannot be written or deleted.
+    """
+    (directory / "tools").mkdir(parents=True, exist_ok=True)
+    written = [directory / name for name in files]
+    for path, source in zip(written, files.values(), strict=True):
+        path.write_text(source, encoding="utf-8")
+    for path in directory.glob("tools/*.pyi"):
+        if path not in written and _is_ours(path):
+            path.unlink()
+    return written
+
+
+def _is_ours(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(HEADER) + 2).split(b"\n")[0].rstrip() == HEADER.encode()

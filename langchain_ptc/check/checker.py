@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from langchain_ptc.catalog.stubs import group, render_signature, stub_parameters
+from langchain_ptc.catalog.stubs import group, render_signature
 from langchain_ptc.check.arguments import Leniency
 from langchain_ptc.check.inference import MAX_NAME_CHARS, CatalogNames, Found, Given
 from langchain_ptc.check.problems import Check
@@ -114,8 +114,7 @@ def make_problem(code: str, found: Found) -> Problem:
 def _signature(definition: ToolDefinition) -> str:
     """Return the signature of a tool as in its stub."""
     [stubs] = group([definition])
-    names = stubs.names[definition.name]
-    return render_signature(definition, names, stub_parameters(definition, names)).removesuffix(":")
+    return render_signature(definition, stubs.names[definition.name]).removesuffix(":")
 
 
 def render_problems(problems: Sequence[Problem]) -> str:

@@ -25,8 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_ptc.catalog.render import render_package
-from langchain_ptc.catalog.stubs import DomainStubs, group
+from langchain_ptc.catalog.stubs import DomainStubs, group, render_package
 from langchain_ptc.catalog.types import (
     ANY,
     FLOAT,

@@ -236,5 +236,6 @@ async def write_stubs(
                 f"-o {str(folder)!r} cannot be written to: {error.strerror}"
             ) from error
     if not quiet:
-        sys.stderr.write(f"wrote {len(written)} files to {folder / 'tools'}\n")
+        count = f"{len(written)} file{'s' if len(written) != 1 else ''}"
+        sys.stderr.write(f"wrote {count} to {folder / 'tools'}\n")
     return SUCCESS

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from langchain_ptc.catalog.render import TIERS, Keep, Tier
+from langchain_ptc.catalog.stubs import TIERS, Keep, Tier
 from langchain_ptc.prompts.texts import (
     FIND_TOOLS,
     TOOLS_FULL,

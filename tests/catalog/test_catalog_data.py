@@ -22,8 +22,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from benchmarks.schema_values import valid_values
 from benchmarks.stubs import call_source, closed, is_same
 from langchain_ptc import InProcessSandbox, ProgrammaticToolExecutor, ToolCatalog, ToolDefinition
-from langchain_ptc.catalog.render import MAX_LINE_CHARS, MAX_WORDS_CHARS, render_line
-from langchain_ptc.catalog.stubs import group
+from langchain_ptc.catalog.stubs import MAX_LINE_CHARS, MAX_WORDS_CHARS, group, render_line
 from tests.support.catalog_data import DEFINITIONS
 
 EACH = pytest.mark.parametrize("definition", DEFINITIONS, ids=[d["name"] for d in DEFINITIONS])

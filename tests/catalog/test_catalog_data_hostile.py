@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from langchain_core.tools import StructuredTool
 
 from langchain_ptc import CatalogError, ToolCatalog, ToolDefinition
-from langchain_ptc.catalog.render import render_line, render_package
-from langchain_ptc.catalog.stubs import group
+from langchain_ptc.catalog.stubs import group, render_line, render_package
 
 MAX_SECONDS = 5.0
 """Far more than any of them takes: the machine may be busy."""

@@ -267,6 +267,6 @@ def test_stubs_as_a_package(project):
     shown = project.call("stubs", "--tools", "shop:by_domain", "-o", "typings")
     assert (shown.code, shown.out) == (0, "")
     assert "typings" in shown.err
-    text = (project.path / "typings" / "tools" / "shop" / "get_price.py").read_text("utf-8")
-    compile(text, "get_price.py", "exec")
+    text = (project.path / "typings" / "tools" / "shop.pyi").read_text("utf-8")
+    compile(text, "shop.pyi", "exec")
     assert project.call("stubs", "--tools", "shop:tools", "-o", "typings", "-q").err == ""
