@@ -15,7 +15,7 @@ from langchain_core.messages import HumanMessage
 from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.render import Tier
+from langchain_ptc.catalog.stubs import Tier
 from langchain_ptc.cli.inputs import find_model, open_catalog
 from langchain_ptc.cli.output import (
     SUCCESS,
