@@ -7,9 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from langchain_ptc.sandbox.api import Call, Moment, OnCalls, OnIdle, Program, Result
-from langchain_ptc.sandbox.wire.framing import ProtocolViolation, encode_frame
 from langchain_ptc.sandbox.wire.large import large_data_threads
-from langchain_ptc.sandbox.wire.protocol import HostProtocol, encode_moment, encode_result
+from langchain_ptc.sandbox.wire.protocol import (
+    HostProtocol,
+    ProtocolViolation,
+    encode_frame,
+    encode_moment,
+    encode_result,
+)
 
 _LARGE_FRAME_BYTES = 64 * 1024
 """A frame of more is decoded in a thread: its time would be missed by the event loop."""

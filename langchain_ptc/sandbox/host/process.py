@@ -26,8 +26,7 @@ from langchain_ptc.sandbox.host.workers import (
     current_depth,
 )
 from langchain_ptc.sandbox.wire.control import EXIT_NO_SECCOMP
-from langchain_ptc.sandbox.wire.framing import encode_frame
-from langchain_ptc.sandbox.wire.protocol import encode_run, limit_reached
+from langchain_ptc.sandbox.wire.protocol import encode_frame, encode_run, limit_reached
 
 T = TypeVar("T")
 Require = Literal["kernel", "process", "any"]

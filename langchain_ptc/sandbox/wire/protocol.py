@@ -1,6 +1,7 @@
 """What the host and a worker send each other. No I/O.
 
-A message is an array in MessagePack whose first item is its kind; see `framing` and `values`:
+A frame is a 32-bit little-endian length and that many bytes: one message, an array in MessagePack whose
+first item is its kind; see `values`:
 
 | from the host | |
 |---|---|
@@ -22,18 +23,24 @@ an id out of order, a tool that was not offered, a frame that is too large or ho
 and anything after the end is a `ProtocolViolation`, which ends the execution and nothing else. So is
 an `i` from a program that does not run in steps, and anything between an `i` and the event that it
 asks for, but for an end by a limit.
+
+An end names a limit only with the figures that the host has set, or has reported to the worker at a call;
+lines lie within the code; texts are bounded and printable; and what does not belong to the status is
+refused.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+import struct
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import ormsgpack
 
-from langchain_ptc.errors import LimitExceeded
+from langchain_ptc.errors import LimitExceeded, PTCError, Violation
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.api import (
     Call,
@@ -53,9 +60,7 @@ from langchain_ptc.sandbox.wire.bounded import (
     OutOfBounds,
     read_bounded,
 )
-from langchain_ptc.sandbox.wire.endings import EndingReader, ToldLimit
 from langchain_ptc.sandbox.wire.extensions import MalformedValue
-from langchain_ptc.sandbox.wire.framing import FrameReader, ProtocolViolation, encode_pieces
 from langchain_ptc.sandbox.wire.hashes import check_hashes
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import (
@@ -66,6 +71,10 @@ from langchain_ptc.sandbox.wire.values import (
 
 T = TypeVar("T")
 Message: TypeAlias = list[Any]
+
+_HEADER = struct.Struct("<I")
+_LARGE_BYTES = 16 * 1024
+"""What has more is not copied into its frame."""
 
 _CALL_TYPES = [str, int, str, list, dict, int]
 
@@ -91,6 +100,87 @@ _PIECE_BYTES = 1024 * 1024
 """Of the variables of a session, in one message."""
 _MESSAGE_DEPTH = 5
 """What a message adds to the depth of its values."""
+
+
+_MAX_CHARS = {
+    "kind": 200,
+    "source_line": 1_000,
+    "message": 50_000,
+    "traceback": 50_000,
+    "hint": 50_000,
+}
+"""Of the texts of a failure, many times what an honest worker sends; and of the rest of an end."""
+_MAX_NOTES, _MAX_VIOLATIONS, _MAX_NOTE_CHARS = 20, 1_000, 2_000
+_MAX_USED = 1e18
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters but for line feed and tab, marks that turn the direction of text, surrogates."""
+
+
+class ProtocolViolation(PTCError):
+    """The worker sent something that no honest worker sends."""
+
+
+# --- frames -------------------------------------------------------------------------------------
+
+
+def encode_frame(message: bytes) -> bytes:
+    """Return the frame of a message."""
+    return _HEADER.pack(len(message)) + message
+
+
+def encode_pieces(head: bytes, rest: bytes) -> list[bytes]:
+    """Return the frame of a message in two parts as buffers, of which large ones are not copied."""
+    length = _HEADER.pack(len(head) + len(rest))
+    if len(rest) < _LARGE_BYTES:
+        return [b"".join((length, head, rest))]
+    return [length + head, rest]
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames.
+
+    Args:
+        max_bytes: Longest frame that is accepted; None for any length.
+    """
+
+    def __init__(self, max_bytes: int | None = None) -> None:
+        self._max_bytes = max_bytes
+        self._data = bytearray()
+        self.missing = 0
+        """How many bytes the frame that has begun still lacks; 0 if none has begun."""
+
+    def take_begun(self) -> tuple[bytes, int]:
+        """Return what has come of the frame that has begun, and how long it will be; forget it."""
+        begun = bytes(self._data[_HEADER.size :])
+        length = len(begun) + self.missing
+        self._data.clear()
+        self.missing = 0
+        return begun, length
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take bytes from the stream and return the frames that are now complete.
+
+        Raises:
+            ProtocolViolation: A frame says that it is longer than is accepted.
+        """
+        self._data += data
+        frames: list[bytes] = []
+        at, self.missing = 0, 0
+        while (start := at + _HEADER.size) <= len(self._data):
+            (length,) = _HEADER.unpack_from(self._data, at)
+            if self._max_bytes is not None and length > self._max_bytes:
+                raise ProtocolViolation(
+                    f"a frame of {length} bytes; {self._max_bytes} are accepted"
+                )
+            self.missing = max(0, start + length - len(self._data))
+            if self.missing:
+                break
+            at = start + length
+            frames.append(bytes(self._data[start:at]))
+        del self._data[:at]
+        return frames
 
 
 # --- the host's messages ------------------------------------------------------------------------
@@ -153,7 +243,8 @@ class HostProtocol:
         self._ended_by_us = False
         self._stepped = program.replay is not None
         self._held: list[Call] = []
-        self._endings = EndingReader(program.limits, len(program.code))
+        self._max_lines = max(len(program.code), program.limits.code_chars) + 1
+        self._hits: set[LimitHit] = set()  # that were reported to the worker at its calls
         self._waits = 0
         self._is_kept = program.kept is not None
         self._kept: bytearray | None = None
@@ -212,7 +303,7 @@ class HostProtocol:
 
     def note_limit(self, failure: CallFailure) -> None:
         """Note that the worker is told that a call has hit a limit: the program may end by it."""
-        self._endings.told.add(ToldLimit(failure.limit, failure.allowed, failure.used))
+        self._hits.add(LimitHit(failure.limit, failure.allowed, failure.used))
 
     def go_on(self) -> None:
         """Note that the program has been given its event."""
@@ -251,7 +342,7 @@ class HostProtocol:
             raise ProtocolViolation(f"a call with more than {MAX_ARGUMENTS:,} arguments")
         if any(type(name) is not str or len(name) > MAX_NAME_CHARS for name in kwargs):
             raise ProtocolViolation("a malformed keyword")
-        if not self._endings.is_line(line):
+        if not self._is_line(line):
             raise ProtocolViolation("a call on a line that the code does not have")
         if size > _MIN_BYTES_CHECKED:
             _refuse_broken(check_hashes, [args, kwargs])
@@ -289,7 +380,59 @@ class HostProtocol:
         else:
             read = _refuse_broken(read_bounded, value)
             kept = None if self._kept is None else bytes(self._kept)
-            self.done = self._endings.read({**ending, "value": read.value}, self.output, kept)
+            self.done = self._read_ending(ending, read.value, kept)
+
+    def _is_line(self, line: object) -> bool:
+        """Whether this may be a line of the code, or 0 for an unknown one."""
+        return type(line) is int and 0 <= line <= self._max_lines
+
+    def _read_ending(self, ending: Mapping[str, object], value: object, kept: bytes | None) -> Done:
+        status, failure = ending.get("status"), ending.get("failure")
+        notes: Any = ending.get("notes", [])
+        if status not in ("success", "error", "refused", "limit") or not _is_list(notes, str):
+            raise ProtocolViolation("a malformed end")
+        if (failure is None) != (status == "success") or (
+            failure is not None and value is not None
+        ):
+            raise ProtocolViolation("an end whose status, value and failure disagree")
+        return Done(
+            status=status,
+            output=self.output,
+            value=value,
+            failure=None if failure is None else self._read_failure(status, failure),
+            notes=tuple(printable(note, _MAX_NOTE_CHARS) for note in notes[:_MAX_NOTES]),
+            kept=kept if status in ("success", "error") else None,
+        )
+
+    def _read_failure(self, status: Status, failure: Any) -> Failure:
+        if type(failure) is not dict or not all(
+            type(failure.get(name)) is str for name in _MAX_CHARS
+        ):
+            raise ProtocolViolation("a malformed failure")
+        texts: dict[str, Any] = {
+            name: printable(failure[name], most) for name, most in _MAX_CHARS.items()
+        }
+        line: Any = failure.get("line")
+        violations: Any = failure.get("violations", [])
+        hit = LimitHit(*(failure.get(name) for name in LimitHit._fields))
+        if status == "limit":
+            if not _is_hit(hit) or not is_known_limit(hit, self._limits, self._hits):
+                raise ProtocolViolation("a failure by a limit that was not set so")
+        elif hit != (None, None, None):
+            raise ProtocolViolation(f"a failure by a limit, in an end with status {status}")
+        if (
+            not self._is_line(line)
+            or not _is_list(violations, list)
+            or bool(violations) != (status == "refused")
+        ):
+            raise ProtocolViolation("a malformed failure")
+        found = tuple(map(self._read_violation, violations[:_MAX_VIOLATIONS]))
+        return Failure(**texts, line=line, **hit._asdict(), violations=found)
+
+    def _read_violation(self, violation: list[Any]) -> Violation:
+        if [*map(type, violation)] != [int, str] or not self._is_line(violation[0]):
+            raise ProtocolViolation("a malformed violation")
+        return Violation(line=violation[0], message=printable(violation[1], _MAX_NOTE_CHARS))
 
     def _print(self, text: str) -> None:
         allowed = self._limits.output_bytes
@@ -317,6 +460,50 @@ def _is_limit(message: Message) -> bool:
         case ["d", {"status": "limit"}]:
             return True
     return False
+
+
+def _is_list(value: Any, kind: type) -> bool:
+    return type(value) is list and all(type(item) is kind for item in value)
+
+
+def _is_hit(hit: LimitHit) -> bool:
+    return type(hit.limit) is str and {*map(type, hit[1:])} <= {type(None), int, float}
+
+
+class LimitHit(NamedTuple):
+    """That a limit was hit, with its figures."""
+
+    limit: str | None
+    allowed: float | None
+    used: float | None
+
+
+def is_known_limit(hit: LimitHit, limits: Limits, reported: Container[LimitHit]) -> bool:
+    """Return whether a program may end by this limit.
+
+    Args:
+        hit: What the end says.
+        limits: What the program was allowed.
+        reported: The limits that calls have hit, as the host has reported them.
+    """
+    if hit.limit is None:
+        return False
+    if hit in reported:
+        return True
+    if hit.limit not in _LIMITS or hit.allowed != getattr(limits, hit.limit):
+        return False
+    used = hit.used
+    return used is None or (math.isfinite(used) and 0 <= used <= _MAX_USED)
+
+
+def printable(text: str, most: int) -> str:
+    """Return at most `most` characters of a text, with what nobody should print as escapes."""
+    return _UNPRINTABLE.sub(_escape, text[:most])
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def cut_bytes(text: str, most: int) -> str:

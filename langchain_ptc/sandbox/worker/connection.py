@@ -17,8 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from langchain_ptc.sandbox.wire.framing import FrameReader, encode_frame
-from langchain_ptc.sandbox.wire.protocol import Message, encode_output
+from langchain_ptc.sandbox.wire.protocol import FrameReader, Message, encode_frame, encode_output
 from langchain_ptc.sandbox.wire.values import Record, decode_value
 
 _PRINT_PIECE_CHARS = 32_768

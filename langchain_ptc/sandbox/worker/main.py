@@ -18,8 +18,7 @@ from types import FrameType
 
 from langchain_ptc.sandbox.api import Program, Result
 from langchain_ptc.sandbox.wire.control import EXIT_NO_SECCOMP, LIMIT_SIGNAL
-from langchain_ptc.sandbox.wire.framing import encode_frame
-from langchain_ptc.sandbox.wire.protocol import encode_result, encode_run, parse_run
+from langchain_ptc.sandbox.wire.protocol import encode_frame, encode_result, encode_run, parse_run
 from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.sandbox.worker import confinement
 from langchain_ptc.sandbox.worker.connection import SocketChannel, WorkerConnection

@@ -29,9 +29,14 @@ from langchain_ptc.sandbox.language.modules import ModuleLoader
 from langchain_ptc.sandbox.language.policy import CompiledCode, compile_code, compile_unrestricted
 from langchain_ptc.sandbox.sessions.session import SessionVariables
 from langchain_ptc.sandbox.sessions.source import EVERY_NAME, Names
-from langchain_ptc.sandbox.wire.endings import ToldLimit, is_known_limit
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
-from langchain_ptc.sandbox.wire.protocol import check_encoded, encode_done, encode_kept
+from langchain_ptc.sandbox.wire.protocol import (
+    LimitHit,
+    check_encoded,
+    encode_done,
+    encode_kept,
+    is_known_limit,
+)
 from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
@@ -345,7 +350,7 @@ class ProgramRun:
             told = str(LimitExceeded(limit="memory_bytes", allowed=allowed))
             trace = f"{failure.traceback.rstrip(': ')}: {told}"
             failure = replace(failure, allowed=allowed, message=told, traceback=trace)
-        hit = ToldLimit(failure.limit, failure.allowed, failure.used)
+        hit = LimitHit(failure.limit, failure.allowed, failure.used)
         if is_known_limit(hit, self._program.limits, self._calls.told_limits):
             return status, failure
         if status == "limit":  # the code has made an error that names one

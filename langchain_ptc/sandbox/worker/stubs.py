@@ -18,11 +18,11 @@ from langchain_ptc.errors import ToolCallError
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
 from langchain_ptc.sandbox.sessions.source import EARLIER_SYNC_FILENAME
 from langchain_ptc.sandbox.wire.bounded import SMALL_COST
-from langchain_ptc.sandbox.wire.endings import ToldLimit
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_CALL_BYTES,
     MAX_CALLS_BYTES,
+    LimitHit,
     Message,
     encode_arguments,
     encode_call,
@@ -65,7 +65,7 @@ class ToolCalls:
         self._wire = wire
         self._calls = 0
         self._weight = 0
-        self.told_limits: set[ToldLimit] = set()
+        self.told_limits: set[LimitHit] = set()
         """The limits that calls have hit, as the host has told."""
         self._waiting: dict[int, tuple[str, _Answer | asyncio.Future[Any]]] = {}
         self._made: dict[int, tuple[str, int, Coroutine[Any, Any, Any]]] = {}
@@ -93,7 +93,7 @@ class ToolCalls:
             answer.set_result(message[2])
         else:
             _, _, told, limit, allowed, used = message
-            self.told_limits.add(ToldLimit(limit, allowed, used))
+            self.told_limits.add(LimitHit(limit, allowed, used))
             answer.set_exception(
                 ToolCallError(told, tool=tool, limit=limit, allowed=allowed, used=used)
             )

@@ -18,10 +18,10 @@ from langchain_core.tools import StructuredTool, tool
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor
 from langchain_ptc.sandbox import Call, Program
 from langchain_ptc.sandbox.wire.bounded import read_bounded
-from langchain_ptc.sandbox.wire.framing import ProtocolViolation
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_ARGUMENTS,
     HostProtocol,
+    ProtocolViolation,
     check_encoded,
     encode_arguments,
     encode_call,
@@ -517,7 +517,7 @@ async def test_an_end_by_a_limit_that_a_call_has_hit_is_believed(executor):
 
 DRIBBLE = """
 import resource, struct
-from langchain_ptc.sandbox.wire.framing import FrameReader
+from langchain_ptc.sandbox.wire.protocol import FrameReader
 reader = FrameReader(10_000_000)
 reader.feed(struct.pack('<I', 4_000_000))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

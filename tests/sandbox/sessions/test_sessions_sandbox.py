@@ -10,8 +10,12 @@ import pytest
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
 from langchain_ptc.sandbox import Done, Moment, Program, Replay, Result
-from langchain_ptc.sandbox.wire.framing import ProtocolViolation
-from langchain_ptc.sandbox.wire.protocol import HostProtocol, encode_done, encode_kept
+from langchain_ptc.sandbox.wire.protocol import (
+    HostProtocol,
+    ProtocolViolation,
+    encode_done,
+    encode_kept,
+)
 from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support.wire import frames
 

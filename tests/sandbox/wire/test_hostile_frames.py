@@ -19,11 +19,11 @@ from langchain_ptc.sandbox import Call, Done, Failure, Moment, Program, Replay
 from langchain_ptc.sandbox.wire import bounded
 from langchain_ptc.sandbox.wire.bounded import MAX_DIGITS, OutOfBounds, read_bounded
 from langchain_ptc.sandbox.wire.extensions import MalformedValue
-from langchain_ptc.sandbox.wire.framing import ProtocolViolation
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_ARGUMENTS,
     MAX_NAME_CHARS,
     HostProtocol,
+    ProtocolViolation,
     encode_arguments,
     encode_call,
     encode_done,

@@ -4,10 +4,11 @@ import pytest
 
 from langchain_ptc import Limits
 from langchain_ptc.sandbox import CallFailure, Program, Result
-from langchain_ptc.sandbox.wire.framing import FrameReader, ProtocolViolation
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_WORKER_FRAME_BYTES,
+    FrameReader,
     HostProtocol,
+    ProtocolViolation,
     encode_arguments,
     encode_call,
     encode_done,

@@ -9,9 +9,9 @@ import pytest
 
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox
 from langchain_ptc.sandbox import Call, Done, Moment, Program, Replay, Result
-from langchain_ptc.sandbox.wire.framing import ProtocolViolation
 from langchain_ptc.sandbox.wire.protocol import (
     HostProtocol,
+    ProtocolViolation,
     encode_arguments,
     encode_call,
     encode_idle,
