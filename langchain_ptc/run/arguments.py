@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import functools
 import weakref
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import SchemaValidator
 
 from langchain_ptc.catalog.functions import injected_parameters
-from langchain_ptc.sandbox.wire.bounded import MAX_COMPARISONS
+from langchain_ptc.sandbox.wire.hashes import Comparisons, OutOfBounds
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import encode_value
 
@@ -363,34 +362,10 @@ def _check(given: Any, validate: Callable[[list[Any]], list[Any]]) -> Any:
         and not isinstance(given, str | bytes)
     ):
         raw = [*given]
-        _check_hashes(raw, validate(raw))
+        try:  # the text of what an item was built of shows how long a comparison takes
+            Comparisons().add(
+                validate(raw), lambda place: 4 + len(repr(raw[place])) // _CHARS_COMPARED
+            )
+        except OutOfBounds as error:
+            raise TooManyOfOneHash(str(error)) from None
     return given
-
-
-def _check_hashes(raw: list[Any], items: list[Any]) -> None:
-    """Refuse items too many of which differ and have one hash.
-
-    Args:
-        raw: What each was built of; its text shows how long a comparison takes.
-        items: The items of a set.
-
-    Raises:
-        TooManyOfOneHash: They are too many.
-    """
-    groups: defaultdict[int, list[int]] = defaultdict(list)
-    for place, item in enumerate(items):
-        with contextlib.suppress(TypeError):  # no hash: it comes into no set
-            groups[hash(item)].append(place)
-    left = MAX_COMPARISONS
-    for places in groups.values():
-        distinct: list[Any] = []
-        for place in places:
-            if len(distinct) > 1:
-                left -= len(distinct) * (4 + len(repr(raw[place])) // _CHARS_COMPARED)
-                if left < 0:
-                    raise TooManyOfOneHash(
-                        "a set, or the keys of a dict, of which too many items have one hash; "
-                        "send fewer"
-                    )
-            if items[place] not in distinct:
-                distinct.append(items[place])

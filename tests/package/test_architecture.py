@@ -338,8 +338,8 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 43_363,
-    "modules": 158,
+    "lines": 43_177,
+    "modules": 155,
     "longest import chain": 17,
     "calls for a small program": 281,
     "files for a small program": 33,

@@ -178,4 +178,4 @@ except ToolCallError as error:
 """
     executor = ProgrammaticToolExecutor([tool_of(set[Decimal])])
     result = await executor.aexecute(code)
-    assert "take failed: a set, or the keys of a dict, of which too many items" in result.output
+    assert "of which too many items have one hash; send fewer" in result.output

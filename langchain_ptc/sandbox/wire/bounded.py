@@ -20,9 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import struct
-import sys
-from collections import defaultdict
-from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -39,6 +36,7 @@ from langchain_ptc.sandbox.wire.extensions import (
     MalformedValue,
     Mark,
 )
+from langchain_ptc.sandbox.wire.hashes import HASH_MODULUS, SLICE, Comparisons, OutOfBounds
 from langchain_ptc.sandbox.wire.values import MAX_DEPTH, array_header, assemble, map_header
 
 MAX_DIGITS = 4300
@@ -50,8 +48,6 @@ SMALL_COST = 4096
 """Costs up to here are not added up."""
 _SMALL_BYTES = SMALL_COST // (BYTES_OF_A_VALUE + 1)
 """Data that costs no more, of whatever it consists, and that cannot be nested too deeply."""
-MAX_COMPARISONS = 500_000
-"""Of items of equal hash, in one message; about 15 ms."""
 _MAX_INT = 10**MAX_DIGITS
 _MAX_BYTES = {
     INT: _MAX_INT.bit_length() // 8 + 1,
@@ -67,16 +63,8 @@ _MAX_OTHER_BYTES = 64
 """Of the payload of an extension."""
 SLICE_BYTES = 64 * 1024
 """About what is decoded in one call of C code, during which no other thread runs."""
-_SLICE = 20_000
-"""Items that are hashed in one call of C code."""
-SCALARS = frozenset((str, int, float, bool, type(None)))
-HASH_MODULUS = sys.hash_info.modulus
 _RANDOMLY_HASHED = frozenset((str, bytes, bool, type(None), date))
 """Of whose items nobody can make many with one hash."""
-
-
-class OutOfBounds(ValueError):
-    """A value costs more to build or to use than a worker may ask for; the message says which."""
 
 
 class Bounded(NamedTuple):
@@ -342,7 +330,7 @@ class _Builder:
     """Builds the containers of one message, which share their bounds."""
 
     def __init__(self) -> None:
-        self._comparisons = MAX_COMPARISONS
+        self._comparisons = Comparisons()
 
     def build(self, mark: Mark, items: list[Any]) -> object:
         """Build what a mark and its items stand for."""
@@ -358,44 +346,18 @@ class _Builder:
 
     def _build_set(self, items: list[Any]) -> set[Any]:
         if not _are_cheap(items):
-            self._check_hashes(items)
-        built = _build_in_slices(items)
-        if len(built) < len(items):
-            self._check_hashes(items)  # equal ones: no honest worker sends so many
+            self._comparisons.add(items)
+        built: set[Any] = set()
+        for start in range(0, len(items), SLICE):
+            built.update(items[start : start + SLICE])
         return built
 
     def _build_dict(self, keys: list[Any], values: list[Any]) -> dict[Any, Any]:
         if len(keys) != len(values):
             raise MalformedValue("a malformed dict")
-        if not _are_cheap(keys) or len(_build_in_slices(keys)) < len(keys):
-            self._check_hashes(keys)
+        if not _are_cheap(keys):
+            self._comparisons.add(keys)
         return {key: value for key, value in zip(keys, values, strict=True)}  # noqa: C416  # `dict` lets no thread run
-
-    def _check_hashes(self, items: Sequence[Any]) -> None:
-        """Refuse items that would be compared with each other too often.
-
-        Only items of equal hash are compared. Those whose hashes differ may meet in a table as well,
-        but not often: each step of the search takes other bits of the hash.
-        """
-        hashes: list[int] = []
-        seen: set[int] = set()
-        for start in range(0, len(items), _SLICE):
-            some = [*map(hash, items[start : start + _SLICE])]
-            seen.update(some)
-            hashes += some
-        if len(seen) == len(items):
-            return
-        groups: defaultdict[int, list[Any]] = defaultdict(list)
-        for key, item in zip(hashes, items, strict=True):
-            groups[key].append(item)
-        for group in groups.values():
-            if len(group) > 1:
-                self._comparisons -= len(group) * sum(map(_cost_of_comparing, group))
-                if self._comparisons < 0:
-                    raise OutOfBounds(
-                        "a set, or the keys of a dict, of which too many items have one hash; "
-                        "send a list"
-                    )
 
 
 def _are_cheap(items: list[Any]) -> bool:
@@ -404,26 +366,3 @@ def _are_cheap(items: list[Any]) -> bool:
     if kinds == {int}:
         return bool(min(items) > -HASH_MODULUS and max(items) < HASH_MODULUS)
     return kinds <= _RANDOMLY_HASHED
-
-
-def _build_in_slices(items: list[Any]) -> set[Any]:
-    built: set[Any] = set()
-    for start in range(0, len(items), _SLICE):
-        built.update(items[start : start + _SLICE])
-    return built
-
-
-def _cost_of_comparing(item: Any) -> int:
-    """Return how long it may take to compare an item with another one, in units of a small int."""
-    kind = type(item)
-    if kind is int:
-        return 1 + item.bit_length() // 64  # type: ignore[no-any-return]  # it is an int
-    if kind is Decimal:
-        return 1_000  # with an int: it is converted
-    if kind is tuple:
-        return 1 + sum(map(_cost_of_comparing, item))
-    if kind is frozenset:  # looks its items up, of which many may have one hash too
-        return (1 + sum(map(_cost_of_comparing, item))) ** 2
-    if kind is str or kind is bytes:
-        return 1 + len(item) // 64
-    return 4

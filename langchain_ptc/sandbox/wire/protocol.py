@@ -57,11 +57,10 @@ from langchain_ptc.sandbox.wire.bounded import (
     MAX_VALUES,
     SMALL_COST,
     Bounded,
-    OutOfBounds,
     read_bounded,
 )
 from langchain_ptc.sandbox.wire.extensions import MalformedValue
-from langchain_ptc.sandbox.wire.hashes import check_hashes
+from langchain_ptc.sandbox.wire.hashes import OutOfBounds, check_hashes
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import (
     MAX_DEPTH,
