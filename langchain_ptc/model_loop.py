@@ -19,8 +19,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
 from langchain_ptc.prompts.description import CountTokens, ToolsPrompt
-from langchain_ptc.prompts.example_tools import Example
-from langchain_ptc.prompts.examples import render_examples
+from langchain_ptc.prompts.examples import Example, render_examples
 from langchain_ptc.prompts.texts import (
     HOW_AS_TEXT,
     HOW_AS_TOOL,

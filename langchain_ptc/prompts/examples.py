@@ -3,30 +3,32 @@
 Small models write such code only after they have seen some of it over the same tools. The pairs show
 the shapes that most tasks have: the largest total, those with a total, totals of groups, counts by key,
 a join, and an action for those with a total. They are built from a *root*, a tool that lists records, and
-a *child*, a tool that takes the id of such a record and returns more of them. Pure and deterministic:
+a *child*, a tool that takes the id of such a record and returns more of them. Two tools are *linked* where a
+field of the records of one is the id that a parameter of the other takes. Pure and deterministic:
 nothing is called.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from langchain_ptc.catalog.text import RESERVED, unique
-from langchain_ptc.catalog.types import RecordField
-from langchain_ptc.prompts.example_tools import (
-    Example,
-    ExampleTool,
-    Link,
-    build_example,
-    find_action,
-    find_mention,
-    find_pair,
-    find_taker,
-    quote,
-    two_values,
-    variable_for,
+from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
+from langchain_ptc.catalog.text import RESERVED, one_line, unique
+from langchain_ptc.catalog.types import (
+    INT,
+    STR,
+    Alternatives,
+    Choice,
+    Container,
+    Named,
+    RecordField,
+    RecordRef,
+    RecordType,
+    TypeTree,
 )
 from langchain_ptc.prompts.texts import EXAMPLES_HEADING
 
@@ -115,6 +117,41 @@ for {item} in {items}:
     if {own_id} in {ids}:
         print({label})""",
 )
+_MAX_DEPTH = 3
+_MAX_FIELD_CHARS = 60
+_MAX_VARIABLE_CHARS = 12
+_MAX_REQUIRED = 6
+_READING = frozenset(
+    {
+        *("get", "list", "search", "find", "fetch", "read", "query", "show", "lookup", "look"),
+        *("count", "calculate", "compute", "check", "describe", "load", "retrieve", "view"),
+    }
+)
+"""First words of the names of tools that only read: better examples than `delete_account`."""
+_DESTROYING = frozenset(
+    {
+        *("delete", "remove", "drop", "destroy", "purge", "wipe", "erase", "cancel", "kill"),
+        *("terminate", "reset", "refund", "pay", "transfer", "buy", "order"),
+    }
+)
+"""First words of the names of tools that no example calls for every record."""
+_PLACEHOLDERS: Mapping[str, object] = {
+    "str": "B",
+    "Any": "B",
+    "int": 1,
+    "float": 1.5,
+    "bool": True,
+    "None": None,
+}
+_QUOTED = re.compile(r"""(?<!\w)['"]([A-Za-z0-9][\w :/-]{0,23})['"](?!\w)""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A request, and the code that answers it."""
+
+    question: str
+    code: str
 
 
 def resolve_examples(examples: Examples, catalog: ToolCatalog) -> list[Example]:
@@ -252,7 +289,7 @@ def _join_example(pair: Pair, tools: Sequence[ExampleTool]) -> Example | None:
     for tool in tools:
         if tool in (pair.root, pair.child) or tool.record is None or not tool.reads:
             continue
-        link = find_taker(pair.child, tool)
+        link = next((link for link in _links(pair.child, tool) if link.is_same), None)
         fields = [*tool.fields(["str"]), *tool.fields(["int", "float"])]
         if pair.child.is_list and not tool.is_list and fields and link is not None:
             shown = fields[0].name
@@ -370,3 +407,237 @@ def _loop_example(tool: ExampleTool, taken: Collection[str]) -> Example:
         f"    {result} = {tool.call({subject.name: name})}\n    print({name}, {result})",
         tool.imported,
     )
+
+
+# --- a tool as the examples use it ------------------------------------------------------------------
+
+
+def build_example(question: str, code: str, *imported: str) -> Example:
+    """Build an example; `imported` are the import lines that its code needs; empty ones are ignored."""
+    lines = "".join(dict.fromkeys(imported))
+    return Example(question=one_line(question, limit=300), code=f"{lines}{code}")
+
+
+class ExampleTool:
+    """A tool as the examples use it."""
+
+    def __init__(self, definition: ToolDefinition, *, is_unique: bool) -> None:
+        self.definition = definition
+        self.name = definition.name
+        source = "tools" if definition.domain is None else f"tools.{definition.domain}"
+        self.imported = "" if is_unique else f"from {source} import {definition.name}\n"
+        """The line that the code needs where several domains have a tool of the name."""
+        self.reads = definition.policy.read_only or words_of(definition.name)[0] in _READING
+        self.required = [p for p in definition.parameters if p.required]
+        self.record = self._result_record()
+        self.is_list = isinstance(definition.returns, Container)
+        names = (self.name, self.name.rstrip("s"), self.record.name if self.record else "")
+        self.subjects = {word for name in names for word in words_of(name)} - {""}
+        """Words for what it returns."""
+
+    def _result_record(self) -> RecordType | None:
+        tree = self.definition.returns
+        if isinstance(tree, Container) and tree.name in ("list", "Sequence"):
+            tree = tree.args[0]
+        return self.definition.record(tree) if isinstance(tree, RecordRef) else None
+
+    @property
+    def takes_id(self) -> bool:
+        """Whether an id must be passed."""
+        return any(is_id(parameter.name) for parameter in self.required)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there is a value to pass for each required parameter."""
+        return len(self.required) <= _MAX_REQUIRED and all(
+            _placeholder(p.type, self.definition) is not ... and len(repr(p.type)) < 2_000
+            for p in self.required
+        )
+
+    def fields(self, kinds: Sequence[str]) -> list[RecordField]:
+        """Return the required fields of the result that are of these types, without ids."""
+        fields = self.record.fields if self.record is not None else ()
+        plain = [f for f in fields if f.required and kind_of(f.type) in kinds]
+        return [f for f in plain if not is_id(f.name) and len(f.name) <= _MAX_FIELD_CHARS]
+
+    def numbers(self) -> list[str]:
+        """Return the names of the numbers in the result."""
+        return [field.name for field in self.fields(["int", "float"])]
+
+    def subject(self) -> ToolParameter | None:
+        """Return the parameter for the subject of a call: the first required text that is not an id."""
+        texts = [p for p in self.required if kind_of(p.type) == "str"]
+        return next((p for p in texts if not is_id(p.name)), None)
+
+    def value_of(self, parameter: ToolParameter) -> str:
+        """Return the source of a value for a parameter: a documented one, or a placeholder."""
+        values = documented_values(parameter, self.definition)
+        return quote(values[0] if values else _placeholder(parameter.type, self.definition))
+
+    def asked(self, parameters: Sequence[ToolParameter]) -> str:
+        """Describe the values of some parameters in words; empty if they have no plain types."""
+        plain = [p for p in parameters if kind_of(p.type)]
+        return " and ".join(f"{p.name} {self.value_of(p)}" for p in plain)
+
+    def call(self, given: Mapping[str, str]) -> str:
+        """Return the source of a call.
+
+        Args:
+            given: Sources of some arguments, by name; the other required ones get example values.
+        """
+        sources = []
+        for parameter in self.definition.parameters:
+            if parameter.name in given:
+                sources.append(f"{parameter.name}={given[parameter.name]}")
+            elif parameter.required:
+                sources.append(f"{parameter.name}={self.value_of(parameter)}")
+        return f"await {self.name}({', '.join(sources)})"
+
+
+def two_values(parameter: ToolParameter, tool: ExampleTool) -> list[str]:
+    """Return the sources of two values of a text parameter: documented ones, or else letters."""
+    if isinstance(parameter.type, Choice):
+        return [quote(value) for value in [*parameter.type.values, *parameter.type.values][:2]]
+    return [
+        quote(value) for value in [*documented_values(parameter, tool.definition), "A", "C"][:2]
+    ]
+
+
+def documented_values(parameter: ToolParameter, definition: ToolDefinition) -> list[str]:
+    """Return the values of a text parameter that its documentation mentions, for example 'Q3'.
+
+    They are quoted in the parameter's own description, or in the tool's after the parameter's name.
+    """
+    if parameter.type != STR:
+        return []
+    text = parameter.description
+    if not text:
+        name = words_of(parameter.name)[-1]
+        others = {words_of(p.name)[-1] for p in definition.parameters} - {name}
+        after = re.split(rf"\b{re.escape(name)}\b", definition.description, flags=re.IGNORECASE)[1:]
+        until = "|".join(map(re.escape, ["\n", ". ", *sorted(others)]))
+        text = " ".join(re.split(until, part, maxsplit=1)[0] for part in after)
+    return list(dict.fromkeys(_QUOTED.findall(text)))
+
+
+def _placeholder(tree: TypeTree, definition: ToolDefinition, depth: int = 0) -> object:
+    """Return a value of the type that is clearly a placeholder; `...` if there is none."""
+    if isinstance(tree, Choice):
+        return tree.values[0]
+    if isinstance(tree, Alternatives):
+        return _placeholder(tree.options[0], definition, depth)
+    if isinstance(tree, Named):
+        return _PLACEHOLDERS.get(tree.name, ...)
+    if depth >= _MAX_DEPTH:
+        return ...
+    if isinstance(tree, RecordRef):
+        fields = [f for f in definition.record(tree).fields if f.required]
+        values = {f.name: _placeholder(f.type, definition, depth + 1) for f in fields}
+        return ... if any(value is ... for value in values.values()) else values
+    if tree.name == "dict":
+        return {}
+    if tree.name in ("list", "Sequence"):
+        item = _placeholder(tree.args[0], definition, depth + 1)
+        return ... if item is ... else [item]
+    return ...
+
+
+def kind_of(tree: TypeTree) -> str:
+    """Return `str`, `int` or `float` for a plain type of these, else an empty string."""
+    if isinstance(tree, Choice) and all(isinstance(value, str) for value in tree.values):
+        return "str"
+    return tree.name if isinstance(tree, Named) and tree.name in ("str", "int", "float") else ""
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words of a name in snake or camel case; at least one."""
+    spaced = "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
+    return [word for word in spaced.split("_") if word] or [""]
+
+
+def is_id(name: str) -> bool:
+    """Whether a name is the name of an id."""
+    return words_of(name)[-1] in ("id", "ids", "uuid", "key")
+
+
+def variable_for(record: RecordType, otherwise: str) -> str:
+    """Return a short name for a variable that holds a record."""
+    name = words_of(record.name)[-1]
+    is_fit = name.isidentifier() and name.isascii() and len(name) <= _MAX_VARIABLE_CHARS
+    return name if is_fit else otherwise
+
+
+def quote(value: object) -> str:
+    """Return the source of a value; simple text in double quotes, as models write it."""
+    if isinstance(value, str) and value.isprintable() and not set(value) & {'"', "\\"}:
+        return f'"{value}"'
+    if isinstance(value, list):
+        return f"[{', '.join(map(quote, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{quote(k)}: {quote(v)}' for k, v in value.items())}}}"
+    return repr(value)
+
+
+# --- links between tools --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """The field of one tool's records that is passed to a parameter of another."""
+
+    parameter: ToolParameter
+    field: RecordField
+    is_same: bool = True
+    """Whether they have one name; else the field is `id`."""
+    is_named: bool = True
+    """Whether the parameter names what the tool returns: `user_id` and `list_users`."""
+
+
+def _links(source: ExampleTool, target: ExampleTool) -> Iterator[Link]:
+    """Yield the fields of `source` that are ids which `target` takes."""
+    for parameter in filter(lambda p: is_id(p.name), target.required):
+        is_named = bool(set(words_of(parameter.name)[:-1]) & source.subjects)
+        for field in source.record.fields if source.record is not None else ():
+            is_same = field.name == parameter.tool_name
+            if field.required and field.type == parameter.type and (is_same or field.name == "id"):
+                yield Link(parameter=parameter, field=field, is_same=is_same, is_named=is_named)
+
+
+def find_pair(tools: Sequence[ExampleTool]) -> tuple[ExampleTool, ExampleTool, Link] | None:
+    """Return the root, the child and the link between them that can show the most."""
+    best: tuple[int, ExampleTool, ExampleTool, Link] | None = None
+    for root in tools:
+        for child in tools if root.record and root.is_list and not root.takes_id else ():
+            worth = 2 * child.is_list + 2 * bool(child.numbers()) + root.reads + child.reads
+            for link in _links(root, child) if child.record is not None else ():
+                score = worth + 4 * link.is_same + 4 * link.is_named
+                if link.field.type in (STR, INT) and (best is None or score > best[0]):
+                    best = (score, root, child, link)
+    return best[1:] if best is not None else None
+
+
+def find_mention(tool: ExampleTool, root: ExampleTool, link: Link) -> RecordField | None:
+    """Return the field of a tool's record that holds the id of a root's record."""
+    for field in tool.record.fields if tool.record is not None else ():
+        stem = set(words_of(field.name)[:-1])
+        is_ours = field.name == link.parameter.tool_name or bool(stem & root.subjects)
+        if field.required and is_id(field.name) and is_ours and field.type == link.field.type:
+            return field
+    return None
+
+
+def find_action(
+    root: ExampleTool, link: Link, tools: Sequence[ExampleTool]
+) -> tuple[ExampleTool, Link] | None:
+    """Return a tool that acts on a root's record, and the link by which it gets the id."""
+    for tool in tools:
+        if tool.reads or tool.record is not None or words_of(tool.name)[0] in _DESTROYING:
+            continue
+        for parameter in tool.required:
+            is_same = parameter.tool_name == link.parameter.tool_name
+            if is_same and parameter.type == link.field.type:
+                return tool, Link(parameter=parameter, field=link.field)
+        for found in _links(root, tool):
+            if found.is_same or found.is_named:
+                return tool, found
+    return None
