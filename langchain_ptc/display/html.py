@@ -13,8 +13,8 @@ from importlib.resources import files
 from typing import Any, TypeAlias
 
 from langchain_ptc.display.record import (
+    ESTIMATE,
     Bar,
-    Comparison,
     Gap,
     Timeline,
     Tool,
@@ -124,7 +124,7 @@ def _render_view(view: View, share: float) -> str:
             section("Code", count(lines, "line"), _render_code(view, share)),
             section(view.output_title, view.output_about, output + notes, is_open=is_open),
             _render_calls(view.timeline, round(ROWS * share)),
-            "" if view.comparison is None else _render_comparison(view.comparison),
+            _render_comparison(view.comparison),
         ]
     )
 
@@ -308,21 +308,9 @@ def _render_track(bar: Bar, timeline: Timeline) -> str:
     return f'<div class="ptc-track">{pauses}{pieces}</div>'
 
 
-def _render_comparison(comparison: Comparison) -> str:
-    head, *rows = comparison.rows
-    titles = "".join(f'<th class="ptc-num">{title}</th>' for title in head[1:])
-    body = "".join(
-        f'<tr><th>{name}</th><td class="ptc-num ptc-own">{code}</td>'
-        f'<td class="ptc-num">{rounds}</td><td class="ptc-num">{singly}</td></tr>'
-        for name, code, rounds, singly in rows
-    )
-    return section(
-        "Against direct calls",
-        comparison.headline,
-        f'<div class="ptc-scroll"><table class="ptc-costs"><tbody><tr><th></th>{titles}</tr>{body}'
-        f'</tbody></table></div><p class="ptc-fine">{escape(comparison.explanation)}</p>',
-        is_open=False,
-    )
+def _render_comparison(comparison: str) -> str:
+    body = f'<p class="ptc-fine">{ESTIMATE}</p>'
+    return comparison and section("Against direct calls", comparison, body, is_open=False)
 
 
 # --- the tools of a catalog ----------------------------------------------------------------------------

@@ -112,7 +112,8 @@ class View:
     output_about: str
     notes: tuple[str, ...]
     timeline: Timeline
-    comparison: Comparison | None
+    comparison: str
+    """What direct calls would have cost; empty if there is nothing to compare."""
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
@@ -225,68 +226,30 @@ class Step:
 
 # --- what it saved: counted from the record, see docs/display.md ----------------------------------
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What one way to do it takes."""
-
-    inferences: int
-    tokens_added: float
-    """Tokens that enter the conversation."""
-    tokens_read: float
-    """The same, counted again for each inference that reads them."""
-    seconds: float
-    """Without the model's time."""
+ESTIMATE = (
+    "Estimated from the record. Code takes two inferences: one writes it, one reads what it printed. Direct calls "
+    "take one for each round of calls that overlapped here, or for each call, and one to read the last "
+    "results. Tokens are bytes / 4, and count again for each inference that reads them; instructions, tools and "
+    "the question are left out."
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """The code, and the two ways to make the same calls without it."""
-
-    calls: int
-    code: Cost
-    rounds: Cost
-    """Parallel calls where the code's calls overlapped."""
-    singly: Cost
-    """One call at a time."""
-
-    @property
-    def headline(self) -> str:
-        """What it comes to, in one line."""
-        code, rounds, singly = self.code, self.rounds, self.singly
-        if rounds.inferences <= code.inferences and rounds.tokens_read <= code.tokens_read:
-            way = "a direct call" if singly == rounds else "parallel direct calls"
-            return f"{way} would have cost no more"
-        return (
-            f"{code.inferences} inferences instead of "
-            f"{_range(rounds.inferences, singly.inferences)}, "
-            f"about {round_figure(code.tokens_read)} tokens instead of "
-            f"{_range(rounds.tokens_read, singly.tokens_read)}"
-        )
-
-    @property
-    def rows(self) -> list[tuple[str, ...]]:
-        """A table: its head, and for each measure its name and a cell for each way."""
-        costs = (self.code, self.rounds, self.singly)
-        return [
-            ("", "This code", "Direct calls, in parallel", "Direct calls, one by one"),
-            ("Inferences", *(f"{cost.inferences:,}" for cost in costs)),
-            ("Tokens added to the conversation", *(round_figure(c.tokens_added) for c in costs)),
-            ("Tokens read, over all inferences", *(round_figure(c.tokens_read) for c in costs)),
-            ("Time, without the model's", *(render_seconds(cost.seconds) for cost in costs)),
-        ]
-
-    @property
-    def explanation(self) -> str:
-        """How it was made."""
-        return (
-            "Estimated from the record. Code takes two inferences: one writes it, one reads what it "
-            "printed. Direct calls take one for each call, or for each round of calls that overlapped "
-            "here, and one to read the last results. Tokens are bytes / 4: code and what the model "
-            f"read of it, or the arguments and results of {count(self.calls, 'call')}; each later "
-            "inference reads them again. Instructions, tools and the question are left out. The time "
-            "of direct calls is the tools' own; the model's comes on top, once for each inference."
-        )
+def compare(data: Mapping[str, Any], timeline: Timeline) -> str:
+    """Return in one line what direct calls would have cost; empty if the code failed, or made no calls."""
+    calls = [bar for bar in timeline.bars if bar.status != "refused"]
+    if data["status"] != "success" or not calls or "report_bytes" not in data:
+        return ""
+    code_bytes = len(str(data["code"]).encode("utf-8", "replace"))
+    own = (code_bytes + data["report_bytes"]) / BYTES_PER_TOKEN
+    fewest, most = _cost(_rounds(calls)), _cost([[bar] for bar in calls])
+    if fewest <= (CODE_INFERENCES, own):
+        way = "a direct call" if fewest == most else "parallel direct calls"
+        return f"{way} would have cost no more"
+    inferences, tokens = map(_range, fewest, most)
+    return (
+        f"{CODE_INFERENCES} inferences instead of {inferences}, "
+        f"about {round_figure(own)} tokens instead of {tokens}"
+    )
 
 
 def _range(low: float, high: float) -> str:
@@ -294,43 +257,11 @@ def _range(low: float, high: float) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-def compare(data: Mapping[str, Any], timeline: Timeline) -> Comparison | None:
-    """Compare an execution with direct calls; None if the code did not succeed, or made no calls."""
-    calls = [bar for bar in timeline.bars if bar.status != "refused"]
-    if data["status"] != "success" or not calls or "report_bytes" not in data:
-        return None
-    code_bytes = len(str(data["code"]).encode("utf-8", "replace"))
-    own = (code_bytes + data["report_bytes"]) / BYTES_PER_TOKEN
-    return Comparison(
-        calls=len(calls),
-        code=Cost(
-            inferences=CODE_INFERENCES,
-            tokens_added=own,
-            tokens_read=own,
-            seconds=read_number(data.get("duration_seconds")),
-        ),
-        rounds=_cost(_rounds(calls), _seconds_in_flight(calls)),
-        singly=_cost([[bar] for bar in calls], sum(bar.running for bar in calls)),
-    )
-
-
-def _cost(rounds: Sequence[Sequence[Bar]], seconds: float) -> Cost:
+def _cost(rounds: Sequence[Sequence[Bar]]) -> tuple[int, float]:
+    """Return the inferences, and the tokens of calls and results that they read, all in all."""
     sizes = [sum(bar.bytes for bar in calls) / BYTES_PER_TOKEN for calls in rounds]
-    return Cost(
-        inferences=len(rounds) + 1,
-        tokens_added=sum(sizes),
-        tokens_read=sum(size * (len(rounds) - done) for done, size in enumerate(sizes)),
-        seconds=seconds,
-    )
-
-
-def _seconds_in_flight(calls: Sequence[Bar]) -> float:
-    """Return for how long any of the calls was in flight."""
-    seconds = reached = 0.0
-    for bar in sorted(calls, key=lambda bar: bar.begin):
-        seconds += max(0.0, bar.end - max(bar.begin, reached))
-        reached = max(reached, bar.end)
-    return seconds
+    read = sum(size * (len(rounds) - done) for done, size in enumerate(sizes))
+    return len(rounds) + 1, read
 
 
 def _rounds(calls: Sequence[Bar]) -> list[list[Bar]]:

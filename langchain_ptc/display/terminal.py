@@ -89,9 +89,9 @@ def _render_parts(view: View) -> Iterable[RenderableType]:
     if view.timeline.bars:
         yield _rule("tool calls")
         yield render_calls(view.timeline)
-    if view.comparison is not None:
+    if view.comparison:
         yield _rule("against direct calls, estimated")
-        yield Text(view.comparison.headline)
+        yield Text(view.comparison)
 
 
 def _rule(title: str) -> Rule:
