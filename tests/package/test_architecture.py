@@ -338,7 +338,7 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 43_116,
+    "lines": 43_035,
     "modules": 153,
     "longest import chain": 17,
     "calls for a small program": 272,
