@@ -18,12 +18,12 @@ import functools
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForToolRun
 from langchain_core.messages import ToolCall, ToolMessage
-from langchain_core.runnables import run_in_executor
-from langchain_core.runnables.config import ensure_config, patch_config, set_config_context
+from langchain_core.runnables import RunnableConfig, run_in_executor
+from langchain_core.runnables.config import set_config_context
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
@@ -156,7 +156,7 @@ class Dispatcher:
         function = tool.func if is_sync else tool.coroutine
         if self._function[0] is not function:
             self._function = function, _capture_values(function, is_sync=is_sync)
-        config, run = ensure_config(call.config), self._function[1]
+        config, run = call.config, self._function[1]
         callbacks = AsyncCallbackManager.configure(
             config.get("callbacks"),
             tool.callbacks,
@@ -177,7 +177,7 @@ class Dispatcher:
         else:
             return None
         of_run = AsyncCallbackManagerForToolRun(
-            run_id=config.pop("run_id", None) or uuid.uuid4(),
+            run_id=config.get("run_id") or uuid.uuid4(),
             handlers=handlers,
             inheritable_handlers=callbacks.inheritable_handlers,
             parent_run_id=callbacks.parent_run_id,
@@ -187,7 +187,8 @@ class Dispatcher:
             inheritable_metadata=callbacks.inheritable_metadata,
         )
         child = (of_run.get_sync() if is_sync else of_run).get_child()
-        with set_config_context(patch_config(config, callbacks=child)) as entered:
+        inner = {k: v for k, v in config.items() if k not in ("run_id", "run_name")}
+        with set_config_context(cast("RunnableConfig", inner | {"callbacks": child})) as entered:
             own = entered.copy()  # which is as it is here when the function begins
         if not is_sync:
             return asyncio.create_task(run(**arguments), context=own)

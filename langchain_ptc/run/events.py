@@ -310,7 +310,21 @@ def _refused_by_the_language(error: Failure) -> list[str]:
 
 
 def _stream_writer() -> Callable[[Any], None] | None:
+    """Return what writes to the custom stream of the surrounding graph; None if nobody reads that.
+
+    LangGraph has no public way to ask. Where nobody does, its writer is a function that does nothing.
+    """
     try:
-        return get_stream_writer()
+        writer = get_stream_writer()
     except (KeyError, RuntimeError):  # outside a graph
         return None
+    code, nothing = getattr(writer, "__code__", None), _do_nothing.__code__
+    is_idle = code is not None and (code.co_code, code.co_consts) == (
+        nothing.co_code,
+        nothing.co_consts,
+    )
+    return None if is_idle else writer
+
+
+def _do_nothing(_: object) -> None:
+    pass

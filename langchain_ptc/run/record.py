@@ -99,7 +99,10 @@ class ToolCallRecord:
         """Return the record as plain JSON data, see `run.plain.as_plain`; times in ISO 8601."""
         plain = dict(zip(_CALL_NAMES, _read_call(self), strict=True))
         for name, value in plain.items():
-            if value is not None and type(value) not in _NUMBERS:
+            kind = type(value)
+            if kind is datetime:
+                plain[name] = value.isoformat()
+            elif kind not in _AS_THEY_ARE and not (kind is str and value.isascii()):
                 plain[name] = as_plain(value)
         return plain
 
@@ -114,7 +117,7 @@ class ToolCallRecord:
 
 _CALL_NAMES = (*(field.name for field in fields(ToolCallRecord)), "ended_at", "running_seconds")
 _read_call = attrgetter(*_CALL_NAMES)
-_NUMBERS = (bool, int, float)
+_AS_THEY_ARE = (bool, int, float, type(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 from typing import Any
@@ -17,7 +18,7 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, interrupt
 
 from langchain_ptc import ProgrammaticToolExecutor, as_programmatic
-from langchain_ptc.run.events import SOURCE, Event
+from langchain_ptc.run.events import SOURCE, Event, Events
 from langchain_ptc.testing import tool_call_message
 from tests.support.hosts import plain
 
@@ -204,3 +205,53 @@ async def test_output_is_told_while_the_code_runs() -> None:
     result = await executor.aexecute("print('before')\nprint(await wait())")
     assert [e["text"] for e in events if e["event"] == "output"] == ["before\n", "done\n"]
     assert result.output == "before\ndone\n"
+
+
+@pytest.mark.parametrize("mode", ["values", "custom", ["updates", "custom"]])
+@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize("nested", [False, True])
+async def test_events_have_a_listener_only_if_somebody_reads_the_custom_stream(
+    mode: Any, *, sync: bool, nested: bool
+) -> None:
+    """In a graph whose custom stream nobody reads, events go to nobody, and none is built."""
+    seen: list[bool] = []
+
+    def note(_: MessagesState) -> dict[str, Any]:
+        seen.append(Events().is_watched)
+        return {}
+
+    graph: Any = StateGraph(MessagesState).add_node("note", note).add_edge(START, "note").compile()
+    if nested:
+        outer = StateGraph(MessagesState).add_node("graph", graph.with_config(tags=["inner"]))
+        graph = outer.add_edge(START, "graph").compile()
+    if sync:
+        stream = functools.partial(graph.stream, {"messages": []}, subgraphs=nested)
+        await asyncio.to_thread(lambda: list(stream(stream_mode=mode)))
+    else:
+        async for _ in graph.astream({"messages": []}, stream_mode=mode, subgraphs=nested):
+            pass
+    assert seen == ["custom" in mode]
+
+
+@tool
+def plain_writer(x: int) -> int:
+    """Note whether the events of the program that calls it have a listener."""
+    WATCHED.append(Events().is_watched)
+    return x
+
+
+WATCHED: list[bool] = []
+
+
+async def test_a_writer_that_does_something_is_a_listener() -> None:
+    """Only a writer that does nothing is passed over, whoever has put it there."""
+    got: list[Any] = []
+    graph = graph_of(plain_writer)
+    WATCHED.clear()
+    async for _, data in graph.astream(
+        request("plain_writer(x=1)"), stream_mode=["values", "custom"]
+    ):
+        got.append(data)
+    await graph.ainvoke(request("plain_writer(x=1)"))
+    assert WATCHED == [True, False]
+    assert next(e["event"] for e in got if e.get("source") == SOURCE) == "execution_start"
