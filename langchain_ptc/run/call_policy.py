@@ -14,9 +14,10 @@ An interrupt of the graph passes through all of it untouched, and counts as noth
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from langchain_core.tools import ToolException
@@ -350,14 +351,10 @@ def with_before(make: Layer[T], before: Before, on_tool_error: OnToolError = "me
     """
 
     async def hooked(call: StartedCall) -> T:
-        try:
+        with _shown_to_code(call, on_tool_error):
             returned = before(call.info())
             if returned is not None and inspect.isawaitable(returned):
                 await returned
-        except BaseException as error:
-            if (shown := _as_shown(call, error, on_tool_error)) is error:
-                raise
-            raise shown from error
         return await make(call)
 
     return hooked
@@ -371,26 +368,23 @@ async def run_after(
     Raises:
         ToolCallError: The hook failed.
     """
-    try:
+    with _shown_to_code(call, on_tool_error):
         changed = after(call.info(), value)
         return await changed if hasattr(changed, "__await__") else changed
+
+
+@contextlib.contextmanager
+def _shown_to_code(call: StartedCall, on_tool_error: OnToolError) -> Iterator[None]:
+    """Make what a hook raises an error of the code, unless it is the graph's, or ends the hook's task."""
+    try:
+        yield
+    except (ToolCallError, asyncio.CancelledError, GeneratorExit):
+        raise
     except BaseException as error:
-        if (shown := _as_shown(call, error, on_tool_error)) is error:
+        if is_pause(error) or is_signal(error):
             raise
-        raise shown from error
-
-
-def _as_shown(call: StartedCall, error: BaseException, on_tool_error: OnToolError) -> BaseException:
-    """Return the error that the code gets for an exception of a hook.
-
-    What is the graph's, or ends the task that the hook runs in, stays as it is.
-    """
-    if isinstance(error, ToolCallError | asyncio.CancelledError | GeneratorExit):
-        return error
-    if is_pause(error) or is_signal(error):
-        return error
-    name = call.tool
-    return ToolCallError(describe_failure(name, error, on_tool_error), tool=name)
+        text = describe_failure(call.tool, error, on_tool_error)
+        raise ToolCallError(text, tool=call.tool) from error
 
 
 def build_pipeline(

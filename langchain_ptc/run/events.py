@@ -318,13 +318,9 @@ def _stream_writer() -> Callable[[Any], None] | None:
         writer = get_stream_writer()
     except (KeyError, RuntimeError):  # outside a graph
         return None
-    code, nothing = getattr(writer, "__code__", None), _do_nothing.__code__
-    is_idle = code is not None and (code.co_code, code.co_consts) == (
-        nothing.co_code,
-        nothing.co_consts,
-    )
-    return None if is_idle else writer
+    return None if _body_of(writer) == _body_of(lambda _: None) else writer
 
 
-def _do_nothing(_: object) -> None:
-    pass
+def _body_of(function: object) -> object:
+    code = getattr(function, "__code__", None)
+    return code and (code.co_code, code.co_consts)

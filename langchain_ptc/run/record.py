@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 from langchain_ptc.errors import (
     CheckError,
@@ -163,7 +163,7 @@ class ExecutionResult:
     @property
     def waiting_seconds(self) -> float:
         """For how long at least one call was in flight."""
-        return min(self.duration_seconds, self._call_times().waiting_seconds)
+        return min(self.duration_seconds, self._call_times()[0])
 
     @property
     def computing_seconds(self) -> float:
@@ -173,9 +173,9 @@ class ExecutionResult:
     @property
     def overlapping_seconds(self) -> float:
         """For how long two calls or more were in flight."""
-        return min(self.duration_seconds, self._call_times().overlapping_seconds)
+        return min(self.duration_seconds, self._call_times()[1])
 
-    def _call_times(self) -> CallTimes:
+    def _call_times(self) -> tuple[float, float]:
         return add_up((call.started_at, call.ended_at) for call in self.tool_calls)
 
     def report(self) -> str:
@@ -244,17 +244,8 @@ _TIMES = ("ended_at", "computing_seconds", "waiting_seconds", "overlapping_secon
 """What `ExecutionResult.to_dict` has besides the fields."""
 
 
-class CallTimes(NamedTuple):
-    """For how long calls were in flight."""
-
-    waiting_seconds: float
-    """At least one."""
-    overlapping_seconds: float
-    """Two or more at once."""
-
-
-def add_up(spans: Iterable[tuple[datetime, datetime]]) -> CallTimes:
-    """Return for how long any, and for how long several of some spans of time went on.
+def add_up(spans: Iterable[tuple[datetime, datetime]]) -> tuple[float, float]:
+    """Return for how long any, and for how long several at once of some spans of time went on.
 
     Args:
         spans: Begin and end of each.
@@ -273,7 +264,7 @@ def add_up(spans: Iterable[tuple[datetime, datetime]]) -> CallTimes:
             any_of_them += seconds
             several += seconds if running > 1 else 0.0
         running, since = running + change, moment
-    return CallTimes(any_of_them, several)
+    return any_of_them, several
 
 
 def large_parts(result: ExecutionResult) -> tuple[object, ...]:
