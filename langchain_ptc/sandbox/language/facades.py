@@ -13,6 +13,7 @@ import copy
 import csv
 import dataclasses
 import functools
+import inspect
 import keyword
 import operator
 import random
@@ -34,7 +35,6 @@ from langchain_ptc.sandbox.language.classes import (
 from langchain_ptc.sandbox.language.copying import asdict, astuple, deepcopy, shallow_copy
 from langchain_ptc.sandbox.language.guards import get_attribute, leave
 from langchain_ptc.sandbox.language.names import checked_identifier
-from langchain_ptc.sandbox.language.signatures import Parameter, Signature, signature
 from langchain_ptc.sandbox.language.templates import FORMATTER, format_checked
 
 # --- dataclasses: it compiles text made of field names -----------------------------------------
@@ -279,6 +279,32 @@ def get_origin(tp: Any) -> object:
     return TypeProxy if isinstance(origin, type) and issubclass(origin, type) else origin
 
 
+# --- inspect: `Signature.from_callable(f, eval_str=True)` runs text, and is refused by name ------------
+
+
+def signature(obj: Any, /) -> inspect.Signature:
+    """Do what `inspect.signature` does, for functions, methods and classes of the code.
+
+    Raises:
+        ValueError: The code did not make it: a function of a library may have anything as a default.
+    """
+    found = obj
+    if issubclass(type(obj), type) and is_own(obj):
+        found = type.__getattribute__(obj, "__init__")
+        if found is object.__init__:
+            return inspect.Signature()
+        if _is_own_function(found):  # as it is called, without `self`
+            found = types.MethodType(found, object())
+    if not _is_own_function(found.__func__ if type(found) is types.MethodType else found):
+        raise ValueError(f"no signature found for {getattr(obj, '__name__', type(obj).__name__)!r}")
+    # Nothing is followed and nothing evaluated: `__wrapped__` and annotations are the code's.
+    return inspect.signature(found, follow_wrapped=False)
+
+
+def _is_own_function(function: object) -> bool:
+    return type(function) is types.FunctionType and "_ptc_getattr" in function.__globals__
+
+
 # --- types, string, sys, warnings ---------------------------------------------------------------------
 
 
@@ -398,7 +424,7 @@ def build_safe_names() -> dict[str, dict[str, object]]:
             "update_wrapper": update_wrapper,
             "wraps": wraps,
         },
-        "inspect": {"Parameter": Parameter, "Signature": Signature, "signature": signature},
+        "inspect": {"signature": signature},
         "operator": _READERS,
         "string": {"Formatter": FORMATTER},
         "sys": {

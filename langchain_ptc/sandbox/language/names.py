@@ -42,10 +42,12 @@ FRAME_NAMES = frozenset(
         "tb_lasti tb_lineno f_lasti f_lineno f_trace_lines f_trace_opcodes gi_frame gi_code "
         "gi_yieldfrom cr_frame cr_code cr_await cr_origin ag_frame ag_code ag_await co_code "
         "co_consts co_names co_varnames co_freevars co_cellvars co_filename co_positions "
-        "co_lines co_linetable co_exceptiontable".split()
+        "co_lines co_linetable co_exceptiontable from_callable".split()
     )
 )
-"""What the code must not read from any object: the way to frames, code and their globals."""
+"""What the code must not read from any object: the way to frames, code and their globals.
+
+`Signature.from_callable` evaluates the text of annotations."""
 
 _OPERATORS = "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or".split()
 

@@ -129,6 +129,7 @@ ACCEPTED = [
     Case("own format method", "class A:\n    def format(self, x): return x * 2\n    def get_coro(self): return 'mine'\nprint(A().format(2), A().get_coro())", "4 mine"),
     Case("string tools", "import string\nprint(string.Template('$a').substitute(a=1), string.Formatter().format('{0.real:>3} {x[0]}', 3, x=[1]))", "1   3 1"),
     Case("copying", "import copy\nfrom collections import deque, Counter\nclass N:\n    def __init__(self): self.items = [1]; self.me = self\nn = N()\nm = copy.deepcopy(n)\nm.items.append(2)\nprint(n.items, m.items, m.me is m, copy.copy(n).items is n.items, copy.deepcopy([deque([1]), Counter('aa'), {(1, 2): {3}}]))", "[1] [1, 2] True True [deque([1]), Counter({'a': 2}), {(1, 2): {3}}]"),
+    Case("signature", "import inspect\ndef f(a, b: int = 1): pass\nclass A:\n    def __init__(self, x): pass\ns = inspect.signature(f)\nprint(s, s.bind(1, b=2).args, [p.name for p in s.parameters.values()], inspect.signature(A))", "(a, b: int = 1) (1, 2) ['a', 'b'] (x)"),
     Case("namespace object", "from types import SimpleNamespace\nn = SimpleNamespace(a=1)\nn.b = 2\nprint(n, n.a, vars(n), n == SimpleNamespace(a=1, b=2))", "namespace(a=1, b=2) 1 {'a': 1, 'b': 2} True"),
     Case("star import", "from math import *\nprint(floor(pi), sqrt(4))", "3 2.0"),
     Case("shadowed builtins", "list = [1]\ndef input(): return 'mine'\nprint(list, input())", "[1] mine"),
