@@ -1,4 +1,4 @@
-"""The host's end of the line to one worker, on one event loop.
+"""The host's end of the line to one worker, on one event loop. No I/O but in `HostConnection`.
 
 What the worker has not read yet lies here, once, as the bytes to send. Code may ask for much and read
 nothing: so above `_MAX_UNSENT_BYTES` nothing more is read from its worker, and no call that has come
@@ -10,10 +10,22 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from langchain_ptc.sandbox.api import Call, Done, Moment, Program, Result
-from langchain_ptc.sandbox.host.handover import Handover, Intake
+from langchain_ptc.sandbox.api import Call, Done, Moment, OnCalls, OnIdle, Program, Result
+from langchain_ptc.sandbox.wire.large import large_data_threads
+from langchain_ptc.sandbox.wire.protocol import (
+    HostProtocol,
+    ProtocolViolation,
+    encode_frame,
+    encode_moment,
+    encode_result,
+)
+
+_LARGE_FRAME_BYTES = 64 * 1024
+"""A frame of more is decoded in a thread: its time would be missed by the event loop."""
+_MANY_FRAMES = 1_000
+"""And so are that many frames that have come at once."""
 
 _RECEIVE_BYTES = 64 * 1024
 """At a time. `asyncio`'s own transports ask for 256 KiB, which the allocator fetches from the kernel
@@ -29,6 +41,126 @@ _MAX_CALLS_AT_ONCE = 32
 """Calls that are handed on before what their answers have left unsent is looked at."""
 
 
+class Conversation:
+    """What a worker sends and what it gets, on one event loop; both sandboxes have one for each execution.
+
+    Frames are taken in their order: small ones at once, large ones in a thread.
+
+    Args:
+        program: What the worker runs.
+        on_calls: Takes the calls that it asks for.
+        on_idle: Takes the waits of a program that runs in steps.
+        on_taken: Called when frames were taken.
+        on_error: Called with what rule was broken, in place of `on_taken`; nothing follows.
+
+    Raises:
+        ValueError: The program runs in steps, and nobody takes its waits.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        on_calls: OnCalls,
+        on_idle: OnIdle | None,
+        *,
+        on_taken: Callable[[], None],
+        on_error: Callable[[str], None],
+    ) -> None:
+        self.is_stepped = program.replay is not None
+        if self.is_stepped and on_idle is None:
+            raise ValueError("a program with replay runs in steps: pass on_idle")
+        self.protocol = HostProtocol(program)
+        self._on_calls, self._on_idle = on_calls, on_idle
+        self._on_taken, self._on_error = on_taken, on_error
+        self._awaits_event = False
+        self._frames: deque[bytes] = deque()
+        self._loop = asyncio.get_running_loop()
+        self.is_reading = False
+        """Whether a thread reads a frame: whoever can should feed nothing meanwhile."""
+        self.is_closed = False
+        """Set it to have nothing more called."""
+
+    # --- from the worker ----------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the worker."""
+        try:
+            self._frames.extend(self.protocol.cut(data))
+        except Exception as error:  # noqa: BLE001  # whatever its bytes do to us, it is its doing
+            self._fail(error)
+            return
+        if not self.is_reading:
+            self._take_frames()
+
+    def _take_frames(self) -> None:
+        frames = self._frames
+        try:
+            while frames and len(frames[0]) <= _LARGE_FRAME_BYTES and len(frames) <= _MANY_FRAMES:
+                self.protocol.take(frames.popleft())
+        except Exception as error:  # noqa: BLE001  # as above
+            self._fail(error)
+            return
+        self.is_reading = bool(frames)
+        self._on_taken()  # first: from here on the protocol is the thread's
+        if self.is_reading and not self.is_closed:
+            self._frames = deque()
+            reading = self._loop.run_in_executor(large_data_threads(), self._take_all, frames)
+            reading.add_done_callback(self._go_on)
+
+    def _take_all(self, frames: Iterable[bytes]) -> None:
+        for frame in frames:
+            self.protocol.take(frame)
+
+    def _go_on(self, reading: asyncio.Future[None]) -> None:
+        self.is_reading = False
+        error = None if reading.cancelled() else reading.exception()
+        if error is not None:
+            self._fail(error)
+        elif not self.is_closed:
+            self._take_frames()
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            is_ours = isinstance(error, ProtocolViolation)
+            self._on_error(str(error) if is_ours else f"a {type(error).__name__} as it was read")
+
+    def hand_on(self, calls: Sequence[Call]) -> None:
+        """Hand on calls, and that a program that runs in steps can only wait."""
+        if calls:
+            self._on_calls(calls)
+        idle = self.protocol.idle
+        if idle is not None and not self._awaits_event and self._on_idle is not None:
+            self._awaits_event = True
+            self._on_idle(idle.due)
+
+    # --- to the worker ------------------------------------------------------------------------------
+
+    def encode(self, results: Sequence[Result], at: Moment | None) -> list[bytes]:
+        """Return the buffers of the frames that hand these answers in; see `Session.resume`.
+
+        Raises:
+            ValueError: They are no event of a program that runs in steps, or `at` is given for one
+                that does not.
+        """
+        answers: list[bytes] = []
+        for result in results:
+            answers += encode_result(result)
+            if result.failure is not None and result.failure.limit is not None:
+                self.protocol.note_limit(result.failure)
+        if not self.is_stepped:
+            if at is not None:
+                raise ValueError("at is for a program with replay: another keeps the real clock")
+            return answers
+        if at is None:
+            raise ValueError("a program with replay has no clock of its own: pass at")
+        if not self._awaits_event:
+            raise ValueError("a program with replay takes one step after each on_idle, not more")
+        self._awaits_event = False
+        self.protocol.go_on()
+        return [encode_frame(encode_moment(at, len(results))), *answers]
+
+
 class HostConnection:
     """The socket to a worker.
 
@@ -37,12 +169,21 @@ class HostConnection:
 
     Args:
         program: What the worker runs.
-        handover: Takes what the worker says.
+        on_calls: Takes the calls that it asks for.
+        on_idle: Takes the waits of a program that runs in steps.
         sock: Connected and non-blocking; it stays the caller's to close, after `close`.
     """
 
-    def __init__(self, program: Program, handover: Handover, sock: socket.socket) -> None:
-        self.handover = handover
+    def __init__(
+        self,
+        program: Program,
+        on_calls: OnCalls,
+        on_idle: OnIdle | None,
+        sock: socket.socket,
+    ) -> None:
+        self._conversation = Conversation(
+            program, on_calls, on_idle, on_taken=self._take, on_error=self._fail
+        )
         self.heard = False
         """Whether the worker has said anything."""
         self.violation: str | None = None
@@ -52,7 +193,6 @@ class HostConnection:
         """The end; None if the line closed before the worker had said it."""
         self.is_open = True
         """Whether the execution goes on."""
-        self._stepped = program.replay is not None
         self._max_at_once = program.limits.max_concurrent_calls
         self._socket = sock
         self._fd = sock.fileno()  # by itself: of a socket, the selector makes a text at each look
@@ -65,13 +205,17 @@ class HostConnection:
         self._outstanding = 0
         self._handing_over = False
         self._takes_answers = True
-        self._intake = Intake(handover.conversation, self._take, self._fail)
         self._read_if_room()
+
+    @property
+    def output(self) -> str:
+        """What was printed until now."""
+        return self._conversation.protocol.output
 
     # --- from the worker ----------------------------------------------------------------------------
 
     def _read_if_room(self) -> None:
-        if self._reads or not self.is_open or self._intake.is_reading:
+        if self._reads or not self.is_open or self._conversation.is_reading:
             return
         if self._unsent_bytes <= _MAX_UNSENT_BYTES:
             self._reads = True
@@ -91,24 +235,24 @@ class HostConnection:
             data = b""
         if data:
             self.heard = True
-            self._intake.feed(data)
+            self._conversation.feed(data)
         else:
             self._end(None)
 
     def _take(self) -> None:
         """Go on from what the worker has said."""
-        conversation = self.handover.conversation
-        if self._intake.is_reading:
+        protocol = self._conversation.protocol
+        if self._conversation.is_reading:
             self._stop_reading()
         else:
             self._read_if_room()
-        if conversation.done is not None:
-            self._end(conversation.done)
+        if protocol.done is not None:
+            self._end(protocol.done)
             return
-        calls: Sequence[Call] = conversation.collect()
-        if self._stepped:  # all calls of a step are one batch, and one answer is on its way
-            if conversation.idle is not None:
-                self._tell(calls)
+        calls: Sequence[Call] = protocol.collect()
+        if self._conversation.is_stepped:  # all calls of a step are one batch, with one answer
+            if protocol.idle is not None:
+                self._report(calls)
                 self._flush()
         elif calls and self._takes_answers:
             self._held.extend(calls)
@@ -127,14 +271,14 @@ class HostConnection:
             batch = self._held[:room]
             del self._held[:room]
             self._outstanding += len(batch)
-            self._tell(batch)
+            self._report(batch)
         self._flush()  # answers that were there at once leave in one write
 
-    def _tell(self, calls: Sequence[Call]) -> None:
+    def _report(self, calls: Sequence[Call]) -> None:
         self._handing_over = True
         try:
-            self.handover.tell(calls)
-        except Exception as error:  # noqa: BLE001  # whoever waits for the end must be told
+            self._conversation.hand_on(calls)
+        except Exception as error:  # noqa: BLE001  # whoever waits for the end must get it
             self.close()
             self.done.set_exception(error)
         self._handing_over = False
@@ -148,7 +292,7 @@ class HostConnection:
 
     def answer(self, results: Sequence[Result], at: Moment | None) -> None:
         """Send answers together with whatever else is answered in this round of the loop."""
-        buffers = self.handover.encode(results, at)
+        buffers = self._conversation.encode(results, at)
         self._outstanding -= len(results)
         if not self._queue and not self._handing_over:
             self._loop.call_soon(self._flush_and_hand_on)
@@ -225,7 +369,7 @@ class HostConnection:
         """Leave the socket alone; idempotent."""
         if self.is_open:
             self.is_open = False
-            self._intake.is_closed = True
+            self._conversation.is_closed = True
             self._unsent.clear()
             self._held.clear()
             self._stop_reading()

@@ -14,11 +14,12 @@ import contextvars
 import queue
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.api import Done, Moment, OnCalls, OnIdle, Program, Result
-from langchain_ptc.sandbox.host.handover import Handover, Intake
+from langchain_ptc.sandbox.host.connection import Conversation
 from langchain_ptc.sandbox.host.process import LocalSandbox, crashed, replay_seconds
 from langchain_ptc.sandbox.wire.protocol import limit_reached
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
@@ -61,9 +62,9 @@ class InProcessSandbox(LocalSandbox):
 class _QueueChannel:
     """A channel between the thread of the code and the host's event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, session: InProcessSession) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, receive: Callable[[bytes], None]) -> None:
         self._loop = loop
-        self._session = session
+        self._host_receives = receive
         # Calls are handed on in the context of the execution, not in that of a thread.
         self._context = contextvars.copy_context()
         self._inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -76,7 +77,7 @@ class _QueueChannel:
     def send(self, data: bytes) -> None:
         """Hand bytes to the host."""
         try:
-            self._loop.call_soon_threadsafe(self._session.receive, data, context=self._context)
+            self._loop.call_soon_threadsafe(self._host_receives, data, context=self._context)
         except RuntimeError as error:  # the host's loop is closed
             raise EOFError("the host is gone") from error
 
@@ -114,108 +115,114 @@ class InProcessSession:
 
     def __init__(self, imports: tuple[str, ...]) -> None:
         self._imports = imports
-        self._handover: Handover | None = None
-        self._intake: Intake | None = None
-        self._channel: _QueueChannel | None = None
-        self._done: asyncio.Future[Done] | None = None
-        self._crew: Crew | None = None
-        self._since = 0.0, 0.0
-        """When its limits began: by the clock, and in processor time of its threads."""
-        self._more = 0.0
+        self._run: _ThreadRun | None = None
 
     @property
     def output(self) -> str:
         """What the code has printed until now."""
-        return "" if self._handover is None else self._handover.conversation.output
+        return "" if self._run is None else self._run.protocol.output
 
     async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
         """Run `program` to its end; see `Session.run`."""
-        loop = asyncio.get_running_loop()
-        self._handover = Handover(program, on_calls, on_idle)
-        self._intake = Intake(self._handover.conversation, self._take, self._fail)
-        self._done = loop.create_future()
-        self._channel = channel = _QueueChannel(loop, self)
-        self._crew = crew = Crew(HOST_STACK_BYTES)
-        crew.wakers.append(lambda: channel.deliver(b""))
-        wire = WorkerConnection(channel)
-        run = ProgramRun(program, wire, imports=self._imports, guard_writes=True, crew=crew)
-        try:
-            crew.start(lambda: _run_to_end(run))
-        except RuntimeError as error:
-            raise SandboxError(f"the system refuses a thread for the code: {error}") from error
-        try:
-            return await self._wait(program, crew)
-        finally:
-            crew.stop()
-
-    async def _wait(self, program: Program, crew: Crew) -> Done:
-        limits = program.limits
-        assert self._done is not None
-        self._more = replay_seconds(program)
-        self._since = time.monotonic(), 0.0
-        while True:
-            started, before = self._since
-            wall, cpu = limits.wall_seconds + self._more, limits.cpu_seconds + self._more
-            left = started + wall - time.monotonic()
-            await asyncio.wait([self._done], timeout=min(max(left, 0.0), _LOOK_SECONDS))
-            if self._done.done():
-                return self._done.result()
-            if self._since[0] != started:
-                continue
-            used, spent = time.monotonic() - started, crew.cpu_seconds() - before
-            if used >= wall:
-                ending = limit_reached("wall_seconds", limits.wall_seconds, used, output="")
-            elif spent >= cpu:
-                ending = limit_reached("cpu_seconds", limits.cpu_seconds, spent, output="")
-            else:
-                continue
-            crew.stop()
-            return await self._last_words(ending)
-
-    def renew(self) -> None:
-        """Begin the limits of wall and processor time anew; see `Session.renew`."""
-        if self._crew is not None:
-            self._more = 0.0
-            self._since = time.monotonic(), self._crew.cpu_seconds()
-
-    async def _last_words(self, ending: Done) -> Done:
-        """Give the thread a moment to hand over what it has printed."""
-        assert self._done is not None
-        assert self._handover is not None
-        await asyncio.wait([self._done], timeout=_LOOK_SECONDS * 2)
-        output = self._handover.conversation.output
-        return Done(status=ending.status, output=output, failure=ending.failure)
-
-    def receive(self, data: bytes) -> None:
-        """Take bytes from the code; called on the event loop."""
-        assert self._done is not None
-        assert self._intake is not None
-        if not self._done.done():
-            self._intake.feed(data)
-
-    def _take(self) -> None:
-        assert self._done is not None
-        assert self._handover is not None
-        if self._done.done():
-            return
-        conversation = self._handover.conversation
-        if conversation.done is not None:
-            self._done.set_result(conversation.done)
-        else:
-            self._handover.tell(conversation.collect())
-
-    def _fail(self, violation: str) -> None:
-        assert self._done is not None
-        if not self._done.done():
-            self._done.set_result(crashed(f"the code broke the protocol: {violation}", self.output))
+        self._run = _ThreadRun(program, on_calls, on_idle, self._imports)
+        return await self._run.wait()
 
     def resume(self, results: Sequence[Result], at: Moment | None = None) -> None:
         """Hand in answers to calls; see `Session.resume`."""
-        if self._handover is None or self._channel is None or self._done is None:
-            return
+        if self._run is not None:
+            self._run.answer(results, at)
+
+    def renew(self) -> None:
+        """Begin the limits of wall and processor time anew; see `Session.renew`."""
+        if self._run is not None:
+            self._run.renew()
+
+
+class _ThreadRun:
+    """A program in a thread, seen from the event loop."""
+
+    def __init__(
+        self,
+        program: Program,
+        on_calls: OnCalls,
+        on_idle: OnIdle | None,
+        imports: tuple[str, ...],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._conversation = Conversation(
+            program, on_calls, on_idle, on_taken=self._take, on_error=self._fail
+        )
+        self.protocol = self._conversation.protocol
+        self._limits = program.limits
+        self._more = replay_seconds(program)
+        self._done: asyncio.Future[Done] = loop.create_future()
+        self._channel = channel = _QueueChannel(loop, self._receive)
+        self._crew = Crew(HOST_STACK_BYTES)
+        self._crew.wakers.append(lambda: channel.deliver(b""))
+        wire = WorkerConnection(channel)
+        run = ProgramRun(program, wire, imports=imports, guard_writes=True, crew=self._crew)
+        try:
+            self._crew.start(lambda: _run_to_end(run))
+        except RuntimeError as error:
+            raise SandboxError(f"the system refuses a thread for the code: {error}") from error
+        self._since = time.monotonic(), 0.0
+        """When its limits began: by the clock, and in processor time of its threads."""
+
+    async def wait(self) -> Done:
+        """Wait for the end, which a limit may bring about."""
+        try:
+            while (ending := await self._look()) is None:
+                pass
+        finally:
+            self._crew.stop()
+        if not self._done.done():  # a moment to hand over what it has printed
+            await asyncio.wait([self._done], timeout=_LOOK_SECONDS * 2)
+            ending = replace(ending, output=self.protocol.output)
+        return ending
+
+    async def _look(self) -> Done | None:
+        limits, (started, before) = self._limits, self._since
+        wall, cpu = limits.wall_seconds + self._more, limits.cpu_seconds + self._more
+        left = started + wall - time.monotonic()
+        await asyncio.wait([self._done], timeout=min(max(left, 0.0), _LOOK_SECONDS))
+        if self._done.done():
+            return self._done.result()
+        if self._since[0] != started:
+            return None
+        used, spent = time.monotonic() - started, self._crew.cpu_seconds() - before
+        if used >= wall:
+            return limit_reached("wall_seconds", limits.wall_seconds, used, output="")
+        if spent >= cpu:
+            return limit_reached("cpu_seconds", limits.cpu_seconds, spent, output="")
+        return None
+
+    def renew(self) -> None:
+        """Begin the limits anew."""
+        self._more = 0.0
+        self._since = time.monotonic(), self._crew.cpu_seconds()
+
+    def answer(self, results: Sequence[Result], at: Moment | None) -> None:
+        """Hand in answers to calls."""
         if not self._done.done():
-            for buffer in self._handover.encode(results, at):
+            for buffer in self._conversation.encode(results, at):
                 self._channel.deliver(buffer)
+
+    def _receive(self, data: bytes) -> None:
+        if not self._done.done():
+            self._conversation.feed(data)
+
+    def _take(self) -> None:
+        if self._done.done():
+            return
+        if self.protocol.done is not None:
+            self._done.set_result(self.protocol.done)
+        else:
+            self._conversation.hand_on(self.protocol.collect())
+
+    def _fail(self, violation: str) -> None:
+        if not self._done.done():
+            ending = crashed(f"the code broke the protocol: {violation}", self.protocol.output)
+            self._done.set_result(ending)
 
 
 def _run_to_end(run: ProgramRun) -> None:

@@ -16,7 +16,6 @@ from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES, check_importable
 from langchain_ptc.sandbox.api import Done, Failure, Moment, OnCalls, OnIdle, Program, Result
 from langchain_ptc.sandbox.host.connection import HostConnection
-from langchain_ptc.sandbox.host.handover import Handover
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import (
     Allowance,
@@ -183,17 +182,16 @@ class ProcessSession:
     @property
     def output(self) -> str:
         """What the code has printed until now."""
-        return "" if self._line is None else self._line.handover.conversation.output
+        return "" if self._line is None else self._line.output
 
     async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
         """Run `program` to its end; see `Session.run`."""
         limits, more = program.limits, replay_seconds(program)
         # The kernel counts a process from its start, and nobody can raise its limit later.
         allowance = Allowance(cpu_seconds_of(program), limits.memory_bytes)
-        handover = Handover(program, on_calls, on_idle)
         for beginning in range(_MAX_BEGINNINGS):
             worker = await self._take(allowance, fresh=beginning > 0 or more > 0)
-            done = await self._run_in(worker, program, handover)
+            done = await self._run_in(worker, program, on_calls, on_idle)
             if done is not None:
                 return done
         return crashed(f"{_MAX_BEGINNINGS} workers died before the code had begun", "")
@@ -211,12 +209,14 @@ class ProcessSession:
         if not asked.cancelled() and asked.exception() is None:
             self._pool.discard(asked.result())
 
-    async def _run_in(self, worker: Worker, program: Program, handover: Handover) -> Done | None:
+    async def _run_in(
+        self, worker: Worker, program: Program, on_calls: OnCalls, on_idle: OnIdle | None
+    ) -> Done | None:
         """Run `program` in `worker`; None if the worker died before the code had begun."""
         try:
             if self._require == "kernel":
                 _require_kernel(worker.layers)
-            self._line = line = HostConnection(program, handover, worker.socket)
+            self._line = line = HostConnection(program, on_calls, on_idle, worker.socket)
             self.worker, self._wall_seconds = worker, program.limits.wall_seconds
             self._pool.watch(worker, self._wall_seconds + replay_seconds(program))
             line.send([encode_frame(encode_run(program))])
@@ -246,7 +246,7 @@ class ProcessSession:
         self, worker: Worker, program: Program, line: HostConnection
     ) -> Done | None:
         """Say what ended a worker whose line closed without an end; None if it never began."""
-        limits, output = program.limits, line.handover.conversation.output
+        limits, output = program.limits, line.output
         if worker.timed_out:
             return limit_reached("wall_seconds", limits.wall_seconds, None, output=output)
         if line.violation is not None:
