@@ -25,8 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.locks import ServiceThread, new_gate, new_lock
-from langchain_ptc.sandbox.wire.large import is_large, large_data_threads
+from langchain_ptc.locks import ServiceThread, large_data_threads, new_gate, new_lock
+from langchain_ptc.sandbox.wire.objects import is_large
 
 T = TypeVar("T")
 

@@ -8,9 +8,15 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
+
+_MAX_THREADS = 2
+_threads: tuple[int, ThreadPoolExecutor] | None = None
 
 every_lock: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -88,6 +94,21 @@ class cached_property(Generic[T]):  # noqa: N801  # as it is named
             return self
         value: T = instance.__dict__.setdefault(self._name, self._compute(instance))
         return value
+
+
+def large_data_threads() -> ThreadPoolExecutor:
+    """Return the threads for large data, off the event loop; a forked process has lost those of its parent.
+
+    Two for the whole process, since each piece of work takes much memory, and a thread that waits for the
+    interpreter waits for every other one that computes. What runs there must not wait for anything.
+    """
+    global _threads
+    from concurrent.futures import ThreadPoolExecutor  # a worker does without
+
+    pid = os.getpid()
+    if _threads is None or _threads[0] != pid:
+        _threads = pid, ThreadPoolExecutor(_MAX_THREADS, "langchain-ptc large data")
+    return _threads[1]
 
 
 def _renew_all() -> None:

@@ -32,8 +32,7 @@ from langchain_ptc.run.dispatch import Dispatcher
 from langchain_ptc.run.policy_state import BreakerState, Clock, RateLimiter, Refusal, Results, Slots
 from langchain_ptc.run.redaction import OnToolError, describe_failure
 from langchain_ptc.run.tool_view import is_signal
-from langchain_ptc.sandbox.wire.large import is_large
-from langchain_ptc.sandbox.wire.objects import UnsendableValue
+from langchain_ptc.sandbox.wire.objects import UnsendableValue, is_large
 from langchain_ptc.sandbox.wire.values import ValueTooLarge, encode_sized
 
 if TYPE_CHECKING:

@@ -30,8 +30,7 @@ from langchain_ptc.run.redaction import (
     redact_text,
 )
 from langchain_ptc.sandbox.api import Call, CallFailure
-from langchain_ptc.sandbox.wire.large import is_large
-from langchain_ptc.sandbox.wire.objects import UnsendableValue
+from langchain_ptc.sandbox.wire.objects import UnsendableValue, is_large
 from langchain_ptc.sandbox.wire.values import encode_value
 
 if TYPE_CHECKING:

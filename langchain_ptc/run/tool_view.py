@@ -23,8 +23,13 @@ from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.functions import own_arun, own_run, read_annotations, signature_of
-from langchain_ptc.sandbox.wire.large import is_large
-from langchain_ptc.sandbox.wire.objects import MAX_ITEMS, TooManyItems, is_iterator, take_items
+from langchain_ptc.sandbox.wire.objects import (
+    MAX_ITEMS,
+    TooManyItems,
+    is_iterator,
+    is_large,
+    take_items,
+)
 
 if TYPE_CHECKING:
     from langchain_ptc.run.calls import StartedCall

@@ -338,8 +338,8 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 43_035,
-    "modules": 153,
+    "lines": 42_937,
+    "modules": 149,
     "longest import chain": 17,
     "calls for a small program": 272,
     "files for a small program": 31,

@@ -12,8 +12,8 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from langchain_ptc.locks import large_data_threads
 from langchain_ptc.sandbox.api import Call, Done, Moment, OnCalls, OnIdle, Program, Result
-from langchain_ptc.sandbox.wire.large import large_data_threads
 from langchain_ptc.sandbox.wire.protocol import (
     HostProtocol,
     ProtocolViolation,

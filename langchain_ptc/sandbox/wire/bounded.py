@@ -26,18 +26,21 @@ from typing import Any, NamedTuple
 
 import ormsgpack
 
-from langchain_ptc.sandbox.wire.extensions import (
+from langchain_ptc.sandbox.wire.hashes import HASH_MODULUS, SLICE, Comparisons, OutOfBounds
+from langchain_ptc.sandbox.wire.values import (
     DECIMAL,
     INT,
     MARKS,
+    MAX_DEPTH,
     RANGE,
     READERS,
     TEXT,
     MalformedValue,
     Mark,
+    array_header,
+    assemble,
+    map_header,
 )
-from langchain_ptc.sandbox.wire.hashes import HASH_MODULUS, SLICE, Comparisons, OutOfBounds
-from langchain_ptc.sandbox.wire.values import MAX_DEPTH, array_header, assemble, map_header
 
 MAX_DIGITS = 4300
 MAX_VALUES = 500_000

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections import UserString
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import groupby, islice
 from types import FunctionType, SimpleNamespace
 from typing import Any, cast
@@ -198,3 +199,36 @@ _PANDAS: dict[str, Callable[[Any], object]] = {
     "Series": _read_series,
     "NAType": lambda value: None,  # noqa: ARG005  # pandas' NA
 }
+
+
+# --- how much it is -------------------------------------------------------------------------------
+
+_MANY_PARTS = 5_000
+_MANY_CHARS = 1_000_000
+_SMALL = frozenset({type(None), bool, int, float})
+_TEXTS, _CONTAINERS = frozenset({str, bytes}), frozenset({list, dict, tuple})
+
+
+def is_large(value: object) -> bool:
+    """Return whether a value has many parts or long texts; looks at no more than a few thousand."""
+    waiting, parts, chars = [value], 0, 0
+    while waiting:
+        part = waiting.pop()
+        kind = type(part)
+        if kind in _SMALL:  # the common types are known without asking about abstract classes
+            continue
+        if kind in _TEXTS or isinstance(part, str | bytes):
+            chars += len(part)  # type: ignore[arg-type]  # it has one
+        elif kind is range:  # of which `len` may be too large for an index
+            parts += (part.stop - part.start) // part.step  # type: ignore[attr-defined]
+        elif kind in _CONTAINERS or isinstance(part, Mapping | list | tuple | AbstractSet):
+            parts += len(part)  # type: ignore[arg-type]  # it has one
+            if parts > _MANY_PARTS:
+                return True
+            if kind is dict or isinstance(part, Mapping):
+                waiting += part.values()  # type: ignore[attr-defined]  # it is a mapping
+            else:
+                waiting += part  # type: ignore[arg-type]  # it can be iterated over
+        if parts > _MANY_PARTS or chars > _MANY_CHARS:
+            return True
+    return False

@@ -59,11 +59,11 @@ from langchain_ptc.sandbox.wire.bounded import (
     Bounded,
     read_bounded,
 )
-from langchain_ptc.sandbox.wire.extensions import MalformedValue
 from langchain_ptc.sandbox.wire.hashes import OutOfBounds, check_hashes
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import (
     MAX_DEPTH,
+    MalformedValue,
     encode_value,
     is_utf8,
 )

@@ -18,7 +18,6 @@ from langchain_ptc import ExecutionResult, Limits
 from langchain_ptc.sandbox import Call, Done, Failure, Moment, Program, Replay
 from langchain_ptc.sandbox.wire import bounded
 from langchain_ptc.sandbox.wire.bounded import MAX_DIGITS, read_bounded
-from langchain_ptc.sandbox.wire.extensions import MalformedValue
 from langchain_ptc.sandbox.wire.hashes import OutOfBounds
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_ARGUMENTS,
@@ -32,7 +31,7 @@ from langchain_ptc.sandbox.wire.protocol import (
     encode_kept,
     encode_output,
 )
-from langchain_ptc.sandbox.wire.values import encode_value
+from langchain_ptc.sandbox.wire.values import MalformedValue, encode_value
 from tests.support.wire import frames
 
 CASES = int(os.environ.get("PTC_FUZZ_CASES", "0"))

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from langchain_ptc.sandbox.wire import values
 from langchain_ptc.sandbox.wire.bounded import read_bounded
-from langchain_ptc.sandbox.wire.extensions import MalformedValue
 from langchain_ptc.sandbox.wire.objects import unique_names
 from langchain_ptc.sandbox.wire.values import (
+    MalformedValue,
     Record,
     UnsendableValue,
     ValueTooLarge,
