@@ -74,13 +74,9 @@ class DirectCall:
             return await call_in_thread(lambda: handler(request))
 
         settled = self._settle_unasked()
-        if isinstance(settled, ToolMessage):
-            return settled
-        if settled is None:
-            return run_sync(self._ask_first(in_thread, sync=True))
-        if self.definition.policy.is_guarded:
-            return run_sync(self._make(settled, in_thread))
-        return handler(settled)
+        if isinstance(settled, ToolCallRequest) and not self.definition.policy.is_guarded:
+            return handler(settled)
+        return run_sync(self._finish(settled, in_thread, sync=True))
 
     async def amake(self, handler: Callable[[ToolCallRequest], Awaitable[_Made]]) -> _Made:
         """Make the call under its tool's policy, or answer it without making it.
@@ -95,16 +91,19 @@ class DirectCall:
             GraphBubbleUp: A person must approve the call, or the tool interrupted the graph.
             Exception: The tool raised it; the agent handles it.
         """
-        settled = self._settle_unasked()
+        return await self._finish(self._settle_unasked(), handler, sync=False)
+
+    async def _finish(
+        self,
+        settled: ToolCallRequest | ToolMessage | None,
+        handler: Callable[[ToolCallRequest], Awaitable[_Made]],
+        *,
+        sync: bool,
+    ) -> _Made:
         if isinstance(settled, ToolMessage):
             return settled
-        if settled is None:
-            return await self._ask_first(handler, sync=False)
-        return await self._make(settled, handler)
-
-    async def _ask_first(
-        self, handler: Callable[[ToolCallRequest], Awaitable[_Made]], *, sync: bool
-    ) -> _Made:
+        if settled is not None:
+            return await self._make(settled, handler)
         main = functools.partial(self._ask_and_make, handler)
         ending = await run_journaled(main, {}, place=self._place(), sync=sync)
         return cast("_Made", ending["made"])
@@ -130,11 +129,6 @@ class DirectCall:
     ) -> _Made:
         if not self.definition.policy.is_guarded:
             return await handler(request)
-        return await self._make_guarded(request, handler)
-
-    async def _make_guarded(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Made]]
-    ) -> _Made:
         policy = self.definition.policy
         call_policy, call = self.call_policies.of(self.definition), self._start(request.tool_call)
         call.config = request.runtime.config
