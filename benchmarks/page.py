@@ -205,7 +205,7 @@ def render_assumptions(assumed: Assumptions) -> str:
     return (
         f"The model reads {assumed.read_tokens_per_second:,.0f} tokens a second and writes "
         f"{assumed.write_tokens_per_second:g}; each inference takes "
-        f"{assumed.round_trip_seconds:g} s besides. A token that is written costs "
+        f"{assumed.round_trip_seconds:g} s in addition. A token that is written costs "
         f"{assumed.price_written:g} times as much as one that is read; one that the prompt cache "
         f"has, {assumed.price_cached:g} times as much and no time."
     )

@@ -76,7 +76,7 @@ PEERS: tuple[Peer, ...] = (
         name="smolagents",
         title="smolagents, `LocalPythonExecutor`",
         protects="an interpreter of the syntax tree in the host's process; its documentation says "
-        "that it is no security boundary and names remote ones",
+        "that it is not a security boundary and names remote ones",
         language="a part of Python",
         requirements=("smolagents==1.26.0",),
         sandbox="smolagents",

@@ -13,15 +13,15 @@ comes back, so print a summary and not the data.
 """
 _FACTS = """
 - Results are Python values; records are dicts.
-- There are no files, no network and no subprocesses. The standard library of computing is there: \
+- There are no files, no network and no subprocesses. Standard modules that only compute are available: \
 json, re, math, statistics, datetime, collections, itertools, asyncio and the like{IMPORTS}.
-- A failed call raises `ToolCallError`. If the program fails, you are told which calls took effect: \
+- A failed call raises `ToolCallError`. If the program fails, its report lists the calls that took effect: \
 do not repeat those."""
 
 RUN_CODE_DESCRIPTION = f"""\
 Run a Python program that calls tools, and return what it prints.
 {_JOB}- The tools exist already: do not define or mock them. Call them with `await` at the top level, and \
-run independent calls side by side with `asyncio.gather`.{_FACTS}
+run independent calls concurrently with `asyncio.gather`.{_FACTS}
 
 {{TOOLS}}"""
 
@@ -56,8 +56,8 @@ TOOLS_FULL = """\
 {STUBS}```"""
 
 TOOLS_SIGNATURES = """\
-The tools, a line each; `...` stands for parameters that may be left out. `await describe("{NAME}")` \
-returns the whole stub of one with its types: if you need it, run a program first that prints it.
+The tools, one per line; `...` means optional parameters. `await describe("{NAME}")` returns the whole stub \
+of a tool with its types: if you need it, first run a program that prints it.
 
 ```python
 {STUBS}```"""
@@ -103,7 +103,7 @@ Write a corrected, complete program. Do not repeat calls that took effect unless
 MIDDLEWARE_DESCRIPTION = f"""\
 Run a Python program that calls the tools which the system prompt lists under this tool's name, and \
 return what it prints.
-{_JOB}- Call the tools with `await` at the top level, and run independent calls side by side with \
+{_JOB}- Call the tools with `await` at the top level, and run independent calls concurrently with \
 `asyncio.gather`. They exist already: do not define or mock them.{_FACTS}"""
 
 MIDDLEWARE_SYSTEM = """\
