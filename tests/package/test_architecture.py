@@ -338,11 +338,11 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 42_937,
+    "lines": 42_930,
     "modules": 149,
     "longest import chain": 17,
-    "calls for a small program": 272,
-    "files for a small program": 31,
+    "calls for a small program": 271,
+    "files for a small program": 30,
     "calls for one tool call": 70,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The
