@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from langchain_ptc.sandbox.language.guards import build_builtins, build_namespace
+from langchain_ptc.sandbox.language.guards import build_namespace
 from langchain_ptc.sandbox.language.modules import ModuleLoader
 from langchain_ptc.sandbox.language.policy import compile_code
 
@@ -41,8 +41,7 @@ def run_code(
     compiled = compile_code(code, guard_writes=guard_writes, tool_names=frozenset(names or ()))
     names_of_modules = {"asyncio": {"run": _run}, **(overrides or {})}
     loader = ModuleLoader(extra=extra, overrides=lambda: names_of_modules, stdout=stdout)
-    builtins = build_builtins(importer=loader.load, print=write)
-    ran.namespace = build_namespace(compiled, builtins)
+    ran.namespace = build_namespace(compiled, importer=loader.load, print=write)
     ran.namespace.update(names or {})
     started = compiled.start(ran.namespace)
     if started is not None:

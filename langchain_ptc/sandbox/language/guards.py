@@ -396,12 +396,16 @@ def _ensure_attribute(
             raise ImportError(f"cannot import name {wanted!r} from {name!r}{why}") from None
 
 
-def build_builtins(
-    *, importer: Callable[[str], types.ModuleType], print: Callable[..., object]
-) -> dict[str, object]:
-    """Build the `__builtins__` of one program.
+def build_namespace(
+    compiled: CompiledCode,
+    *,
+    importer: Callable[[str], types.ModuleType],
+    print: Callable[..., object],
+) -> dict[str, Any]:
+    """Build the globals that `compiled` runs in, with `__builtins__` of its own.
 
     Args:
+        compiled: The code.
         importer: Returns the module of a dotted name, or raises `ImportError`; usually
             `ModuleLoader.load`.
         print: What the code gets as `print`.
@@ -430,31 +434,25 @@ def build_builtins(
                 _ensure_attribute(importer, module, name, wanted)
         return module
 
-    return {**_BUILTINS, "print": print, "__import__": import_module}
-
-
-def build_namespace(compiled: CompiledCode, builtins: Mapping[str, object]) -> dict[str, object]:
-    """Build the globals that `compiled` runs in.
-
-    Args:
-        compiled: The code.
-        builtins: From `build_builtins`.
-    """
-    own_builtins = dict(builtins)
-    namespace: dict[str, object] = {
+    builtins = {
+        **_BUILTINS,
+        "print": print,
+        "__import__": import_module,
+        "dir": lambda *args: _list_names(namespace, args),
+    }
+    if compiled.guard_writes:
+        builtins["setattr"] = set_attribute_guarded
+        builtins["delattr"] = delete_attribute_guarded
+    namespace: dict[str, Any] = {
         "__name__": "__main__",
         "__doc__": None,
-        "__builtins__": own_builtins,
+        "__builtins__": builtins,
         "_ptc_getattr": get_attribute,
         "_ptc_field": read_attribute,
-        "_ptc_place": lambda obj: Place(obj, namespace["_ptc_getattr"], set_attribute),  # type: ignore[arg-type]  # a function
+        "_ptc_place": lambda obj: Place(obj, namespace["_ptc_getattr"], set_attribute),
         "_ptc_captures": check_captures,
         "_ptc_write": writable,
         "_ptc_class": own_class,
         SETTLE: settle_annotations,
     }
-    own_builtins["dir"] = lambda *args: _list_names(namespace, args)
-    if compiled.guard_writes:
-        own_builtins["setattr"] = set_attribute_guarded
-        own_builtins["delattr"] = delete_attribute_guarded
     return namespace

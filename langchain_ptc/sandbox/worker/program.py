@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 from langchain_ptc.sandbox.api import Failure, Program, Status
-from langchain_ptc.sandbox.language.guards import build_builtins, build_namespace
+from langchain_ptc.sandbox.language.guards import build_namespace
 from langchain_ptc.sandbox.language.modules import ModuleLoader
 from langchain_ptc.sandbox.language.policy import CompiledCode, compile_code, compile_unrestricted
 from langchain_ptc.sandbox.sessions.session import SessionVariables
@@ -269,7 +269,7 @@ class ProgramRun:
             for tool in self._program.tools:
                 stubs[tool] = build_sync_stub(self._calls, threads, tool)
         modules = build_tool_modules(stubs, self._program.types)
-        namespace: dict[str, object]
+        namespace: dict[str, Any]
         loader: ModuleLoader | None = None
         builtins: dict[str, object] = {}
         if self._policy:
@@ -279,8 +279,8 @@ class ProgramRun:
                 stdout=self._output.stream_to("stdout"),
             )
             self._output.modules = loader.built
-            builtins = build_builtins(importer=loader.load, print=self._output.print)
-            namespace = build_namespace(compiled, builtins)
+            namespace = build_namespace(compiled, importer=loader.load, print=self._output.print)
+            builtins = namespace["__builtins__"]
             self._names = Names(loader, builtins, modules)
             if self._steps is not None:
                 self._steps.guard(namespace)

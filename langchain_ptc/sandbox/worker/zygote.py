@@ -213,6 +213,8 @@ class _Parent:
     def _warm_up(self) -> None:
         """Run a program, until Python has optimised its own code; then fork the workers that wait."""
         worker.rehearse(self._imports)
+        if self._warmup_runs == worker.WARMUP_RUNS:
+            worker.gather_code(self._imports)
         self._warmup_runs -= 1
         if not self._warmup_runs:
             gc.collect()
