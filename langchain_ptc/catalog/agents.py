@@ -10,42 +10,87 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
-import re
-import types
-from collections.abc import Collection, Mapping
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NotRequired,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NotRequired, get_type_hints
 
-import typing_extensions
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import ToolException
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field, RootModel, TypeAdapter
 from pydantic.errors import PydanticUserError
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import core_schema
-from typing_extensions import override
+from typing_extensions import TypedDict, override
 
-from langchain_ptc.catalog.annotations import Direction, typed_dict_fields
-from langchain_ptc.catalog.definition import DescribedTool, as_arguments_schema
+from langchain_ptc.catalog.annotations import (
+    AnnotationReader,
+    DeclaredField,
+    Direction,
+    record_fields,
+)
+from langchain_ptc.catalog.definition import (
+    DescribedTool,
+    ToolParameter,
+    as_parameter,
+    read_parameters,
+)
+from langchain_ptc.catalog.schemas import MESSAGE_MARKS, SchemaReader
+from langchain_ptc.catalog.text import unique
+from langchain_ptc.catalog.types import (
+    Alternatives,
+    Choice,
+    Named,
+    RecordField,
+    RecordRef,
+    RecordTable,
+    RecordType,
+    TypeTree,
+    reachable,
+    union,
+)
 from langchain_ptc.errors import CatalogError
 
 WHOLE = "input"
 """The one parameter of an agent that does not take an object with named fields."""
 _WRAP = "wrap it: agent_tool(agent, name=..., description=...)"
-_MESSAGE_FIELDS = ("type", "content", "name", "id", "tool_calls", "tool_call_id", "status")
-"""What a message in an agent's output shows; all but the first two only where they are set."""
+
+
+# --- messages -----------------------------------------------------------------------------------
+
+# LangChain's type of one message is a union of twelve classes. To code a message is a small dict: a graph
+# takes new ones, and those that a graph returned.
+
+
+class MessageToolCall(TypedDict):
+    """A tool call of an agent's message."""
+
+    name: str
+    args: dict[str, Any]
+    id: str | None
+
+
+_Content = Annotated[str | list[dict[str, Any]], "Text, or a list of content blocks."]
+
+
+class NewMessage(TypedDict):
+    """What code writes."""
+
+    role: Literal["user", "assistant", "system"]
+    content: _Content
+
+
+class Message(TypedDict):
+    """What an agent wrote."""
+
+    type: Annotated[str, "`human`, `ai`, `tool`, `system` or another."]
+    content: _Content
+    name: NotRequired[str]
+    id: NotRequired[str]
+    tool_calls: NotRequired[list[MessageToolCall]]
+    tool_call_id: NotRequired[str]
+    status: NotRequired[str]
+
+
+# --- the tool -----------------------------------------------------------------------------------
 
 
 class AgentTool(DescribedTool):
@@ -53,8 +98,23 @@ class AgentTool(DescribedTool):
 
     agent: Any = Field(exclude=True, repr=False)
     """A `Runnable`."""
+    parameters: tuple[ToolParameter, ...] = Field(exclude=True, repr=False)
+    extra: Any = Field(default=None, exclude=True, repr=False)
+    returns: Any = Field(exclude=True, repr=False)
+    """What `ToolDefinition` has under these names."""
+    records: tuple[RecordType, ...] = Field(exclude=True, repr=False)
+    validator: Any = Field(default=None, exclude=True, repr=False)
+    """What makes an object of its class of the input; None where a dict will do."""
     takes_fields: bool
     """Whether the arguments are the fields of its input, or its input is the one argument."""
+
+    @override
+    def read_types(
+        self, table: RecordTable
+    ) -> tuple[list[ToolParameter], TypeTree | None, TypeTree]:
+        for record in self.records:
+            table.add(record)
+        return [*self.parameters], self.extra, self.returns
 
     @override
     async def _arun(self, /, **arguments: Any) -> Any:
@@ -67,12 +127,7 @@ class AgentTool(DescribedTool):
 
     def _input(self, arguments: Mapping[str, Any]) -> Any:
         given = dict(arguments) if self.takes_fields else arguments.get(WHOLE)
-        wanted = _read_type(self.agent, "input")
-        if isinstance(wanted, type) and (
-            issubclass(wanted, BaseModel) or dataclasses.is_dataclass(wanted)
-        ):
-            return TypeAdapter(wanted).validate_python(given)
-        return given
+        return given if self.validator is None else self.validator.validate_python(given)
 
 
 def agent_tool(
@@ -116,38 +171,44 @@ def agent_tool(
     remote: Mapping[str, Any] = {}
     if is_remote and not (input_schema and output_schema):
         remote = _ask_server(agent, where, "get_schemas")
-
-    def read(direction: Direction) -> Mapping[str, Any]:
-        said = remote.get(f"{direction}_schema") or {}
-        return said if is_remote else _read_schema(agent, direction)
-
+    reader = _AgentReader(agent, RecordTable())
+    unknown: Mapping[str, Any] = {}
     try:
-        takes = input_schema or read("input")
-        gives = output_schema or read("output")
+        if is_remote:
+            takes, gives = (remote.get(f"{way}_schema", unknown) for way in ("input", "output"))
+        else:
+            takes, gives = reader.type_of("input"), reader.type_of("output")
+        takes, gives = input_schema or takes, output_schema or gives
+        parameters, extra = reader.read_parameters(takes)
+        takes_fields = bool(parameters)
+        if not takes_fields:
+            whole = reader.read(takes, "input", name=own)
+            parameters = [ToolParameter(name=WHOLE, tool_name=WHOLE, type=whole)]
+        returns = reader.read(gives, "output", name=f"{own} result")
     except Exception as error:  # schemas are code of their author's
         raise CatalogError(
             f"the schemas of the agent {own!r} cannot be read: {type(error).__name__}: {error}; pass "
             "them: agent_tool(agent, input_schema=..., output_schema=...)"
         ) from error
-    takes = _unfold(_show_messages(takes, "input"))
-    properties = takes.get("properties")
-    takes_fields = isinstance(properties, Mapping) and bool(properties)
+    kind: Any = None if is_remote else _declared_type(agent, "input")
+    is_object = dataclasses.is_dataclass(kind) or (
+        isinstance(kind, type) and issubclass(kind, BaseModel)
+    )
+    records = reader.table.records()
     return AgentTool(
         name=own,
         description=inspect.cleandoc(text),
-        args_schema=as_arguments_schema(takes if takes_fields else _as_whole(takes)),
-        result_schema=_show_messages(gives, "output"),
+        args_schema=_write_arguments_schema(
+            parameters, reachable([p.type for p in parameters], records)
+        ),
         agent=agent,
+        parameters=tuple(parameters),
+        extra=extra if takes_fields else None,
+        returns=returns,
+        records=records,
         takes_fields=takes_fields,
+        validator=TypeAdapter[Any](kind) if is_object else None,
     )
-
-
-def _as_whole(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of arguments where the one argument is the agent's whole input."""
-    definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-    rest = {key: value for key, value in schema.items() if key not in definitions}
-    rest.pop("title", None)
-    return {**definitions, "properties": {WHOLE: rest}, "required": [WHOLE]}
 
 
 # --- what an agent says of itself ---------------------------------------------------------------
@@ -197,82 +258,81 @@ def _ask_server(agent: Any, where: str, question: str) -> Mapping[str, Any]:
     return answer
 
 
-# --- values -------------------------------------------------------------------------------------
+# --- what it takes and gives ----------------------------------------------------------------------
 
 
-def _value_of(answer: Any) -> Any:
-    if isinstance(answer, Mapping) and "__interrupt__" in answer:
-        asked = [getattr(item, "value", item) for item in answer["__interrupt__"]]
-        raise ToolException(
-            f"the agent stopped to ask {asked!r}, and nobody can answer here; run the code in a graph "
-            "with a checkpointer"
-        )
-    return _plain(answer)
+class _AgentReader:
+    """Reads what an agent takes and gives: JSON Schemas, or the types that its author wrote."""
+
+    def __init__(self, agent: Any, table: RecordTable) -> None:
+        self.table = table
+        self._agent = agent
+        self._builder = getattr(agent, "builder", None)
+        self._readers = {
+            "input": AnnotationReader(table, direction="input", message=NewMessage | Message),
+            "output": AnnotationReader(table, direction="output", message=Message),
+        }
+
+    def type_of(self, direction: Direction) -> Any:
+        """Return the annotation of the input or the output; of a compiled graph, its state."""
+        said = getattr(self._builder, f"{direction}_schema", None)
+        agent = self._agent
+        if said is None:
+            read = agent.get_input_schema if direction == "input" else agent.get_output_schema
+            try:
+                said = read()
+            except PydanticUserError:  # before Python 3.12 it refuses `typing.TypedDict`
+                return _declared_type(agent, direction)
+        if isinstance(said, type) and issubclass(said, RootModel):
+            return _declared_type(agent, direction)
+        return said
+
+    def read(self, said: Any, direction: Direction, *, name: str) -> TypeTree:
+        """Return the type of the input or output as a whole."""
+        reader = self._readers[direction]
+        if isinstance(said, Mapping):
+            message = reader.read_message()
+            schemas = SchemaReader(said, self.table, scope=f"{direction}:", message=message)
+            return schemas.read(said, name=name, path="#")
+        fields = record_fields(said, direction) if isinstance(said, type) else None
+        if fields is None or self._builder is None:
+            return reader.read(said)
+        return reader.read_record(said, self._fields_of_graph)
+
+    def read_parameters(self, said: Any) -> tuple[list[ToolParameter], TypeTree | None]:
+        """Return the fields of the input; none if it is no record."""
+        reader = self._readers["input"]
+        if isinstance(said, Mapping):
+            return read_parameters(said, self.table, message=reader.read_message())
+        if not isinstance(said, type) or record_fields(said, "input") is None:
+            return [], None
+        fields = self._fields_of_graph(said, "input")
+        trees = [reader.read(field.annotation, depth=1) for field in fields]
+        pairs = zip(fields, trees, strict=True)
+        return [as_parameter(f, tree, default=f.default) for f, tree in pairs], None
+
+    def _fields_of_graph(self, kind: type, direction: Direction) -> list[DeclaredField]:
+        """Return the fields of a state without what the graph itself knows, such as remaining steps.
+
+        In an output those are required that the graph has from its start; others may not be written.
+        """
+        fields = record_fields(kind, direction)
+        managed = getattr(self._builder, "managed", None) or ()
+        found = [] if fields is None else fields(kind, direction)
+        found = [field for field in found if field.name not in managed]
+        if direction == "input" or self._builder is None:
+            return found
+        takes = self._fields_of_graph(self.type_of("input"), "input")
+        given = {field.name for field in takes if field.required}
+        return [dataclasses.replace(f, required=self._is_there(f.name, given)) for f in found]
+
+    def _is_there(self, key: str, given: set[str]) -> bool:
+        channel = getattr(self._builder, "channels", {}).get(key)
+        is_plain = type(channel).__name__ == "LastValue"
+        return channel is not None and (channel.is_available() or (is_plain and key in given))
 
 
-def _plain(value: Any) -> Any:
-    """Return a value with its messages as dicts."""
-    if isinstance(value, BaseMessage):
-        return _show({name: getattr(value, name, None) for name in _MESSAGE_FIELDS})
-    if isinstance(value, dict):
-        if value.keys() >= _MESSAGE_MARKS:  # of a remote graph
-            return _show(value)
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _show(message: Mapping[str, Any]) -> dict[str, Any]:
-    always = {"type": message["type"], "content": message["content"]}
-    return always | {name: message[name] for name in _MESSAGE_FIELDS if message.get(name)}
-
-
-# --- the schemas of a runnable ------------------------------------------------------------------
-
-# Pydantic makes the schema. It refuses `typing.TypedDict` before Python 3.12, which is what most graphs
-# are made with, and fields of classes that it does not know. So records of that kind are made anew, as
-# pydantic takes them; a field that has no schema may be anything.
-
-
-class _Lenient(GenerateJsonSchema):
-    ignored_warning_kinds = {  # noqa: RUF012  # as pydantic declares it
-        "skipped-choice",
-        "non-serializable-default",
-        "skipped-discriminator",
-    }
-
-    @typing_extensions.override
-    def handle_invalid_for_json_schema(
-        self, schema: core_schema.CoreSchema, error_info: str
-    ) -> JsonSchemaValue:
-        return {}
-
-
-def _read_schema(agent: Any, direction: Direction) -> dict[str, Any]:
-    """Return the JSON Schema of the input or the output; of a compiled graph, of its state.
-
-    Raises:
-        Exception: Whatever pydantic, or the author's classes, raise.
-    """
-    builder = getattr(agent, "builder", None)
-    state = getattr(builder, f"{direction}_schema", None)
-    if state is not None:
-        schema = _schema_of(state, direction)
-        if direction == "output":
-            schema["required"] = _always_there(schema, builder)
-        return _without(schema, getattr(builder, "managed", None) or ())
-    own = agent.get_input_schema if direction == "input" else agent.get_output_schema
-    try:
-        made: dict[str, Any] = own().model_json_schema(
-            schema_generator=_Lenient, mode=_mode(direction)
-        )
-    except PydanticUserError:
-        return _schema_of(_read_type(agent, direction), direction)
-    return made
-
-
-def _read_type(agent: Any, direction: Direction) -> Any:
+def _declared_type(agent: Any, direction: Direction) -> Any:
     """Return the annotation of what a runnable takes or gives; `Any` where it does not say."""
     try:
         said = agent.InputType if direction == "input" else agent.OutputType
@@ -298,188 +358,83 @@ def _function_of(agent: Any) -> Any:
     return getattr(agent, "func", None) or getattr(agent, "afunc", None)
 
 
-def _always_there(schema: Mapping[str, Any], builder: Any) -> list[str]:
-    """Return the fields of a graph's output that it has from its start; others may not be written."""
-    taken = _schema_of(builder.input_schema, "input").get("required", [])
-    channels = getattr(builder, "channels", {})
-    return [
-        key
-        for key in schema.get("properties", {})
-        if (channel := channels.get(key)) is not None
-        and (channel.is_available() or (key in taken and type(channel).__name__ == "LastValue"))
+# --- the schema of its arguments, for a model that calls it itself --------------------------------
+
+_JSON_TYPES = {
+    "str": {"type": "string"},
+    "int": {"type": "integer"},
+    "float": {"type": "number"},
+    "bool": {"type": "boolean"},
+    "None": {"type": "null"},
+    "datetime": {"type": "string", "format": "date-time"},
+    "date": {"type": "string", "format": "date"},
+}
+
+
+def _write_arguments_schema(
+    parameters: Sequence[ToolParameter], records: Sequence[RecordType]
+) -> dict[str, Any]:
+    """Return the JSON Schema of some parameters."""
+    names: dict[str, str] = {}
+    for record in records:
+        names[record.key] = unique(record.name, names.values())
+    definitions = {names[record.key]: _write_object(record.fields, names) for record in records}
+    fields = [
+        RecordField(name=p.tool_name, type=p.type, required=p.required, description=p.description)
+        for p in parameters
     ]
+    return {**_write_object(fields, names), "$defs": definitions}
 
 
-def _without(schema: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
-    """Return `schema` without what the graph itself knows, such as the steps that remain."""
-    shown = {k: v for k, v in schema.get("properties", {}).items() if k not in keys}
-    required = [key for key in schema.get("required", []) if key in shown]
-    return {**schema, "properties": shown, "required": required} if keys else schema
+def _write_object(fields: Sequence[RecordField], names: Mapping[str, str]) -> dict[str, Any]:
+    properties = {}
+    for field in fields:
+        about = {"description": field.description} if field.description else {}
+        properties[field.name] = {**_write_schema(field.type, names), **about}
+    required = [field.name for field in fields if field.required]
+    return {"type": "object", "properties": properties, "required": required}
 
 
-def _mode(direction: Direction) -> Literal["validation", "serialization"]:
-    return "validation" if direction == "input" else "serialization"
+def _write_schema(tree: TypeTree, names: Mapping[str, str]) -> dict[str, Any]:
+    if isinstance(tree, Named):
+        return _JSON_TYPES.get(tree.name, {})
+    if isinstance(tree, Choice):
+        return {"enum": [*tree.values]}
+    if isinstance(tree, Alternatives):
+        return {"anyOf": [_write_schema(option, names) for option in tree.options]}
+    if isinstance(tree, RecordRef):
+        return {"$ref": f"#/$defs/{names[tree.key]}"}
+    if tree.name == "dict":
+        return {"type": "object", "additionalProperties": _write_schema(tree.args[1], names)}
+    return {"type": "array", "items": _write_schema(union(tree.args), names)}
 
 
-def _schema_of(annotation: Any, direction: Direction) -> dict[str, Any]:
-    adapter = TypeAdapter(_remake(annotation, frozenset()))
-    return _unfold(adapter.json_schema(schema_generator=_Lenient, mode=_mode(direction)))
+# --- values -------------------------------------------------------------------------------------
 
 
-def _unfold(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return `schema` with what it refers to in the place of a reference at its root."""
-    keyword = "$defs" if "$defs" in schema else "definitions"
-    name = str(schema.get("$ref", "")).removeprefix(f"#/{keyword}/")
-    root = schema.get(keyword, {}).get(name)
-    if not isinstance(root, Mapping):
-        return schema
-    return {**root, **{key: value for key, value in schema.items() if key != "$ref"}}
+def _value_of(answer: Any) -> Any:
+    if isinstance(answer, Mapping) and "__interrupt__" in answer:
+        asked = [getattr(item, "value", item) for item in answer["__interrupt__"]]
+        raise ToolException(
+            f"the agent stopped to ask {asked!r}, and nobody can answer here; run the code in a graph "
+            "with a checkpointer"
+        )
+    return _plain(answer)
 
 
-def _remake(annotation: Any, inside: frozenset[Any]) -> Any:
-    """Return an annotation with its `TypedDict`s as pydantic takes them on every Python."""
-    if is_typeddict(annotation) or typing_extensions.is_typeddict(annotation):
-        if annotation in inside:
-            return Any  # it holds itself
-        return _remake_record(annotation, inside | {annotation})
-    origin = get_origin(annotation)
-    if origin is None or origin is Literal:
-        return annotation
-    args = get_args(annotation)
-    if origin is Annotated:
-        return Annotated[(_remake(args[0], inside), *args[1:])]
-    made = tuple(_remake(arg, inside) for arg in args)
-    if made == args:
-        return annotation
-    if origin in (Union, types.UnionType):
-        return Union[made]  # noqa: UP007  # made of a tuple
-    return origin[made]
+def _plain(value: Any) -> Any:
+    """Return a value with its messages as dicts."""
+    if isinstance(value, BaseMessage):
+        return _show({name: getattr(value, name, None) for name in Message.__annotations__})
+    if isinstance(value, dict):
+        if value.keys() >= MESSAGE_MARKS:  # of a remote graph
+            return _show(value)
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
 
 
-def _remake_record(record: Any, inside: frozenset[Any]) -> Any:
-    fields = {}
-    for field in typed_dict_fields(record, "output"):
-        inner = _remake(field.annotation, inside)
-        fields[field.name] = inner if field.required else NotRequired[inner]
-    make: Any = typing_extensions.TypedDict  # a type checker only knows written ones
-    made = make(record.__name__, fields)
-    made.__pydantic_config__ = {"arbitrary_types_allowed": True}
-    made.__doc__ = None  # the author's is for the author of the graph
-    return made
-
-
-# --- messages in a schema -----------------------------------------------------------------------
-
-# LangChain's schema of one message is a union of twelve classes and 20,000 characters. To code a
-# message is a small dict; what graphs accept and what they give is written down here.
-
-_CONTENT = {
-    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}],
-    "description": "Text, or a list of content blocks.",
-}
-_TOOL_CALL = {
-    "type": "object",
-    "title": "MessageToolCall",
-    "properties": {
-        "name": {"type": "string"},
-        "args": {"type": "object"},
-        "id": {"anyOf": [{"type": "string"}, {"type": "null"}]},
-    },
-    "required": ["name", "args", "id"],
-}
-_NEW_MESSAGE: Mapping[str, Any] = {
-    "title": "NewMessage",
-    "type": "object",
-    "properties": {
-        "role": {"enum": ["user", "assistant", "system"]},
-        "content": _CONTENT,
-    },
-    "required": ["role", "content"],
-}
-_MESSAGE: Mapping[str, Any] = {
-    "title": "Message",
-    "type": "object",
-    "properties": {
-        "type": {"type": "string", "description": "`human`, `ai`, `tool`, `system` or another."},
-        "content": _CONTENT,
-        "name": {"type": "string"},
-        "id": {"type": "string"},
-        "tool_calls": {"type": "array", "items": _TOOL_CALL},
-        "tool_call_id": {"type": "string"},
-        "status": {"type": "string"},
-    },
-    "required": ["type", "content"],
-}
-_MESSAGE_MARKS = frozenset({"content", "additional_kwargs", "response_metadata", "type"})
-"""Fields that every class of messages has, and hardly anything else."""
-
-
-def _show_messages(schema: Mapping[str, Any], direction: Direction) -> dict[str, Any]:
-    """Return `schema` with one small record in place of LangChain's classes of messages.
-
-    A graph takes new messages, and those that a graph returned.
-    """
-    keyword = "$defs" if "$defs" in schema else "definitions"
-    definitions = schema.get(keyword)
-    if not isinstance(definitions, Mapping):
-        return dict(schema)
-    prefix = f"#/{keyword}/"
-    classes = {f"{prefix}{name}" for name, part in definitions.items() if _is_message(part)}
-    if not classes:
-        return dict(schema)
-    rest = {key: part for key, part in definitions.items() if f"{prefix}{key}" not in classes}
-    message = _add(rest, _MESSAGE, prefix)
-    if direction == "input":
-        both = [{"$ref": _add(rest, _NEW_MESSAGE, prefix)}, {"$ref": message}]
-        message = _add(rest, {"title": "AnyMessage", "anyOf": both}, prefix)
-    made = _rewrite({k: v for k, v in schema.items() if k != keyword}, classes, message)
-    rest = {key: _rewrite(part, classes, message) for key, part in rest.items()}
-    used = _reached(made, rest, prefix)
-    return {**made, keyword: {key: part for key, part in rest.items() if key in used}}
-
-
-def _add(definitions: dict[str, Any], part: Mapping[str, Any], prefix: str) -> str:
-    """Add a definition under a name that is free, and return the reference to it."""
-    name = part["title"]
-    while name in definitions:
-        name += "_"
-    definitions[name] = part
-    return f"{prefix}{name}"
-
-
-def _is_message(part: object) -> bool:
-    properties = part.get("properties") if isinstance(part, Mapping) else None
-    return isinstance(properties, Mapping) and set(properties) >= _MESSAGE_MARKS
-
-
-def _rewrite(part: Any, classes: set[str], message: str) -> Any:
-    """Return a part of a schema with the classes of messages replaced by a reference to `message`."""
-    if isinstance(part, list):
-        return [_rewrite(item, classes, message) for item in part]
-    if not isinstance(part, Mapping):
-        return part
-    if part.get("$ref") in classes:
-        return {**{k: v for k, v in part.items() if k == "description"}, "$ref": message}
-    made = {key: _rewrite(value, classes, message) for key, value in part.items()}
-    for keyword in ("oneOf", "anyOf"):
-        branches = made.get(keyword)
-        if isinstance(branches, list) and {"$ref": message} in branches:
-            kept = [b for n, b in enumerate(branches) if b not in branches[:n]]
-            made.pop("discriminator", None)
-            made[keyword] = kept
-            if len(kept) == 1:
-                made = {**{k: v for k, v in made.items() if k != keyword}, **kept[0]}
-    return made
-
-
-def _reached(schema: object, definitions: Mapping[str, Any], prefix: str) -> set[str]:
-    """Return the names of the definitions that `schema` reaches."""
-    reached: set[str] = set()
-    queue = [schema]
-    for part in queue:
-        text = json.dumps(part, ensure_ascii=False, default=str)
-        for name in re.findall(rf'"{re.escape(prefix)}([^"]+)"', text):
-            if name not in reached and name in definitions:
-                reached.add(name)
-                queue.append(definitions[name])
-    return reached
+def _show(message: Mapping[str, Any]) -> dict[str, Any]:
+    always = {"type": message["type"], "content": message["content"]}
+    return always | {name: message[name] for name in Message.__annotations__ if message.get(name)}

@@ -26,7 +26,7 @@ from decimal import Decimal
 from typing import Any, Literal, NotRequired, Required, TypeAlias
 
 import typing_extensions
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import BaseMessage, ToolMessage
 from langgraph.types import Command
 from pydantic import AliasChoices, BaseModel, RootModel, TypeAdapter
 from pydantic.fields import FieldInfo
@@ -111,10 +111,13 @@ class AnnotationReader:
         direction: Whether the values go into a tool or come from it. A model's fields go in under
             their aliases and come out under their names; a default makes a field optional only on
             its way in.
+        message: The annotation that stands for LangChain's classes of messages; None if what they
+            hold is not shown.
     """
 
-    def __init__(self, table: RecordTable, *, direction: Direction) -> None:
+    def __init__(self, table: RecordTable, *, direction: Direction, message: object = None) -> None:
         self._table = table
+        self._message = message
         self._direction = direction
         self._keys: dict[tuple[object, str], str] = {}
         self._aliases: set[int] = set()
@@ -155,6 +158,14 @@ class AnnotationReader:
         if isinstance(kind, type):
             return self._read_class(kind, depth, {}, ())
         return ANY
+
+    def read_message(self) -> TypeTree:
+        """Return the type that stands for messages."""
+        return self.read(self._message)
+
+    def read_record(self, kind: type, fields: Fields) -> TypeTree:
+        """Return a record for a class, with other fields than its own, and without its docstring."""
+        return self._define(kind, fields, 0, {}, (), about="")
 
     # --- what has arguments ---------------------------------------------------------------------
 
@@ -246,6 +257,8 @@ class AnnotationReader:
         return self._read_foreign(kind)
 
     def _read_opaque(self, kind: type) -> TypeTree:
+        if self._message is not None and issubclass(kind, BaseMessage):
+            return self.read_message()
         outgoing = self._direction == "output"
         if outgoing and issubclass(kind, Command):
             return union([_MESSAGE_CONTENT, NONE])  # the content of its own message, if it has one
@@ -280,6 +293,7 @@ class AnnotationReader:
         depth: int,
         type_vars: _TypeVars,
         args: tuple[Any, ...],
+        about: str | None = None,
     ) -> TypeTree:
         label = f"{self._direction}:{kind.__module__}.{kind.__qualname__}{list(args) or ''}"
         key = self._keys.get((kind, label))
@@ -307,8 +321,9 @@ class AnnotationReader:
             if not found:
                 return None
             names = (kind.__name__, *(getattr(arg, "__name__", "") for arg in args))
-            name, about = to_class_name(" ".join(names)), _class_description(kind)
-            return RecordType(key=key, name=name, fields=found, description=about)
+            said = _class_description(kind) if about is None else about
+            name = to_class_name(" ".join(names))
+            return RecordType(key=key, name=name, fields=found, description=said)
 
         return self._table.define(key, build)
 
@@ -343,21 +358,23 @@ _QUALIFIERS = (typing.Annotated, typing.ClassVar, typing.Final, *_TYPED_DICT_QUA
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
+class DeclaredField:
     """One field as its class declares it."""
 
     name: str
     annotation: object
     required: bool
+    default: object = ...
+    """`...` if there is none, or none that can be shown."""
     description: str = ""
     constraints: tuple[str, ...] = ()
     note: str = ""
 
 
-Fields: TypeAlias = Callable[[type, Direction], list[Field]]
+Fields: TypeAlias = Callable[[type, Direction], list[DeclaredField]]
 
 
-def typed_dict_fields(kind: type, _: Direction) -> list[Field]:
+def typed_dict_fields(kind: type, _: Direction) -> list[DeclaredField]:
     """Return the fields of a `TypedDict`, their annotations without qualifiers."""
     keys: frozenset[str] = getattr(kind, "__required_keys__", frozenset())
     found = []
@@ -368,12 +385,14 @@ def typed_dict_fields(kind: type, _: Direction) -> list[Field]:
             required = (required or origin is Required) and origin is not NotRequired
             hint = typing.get_args(hint)[0]  # noqa: PLW2901  # what is inside of it
             about = about or _annotated_description(hint)
-        found.append(Field(name=name, annotation=hint, required=required, description=about))
+        found.append(
+            DeclaredField(name=name, annotation=hint, required=required, description=about)
+        )
     return found
 
 
 def _annotated_description(hint: object) -> str:
-    for part in typing.get_args(hint)[1:]:
+    for part in getattr(hint, "__metadata__", ()):
         if isinstance(part, str):
             return part
         if isinstance(part, FieldInfo):
@@ -381,7 +400,7 @@ def _annotated_description(hint: object) -> str:
     return ""
 
 
-def _dataclass_fields(kind: type, direction: Direction) -> list[Field]:
+def _dataclass_fields(kind: type, direction: Direction) -> list[DeclaredField]:
     hints = class_annotations(kind)
     own: Mapping[str, FieldInfo] = getattr(kind, "__pydantic_fields__", {})
     is_input = direction == "input"
@@ -393,50 +412,56 @@ def _dataclass_fields(kind: type, direction: Direction) -> list[Field]:
         factory = field.default_factory
         plain = field.default is dataclasses.MISSING and factory is dataclasses.MISSING
         found.append(
-            Field(
+            DeclaredField(
                 name=input_name(field.name, info) if is_input and info else field.name,
                 annotation=hints.get(field.name, Any),
                 required=not is_input or (plain if info is None else info.is_required()),
+                default=... if field.default is dataclasses.MISSING else field.default,
                 description="" if info is None else info.description or "",
             )
         )
     return found
 
 
-def _attrs_fields(kind: Any, _: Direction) -> list[Field]:
+def _attrs_fields(kind: Any, _: Direction) -> list[DeclaredField]:
     hints = class_annotations(kind)
     names = [attribute.name for attribute in kind.__attrs_attrs__]
-    return [Field(name=n, annotation=hints.get(n, Any), required=True) for n in names]
+    return [DeclaredField(name=n, annotation=hints.get(n, Any), required=True) for n in names]
 
 
-def _model_fields(kind: type[BaseModel], direction: Direction) -> list[Field]:
-    is_output = direction == "output"
+def model_field(name: str, field: FieldInfo) -> DeclaredField:
+    """Return a field of a pydantic model as its input has it."""
+    return DeclaredField(
+        name=input_name(name, field),
+        annotation=field.annotation,
+        required=field.is_required(),
+        default=model_default(field),
+        description=field.description or "",
+        constraints=model_constraints(field),
+    )
+
+
+def _model_fields(kind: type[BaseModel], direction: Direction) -> list[DeclaredField]:
+    if direction == "input":
+        return [model_field(name, field) for name, field in kind.model_fields.items()]
     decorators = kind.__pydantic_decorators__.field_serializers.values()
     serialized = {name for decorator in decorators for name in decorator.info.fields}
     by_alias = kind.model_config.get("serialize_by_alias")
     found = []
     for name, field in kind.model_fields.items():
-        if is_output and field.exclude:
+        if field.exclude:
             continue
         kinds = {type(part).__name__ for part in field.metadata}
         changed = bool(serialized & {name, "*"} or kinds & {"PlainSerializer", "WrapSerializer"})
         alias = (field.serialization_alias or name) if by_alias else name
-        found.append(
-            Field(
-                name=alias if is_output else input_name(name, field),
-                annotation=field.annotation,
-                required=is_output or field.is_required(),
-                description=field.description or "",
-                constraints=model_constraints(field),
-                note="the model serializes it" if is_output and changed else "",
-            )
-        )
-    if is_output:
-        found.extend(
-            Field(name=name, annotation=computed.return_type, required=True)
-            for name, computed in kind.model_computed_fields.items()
-        )
-    return found
+        note = "the model serializes it" if changed else ""
+        own = model_field(name, field)
+        found.append(dataclasses.replace(own, name=alias, required=True, note=note))
+    computed = kind.model_computed_fields.items()
+    return found + [
+        DeclaredField(name=name, annotation=field.return_type, required=True)
+        for name, field in computed
+    ]
 
 
 def input_name(name: str, field: FieldInfo) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from langchain_core.tools import BaseTool
 from pydantic import Field
 
-from langchain_ptc.catalog.annotations import AnnotationReader
+from langchain_ptc.catalog.annotations import AnnotationReader, DeclaredField
 from langchain_ptc.catalog.policy import ToolPolicy
-from langchain_ptc.catalog.schemas import read_result_schema
+from langchain_ptc.catalog.schemas import SchemaReader, read_result_schema
 from langchain_ptc.catalog.text import MAX_NAME_CHARS
 from langchain_ptc.catalog.types import (
     ANY,
@@ -19,6 +20,7 @@ from langchain_ptc.catalog.types import (
     Choice,
     Container,
     Named,
+    RecordField,
     RecordRef,
     RecordTable,
     RecordType,
@@ -245,6 +247,19 @@ class DescribedTool(BaseTool):
     policy: ToolPolicy = Field(default_factory=ToolPolicy, exclude=True)
     """What the tool's author declares; what the developer passes takes precedence."""
 
+    def read_types(
+        self, table: RecordTable
+    ) -> tuple[list[ToolParameter], TypeTree | None, TypeTree]:
+        """Return its parameters, the type of further ones, and that of its value."""
+        schema = self.args_schema if isinstance(self.args_schema, dict) else {}
+        parameters, extra = read_parameters(schema, table)
+        note = self.result_note
+        return (
+            parameters,
+            extra,
+            read_result_schema(self.result_schema, self.name, table, note=note),
+        )
+
 
 def as_arguments_schema(schema: object) -> dict[str, Any]:
     """Return the schema of a tool's arguments with what LangChain expects of one."""
@@ -252,6 +267,40 @@ def as_arguments_schema(schema: object) -> dict[str, Any]:
     if not isinstance(made.get("properties"), Mapping):
         made["properties"] = {}
     return made
+
+
+def read_parameters(
+    schema: Mapping[str, Any], table: RecordTable, *, message: TypeTree | None = None
+) -> tuple[list[ToolParameter], TypeTree | None]:
+    """Return the parameters that a JSON Schema of arguments describes, and the type of further ones.
+
+    Raises:
+        CatalogError: A `$ref` of the schema leads out of it.
+    """
+    reader = SchemaReader(schema, table, scope="input:", message=message)
+    fields, extra = reader.read_parameters(schema)
+    properties = reader.flatten(schema).get("properties")
+    found = []
+    for item in fields:
+        said = properties.get(item.name) if isinstance(properties, Mapping) else None
+        default = said.get("default", ...) if isinstance(said, Mapping) else ...
+        found.append(as_parameter(item, item.type, default=default))
+    return found, extra
+
+
+def as_parameter(
+    field: RecordField | DeclaredField, tree: TypeTree, *, default: object, name: str = ""
+) -> ToolParameter:
+    """Return the parameter for a field of a tool's arguments."""
+    return ToolParameter(
+        name=name or field.name,
+        tool_name=field.name,
+        type=tree,
+        required=field.required,
+        default=default.value if isinstance(default, Enum) else default,
+        description=field.description,
+        constraints=field.constraints,
+    )
 
 
 def read_returns(given: object, *, tool_name: str) -> tuple[TypeTree, tuple[RecordType, ...]]:

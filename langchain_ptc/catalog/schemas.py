@@ -78,6 +78,8 @@ MAX_WORK = 200_000
 _ARRAYS = frozenset({"array", "list", "tuple", "set"})
 _OBJECTS = frozenset({"object", "dict", "map"})
 _BRANCHES = ("anyOf", "oneOf")
+MESSAGE_MARKS = frozenset({"content", "additional_kwargs", "response_metadata", "type"})
+"""Fields that every class of messages of LangChain has, and hardly anything else."""
 
 
 class SchemaReader:
@@ -87,12 +89,21 @@ class SchemaReader:
         root: The whole document; references are resolved in it.
         table: Takes the records.
         scope: Put in front of the records' keys, so that several documents share a table.
+        message: What stands in place of LangChain's classes of messages; None for their own fields.
     """
 
-    def __init__(self, root: Schema, table: RecordTable, *, scope: str = "") -> None:
+    def __init__(
+        self,
+        root: Schema,
+        table: RecordTable,
+        *,
+        scope: str = "",
+        message: TypeTree | None = None,
+    ) -> None:
         self._resolver = Resolver(root)
         self._table = table
         self._scope = scope
+        self._message = message
         self._open: set[str] = set()
         """References that are being read: one that meets itself has no record to end at."""
         self._known: dict[str, TypeTree] = {}
@@ -343,6 +354,8 @@ class SchemaReader:
         if not isinstance(properties, Mapping) or not properties:
             values, note = self._read_open_values(schema, name, path, depth)
             return container("dict", self._read_keys(schema), values, note=note)
+        if self._message is not None and properties.keys() >= MESSAGE_MARKS:
+            return self._message
         if len(properties) > MAX_FIELDS:
             return container(
                 "dict", STR, ANY, note=f"of {len(properties):,} keys, too many to show"

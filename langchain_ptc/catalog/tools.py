@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,17 +12,14 @@ from langchain_core.tools import BaseTool, BaseToolkit, Tool, tool
 from pydantic import BaseModel
 
 from langchain_ptc.catalog.agents import agent_tool
-from langchain_ptc.catalog.annotations import (
-    AnnotationReader,
-    input_name,
-    model_constraints,
-    model_default,
-)
+from langchain_ptc.catalog.annotations import AnnotationReader, model_field
 from langchain_ptc.catalog.definition import (
     DescribedTool,
     ReturnsFrom,
     ToolDefinition,
     ToolParameter,
+    as_parameter,
+    read_parameters,
 )
 from langchain_ptc.catalog.functions import (
     called_function,
@@ -36,7 +32,7 @@ from langchain_ptc.catalog.functions import (
 )
 from langchain_ptc.catalog.mcp.results import AdaptedTool, read_adapted, read_hints
 from langchain_ptc.catalog.policy import ToolPolicy
-from langchain_ptc.catalog.schemas import SchemaReader, read_result_schema
+from langchain_ptc.catalog.schemas import read_result_schema
 from langchain_ptc.catalog.text import MAX_TOOL_CHARS, to_identifier, to_public_identifier, unique
 from langchain_ptc.catalog.types import (
     ANY,
@@ -61,10 +57,14 @@ def read_tool(tool: BaseTool, *, domain: str | None, policy: ToolPolicy) -> Tool
     table = RecordTable()
     try:
         adapted = read_adapted(tool)
-        found, extra = _read_parameters(tool, table)
+        returns_from: ReturnsFrom = "tool"
+        if isinstance(tool, DescribedTool):
+            found, extra, returns = tool.read_types(table)
+        else:
+            found, extra = _read_parameters(tool, table)
+            returns, returns_from = _read_return(tool, adapted, table)
         injected = injected_parameters(tool).names
         parameters = _in_order([p for p in found if p.tool_name not in injected])
-        returns, returns_from = _read_return(tool, adapted, table)
         description = tool.description if adapted is None else adapted.description
         returns_text = "" if adapted is not None else _read_returns_text(tool, returns)
     except CatalogError as error:
@@ -156,80 +156,38 @@ def _read_parameters(
     own = tool.args_schema
     if own is None and isinstance(tool, Tool):
         # Its signature is ambiguous; LangChain passes it one string under this name.
-        schema: Mapping[str, Any] = {"properties": tool.args, "required": list(tool.args)}
-        return _read_schema(schema, table)
+        return read_parameters({"properties": tool.args, "required": list(tool.args)}, table)
     if isinstance(own, dict):
-        return _read_schema(own, table)
+        return read_parameters(own, table)
     model = tool.tool_call_schema  # without what LangChain injects
     if isinstance(model, type) and issubclass(model, BaseModel):
-        return _read_model(tool, model, table), _read_extra(own)
-    return _read_schema(model.schema(), table)  # type: ignore[union-attr]  # a model of pydantic 1
+        return _read_model(tool, model, table)
+    return read_parameters(model.schema(), table)  # type: ignore[union-attr]  # a model of pydantic 1
 
 
-def _read_schema(
-    schema: Mapping[str, Any], table: RecordTable
+def _read_model(
+    tool: BaseTool, model: type[BaseModel], table: RecordTable
 ) -> tuple[list[ToolParameter], TypeTree | None]:
-    reader = SchemaReader(schema, table, scope="input:")
-    fields, extra = reader.read_parameters(schema)
-    defaults = _mapping(reader.flatten(schema).get("properties"))
-    found = [
-        ToolParameter(
-            name=field.name,
-            tool_name=field.name,
-            type=field.type,
-            required=field.required,
-            default=_mapping(defaults.get(field.name)).get("default", ...),
-            description=field.description,
-            constraints=field.constraints,
-        )
-        for field in fields
-    ]
-    return found, extra
-
-
-def _read_extra(model: object) -> TypeTree | None:
-    """Return the type of further arguments; the model for calls has lost that there may be some."""
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return ANY if model.model_config.get("extra") == "allow" else None
-    return None
-
-
-def _mapping(schema: object) -> Mapping[str, Any]:
-    return schema if isinstance(schema, Mapping) else {}
-
-
-def _read_model(tool: BaseTool, model: type[BaseModel], table: RecordTable) -> list[ToolParameter]:
     reader = AnnotationReader(table, direction="input")
-    # The model for calls has lost the aliases, which are what the tool accepts.
+    # The model for calls has lost the aliases, which are what the tool accepts, and what else it takes.
     own = tool.args_schema
-    full = own.model_fields if isinstance(own, type) and issubclass(own, BaseModel) else {}
+    full = own if isinstance(own, type) and issubclass(own, BaseModel) else model
     parameters = signature_of(called_function(tool)).parameters
     found = []
-    for name, field in model.model_fields.items():
+    for name, shown in model.model_fields.items():
         if name in parameters and parameters[name].kind in _VARIADIC:
             continue  # LangChain shows `*args` and `**kwargs`, but does not pass them on
-        source = full.get(name, field)
-        default = model_default(source)
-        found.append(
-            ToolParameter(
-                name=name,
-                tool_name=input_name(name, source),
-                type=reader.read(source.annotation, depth=1),
-                required=source.is_required(),
-                default=default.value if isinstance(default, enum.Enum) else default,
-                description=source.description or field.description or "",
-                constraints=model_constraints(source),
-            )
-        )
-    return found
+        field = model_field(name, full.model_fields.get(name, shown))
+        if not field.description:
+            field = replace(field, description=shown.description or "")
+        tree = reader.read(field.annotation, depth=1)
+        found.append(as_parameter(field, tree, default=field.default, name=name))
+    return found, ANY if full.model_config.get("extra") == "allow" else None
 
 
 def _read_return(
     tool: BaseTool, adapted: AdaptedTool | None, table: RecordTable
 ) -> tuple[TypeTree, ReturnsFrom]:
-    if isinstance(tool, DescribedTool):
-        schema, note = tool.result_schema, tool.result_note
-        return read_result_schema(schema, tool.name, table, note=note), "tool"
     if adapted is not None:  # never from the annotation of the package's own function
         schema, note = adapted.result_schema, adapted.note
         return read_result_schema(schema, tool.name, table, note=note), "tool"

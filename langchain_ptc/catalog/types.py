@@ -347,6 +347,10 @@ class RecordTable:
             self._records[key] = record
         return RecordRef(key=key)
 
+    def add(self, record: RecordType) -> None:
+        """Take a record of another table."""
+        self._records[record.key] = record
+
     def records(self) -> tuple[RecordType, ...]:
         """Return the finished records."""
         return tuple(record for record in self._records.values() if record is not None)

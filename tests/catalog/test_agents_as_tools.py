@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import operator
 import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+import jsonschema
 import pytest
 from langchain.agents import create_agent
 from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -193,13 +196,40 @@ def test_records_of_records() -> None:
     graph = build(Grown, lambda state: {"note": "grown"}, "grow")
     text = ToolCatalog([agent_tool(graph, description="Grow.")]).render()
     assert "async def grow(tree: Tree, total: int, note: str = ...) -> Grown:" in text
-    assert "    children: list[Any]\n" in text
+    assert "    children: 'list[Tree]'\n" in text
     grown = text[text.index("class Grown(") :].split("\n\n")[0]
     assert grown.split("\n")[1:] == [
         "    tree: Tree",
         "    note: NotRequired[str]",
         "    total: int",
     ]
+
+
+def test_schema_for_a_model_that_calls_an_agent_itself() -> None:
+    """What a model reads that calls an agent without code is small, complete JSON Schema."""
+
+    class Booking(TypedDict):
+        day: datetime.date
+        seats: list[int]
+        rows: dict[str, float]
+        kind: Annotated[Literal["window", "aisle"], "Where to sit."]
+        line: Line
+        thanks: NotRequired[AnyMessage]
+
+    tool = agent_tool(build(Booking, lambda state: {}, "book"), description="Book.")
+    schema = convert_to_openai_tool(tool)["function"]["parameters"]
+    assert schema["required"] == ["day", "seats", "rows", "kind", "line"]
+    kind = {"enum": ["window", "aisle"], "description": "Where to sit."}
+    assert schema["properties"]["kind"] == kind
+    assert schema["properties"]["day"] == {"type": "string", "format": "date"}
+    assert schema["properties"]["seats"] == {"type": "array", "items": {"type": "integer"}}
+    assert schema["properties"]["rows"]["additionalProperties"] == {"type": "number"}
+    jsonschema.Draft202012Validator.check_schema(schema)
+    value = {"day": "2026-01-02", "seats": [1], "rows": {"a": 1}, "kind": "aisle"}
+    jsonschema.validate({**value, "line": {"product": "tea"}}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**value, "line": {"amount": 1}}, schema)
+    assert len(json.dumps(schema)) < 2_500
 
 
 # --- calls --------------------------------------------------------------------------------------
