@@ -94,7 +94,9 @@ class ToolCatalog:
             self._definitions = tuple(self._with_policies(policies))
             self._names = _index(self._definitions)
 
-    _source: Source[Self] | None = None
+    _source: Source | None = None
+    _versions: tuple[int, ...] = ()
+    _rebuild: Callable[..., Any] | None = None
 
     @classmethod
     def from_mcp(
@@ -136,7 +138,7 @@ class ToolCatalog:
         """
         settled: dict[str, ToolPolicy] | None = None
 
-        def build(found: Found, source: Source[Self]) -> Self:
+        def build(source: Source, found: Found, versions: tuple[int, ...]) -> Any:
             nonlocal settled
             members = join_tools(tools, found)
             chosen = policies
@@ -147,7 +149,7 @@ class ToolCatalog:
             settled = settled or {
                 catalog[name].qualified_name: policy for name, policy in (policies or {}).items()
             }
-            catalog._source = source
+            catalog._source, catalog._versions, catalog._rebuild = source, versions, build
             return catalog
 
         return OpeningCatalog(
@@ -157,7 +159,7 @@ class ToolCatalog:
     @property
     def is_stale(self) -> bool:
         """Whether an MCP server has reported a change of its tools since this catalog was created."""
-        return self._source is not None and self._source.is_stale
+        return self._source is not None and self._source.versions != self._versions
 
     async def refreshed(self) -> Self:
         """Return a new catalog with the current tools of its MCP servers.
@@ -168,16 +170,16 @@ class ToolCatalog:
         Raises:
             CatalogError: A server cannot be reached, or a tool cannot be offered to code.
         """
-        if self._source is None:
+        if self._source is None or self._rebuild is None:
             return self
-        fresh = await self._source.read()
+        fresh: Self = self._rebuild(self._source, *await self._source.read())
         fresh.shapes = self.shapes
         return fresh
 
     async def aclose(self) -> None:
         """Close the sessions with MCP servers that `from_mcp` has opened."""
         if self._source is not None:
-            await self._source.hub.close()
+            await self._source.close()
 
     def _with_policies(self, policies: Mapping[str, ToolPolicy]) -> Iterator[ToolDefinition]:
         chosen: dict[str, ToolPolicy] = {}

@@ -1,5 +1,8 @@
 """MCP servers that stay open: one session each, for as long as a catalog lives.
 
+A connection is written as for `MultiServerMCPClient` of `langchain-mcp-adapters`, which itself needs line 1
+of `mcp`; what opens it here needs `mcp` alone, of line 1 or 2.
+
 The sessions live on an event loop in a thread of their own: any loop and synchronous code can call them,
 and they outlive it. One task opens and closes each: cancel scopes are bound to the task that entered them.
 """
@@ -8,24 +11,38 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import codecs
 import contextlib
 import contextvars
 import os
+import re
+import sys
+import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from datetime import timedelta
+from typing import IO, Any, TextIO, TypeVar, cast
 
 from langchain_core.tools import ToolException
+from typing_extensions import override
 
 from langchain_ptc.background_loop import BackgroundLoop
-from langchain_ptc.catalog.mcp.results import CallAnswer, Progress, read_field, request_call
+from langchain_ptc.catalog.mcp.results import (
+    CallAnswer,
+    Progress,
+    read_field,
+    request_call,
+    without_none,
+)
+from langchain_ptc.display.text import visible
 
 T = TypeVar("T")
-
-Listen: TypeAlias = Callable[[object], Awaitable[None]]
-OpenSession: TypeAlias = Callable[[Listen], AbstractAsyncContextManager[Any]]
-"""Opens a session that passes the server's messages to a listener."""
 
 MAX_PAGES = 1_000
 CLOSE_SECONDS = 10.0
@@ -76,7 +93,7 @@ if hasattr(os, "register_at_fork"):
 class _Link:
     """One session, from its start to its end, and the task that owns it. Lives on one loop."""
 
-    def __init__(self, open_session: OpenSession, listen: Listen, seconds: float) -> None:
+    def __init__(self, opening: AbstractAsyncContextManager[Any], seconds: float) -> None:
         self.session: Any = None
         self.tools: list[Any] = []
         self.error: BaseException | None = None
@@ -84,13 +101,13 @@ class _Link:
         self._ready = asyncio.Event()
         # The session's own tasks must not keep what the first caller had in its context.
         self.owner = asyncio.get_running_loop().create_task(
-            self._own(open_session, listen, seconds), context=contextvars.Context()
+            self._own(opening, seconds), context=contextvars.Context()
         )
         _open_links.add(self)
 
-    async def _own(self, open_session: OpenSession, listen: Listen, seconds: float) -> None:
+    async def _own(self, opening: AbstractAsyncContextManager[Any], seconds: float) -> None:
         try:
-            async with asyncio.timeout(seconds) as starting, open_session(listen) as session:
+            async with asyncio.timeout(seconds) as starting, opening as session:
                 await session.initialize()
                 self.tools = await list_tools(session)
                 self.session = session
@@ -190,11 +207,6 @@ async def list_tools(session: Any) -> list[Any]:
     raise ServerError(f"its list of tools has more than {MAX_PAGES:,} pages")
 
 
-def _output_schema(tools: Sequence[Any], name: str) -> Mapping[str, Any] | None:
-    found = (read_field(tool, "outputSchema") for tool in tools if tool.name == name)
-    return next(found, None)
-
-
 # --- one server ---------------------------------------------------------------------------------
 
 
@@ -203,25 +215,20 @@ class Server:
 
     Args:
         name: For messages.
-        open_session: Opens a session with it.
+        connection: As `MultiServerMCPClient` takes it.
+        callbacks: Those of the client, or None.
         connect_seconds: Time to open a session and list its tools.
-        with_headers: Returns what opens a session with more HTTP headers; None if it takes none.
     """
 
     def __init__(
-        self,
-        name: str,
-        open_session: OpenSession,
-        *,
-        connect_seconds: float,
-        with_headers: Callable[[Mapping[str, Any]], OpenSession] | None = None,
+        self, name: str, connection: Mapping[str, Any], *, callbacks: Any, connect_seconds: float
     ) -> None:
         self.name = name
-        self.connect_seconds = connect_seconds
-        self.with_headers = with_headers
         self.version = 0
         """Grows whenever the server's tools may have changed."""
-        self._open_session = open_session
+        self._connection = connection
+        self._callbacks = callbacks
+        self._seconds = connect_seconds
         self._link: _Link | None = None
         self._closed = False
         self._known: list[Any] | None = None
@@ -240,18 +247,36 @@ class Server:
         return await run_on(self.home, self._list_tools())
 
     async def call(
-        self, tool: str, arguments: Mapping[str, Any], progress: Progress | None = None
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        progress: Progress | None = None,
+        *,
+        headers: Mapping[str, Any] | None = None,
     ) -> CallAnswer:
-        """Call a tool and return its answer.
+        """Call a tool and return its answer; with `headers` in a session of its own, which has them.
 
         Raises:
             ToolException: The server refused the call, or cannot be reached.
         """
-        return await run_on(self.home, self._call(tool, arguments, progress))
+        if headers is None or "url" not in self._connection:
+            return await run_on(self.home, self._call(tool, arguments, progress))
+        merged = {**(self._connection.get("headers") or {}), **headers}
+        own = Server(
+            self.name,
+            {**self._connection, "headers": merged},
+            callbacks=self._callbacks,
+            connect_seconds=self._seconds,
+        )
+        try:
+            return await own.call(tool, arguments, progress)
+        finally:
+            await own.close()
 
     def output_schema(self, tool: str) -> Mapping[str, Any] | None:
         """Return what a tool gives, as the server listed it last."""
-        return _output_schema(self._known or (), tool)
+        listed = self._known or ()
+        return next((read_field(t, "outputSchema") for t in listed if t.name == tool), None)
 
     async def close(self) -> None:
         """End the session for good."""
@@ -274,7 +299,8 @@ class Server:
             raise ServerError("its catalog is closed")
         link = self._link
         if link is None or link.is_lost or link.owner.get_loop() is not self.home:
-            link = self._link = _Link(self._open_session, self._hear, self.connect_seconds)
+            opening = _open_session(self._connection, self._session_options())
+            link = self._link = _Link(opening, self._seconds)
         await link.opened()
         if self._known is None:
             self._known = link.tools
@@ -283,10 +309,26 @@ class Server:
             self.version += 1
         return link
 
-    async def _hear(self, message: object) -> None:
-        notification = getattr(message, "root", message)
-        if getattr(notification, "method", None) == LIST_CHANGED:
-            self.version += 1
+    def _session_options(self) -> dict[str, Any]:
+        given = self._connection.get("session_kwargs") or {}
+        users = given.get("message_handler")
+
+        async def listen(message: object) -> None:
+            notification = getattr(message, "root", message)
+            if getattr(notification, "method", None) == LIST_CHANGED:
+                self.version += 1
+            if users is not None:
+                await users(message)
+
+        options = {**given, "message_handler": listen}
+        if self._callbacks is not None:
+            from langchain_mcp_adapters.callbacks import CallbackContext
+
+            own = self._callbacks.to_mcp_format(context=CallbackContext(server_name=self.name))
+            for kind in ("logging_callback", "elicitation_callback"):
+                if getattr(own, kind) is not None:
+                    options[kind] = getattr(own, kind)
+        return options
 
     async def _list_tools(self) -> list[Any]:
         known = self._link
@@ -302,21 +344,27 @@ class Server:
     async def _call(
         self, tool: str, arguments: Mapping[str, Any], progress: Progress | None
     ) -> CallAnswer:
-        try:
+        may_ask_again = True
+        while True:
             try:
-                return await self._ask(await self._reach(), tool, arguments, progress)
-            except _NotSentError:  # the session was over: once more, in a new one
-                return await self._ask(await self._reach(), tool, arguments, progress)
-        except _NotSentError as error:
-            raise self._lost(explain(error.__cause__), "did not reach it") from error
-        except ServerError as error:
-            raise self._lost(str(error), "may have been made") from error
-
-    async def _reach(self) -> _Link:
-        try:
-            return await self._connect()
-        except ServerError as error:
-            raise self._lost(str(error), "did not reach it") from error
+                link = await self._connect()
+            except ServerError as error:
+                raise self._lost(str(error), "did not reach it") from error
+            try:
+                return await link.ask(request_call(link.session, tool, arguments, progress))
+            except ServerError as error:
+                raise self._lost(str(error), "may have been made") from error
+            except Exception as error:  # of the `mcp` package, which is not imported here
+                is_unknown = _is_unknown_session(error)
+                if not is_unknown and not _is_end(error):
+                    raise ToolException(str(error) or type(error).__name__) from error
+                await link.close()
+                if not is_unknown and not _is_closed_stream(error):
+                    raise self._lost(explain(error), "may have been made") from error
+                # The session was over before the request was sent: once more, in a new one.
+                if not may_ask_again:
+                    raise self._lost(explain(error), "did not reach it") from error
+                may_ask_again = False
 
     def _lost(self, reason: str, what: str) -> ToolException:
         if self._closed:
@@ -327,27 +375,6 @@ class Server:
             f"the MCP server {self.name!r} is gone ({reason}); this call {what}; the next call "
             "connects again"
         )
-
-    async def _ask(
-        self, link: _Link, tool: str, arguments: Mapping[str, Any], progress: Progress | None
-    ) -> CallAnswer:
-        request = request_call(link.session, tool, arguments, progress)
-        try:
-            return await link.ask(request)
-        except ServerError:
-            raise
-        except Exception as error:  # of the `mcp` package, which is not imported here
-            is_unknown = _is_unknown_session(error)
-            if not is_unknown and not _is_end(error):
-                raise ToolException(str(error) or type(error).__name__) from error
-            await link.close()
-            if is_unknown or _is_closed_stream(error):  # that is met before the request is sent
-                raise _NotSentError from error
-            raise ServerError(explain(error)) from error
-
-
-class _NotSentError(Exception):
-    """The session was over before the request could go out: asking again is safe."""
 
 
 def _is_unknown_session(error: Exception) -> bool:
@@ -364,35 +391,40 @@ def _is_closed_stream(error: Exception) -> bool:
     return type(error).__name__ in ("ClosedResourceError", "BrokenResourceError", "EndOfStream")
 
 
-class GivenSession:
+class GivenSession(Server):
     """A session that the user opened, on the loop `home`, and closes."""
 
-    version = 0
-
     def __init__(self, name: str, session: Any, home: asyncio.AbstractEventLoop) -> None:
-        self.name = name
-        self.home = home
+        super().__init__(name, {}, callbacks=None, connect_seconds=0)
+        self._home = home
         self._session = session
-        self._known: list[Any] = []
 
-    async def list_tools(self) -> list[Any]:
-        """Return the tools of the server as they are now; see `Server`."""
-        self._check()
-        self._known = await run_on(self.home, list_tools(self._session))
+    @property
+    @override
+    def home(self) -> asyncio.AbstractEventLoop:
+        if not self._home.is_running():
+            raise ServerError(
+                f"the session with the MCP server {self.name!r} belongs to an event loop that has "
+                "ended; pass its connection to the catalog instead, which keeps a session of its own"
+            )
+        return self._home
+
+    @override
+    async def _list_tools(self) -> list[Any]:
+        self._known = await list_tools(self._session)
         return self._known
 
-    def output_schema(self, tool: str) -> Mapping[str, Any] | None:
-        """Return what a tool gives, as the server listed it last."""
-        return _output_schema(self._known, tool)
-
+    @override
     async def call(
-        self, tool: str, arguments: Mapping[str, Any], progress: Progress | None = None
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        progress: Progress | None = None,
+        *,
+        headers: Mapping[str, Any] | None = None,
     ) -> CallAnswer:
-        """Call a tool and return its answer; see `Server`."""
         try:
-            self._check()
-            request = request_call(self._session, tool, arguments, progress)
-            return await run_on(self.home, request)
+            return await run_on(self.home, request_call(self._session, tool, arguments, progress))
         except ServerError as error:
             raise ToolException(str(error)) from error
         except Exception as error:  # of the `mcp` package, which is not imported here
@@ -403,18 +435,143 @@ class GivenSession:
                 ) from error
             raise ToolException(str(error) or type(error).__name__) from error
 
-    def _check(self) -> None:
-        if not self.home.is_running():
-            raise ServerError(
-                f"the session with the MCP server {self.name!r} belongs to an event loop that has "
-                "ended; pass its connection to the catalog instead, which keeps a session of its own"
-            )
-
+    @override
     async def close(self) -> None:
         """Leave it open: its owner closes it."""
 
+    @override
     def stop(self) -> None:
         """Leave it open."""
 
 
-AnyServer: TypeAlias = Server | GivenSession
+# --- transports -----------------------------------------------------------------------------------
+
+TRANSPORTS = {
+    "stdio": ("stdio", "command", "args"),
+    "sse": ("sse", "url"),
+    "http": ("http", "url"),
+    "streamable_http": ("http", "url"),
+    "streamable-http": ("http", "url"),
+    "websocket": ("websocket", "url"),
+}
+"""What a connection may say of its transport: what it is, and the keys that it needs."""
+HTTP_SECONDS = 30.0
+SSE_SECONDS = 5.0
+READ_SECONDS = 300.0
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@asynccontextmanager
+async def _open_session(
+    connection: Mapping[str, Any], options: Mapping[str, Any]
+) -> AsyncIterator[Any]:
+    """Connect to a server and yield a `ClientSession`, which is not yet initialized.
+
+    Raises:
+        ValueError: `connection` has no transport, an unknown one, or lacks one of its keys.
+        ImportError: The transport needs a package that is not installed.
+    """
+    kind = _checked(connection)
+    given = {k: v for k, v in connection.items() if k not in ("transport", "session_kwargs")}
+    from mcp import ClientSession
+
+    async with AsyncExitStack() as stack:
+        streams = await _connect(kind, given, stack)
+        # Line 1 has a third value: how to learn the session's id.
+        yield await stack.enter_async_context(ClientSession(*streams[:2], **options))
+
+
+def _checked(connection: Mapping[str, Any]) -> str:
+    transport = connection.get("transport")
+    if transport not in TRANSPORTS:
+        is_missing = "transport" not in connection
+        problem = "Missing 'transport'" if is_missing else f"'transport' cannot be {transport!r}"
+        raise ValueError(f"{problem}: it must be 'stdio', 'http', 'sse' or 'websocket'")
+    kind, *needed = TRANSPORTS[transport]
+    missing = [key for key in needed if key not in connection]
+    if missing:
+        raise ValueError(f"a connection over {transport} needs {missing[0]!r}")
+    return kind
+
+
+async def _connect(kind: str, given: dict[str, Any], stack: AsyncExitStack) -> Any:
+    if kind == "stdio":
+        from mcp import StdioServerParameters
+        from mcp.client.stdio import stdio_client
+
+        if given.get("env") is not None:
+            given["env"] = {name: _expand(value) for name, value in given["env"].items()}
+        errors = stack.enter_context(server_errors())
+        return await stack.enter_async_context(
+            stdio_client(StdioServerParameters(**given), errlog=cast("TextIO", errors))
+        )
+    if kind == "sse":
+        from mcp.client.sse import sse_client
+
+        for name, seconds in (("timeout", SSE_SECONDS), ("sse_read_timeout", READ_SECONDS)):
+            given[name] = _seconds(given.get(name, seconds))
+        return await stack.enter_async_context(sse_client(**without_none(given)))
+    if kind == "websocket":
+        from mcp.client.websocket import websocket_client
+
+        return await stack.enter_async_context(websocket_client(given["url"]))
+    return await _connect_http(given, stack)
+
+
+async def _connect_http(given: dict[str, Any], stack: AsyncExitStack) -> Any:
+    from mcp.client.streamable_http import streamable_http_client
+    from mcp.shared import _httpx_utils
+
+    # The timeout's class is that of httpx, or of httpx2 from line 2 on.
+    http: Any = _httpx_utils
+    httpx = getattr(http, "httpx2", None) or http.httpx
+    seconds = _seconds(given.pop("timeout", HTTP_SECONDS))
+    read = _seconds(given.pop("sse_read_timeout", READ_SECONDS))
+    factory = given.pop("httpx_client_factory", None) or http.create_mcp_http_client
+    client = factory(
+        headers=given.pop("headers", None),
+        timeout=httpx.Timeout(seconds, read=read),
+        auth=given.pop("auth", None),
+    )
+    await stack.enter_async_context(client)
+    return await stack.enter_async_context(streamable_http_client(**given, http_client=client))
+
+
+def _seconds(given: float | timedelta) -> float:
+    return given.total_seconds() if isinstance(given, timedelta) else float(given)
+
+
+def _expand(value: str) -> str:
+    """Return `value` with `${NAME}` replaced where the environment has NAME."""
+    return _VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), value)
+
+
+# --- what a server over stdio writes to its standard error --------------------------------------
+
+_CHUNK_BYTES = 65_536
+
+
+@contextmanager
+def server_errors() -> Iterator[IO[str]]:
+    """Yield the standard error of a server: `sys.stderr`; on a terminal a pipe, copied to it.
+
+    In the copy, signs replace the characters that control the terminal.
+    """
+    if not sys.stderr.isatty():
+        yield sys.stderr
+        return
+    reading, writing = os.pipe()
+    threading.Thread(
+        target=_copy, args=(reading,), daemon=True, name="langchain-ptc stderr"
+    ).start()
+    with os.fdopen(writing, "w") as errors:
+        yield errors
+
+
+def _copy(reading: int) -> None:
+    """Copy a pipe to standard error until all its writers are gone."""
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        while part := pipe.read(_CHUNK_BYTES):
+            sys.stderr.write(visible(decode(part)))
+            sys.stderr.flush()

@@ -7,8 +7,9 @@ Its tools are not used: they open a session (for stdio, a process) per call.
 from __future__ import annotations
 
 import asyncio
+import functools
+import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, get_args
 
 from langchain_core.messages import ToolMessage
@@ -18,17 +19,19 @@ from pydantic import Field
 from typing_extensions import override
 
 from langchain_ptc.catalog.definition import DescribedTool, as_arguments_schema
-from langchain_ptc.catalog.mcp.hub import Hub, open_hub
 from langchain_ptc.catalog.mcp.results import (
     RESULT_NOTE,
     Approve,
+    NeedsThreadError,
+    Progress,
     as_message_content,
     describe,
     policy_of,
     read_field,
+    read_result,
     unwrap_schema,
 )
-from langchain_ptc.catalog.mcp.servers import AnyServer, mcp_loop
+from langchain_ptc.catalog.mcp.servers import GivenSession, Server, ServerError, explain, mcp_loop
 from langchain_ptc.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ MCPServers: TypeAlias = "Mapping[str, Connection | ClientSession] | MultiServerM
 Found: TypeAlias = Mapping[str, Sequence["MCPTool"]]
 """The tools of servers, by the servers' names."""
 
+INSTALL = "MCP servers need one more package: pip install 'langchain-ptc[mcp]'"
 MAX_READINGS = 3
 """Times that the tools are listed while their servers say that they change: some do as they start."""
 
@@ -54,15 +58,15 @@ class MCPTool(DescribedTool):
     """What the server calls it."""
     declared_schema: dict[str, Any] | None = Field(default=None, repr=False)
     """The server's `outputSchema`."""
-    hub: Any = Field(exclude=True, repr=False)
-    """A `Hub`, which closes its servers when it is no longer referenced."""
+    source: Any = Field(exclude=True, repr=False)
+    """A `Source`, which closes its servers when it is no longer referenced."""
     server: Any = Field(exclude=True, repr=False)
-    """The hub's server that has the tool."""
+    """The `Server` that has the tool."""
 
     @property
     def coroutine(self) -> Callable[..., Any] | None:
         """The function in which LangGraph looks for what it injects: the runtime, if it is wanted."""
-        return MCPTool._arun if self.hub.has_interceptors else None
+        return MCPTool._arun if self.source.interceptors else None
 
     @override
     async def _arun(
@@ -72,7 +76,7 @@ class MCPTool(DescribedTool):
         __runtime__: ToolRuntime[Any, Any] = None,  # type: ignore[assignment]
         **arguments: Any,
     ) -> Any:
-        return await self.hub.ask(
+        return await self.source.ask(
             self.server,
             self.mcp_name,
             arguments,
@@ -82,7 +86,7 @@ class MCPTool(DescribedTool):
 
     @override
     def _run(self, /, *, __runtime__: Any = None, **arguments: Any) -> Any:
-        if _running_loop() is self.server.home:
+        if isinstance(self.server, GivenSession) and _running_loop() is self.server.home:
             raise ToolException(
                 f"the session with the MCP server {self.server.name!r} lives on the event loop that "
                 "this synchronous call would block; use `ainvoke`"
@@ -113,56 +117,115 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-# --- opening ------------------------------------------------------------------------------------
+# --- the servers of a catalog ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source(Generic[C]):
-    """Where a catalog came from: reads it again."""
+class Source:
+    """The servers of a catalog, and of the newer catalogs made from it.
 
-    hub: Hub
-    """The servers."""
-    build: Callable[[Found, Source[C]], C]
-    """Makes a catalog of the servers' tools."""
-    approve: Approve
-    """Which tools a person approves."""
-    exclude: frozenset[str]
-    """Tools that are left out, as `server.tool`."""
-    versions: tuple[int, ...]
-    """Those of the servers when their tools were read."""
+    Args:
+        servers: What `ToolCatalog.from_mcp` was given. Callbacks and interceptors are the client's, the
+            outermost interceptor first. No session is opened yet.
+        home: The loop on which sessions among them were opened; None if it is unknown.
+        approve: Which tools a person approves.
+        exclude: Tools that are left out, as `server.tool`.
+        connect_seconds: Time for each server to start and to list its tools.
+
+    Raises:
+        CatalogError: They are not connections, sessions or a client.
+        ImportError: The packages for MCP are not installed.
+    """
+
+    def __init__(
+        self,
+        servers: object,
+        *,
+        home: asyncio.AbstractEventLoop | None,
+        approve: Approve,
+        exclude: Sequence[str],
+        connect_seconds: float,
+    ) -> None:
+        self._approve: Approve = approve
+        self._exclude = frozenset(exclude)
+        self._callbacks, self.interceptors, members = None, (), servers
+        if not isinstance(servers, Mapping) and hasattr(servers, "connections"):
+            self._callbacks = getattr(servers, "callbacks", None)
+            self.interceptors = tuple(getattr(servers, "tool_interceptors", None) or ())
+            members = servers.connections
+        if not isinstance(members, Mapping):
+            raise CatalogError(
+                "servers must be a dict of connections or sessions by name, or a "
+                f"MultiServerMCPClient, got {type(servers).__name__}"
+            )
+        self._servers = tuple(
+            self._server(name, member, home, connect_seconds) for name, member in members.items()
+        )
+        # At exit, servers that are still open are waited for elsewhere.
+        weakref.finalize(self, _stop_all, self._servers).atexit = False
+
+    def _server(
+        self, name: str, member: object, home: asyncio.AbstractEventLoop | None, seconds: float
+    ) -> Server:
+        if isinstance(member, Mapping):
+            try:
+                import mcp  # noqa: F401  # is it there?
+            except ImportError as error:
+                raise ImportError(INSTALL) from error
+            return Server(name, member, callbacks=self._callbacks, connect_seconds=seconds)
+        if not (hasattr(member, "list_tools") and hasattr(member, "call_tool")):
+            raise CatalogError(
+                f"servers[{name!r}] must be a connection or a ClientSession, got "
+                f"{type(member).__name__}"
+            )
+        if home is None:
+            raise CatalogError(
+                f"servers[{name!r}] is an open session, which belongs to an event loop; use "
+                "`async with ToolCatalog.from_mcp(...)` on that loop"
+            )
+        return GivenSession(name, member, home)
 
     @property
-    def is_stale(self) -> bool:
-        """Whether a server said that its tools changed since they were read."""
-        return self.hub.versions != self.versions
+    def versions(self) -> tuple[int, ...]:
+        """What grows when the tools of a server may have changed."""
+        return tuple(server.version for server in self._servers)
 
-    async def read(self) -> C:
-        """Return a catalog of the tools as they are now.
+    async def read(self) -> tuple[Found, tuple[int, ...]]:
+        """Return the tools as they are now, and the versions of the servers that have them.
 
         Raises:
-            CatalogError: A server cannot be reached, or a tool cannot be offered to code.
+            CatalogError: A server cannot be reached.
         """
-        newer, listed = await self._list()
-        for _ in range(MAX_READINGS - 1):
-            if not newer.is_stale:
+        readings = 0
+        while True:
+            versions, readings = self.versions, readings + 1
+            listed = await asyncio.gather(
+                *(server.list_tools() for server in self._servers), return_exceptions=True
+            )
+            if versions == self.versions or readings == MAX_READINGS:
                 break
-            newer, listed = await self._list()
-        found = {
-            server.name: [self._make(server, tool) for tool in tools if self._takes(server, tool)]
-            for server, tools in zip(self.hub.servers, listed, strict=True)
-        }
-        return self.build(found, newer)
+        found = {}
+        for server, tools in zip(self._servers, listed, strict=True):
+            if isinstance(tools, Exception):
+                reason = str(tools) if isinstance(tools, ServerError) else explain(tools)
+                raise CatalogError(
+                    f"the tools of the MCP server {server.name!r} cannot be listed: {reason}"
+                ) from tools
+            if isinstance(tools, BaseException):
+                raise tools
+            taken = [tool for tool in tools if self._takes(server, tool)]
+            found[server.name] = [self._make(server, tool) for tool in taken]
+        return found, versions
 
-    async def _list(self) -> tuple[Source[C], list[list[Any]]]:
-        newer = replace(self, versions=self.hub.versions)
-        return newer, await self.hub.list_tools()
+    async def close(self) -> None:
+        """End the sessions."""
+        await asyncio.gather(*(server.close() for server in self._servers))
 
-    def _takes(self, server: AnyServer, tool: Any) -> bool:
+    def _takes(self, server: Server, tool: Any) -> bool:
         # The protocol's tasks are a way of calling tools that the `mcp` package only tries out.
         needs_task = read_field(read_field(tool, "execution"), "taskSupport") == "required"
-        return not needs_task and f"{server.name}.{tool.name}" not in self.exclude
+        return not needs_task and f"{server.name}.{tool.name}" not in self._exclude
 
-    def _make(self, server: AnyServer, tool: Any) -> MCPTool:
+    def _make(self, server: Server, tool: Any) -> MCPTool:
         hints = read_field(tool, "annotations")
         metadata = {} if hints is None else hints.model_dump(exclude_none=True, by_alias=True)
         meta = getattr(tool, "meta", None)
@@ -174,12 +237,84 @@ class Source(Generic[C]):
             metadata={**metadata, **({} if meta is None else {"_meta": meta})} or None,
             result_schema=unwrap_schema(schema),
             result_note=RESULT_NOTE,
-            policy=policy_of(tool, self.approve),
+            policy=policy_of(tool, self._approve),
             mcp_name=tool.name,
             declared_schema=schema,
-            hub=self.hub,
+            source=self,
             server=server,
         )
+
+    async def ask(
+        self,
+        server: Server,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        declared: Mapping[str, Any] | None,
+        runtime: object,
+    ) -> Any:
+        """Call a tool through the interceptors; return its value, or the answer of an interceptor.
+
+        Args:
+            server: The server that has the tool.
+            tool: The server's name for it.
+            arguments: Under the server's own names.
+            declared: The `outputSchema` that the catalog shows.
+            runtime: LangGraph's, for the interceptors; None outside a graph.
+
+        Raises:
+            ToolException: The server refused the call, cannot be reached, or returned a value that
+                does not match its schema.
+        """
+        progress = self._progress_for(server, tool)
+        called = tool
+        if not self.interceptors:
+            result: Any = await server.call(tool, arguments, progress)
+        else:
+            from langchain_mcp_adapters.interceptors import MCPToolCallRequest
+
+            async def call(request: Any) -> Any:
+                nonlocal called
+                called = request.name
+                headers = request.headers
+                answer = await server.call(request.name, request.args, progress, headers=headers)
+                return answer.as_result()
+
+            handler: Callable[[Any], Any] = call
+            for interceptor in reversed(self.interceptors):
+                handler = functools.partial(_intercept, interceptor, handler)
+            request = MCPToolCallRequest(
+                name=tool, args=dict(arguments), server_name=server.name, runtime=runtime
+            )
+            result = await handler(request)
+            if isinstance(result, ToolMessage) or not hasattr(result, "content"):
+                return result
+        listed = server.output_schema(called)
+        read = functools.partial(read_result, result, listed=listed, declared=declared, tool=called)
+        try:
+            return read(is_quick=True)
+        except NeedsThreadError:
+            return await asyncio.to_thread(read, is_quick=False)
+
+    def _progress_for(self, server: Server, tool: str) -> Progress | None:
+        if self._callbacks is None or self._callbacks.on_progress is None:
+            return None
+        from langchain_mcp_adapters.callbacks import CallbackContext
+
+        context = CallbackContext(server_name=server.name, tool_name=tool)
+        progress: Progress = self._callbacks.to_mcp_format(context=context).progress_callback
+        return progress
+
+
+async def _intercept(
+    interceptor: Callable[..., Any], handler: Callable[[Any], Any], request: Any
+) -> Any:
+    return await interceptor(request, handler)
+
+
+def _stop_all(servers: Sequence[Server]) -> None:
+    for server in servers:
+        server.stop()
 
 
 class OpeningCatalog(Generic[C]):
@@ -191,7 +326,7 @@ class OpeningCatalog(Generic[C]):
     def __init__(
         self,
         servers: MCPServers,
-        build: Callable[[Found, Source[C]], C],
+        build: Callable[[Source, Found, tuple[int, ...]], C],
         *,
         approve: Approve,
         exclude: Sequence[str],
@@ -203,28 +338,23 @@ class OpeningCatalog(Generic[C]):
             )
         if isinstance(exclude, str):
             raise CatalogError(f"exclude must be a list of tools as 'server.tool', got {exclude!r}")
-
-        def connect(home: asyncio.AbstractEventLoop | None) -> Source[C]:
-            hub = open_hub(servers, home=home, connect_seconds=connect_seconds)
-            left_out = frozenset(exclude)
-            return Source(
-                hub=hub, build=build, approve=approve, exclude=left_out, versions=hub.versions
-            )
-
-        self._connect = connect
-        self._source: Source[C] | None = None
+        self._build = build
+        self._connect = functools.partial(
+            Source, servers, approve=approve, exclude=exclude, connect_seconds=connect_seconds
+        )
+        self._source: Source | None = None
 
     async def _open(self, home: asyncio.AbstractEventLoop | None) -> C:
-        self._source = self._connect(home)
+        self._source = source = self._connect(home=home)
         try:
-            return await self._source.read()
+            return self._build(source, *await source.read())
         except BaseException:
-            await self._source.hub.close()
+            await source.close()
             raise
 
     async def _close(self) -> None:
         if self._source is not None:
-            await self._source.hub.close()
+            await self._source.close()
 
     def __await__(self) -> Generator[Any, None, C]:
         return self.__aenter__().__await__()

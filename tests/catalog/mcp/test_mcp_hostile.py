@@ -17,9 +17,14 @@ import pytest
 from langchain_core.tools import ToolException
 
 from langchain_ptc import Limits, ProgrammaticToolExecutor, ToolCatalog
-from langchain_ptc.catalog.mcp import validation
-from langchain_ptc.catalog.mcp.results import MAX_BLOCKS, as_json, read_result
-from langchain_ptc.catalog.mcp.validation import NeedsThreadError, check_structure
+from langchain_ptc.catalog.mcp import results
+from langchain_ptc.catalog.mcp.results import (
+    MAX_BLOCKS,
+    NeedsThreadError,
+    as_json,
+    check_structure,
+    read_result,
+)
 from tests.support import SUPPORT
 from tests.support.waiting import seconds_without_processor
 
@@ -166,7 +171,7 @@ WRONG: dict[str, tuple[Any, Any, str]] = {
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_answers(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that its schema does not allow, or that takes too long to check, is an error."""
-    monkeypatch.setattr(validation, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(results, "CHECK_SECONDS", 0.2)
     value, schema, told = WRONG[case]
     if case in ("twice 40 times", "branches"):
         schema["$defs"].setdefault("a40", {})
