@@ -50,8 +50,7 @@ _TABLE: Mapping[str, str] = {
     "cmath": "acos acosh asin asinh atan atanh cos cosh e exp inf infj isclose isfinite isinf isnan "
     "log log10 nan nanj phase pi polar rect sin sinh sqrt tan tanh tau",
     "codecs": "BOM_UTF8 BOM_UTF16 BOM_UTF32 decode encode",
-    "collections": "ChainMap Counter OrderedDict UserDict UserList UserString defaultdict deque "
-    "namedtuple",
+    "collections": "ChainMap Counter OrderedDict UserDict UserList defaultdict deque namedtuple",
     "collections.abc": "AsyncGenerator AsyncIterable AsyncIterator Awaitable Buffer ByteString "
     "Callable Collection Container Coroutine Generator Hashable ItemsView Iterable Iterator "
     "KeysView Mapping MappingView MutableMapping MutableSequence MutableSet Reversible Sequence "
@@ -69,7 +68,7 @@ _TABLE: Mapping[str, str] = {
     "QUOTE_NONNUMERIC QUOTE_NOTNULL QUOTE_STRINGS Sniffer excel excel_tab field_size_limit "
     "list_dialects reader unix_dialect writer",
     "dataclasses": "FrozenInstanceError InitVar KW_ONLY MISSING asdict astuple dataclass field "
-    "fields is_dataclass make_dataclass replace",
+    "fields is_dataclass replace",
     "datetime": "MAXYEAR MINYEAR UTC date datetime time timedelta timezone tzinfo",
     "decimal": "Clamped Context ConversionSyntax Decimal DecimalException DivisionByZero "
     "DivisionImpossible DivisionUndefined FloatOperation HAVE_THREADS Inexact InvalidContext "
@@ -85,7 +84,7 @@ _TABLE: Mapping[str, str] = {
     "fnmatch": "filter fnmatch fnmatchcase translate",
     "fractions": "Fraction",
     "functools": "WRAPPER_ASSIGNMENTS WRAPPER_UPDATES cache cached_property cmp_to_key lru_cache "
-    "partial partialmethod reduce singledispatch singledispatchmethod total_ordering "
+    "partial partialmethod reduce singledispatch total_ordering "
     "update_wrapper wraps",
     "graphlib": "CycleError TopologicalSorter",
     "gzip": "BadGzipFile compress decompress",

@@ -42,10 +42,6 @@ CLASSES = {
         "import functools\ndef f(x: {first}, /, *, y: {then}): pass\n"
         "functools.singledispatch(print).register(f)"
     ),
-    "of a single dispatch method": (
-        "import functools\nclass A:\n    @functools.singledispatchmethod\n    def m(self, x): pass\n"
-        "    @m.register\n    def _(self, x: {first}, y: {then}): pass"
-    ),
     "of an inner function": "def f():\n    async def g() -> ({first}, {then}): pass\n    return g\nf()",
 }
 FIRSTS = {"a missing name": "Missing", "an error": "getattr(1, 'no' + 'ne')", "nothing": "int"}

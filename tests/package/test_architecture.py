@@ -338,7 +338,7 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 42_957,
+    "lines": 42_882,
     "modules": 149,
     "longest import chain": 17,
     "calls for a small program": 271,

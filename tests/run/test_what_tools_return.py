@@ -452,8 +452,7 @@ print(p.copy, p["copy"], p.items, p.register, p.mro, p.pop.get)
 print("{0.copy} {p.items[0]:>{p.copy}} {0.keys!r} {0.pop.get}".format(p, p=p))
 print("{p.copy}".format_map({"p": p}), str.format("{0.copy}{{}}", p))
 from string import Formatter
-from collections import UserString
-print(Formatter().format("{0.copy}", p), UserString("{0.copy}").format(p))
+print(Formatter().format("{0.copy}", p))
 class A:
     pop = 1
 a = A()
@@ -466,7 +465,7 @@ print(a.pop, "{0.pop}".format(a), "{0.real}".format(7))
         "2 2 [3, 1, 9] 0 8 2",
         "2  3 'k' 2",
         "2 2{}",
-        "2 2",
+        "2",
         "2 2 7",
     ]
 

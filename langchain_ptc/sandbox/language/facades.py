@@ -20,7 +20,7 @@ import random
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from langchain_ptc.sandbox.language import names
@@ -34,8 +34,7 @@ from langchain_ptc.sandbox.language.classes import (
 )
 from langchain_ptc.sandbox.language.copying import asdict, astuple, deepcopy, shallow_copy
 from langchain_ptc.sandbox.language.guards import get_attribute, leave
-from langchain_ptc.sandbox.language.names import checked_identifier
-from langchain_ptc.sandbox.language.templates import FORMATTER, format_checked
+from langchain_ptc.sandbox.language.templates import FORMATTER
 
 # --- dataclasses: it compiles text made of field names -----------------------------------------
 
@@ -67,30 +66,6 @@ def dataclass(cls: type | None = None, /, **options: Any) -> Any:
 def fields(class_or_instance: Any) -> tuple[Any, ...]:
     """Return copies of the fields of a dataclass."""
     return tuple(copy.copy(field) for field in dataclasses.fields(class_or_instance))
-
-
-def make_dataclass(
-    cls_name: str,
-    fields: Iterable[Any],
-    *,
-    bases: tuple[type, ...] = (),
-    namespace: Mapping[str, object] | None = None,
-    **options: Any,
-) -> type:
-    """Do what `dataclasses.make_dataclass` does; every name is checked first."""
-    specs = []
-    for item in fields:
-        spec = (item,) if isinstance(item, str) else tuple(item)
-        specs.append((checked_identifier(spec[0]), *spec[1:]))
-    extra = dict(namespace or {})
-    for name in extra:
-        if name not in names.DEFINABLE or name in ("__match_args__", "__subclasshook__"):
-            checked_identifier(name)
-    checked_identifier(cls_name)
-    options.pop("decorator", None)
-    return _seal_fields(
-        dataclasses.make_dataclass(cls_name, specs, bases=bases, namespace=extra, **options)
-    )
 
 
 def namedtuple(
@@ -149,30 +124,6 @@ def singledispatch(func: Callable[..., Any]) -> Any:
 
     dispatcher.register = register
     return dispatcher
-
-
-class singledispatchmethod:  # noqa: N801  # as it is named
-    """Do what `functools.singledispatchmethod` does, by the `singledispatch` above."""
-
-    def __init__(self, func: Any) -> None:
-        if not callable(func) and not hasattr(func, "__get__"):
-            raise TypeError(f"{func!r} is not callable or a descriptor")
-        self.dispatcher = singledispatch(func)
-        self.func = func
-
-    def register(self, cls: Any, method: Callable[..., Any] | None = None) -> Any:
-        """Add an implementation for a class."""
-        return self.dispatcher.register(cls, method)
-
-    def __get__(self, obj: Any, cls: type | None = None) -> Callable[..., Any]:
-        def method(*args: Any, **kwargs: Any) -> Any:
-            if not args:
-                raise TypeError("the method requires at least 1 positional argument")
-            chosen = self.dispatcher.dispatch(type(args[0]))
-            return chosen.__get__(obj, cls)(*args, **kwargs)
-
-        cast("Any", method).register = self.register
-        return cast("Callable[..., Any]", update_wrapper(method, self.func))
 
 
 _COPIED = ("__module__", "__name__", "__qualname__", "__doc__")
@@ -308,23 +259,6 @@ def _is_own_function(function: object) -> bool:
 # --- types, string, sys, warnings ---------------------------------------------------------------------
 
 
-def _user_string() -> type:
-    """Copy `collections.UserString` with a `format` whose template is checked."""
-
-    def format_text(self: Any, /, *args: object, **kwargs: object) -> str:
-        """Do what `str.format` does."""
-        return format_checked(self.data, "format", args, kwargs)
-
-    def format_map(self: Any, mapping: Mapping[str, object]) -> str:
-        """Do what `str.format_map` does."""
-        return format_checked(self.data, "format_map", (mapping,), {})
-
-    original = collections.UserString
-    parts = {n: v for n, v in vars(original).items() if type(v) is types.FunctionType}
-    checked = {"format": format_text, "format_map": format_map, "__module__": "collections"}
-    return type("UserString", (collections.abc.Sequence,), {**parts, **checked})
-
-
 def _build_simple_namespace() -> type:
     """Build `types.SimpleNamespace` for one program, which may set attributes of the class."""
 
@@ -405,7 +339,7 @@ def build_safe_names() -> dict[str, dict[str, object]]:
     """Build, for one program, the names of the standard library that are not the originals."""
     return {
         "abc": {"ABC": abc.ABC, "ABCMeta": ABCMetaProxy},
-        "collections": {"UserString": _USER_STRING, "namedtuple": namedtuple},
+        "collections": {"namedtuple": namedtuple},
         "copy": {"copy": shallow_copy, "deepcopy": deepcopy},
         "csv": {"field_size_limit": field_size_limit},
         "dataclasses": {
@@ -413,13 +347,11 @@ def build_safe_names() -> dict[str, dict[str, object]]:
             "astuple": astuple,
             "dataclass": dataclass,
             "fields": fields,
-            "make_dataclass": make_dataclass,
         },
         "enum": {**ENUMS, "EnumMeta": EnumMetaProxy, "EnumType": EnumMetaProxy},
         "functools": {
             "cached_property": cached_property,
             "singledispatch": singledispatch,
-            "singledispatchmethod": singledispatchmethod,
             "total_ordering": total_ordering,
             "update_wrapper": update_wrapper,
             "wraps": wraps,
@@ -444,6 +376,3 @@ def build_safe_names() -> dict[str, dict[str, object]]:
         },
         "xml.etree.ElementTree": {"register_namespace": register_namespace},
     }
-
-
-_USER_STRING = _user_string()

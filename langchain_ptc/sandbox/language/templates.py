@@ -97,29 +97,26 @@ def checked_format(name: str, value: object) -> object:
     """Return `value`, or what does the same with its template checked if it is `str.format`."""
     if type(value) is types.BuiltinMethodType and issubclass(type(value.__self__), str):
         template = str.__str__(value.__self__)
-        return lambda *args, **kwargs: format_checked(template, name, args, kwargs)
+        return lambda *args, **kwargs: _format_checked(template, name, args, kwargs)
     if type(value) is types.MethodDescriptorType and issubclass(value.__objclass__, str):
 
         def unbound(template: str, /, *args: object, **kwargs: object) -> str:
             if not issubclass(type(template), str):
                 raise TypeError(f"descriptor {name!r} requires a 'str' object")
-            return format_checked(template, name, args, kwargs)
+            return _format_checked(template, name, args, kwargs)
 
         return unbound
     return value
 
 
-def format_checked(
-    template: object, name: str, args: tuple[object, ...], kwargs: dict[str, object]
+def _format_checked(
+    template: str, name: str, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> str:
     """Do what `str.format` or `str.format_map` does, for a template that reads nothing refused.
 
     Raises:
         AttributeError: The template reads a refused attribute.
-        TypeError: It is not a string.
     """
-    if not issubclass(type(template), str):
-        raise TypeError(f"a template must be a str, not {type(template).__name__!r}")
     text = str.__str__(template)  # whatever a class of the code makes of it
     if check_template(text):
         values = cast("Mapping[str, object]", args[0]) if name == "format_map" else kwargs

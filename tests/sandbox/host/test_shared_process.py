@@ -41,8 +41,6 @@ def executor() -> ProgrammaticToolExecutor:
         _CLASS + "match A:\n    case object(register=f):\n        f(int)",
         _CLASS + "A.__subclasshook__ = classmethod(lambda cls, c: True)",
         _CLASS + "setattr(A, '__subclasshook__', classmethod(lambda cls, c: True))",
-        ("import dataclasses, collections.abc\ndataclasses.make_dataclass('A', [], bases=(collections.abc.Sized,),"
-        " namespace={'__subclasshook__': staticmethod(lambda c: True)})"),
         "import csv\ncsv.field_size_limit('x')",
         "import xml.etree.ElementTree as E\nE.register_namespace('zz', 'urn:zz')",
     ],

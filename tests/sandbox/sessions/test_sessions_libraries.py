@@ -104,10 +104,10 @@ CASES = [
         "objects of the standard library",
         "numpy",
         "import calendar, collections, decimal, json, re, textwrap\nwrap, days = textwrap.TextWrapper(width=9), calendar.Calendar()\n"
-        "exact, text = decimal.Context(prec=3), collections.UserString('ab')\nencode = json.JSONEncoder(indent=None)\n"
+        "exact, text = decimal.Context(prec=3), collections.UserList('ab')\nencode = json.JSONEncoder(indent=None)\n"
         "try:\n    json.loads('{')\nexcept json.JSONDecodeError as error:\n    caught = error",
-        "print(wrap.wrap('one two three'), days.firstweekday, exact.prec, text + 'c', encode.encode([1]), caught.pos)",
-        "['one two', 'three'] 0 3 abc [1] 1",
+        "print(wrap.wrap('one two three'), days.firstweekday, exact.prec, text + ['c'], encode.encode([1]), caught.pos)",
+        "['one two', 'three'] 0 3 ['a', 'b', 'c'] [1] 1",
     ),
 ]
 
