@@ -18,13 +18,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
-from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.sandbox.api import CallFailure, Done, Failure
+
+if TYPE_CHECKING:
+    from langchain_ptc.run.calls import CallOutcome, StartedCall
 
 logger = logging.getLogger("langchain_ptc")
 

@@ -21,7 +21,6 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from langchain_core.tools import ToolException
-from langgraph.errors import GraphBubbleUp, is_invalid_resume
 
 from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.policy import Breaker, ToolCallInfo
@@ -31,7 +30,7 @@ from langchain_ptc.run.calls import CallOutcome, Pipeline, StartedCall, Time
 from langchain_ptc.run.dispatch import Dispatcher
 from langchain_ptc.run.policy_state import BreakerState, Clock, RateLimiter, Refusal, Results, Slots
 from langchain_ptc.run.redaction import OnToolError, describe_failure
-from langchain_ptc.run.tool_view import is_signal
+from langchain_ptc.run.tool_view import is_pause, is_signal
 from langchain_ptc.sandbox.wire.objects import UnsendableValue, is_large
 from langchain_ptc.sandbox.wire.values import ValueTooLarge, encode_sized
 
@@ -319,14 +318,6 @@ def _left_alone(call: StartedCall, refusal: Refusal, name: str) -> BreakerOpen:
         "Go on without it",
         tool=name,
     )
-
-
-def is_pause(error: BaseException) -> bool:
-    """Whether an exception is the graph's, and no failure.
-
-    It is an interrupt, or an answer to one that does not fit.
-    """
-    return isinstance(error, GraphBubbleUp) or is_invalid_resume(error)
 
 
 def _is_one_of(error: Exception, on: tuple[type[Exception], ...] | None) -> bool:

@@ -10,18 +10,21 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.errors import ToolCallError
-from langchain_ptc.run.approvals import Approvals
 from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, is_of_budget
 from langchain_ptc.run.calls import CallContext, CallOutcome, Pipeline, StartedCall, Time
-from langchain_ptc.run.events import Events
-from langchain_ptc.run.graph_state import GraphState
 from langchain_ptc.run.run_budgets import current_meter
 from langchain_ptc.sandbox.api import Call, Done, Program, Result, Session
+
+if TYPE_CHECKING:
+    from langchain_ptc.run.approvals import Approvals
+    from langchain_ptc.run.events import Events
+    from langchain_ptc.run.graph_state import GraphState
 
 CANCEL_SECONDS = 0.2
 """How long tools that are cancelled at the end of an execution may take to stop."""

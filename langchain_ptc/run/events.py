@@ -35,16 +35,18 @@ import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langgraph.config import get_stream_writer
 
 from langchain_ptc.locks import new_lock
-from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.plain import as_plain, clean_text
-from langchain_ptc.run.record import ExecutionResult
 from langchain_ptc.run.tool_view import is_signal
 from langchain_ptc.sandbox.api import Failure, Session
+
+if TYPE_CHECKING:
+    from langchain_ptc.run.calls import StartedCall
+    from langchain_ptc.run.record import ExecutionResult
 
 Event: TypeAlias = dict[str, Any]
 OnEvent: TypeAlias = Callable[[Event], None]

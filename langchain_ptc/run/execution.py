@@ -20,10 +20,7 @@ from langchain_ptc.background_loop import call_in_thread, call_off_loop, run_syn
 from langchain_ptc.check.checker import Checker, render_problems
 from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.limits import Limits
-from langchain_ptc.run.approvals import ApprovalMiddleware, Approvals
-from langchain_ptc.run.arguments import ArgumentReader
 from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, CallLimit, Usage
-from langchain_ptc.run.call_policy import is_pause
 from langchain_ptc.run.calls import CallContext, Pipeline, Route, StartedCall
 from langchain_ptc.run.driver import Driver, LiveDriver
 from langchain_ptc.run.events import Events, OnEvent, Refusals
@@ -36,7 +33,6 @@ from langchain_ptc.run.graph_state import (
 )
 from langchain_ptc.run.graph_tasks import identify
 from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
-from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.outcome import (
     Outcome,
     RecordedCalls,
@@ -50,13 +46,17 @@ from langchain_ptc.run.outcome import (
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord, large_parts
 from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.run.replay_driver import ReplayDriver
-from langchain_ptc.run.run_budgets import Budgets
+from langchain_ptc.run.tool_view import is_pause
 from langchain_ptc.sandbox.api import Done, Failure, Moment, Program, Replay, Sandbox
 from langchain_ptc.sandbox.host.workers import one_deeper
 from langchain_ptc.sandbox.wire.protocol import limit_reached
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog
+    from langchain_ptc.run.approvals import ApprovalMiddleware, Approvals
+    from langchain_ptc.run.arguments import ArgumentReader
+    from langchain_ptc.run.log import ExecutionLog
+    from langchain_ptc.run.run_budgets import Budgets
 
 Durable: TypeAlias = Literal["auto", "always", "never"]
 Check: TypeAlias = Literal["static", "types", "off"]

@@ -24,7 +24,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
@@ -32,13 +32,15 @@ from langgraph.types import Interrupt
 
 from langchain_ptc.background_loop import call_off_loop
 from langchain_ptc.errors import ReplayError, ToolCallError
-from langchain_ptc.run.approvals import ApprovalRule, Decision
 from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.driver import CANCEL_SECONDS, Driver
 from langchain_ptc.run.graph_tasks import TaskScope, entered
 from langchain_ptc.run.journal import Journal, JournalEntry
 from langchain_ptc.run.outcome import RecordedCalls, diverged, ended_early, write_call
 from langchain_ptc.sandbox.api import Call, Done, Moment, Result
+
+if TYPE_CHECKING:
+    from langchain_ptc.run.approvals import ApprovalRule, Decision
 
 _MAX_STEP_BYTES = 1_000_000
 """The results of one step are one value in the checkpoints; further ones are the next step."""

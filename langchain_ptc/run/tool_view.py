@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, Tool
+from langgraph.errors import GraphBubbleUp, is_invalid_resume
 
 from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.functions import own_arun, own_run, read_annotations, signature_of
@@ -295,6 +296,14 @@ def is_signal(error: BaseException, task: asyncio.Task[Any] | None = None) -> bo
         except RuntimeError:
             return True
     return False
+
+
+def is_pause(error: BaseException) -> bool:
+    """Whether an exception is the graph's, and no failure.
+
+    It is an interrupt, or an answer to one that does not fit.
+    """
+    return isinstance(error, GraphBubbleUp) or is_invalid_resume(error)
 
 
 def _take_signature(function: Any, original: Callable[..., Any]) -> None:
