@@ -238,7 +238,7 @@ class CallPolicy:
                 return None
         try:
             if cache.key is None:
-                return asker, call.encode_in_order()
+                return asker, call.encode()
             own = cache.key(dict(call.arguments or {}))
             hash(own)
         except UnsendableValue:  # a person has edited them

@@ -309,7 +309,7 @@ class StartedCall:
             arguments = self._guess_names() if self.arguments is None else self.arguments
             shown = redact_arguments(self.tool, arguments, self.context.redact)
             try:
-                size = len(self._encode(arguments))
+                size = len(self.encode())
             except UnsendableValue:  # what a person has edited, or a developer passed
                 size = 0
             self._shown = arguments, shown, size
@@ -318,8 +318,7 @@ class StartedCall:
     def digest(self, *, validated: bool = False) -> str:
         """Return a hash of what the code passed, or of the validated arguments; computed once."""
         if validated not in self._digests:
-            chosen = (self.arguments if validated else self.passed) or {}
-            packed = encode_value(dict(sorted(chosen.items())))
+            packed = self.encode() if validated else encode_value(dict(sorted(self.passed.items())))
             self._digests[validated] = hashlib.sha256(packed).hexdigest()[:24]
         return self._digests[validated]
 
@@ -331,22 +330,15 @@ class StartedCall:
         """
         return f"{self.number}:{self.tool}#{self.digest(validated=validated)}"
 
-    def encode_in_order(self) -> bytes:
-        """Return the arguments, encoded: the same for the same arguments in any order.
+    def encode(self) -> bytes:
+        """Return the arguments, encoded, in the order of their names; cached while the call is in flight.
 
         Raises:
             UnsendableValue: A person has edited them, into something that the code cannot send.
         """
-        arguments = self.arguments or {}
-        names = sorted(arguments)
-        if names == list(arguments):
-            return self._encode(arguments)
-        return encode_value({name: arguments[name] for name in names})
-
-    def _encode(self, arguments: Mapping[str, Any]) -> bytes:
-        """Return the arguments, encoded; cached while the call is in flight."""
         if self._packed is None:
-            self._packed = encode_value(dict(arguments))
+            arguments = self._guess_names() if self.arguments is None else self.arguments
+            self._packed = encode_value(dict(sorted(arguments.items())))
         return self._packed
 
     def _guess_names(self) -> dict[str, Any]:

@@ -243,7 +243,9 @@ class Dispatcher:
             answered, artifact = capture.value
         else:
             answered = capture.value
-        value, call.commands = _split(answered, call.call_id)
+        value, call.commands = answered, ()
+        if isinstance(answered, ToolMessage | Command | list):
+            value, call.commands = _split(answered, call.call_id)
         if self._adapted is None and (artifact is None or not _has_structure(artifact)):
             return value
         schema = None if self._adapted is None else self._adapted.output_schema
