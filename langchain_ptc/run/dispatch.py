@@ -18,7 +18,7 @@ import functools
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForToolRun
 from langchain_core.messages import ToolCall, ToolMessage
@@ -187,8 +187,9 @@ class Dispatcher:
             inheritable_metadata=callbacks.inheritable_metadata,
         )
         child = (of_run.get_sync() if is_sync else of_run).get_child()
-        inner = {k: v for k, v in config.items() if k not in ("run_id", "run_name")}
-        with set_config_context(cast("RunnableConfig", inner | {"callbacks": child})) as entered:
+        inner = RunnableConfig(**{**config, "callbacks": child})
+        inner.pop("run_id", None), inner.pop("run_name", None)
+        with set_config_context(inner) as entered:
             own = entered.copy()  # which is as it is here when the function begins
         if not is_sync:
             return asyncio.create_task(run(**arguments), context=own)
