@@ -131,7 +131,7 @@ class ExecutionLog:
         Raises:
             ValueError: The status is unknown, a time has no time zone, or `limit` is not positive.
         """
-        query = _query(get_args(Status), limit, execution_id, tool, status, since, until)
+        query = _checked(Query(execution_id, tool, status, since, until), get_args(Status), limit)
         found = (result for result in self._read(query) if query.takes(result))
         return list(islice(found, limit))
 
@@ -150,7 +150,8 @@ class ExecutionLog:
         Raises:
             ValueError: The status is unknown, a time has no time zone, or `limit` is not positive.
         """
-        query = _query(get_args(CallStatus), limit, execution_id, tool, status, since, until)
+        query = Query(execution_id, tool, status, since, until)
+        _checked(query, get_args(CallStatus), limit)
         results = self._read(replace(query, status=None))
         found = (c for result in results for c in result.tool_calls if query.takes_call(c))
         return list(islice(found, limit))
@@ -219,25 +220,17 @@ def _open(path: str | Path | None, keep: int | None) -> Store:
     return store(path, keep)
 
 
-def _query(
-    statuses: tuple[str, ...],
-    limit: int,
-    execution_id: str | None,
-    tool: str | None,
-    status: str | None,
-    since: datetime | None,
-    until: datetime | None,
-) -> Query:
-    if status is not None and status not in statuses:
-        raise ValueError(f"status must be one of {', '.join(statuses)}, got {status!r}")
+def _checked(query: Query, statuses: tuple[str, ...], limit: int) -> Query:
+    if query.status is not None and query.status not in statuses:
+        raise ValueError(f"status must be one of {', '.join(statuses)}, got {query.status!r}")
     if limit < 1:
         raise ValueError(f"limit must be positive, got {limit!r}")
-    for name, moment in (("since", since), ("until", until)):
+    for name, moment in (("since", query.since), ("until", query.until)):
         if moment is not None and moment.tzinfo is None:
             raise ValueError(
                 f"{name} must have a time zone, for example datetime.now(UTC), got {moment!r}"
             )
-    return Query(execution_id=execution_id, tool=tool, status=status, since=since, until=until)
+    return query
 
 
 class _Writer:

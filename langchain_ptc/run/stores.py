@@ -20,7 +20,7 @@ from langchain_ptc.run.record import ExecutionResult, ToolCallRecord
 logger = logging.getLogger("langchain_ptc")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Query:
     """What a query selects; None for any."""
 
