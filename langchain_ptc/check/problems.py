@@ -70,8 +70,6 @@ _OF_AWAITABLES = frozenset(
     "send throw close cr_await cr_code cr_frame cr_running cr_origin cr_suspended".split()  # noqa: SIM905
 )
 _NO_AWAITABLES = (ast.Constant, ast.JoinedStr, ast.Compare)
-_Operand = tuple[ast.expr, str]
-"""A part of a node that cannot be an awaitable, and how it is used."""
 
 
 class Check:
@@ -282,78 +280,76 @@ class Check:
     def _check_use(
         self,
         node: ast.expr,
-        what: str,
         ask: Callable[[Value], Answer] | None = None,
         errors: tuple[str, ...] = ("TypeError",),
         at: ast.AST | None = None,
     ) -> Sequence[Found]:
-        """Return the problem of `node` if it is an unawaited awaitable, or if `ask` reports one."""
+        """Return the problem of `node` if it is an awaitable whose value is needed, or if `ask` reports one."""
         value = self._infer(node)
-        if value is UNKNOWN:
-            return ()
-        definition = getattr(value, "definition", None)
         if isinstance(value, Pending):
-            if not what or (value.is_task and "TypeError" not in errors):  # tasks have attributes
+            if ask is awaited or (
+                value.is_task and "TypeError" not in errors
+            ):  # tasks have attributes
                 return ()
-            called = _text(node) if isinstance(node, ast.Call) else value.source
-            message = f"{value.source} is not awaited, and {what}: write `(await {called})`"
+            called = shown(node) if isinstance(node, ast.Call) else value.source
+            message = f"{value.source} is not awaited: write `(await {called or '...'})`"
             if isinstance(node, ast.Name):
-                message = f"{node.id!r} is {value.source} without `await`, {what}: await it first"
-            return [Found(node, message, errors, definition)]
-        if ask is not None and (ask is awaited or getattr(value, "tool", value) is not None):
-            # Other values were made by the code itself, which may know better.
-            answer = ask(value)
-            if isinstance(answer, str):
-                name: str = shown(node) or "the value"
-                if isinstance(value, Data) and definition is not None:
-                    of = f" from {definition.name}()" if definition.name not in name else ""
-                    name = f"{name} ({describe(value.tree, definition)}{of})"
-                return [Found(at or node, f"{name} {answer}", errors, definition)]
-        return ()
-
-    def _check_subscript(self, node: ast.Subscript) -> Iterable[Found]:
-        key, is_read = node.slice, isinstance(node.ctx, ast.Load)
-        if self._infer(node.value) is UNKNOWN or (not is_read and self._facts.has_operators):
+                message = f"{node.id!r} is {value.source} without `await`: await it first"
+            return [Found(node, message, errors, value.definition)]
+        # Values without a tool were made by the code itself, which may know better.
+        is_known = ask is awaited or getattr(value, "tool", value) is not None
+        answer = ask(value) if is_known and ask is not None and value is not UNKNOWN else None
+        if not isinstance(answer, str):
             return ()
-        ask = (lambda value: self._inference.shapes.subscript(value, key)) if is_read else None
-        what = f"asked for [{shown(key) or '...'}]"
-        return self._check_use(node.value, what, ask, ("KeyError", "TypeError"), key)
+        definition, name = getattr(value, "definition", None), shown(node) or "the value"
+        if isinstance(value, Data) and definition is not None:
+            of = f" from {definition.name}()" if definition.name not in name else ""
+            name = f"{name} ({describe(value.tree, definition)}{of})"
+        return [Found(at or node, f"{name} {answer}", errors, definition)]
 
-    def _check_attribute(self, node: ast.Attribute) -> Iterable[Found]:
-        known = node.attr.startswith("__") or node.attr in _OF_AWAITABLES
-        what = "" if known else f"asked for .{node.attr}"
+    def _check_subscript(self, node: ast.Subscript) -> Sequence[Found]:
+        key, shapes = node.slice, self._inference.shapes
+        if isinstance(node.ctx, ast.Load):
+            ask = lambda value: shapes.subscript(value, key)  # noqa: E731
+            return self._check_use(node.value, ask, ("KeyError", "TypeError"), key)
+        return () if self._facts.has_operators else self._check_use(node.value)
+
+    def _check_attribute(self, node: ast.Attribute) -> Sequence[Found]:
+        name, shapes = node.attr, self._inference.shapes
+        if name.startswith("__") or name in _OF_AWAITABLES:
+            return ()
         is_read = isinstance(node.ctx, ast.Load)
-        ask = (
-            (lambda value: self._inference.shapes.attribute(value, node.attr)) if is_read else None
-        )
-        return self._check_use(node.value, what, ask, ("AttributeError",), node)
+        ask = (lambda value: shapes.attribute(value, name)) if is_read else None
+        return self._check_use(node.value, ask, ("AttributeError",), node)
 
-    def _check_await(self, node: ast.Await) -> Iterable[Found]:
-        return self._check_use(node.value, "", awaited)
+    def _check_await(self, node: ast.Await) -> Sequence[Found]:
+        return self._check_use(node.value, awaited)
 
-    def _check_loop(self, node: ast.For | ast.AsyncFor | ast.comprehension) -> Iterable[Found]:
-        if isinstance(node, ast.AsyncFor) or getattr(node, "is_async", False):
-            what = "iterated over with `async for`, where `for` is right"
-            return self._check_use(node.iter, what, _iterate_later)
-        return self._check_use(node.iter, "iterated over", iterate)
+    def _check_loop(self, node: ast.For | ast.AsyncFor | ast.comprehension) -> Sequence[Found]:
+        is_async = isinstance(node, ast.AsyncFor) or getattr(node, "is_async", False)
+        return self._check_use(node.iter, _iterate_later if is_async else iterate)
 
     def _check_comprehension(self, node: Comprehension) -> Iterator[Found]:
         for generator in node.generators:
             yield from self._check_loop(generator)
 
-    def _check_starred(self, node: ast.Starred) -> Iterable[Found]:
-        is_read = isinstance(node.ctx, ast.Load)
-        return self._check_use(node.value, "iterated over", iterate) if is_read else ()
+    def _check_unpacking(self, node: ast.Starred | ast.Assign | ast.YieldFrom) -> Sequence[Found]:
+        if isinstance(node, ast.Assign):
+            is_read = any(isinstance(target, ast.Tuple | ast.List) for target in node.targets)
+        else:
+            is_read = not isinstance(getattr(node, "ctx", None), ast.Store)
+        return self._check_use(node.value, iterate) if is_read else ()
 
-    def _check_unpacking(self, node: ast.Assign) -> Iterable[Found]:
-        if any(isinstance(target, ast.Tuple | ast.List) for target in node.targets):
-            return self._check_use(node.value, "iterated over", iterate)
-        return ()
+    def _check_operands(self, node: ast.AST) -> Iterator[Found]:
+        if self._program.is_async:
+            for part in _operands(node, self._facts.has_operators):
+                if not isinstance(part, _NO_AWAITABLES):
+                    yield from self._check_use(part)
 
-    def _check_formatted(self, node: ast.FormattedValue) -> Iterable[Found]:
+    def _check_formatted(self, node: ast.FormattedValue) -> Sequence[Found]:
         return self._check_shown(node.value)
 
-    def _check_shown(self, node: ast.expr) -> Iterable[Found]:
+    def _check_shown(self, node: ast.expr) -> Sequence[Found]:
         """Find an awaitable that is formatted as text: not an error, but never intended."""
         if not self._program.is_async or not isinstance(node, ast.Name | ast.Call):
             return ()
@@ -364,7 +360,7 @@ class Check:
                 self._only_shown[node.id] = all(map(self._is_shown, reads))
             if not self._only_shown[node.id]:
                 return ()
-        return self._check_use(node, "shown as text", errors=())
+        return self._check_use(node, errors=())
 
     def _is_shown(self, node: ast.AST) -> bool:
         parent = self._program.parents.get(node)
@@ -373,38 +369,28 @@ class Check:
             return isinstance(function, LibraryValue) and function.name in _SHOWS
         return isinstance(parent, ast.FormattedValue)
 
-    def _check_operands(self, node: ast.AST) -> Iterator[Found]:
-        if self._program.is_async:
-            for part, what in _operands(node, self._facts.has_operators):
-                if not isinstance(part, _NO_AWAITABLES):
-                    yield from self._check_use(part, what)
-
     # --- calls ----------------------------------------------------------------------------------
 
     def _check_call(self, node: ast.Call) -> Iterable[Found]:
         function, method = self._infer(node.func), node.func
-        is_joined = isinstance(method, ast.Attribute) and method.attr in ("extend", "join")
-        if not is_joined and not isinstance(function, LibraryValue):
-            return ()
         if ast.Starred in self._program.kinds and any(
             isinstance(argument, ast.Starred) for argument in node.args
         ):
             return ()
-        if isinstance(method, ast.Attribute) and is_joined:
-            return self._check_joined(self._infer(method.value), node.args)
-        return self._check_library_call(function.name, node)  # type: ignore[union-attr]
-
-    def _check_joined(self, own: Value, arguments: Sequence[ast.expr]) -> Iterator[Found]:
-        if isinstance(own, Items) or (isinstance(own, Data) and own.tool is None):
-            for argument in arguments:
-                yield from self._check_use(argument, "iterated over", iterate)
+        if isinstance(method, ast.Attribute) and method.attr in ("extend", "join"):
+            own = self._infer(method.value)
+            is_own = isinstance(own, Items) or (isinstance(own, Data) and own.tool is None)
+            uses = [self._check_use(a, iterate) for a in node.args if is_own]
+            return [found for use in uses for found in use]
+        is_library = isinstance(function, LibraryValue)
+        return self._check_library_call(function.name, node) if is_library else ()  # type: ignore[union-attr]
 
     def _check_library_call(self, name: str, node: ast.Call) -> Iterator[Found]:
         first, ask = node.args[:1], None
         for argument in node.args if name in _SHOWS else ():
             yield from self._check_shown(argument)
         for argument in node.args if name == "asyncio.gather" else ():
-            yield from self._check_use(argument, "", awaited)
+            yield from self._check_use(argument, awaited)
         if name in _TAKES_DATA or (name in ("min", "max") and len(node.args) == 1):
             ask = parse if name == "json.loads" else iterate
         elif name in ("zip", "map", "filter", "functools.reduce"):
@@ -414,7 +400,7 @@ class Check:
         elif name not in _CONVERTS:
             return
         for argument in first:
-            yield from self._check_use(argument, f"given to {name}()", ask)
+            yield from self._check_use(argument, ask)
 
     def _check_arguments(self, node: ast.Call) -> Sequence[Found]:
         tool = self._infer(node.func)
@@ -439,13 +425,12 @@ class Check:
         ast.Await: (_check_await,),
         ast.AugAssign: (_check_augmented, _check_operands),
         ast.FormattedValue: (_check_formatted,),
-        ast.Starred: (_check_starred,),
-        ast.Assign: (_check_unpacking,),
+        **dict.fromkeys((ast.Starred, ast.Assign, ast.YieldFrom), (_check_unpacking,)),
         **dict.fromkeys((ast.FunctionDef, ast.AsyncFunctionDef), (_check_definition,)),
         **dict.fromkeys((ast.For, ast.AsyncFor), (_check_loop,)),
         **dict.fromkeys(COMPREHENSIONS, (_check_comprehension,)),
         **dict.fromkeys((ast.If, ast.While, ast.IfExp, ast.Assert), (_check_operands,)),
-        **dict.fromkeys((ast.Compare, ast.BinOp, ast.UnaryOp, ast.YieldFrom), (_check_operands,)),
+        **dict.fromkeys((ast.Compare, ast.BinOp, ast.UnaryOp), (_check_operands,)),
     }
 
 
@@ -479,37 +464,27 @@ def _has_default(node: ast.Call) -> bool:
     return any(keyword.arg in (None, "default", "cls") for keyword in node.keywords)
 
 
-def _operands(node: ast.AST, has_operators: bool) -> Iterator[_Operand]:
-    """Yield the parts of `node` that cannot be awaitables, with how they are used."""
+def _operands(node: ast.AST, has_operators: bool) -> Iterator[ast.expr]:
+    """Yield the parts of `node` that cannot be awaitables."""
     if isinstance(node, ast.If | ast.While | ast.IfExp | ast.Assert):
         test = node.test
         while isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
             test = test.operand
         if isinstance(test, ast.Call):  # a variable may be awaited elsewhere
-            yield test, "used as a condition"
-    elif isinstance(node, ast.YieldFrom):
-        yield node.value, "iterated over"
-    elif isinstance(node, ast.UnaryOp) and not isinstance(node.op, ast.Not):
-        yield node.operand, "used with an operator"
-    elif has_operators:
+            yield test
+    elif has_operators or isinstance(getattr(node, "op", None), ast.Mod | ast.Not):
         return
-    elif isinstance(node, ast.AugAssign | ast.BinOp) and not isinstance(node.op, ast.Mod):
-        parts = (node.value,) if isinstance(node, ast.AugAssign) else (node.left, node.right)
-        yield from ((part, "used with an operator") for part in parts)
+    elif isinstance(node, ast.AugAssign | ast.BinOp | ast.UnaryOp):
+        parts = (getattr(node, name, None) for name in ("left", "right", "operand", "value"))
+        yield from (part for part in parts if part is not None)
     elif isinstance(node, ast.Compare):
-        yield from _compared(node)
-
-
-def _compared(node: ast.Compare) -> Iterator[_Operand]:
-    operands = [node.left, *node.comparators]
-    for sign, left, right in zip(node.ops, operands, operands[1:], strict=False):
-        if isinstance(sign, ast.In | ast.NotIn):
-            yield right, "searched with `in`"
-        elif not isinstance(sign, ast.Is | ast.IsNot):
-            is_equality = isinstance(sign, ast.Eq | ast.NotEq)
-            for part in (left, right):
-                if isinstance(part, ast.Call) or not is_equality:  # else no error is raised
-                    yield part, "compared"
+        operands = [node.left, *node.comparators]
+        for sign, left, right in zip(node.ops, operands, operands[1:], strict=False):
+            if isinstance(sign, ast.In | ast.NotIn):
+                yield right
+            elif not isinstance(sign, ast.Is | ast.IsNot):
+                is_equality = isinstance(sign, ast.Eq | ast.NotEq)  # of anything, without an error
+                yield from (p for p in (left, right) if isinstance(p, ast.Call) or not is_equality)
 
 
 def _parts(node: ast.expr) -> Iterator[ast.expr]:
@@ -532,7 +507,3 @@ def _iterate_later(value: Value) -> Answer:
     """Return the type of the items of an asynchronous loop over the value."""
     is_there = isinstance(value, Data | Items)
     return "is not an async iterator: use `for` without `async`" if is_there else None
-
-
-def _text(node: ast.AST) -> str:
-    return shown(node) or "[...]"
