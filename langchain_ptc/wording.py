@@ -37,6 +37,11 @@ def did_you_mean(close: Sequence[str]) -> str:
     return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
+def with_article(name: str) -> str:
+    """Return `name` after `a` or `an`."""
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
 def check_choice(name: str, value: object, choices: object) -> None:
     """Check an option against the `Literal` type that it is declared with.
 

@@ -28,6 +28,7 @@ from langchain_ptc.sandbox.language.classes import is_own
 from langchain_ptc.sandbox.sessions import classes
 from langchain_ptc.sandbox.sessions.source import Lost, Names, Restored, Units
 from langchain_ptc.sandbox.wire.values import Record
+from langchain_ptc.wording import with_article
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
@@ -74,7 +75,7 @@ def refuse(value: object) -> Unkeepable:
         if issubclass(cls, kind):
             return Unkeepable(value, (one, many))
     name = cls.__qualname__
-    one = f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name} object"
+    one = f"{with_article(name)} object"
     if _package(cls) in _NO_CONTENT:
         return Unkeepable(value, (one, "locks, queues and the like"))
     if hasattr(cls, "__next__"):

@@ -65,9 +65,7 @@ def _describe_raised(
     line = places[-1].line if places else 0
     limit, allowed, used = _limit_of(culprit)
     operands = (
-        describe_operands(culprit, places[-1].frame, narrow(places[-1].position, source), source)
-        if places
-        else ""
+        describe_operands(culprit, places[-1].frame, places[-1].position, source) if places else ""
     )
     hint = _hint(culprit, names, tools) or operands
     failure = Failure(

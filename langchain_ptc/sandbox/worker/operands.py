@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import ast
 import functools
+import itertools
 from collections.abc import Iterator, Mapping
 from types import FrameType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
 from langchain_ptc.sandbox.language.scopes import SyntaxTree
-from langchain_ptc.wording import closest, cut, did_you_mean
+from langchain_ptc.wording import closest, cut, did_you_mean, with_article
 
-MAX_KEYS = 20
-MAX_KEY_CHARS = 60
-MAX_SUBJECTS = 3
-MAX_NAME_CHARS = 60
-MAX_HINT_CHARS = 1_200
+_MAX_KEYS = 20
+_MAX_KEY_CHARS = 60
+_MAX_SUBJECTS = 3
+_MAX_NAME_CHARS = 60
+_MAX_HINT_CHARS = 1_200
 _MAX_ITEMS_SEEN = 50
 _MAX_ITEMS_TRIED = 1_000
 _KINDS = (KeyError, AttributeError, TypeError, IndexError)
@@ -43,13 +44,13 @@ def describe_operands(
         described = list(_describe_all(error, frame, position, source))
     except Exception:  # noqa: BLE001  # classes of the code may raise anything when looked at
         return ""
-    return "; ".join(dict.fromkeys(described[:MAX_SUBJECTS]))[:MAX_HINT_CHARS]
+    return "; ".join(dict.fromkeys(described[:_MAX_SUBJECTS]))[:_MAX_HINT_CHARS]
 
 
 def _describe_all(
     error: BaseException, frame: FrameType, position: _Position, source: str
 ) -> Iterator[str]:
-    node = _find(source, position)
+    node = _expressions(source).get(position)
     scope = _Scope(frame, {} if node is None else _loops_around(node, _parse(source)))
     if isinstance(error, AttributeError):
         yield from _describe_owner(error, node, source)
@@ -74,7 +75,7 @@ def _describe_all(
         elif len(kinds) > 1:
             yield f"`{name}` is {' or '.join(kinds[:4])}"
         else:
-            yield f"`{name}` is {describe_value(value)}" + _meant_key(error, value)
+            yield f"`{name}` is {_describe_value(value)}" + _meant_key(error, value)
 
 
 def _misses(value: object, error: KeyError) -> bool:
@@ -92,11 +93,11 @@ def _describe_owner(error: AttributeError, node: ast.AST | None, source: str) ->
         return  # raised by the code itself
     name = _name(node.value, source)
     if type(owner).__module__ == "builtins" or isinstance(owner, dict):
-        yield f"`{name}` is {describe_value(owner)}" + _meant_key(error, owner)
+        yield f"`{name}` is {_describe_value(owner)}" + _meant_key(error, owner)
     elif fields := _fields_of(owner):
         meant = did_you_mean(closest(error.name or "", fields))
-        shown = ", ".join(map(repr, fields[:MAX_KEYS]))
-        yield f"`{name}` is {_with_article(type(owner).__name__)} with the attributes {shown}{meant}"
+        shown = ", ".join(map(repr, fields[:_MAX_KEYS]))
+        yield f"`{name}` is {with_article(type(owner).__name__)} with the attributes {shown}{meant}"
 
 
 def _fields_of(value: object) -> list[str]:
@@ -110,38 +111,35 @@ def _fields_of(value: object) -> list[str]:
     return [str(name) for name in held if type(name) is str and not name.startswith("_")]
 
 
-def describe_value(value: object, *, deep: bool = True) -> str:
-    """Return type and keys of a value; if `deep`, the types of its values or items too."""
+def _describe_value(value: object) -> str:
+    """Return type and keys of a value, and the types of its values or items."""
+    kind = type(value)
     if value is None:
         return "None"
-    kind = type(value)
     if isinstance(value, dict):
-        return _describe_dict(value, deep=deep)
-    if kind in (list, tuple, set, frozenset):
-        assert isinstance(value, list | tuple | set | frozenset)
-        return _describe_items(value, deep=deep)
-    if kind in (str, bytes):
-        return f"a {kind.__name__}"
-    return _with_article(kind.__name__)
+        return f"a dict with {_describe_keys(value)}" if value else "an empty dict"
+    if kind not in (list, tuple, set, frozenset):
+        return with_article(kind.__name__)
+    items = cast("list[Any]", value)
+    if not items:
+        return f"an empty {kind.__name__}"
+    seen = list(itertools.islice(items, _MAX_ITEMS_SEEN))
+    kinds = sorted(set(map(_kind_of, seen)))
+    text = f"a {kind.__name__} of {len(items):,}"
+    if kinds == ["dict"]:
+        return f"{text} dicts with {_describe_keys(seen[0], kinds=False)}"
+    return f"{text} ({' or '.join(kinds[:4])})"
 
 
-def _with_article(name: str) -> str:
-    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
-
-
-def _describe_dict(value: dict[Any, Any], *, deep: bool) -> str:
-    if not value:
-        return "an empty dict"
+def _describe_keys(value: dict[Any, Any], *, kinds: bool = True) -> str:
     keys = list(dict.keys(value))
     shown = []
-    for key in keys[:MAX_KEYS]:
+    for key in keys[:_MAX_KEYS]:
         text = repr(key) if type(key) in (str, int, float, bool) else type(key).__name__
-        text = cut(text, MAX_KEY_CHARS)
-        shown.append(f"{text}: {_kind_of(dict.get(value, key))}" if deep else text)
-    more = f", … {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
-    return (
-        f"a dict with {', '.join(shown)}{more}" if deep else f"dicts with {', '.join(shown)}{more}"
-    )
+        text = cut(text, _MAX_KEY_CHARS)
+        shown.append(f"{text}: {_kind_of(dict.get(value, key))}" if kinds else text)
+    more = f", … {len(keys) - _MAX_KEYS} more" if len(keys) > _MAX_KEYS else ""
+    return f"{', '.join(shown)}{more}"
 
 
 def _kind_of(value: object) -> str:
@@ -150,22 +148,6 @@ def _kind_of(value: object) -> str:
     if type(value) is list and value:
         return f"list of {_kind_of(value[0])}"
     return "dict" if isinstance(value, dict) else type(value).__name__
-
-
-def _describe_items(
-    value: list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any], *, deep: bool
-) -> str:
-    name, count = type(value).__name__, len(value)
-    if not count:
-        return f"an empty {name}"
-    text = f"a {name} of {count:,}"
-    if not deep:
-        return text
-    seen = [item for item, _ in zip(value, range(_MAX_ITEMS_SEEN), strict=False)]
-    kinds = sorted({_kind_of(item) for item in seen})
-    if kinds == ["dict"]:
-        return f"{text} {_describe_dict(seen[0], deep=False)}"
-    return f"{text} ({' or '.join(kinds[:4])})"
 
 
 def _meant_key(error: BaseException, value: object) -> str:
@@ -200,42 +182,35 @@ def _parse(source: str) -> SyntaxTree:
 
 
 @functools.lru_cache(maxsize=1)
-def _begins(source: str) -> dict[_Position, _Position]:
-    """Return, by the position of a statement, that of the expression which it begins with."""
-    found: dict[_Position, _Position] = {}
-    for node in _parse(source).nodes:
-        match node:
-            case ast.For(iter=begin) | ast.AsyncFor(iter=begin) | ast.Assert(test=begin):
-                found[_position_of(node)] = _position_of(begin)
-            case ast.With(items=[item, *_]) | ast.AsyncWith(items=[item, *_]):
-                found[_position_of(node)] = _position_of(item.context_expr)
-    return found
-
-
-def narrow(position: _Position, source: str) -> _Position:
-    """Return the position of the expression that a statement begins with in place of the statement's.
+def _expressions(source: str) -> dict[_Position, ast.expr]:
+    """Return the expressions by their positions, and by those of the statements that begin with them.
 
     One version of Python says where the `for`, `with` or `assert` is that failed, and another one
     where in it the expression is.
     """
-    if position[0] is None:
-        return position
+    found: dict[_Position, ast.expr] = {}
+    for node in _parse(source).nodes:
+        match node:
+            case ast.expr():
+                found.setdefault(_position_of(node), node)
+            case ast.For(iter=begin) | ast.AsyncFor(iter=begin) | ast.Assert(test=begin):
+                found[_position_of(node)] = begin
+            case ast.With(items=[item, *_]) | ast.AsyncWith(items=[item, *_]):
+                found[_position_of(node)] = item.context_expr
+    return found
+
+
+def narrow(position: _Position, source: str) -> _Position:
+    """Return the position of the expression that a statement begins with in place of the statement's."""
     try:
-        return _begins(source).get(position, position)
+        node = _expressions(source).get(position)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return position
+    return position if node is None else _position_of(node)
 
 
-def _position_of(node: ast.stmt | ast.expr) -> tuple[int, int | None, int, int | None]:
+def _position_of(node: ast.stmt | ast.expr) -> _Position:
     return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
-
-
-def _find(source: str, position: _Position) -> ast.expr | None:
-    """Return the expression at a position."""
-    for node in _parse(source).nodes:
-        if isinstance(node, ast.expr) and position == _position_of(node):
-            return node
-    return None
 
 
 def _subjects_of(node: ast.AST) -> list[ast.expr]:
@@ -259,7 +234,7 @@ def _subjects_of(node: ast.AST) -> list[ast.expr]:
 
 def _name(node: ast.AST, source: str) -> str:
     text = " ".join((ast.get_source_segment(source, node) or "").split())
-    return cut(text, MAX_NAME_CHARS)
+    return cut(text, _MAX_NAME_CHARS)
 
 
 class _Scope:

@@ -23,7 +23,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 from langchain_ptc.locks import ServiceThread, new_gate, new_lock
 from langchain_ptc.sandbox.worker.event_loop import Host, ProgramLoop
@@ -342,7 +342,7 @@ class PoolFuture(concurrent.futures.Future[Any]):
             raise TimeoutError
 
 
-class PoolExecutor:
+class PoolExecutor(concurrent.futures.Executor):
     """`ThreadPoolExecutor` of the code. All of its state is private, and so out of the code's reach."""
 
     def __init__(
@@ -416,12 +416,6 @@ class PoolExecutor:
                 future.cancel()
         if wait:
             self._scheduler.wait_until(lambda: not self._unfinished)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
 
 
 def _resolve(future: PoolFuture, value: Any) -> None:
