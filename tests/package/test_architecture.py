@@ -338,7 +338,7 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 42_673,
+    "lines": 42_643,
     "modules": 146,
     "longest import chain": 17,
     "calls for a small program": 267,
