@@ -338,8 +338,8 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 42_643,
-    "modules": 146,
+    "lines": 44_033,
+    "modules": 152,
     "longest import chain": 17,
     "calls for a small program": 267,
     "files for a small program": 30,

@@ -1,0 +1,235 @@
+"""What the parts of a program may call: which tools, by themselves or by functions of the program. Pure.
+
+    mentions = Mentions(statements, ToolNames({"crm.get_customer": True, "pay": False}))
+    mentions.of(node)          # READS | WRITES | OPAQUE | WAITS: everything that is named in it
+    mentions.callee(call)      # READS for a call of a tool, or of a function of which all is known
+
+By names, and for the whole program at once: a name that the program binds to anything else is no tool. What
+cannot be known is OPAQUE, or WRITES where it may be a tool that does.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+
+from langchain_ptc.sandbox.language.scopes import (
+    Binding,
+    Function,
+    SyntaxTree,
+    is_async,
+)
+
+READS, WRITES, OPAQUE, WAITS = 1, 2, 4, 8
+"""Names something that only reads; that may write; of which nothing is known; has an `await`."""
+APPLIERS = frozenset({"map", "submit", "to_thread", "run_in_executor"})
+"""Functions and methods that call their first argument, and do nothing else with it."""
+
+_MAX_PATH_PARTS = 5
+_MAX_ROUNDS = 8
+_SPECIAL = (ast.Yield, ast.YieldFrom, ast.Global, ast.Nonlocal)
+_WAITS = (ast.Await, ast.AsyncFor, ast.AsyncWith)
+
+
+class TooMuch(Exception):  # it ends the work, and is not an error
+    """The program is more work than it is worth."""
+
+
+class ToolNames:
+    """The tools, by the names that code may use for them.
+
+    Args:
+        tools: Qualified name (`crm.get_customer`) -> whether it may be called early.
+    """
+
+    def __init__(self, tools: Mapping[str, bool]) -> None:
+        self.kinds: dict[str, int] = {}
+        """`tools.crm.get_customer`, `tools.get_customer`, `tools.crm` -> what a mention of it is."""
+        self.names: dict[str, str] = {"tools": "tools"}
+        """Names that code has without an import -> the same."""
+        bare: dict[str, list[str]] = {}
+        for qualified, reads in tools.items():
+            domain, _, name = qualified.rpartition(".")
+            self.kinds[f"tools.{qualified}"] = READS if reads else WRITES
+            bare.setdefault(name, []).append(qualified)
+            for module in ("tools", f"tools.{domain}") if domain else ("tools",):
+                known = self.kinds.get(module, OPAQUE)
+                self.kinds[module] = known if reads else WRITES
+            if domain and "." not in domain:
+                self.names[domain] = f"tools.{domain}"
+        for name, qualified_names in bare.items():
+            path = f"tools.{name}"
+            if len(qualified_names) == 1:
+                self.kinds.setdefault(path, self.kinds[f"tools.{qualified_names[0]}"])
+            elif path not in self.kinds:
+                writes = any(not tools[qualified] for qualified in qualified_names)
+                self.kinds[path] = WRITES if writes else OPAQUE
+            self.names.setdefault(name, path)
+
+
+class Mentions:
+    """What is named in a program.
+
+    Args:
+        statements: The program; is not changed.
+        tools: The tools.
+
+    Attributes:
+        tree: The program.
+        is_async: Whether a call of a tool is awaited.
+        launchers: Functions that only read, by their name; a lambda that has a name is one too.
+
+    Raises:
+        TooMuch: Its functions call each other in a way that would take long to follow.
+    """
+
+    def __init__(self, statements: Sequence[ast.stmt], tools: ToolNames) -> None:
+        self.tree = SyntaxTree(ast.Module(list(statements), []))
+        self.is_async = is_async(self.tree)
+        self._kinds = {**tools.kinds, "?writes": WRITES, "?opaque": OPAQUE}
+        self._names = dict(self._find_names(tools))
+        self._own: dict[ast.AST, int] = {}
+        self._flags: dict[ast.AST, int] = {}
+        self._functions: dict[str, int] = {}
+        self.launchers: dict[str, Function | ast.Lambda] = {}
+        self._read()
+
+    def of(self, node: ast.AST) -> int:
+        """Return everything that is named in a node of the program; 0 for a node that is made."""
+        return self._flags.get(node, 0)
+
+    def callee(self, call: ast.Call) -> int:
+        """Return what a call calls; 0 if it is neither a tool nor a function of the program that calls one."""
+        return self.target(call.func)
+
+    def target(self, node: ast.expr) -> int:
+        """Return what a name means; 0 if it is neither of these."""
+        path = self.path(node)
+        if path is not None and path in self._kinds:
+            return self._kinds[path]
+        return self._functions.get(node.id, 0) if isinstance(node, ast.Name) else 0
+
+    def path(self, node: ast.AST) -> str | None:
+        """Return what of `tools` a name means."""
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute) and len(parts) < _MAX_PATH_PARTS:
+            parts.append(node.attr)
+            node = node.value
+        root = self._names.get(node.id) if isinstance(node, ast.Name) else None
+        return None if root is None else ".".join((root, *reversed(parts)))
+
+    # --- names ----------------------------------------------------------------------------------
+
+    def _find_names(self, tools: ToolNames) -> Iterator[tuple[str, str]]:
+        """Yield the names that mean tools, or modules of tools, wherever in the program they are."""
+        self._names = tools.names
+        for name in tools.names.keys() | self.tree.bindings.keys():
+            paths = {self._meant(binding) for binding in self.tree.bindings.get(name, ())}
+            if name in tools.names:
+                paths.add(tools.names[name])
+            path = next((path for path in paths if path is not None), None)
+            if path is not None:
+                yield name, path if len(paths) == 1 else self._doubtful(paths)
+
+    def _doubtful(self, paths: set[str | None]) -> str:
+        """Return what a name stands for that is not always the same."""
+        writes = any(path is not None and self._kinds.get(path) == WRITES for path in paths)
+        return "?writes" if writes else "?opaque"
+
+    def _meant(self, binding: Binding) -> str | None:
+        """Return what of `tools` a binding gives its name."""
+        if binding.alias is not None:
+            module = getattr(binding.definition, "module", None)
+            if module is not None:
+                path = f"{module}.{binding.alias.name}"
+            else:
+                path = binding.alias.name if binding.alias.asname else "tools"
+            whole = binding.alias.name if module is None else module
+            return path if whole.partition(".")[0] == "tools" else None
+        return self.path(binding.value) if binding.value is not None and not binding.steps else None
+
+    # --- what is named where --------------------------------------------------------------------
+
+    def _read(self) -> None:
+        self._read_names()
+        for _ in range(_MAX_ROUNDS):
+            self._add_up()
+            functions = self._read_functions()
+            if functions == self._functions:
+                return
+            self._functions = functions
+        raise TooMuch
+
+    def _read_names(self) -> None:
+        """Note what each name of a tool stands for."""
+        own, tree = self._own, self.tree
+        inner: set[ast.AST] = set()
+        for node in (*tree.kinds.get(ast.Attribute, ()), *tree.kinds.get(ast.Name, ())):
+            if node in inner or not isinstance(node.ctx, ast.Load):
+                continue
+            path = self.path(node)
+            if path is None or path not in self._kinds:
+                continue
+            own[node] = self._kinds[path] | self._not_called(node)
+            part = node
+            while isinstance(part, ast.Attribute):
+                part = part.value
+                inner.add(part)
+        for kind in _WAITS:
+            own.update(dict.fromkeys(tree.kinds.get(kind, ()), WAITS))
+        for part in tree.kinds.get(ast.comprehension, ()):
+            if part.is_async:
+                own[part] = WAITS
+
+    def _not_called(self, node: ast.AST) -> int:
+        """Return OPAQUE for a tool that is not called where it is named, nor given another name."""
+        parent = self.tree.parents[node]
+        if isinstance(parent, ast.Call):
+            if parent.func is node:
+                return 0
+            name = getattr(parent.func, "attr", getattr(parent.func, "id", ""))
+            return 0 if name in APPLIERS and node in parent.args[:2] else OPAQUE
+        return 0 if isinstance(parent, ast.Assign) and parent.value is node else OPAQUE
+
+    def _add_up(self) -> None:
+        flags = dict(self._own)
+        parents = self.tree.parents
+        for name in self.tree.kinds.get(ast.Name, ()):
+            if name.id in self._functions and isinstance(name.ctx, ast.Load):
+                flags[name] = self._functions[name.id] | self._not_called(name)
+        for node in reversed(self.tree.nodes):
+            if node in flags and node in parents:
+                parent = parents[node]
+                flags[parent] = flags.get(parent, 0) | flags[node]
+        self._flags = flags
+
+    def _read_functions(self) -> dict[str, int]:
+        """Return what each name of a function or class stands for, of those that may call a tool."""
+        found: dict[str, int] = {}
+        self.launchers = {}
+        for name, bindings in self.tree.bindings.items():
+            kind, definition = 0, None
+            for binding in bindings:
+                node: ast.AST | None = binding.definition
+                if isinstance(binding.value, ast.Lambda) and not binding.steps:
+                    node = binding.value
+                if isinstance(node, Function | ast.Lambda | ast.ClassDef):
+                    kind |= self._flags.get(node, 0) & ~WAITS
+                    definition = node
+            if kind and (len(bindings) > 1 or not self._is_plain(definition)):
+                kind |= OPAQUE
+            if kind == READS and isinstance(definition, Function | ast.Lambda):
+                self.launchers[name] = definition
+            if kind:
+                found[name] = kind
+        return found
+
+    def _is_plain(self, node: ast.AST | None) -> bool:
+        """Whether a function does what its body says when it is called, and changes no outer name."""
+        if isinstance(node, ast.Lambda):
+            return True
+        if not isinstance(node, Function) or node.decorator_list:
+            return False
+        if self.tree.kinds.keys().isdisjoint(_SPECIAL):
+            return True
+        return not any(isinstance(inner, _SPECIAL) for inner in ast.walk(node))

@@ -1,0 +1,255 @@
+"""Which parts of a program to run ahead of it, from what is written of it and from where it is. Pure.
+
+    plan = Plan({"crm.get_customer": True, "pay": False})   # may the tool be called early?
+    plan.feed(added)            # the next piece of the code; True if there is more to run
+    plan.close()                # the code is whole
+    part = plan.rehearsal()     # its beginning, as it stands; None if there is nothing new in it
+    part = plan.slice()         # what depends on no missing result; None likewise
+    plan.begin(part)            # it is run: it is not given again
+    part.source                 # the text to run, as an ordinary program
+    call.line in part.ahead     # this call gets None at once, instead of its result
+
+    plan.reach(line)            # the program has made a call that nobody has made before, from this line
+    plan.answer(line)           # it has the result of one
+    plan.reach_in(part, line)   # the same of a rehearsal, by the lines of its text
+    plan.answer_in(part, line)
+    plan.reach_end(part)        # a rehearsal has come to its end
+
+A rehearsal waits for all of its calls. A slice has the statements before the one that was reached as they stand: their results are all there. A call
+from the lines of a function does not say which statement was reached: it is the one after the last that has
+its result. Statements are told apart by their place in the code, which more code does not change.
+
+Nothing raises, whatever the code is: of a program that is too long, too deep or too much work, there is no part.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from langchain_ptc.prefetch.mentions import OPAQUE, Mentions, ToolNames, TooMuch
+from langchain_ptc.prefetch.rendering import Rendered, render
+from langchain_ptc.prefetch.slicing import Slicer
+from langchain_ptc.prefetch.statements import Statements
+from langchain_ptc.prefetch.unwrapping import Flat, unwrap
+
+_Place = tuple[int, int]
+"""Line and column of a statement in the code."""
+_DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a program, to be run by itself."""
+
+    source: str
+    ahead: frozenset[int]
+    """Lines whose calls do not wait for their results: each gets None at once."""
+    is_async: bool
+    """It calls tools with `await`."""
+    is_rehearsal: bool
+    spans: tuple[tuple[int, int], ...]
+    """The first and the last line of each of its statements."""
+    places: tuple[_Place, ...]
+    """Where in the code each of them is."""
+
+    def place_of(self, line: int) -> _Place | None:
+        """Return where in the code the statement is that a line of the text is in."""
+        for (first, last), place in zip(self.spans, self.places, strict=True):
+            if first <= line <= last:
+                return place
+        return None
+
+
+class Plan:
+    """What to run ahead of one program.
+
+    Args:
+        tools: Qualified name of each tool -> whether it may be called early.
+    """
+
+    def __init__(self, tools: Mapping[str, bool]) -> None:
+        self._tools = ToolNames(tools)
+        self._written = Statements()
+        self._flat = Flat([], [])
+        self._mentions = Mentions([], self._tools)
+        self._places: dict[_Place, int] = {}
+        """Which of the statements is at each place."""
+        self._reached: tuple[_Place, int] | None = None
+        """The statement before which all results are there; or 1 after it."""
+        self._answered: _Place | None = None
+        """The last statement whose results are there."""
+        self._begun: set[str] = set()
+        """The text of every part that is run."""
+        self._rehearsal: tuple[object, Part | None] = None, None
+        self._sliced: tuple[object, Part | None] = None, None
+        """The last of each, with what it was made of."""
+
+    def feed(self, added: str) -> bool:
+        """Take the next piece of the code; return whether there is more to run."""
+        return self._written.feed(added) and self._read(is_whole=False)
+
+    def close(self) -> None:
+        """Take the end of the code: what follows is told of the program itself, from its first line."""
+        self._written.close()
+        self._reached = self._answered = None
+        self._read(is_whole=True)
+
+    def rehearsal(self) -> Part | None:
+        """Return the statements that are there, up to the last that may call a tool."""
+        body = self._flat.ready[: self._last_call() + 1]
+        if not body:
+            return None
+        key = (*self._key(body[-1]), -1)
+        if key != self._rehearsal[0]:
+            self._rehearsal = key, self._part(render(body), body)
+        return self._unless_begun(self._rehearsal[1])
+
+    def slice(self) -> Part | None:
+        """Return what depends on no missing result, if it makes a call."""
+        calling = [node for node in self._flat.statements if self._mentions.of(node)]
+        if not calling:
+            return None
+        done = self._done()
+        key = (*self._key(calling[-1]), done)
+        if key != self._sliced[0]:
+            self._sliced = key, self._slice(done)
+        return self._unless_begun(self._sliced[1])
+
+    def _unless_begun(self, part: Part | None) -> Part | None:
+        return None if part is None or part.source in self._begun else part
+
+    def _key(self, node: ast.stmt) -> tuple[object, ...]:
+        """Return what is the same for the same statements up to one: a code does not change at its beginning."""
+        is_open = self._flat.ready is not self._flat.statements
+        return (
+            *_place(node),
+            node.end_lineno,
+            node.end_col_offset,
+            is_open,
+            self._mentions.is_async,
+        )
+
+    def _slice(self, done: int) -> Part | None:
+        statements = self._flat.statements
+        try:
+            sliced = Slicer(statements, self._mentions).slice(done)
+        except (TooMuch, RecursionError):
+            return None
+        if sliced is None:
+            return None
+        rendered = render(sliced.body, sliced.ahead)
+        if rendered is None or not rendered.ahead:
+            return None
+        body = [statements[place] for place in sliced.places]
+        return self._part(rendered, body, is_rehearsal=False)
+
+    def begin(self, part: Part) -> None:
+        """Note that a part is run."""
+        self._begun.add(part.source)
+
+    def reach(self, line: int) -> None:
+        """Note that the program has made a call that nobody has made before."""
+        self._reach(self._place_of(line))
+
+    def answer(self, line: int) -> None:
+        """Note that the program has the result of a call."""
+        self._answer(self._place_of(line))
+
+    def reach_in(self, part: Part, line: int) -> None:
+        """Note that a rehearsal has made a call that nobody has made before."""
+        self._reach(part.place_of(line))
+
+    def answer_in(self, part: Part, line: int) -> None:
+        """Note that a rehearsal has the result of a call."""
+        self._answer(part.place_of(line))
+
+    def reach_end(self, part: Part) -> None:
+        """Note that a rehearsal has come to its end."""
+        if part.places:
+            self._reached = part.places[-1], 1
+
+    # --- what is written ------------------------------------------------------------------------
+
+    def _read(self, *, is_whole: bool) -> bool:
+        written = self._written
+        try:
+            flat = unwrap(written.runnable, is_open=written.is_open, is_whole=is_whole)
+            mentions = Mentions(flat.statements, self._tools)
+        except (TooMuch, RecursionError):
+            flat, mentions = Flat([], []), Mentions([], self._tools)
+        self._flat, self._mentions = flat, mentions
+        self._places = {_place(node): number for number, node in enumerate(flat.statements)}
+        return True
+
+    def _last_call(self) -> int:
+        """Return which statement that is ready may call a tool last; -1 if none does."""
+        last = -1
+        carriers: set[str] = set()
+        """Names whose values may call a tool: objects of a class of the program, functions in lists."""
+        for place, node in enumerate(self._flat.statements[: len(self._flat.ready)]):
+            if isinstance(node, _DEFINITIONS):
+                continue
+            mentioned = self._mentions.of(node)
+            names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} if carriers else ()
+            if mentioned or not carriers.isdisjoint(names):
+                last = place
+            if mentioned & OPAQUE:
+                bound = (n for n in ast.walk(node) if isinstance(n, ast.Name))
+                carriers.update(n.id for n in bound if isinstance(n.ctx, ast.Store))
+        return last
+
+    def _part(
+        self, rendered: Rendered | None, body: Sequence[ast.stmt], *, is_rehearsal: bool = True
+    ) -> Part | None:
+        if rendered is None:
+            return None
+        return Part(
+            source=rendered.source,
+            ahead=rendered.ahead,
+            is_async=self._mentions.is_async,
+            is_rehearsal=is_rehearsal,
+            spans=rendered.spans,
+            places=tuple(map(_place, body)),
+        )
+
+    # --- where it is ----------------------------------------------------------------------------
+
+    def _place_of(self, line: int) -> _Place | None:
+        """Return the place of the statement that a line of the code is in."""
+        for node in self._flat.statements:
+            if node.lineno <= line <= (node.end_lineno or node.lineno):
+                return _place(node)
+        return None
+
+    def _reach(self, place: _Place | None) -> None:
+        if place is None:
+            return
+        if not self._is_definition(place):
+            self._reached = place, 0
+        elif self._answered is not None:
+            self._reached = self._answered, 1
+
+    def _answer(self, place: _Place | None) -> None:
+        if place is None or self._is_definition(place):
+            return
+        last = -1 if self._answered is None else self._places.get(self._answered, -1)
+        if self._places.get(place, -1) > last:
+            self._answered = place
+
+    def _is_definition(self, place: _Place) -> bool:
+        number = self._places.get(place)
+        return number is not None and isinstance(self._flat.statements[number], _DEFINITIONS)
+
+    def _done(self) -> int:
+        """Return how many statements have all of their results."""
+        if self._reached is None:
+            return 0
+        place, after = self._reached
+        is_open = self._flat.ready is not self._flat.statements
+        return min(self._places.get(place, 0) + after, len(self._flat.statements) - is_open)
+
+
+def _place(node: ast.stmt) -> _Place:
+    return node.lineno, node.col_offset

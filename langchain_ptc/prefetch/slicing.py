@@ -1,0 +1,471 @@
+"""The part of a program that makes its reading calls without waiting for their results. Pure.
+
+    sliced = Slicer(statements, mentions).slice(done)     # None if it makes no such call
+    render(sliced)                                        # its text, and which lines do not wait
+
+Of the program only that is left which depends on no missing result, by the names that it uses. A call whose
+arguments are known is made by a statement of its own, whose value is not used: such calls of loops, of
+straight lines, of functions and of `gather` go out at once. What the program does not certainly do is left
+out, but for what stands after a test, a `break` or an exception that cannot be known: there it goes on as most
+programs do. At whatever may write it ends, so what stands behind that is not read before it.
+
+It may make a call too many or too few; nothing of it is used but its calls.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_ptc.prefetch.known import SILENT, Names, root_of
+from langchain_ptc.prefetch.mentions import (
+    APPLIERS,
+    OPAQUE,
+    READS,
+    WRITES,
+    Mentions,
+)
+from langchain_ptc.sandbox.language.scopes import Comprehension, Function
+
+MAX_ROUNDS = 64
+"""Rounds of one loop whose calls are made."""
+_LEAVES = ast.Break | ast.Return | ast.Raise
+_LOOPS = ast.For | ast.AsyncFor | ast.While
+
+
+@dataclass(frozen=True, slots=True)
+class Sliced:
+    """A slice, as statements."""
+
+    body: list[ast.stmt]
+    ahead: frozenset[ast.stmt]
+    """Those of them that call without waiting."""
+    places: list[int]
+    """Which statement of the program each of `body` stands for."""
+
+
+class Slicer:
+    """Slices one program.
+
+    Args:
+        statements: The program, unwrapped; is not changed.
+        mentions: What is named in it.
+    """
+
+    def __init__(self, statements: Sequence[ast.stmt], mentions: Mentions) -> None:
+        self._statements = statements
+        self._mentions = mentions
+        self._names = Names(mentions)
+        self._ahead: set[ast.stmt] = set()
+        self._in_function = self._in_loop = False
+
+    def slice(self, done: int) -> Sliced | None:
+        """Return the slice; None if it makes no call.
+
+        Args:
+            done: Statements at the beginning whose results are all there: they stay as they are.
+
+        Raises:
+            TooMuch: The program is more work than it is worth.
+        """
+        again: list[tuple[int, ast.stmt]] = []
+        for place, node in enumerate(self._statements[:done]):
+            is_lambda = isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda)
+            if is_lambda or isinstance(node, Function):
+                made = [each for each in self._statement(node) if each is not node]
+                again += [(place, _attempt(each)) for each in made]
+        before = len(self._ahead)
+        found: list[tuple[int, ast.stmt]] = []
+        last = 0
+        for place, node in enumerate(self._statements[done:], done):
+            made = self.block([node])
+            count = len(self._ahead)
+            found += [(place, _attempt(each)) for each in made]
+            if count > before and not isinstance(node, Function) and self._calls(made):
+                last = len(found)
+            if made and isinstance(made[-1], ast.Raise):
+                break
+        if not last:
+            return None
+        body = [*enumerate(self._statements[:done]), *again, *found[:last]]
+        return Sliced([node for _, node in body], frozenset(self._ahead), [p for p, _ in body])
+
+    def _calls(self, made: Iterable[ast.stmt]) -> bool:
+        """Whether statements, when they run, make a call that does not wait."""
+        return any(
+            node in self._ahead
+            for outer in made
+            if not isinstance(outer, Function)
+            for node in self._names.walk(outer)
+        )
+
+    # --- expressions -> their calls -----------------------------------------------------------------
+
+    def _launch(self, node: ast.AST | None) -> list[ast.stmt]:
+        """Return the calls in an expression whose arguments are known."""
+        if node is None or not self._mentions.of(node) & READS:
+            return []
+        match node:
+            case ast.Lambda() | ast.Name():
+                return []
+            case ast.Call():
+                return self._launch_call(node)
+            case ast.ListComp() | ast.SetComp() | ast.GeneratorExp():
+                return self._comprehension(node, [node.elt])
+            case ast.DictComp():
+                return self._comprehension(node, [node.key, node.value])
+            case ast.IfExp() if self._names.is_known(node.test):
+                body, orelse = self._launch(node.body), self._launch(node.orelse)
+                return [ast.If(node.test, body or [ast.Pass()], orelse)] if body or orelse else []
+            case ast.IfExp():
+                return self._launch(node.test)
+            case ast.BoolOp():
+                return self._launch(node.values[0])
+            case _:
+                return [
+                    made for child in ast.iter_child_nodes(node) for made in self._launch(child)
+                ]
+
+    def _launch_call(self, call: ast.Call) -> list[ast.stmt]:
+        given = [*call.args, *(keyword.value for keyword in call.keywords)]
+        inner = [made for value in (call.func, *given) for made in self._launch(value)]
+        if self._mentions.callee(call) == READS and not self._names.is_tainted(root_of(call.func)):
+            return [*inner, self._make(call)] if all(map(self._names.is_known, given)) else inner
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        if name in APPLIERS and call.args:
+            at = 1 if name == "run_in_executor" else 0
+            if len(call.args) > at:
+                inner += self._apply(name, call.args[at], call.args[at + 1 :], call.keywords)
+        return inner
+
+    def _make(self, call: ast.Call) -> ast.stmt:
+        """Return the statement that makes a call without using its value."""
+        made = ast.Expr(ast.Await(call) if self._mentions.is_async else call)
+        self._ahead.add(made)
+        return made
+
+    def _apply(
+        self, name: str, function: ast.expr, given: list[ast.expr], keywords: list[ast.keyword]
+    ) -> list[ast.stmt]:
+        """Return the calls of `map(function, ...)`, or of `submit(function, ...)`."""
+        values = [*given, *(keyword.value for keyword in keywords)]
+        if not all(map(self._names.is_known, values)):
+            return []
+        if name != "map":
+            reads = self._mentions.target(function) == READS
+            return [self._make(ast.Call(function, given, keywords))] if reads and given else []
+        if not given or keywords:
+            return []
+        targets: list[ast.expr]
+        if isinstance(function, ast.Lambda):
+            a = function.args
+            if len(a.args) != len(given) or a.posonlyargs or a.kwonlyargs or a.vararg or a.kwarg:
+                return []
+            targets = [ast.Name(arg.arg, ast.Store()) for arg in a.args]
+            parameters, saved = {arg.arg for arg in a.args}, set(self._names.tainted)
+            self._names.tainted -= parameters
+            body = self._launch(function.body)
+            self._names.tainted = saved | parameters
+        elif self._mentions.target(function) == READS:
+            names = [f"_item_{number}" for number in range(len(given))]
+            targets = [ast.Name(name, ast.Store()) for name in names]
+            items: list[ast.expr] = [ast.Name(name, ast.Load()) for name in names]
+            body = [self._make(ast.Call(function, items, []))]
+        else:
+            return []
+        zipped = ast.Call(ast.Name("zip", ast.Load()), given, [])
+        return [_loop(ast.Tuple(targets, ast.Store()), zipped, body, MAX_ROUNDS)] if body else []
+
+    def _comprehension(self, node: Comprehension, elements: list[ast.expr]) -> list[ast.stmt]:
+        loops = node.generators
+        made, saved = self._launch(loops[0].iter), set(self._names.tainted)
+        body: list[ast.stmt] = []
+        for loop in loops:
+            if loop.is_async or not self._names.is_known(loop.iter):
+                break
+            self._names.tainted -= self._names.bound(loop.target)
+            if not all(map(self._names.is_known, loop.ifs)):
+                break
+        else:
+            body = [each for element in elements for each in self._launch(element)]
+        self._names.tainted = saved
+        if not body:
+            return made
+        # Its variables are those of the slice now.
+        self._names.taint(*(loop.target for loop in loops))
+        for loop in reversed(loops):
+            for test in reversed(loop.ifs):
+                body = [ast.If(test, body, [])]
+            body = [_loop(loop.target, loop.iter, body, MAX_ROUNDS)]
+        return [*made, *body]
+
+    # --- statements ---------------------------------------------------------------------------------
+
+    def block(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
+        """Return the slice of statements that run one after the other."""
+        made: list[ast.stmt] = []
+        for node in body:
+            if self._mentions.of(node) & WRITES and not self._may_enter(node):
+                made.append(_stop())
+                break
+            made += self._statement(node)
+            if made and isinstance(made[-1], ast.Continue | _LEAVES):
+                break
+        return made
+
+    def _may_enter(self, node: ast.stmt) -> bool:
+        """Whether only a part of a statement that may write does: whether it is reached, shows when it runs."""
+        match node:
+            case ast.If():
+                return self._names.is_known(node.test)
+            case ast.For():
+                return not self._mentions.of(node.iter) & WRITES
+            case ast.With() | ast.AsyncWith():
+                return not any(self._mentions.of(item) & WRITES for item in node.items)
+            case ast.Try() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                return True
+            case _:
+                return False
+
+    def _statement(self, node: ast.stmt) -> list[ast.stmt]:
+        method = _SLICERS.get(type(node))
+        if method is not None:
+            return method(self, node)
+        self._names.taint(node)  # `while`, `async for`, `match`, `del`
+        return []
+
+    def _keep(self, node: ast.Import | ast.ImportFrom) -> list[ast.stmt]:
+        return [] if getattr(node, "module", "") == "__future__" else [node]
+
+    def _with(self, node: ast.With | ast.AsyncWith) -> list[ast.stmt]:
+        made = [each for item in node.items for each in self._launch(item.context_expr)]
+        self._names.taint(*node.items)
+        return [*made, *self.block(node.body)]
+
+    def _try(self, node: ast.Try) -> list[ast.stmt]:
+        made = self.block([*node.body, *node.orelse, *node.finalbody])
+        self._names.taint(*node.handlers)
+        return made
+
+    def _end(self, node: ast.Return | ast.Raise) -> list[ast.stmt]:
+        value = node.value if isinstance(node, ast.Return) else node.exc
+        return [*self._launch(value), ast.Return(None) if self._in_function else _stop()]
+
+    def _jump(self, node: ast.Continue | ast.Break) -> list[ast.stmt]:
+        return [node] if self._in_loop else []
+
+    def _assert(self, node: ast.Assert) -> list[ast.stmt]:
+        made = self._launch(node.test)
+        self._names.taint(node)
+        return made
+
+    def _expression(self, node: ast.Expr) -> list[ast.stmt]:
+        value = node.value
+        made = self._launch(value)
+        if self._names.is_known(value):
+            name = ""
+            if isinstance(value, ast.Call):
+                name = getattr(value.func, "attr", getattr(value.func, "id", ""))
+            computes = isinstance(value, ast.NamedExpr) or (name and name not in SILENT)
+            if computes and not self._is_stale(node):
+                return [node]
+        self._names.taint(node)
+        return made
+
+    def _is_stale(self, node: ast.AST) -> bool:
+        return not self._names.bound(node).isdisjoint(self._names.tainted)
+
+    def _assign(self, node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> list[ast.stmt]:
+        targets: list[ast.expr] = (
+            [node.target] if not isinstance(node, ast.Assign) else node.targets
+        )
+        value = node.value
+        if value is None:
+            return []
+        plain = [target for target in targets if isinstance(target, ast.Name)]
+        if isinstance(value, ast.Lambda) and plain and self._mentions.of(value):
+            return self._define_lambda(plain[0].id, value)
+        if self._mentions.path(value) is not None and self._mentions.target(value) == READS:
+            return [node]  # another name for a tool
+        made = self._launch(value)
+        names = self._names.bound(*targets)
+        changes = len(plain) < len(targets) or isinstance(node, ast.AugAssign)
+        known = self._names.is_known(value) and not (
+            changes and not names.isdisjoint(self._names.tainted)
+        )
+        if known and all(self._names.is_known(target) for target in targets if target not in plain):
+            self._names.tainted -= names
+            if isinstance(node, ast.AnnAssign):  # what its annotation names may not be there
+                return [*made, ast.copy_location(ast.Assign(targets, value), node)]
+            return [*made, node]
+        self._names.tainted |= names | self._names.bound(value)
+        return made
+
+    def _if(self, node: ast.If) -> list[ast.stmt]:
+        made = self._launch(node.test)
+        if not self._names.is_known(node.test):
+            self._names.taint(node)
+            may_skip = self._in_loop and _continues(node)
+            return [*made, *([ast.Continue()] if may_skip else [])]
+        saved = set(self._names.tainted)
+        body = self.block(node.body)
+        after, self._names.tainted = self._names.tainted, saved
+        orelse = self.block(node.orelse)
+        self._names.tainted = self._names.tainted | after
+        if not body and not orelse:
+            return []
+        return [ast.If(node.test, body or [ast.Pass()], orelse)]
+
+    def _for(self, node: ast.For) -> list[ast.stmt]:
+        made = self._launch(node.iter)
+        if not self._names.is_known(node.iter):
+            self._names.taint(node)
+            return [*made, _stop()] if self._mentions.of(node) & WRITES else made
+        before, was_in_loop = set(self._names.tainted), self._in_loop
+        self._names.tainted |= self._names.carried(node.body)
+        self._names.tainted -= self._names.bound(node.target)
+        count, self._in_loop = len(self._ahead), True
+        body = self.block(node.body)
+        self._in_loop = was_in_loop
+        self._names.tainted |= before
+        if self._leaves(node.body):
+            rounds = 1
+            self._names.tainted |= self._names.bound(*node.body)
+        else:
+            rounds = MAX_ROUNDS
+        orelse = self.block(node.orelse)
+        if not body:
+            return [*made, *orelse]
+        if len(self._ahead) == count and not any(map(_stops, body)):
+            if rounds == 1:
+                return [*made, *orelse]
+            return [*made, _at(ast.For(node.target, node.iter, body, [])), *orelse]
+        return [*made, _loop(node.target, node.iter, body, rounds), *orelse]
+
+    def _leaves(self, body: Sequence[ast.stmt]) -> bool:
+        """Whether it cannot be known in which round a loop ends."""
+        for outer in body:
+            for node in self._names.walk(outer):
+                unsure = isinstance(node, ast.While | ast.Match | ast.ExceptHandler) or (
+                    isinstance(node, ast.If) and not self._names.is_known(node.test)
+                )
+                if unsure and any(isinstance(inner, _LEAVES) for inner in self._names.walk(node)):
+                    return True
+        return False
+
+    # --- functions ------------------------------------------------------------------------------------
+
+    def _define(self, node: Function | ast.ClassDef) -> list[ast.stmt]:
+        mentioned = self._mentions.of(node)
+        scoped = [n for n in self._names.walk(node) if isinstance(n, ast.Global | ast.Nonlocal)]
+        self._names.tainted.update(name for each in scoped for name in each.names)
+        if isinstance(node, Function) and self._mentions.launchers.get(node.name) is node:
+            return self._launcher(node.name, node.args, node.body)
+        is_local = self._in_function and bool(scoped)
+        if mentioned & (READS | WRITES | OPAQUE) or is_local:
+            self._names.tainted.add(node.name)
+            return []
+        self._names.tainted.discard(node.name)
+        uses = {n.id for n in self._names.walk(node) if isinstance(n, ast.Name)}
+        self._names.uses[node.name] = uses.union(*(self._names.uses.get(name, ()) for name in uses))
+        return [node]
+
+    def _define_lambda(self, name: str, node: ast.Lambda) -> list[ast.stmt]:
+        if self._mentions.launchers.get(name) is node:
+            return self._launcher(name, node.args, [ast.Return(node.body)])
+        self._names.tainted.add(name)
+        return []
+
+    def _launcher(self, name: str, args: ast.arguments, body: Sequence[ast.stmt]) -> list[ast.stmt]:
+        """Return a function that makes the calls of one, and does not wait for them."""
+        defaults = [*args.defaults, *(value for value in args.kw_defaults if value is not None)]
+        if not all(map(self._names.is_known, defaults)):
+            self._names.tainted.add(name)
+            return []
+        parameters = [*args.posonlyargs, *args.args, *args.kwonlyargs]
+        parameters += [arg for arg in (args.vararg, args.kwarg) if arg is not None]
+        saved, outer = set(self._names.tainted), (self._in_function, self._in_loop)
+        self._in_function, self._in_loop = True, False
+        self._names.tainted -= {parameter.arg for parameter in parameters}
+        made = self.block(body)
+        self._names.tainted, (self._in_function, self._in_loop) = saved, outer
+        self._names.tainted.discard(name)
+        kind = ast.AsyncFunctionDef if self._mentions.is_async else ast.FunctionDef
+        return [_at(kind(name, _without_annotations(args), made or [ast.Pass()], []))]
+
+
+_SLICERS: dict[type[ast.stmt], Callable[[Slicer, Any], list[ast.stmt]]] = {
+    ast.Import: Slicer._keep,
+    ast.ImportFrom: Slicer._keep,
+    ast.Assign: Slicer._assign,
+    ast.AugAssign: Slicer._assign,
+    ast.AnnAssign: Slicer._assign,
+    ast.Expr: Slicer._expression,
+    ast.If: Slicer._if,
+    ast.For: Slicer._for,
+    ast.With: Slicer._with,
+    ast.AsyncWith: Slicer._with,
+    ast.Try: Slicer._try,
+    ast.FunctionDef: Slicer._define,
+    ast.AsyncFunctionDef: Slicer._define,
+    ast.ClassDef: Slicer._define,
+    ast.Return: Slicer._end,
+    ast.Raise: Slicer._end,
+    ast.Continue: Slicer._jump,
+    ast.Break: Slicer._jump,
+    ast.Assert: Slicer._assert,
+}
+
+
+def _continues(node: ast.AST) -> bool:
+    """Whether a part of a loop has a `continue` of that loop."""
+    if isinstance(node, ast.Continue):
+        return True
+    if isinstance(node, _LOOPS | Function | ast.ClassDef | ast.expr):
+        return False
+    return any(map(_continues, ast.iter_child_nodes(node)))
+
+
+def _without_annotations(args: ast.arguments) -> ast.arguments:
+    def plain(arg: ast.arg | None) -> ast.arg | None:
+        return None if arg is None else ast.arg(arg.arg)
+
+    return ast.arguments(
+        posonlyargs=[ast.arg(arg.arg) for arg in args.posonlyargs],
+        args=[ast.arg(arg.arg) for arg in args.args],
+        vararg=plain(args.vararg),
+        kwonlyargs=[ast.arg(arg.arg) for arg in args.kwonlyargs],
+        kw_defaults=args.kw_defaults,
+        kwarg=plain(args.kwarg),
+        defaults=args.defaults,
+    )
+
+
+def _loop(target: ast.expr, iterated: ast.expr, body: list[ast.stmt], rounds: int) -> ast.stmt:
+    """Return a loop of so many rounds at most."""
+    count = ast.Call(ast.Name("range", ast.Load()), [ast.Constant(rounds)], [])
+    zipped = ast.Call(ast.Name("zip", ast.Load()), [count, iterated], [])
+    both = ast.Tuple([ast.Name("_round", ast.Store()), target], ast.Store())
+    return _at(ast.For(both, zipped, body, []))
+
+
+def _at(node: ast.stmt) -> ast.stmt:
+    """Give a node a place, which `ast.unparse` asks for and does not use."""
+    node.lineno, node.col_offset = 1, 0
+    return node
+
+
+def _stop() -> ast.stmt:
+    return ast.Raise(ast.Name("SystemExit", ast.Load()), None)
+
+
+def _stops(node: ast.stmt) -> bool:
+    return any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+
+
+def _attempt(node: ast.stmt) -> ast.stmt:
+    """Return a statement whose failure the next ones do not suffer from."""
+    handler = ast.ExceptHandler(ast.Name("Exception", ast.Load()), None, [ast.Pass()])
+    return ast.Try([node], [handler], [], [])

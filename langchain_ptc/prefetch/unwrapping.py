@@ -1,0 +1,190 @@
+"""A program as one list of statements that run one after the other, whatever is wrapped around them. Pure.
+
+    flat = unwrap(statements.runnable, is_open=statements.is_open, is_whole=False)
+    flat.statements      # all that is known of it
+    flat.ready           # what of it can run now: the same, but for the last, if it is still being written
+
+Models put programs into `async def main():` and `try:`, and calls into the heads of loops. What counts for
+calls that are made early is what runs next: the body of `main` is taken as the program, a `try` as its body,
+and what a loop goes through as a statement of its own. No node is changed, and new ones have the place in the
+code of those that they stand for. An open loop is never ready: its end may still come.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from langchain_ptc.prefetch.statements import Compound
+
+MAIN_NAMES = frozenset({"main", "_main", "amain", "run", "run_program", "program", "solve"})
+"""Functions without parameters that a program calls at its end."""
+_RUNNERS = frozenset({"run", "run_until_complete"})
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A program without its wrappings."""
+
+    statements: list[ast.stmt]
+    ready: list[ast.stmt]
+
+
+def unwrap(body: Sequence[ast.stmt], *, is_open: bool, is_whole: bool) -> Flat:
+    """Unwrap a program.
+
+    Args:
+        body: Its statements.
+        is_open: Whether the last of them is still being written.
+        is_whole: Whether there are no more.
+    """
+    statements, is_open = _Unwrapper(is_whole=is_whole).flatten(body, is_open=is_open)
+    if not is_open:
+        return Flat(statements, statements)
+    return Flat(statements, [*statements[:-1], *_trim(statements[-1])])
+
+
+class _Unwrapper:
+    def __init__(self, *, is_whole: bool) -> None:
+        self._is_whole = is_whole
+        self._has_main = False
+        """Whether the body of a function has been taken as the program."""
+
+    def flatten(self, body: Sequence[ast.stmt], *, is_open: bool) -> tuple[list[ast.stmt], bool]:
+        """Return the statements, and whether the last of them is open."""
+        found: list[ast.stmt] = []
+        for place, node in enumerate(body):
+            opens = is_open and place == len(body) - 1
+            if not self._has_main and _is_main(node):
+                spliced = self._splice(node, body[place + 1 :], is_open=is_open)
+                if spliced is not None:
+                    return [*found, *spliced[0]], spliced[1]
+            if (blocks := _blocks_of(node, opens=opens)) is not None:
+                opens_last = False
+                for block, opens_block in blocks:
+                    statements, opens_last = self.flatten(block, is_open=opens_block)
+                    found += statements
+                if opens:
+                    return found, opens_last
+            elif isinstance(node, ast.For) and _calls(node.iter):
+                found += _split(node)
+            else:
+                found.append(node)
+        return found, is_open
+
+    def _splice(
+        self, node: ast.stmt, rest: Sequence[ast.stmt], *, is_open: bool
+    ) -> tuple[list[ast.stmt], bool] | None:
+        """Return a program with the body of `main` where it is called; None if that is not one place."""
+        assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        self._has_main = True
+        body, opens = self.flatten(node.body, is_open=is_open and not rest)
+        if is_open and not rest:
+            return body, opens
+        after, is_open = self.flatten(rest, is_open=is_open)
+        places = [place for place, other in enumerate(after) for _ in _reads(other, node.name)]
+        if not places and not self._is_whole:  # it will be called, after what is now incomplete
+            return [*(after[:-1] if is_open else after), *body], False
+        if len(places) != 1 or not _is_simple(call := after[places[0]]):
+            self._has_main = False
+            return None
+        before, after = after[: places[0]], after[places[0] + 1 :]
+        if not (isinstance(call, ast.Expr) and _only_calls(call.value)):
+            after = []  # what follows needs its value
+        return [*before, *body, *after], is_open and bool(after)
+
+
+def _blocks_of(node: ast.stmt, *, opens: bool) -> list[tuple[list[ast.stmt], bool]] | None:
+    """Return the blocks that a statement only wraps, and whether each is open; None if it does more."""
+    if isinstance(node, ast.If) and not node.orelse and _is_name_test(node.test):
+        return [(node.body, opens)]
+    if not isinstance(node, ast.Try):
+        return None
+    if not opens and node.handlers and len(node.body) == 1 and _is_simple(node.body[0]):
+        return None  # its failure may be expected
+    blocks = [block for block in (node.body, node.orelse, node.finalbody) if block]
+    if opens and not node.handlers and isinstance(node.finalbody[0], ast.Pass):
+        blocks.pop()  # it closes a statement whose handlers are still to come
+    last = blocks[-1]
+    opens = opens and not (last is node.body and node.handlers)
+    return [(block, opens and block is last) for block in blocks]
+
+
+def _split(node: ast.For) -> list[ast.stmt]:
+    name = f"_through_{node.lineno}"
+    iterated = ast.copy_location(ast.Name(name, ast.Load()), node.iter)
+    assigned = ast.Assign([ast.Name(name, ast.Store())], node.iter)
+    loop = ast.For(node.target, iterated, node.body, node.orelse)
+    ast.copy_location(assigned.targets[0], node.iter)
+    return [ast.copy_location(assigned, node.iter), ast.copy_location(loop, node)]
+
+
+def _is_main(node: ast.stmt) -> bool:
+    """Whether a statement is a function without parameters whose body may stand at the margin."""
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name not in MAIN_NAMES:
+        return False
+    a = node.args
+    if a.posonlyargs or a.args or a.kwonlyargs or a.vararg or a.kwarg or node.decorator_list:
+        return False
+    scoped = (ast.Global, ast.Nonlocal, ast.Yield, ast.YieldFrom)
+    return not any(isinstance(inner, scoped) for inner in ast.walk(node))
+
+
+def _is_name_test(test: ast.expr) -> bool:
+    """Whether a condition is `__name__ == "__main__"`."""
+    return (
+        isinstance(test, ast.Compare)
+        and isinstance(test.left, ast.Name)
+        and test.left.id == "__name__"
+        and isinstance(test.ops[0], ast.Eq)
+    )
+
+
+def _is_simple(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Expr | ast.Return)
+
+
+def _calls(node: ast.expr) -> bool:
+    return any(isinstance(inner, ast.Call | ast.Await) for inner in ast.walk(node))
+
+
+def _reads(node: ast.AST, name: str) -> Iterator[ast.Name]:
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name) and inner.id == name:
+            yield inner
+
+
+def _only_calls(value: ast.expr) -> bool:
+    """Whether an expression is `main()`, `await main()` or `asyncio.run(main())`."""
+    if isinstance(value, ast.Await):
+        value = value.value
+    if not isinstance(value, ast.Call):
+        return False
+    if isinstance(value.func, ast.Name):
+        return value.func.id in MAIN_NAMES
+    return isinstance(value.func, ast.Attribute) and value.func.attr in _RUNNERS
+
+
+def _trim(node: ast.stmt) -> list[ast.stmt]:
+    """Return what can run of a statement that is still being written; nothing of a loop or a definition."""
+    match node:
+        case ast.If():
+            body = node.body if node.orelse else _trim_block(node.body)
+            made = ast.If(node.test, body or [ast.Pass()], _trim_block(node.orelse))
+            return [ast.copy_location(made, node)]
+        case ast.With() | ast.AsyncWith():
+            body = _trim_block(node.body)
+            return [ast.copy_location(type(node)(node.items, body), node)] if body else []
+        case ast.Try():
+            return [
+                statement
+                for block, opens in _blocks_of(node, opens=True) or []
+                for statement in (_trim_block(block) if opens else block)
+            ]
+        case _:
+            return [] if isinstance(node, Compound) else [node]
+
+
+def _trim_block(body: list[ast.stmt]) -> list[ast.stmt]:
+    return [*body[:-1], *_trim(body[-1])] if body else []
