@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import difflib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,15 +44,13 @@ from langchain_ptc.catalog.tools import read_tool, read_tools
 from langchain_ptc.catalog.types import ANY, TypeTree, admits_text, is_vague
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import cached_property
-from langchain_ptc.wording import did_you_mean
+from langchain_ptc.wording import closest, did_you_mean
 
 ToolLike: TypeAlias = BaseTool | Callable[..., object] | Runnable[Any, Any] | ToolDefinition
 """A LangChain tool, a function that LangChain can turn into one, an agent (a graph, a runnable), or a
 definition that adds to what a tool declares."""
 ToolsLike: TypeAlias = Sequence[ToolLike] | Mapping[str, Sequence[ToolLike]]
 """Tools in a list, or lists of tools by domain."""
-_MIN_SIMILARITY = 0.6
-"""How similar a name must be to be suggested for another, from 0 to 1."""
 
 
 class ToolCatalog:
@@ -236,15 +234,13 @@ class ToolCatalog:
         return self._names.get(name)
 
     def suggest(self, name: str) -> list[str]:
-        """Return the qualified names of up to three tools whose names are like `name`."""
-        bare = name.rpartition(".")[2].lower()
-        scores: dict[str, float] = {}
+        """Return the qualified names of up to three tools that have the name which is most like `name`."""
+        by_name: dict[str, list[str]] = {}
         for definition in self._definitions:
-            candidates = ((bare, definition.name.lower()), (name, definition.qualified_name))
-            scores[definition.qualified_name] = max(_similarity(*pair) for pair in candidates)
-        minimum = max(_MIN_SIMILARITY, max(scores.values(), default=0) - 0.2)
-        close = [n for n in sorted(scores, key=lambda n: -scores[n]) if scores[n] >= minimum]
-        return close[:3]
+            by_name.setdefault(definition.name, []).append(definition.qualified_name)
+        close = closest(name.rpartition(".")[2], by_name)
+        found = [qualified for other in close for qualified in by_name[other]]
+        return found[:3] or closest(name, self.names)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -464,27 +460,13 @@ def _own_functions(tools: Iterable[BaseTool]) -> tuple[ToolDefinition, ...]:
     return tuple(read_tool(tool, domain=None, policy=policy) for tool in tools)
 
 
-def _similarity(first: str, second: str) -> float:
-    """Return how similar two names are, from 0 to 1; 0 if it is too little to be suggested."""
-    matcher = difflib.SequenceMatcher(None, first, second)
-    # The quick ratios are upper bounds: most of a large catalog is passed over by them.
-    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < _MIN_SIMILARITY:
-        return 0.0
-    return matcher.ratio()
-
-
 def _index(definitions: Sequence[ToolDefinition]) -> dict[str, ToolDefinition]:
     """Return tools by every name that means one of them only; exact names win."""
     index: dict[str, ToolDefinition] = {}
-    for names in (
-        [(d.qualified_name, d) for d in definitions],
-        [(d.name, d) for d in definitions],
-        [(d.tool_name, d) for d in definitions],
-    ):
-        count: dict[str, int] = {}
-        for name, _ in names:
-            count[name] = count.get(name, 0) + 1
-        for name, definition in names:
+    for kind in ("qualified_name", "name", "tool_name"):
+        names = [getattr(definition, kind) for definition in definitions]
+        count = Counter(names)
+        for name, definition in zip(names, definitions, strict=True):
             if count[name] == 1:
                 index.setdefault(name, definition)
     return index

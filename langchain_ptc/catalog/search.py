@@ -5,7 +5,7 @@ the ranking BM25, and no dependency. (Considered as well: rank-bm25 is no longer
 numpy; tantivy is a compiled package of its own. None of them knows what a tool's name is made of.)
 
 This module adds what the index lacks: names are split into words, the name weighs more than the
-description, and each word of a query also matches its synonyms, its abbreviations and, if it is unknown,
+description, and each word of a query also matches its synonyms, words that it begins, and, if it is unknown,
 similar spellings. A tool's score is the sum over the words of the query, of each word's best reading.
 
 The result depends on the catalog and the query only.
@@ -21,7 +21,7 @@ import math
 import operator
 import sqlite3
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple, Protocol, TypeAlias
 
@@ -51,14 +51,10 @@ _PHRASE = 0.5
 """How much it adds that two words of a question are adjacent in a tool's text."""
 _SHORTEST = 3
 """Letters of the shortest word that may be an abbreviation; misspelt ones are longer."""
-_FORM = 2
-"""Letters by which forms of one word differ, such as its plural: those are found by their stem."""
 _SIMILARITY = 0.8
 """How similar a word must be to be taken for what was meant, from 0 to 1."""
-_NAME_BONUS = 0.5
-"""How much more a tool counts whose name holds nothing that was not asked for."""
 _UNASKED_CHANGE = 0.7
-"""How much a tool counts that changes something, by its name, in a way that was not asked for."""
+"""How much a tool counts whose name says that it changes something, if that was not asked for."""
 MAX_NEAREST = 50
 """Tools that a search by meaning ranks; the others are too far away to compare."""
 _FUSION = 60
@@ -92,9 +88,8 @@ class ToolIndex:
                 "uv do"
             ) from error
         rows = [_row(definition) for definition in self._definitions]
-        self._names = [tuple(map(_stem, row[0].split())) for row in rows]
+        self._changes = [row[0].partition(" ")[0] in _CHANGES for row in rows]
         self._vocabulary = sorted({word for row in rows for text in row for word in text.split()})
-        self._known = frozenset(self._vocabulary)
         slots = ", ".join("?" * (len(_COLUMNS) + 1))
         self._database.executemany(
             f"INSERT INTO tools(rowid, {', '.join(_COLUMNS)}) VALUES ({slots})",  # noqa: S608  # ours
@@ -104,79 +99,64 @@ class ToolIndex:
     def rank(self, query: str) -> list[int]:
         """Return the positions of the tools that match `query`, best first."""
         scores: dict[int, float] = {}
-        readings: dict[int, set[str]] = {}
         terms = _terms(query)
         for pair in itertools.pairwise(terms):
             hits = self._match(" ".join(pair))
             for number, part in hits.items():
                 scores[number] = _PHRASE * self._rarity(len(hits)) * part
         for term in terms:
-            for number, (score, reading) in self._score(term).items():
+            for number, score in self._score(term).items():
                 scores[number] = scores.get(number, 0.0) + score
-                readings.setdefault(number, set()).update(_stem(w) for w in reading.split())
+        readings = {word for term in terms for word in (term, *_synonyms(term, 1.0))}
+        if _CHANGES.isdisjoint(readings):
+            for number in scores:
+                scores[number] *= _UNASKED_CHANGE if self._changes[number] else 1.0
         exact = query.strip().lower()
-        for number, found in readings.items():
-            scores[number] *= self._fit_of_name(number, found)
+        for number in scores:
             definition = self._definitions[number]
             if exact in (definition.qualified_name.lower(), definition.name.lower()):
                 scores[number] = math.inf
         return sorted(scores, key=lambda number: (-scores[number], number))
 
-    def _fit_of_name(self, number: int, stems: set[str]) -> float:
-        """Return a factor: more for a name that was asked for whole, less for a deed that was not."""
-        name = self._names[number]
-        if not name:
-            return 1.0
-        named = sum(stem in stems for stem in name) / len(name)
-        unasked = name[0] in _CHANGES and name[0] not in stems
-        return (1 + _NAME_BONUS * named) * (_UNASKED_CHANGE if unasked else 1.0)
-
-    def _score(self, term: str) -> dict[int, tuple[float, str]]:
-        """Return, for each tool that `term` may mean, how well, and by which reading of it."""
+    def _score(self, term: str) -> dict[int, float]:
+        """Return, for each tool that `term` may mean, how well."""
         own = self._match(term)
-        others = list(_synonyms(term, 1.0))
-        others.extend((_PREFIX, word) for word in self._abbreviations(term))
-        found = self._best_readings(own, term, others)
-        return found or self._best_readings({}, term, self._spellings(term))
+        readings = _synonyms(term, 1.0)
+        if len(term) >= _SHORTEST:
+            readings.update(dict.fromkeys(self._shortened(term), _PREFIX))
+        found = self._best_readings(own, readings)
+        return found or self._best_readings({}, self._spellings(term))
 
     def _best_readings(
-        self, own: Mapping[int, float], term: str, others: Iterable[tuple[float, str]]
-    ) -> dict[int, tuple[float, str]]:
+        self, own: Mapping[int, float], readings: Mapping[str, float]
+    ) -> dict[int, float]:
         rarity = self._rarity(len(own))
-        found = {number: (rarity * part, term) for number, part in own.items()}
-        for weight, other in others:
-            hits = self._match(other)
+        found = {number: rarity * part for number, part in own.items()}
+        for word, weight in readings.items():
+            hits = self._match(word)
             # A rare synonym of a common word is not a rare request.
             worth = weight * min(rarity, self._rarity(len(hits)))
             for number, part in hits.items():
-                if number not in found or worth * part > found[number][0]:
-                    found[number] = (worth * part, other)
+                found[number] = max(worth * part, found.get(number, 0.0))
         return found
 
-    def _abbreviations(self, term: str) -> list[str]:
-        """Return the words of the catalog that `term` shortens, or that shorten it: repo, app, auth."""
-        if len(term) < _SHORTEST or " " in term:
-            return []
-        shorter = [term[:length] for length in range(_SHORTEST, len(term) - _FORM)]
-        found = [word for word in shorter if word in self._known]
-        for place in range(bisect.bisect_left(self._vocabulary, term), len(self._vocabulary)):
-            word = self._vocabulary[place]
-            if not word.startswith(term):
-                break
-            if len(word) - len(term) > _FORM:
-                found.append(word)
-        return found
+    def _shortened(self, term: str) -> list[str]:
+        """Return the words of the catalog that begin with `term`: for `repo`, repository."""
+        start = bisect.bisect_left(self._vocabulary, term)
+        longer = itertools.takewhile(
+            lambda word: word.startswith(term), itertools.islice(self._vocabulary, start, None)
+        )
+        return [word for word in longer if word != term]
 
-    def _spellings(self, term: str) -> Iterator[tuple[float, str]]:
-        """Yield the words of which an unknown word may be a misspelling."""
+    def _spellings(self, term: str) -> dict[str, float]:
+        """Return the words of which an unknown word may be a misspelling."""
         if len(term) <= _SHORTEST:
-            return
-        for word in difflib.get_close_matches(term, self._vocabulary, n=2, cutoff=_SIMILARITY):
-            yield _SPELLING, word
-        for word in difflib.get_close_matches(
-            term, read_synonyms().others, n=1, cutoff=_SIMILARITY
-        ):
-            yield from _synonyms(word, _SPELLING)
+            return {}
+        like = functools.partial(difflib.get_close_matches, term, cutoff=_SIMILARITY)
+        found = dict.fromkeys(like(self._vocabulary, n=2), _SPELLING)
+        for word in like(read_synonyms().others, n=1):
+            found |= _synonyms(word, _SPELLING)
+        return found
 
     def _match(self, word: str) -> dict[int, float]:
         """Return the tools that have `word`, each with how much it has of it, from 0 to 2.2."""
@@ -232,40 +212,32 @@ def _terms(query: str) -> list[str]:
     return list(dict.fromkeys(terms or words))
 
 
-def _synonyms(term: str, weight: float) -> Iterator[tuple[float, str]]:
+def _synonyms(term: str, weight: float) -> dict[str, float]:
+    """Return what may be meant by a word or phrase, in one of its forms."""
     others = read_synonyms().others
-    for form in _forms(term):
-        for other, near in others.get(form, {}).items():
-            yield weight * near, other
+    found: dict[str, float] = {}
+    for form in _forms(term, others):
+        found |= {other: weight * near for other, near in others[form].items()}
+    return found
 
 
 _ENDINGS = ("ations", "ation", "ments", "ment", "ings", "ing", "ies", "ed", "es", "s", "e", "y")
 
 
-@functools.lru_cache(maxsize=4096)
-def _stem(word: str) -> str:
-    """Return about what the forms of one word share: enough to compare a name with a question."""
-    for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return word[: -len(ending)]
-    return word
-
-
-def _forms(term: str) -> list[str]:
-    """Return the forms of `term` that have synonyms: itself if it has any, else those it is like."""
-    known = read_synonyms().others
+def _forms(term: str, known: Container[str]) -> list[str]:
+    """Return the forms of `term` that are known: itself if it is, else those it is like."""
     if term in known or " " in term:
-        return [term]
-    stem = _stem(term)
-    forms = [stem, f"{stem}e", f"{stem}y", f"{stem}ment", f"{stem}ation", f"{stem}s"]
+        return [term] if term in known else []
+    fits = (end for end in _ENDINGS if term.endswith(end) and len(term) - len(end) >= 3)
+    stem = term.removesuffix(next(fits, ""))
+    forms = [stem, *(f"{stem}{end}" for end in ("e", "y", "ment", "ation", "s"))]
     if len(stem) > 3 and stem[-1] == stem[-2]:
         forms.append(stem[:-1])  # shipped, cancelled
     return [form for form in forms if form in known]
 
 
-_VERBS = "create add insert new update edit modify change set delete remove"
-_CHANGES = frozenset(map(_stem, _VERBS.split()))
-"""First words of names of tools that change something, as `_stem` leaves them."""
+_CHANGES = frozenset("create add insert new update edit modify change set delete remove".split())  # noqa: SIM905
+"""First words of names of tools that change something."""
 
 # --- synonyms -----------------------------------------------------------------------------------
 

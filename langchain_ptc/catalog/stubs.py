@@ -48,7 +48,6 @@ from langchain_ptc.catalog.types import (
     admits,
     notes,
     references,
-    shape,
     union,
     walk,
 )
@@ -138,26 +137,24 @@ class DomainStubs:
     """For each tool, by its name: the names of the records in its types, by key."""
 
     def __post_init__(self) -> None:
-        taken: set[str] = set()
-        shapes: dict[str, str] = {}
-        reserved = RESERVED | {d.name for d in self.definitions}
+        taken = RESERVED | {d.name for d in self.definitions}
+        known: dict[str, str] = {}
         for definition in self.definitions:
             table = {record.key: record for record in definition.records}
             names: dict[str, str] = {}
-            for record in definition.records:
-                same = shape(record.key, table)
-                name = shapes.get(same)
+            for key in _inner_first(table):
+                # Records are the same if all is the same but their keys.
+                record = _with_names(table[key], names)
+                name = known.get(repr(record))
                 if name is None:
                     name = record.name
-                    if name in taken or name in reserved:
-                        longer = f"{to_class_name(definition.name)}{name}"
-                        name = unique(longer, taken | reserved)
-                    taken.add(name)
-                    shapes[same] = name
-                names[record.key] = name
+                    if name in taken:
+                        name = unique(f"{to_class_name(definition.name)}{name}", taken)
+                    taken |= {name}
+                    known[repr(record)] = name
+                names[key] = name
+                self.records.setdefault(name, (table[key], names))
             self.names[definition.name] = names
-            for key in _inner_first(table):
-                self.records.setdefault(names[key], (table[key], names))
 
     @property
     def module(self) -> str:
@@ -181,6 +178,22 @@ class DomainStubs:
             blocks.append(_render_record(name, record, names, defined))
             defined.add(name)
         return blocks
+
+
+def _with_names(record: RecordType, names: Names) -> RecordType:
+    """Return a record without its key, and with names in place of the keys of others."""
+
+    def named(tree: TypeTree) -> TypeTree:
+        if isinstance(tree, RecordRef):
+            return RecordRef(key=names.get(tree.key, tree.key))
+        if isinstance(tree, Container):
+            return replace(tree, args=tuple(map(named, tree.args)))
+        if isinstance(tree, Alternatives):
+            return replace(tree, options=tuple(map(named, tree.options)))
+        return tree
+
+    fields = tuple(replace(item, type=named(item.type)) for item in record.fields)
+    return replace(record, key="", fields=fields)
 
 
 def _inner_first(table: Mapping[str, RecordType]) -> list[str]:

@@ -356,47 +356,17 @@ class RecordTable:
         return tuple(record for record in self._records.values() if record is not None)
 
 
-def shape(key: str, table: Mapping[str, RecordType]) -> str:
-    """Return a text that two records share if and only if they are the same, whatever their keys."""
-    order: dict[str, int] = {key: 0}
-    parts: list[str] = []
-    for current in order_reached(key, table):
-        record = table[current]
-        for field in record.fields:
-            for inner in references(field.type):
-                order.setdefault(inner, len(order))
-        parts.append(repr((record.name, record.description, record.others)))
-        parts.extend(
-            repr((f.name, f.required, f.description, f.constraints)) + _shape(f.type, order)
-            for f in record.fields
-        )
-    return "\n".join(parts)
-
-
-def order_reached(key: str, table: Mapping[str, RecordType]) -> list[str]:
-    """Return the keys of the records that `key` reaches, itself first, in order of appearance."""
-    reached = {key: None}
-    queue = [key]
-    for current in queue:
-        for field in table[current].fields:
-            for inner in references(field.type):
-                if inner not in reached:
-                    reached[inner] = None
-                    queue.append(inner)
-    return queue
-
-
 def reachable(trees: Iterable[TypeTree], records: Iterable[RecordType]) -> tuple[RecordType, ...]:
     """Return those of `records` that `trees` name, directly or through others, in their order."""
     table = {record.key: record for record in records}
-    keys = {
-        found
-        for tree in trees
-        for key in references(tree)
-        if key in table
-        for found in order_reached(key, table)
-    }
-    return tuple(record for key, record in table.items() if key in keys)
+    queue = [key for tree in trees for key in references(tree) if key in table]
+    reached = set(queue)
+    for key in queue:
+        for field in table[key].fields:
+            new = set(references(field.type)) - reached
+            reached |= new
+            queue.extend(new)
+    return tuple(record for key, record in table.items() if key in reached)
 
 
 def merge_records(
@@ -404,14 +374,3 @@ def merge_records(
 ) -> tuple[RecordType, ...]:
     """Return the records of both; where both have one key, it is the second's."""
     return tuple({record.key: record for record in (*first, *second)}.values())
-
-
-def _shape(tree: TypeTree, order: Mapping[str, int]) -> str:
-    if isinstance(tree, RecordRef):
-        return f"#{order[tree.key]}"
-    if isinstance(tree, Container):
-        inner = ",".join(_shape(arg, order) for arg in tree.args)
-        return f"{tree.name}[{inner}]{tree.variadic}{tree.note!r}"
-    if isinstance(tree, Alternatives):
-        return "|".join(_shape(option, order) for option in tree.options)
-    return repr(tree)
