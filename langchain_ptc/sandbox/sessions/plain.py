@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
 from typing import Any, cast
 
-from langchain_ptc.sandbox.sessions.pickling import TooLarge, Unkeepable, refuse
+from langchain_ptc.sandbox.sessions.pickling import Unkeepable, refuse
 from langchain_ptc.sandbox.sessions.source import Lost, Names, Restored, Units
 from langchain_ptc.sandbox.wire.bounded import read_bounded
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
-from langchain_ptc.sandbox.wire.protocol import check_encoded
+from langchain_ptc.sandbox.wire.protocol import MAX_CALL_VALUES, check_encoded
 from langchain_ptc.sandbox.wire.values import MAX_DEPTH, Record, decode_value, encode_value
 
 _SCALARS: frozenset[type] = frozenset(
@@ -40,14 +40,13 @@ class PlainWriter:
         file: Takes the bytes.
         known: What the code has from modules.
         units: The functions that the code has defined.
-        max_values: How many values a variable may have.
     """
 
-    def __init__(self, file: Any, known: Names, units: Units, max_values: int) -> None:
+    def __init__(self, file: Any, known: Names, units: Units) -> None:
         self._file = file
         self._known = known
         self._units = units
-        self._room = self._max_values = max_values
+        self._values = 0
 
     def add(self, value: object) -> None:
         """Write one variable.
@@ -56,7 +55,7 @@ class PlainWriter:
             Unkeepable: It is or holds something that is no plain data.
             TooLarge: It takes more than its file does.
         """
-        self._room = self._max_values
+        self._values = 0
         try:
             packed = encode_value(self._describe(value), max_levels=_MAX_LEVELS)
             check_encoded(packed)
@@ -72,17 +71,21 @@ class PlainWriter:
             self._check(value, 0)
             return ["data", value]
         function = cast("FunctionType", value)
-        defaults = function.__defaults__, function.__kwdefaults__
-        self._check(defaults, 0)
-        names = function.__name__, function.__qualname__, function.__doc__
-        return ["function", *found, *names, *defaults]
+        names = (
+            function.__name__,
+            function.__qualname__,
+            function.__doc__,
+        )  # set by code, to anything
+        parts = [*names, function.__defaults__, function.__kwdefaults__]
+        self._check(parts, 0)
+        return ["function", *found, *parts]
 
     def _check(self, value: Any, level: int) -> None:
         """Refuse what does not come back as it is, and what is much when it is unfolded."""
         kind = type(value)
-        self._room -= 1
-        if self._room < 0:
-            raise TooLarge
+        self._values += 1
+        if self._values > MAX_CALL_VALUES:
+            raise Unkeepable(None, (f"more than {MAX_CALL_VALUES:,} values", "so many"))
         if kind in _SCALARS:
             return
         if kind not in _CONTAINERS and kind not in _DICTS:

@@ -254,7 +254,7 @@ class SessionVariables:
     def _writer(self, sink: _Sink, known: Names) -> PickleWriter | PlainWriter:
         if self._pickles:
             return PickleWriter(sink, known, self._units)
-        return PlainWriter(sink, known, self._units, self._max_bytes)
+        return PlainWriter(sink, known, self._units)
 
     def _why_not(self, error: Unkeepable, variable: object) -> str:
         one, many = error.what

@@ -381,14 +381,28 @@ async def test_pickles_are_read_at_level_kernel_only(walled, here):
     )
 
 
+async def test_parts_of_a_function_are_plain_too(here):
+    """What code has set as the name, docstring or default value of a function is asked for its class alone."""
+    first = (
+        "class Loud(str):\n    def __str__(self):\n        print('str')\n        return 'a'\n"
+        "    def __iter__(self):\n        print('iter')\n        return iter('a')\n    __repr__ = __str__\n"
+        "def f(): pass\ndef g(x=Loud('a')): pass\ndef h(*, x=Loud('a')): pass\ndef i(): pass\nf.__doc__ = Loud('a')\n"
+        "i.__name__ = Loud('i')\nok = 1"
+    )
+    done = await execute(here, first)
+    assert done.output == ""
+    assert [note.split("`")[1] for note in done.notes] == ["Loud", "f", "g", "h", "i"]
+    assert (await execute(here, "print(ok)", done.kept)).output == "1\n"
+
+
 async def test_data_that_shares_is_bounded_when_it_is_unfolded(here):
     """Plain data is written as a tree: what is far larger as one, or holds itself, is named."""
     first = "laugh = ['ha'] * 10\nfor _ in range(50):\n    laugh = [laugh] * 10\nx = [1]\nx.append(x)\ny = 1"
     done = await execute(here, first)
     assert done.notes == (
         (
-            "`laugh` was not kept: it takes more than 8,388,608 bytes, which all variables of a session "
-            "may take (Limits.session_bytes)"
+            "`laugh` was not kept: it holds more than 499,900 values, and so many cannot be kept between "
+            "executions (here only plain data, functions and imported names are)"
         ),
         (
             "`x` was not kept: it holds data that is nested too deeply, and such data cannot be kept "
