@@ -338,7 +338,7 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 44_033,
+    "lines": 44_036,
     "modules": 152,
     "longest import chain": 17,
     "calls for a small program": 267,
