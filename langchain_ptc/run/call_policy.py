@@ -14,10 +14,9 @@ An interrupt of the graph passes through all of it untouched, and counts as noth
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from langchain_core.tools import ToolException
@@ -341,7 +340,7 @@ def with_before(make: Layer[T], before: Before, on_tool_error: OnToolError = "me
     """
 
     async def hooked(call: StartedCall) -> T:
-        with _shown_to_code(call, on_tool_error):
+        with _ShownToCode(call, on_tool_error):
             returned = before(call.info())
             if returned is not None and inspect.isawaitable(returned):
                 await returned
@@ -358,23 +357,31 @@ async def run_after(
     Raises:
         ToolCallError: The hook failed.
     """
-    with _shown_to_code(call, on_tool_error):
+    with _ShownToCode(call, on_tool_error):
         changed = after(call.info(), value)
         return await changed if hasattr(changed, "__await__") else changed
 
 
-@contextlib.contextmanager
-def _shown_to_code(call: StartedCall, on_tool_error: OnToolError) -> Iterator[None]:
-    """Make what a hook raises an error of the code, unless it is the graph's, or ends the hook's task."""
-    try:
-        yield
-    except (ToolCallError, asyncio.CancelledError, GeneratorExit):
-        raise
-    except BaseException as error:
-        if is_pause(error) or is_signal(error):
-            raise
-        text = describe_failure(call.tool, error, on_tool_error)
-        raise ToolCallError(text, tool=call.tool) from error
+class _ShownToCode:
+    """Makes what a hook raises an error of the code, unless it is the graph's, or ends the hook's task."""
+
+    __slots__ = ("_call", "_on_tool_error")
+
+    def __init__(self, call: StartedCall, on_tool_error: OnToolError) -> None:
+        self._call, self._on_tool_error = call, on_tool_error
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(
+            error, ToolCallError | asyncio.CancelledError | GeneratorExit
+        ):
+            return
+        if not is_pause(error) and not is_signal(error):
+            name = self._call.tool
+            text = describe_failure(name, error, self._on_tool_error)
+            raise ToolCallError(text, tool=name) from error
 
 
 def build_pipeline(
