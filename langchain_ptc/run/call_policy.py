@@ -26,7 +26,7 @@ from langchain_ptc.catalog.policy import Breaker, ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.calls import CallOutcome, Pipeline, StartedCall, Time
-from langchain_ptc.run.dispatch import Dispatcher
+from langchain_ptc.run.dispatch import Dispatcher, too_large
 from langchain_ptc.run.policy_state import BreakerState, Clock, RateLimiter, Refusal, Results, Slots
 from langchain_ptc.run.redaction import OnToolError, describe_failure
 from langchain_ptc.run.tool_view import is_pause, is_signal
@@ -452,13 +452,7 @@ def _encode(value: object, call: StartedCall) -> tuple[bytes, int]:
         return encode_sized(value, allowed)
     except ValueTooLarge as error:
         limit = LimitExceeded(limit="result_bytes", allowed=allowed, used=error.size)
-        raise ToolCallError(
-            f"the result of {name} is too large: {limit}; ask the tool for less",
-            tool=name,
-            limit=limit.limit,
-            allowed=limit.allowed,
-            used=limit.used,
-        ) from None
+        raise too_large(name, str(limit), allowed, error.size) from None
     except UnsendableValue as error:
         raise ToolCallError(f"the result of {name} cannot be used: {error}", tool=name) from None
     except Exception as error:  # iterators and classes in it are code of their author's

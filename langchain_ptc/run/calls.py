@@ -167,10 +167,9 @@ class StartedCall:
         self.seconds_left = NO_LIMIT.seconds
         self.is_large = is_large((call.args, call.kwargs))
         """Processing its arguments takes a while: it is done in a thread."""
-        self._shown: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+        self._shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
         self._plain: dict[str, Any] | None = None
         self._packed: bytes | None = None
-        self._packed_bytes: int | None = None
         self._digests: dict[bool, str] = {}
         self._started_at = datetime.now(UTC)
         self._clock = time.monotonic()
@@ -186,7 +185,6 @@ class StartedCall:
         try:
             self.settle()
         finally:
-            self._count_bytes()
             (self.plain_arguments if self.context.is_watched else self._describe)()
 
     def settle(
@@ -212,7 +210,7 @@ class StartedCall:
             text = describe_failure(name, error, self.context.on_tool_error, is_reached=False)
             raise ToolCallError(text, tool=name) from error
         self._reader, self.definition, self.tool = reader, reader.definition, name
-        self._shown = self._plain = self._packed = self._packed_bytes = None
+        self._shown = self._plain = self._packed = None
         self._digests.clear()
 
     @property
@@ -247,7 +245,9 @@ class StartedCall:
         """Note how it ended."""
         self.status, self.result_bytes = status, result_bytes
         self._seconds = time.monotonic() - self._clock
-        self._record = self._packed = None
+        self._record = None
+        if self.is_large:
+            self._packed = None
 
     def finish(self) -> ToolCallRecord:
         """Return its record."""
@@ -257,7 +257,7 @@ class StartedCall:
             self.error = "the execution ended first"
             self.end("cancelled" if self.is_reached else self.status)
         assert self._seconds is not None
-        _, shown = self._describe()
+        _, shown, size = self._describe()
         complete = self.arguments or {}
         is_whole = complete.keys() == self.passed.keys()
         self._record = ToolCallRecord(
@@ -278,7 +278,7 @@ class StartedCall:
             is_cache_hit=self.is_cache_hit,
             breaker=self.breaker,
             is_read_only=self.definition.policy.read_only,
-            arguments_bytes=self._count_bytes(),
+            arguments_bytes=size,
             result_bytes=self.result_bytes,
             error=self.error,
             limit=self.limit,
@@ -294,32 +294,28 @@ class StartedCall:
     @property
     def has_secrets(self) -> bool:
         """Whether anything of the arguments is hidden."""
-        arguments, shown = self._describe()
+        arguments, shown, _ = self._describe()
         return shown is not arguments
 
     def hide(self, text: str) -> str:
         """Return a text without the secrets among the arguments."""
-        arguments, shown = self._describe()
+        arguments, shown, _ = self._describe()
         return redact_text(text, arguments, shown)
 
-    def _describe(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """Return the arguments, and what is shown of them.
+    def _describe(self) -> tuple[Mapping[str, Any], Mapping[str, Any], int]:
+        """Return the arguments, what is shown of them, and their size.
 
         They are what the tool is given; what the code passed, if that does not fit the tool.
         """
         if self._shown is None:
             arguments = self._guess_names() if self.arguments is None else self.arguments
             shown = redact_arguments(self.tool, arguments, self.context.redact)
-            self._shown = arguments, shown
-        return self._shown
-
-    def _count_bytes(self) -> int:
-        if self._packed_bytes is None:
             try:
-                self.encode()
+                size = len(self.encode())
             except UnsendableValue:  # what a person has edited, or a developer passed
-                self._packed_bytes = 0
-        return self._packed_bytes or 0
+                size = 0
+            self._shown = arguments, shown, size
+        return self._shown
 
     def digest(self, *, validated: bool = False) -> str:
         """Return a hash of what the code passed, or of the validated arguments; computed once."""
@@ -337,7 +333,7 @@ class StartedCall:
         return f"{self.number}:{self.tool}#{self.digest(validated=validated)}"
 
     def encode(self) -> bytes:
-        """Return the arguments, encoded, in the order of their names; cached while the call is in flight.
+        """Return the arguments, encoded, in the order of their names; cached, large ones until it has ended.
 
         Raises:
             UnsendableValue: A person has edited them, into something that the code cannot send.
@@ -345,7 +341,6 @@ class StartedCall:
         if self._packed is None:
             arguments = self._guess_names() if self.arguments is None else self.arguments
             self._packed = encode_value(dict(sorted(arguments.items())))
-            self._packed_bytes = len(self._packed)
         return self._packed
 
     def _guess_names(self) -> dict[str, Any]:

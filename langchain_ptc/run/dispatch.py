@@ -121,7 +121,8 @@ class Dispatcher:
                 value, call.commands = _split(capture.value, call.call_id)
                 return value
             if isinstance(error, TooManyItems):
-                raise _too_large(name, error, limit) from error
+                why = f"{error} (limit result_bytes)"
+                raise too_large(name, why, limit, 2 * error.count) from error
             if isinstance(error, ToolRaised):
                 error = error.original
             text = describe_failure(
@@ -283,14 +284,10 @@ def _validate(schema: type[BaseModel], given: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def _too_large(name: str, error: TooManyItems, allowed: int) -> ToolCallError:
-    return ToolCallError(
-        f"the result of {name} is too large: {error} (limit result_bytes); ask the tool for less",
-        tool=name,
-        limit="result_bytes",
-        allowed=allowed,
-        used=2 * error.count,
-    )
+def too_large(name: str, why: str, allowed: int, used: int) -> ToolCallError:
+    """Return the error of a call whose result is over the limit."""
+    text = f"the result of {name} is too large: {why}; ask the tool for less"
+    return ToolCallError(text, tool=name, limit="result_bytes", allowed=allowed, used=used)
 
 
 def _storable(error: GraphInterrupt) -> GraphInterrupt:

@@ -147,7 +147,6 @@ def read_calls(entries: Iterable[JournalEntry]) -> RecordedCalls:
 
 
 def _read_call(entry: JournalEntry) -> tuple[CallOutcome, ToolCallRecord]:
-    """Return the outcome that `write_call` was given, and the record of the call."""
     outcome = CallOutcome(
         payload=entry["payload"],
         failure=CallFailure(**json.loads(entry["failure"])) if "failure" in entry else None,

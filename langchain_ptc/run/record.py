@@ -410,7 +410,6 @@ def _outcome_of(call: ToolCallRecord) -> str:
 
 
 def _name_calls(calls: Sequence[ToolCallRecord]) -> str:
-    """Name calls, the first and the last ones if there are many."""
     if len(calls) <= MAX_CALLS_NAMED:
         return ", ".join(map(_name_call, calls))
     head, tail = calls[: MAX_CALLS_NAMED // 2], calls[-MAX_CALLS_NAMED // 2 :]

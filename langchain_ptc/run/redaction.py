@@ -224,7 +224,6 @@ def _json_in(text: str) -> Any:
 
 
 def _copy(value: Any) -> Any:
-    """Return a value whose containers are new ones."""
     if isinstance(value, Mapping):
         return {name: _copy(held) for name, held in value.items()}
     if isinstance(value, list | tuple):

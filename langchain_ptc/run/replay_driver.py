@@ -148,7 +148,6 @@ class ReplayDriver(Driver):
 
     @property
     def _computed_seconds(self) -> float:
-        """How long the code has computed, without waiting."""
         computing = 0.0 if self._is_idle else time.monotonic() - self._computing_since
         return self._computed_before + computing
 
@@ -297,7 +296,6 @@ class ReplayDriver(Driver):
     # --- events happening ---------------------------------------------------------------------------
 
     def _launch(self, event: _Event) -> None:
-        """Have an event happen for the first time."""
         number = str(event.number)
         event.scope = TaskScope(
             self.journal.config["configurable"], number, self._answers.get(number)
@@ -443,7 +441,6 @@ class ReplayDriver(Driver):
         raise GraphInterrupt(tuple(one for event in held for one in event.interrupts))
 
     async def _end_events(self) -> None:
-        """End what is still in flight."""
         tasks = [event.task for event in self._outstanding.values() if event.task is not None]
         left = [task for task in tasks if not task.done()]
         for task in left:
@@ -453,7 +450,6 @@ class ReplayDriver(Driver):
 
 
 def _keys_in(entry: JournalEntry) -> Sequence[str]:
-    """Return the keys of what an entry records."""
     if "events" in entry:
         return [event["key"] for event in entry["events"]]
     return entry["in_flight"] or ["nothing"] if "in_flight" in entry else [entry["key"]]

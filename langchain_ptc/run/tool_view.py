@@ -333,7 +333,6 @@ class _Shown(dict[str, Any]):
 
 
 def _large_arguments(given: Any) -> dict[str, Any] | None:
-    """Return the arguments of a tool call, if they are large."""
     args = given.get("args") if isinstance(given, dict) else None
     return args if isinstance(args, dict) and is_large(args) else None
 
