@@ -28,7 +28,7 @@ from langchain_ptc.run.arguments import ArgumentReader, validate_arguments
 from langchain_ptc.run.call_policy import CallPolicies, run_after, with_before
 from langchain_ptc.run.calls import CallContext, StartedCall
 from langchain_ptc.run.graph_state import checkpointer_of, find_call, messages_of
-from langchain_ptc.run.graph_tasks import Place, take_place
+from langchain_ptc.run.graph_tasks import take_place
 from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
 from langchain_ptc.run.run_budgets import Budgets
 from langchain_ptc.sandbox.api import Call
@@ -104,8 +104,10 @@ class DirectCall:
             return settled
         if settled is not None:
             return await self._make(settled, handler)
-        main = functools.partial(self._ask_and_make, handler)
-        ending = await run_journaled(main, {}, place=self._place(), sync=sync)
+        call, main = self.request.tool_call, functools.partial(self._ask_and_make, handler)
+        found = find_call(call["id"], self.request.state, name=call["name"], arguments=call["args"])
+        place = take_place(None if found is None else found[1])
+        ending = await run_journaled(main, {}, place=place, sync=sync)
         return cast("_Made", ending["made"])
 
     async def _ask_and_make(
@@ -182,11 +184,6 @@ class DirectCall:
     def _rule(self) -> ApprovalRule | None:
         rule = self.approvals.rules.get(self.definition.qualified_name)
         return None if rule is not None and rule.is_of_agent and self.is_asked_by_agent else rule
-
-    def _place(self) -> Place:
-        call = self.request.tool_call
-        found = find_call(call["id"], self.request.state, name=call["name"], arguments=call["args"])
-        return take_place(None if found is None else found[1])
 
     async def _ask(self, journal: Journal) -> JournalEntry:
         """Ask, in entries of the journal: the question and its answer stay the same on resume."""

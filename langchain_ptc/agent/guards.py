@@ -298,7 +298,10 @@ def _agent_being_built() -> tuple[ToolNode | None, tuple[Any, ...]]:
         if node is None and code.co_name == "__init__":
             first = _first_argument(frame)
             node = first if issubclass(type(first), ToolNode) else None
-        elif code.co_name == "create_agent" and _package_of(frame) == "langchain":
+        elif (
+            code.co_name == "create_agent"
+            and _package(frame.f_globals.get("__name__")) == "langchain"
+        ):
             return node, tuple(frame.f_locals.get("middleware") or ())
     return node, ()
 
@@ -331,10 +334,6 @@ def _first_argument(frame: FrameType) -> Any:
     return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
 
 
-def _package_of(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
-
-
 def _kind(name: str) -> Any:
     """Return a class of LangChain's middleware; an empty tuple if that is not installed."""
     module = sys.modules.get("langchain.agents.middleware")
@@ -364,6 +363,7 @@ _CLOSED_PACKAGES = frozenset(
 )
 """Nor are objects of their classes entered: graphs and what runs them guard only their own calls."""
 _LANGCHAIN = frozenset({"langchain", "langchain_core"})
+_DESCRIPTORS = (property, classmethod, staticmethod)
 _MAKING = frozenset({"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__"})
 
 
@@ -420,7 +420,8 @@ class Reach:
         for name, value in [*vars(kind).items()]:
             is_special = name[:2] == "__"
             is_used = callable(value) and name not in _MAKING if is_special else name in self.names
-            if name not in entered and (is_used or not (is_special or _is_function(value))):
+            is_data = not (is_special or callable(value) or issubclass(type(value), _DESCRIPTORS))
+            if name not in entered and (is_used or is_data):
                 entered.add(name)
                 yield value
 
@@ -444,10 +445,6 @@ def _names_of(code: CodeType) -> Iterator[tuple[str, ...]]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names_of(constant)
-
-
-def _is_function(value: object) -> bool:
-    return callable(value) or issubclass(type(value), property | classmethod | staticmethod)
 
 
 def _package(module: object) -> str:

@@ -61,7 +61,8 @@ class SessionStore:
         key, before = self._newest(state)
         if key is None or before is None or before.id is None:
             return {}
-        return {key: [_without_session(before)]}
+        artifact = {**before.artifact, "session": None}
+        return {key: [before.model_copy(update={"artifact": artifact})]}
 
     def _find_in(self, state: Any) -> bytes | None:
         _, message = self._newest(state)
@@ -142,10 +143,6 @@ def session_of(message: ToolMessage) -> bytes | None:
     artifact = message.artifact
     kept = artifact.get("session") if isinstance(artifact, Mapping) else None
     return base64.b64decode(kept) if isinstance(kept, str) else None
-
-
-def _without_session(message: ToolMessage) -> ToolMessage:
-    return message.model_copy(update={"artifact": {**message.artifact, "session": None}})
 
 
 def note_empty(result: ExecutionResult) -> ExecutionResult:

@@ -22,7 +22,6 @@ from langchain_ptc.wording import cut
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog
-    from langchain_ptc.catalog.definition import ToolDefinition
 
 MAX_PROBLEMS = 20
 """The maximum number of problems that are reported for one program."""
@@ -101,20 +100,18 @@ def make_problem(code: str, found: Found) -> Problem:
     line = getattr(found.node, "lineno", 1)
     text = lines[line - 1] if line <= len(lines) else ""
     offset = getattr(found.node, "col_offset", 0)  # in bytes
+    definition, signature = found.definition, ""
+    if definition is not None:
+        [stubs] = group([definition])
+        signature = render_signature(definition, stubs.names[definition.name]).removesuffix(":")
     return Problem(
         line=line,
         column=len(text.encode(errors="replace")[:offset].decode(errors="ignore")) + 1,
         message=cut(found.message, MAX_MESSAGE_CHARS),
         source_line=cut(text, MAX_SOURCE_CHARS),
-        signature="" if found.definition is None else _signature(found.definition),
+        signature=signature,
         module=cut(found.module, MAX_NAME_CHARS),
     )
-
-
-def _signature(definition: ToolDefinition) -> str:
-    """Return the signature of a tool as in its stub."""
-    [stubs] = group([definition])
-    return render_signature(definition, stubs.names[definition.name]).removesuffix(":")
 
 
 def render_problems(problems: Sequence[Problem]) -> str:

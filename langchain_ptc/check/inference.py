@@ -222,10 +222,7 @@ def is_closed(record: RecordType) -> bool:
 class Shapes:
     """The operations on the values of one program."""
 
-    stored: Collection[str]
-    """Keys and attributes that the code stores or tests for, on any object."""
-    open_records: bool
-    """Whether the code may add unknown keys to records."""
+    facts: Facts
 
     def subscript(self, value: Value, key: ast.expr) -> Answer:
         """Return the type of `value[key]`."""
@@ -240,7 +237,7 @@ class Shapes:
         return _each(value, lambda tree, tool: self._attribute(tree, name, tool))
 
     def _field(self, tree: RecordRef, name: str, definition: ToolDefinition, what: str) -> Answer:
-        if self.open_records or name in self.stored:
+        if self.facts.open_records or name in self.facts.stored:
             return None
         record = definition.record(tree)
         fields = {field.name: field.type for field in record.fields}
@@ -260,13 +257,17 @@ class Shapes:
             if isinstance(constant, str):
                 return self._field(tree, constant, definition, "key")
             is_list = (
-                _is_position(key) and not self.open_records and is_closed(definition.record(tree))
+                _is_position(key)
+                and not self.facts.open_records
+                and is_closed(definition.record(tree))
             )
             return "is a record, not a list: its keys are names" if is_list else None
         if kind is not None and not hasattr(_TYPES[kind], "__getitem__"):
             return f"is {with_article(kind)}: it has no items by position or key"
         if isinstance(tree, Container):
-            changed = tree.name == "dict" and (self.open_records or constant in self.stored)
+            changed = tree.name == "dict" and (
+                self.facts.open_records or constant in self.facts.stored
+            )
             return None if changed else _subscript_container(tree, key, constant)
         if kind == "str":
             return "is a str: it has no keys" if isinstance(constant, str) else STR
@@ -277,7 +278,7 @@ class Shapes:
         if isinstance(tree, RecordRef):
             known = definition is None or hasattr(dict, name)
             return None if known else self._field(tree, name, definition, "attribute")  # type: ignore[arg-type]
-        if kind is None or kind == "dict" or name in self.stored:
+        if kind is None or kind == "dict" or name in self.facts.stored:
             return None
         own = (int, float) if kind in ("int", "float", "bool") else (_TYPES[kind],)
         if any(hasattr(known, name) for known in own):
@@ -479,7 +480,7 @@ class Inference:
         self.facts = facts
         self.given = given
         self.work = work
-        self.shapes = Shapes(stored=facts.stored, open_records=facts.open_records)
+        self.shapes = Shapes(facts)
         self._own: dict[ast.AST, list[ast.AST]] = {}
         self._known: dict[ast.AST, Value] = {}
         self._names: dict[tuple[Scope, str], Value] = {}
@@ -580,9 +581,6 @@ class Inference:
 
     # --- expressions ----------------------------------------------------------------------------
 
-    def _constant(self, node: ast.Constant) -> Value:
-        return _CONSTANTS.get(type(node.value), UNKNOWN)
-
     def _list(self, node: ast.List | ast.Tuple) -> Value:
         is_tuple = isinstance(node, ast.Tuple)
         if any(isinstance(element, ast.Starred) for element in node.elts):
@@ -599,18 +597,6 @@ class Inference:
     def _comparison(self, node: ast.Compare) -> Value:
         identity = all(isinstance(op, ast.Is | ast.IsNot | ast.In | ast.NotIn) for op in node.ops)
         return Data(BOOL) if identity else UNKNOWN
-
-    def _choice(self, node: ast.IfExp) -> Value:
-        return common((self.infer(node.body), self.infer(node.orelse)))
-
-    def _either(self, node: ast.BoolOp) -> Value:
-        return common(map(self.infer, node.values))
-
-    def _walrus(self, node: ast.NamedExpr) -> Value:
-        return self.infer(node.value)
-
-    def _await(self, node: ast.Await) -> Value:
-        return _settled(self.infer(node.value))
 
     def _attribute(self, node: ast.Attribute) -> Value:
         value = self.infer(node.value)
@@ -741,16 +727,16 @@ class Inference:
 
 _INFERENCES: Mapping[type[ast.AST], Callable[[Inference, Any], Value]] = {
     ast.Name: Inference._name,
-    ast.Constant: Inference._constant,
+    ast.Constant: lambda _, node: _CONSTANTS.get(type(node.value), UNKNOWN),
     ast.List: Inference._list,
     ast.Tuple: Inference._list,
     ast.ListComp: Inference._comprehension,
     ast.GeneratorExp: Inference._comprehension,
     ast.Compare: Inference._comparison,
-    ast.IfExp: Inference._choice,
-    ast.BoolOp: Inference._either,
-    ast.NamedExpr: Inference._walrus,
-    ast.Await: Inference._await,
+    ast.IfExp: lambda own, node: common((own.infer(node.body), own.infer(node.orelse))),
+    ast.BoolOp: lambda own, node: common(map(own.infer, node.values)),
+    ast.NamedExpr: lambda own, node: own.infer(node.value),
+    ast.Await: lambda own, node: _settled(own.infer(node.value)),
     ast.Attribute: Inference._attribute,
     ast.Subscript: Inference._subscript,
     ast.Call: Inference._call,

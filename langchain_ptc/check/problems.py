@@ -322,9 +322,6 @@ class Check:
         ask = (lambda value: shapes.attribute(value, name)) if is_read else None
         return self._check_use(node.value, ask, ("AttributeError",), node)
 
-    def _check_await(self, node: ast.Await) -> Sequence[Found]:
-        return self._check_use(node.value, awaited)
-
     def _check_loop(self, node: ast.For | ast.AsyncFor | ast.comprehension) -> Sequence[Found]:
         is_async = isinstance(node, ast.AsyncFor) or getattr(node, "is_async", False)
         return self._check_use(node.iter, _iterate_later if is_async else iterate)
@@ -345,9 +342,6 @@ class Check:
             for part in _operands(node, self._facts.has_operators):
                 if not isinstance(part, _NO_AWAITABLES):
                     yield from self._check_use(part)
-
-    def _check_formatted(self, node: ast.FormattedValue) -> Sequence[Found]:
-        return self._check_shown(node.value)
 
     def _check_shown(self, node: ast.expr) -> Sequence[Found]:
         """Find an awaitable that is formatted as text: not an error, but never intended."""
@@ -422,9 +416,9 @@ class Check:
         ast.Attribute: (_check_member_of, _check_attribute),
         ast.Subscript: (_check_subscript,),
         ast.Call: (_check_call, _check_arguments),
-        ast.Await: (_check_await,),
+        ast.Await: (lambda own, node: own._check_use(node.value, awaited),),
         ast.AugAssign: (_check_augmented, _check_operands),
-        ast.FormattedValue: (_check_formatted,),
+        ast.FormattedValue: (lambda own, node: own._check_shown(node.value),),
         **dict.fromkeys((ast.Starred, ast.Assign, ast.YieldFrom), (_check_unpacking,)),
         **dict.fromkeys((ast.FunctionDef, ast.AsyncFunctionDef), (_check_definition,)),
         **dict.fromkeys((ast.For, ast.AsyncFor), (_check_loop,)),

@@ -373,9 +373,6 @@ class Facts:
         several = (*getattr(node, "values", ()), *getattr(node, "ifs", ()))
         self._note(self.tested, several if test is None else [test])
 
-    def _read_match(self, node: ast.Match) -> None:
-        self._note(self.opaque, [node.subject])
-
     def _read_pattern(self, node: ast.MatchMapping | ast.MatchClass) -> None:
         self._ask(getattr(node, "keys", ()))
         self.stored.update(getattr(node, "kwd_attrs", ()))
@@ -441,7 +438,7 @@ _READERS: Mapping[type[ast.AST], Callable[[Facts, Any], None]] = {
         (ast.If, ast.While, ast.IfExp, ast.Assert, ast.BoolOp, ast.comprehension),
         Facts._read_condition,
     ),
-    ast.Match: Facts._read_match,
+    ast.Match: lambda facts, node: facts._note(facts.opaque, [node.subject]),
     ast.MatchMapping: Facts._read_pattern,
     ast.MatchClass: Facts._read_pattern,
     ast.FunctionDef: Facts._read_function,

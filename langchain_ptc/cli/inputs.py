@@ -282,11 +282,8 @@ def _is_reference(name: str) -> bool:
     where, _, attribute = name.rpartition(":")
     if not all(part.isidentifier() for part in attribute.split(".")):
         return False
-    return where.endswith(".py") or "." in where or bool(where and _is_here(where))
-
-
-def _is_here(module: str) -> bool:
-    return Path(f"{module}.py").is_file() or Path(module).is_dir()
+    is_here = Path(f"{where}.py").is_file() or (where != "" and Path(where).is_dir())
+    return where.endswith(".py") or "." in where or is_here
 
 
 def _load(reference: str) -> BaseChatModel:
@@ -410,9 +407,10 @@ def load_object(reference: str, *, option: str) -> object:
         try:
             found = getattr(found, name)
         except AttributeError as error:
+            names = found.__dict__ if inspect.ismodule(found) else dir(found)
+            close = closest(name, [known for known in names if not known.startswith("_")])
             raise CommandError(
-                f"{option} {reference!r}: {where} has no attribute {name!r}"
-                f"{did_you_mean(closest(name, _names_of(found)))}"
+                f"{option} {reference!r}: {where} has no attribute {name!r}{did_you_mean(close)}"
             ) from error
     return found
 
@@ -492,8 +490,3 @@ def _failed(what: str, error: BaseException) -> CommandError:
     lines = traceback.format_list(own or foreign) + traceback.format_exception_only(error)
     shown = "".join(f"  {line}\n" for text in lines for line in text.splitlines())
     return CommandError(f"{what}:\n{shown.rstrip()}")
-
-
-def _names_of(found: object) -> list[str]:
-    names = found.__dict__ if inspect.ismodule(found) else dir(found)
-    return [name for name in names if not name.startswith("_")]

@@ -146,19 +146,15 @@ def _read_messages(messages: Sequence[object]) -> Iterable[Step]:
         name, is_error = _get(message, "name"), _get(message, "status") == "error"
         who = one_line(str(name), 40) if kind == "tool" and name else ""
         who = who or _WHO.get(kind) or one_line(kind, 20) or "message"
-        calls = _get(message, "tool_calls")
+        calls, text = _get(message, "tool_calls"), _read_text(_get(message, "content")).strip("\n")
         yield Step(
             who=f"{who} ✗" if is_error else who,
             mood="bad" if is_error else "soft",
-            text=_show_text(_read_text(_get(message, "content"))),
+            text=visible(cut_middle(text, MAX_TEXT_CHARS)),
             calls=_read_calls(calls, ran),
             asked=len(calls) if who == "model" and isinstance(calls, Sequence) else 0,
             record=record,
         )
-
-
-def _show_text(text: str) -> str:
-    return visible(cut_middle(text.strip("\n"), MAX_TEXT_CHARS))
 
 
 def _read_record(message: object) -> Mapping[str, Any] | None:

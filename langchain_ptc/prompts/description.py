@@ -121,7 +121,9 @@ class ToolsPrompt:
         return keep
 
     def _fill(self, tier: Tier, stubs: str) -> str:
-        example, statement = self._example()
+        example, statement = "tool", "from tools import <tool>"
+        if self.catalog.domains:
+            example, statement = "domain.tool", "from tools.<domain> import <tool>"
         tools = (
             _PARTS[tier]
             .replace("{FIND}", FIND_TOOLS)
@@ -129,9 +131,3 @@ class ToolsPrompt:
             .replace("{IMPORT}", statement)
         )
         return self._texts[tier].replace("{TOOLS}", tools.replace("{STUBS}", stubs).rstrip())
-
-    def _example(self) -> tuple[str, str]:
-        """Return an example of a tool's name and of its import, as this catalog needs them."""
-        if self.catalog.domains:
-            return "domain.tool", "from tools.<domain> import <tool>"
-        return "tool", "from tools import <tool>"
