@@ -338,12 +338,12 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 44_036,
+    "lines": 43_912,
     "modules": 152,
-    "longest import chain": 17,
+    "longest import chain": 16,
     "calls for a small program": 267,
     "files for a small program": 30,
-    "calls for one tool call": 70,
+    "calls for one tool call": 68,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The
 goals are 26,000 lines, 120 modules, a chain of 12, 250 calls in 20 files, and 40 functions for a call."""
