@@ -32,6 +32,8 @@ from langchain_ptc.sandbox.language.scopes import Comprehension, Function
 MAX_ROUNDS = 64
 """Rounds of one loop whose calls are made."""
 _LEAVES = ast.Break | ast.Return | ast.Raise
+_UNSURE = ast.While | ast.Match | ast.ExceptHandler
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 _LOOPS = ast.For | ast.AsyncFor | ast.While
 
 
@@ -218,7 +220,7 @@ class Slicer:
     def _may_enter(self, node: ast.stmt) -> bool:
         """Whether only a part of a statement that may write does: whether it is reached, shows when it runs."""
         match node:
-            case ast.If():
+            case ast.If() | ast.While():
                 return self._names.is_known(node.test)
             case ast.For():
                 return not self._mentions.of(node.iter) & WRITES
@@ -233,7 +235,7 @@ class Slicer:
         method = _SLICERS.get(type(node))
         if method is not None:
             return method(self, node)
-        self._names.taint(node)  # `while`, `async for`, `match`, `del`
+        self._names.taint(node)  # `async for`, `match`, `del`
         return []
 
     def _keep(self, node: ast.Import | ast.ImportFrom) -> list[ast.stmt]:
@@ -344,15 +346,38 @@ class Slicer:
             return [*made, _at(ast.For(node.target, node.iter, body, [])), *orelse]
         return [*made, _loop(node.target, node.iter, body, rounds), *orelse]
 
-    def _leaves(self, body: Sequence[ast.stmt]) -> bool:
-        """Whether it cannot be known in which round a loop ends."""
-        for outer in body:
-            for node in self._names.walk(outer):
-                unsure = isinstance(node, ast.While | ast.Match | ast.ExceptHandler) or (
-                    isinstance(node, ast.If) and not self._names.is_known(node.test)
-                )
-                if unsure and any(isinstance(inner, _LEAVES) for inner in self._names.walk(node)):
+    def _while(self, node: ast.While) -> list[ast.stmt]:
+        """Return the calls of the first round: no more is known of a loop whose end the program decides."""
+        made, count = self._launch(node.test), len(self._ahead)
+        if self._names.is_known(node.test):
+            was_in_loop, self._in_loop = self._in_loop, True
+            body: list[ast.stmt] = [ast.If(node.test, self.block(node.body) or [ast.Pass()], [])]
+            self._in_loop = was_in_loop
+            if len(self._ahead) > count or _stops(body[0]):
+                once = ast.Tuple([ast.Constant(None)], ast.Load())
+                made.append(_loop(ast.Name("_once", ast.Store()), once, body, 1))
+        self._names.taint(node)
+        return [*made, _stop()] if self._mentions.of(node) & WRITES else made
+
+    def _leaves(
+        self, body: Sequence[ast.AST], *, is_unsure: bool = False, is_inner: bool = False
+    ) -> bool:
+        """Whether it cannot be known in which round a loop ends, which has this body."""
+        for node in body:
+            if isinstance(node, _LEAVES):
+                if is_unsure and not (is_inner and isinstance(node, ast.Break)):
                     return True
+                continue
+            if isinstance(node, Function | ast.ClassDef):
+                continue
+            decides = getattr(node, "test", None) or getattr(node, "iter", None)
+            here = is_unsure or isinstance(node, _UNSURE) or not self._names.is_known(decides)
+            inner = is_inner or isinstance(node, _LOOPS)
+            blocks = (getattr(node, name, None) for name in _BLOCKS)
+            if any(
+                block and self._leaves(block, is_unsure=here, is_inner=inner) for block in blocks
+            ):
+                return True
         return False
 
     # --- functions ------------------------------------------------------------------------------------
@@ -405,6 +430,7 @@ _SLICERS: dict[type[ast.stmt], Callable[[Slicer, Any], list[ast.stmt]]] = {
     ast.Expr: Slicer._expression,
     ast.If: Slicer._if,
     ast.For: Slicer._for,
+    ast.While: Slicer._while,
     ast.With: Slicer._with,
     ast.AsyncWith: Slicer._with,
     ast.Try: Slicer._try,

@@ -338,7 +338,7 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 43_912,
+    "lines": 43_930,
     "modules": 152,
     "longest import chain": 16,
     "calls for a small program": 267,
