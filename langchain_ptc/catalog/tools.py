@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from langchain_core.runnables import Runnable
@@ -12,7 +14,16 @@ from langchain_core.tools import BaseTool, BaseToolkit, Tool, tool
 from pydantic import BaseModel
 
 from langchain_ptc.catalog.agents import agent_tool
-from langchain_ptc.catalog.annotations import AnnotationReader, model_field
+from langchain_ptc.catalog.annotations import (
+    AnnotationReader,
+    called_function,
+    implementations,
+    injected_parameters,
+    is_wrapper,
+    model_field,
+    return_annotation,
+    signature_of,
+)
 from langchain_ptc.catalog.definition import (
     DescribedTool,
     ReturnsFrom,
@@ -20,15 +31,6 @@ from langchain_ptc.catalog.definition import (
     ToolParameter,
     as_parameter,
     read_parameters,
-)
-from langchain_ptc.catalog.functions import (
-    called_function,
-    implementations,
-    injected_parameters,
-    is_wrapper,
-    return_annotation,
-    returns_section,
-    signature_of,
 )
 from langchain_ptc.catalog.mcp.results import AdaptedTool, read_adapted, read_hints
 from langchain_ptc.catalog.policy import ToolPolicy
@@ -336,3 +338,39 @@ def _advice(given: object, otherwise: str) -> str:
     if isinstance(given, BaseTool) or callable(given):
         return f"; {otherwise}"
     return ""
+
+
+# --- docstrings ---------------------------------------------------------------------------------
+
+MAX_DOCSTRING_CHARS = 20_000
+"""Length of a docstring that is read."""
+
+_GOOGLE = re.compile(r"^(?:Returns?|Yields?)[ \t]*:[ \t]*(.*)$")
+_UNDERLINED = re.compile(r"^(?:Returns?|Yields?)[ \t]*$")
+_FIELD = re.compile(r"^[:@](?:returns?|yields?)[ \t]*:[ \t]*(.*)$")
+_NEXT_FIELD = re.compile(r"^[:@]\w+")
+_DASHES = re.compile(r"-{3,}[ \t]*")
+
+
+def returns_section(docstring: str | None) -> str:
+    """Return the text under `Returns` in a docstring of Google's, NumPy's or Sphinx's style, on one line."""
+    lines = inspect.cleandoc((docstring or "")[:MAX_DOCSTRING_CHARS]).splitlines()
+    for number, line in enumerate(lines):
+        rest = lines[number + 1 :]
+        if found := _GOOGLE.match(line):
+            return _join([found[1], *takewhile(lambda text: not text or text[0].isspace(), rest)])
+        if found := _FIELD.match(line):
+            return _join([found[1], *takewhile(_is_of_field, rest)])
+        if _UNDERLINED.match(line) and rest and _DASHES.fullmatch(rest[0]):
+            dashes = (n for n, text in enumerate(rest[1:]) if _DASHES.fullmatch(text))
+            # The line before the next dashes is the title of that section.
+            return _join(rest[1 : next(dashes, len(rest))])
+    return ""
+
+
+def _is_of_field(line: str) -> bool:
+    return bool(line.strip()) and not _NEXT_FIELD.match(line)
+
+
+def _join(lines: list[str]) -> str:
+    return " ".join(word for line in lines for word in line.split())

@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import Literal, TypeAlias, TypeGuard
 from uuid import UUID
 
-from langchain_ptc.catalog.text import cut
+from langchain_ptc.wording import cut
 
 __all__ = [
     "Alternatives",

@@ -14,16 +14,16 @@ import contextvars
 import copy
 import functools
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, ensure_config, run_in_executor
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langgraph.errors import GraphBubbleUp, is_invalid_resume
 
 from langchain_ptc.background_loop import call_in_thread, run_sync
-from langchain_ptc.catalog.functions import own_arun, own_run, read_annotations, signature_of
+from langchain_ptc.catalog.annotations import read_annotations, signature_of
 from langchain_ptc.sandbox.wire.objects import (
     MAX_ITEMS,
     TooManyItems,
@@ -213,6 +213,58 @@ def view(tool: BaseTool, *, frees_names: bool = False) -> BaseTool:
 
 
 _NO_ITERATORS = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
+
+
+# --- arguments that have names which LangChain takes for its own ----------------------------------
+
+# `StructuredTool` passes the arguments of a call to its `_run(self, *args, config, run_manager,
+# **kwargs)`: an argument called `self` is refused there, and `config` and `run_manager` are
+# overwritten. A call of such a tool by the code goes to its functions directly.
+
+TAKEN_NAMES = frozenset({"self", "config", "run_manager"})
+"""Names that `StructuredTool` cannot pass on."""
+
+
+def takes_taken_names(tool: BaseTool, names: Collection[str]) -> bool:
+    """Whether a tool with arguments of these names has some that LangChain would not pass on."""
+    return type(tool) is StructuredTool and not TAKEN_NAMES.isdisjoint(names)
+
+
+def own_run(tool: BaseTool, *, frees_names: bool) -> Callable[..., Any]:
+    """Return what runs `tool`: its `_run`, or a function that takes arguments of any name."""
+    if not frees_names or not isinstance(tool, StructuredTool):
+        return tool._run
+
+    def run(*args: Any, **arguments: Any) -> Any:
+        if tool.func is None:
+            raise NotImplementedError("StructuredTool does not support sync invocation.")
+        return tool.func(*args, **{**arguments, **_injected(tool.func)})
+
+    return run
+
+
+def own_arun(tool: BaseTool, *, frees_names: bool) -> Callable[..., Awaitable[Any]]:
+    """Return what runs `tool` asynchronously; see `own_run`."""
+    if not frees_names or not isinstance(tool, StructuredTool):
+        return tool._arun
+    run = own_run(tool, frees_names=True)
+
+    async def arun(*args: Any, **arguments: Any) -> Any:
+        if tool.coroutine is None:
+            return await run_in_executor(None, lambda: run(*args, **arguments))
+        return await tool.coroutine(*args, **{**arguments, **_injected(tool.coroutine)})
+
+    return arun
+
+
+def _injected(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return what LangChain fills in for a function that asks for it."""
+    found: dict[str, Any] = {
+        name: ensure_config() for name, kind in read_annotations(function) if kind is RunnableConfig
+    }
+    if "callbacks" in signature_of(function).parameters:
+        found["callbacks"] = ensure_config().get("callbacks")
+    return found
 
 
 # --- its functions --------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
+from langchain_ptc.catalog.annotations import returns_section
 from langchain_ptc.catalog.definition import read_returns
-from langchain_ptc.catalog.functions import returns_section
 from langchain_ptc.catalog.types import INT, STR, container
 from tests.support.typed_tools import Member, find, get_team
 
