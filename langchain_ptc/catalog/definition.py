@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -26,7 +26,6 @@ from langchain_ptc.catalog.types import (
     RecordType,
     TypeTree,
     merge_records,
-    reachable,
 )
 from langchain_ptc.errors import CatalogError, ToolCallError
 from langchain_ptc.wording import closest, cut, did_you_mean
@@ -148,21 +147,6 @@ class ToolDefinition:
         """
         is_changed = self.returns_from == "tool" and self.policy.after is not None
         return ANY if is_changed or self.returns_from == "guess" else self.returns
-
-    def with_returns(self, returns: object, records: Sequence[RecordType] = ()) -> ToolDefinition:
-        """Return the same tool with another return type, given as in `ToolDefinition`.
-
-        Raises:
-            CatalogError: `returns` is not a type.
-        """
-        tree, found = read_returns(returns, tool_name=self.name)
-        own = reachable([*(p.type for p in self.parameters), self.extra or ANY], self.records)
-        return replace(
-            self,
-            returns=tree,
-            returns_from="developer",
-            records=merge_records(own, [*records, *found]),
-        )
 
     @property
     def qualified_name(self) -> str:

@@ -18,8 +18,8 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.catalog.annotations import returns_section
 from langchain_ptc.catalog.definition import read_returns
+from langchain_ptc.catalog.tools import returns_section
 from langchain_ptc.catalog.types import INT, STR, container
 from tests.support.typed_tools import Member, find, get_team
 
@@ -151,11 +151,11 @@ def test_definitions_do_not_change() -> None:
     with pytest.raises(FrozenInstanceError):
         definition.name = "other"  # type: ignore[misc]
     tree, records = read_returns(list[Hit], tool_name="x")
-    changed = definition.with_returns(tree, records)
-    assert changed == definition.with_returns(list[Hit])
+    (changed,) = ToolCatalog([ToolDefinition(tool=get_team, returns=tree, records=records)])
+    assert [changed] == list(ToolCatalog([ToolDefinition(tool=get_team, returns=list[Hit])]))
     assert [record.name for record in changed.records] == ["Hit"]
     assert definition.returns != changed.returns
-    kept = ToolCatalog([find])["find"].with_returns(SCHEMA)
+    (kept,) = ToolCatalog([ToolDefinition(tool=find, returns=SCHEMA)])
     assert [record.name for record in kept.records] == ["Filter", "Weather", "Wind"]
 
 

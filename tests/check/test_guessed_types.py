@@ -162,7 +162,6 @@ CERTAIN: dict[str, Callable[[], Any]] = {
     "decorated": lambda: tool("get")(get),
     "developer": lambda: ToolDefinition(tool=of(as_text(get)), returns=Page),
     "developer-and-after": lambda: ToolDefinition(tool=of(get), returns=Page, policy=AFTER),
-    "with-returns": lambda: ToolCatalog([of(as_text(get))])["get"].with_returns(Page),
     "schema": lambda: Declared(),
 }
 CODES = ("page = await get()\nprint(page['nope'])", "print((await get()).nope)")
