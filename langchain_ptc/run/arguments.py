@@ -21,7 +21,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError, create_
 from pydantic.fields import FieldInfo
 from pydantic_core import SchemaValidator
 
-from langchain_ptc.catalog.annotations import injected_parameters
+from langchain_ptc.catalog.functions import injected_parameters
 from langchain_ptc.sandbox.wire.hashes import Comparisons, OutOfBounds
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import encode_value

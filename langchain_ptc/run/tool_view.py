@@ -23,7 +23,7 @@ from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langgraph.errors import GraphBubbleUp, is_invalid_resume
 
 from langchain_ptc.background_loop import call_in_thread, run_sync
-from langchain_ptc.catalog.annotations import read_annotations, signature_of
+from langchain_ptc.catalog.functions import read_annotations, signature_of
 from langchain_ptc.sandbox.wire.objects import (
     MAX_ITEMS,
     TooManyItems,

@@ -27,7 +27,7 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-from langchain_ptc.catalog.annotations import own_annotations, return_annotation
+from langchain_ptc.catalog.functions import own_annotations, return_annotation
 from langchain_ptc.catalog.policy import ToolPolicy
 
 Approve: TypeAlias = Literal["never", "destructive", "writes"]
