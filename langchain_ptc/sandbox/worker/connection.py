@@ -14,7 +14,6 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Protocol
 
 from langchain_ptc.sandbox.wire.protocol import FrameReader, Message, encode_frame, encode_output
@@ -29,8 +28,6 @@ call, which costs more than the rest of the call."""
 
 _LARGE_BYTES = 1024 * 1024
 """Of a frame: more is received in one go, into memory that is taken in large pages, and sent alone."""
-_WAIT_ALL = getattr(socket, "MSG_WAITALL", 0)
-_DONT_WAIT = getattr(socket, "MSG_DONTWAIT", None)
 
 
 class Channel(Protocol):
@@ -54,7 +51,7 @@ class Channel(Protocol):
 
 
 class SocketChannel:
-    """A channel over a connected stream socket.
+    """A channel over a connected stream socket; no worker is forked on Windows.
 
     A host with answers that were not read yet reads nothing itself. So whoever sends here reads as
     well while the socket is full, or both would wait for each other.
@@ -63,30 +60,17 @@ class SocketChannel:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._early: deque[bytes] = deque()
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(sock, select.POLLIN)
-            self._wait: Callable[[float], object] = lambda seconds: poll.poll(seconds * 1000)
-        else:  # Windows
-            self._wait = lambda seconds: select.select([sock], [], [], seconds)[0]
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
 
     def send(self, data: bytes) -> None:
         """Send all of `data`."""
-        if _DONT_WAIT is None:
-            self._sock.sendall(data)
-            return
-        try:
-            sent = self._sock.send(data, _DONT_WAIT)
-        except BlockingIOError:
-            sent = 0
-        if sent < len(data):
-            self._send_rest(memoryview(data)[sent:], _DONT_WAIT)
-
-    def _send_rest(self, rest: memoryview, flags: int) -> None:
+        rest = memoryview(data)
         while rest:
-            self._read_until_writable()
-            with contextlib.suppress(BlockingIOError):
-                rest = rest[self._sock.send(rest, flags) :]
+            try:
+                rest = rest[self._sock.send(rest, socket.MSG_DONTWAIT) :]
+            except BlockingIOError:
+                self._read_until_writable()
 
     def _read_until_writable(self) -> None:
         poll = select.poll()
@@ -114,14 +98,14 @@ class SocketChannel:
                 if count < len(data):
                     self._early.appendleft(data[count:])
             else:
-                count = self._sock.recv_into(room, 0, _WAIT_ALL)
+                count = self._sock.recv_into(room, 0, socket.MSG_WAITALL)
                 if not count:
                     raise EOFError("the host is gone")
             room = room[count:]
 
     def poll(self, seconds: float) -> bool:
         """Wait until there are bytes."""
-        return bool(self._early or self._wait(seconds))
+        return bool(self._early or self._poll.poll(seconds * 1000))
 
 
 class WorkerConnection:

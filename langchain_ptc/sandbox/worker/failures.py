@@ -101,9 +101,8 @@ def _limit_of(error: BaseException) -> tuple[str | None, float | None, float | N
 
 def _message(error: BaseException) -> str:
     try:
-        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        if isinstance(error, KeyError):
-            text = repr(error.args[0]) if error.args else ""
+        is_key = isinstance(error, KeyError) and len(error.args) > 0
+        text = repr(error.args[0]) if is_key else str(error)
     except Exception as broken:  # noqa: BLE001  # the code's own __str__ may raise anything
         text = f"<its text cannot be read: {type(broken).__name__}>"
     if isinstance(error, BaseExceptionGroup):

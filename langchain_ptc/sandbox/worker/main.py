@@ -123,8 +123,7 @@ _runs: list[ProgramRun] = []
 def _stop_on_limits() -> None:
     """Let the signals of the limits stop the run."""
     signal.signal(LIMIT_SIGNAL, _stop)
-    if hasattr(signal, "SIGXCPU"):
-        signal.signal(signal.SIGXCPU, _stop)
+    signal.signal(signal.SIGXCPU, _stop)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
