@@ -338,8 +338,8 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 43_930,
-    "modules": 152,
+    "lines": 43_898,
+    "modules": 151,
     "longest import chain": 16,
     "calls for a small program": 267,
     "files for a small program": 30,
