@@ -32,15 +32,15 @@ T = TypeVar("T")
 
 _WAKE_SECONDS = 0.5
 BLOCKED_SECONDS = 30.0
-"""How long a loop may leave what it is to run unbegun. A tool that blocks it may wait for that itself,
-through another thread, and would for ever."""
+"""How long a loop may take to start what it is given. A tool that blocks the loop may itself wait for it,
+through another thread: a deadlock."""
 
 logger = logging.getLogger("langchain_ptc")
 
 _lock = new_lock()
 _all: list[BackgroundLoop] = []
 _lost: list[object] = []
-"""What a forked child has of its parent, and must not finalize."""
+"""What a forked child inherits from its parent, and must not finalize."""
 
 
 class BackgroundLoop:
@@ -76,7 +76,7 @@ class BackgroundLoop:
         An interrupt of the caller (Ctrl-C) cancels it, within a second.
 
         Raises:
-            RuntimeError: It could only wait for ever: it is called on the loop itself, in a thread that
+            RuntimeError: It would deadlock: it is called on the loop itself, in a thread that
                 executions wait for, or while the interpreter ends; or what runs on the loop blocks it.
             SandboxError: The system refuses the loop or its thread.
         """
@@ -125,17 +125,17 @@ class BackgroundLoop:
 
 def _check_caller(running: tuple[object, threading.Thread] | None) -> None:
     if sys.is_finalizing():
-        raise RuntimeError("the interpreter is ending: nothing can be waited for any more")
+        raise RuntimeError("the interpreter is shutting down: nothing can be awaited any more")
     here = threading.current_thread()
     if running is not None and here is running[1]:
         raise RuntimeError(
-            "a synchronous call on the event loop that has to run it would wait for ever: in an "
+            "a synchronous call on the event loop that has to run it would deadlock: in an "
             "async function, await the asynchronous form instead (aexecute, ainvoke, abatch)"
         )
     if isinstance(here, ServiceThread):
         raise RuntimeError(  # noqa: TRY004  # of threads
-            f"a synchronous call in the thread {here.name!r}, which it has to wait for, would wait for "
-            "ever: a finalizer must make no such call, since it may be run in any thread"
+            f"a synchronous call in the thread {here.name!r}, which it has to wait for, would "
+            "deadlock: a finalizer must not make such a call, since it may run in any thread"
         )
 
 

@@ -40,9 +40,9 @@ def new_lock() -> AbstractContextManager[bool]:
 def new_gate() -> threading.Lock:
     """Return a closed gate: one thread waits to acquire it, and another one releases it, once.
 
-    A `threading.Event` or a future of `concurrent.futures` has a lock of Python besides. Whoever is
-    interrupted while he waits for it, by Ctrl-C or by a signal handler that raises, may leave that taken
-    for good, and whoever is to set it waits.
+    A `threading.Event` or a future of `concurrent.futures` also has a lock of Python's. A thread that
+    is interrupted while it waits, by Ctrl-C or by a signal handler that raises, may leave that lock taken for
+    good, and the thread that is to set the event waits.
     """
     gate = threading.Lock()
     gate.acquire()
@@ -66,7 +66,7 @@ class ServiceThread(threading.Thread):
         Raises:
             RuntimeError: The interpreter is ending, or the system refuses threads.
         """
-        if sys.is_finalizing():  # before 3.12 Python itself would wait for ever
+        if sys.is_finalizing():  # before 3.12 Python itself would deadlock
             raise RuntimeError("can't start new thread at interpreter shutdown")
         super().start()
 
@@ -74,8 +74,8 @@ class ServiceThread(threading.Thread):
 class cached_property(Generic[T]):  # noqa: N801  # as it is named
     """Do what `functools.cached_property` does, without the lock that it has in Python 3.11.
 
-    That is one lock for the property of all objects, and a child that was forked while it was held waits
-    for ever. Where two threads compute the value at once, all get the first.
+    That is one lock for the property of all objects, and a child that was forked while it was held
+    deadlocks. Where two threads compute the value at once, all get the first.
     """
 
     def __init__(self, compute: Callable[[Any], T]) -> None:

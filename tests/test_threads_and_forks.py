@@ -665,7 +665,7 @@ def test_the_interpreter_ends() -> None:
     assert printed.splitlines() == [
         "2",
         "",
-        "the interpreter is ending: nothing can be waited for any more",
+        "the interpreter is shutting down: nothing can be awaited any more",
         "can't start new thread at interpreter shutdown",
     ]
 

@@ -424,7 +424,7 @@ def _as_dict(answer: Any) -> dict[str, Any]:
 
 
 def who_answers() -> str | None:
-    """Return the user in whose name the graph runs now: while it is resumed, whoever resumes it.
+    """Return the user in whose name the graph runs now: while it is resumed, the one who resumes it.
 
     A server's authenticated user goes first; then `configurable["user_id"]`, which is as trustworthy
     as the application that resumes the graph. None if neither is given.

@@ -45,7 +45,7 @@ class Arguments(NamedTuple):
     complete: dict[str, Any]
     """What the tool's function is called with, defaults included, as data that can be encoded."""
     given: dict[str, Any]
-    """What the tool is invoked with: makes the same of it when the tool validates it."""
+    """What the tool is invoked with: the tool's own validation gives the same result."""
 
 
 class ArgumentSchema:
@@ -303,7 +303,7 @@ def check_sets(model: type[BaseModel], passed: Mapping[str, Any]) -> None:
         passed: The arguments.
 
     Raises:
-        TooManyOfOneHash: They are such.
+        TooManyOfOneHash: They do.
         Exception: What a validator of the schema raised, but for its refusals.
     """
     validator = set_validator(model)

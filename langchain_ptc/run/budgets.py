@@ -214,8 +214,8 @@ class BudgetMeter:
         self._began = now()
         self._used = Usage()
         self._is_closed = False
-        self.is_told = False
-        """An error in the code has said that nothing is left."""
+        self.has_warned = False
+        """An error in the code has said that a budget is exhausted."""
         self.lock = new_lock()
         self.peers: Mapping[str, BudgetMeter] = {}
         """Those of concurrent executions, this one among them, by the id of their call."""
@@ -251,7 +251,7 @@ class BudgetMeter:
         if failure is not None and is_of_budget(failure.limit):
             if call.knows_budget:
                 raise BudgetExhausted(call, failure)
-            self.is_told = True
+            self.has_warned = True
         elif is_replayed and (name := call.tool) not in self._free:
             with self.lock:
                 self._used.count(name, self._price(call))

@@ -1,4 +1,4 @@
-"""The policy of one tool as layers around the function that calls it, and the state that they keep.
+"""The policy of one tool as layers around the function that calls it, and their state.
 
     cache(retry(slots(rate(breaker(timeout(make))))))
 
@@ -51,7 +51,7 @@ _MAX_DOUBLINGS = 30
 
 
 class BreakerOpen(ToolCallError):
-    """The tool is not called for a while, because it keeps failing."""
+    """Calls of the tool are refused for a while, because it has failed repeatedly."""
 
 
 class CallPolicy:
@@ -77,9 +77,9 @@ class CallPolicy:
     def attempts(self, make: Layer[T]) -> Layer[T]:
         """Return `make` with timeouts, limits, the breaker and retries around it.
 
-        The layers raise, besides what `make` raises:
+        The layers raise, in addition to what `make` raises:
 
-        - `ToolCallError`: the tool took too long, or is left alone for now.
+        - `ToolCallError`: the tool took too long, or its circuit breaker is open.
         """
         layer = self._with_timeout(make)
         if self._breaker is not None:
@@ -125,7 +125,7 @@ class CallPolicy:
             made = await make(call)
             size = size_of(made)
             if size is not None:
-                results.keep((caller, *key), made, size)
+                results.store((caller, *key), made, size)
             return made
 
         return cached
@@ -146,7 +146,7 @@ class CallPolicy:
                 if not timer.expired():
                     raise
                 raise self._too_late(call, seconds) from error
-            if timer.expired():  # the tool took no notice of being cancelled
+            if timer.expired():  # the tool ignored that it was cancelled
                 raise self._too_late(call, seconds) from TimeoutError()
             return made
 
@@ -281,7 +281,7 @@ def _with_breaker(
     async def guarded(call: StartedCall) -> T:
         entered = state.enter()
         if isinstance(entered, Refusal):
-            raise _left_alone(call, entered, name)
+            raise _breaker_open(call, entered, name)
         call.breaker = entered.state
         failed: bool | None = None
         try:
@@ -303,13 +303,13 @@ def _with_early_refusal(make: Layer[T], state: BreakerState, name: str) -> Layer
 
     async def guarded(call: StartedCall) -> T:
         if (refusal := state.refusal()) is not None:
-            raise _left_alone(call, refusal, name)
+            raise _breaker_open(call, refusal, name)
         return await make(call)
 
     return guarded
 
 
-def _left_alone(call: StartedCall, refusal: Refusal, name: str) -> BreakerOpen:
+def _breaker_open(call: StartedCall, refusal: Refusal, name: str) -> BreakerOpen:
     call.breaker = "open"
     return BreakerOpen(
         f"{name} is not called for now: it has failed {refusal.failures} times in a row, and "
@@ -400,9 +400,9 @@ def build_pipeline(
         on_tool_error: How much of an error the code sees.
         catalog: Learns from what is returned, where the tool's return type is vague or wrong.
 
-    It raises, besides what `Dispatcher.call` raises:
+    It raises, in addition to what `Dispatcher.call` raises:
 
-    - `ToolCallError`: a hook refused the call, the tool took too long or is left alone for now, or
+    - `ToolCallError`: a hook refused the call, the tool took too long or its circuit breaker is open, or
       the result cannot be sent to the code.
     """
     definition = dispatcher.definition

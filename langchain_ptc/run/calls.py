@@ -156,7 +156,7 @@ class StartedCall:
         self.commands: tuple[Command[Any], ...] = ()
         """What the tool asked the graph to do."""
         self.state = state
-        """The state of the graph when the code made the call; for the tool, and for who approves."""
+        """The state of the graph when the code made the call; for the tool, and for the person who approves it."""
         self.knows_budget = False
         """An error had said that the budget is used up before the code made the call."""
         self.is_replayed = False

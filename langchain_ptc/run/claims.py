@@ -75,11 +75,11 @@ class Claim:
 
         Args:
             loaded: The journal when this run began; None for a new one.
-            opening: What the first claim keeps with it; see `opening_of`.
+            opening: What the first claim stores; see `opening_of`.
             seconds: How long this run may take at most.
 
         Raises:
-            ConcurrentResumeError: Another run is going on with it, or has done so meanwhile.
+            ConcurrentResumeError: Another run of it is in progress, or was in the meantime.
         """
         until = time.time() + min(seconds + _MARGIN_SECONDS, _MAX_SECONDS)
         process = await call_in_thread(_this_process)
@@ -121,7 +121,7 @@ class Claim:
                 del own_claims[self._key]
 
     async def release(self) -> None:
-        """Let other runs go on with the journal: this one has not come to its end."""
+        """Let other runs continue the journal: this one has not reached its end."""
         self.forget()
         if self._number is not None:
             number, self._number = self._number, None
@@ -130,7 +130,7 @@ class Claim:
 
 _lock = new_lock()
 own_claims: dict[_Key, _Claim] = {}
-"""The claims of runs of this process that are going on."""
+"""The claims of the runs in progress in this process."""
 
 
 def _after_fork() -> None:
@@ -144,7 +144,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def opening_of(found: CheckpointTuple) -> Mapping[str, Any] | None:
-    """Return what the first claim of a journal keeps; None if it was never claimed."""
+    """Return what the first claim of a journal stores; None if it was never claimed."""
     claims = _claims_in(found)
     return claims[0]["opening"] if claims else None
 
@@ -163,7 +163,7 @@ def _count_entries(found: CheckpointTuple | None) -> int:
 
 
 def _is_active(claim: _Claim, here: _Claim) -> bool:
-    """Whether the run of a claim may still be going on; `here` is this process."""
+    """Whether the run of a claim may still be in progress; `here` is this process."""
     if claim["released"]:
         return False
     if all(claim[name] == here[name] for name in ("host", "pid", "started")):
@@ -176,14 +176,14 @@ def _is_active(claim: _Claim, here: _Claim) -> bool:
 def _refusal(winner: _Claim | None) -> ConcurrentResumeError:
     if winner is None:
         return _Refused(
-            "this execution was resumed by another run meanwhile, which has gone on; its question is "
-            "answered. Read the state of the thread again"
+            "another run has resumed this execution in the meantime, and its question is answered; read the "
+            "state of the thread again"
         )
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(winner["until"]))
     return _Refused(
-        "another run is going on with this execution, so this answer to its question is refused: each "
-        "thread takes one run at a time. Wait for that run and read the state of the thread again; if "
-        f"it is known to be dead, run the thread again after {when}"
+        "another run of this execution is in progress, so this answer to its question is refused: a thread "
+        "allows one run at a time. Wait for that run to end and read the state of the thread again; if it is "
+        f"known to be dead, run the thread again after {when}"
     )
 
 
@@ -222,7 +222,7 @@ def _is_running(pid: int, started: str) -> bool:
     if started:
         state, since = _stat(pid)
         return since == started and state not in "ZX"
-    if sys.platform == "win32":  # there is no harmless signal
+    if sys.platform == "win32":  # no signal is harmless there
         return True
     try:
         os.kill(pid, 0)

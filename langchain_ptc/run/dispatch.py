@@ -63,7 +63,7 @@ class Dispatcher:
 
     Args:
         definition: The catalog's entry of the tool.
-        is_own: It is a function of the catalog's, which is nobody's tool: an agent's middleware does
+        is_own: It is a function of the catalog itself, not a tool: an agent's middleware does
             not know it.
     """
 
@@ -321,7 +321,7 @@ def _message_of(answer: Any) -> ToolMessage | None:
 def _is_replaced(message: ToolMessage | None, own: Any) -> bool:
     """Whether a middleware answered with a message that is not the tool's own.
 
-    A note before the whole of the tool's own content is none: LangChain's human-in-the-loop middleware
+    A note before all of the tool's own content does not count: LangChain's human-in-the-loop middleware
     writes one for the model where a person edited the call. The code wants the value, not the note.
     """
     if message is None or not isinstance(own, ToolMessage) or message is own:

@@ -30,8 +30,8 @@ CANCEL_SECONDS = 0.2
 """How long tools that are cancelled at the end of an execution may take to stop."""
 
 _SETTLE_SECONDS = 0.02
-"""How long the news of an exhausted budget is held back: calls that the code has already made do not
-count as made in spite of it."""
+"""How long the error of an exhausted budget is delayed: calls that the code has already made are not
+counted as made after it."""
 
 
 _LAST_SECONDS = 0.001
@@ -53,7 +53,7 @@ class Driver:
     pipelines: Mapping[str, Pipeline]
     """What makes the calls of each tool, by qualified name."""
     meter: BudgetMeter | None
-    """What it may spend; None for what it likes."""
+    """What it may spend; None for no limit."""
     approvals: Approvals
     """Decides which calls a person must approve, and asks."""
     graph_state: GraphState
@@ -96,7 +96,7 @@ class Driver:
         Does not wait, unless the arguments are large.
         """
         if self.meter is not None:
-            call.knows_budget = self.meter.is_told
+            call.knows_budget = self.meter.has_warned
         try:
             if call.is_large:
                 await call_in_thread(call.prepare)
@@ -112,13 +112,13 @@ class Driver:
         """Count a call of a tool that has a limit of calls.
 
         Raises:
-            ToolCallError: It is one too many.
+            ToolCallError: The limit is exceeded.
         """
         name, limit = call.tool, call.definition.policy.max_calls
         used = self._used[name] = self._used.get(name, 0) + 1
         if limit is not None and used > limit:
             raise ToolCallError(
-                f"{name} may be called {limit} times in one execution, and was", tool=name
+                f"{name} may be called at most {limit} times in one execution", tool=name
             )
 
     async def answer(self, call: StartedCall, config: RunnableConfig) -> CallOutcome:
@@ -153,7 +153,7 @@ class Driver:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            # the tool was cancelled, and not we
+            # the tool was cancelled, not this task
             outcome = call.refuse(ToolCallError(f"{call.tool} was cancelled", tool=call.tool))
         finally:
             self._turns.release()
@@ -254,8 +254,8 @@ class LiveDriver(Driver):
 def _refuse_unapproved(call: StartedCall) -> CallOutcome:
     name = call.tool
     error = ToolCallError(
-        f"{name} needs the approval of a person, and there is nobody to ask: that takes a graph "
-        "with a checkpointer",
+        f"{name} needs the approval of a person, which takes a graph with a checkpointer; this code "
+        "runs without one",
         tool=name,
     )
     return call.refuse(error)

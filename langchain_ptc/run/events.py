@@ -4,7 +4,7 @@ Every event goes to three places: to `stream_mode="custom"` of the graph that th
 developer's `on_event`, and to the logger `langchain_ptc`. Events are plain JSON data (see
 `run.plain.as_plain`); they name calls and how they ended, and contain no results.
 
-| event | fields besides `source`, `event`, `execution_id`, `at` |
+| event | fields in addition to `source`, `event`, `execution_id`, `at` |
 |---|---|
 | `execution_start` | `call_id` of the tool call that asked for it, `code`, `resumed` |
 | `call_start` | `call_id`, `tool`, `domain`, `line`, `arguments` |
@@ -18,7 +18,7 @@ developer's `on_event`, and to the logger `langchain_ptc`. Events are plain JSON
 
 Three more are alerts; the logger records them as warnings:
 
-| event | fields besides those |
+| event | further fields |
 |---|---|
 | `limit_reached` | `limit`, `allowed`, `used`; `call_id`, `tool` and `domain` if a call reached it |
 | `breaker_open` | `call_id`, `tool`, `domain`: the call met an open circuit breaker |
@@ -88,7 +88,7 @@ _LEVELS = {
 """The levels of events in the log; the others are of the level `DEBUG`."""
 
 logger = logging.getLogger("langchain_ptc")
-logger.addHandler(logging.NullHandler())  # whoever wants to read it says where
+logger.addHandler(logging.NullHandler())  # who wants to read it adds a handler
 
 
 REPEATED_REFUSALS = 3
@@ -102,7 +102,7 @@ class Refusals:
     """Counts programs that the sandbox's language refused, for each thread of a graph.
 
     One program that opens a file is a mistake. Several in a row, in one conversation, look like
-    somebody who probes the isolation boundary.
+    somebody probing the isolation boundary.
     """
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ class Events:
         self._on_output = on_output
         self._write = _stream_writer()
         self.is_watched = self._write is not None or on_event is not None
-        """Events have a listener besides the log."""
+        """Events have a listener other than the log."""
         self.is_heard = self.is_watched or logger.isEnabledFor(logging.DEBUG)
         """Events of calls have a listener."""
         self.shows_output = self.is_heard or on_output is not None

@@ -1,4 +1,4 @@
-"""One execution of one code: where it runs decides how it is driven, and what is kept of it."""
+"""One execution of one code: where it runs decides how it is driven, and what is recorded of it."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Execution:
         on_output: Called with what the code prints, as it comes.
         kept: Variables that an earlier execution of the same session kept (`Outcome.kept`); empty for
             the first one, None for no session.
-        prior_usage: What the run has spent besides what its state says.
+        prior_usage: What the run has spent that its state does not show.
         arguments: Arguments of that tool call, or some of them, which distinguish it from others of its
             message with the same id.
         channels: The channels of the graph, where `config` does not lead to them.
@@ -244,7 +244,7 @@ class Execution:
             is_same_code=opening["code"] == _digest(self._code),
         )
         outcome = await self._drive(driver)
-        # The commands of a call hold, whether the code came to the call again or not.
+        # The commands of a call apply, whether the code reached the call again or not.
         for number, (recorded, _) in self._recorded.items():
             self._graph_state.write_once(number, recorded.commands)
         return await self._end(replace(outcome, commands=self._graph_state.commands()))
@@ -280,7 +280,7 @@ class Execution:
         return await call_off_loop(lambda: write_outcome(outcome), *large_parts(outcome.result))
 
     def _begin(self, execution_id: str, unix: float) -> None:
-        """Note the id of the execution and when it began, and report that it goes on."""
+        """Note the id of the execution and when it began, and report that it is running."""
         self._id = self._events.execution_id = execution_id
         self._started_at = datetime.fromtimestamp(unix, UTC)
         self._calls.clear()

@@ -201,7 +201,7 @@ class _Key:
         for held in todo:
             try:
                 self._apply(self._folded, held.value)
-            except Exception:  # checked by itself: calls at the same time have written what clashes
+            except Exception:  # checked alone: concurrent calls have written what conflicts
                 logger.exception("call %d: its update of %r is left out", held.number, held.key)
                 self.writes.remove(held)
 
@@ -292,7 +292,7 @@ class GraphState:
             self.current = _change(self.current, changed)
 
     def write_once(self, number: int, commands: Iterable[Command[Any]]) -> None:
-        """Apply what a recorded call has asked of the graph, unless the code came to it again."""
+        """Apply what a recorded call has asked of the graph, unless the code reached it again."""
         if all(written[0] != number for written in self._written):
             self.write(number, commands)
 
@@ -350,7 +350,7 @@ def take_own_message(command: Command[Any], call_id: str) -> tuple[Any, tuple[Co
     parent graph, and in what is sent to a node, it stays: it marks the place for `run_code`'s own answer.
 
     Returns:
-        The content, None if there is no such message, and the command in a form that the journal keeps:
+        The content, None if there is no such message, and the command in a form that the journal can store:
         with a dict as its update, or a list; as several ones, if it writes a key twice.
     """
     content: Any = None

@@ -13,7 +13,7 @@ A `ToolNode` runs all tool calls of a message in one task. Code in more than one
 And a call of the code may interrupt the graph, run a graph of its own, or call a LangGraph `@task`. LangGraph
 tells these apart by the task that they happen in: by its namespace, and by counters and answers in its
 scratchpad. So each call gets a namespace and a scratchpad of its own, and what they count does not depend
-on the order in which concurrent calls come to it.
+on the order in which concurrent calls reach it.
 
 LangGraph has no public name for one attempt of one task, nor for what a task has in its configuration.
 """
@@ -262,7 +262,7 @@ class TaskScope:
 def _refuse_writes(writes: Sequence[tuple[str, Any]]) -> None:
     """Refuse what would be written into the graph's state: no entry holds it, so a resume would lose it.
 
-    Answers to interrupts, which LangGraph writes too, are dropped: a scope keeps its own.
+    Answers to interrupts, which LangGraph writes too, are dropped: a scope has its own.
 
     Raises:
         RuntimeError: Something is written into a channel of the state.
@@ -309,7 +309,7 @@ def _call_task(
     callbacks: Any = None,
     **policies: Any,
 ) -> Any:
-    """Call a `@task` in a graph of its own, which keeps what it returns; return a future."""
+    """Call a `@task` in a graph of its own, which records what it returns; return a future."""
     number = next(numbers)
 
     async def run() -> Any:

@@ -8,7 +8,7 @@ holds for the user's own checkpoints (encryption, deletion and copies of a threa
 
 When an entry is written follows from the graph's `durability`. With `"async"`, LangGraph's default, it is
 written in the background, together with what comes within a few milliseconds or while the previous write is
-in progress; with `"sync"` before the code goes on; with `"exit"` when the execution pauses, fails or ends.
+in progress; with `"sync"` before the code continues; with `"exit"` when the execution pauses, fails or ends.
 Writes are made one after another, so what is in the checkpoints is always the journal as it was at some
 time. A pause and the end are waited for.
 
@@ -54,7 +54,7 @@ _NAMESPACE = uuid.UUID("9c2f64b5-3c55-4e0b-9d5a-0a4c9a1c8d11")
 
 
 class Journal:
-    """The journal of one execution, while one run goes on with it. Made by `run_journaled`.
+    """The journal of one execution, during one run of it. Made by `run_journaled`.
 
     Args:
         config: The configuration of the task, with a namespace for the journal.
@@ -120,7 +120,7 @@ class Journal:
             seconds: How long this run may take at most.
 
         Raises:
-            ConcurrentResumeError: Another run is going on with it.
+            ConcurrentResumeError: Another run of it is in progress.
         """
         await self._create()
         key = (self._place["thread_id"], self._place["checkpoint_ns"])
@@ -210,7 +210,7 @@ class Journal:
             self._claim.forget()
 
     async def leave(self, error: BaseException) -> None:
-        """Let other runs go on with the journal, which this run leaves by `error`.
+        """Let other runs continue the journal, which this run leaves with `error`.
 
         Raises:
             Exception: The checkpointer has failed, and `error` is a pause.
@@ -286,7 +286,7 @@ class Journal:
         self._is_created = True
 
     async def _write_beside(self, channel: str, value: JournalEntry) -> None:
-        """Write beside the entries; checkpointers keep the first of all that have one task id."""
+        """Write beside the entries; of several under one task id, checkpointers store the first."""
         await self._write([(channel, value)], f"{channel}:{value['number']}")
 
     async def _write(self, writes: Sequence[tuple[str, JournalEntry]], name: str) -> None:

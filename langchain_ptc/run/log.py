@@ -26,7 +26,7 @@ from langchain_ptc.run.record import CallStatus, ExecutionResult, ToolCallRecord
 from langchain_ptc.run.stores import JsonLinesStore, MemoryStore, Query, SqliteStore, Store
 from langchain_ptc.sandbox.api import Status
 
-KEPT_IN_MEMORY = 1_000
+MAX_IN_MEMORY = 1_000
 """Executions that a log in memory keeps by default."""
 
 _SUFFIXES: Mapping[str, type[JsonLinesStore | SqliteStore]] = {
@@ -40,7 +40,7 @@ _CLOSE_SECONDS = 5.0
 """How long the end of the process waits for what is still to be written."""
 
 _POLL_SECONDS = 1.0
-"""How often whoever waits for the writer checks that it is still alive."""
+"""How often a thread that waits for the writer checks that it is still alive."""
 
 _Task: TypeAlias = ExecutionResult | Callable[[], None] | None
 
@@ -84,17 +84,19 @@ class ExecutionLog:
         Raises:
             ValueError: The log is closed.
         """
-        kept = replace(result, output=cut_middle(result.output, result.output_chars), session=None)
+        stored = replace(
+            result, output=cut_middle(result.output, result.output_chars), session=None
+        )
         with self._lock:
             if self._is_closed:
                 raise ValueError("the log is closed; open another one")
             if isinstance(self._store, MemoryStore):
-                self._store.add(kept)
+                self._store.add(stored)
                 return
             if self._writer is None or self._writer.pid != os.getpid():
                 self._start_writer()
             assert self._writer is not None
-            self._writer.tasks.put(kept)
+            self._writer.tasks.put(stored)
 
     def note(self, result: ExecutionResult) -> None:
         """Keep the record of an execution if possible; else report it to the logger `langchain_ptc`.
@@ -210,7 +212,7 @@ class ExecutionLog:
 
 def _open(path: str | Path | None, keep: int | None) -> Store:
     if path is None:
-        return MemoryStore(keep or KEPT_IN_MEMORY)
+        return MemoryStore(keep or MAX_IN_MEMORY)
     path = Path(path)
     store = _SUFFIXES.get(path.suffix.lower())
     if store is None:

@@ -119,7 +119,7 @@ def ended_by(error: BaseException, output: str) -> Done:
 # --- entries of the journal about calls -----------------------------------------------------------
 
 _MAX_ARGUMENT_BYTES, _MAX_ARGUMENT_NAMES = 4096, 20
-"""What an entry keeps of the arguments of a call, for a record of it without its code."""
+"""How much of a call's arguments an entry has, for a record of the call without its code."""
 
 
 def write_call(outcome: CallOutcome, call: StartedCall) -> JournalEntry:
@@ -156,23 +156,23 @@ def _read_call(entry: JournalEntry) -> tuple[CallOutcome, ToolCallRecord]:
 
 
 def diverged(recorded: str, now: str) -> ReplayError:
-    """Return the error of code that came to `now` where it came to `recorded` before."""
+    """Return the error of code that reached `now` where it had reached `recorded` before."""
     before, after = (re.sub("#[0-9a-f]{24}", "", key) for key in (recorded, now))
-    where = f"it came to {after} where it came to {before} before"
+    where = f"it reached {after} where it had reached {before} before"
     if before == after:
-        where = f"it came to {after} with other arguments than before"
+        where = f"it reached {after} with different arguments than before"
     return _path_error(where, after)
 
 
 def ended_early(recorded: str, how: str) -> ReplayError:
-    """Return the error of code that has ended where it came to `recorded` before.
+    """Return the error of code that has ended where it had reached `recorded` before.
 
     Args:
         recorded: The key of the entry.
         how: How the code has ended.
     """
     before = re.sub("#[0-9a-f]{24}", "", recorded)
-    return _path_error(f"{how} where it came to {before} before", before)
+    return _path_error(f"{how} where it had reached {before} before", before)
 
 
 def _path_error(where: str, call: str) -> ReplayError:

@@ -2,8 +2,8 @@
 
 What `asyncio` has for limits belongs to one event loop. The executions of one executor run on many: each
 synchronous caller's and each test's is another. Libraries were looked at: `aiolimiter` belongs to one event
-loop as well; `pybreaker` runs what it guards in a thread or not at all, and its probe may keep it half open
-for ever; `tenacity` takes 60 µs for a call that succeeds at once, twice what all policies together may.
+loop as well; `pybreaker` runs what it guards in a thread or not at all, and its probe may leave it half open
+for good; `tenacity` takes 60 µs for a call that succeeds at once, twice the budget of all policies together.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 State: TypeAlias = Literal["closed", "open", "half_open"]
 _ENTRY_BYTES = 500
-"""About what an entry takes besides its key and its result."""
+"""About what an entry takes in addition to its key and its result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """What time it is, how to wait, and what chance says."""
+    """The time, how to wait, and random numbers."""
 
     now: Callable[[], float] = time.monotonic
     """Seconds, from any point on, never back."""
@@ -41,7 +41,7 @@ class RateLimiter:
     """Limits how many tries begin in any period of a given length.
 
     A try is given its time when it asks, so all go in the order in which they came. One that is
-    cancelled gives its time back, or an execution that ends would keep the next ones waiting.
+    cancelled gives its time back, or an execution that ends would make the next ones wait.
 
     Args:
         limit: How many in how long.
@@ -168,8 +168,8 @@ class BreakerState:
                                       └─────────failure──────────┘
     ```
 
-    Half open, one call is permitted: the probe. One that never ends must not keep the breaker half
-    open for ever, so it holds for `reset_seconds` only, and then another call may try. A call that ends late,
+    Half open, one call is permitted: the probe. One that never ends must not leave the breaker half
+    open for good, so it holds for `reset_seconds` only, and then another call may try. A call that ends late,
     from before the breaker's last change, says nothing of how the tool is now and is not counted.
 
     Args:
@@ -279,8 +279,8 @@ class Results(Generic[T]):
             self._entries.move_to_end(key)
             return result
 
-    def keep(self, key: Hashable, result: T, size: int) -> None:
-        """Keep a result.
+    def store(self, key: Hashable, result: T, size: int) -> None:
+        """Store a result.
 
         Args:
             key: What the calls have in common that may use it.

@@ -109,10 +109,10 @@ class ToolCallRecord:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
-        kept = {field.name: data[field.name] for field in fields(cls) if field.name in data}
-        kept["started_at"] = _parse_time(data["started_at"])
-        kept["defaults"] = tuple(data.get("defaults", ()))
-        return cls(**kept)
+        given = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        given["started_at"] = _parse_time(data["started_at"])
+        given["defaults"] = tuple(data.get("defaults", ()))
+        return cls(**given)
 
 
 _CALL_NAMES = (*(field.name for field in fields(ToolCallRecord)), "ended_at", "running_seconds")
@@ -151,7 +151,7 @@ class ExecutionResult:
     """How many characters of output the model is shown; see `Limits.output_chars`."""
     session: str | None = None
     """The variables of the code for the thread's next execution, as base64; only a worker can read
-    them. None where they are not kept here."""
+    them. None where they are stored elsewhere."""
     spent: Mapping[str, Any] | None = None
     """What it spent of its budgets, by the names of `Budget`; None if it has none."""
 
@@ -229,19 +229,19 @@ class ExecutionResult:
         Raises:
             KeyError, TypeError, ValueError: It is not such a record.
         """
-        kept = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        given = {field.name: data[field.name] for field in fields(cls) if field.name in data}
         if (failure := data["error"]) is not None:
             violations = tuple(Violation(**violation) for violation in failure["violations"])
             problems = tuple(Problem(**problem) for problem in failure["problems"])
-            kept["error"] = Failure(**{**failure, "violations": violations, "problems": problems})
-        kept["notes"] = tuple(data["notes"])
-        kept["tool_calls"] = tuple(ToolCallRecord.from_dict(call) for call in data["tool_calls"])
-        kept["started_at"] = _parse_time(data["started_at"])
-        return cls(**kept)
+            given["error"] = Failure(**{**failure, "violations": violations, "problems": problems})
+        given["notes"] = tuple(data["notes"])
+        given["tool_calls"] = tuple(ToolCallRecord.from_dict(call) for call in data["tool_calls"])
+        given["started_at"] = _parse_time(data["started_at"])
+        return cls(**given)
 
 
 _TIMES = ("ended_at", "computing_seconds", "waiting_seconds", "overlapping_seconds")
-"""What `ExecutionResult.to_dict` has besides the fields."""
+"""What `ExecutionResult.to_dict` has in addition to the fields."""
 
 
 def add_up(spans: Iterable[tuple[datetime, datetime]]) -> tuple[float, float]:

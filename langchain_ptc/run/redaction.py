@@ -352,7 +352,7 @@ def describe_failure(
     if isinstance(error, ToolException):
         return f"{name} failed: {text}" if text else f"{name} failed"
     if type(error) is KeyError and error.args == (_KEY_OF_INTERRUPT,):
-        return f"{name} failed: it asks a person by interrupt(), and this code runs in no graph"
+        return f"{name} failed: it calls interrupt(), which needs a graph, and this code runs outside of one"
     kind = type(error).__name__
     if on_tool_error == "type" or not text:
         return f"{name} failed: {kind}"

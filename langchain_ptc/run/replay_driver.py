@@ -10,7 +10,7 @@ recorded when it is taken, and not when a tool has returned: until then the resu
 order. The price is that a crash in between makes the call again (see docs/resume.md).
 
 A pause is recorded too: the events that were in flight when a person was asked. Nothing new happens in a
-resumed execution until it has come to the same point by the same path: else an answer could reach
+resumed execution until it has reached the same point by the same path: otherwise an answer could reach
 another call, and what a person has approved could be run with other arguments.
 """
 
@@ -170,11 +170,11 @@ class ReplayDriver(Driver):
             raise self._broken
 
     async def _step(self) -> None:
-        """Do what comes next while the code waits: let it go on, or wait too."""
+        """Do what comes next while the code waits: let it continue, or wait too."""
         await self._begin_asked()
         if self._refused:
             refused, self._refused[:] = list(self._refused), []
-            self._go_on([self.accept(call, outcome) for call, outcome in refused])
+            self._continue([self.accept(call, outcome) for call, outcome in refused])
         elif (entry := self.journal.take()) is not None:
             self._replay(entry)
         elif self._is_replaying:
@@ -202,7 +202,7 @@ class ReplayDriver(Driver):
                 self._refused.append((started, refused))
                 continue
             rule = self.approvals.rules.get(started.tool)
-            if started.is_large:  # kept, for the keys of its events
+            if started.is_large:  # computed once, for the keys of its events
                 await call_off_loop(started.digest, started.passed)
                 if rule is not None:
                     digest = functools.partial(started.digest, validated=True)
@@ -382,9 +382,9 @@ class ReplayDriver(Driver):
                 goes_on = True
                 results += given
         if goes_on:
-            self._go_on(results)
+            self._continue(results)
 
-    def _go_on(self, results: Sequence[Result]) -> None:
+    def _continue(self, results: Sequence[Result]) -> None:
         self._is_idle, self._computing_since = False, time.monotonic()
         self.session.resume(results, self._moment)
 
@@ -415,14 +415,14 @@ class ReplayDriver(Driver):
         self._answers.update(entry["answers"])
 
     def _check_all_reached(self, done: Done) -> None:
-        """Check that code which has ended came to all that happened before the pause.
+        """Check that code which has ended reached all that happened before the pause.
 
         Raises:
             ReplayError: It did not.
         """
         while (entry := self.journal.take()) is not None:
             if "in_flight" in entry:
-                self._check_pause(entry)  # what it did not come to it must not be asked about
+                self._check_pause(entry)  # nobody is asked about what it did not reach
                 continue
             failure = done.failure
             how = "it ended" if failure is None else f"{failure.kind}: {failure.message}"

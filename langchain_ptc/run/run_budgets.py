@@ -181,8 +181,8 @@ def budget_of(budget: Budget | None, names: Collection[str]) -> Budget | None:
     """
     if budget is None:
         return None
-    kept = {name: limit for name, limit in budget.calls_per_tool.items() if name in names}
-    return replace(budget, calls_per_tool=kept)
+    limits = {name: limit for name, limit in budget.calls_per_tool.items() if name in names}
+    return replace(budget, calls_per_tool=limits)
 
 
 def _usage_in(message: ToolMessage) -> Usage:

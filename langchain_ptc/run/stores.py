@@ -148,11 +148,11 @@ class JsonLinesStore(Store):
         return [*entries.values()][-(keep or 0) :]
 
     def _compact(self, keep: int) -> None:
-        kept = self._load(keep)
+        records = self._load(keep)
         new = self._path.with_name(f"{self._path.name}.new")
-        new.write_text("".join(f"{_render(result)}\n" for result in kept), encoding="utf-8")
+        new.write_text("".join(f"{_render(result)}\n" for result in records), encoding="utf-8")
         os.replace(new, self._path)  # noqa: PTH105  # atomic on every system
-        self._lines = len(kept)
+        self._lines = len(records)
 
 
 _SCHEMA = """
@@ -192,7 +192,7 @@ class SqliteStore(Store):
         self._path = path
         self._keep = keep
         with closing(self._connect()) as database:
-            database.execute("PRAGMA journal_mode = WAL")  # who reads does not wait for who writes
+            database.execute("PRAGMA journal_mode = WAL")  # readers do not wait for writers
             database.executescript(_SCHEMA)
         self._writing: sqlite3.Connection | None = None
 

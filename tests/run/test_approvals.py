@@ -395,7 +395,7 @@ async def test_an_answer_is_for_the_call_that_was_shown(call, sync, chancy):
     state = await run(graph, decide(APPROVE), sync=sync)
     assert world.effects == []
     assert artifact(state).error.kind == "ReplayError"
-    assert f"1:{call} with other arguments than before" in output(state)
+    assert f"1:{call} with different arguments than before" in output(state)
     assert not asked(await state_of(graph, sync=sync))
 
 
@@ -473,7 +473,7 @@ await post("d")
     fickle.VALUES[0] = "second"
     state = await run(graph, Command(resume="yes-b"))
     assert world.effects == before == ["ask a = yes-a"]
-    assert "2:ask with other arguments" in output(state)
+    assert "2:ask with different arguments" in output(state)
 
 
 @pytest.mark.parametrize("clause", ["except Exception:", "except BaseException:", "except:"])

@@ -174,7 +174,7 @@ async def test_a_run_that_read_before_another_went_on_is_refused(is_begun, sync)
     state = await (first or run(graph, Command(resume=OK), sync=sync))
     assert state["__interrupt__"]
     overtaken.set()
-    with pytest.raises(ConcurrentResumeError, match="meanwhile"):
+    with pytest.raises(ConcurrentResumeError, match="in the meantime"):
         await late
     assert till.paid == [1]
     state = await run(graph, Command(resume=OK), sync=sync)

@@ -231,7 +231,7 @@ async def test_a_tool_that_asks_a_person_outside_a_graph_says_so():
     """Where there is nobody to ask, the code is told that, and not what LangGraph misses."""
     result = await ProgrammaticToolExecutor([identify]).aexecute('await identify("ask")')
     assert result.tool_calls[0].error == (
-        "identify failed: it asks a person by interrupt(), and this code runs in no graph"
+        "identify failed: it calls interrupt(), which needs a graph, and this code runs outside of one"
     )
 
 

@@ -91,7 +91,7 @@ async def test_resume_after_a_tool_was_removed(name, sync):
     assert MADE == ["look", "send"]
     record = artifact(state)
     assert record.error.kind == "ReplayError"
-    assert "NameError: name 'look' is not defined where it came to 1:look" in output(state)
+    assert "NameError: name 'look' is not defined where it had reached 1:look" in output(state)
     assert "2 tool calls took effect and must not be repeated: look(x=1), send(x=1)" in output(
         state
     )

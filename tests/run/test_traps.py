@@ -101,7 +101,7 @@ async def test_other_arguments_are_another_path(chancy, sync):
     fickle.VALUES[0] = "second"
     state = await run(graph, answers(state), sync=sync)
     assert artifact(state).error.kind == "ReplayError"
-    assert "1:post with other arguments than before" in output(state)
+    assert "1:post with different arguments than before" in output(state)
     assert world.effects == ["post first"]
     assert (await state_of(graph, sync=sync)).next == ()
 

@@ -184,7 +184,7 @@ async def test_elicitation_outside_a_graph(tools: list[BaseTool]) -> None:
     code = "try:\n    await order(id=1)\nexcept ToolCallError as error:\n    print(error)\nprint(await weigh(id=1))"
     result = await ProgrammaticToolExecutor(tools).aexecute(code)
     assert result.output == (
-        "order failed: it asks a person by interrupt(), and this code runs in no graph\n2.5\n"
+        "order failed: it calls interrupt(), which needs a graph, and this code runs outside of one\n2.5\n"
     )
 
 
