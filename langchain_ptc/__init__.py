@@ -50,11 +50,12 @@ if TYPE_CHECKING:
     from langchain_ptc.node import ProgrammaticToolNode
     from langchain_ptc.run.budgets import Budget
     from langchain_ptc.run.log import ExecutionLog
-    from langchain_ptc.run.record import ExecutionResult, ToolCallRecord
+    from langchain_ptc.run.prefetcher import Prefetcher
+    from langchain_ptc.run.record import ExecutionResult, PrefetchStats, ToolCallRecord
     from langchain_ptc.run.telemetry import OpenTelemetryExporter
     from langchain_ptc.sandbox.host.inprocess import InProcessSandbox
     from langchain_ptc.sandbox.host.process import ProcessSandbox
-    from langchain_ptc.tool import as_programmatic
+    from langchain_ptc.tool import as_programmatic, prefetch_handler
 
 _MODULES = {
     "Breaker": "catalog.policy",
@@ -75,6 +76,8 @@ _MODULES = {
     "OpenTelemetryExporter": "run.telemetry",
     "PTCError": "errors",
     "PolicyError": "errors",
+    "PrefetchStats": "run.record",
+    "Prefetcher": "run.prefetcher",
     "Problem": "errors",
     "ProcessSandbox": "sandbox.host.process",
     "ProgrammaticToolCallingMiddleware": "middleware",
@@ -96,6 +99,7 @@ _MODULES = {
     "as_programmatic": "tool",
     "native_middleware": "native",
     "native_tools": "native",
+    "prefetch_handler": "tool",
 }
 
 __all__ = [
@@ -117,6 +121,8 @@ __all__ = [
     "OpenTelemetryExporter",
     "PTCError",
     "PolicyError",
+    "PrefetchStats",
+    "Prefetcher",
     "Problem",
     "ProcessSandbox",
     "ProgrammaticToolCallingMiddleware",
@@ -138,6 +144,7 @@ __all__ = [
     "as_programmatic",
     "native_middleware",
     "native_tools",
+    "prefetch_handler",
 ]
 
 

@@ -249,6 +249,14 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     return _loop.run(coroutine)
 
 
+def loop_here() -> asyncio.AbstractEventLoop:
+    """Return the event loop that executions which are started here run on."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return _loop.start()
+
+
 class _Raised:
     """What was raised that cannot be handed on as it is: a future refuses it."""
 

@@ -16,8 +16,15 @@ from langchain_ptc.run.budgets import Budget
 from langchain_ptc.run.call_policy import CallPolicies, build_pipeline
 from langchain_ptc.run.dispatch import Dispatcher
 from langchain_ptc.run.events import OnEvent, Refusals
-from langchain_ptc.run.execution import Check, Durable, Execution, ExecutorConfig
+from langchain_ptc.run.execution import (
+    Check,
+    Durable,
+    Execution,
+    ExecutorConfig,
+    build_prefetcher,
+)
 from langchain_ptc.run.log import ExecutionLog
+from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult
 from langchain_ptc.run.redaction import OnToolError, Redact, checked_redact
 from langchain_ptc.run.run_budgets import Budgets, build_budget_tool
@@ -38,7 +45,7 @@ class ProgrammaticToolExecutor:
         call_policies: The state of breakers, rate limits and cached results, to share it with another
             executor over the same tools.
         limits: As in `as_programmatic`, and so are `imports`, `interrupt_on`, `interrupt_mode`,
-            `durable`, `on_event`, `check`, `log`, `redact`, `budget`, `run_budget` and
+            `durable`, `prefetch`, `on_event`, `check`, `log`, `redact`, `budget`, `run_budget` and
             `on_tool_error`.
 
     Raises:
@@ -57,6 +64,7 @@ class ProgrammaticToolExecutor:
         interrupt_on: InterruptOn | None = None,
         interrupt_mode: InterruptMode = "batched",
         durable: Durable = "auto",
+        prefetch: Prefetch = "off",
         on_event: OnEvent | None = None,
         check: Check = "static",
         log: ExecutionLog | None = None,
@@ -73,6 +81,7 @@ class ProgrammaticToolExecutor:
             )
         check_choice("on_tool_error", on_tool_error, OnToolError)
         check_choice("durable", durable, Durable)
+        check_choice("prefetch", prefetch, Prefetch)
         check_choice("check", check, Check)
         self.catalog = catalog if isinstance(catalog, ToolCatalog) else ToolCatalog(catalog)
         if budget is not None or run_budget is not None:
@@ -106,6 +115,7 @@ class ProgrammaticToolExecutor:
             },
             approvals=approvals,
             durable=durable,
+            prefetch=prefetch,
             on_event=on_event,
             check=check,
             redact=checked_redact(redact),
@@ -114,12 +124,18 @@ class ProgrammaticToolExecutor:
             budgets=budgets,
             on_tool_error=on_tool_error,
             reads_state=budgets.is_for_run or any(d.is_injected for d in dispatchers.values()),
+            readable=frozenset(n for n, d in dispatchers.items() if d.can_prefetch),
         )
 
     @property
     def budgets(self) -> Budgets:
         """What its executions, and runs of the graph, may spend."""
         return self._config.budgets
+
+    @property
+    def prefetching(self) -> Prefetch:
+        """Which calls begin before the code makes them."""
+        return self._config.prefetch
 
     def start(self, code: str, **options: Any) -> Execution:
         """Prepare an execution; does not run it yet.
@@ -130,14 +146,45 @@ class ProgrammaticToolExecutor:
         """
         return Execution(self._config, code, **options)
 
+    def prefetch(self, *, config: RunnableConfig | None = None, **options: Any) -> Prefetcher:
+        """Take code while it is written, and begin calls that it is going to make.
+
+        Give it each piece as it comes (`feed`), and then to `execute` or `aexecute` with the whole code, on
+        the same event loop; or `close` it.
+
+        Args:
+            config: Callbacks, tags, metadata and so on for the tools.
+            options: The other options of `build_prefetcher`.
+
+        Raises:
+            ValueError: The executor does not have `prefetch="stream"`.
+        """
+        if self.prefetching != "stream":
+            raise ValueError(
+                "calls begin while the code is written only with prefetch='stream'; this executor has "
+                f"prefetch={self.prefetching!r}"
+            )
+        return build_prefetcher(self._config, config=config, **options)
+
     def execute(
-        self, code: str, *, config: RunnableConfig | None = None, call_id: str | None = None
+        self,
+        code: str,
+        *,
+        config: RunnableConfig | None = None,
+        call_id: str | None = None,
+        prefetcher: Prefetcher | None = None,
     ) -> ExecutionResult:
         """Run code from synchronous code; see `aexecute`."""
-        return self.start(code, config=config, call_id=call_id).run().result
+        options: dict[str, Any] = {"call_id": call_id, "prefetcher": prefetcher}
+        return self.start(code, config=config, **options).run().result
 
     async def aexecute(
-        self, code: str, *, config: RunnableConfig | None = None, call_id: str | None = None
+        self,
+        code: str,
+        *,
+        config: RunnableConfig | None = None,
+        call_id: str | None = None,
+        prefetcher: Prefetcher | None = None,
     ) -> ExecutionResult:
         """Run code and wait for its result.
 
@@ -145,6 +192,7 @@ class ProgrammaticToolExecutor:
             code: The program that the model wrote.
             config: Callbacks, tags, metadata and so on for the tools.
             call_id: Id of the tool call that requested the execution.
+            prefetcher: What has taken the code while it was written; see `prefetch`.
 
         Returns:
             The record of the execution. Errors of the code are reported in it, and not raised.
@@ -154,7 +202,8 @@ class ProgrammaticToolExecutor:
             GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
             ValueError: `durable="always"` without a checkpointer.
         """
-        return (await self.start(code, config=config, call_id=call_id).arun()).result
+        options: dict[str, Any] = {"call_id": call_id, "prefetcher": prefetcher}
+        return (await self.start(code, config=config, **options).arun()).result
 
 
 @functools.cache

@@ -25,6 +25,7 @@ from typing_extensions import TypedDict
 
 from langchain_ptc.agent.direct_calls import DirectCall, answer_call
 from langchain_ptc.agent.guards import AgentGuards
+from langchain_ptc.agent.prefetching import PrefetchHandler
 from langchain_ptc.agent.prompt_watch import PromptWatch, watched
 from langchain_ptc.agent.thread_sessions import Session, StateSessionStore
 from langchain_ptc.background_loop import call_in_thread
@@ -48,12 +49,13 @@ from langchain_ptc.run.calls import Route
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
 from langchain_ptc.run.log import ExecutionLog
+from langchain_ptc.run.prefetcher import Prefetch
 from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.run.run_budgets import budget_of
 from langchain_ptc.run.tool_view import view
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.selection import SelectedTools, Selection, SelectionRules
-from langchain_ptc.tool import CodeTool, render_budget, with_imports
+from langchain_ptc.tool import CodeTool, provider_options, render_budget, with_imports
 from langchain_ptc.wording import check_choice
 
 _Answer: TypeAlias = ToolMessage | Command[Any]
@@ -115,7 +117,8 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             of the code; see `as_programmatic`.
         tool_name: Name of the one tool. Two of this middleware in one agent need two names.
         limits: As in `as_programmatic`, and so are `sandbox`, `imports`, `examples`, `prompt_tokens`,
-            `count_tokens`, `interrupt_mode`, `durable`, `on_event`, `check`, `budget`, `run_budget`,
+            `count_tokens`, `interrupt_mode`, `durable`, `prefetch`, `on_event`, `check`, `budget`,
+            `run_budget`,
             `on_tool_error`, `log` and `redact`.
 
     Raises:
@@ -138,6 +141,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         interrupt_on: InterruptOn | None = None,
         interrupt_mode: InterruptMode = "batched",
         durable: Durable = "auto",
+        prefetch: Prefetch = "off",
         session: Session = "none",
         on_event: OnEvent | None = None,
         check: Check = "static",
@@ -172,6 +176,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             imports=imports,
             interrupt_mode=interrupt_mode,
             durable=durable,
+            prefetch=prefetch,
             on_event=on_event,
             check=check,
             log=log,
@@ -201,6 +206,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             asked_by=asked_by,
             name=tool_name,
             description=with_imports(MIDDLEWARE_DESCRIPTION, imports),
+            extras=provider_options(prefetch),
         )
         self.tools = [self._code_tool]
 
@@ -223,7 +229,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             ValueError: A middleware after this one has replaced them.
         """
         shown, watch = self._show(request)
-        with watched(watch):
+        with watched(watch, self._watch_code(request, watch)):
             response = handler(shown)
         if watch is not None:
             watch.check(response)
@@ -236,11 +242,20 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
     ) -> ModelResponse[Any]:
         """Show the model the code's tools as stubs; see `wrap_model_call`."""
         shown, watch = self._show(request)
-        with watched(watch):
+        with watched(watch, self._watch_code(request, watch)):
             response = await handler(shown)
         if watch is not None:
             watch.check(response)
         return response
+
+    def _watch_code(
+        self, request: ModelRequest[Any], watch: PromptWatch | None
+    ) -> PrefetchHandler | None:
+        """Return what begins calls while the model writes code, unless something else must see them."""
+        if watch is None or self._code_tool.agents.see_calls():
+            return None
+        selected = self._select([tool for tool in request.tools if isinstance(tool, BaseTool)])
+        return self._code_tool.watch(selected.executor, None, request.state)
 
     def _show(self, request: ModelRequest[Any]) -> tuple[ModelRequest[Any], PromptWatch | None]:
         own = [tool for tool in request.tools if isinstance(tool, BaseTool)]

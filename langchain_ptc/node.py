@@ -47,6 +47,7 @@ from langchain_ptc.run.journal import (
     run_journaled,
 )
 from langchain_ptc.run.log import ExecutionLog
+from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.tool import (
@@ -117,6 +118,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         interrupt_on: InterruptOn | None = None,
         interrupt_mode: InterruptMode = "batched",
         durable: Durable = "auto",
+        prefetch: Prefetch = "off",
         session: Session = "none",
         on_event: OnEvent | None = None,
         check: Check = "static",
@@ -142,6 +144,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             interrupt_on=interrupt_on,
             interrupt_mode=interrupt_mode,
             durable=durable,
+            prefetch=prefetch,
             session=session,
             on_event=on_event,
             check=check,
@@ -268,6 +271,8 @@ class _Turn:
         self._journal: Journal | None = None
         self._session: bytes | None = None
         self._spent = Usage()
+        self._prefetcher: Prefetcher | None = None
+        """What was begun while the model wrote its last reply."""
 
     async def answer(
         self, journal: Journal | None = None, _: JournalEntry | None = None
@@ -278,6 +283,12 @@ class _Turn:
             journal: Keeps what the model says, if there is one.
         """
         self._journal = journal
+        try:
+            return await self._answer()
+        finally:
+            self._drop()
+
+    async def _answer(self) -> JournalEntry:
         node, prompt, usage, attempt, searches = self._node, self._prompt, None, 0, 0
         dropped = Usage()
         failed: JournalEntry | None = None
@@ -348,7 +359,19 @@ class _Turn:
         return outcomes, [*state.commands()]
 
     async def _ask(self, prompt: list[BaseMessage]) -> JournalEntry:
-        config, model = self._here(), self._node._writer.model
+        node, model = self._node, self._node._writer.model
+        self._drop()
+        handler = node._tool.watch(
+            node._tool.executor,
+            self._here(),
+            self._state,
+            protocol=node._protocol,
+            kept=self._session,
+            put=self._keep,
+        )
+        config = self._here()
+        if handler is not None:
+            config = merge_configs(config, {"callbacks": [handler]})
         if self._sync:
             reply = await call_in_thread(lambda: model.invoke(prompt, config, **self._kwargs))
         else:
@@ -361,8 +384,21 @@ class _Turn:
         )
         return {"reply": reply, "message": parsed.message, "problems": parsed.problems}
 
+    def _keep(self, _: BaseMessage, __: str | None, prefetcher: Prefetcher) -> None:
+        self._prefetcher = prefetcher
+
+    def _drop(self) -> None:
+        """End what was begun for a reply that is not run."""
+        if self._prefetcher is not None:
+            self._prefetcher.close()
+            self._prefetcher = None
+
     async def _run_code(self, call: ToolCall, state: Any) -> list[Any]:
         config, tool = self._here(), self._node._tool
+        prefetcher, self._prefetcher = (
+            self._prefetcher,
+            None,
+        )  # for the first call of a message only
         runtime: ToolRuntime[Any, Any] = ToolRuntime(
             state=state,
             context=None,
@@ -372,7 +408,8 @@ class _Turn:
             store=None,
         )
         given = ToolCall(**{**call, "args": {**call["args"], "runtime": runtime}})
-        token = current_attempt.set(Attempt(self._session, self._spent, channels_of(self.config)))
+        channels = channels_of(self.config)
+        token = current_attempt.set(Attempt(self._session, self._spent, channels, prefetcher))
         try:
             if self._sync:
                 answer = await call_in_thread(lambda: tool.invoke(given, config))

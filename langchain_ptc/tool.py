@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
@@ -18,6 +19,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from langchain_ptc.agent.commands import compose, join, takes_no_lists
 from langchain_ptc.agent.guards import AgentGuards, Agents, AppliedGuards
+from langchain_ptc.agent.prefetching import PrefetchHandler, Put, WrittenCode
 from langchain_ptc.agent.thread_sessions import Session, SessionStore, note_empty
 from langchain_ptc.background_loop import call_off_loop, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
@@ -27,14 +29,15 @@ from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.prompts.examples import Examples, render_examples, resolve_examples
 from langchain_ptc.prompts.texts import BUDGET, CODE_ARGUMENT, RUN_CODE_DESCRIPTION
-from langchain_ptc.replies.extract import unwrap_program
+from langchain_ptc.replies.extract import Protocol, unwrap_program
 from langchain_ptc.run.approvals import ApprovalMiddleware, InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
-from langchain_ptc.run.graph_state import Channels, read_state
+from langchain_ptc.run.graph_state import Channels, messages_of, read_state
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.outcome import Outcome
+from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult, large_parts
 from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.sandbox.api import Sandbox
@@ -120,6 +123,8 @@ class Attempt:
     """What the previous attempts have spent, which is in no state either."""
     channels: Channels
     """What holds the state of the node's graph."""
+    prefetcher: Prefetcher | None
+    """What was begun while the model wrote the program."""
 
 
 current_attempt: contextvars.ContextVar[Attempt | None] = contextvars.ContextVar(
@@ -141,6 +146,7 @@ def as_programmatic(
     interrupt_on: InterruptOn | None = None,
     interrupt_mode: InterruptMode = "batched",
     durable: Durable = "auto",
+    prefetch: Prefetch = "off",
     session: Session = "none",
     on_event: OnEvent | None = None,
     check: Check = "static",
@@ -178,6 +184,10 @@ def as_programmatic(
         durable: `auto` keeps a journal wherever the graph has a checkpointer, so that nothing
             happens twice when the graph is interrupted and resumed; `always` refuses to run without
             one; `never` keeps none.
+        prefetch: Whether calls of tools that are `read_only` begin before the code makes them: `calls`
+            begins, while the code runs, those that depend on nothing that it waits for; `stream` also
+            those that can be seen while the model still writes the code (give the model, or the graph, a
+            `PrefetchHandler`); `off` begins none.
         session: `thread` keeps the variables of the code from one execution to the next, in the
             state of the graph; `none` starts each execution without any.
         on_event: Called with each event as it happens.
@@ -225,6 +235,7 @@ def as_programmatic(
         interrupt_on=interrupt_on,
         interrupt_mode=interrupt_mode,
         durable=durable,
+        prefetch=prefetch,
         on_event=on_event,
         check=check,
         log=log,
@@ -240,6 +251,7 @@ def as_programmatic(
             executor=executor,
             sessions=None if session == "none" else SessionStore(tool_name),
             agent_guards=agent_guards,
+            extras=provider_options(prefetch),
         )
     ]
 
@@ -276,6 +288,11 @@ def with_imports(text: str, imports: Sequence[str]) -> str:
     return text.replace("{IMPORTS}", f", and {', '.join(imports)}" if imports else "")
 
 
+def provider_options(prefetch: Prefetch) -> dict[str, Any] | None:
+    """Return what the tool asks of a provider: Anthropic's sends an argument only when it is whole, else."""
+    return {"eager_input_streaming": True} if prefetch == "stream" else None
+
+
 class RunCodeArguments(BaseModel):
     """Arguments of the tool that runs code."""
 
@@ -304,6 +321,7 @@ class CodeTool(BaseTool):
     _begin: Start = PrivateAttr()
     _sessions: SessionStore | None = PrivateAttr()
     _agents: Agents = PrivateAttr()
+    _written: WrittenCode = PrivateAttr(default_factory=WrittenCode)
 
     def __init__(
         self,
@@ -330,6 +348,40 @@ class CodeTool(BaseTool):
     def agents(self) -> Agents:
         """The agents that the tool was given to."""
         return self._agents
+
+    @property
+    def written(self) -> WrittenCode:
+        """What was begun for code that models have written, and that does not run yet."""
+        return self._written
+
+    def watch(
+        self,
+        executor: ProgrammaticToolExecutor,
+        config: RunnableConfig | None,
+        state: Any,
+        *,
+        protocol: Protocol = "tool",
+        kept: bytes | None = None,
+        put: Put | None = None,
+    ) -> PrefetchHandler | None:
+        """Return what begins calls while a chat model writes code; None if they begin only with its run.
+
+        Args:
+            executor: What will run the code.
+            config: Configuration for the tools; None for that of the caller of the model.
+            state: The state of the graph.
+            protocol: How the model passes its code.
+            kept: The variables that the code starts with; None for those in the state.
+            put: Takes what was begun for a message; None to keep it for the call of the tool.
+        """
+        if executor.prefetching != "stream" or self._agents.decide_about(self.name):
+            return None
+        if self._sessions is not None and kept is None:
+            kept = self._sessions.find(state) or b""
+        begin = functools.partial(executor.prefetch, config=config, state=state, kept=kept)
+        return PrefetchHandler(
+            self.name, protocol=protocol, begin=begin, put=put or self._written.put
+        )
 
     def _run(
         self,
@@ -366,6 +418,10 @@ class CodeTool(BaseTool):
         invocation = _invocation.get()
         attempt, guards = invocation.attempt, invocation.guards
         invocation.is_joined = takes_no_lists(getattr(runtime, "tools", ()))
+        if attempt is not None:
+            prefetcher = attempt.prefetcher
+        else:
+            prefetcher = self._written.take(messages_of(state), invocation.call_id)
         return self._begin(
             unwrap_program(code),
             call_id=invocation.call_id,
@@ -377,6 +433,7 @@ class CodeTool(BaseTool):
             channels=None if attempt is None else attempt.channels,
             approvals=guards.approvals,
             call_limits=guards.call_limits if guards.limits else None,
+            prefetcher=prefetcher,
         )
 
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
@@ -429,6 +486,37 @@ class RunCodeTool(CodeTool):
     def catalog(self) -> ToolCatalog:
         """The tools that the code may call."""
         return self._executor.catalog
+
+    @property
+    def executor(self) -> ProgrammaticToolExecutor:
+        """What runs the code."""
+        return self._executor
+
+
+def prefetch_handler(tools: Sequence[BaseTool]) -> PrefetchHandler:
+    """Return a callback handler with which calls of code begin while a chat model writes it.
+
+    Pass it to the graph or to the model: `config={"callbacks": [prefetch_handler(tools)]}`. The node and the
+    middleware have their own.
+
+    Args:
+        tools: What `as_programmatic(..., prefetch="stream")` returned.
+
+    Raises:
+        ValueError: There is no such tool among them, or calls of its code must not begin early.
+    """
+    tool = next((tool for tool in tools if isinstance(tool, RunCodeTool)), None)
+    if tool is None or tool.executor.prefetching != "stream":
+        raise ValueError(
+            "prefetch_handler takes the list that as_programmatic(..., prefetch='stream') returned"
+        )
+    handler = tool.watch(tool.executor, None, None)
+    if handler is None:
+        raise ValueError(
+            f"a middleware of the agent decides about {tool.name} itself: nothing may be called before "
+            "it has; leave out the handler"
+        )
+    return handler
 
 
 def _read_description(tool: RunCodeTool) -> str:

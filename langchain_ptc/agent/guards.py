@@ -190,6 +190,22 @@ class Agents:
             return False
         return any(own is m for m in chain(*self._middleware_of(_node_behind(handler))))
 
+    def decide_about(self, program: str) -> bool:
+        """Whether a guard of an agent decides about the calls of the tool `program` itself."""
+        return any(
+            _is_a(guard, "AutoModeMiddleware")
+            or (_is_a(guard, "HumanInTheLoopMiddleware") and program in guard.interrupt_on)
+            for guard in self._guards_of(None, self._middleware_of(None)).known
+        )
+
+    def see_calls(self) -> bool:
+        """Whether an agent has other middleware that handles the calls of the code."""
+        for middleware in self._middleware_of(None):
+            at = next((n for n, one in enumerate(middleware) if one is self._owner), -1)
+            if any(_hooks(one, _AROUND) for one in middleware[at + 1 :]):
+                return True
+        return False
+
     def _middleware_of(self, node: ToolNode | None) -> list[list[Any]]:
         """Return the middleware of the agent of a node; of each known agent, if the node is unknown."""
         with self._lock:

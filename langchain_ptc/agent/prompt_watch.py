@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -120,17 +120,19 @@ def _squeezed(text: str) -> str:
     return " ".join(text.split())
 
 
-_watch: contextvars.ContextVar[PromptWatch | None] = contextvars.ContextVar(
-    "ptc_prompt_watch", default=None
-)
-register_configure_hook(_watch, inheritable=True)
+_Watch: TypeAlias = contextvars.ContextVar[BaseCallbackHandler | None]
+_prompt_watch: _Watch = contextvars.ContextVar("ptc_prompt_watch", default=None)
+_code_watch: _Watch = contextvars.ContextVar("ptc_code_watch", default=None)
+for _variable in (_prompt_watch, _code_watch):
+    register_configure_hook(_variable, inheritable=True)
 
 
 @contextlib.contextmanager
-def watched(watch: PromptWatch | None) -> Iterator[None]:
-    """Watch the models that are called inside."""
-    token = _watch.set(watch)
+def watched(prompts: PromptWatch | None, code: BaseCallbackHandler | None = None) -> Iterator[None]:
+    """Watch the models that are called inside: what they are sent, and the code that they write."""
+    tokens = _prompt_watch.set(prompts), _code_watch.set(code)
     try:
         yield
     finally:
-        _watch.reset(token)
+        _code_watch.reset(tokens[1])
+        _prompt_watch.reset(tokens[0])

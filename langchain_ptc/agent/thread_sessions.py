@@ -40,12 +40,17 @@ class SessionStore:
     def __init__(self, tool_name: str) -> None:
         self._tool_name = tool_name
 
+    def find(self, state: Any) -> bytes | None:
+        """Return the variables in a state; None if it has none."""
+        _, message = self._newest(state)
+        return None if message is None else session_of(message)
+
     async def load(self, state: Any, config: RunnableConfig, *, sync: bool) -> bytes:
         """Return the saved variables, or nothing for the first execution of a thread."""
-        session = self._find_in(state)
+        session = self.find(state)
         if session is None:
             async for earlier in earlier_states(config, sync=sync):
-                session = self._find_in(earlier)
+                session = self.find(earlier)
                 if session is not None:
                     break
         return b"" if session is None else session
@@ -64,10 +69,6 @@ class SessionStore:
         artifact = {**before.artifact, "session": None}
         return {key: [before.model_copy(update={"artifact": artifact})]}
 
-    def _find_in(self, state: Any) -> bytes | None:
-        _, message = self._newest(state)
-        return None if message is None else session_of(message)
-
     def _newest(self, state: Any) -> tuple[str | None, ToolMessage | None]:
         """Return the newest message with variables, and the key of the list that it is in."""
         for key, messages in message_lists(state):
@@ -85,9 +86,13 @@ class StateSessionStore(SessionStore):
         self.key = key
 
     @override
-    async def load(self, state: Any, config: RunnableConfig, *, sync: bool) -> bytes:
+    def find(self, state: Any) -> bytes | None:
         session = state.get(self.key) if isinstance(state, Mapping) else None
-        return session if isinstance(session, bytes) else b""
+        return session if isinstance(session, bytes) else None
+
+    @override
+    async def load(self, state: Any, config: RunnableConfig, *, sync: bool) -> bytes:
+        return self.find(state) or b""
 
     @override
     def save(self, outcome: Outcome) -> tuple[ExecutionResult, Sequence[Command[Any]]]:

@@ -153,6 +153,9 @@ class ToolPolicy:
     """Who may call it: `code`, the model itself (`direct`), or both."""
     read_only: bool = False
     """Calling it changes nothing. Shown in the stub."""
+    prefetch: bool = True
+    """Whether calls may begin before the code makes them, if the tool is `read_only` and the executor has
+    `prefetch`. Some of them are made for nothing: False for reads that cost money."""
     idempotent: bool = False
     """Repeating a call changes nothing more. Shown in the stub."""
     requires_approval: bool = False

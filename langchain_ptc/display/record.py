@@ -407,6 +407,8 @@ class Timeline:
         if not self.bars:
             return "no tool calls"
         calls = count(len(self.bars), "tool call")
+        if early := sum(bool(bar.call.get("ahead_seconds")) for bar in self.bars):
+            calls += f", {early:,} begun early"
         if len(self.bars) == 1:
             return calls
         if self.max_at_once < 2:
@@ -417,11 +419,14 @@ class Timeline:
 def read_timeline(data: Mapping[str, Any]) -> Timeline:
     """Return the tool calls of a record in time."""
     calls = [call for call in data["tool_calls"] if isinstance(call, Mapping)]
-    start = _read_time(data["started_at"])
+    began = _read_time(data["started_at"])
+    early = [call for call in calls if read_number(call.get("ahead_seconds"))]
+    start = min([began, *(_read_time(call.get("started_at")) for call in early)])
     spans = [_span_of(call, start) for call in calls]
     paused = read_number(data.get("paused_seconds"))
     last = max((end for _, end in spans), default=0.0)
-    whole = max(last, read_number(data.get("duration_seconds")) + paused)
+    seconds = _tidy(began - start) + read_number(data.get("duration_seconds"))
+    whole = max(last, seconds + paused)
     pauses = _find_pauses(spans, whole, paused)
     bars = [
         Bar(
@@ -435,7 +440,7 @@ def read_timeline(data: Mapping[str, Any]) -> Timeline:
     ]
     return Timeline(
         bars=tuple(bars),
-        seconds=max(_without(pauses, last), read_number(data.get("duration_seconds"))),
+        seconds=max(_without(pauses, last), seconds),
         pauses=tuple(Pause(_without(pauses, pause.at), pause.seconds) for pause in pauses),
         max_at_once=_max_at_once(bars),
     )
@@ -512,6 +517,8 @@ def _marks_of(call: Mapping[str, Any]) -> Iterable[str]:
         yield one_line(f"{word}{who}", 60)
     if call.get("is_cache_hit"):
         yield "cached"
+    if ahead := read_number(call.get("ahead_seconds")):
+        yield f"begun {render_seconds(ahead)} early"
     if isinstance(tries := call.get("attempts"), int) and tries > 1:
         yield f"{tries} tries"
     if call.get("breaker") == "open":

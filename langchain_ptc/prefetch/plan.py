@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 from langchain_ptc.prefetch.mentions import OPAQUE, Mentions, ToolNames, TooMuch
 from langchain_ptc.prefetch.rendering import Rendered, render
-from langchain_ptc.prefetch.slicing import Slicer
+from langchain_ptc.prefetch.slicing import Sliced, Slicer
 from langchain_ptc.prefetch.statements import Statements
 from langchain_ptc.prefetch.unwrapping import Flat, unwrap
 
@@ -137,13 +137,28 @@ class Plan:
             sliced = Slicer(statements, self._mentions).slice(done)
         except (TooMuch, RecursionError):
             return None
-        if sliced is None:
+        if sliced is None or self._is_made_already(sliced, done):
             return None
         rendered = render(sliced.body, sliced.ahead)
         if rendered is None or not rendered.ahead:
             return None
         body = [statements[place] for place in sliced.places]
         return self._part(rendered, body, is_rehearsal=False)
+
+    def _is_made_already(self, sliced: Sliced, done: int) -> bool:
+        """Whether a slice makes one call only, which whoever has reached its statement makes itself."""
+        if self._reached is None or self._reached[1]:
+            return False
+        calling = [
+            (place, node)
+            for place, node in zip(sliced.places, sliced.body, strict=True)
+            if not sliced.ahead.isdisjoint(ast.walk(node))
+        ]
+        match calling:
+            case [(place, ast.Try(body=[ast.Expr(value=value)]))] if place == done:
+                call = value.value if isinstance(value, ast.Await) else value
+                return isinstance(call, ast.Call) and self._mentions.path(call.func) is not None
+        return False
 
     def begin(self, part: Part) -> None:
         """Note that a part is run."""

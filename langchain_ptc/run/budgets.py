@@ -209,7 +209,7 @@ class BudgetMeter:
         self._counts_output = any(b.output_tokens is not None for b in given)
         self._before = before
         self._free = free
-        self._call_limits = call_limits
+        self.call_limits = call_limits
         self._now = now
         self._began = now()
         self._used = Usage()
@@ -237,7 +237,7 @@ class BudgetMeter:
         with self.lock:
             for which, budget, used in self._budgets():
                 check(which, budget, used, name, cost)
-            for limit in self._call_limits:
+            for limit in self.call_limits:
                 limit.check(name, self._used_by_peers())
             self._used.count(name, cost)
 
@@ -257,17 +257,7 @@ class BudgetMeter:
                 self._used.count(name, self._price(call))
 
     def _price(self, call: StartedCall) -> float:
-        if self._cost_of is None:
-            return 0.0
-        name = call.tool
-        try:
-            cost = float(self._cost_of(call.info()))
-        except Exception:
-            logger.exception("cost_of failed for %s", name)
-            cost = math.nan
-        if not (math.isfinite(cost) and cost >= 0):
-            raise ToolCallError(f"the cost of a call of {name} is unknown", tool=name)
-        return cost
+        return 0.0 if self._cost_of is None else price(self._cost_of, call)
 
     # --- what is left -------------------------------------------------------------------------------
 
@@ -337,6 +327,22 @@ class BudgetMeter:
             if self._counts_output:
                 self._used.output_tokens = math.ceil(len(self.read_output()) / CHARS_PER_TOKEN)
         return self._used
+
+
+def price(cost_of: Callable[[ToolCallInfo], float], call: StartedCall) -> float:
+    """Return what a call costs.
+
+    Raises:
+        ToolCallError: `cost_of` fails, or gives no cost.
+    """
+    try:
+        cost = float(cost_of(call.info()))
+    except Exception:
+        logger.exception("cost_of failed for %s", call.tool)
+        cost = math.nan
+    if not (math.isfinite(cost) and cost >= 0):
+        raise ToolCallError(f"the cost of a call of {call.tool} is unknown", tool=call.tool)
+    return cost
 
 
 def check(which: str, budget: Budget, used: Usage, name: str, cost: float) -> None:

@@ -45,8 +45,11 @@ _RECORDED = (
     "breaker",
     "waited_seconds",
     "result_bytes",
+    "ahead_seconds",
 )
 """What a call that was made before a pause has of its record."""
+_SHORTEST = 1e-6
+"""Seconds; a call that took the result of an early one began before it, however little."""
 _MAX_CHARS_SEARCHED = 100_000
 """How much of an error's text is searched for secrets; far less of it is passed on."""
 _MAX_ENCODED_AT_ONCE = 2
@@ -149,6 +152,8 @@ class StartedCall:
         """The state of the tool's circuit breaker when the call met it; None if it has none."""
         self.waited_seconds = 0.0
         """Of its time, what it waited: for its turn, a rate limit, between tries."""
+        self.ahead_seconds = 0.0
+        """How long before the code made it it began; see `run.prefetcher`."""
         self.error: str | None = None
         self.limit: str | None = None
         """The field of `Limits` that it hit."""
@@ -249,6 +254,16 @@ class StartedCall:
         if self.is_large:
             self._packed = None
 
+    def take_over(self, early: StartedCall) -> float:
+        """Take over how an equal call ended that was made early; return how much of its time is saved."""
+        for name in ("attempts", "is_cache_hit", "breaker", "waited_seconds"):
+            setattr(self, name, getattr(early, name))
+        self.is_reached, seconds = True, early._seconds or 0.0
+        self.ahead_seconds = max(_SHORTEST, self._clock - early._clock)
+        self.end("returned", early.result_bytes)
+        self._started_at, self._seconds = early._started_at, seconds
+        return min(seconds, self.ahead_seconds)
+
     def finish(self) -> ToolCallRecord:
         """Return its record."""
         if self._record is not None:
@@ -277,6 +292,7 @@ class StartedCall:
             attempts=self.attempts,
             is_cache_hit=self.is_cache_hit,
             breaker=self.breaker,
+            ahead_seconds=self.ahead_seconds,
             is_read_only=self.definition.policy.read_only,
             arguments_bytes=size,
             result_bytes=self.result_bytes,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from langchain_ptc.run.approvals import Approvals
     from langchain_ptc.run.events import Events
     from langchain_ptc.run.graph_state import GraphState
+    from langchain_ptc.run.prefetcher import Prefetcher
 
 CANCEL_SECONDS = 0.2
 """How long tools that are cancelled at the end of an execution may take to stop."""
@@ -62,11 +63,17 @@ class Driver:
     """Reports what happens."""
     config: RunnableConfig
     """The caller's: its callbacks, tags and metadata are passed to the tools."""
+    prefetcher: Prefetcher | None
+    """What makes calls early; None if nothing does."""
 
     def __post_init__(self) -> None:
-        limits = self.context.limits
+        limits, prefetcher = self.context.limits, self.prefetcher
         self._time = Time(limits.tool_seconds, "tool_seconds")
-        self._turns = asyncio.Semaphore(limits.max_concurrent_calls)
+        self._turns = (
+            asyncio.Semaphore(limits.max_concurrent_calls)
+            if prefetcher is None
+            else prefetcher.turns
+        )
         self._used: dict[str, int] = {}
 
     async def run(self) -> Done:
@@ -106,6 +113,8 @@ class Driver:
                 self.count(call)
         except ToolCallError as error:
             return call.refuse(error)
+        if self.prefetcher is not None:
+            self.prefetcher.note(call)
         return None
 
     def count(self, call: StartedCall) -> None:
@@ -122,18 +131,29 @@ class Driver:
             )
 
     async def answer(self, call: StartedCall, config: RunnableConfig) -> CallOutcome:
-        """Make a call that was admitted, when it is its turn.
+        """Make a call that was admitted, when it is its turn; or take the result of one that was made early.
 
         Raises:
             GraphBubbleUp: The tool interrupted the graph.
         """
-        call.config, events = config, self.events
+        call.config = config
         if self.meter is not None:
             current_meter.set(self.meter)
             try:
                 self.meter.charge(call)
             except ToolCallError as error:
                 return call.refuse(error)
+        if self.prefetcher is None:
+            return await self._call(call)
+        call.seconds_left = self._time_left().seconds
+        outcome = await self.prefetcher.answer(call, self._call)
+        if call.ahead_seconds and self.events.is_heard:
+            self.events.emit_call_start(call)
+            self.events.emit_call_end(call)
+        return outcome
+
+    async def _call(self, call: StartedCall) -> CallOutcome:
+        events = self.events
         if self._turns.locked():
             began = time.monotonic()
             await self._turns.acquire()
@@ -143,7 +163,7 @@ class Driver:
         try:
             if events.is_heard:
                 events.emit_call_start(call)
-            call.time = self._time if self.meter is None else self._time_within(self.meter)
+            call.time = self._time_left()
             call.seconds_left = call.time.seconds
             outcome = await self.pipelines[call.tool](call)
             call.end("returned", outcome.size)
@@ -161,8 +181,10 @@ class Driver:
             events.emit_call_end(call)
         return outcome
 
-    def _time_within(self, meter: BudgetMeter) -> Time:
-        seconds, limit = meter.seconds_left()
+    def _time_left(self) -> Time:
+        if self.meter is None:
+            return self._time
+        seconds, limit = self.meter.seconds_left()
         if seconds >= self._time.seconds:
             return self._time
         return Time(max(seconds, _LAST_SECONDS), limit)

@@ -7,9 +7,12 @@ developer's `on_event`, and to the logger `langchain_ptc`. Events are plain JSON
 | event | fields in addition to `source`, `event`, `execution_id`, `at` |
 |---|---|
 | `execution_start` | `call_id` of the tool call that asked for it, `code`, `resumed` |
+| `prefetch` | `call_id`, `tool`, `domain`, `arguments` of a call that begins early; its `execution_id` and |
+|  | `call_id` are its own, since it may be made before there is an execution |
 | `call_start` | `call_id`, `tool`, `domain`, `line`, `arguments` |
 | `call_end` | `call_id`, `tool`, `domain`, `status`, `started_at`, `duration_seconds`, |
-|  | `waited_seconds`, `attempts`, `is_cache_hit`, `breaker`, `arguments_bytes`, `result_bytes`, |
+|  | `waited_seconds`, `ahead_seconds`, `attempts`, `is_cache_hit`, `breaker`, `arguments_bytes`, |
+|  | `result_bytes`, |
 |  | `error`, `limit` |
 | `output` | `text`: what was printed since the last one |
 | `execution_pause` | `waiting`: how many questions wait for a person; `status`: `pending` |
@@ -24,8 +27,8 @@ Three more are alerts; the logger records them as warnings:
 | `breaker_open` | `call_id`, `tool`, `domain`: the call met an open circuit breaker |
 | `security_refusal` | `refusals` in the last minutes of the same `thread_id`, `violations` |
 
-Each call has one `call_end`; a call that never reached its tool has no `call_start`. What is replayed
-after a pause is not emitted again.
+Each call has one `call_end`; a call that never reached its tool has no `call_start`. Of a call that took the result of
+an early one both are emitted when it does. What is replayed after a pause is not emitted again.
 """
 
 from __future__ import annotations
@@ -63,6 +66,7 @@ CALL_FIELDS = (
     "status",
     "duration_seconds",
     "waited_seconds",
+    "ahead_seconds",
     "attempts",
     "is_cache_hit",
     "breaker",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
-from langchain_ptc.background_loop import call_in_thread, call_off_loop, run_sync
+from langchain_ptc.background_loop import call_in_thread, call_off_loop, loop_here, run_sync
 from langchain_ptc.check.checker import Checker, render_problems
 from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.limits import Limits
@@ -43,6 +43,7 @@ from langchain_ptc.run.outcome import (
     status_of,
     write_outcome,
 )
+from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord, large_parts
 from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.run.replay_driver import ReplayDriver
@@ -87,6 +88,9 @@ class ExecutorConfig:
     on_tool_error: OnToolError
     reads_state: bool
     """A budget needs the state of the graph, or a tool takes it."""
+    prefetch: Prefetch
+    readable: frozenset[str]
+    """Qualified names of the tools whose calls may begin early, unless a person must approve them."""
     checker: Checker = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,6 +118,7 @@ class Execution:
         channels: The channels of the graph, where `config` does not lead to them.
         approvals: The `HumanInTheLoopMiddleware` of the agent around it.
         call_limits: Returns the limits of the agent around it, for the catalog and the state.
+        prefetcher: What has taken the code while it was written.
 
     Raises:
         ValueError: Approvals, and no journal.
@@ -135,9 +140,11 @@ class Execution:
         channels: Channels | None = None,
         approvals: Sequence[ApprovalMiddleware] = (),
         call_limits: Callable[[ToolCatalog, Any], Sequence[CallLimit]] | None = None,
+        prefetcher: Prefetcher | None = None,
     ) -> None:
         self._executor = _with_approvals(executor, approvals) if approvals else executor
         self._call_limits = call_limits
+        self._prefetcher = prefetcher
         self._code = code
         self._lines = code.splitlines()
         self._config = ensure_config(config)
@@ -182,6 +189,13 @@ class Execution:
             GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
             ValueError: `durable="always"` where there is no checkpointer.
         """
+        try:
+            return await self._run()
+        finally:
+            if self._prefetcher is not None:
+                self._prefetcher.end()
+
+    async def _run(self) -> Outcome:
         if self._state is None and (self._executor.reads_state or self._call_limits is not None):
             self._state = await read_state(self._config)
         is_durable, place = self._is_durable(), None
@@ -253,6 +267,8 @@ class Execution:
         """Run the code to its end."""
         session = driver.session
         watching = None
+        if driver.prefetcher is not None:
+            driver.prefetcher.begin(self._code, driver.pipelines, self._events)
         if self._events.shows_output:
             watching = asyncio.ensure_future(self._events.watch(session))
         try:
@@ -375,7 +391,27 @@ class Execution:
             "graph_state": self._graph_state,
             "events": self._events,
             "config": self._config,
+            "prefetcher": self._find_prefetcher(),
         }
+
+    def _find_prefetcher(self) -> Prefetcher | None:
+        """Return what makes calls early, with the tools that it may still call."""
+        executor = self._executor
+        if executor.prefetch == "off" or self._is_resumed:
+            return None  # what a resumed execution has recorded, it must not read again
+        if self._prefetcher is None:
+            self._prefetcher = build_prefetcher(
+                executor,
+                config=self._config,
+                state=self._state,
+                kept=self._kept,
+                route=self._route,
+                sync=self._sync,
+            )
+        for limit in () if self._meter is None else self._meter.call_limits:
+            self._prefetcher.forbid(executor.readable if limit.tools is None else limit.tools)
+        self._prefetcher.forbid(executor.approvals.rules)
+        return self._prefetcher
 
     # --- the record ---------------------------------------------------------------------------------
 
@@ -411,6 +447,7 @@ class Execution:
             duration_seconds=seconds,
             paused_seconds=max(0.0, passed - seconds) if self._is_resumed else 0.0,
             output_chars=shown if self._meter is None else self._meter.shown_chars(shown),
+            prefetch=None if self._prefetcher is None else self._prefetcher.end(),
         )
         if self._meter is not None:
             report = await call_off_loop(result.report, result.value)
@@ -420,6 +457,69 @@ class Execution:
         if self._executor.log is not None:
             self._executor.log.note(result)
         return result
+
+
+def build_prefetcher(
+    executor: ExecutorConfig,
+    *,
+    config: RunnableConfig | None = None,
+    state: Any = None,
+    kept: bytes | None = None,
+    route: Route | None = None,
+    sync: bool = False,
+    loop: asyncio.AbstractEventLoop | None = None,
+) -> Prefetcher:
+    """Return what makes calls of one code early.
+
+    Args:
+        executor: What will run the code.
+        config: Callbacks, tags, metadata and the rest for the tools; by default those of the surrounding
+            run.
+        state: The state of the graph.
+        kept: Variables of the session; see `Execution`.
+        route: How calls get to their tools; None for directly.
+        sync: Whether the code will be run from synchronous code.
+        loop: The event loop of its execution; by default the one that an execution would have which is
+            started here.
+    """
+    config = ensure_config(config)
+    stem = f"prefetch-{uuid.uuid4()}"
+    events = Events(
+        executor.on_event,
+        refusals=executor.refusals,
+        thread_id=(config.get("configurable") or {}).get("thread_id"),
+    )
+    events.execution_id = stem
+    context = CallContext(
+        readers=executor.readers,
+        execution_id=stem,
+        stem=stem,
+        route=route,
+        sync=sync,
+        redact=executor.redact,
+        on_tool_error=executor.on_tool_error,
+        limits=executor.limits,
+        is_watched=events.is_watched,
+    )
+    program = Program(
+        code="",
+        tools=tuple(executor.readers),
+        types=executor.catalog.type_names,
+        limits=executor.limits,
+        kept=kept,
+    )
+    return Prefetcher(
+        executor.sandbox,
+        program,
+        context,
+        pipelines=executor.pipelines,
+        allowed=executor.readable - executor.approvals.rules.keys(),
+        is_free=executor.budgets.is_free,
+        config=config,
+        state=state,
+        events=events,
+        loop=loop or loop_here(),
+    )
 
 
 def _with_approvals(

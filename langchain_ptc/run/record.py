@@ -58,9 +58,9 @@ class ToolCallRecord:
     approved_by: str | None = None
     """Who decided, as far as the graph knows; see `run.approvals.who_answers`."""
     started_at: datetime
-    """When the code made the call, in UTC."""
+    """When it began, in UTC."""
     duration_seconds: float
-    """From the call to its answer, waiting included."""
+    """From then to its answer, waiting included."""
     waited_seconds: float = 0.0
     """Of these, what it waited: for its turn, for a rate limit, between tries."""
     attempts: int = 1
@@ -69,6 +69,9 @@ class ToolCallRecord:
     """The result is that of an earlier call with the same arguments; the tool was not called."""
     breaker: str | None = None
     """State of the tool's circuit breaker when the call met it; None if it has none."""
+    ahead_seconds: float = 0.0
+    """How long before the code made the call it had begun: its result was fetched early; 0 for a call that
+    began when the code made it. See `run.prefetcher`."""
     is_read_only: bool = False
     """The tool's policy says that its calls change nothing."""
     arguments_bytes: int = 0
@@ -121,6 +124,20 @@ _AS_THEY_ARE = (bool, int, float, type(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrefetchStats:
+    """What became of the calls that began before the code made them."""
+
+    hits: int = 0
+    """Calls of the code that took the result of an early call."""
+    misses: int = 0
+    """Calls of the code that could have, and began when the code made them."""
+    wasted: int = 0
+    """Early calls whose result was not used."""
+    hidden_seconds: float = 0.0
+    """The time of tools, added up, that had passed when the code made the calls."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionResult:
     """The result of one execution of the model's code."""
 
@@ -154,6 +171,8 @@ class ExecutionResult:
     them. None where they are stored elsewhere."""
     spent: Mapping[str, Any] | None = None
     """What it spent of its budgets, by the names of `Budget`; None if it has none."""
+    prefetch: PrefetchStats | None = None
+    """What became of the calls that began early; None if none could."""
 
     @property
     def ended_at(self) -> datetime:
@@ -176,7 +195,8 @@ class ExecutionResult:
         return min(self.duration_seconds, self._call_times()[1])
 
     def _call_times(self) -> tuple[float, float]:
-        return add_up((call.started_at, call.ended_at) for call in self.tool_calls)
+        began = self.started_at
+        return add_up((max(began, c.started_at), c.ended_at) for c in self.tool_calls)
 
     def report(self) -> str:
         """Return the text that the model reads."""
@@ -202,7 +222,9 @@ class ExecutionResult:
         """
         names = [field.name for field in fields(self) if field.name not in ("error", "tool_calls")]
         data = {name: getattr(self, name) for name in (*names, *_TIMES)}
-        data["error"] = None if self.error is None else asdict(self.error)
+        for name in ("error", "prefetch"):
+            part = getattr(self, name)
+            data[name] = None if part is None else asdict(part)
         plain: dict[str, Any] = as_plain(data)
         plain["tool_calls"] = [call.to_dict() for call in self.tool_calls]
         return plain
@@ -234,6 +256,8 @@ class ExecutionResult:
             violations = tuple(Violation(**violation) for violation in failure["violations"])
             problems = tuple(Problem(**problem) for problem in failure["problems"])
             given["error"] = Failure(**{**failure, "violations": violations, "problems": problems})
+        if (prefetch := data.get("prefetch")) is not None:
+            given["prefetch"] = PrefetchStats(**prefetch)
         given["notes"] = tuple(data["notes"])
         given["tool_calls"] = tuple(ToolCallRecord.from_dict(call) for call in data["tool_calls"])
         given["started_at"] = _parse_time(data["started_at"])

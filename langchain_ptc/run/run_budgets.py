@@ -18,7 +18,8 @@ from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.arguments import validate_arguments
-from langchain_ptc.run.budgets import Budget, BudgetMeter, CallLimit, Usage, check
+from langchain_ptc.run.budgets import Budget, BudgetMeter, CallLimit, Usage, check, price
+from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.graph_state import messages_of
 from langchain_ptc.wording import closest, did_you_mean
 
@@ -109,6 +110,13 @@ class Budgets:
         if prior_usage is None and call_id is not None and last is not None:
             self._join(meter, (thread_id, last, len(messages)), call_id)
         return meter
+
+    def is_free(self, call: StartedCall) -> bool:
+        """Whether a call costs nothing, and is not of a tool whose calls a budget counts."""
+        named = (b.calls_per_tool for b in (self._budget, self._run_budget) if b is not None)
+        if any(call.tool in calls for calls in named):
+            return False
+        return self._cost_of is None or price(self._cost_of, call) == 0
 
     def check_direct(
         self, state: Any, definition: ToolDefinition, call: Mapping[str, Any]

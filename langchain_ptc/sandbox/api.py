@@ -239,6 +239,10 @@ class Sandbox(Protocol):
         """Prepare one execution; does no I/O."""
         ...
 
+    def has_room(self) -> bool:
+        """Whether one more program would delay no other."""
+        ...
+
     def close(self) -> None:
         """End every worker. Sessions that run end with `status="sandbox"`; idempotent."""
         ...

@@ -54,6 +54,10 @@ class InProcessSandbox(LocalSandbox):
             raise SandboxError("the sandbox is closed")
         return InProcessSession(self._imports)
 
+    def has_room(self) -> bool:
+        """Whether one more program would delay no other: always, in a thread of its own."""
+        return True
+
     def close(self) -> None:
         """Refuse further executions."""
         self._closed = True

@@ -112,6 +112,11 @@ class ProcessSandbox(LocalSandbox):
             raise SandboxError("the sandbox is closed")
         return ProcessSession(self._pool, self._require)
 
+    def has_room(self) -> bool:
+        """Whether one more program would delay no other: a worker waits for one, or nothing else runs."""
+        stats = self._pool.stats()
+        return not stats.queued and (stats.idle > 0 or not (stats.running or stats.starting))
+
     def stats(self) -> WorkerStats:
         """Return what its workers do at the moment: how many run, are idle, or are waited for.
 

@@ -1,0 +1,177 @@
+"""Code while a chat model writes it: from the model's callbacks to the run of the tool that it is for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, GenerationChunk, LLMResult
+
+from langchain_ptc.background_loop import loop_here
+from langchain_ptc.locks import new_lock
+from langchain_ptc.prefetch.chunk_reader import ChunkReader
+from langchain_ptc.replies.extract import Protocol
+from langchain_ptc.run.prefetcher import Prefetcher
+
+Put: TypeAlias = Callable[[BaseMessage, str | None, Prefetcher], None]
+"""Takes a finished message, the id of its first tool call, and what was begun for it."""
+
+
+class WrittenCode:
+    """The prefetchers of messages whose code has not begun to run; used from any thread.
+
+    A message is known by its identity: ids of messages and of tool calls are repeated by some model servers,
+    and what was fetched for one user must never reach another. A copy of a message has no prefetcher.
+    """
+
+    def __init__(self) -> None:
+        self._lock = new_lock()
+        self._waiting: dict[int, tuple[weakref.ref[BaseMessage], str | None, Prefetcher]] = {}
+
+    def put(self, message: BaseMessage, call_id: str | None, prefetcher: Prefetcher) -> None:
+        """Keep a prefetcher for the code of a message, as long as the message exists."""
+        key = id(message)
+
+        def forget(_: object) -> None:
+            # Runs wherever the message is collected, so it takes no lock.
+            if (waiting := self._waiting.pop(key, None)) is not None:
+                waiting[2].close()
+
+        self._waiting[key] = weakref.ref(message, forget), call_id, prefetcher
+
+    def take(self, messages: Sequence[BaseMessage], call_id: str | None) -> Prefetcher | None:
+        """Return the prefetcher for a tool call of the last message of a conversation that makes calls."""
+        for message in reversed(messages):
+            if isinstance(message, AIMessage):
+                waiting = self._waiting.get(id(message))
+                if waiting is None or waiting[0]() is not message or waiting[1] != call_id:
+                    return None
+                self._waiting.pop(id(message), None)
+                return waiting[2]
+        return None
+
+
+class _Run:
+    """One run of a chat model; made where it begins."""
+
+    def __init__(self, reader: ChunkReader, parent: UUID | None) -> None:
+        self.reader = reader
+        self.parent = parent
+        self.loop = loop_here()
+        """Where the tools are called: its own loop, or that of synchronous callers."""
+        self.is_sync = asyncio._get_running_loop() is None
+        self.context = contextvars.copy_context()
+        self.kind: str | None = None
+        """How its pieces arrive; some models report each in both ways."""
+        self.prefetcher: Prefetcher | None = None
+
+    def close(self) -> None:
+        if self.prefetcher is not None:
+            self.prefetcher.close()
+            self.prefetcher = None
+
+
+class PrefetchHandler(BaseCallbackHandler):
+    """Hands the code that chat models write to prefetchers.
+
+    A model with this handler streams, also where it is invoked; unless `disable_streaming` is set on it.
+
+    Args:
+        tool_name: Name of the tool that runs the code.
+        protocol: How the code is passed; see `ProgrammaticToolNode`.
+        begin: Returns a prefetcher for code that is being written; takes `loop` and `sync`.
+        put: Takes it, with the finished message and the id of the tool call.
+    """
+
+    run_inline = True
+
+    def __init__(
+        self,
+        tool_name: str,
+        *,
+        protocol: Protocol = "tool",
+        begin: Callable[..., Prefetcher],
+        put: Put,
+    ) -> None:
+        self._tool_name, self._protocol = tool_name, protocol
+        self._begin, self._put = begin, put
+        self._runs: dict[UUID, _Run] = {}
+
+    def on_chat_model_start(
+        self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any
+    ) -> None:
+        """Note a run of a model; one that is repeated replaces the one before."""
+        for key, run in [*self._runs.items()]:
+            if run.parent == parent_run_id:
+                run.close()
+                self._runs.pop(key, None)
+        reader = ChunkReader(self._tool_name, protocol=self._protocol)
+        self._runs[run_id] = _Run(reader, parent_run_id)
+
+    def on_llm_new_token(
+        self,
+        token: str | list[str | dict[str, Any]],
+        *,
+        chunk: GenerationChunk | ChatGenerationChunk | None = None,
+        run_id: UUID,
+        **_: Any,
+    ) -> None:
+        """Read a chunk of a message."""
+        del token
+        run = self._runs.get(run_id)
+        message = getattr(chunk, "message", None)
+        if run is not None and run.kind in (None, "chunk") and isinstance(message, AIMessageChunk):
+            run.kind = "chunk"
+            self._feed(run, run.reader.read_chunk(message))
+
+    def on_stream_event(self, event: Any, *, run_id: UUID, **_: Any) -> None:
+        """Read an event of a message."""
+        run = self._runs.get(run_id)
+        if run is not None and run.kind in (None, "event"):
+            run.kind = "event"
+            self._feed(run, run.reader.read_event(event))
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
+        """Keep what was begun for the message."""
+        run = self._runs.pop(run_id, None)
+        if run is None:
+            return
+        self._feed(run, run.reader.close())
+        generation = response.generations[0][0]
+        if run.prefetcher is not None and isinstance(generation, ChatGeneration):
+            self._put(generation.message, run.reader.call_id, run.prefetcher)
+        else:
+            run.close()
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        """Forget what was begun."""
+        del error
+        if (run := self._runs.pop(run_id, None)) is not None:
+            run.close()
+
+    def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
+        """Pass on: a model streams for a handler that has this method."""
+        del run_id
+        return output
+
+    def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Pass on; see `tap_output_iter`."""
+        del run_id
+        return output
+
+    def _feed(self, run: _Run, added: str) -> None:
+        if run.reader.is_void:
+            run.close()
+        elif added:
+            if run.prefetcher is None:
+                run.prefetcher = run.context.copy().run(
+                    functools.partial(self._begin, loop=run.loop, sync=run.is_sync)
+                )
+            run.prefetcher.feed(added)

@@ -1,0 +1,230 @@
+"""Calls that begin while a model writes: in the node, the middleware, and agents with a handler."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    HumanInTheLoopMiddleware,
+    ModelRetryMiddleware,
+)
+from langchain_core.messages import HumanMessage
+from langchain_core.tools import StructuredTool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import create_react_agent
+
+from langchain_ptc import (
+    ProgrammaticToolCallingMiddleware,
+    ProgrammaticToolNode,
+    ToolPolicy,
+    as_programmatic,
+    prefetch_handler,
+)
+from tests.support.writing import WritingModel
+
+REQUEST = {"messages": [HumanMessage("go")]}
+POLICIES = {"read": ToolPolicy(read_only=True)}
+CODE = "found = await read('a')\nprint(found)\nprint('the end')\n"
+
+
+class World:
+    """A tool that only reads, and lets the model write on when it is called."""
+
+    def __init__(self, model: WritingModel) -> None:
+        self.model = model
+        self.calls: list[str] = []
+
+    def tools(self) -> list[StructuredTool]:
+        async def read(key: str) -> str:
+            """Read a key."""
+            self.calls.append(key)
+            self.model.go_on()
+            return f"value of {key}"
+
+        async def write(key: str) -> str:
+            """Write a key."""
+            self.calls.append(f"write {key}")
+            return "written"
+
+        return [StructuredTool.from_function(coroutine=f) for f in (read, write)]
+
+
+def make_graph(way: str, world: World, saver: Any = None, middleware: Any = ()) -> Any:
+    tools: Any = world.tools()
+    if way == "node":
+        graph = StateGraph(MessagesState)
+        graph.add_node(
+            ProgrammaticToolNode(world.model, tools, policies=POLICIES, prefetch="stream")
+        )
+        graph.add_edge(START, "programmatic_tools")
+        return graph.compile(checkpointer=saver)
+    if way == "middleware":
+        ours = ProgrammaticToolCallingMiddleware(policies=POLICIES, prefetch="stream")
+        return create_agent(world.model, tools, middleware=[ours, *middleware], checkpointer=saver)
+    tools = as_programmatic(tools, policies=POLICIES, prefetch="stream")
+    handler = prefetch_handler(tools)
+    if way == "react":
+        agent: Any = create_react_agent(world.model, tools, checkpointer=saver)
+    else:
+        agent = create_agent(world.model, tools, middleware=middleware, checkpointer=saver)
+    return agent.with_config({"callbacks": [handler]})
+
+
+def record_of(state: Any) -> dict[str, Any]:
+    return next(m.artifact for m in reversed(state["messages"]) if m.type == "tool")
+
+
+WAYS = ["node", "middleware", "agent", "react"]
+
+
+@pytest.mark.filterwarnings("ignore:create_react_agent has been moved")
+@pytest.mark.parametrize("saver", [False, True], ids=["no-saver", "saver"])
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["invoke", "ainvoke"])
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_call_begins_while_the_model_writes(way, asynchronous, saver):
+    """The model ends its message only when the tool has been called, and the program takes that result."""
+    world = World(WritingModel(programs=[CODE]))
+    graph = make_graph(way, world, InMemorySaver() if saver else None)
+    config: Any = {"configurable": {"thread_id": "1"}}
+    if asynchronous:
+        state = await graph.ainvoke(REQUEST, config)
+    else:
+        state = await asyncio.to_thread(graph.invoke, REQUEST, config)
+    record = record_of(state)
+    assert record["output"] == "value of a\nthe end\n"
+    assert (world.model.missed, world.calls) == (0, ["a"])
+    assert record["prefetch"]["hits"] == 1
+    assert record["tool_calls"][0]["ahead_seconds"] > 0
+
+
+@pytest.mark.filterwarnings("ignore:The v3 streaming protocol")
+@pytest.mark.parametrize("version", ["v2", "v3"])
+async def test_events_of_a_stream(version):
+    """Streaming the graph changes nothing of it, whichever way the model's pieces are reported."""
+    world = World(WritingModel(programs=[CODE]))
+    agent = make_graph("middleware", world)
+    if version == "v2":
+        async for _ in agent.astream_events(REQUEST, version="v2"):
+            pass
+    else:
+        async for _ in await agent.astream_events(REQUEST, version="v3"):
+            pass
+    assert (world.model.missed, world.calls) == (0, ["a"])
+
+
+async def test_fenced_code():
+    """A model that takes no tools writes a fenced block, and the node reads it as it comes."""
+    world = World(WritingModel(programs=[CODE], as_text=True))
+    state = await make_graph("node", world).ainvoke(REQUEST)
+    assert record_of(state)["prefetch"]["hits"] == 1
+    assert (world.model.missed, world.calls) == (0, ["a"])
+
+
+async def test_a_second_call_in_the_message():
+    """In which order the calls of a message run is not known: nothing that began early is used."""
+    world = World(WritingModel(programs=[CODE], extra_calls=1, waits=False))
+    state = await make_graph("agent", world).ainvoke(REQUEST)
+    records = [m.artifact for m in state["messages"] if m.type == "tool"]
+    assert [r["output"] for r in records] == ["value of a\nthe end\n"] * 2
+    assert world.calls.count("a") >= 2
+    assert all(c["ahead_seconds"] == 0 or r["prefetch"] for r in records for c in r["tool_calls"])
+
+
+class Wraps(AgentMiddleware):
+    """Sees every tool call of the agent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
+        self.seen.append(request.tool_call["name"])
+        return await handler(request)
+
+
+async def test_middleware_that_must_see_each_call():
+    """Where other middleware handles the calls of the code, none is made before it can."""
+    world, wraps = World(WritingModel(programs=[CODE], waits=False)), Wraps()
+    state = await make_graph("middleware", world, middleware=[wraps]).ainvoke(REQUEST)
+    assert record_of(state)["output"] == "value of a\nthe end\n"
+    assert (world.calls, wraps.seen.count("read")) == (["a"], 1)
+
+
+@pytest.mark.parametrize("way", ["middleware", "agent"])
+async def test_a_person_decides_about_the_code(way):
+    """Where a person approves `run_code` itself, nothing is read before the code was seen."""
+    world = World(WritingModel(programs=[CODE], waits=False))
+    guard = HumanInTheLoopMiddleware(interrupt_on={"run_code": True})
+    if way == "agent":
+        tools = as_programmatic(world.tools(), policies=POLICIES, prefetch="stream")
+        agent = create_agent(world.model, tools, middleware=[guard], checkpointer=InMemorySaver())
+        with pytest.raises(ValueError, match="decides about run_code"):
+            prefetch_handler(tools)
+    else:
+        agent = make_graph(way, world, InMemorySaver(), [guard])
+    state = await agent.ainvoke(REQUEST, {"configurable": {"thread_id": "1"}})
+    assert "__interrupt__" in state
+    assert world.calls == []
+
+
+async def test_a_model_that_is_asked_again():
+    """What was begun for a reply that failed is dropped, and begun anew for the next one."""
+
+    class Breaks(WritingModel):
+        async def _astream(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+            is_first = self._asked == 0
+            async for chunk in super()._astream(messages, *args, **kwargs):
+                yield chunk
+                if is_first and "print" in str(chunk.message.tool_call_chunks):
+                    raise ConnectionError("lost")
+
+    model = Breaks(programs=["x = await read('first')\nprint(x)\nprint(x)\n", CODE], waits=False)
+    world = World(model)
+    retry = ModelRetryMiddleware(max_retries=2, initial_delay=0)
+    state = await make_graph("middleware", world, middleware=[retry]).ainvoke(REQUEST)
+    assert record_of(state)["output"] == "value of a\nthe end\n"
+    assert world.calls.count("a") == 1
+
+
+async def test_two_threads_of_one_agent():
+    """Equal ids of calls and equal programs of two users share nothing."""
+
+    class Users:
+        def __init__(self) -> None:
+            self.seen: list[tuple[str, str]] = []
+
+        async def read(self, key: str) -> str:
+            """Read a key."""
+            from langgraph.config import get_config
+
+            user = get_config()["configurable"]["thread_id"]
+            self.seen.append((user, key))
+            return f"{key} of {user}"
+
+    users = Users()
+    tool = StructuredTool.from_function(coroutine=users.read, name="read")
+    tools = as_programmatic([tool], policies=POLICIES, prefetch="stream")
+
+    async def ask(user: str) -> str:
+        model = WritingModel(programs=[CODE], waits=False)
+        agent = create_agent(model, tools, checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": user}, "callbacks": [handler]}
+        return str(record_of(await agent.ainvoke(REQUEST, config))["output"])
+
+    handler = prefetch_handler(tools)
+    outputs = await asyncio.gather(*[ask(user) for user in "uvw"])
+    assert outputs == [f"a of {user}\nthe end\n" for user in "uvw"]
+    assert len(users.seen) == 3
+
+
+def test_the_tool_asks_providers_to_stream_its_argument():
+    """Anthropic sends an argument while it is written only where the tool asks for it."""
+    (tool,) = as_programmatic([], prefetch="stream")
+    assert tool.extras == {"eager_input_streaming": True}
+    (tool,) = as_programmatic([], prefetch="calls")
+    assert not tool.extras
