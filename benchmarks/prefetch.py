@@ -1,0 +1,487 @@
+"""How much earlier programs end when their calls begin before the code makes them.
+
+    python -m benchmarks.prefetch [SHAPE ...] [--quick] [--write]
+
+A program of each shape is written at 50, 100 and 200 tokens a second (4 characters of JSON each) and run with
+tools that take 0.05, 0.3 and 1 second. Measured is the time from the first token to the end of the program: with
+`prefetch="off"`, `"calls"` and `"stream"`. *Ideal* is what remains if nothing but the model and the tools took
+time, and each call began when the text that it follows from was written and what it depends on was there.
+`--quick` takes the middle speed and 0.3 s only; `--write` puts the table and the chart into the docs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from langchain_core.tools import BaseTool, StructuredTool
+
+from langchain_ptc import ProcessSandbox, ProgrammaticToolExecutor, ToolCatalog, ToolPolicy
+from langchain_ptc.prefetch.code_stream import JsonCode
+
+Mode = Literal["off", "calls", "stream"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+SPEEDS = (50, 100, 200)
+"""Tokens a second."""
+LATENCIES = (0.05, 0.3, 1.0)
+"""Seconds that a tool takes."""
+CHARS_PER_TOKEN = 4
+AT_ONCE = 4
+"""Programs that are measured at once: they wait nearly all the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A program, and how its calls depend on one another."""
+
+    name: str
+    code: str
+    chain: tuple[str, ...]
+    """Of its longest chain of dependent calls: the text after which each is known."""
+    writes: int = 0
+    """Calls of that chain that can only begin when the whole program is there; they come last."""
+
+    def ideal(self, speed: float, latency: float) -> float:
+        """Return the seconds until its end if nothing but the model and the tools took time."""
+        encoded = json.dumps({"code": self.code})
+        tokens = math.ceil(len(encoded) / CHARS_PER_TOKEN)
+        written = (tokens - 1) / speed
+        at, begin = 0.0, 0
+        for text in self.chain:
+            begin = self.code.index(text, begin) + len(text)
+            at = max(at, written * begin / len(self.code)) + latency
+        for _ in range(self.writes):
+            at = max(at, written) + latency
+        return max(at, written)
+
+
+SHAPES = (
+    Shape(
+        "three literal reads",
+        """\
+orders = await get_orders("ada", quarter="Q3")
+prices = await get_prices("EUR")
+limits = await get_limits("travel")
+total = 0.0
+for line in orders:
+    if line["kind"] == "travel":
+        total += line["amount"] * prices[0]["amount"]
+allowed = sum(row["amount"] for row in limits)
+status = "over" if total > allowed else "within"
+report = {"person": "ada", "total": round(total, 2), "allowed": allowed, "status": status}
+print(f"{report['person']}: {report['total']} of {report['allowed']} ({report['status']})")
+""",
+        ('get_limits("travel")',),
+    ),
+    Shape(
+        "a loop of eight awaits",
+        """\
+people = ["ada", "grace", "linus", "ken", "dennis", "barbara", "edsger", "alan"]
+over = []
+for person in people:
+    lines = await get_orders(person, quarter="Q3")
+    spent = sum(line["amount"] for line in lines if line["kind"] == "travel")
+    if spent > 2000:
+        over.append((person, round(spent, 2)))
+over.sort(key=lambda pair: -pair[1])
+for person, spent in over:
+    print(f"{person} spent {spent}, which is {spent - 2000:.2f} over")
+print(len(over), "of", len(people), "people are over")
+""",
+        ('quarter="Q3")',),
+    ),
+    Shape(
+        "a chain of four",
+        """\
+team = await get_team("engineering")
+lead = team[0]["name"]
+lines = await get_orders(lead, quarter="Q3")
+largest = max(lines, key=lambda line: line["amount"])
+detail = await get_detail(largest["id"])
+limits = await get_limits(detail[0]["kind"])
+allowed = sum(row["amount"] for row in limits)
+print(f"{lead} spent {largest['amount']} at once on {detail[0]['kind']}; {allowed} are allowed")
+""",
+        (
+            'get_team("engineering")',
+            'quarter="Q3")',
+            'get_detail(largest["id"])',
+            'get_limits(detail[0]["kind"])',
+        ),
+    ),
+    Shape(
+        "a gather over a first result",
+        """\
+import asyncio
+team = await get_team("engineering")
+names = [member["name"] for member in team]
+results = await asyncio.gather(*[get_orders(name, quarter="Q3") for name in names])
+spent = {}
+for name, lines in zip(names, results):
+    spent[name] = round(sum(line["amount"] for line in lines if line["kind"] == "travel"), 2)
+over = {name: amount for name, amount in spent.items() if amount > 2000}
+for name, amount in sorted(over.items(), key=lambda pair: -pair[1]):
+    print(f"{name}: {amount}")
+print(f"{len(over)} of {len(names)} are over")
+""",
+        ('get_team("engineering")', "for name in names])"),
+    ),
+    Shape(
+        "a helper in a loop over a result",
+        """\
+async def travel_of(person, quarter):
+    lines = await get_orders(person, quarter=quarter)
+    return sum(line["amount"] for line in lines if line["kind"] == "travel")
+
+totals = {}
+for member in await get_team("engineering"):
+    name = member["name"]
+    totals[name] = await travel_of(name, "Q3")
+ranking = sorted(totals.items(), key=lambda pair: -pair[1])
+for place, (name, amount) in enumerate(ranking, 1):
+    print(f"{place}. {name} {amount:.2f}")
+""",
+        ('get_team("engineering"):', 'travel_of(name, "Q3")'),
+    ),
+    Shape(
+        "a branch on a first result",
+        """\
+limits = await get_limits("travel")
+allowed = sum(row["amount"] for row in limits)
+if allowed > 100:
+    lines = await get_orders("ada", quarter="Q3")
+    label = "travel"
+else:
+    lines = await get_prices("EUR")
+    label = "prices"
+amounts = [line["amount"] for line in lines]
+average = sum(amounts) / len(amounts)
+print(f"{label}: {len(amounts)} lines, {average:.2f} on average, {max(amounts):.2f} at most")
+""",
+        ('get_limits("travel")', 'quarter="Q3")'),
+    ),
+    Shape(
+        "a write in the middle",
+        """\
+lines = await get_orders("ada", quarter="Q3")
+prices = await get_prices("EUR")
+total = sum(line["amount"] for line in lines) * prices[0]["amount"]
+rounded = round(total, 2)
+receipt = await pay("ada", rounded)
+after = await get_orders("ada", quarter="Q4")
+left = sum(line["amount"] for line in after)
+print(f"paid {rounded}: {receipt}; {left:.2f} left for the next quarter")
+""",
+        ('get_prices("EUR")',),
+        writes=2,
+    ),
+    Shape(
+        "main() at the end",
+        """\
+import asyncio
+
+async def main():
+    team = await get_team("engineering")
+    limits = await get_limits("travel")
+    allowed = sum(row["amount"] for row in limits)
+    for member in team:
+        lines = await get_orders(member["name"], quarter="Q3")
+        spent = sum(line["amount"] for line in lines if line["kind"] == "travel")
+        if spent > allowed:
+            print(f"{member['name']} is over by {spent - allowed:.2f}")
+
+await main()
+""",
+        ('get_team("engineering")', 'quarter="Q3")'),
+    ),
+    Shape(
+        "threads, no await",
+        """\
+from concurrent.futures import ThreadPoolExecutor
+team = get_team("engineering")
+names = [member["name"] for member in team]
+with ThreadPoolExecutor() as pool:
+    results = list(pool.map(lambda name: get_orders(name, quarter="Q3"), names))
+totals = {}
+for name, lines in zip(names, results):
+    totals[name] = round(sum(line["amount"] for line in lines), 2)
+best = max(totals, key=totals.get)
+print(f"{best} spent most: {totals[best]} of {sum(totals.values()):.2f}")
+""",
+        ('get_team("engineering")', 'quarter="Q3"), names))'),
+    ),
+    Shape(
+        "one line",
+        """\
+print(len(await get_orders("ada", quarter="Q3")))
+""",
+        ('quarter="Q3")))\n',),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One program, once."""
+
+    shape: str
+    mode: Mode
+    speed: int
+    latency: float
+    seconds: float
+    """From the first token to the end of the program."""
+    output: str
+    tool_calls: int
+    """Calls that the tools got."""
+    hits: int
+    wasted: int
+
+
+def build_tools(latency: float, made: list[str]) -> tuple[list[BaseTool], dict[str, ToolPolicy]]:
+    """Return tools that take `latency` seconds and note their calls; all but `pay` are read-only."""
+
+    async def answer(name: str, *given: object) -> list[dict[str, Any]]:
+        made.append(name)
+        await asyncio.sleep(latency)
+        seed = sum(map(ord, repr(given)))
+        return [
+            {
+                "id": n,
+                "name": person,
+                "kind": "travel" if n % 2 == 0 else "food",
+                "amount": 100.0 + (seed * (n + 3)) % 900,
+            }
+            for n, person in enumerate(["ada", "grace", "linus", "ken", "dennis"])
+        ]
+
+    async def get_orders(person: str, quarter: str) -> list[dict[str, Any]]:
+        """Return the orders of a person."""
+        return await answer("get_orders", person, quarter)
+
+    async def get_prices(currency: str) -> list[dict[str, Any]]:
+        """Return prices."""
+        return await answer("get_prices", currency)
+
+    async def get_limits(kind: str) -> list[dict[str, Any]]:
+        """Return limits."""
+        return await answer("get_limits", kind)
+
+    async def get_team(name: str) -> list[dict[str, Any]]:
+        """Return the members of a team."""
+        return await answer("get_team", name)
+
+    async def get_detail(id: int) -> list[dict[str, Any]]:
+        """Return the details of an order."""
+        return await answer("get_detail", id)
+
+    async def pay(person: str, amount: float) -> str:
+        """Pay an amount to a person."""
+        await answer("pay", person, amount)
+        return "paid"
+
+    functions = [get_orders, get_prices, get_limits, get_team, get_detail, pay]
+    tools: list[BaseTool] = [StructuredTool.from_function(coroutine=f) for f in functions]
+    reading = ToolPolicy(read_only=True)
+    return tools, {tool.name: reading for tool in tools if tool.name != "pay"}
+
+
+async def measure(
+    sandbox: ProcessSandbox, shape: Shape, mode: Mode, speed: int, latency: float
+) -> Run:
+    """Write a program at a speed, and run it."""
+    made: list[str] = []
+    tools, policies = build_tools(latency, made)
+    catalog = ToolCatalog(tools, policies=policies)
+    executor = ProgrammaticToolExecutor(catalog, sandbox=sandbox, prefetch=mode)
+    prefetcher = executor.prefetch() if mode == "stream" else None
+    encoded, stream = json.dumps({"code": shape.code}), JsonCode()
+    began = time.monotonic()
+    for token, at in enumerate(range(0, len(encoded), CHARS_PER_TOKEN)):
+        if (pause := began + token / speed - time.monotonic()) > 0:
+            await asyncio.sleep(pause)
+        added = stream.feed(encoded[at : at + CHARS_PER_TOKEN])
+        if prefetcher is not None and added:
+            prefetcher.feed(added)
+    result = await executor.aexecute(shape.code, prefetcher=prefetcher)
+    seconds = time.monotonic() - began
+    result.raise_for_status()
+    stats = result.prefetch
+    return Run(
+        shape.name,
+        mode,
+        speed,
+        latency,
+        seconds,
+        result.output,
+        len(made),
+        0 if stats is None else stats.hits,
+        0 if stats is None else stats.wasted,
+    )
+
+
+async def measure_all(
+    shapes: Sequence[Shape], speeds: Sequence[int], latencies: Sequence[float], rounds: int
+) -> list[Run]:
+    """Return the fastest of some runs of each program.
+
+    Raises:
+        AssertionError: Programs printed something else, or other calls were made, with `prefetch`.
+    """
+    turns = asyncio.Semaphore(AT_ONCE)
+    with ProcessSandbox(waiting_workers=4 * AT_ONCE) as sandbox:
+        await measure(sandbox, SHAPES[-1], "off", 1_000, 0.0)
+
+        async def one(shape: Shape, mode: Mode, speed: int, latency: float) -> Run:
+            async with turns:
+                return await measure(sandbox, shape, mode, speed, latency)
+
+        runs = await asyncio.gather(
+            *[
+                one(shape, mode, speed, latency)
+                for _ in range(rounds)
+                for shape in shapes
+                for speed in speeds
+                for latency in latencies
+                for mode in MODES
+            ]
+        )
+    best: dict[tuple[str, str, int, float], Run] = {}
+    for run in runs:
+        key = run.shape, run.mode, run.speed, run.latency
+        best[key] = min(best.get(key, run), run, key=lambda one: one.seconds)
+        assert run.output == best[run.shape, "off", run.speed, run.latency].output, run
+    return list(best.values())
+
+
+def cpu_of_workers(sandbox: ProcessSandbox) -> float:
+    """Return the processor time that ended workers have taken, in seconds."""
+    fields = Path(f"/proc/{sandbox.stats().parent_pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
+
+
+async def measure_cost(rounds: int = 3) -> Mapping[Mode, tuple[float, float]]:
+    """Return the processor time for all shapes, of the host and of the workers, in seconds."""
+    costs: dict[Mode, tuple[float, float]] = {}
+    for mode in MODES:
+        with ProcessSandbox(waiting_workers=4) as sandbox:
+            await measure(sandbox, SHAPES[-1], "off", 1_000, 0.0)
+            host, workers = time.process_time(), cpu_of_workers(sandbox)
+            for _ in range(rounds):
+                for shape in SHAPES:
+                    await measure(sandbox, shape, mode, 200, 0.05)
+            await asyncio.sleep(0.5)  # the last workers end
+            costs[mode] = time.process_time() - host, cpu_of_workers(sandbox) - workers
+    return costs
+
+
+def ratio(runs: Sequence[Run], shape: Shape, speed: int, latency: float, mode: Mode) -> float:
+    """Return how many times as long a program takes without prefetching."""
+    found = {
+        r.mode: r.seconds
+        for r in runs
+        if (r.shape, r.speed, r.latency) == (shape.name, speed, latency)
+    }
+    return found["off"] / found[mode]
+
+
+def share_of_ideal(
+    runs: Sequence[Run], shapes: Sequence[Shape], speed: int, latency: float
+) -> float:
+    """Return which part of the time that could be saved was saved, of all shapes together."""
+    saved = possible = 0.0
+    for shape in shapes:
+        found = {
+            r.mode: r.seconds
+            for r in runs
+            if (r.shape, r.speed, r.latency) == (shape.name, speed, latency)
+        }
+        saved += found["off"] - found["stream"]
+        possible += found["off"] - shape.ideal(speed, latency)
+    return saved / possible
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Return the geometric mean."""
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def render(runs: Sequence[Run], shapes: Sequence[Shape]) -> str:
+    """Return the tables, as Markdown."""
+    speeds = sorted({run.speed for run in runs})
+    latencies = sorted({run.latency for run in runs})
+    lines = [
+        "| tokens/s, tool | `calls` | `stream` | ideal | of the ideal's gain |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for speed in speeds:
+        for latency in latencies:
+            off = {
+                r.shape: r.seconds
+                for r in runs
+                if (r.mode, r.speed, r.latency) == ("off", speed, latency)
+            }
+            means = [
+                geometric_mean([ratio(runs, s, speed, latency, mode) for s in shapes])
+                for mode in MODES[1:]
+            ]
+            ideal = geometric_mean([off[s.name] / s.ideal(speed, latency) for s in shapes])
+            share = share_of_ideal(runs, shapes, speed, latency)
+            lines.append(
+                f"| {speed}, {latency} s | {means[0]:.2f}x | {means[1]:.2f}x | {ideal:.2f}x | {share:.0%} |"
+            )
+    speed, latency = (100, 0.3) if len(speeds) > 1 else (speeds[0], latencies[0])
+    lines += [
+        "",
+        f"| {speed} tokens/s, {latency} s | off | `calls` | `stream` | ideal | calls made, wasted |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for shape in shapes:
+        found = {
+            r.mode: r for r in runs if (r.shape, r.speed, r.latency) == (shape.name, speed, latency)
+        }
+        ideal = found["off"].seconds / shape.ideal(speed, latency)
+        lines.append(
+            f"| {shape.name} | {found['off'].seconds:.2f} s | "
+            f"{ratio(runs, shape, speed, latency, 'calls'):.2f}x | "
+            f"{ratio(runs, shape, speed, latency, 'stream'):.2f}x | {ideal:.2f}x | "
+            f"{found['stream'].tool_calls}, {found['stream'].wasted} |"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("shapes", nargs="*", help="words of names of shapes; all by default")
+    parser.add_argument("--quick", action="store_true", help="100 tokens a second and 0.3 s only")
+    parser.add_argument("--rounds", type=int, default=2, help="of which the fastest counts")
+    parser.add_argument("--cost", action="store_true", help="processor time, in place of time")
+    parser.add_argument("--json", type=Path, help="where to store the raw figures")
+    given = parser.parse_args(arguments)
+    if given.cost:
+        costs = asyncio.run(measure_cost())
+        host, workers = costs["off"]
+        for mode, (on_host, in_workers) in costs.items():
+            print(
+                f"{mode}: host {on_host:.2f} s ({on_host / host:.2f}x), "
+                f"workers {in_workers:.2f} s ({in_workers / workers:.2f}x)"
+            )
+        return
+    shapes = [s for s in SHAPES if not given.shapes or any(word in s.name for word in given.shapes)]
+    speeds, latencies = ((100,), (0.3,)) if given.quick else (SPEEDS, LATENCIES)
+    runs = asyncio.run(measure_all(shapes, speeds, latencies, given.rounds))
+    if given.json is not None:
+        given.json.write_text(json.dumps([asdict(run) for run in runs], indent=1))
+    print(render(runs, shapes))
+
+
+if __name__ == "__main__":
+    main()
