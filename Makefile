@@ -133,9 +133,10 @@ benchmark: $(STAMP)  ## Print what users wait for, each figure beside its floor 
 benchmark_compare: $(STAMP)  ## Direct against programmatic, us against others; writes docs/benchmark.md
 	$(BIN)/python -m benchmarks.compare --peers --write
 
-trials: $(STAMP)  ## Interrupt and resume 1,000 random programs, and 200 more in fresh processes
+trials: $(STAMP)  ## Interrupt and resume 1,200 random programs, and begin the calls of 1,000 early
 	$(BIN)/python -m tests.trials 1000
 	$(BIN)/python -m tests.trials 200 1000 --fresh
+	$(BIN)/python -m tests.trials.early 1000
 
 fuzz: $(STAMP)  ## Send the host some 15,000 frames that no honest worker sends
 	PTC_FUZZ_CASES=5000 $(BIN)/python -m pytest -q tests/sandbox/wire/test_hostile_frames.py

@@ -174,16 +174,8 @@ async def test_a_person_decides_about_the_code(way):
 
 async def test_a_model_that_is_asked_again():
     """What was begun for a reply that failed is dropped, and begun anew for the next one."""
-
-    class Breaks(WritingModel):
-        async def _astream(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
-            is_first = self._asked == 0
-            async for chunk in super()._astream(messages, *args, **kwargs):
-                yield chunk
-                if is_first and "print" in str(chunk.message.tool_call_chunks):
-                    raise ConnectionError("lost")
-
-    model = Breaks(programs=["x = await read('first')\nprint(x)\nprint(x)\n", CODE], waits=False)
+    code = "x = await read('first')\nprint(x)\nprint(x)\n"
+    model = WritingModel(programs=[code, CODE], waits=False, breaks=1)
     world = World(model)
     retry = ModelRetryMiddleware(max_retries=2, initial_delay=0)
     state = await make_graph("middleware", world, middleware=[retry]).ainvoke(REQUEST)

@@ -119,6 +119,9 @@ class StartedCall:
     record.
     """
 
+    ahead_seconds = 0.0
+    """How long before the code made it it began; see `run.prefetcher`."""
+
     def __init__(self, call: Call, context: CallContext, state: Any = None) -> None:
         self._reader = context.readers[call.tool]
         self.number = call.id
@@ -152,8 +155,6 @@ class StartedCall:
         """The state of the tool's circuit breaker when the call met it; None if it has none."""
         self.waited_seconds = 0.0
         """Of its time, what it waited: for its turn, a rate limit, between tries."""
-        self.ahead_seconds = 0.0
-        """How long before the code made it it began; see `run.prefetcher`."""
         self.error: str | None = None
         self.limit: str | None = None
         """The field of `Limits` that it hit."""

@@ -56,12 +56,13 @@ ARROWS: Mapping[str, frozenset[str]] = {
     | {"sandbox.wire"},
     "sandbox.host": GROUND | {"sandbox.allowed_modules", "sandbox.api", "sandbox.wire"},
     "check": GROUND | {"catalog", "sandbox.allowed_modules", "sandbox.language"},
-    "run": GROUND | {"background_loop", "catalog", "check", "display"} | SANDBOX,
+    "run": GROUND | {"background_loop", "catalog", "check", "display", "prefetch"} | SANDBOX,
     "executor": GROUND | {"catalog", "run"} | SANDBOX,
     "prompts": GROUND | {"catalog"},
     "replies": GROUND | {"check", "prompts", "sandbox.language"},
     "prefetch": GROUND | {"replies", "sandbox.language"},
-    "agent": GROUND | {"background_loop", "catalog", "prompts", "run", "sandbox.api"},
+    "agent": GROUND
+    | {"background_loop", "catalog", "prefetch", "prompts", "replies", "run", "sandbox.api"},
     "tool": WAYS_IN - {"tool"},
     "model_loop": GROUND | {"catalog", "prompts", "replies"},
     "node": WAYS_IN | {"model_loop"},
@@ -158,6 +159,8 @@ PUBLIC_NAMES = {
     "OpenTelemetryExporter",
     "PTCError",
     "PolicyError",
+    "PrefetchStats",
+    "Prefetcher",
     "Problem",
     "ProcessSandbox",
     "ProgrammaticToolCallingMiddleware",
@@ -179,6 +182,7 @@ PUBLIC_NAMES = {
     "as_programmatic",
     "native_middleware",
     "native_tools",
+    "prefetch_handler",
 }
 
 MAX_LINES = 800

@@ -34,6 +34,8 @@ class WritingModel(BaseChatModel):
     as_text: bool = False
     """Write the program as a fenced block."""
     waits: bool = True
+    breaks: int = 0
+    """So many of the first programs break off before their last piece."""
     extra_calls: int = 0
     """Other tool calls in the same message."""
     _go_on: threading.Event = PrivateAttr(default_factory=threading.Event)
@@ -80,6 +82,8 @@ class WritingModel(BaseChatModel):
         for chunk in first:
             yield chunk
             await asyncio.sleep(0)
+        if self._asked <= self.breaks:
+            raise ConnectionError("the connection was lost")
         if first and self.waits and not await asyncio.to_thread(self._go_on.wait, _SECONDS):
             self._missed += 1
         self._go_on.clear()

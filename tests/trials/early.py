@@ -27,7 +27,7 @@ from langchain_ptc import (
     ToolCatalog,
     ToolPolicy,
 )
-from langchain_ptc.sandbox.api import Sandbox
+from langchain_ptc.sandbox import Sandbox
 
 _KEYS = "abcd"
 _READS = ToolPolicy(read_only=True)
