@@ -103,14 +103,12 @@ FOREIGN: Mapping[str, frozenset[str]] = {
     "display": frozenset({"IPython", "pygments", "rich"}),
     "catalog": frozenset(
         {
-            "jsonschema",
             "langchain_core",
             "langchain_mcp_adapters",
             "langgraph",
             "mcp",
             "pydantic",
             "pydantic_core",
-            "referencing",
             "typing_extensions",
         }
     ),

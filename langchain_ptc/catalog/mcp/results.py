@@ -9,18 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import contextvars
 import functools
 import inspect
 import json
 import re
-import subprocess
-import sys
-import time
 import types
 import typing
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args, get_origin
 
 from langchain_core.tools import BaseTool, ToolException
@@ -29,6 +25,18 @@ from pydantic_core import to_jsonable_python
 
 from langchain_ptc.catalog.functions import own_annotations, return_annotation
 from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc.catalog.schemas import read_result_schema
+from langchain_ptc.catalog.types import (
+    Alternatives,
+    Choice,
+    Container,
+    Named,
+    RecordRef,
+    RecordTable,
+    RecordType,
+    TypeTree,
+    outline,
+)
 
 Approve: TypeAlias = Literal["never", "destructive", "writes"]
 """Which tools of MCP servers a person approves: see `ToolCatalog.from_mcp`."""
@@ -225,10 +233,14 @@ def _block_as_record(block: object) -> dict[str, Any]:
     return without_none({**record, "mime_type": known["mime_type"]})
 
 
+class NeedsThreadError(Exception):
+    """An answer takes longer to read than the event loop can wait for it."""
+
+
 def read_result(
     result: object,
     *,
-    listed: Mapping[str, Any] | None,
+    listed: ResultType | None,
     declared: Mapping[str, Any] | None,
     tool: str,
     is_quick: bool,
@@ -237,13 +249,13 @@ def read_result(
 
     Args:
         result: The result.
-        listed: The `outputSchema` of the tool that was called, or None.
+        listed: What the tool that was called gives, by its `outputSchema`; None without one.
         declared: The `outputSchema` that the catalog shows, or None.
         tool: The tool that was called.
         is_quick: Whether it is called on an event loop, and not in a thread.
 
     Raises:
-        NeedsThreadError: It is to be quick, and the result is too large or too hard to check.
+        NeedsThreadError: It is to be quick, and the result is too large or takes too long to check.
         ToolException: The result is an error, or not as it was declared, or has too many parts.
     """
     content = read_field(result, "content") or []
@@ -258,8 +270,137 @@ def read_result(
             result, "model_fields_set", ()
         ):
             raise ToolException(f"{tool} has an output schema, and gave no structured content")
-        check_structure(structured, listed, tool, is_quick=is_quick)
+        try:
+            problem = listed.problem(structured, steps=QUICK_STEPS if is_quick else MAX_STEPS)
+        except TooManySteps as error:
+            if is_quick:
+                raise NeedsThreadError from error
+            problem = "it is too large to be checked"
+        if problem is not None:
+            raise ToolException(f"{tool} gave what its output schema does not allow: {problem}")
     return value_of(result, declared)
+
+
+# --- the check of an answer -----------------------------------------------------------------------
+
+# The schema is the server's, and so is the value: both may be made to be expensive. The `mcp` package
+# checks on the event loop of the session, and evaluates patterns with `re`, which holds the interpreter.
+# Here an answer is held against the types that code relies on, those that the stub shows, once for each
+# pair of a value and a type.
+
+MAX_STEPS = 5_000_000
+QUICK_STEPS = 20_000
+"""Pairs of a value and a type that are looked at: in a thread, and on the event loop."""
+
+
+class TooManySteps(Exception):
+    """A value takes more than its share of steps to check."""
+
+
+class ResultType:
+    """The type of a tool's structured content.
+
+    Args:
+        schema: The tool's `outputSchema`.
+
+    Raises:
+        CatalogError: A `$ref` of the schema leads out of it.
+    """
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        table = RecordTable()
+        self._tree = read_result_schema(schema, "tool", table)
+        self._records = {record.key: record for record in table.records()}
+
+    def problem(self, value: object, *, steps: int) -> str | None:
+        """Return what is wrong with a value, or None.
+
+        Raises:
+            TooManySteps: That cannot be found out in so many `steps`.
+        """
+        try:
+            return _Check(self._records, steps).problem(self._tree, value, "")
+        except RecursionError:
+            return "it is nested too deeply"
+
+
+_WithParts: TypeAlias = Alternatives | Choice | Container | RecordRef
+
+
+class _Check:
+    """The check of one value."""
+
+    def __init__(self, records: Mapping[str, RecordType], steps: int) -> None:
+        self._records = records
+        self._left = steps
+        self._known: dict[tuple[int, int], str | None] = {}
+
+    def problem(self, tree: TypeTree, value: Any, place: str) -> str | None:
+        self._left -= 1
+        if self._left < 0:
+            raise TooManySteps
+        if isinstance(tree, Named):
+            return None if _is_of(tree.name, value) else _wrong(outline(tree), value, place)
+        pair = id(tree), id(value)
+        if pair not in self._known:
+            self._known[pair] = self._look(tree, value, place)
+        return self._known[pair]
+
+    def _look(self, tree: _WithParts, value: Any, place: str) -> str | None:
+        if isinstance(tree, Alternatives):
+            found = [self.problem(option, value, place) for option in tree.options]
+            return None if None in found else _wrong(outline(tree), value, place)
+        if isinstance(tree, Choice):
+            is_one = any(
+                v == value and isinstance(v, bool) is isinstance(value, bool) for v in tree.values
+            )
+            return None if is_one else _wrong(outline(tree), value, place)
+        if isinstance(tree, RecordRef):
+            return self._look_at_fields(self._records.get(tree.key), value, place)
+        if not isinstance(value, dict if tree.name == "dict" else list):
+            return _wrong(outline(tree), value, place)
+        inner = tree.args[-1]
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        return self._first((inner, part, f"{place}.{key}") for key, part in parts)
+
+    def _look_at_fields(self, record: RecordType | None, value: Any, place: str) -> str | None:
+        if record is None:
+            return None
+        if not isinstance(value, dict):
+            return _wrong("an object", value, place)
+        missing = [
+            field.name for field in record.fields if field.required and field.name not in value
+        ]
+        if missing:
+            return f"{missing[0][:100]!r} is missing{_at(place)}"
+        return self._first(
+            (field.type, value[field.name], f"{place}.{field.name}")
+            for field in record.fields
+            if field.name in value
+        )
+
+    def _first(self, parts: Iterable[tuple[TypeTree, Any, str]]) -> str | None:
+        found = (self.problem(*part) for part in parts)
+        return next((problem for problem in found if problem is not None), None)
+
+
+def _is_of(name: str, value: Any) -> bool:
+    """Whether a value of JSON is of a type without parts."""
+    if name in ("int", "float"):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and (name == "float" or value == value // 1)
+    kind = {"str": str, "bool": bool, "None": type(None)}.get(name, object)
+    return isinstance(value, kind)
+
+
+def _wrong(expected: str, value: object, place: str) -> str:
+    is_short = isinstance(value, bool | float | None) or (type(value) is int and value < 10**30)
+    shown = repr(value[:60] if isinstance(value, str) else value if is_short else type(value))
+    return f"{shown} is not {expected[:200]}{_at(place)}"
+
+
+def _at(place: str) -> str:
+    return f" (at {place[1:301]})" if place else ""
 
 
 def _is_small(value: object) -> bool:
@@ -376,213 +517,6 @@ def _as_block(record: dict[str, Any]) -> dict[str, Any]:
         return record
     rest = {key: value for key, value in record.items() if key != "data"}
     return {**rest, "base64": base64.b64encode(data).decode()}
-
-
-# --- the check of an answer -----------------------------------------------------------------------
-
-# The schema is the server's, and so is the value: both may be made to be expensive. The `mcp` package
-# checks on the event loop of the session, and evaluates patterns with `re`, which holds the interpreter.
-# Here a check ends when its time is over, and patterns are evaluated in a process.
-
-CHECK_SECONDS = 5.0
-"""Processor time for the check of one answer, in a thread."""
-QUICK_SECONDS = 0.02
-"""The same on the event loop, where an answer is small."""
-PATTERN_SECONDS = 1.0
-"""Time for all the patterns that one answer is held against, process included."""
-MAX_ROUNDS = 10
-"""Times that an answer is checked anew with what is known of its patterns by then."""
-MAX_MESSAGE_CHARS = 500
-_SEARCH = """
-import json, re, sys
-def search(pattern, text):
-    try:
-        return re.search(pattern, text) is not None
-    except re.error:  # another dialect
-        return True
-json.dump([search(*pair) for pair in json.load(sys.stdin)], sys.stdout)
-"""
-
-
-@dataclass(slots=True)
-class _Check:
-    """One check: the time that it has, and what it knows of patterns."""
-
-    end: float
-    is_quick: bool
-    known: dict[tuple[str, str], bool] = field(default_factory=dict)
-    asked: set[tuple[str, str]] = field(default_factory=set)
-
-    def search(self, pattern: object, text: str) -> bool:
-        """Whether a pattern is found in a text; true until it is known."""
-        if not isinstance(pattern, str):
-            return True
-        if (pattern, text) not in self.known:
-            if self.is_quick:
-                raise NeedsThreadError
-            self.asked.add((pattern, text))
-        return self.known.get((pattern, text), True)
-
-    def spend(self) -> None:
-        if time.thread_time() > self.end:
-            if self.is_quick:
-                raise NeedsThreadError
-            raise ToolException(
-                f"the server's answer could not be checked against its output schema in "
-                f"{CHECK_SECONDS:g} seconds"
-            )
-
-
-_check: contextvars.ContextVar[_Check] = contextvars.ContextVar("ptc_mcp_check")
-
-
-class NeedsThreadError(Exception):
-    """A check takes longer than the event loop can wait for it."""
-
-
-def check_structure(value: object, schema: Mapping[str, Any], tool: str, *, is_quick: bool) -> None:
-    """Check the structured content of an answer against the tool's `outputSchema`.
-
-    With `is_quick` it ends after `QUICK_SECONDS` and evaluates no patterns; else call it in a thread.
-
-    Raises:
-        NeedsThreadError: It is to be quick, and cannot be.
-        ToolException: The value is not as the schema says, or that cannot be found out in time.
-    """
-    seconds = QUICK_SECONDS if is_quick else CHECK_SECONDS
-    check = _Check(time.thread_time() + seconds, is_quick)
-    for _ in range(MAX_ROUNDS):
-        problem = _first_problem(value, schema, tool, check)
-        if problem is not None:
-            raise ToolException(f"{tool} gave what its output schema does not allow: {problem}")
-        if not check.asked:
-            return
-        check.known.update(_search_all(sorted(check.asked), tool))
-        check.asked.clear()
-    raise ToolException(f"the output schema of {tool} has too many patterns to check its answer")
-
-
-def _first_problem(
-    value: object, schema: Mapping[str, Any], tool: str, check: _Check
-) -> str | None:
-    from jsonschema import validators
-    from referencing import Registry
-
-    base = validators.validator_for(schema, default=validators.Draft202012Validator)
-    registry: Registry[Any] = Registry()  # references lead nowhere but into the schema itself
-    token = _check.set(check)
-    try:
-        validator = _bounded(base)(schema, registry=registry)
-        error = next(iter(validator.iter_errors(value)), None)
-    except (ToolException, NeedsThreadError):
-        raise
-    except (Exception, RecursionError) as error:  # a schema may be anything
-        raise ToolException(
-            f"the output schema of {tool} cannot be used: {type(error).__name__}: "
-            f"{str(error)[:MAX_MESSAGE_CHARS]}"
-        ) from error
-    finally:
-        _check.reset(token)
-    if error is None:
-        return None
-    place = ".".join(map(str, error.absolute_path))[:MAX_MESSAGE_CHARS]
-    return f"{error.message[:MAX_MESSAGE_CHARS]}{f' (at {place})' if place else ''}"
-
-
-@functools.cache
-def _bounded(base: Any) -> Any:
-    """Return a class of validators whose keywords take the time and the patterns of the check."""
-    from jsonschema import validators
-
-    own = {
-        "pattern": _pattern,
-        "patternProperties": _pattern_properties,
-        "additionalProperties": _additional_properties,
-        "uniqueItems": _unique_items,
-        "unevaluatedProperties": _unevaluated_properties(base.VALIDATORS),
-    }
-    kept = {name: own.get(name, function) for name, function in base.VALIDATORS.items()}
-    return validators.extend(base, {name: _timed(function) for name, function in kept.items()})
-
-
-def _timed(function: Callable[..., Any]) -> Callable[..., Any]:
-    def keyword(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        _check.get().spend()
-        yield from function(validator, rule, instance, schema) or ()
-
-    return keyword
-
-
-def _pattern(validator: Any, rule: Any, instance: Any, _: Any) -> Iterator[Any]:
-    from jsonschema import ValidationError
-
-    if validator.is_type(instance, "string") and not _check.get().search(rule, instance):
-        yield ValidationError(f"{instance!r} does not match {rule!r}")
-
-
-def _pattern_properties(validator: Any, rule: Any, instance: Any, _: Any) -> Iterator[Any]:
-    if not validator.is_type(instance, "object"):
-        return
-    for pattern, inner in rule.items():
-        for name, value in instance.items():
-            if _check.get().search(pattern, name):
-                yield from validator.descend(value, inner, path=name, schema_path=pattern)
-
-
-def _additional_properties(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    from jsonschema import ValidationError
-
-    if not validator.is_type(instance, "object"):
-        return
-    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-    search = _check.get().search
-    for name, value in instance.items():
-        if name in known or any(search(pattern, name) for pattern in patterns):
-            continue
-        if rule is False:
-            yield ValidationError(f"{name!r} is not among the properties that it may have")
-        elif validator.is_type(rule, "object"):
-            yield from validator.descend(value, rule, path=name)
-
-
-def _unique_items(validator: Any, rule: Any, instance: Any, _: Any) -> Iterator[Any]:
-    from jsonschema import ValidationError
-
-    if rule and validator.is_type(instance, "array"):
-        texts = {json.dumps(item, sort_keys=True) for item in instance}
-        if len(texts) < len(instance):
-            yield ValidationError("its items are not unique")
-
-
-def _unevaluated_properties(validators: Mapping[str, Any]) -> Callable[..., Any]:
-    function = validators.get("unevaluatedProperties")
-
-    def keyword(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        # It evaluates the patterns of the whole schema itself.
-        if function is not None and "patternProperties" not in json.dumps(schema):
-            yield from function(validator, rule, instance, schema) or ()
-
-    return keyword
-
-
-def _search_all(pairs: list[tuple[str, str]], tool: str) -> dict[tuple[str, str], bool]:
-    """Search for patterns in texts, in a process that is killed when its time is over."""
-    command = [sys.executable, "-I", "-S", "-c", _SEARCH]
-    try:
-        done = subprocess.run(  # noqa: S603  # our own program; what is hostile is its input
-            command,
-            input=json.dumps(pairs).encode(),
-            capture_output=True,
-            timeout=PATTERN_SECONDS,
-            check=True,
-        )
-        found = json.loads(done.stdout)
-    except (subprocess.SubprocessError, OSError, ValueError) as error:
-        raise ToolException(
-            f"the patterns in the output schema of {tool} could not be checked in "
-            f"{PATTERN_SECONDS:g} s"
-        ) from error
-    return dict(zip(pairs, found, strict=True))
 
 
 # --- tools that another package made: `MultiServerMCPClient.get_tools()`, `langchain.mcp` -----------

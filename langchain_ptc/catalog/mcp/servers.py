@@ -36,6 +36,7 @@ from langchain_ptc.background_loop import BackgroundLoop
 from langchain_ptc.catalog.mcp.results import (
     CallAnswer,
     Progress,
+    ResultType,
     read_field,
     request_call,
     without_none,
@@ -232,6 +233,7 @@ class Server:
         self._link: _Link | None = None
         self._closed = False
         self._known: list[Any] | None = None
+        self._types: tuple[list[Any] | None, dict[str, ResultType | None]] = None, {}
 
     @property
     def home(self) -> asyncio.AbstractEventLoop:
@@ -273,10 +275,20 @@ class Server:
         finally:
             await own.close()
 
-    def output_schema(self, tool: str) -> Mapping[str, Any] | None:
-        """Return what a tool gives, as the server listed it last."""
-        listed = self._known or ()
-        return next((read_field(t, "outputSchema") for t in listed if t.name == tool), None)
+    def result_type(self, tool: str) -> ResultType | None:
+        """Return what a tool gives, as the server listed it last; None if it does not say.
+
+        Raises:
+            CatalogError: Its schema cannot be read.
+        """
+        listed, known = self._types
+        if listed is not self._known:
+            listed, known = self._types = self._known, {}
+        if tool not in known:
+            schemas = (read_field(t, "outputSchema") for t in listed or () if t.name == tool)
+            schema = next(schemas, None)
+            known[tool] = None if schema is None else ResultType(schema)
+        return known[tool]
 
     async def close(self) -> None:
         """End the session for good."""

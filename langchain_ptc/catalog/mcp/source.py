@@ -289,7 +289,10 @@ class Source:
             result = await handler(request)
             if isinstance(result, ToolMessage) or not hasattr(result, "content"):
                 return result
-        listed = server.output_schema(called)
+        try:
+            listed = server.result_type(called)
+        except CatalogError as error:  # it has changed since the catalog was made
+            raise ToolException(f"the output schema of {called} cannot be read: {error}") from error
         read = functools.partial(read_result, result, listed=listed, declared=declared, tool=called)
         try:
             return read(is_quick=True)

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.metadata
 import json
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from langchain_core.tools import ToolException
 
+from benchmarks.schema_values import valid_values
 from langchain_ptc import Limits, ProgrammaticToolExecutor, ToolCatalog
 from langchain_ptc.catalog.mcp import results
 from langchain_ptc.catalog.mcp.results import (
     MAX_BLOCKS,
+    MAX_STEPS,
     NeedsThreadError,
+    ResultType,
     as_json,
-    check_structure,
     read_result,
 )
 from tests.support import SUPPORT
+from tests.support.catalog_data import DEFINITIONS
 from tests.support.waiting import seconds_without_processor
 
 pytest.importorskip("mcp", reason="pip install 'langchain-ptc[mcp]'")
@@ -54,7 +59,7 @@ def gives(structured: Any, schema: Any = None, seconds: float = 0) -> dict[str, 
     return {"result": result, "seconds": seconds} | ({"outputSchema": schema} if schema else {})
 
 
-@contextmanager
+@contextlib.contextmanager
 def standstill() -> Iterator[list[float]]:
     """Measure for how long no other thread of this process could run."""
     worst, stop = [0.0], threading.Event()
@@ -76,23 +81,20 @@ def standstill() -> Iterator[list[float]]:
 
 
 async def test_mcp_pattern_freezes_the_host(tmp_path: Path) -> None:
-    """A pattern that backtracks for days fails its own call in its time; others go on meanwhile."""
+    """A pattern that backtracks for days costs nothing: patterns are not evaluated, types are checked."""
     tools = {
         "evil": gives({"s": EVIL}, record(s=BACKTRACKING)),
-        "good": gives({"s": "fine"}, record(s={"type": "string"})),
+        "wrong": gives({"s": 5}, record(s=BACKTRACKING)),
     }
     async with ToolCatalog.from_mcp({"one": serve(tmp_path, tools)}) as catalog:
         executor = ProgrammaticToolExecutor(catalog, limits=Limits(wall_seconds=30))
         await executor.aexecute("pass")
         with standstill() as worst:
-            evil = asyncio.create_task(executor.aexecute("await evil()"))
-            good = await executor.aexecute("print((await good()).s)")
-            assert good.output == "fine\n"
-            assert not evil.done()
-            result = await evil
-    assert result.status == "error"
-    assert result.error is not None
-    assert "patterns in the output schema of evil could not be checked" in result.error.message
+            assert (await executor.aexecute("print((await evil()).s)")).output == f"{EVIL}\n"
+            wrong = await executor.aexecute("await wrong()")
+    assert wrong.error is not None
+    told = "wrong gave what its output schema does not allow: 5 is not str (at s)"
+    assert told in wrong.error.message
     assert worst[0] < 1
 
 
@@ -117,85 +119,65 @@ async def test_mcp_surrogate_breaks_neighbours(tmp_path: Path, argument: str) ->
 
 # --- the check of an answer ---------------------------------------------------------------------
 
-TWICE = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)}
-BRANCHES = {f"a{n}": {"anyOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 3} for n in range(40)}
+BRANCHES = {f"a{n}": {"anyOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 3} for n in range(10)}
 WRONG: dict[str, tuple[Any, Any, str]] = {
-    "a type": ({"n": "x"}, record(n={"type": "integer"}), "'x' is not of type 'integer' (at n)"),
-    "a field": ({}, record(n={}), "'n' is a required property"),
-    "no match": ({"s": "b"}, record(s={"pattern": "^a+$"}), "'b' does not match '^a+$'"),
-    "no match among the names": (
-        {"ax": 1, "b": 2},
-        {"patternProperties": {"^a": {}}, "additionalProperties": False},
-        "'b' is not among the properties",
-    ),
-    "a property by its pattern": (
-        {"ax": "1"},
-        {"patternProperties": {"^a": {"type": "integer"}}},
-        "'1' is not of type 'integer' (at ax)",
-    ),
+    "a type": ({"n": "x"}, record(n={"type": "integer"}), "'x' is not int (at n)"),
+    "a field": ({}, record(n={}), "'n' is missing"),
+    "no object": ([1], record(n={}), "<class 'list'> is not an object"),
+    "a truth as a number": ({"n": True}, record(n={"type": "integer"}), "True is not int"),
+    "half a number": ({"n": 1.5}, record(n={"type": "integer"}), "1.5 is not int (at n)"),
     "more properties": (
-        {"b": "1"},
-        {"properties": {"a": {}}, "additionalProperties": {"type": "integer"}},
-        "'1' is not of type 'integer' (at b)",
+        {"b": {"c": "1"}},
+        {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": {"type": "integer"},
+            },
+        },
+        "'1' is not int (at b.c)",
     ),
-    "items that are not unique": ([{"a": 1}, {"a": 1}], {"uniqueItems": True}, "not unique"),
-    "unevaluated": (
-        {"a": 1, "b": 1},
-        {"allOf": [{"properties": {"a": {}}}], "unevaluatedProperties": False},
-        "Unevaluated properties are not allowed",
+    "a choice": ({"s": "c"}, record(s={"enum": ["a", "b"]}), "'c' is not 'a' | 'b' (at s)"),
+    "a number for a truth": ({"s": 1}, record(s={"enum": [True]}), "1 is not True"),
+    "no branch": (
+        {"s": [1]},
+        record(s={"anyOf": [{"type": "string"}, record(a={})]}),
+        "<class 'list'> is not str | an object (at s)",
     ),
-    "a choice by pattern": (
-        {"s": "c"},
-        record(s={"anyOf": [{"pattern": "^a"}, {"pattern": "^b"}]}),
-        "is not valid under any of the given schemas",
+    "an item": ({"s": [1, "x"]}, record(s={"items": {"type": "integer"}}), "(at s.1)"),
+    "a record in itself": (
+        {"next": {"next": {"next": 5}}},
+        {"properties": {"next": {"$ref": "#"}}, "type": "object"},
+        "5 is not an object (at next.next.next)",
     ),
-    "backtracking": ({"s": EVIL}, record(s=BACKTRACKING), "could not be checked in 1 s"),
-    "backtracking names": (
-        {EVIL: 1},
-        {"patternProperties": {"^(a+)+$": {}}},
-        "could not be checked in 1 s",
-    ),
-    "a reference to itself": ({}, {"$ref": "#"}, "cannot be used: RecursionError"),
-    "a remote reference": ({}, {"$ref": "http://127.0.0.1:9/x"}, "cannot be used"),
-    "an unknown type": ({}, {"type": "strin"}, "cannot be used: UnknownType"),
-    "no schema": ({"n": 1}, record(n={"minimum": "x"}), "cannot be used: TypeError"),
-    "twice 40 times": ({}, {"$ref": "#/$defs/a0", "$defs": TWICE}, "in 0.2 seconds"),
-    "branches": (
+    "branches of branches": (
         {"x": 1},
-        {"$ref": "#/$defs/a0", "$defs": {**BRANCHES, "a40": {"type": "string"}}},
-        "in 0.2 seconds",
+        {"$ref": "#/$defs/a0", "$defs": {**BRANCHES, "a10": {"type": "string"}}},
+        "<class 'dict'> is not str",
     ),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_answers(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that its schema does not allow, or that takes too long to check, is an error."""
-    monkeypatch.setattr(results, "CHECK_SECONDS", 0.2)
+def test_wrong_answers(case: str) -> None:
+    """An answer that is not of the type of its schema is an error, which is found in little time."""
     value, schema, told = WRONG[case]
-    if case in ("twice 40 times", "branches"):
-        schema["$defs"].setdefault("a40", {})
     begin = time.process_time()
-    with pytest.raises(ToolException) as caught:
-        check_structure(value, schema, "t", is_quick=False)
-    assert told in str(caught.value)
-    assert len(str(caught.value)) < 1_200
+    problem = ResultType(schema).problem(value, steps=MAX_STEPS)
+    assert told in str(problem)
+    assert len(str(problem)) < 700
     assert time.process_time() - begin < 5
 
 
 RIGHT: dict[str, tuple[Any, Any]] = {
-    "a match": ({"s": "aaa"}, record(s={"pattern": "^a+$"})),
-    "a second branch": (
-        {"s": "b"},
-        record(s={"anyOf": [{"pattern": "^a"}, {"pattern": "^b"}]}),
+    "a whole number": ({"n": 2.0}, record(n={"type": "integer"})),
+    "a second branch": ({"s": [2]}, record(s={"anyOf": [{"type": "string"}, {"type": "array"}]})),
+    "nothing": ({"s": None}, record(s={"type": ["string", "null"]})),
+    "an unknown type": ({"s": 1}, record(s={"type": "strin"})),
+    "bounds and patterns": (
+        {"n": 5, "s": EVIL},
+        record(n={"type": "integer", "maximum": 3}, s=BACKTRACKING),
     ),
-    "another dialect": ({"s": "x"}, record(s={"pattern": r"^\p{L}+$"})),
-    "a name by its pattern": (
-        {"ax": 1},
-        {"patternProperties": {"^a": {}}, "additionalProperties": False},
-    ),
-    "unique items": ([{"a": 1}, {"a": True}, 1, "1"], {"uniqueItems": True}),
-    "many unique records": ([{"a": n} for n in range(20_000)], {"uniqueItems": True}),
     "draft 7": (
         {"a": 1},
         {
@@ -204,32 +186,69 @@ RIGHT: dict[str, tuple[Any, Any]] = {
             "properties": {"a": {"$ref": "#/definitions/N"}},
         },
     ),
-    "a surrogate": ({"s": "\ud800"}, record(s={"pattern": "^.$"})),
 }
 
 
 @pytest.mark.parametrize("case", RIGHT)
 def test_right_answers(case: str) -> None:
-    """An answer that is as its schema says passes, patterns included."""
+    """An answer of the type of its schema passes; bounds and patterns are not evaluated."""
     value, schema = RIGHT[case]
-    check_structure(value, schema, "t", is_quick=False)
+    assert ResultType(schema).problem(value, steps=MAX_STEPS) is None
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=[d["name"] for d in DEFINITIONS])
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_what_a_schema_accepts_passes(definition: dict[str, Any], data: st.DataObject) -> None:
+    """Values that are valid by a schema, whatever it says, are of its type."""
+    value = data.draw(valid_values(definition["parameters"]))
+    assert ResultType(definition["parameters"]).problem(value, steps=MAX_STEPS) is None
 
 
 def test_the_event_loop_does_little() -> None:
-    """What is large, takes long or needs a pattern is left to a thread."""
-    with pytest.raises(NeedsThreadError):
-        check_structure({"s": "a"}, record(s={"pattern": "^a"}), "t", is_quick=True)
-    twice = {"$ref": "#/$defs/a0", "$defs": {**TWICE, "a40": {}}}
+    """What is large, or takes many steps, is left to a thread."""
+    tree = {"$ref": "#/$defs/t", "$defs": {"t": {"anyOf": [record(n={"$ref": "#/$defs/t"})] * 9}}}
+    value: Any = 1
+    for _ in range(90):
+        value = {"n": value, "m": [1] * 9}
+    wide = record(s={"items": {"anyOf": [record(**{f"f{n}": {}}) for n in range(150)]}})
+    objects: Any = {"s": [{"f149": 1} for _ in range(400)]}
     begin = time.thread_time()
+    for schema, hard in ((tree, value), (wide, objects)):
+        listed = ResultType(schema)
+        with contextlib.suppress(NeedsThreadError, ToolException):
+            read_result(
+                {"structuredContent": hard}, listed=listed, declared=None, tool="t", is_quick=True
+            )
+    assert time.thread_time() - begin < 1
     with pytest.raises(NeedsThreadError):
-        check_structure({}, twice, "t", is_quick=True)
-    assert time.thread_time() - begin < 0.5
+        read_result(
+            {"structuredContent": objects},
+            listed=ResultType(wide),
+            declared=None,
+            tool="t",
+            is_quick=True,
+        )
     large: list[Any] = [["x"] * 600, {"a": [0] * 1_000}, ["x" * 200_000], [[[]] * 999]]
     for value in large:
         with pytest.raises(NeedsThreadError):
             read_result(
                 {"structuredContent": value}, listed=None, declared=None, tool="t", is_quick=True
             )
+
+
+def test_an_answer_that_takes_too_long_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps of a check are counted in a thread too: what takes more is an error."""
+    monkeypatch.setattr(results, "MAX_STEPS", 1_000)
+    listed = ResultType(record(s={"items": {"type": "integer"}}))
+    answer = {"structuredContent": {"s": [1] * 2_000}}
+    with pytest.raises(ToolException, match="it is too large to be checked"):
+        read_result(answer, listed=listed, declared=None, tool="t", is_quick=False)
+    deep: Any = {}
+    for _ in range(5_000):
+        deep = {"next": deep}
+    schema = {"properties": {"next": {"$ref": "#"}}, "type": "object"}
+    assert ResultType(schema).problem(deep, steps=MAX_STEPS) == "it is nested too deeply"
 
 
 def test_too_many_blocks() -> None:
@@ -249,10 +268,11 @@ def test_blocks_beside_structure_are_not_read() -> None:
     """FastMCP repeats each row of a list as a part: many of them are no reason to refuse the rows."""
     result = {"content": [object()] * 3 * MAX_BLOCKS, "structuredContent": {"result": [1, 2]}}
     schema = {"type": "object", "properties": {"result": {"type": "array"}}}
+    listed = ResultType(schema)
     with pytest.raises(NeedsThreadError):
-        read_result(result, listed=schema, declared=schema, tool="t", is_quick=True)
+        read_result(result, listed=listed, declared=schema, tool="t", is_quick=True)
     began = time.thread_time()
-    found = read_result(result, listed=schema, declared=schema, tool="t", is_quick=False)
+    found = read_result(result, listed=listed, declared=schema, tool="t", is_quick=False)
     assert found == [1, 2]
     assert time.thread_time() - began < 0.5
 
