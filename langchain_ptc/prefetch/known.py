@@ -90,9 +90,17 @@ class Names:
             return True
         if self._mentions.of(node):
             return False
-        return not any(
-            isinstance(inner, ast.Name) and self.is_tainted(inner.id) for inner in self.walk(node)
-        )
+        read: set[str] = set()
+        own: set[str] = set()
+        """Names of comprehensions and lambdas in it."""
+        for inner in self.walk(node):
+            if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load):
+                read.add(inner.id)
+            elif isinstance(inner, ast.comprehension):
+                own |= {part.id for part in self.walk(inner.target) if isinstance(part, ast.Name)}
+            elif isinstance(inner, ast.arg):
+                own.add(inner.arg)
+        return not any(map(self.is_tainted, read - own))
 
     def is_tainted(self, name: str) -> bool:
         """Whether the value of a name depends on a missing result, or that of a function on one."""
@@ -110,9 +118,7 @@ class Names:
                 match node:
                     case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
                         names.add(name)
-                    case ast.Attribute(ctx=ast.Store() | ast.Del()):
-                        names.add(root_of(node))
-                    case ast.Subscript(ctx=ast.Store() | ast.Del()):
+                    case ast.Attribute() | ast.Subscript() if not isinstance(node.ctx, ast.Load):
                         names.add(root_of(node))
                     case ast.Call():
                         names |= self._changed(node)
@@ -127,18 +133,16 @@ class Names:
     def _changed(self, call: ast.Call) -> set[str]:
         """Return the names of what a call may change: `rows` in `rows.append(x)` and in `fill(rows)`."""
         function = call.func
+        names: set[str] = set()
+        if self._mentions.callee(call) or self._mentions.path(function) is not None:
+            return names
         if isinstance(function, ast.Attribute):
-            if function.attr in _PURE_METHODS or self._mentions.callee(call):
-                return set()
-            names = {root_of(function)}
+            if function.attr not in _PURE_METHODS:
+                names.add(root_of(function))
             if function.attr not in _CHANGING_FUNCTIONS:
                 return names
-        elif isinstance(function, ast.Name):
-            if function.id in _BUILTINS | SILENT or self._mentions.path(function) is not None:
-                return set()
-            names = set()
-        else:
-            names = set()
+        elif isinstance(function, ast.Name) and function.id in _BUILTINS | SILENT:
+            return names
         given = (*call.args, *(keyword.value for keyword in call.keywords))
         return names.union(map(root_of, given))
 

@@ -1,4 +1,4 @@
-"""Statements as the text of a program, and where in it each of them is. Pure."""
+"""Statements that are made, and their text: where in it each of them is. Pure."""
 
 from __future__ import annotations
 
@@ -61,3 +61,48 @@ def _pairs(body: Sequence[ast.AST], again: Sequence[ast.AST]) -> Iterator[tuple[
             ours, theirs = getattr(node, name, None), getattr(written, name, None)
             if isinstance(ours, list) and isinstance(theirs, list):
                 yield from _pairs(ours, theirs)
+
+
+# --- statements that are made ----------------------------------------------------------------------
+
+
+def bare_arguments(args: ast.arguments) -> ast.arguments:
+    """Return parameters without their annotations."""
+
+    def plain(arg: ast.arg | None) -> ast.arg | None:
+        return None if arg is None else ast.arg(arg.arg)
+
+    return ast.arguments(
+        posonlyargs=[ast.arg(arg.arg) for arg in args.posonlyargs],
+        args=[ast.arg(arg.arg) for arg in args.args],
+        vararg=plain(args.vararg),
+        kwonlyargs=[ast.arg(arg.arg) for arg in args.kwonlyargs],
+        kw_defaults=args.kw_defaults,
+        kwarg=plain(args.kwarg),
+        defaults=args.defaults,
+    )
+
+
+def rounds_of(target: ast.expr, iterated: ast.expr, body: list[ast.stmt], most: int) -> ast.stmt:
+    """Return a loop of so many rounds at most."""
+    count = ast.Call(ast.Name("range", ast.Load()), [ast.Constant(most)], [])
+    zipped = ast.Call(ast.Name("zip", ast.Load()), [count, iterated], [])
+    both = ast.Tuple([ast.Name("_round", ast.Store()), target], ast.Store())
+    return placed(ast.For(both, zipped, body, []))
+
+
+def placed(node: ast.stmt) -> ast.stmt:
+    """Give a node a place, which `ast.unparse` asks for and does not use."""
+    node.lineno, node.col_offset = 1, 0
+    return node
+
+
+def stop() -> ast.stmt:
+    """Return a statement that ends the program."""
+    return ast.Raise(ast.Name("SystemExit", ast.Load()), None)
+
+
+def attempt(node: ast.stmt) -> ast.stmt:
+    """Return a statement whose failure the next ones do not suffer from."""
+    handler = ast.ExceptHandler(ast.Name("Exception", ast.Load()), None, [ast.Pass()])
+    return ast.Try([node], [handler], [], [])

@@ -27,6 +27,7 @@ from langchain_ptc.prefetch.mentions import (
     WRITES,
     Mentions,
 )
+from langchain_ptc.prefetch.rendering import attempt, bare_arguments, placed, rounds_of, stop
 from langchain_ptc.sandbox.language.scopes import Comprehension, Function
 
 MAX_ROUNDS = 64
@@ -77,14 +78,14 @@ class Slicer:
             is_lambda = isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda)
             if is_lambda or isinstance(node, Function):
                 made = [each for each in self._statement(node) if each is not node]
-                again += [(place, _attempt(each)) for each in made]
+                again += [(place, attempt(each)) for each in made]
         before = len(self._ahead)
         found: list[tuple[int, ast.stmt]] = []
         last = 0
         for place, node in enumerate(self._statements[done:], done):
             made = self.block([node])
             count = len(self._ahead)
-            found += [(place, _attempt(each)) for each in made]
+            found += [(place, attempt(each)) for each in made]
             if count > before and not isinstance(node, Function) and self._calls(made):
                 last = len(found)
             if made and isinstance(made[-1], ast.Raise):
@@ -178,7 +179,9 @@ class Slicer:
         else:
             return []
         zipped = ast.Call(ast.Name("zip", ast.Load()), given, [])
-        return [_loop(ast.Tuple(targets, ast.Store()), zipped, body, MAX_ROUNDS)] if body else []
+        return (
+            [rounds_of(ast.Tuple(targets, ast.Store()), zipped, body, MAX_ROUNDS)] if body else []
+        )
 
     def _comprehension(self, node: Comprehension, elements: list[ast.expr]) -> list[ast.stmt]:
         loops = node.generators
@@ -200,7 +203,7 @@ class Slicer:
         for loop in reversed(loops):
             for test in reversed(loop.ifs):
                 body = [ast.If(test, body, [])]
-            body = [_loop(loop.target, loop.iter, body, MAX_ROUNDS)]
+            body = [rounds_of(loop.target, loop.iter, body, MAX_ROUNDS)]
         return [*made, *body]
 
     # --- statements ---------------------------------------------------------------------------------
@@ -210,7 +213,7 @@ class Slicer:
         made: list[ast.stmt] = []
         for node in body:
             if self._mentions.of(node) & WRITES and not self._may_enter(node):
-                made.append(_stop())
+                made.append(stop())
                 break
             made += self._statement(node)
             if made and isinstance(made[-1], ast.Continue | _LEAVES):
@@ -253,7 +256,7 @@ class Slicer:
 
     def _end(self, node: ast.Return | ast.Raise) -> list[ast.stmt]:
         value = node.value if isinstance(node, ast.Return) else node.exc
-        return [*self._launch(value), ast.Return(None) if self._in_function else _stop()]
+        return [*self._launch(value), ast.Return(None) if self._in_function else stop()]
 
     def _jump(self, node: ast.Continue | ast.Break) -> list[ast.stmt]:
         return [node] if self._in_loop else []
@@ -286,24 +289,31 @@ class Slicer:
         value = node.value
         if value is None:
             return []
-        plain = [target for target in targets if isinstance(target, ast.Name)]
-        if isinstance(value, ast.Lambda) and plain and self._mentions.of(value):
-            return self._define_lambda(plain[0].id, value)
+        name = targets[0].id if isinstance(targets[0], ast.Name) else ""
+        if isinstance(value, ast.Lambda) and name and self._mentions.of(value):
+            return self._define_lambda(name, value)
         if self._mentions.path(value) is not None and self._mentions.target(value) == READS:
             return [node]  # another name for a tool
         made = self._launch(value)
         names = self._names.bound(*targets)
-        changes = len(plain) < len(targets) or isinstance(node, ast.AugAssign)
-        known = self._names.is_known(value) and not (
-            changes and not names.isdisjoint(self._names.tainted)
-        )
-        if known and all(self._names.is_known(target) for target in targets if target not in plain):
+        if self._names.is_known(value) and self._can_store(node, targets):
             self._names.tainted -= names
             if isinstance(node, ast.AnnAssign):  # what its annotation names may not be there
                 return [*made, ast.copy_location(ast.Assign(targets, value), node)]
             return [*made, node]
         self._names.tainted |= names | self._names.bound(value)
         return made
+
+    def _can_store(self, node: ast.stmt, targets: Sequence[ast.expr]) -> bool:
+        """Whether all is known of what an assignment changes."""
+        if isinstance(node, ast.AugAssign) and self._names.is_tainted(root_of(node.target)):
+            return False
+        parts = (part for target in targets for part in self._names.walk(target))
+        stores = (part for part in parts if isinstance(part, ast.Attribute | ast.Subscript))
+        return all(
+            self._names.is_known(part) and not self._names.is_tainted(root_of(part))
+            for part in stores
+        )
 
     def _if(self, node: ast.If) -> list[ast.stmt]:
         made = self._launch(node.test)
@@ -324,7 +334,7 @@ class Slicer:
         made = self._launch(node.iter)
         if not self._names.is_known(node.iter):
             self._names.taint(node)
-            return [*made, _stop()] if self._mentions.of(node) & WRITES else made
+            return [*made, stop()] if self._mentions.of(node) & WRITES else made
         before, was_in_loop = set(self._names.tainted), self._in_loop
         self._names.tainted |= self._names.carried(node.body)
         self._names.tainted -= self._names.bound(node.target)
@@ -343,8 +353,8 @@ class Slicer:
         if len(self._ahead) == count and not any(map(_stops, body)):
             if rounds == 1:
                 return [*made, *orelse]
-            return [*made, _at(ast.For(node.target, node.iter, body, [])), *orelse]
-        return [*made, _loop(node.target, node.iter, body, rounds), *orelse]
+            return [*made, placed(ast.For(node.target, node.iter, body, [])), *orelse]
+        return [*made, rounds_of(node.target, node.iter, body, rounds), *orelse]
 
     def _while(self, node: ast.While) -> list[ast.stmt]:
         """Return the calls of the first round: no more is known of a loop whose end the program decides."""
@@ -355,9 +365,9 @@ class Slicer:
             self._in_loop = was_in_loop
             if len(self._ahead) > count or _stops(body[0]):
                 once = ast.Tuple([ast.Constant(None)], ast.Load())
-                made.append(_loop(ast.Name("_once", ast.Store()), once, body, 1))
+                made.append(rounds_of(ast.Name("_once", ast.Store()), once, body, 1))
         self._names.taint(node)
-        return [*made, _stop()] if self._mentions.of(node) & WRITES else made
+        return [*made, stop()] if self._mentions.of(node) & WRITES else made
 
     def _leaves(
         self, body: Sequence[ast.AST], *, is_unsure: bool = False, is_inner: bool = False
@@ -418,7 +428,7 @@ class Slicer:
         self._names.tainted, (self._in_function, self._in_loop) = saved, outer
         self._names.tainted.discard(name)
         kind = ast.AsyncFunctionDef if self._mentions.is_async else ast.FunctionDef
-        return [_at(kind(name, _without_annotations(args), made or [ast.Pass()], []))]
+        return [placed(kind(name, bare_arguments(args), made or [ast.Pass()], []))]
 
 
 _SLICERS: dict[type[ast.stmt], Callable[[Slicer, Any], list[ast.stmt]]] = {
@@ -454,44 +464,5 @@ def _continues(node: ast.AST) -> bool:
     return any(map(_continues, ast.iter_child_nodes(node)))
 
 
-def _without_annotations(args: ast.arguments) -> ast.arguments:
-    def plain(arg: ast.arg | None) -> ast.arg | None:
-        return None if arg is None else ast.arg(arg.arg)
-
-    return ast.arguments(
-        posonlyargs=[ast.arg(arg.arg) for arg in args.posonlyargs],
-        args=[ast.arg(arg.arg) for arg in args.args],
-        vararg=plain(args.vararg),
-        kwonlyargs=[ast.arg(arg.arg) for arg in args.kwonlyargs],
-        kw_defaults=args.kw_defaults,
-        kwarg=plain(args.kwarg),
-        defaults=args.defaults,
-    )
-
-
-def _loop(target: ast.expr, iterated: ast.expr, body: list[ast.stmt], rounds: int) -> ast.stmt:
-    """Return a loop of so many rounds at most."""
-    count = ast.Call(ast.Name("range", ast.Load()), [ast.Constant(rounds)], [])
-    zipped = ast.Call(ast.Name("zip", ast.Load()), [count, iterated], [])
-    both = ast.Tuple([ast.Name("_round", ast.Store()), target], ast.Store())
-    return _at(ast.For(both, zipped, body, []))
-
-
-def _at(node: ast.stmt) -> ast.stmt:
-    """Give a node a place, which `ast.unparse` asks for and does not use."""
-    node.lineno, node.col_offset = 1, 0
-    return node
-
-
-def _stop() -> ast.stmt:
-    return ast.Raise(ast.Name("SystemExit", ast.Load()), None)
-
-
 def _stops(node: ast.stmt) -> bool:
     return any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
-
-
-def _attempt(node: ast.stmt) -> ast.stmt:
-    """Return a statement whose failure the next ones do not suffer from."""
-    handler = ast.ExceptHandler(ast.Name("Exception", ast.Load()), None, [ast.Pass()])
-    return ast.Try([node], [handler], [], [])

@@ -40,6 +40,11 @@ def gets(code: str) -> list[object]:
         ("c = {'k': 1}\nget(c.get('k'))\nfind(c.get('k'))\n", [1, 1]),
         ("del x\nget(1)\n", [1]),
         ("x, y = 1, 2\nget(x)\nx, y = get(3), 4\nget(y)\n", [1, 3]),
+        ("x = get(1)\nx, y = 2, 3\nget(x)\n", [1, 2]),
+        ("for r in get(1): print(r)\nfind([r for r in [2]])\n", [1, [2]]),
+        ("x = get(1)\nfind(list(filter(lambda x: x, [2])))\nfind(x)\n", [1, [2]]),
+        ("x = get(1)\nx += 1\nfind(x)\nx = 2\nx += 1\nfind(x)\n", [1, 3]),
+        ("a = [0]\na[0] += get(1)\nfind(a[0])\na = [2]\na[0] += 1\nfind(a[0])\n", [1, 3]),
         ("with open_it() as f:\n    get(1)\n    get(f)\n", [1]),
         (
             "try:\n    x = get(1)\nexcept ValueError:\n    x = get(2)\nelse:\n    get(3)\nfinally:\n    get(4)\n",
