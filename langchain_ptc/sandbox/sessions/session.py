@@ -1,15 +1,14 @@
 """One execution of a session: what it starts with, and what it leaves.
 
-The bytes are a header with the version and a checksum; an index in JSON, `{"pickled": true, "units": [...],
-"variables": [[name, size], ...], "asyncio": [...]}`; and one variable after the other, as pickles or as plain
-data. The checksum finds what was truncated or changed by accident. It is not a signature: whoever can write the
-state of a graph can write any bytes, so pickles are read only where the kernel confines the reader.
+The bytes are a header with the version and a checksum, and in MessagePack: whether the variables are pickles or plain
+data, the units, name and size of each variable, the names of those from `asyncio`, and one variable after the other.
+The checksum finds what was truncated or changed by accident. It is not a signature: whoever can write the state of a
+graph can write any bytes, so pickles are read only where the kernel confines the reader.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -23,12 +22,13 @@ from langchain_ptc.sandbox.sessions.pickling import (
 )
 from langchain_ptc.sandbox.sessions.plain import PlainWriter, read_plain
 from langchain_ptc.sandbox.sessions.source import Compile, Lost, Mode, Names, Unit, Units, cut_unit
+from langchain_ptc.sandbox.wire.bounded import read_bounded
+from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.wording import cut
 
 VERSION = b"langchain-ptc session 3\n"
 _DIGEST_BYTES = 32
-_LENGTH_BYTES = 8
-_HEADER_BYTES = len(VERSION) + _DIGEST_BYTES + _LENGTH_BYTES
+_HEADER_BYTES = len(VERSION) + _DIGEST_BYTES
 _NEVER = frozenset({"__builtins__", "__annotations__", "__class__", "__debug__"})
 _MAX_NOTES = 5
 _MISSING = object()
@@ -62,22 +62,20 @@ def _open(kept: bytes, max_bytes: int, max_chars: int, *, pickles: bool) -> Stor
     digest, body = kept[len(VERSION) :][:_DIGEST_BYTES], kept[len(VERSION) + _DIGEST_BYTES :]
     if hashlib.sha256(body).digest() != digest:
         raise Unreadable("they are damaged")
-    begin = _LENGTH_BYTES + int.from_bytes(body[:_LENGTH_BYTES], "big")
     try:
-        index = json.loads(body[_LENGTH_BYTES:begin])
-        units = [_read_unit(unit, max_chars) for unit in index["units"]]
-        variables = {_checked_variable(name): _size(size) for name, size in index["variables"]}
-        asyncio, pickled = frozenset(index["asyncio"]), index["pickled"] is not False
-    except (ValueError, RecursionError, TypeError, KeyError):
+        pickled, units, variables, asyncio, data = read_bounded(body).value
+        units = [_read_unit(unit, max_chars) for unit in units]
+        variables = {_checked_variable(name): _size(size) for name, size in variables}
+        asyncio, data = frozenset(asyncio), memoryview(data).tobytes()
+    except (ValueError, TypeError):
         raise Unreadable("they are damaged") from None
-    if pickled and not pickles:
+    if pickled is not False and not pickles:
         raise Unreadable("they were kept at level kernel, and can be read only there")
-    return Stored(units, variables, asyncio, body[begin:], pickled)
+    return Stored(units, variables, asyncio, data, pickled is not False)
 
 
-def _close(index: Mapping[str, object], data: bytes) -> bytes:
-    text = json.dumps(index, separators=(",", ":")).encode()
-    body = b"".join((len(text).to_bytes(_LENGTH_BYTES, "big"), text, data))
+def _close(*parts: object) -> bytes:
+    body = encode_value(parts)
     return b"".join((VERSION, hashlib.sha256(body).digest(), body))
 
 
@@ -236,15 +234,11 @@ class SessionVariables:
         if fails:
             return None
         units = [cut_unit(unit, places) for unit, places in self._units.used.items()]
-        index = {
-            "pickled": self._pickles,
-            "units": [[unit.source, unit.mode, sorted(unit.private)] for unit in units],
-            "variables": list(sizes.items()),
-            "asyncio": [name for name in wanted if known.is_from(wanted[name], "asyncio")],
-        }
+        stored = [[unit.source, unit.mode, sorted(unit.private)] for unit in units]
+        asyncio = [name for name in wanted if known.is_from(wanted[name], "asyncio")]
         over = sink.size - self._max_bytes
         if over <= 0:
-            made = _close(index, sink.taken())
+            made = _close(self._pickles, stored, [*sizes.items()], asyncio, sink.taken())
             over = len(made) - self._max_bytes
             if over <= 0:
                 return made

@@ -7,7 +7,6 @@ may be a pickle of anything, since nothing in there leads out; elsewhere they ar
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import pickle
 from collections.abc import Iterator
@@ -28,9 +27,8 @@ from tests.support.pools import PoolSandbox
 def seal(*variables: tuple[str, bytes], units: list | None = None, pickled: object = True) -> bytes:
     """Write anything as the variables of a session, under a header that is right."""
     sizes = [[name, len(data)] for name, data in variables]
-    index = {"pickled": pickled, "units": units or [], "variables": sizes, "asyncio": []}
-    text = json.dumps(index).encode()
-    body = len(text).to_bytes(8, "big") + text + b"".join(data for _, data in variables)
+    data = b"".join(data for _, data in variables)
+    body = encode_value([pickled, units or [], sizes, [], data])
     return VERSION + hashlib.sha256(body).digest() + body
 
 
@@ -393,6 +391,36 @@ async def test_malformed_pickles(walled, name):
     assert done.output.endswith("here\n")
     assert "`x`" in done.notes[0]
     assert "could not be read" in done.notes[0]
+
+
+INDEXES = {
+    "nothing": b"",
+    "no list": encode_value(1),
+    "too few parts": encode_value([True, [], []]),
+    "data that is a text": encode_value([True, [], [["x", 1]], [], "N"]),
+    "data that is a list": encode_value([True, [], [["x", 1]], [], [1]]),
+    "variables that are a number": encode_value([True, [], 1, [], b""]),
+    "a size that is a text": encode_value([True, [], [["x", "1"]], [], b"N."]),
+    "a size below nothing": encode_value([True, [], [["x", -1]], [], b"N."]),
+    "a name that is a number": encode_value([True, [], [[1, 1]], [], b"N."]),
+    "a unit that is a text": encode_value([True, ["xyz"], [["x", 2]], [], b"N."]),
+    "a mode that is none": encode_value([True, [["x = 1", "fast", []]], [["x", 2]], [], b"N."]),
+    "a private name that is none": encode_value(
+        [True, [["x = 1", "sync", ["y"]]], [["x", 2]], [], b"N."]
+    ),
+    "names that are lists": encode_value([True, [], [["x", 2]], [[]], b"N."]),
+    "nesting": b"\x91" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", INDEXES)
+async def test_forged_indexes(sandbox, name):
+    """Whatever is in place of the index, the execution begins without variables, and says so."""
+    body = INDEXES[name]
+    kept = VERSION + hashlib.sha256(body).digest() + body
+    done = await execute(sandbox, "print('x' in dir())", kept)
+    assert (done.status, done.output, len(done.notes)) == ("success", "False\n", 1)
+    assert "they are damaged" in done.notes[0]
 
 
 async def test_a_pickle_that_takes_too_much_memory(walled):
