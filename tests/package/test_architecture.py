@@ -340,7 +340,7 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 45_039,
+    "lines": 44_982,
     "modules": 153,
     "longest import chain": 17,
     "calls for a small program": 273,
