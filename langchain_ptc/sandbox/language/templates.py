@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 from langchain_ptc.sandbox.language import names
-from langchain_ptc.sandbox.wire.values import RECORD_METHODS, read_attribute
+from langchain_ptc.sandbox.wire.values import DICT_METHODS, read_attribute
 
 
 @lru_cache(maxsize=512)
@@ -37,7 +37,7 @@ def check_template(template: str) -> bool:
             for is_attribute, name in steps:
                 check_step(is_attribute, name)
                 # Before Python 3.14 only `str.format` itself numbers a field like `{.name}`.
-                reads_fields |= is_attribute and name in RECORD_METHODS and first != ""
+                reads_fields |= is_attribute and name in DICT_METHODS and first != ""
         if spec and "{" in spec:
             reads_fields |= check_template(spec)
     return reads_fields

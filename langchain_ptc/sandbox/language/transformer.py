@@ -28,7 +28,7 @@ from RestrictedPython.transformer import RestrictingNodeTransformer
 from langchain_ptc.errors import Violation
 from langchain_ptc.sandbox.language import names
 from langchain_ptc.sandbox.language.scopes import SyntaxTree, find_private_names
-from langchain_ptc.sandbox.wire.values import RECORD_METHODS
+from langchain_ptc.sandbox.wire.values import DICT_METHODS
 from langchain_ptc.wording import cut
 
 _Node = TypeVar("_Node", bound=ast.AST)
@@ -192,7 +192,7 @@ class Policy(RestrictingNodeTransformer):
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         """Check the name; put a guard before what depends on the object."""
         name, loads = node.attr, isinstance(node.ctx, ast.Load)
-        is_field = loads and name in RECORD_METHODS and node is not self._called
+        is_field = loads and name in DICT_METHODS and node is not self._called
         self._check_attribute(node, name, names.READABLE if loads else _SETTABLE)
         node.value = cast("ast.expr", self.visit(node.value))
         if not loads and name in names.SETTABLE_IN_CLASS:
@@ -238,7 +238,7 @@ class Policy(RestrictingNodeTransformer):
         target = node.target
         node = self.node_contents_visit(node)
         if isinstance(target, ast.Attribute) and (
-            target.attr in RECORD_METHODS or target.attr in self._guarded_names
+            target.attr in DICT_METHODS or target.attr in self._guarded_names
         ):
             target.value = _call(target.value, "_ptc_place", [target.value])
         return node

@@ -27,7 +27,7 @@ from langchain_ptc.sandbox.language import facades
 from langchain_ptc.sandbox.language.classes import is_own
 from langchain_ptc.sandbox.sessions import classes
 from langchain_ptc.sandbox.sessions.source import Lost, Names, Restored, Units
-from langchain_ptc.sandbox.wire.values import Record
+from langchain_ptc.sandbox.wire.values import AttrDict
 from langchain_ptc.wording import with_article
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
@@ -218,8 +218,8 @@ class PickleWriter(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         """Return what pickle writes for an object that is not plain data."""
         kind = type(value)
-        if kind is Record:
-            return Record, (), None, None, iter(dict.items(value))
+        if kind is AttrDict:
+            return AttrDict, (), None, None, iter(dict.items(value))
         self._last = value
         if id(value) in _CALLABLE_IDS:
             return NotImplemented
@@ -355,7 +355,14 @@ _MAKERS: Sequence[Any] = (
 _CALLABLES: Mapping[tuple[str, str], Any] = {
     (make.__module__, make.__qualname__): make
     for make in (
-        *(*_MAKERS, _make_cached_property, _make_lru, _make_ordering, _make_type_variable, Record),
+        *(
+            *_MAKERS,
+            _make_cached_property,
+            _make_lru,
+            _make_ordering,
+            _make_type_variable,
+            AttrDict,
+        ),
         *(_make_of_types, zoneinfo.ZoneInfo, struct.Struct, str, typing.NewType),
         *(property, staticmethod, classmethod),
         *(contextlib.contextmanager, contextlib.asynccontextmanager),

@@ -19,7 +19,7 @@ from langchain_ptc.sandbox.sessions.source import Lost, Names, Restored, Units
 from langchain_ptc.sandbox.wire.bounded import read_bounded
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.protocol import MAX_CALL_VALUES, check_encoded
-from langchain_ptc.sandbox.wire.values import MAX_DEPTH, Record, decode_value, encode_value
+from langchain_ptc.sandbox.wire.values import MAX_DEPTH, AttrDict, decode_value, encode_value
 
 _SCALARS: frozenset[type] = frozenset(
     (
@@ -28,7 +28,7 @@ _SCALARS: frozenset[type] = frozenset(
     )
 )
 _CONTAINERS: frozenset[type] = frozenset((list, tuple, set, frozenset))
-_DICTS: frozenset[type] = frozenset((dict, Record))
+_DICTS: frozenset[type] = frozenset((dict, AttrDict))
 _MAX_LEVELS = MAX_DEPTH + 2
 """Of a variable, whose data is in a list of its own."""
 
@@ -116,7 +116,7 @@ def read_plain(data: bytes, sizes: Mapping[str, int], restored: Restored) -> dic
         part, at = data[at : at + size], at + size
         try:
             read_bounded(part, _MAX_LEVELS)
-            kind, *parts = decode_value(part, Record)
+            kind, *parts = decode_value(part, AttrDict)
             restored.namespace[name] = _KINDS[kind](restored, *parts)
         except ImportError as error:
             lost[name] = error

@@ -26,7 +26,7 @@ from langchain_ptc.sandbox.language import names
 from langchain_ptc.sandbox.language.modules import ModuleLoader
 from langchain_ptc.sandbox.language.policy import CompiledCode
 from langchain_ptc.sandbox.language.scopes import SyntaxTree, find_private_names
-from langchain_ptc.sandbox.wire.values import Record
+from langchain_ptc.sandbox.wire.values import AttrDict
 
 EARLIER_FILENAME = "<earlier code>"
 EARLIER_SYNC_FILENAME = "<earlier code without await>"
@@ -172,7 +172,7 @@ def cut_unit(unit: Unit, places: Iterable[Place]) -> Unit:
 
 _BUILTINS = "builtins"
 _SPECIAL_MODULE = "tools"
-_SPECIAL: Mapping[str, object] = {"Record": Record, "ToolCallError": ToolCallError}
+_SPECIAL: Mapping[str, object] = {"AttrDict": AttrDict, "ToolCallError": ToolCallError}
 """What the code has without importing it, and the class of the records of tools."""
 _ALWAYS = ("typing", "collections.abc", "types", "dataclasses", "enum", "abc")
 """Modules whose names turn up in classes whose code has not imported them."""

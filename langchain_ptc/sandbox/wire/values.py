@@ -4,13 +4,13 @@
 |---|---|---|
 | `None`, `bool`, `int` of 64 bits, `float`, `str`, `bytes` | themselves | the same |
 | larger `int`, text with lone surrogates | extension: their bytes | the same |
-| `list`, `dict` with string keys | array, map | `list`, `Record` in the code, `dict` on the host |
+| `list`, `dict` with string keys | array, map | `list`, `AttrDict` in the code, `dict` on the host |
 | `dict` with other keys | array: extension `DICT`, key, value, key, value, … | the same |
 | `tuple` (also named), `set`, `frozenset` | array: extension `TUPLE` and so on, items | the same |
 | `bytearray`, `memoryview` | bytes | `bytes` |
 | `datetime`, `date`, `time`, `timedelta`, `Decimal`, `UUID`, `complex`, `range` | extension: their text | the same |
 | enum | its value | its value |
-| pydantic model, dataclass, mapping | map | `Record` in the code, `dict` on the host |
+| pydantic model, dataclass, mapping | map | `AttrDict` in the code, `dict` on the host |
 | dict view, deque, `array`, other sequence, generator or other iterator | array | list |
 | `sqlite3.Row`, row of SQLAlchemy, whatever else has keys | map | as a dict |
 | numpy scalar and array | number, array | number, list |
@@ -63,7 +63,7 @@ class ValueTooLarge(ValueError):
         self.size = size
 
 
-class Record(dict[str, Any]):
+class AttrDict(dict[str, Any]):
     """A dict whose keys can be read and written as attributes too."""
 
     __slots__ = ()
@@ -88,13 +88,13 @@ class Record(dict[str, Any]):
         raise error
 
 
-RECORD_METHODS = frozenset(name for name in dir(dict) if not name.startswith("_"))
+DICT_METHODS = frozenset(name for name in dir(dict) if not name.startswith("_"))
 """Names of a dict's methods: a record may have fields of the same names."""
 
 
 def read_attribute(value: object, name: str) -> object:
     """Return an attribute that code reads without calling it: of a record, its field."""
-    if type(value) is Record and name in value:
+    if type(value) is AttrDict and name in value:
         return value[name]
     return getattr(value, name)
 

@@ -17,7 +17,7 @@ from collections import deque
 from typing import Protocol
 
 from langchain_ptc.sandbox.wire.protocol import FrameReader, Message, encode_frame, encode_output
-from langchain_ptc.sandbox.wire.values import Record, decode_value
+from langchain_ptc.sandbox.wire.values import AttrDict, decode_value
 
 _PRINT_PIECE_CHARS = 32_768
 _PRINT_PAUSE_SECONDS = 0.02
@@ -195,7 +195,7 @@ class WorkerConnection:
 
 def _parse(frame: bytes | memoryview) -> Message:
     """Read a frame; the host is trusted, so nothing is checked."""
-    message: Message = decode_value(frame, Record)
+    message: Message = decode_value(frame, AttrDict)
     return message
 
 

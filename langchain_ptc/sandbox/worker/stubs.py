@@ -28,7 +28,7 @@ from langchain_ptc.sandbox.wire.protocol import (
     encode_call,
     weigh_arguments,
 )
-from langchain_ptc.sandbox.wire.values import Record
+from langchain_ptc.sandbox.wire.values import AttrDict
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, run_nested
 from langchain_ptc.sandbox.worker.threads import ThreadScheduler
@@ -218,7 +218,7 @@ def build_tool_modules(
         types: Qualified names of record types.
     """
     modules = {"tools": ModuleType("tools")}
-    entries: dict[str, object] = {**stubs, **dict.fromkeys(types, Record)}
+    entries: dict[str, object] = {**stubs, **dict.fromkeys(types, AttrDict)}
     for qualified, entry in entries.items():
         domain, _, name = qualified.rpartition(".")
         path = f"tools.{domain}" if domain else "tools"

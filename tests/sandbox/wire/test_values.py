@@ -14,8 +14,8 @@ from langchain_ptc.sandbox.wire import values
 from langchain_ptc.sandbox.wire.bounded import read_bounded
 from langchain_ptc.sandbox.wire.objects import unique_names
 from langchain_ptc.sandbox.wire.values import (
+    AttrDict,
     MalformedValue,
-    Record,
     UnsendableValue,
     ValueTooLarge,
     decode_value,
@@ -286,7 +286,7 @@ def test_encoding_in_slices_is_encoding_at_once(value, monkeypatch):
 
 def test_a_record_reads_both_ways():
     """In the code a record has its keys as attributes too, and is a dict in every other way."""
-    record = across({"id": 1, "items": [{"name": "a"}]}, Record)
+    record = across({"id": 1, "items": [{"name": "a"}]}, AttrDict)
     assert isinstance(record, dict)
     assert record["id"] == record.id == 1
     assert record["items"][0].name == "a"
@@ -298,7 +298,7 @@ def test_a_record_reads_both_ways():
 
 def test_a_missing_key_names_the_keys_there_are():
     """The error of a wrong key or attribute tells which would have been right."""
-    record = Record(name="Ada", team="x")
+    record = AttrDict(name="Ada", team="x")
     with pytest.raises(KeyError) as caught:
         record["nmae"]
     assert caught.value.__notes__ == ["its keys are: 'name', 'team'"]
