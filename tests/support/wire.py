@@ -106,3 +106,10 @@ def frames_of(text):
         return frames(*map(json.dumps, messages)) or frames(b"")
     except (ValueError, RecursionError):
         return frames(raw)
+
+
+def receive(conversation, data):
+    """Have the host's half of a conversation take bytes, and return the calls that it has read."""
+    for frame in conversation.cut(data):
+        conversation.take(frame)
+    return conversation.collect()

@@ -209,34 +209,6 @@ class Parent:
         self._descriptors.clear()
 
 
-class Launcher:
-    """Starts parents of workers, one of them before it is needed."""
-
-    def __init__(self, options: Mapping[str, object]) -> None:
-        self._options = options
-        self.ready: list[Parent] = []
-        """The one that was started ahead: its owner is what takes it out."""
-
-    def start_ahead(self) -> None:
-        """Start one if it can be started; where not, `take` raises."""
-        with contextlib.suppress(SandboxError):
-            self.ready.append(Parent(self._options))
-
-    def take(self) -> Parent:
-        """Return the one that was started ahead, or start one.
-
-        Raises:
-            SandboxError: It could not be started.
-        """
-        return self.ready.pop() if self.ready else Parent(self._options)
-
-    def end(self) -> None:
-        """End the one that was started ahead; from any thread."""
-        with contextlib.suppress(IndexError):  # another thread took it
-            while self.ready:
-                self.ready.pop().end()
-
-
 def start_process(options: Mapping[str, object]) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Start a fresh Python with nothing of ours but one socket."""
     given = json.dumps({**options, "path": _import_path()})

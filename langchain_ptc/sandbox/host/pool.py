@@ -22,14 +22,14 @@ import socket
 import threading
 import time
 import weakref
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.sandbox.host.launch import Launcher, Parent, Reply
-from langchain_ptc.sandbox.host.mailbox import Action, Mailbox
+from langchain_ptc.locks import ServiceThread
+from langchain_ptc.sandbox.host.launch import Parent, Reply
 from langchain_ptc.sandbox.host.workers import (
     Allowance,
     Ask,
@@ -51,6 +51,115 @@ _MAX_ATTEMPTS = 3
 """How often a worker is requested, if the parent of workers dies each time."""
 _JUMP_SECONDS = 5.0
 """When the clock jumps so far past what was waited for, this process was stopped itself."""
+
+
+Action: TypeAlias = Callable[..., None]
+
+
+class Mailbox:
+    """Takes messages from any thread, and starts the thread that reads them, without a lock.
+
+    Garbage collection may close a coroutine, a session or a sandbox in any thread at any moment, and so
+    needs something of the thread while the same thread is just about to post something else. A lock would
+    be waited for by the one who holds it.
+
+    The thread runs `serve`, with a socket that can be read when there is mail. `settle` is called with each message
+    that no thread will read, and why.
+    """
+
+    def __init__(
+        self,
+        serve: Callable[[socket.socket], None],
+        settle: Callable[[Action, tuple[Any, ...], SandboxError], None],
+        *,
+        name: str,
+    ) -> None:
+        self._serve = serve
+        self._settle = settle
+        self._name = name
+        self._mail: deque[tuple[Action, tuple[Any, ...]]] = deque()
+        self._starting = threading.Lock()  # only ever tried, never waited for
+        self._ends: tuple[socket.socket, socket.socket] | None = None
+        self._over: SandboxError | None = None
+        self.thread: threading.Thread | None = None
+
+    # --- from any thread ----------------------------------------------------------------------------
+
+    def post(self, action: Action, *given: Any, starts: bool = False, wakes: bool = True) -> None:
+        """Have the thread call `action(*given)`; `starts` it if need be, and `wakes` it, or waits till it wakes."""
+        self._mail.append((action, given))
+        if starts and self._ends is None:
+            self._start()
+        if wakes:
+            self.wake()
+        if self._over is not None:  # it has just ended, and does not read the mail
+            self._settle_all(self._over)
+
+    def wake(self) -> None:
+        """Have the thread look around."""
+        ends = self._ends
+        if ends is not None:
+            with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
+                ends[1].send(b".")
+
+    def _start(self) -> None:
+        # Whoever fails to get the lock has posted before: who has it sees that afterwards.
+        while self._mail and self._ends is None and self._starting.acquire(blocking=False):
+            try:
+                if self._ends is None:
+                    self._start_thread()
+            except (OSError, RuntimeError) as error:
+                problem = SandboxError(
+                    f"the system refuses a thread to look after workers: {error}"
+                )
+                problem.__cause__ = error
+                self._settle_all(problem)
+            finally:
+                self._starting.release()
+
+    def _start_thread(self) -> None:
+        ends = self._ends = socket.socketpair()  # before the thread, which may end at once
+        for end in ends:
+            end.setblocking(False)
+        self.thread = ServiceThread(self._serve, args=ends[:1], name=self._name)
+        try:
+            self.thread.start()
+        except BaseException:
+            self._ends = self.thread = None
+            for end in ends:
+                end.close()
+            raise
+
+    def _settle_all(self, why: SandboxError) -> None:
+        while self._mail:
+            try:
+                action, given = self._mail.popleft()
+            except IndexError:  # another thread took the last
+                return
+            self._settle(action, given, why)
+
+    # --- from the thread itself ---------------------------------------------------------------------
+
+    def __bool__(self) -> bool:
+        """Whether there is mail."""
+        return bool(self._mail)
+
+    def read(self) -> None:
+        """Do what the messages say."""
+        while self._mail:
+            action, given = self._mail.popleft()
+            action(*given)
+
+    def end(self, why: SandboxError) -> None:
+        """Read no more: settle what there is, and what is posted from now on."""
+        self._over = why
+        self.close()
+        self._settle_all(why)
+
+    def close(self) -> None:
+        """Close both ends of the socket that wakes the thread."""
+        for end in self._ends or ():
+            end.close()
 
 
 class WorkerPool:
@@ -81,7 +190,8 @@ class WorkerPool:
         self._spares = Spares(self._most_waiting)
         self._closed = False
         self._wakes_at = math.inf
-        self._launcher = Launcher(self._options)
+        self._ahead: list[Parent] = []
+        """The parent of workers that was started before it is needed: its owner is what takes it out."""
         # What the thread of the pool alone uses.
         self._numbers = itertools.count(1)
         self._parent: Parent | None = None
@@ -96,7 +206,7 @@ class WorkerPool:
 
     def forget_after_fork(self) -> None:
         """Start anew in a forked child: workers, thread and sockets are the parent's."""
-        parents = [*self._launcher.ready, *([self._parent] if self._parent else [])]
+        parents = [*self._ahead, *([self._parent] if self._parent else [])]
         _lost.append((parents, self._mail.thread))  # their finalizers act on the parent's
         self._mail.close()
         for parent in parents:
@@ -116,11 +226,11 @@ class WorkerPool:
         is no thread until the first execution, for servers fork once they have built their application.
         """
         if asyncio._get_running_loop() is not None:
-            self._mail.post(self._launcher.start_ahead, starts=True)
+            self._mail.post(self._start_ahead, starts=True)
             return
-        self._launcher.start_ahead()
+        self._start_ahead()
         if self._closed:
-            self._launcher.end()
+            self._end_ahead()
 
     def checkout(
         self, allowance: Allowance, *, depth: int = 0, fresh: bool = False
@@ -147,7 +257,7 @@ class WorkerPool:
     def stats(self) -> WorkerStats:
         """Return what the workers do."""
         running = len(self._held)
-        parent = self._parent or next(iter(self._launcher.ready), None)
+        parent = self._parent or next(iter(self._ahead), None)
         starting = max(0, self._places.taken - running)
         idle = sum(map(len, list(self._spares.kinds.values())))
         pid = None if parent is None else parent.process.pid
@@ -179,7 +289,7 @@ class WorkerPool:
         self._closed = True
         self._mail.wake()
         if self._mail.thread is None:
-            self._launcher.end()
+            self._end_ahead()
 
     def close(self) -> None:
         """End every worker and the parent of workers; idempotent."""
@@ -191,6 +301,18 @@ class WorkerPool:
         thread = self._mail.thread
         if self._closed and thread is not None and thread is not threading.current_thread():
             thread.join(timeout=5)
+
+    def _start_ahead(self) -> None:
+        with contextlib.suppress(SandboxError):  # `_take_parent` raises it again
+            self._ahead.append(Parent(self._options))
+
+    def _take_parent(self) -> Parent:
+        return self._ahead.pop() if self._ahead else Parent(self._options)
+
+    def _end_ahead(self) -> None:
+        with contextlib.suppress(IndexError):  # another thread took it
+            while self._ahead:
+                self._ahead.pop().end()
 
     def _take_idle(self, allowance: Allowance) -> Worker | None:
         """Return a worker that waits; those that were killed while they waited are dropped."""
@@ -222,7 +344,7 @@ class WorkerPool:
                 self._lose_parent(problem, is_final=True)
                 time.sleep(0.1)  # what breaks again must not take a whole processor
         why = SandboxError("the sandbox is closed")
-        self._launcher.end()
+        self._end_ahead()
         self._lose_parent(why, is_final=True)
         self._mail.end(why)
 
@@ -346,7 +468,7 @@ class WorkerPool:
 
     def _fork(self, ask: Ask) -> None:
         try:
-            parent = self._parent = self._parent or self._launcher.take()
+            parent = self._parent = self._parent or self._take_parent()
         except SandboxError as why:
             self._refuse_ask(ask, why)
             self._lose_parent(why, is_final=True)

@@ -22,8 +22,7 @@ from langchain_ptc.sandbox.allowed_modules import (
     check_importable,
     reason_to_refuse,
 )
-from langchain_ptc.sandbox.language.copying import deepcopy
-from langchain_ptc.sandbox.language.facades import build_random_names, build_safe_names
+from langchain_ptc.sandbox.language.facades import build_random_names, build_safe_names, deepcopy
 from langchain_ptc.wording import closest, did_you_mean
 
 _PARTS_OF_MODULE = ("__loader__", "__spec__", "__package__")

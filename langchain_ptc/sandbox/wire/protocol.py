@@ -257,18 +257,6 @@ class HostProtocol:
         """What was printed until now."""
         return self._printed.decode("utf-8", "ignore")
 
-    def receive(self, data: bytes) -> list[Call]:
-        """Take bytes from the worker and return the calls that it asks for.
-
-        Calls of a program in steps come together, when it waits.
-
-        Raises:
-            ProtocolViolation: The worker broke a rule.
-        """
-        for frame in self.cut(data):
-            self.take(frame)
-        return self.collect()
-
     def cut(self, data: bytes) -> list[bytes]:
         """Take bytes from the worker and return the frames that are now complete; see `take`.
 

@@ -30,7 +30,7 @@ from langchain_ptc.sandbox.wire.protocol import (
 from langchain_ptc.sandbox.wire.values import UnsendableValue, encode_value
 from tests.support import ROOT
 from tests.support.hostile import SPEAKS, Watch, hostile_sandbox
-from tests.support.wire import frames, pack
+from tests.support.wire import frames, pack, receive
 
 MAX_SECONDS = 1.0
 """For what took the host seconds to hours; on a busy machine what is cheap takes a while, too."""
@@ -234,7 +234,7 @@ def hear(*messages, program=None):
     made = program or Program(code="pass", tools=("look",), limits=Limits())
     conversation, began = HostProtocol(made), time.process_time()
     try:
-        calls = conversation.receive(frames(*messages))
+        calls = receive(conversation, frames(*messages))
     finally:
         conversation.seconds = time.process_time() - began
     return conversation, calls

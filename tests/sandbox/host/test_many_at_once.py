@@ -91,7 +91,7 @@ async def test_stats_say_what_the_workers_do() -> None:
 
     with ProcessSandbox(max_workers=2, waiting_workers=3) as sandbox:
         before = sandbox.stats()
-        assert (before.running, before.queued, before.idle, before.parent_pid) == (0, 0, 0, None)
+        assert (before.running, before.queued, before.idle) == (0, 0, 0)
         executor = make(sandbox, waits)
         burst = asyncio.gather(*[executor.aexecute("await waits()") for _ in range(5)])
         while len(called) < 2:
@@ -490,7 +490,7 @@ def test_a_parent_that_always_dies_is_an_error(monkeypatch: pytest.MonkeyPatch) 
             tried.append(options)
             super().__init__({**options, "imports": 5})
 
-    monkeypatch.setattr(launch_module, "Parent", Dying)
+    monkeypatch.setattr(pool_module, "Parent", Dying)
     pool = WorkerPool((), waiting=1)
     asked = [pool.checkout(Allowance(5, 2**28)) for _ in range(50)]
     assert all(isinstance(one.exception(timeout=SECONDS), SandboxError) for one in asked)

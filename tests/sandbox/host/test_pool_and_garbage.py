@@ -14,8 +14,8 @@ from langchain_ptc import (
     ProgrammaticToolExecutor,
     SandboxError,
 )
-from langchain_ptc.sandbox.host import mailbox, process
-from langchain_ptc.sandbox.host.pool import WorkerPool
+from langchain_ptc.sandbox.host import process
+from langchain_ptc.sandbox.host.pool import Mailbox, WorkerPool
 from langchain_ptc.sandbox.host.workers import Allowance, Ask, Places
 from tests.support.threads import (
     ends,
@@ -68,13 +68,13 @@ def test_a_sandbox_is_collected_at_any_step_of_its_pool(
     (pool,), session = pools, sandbox.session()
     collected = in_a_cycle(sandbox)
     del sandbox
-    original = getattr(mailbox.Mailbox, step)
+    original = getattr(Mailbox, step)
 
     def collecting(self: Any, *args: Any, **options: Any) -> Any:
         gc.collect()
         return original(self, *args, **options)
 
-    monkeypatch.setattr(mailbox.Mailbox, step, collecting)
+    monkeypatch.setattr(Mailbox, step, collecting)
 
     def take() -> object:
         return pool.checkout(Allowance(5, 2**28)).exception(timeout=SECONDS)

@@ -17,7 +17,7 @@ from langchain_ptc.sandbox.wire.protocol import (
     encode_kept,
 )
 from langchain_ptc.sandbox.wire.values import encode_value
-from tests.support.wire import frames
+from tests.support.wire import frames, receive
 
 TOOLS = ("echo", "crm.find")
 NONE = encode_value(None)
@@ -635,7 +635,7 @@ def test_pieces():
         data = os.urandom(size)
         program = Program(code="", kept=b"", limits=Limits(session_bytes=max(size, 1)))
         conversation = HostProtocol(program)
-        conversation.receive(frames(*encode_kept(data), encode_done("success", NONE, None, [])))
+        receive(conversation, frames(*encode_kept(data), encode_done("success", NONE, None, [])))
         assert conversation.done.kept == data
 
 
@@ -649,14 +649,14 @@ def test_a_worker_that_lies_about_variables(kept, pieces):
     conversation = HostProtocol(Program(code="", kept=kept, limits=Limits(session_bytes=32)))
     messages = [encode_value(["k", piece]) for piece in pieces]
     with pytest.raises(ProtocolViolation):
-        conversation.receive(frames(*messages))
+        receive(conversation, frames(*messages))
 
 
 def test_variables_of_a_limit_are_not_taken():
     """What a worker has sent of its variables does not count where a limit has ended it."""
     conversation = HostProtocol(Program(code="", kept=b""))
     [piece] = encode_kept(b"\0\0\0")
-    conversation.receive(frames(piece, encode_done("success", NONE, None, [])))
+    receive(conversation, frames(piece, encode_done("success", NONE, None, [])))
     assert conversation.done.kept == b"\0\0\0"
     failure = (
         '{"kind":"","message":"","line":0,"source_line":"","traceback":"","hint":"",'
@@ -664,7 +664,7 @@ def test_variables_of_a_limit_are_not_taken():
     )
     ending = f'["d",{{"status":"limit","value":null,"failure":{failure},"notes":[]}}]'
     conversation = HostProtocol(Program(code="", kept=b""))
-    conversation.receive(frames(piece, ending))
+    receive(conversation, frames(piece, ending))
     assert conversation.done.kept is None
 
 

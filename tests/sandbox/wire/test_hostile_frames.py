@@ -32,7 +32,7 @@ from langchain_ptc.sandbox.wire.protocol import (
     encode_output,
 )
 from langchain_ptc.sandbox.wire.values import MalformedValue, encode_value
-from tests.support.wire import frames
+from tests.support.wire import frames, receive
 
 CASES = int(os.environ.get("PTC_FUZZ_CASES", "0"))
 FUZZ = settings(
@@ -187,7 +187,7 @@ def send(program, messages):
     began = time.process_time()
     try:
         for message in messages:
-            calls += conversation.receive(frames(message))
+            calls += receive(conversation, frames(message))
             conversation.go_on()
     except ProtocolViolation as violation:
         assert_printable(str(violation), 300)
@@ -310,8 +310,8 @@ def test_any_bytes(data, cut):
     send(PROGRAM, [data])
     conversation = HostProtocol(PROGRAM)
     try:
-        conversation.receive(data[:cut])
-        conversation.receive(data[cut:])
+        receive(conversation, data[:cut])
+        receive(conversation, data[cut:])
     except ProtocolViolation as violation:
         assert_printable(str(violation), 300)
 

@@ -18,7 +18,7 @@ from langchain_ptc.sandbox.wire.protocol import (
     parse_run,
 )
 from langchain_ptc.sandbox.wire.values import decode_value, encode_value
-from tests.support.wire import frames
+from tests.support.wire import frames, receive
 
 PROGRAM = Program(
     code="", tools=("finance.get",), limits=Limits(max_tool_calls=3, output_bytes=100)
@@ -47,11 +47,11 @@ def test_a_frame_says_how_much_it_lacks():
 def test_a_conversation_reads_calls_output_and_end():
     """Calls come out as they are made, output is kept in order, and the end holds it all."""
     conversation = HostProtocol(PROGRAM)
-    calls = conversation.receive(frames(encode_output("a\n"), CALL, encode_output("b\n")))
+    calls = receive(conversation, frames(encode_output("a\n"), CALL, encode_output("b\n")))
     assert [(c.id, c.tool, c.args, c.kwargs, c.line) for c in calls] == [
         (1, "finance.get", (1,), {"a": "b"}, 7)
     ]
-    assert conversation.receive(frames(DONE)) == []
+    assert receive(conversation, frames(DONE)) == []
     assert conversation.done is not None
     assert (conversation.done.status, conversation.done.output, conversation.done.value) == (
         "success",
@@ -95,26 +95,26 @@ def test_a_conversation_reads_calls_output_and_end():
 def test_the_host_believes_nothing(messages):
     """Anything but the worker's own messages, in their order, is a violation."""
     with pytest.raises(ProtocolViolation):
-        HostProtocol(PROGRAM).receive(frames(*messages))
+        receive(HostProtocol(PROGRAM), frames(*messages))
 
 
 def test_a_frame_that_is_not_utf8_is_a_violation():
     """Bytes that are no text end the execution and nothing else."""
     with pytest.raises(ProtocolViolation):
-        HostProtocol(PROGRAM).receive(struct.pack("<I", 2) + b"\xff\xfe")
+        receive(HostProtocol(PROGRAM), struct.pack("<I", 2) + b"\xff\xfe")
 
 
 def test_a_frame_too_long_is_refused_before_it_is_read():
     """The header alone is enough to refuse a frame that would fill the host's memory."""
     with pytest.raises(ProtocolViolation, match="a frame of"):
-        HostProtocol(PROGRAM).receive(struct.pack("<I", MAX_WORKER_FRAME_BYTES + 1))
+        receive(HostProtocol(PROGRAM), struct.pack("<I", MAX_WORKER_FRAME_BYTES + 1))
 
 
 def test_too_many_calls_end_the_execution():
     """The host counts calls itself: one more than allowed is the end, naming the limit."""
     conversation = HostProtocol(PROGRAM)
     calls = [encode_call(n, "finance.get", encode_arguments([], {}), 1) for n in range(1, 5)]
-    assert len(conversation.receive(frames(*calls))) == 3
+    assert len(receive(conversation, frames(*calls))) == 3
     assert conversation.done is not None
     assert conversation.done.failure is not None
     assert conversation.done.failure.limit == "max_tool_calls"
@@ -129,10 +129,11 @@ def test_what_is_no_call_is_not_counted_with_the_calls():
     """A large value may follow on calls whose arguments take nearly all that they may."""
     conversation = HostProtocol(ROOMY)
     for number in range(1, 6):
-        conversation.receive(
-            frames(encode_call(number, "finance.get", encode_arguments([LARGE], {}), 1))
+        receive(
+            conversation,
+            frames(encode_call(number, "finance.get", encode_arguments([LARGE], {}), 1)),
         )
-    conversation.receive(frames(encode_done("success", encode_value(LARGE), None, [])))
+    receive(conversation, frames(encode_done("success", encode_value(LARGE), None, [])))
     assert conversation.done is not None
     assert conversation.done.value == LARGE
 
@@ -144,15 +145,15 @@ def test_calls_that_take_too_much_together_break_the_conversation():
         encode_call(number, "finance.get", encode_arguments([LARGE], {}), 1)
         for number in range(1, 8)
     ]
-    conversation.receive(frames(*calls[:-1]))
+    receive(conversation, frames(*calls[:-1]))
     with pytest.raises(ProtocolViolation, match="take more than 50,331,648 bytes together"):
-        conversation.receive(frames(calls[-1]))
+        receive(conversation, frames(calls[-1]))
 
 
 def test_too_much_output_ends_the_execution():
     """The host counts output itself, and keeps what fits."""
     conversation = HostProtocol(PROGRAM)
-    conversation.receive(frames(encode_output("x" * 101)))
+    receive(conversation, frames(encode_output("x" * 101)))
     assert conversation.done is not None
     assert conversation.done.failure is not None
     assert conversation.done.failure.limit == "output_bytes"
@@ -162,7 +163,7 @@ def test_too_much_output_ends_the_execution():
 def test_a_lone_surrogate_is_printed_as_an_escape():
     """Printed text can be stored and sent by everything behind the host."""
     conversation = HostProtocol(PROGRAM)
-    conversation.receive(frames(encode_output("a\ud800")))
+    receive(conversation, frames(encode_output("a\ud800")))
     assert conversation.output == "a\\ud800"
 
 

@@ -19,7 +19,7 @@ from langchain_ptc.sandbox.wire.protocol import (
 )
 from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support.pools import PoolSandbox
-from tests.support.wire import frames, frames_of
+from tests.support.wire import frames, frames_of, receive
 
 START = Moment(1_700_000_000.25, 0.0)
 TOOLS = ("get", "store.put")
@@ -496,7 +496,7 @@ IDLE = encode_idle(None)
 def test_forged_waits_are_violations(program, messages):
     """A wait from a program without steps, or anything where only an event may follow, ends it."""
     with pytest.raises(ProtocolViolation):
-        HostProtocol(program).receive(frames(*messages))
+        receive(HostProtocol(program), frames(*messages))
 
 
 def test_a_limit_may_end_a_wait():
@@ -506,7 +506,7 @@ def test_a_limit_may_end_a_wait():
     failure |= {"line": 0, "limit": "cpu_seconds", "allowed": allowed, "used": None}
     ending = {"status": "limit", "value": None, "failure": failure, "notes": []}
     conversation = HostProtocol(STEPPED)
-    conversation.receive(frames(IDLE, json.dumps(["d", ending])))
+    receive(conversation, frames(IDLE, json.dumps(["d", ending])))
     assert conversation.done.status == "limit"
 
 
@@ -514,10 +514,10 @@ def test_a_worker_that_waits_for_ever_is_ended():
     """Waits without end are not taken, since each may become a record."""
     conversation = HostProtocol(STEPPED)
     for _ in range(20_000):
-        conversation.receive(frames(IDLE))
+        receive(conversation, frames(IDLE))
         conversation.go_on()
     with pytest.raises(ProtocolViolation, match="waits"):
-        conversation.receive(frames(IDLE))
+        receive(conversation, frames(IDLE))
 
 
 @pytest.mark.parametrize(
