@@ -548,6 +548,7 @@ async def test_signals_to_the_parent_of_workers(
             else:
                 send(victims, signal.SIGSTOP)
                 patch.setattr(pool_module, "SILENT_SECONDS", 0.3)
+            burst.append(asyncio.ensure_future(executor.aexecute("print(8)")))
             results = await asyncio.wait_for(
                 asyncio.gather(*burst, return_exceptions=True), SECONDS
             )
