@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import prefetch
 from benchmarks.charts import Bar, Colour, Panel, Ratios, draw_bars, draw_ratios
 from benchmarks.markdown import fill_page, table_of
 from benchmarks.mechanism import ROWS, WAYS, Assumptions, Measured
@@ -123,12 +124,21 @@ def render_tables(results: Results) -> dict[str, str]:
         "tasks": render_tasks(mechanism),
         "direct-wins": render_direct_wins(mechanism),
     }
-    for name, render in {"speed": render_speed, "growth": render_growth}.items():
+    for name, render in {
+        "speed": render_speed,
+        "growth": render_growth,
+        "prefetch": render_prefetch,
+    }.items():
         if name in results:
             tables[name] = render(results[name])
     if "peers" in results:
         tables |= render_peers(results["peers"])
     return tables
+
+
+def render_prefetch(part: Results) -> str:
+    """Render how much earlier programs end when their calls begin early."""
+    return f"{_taken(part)}\n\n{prefetch.render(part)}"
 
 
 def _taken(part: Results) -> str:
@@ -293,6 +303,8 @@ def render_charts(results: Results) -> dict[str, str]:
     }
     if "growth" in results:
         charts["growth.svg"] = draw_growth(results["growth"])
+    if "prefetch" in results:
+        charts["prefetch.svg"] = prefetch.draw(results["prefetch"], results["prefetch"]["date"])
     if "peers" in results:
         charts["peers.svg"] = draw_peers(results["peers"], results["date"])
     return charts

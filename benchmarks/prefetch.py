@@ -6,30 +6,32 @@ A program of each shape is written at 50, 100 and 200 tokens a second (4 charact
 tools that take 0.05, 0.3 and 1 second. Measured is the time from the first token to the end of the program: with
 `prefetch="off"`, `"calls"` and `"stream"`. *Ideal* is what remains if nothing but the model and the tools took
 time, and each call began when the text that it follows from was written and what it depends on was there.
-`--quick` takes the middle speed and 0.3 s only; `--write` puts the table and the chart into the docs.
+`--quick` takes the middle rate and 0.3 s only; `--write` puts the table and the chart into the docs.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from langchain_core.tools import BaseTool, StructuredTool
 
+from benchmarks.charts import Bar, Panel, draw_bars
+from benchmarks.speed import leaves
 from langchain_ptc import ProcessSandbox, ProgrammaticToolExecutor, ToolCatalog, ToolPolicy
 from langchain_ptc.prefetch.code_stream import JsonCode
 
 Mode = Literal["off", "calls", "stream"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-SPEEDS = (50, 100, 200)
+RATES = (50, 100, 200)
 """Tokens a second."""
 LATENCIES = (0.05, 0.3, 1.0)
 """Seconds that a tool takes."""
@@ -49,11 +51,11 @@ class Shape:
     writes: int = 0
     """Calls of that chain that can only begin when the whole program is there; they come last."""
 
-    def ideal(self, speed: float, latency: float) -> float:
+    def ideal(self, rate: float, latency: float) -> float:
         """Return the seconds until its end if nothing but the model and the tools took time."""
         encoded = json.dumps({"code": self.code})
         tokens = math.ceil(len(encoded) / CHARS_PER_TOKEN)
-        written = (tokens - 1) / speed
+        written = (tokens - 1) / rate
         at, begin = 0.0, 0
         for text in self.chain:
             begin = self.code.index(text, begin) + len(text)
@@ -234,7 +236,7 @@ class Run:
 
     shape: str
     mode: Mode
-    speed: int
+    rate: int
     latency: float
     seconds: float
     """From the first token to the end of the program."""
@@ -294,9 +296,9 @@ def build_tools(latency: float, made: list[str]) -> tuple[list[BaseTool], dict[s
 
 
 async def measure(
-    sandbox: ProcessSandbox, shape: Shape, mode: Mode, speed: int, latency: float
+    sandbox: ProcessSandbox, shape: Shape, mode: Mode, rate: int, latency: float
 ) -> Run:
-    """Write a program at a speed, and run it."""
+    """Write a program at a rate, and run it."""
     made: list[str] = []
     tools, policies = build_tools(latency, made)
     catalog = ToolCatalog(tools, policies=policies)
@@ -305,7 +307,7 @@ async def measure(
     encoded, stream = json.dumps({"code": shape.code}), JsonCode()
     began = time.monotonic()
     for token, at in enumerate(range(0, len(encoded), CHARS_PER_TOKEN)):
-        if (pause := began + token / speed - time.monotonic()) > 0:
+        if (pause := began + token / rate - time.monotonic()) > 0:
             await asyncio.sleep(pause)
         added = stream.feed(encoded[at : at + CHARS_PER_TOKEN])
         if prefetcher is not None and added:
@@ -317,7 +319,7 @@ async def measure(
     return Run(
         shape.name,
         mode,
-        speed,
+        rate,
         latency,
         seconds,
         result.output,
@@ -328,7 +330,7 @@ async def measure(
 
 
 async def measure_all(
-    shapes: Sequence[Shape], speeds: Sequence[int], latencies: Sequence[float], rounds: int
+    shapes: Sequence[Shape], rates: Sequence[int], latencies: Sequence[float], rounds: int
 ) -> list[Run]:
     """Return the fastest of some runs of each program.
 
@@ -339,148 +341,196 @@ async def measure_all(
     with ProcessSandbox(waiting_workers=4 * AT_ONCE) as sandbox:
         await measure(sandbox, SHAPES[-1], "off", 1_000, 0.0)
 
-        async def one(shape: Shape, mode: Mode, speed: int, latency: float) -> Run:
+        async def one(shape: Shape, mode: Mode, rate: int, latency: float) -> Run:
             async with turns:
-                return await measure(sandbox, shape, mode, speed, latency)
+                return await measure(sandbox, shape, mode, rate, latency)
 
         runs = await asyncio.gather(
             *[
-                one(shape, mode, speed, latency)
+                one(shape, mode, rate, latency)
                 for _ in range(rounds)
                 for shape in shapes
-                for speed in speeds
+                for rate in rates
                 for latency in latencies
                 for mode in MODES
             ]
         )
     best: dict[tuple[str, str, int, float], Run] = {}
     for run in runs:
-        key = run.shape, run.mode, run.speed, run.latency
+        key = run.shape, run.mode, run.rate, run.latency
         best[key] = min(best.get(key, run), run, key=lambda one: one.seconds)
-        assert run.output == best[run.shape, "off", run.speed, run.latency].output, run
+        assert run.output == best[run.shape, "off", run.rate, run.latency].output, run
     return list(best.values())
 
 
-def cpu_of_workers(sandbox: ProcessSandbox) -> float:
-    """Return the processor time that ended workers have taken, in seconds."""
-    fields = Path(f"/proc/{sandbox.stats().parent_pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
+async def watch_workers(parent: int, seconds: dict[int, float]) -> None:
+    """Note the processor time of each worker, until it is cancelled."""
+    while True:
+        for pid in leaves(parent):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                seconds[pid] = read_seconds(pid)
+        await asyncio.sleep(0.004)
 
 
-async def measure_cost(rounds: int = 3) -> Mapping[Mode, tuple[float, float]]:
-    """Return the processor time for all shapes, of the host and of the workers, in seconds."""
-    costs: dict[Mode, tuple[float, float]] = {}
-    for mode in MODES:
-        with ProcessSandbox(waiting_workers=4) as sandbox:
-            await measure(sandbox, SHAPES[-1], "off", 1_000, 0.0)
-            host, workers = time.process_time(), cpu_of_workers(sandbox)
-            for _ in range(rounds):
-                for shape in SHAPES:
-                    await measure(sandbox, shape, mode, 200, 0.05)
-            await asyncio.sleep(0.5)  # the last workers end
-            costs[mode] = time.process_time() - host, cpu_of_workers(sandbox) - workers
-    return costs
+def read_seconds(pid: int) -> float:
+    """Return the processor time that a process has taken."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
-def ratio(runs: Sequence[Run], shape: Shape, speed: int, latency: float, mode: Mode) -> float:
-    """Return how many times as long a program takes without prefetching."""
-    found = {
-        r.mode: r.seconds
-        for r in runs
-        if (r.shape, r.speed, r.latency) == (shape.name, speed, latency)
-    }
-    return found["off"] / found[mode]
+async def measure_cost(mode: Mode, *, of_workers: bool) -> float:
+    """Return the processor time for all shapes, of the host or of the workers, in seconds."""
+    with ProcessSandbox(waiting_workers=4) as sandbox:
+        await measure(sandbox, SHAPES[-1], "off", 1_000, 0.0)
+        seconds: dict[int, float] = {}
+        watching = None
+        parent = sandbox.stats().parent_pid
+        if of_workers and parent is not None:
+            watching = asyncio.create_task(watch_workers(parent, seconds))
+        began = time.process_time()
+        for shape in SHAPES:
+            await measure(sandbox, shape, mode, 200, 0.05)
+        host = time.process_time() - began
+        if watching is not None:
+            watching.cancel()
+        return sum(seconds.values()) if of_workers else host
 
 
-def share_of_ideal(
-    runs: Sequence[Run], shapes: Sequence[Shape], speed: int, latency: float
-) -> float:
-    """Return which part of the time that could be saved was saved, of all shapes together."""
-    saved = possible = 0.0
-    for shape in shapes:
-        found = {
-            r.mode: r.seconds
-            for r in runs
-            if (r.shape, r.speed, r.latency) == (shape.name, speed, latency)
-        }
-        saved += found["off"] - found["stream"]
-        possible += found["off"] - shape.ideal(speed, latency)
-    return saved / possible
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """Return the geometric mean."""
-    return math.exp(sum(map(math.log, values)) / len(values))
-
-
-def render(runs: Sequence[Run], shapes: Sequence[Shape]) -> str:
-    """Return the tables, as Markdown."""
-    speeds = sorted({run.speed for run in runs})
+def summarise(runs: Sequence[Run], shapes: Sequence[Shape]) -> dict[str, Any]:
+    """Return the figures of the tables: means for each rate and latency, and the shapes at one of them."""
+    rates = sorted({run.rate for run in runs})
     latencies = sorted({run.latency for run in runs})
+    means = []
+    for rate in rates:
+        for latency in latencies:
+            rows = [_summarise_one(runs, shape, rate, latency) for shape in shapes]
+            saved = sum(row["off"] - row["off"] / row["stream"] for row in rows)
+            possible = sum(row["off"] - row["off"] / row["ideal"] for row in rows)
+            ratios = {
+                name: math.exp(sum(math.log(row[name]) for row in rows) / len(rows))
+                for name in ("calls", "stream", "ideal")
+            }
+            means.append({"rate": rate, "latency": latency, **ratios, "share": saved / possible})
+    rate, latency = (100, 0.3) if len(rates) > 1 else (rates[0], latencies[0])
+    return {
+        "means": means,
+        "rate": rate,
+        "latency": latency,
+        "shapes": [_summarise_one(runs, shape, rate, latency) for shape in shapes],
+    }
+
+
+def _summarise_one(runs: Sequence[Run], shape: Shape, rate: int, latency: float) -> dict[str, Any]:
+    """Return the seconds without prefetching, and how many times as long that is as each other way."""
+    wanted = (shape.name, rate, latency)
+    found = {run.mode: run for run in runs if (run.shape, run.rate, run.latency) == wanted}
+    off = found["off"].seconds
+    return {
+        "name": shape.name,
+        "off": off,
+        "calls": off / found["calls"].seconds,
+        "stream": off / found["stream"].seconds,
+        "ideal": off / shape.ideal(rate, latency),
+        "made": found["stream"].tool_calls,
+        "wasted": found["stream"].wasted,
+    }
+
+
+def render(figures: Mapping[str, Any]) -> str:
+    """Return the tables, as Markdown."""
     lines = [
         "| tokens/s, tool | `calls` | `stream` | ideal | of the ideal's gain |",
         "|---|---:|---:|---:|---:|",
     ]
-    for speed in speeds:
-        for latency in latencies:
-            off = {
-                r.shape: r.seconds
-                for r in runs
-                if (r.mode, r.speed, r.latency) == ("off", speed, latency)
-            }
-            means = [
-                geometric_mean([ratio(runs, s, speed, latency, mode) for s in shapes])
-                for mode in MODES[1:]
-            ]
-            ideal = geometric_mean([off[s.name] / s.ideal(speed, latency) for s in shapes])
-            share = share_of_ideal(runs, shapes, speed, latency)
-            lines.append(
-                f"| {speed}, {latency} s | {means[0]:.2f}x | {means[1]:.2f}x | {ideal:.2f}x | {share:.0%} |"
-            )
-    speed, latency = (100, 0.3) if len(speeds) > 1 else (speeds[0], latencies[0])
+    lines += [
+        f"| {m['rate']}, {m['latency']} s | {m['calls']:.2f}x | {m['stream']:.2f}x | "
+        f"{m['ideal']:.2f}x | {m['share']:.0%} |"
+        for m in figures["means"]
+    ]
     lines += [
         "",
-        f"| {speed} tokens/s, {latency} s | off | `calls` | `stream` | ideal | calls made, wasted |",
+        f"| {figures['rate']} tokens/s, {figures['latency']} s | off | `calls` | `stream` | ideal | "
+        "calls made, wasted |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for shape in shapes:
-        found = {
-            r.mode: r for r in runs if (r.shape, r.speed, r.latency) == (shape.name, speed, latency)
-        }
-        ideal = found["off"].seconds / shape.ideal(speed, latency)
-        lines.append(
-            f"| {shape.name} | {found['off'].seconds:.2f} s | "
-            f"{ratio(runs, shape, speed, latency, 'calls'):.2f}x | "
-            f"{ratio(runs, shape, speed, latency, 'stream'):.2f}x | {ideal:.2f}x | "
-            f"{found['stream'].tool_calls}, {found['stream'].wasted} |"
-        )
+    lines += [
+        f"| {row['name']} | {row['off']:.2f} s | {row['calls']:.2f}x | {row['stream']:.2f}x | "
+        f"{row['ideal']:.2f}x | {row['made']}, {row['wasted']} |"
+        for row in figures["shapes"]
+    ]
+    if "cost" in figures:
+        lines += ["", "| processor time | off | `calls` | `stream` |", "|---|---:|---:|---:|"]
+        lines += [
+            f"| {side} | 1.00x | {cost['calls']:.2f}x | {cost['stream']:.2f}x |"
+            for side, cost in figures["cost"].items()
+        ]
     return "\n".join(lines)
+
+
+def draw(figures: Mapping[str, Any], date: str) -> str:
+    """Draw how many times as fast programs are, as SVG."""
+    rate, latency = figures["rate"], figures["latency"]
+    shapes = [
+        Bar(
+            label=row["name"],
+            value=row["stream"],
+            text=f"{row['stream']:.2f}x, ideal {row['ideal']:.2f}x",
+            colour="c",
+        )
+        for row in figures["shapes"]
+    ]
+    means = [
+        Bar(
+            label=f"{mean['rate']} tokens/s",
+            value=mean["stream"],
+            text=f"{mean['stream']:.2f}x, ideal {mean['ideal']:.2f}x",
+            colour="d",
+        )
+        for mean in figures["means"]
+        if mean["latency"] == latency
+    ]
+    panels = [
+        Panel(heading=f"{rate} tokens/s, tools of {latency} s", bars=shapes),
+        Panel(heading=f"Geometric mean, tools of {latency} s", bars=means),
+    ]
+    return draw_bars(
+        "Calls that begin while the model writes: first token to the end of the program",
+        panels,
+        footer=[f"{date}, python -m benchmarks.prefetch --write"],
+    )
+
+
+def measure_costs(rounds: int) -> dict[str, dict[str, float]]:
+    """Return how many times the processor time of `off` each way takes, on the host and in workers."""
+    costs = {}
+    for side, of_workers in (("host", False), ("workers", True)):
+        seconds = {
+            mode: min(asyncio.run(measure_cost(mode, of_workers=of_workers)) for _ in range(rounds))
+            for mode in MODES
+        }
+        costs[side] = {mode: one / seconds["off"] for mode, one in seconds.items()}
+    return costs
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("shapes", nargs="*", help="words of names of shapes; all by default")
     parser.add_argument("--quick", action="store_true", help="100 tokens a second and 0.3 s only")
     parser.add_argument("--rounds", type=int, default=2, help="of which the fastest counts")
-    parser.add_argument("--cost", action="store_true", help="processor time, in place of time")
-    parser.add_argument("--json", type=Path, help="where to store the raw figures")
+    parser.add_argument(
+        "--write", action="store_true", help="store the figures, and write the page"
+    )
     given = parser.parse_args(arguments)
-    if given.cost:
-        costs = asyncio.run(measure_cost())
-        host, workers = costs["off"]
-        for mode, (on_host, in_workers) in costs.items():
-            print(
-                f"{mode}: host {on_host:.2f} s ({on_host / host:.2f}x), "
-                f"workers {in_workers:.2f} s ({in_workers / workers:.2f}x)"
-            )
-        return
     shapes = [s for s in SHAPES if not given.shapes or any(word in s.name for word in given.shapes)]
-    speeds, latencies = ((100,), (0.3,)) if given.quick else (SPEEDS, LATENCIES)
-    runs = asyncio.run(measure_all(shapes, speeds, latencies, given.rounds))
-    if given.json is not None:
-        given.json.write_text(json.dumps([asdict(run) for run in runs], indent=1))
-    print(render(runs, shapes))
+    rates, latencies = ((100,), (0.3,)) if given.quick else (RATES, LATENCIES)
+    runs = asyncio.run(measure_all(shapes, rates, latencies, given.rounds))
+    figures = summarise(runs, shapes)
+    figures["cost"] = measure_costs(given.rounds)
+    print(render(figures))
+    if given.write:
+        from benchmarks.page import store_part
+
+        store_part("prefetch", "python -m benchmarks.prefetch --write", figures)
 
 
 if __name__ == "__main__":
