@@ -448,8 +448,8 @@ def render(figures: Mapping[str, Any]) -> str:
     ]
     lines += [
         "",
-        f"| {figures['rate']} tokens/s, {figures['latency']} s | off | `calls` | `stream` | ideal | "
-        "calls made, wasted |",
+        (f"| {figures['rate']} tokens/s, {figures['latency']} s | off | `calls` | `stream` | ideal | "
+        "calls made, wasted |"),
         "|---|---:|---:|---:|---:|---:|",
     ]
     lines += [
