@@ -199,6 +199,7 @@ async def main():
         spent = sum(line["amount"] for line in lines if line["kind"] == "travel")
         if spent > allowed:
             print(f"{member['name']} is over by {spent - allowed:.2f}")
+    print(len(team), "members")
 
 await main()
 """,
