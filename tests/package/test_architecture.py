@@ -340,8 +340,8 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 44_982,
-    "modules": 153,
+    "lines": 45_300,
+    "modules": 156,
     "longest import chain": 17,
     "calls for a small program": 273,
     "files for a small program": 31,
