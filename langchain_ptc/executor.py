@@ -9,6 +9,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc.check.checker import Checker
 from langchain_ptc.limits import Limits
 from langchain_ptc.run.approvals import Approvals, InterruptMode, InterruptOn
 from langchain_ptc.run.arguments import ArgumentReader
@@ -118,6 +119,7 @@ class ProgrammaticToolExecutor:
             prefetch=prefetch,
             on_event=on_event,
             check=check,
+            checker=Checker(self.catalog, self.sandbox.modules),
             redact=checked_redact(redact),
             log=log,
             refusals=Refusals(),

@@ -106,8 +106,9 @@ class _Invocation:
         return join(parts) if self.is_joined else parts
 
 
-def _content_and_artifact(result: ExecutionResult) -> tuple[str, dict[str, Any]]:
-    return result.report(), result.to_dict()
+def _content_and_artifact(result: ExecutionResult, outcome: Outcome) -> tuple[str, dict[str, Any]]:
+    plain = outcome.plain if result is outcome.result else None
+    return result.report(), result.to_dict() if plain is None else plain
 
 
 _invocation: contextvars.ContextVar[_Invocation] = contextvars.ContextVar("ptc_invocation")
@@ -393,7 +394,7 @@ class CodeTool(BaseTool):
         del run_manager
         state = run_sync(self._find_state(runtime, sync=True))
         outcome = self._start(code, state, runtime).run()
-        return _content_and_artifact(_invocation.get().finish(outcome))
+        return _content_and_artifact(_invocation.get().finish(outcome), outcome)
 
     async def _arun(
         self,
@@ -403,8 +404,10 @@ class CodeTool(BaseTool):
     ) -> tuple[str, dict[str, Any]]:
         del run_manager
         state = await self._find_state(runtime, sync=False)
-        result = _invocation.get().finish(await self._start(code, state, runtime).arun())
-        return await call_off_loop(lambda: _content_and_artifact(result), *large_parts(result))
+        outcome = await self._start(code, state, runtime).arun()
+        result = _invocation.get().finish(outcome)
+        show = functools.partial(_content_and_artifact, result, outcome)
+        return await call_off_loop(show, *large_parts(result))
 
     async def _find_state(self, runtime: Any, *, sync: bool) -> Any:
         """Return the state of the graph, as far as it is needed, and load the session's variables."""

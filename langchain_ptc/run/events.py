@@ -165,11 +165,8 @@ class Events:
         self._emitted_chars = 0
         self._ended: set[int] = set()
         """Numbers of the calls whose end was emitted."""
-        self._is_replay = False
-
-    def replay(self) -> None:
-        """Note that what is printed from here on was emitted before a pause."""
-        self._is_replay = True
+        self.is_replay = False
+        """What is printed was emitted before a pause."""
 
     def go_live(self, output: str) -> None:
         """Note that the code is where it was when it was paused.
@@ -177,8 +174,8 @@ class Events:
         Args:
             output: All that was printed so far.
         """
-        if self._is_replay:
-            self._is_replay = False
+        if self.is_replay:
+            self.is_replay = False
             self._emitted_chars = len(output)
 
     def emit(self, event: str, *, plain: Mapping[str, Any] | None = None, **fields: Any) -> None:
@@ -226,7 +223,7 @@ class Events:
         Args:
             output: All that was printed so far.
         """
-        if len(output) > self._emitted_chars and not self._is_replay:
+        if len(output) > self._emitted_chars and not self.is_replay:
             text = clean_text(output[self._emitted_chars :])
             self._emitted_chars = len(output)
             self.emit("output", text=text)

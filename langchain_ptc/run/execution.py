@@ -9,7 +9,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -91,10 +91,7 @@ class ExecutorConfig:
     prefetch: Prefetch
     readable: frozenset[str]
     """Qualified names of the tools whose calls may begin early, unless a person must approve them."""
-    checker: Checker = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "checker", Checker(self.catalog, self.sandbox.modules))
+    checker: Checker
 
 
 class Execution:
@@ -292,8 +289,9 @@ class Execution:
 
     async def _end(self, outcome: Outcome) -> JournalEntry:
         """Return the last entry of the journal."""
-        self._outcome = outcome
-        return await call_off_loop(lambda: write_outcome(outcome), *large_parts(outcome.result))
+        large = large_parts(outcome.result)
+        self._outcome, entry = await call_off_loop(lambda: write_outcome(outcome), *large)
+        return entry
 
     def _begin(self, execution_id: str, unix: float) -> None:
         """Note the id of the execution and when it began, and report that it is running."""
@@ -313,7 +311,7 @@ class Execution:
                 call_limits=call_limits,
             )
         if self._is_resumed:
-            self._events.replay()
+            self._events.is_replay = True
         self._events.emit(
             "execution_start", call_id=self._call_id, code=self._code, resumed=self._is_resumed
         )

@@ -127,11 +127,6 @@ class Journal:
         self._claim = Claim(key, self._read, self._write_beside)
         await self._claim.take(self._loaded, self.opening, seconds)
 
-    @property
-    def ending(self) -> JournalEntry | None:
-        """The end of the execution, if it has ended."""
-        return self.entries[-1].get("ending") if self.entries else None
-
     # --- entries ------------------------------------------------------------------------------------
 
     def take(self) -> JournalEntry | None:
@@ -376,10 +371,11 @@ async def run_journaled(
             journal = Journal(config, opening, sync=sync)
             with entered(journal.config):
                 await journal.load()
-                if (ending := journal.ending) is None:
+                last = journal.entries[-1] if journal.entries else {}
+                if (ending := last.get("ending")) is None:
                     ending = await main(journal, journal.opening)
                     await journal.end(ending)
-                return ending
+                return cast("JournalEntry", ending)
     except BaseException as error:
         if journal is not None:
             await journal.leave(error)

@@ -34,12 +34,15 @@ class Outcome:
     """What the tools ask of the graph; see `GraphState.commands`."""
     kept: bytes | None = None
     """The variables of the code, for the next execution of its session; None if there are none."""
+    plain: dict[str, Any] | None = None
+    """The result as plain data, if it was needed for a journal."""
 
 
-def write_outcome(outcome: Outcome) -> JournalEntry:
-    """Return the last entry of a journal."""
-    return {
-        "result": replace(outcome.result, value=None).to_dict(),
+def write_outcome(outcome: Outcome) -> tuple[Outcome, JournalEntry]:
+    """Return an outcome with its plain data, and the last entry of its journal."""
+    plain = outcome.result.to_dict()
+    return replace(outcome, plain=plain), {
+        "result": {**plain, "value": None},
         "value": encode_value(outcome.result.value),
         "commands": list(outcome.commands),
         "kept": outcome.kept,
@@ -165,12 +168,7 @@ def diverged(recorded: str, now: str) -> ReplayError:
 
 
 def ended_early(recorded: str, how: str) -> ReplayError:
-    """Return the error of code that has ended where it had reached `recorded` before.
-
-    Args:
-        recorded: The key of the entry.
-        how: How the code has ended.
-    """
+    """Return the error of code that has ended, as `how` says, where it had reached `recorded` before."""
     before = re.sub("#[0-9a-f]{24}", "", recorded)
     return _path_error(f"{how} where it had reached {before} before", before)
 

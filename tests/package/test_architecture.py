@@ -57,7 +57,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "sandbox.host": GROUND | {"sandbox.allowed_modules", "sandbox.api", "sandbox.wire"},
     "check": GROUND | {"catalog", "sandbox.allowed_modules", "sandbox.language"},
     "run": GROUND | {"background_loop", "catalog", "check", "display", "prefetch"} | SANDBOX,
-    "executor": GROUND | {"catalog", "run"} | SANDBOX,
+    "executor": GROUND | {"catalog", "check", "run"} | SANDBOX,
     "prompts": GROUND | {"catalog"},
     "replies": GROUND | {"check", "prompts", "sandbox.language"},
     "prefetch": GROUND | {"replies", "sandbox.language"},
