@@ -86,11 +86,14 @@ class PromptWatch(BaseCallbackHandler):
 
     def _lost_of(self, message: AIMessage) -> str:
         """Return what was missing for the model that answered with a message; empty if nothing."""
-        same = [lost for answer, lost in self._answers if _is_same(message, answer)]
-        if not same:  # a middleware may have built its own message from the answer
-            content = message.content, message.tool_calls
-            same = [lost for a, lost in self._answers if (a.content, a.tool_calls) == content]
-        return "" if "" in same or not same else same[0]
+        content = message.content, message.tool_calls
+        lost = [
+            lost
+            for answer, lost in self._answers
+            # A middleware may have built its own message from the answer.
+            if message.id == answer.id is not None or (answer.content, answer.tool_calls) == content
+        ]
+        return "" if "" in lost or not lost else lost[0]
 
     def _has_prompt(self, messages: Sequence[BaseMessage]) -> bool:
         first = [m for m in messages if isinstance(m, SystemMessage)]
@@ -110,10 +113,6 @@ class PromptWatch(BaseCallbackHandler):
             if self._tool_name in names or (not any(names) and self._tool_name in repr(tool)):
                 return True
         return False
-
-
-def _is_same(message: AIMessage, answer: AIMessage) -> bool:
-    return message is answer or (message.id is not None and message.id == answer.id)
 
 
 def _squeezed(text: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, TypeAlias
+from typing import Any
 
 from langchain_ptc.display.record import (
     ESTIMATE,
@@ -28,6 +28,7 @@ from langchain_ptc.display.record import (
     summarise,
 )
 from langchain_ptc.display.text import count, cut_middle, escape, one_line, render_seconds, visible
+from langchain_ptc.wording import cut
 
 MAX_PAGE_BYTES = 180_000
 SHARES = (1.0, 0.5, 0.25, 0.1, 0.04)
@@ -170,9 +171,6 @@ def _render_pre(text: str, limit: float) -> str:
 
 # --- its code -------------------------------------------------------------------------------------
 
-_Piece: TypeAlias = tuple[str, str]
-"""A letter for what it is (`k`eyword, `s`tring, `d`igits, `f`unction, `c`omment, or nothing), and the
-text."""
 _LETTERS = {
     "k": "k",
     "ow": "k",
@@ -181,13 +179,14 @@ _LETTERS = {
     "c": "c",
     **dict.fromkeys(["nf", "nc", "nd", "nb"], "f"),
 }
-"""Of Pygments' short names for what a piece is, or their first letters."""
+"""A letter for what a piece is (`k`eyword, `s`tring, `d`igits, `f`unction, `c`omment), by Pygments' short
+name for that or its first letter."""
 
 
-def _read_lines(code: str) -> list[list[_Piece]]:
-    """Return code line by line, safe to show; in colours where Pygments is, as where notebooks are."""
-    code = visible(code)
-    pieces: Iterable[_Piece] = [("", code)]
+def _render_lines(code: str, room: int) -> list[str]:
+    """Return code line by line as HTML; in colours where Pygments is, as where notebooks are."""
+    code = "\n".join(cut(line, room) for line in visible(code).rstrip("\n").split("\n"))
+    pieces: Iterable[tuple[str, str]] = [("", code)]
     if len(code) <= MAX_COLOURED_CHARS:
         try:
             from pygments.lexers.python import PythonLexer
@@ -198,24 +197,30 @@ def _read_lines(code: str) -> list[list[_Piece]]:
             tokens = PythonLexer().get_tokens_unprocessed(code)
             named = ((STANDARD_TYPES.get(token, ""), text) for _, token, text in tokens)
             pieces = ((_LETTERS.get(n) or _LETTERS.get(n[:1], ""), text) for n, text in named)
-    lines: list[list[_Piece]] = [[]]
-    for letter, text in pieces:
-        first, *others = text.split("\n")
-        lines[-1].append((letter, first))
-        lines += ([(letter, other)] for other in others)
-    if len(lines) > 1 and not any(text for _, text in lines[-1]):
-        del lines[-1]  # code ends with a line end
-    return lines
+    shown = (
+        "\n".join(
+            f'<span class="ptc-{letter}">{escape(part)}</span>' if letter and part else escape(part)
+            for part in text.split("\n")
+        )
+        for letter, text in pieces
+    )
+    return "".join(shown).split("\n")
 
 
 def _render_code(view: View, share: float) -> str:
     """Return code with a note below each line with which something is wrong."""
-    lines, room = _read_lines(view.code), round(LINE_CHARS * share)
-    parts: list[str] = []
-    reached = 0
+    room = round(LINE_CHARS * share)
+    lines, parts, reached = _render_lines(view.code, room), [], 0
     for chosen in choose_lines(len(lines), view.marks, round(CODE_LINES * share)):
         parts.append(_render_lines_left_out(chosen.start - reached - 1))
-        parts += (_render_line(number, lines[number - 1], room, view) for number in chosen)
+        for number in chosen:
+            marks = view.marks.get(number, ())
+            parts.append(
+                f'<span class="ptc-l{" ptc-hit" if marks else ""}"><span class="ptc-n">{number}</span>'
+                f"{lines[number - 1]}\n</span>"
+            )
+            notes = (escape(one_line(mark, room)) for mark in marks)
+            parts += (f'<span class="ptc-why">↑ {note}\n</span>' for note in notes)
         reached = chosen.stop - 1
     parts.append(_render_lines_left_out(len(lines) - reached))
     return f'<pre class="ptc-code"><code>{"".join(parts)}</code></pre>'
@@ -226,24 +231,6 @@ def _render_lines_left_out(lines: int) -> str:
         return ""
     gone = "1 line is" if lines == 1 else f"{lines:,} lines are"
     return f'<span class="ptc-l ptc-soft"><span class="ptc-n">…</span>{gone} left out here\n</span>'
-
-
-def _render_line(number: int, pieces: Sequence[_Piece], room: int, view: View) -> str:
-    parts: list[str] = []
-    marks = view.marks.get(number, ())
-    left, more = room, sum(len(text) for _, text in pieces) - room
-    for letter, text in pieces:
-        shown = escape(text[:left])
-        parts.append(f'<span class="ptc-{letter}">{shown}</span>' if letter and shown else shown)
-        left -= len(text)
-        if left <= 0 < more:
-            parts.append(f'<span class="ptc-soft">… {count(more, "character")} more</span>')
-            break
-    hit = " ptc-hit" if marks else ""
-    line = f'<span class="ptc-l{hit}"><span class="ptc-n">{number}</span>{"".join(parts)}\n</span>'
-    return line + "".join(
-        f'<span class="ptc-why">↑ {escape(one_line(mark, room))}\n</span>' for mark in marks
-    )
 
 
 # --- its calls ------------------------------------------------------------------------------------
