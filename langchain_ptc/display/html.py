@@ -390,7 +390,7 @@ _SVG_STYLE = (
 )
 
 
-class Picture(str):
+class _Picture(str):
     """An SVG document that shows itself in a notebook."""
 
     __slots__ = ()
@@ -399,7 +399,7 @@ class Picture(str):
         return str(self)
 
 
-def timeline_svg(result: object) -> Picture:
+def timeline_svg(result: object) -> str:
     """Return the tool calls of an execution in time, as an SVG document; a notebook shows the picture.
 
     A thin line is waiting, a full bar is the tool running; calls that did not simply return have another
@@ -418,7 +418,7 @@ def timeline_svg(result: object) -> Picture:
     y = _TOP + _ROW * len(shown)
     title = f"{timeline.summary} · {render_seconds(timeline.seconds)}"
     height = y + _MARGIN - 4
-    return Picture(
+    return _Picture(
         '<svg xmlns="http://www.w3.org/2000/svg" class="ptc-timeline" role="img" '
         f'style="max-width:100%;height:auto" width="{_WIDTH}" '
         f'height="{height}" viewBox="0 0 {_WIDTH} {height}"><title>{escape(title)}</title>{_SVG_STYLE}'
