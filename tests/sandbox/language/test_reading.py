@@ -25,6 +25,13 @@ QUIET = [
     "print(r'\\d', b'\\d', '\\\n')",
     "x = 1\nprint(f'\\d{x}')",
     "'''\\w\n\\\\'''",
+    "print('\\d \\x01 \\1 \\u0001 \\U00000001 \\N{START OF HEADING} \\N{BULLET}')",
+    "print('\\d \\x01 \\x02', '\x03', b'\\d \\4 \\x05', r'\\d \\x06')",
+]
+QUIET += [
+    """print('%20is', "a%20and%20b", "'5if", r'5in')  # 1if x""",
+    "x = '''5if\n'5in' 5or'''\ny = '6if'",
+    "x = 1 # it's 5if\ny = 'a' # '\nprint('7or')",
 ]
 
 
@@ -38,7 +45,17 @@ def test_code_is_read_without_warnings(code: str) -> None:
         assert ast.dump(parse_quietly(code), include_attributes=True) == plain
 
 
-LOUD = ["'\\400'", "1if x else 2", "0x1for x in y", "b'\\u1234'", "[1_0or 2]", "1jif x else y"]
+LOUD = [
+    "x = 'a'\ny = 1if x else 2",
+    "f'{1if x else 2}'",
+    "# it's\ny = 1if x else 2 # it's",
+    "'\\400'",
+    "1if x else 2",
+    "0x1for x in y",
+    "b'\\u1234'",
+    "[1_0or 2]",
+    "1jif x else y",
+]
 
 
 @pytest.mark.parametrize("code", LOUD)
