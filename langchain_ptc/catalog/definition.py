@@ -97,6 +97,8 @@ class ToolDefinition:
     records: tuple[RecordType, ...]
     policy: ToolPolicy
     tool: BaseTool = field(repr=False, compare=False)
+    _by_name: Mapping[str, ToolParameter] = field(init=False, repr=False, compare=False)
+    """The parameters by either name. The code's names last: where a name is both, it is the code's."""
 
     def __init__(
         self,
@@ -129,6 +131,7 @@ class ToolDefinition:
             "records": merge_records(records, found),
             "policy": ToolPolicy() if policy is None else policy,
             "tool": tool,
+            "_by_name": {p.tool_name: p for p in parameters} | {p.name: p for p in parameters},
         }
         for attribute, value in own.items():
             object.__setattr__(self, attribute, value)  # frozen for everybody else
@@ -185,22 +188,23 @@ class ToolDefinition:
         one is missing.
         """
         mistakes: list[tuple[str | None, str]] = []
-        bound = {p.tool_name: value for p, value in zip(self.parameters, args, strict=False)}
+        bound: dict[str, T] = {}
+        for parameter, value in zip(self.parameters, args, strict=False):
+            bound[parameter.tool_name] = value
         if len(args) > len(self.parameters):
             takes = f"{len(self.parameters)} positional argument{'s' * (len(self.parameters) != 1)}"
             mistakes.append(
                 ("", f"takes {takes}, {len(args)} {'were' if len(args) > 1 else 'was'} given")
             )
-        # The code's names last: where a name is both, it is the code's.
-        own = {p.tool_name: p for p in self.parameters} | {p.name: p for p in self.parameters}
+        own = self._by_name
         for name, value in kwargs.items():
-            parameter = own.get(name)
-            if parameter is None and self.extra is None:
+            known = own.get(name)
+            if known is None and self.extra is None:
                 worth = len(mistakes) < MAX_PROBLEMS
                 meant = did_you_mean(_closest(name, own, {*bound, *kwargs})) if worth else ""
                 mistakes.append((name, f"has no parameter {cut(name, MAX_NAME_CHARS)!r}{meant}"))
                 continue
-            key = name if parameter is None else parameter.tool_name
+            key = name if known is None else known.tool_name
             if key in bound:
                 mistakes.append((name, f"got {name!r} twice"))
             bound[key] = value

@@ -181,11 +181,16 @@ class DomainStubs:
 
 
 def _with_names(record: RecordType, names: Names) -> RecordType:
-    """Return a record without its key, and with names in place of the keys of others."""
+    """Return a record without its key, and with names in place of the keys of others.
+
+    A record that holds itself is the same as another one that does. Records that hold each other are the
+    same only if they have the same keys.
+    """
+    itself = {record.key: "itself"}
 
     def named(tree: TypeTree) -> TypeTree:
         if isinstance(tree, RecordRef):
-            return RecordRef(key=names.get(tree.key, tree.key))
+            return RecordRef(key=names.get(tree.key) or itself.get(tree.key, tree.key))
         if isinstance(tree, Container):
             return replace(tree, args=tuple(map(named, tree.args)))
         if isinstance(tree, Alternatives):

@@ -137,6 +137,25 @@ def test_records_of_one_name_are_told_apart() -> None:
     run(text)
 
 
+def test_records_that_hold_themselves_are_shown_once() -> None:
+    """Two records that are the same and hold themselves are one; with another field they are two."""
+
+    def tree(**more: object) -> dict[str, Any]:
+        fields = {"kids": {"type": "array", "items": {"$ref": "#/$defs/Node"}}, **more}
+        return {"$ref": "#/$defs/Node", "$defs": {"Node": {"type": "object", "properties": fields}}}
+
+    def hold(name: str, root: dict[str, Any]) -> StructuredTool:
+        schema = {"type": "object", "properties": {"node": {"$ref": "#/$defs/Node"}}, **root}
+        del schema["$ref"]
+        return StructuredTool(name=name, description="", args_schema=schema, coroutine=echo)
+
+    other = tree(note={"type": "string"})
+    catalog = ToolCatalog([hold("a", tree()), hold("b", tree()), hold("c", other)])
+    assert catalog.type_names == ("Node", "CNode")
+    assert "async def b(node: Node = ...)" in catalog.render()
+    run(catalog.render())
+
+
 def test_records_do_not_take_the_names_of_tools_and_types() -> None:
     """A record called like a tool, a builtin or a type of the stubs gets another name."""
     plain = {"type": "object", "properties": {"a": {"type": "string"}}}
