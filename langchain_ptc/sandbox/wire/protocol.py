@@ -165,6 +165,9 @@ class FrameReader:
             ProtocolViolation: A frame says that it is longer than is accepted.
         """
         self._data += data
+        if len(data) < self.missing:  # nothing else is touched: it would be copied each time
+            self.missing -= len(data)
+            return []
         frames: list[bytes] = []
         at, self.missing = 0, 0
         while (start := at + _HEADER.size) <= len(self._data):
