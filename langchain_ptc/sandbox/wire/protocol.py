@@ -180,7 +180,7 @@ class FrameReader:
             if self.missing:
                 break
             at = start + length
-            frames.append(bytes(self._data[start:at]))
+            frames.append(bytes(memoryview(self._data)[start:at]))  # copied once
         del self._data[:at]
         return frames
 
