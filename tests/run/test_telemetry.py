@@ -207,6 +207,7 @@ async def test_retries_and_alerts_of_calls(telemetry: Telemetry) -> None:
         "started_at": 2.0,
         "duration_seconds": 1.0,
         "waited_seconds": 0.5,
+        "ahead_seconds": 0.0,
         "attempts": 3,
         "is_cache_hit": False,
         "breaker": "closed",
