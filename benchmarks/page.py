@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import prefetch
+from benchmarks import prefetch, prefetch_peers
 from benchmarks.charts import Bar, Colour, Panel, Ratios, draw_bars, draw_ratios
 from benchmarks.markdown import fill_page, table_of
 from benchmarks.mechanism import ROWS, WAYS, Assumptions, Measured
@@ -128,6 +128,7 @@ def render_tables(results: Results) -> dict[str, str]:
         "speed": render_speed,
         "growth": render_growth,
         "prefetch": render_prefetch,
+        "prefetch_peers": render_prefetch_peers,
     }.items():
         if name in results:
             tables[name] = render(results[name])
@@ -139,6 +140,11 @@ def render_tables(results: Results) -> dict[str, str]:
 def render_prefetch(part: Results) -> str:
     """Render how much earlier programs end when their calls begin early."""
     return f"{_taken(part)}\n\n{prefetch.render(part)}"
+
+
+def render_prefetch_peers(part: Results) -> str:
+    """Render the same programs in others that begin while the model writes."""
+    return f"{_taken(part)}\n\n{prefetch_peers.render(part)}"
 
 
 def _taken(part: Results) -> str:

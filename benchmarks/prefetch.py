@@ -25,6 +25,7 @@ from typing import Any, Literal, get_args
 from langchain_core.tools import BaseTool, StructuredTool
 
 from benchmarks.charts import Bar, Panel, draw_bars
+from benchmarks.prefetch_tools import CHARS_PER_TOKEN, define_functions
 from benchmarks.speed import leaves
 from langchain_ptc import ProcessSandbox, ProgrammaticToolExecutor, ToolCatalog, ToolPolicy
 from langchain_ptc.prefetch.code_stream import JsonCode
@@ -35,7 +36,6 @@ RATES = (50, 100, 200)
 """Tokens a second."""
 LATENCIES = (0.05, 0.3, 1.0)
 """Seconds that a tool takes."""
-CHARS_PER_TOKEN = 4
 AT_ONCE = 4
 """Programs that are measured at once: they wait nearly all the time."""
 
@@ -242,55 +242,15 @@ class Run:
     seconds: float
     """From the first token to the end of the program."""
     output: str
-    tool_calls: int
-    """Calls that the tools got."""
+    tool_calls: tuple[str, ...]
+    """Tools that were called, in the order in which the calls began."""
     hits: int
     wasted: int
 
 
 def build_tools(latency: float, made: list[str]) -> tuple[list[BaseTool], dict[str, ToolPolicy]]:
     """Return tools that take `latency` seconds and note their calls; all but `pay` are read-only."""
-
-    async def answer(name: str, *given: object) -> list[dict[str, Any]]:
-        made.append(name)
-        await asyncio.sleep(latency)
-        seed = sum(map(ord, repr(given)))
-        return [
-            {
-                "id": n,
-                "name": person,
-                "kind": "travel" if n % 2 == 0 else "food",
-                "amount": 100.0 + (seed * (n + 3)) % 900,
-            }
-            for n, person in enumerate(["ada", "grace", "linus", "ken", "dennis"])
-        ]
-
-    async def get_orders(person: str, quarter: str) -> list[dict[str, Any]]:
-        """Return the orders of a person."""
-        return await answer("get_orders", person, quarter)
-
-    async def get_prices(currency: str) -> list[dict[str, Any]]:
-        """Return prices."""
-        return await answer("get_prices", currency)
-
-    async def get_limits(kind: str) -> list[dict[str, Any]]:
-        """Return limits."""
-        return await answer("get_limits", kind)
-
-    async def get_team(name: str) -> list[dict[str, Any]]:
-        """Return the members of a team."""
-        return await answer("get_team", name)
-
-    async def get_detail(id: int) -> list[dict[str, Any]]:
-        """Return the details of an order."""
-        return await answer("get_detail", id)
-
-    async def pay(person: str, amount: float) -> str:
-        """Pay an amount to a person."""
-        await answer("pay", person, amount)
-        return "paid"
-
-    functions = [get_orders, get_prices, get_limits, get_team, get_detail, pay]
+    functions = define_functions(latency, made)
     tools: list[BaseTool] = [StructuredTool.from_function(coroutine=f) for f in functions]
     reading = ToolPolicy(read_only=True)
     return tools, {tool.name: reading for tool in tools if tool.name != "pay"}
@@ -324,7 +284,7 @@ async def measure(
         latency,
         seconds,
         result.output,
-        len(made),
+        tuple(made),
         0 if stats is None else stats.hits,
         0 if stats is None else stats.wasted,
     )
@@ -431,7 +391,7 @@ def _summarise_one(runs: Sequence[Run], shape: Shape, rate: int, latency: float)
         "calls": off / found["calls"].seconds,
         "stream": off / found["stream"].seconds,
         "ideal": off / shape.ideal(rate, latency),
-        "made": found["stream"].tool_calls,
+        "made": len(found["stream"].tool_calls),
         "wasted": found["stream"].wasted,
     }
 
@@ -449,8 +409,10 @@ def render(figures: Mapping[str, Any]) -> str:
     ]
     lines += [
         "",
-        (f"| {figures['rate']} tokens/s, {figures['latency']} s | off | `calls` | `stream` | ideal | "
-        "calls made, wasted |"),
+        (
+            f"| {figures['rate']} tokens/s, {figures['latency']} s | off | `calls` | `stream` | ideal | "
+            "calls made, wasted |"
+        ),
         "|---|---:|---:|---:|---:|---:|",
     ]
     lines += [

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,6 +25,7 @@ class Peer:
     language: str = "Python"
     requirements: Sequence[str] = ()
     """What pip installs, the peer itself first; none is this environment."""
+    oldest_python: tuple[int, int] = (3, 11)
     sandbox: str = ""
     """Adapter for speed; empty if it has no sandbox of its own."""
     whole: str = ""
@@ -142,15 +142,30 @@ def cache_folder() -> Path:
     return Path(base) / "langchain-ptc" / "peers"
 
 
+def find_python(oldest: tuple[int, int]) -> tuple[str, str]:
+    """Return a Python and its version: the one that runs, or the newest on the path if it is too old.
+
+    Raises:
+        InstallError: There is none.
+    """
+    if sys.version_info >= oldest:
+        return sys.executable, f"{sys.version_info.major}.{sys.version_info.minor}"
+    for minor in range(20, oldest[1] - 1, -1):
+        found = shutil.which(f"python3.{minor}")
+        if found and not subprocess.run([found, "-V"], capture_output=True, check=False).returncode:
+            return found, f"3.{minor}"
+    raise InstallError(f"no Python {oldest[0]}.{oldest[1]} or newer on the path")
+
+
 def install(peer: Peer) -> Path:
     """Return the Python of the environment of a peer, made if it is not there.
 
     Raises:
-        InstallError: pip could not install it.
+        InstallError: pip could not install it, or there is no Python for it.
     """
     if not peer.requirements:
         return Path(sys.executable)
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    interpreter, version = find_python(peer.oldest_python)
     mark = sha256(repr((peer.requirements, version)).encode()).hexdigest()[:12]
     folder = cache_folder() / f"{peer.name}-{mark}"
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
@@ -158,7 +173,7 @@ def install(peer: Peer) -> Path:
         return python
     shutil.rmtree(folder, ignore_errors=True)
     print(f"installing {', '.join(peer.requirements)} (once)", flush=True)
-    venv.create(folder, with_pip=True)
+    subprocess.run([interpreter, "-m", "venv", str(folder)], check=True)
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     ran = subprocess.run(
         [*command, *peer.requirements], capture_output=True, text=True, check=False
