@@ -323,8 +323,13 @@ class InstanceDict(dict[str, object]):
 
     # Those of `MutableMapping` go through the methods above.
     update, setdefault = cast("Any", MutableMapping.update), cast("Any", MutableMapping.setdefault)
-    popitem = MutableMapping.popitem
-    clear = MutableMapping.clear
+    clear = cast("Any", MutableMapping.clear)
+
+    def popitem(self) -> tuple[str, object]:
+        """Remove the item that was added last, and return it."""
+        name, value = super().popitem()
+        self._ptc_target.pop(name, None)
+        return name, value
 
     def pop(self, name: str, *default: object) -> object:
         """Remove `name` and return its value, or `default`."""

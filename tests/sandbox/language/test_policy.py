@@ -83,6 +83,7 @@ ACCEPTED = [
     Case("setattr method by dict", "class A:\n    def __setattr__(self, n, v): self.__dict__[n] = v + 1\na = A()\na.x = 1\nprint(a.x)", "2"),
     Case("setattr of super", "class A:\n    def __setattr__(self, n, v): super().__setattr__(n, v + 1)\na = A()\na.x = 1\nprint(a.x)", "2"),
     Case("dict of an instance", "class A:\n    def __init__(self, **k): self.__dict__.update(k)\na = A(x=1, y=2)\nprint(a.x, a.__dict__, vars(a))\ndel a.__dict__['y']\nprint(hasattr(a, 'y'))", "1 {'x': 1, 'y': 2} {'x': 1, 'y': 2}\nFalse"),
+    Case("items of an instance taken out", "class A: pass\na = A()\na.x, a.y, a.z = 1, 2, 3\nprint(a.__dict__.popitem(), hasattr(a, 'z'))\na.__dict__.clear()\nprint(vars(a), hasattr(a, 'x'))", "('z', 3) False\n{} False"),
     Case("singleton", "class S:\n    _one = None\n    def __new__(cls):\n        if cls._one is None: cls._one = super().__new__(cls)\n        return cls._one\nprint(S() is S())", "True"),
     Case("init subclass", "seen = []\nclass B:\n    def __init_subclass__(cls, tag='', **k):\n        super().__init_subclass__(**k)\n        seen.append((cls.__name__, tag))\nclass C(B, tag='t'): pass\nprint(seen)", "[('C', 't')]"),
     Case("descriptor", "class D:\n    def __set_name__(self, o, n): self.n = n\n    def __get__(self, o, t=None): return self.n\nclass A:\n    field = D()\nprint(A().field)", "field"),
