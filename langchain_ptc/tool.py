@@ -375,11 +375,19 @@ class CodeTool(BaseTool):
             kept: The variables that the code starts with; None for those in the state.
             put: Takes what was begun for a message; None to keep it for the call of the tool.
         """
-        if executor.prefetching != "stream" or self._agents.decide_about(self.name):
+        if executor.prefetching != "stream":
             return None
         if self._sessions is not None and kept is None:
             kept = self._sessions.find(state) or b""
-        begin = functools.partial(executor.prefetch, config=config, state=state, kept=kept)
+
+        def begin(**options: Any) -> Prefetcher | None:
+            # Now: the handler may be older than the agent.
+            if self._agents.decide_about(self.name):
+                return None
+            prefetcher = executor.prefetch(config=config, state=state, kept=kept, **options)
+            prefetcher.forbid(self._agents.guarded(executor.catalog))
+            return prefetcher
+
         return PrefetchHandler(
             self.name, protocol=protocol, begin=begin, put=put or self._written.put
         )
@@ -506,18 +514,13 @@ def prefetch_handler(tools: Sequence[BaseTool]) -> PrefetchHandler:
         tools: What `as_programmatic(..., prefetch="stream")` returned.
 
     Raises:
-        ValueError: There is no such tool among them, or calls of its code must not begin early.
+        ValueError: There is no such tool among them.
     """
     tool = next((tool for tool in tools if isinstance(tool, RunCodeTool)), None)
-    if tool is None or tool.executor.prefetching != "stream":
-        raise ValueError(
-            "prefetch_handler takes the list that as_programmatic(..., prefetch='stream') returned"
-        )
-    handler = tool.watch(tool.executor, None, None)
+    handler = None if tool is None else tool.watch(tool.executor, None, None)
     if handler is None:
         raise ValueError(
-            f"a middleware of the agent decides about {tool.name} itself: nothing may be called before "
-            "it has; leave out the handler"
+            "prefetch_handler takes the list that as_programmatic(..., prefetch='stream') returned"
         )
     return handler
 

@@ -11,14 +11,16 @@ from langchain.agents.middleware import (
     AgentMiddleware,
     HumanInTheLoopMiddleware,
     ModelRetryMiddleware,
+    ToolCallLimitMiddleware,
 )
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.prebuilt import create_react_agent
+from langgraph.prebuilt import ToolNode, create_react_agent
 
 from langchain_ptc import (
+    Limits,
     ProgrammaticToolCallingMiddleware,
     ProgrammaticToolNode,
     ToolPolicy,
@@ -29,14 +31,16 @@ from tests.support.writing import WritingModel
 
 REQUEST = {"messages": [HumanMessage("go")]}
 POLICIES = {"read": ToolPolicy(read_only=True)}
+SECONDS = 20.0
 CODE = "found = await read('a')\nprint(found)\nprint('the end')\n"
 
 
 class World:
     """A tool that only reads, and lets the model write on when it is called."""
 
-    def __init__(self, model: WritingModel) -> None:
+    def __init__(self, model: WritingModel, *, hangs: bool = False) -> None:
         self.model = model
+        self.hangs = hangs
         self.calls: list[str] = []
 
     def tools(self) -> list[StructuredTool]:
@@ -44,6 +48,8 @@ class World:
             """Read a key."""
             self.calls.append(key)
             self.model.go_on()
+            if self.hangs:
+                await asyncio.sleep(SECONDS)
             return f"value of {key}"
 
         async def write(key: str) -> str:
@@ -155,21 +161,68 @@ async def test_middleware_that_must_see_each_call():
     assert (world.calls, wraps.seen.count("read")) == (["a"], 1)
 
 
+@pytest.mark.parametrize("asked", ["run_code", "read"])
 @pytest.mark.parametrize("way", ["middleware", "agent"])
-async def test_a_person_decides_about_the_code(way):
-    """Where a person approves `run_code` itself, nothing is read before the code was seen."""
-    world = World(WritingModel(programs=[CODE], waits=False))
-    guard = HumanInTheLoopMiddleware(interrupt_on={"run_code": True})
-    if way == "agent":
-        tools = as_programmatic(world.tools(), policies=POLICIES, prefetch="stream")
-        agent = create_agent(world.model, tools, middleware=[guard], checkpointer=InMemorySaver())
-        with pytest.raises(ValueError, match="decides about run_code"):
-            prefetch_handler(tools)
-    else:
-        agent = make_graph(way, world, InMemorySaver(), [guard])
+async def test_a_person_decides(way, asked):
+    """Where a person approves the code, or the tool, nothing is read before; also if the handler is older."""
+    world = World(WritingModel(programs=[CODE], pause=0.2))
+    guard = HumanInTheLoopMiddleware(interrupt_on={asked: True})
+    agent = make_graph(way, world, InMemorySaver(), [guard])
     state = await agent.ainvoke(REQUEST, {"configurable": {"thread_id": "1"}})
     assert "__interrupt__" in state
     assert world.calls == []
+
+
+@pytest.mark.parametrize("of_one", [True, False])
+@pytest.mark.parametrize("way", ["middleware", "agent"])
+async def test_an_agent_that_counts_calls(way, of_one):
+    """Calls that a limit of the agent counts are made by the code, and so are no more than it allows."""
+    code = "for k in 'abc':\n    print(await read(k))\nprint('the end')\n"
+    world = World(WritingModel(programs=[code], pause=0.2))
+    guard = ToolCallLimitMiddleware(tool_name="read" if of_one else None, run_limit=1)
+    await make_graph(way, world, middleware=[guard]).ainvoke(REQUEST)
+    assert world.calls == ["a"]
+
+
+@pytest.mark.parametrize("way", ["middleware", "agent", "node"])
+async def test_an_agent_that_is_cancelled_while_the_model_writes(way):
+    """What was begun for a message that will never be whole is ended."""
+    world = World(WritingModel(programs=[CODE], pause=SECONDS), hangs=True)
+    before = asyncio.all_tasks()
+    agent = make_graph(way, world)
+    running = asyncio.ensure_future(agent.ainvoke(REQUEST))
+    async with asyncio.timeout(SECONDS):
+        while not world.calls:
+            await asyncio.sleep(0.01)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        while asyncio.all_tasks() - before:
+            await asyncio.sleep(0.01)
+    if way == "agent":
+        assert not agent.config["callbacks"][0]._runs
+
+
+async def test_a_model_on_another_loop():
+    """A synchronous node of an asynchronous graph: the program runs as if nothing had been begun."""
+    code = (
+        "import asyncio\nprint(*await asyncio.gather(*[read(k) for k in 'abcdef']))\nprint('end')\n"
+    )
+    world = World(WritingModel(programs=[code], pause=0.2))
+    limits = Limits(max_concurrent_calls=2)
+    tools = as_programmatic(world.tools(), policies=POLICIES, prefetch="stream", limits=limits)
+    handler, model = prefetch_handler(tools), world.model.bind_tools(tools)
+
+    def ask(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [model.invoke(state["messages"], {"callbacks": [handler]})]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("ask", ask)
+    graph.add_node("tools", ToolNode(tools))
+    graph.add_edge(START, "ask")
+    graph.add_edge("ask", "tools")
+    state = await graph.compile().ainvoke(REQUEST)
+    assert record_of(state)["output"] == f"{' '.join(f'value of {k}' for k in 'abcdef')}\nend\n"
 
 
 async def test_a_model_that_is_asked_again():

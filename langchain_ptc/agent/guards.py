@@ -198,6 +198,17 @@ class Agents:
             for guard in self._guards_of(None, self._middleware_of(None)).known
         )
 
+    def guarded(self, catalog: ToolCatalog) -> set[str]:
+        """Return the tools about whose calls a guard of an agent asks a person, or which it counts."""
+        listed = self._middleware_of(None)
+        guards = [self._asked_by, *(self._guards_of(None, listed).known if self._applied else ())]
+        return {
+            definition.qualified_name
+            for definition in catalog
+            for guard in guards
+            if _is_guarded(definition.tool_name, guard)
+        }
+
     def see_calls(self) -> bool:
         """Whether an agent has other middleware that handles the calls of the code."""
         for middleware in self._middleware_of(None):
@@ -270,6 +281,12 @@ def _refuse_unknown(found: Iterable[Any]) -> None:
                 "that as_programmatic returns to create_agent itself, and not from inside of "
                 f"another tool or at run time{_OR_IGNORE}"
             )
+
+
+def _is_guarded(tool: str, guard: Any) -> bool:
+    if _is_a(guard, "ToolCallLimitMiddleware"):
+        return guard.tool_name in (None, tool)
+    return _is_a(guard, "HumanInTheLoopMiddleware") and tool in guard.interrupt_on
 
 
 def _limits_of(middleware: Iterable[Any]) -> tuple[Any, ...]:

@@ -61,7 +61,9 @@ class WrittenCode:
 class _Run:
     """One run of a chat model; made where it begins."""
 
-    def __init__(self, reader: ChunkReader, parent: UUID | None) -> None:
+    def __init__(
+        self, reader: ChunkReader, parent: UUID | None, abandon: Callable[[object], None]
+    ) -> None:
         self.reader = reader
         self.parent = parent
         self.loop = loop_here()
@@ -70,9 +72,22 @@ class _Run:
         self.context = contextvars.copy_context()
         self.kind: str | None = None
         """How its pieces arrive; some models report each in both ways."""
+        self.has_code = False
         self.prefetcher: Prefetcher | None = None
+        self._abandon = abandon
+        self._task = None if self.is_sync else asyncio.current_task()
+        if (
+            self._task is not None
+        ):  # the end of a run is not reported when what waits for it is cancelled
+            self._task.add_done_callback(abandon)
+
+    def end(self) -> None:
+        """Note that the model has ended."""
+        if self._task is not None:
+            self._task.remove_done_callback(self._abandon)
 
     def close(self) -> None:
+        """End what was begun."""
         if self.prefetcher is not None:
             self.prefetcher.close()
             self.prefetcher = None
@@ -86,7 +101,8 @@ class PrefetchHandler(BaseCallbackHandler):
     Args:
         tool_name: Name of the tool that runs the code.
         protocol: How the code is passed; see `ProgrammaticToolNode`.
-        begin: Returns a prefetcher for code that is being written; takes `loop` and `sync`.
+        begin: Returns a prefetcher for code that is being written, None if nothing may begin; takes `loop`
+            and `sync`.
         put: Takes it, with the finished message and the id of the tool call.
     """
 
@@ -97,7 +113,7 @@ class PrefetchHandler(BaseCallbackHandler):
         tool_name: str,
         *,
         protocol: Protocol = "tool",
-        begin: Callable[..., Prefetcher],
+        begin: Callable[..., Prefetcher | None],
         put: Put,
     ) -> None:
         self._tool_name, self._protocol = tool_name, protocol
@@ -110,10 +126,9 @@ class PrefetchHandler(BaseCallbackHandler):
         """Note a run of a model; one that is repeated replaces the one before."""
         for key, run in [*self._runs.items()]:
             if run.parent == parent_run_id:
-                run.close()
-                self._runs.pop(key, None)
+                self._abandon(key)
         reader = ChunkReader(self._tool_name, protocol=self._protocol)
-        self._runs[run_id] = _Run(reader, parent_run_id)
+        self._runs[run_id] = _Run(reader, parent_run_id, functools.partial(self._abandon, run_id))
 
     def on_llm_new_token(
         self,
@@ -140,7 +155,7 @@ class PrefetchHandler(BaseCallbackHandler):
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
         """Keep what was begun for the message."""
-        run = self._runs.pop(run_id, None)
+        run = self._end(run_id)
         if run is None:
             return
         self._feed(run, run.reader.close())
@@ -153,8 +168,7 @@ class PrefetchHandler(BaseCallbackHandler):
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """Forget what was begun."""
         del error
-        if (run := self._runs.pop(run_id, None)) is not None:
-            run.close()
+        self._abandon(run_id)
 
     def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
         """Pass on: a model streams for a handler that has this method."""
@@ -166,12 +180,24 @@ class PrefetchHandler(BaseCallbackHandler):
         del run_id
         return output
 
+    def _end(self, run_id: UUID) -> _Run | None:
+        run = self._runs.pop(run_id, None)
+        if run is not None:
+            run.end()
+        return run
+
+    def _abandon(self, run_id: UUID, _: object = None) -> None:
+        if (run := self._end(run_id)) is not None:
+            run.close()
+
     def _feed(self, run: _Run, added: str) -> None:
         if run.reader.is_void:
             run.close()
         elif added:
-            if run.prefetcher is None:
+            if not run.has_code:
+                run.has_code = True
                 run.prefetcher = run.context.copy().run(
                     functools.partial(self._begin, loop=run.loop, sync=run.is_sync)
                 )
-            run.prefetcher.feed(added)
+            if run.prefetcher is not None:
+                run.prefetcher.feed(added)

@@ -1,7 +1,7 @@
 """What the parts of a program may call: which tools, by themselves or by functions of the program. Pure.
 
     mentions = Mentions(statements, ToolNames({"crm.get_customer": True, "pay": False}))
-    mentions.of(node)          # READS | WRITES | OPAQUE | WAITS: everything that is named in it
+    mentions.of(node)          # READS | WRITES | OPAQUE | WAITS | PAUSES: everything that is named in it
     mentions.callee(call)      # READS for a call of a tool, or of a function of which all is known
 
 By names, and for the whole program at once: a name that the program binds to anything else is no tool. What
@@ -20,8 +20,10 @@ from langchain_ptc.sandbox.language.scopes import (
     is_async,
 )
 
-READS, WRITES, OPAQUE, WAITS = 1, 2, 4, 8
-"""Names something that only reads; that may write; of which nothing is known; has an `await`."""
+READS, WRITES, OPAQUE, WAITS, PAUSES = 1, 2, 4, 8, 16
+"""Names something that only reads; that may write; of which nothing is known; has an `await`; names a sleep."""
+ENDS = WRITES | PAUSES
+"""What is read behind one of these must not be read before it."""
 APPLIERS = frozenset({"map", "submit", "to_thread", "run_in_executor"})
 """Functions and methods that call their first argument, and do nothing else with it."""
 
@@ -175,11 +177,32 @@ class Mentions:
             while isinstance(part, ast.Attribute):
                 part = part.value
                 inner.add(part)
+        sleeps = self._find_sleeps()
+        for node in (*tree.kinds.get(ast.Attribute, ()), *tree.kinds.get(ast.Name, ())):
+            if getattr(node, "attr", getattr(node, "id", "")) in sleeps and not self._is_short(
+                node
+            ):
+                own[node] = own.get(node, 0) | PAUSES
         for kind in _WAITS:
             own.update(dict.fromkeys(tree.kinds.get(kind, ()), WAITS))
         for part in tree.kinds.get(ast.comprehension, ()):
             if part.is_async:
                 own[part] = WAITS
+
+    def _find_sleeps(self) -> set[str]:
+        """Return the names of `sleep`, and those that imports give it."""
+        return {"sleep"} | {
+            name
+            for name, bindings in self.tree.bindings.items()
+            if any(b.alias is not None and b.alias.name == "sleep" for b in bindings)
+        }
+
+    def _is_short(self, node: ast.AST) -> bool:
+        """Whether `node` is called in `sleep(0)`, which only lets other tasks run."""
+        match self.tree.parents.get(node):
+            case ast.Call(func=func, args=[ast.Constant(value=0)]):
+                return func is node
+        return False
 
     def _not_called(self, node: ast.AST) -> int:
         """Return OPAQUE for a tool that is not called where it is named, nor given another name."""

@@ -28,7 +28,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from langchain_ptc.prefetch.mentions import OPAQUE, Mentions, ToolNames, TooMuch
+from langchain_ptc.prefetch.mentions import OPAQUE, PAUSES, Mentions, ToolNames, TooMuch
 from langchain_ptc.prefetch.rendering import Rendered, render
 from langchain_ptc.prefetch.slicing import Sliced, Slicer
 from langchain_ptc.prefetch.statements import Statements
@@ -206,7 +206,7 @@ class Plan:
         for place, node in enumerate(self._flat.statements[: len(self._flat.ready)]):
             if isinstance(node, _DEFINITIONS):
                 continue
-            mentioned = self._mentions.of(node)
+            mentioned = self._mentions.of(node) & ~PAUSES
             names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} if carriers else ()
             if mentioned or not carriers.isdisjoint(names):
                 last = place

@@ -7,7 +7,7 @@ Of the program only that is left which depends on no missing result, by the name
 arguments are known is made by a statement of its own, whose value is not used: such calls of loops, of
 straight lines, of functions and of `gather` go out at once. What the program does not certainly do is left
 out, but for what stands after a test, a `break` or an exception that cannot be known: there it goes on as most
-programs do. At whatever may write it ends, so what stands behind that is not read before it.
+programs do. At whatever may write, or sleeps, it ends: what stands behind that is not read before it.
 
 It may make a call too many or too few; nothing of it is used but its calls.
 """
@@ -22,6 +22,7 @@ from typing import Any
 from langchain_ptc.prefetch.known import SILENT, Names, root_of
 from langchain_ptc.prefetch.mentions import (
     APPLIERS,
+    ENDS,
     OPAQUE,
     READS,
     WRITES,
@@ -212,7 +213,7 @@ class Slicer:
         """Return the slice of statements that run one after the other."""
         made: list[ast.stmt] = []
         for node in body:
-            if self._mentions.of(node) & WRITES and not self._may_enter(node):
+            if self._mentions.of(node) & ENDS and not self._may_enter(node):
                 made.append(stop())
                 break
             made += self._statement(node)
@@ -226,9 +227,9 @@ class Slicer:
             case ast.If() | ast.While():
                 return self._names.is_known(node.test)
             case ast.For():
-                return not self._mentions.of(node.iter) & WRITES
+                return not self._mentions.of(node.iter) & ENDS
             case ast.With() | ast.AsyncWith():
-                return not any(self._mentions.of(item) & WRITES for item in node.items)
+                return not any(self._mentions.of(item) & ENDS for item in node.items)
             case ast.Try() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 return True
             case _:
@@ -334,7 +335,7 @@ class Slicer:
         made = self._launch(node.iter)
         if not self._names.is_known(node.iter):
             self._names.taint(node)
-            return [*made, stop()] if self._mentions.of(node) & WRITES else made
+            return [*made, stop()] if self._mentions.of(node) & ENDS else made
         before, was_in_loop = set(self._names.tainted), self._in_loop
         self._names.tainted |= self._names.carried(node.body)
         self._names.tainted -= self._names.bound(node.target)
@@ -367,7 +368,7 @@ class Slicer:
                 once = ast.Tuple([ast.Constant(None)], ast.Load())
                 made.append(rounds_of(ast.Name("_once", ast.Store()), once, body, 1))
         self._names.taint(node)
-        return [*made, stop()] if self._mentions.of(node) & WRITES else made
+        return [*made, stop()] if self._mentions.of(node) & ENDS else made
 
     def _leaves(
         self, body: Sequence[ast.AST], *, is_unsure: bool = False, is_inner: bool = False

@@ -263,7 +263,7 @@ class StartedCall:
         self.ahead_seconds = max(_SHORTEST, self._clock - early._clock)
         self.end("returned", early.result_bytes)
         self._started_at, self._seconds = early._started_at, seconds
-        return min(seconds, self.ahead_seconds)
+        return min(max(0.0, seconds - self.waited_seconds), self.ahead_seconds)
 
     def finish(self) -> ToolCallRecord:
         """Return its record."""

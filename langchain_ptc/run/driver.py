@@ -155,6 +155,8 @@ class Driver:
     async def _call(self, call: StartedCall) -> CallOutcome:
         events = self.events
         if self._turns.locked():
+            if self.prefetcher is not None:
+                self.prefetcher.make_way()
             began = time.monotonic()
             await self._turns.acquire()
             call.waited_seconds += time.monotonic() - began

@@ -186,6 +186,10 @@ class Execution:
             GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
             ValueError: `durable="always"` where there is no checkpointer.
         """
+        given = self._prefetcher
+        if given is not None and not given.serves(self._executor.pipelines):
+            given.close()  # it belongs to another event loop, or its calls to other tools
+            self._prefetcher = None
         try:
             return await self._run()
         finally:
@@ -265,7 +269,7 @@ class Execution:
         session = driver.session
         watching = None
         if driver.prefetcher is not None:
-            driver.prefetcher.begin(self._code, driver.pipelines, self._events)
+            driver.prefetcher.begin(self._code, self._events)
         if self._events.shows_output:
             watching = asyncio.ensure_future(self._events.watch(session))
         try:

@@ -72,6 +72,8 @@ class _Fetched:
         """None if there is nothing to take."""
         self.task: asyncio.Task[Any] | None = None
         self.is_claimed = False
+        self.is_waiting = False
+        """It waits for its turn."""
 
     def settle(self, outcome: CallOutcome | None) -> None:
         """Note how the call ended."""
@@ -187,18 +189,20 @@ class Prefetcher:
         """Make no early calls of these tools, and give none to the program."""
         self._allowed.difference_update(tools)
 
-    def begin(self, code: str, pipelines: Mapping[str, Pipeline], events: Events) -> None:
+    def serves(self, pipelines: Mapping[str, Pipeline]) -> bool:
+        """Whether an execution here, of an executor with these pipelines, may use it."""
+        return self._loop is asyncio.get_running_loop() and pipelines is self._pipelines
+
+    def begin(self, code: str, events: Events) -> None:
         """Note that the program runs, and what its whole code is.
 
         Args:
             code: The code. If it does not begin with what was fed, everything early is dropped.
-            pipelines: Those of the execution.
             events: Those of the execution.
         """
         written = "".join(self._code)
-        is_here = self._loop is asyncio.get_running_loop() and pipelines is self._pipelines
         # A fenced block ends with a line break, which its code does not have.
-        if not is_here or not f"{code}\n".startswith(written):
+        if not f"{code}\n".startswith(written):
             self._drop()
         if self._is_over:
             return
@@ -211,6 +215,12 @@ class Prefetcher:
         if not call.definition.policy.read_only:
             self._drop()
 
+    def make_way(self) -> None:
+        """End the early calls that the program has not claimed: one that it needs waits for its turn."""
+        for fetched in self._early:
+            if fetched.task is not None and not fetched.is_claimed:
+                fetched.task.cancel()
+
     async def answer(
         self, call: StartedCall, make: Callable[[StartedCall], Coroutine[Any, Any, CallOutcome]]
     ) -> CallOutcome:
@@ -222,6 +232,8 @@ class Prefetcher:
         if fetched is None:
             return await make(call)
         if fetched.call is not None:
+            if fetched.is_waiting:
+                self.make_way()
             if (outcome := await _result_of(fetched, call.seconds_left)) is not None:
                 self._hits += 1
                 self._hidden_seconds += call.take_over(fetched.call)
@@ -253,6 +265,9 @@ class Prefetcher:
     def end(self) -> PrefetchStats:
         """End what runs, and return what became of it."""
         self._drop()
+        for fetched in self._early:  # the program is over, or waits for them no longer
+            if fetched.task is not None:
+                fetched.task.cancel()
         return PrefetchStats(
             hits=self._hits,
             misses=self._misses,
@@ -285,9 +300,7 @@ class Prefetcher:
     def _drop(self) -> None:
         """Begin nothing more, and give the program nothing that it has not claimed."""
         self._is_over = True
-        for fetched in self._early:
-            if fetched.task is not None and not fetched.is_claimed:
-                fetched.task.cancel()
+        self.make_way()
         for running in (self._rehearsal, self._slice):
             if running is not None:
                 running.cancel()
@@ -442,6 +455,10 @@ class Prefetcher:
             running.seen[key] += 1
             if index < len(there):
                 return there[index]
+            if index and not (self._is_whole or running.part.is_rehearsal):
+                return there[
+                    -1
+                ]  # in a loop that is still being written, which may sleep between them
             if number > self._max_calls or not self._is_free(call):
                 return None
         except ToolCallError:
@@ -469,7 +486,10 @@ class Prefetcher:
         """Make an early call. Whatever it raises, the program meets when it makes the call itself."""
         outcome = None
         try:
+            began, fetched.is_waiting = time.monotonic(), True
             async with self.turns:
+                fetched.is_waiting = False
+                call.waited_seconds += time.monotonic() - began
                 call.time, call.seconds_left = self._time, self._time.seconds
                 call.config = self._config_of(call.number)
                 with entered(call.config):

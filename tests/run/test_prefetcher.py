@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Annotated, Any
 
 import pytest
@@ -13,7 +14,9 @@ from langgraph.prebuilt import InjectedState
 from langgraph.types import Command, interrupt
 
 from langchain_ptc import (
+    Breaker,
     Budget,
+    Cache,
     ExecutionResult,
     InProcessSandbox,
     Limits,
@@ -170,7 +173,7 @@ async def test_record_of_a_call_that_began_early():
     assert (call.status, call.attempts, call.line) == ("returned", 1, 1)
     assert result.prefetch is not None
     assert (result.prefetch.hits, result.prefetch.misses, result.prefetch.wasted) == (1, 0, 0)
-    assert result.prefetch.hidden_seconds == call.duration_seconds
+    assert result.prefetch.hidden_seconds == call.duration_seconds - call.waited_seconds
     assert ExecutionResult.from_dict(result.to_dict()).prefetch == result.prefetch
 
 
@@ -280,6 +283,8 @@ LOOP = "for k in 'ab':\n    print(await read(k))\n"
         (ToolPolicy(read_only=True, prefetch=False), {}),
         (ToolPolicy(read_only=True, max_calls=5), {}),
         (ToolPolicy(read_only=True, rate_limit=RateLimit(calls=50, seconds=1)), {}),
+        (ToolPolicy(read_only=True, breaker=Breaker(failures=3)), {}),
+        (ToolPolicy(read_only=True, cache=Cache(scope="executor")), {}),
         (READS, {"budget": Budget(calls_per_tool={"read": 5})}),
         (READS, {"run_budget": Budget(calls_per_tool={"read": 5})}),
         (READS, {"budget": Budget(cost=9.0, cost_of=lambda call: 1.0)}),
@@ -287,10 +292,83 @@ LOOP = "for k in 'ab':\n    print(await read(k))\n"
 )
 @pytest.mark.parametrize("prefetch", ["calls", "stream"])
 async def test_tools_whose_calls_must_not_be_made_for_nothing(prefetch, policy, options):
-    """Calls that are counted, priced, limited or not known to only read begin when the code makes them."""
+    """Calls that share something with other calls, or are not known to only read, begin when the code makes them."""
     result = await run(World(), LOOP, prefetch, policies={"read": policy}, **options)
     assert result.output == "1\n2\n"
     assert all(call.ahead_seconds == 0 for call in result.tool_calls)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import asyncio\nfor _ in range(3):\n    print(await now())\n    await asyncio.sleep(0.2)\n",
+        "import time\nfor _ in range(3):\n    print(now())\n    time.sleep(0.2)\n",
+        "from time import sleep as rest\nfor _ in range(3):\n    print(now())\n    rest(0.2)\n",
+        "import time\ndef later():\n    time.sleep(0.2)\n    return now()\nprint(now())\nprint(later())\nprint(later())\n",
+    ],
+)
+@pytest.mark.parametrize("prefetch", ["calls", "stream"])
+async def test_a_read_after_a_sleep_is_made_after_it(prefetch, code):
+    """A program that looks again after a while sees what has changed meanwhile."""
+    began = time.monotonic()
+
+    async def now() -> float:
+        """Return the time."""
+        return time.monotonic() - began
+
+    tool = StructuredTool.from_function(coroutine=now)
+    catalog = ToolCatalog([tool], policies={"now": READS})
+    executor = ProgrammaticToolExecutor(catalog, prefetch=prefetch)
+    prefetcher = executor.prefetch() if prefetch == "stream" else None
+    for line in code.splitlines(keepends=True) if prefetcher is not None else ():
+        prefetcher.feed(line)
+        await asyncio.sleep(0.02)
+    result = await executor.aexecute(code, prefetcher=prefetcher)
+    first, second, third = map(float, result.output.split())
+    assert second - first >= 0.2
+    assert third - second >= 0.2
+
+
+@pytest.mark.parametrize("prefetch", ["calls", "stream"])
+async def test_an_early_call_delays_no_call_of_the_program(prefetch):
+    """Where no more calls may run at once, one that was begun for nothing ends for one of the program."""
+    code = (
+        "x = await read('a')\ntry:\n    y = {}['no']\n    y = await hang('y')\n"
+        "except KeyError:\n    y = 0\nprint(y, await read('b' * x))\n"
+    )
+    world = World()
+    limits = Limits(max_concurrent_calls=1, wall_seconds=SECONDS / 2)
+    result = await run(world, code, prefetch, limits=limits)
+    assert (result.status, result.output) == ("success", "0 2\n")
+    await wait_for(lambda: world.calls.count("hang y") == len(world.cancelled))
+    assert world.cancelled == [c.removeprefix("hang ") for c in world.calls if "hang" in c]
+
+
+@pytest.mark.parametrize("prefetch", ["calls", "stream"])
+async def test_a_program_that_is_cancelled(prefetch):
+    """Early calls that it waits for end with it."""
+    world = World()
+    code = "for k in 'abc':\n    print(await hang(k))\n"
+    before = asyncio.all_tasks()
+    running = asyncio.ensure_future(run(world, code, prefetch))
+    await wait_for(lambda: len(world.calls) == 3)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await wait_for(lambda: sorted(world.cancelled) == ["a", "b", "c"])
+    await wait_for(lambda: not asyncio.all_tasks() - before)
+
+
+async def test_a_prefetcher_of_another_loop():
+    """It is not used: the program has the turns, and the calls, of its own loop."""
+    world = World()
+    executor = world.executor("stream", limits=Limits(max_concurrent_calls=2))
+    code = "for k in 'abcdef':\n    print(await busy(k))\n"
+    prefetcher = await asyncio.to_thread(executor.prefetch)
+    prefetcher.feed(code)
+    await asyncio.sleep(0.1)
+    result = await executor.aexecute(code, prefetcher=prefetcher)
+    assert result.output == "a\nb\nc\nd\ne\nf\n"
 
 
 async def test_calls_that_cost_nothing_begin_early():
@@ -356,6 +434,9 @@ async def test_concurrent_calls_are_limited_with_those_that_began_early(prefetch
     result = await run(world, code, prefetch, limits=Limits(max_concurrent_calls=2))
     assert result.output == "".join(f"{n}\n" for n in range(12))
     assert world.most <= 2
+    assert result.prefetch is not None
+    running = sum(c.duration_seconds - c.waited_seconds for c in result.tool_calls)
+    assert result.prefetch.hidden_seconds <= running
 
 
 async def test_number_of_early_calls():

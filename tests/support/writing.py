@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -34,6 +35,8 @@ class WritingModel(BaseChatModel):
     as_text: bool = False
     """Write the program as a fenced block."""
     waits: bool = True
+    pause: float | None = None
+    """Wait so many seconds before the last piece, and for nothing else."""
     breaks: int = 0
     """So many of the first programs break off before their last piece."""
     extra_calls: int = 0
@@ -70,7 +73,9 @@ class WritingModel(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         *first, last = self._chunks(messages)
         yield from first
-        if len(first) > 0 and self.waits and not self._go_on.wait(_SECONDS):
+        if first and self.pause is not None:
+            time.sleep(self.pause)
+        elif len(first) > 0 and self.waits and not self._go_on.wait(_SECONDS):
             self._missed += 1
         self._go_on.clear()
         yield last
@@ -84,7 +89,9 @@ class WritingModel(BaseChatModel):
             await asyncio.sleep(0)
         if self._asked <= self.breaks:
             raise ConnectionError("the connection was lost")
-        if first and self.waits and not await asyncio.to_thread(self._go_on.wait, _SECONDS):
+        if first and self.pause is not None:
+            await asyncio.sleep(self.pause)
+        elif first and self.waits and not await asyncio.to_thread(self._go_on.wait, _SECONDS):
             self._missed += 1
         self._go_on.clear()
         yield last
