@@ -113,8 +113,8 @@ class Budgets:
 
     def is_free(self, call: StartedCall) -> bool:
         """Whether a call costs nothing, and is not of a tool whose calls a budget counts."""
-        named = (b.calls_per_tool for b in (self._budget, self._run_budget) if b is not None)
-        if any(call.tool in calls for calls in named):
+        budgets = [b for b in (self._budget, self._run_budget) if b is not None]
+        if any(b.calls is not None or call.tool in b.calls_per_tool for b in budgets):
             return False
         return self._cost_of is None or price(self._cost_of, call) == 0
 

@@ -287,6 +287,8 @@ LOOP = "for k in 'ab':\n    print(await read(k))\n"
         (ToolPolicy(read_only=True, cache=Cache(scope="executor")), {}),
         (READS, {"budget": Budget(calls_per_tool={"read": 5})}),
         (READS, {"run_budget": Budget(calls_per_tool={"read": 5})}),
+        (READS, {"budget": Budget(calls=5)}),
+        (READS, {"run_budget": Budget(calls=5)}),
         (READS, {"budget": Budget(cost=9.0, cost_of=lambda call: 1.0)}),
     ],
 )
@@ -349,9 +351,10 @@ async def test_a_program_that_is_cancelled(prefetch):
     """Early calls that it waits for end with it."""
     world = World()
     code = "for k in 'abc':\n    print(await hang(k))\n"
-    before = asyncio.all_tasks()
-    running = asyncio.ensure_future(run(world, code, prefetch))
+    before, events = asyncio.all_tasks(), []
+    running = asyncio.ensure_future(run(world, code, prefetch, on_event=events.append))
     await wait_for(lambda: len(world.calls) == 3)
+    await wait_for(lambda: any(e["event"] == "execution_start" for e in events))
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
