@@ -38,8 +38,9 @@ CODE = "found = await read('a')\nprint(found)\nprint('the end')\n"
 class World:
     """A tool that only reads, and lets the model write on when it is called."""
 
-    def __init__(self, model: WritingModel, *, hangs: bool = False) -> None:
+    def __init__(self, model: WritingModel, *, hangs: bool = False, more: Any = ()) -> None:
         self.model = model
+        self.more = more
         self.hangs = hangs
         self.calls: list[str] = []
 
@@ -57,22 +58,23 @@ class World:
             self.calls.append(f"write {key}")
             return "written"
 
-        return [StructuredTool.from_function(coroutine=f) for f in (read, write)]
+        return [StructuredTool.from_function(coroutine=f) for f in (read, write, *self.more)]
 
 
 def make_graph(way: str, world: World, saver: Any = None, middleware: Any = ()) -> Any:
     tools: Any = world.tools()
+    policies = POLICIES | {f.__name__: ToolPolicy(read_only=True) for f in world.more}
     if way == "node":
         graph = StateGraph(MessagesState)
         graph.add_node(
-            ProgrammaticToolNode(world.model, tools, policies=POLICIES, prefetch="stream")
+            ProgrammaticToolNode(world.model, tools, policies=policies, prefetch="stream")
         )
         graph.add_edge(START, "programmatic_tools")
         return graph.compile(checkpointer=saver)
     if way == "middleware":
-        ours = ProgrammaticToolCallingMiddleware(policies=POLICIES, prefetch="stream")
+        ours = ProgrammaticToolCallingMiddleware(policies=policies, prefetch="stream")
         return create_agent(world.model, tools, middleware=[ours, *middleware], checkpointer=saver)
-    tools = as_programmatic(tools, policies=POLICIES, prefetch="stream")
+    tools = as_programmatic(tools, policies=policies, prefetch="stream")
     handler = prefetch_handler(tools)
     if way == "react":
         agent: Any = create_react_agent(world.model, tools, checkpointer=saver)
@@ -199,6 +201,26 @@ async def test_an_agent_that_is_cancelled_while_the_model_writes(way):
             await running
         while asyncio.all_tasks() - before:
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("way", ["middleware", "agent"])
+async def test_an_agent_in_a_tool(way):
+    """What an agent writes in a tool of the code is for its own tools, though others have their names."""
+    inner = World(
+        WritingModel(programs=["x = await read('secret')\nprint(x)\nprint(x)\n"], pause=0.2)
+    )
+    own = as_programmatic(inner.tools(), policies=POLICIES)
+
+    async def ask(question: str) -> str:
+        """Ask another agent."""
+        state = await create_agent(inner.model, own).ainvoke(REQUEST)
+        return str(record_of(state)["output"])
+
+    code = "print(await read('a'))\nprint(await ask('b'))\nprint('the end')\n"
+    world = World(WritingModel(programs=[code], pause=0.2), more=[ask])
+    state = await make_graph(way, world).ainvoke(REQUEST)
+    assert "value of secret" in record_of(state)["output"]
+    assert (world.calls, inner.calls) == (["a"], ["secret"])
 
 
 async def test_a_model_on_another_loop():

@@ -15,10 +15,10 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, GenerationChunk, LLMResult
 
 from langchain_ptc.background_loop import loop_here
-from langchain_ptc.locks import new_lock
 from langchain_ptc.prefetch.chunk_reader import ChunkReader
 from langchain_ptc.replies.extract import Protocol
 from langchain_ptc.run.prefetcher import Prefetcher
+from langchain_ptc.run.tool_view import current_capture
 
 Put: TypeAlias = Callable[[BaseMessage, str | None, Prefetcher], None]
 """Takes a finished message, the id of its first tool call, and what was begun for it."""
@@ -32,7 +32,6 @@ class WrittenCode:
     """
 
     def __init__(self) -> None:
-        self._lock = new_lock()
         self._waiting: dict[int, tuple[weakref.ref[BaseMessage], str | None, Prefetcher]] = {}
 
     def put(self, message: BaseMessage, call_id: str | None, prefetcher: Prefetcher) -> None:
@@ -53,8 +52,8 @@ class WrittenCode:
                 waiting = self._waiting.get(id(message))
                 if waiting is None or waiting[0]() is not message or waiting[1] != call_id:
                     return None
-                self._waiting.pop(id(message), None)
-                return waiting[2]
+                is_first = self._waiting.pop(id(message), None) is waiting
+                return waiting[2] if is_first else None
         return None
 
 
@@ -118,12 +117,19 @@ class PrefetchHandler(BaseCallbackHandler):
     ) -> None:
         self._tool_name, self._protocol = tool_name, protocol
         self._begin, self._put = begin, put
+        self._within = current_capture.get()
+        """The call of a tool in which it was made."""
         self._runs: dict[UUID, _Run] = {}
 
     def on_chat_model_start(
         self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any
     ) -> None:
-        """Note a run of a model; one that is repeated replaces the one before."""
+        """Note a run of a model; one that is repeated replaces the one before.
+
+        Not in a tool that the code calls: what an agent writes there is for tools of its own.
+        """
+        if current_capture.get() is not self._within:
+            return
         for key, run in [*self._runs.items()]:
             if run.parent == parent_run_id:
                 self._abandon(key)

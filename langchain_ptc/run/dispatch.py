@@ -82,14 +82,17 @@ class Dispatcher:
         self.is_injected = bool(injected.by_graph)
         """Whether the tool takes arguments that a graph fills in."""
         policy = definition.policy
-        shares = (policy.max_calls, policy.rate_limit, policy.breaker, policy.cache)
+        shares = (
+            *(policy.max_calls, policy.rate_limit, policy.max_concurrent_calls),
+            *(policy.breaker, policy.cache),
+        )
         self.can_prefetch = (
             policy.read_only
             and policy.prefetch
             and not (any(shares) or injected.names or is_own or policy.requires_approval)
         )
         """Whether a call may begin before the code makes it: it may be made for nothing, and must then change
-        nothing for other calls, as it does where they share a count, a breaker or cached results."""
+        nothing for other calls, as it does where they share a count, turns, a breaker or cached results."""
         # Outside a graph there is no state or store to inject, and a plain call does.
         self._node = _build_node(self._tool) if injected.by_graph else None
 

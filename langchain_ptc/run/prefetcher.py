@@ -320,9 +320,14 @@ class Prefetcher:
             if note() is not False:
                 self._rehearse()
                 self._run_slice()
-        except Exception:
-            logger.exception("calls of %s no longer begin early", self._context.execution_id)
-            self._drop()
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Log an exception, and begin nothing more."""
+        name = self._context.execution_id
+        logger.error("calls of %s no longer begin early", name, exc_info=error)
+        self._drop()
 
     def _rehearse(self) -> None:
         """Run the beginning of the program, unless one that waits for the same is being run."""
@@ -379,6 +384,8 @@ class Prefetcher:
             is_complete = await self._run_part(running)
         except (SandboxError, OSError):  # there is no room, whatever it was
             self._computing_seconds_left = 0.0
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
         finally:
             if running is self._rehearsal:
                 self._rehearsal = None

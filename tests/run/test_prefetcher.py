@@ -283,6 +283,7 @@ LOOP = "for k in 'ab':\n    print(await read(k))\n"
         (ToolPolicy(read_only=True, prefetch=False), {}),
         (ToolPolicy(read_only=True, max_calls=5), {}),
         (ToolPolicy(read_only=True, rate_limit=RateLimit(calls=50, seconds=1)), {}),
+        (ToolPolicy(read_only=True, max_concurrent_calls=5), {}),
         (ToolPolicy(read_only=True, breaker=Breaker(failures=3)), {}),
         (ToolPolicy(read_only=True, cache=Cache(scope="executor")), {}),
         (READS, {"budget": Budget(calls_per_tool={"read": 5})}),
@@ -372,6 +373,24 @@ async def test_a_prefetcher_of_another_loop():
     await asyncio.sleep(0.1)
     result = await executor.aexecute(code, prefetcher=prefetcher)
     assert result.output == "a\nb\nc\nd\ne\nf\n"
+
+
+async def test_a_part_that_cannot_run(caplog):
+    """What is raised where parts of a program run is logged once, and the program runs on."""
+
+    class Sandbox(InProcessSandbox):
+        sessions = 0
+
+        def session(self) -> Any:
+            self.sessions += 1
+            if self.sessions > 1:
+                raise LookupError("no session")
+            return super().session()
+
+    with Sandbox() as sandbox:
+        result = await run(World(), LOOP, sandbox=sandbox)
+    assert (result.output, sandbox.sessions) == ("1\n2\n", 2)
+    assert [r.exc_info and r.exc_info[0] for r in caplog.records] == [LookupError]
 
 
 async def test_calls_that_cost_nothing_begin_early():
