@@ -157,23 +157,26 @@ async def measure_all(
 
     A way that prints something else than `off` of ours fails.
     """
-    rows = []
-    for shape in shapes:
-        best: dict[str, dict[str, Attempt]] = {name: {} for name in systems}
-        for _ in range(rounds):
+    best: dict[str, dict[str, dict[str, Attempt]]] = {
+        shape.name: {name: {} for name in systems} for shape in shapes
+    }
+    for _ in range(rounds):
+        for shape in shapes:
             for name, system in systems.items():
+                found = best[shape.name][name]
                 for way in WAYS[name]:
                     attempt = await system.run(shape, way, RATE, LATENCY)
-                    known = best[name].get(way, attempt)
-                    best[name][way] = min(known, attempt, key=lambda one: one.seconds)
-        expected = best[OURS]["off"].output
+                    found[way] = min(found.get(way, attempt), attempt, key=lambda a: a.seconds)
+    rows = []
+    for shape in shapes:
+        expected = best[shape.name][OURS]["off"].output
         rows.append(
             {
                 "name": shape.name,
                 "ideal": shape.ideal(RATE, LATENCY),
                 "runs": {
                     name: summarise(attempts, expected, WAYS[name][0])
-                    for name, attempts in best.items()
+                    for name, attempts in best[shape.name].items()
                 },
             }
         )
