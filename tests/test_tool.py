@@ -320,3 +320,17 @@ def test_the_sandbox_is_the_one_that_was_passed(monkeypatch):
         monkeypatch.setattr(own, "session", lambda: prepared.append(1) or prepare())
         assert as_programmatic(TOOLS, sandbox=own)[0].invoke({"code": "print(1)"}) == "1"
     assert prepared == [1]
+
+
+def test_providers_are_asked_to_send_the_code_as_it_is_written():
+    """Anthropic is asked for the argument while it is written; OpenAI, which always sends it so, is asked nothing."""
+    from langchain_anthropic import ChatAnthropic
+    from langchain_openai import ChatOpenAI
+
+    for prefetch, expected in (("stream", True), ("calls", None)):
+        tools = as_programmatic([], prefetch=prefetch)
+        claude: Any = ChatAnthropic(model_name="claude-x", api_key="none").bind_tools(tools)
+        (bound,) = claude.kwargs["tools"]
+        assert bound.get("eager_input_streaming") is expected
+        gpt: Any = ChatOpenAI(model="gpt-x", api_key="none").bind_tools(tools)
+        assert "eager" not in str(gpt.kwargs["tools"])
