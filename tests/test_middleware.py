@@ -439,7 +439,7 @@ async def test_without_a_checkpointer_an_approval_refuses(asynchronous):
         policies={"pay": ToolPolicy(allowed_callers=("code", "direct"), requires_approval=True)},
     )
     state = await call(agent, asynchronous=asynchronous)
-    assert all("there is nobody to ask" in told for told in answers(state))
+    assert all("needs the approval of a person" in told for told in answers(state))
     assert log == []
 
 
