@@ -340,12 +340,12 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 45_300,
-    "modules": 156,
+    "lines": 45_080,
+    "modules": 150,
     "longest import chain": 17,
-    "calls for a small program": 273,
-    "files for a small program": 31,
-    "calls for one tool call": 72,
+    "calls for a small program": 268,
+    "files for a small program": 30,
+    "calls for one tool call": 71,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The
 goals are 26,000 lines, 120 modules, a chain of 12, 250 calls in 20 files, and 40 functions for a call."""
