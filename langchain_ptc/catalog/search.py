@@ -338,6 +338,7 @@ def join_ranks(*ranks: Sequence[int]) -> list[int]:
 
 DISCOVERY_NAMES = ("search_tools", "describe", "list_domains")
 """What the code calls them."""
+_reading = new_lock()
 DEFAULT_LIMIT = 10
 """Tools that one search returns by default."""
 
@@ -388,16 +389,24 @@ def build_discovery(catalog: _Catalog) -> tuple[BaseTool, ...]:
         """Return the names of all tools by domain."""
         return catalog.by_domain
 
-    return _make(search_tools, asearch_tools), _make(describe), _make(list_domains)
+    return (
+        build_own_tool(search_tools, asearch_tools),
+        build_own_tool(describe),
+        build_own_tool(list_domains),
+    )
 
 
-def _make(
+def build_own_tool(
     function: Callable[..., object], coroutine: Callable[..., Awaitable[object]] | None = None
-) -> BaseTool:
+) -> StructuredTool:
+    """Return a function of ours as a tool."""
+
     async def at_once(**arguments: object) -> object:
         return function(**arguments)
 
-    return StructuredTool.from_function(function, coroutine=coroutine or at_once)
+    # While LangChain reads a signature it silences warnings, by filters that belong to the whole process.
+    with _reading:
+        return StructuredTool.from_function(function, coroutine=coroutine or at_once)
 
 
 def _as_found(catalog: _Catalog, definitions: list[ToolDefinition]) -> list[FoundTool]:

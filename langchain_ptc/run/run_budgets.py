@@ -15,6 +15,7 @@ from langchain_core.tools import StructuredTool
 from typing_extensions import TypedDict
 
 from langchain_ptc.catalog.policy import ToolCallInfo
+from langchain_ptc.catalog.search import build_own_tool
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.arguments import validate_arguments
@@ -226,7 +227,4 @@ def build_budget_tool() -> StructuredTool:
         left: BudgetLeft = current_meter.get().left()  # type: ignore[assignment]  # it has the keys
         return left
 
-    async def abudget() -> BudgetLeft:
-        return budget()
-
-    return StructuredTool.from_function(budget, coroutine=abudget)
+    return build_own_tool(budget)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -400,3 +401,18 @@ def test_no_numpy() -> None:
         "assert 'numpy' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS)
+
+
+def test_catalogs_that_threads_build_at_once():
+    """No thread meets a warning that LangChain silences while another reads the signature of our functions."""
+
+    def build(_: int) -> int:
+        return len([ToolCatalog([]).discovery for _ in range(20)])
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns as often as they can
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(build, range(8))) == [20] * 8
+    finally:
+        sys.setswitchinterval(before)
