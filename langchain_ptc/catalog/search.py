@@ -389,11 +389,8 @@ def build_discovery(catalog: _Catalog) -> tuple[BaseTool, ...]:
         """Return the names of all tools by domain."""
         return catalog.by_domain
 
-    return (
-        build_own_tool(search_tools, asearch_tools),
-        build_own_tool(describe),
-        build_own_tool(list_domains),
-    )
+    others = map(build_own_tool, (describe, list_domains))
+    return build_own_tool(search_tools, asearch_tools), *others
 
 
 def build_own_tool(
