@@ -389,7 +389,7 @@ def build_discovery(catalog: _Catalog) -> tuple[BaseTool, ...]:
         """Return the names of all tools by domain."""
         return catalog.by_domain
 
-    others = map(build_own_tool, (describe, list_domains))
+    others = build_own_tool(describe), build_own_tool(list_domains)
     return build_own_tool(search_tools, asearch_tools), *others
 
 
