@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
-from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForToolRun,
+    BaseCallbackHandler,
+    CallbackManagerForToolRun,
+)
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
@@ -504,7 +508,7 @@ class RunCodeTool(CodeTool):
         return self._executor
 
 
-def prefetch_handler(tools: Sequence[BaseTool]) -> PrefetchHandler:
+def prefetch_handler(tools: Sequence[BaseTool]) -> BaseCallbackHandler:
     """Return a callback handler with which calls of code begin while a chat model writes it.
 
     Pass it to the graph or to the model: `config={"callbacks": [prefetch_handler(tools)]}`. The node and the

@@ -340,7 +340,7 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 45_080,
+    "lines": 45_083,
     "modules": 150,
     "longest import chain": 17,
     "calls for a small program": 268,
