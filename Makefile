@@ -8,7 +8,8 @@ SERVER := langgraph-cli[inmem]>=0.4.40,<0.5
 MCP := .mcp_lines
 MCP_PATH := $(CURDIR)/$(MCP)/servers/bin:$(CURDIR)/$(MCP)/npm/node_modules/.bin
 MCP_PIP := pip install --quiet --disable-pip-version-check --no-compile
-MCP_PYTEST := 'pytest>=8.4,<10' 'pytest-asyncio>=1.4,<2' 'pytest-timeout>=2.4,<3' 'pytest-xdist>=3.6,<4'
+MCP_PYTEST := 'pytest>=8.4,<10' 'pytest-asyncio>=1.4,<2' 'pytest-timeout>=2.4,<3' 'pytest-xdist>=3.6,<4' \
+	'hypothesis>=6.150,<7'
 MCP_TESTS := tests/catalog/mcp
 TESTS ?= tests
 ATTACKS := tests/escapes
