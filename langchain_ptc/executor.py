@@ -177,8 +177,8 @@ class ProgrammaticToolExecutor:
         prefetcher: Prefetcher | None = None,
     ) -> ExecutionResult:
         """Run code from synchronous code; see `aexecute`."""
-        options: dict[str, Any] = {"call_id": call_id, "prefetcher": prefetcher}
-        return self.start(code, config=config, **options).run().result
+        execution = self.start(code, config=config, call_id=call_id, prefetcher=prefetcher)
+        return execution.run().result
 
     async def aexecute(
         self,
@@ -204,8 +204,8 @@ class ProgrammaticToolExecutor:
             GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
             ValueError: `durable="always"` without a checkpointer.
         """
-        options: dict[str, Any] = {"call_id": call_id, "prefetcher": prefetcher}
-        return (await self.start(code, config=config, **options).arun()).result
+        execution = self.start(code, config=config, call_id=call_id, prefetcher=prefetcher)
+        return (await execution.arun()).result
 
 
 @functools.cache

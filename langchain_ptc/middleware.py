@@ -228,8 +228,8 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         Raises:
             ValueError: A middleware after this one has replaced them.
         """
-        shown, watch = self._show(request)
-        with watched(watch, self._watch_code(request, watch)):
+        shown, watch, code = self._show(request)
+        with watched(watch, code):
             response = handler(shown)
         if watch is not None:
             watch.check(response)
@@ -241,23 +241,17 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
         """Show the model the code's tools as stubs; see `wrap_model_call`."""
-        shown, watch = self._show(request)
-        with watched(watch, self._watch_code(request, watch)):
+        shown, watch, code = self._show(request)
+        with watched(watch, code):
             response = await handler(shown)
         if watch is not None:
             watch.check(response)
         return response
 
-    def _watch_code(
-        self, request: ModelRequest[Any], watch: PromptWatch | None
-    ) -> PrefetchHandler | None:
-        """Return what begins calls while the model writes code, unless something else must see them."""
-        if watch is None or self._code_tool.agents.see_calls():
-            return None
-        selected = self._select([tool for tool in request.tools if isinstance(tool, BaseTool)])
-        return self._code_tool.watch(selected.executor, None, request.state)
-
-    def _show(self, request: ModelRequest[Any]) -> tuple[ModelRequest[Any], PromptWatch | None]:
+    def _show(
+        self, request: ModelRequest[Any]
+    ) -> tuple[ModelRequest[Any], PromptWatch | None, PrefetchHandler | None]:
+        """Return the request for the model, and what watches it: its prompt, and the code that it writes."""
         own = [tool for tool in request.tools if isinstance(tool, BaseTool)]
         selected = self._select(own)
         away = {*selected.hidden, *([self._tool_name] if selected.prompt is None else [])}
@@ -266,10 +260,13 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         ]
         if selected.prompt is None or not any(tool.name == self._tool_name for tool in own):
             # No tools for the code; or another middleware has removed the one tool for this turn.
-            return request.override(tools=kept), None
+            return request.override(tools=kept), None, None
         text = selected.prompt.render()
         shown = request.override(tools=kept, system_message=_extend(request.system_message, text))
-        return shown, PromptWatch(text, self._tool_name)
+        code = self._code_tool.watch(selected.executor, None, request.state)
+        if code is not None and self._code_tool.agents.see_calls():
+            code = None  # other middleware must see each call, and sees none while the model writes
+        return shown, PromptWatch(text, self._tool_name), code
 
     # --- the tools' side ----------------------------------------------------------------------------
 

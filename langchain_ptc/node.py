@@ -395,10 +395,8 @@ class _Turn:
 
     async def _run_code(self, call: ToolCall, state: Any) -> list[Any]:
         config, tool = self._here(), self._node._tool
-        prefetcher, self._prefetcher = (
-            self._prefetcher,
-            None,
-        )  # for the first call of a message only
+        # For the first call of a message only.
+        prefetcher, self._prefetcher = self._prefetcher, None
         runtime: ToolRuntime[Any, Any] = ToolRuntime(
             state=state,
             context=None,

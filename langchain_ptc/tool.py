@@ -38,7 +38,7 @@ from langchain_ptc.run.approvals import ApprovalMiddleware, InterruptMode, Inter
 from langchain_ptc.run.budgets import Budget, Usage
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
-from langchain_ptc.run.graph_state import Channels, messages_of, read_state
+from langchain_ptc.run.graph_state import Channels, read_state
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.outcome import Outcome
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
@@ -191,8 +191,8 @@ def as_programmatic(
             one; `never` keeps none.
         prefetch: Whether calls of tools that are `read_only` begin before the code makes them: `calls`
             begins, while the code runs, those that depend on nothing that it waits for; `stream` also
-            those that can be seen while the model still writes the code (give the model, or the graph, a
-            `PrefetchHandler`); `off` begins none.
+            those that can be seen while the model still writes the code (give the agent what
+            `prefetch_handler` returns); `off` begins none.
         session: `thread` keeps the variables of the code from one execution to the next, in the
             state of the graph; `none` starts each execution without any.
         on_event: Called with each event as it happens.
@@ -354,11 +354,6 @@ class CodeTool(BaseTool):
         """The agents that the tool was given to."""
         return self._agents
 
-    @property
-    def written(self) -> WrittenCode:
-        """What was begun for code that models have written, and that does not run yet."""
-        return self._written
-
     def watch(
         self,
         executor: ProgrammaticToolExecutor,
@@ -436,7 +431,7 @@ class CodeTool(BaseTool):
         if attempt is not None:
             prefetcher = attempt.prefetcher
         else:
-            prefetcher = self._written.take(messages_of(state), invocation.call_id)
+            prefetcher = self._written.take(state, invocation.call_id)
         return self._begin(
             unwrap_program(code),
             call_id=invocation.call_id,

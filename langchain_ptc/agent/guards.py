@@ -193,8 +193,7 @@ class Agents:
     def decide_about(self, program: str) -> bool:
         """Whether a guard of an agent decides about the calls of the tool `program` itself."""
         return any(
-            _is_a(guard, "AutoModeMiddleware")
-            or (_is_a(guard, "HumanInTheLoopMiddleware") and program in guard.interrupt_on)
+            _is_a(guard, "AutoModeMiddleware") or _asks_about(program, guard)
             for guard in self._guards_of(None, self._middleware_of(None)).known
         )
 
@@ -283,10 +282,14 @@ def _refuse_unknown(found: Iterable[Any]) -> None:
             )
 
 
+def _asks_about(tool: str, guard: Any) -> bool:
+    return _is_a(guard, "HumanInTheLoopMiddleware") and tool in guard.interrupt_on
+
+
 def _is_guarded(tool: str, guard: Any) -> bool:
     if _is_a(guard, "ToolCallLimitMiddleware"):
         return guard.tool_name in (None, tool)
-    return _is_a(guard, "HumanInTheLoopMiddleware") and tool in guard.interrupt_on
+    return _asks_about(tool, guard)
 
 
 def _limits_of(middleware: Iterable[Any]) -> tuple[Any, ...]:

@@ -6,17 +6,18 @@ import asyncio
 import contextvars
 import functools
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, GenerationChunk, LLMResult
 
 from langchain_ptc.background_loop import loop_here
 from langchain_ptc.prefetch.chunk_reader import ChunkReader
 from langchain_ptc.replies.extract import Protocol
+from langchain_ptc.run.graph_state import find_call
 from langchain_ptc.run.prefetcher import Prefetcher
 from langchain_ptc.run.tool_view import current_capture
 
@@ -45,16 +46,17 @@ class WrittenCode:
 
         self._waiting[key] = weakref.ref(message, forget), call_id, prefetcher
 
-    def take(self, messages: Sequence[BaseMessage], call_id: str | None) -> Prefetcher | None:
-        """Return the prefetcher for a tool call of the last message of a conversation that makes calls."""
-        for message in reversed(messages):
-            if isinstance(message, AIMessage):
-                waiting = self._waiting.get(id(message))
-                if waiting is None or waiting[0]() is not message or waiting[1] != call_id:
-                    return None
-                is_first = self._waiting.pop(id(message), None) is waiting
-                return waiting[2] if is_first else None
-        return None
+    def take(self, state: Any, call_id: str | None) -> Prefetcher | None:
+        """Return the prefetcher for a tool call of the model's newest message in the state, once."""
+        found = find_call(call_id, state) if self._waiting else None
+        if found is None:
+            return None
+        message, _ = found
+        waiting = self._waiting.get(id(message))
+        if waiting is None or waiting[0]() is not message or waiting[1] != call_id:
+            return None
+        is_first = self._waiting.pop(id(message), None) is waiting
+        return waiting[2] if is_first else None
 
 
 class _Run:
@@ -75,9 +77,8 @@ class _Run:
         self.prefetcher: Prefetcher | None = None
         self._abandon = abandon
         self._task = None if self.is_sync else asyncio.current_task()
-        if (
-            self._task is not None
-        ):  # the end of a run is not reported when what waits for it is cancelled
+        if self._task is not None:
+            # The end of a run is not reported when what waits for it is cancelled.
             self._task.add_done_callback(abandon)
 
     def end(self) -> None:

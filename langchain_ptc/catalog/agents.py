@@ -300,7 +300,7 @@ class _AgentReader:
         return reader.read_record(said, self._fields_of_graph)
 
     def read_parameters(self, said: Any) -> tuple[list[ToolParameter], TypeTree | None]:
-        """Return the fields of the input; none if it is no record."""
+        """Return the fields of the input; none if it is not a record."""
         reader = self._readers["input"]
         if isinstance(said, Mapping):
             return read_parameters(said, self.table, message=reader.read_message())

@@ -240,12 +240,20 @@ def find_model(name: str) -> BaseChatModel:
     return _load(name) if _is_reference(name) else _init(name)
 
 
-def _init(name: str) -> BaseChatModel:
-    if importlib.util.find_spec("langchain") is None:
+def _require(package: str, model: str, why: str, installed_as: str) -> None:
+    """Check that a package is installed.
+
+    Raises:
+        CommandError: It is not.
+    """
+    if importlib.util.find_spec(package.replace("-", "_")) is None:
         raise CommandError(
-            f"the model {name!r} cannot be used: names of models need the package langchain: "
-            "pip install 'langchain-ptc[langchain]'"
+            f"the model {model!r} cannot be used: {why} the package {package}: pip install {installed_as}"
         )
+
+
+def _init(name: str) -> BaseChatModel:
+    _require("langchain", name, "names of models need", "'langchain-ptc[langchain]'")
     from langchain.chat_models import init_chat_model
 
     try:
@@ -302,11 +310,7 @@ def _load(reference: str) -> BaseChatModel:
 
 
 def _connect(name: str) -> BaseChatModel:
-    if importlib.util.find_spec("langchain_openai") is None:
-        raise CommandError(
-            f"the model {name!r} cannot be used: a server by its address needs the package "
-            "langchain-openai: pip install langchain-openai"
-        )
+    _require("langchain-openai", name, "a server by its address needs", "langchain-openai")
     from langchain_openai import ChatOpenAI
 
     try:

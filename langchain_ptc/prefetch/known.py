@@ -10,7 +10,7 @@ from langchain_ptc.prefetch.mentions import Mentions, TooMuch
 from langchain_ptc.sandbox.language.scopes import Function
 
 MAX_STEPS = 60_000
-"""Nodes that are looked at for one slice: ordinary programs have some hundreds."""
+"""Nodes that are looked at for one slice: ordinary programs have a few hundred."""
 SILENT = frozenset({"print", "sleep", "display", "pprint"})
 """Functions that compute nothing."""
 

@@ -23,7 +23,7 @@ import re
 from langchain_ptc.sandbox.language.reading import parse_quietly
 
 MAX_CHARS = 20_000
-"""Length of a code of which statements are known; programs that models write have some hundred characters."""
+"""Length of a code of which statements are known; programs that models write have a few hundred characters."""
 MAX_STATEMENTS = 300
 """How many statements at the margin are known."""
 PARSES = 25

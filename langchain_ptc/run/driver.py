@@ -145,7 +145,7 @@ class Driver:
                 return call.refuse(error)
         if self.prefetcher is None:
             return await self._call(call)
-        call.seconds_left = self._time_within(self.meter).seconds
+        call.seconds_left = self._time_left().seconds
         outcome = await self.prefetcher.answer(call, self._call)
         if call.ahead_seconds and self.events.is_heard:
             self.events.emit_call_start(call)
@@ -165,7 +165,7 @@ class Driver:
         try:
             if events.is_heard:
                 events.emit_call_start(call)
-            call.time = self._time if self.meter is None else self._time_within(self.meter)
+            call.time = self._time_left()
             call.seconds_left = call.time.seconds
             outcome = await self.pipelines[call.tool](call)
             call.end("returned", outcome.size)
@@ -183,10 +183,10 @@ class Driver:
             events.emit_call_end(call)
         return outcome
 
-    def _time_within(self, meter: BudgetMeter | None) -> Time:
-        if meter is None:
+    def _time_left(self) -> Time:
+        if self.meter is None:
             return self._time
-        seconds, limit = meter.seconds_left()
+        seconds, limit = self.meter.seconds_left()
         if seconds >= self._time.seconds:
             return self._time
         return Time(max(seconds, _LAST_SECONDS), limit)

@@ -463,9 +463,8 @@ class Prefetcher:
             if index < len(there):
                 return there[index]
             if index and not (self._is_whole or running.part.is_rehearsal):
-                return there[
-                    -1
-                ]  # in a loop that is still being written, which may sleep between them
+                # In a loop that is still being written, which may sleep between them.
+                return there[-1]
             if number > self._max_calls or not self._is_free(call):
                 return None
         except ToolCallError:
