@@ -340,8 +340,8 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 45_083,
-    "modules": 150,
+    "lines": 49_500,
+    "modules": 170,
     "longest import chain": 17,
     "calls for a small program": 268,
     "files for a small program": 30,
