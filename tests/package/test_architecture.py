@@ -36,7 +36,12 @@ WAYS_IN = GROUND | {
     "sandbox.api",
     "tool",
 }
-CLI = GROUND | {"background_loop", "catalog", "display", "executor", "node", "run"} | SANDBOX
+CLI = (
+    GROUND
+    | {"background_loop", "catalog", "display", "executor", "node", "run"}
+    | SANDBOX
+    | {"sandbox.remote"}
+)
 ARROWS: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
     "limits": frozenset(),
@@ -55,6 +60,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
     | {"sandbox.allowed_modules", "sandbox.api", "sandbox.language", "sandbox.sessions"}
     | {"sandbox.wire"},
     "sandbox.host": GROUND | {"sandbox.allowed_modules", "sandbox.api", "sandbox.wire"},
+    "sandbox.remote": GROUND | {"background_loop", "sandbox.allowed_modules"} | SANDBOX,
     "check": GROUND | {"catalog", "sandbox.allowed_modules", "sandbox.language"},
     "run": GROUND | {"background_loop", "catalog", "check", "display", "prefetch"} | SANDBOX,
     "executor": GROUND | {"catalog", "check", "run"} | SANDBOX,
