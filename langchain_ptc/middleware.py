@@ -115,6 +115,8 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             the variables of the last one are kept.
         agent_guards: Whether approvals and limits of the agent's other middleware apply to the calls
             of the code; see `as_programmatic`.
+        return_direct: Whether what a program printed is the answer of the agent; see
+            `as_programmatic`.
         tool_name: Name of the one tool. Two of this middleware in one agent need two names.
         limits: As in `as_programmatic`, and so are `sandbox`, `imports`, `examples`, `prompt_tokens`,
             `count_tokens`, `interrupt_mode`, `durable`, `prefetch`, `on_event`, `check`, `budget`,
@@ -151,6 +153,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         log: ExecutionLog | None = None,
         redact: Redact = "secrets",
         agent_guards: AgentGuards = "apply",
+        return_direct: bool = False,
         tool_name: str = "run_code",
     ) -> None:
         super().__init__()
@@ -206,6 +209,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             asked_by=asked_by,
             name=tool_name,
             description=with_imports(MIDDLEWARE_DESCRIPTION, imports),
+            return_direct=return_direct,
             extras=provider_options(prefetch),
         )
         self.tools = [self._code_tool]

@@ -21,7 +21,7 @@ from langchain_core.tools import BaseTool, InjectedToolArg
 from langgraph.types import Command
 from pydantic import BaseModel, Field, PrivateAttr
 
-from langchain_ptc.agent.commands import compose, join, takes_no_lists
+from langchain_ptc.agent.commands import asks_model_again, compose, join, takes_no_lists
 from langchain_ptc.agent.guards import AgentGuards, Agents, AppliedGuards
 from langchain_ptc.agent.prefetching import PrefetchHandler, Put, WrittenCode
 from langchain_ptc.agent.thread_sessions import Session, SessionStore, note_empty
@@ -38,7 +38,7 @@ from langchain_ptc.run.approvals import ApprovalMiddleware, InterruptMode, Inter
 from langchain_ptc.run.budgets import Budget, Usage
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
-from langchain_ptc.run.graph_state import Channels, read_state
+from langchain_ptc.run.graph_state import Channels, nodes_of, read_state
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.outcome import Outcome
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
@@ -55,10 +55,16 @@ class _Invocation:
     """One invocation of the tool: what `BaseTool` does not pass to its `_run`, or back from it."""
 
     def __init__(
-        self, call_id: str | None, sessions: SessionStore | None, guards: AppliedGuards
+        self,
+        call_id: str | None,
+        sessions: SessionStore | None,
+        guards: AppliedGuards,
+        *,
+        ends_agent: bool,
     ) -> None:
         self.call_id = call_id
         self.guards = guards
+        self._ends_agent = ends_agent
         self.attempt = current_attempt.get()
         self.session: bytes | None = None
         """The variables that the code starts with; None if it belongs to no session."""
@@ -91,6 +97,9 @@ class _Invocation:
                 pairs = tuple(self._sessions.remove_previous(self._state).items())
                 commands = [*commands, *([Command(update=pairs)] if pairs else [])]
             self._commands = [*self._commands, *commands]
+        if self._ends_agent and not outcome.result.is_answer:
+            command = asks_model_again(nodes_of(ensure_config()))
+            self._commands = [*self._commands, *([command] if command else [])]
         self._is_error = result.error is not None
         return result
 
@@ -161,6 +170,7 @@ def as_programmatic(
     run_budget: Budget | None = None,
     on_tool_error: OnToolError = "message",
     agent_guards: AgentGuards = "apply",
+    return_direct: bool = False,
     tool_name: str = "run_code",
 ) -> list[BaseTool]:
     """Put tools behind one tool that runs code.
@@ -209,6 +219,9 @@ def as_programmatic(
             (`message`), only its class (`type`), or only that the tool failed (`hide`).
         agent_guards: Whether a `HumanInTheLoopMiddleware` and a `ToolCallLimitMiddleware` of the agent
             that the tool is given to also apply to the calls of the code (`apply`), or not (`ignore`).
+        return_direct: Whether what a program printed is the answer of the agent, without asking the
+            model again. A program that failed, printed nothing or too much, or that has notes for the
+            model, goes back to it. For agents of `create_agent` and `create_react_agent`.
         tool_name: Name of the one tool.
 
     Returns:
@@ -256,6 +269,7 @@ def as_programmatic(
             executor=executor,
             sessions=None if session == "none" else SessionStore(tool_name),
             agent_guards=agent_guards,
+            return_direct=return_direct,
             extras=provider_options(prefetch),
         )
     ]
@@ -459,7 +473,8 @@ class CodeTool(BaseTool):
     @contextlib.contextmanager
     def _invoked(self, call_id: str | None) -> Iterator[_Invocation]:
         # Set here, since LangChain runs `_arun` in a task of its own.
-        invocation = _Invocation(call_id, self._sessions, self._agents.guards_here(self.name))
+        guards = self._agents.guards_here(self.name)
+        invocation = _Invocation(call_id, self._sessions, guards, ends_agent=self.return_direct)
         token = _invocation.set(invocation)
         attempt = current_attempt.set(None)  # programs that the tools run are not the node's
         try:

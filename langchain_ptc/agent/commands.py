@@ -37,6 +37,21 @@ def takes_no_lists(tools: Iterable[BaseTool]) -> bool:
     return any(implementation_module(tool) == _DEEP_AGENTS for tool in tools)
 
 
+def asks_model_again(nodes: Iterable[str]) -> Command[Any] | None:
+    """Return what has an agent ask its model, in place of ending; None in a graph that is not such an agent.
+
+    Where all tools of a message have `return_direct`, the agents of `create_agent` and `create_react_agent`
+    end, whatever their answers say. A command goes on besides.
+
+    Args:
+        nodes: Names of the nodes of the graph, in the order in which they were added.
+    """
+    names = list(nodes)
+    hooks = [name for name in names if name.endswith(".before_model")][:1]
+    entry = next((n for n in (*hooks, "model", "pre_model_hook", "agent") if n in names), None)
+    return None if entry is None else Command(goto=entry)
+
+
 def compose(
     message: ToolMessage, commands: Sequence[Command[Any]], state: Any
 ) -> list[ToolMessage | Command[Any]]:

@@ -59,6 +59,8 @@ _SINGLE = (LastValue, LastValueAfterFinish, EphemeralValue, UntrackedValue, AnyV
 _FOLDING = (BinaryOperatorAggregate, DeltaChannel)
 """Channels with a reducer."""
 _MISSING = object()
+_BRANCH = "branch:to:"
+"""What the name of the channel begins with that starts a node."""
 
 
 def channels_of(config: RunnableConfig) -> Channels:
@@ -67,6 +69,12 @@ def channels_of(config: RunnableConfig) -> Channels:
     arguments: Any = getattr(read, "args", ())
     channels = arguments[1] if len(arguments) > 1 else None
     return channels if isinstance(channels, Mapping) else {}
+
+
+def nodes_of(config: RunnableConfig) -> list[str]:
+    """Return the names of the nodes of the graph that runs, in the order in which they were added."""
+    names = channels_of(config).keys()
+    return [name.removeprefix(_BRANCH) for name in names if name.startswith(_BRANCH)]
 
 
 def checkpointer_of(config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:

@@ -202,6 +202,13 @@ class ExecutionResult:
         """Return the text that the model reads."""
         return render_report(self)
 
+    @property
+    def is_answer(self) -> bool:
+        """Whether the report is what the code printed or returned, whole, and nothing else."""
+        is_whole = len(self.output) <= self.output_chars
+        is_there = bool(self.output.strip()) or self.value is not None
+        return self.error is None and not self.notes and is_there and is_whole
+
     def raise_for_status(self) -> Self:
         """Return the result if the code succeeded.
 
