@@ -220,7 +220,7 @@ class ProcessSession:
         """Run `program` in `worker`; None if the worker died before the code had begun."""
         try:
             if self._require == "kernel":
-                _require_kernel(worker.layers)
+                require_kernel(worker.layers)
             self._line = line = HostConnection(program, on_calls, on_idle, worker.socket)
             self.worker, self._wall_seconds = worker, program.limits.wall_seconds
             self._pool.watch(worker, self._wall_seconds + replay_seconds(program))
@@ -304,7 +304,8 @@ def _name_exit(ended: Exit) -> str:
         return f"it was ended by signal {-code}"
 
 
-def _require_kernel(layers: Mapping[str, str]) -> None:
+def require_kernel(layers: Mapping[str, str]) -> None:
+    """Raise `SandboxError` unless the kernel filters the system calls of workers."""
     state = layers.get("seccomp", "not installed")
     if state != "on":
         raise SandboxError(

@@ -176,7 +176,7 @@ MAX_WORKERS = 256
 _depth: contextvars.ContextVar[int] = contextvars.ContextVar("ptc_depth", default=0)
 
 
-def _default_most() -> int:
+def default_most() -> int:
     """Return the default bound: each takes two descriptors here, and this process needs some too."""
     try:
         import resource
@@ -218,7 +218,7 @@ class Places:
     """The places of one pool, `most` at each depth; used by its thread alone."""
 
     def __init__(self, most: int | None) -> None:
-        self._most = most or _default_most()
+        self._most = most or default_most()
         self._levels: dict[int, _Level] = {}
 
     def _level(self, depth: int) -> _Level:

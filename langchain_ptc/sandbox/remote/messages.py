@@ -98,6 +98,8 @@ class Open:
     memory_bytes: int
     depth: int
     """How many executions the new one is inside of; see `sandbox.host.workers`."""
+    fresh: bool = False
+    """Only one that has not waited will do; see `WorkerPool.checkout`."""
 
 
 @dataclass(frozen=True, slots=True)

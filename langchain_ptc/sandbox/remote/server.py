@@ -1,0 +1,607 @@
+"""`Server`: gives the workers of this machine to hosts that know its token; see `messages`.
+
+Everything runs on one event loop. Connections that have shown neither the token nor an announced secret are
+bounded in number and time; one too many closes the oldest. An execution holds its worker, its connection, and
+one piece of data each way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import re
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from importlib.metadata import version
+from typing import Self
+
+from langchain_ptc.sandbox.host.pool import WorkerPool
+from langchain_ptc.sandbox.host.process import Require, checked_imports, require_kernel
+from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker, default_most
+from langchain_ptc.sandbox.remote.messages import (
+    GREETING_BYTES,
+    GREETING_MAGIC,
+    GREETING_SECONDS,
+    MAX_HELLO_BYTES,
+    MAX_MESSAGE_BYTES,
+    Decoder,
+    Ended,
+    Goodbye,
+    Hello,
+    Kill,
+    Message,
+    Open,
+    Opened,
+    Ping,
+    Pong,
+    Refused,
+    RemoteProtocolError,
+    Room,
+    Watch,
+    Welcome,
+    encode,
+    read_greeting,
+)
+from langchain_ptc.sandbox.remote.relay import Flow
+from langchain_ptc.sandbox.remote.sockets import Outbox, Socket, prepare, receive
+from langchain_ptc.sandbox.wire.control import MAX_CPU_SECONDS, MAX_MEMORY_BYTES
+
+MAX_PENDING = 256
+MAX_HOSTS = 256
+MAX_DEPTH = 8
+"""Executions that one may be inside of: each depth has workers of its own."""
+MIN_TOKEN_LENGTH = 16
+HOST_SILENT_SECONDS = 15.0
+"""How long a host may say nothing: it pings every second, unless it is stopped or cut off."""
+_WRONG_TOKEN_SECONDS = 1.0
+"""How long whoever guesses a token waits for the answer."""
+_MAX_UNSENT_BYTES = 256 * 1024
+"""What a host may leave unread on its control connection."""
+_EXIT_SECONDS = 1.0
+"""How long to wait to hear how a worker ended that has closed its channel."""
+_LINGER_SECONDS = 5.0
+"""How long the host may take to read what is left of a worker that has ended, and to hang up."""
+_ACCEPT_PAUSE_SECONDS = 0.5
+_REFILL_SECONDS = 0.01
+_PROBE = Allowance(cpu_seconds=10, memory_bytes=512 * 2**20)
+_SECRET = re.compile(r"[0-9a-f]{64}")
+
+logger = logging.getLogger("langchain_ptc.server")
+
+
+class Server:
+    """Workers of this machine, for hosts elsewhere.
+
+    It is used as `async with Server(token=...) as server`; in a thread of another program by
+    `BackgroundLoop("name").run(server.start())`, and `close` in the same way.
+
+    Args:
+        token: What a host must know, at least 16 characters. Whoever knows it may run code in workers.
+        host: Name or address of the interface to listen on.
+        port: Port to listen on; 0 lets the system choose one.
+        imports: Modules that code may import in addition to the standard ones.
+        waiting_workers: Workers that wait for work.
+        max_workers: Workers that it gives at a time, at each depth; see `ProcessSandbox`.
+        require: What must hold, or it does not start; see `ProcessSandbox`.
+
+    Raises:
+        ValueError: The token is too short, or a number is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        token: str,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        imports: Sequence[str] = (),
+        waiting_workers: int = 4,
+        max_workers: int | None = None,
+        require: Require | None = None,
+    ) -> None:
+        if len(token) < MIN_TOKEN_LENGTH:
+            raise ValueError(f"token must have at least {MIN_TOKEN_LENGTH} characters")
+        if waiting_workers < 1 or (max_workers is not None and max_workers < 1):
+            raise ValueError("waiting_workers and max_workers must be at least 1")
+        self._token = token.encode()
+        self._host, self._port = host, port
+        self._require = require or ("kernel" if sys.platform == "linux" else "process")
+        self._imports = checked_imports(imports)
+        self.capacity = max_workers or default_most()
+        """Workers that it gives at a time, at each depth."""
+        self.pool = WorkerPool(self._imports, waiting=waiting_workers, most=self.capacity)
+        self.address = (host, port)
+        """Where it listens, once it has started."""
+        self.is_draining = False
+        """Whether it gives no more workers."""
+        self.counts: Counter[str] = Counter()
+        """What has happened since it was started, for `metrics`."""
+        self.executions: dict[str, _Execution] = {}
+        """Those that have or await a worker, by their secrets."""
+        self.hosts: set[_Host] = set()
+        self._busy: Counter[int] = Counter()
+        self._pending: dict[asyncio.Task[None], None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._announced: dict[str, asyncio.Future[_Execution]] = {}
+        self._lingering: dict[_Execution, None] = {}
+        self._listeners: list[socket.socket] = []
+        self._idle = asyncio.Event()
+
+    # --- its life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start workers, see that they are confined as required, and listen.
+
+        Raises:
+            SandboxError: Workers cannot be started or confined here.
+            OSError: The address cannot be listened on.
+        """
+        self._loop = asyncio.get_running_loop()
+        self.pool.start()
+        try:
+            worker = await asyncio.wrap_future(self.pool.checkout(_PROBE))
+            self.pool.discard(worker)
+            self.layers = dict(worker.layers)
+            if self._require == "kernel":
+                require_kernel(self.layers)
+            await self._listen()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _listen(self) -> None:
+        found = await self._loop.getaddrinfo(
+            self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, _, _, _, address = found[0]
+        listener = socket.create_server(address[:2], family=family, backlog=512)
+        listener.setblocking(False)
+        self._listeners.append(listener)
+        self.address = listener.getsockname()[:2]
+        self._loop.add_reader(listener.fileno(), self._accept, listener)
+
+    async def drain(self, seconds: float) -> None:
+        """Give no more workers, and wait until the last one has ended, `seconds` at most."""
+        self.is_draining = True
+        for host in list(self.hosts):
+            host.send(Room(0))
+        self._note_idle()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
+
+    async def close(self) -> None:
+        """End every execution, connection and worker; idempotent."""
+        self.is_draining = True
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.fileno())
+            listener.close()
+        self._listeners.clear()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for execution in list(self._lingering):
+            self._forget(execution)
+        await asyncio.to_thread(self.pool.close)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # --- new connections ----------------------------------------------------------------------------------
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except (
+            OSError
+        ) as error:  # no descriptors: whoever waits there is served when there are some
+            logger.warning("no connection can be accepted at the moment: %s", error.strerror)
+            self._loop.remove_reader(listener.fileno())
+            self._loop.call_later(_ACCEPT_PAUSE_SECONDS, self._accept_again, listener)
+            return
+        self.meet(sock)
+
+    def _accept_again(self, listener: socket.socket) -> None:
+        if listener in self._listeners:
+            self._loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def meet(self, sock: socket.socket) -> None:
+        """Serve a connection, which is the server's from here on."""
+        if len(self._pending) >= MAX_PENDING:
+            self.counts["pending_dropped"] += 1
+            next(iter(self._pending)).cancel()
+        prepare(sock)
+        task = self._loop.create_task(self._serve(sock))
+        self._pending[task] = None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, sock: socket.socket) -> None:
+        """Serve one connection, until it has ended or an execution has it."""
+        task = asyncio.current_task()
+        assert task is not None
+        kept = False
+        try:
+            async with asyncio.timeout(GREETING_SECONDS):
+                data = await self._read_first(sock)
+                if data.startswith(GREETING_MAGIC):
+                    kept = await self._join(sock, data)
+                    return
+                host = await self._admit(sock, data)
+            self._pending.pop(task, None)
+            await host.serve()
+        except RemoteProtocolError as error:
+            self.counts["protocol_errors"] += 1
+            logger.warning("a connection is closed: %s", error)
+        except (OSError, TimeoutError):
+            pass
+        finally:
+            self._pending.pop(task, None)
+            if not kept:
+                sock.close()
+
+    async def _read_first(self, sock: Socket) -> bytes:
+        """Return what a connection begins with: as much as tells its kind, and what came with that."""
+        data = b""
+        while len(data) < len(GREETING_MAGIC):
+            data += await _receive_some(sock)
+        return data
+
+    async def _join(self, sock: Socket, data: bytes) -> bool:
+        """Give a connection to the execution whose secret it says; return whether there was one."""
+        while len(data) < GREETING_BYTES:
+            data += await _receive_some(sock)
+        secret = read_greeting(data[:GREETING_BYTES])
+        execution = self.executions.get(secret)
+        if execution is None:  # its connections may come in either order
+            if secret in self._announced:
+                return False
+            announced = self._announced[secret] = self._loop.create_future()
+            try:
+                execution = await announced
+            finally:
+                self._announced.pop(secret, None)
+        return execution.join(sock, data[GREETING_BYTES:])
+
+    async def _admit(self, sock: Socket, data: bytes) -> _Host:
+        """Check who asks for workers, and welcome them.
+
+        Raises:
+            RemoteProtocolError: It is nobody who may.
+        """
+        decoder = Decoder(MAX_HELLO_BYTES)
+        first = next(decoder.feed(data), None)
+        while first is None:
+            first = next(decoder.feed(await _receive_some(sock)), None)
+        decoder.limit = MAX_MESSAGE_BYTES
+        host = _Host(self, sock, decoder)
+        why = await self._judge(first)
+        if why:
+            host.send(Goodbye(why))
+            raise RemoteProtocolError(why)
+        self.hosts.add(host)
+        host.send(Welcome(self._imports, self.layers, self.capacity, self.room()))
+        return host
+
+    async def _judge(self, first: Message) -> str:
+        """Return why a host is sent away; empty if it is not."""
+        if not isinstance(first, Hello):
+            return "a connection begins with what is no greeting"
+        if not hmac.compare_digest(first.token.encode("utf-8", "replace"), self._token):
+            self.counts["wrong_tokens"] += 1
+            await asyncio.sleep(_WRONG_TOKEN_SECONDS)
+            return "the token is wrong"
+        ours = Hello("", version("langchain-ptc"))
+        if (first.version, first.python, first.protocol) != (
+            ours.version,
+            ours.python,
+            ours.protocol,
+        ):
+            return (
+                f"the server has langchain-ptc {ours.version}, Python {ours.python} and protocol "
+                f"{ours.protocol}; the host has {first.version[:40]!r}, {first.python[:40]!r} and "
+                f"{first.protocol}: install the same on both"
+            )
+        if self.is_draining:
+            return "the server is shutting down"
+        if len(self.hosts) >= MAX_HOSTS:
+            return f"the server has {MAX_HOSTS} hosts already"
+        return ""
+
+    # --- executions ---------------------------------------------------------------------------------
+
+    def room(self, depth: int = 0) -> int:
+        """Return how many more workers it would give."""
+        return 0 if self.is_draining else max(0, self.capacity - self._busy[depth])
+
+    def open(self, host: _Host, asked: Open) -> None:
+        """Ask the pool for a worker, or refuse it at once."""
+        if not _SECRET.fullmatch(asked.secret) or asked.secret in self.executions:
+            raise RemoteProtocolError("a secret that is malformed, or in use")
+        why = _excess(asked)
+        if why or not self.room(asked.depth):
+            self.counts["refused"] += 1
+            host.wants_room = host.wants_room or not why
+            host.send(Refused(asked.secret, why, self.room()))
+            return
+        self._busy[asked.depth] += 1
+        self._idle.clear()
+        allowance = Allowance(asked.cpu_seconds, asked.memory_bytes)
+        taken = self.pool.checkout(allowance, depth=asked.depth, fresh=asked.fresh)
+        execution = self.executions[asked.secret] = _Execution(self, host, asked, taken)
+        host.executions[asked.secret] = execution
+        announced = self._announced.pop(asked.secret, None)
+        if announced is not None and not announced.done():
+            announced.set_result(execution)
+        self.when_done(taken, execution.begin)
+
+    def when_done(self, future: Future[Worker] | Future[Exit], action: Callable[[], None]) -> None:
+        """Call `action` on the loop when a future of the pool is done, now if it is."""
+        if future.done():
+            action()
+            return
+
+        def tell(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(action)
+
+        future.add_done_callback(tell)
+
+    def release(self, execution: _Execution) -> None:
+        """Take back the place of an execution that has ended."""
+        del self.executions[execution.secret]
+        execution.host.executions.pop(execution.secret, None)
+        self._busy[execution.depth] -= 1
+        self._note_idle()
+        for host in self.hosts:
+            if host.wants_room and not self.is_draining:
+                host.wants_room = False
+                host.send(Room(self.room()))
+
+    def linger(self, execution: _Execution) -> None:
+        """Let the host read what is left, for a while, and hang up."""
+        self._lingering[execution] = None
+        self._loop.call_later(_LINGER_SECONDS, self._forget, execution)
+        while len(self._lingering) > self.capacity:
+            self._forget(next(iter(self._lingering)))
+
+    def _forget(self, execution: _Execution) -> None:
+        self._lingering.pop(execution, None)
+        execution.hang_up()
+
+    def _note_idle(self) -> None:
+        if not self.executions:
+            self._idle.set()
+
+
+def _excess(asked: Open) -> str:
+    """Return which figure of a request is beyond what there is; empty if none is."""
+    figures = (
+        ("cpu_seconds", asked.cpu_seconds, 1, MAX_CPU_SECONDS),
+        ("memory_bytes", asked.memory_bytes, 1, MAX_MEMORY_BYTES),
+        ("the depth", asked.depth, 0, MAX_DEPTH),
+    )
+    for name, given, least, most in figures:
+        if not least <= given <= most:
+            return f"{name} must be {least} to {most}, got {given}"
+    return ""
+
+
+async def _receive_some(sock: Socket) -> bytes:
+    """Return the next bytes of a new connection; whoever hangs up has the same end as who is silent."""
+    data = await receive(sock)
+    if not data:
+        raise ConnectionResetError
+    return data
+
+
+class _Host:
+    """A control connection that was admitted."""
+
+    def __init__(self, server: Server, sock: Socket, decoder: Decoder) -> None:
+        self._server, self._sock, self._decoder = server, sock, decoder
+        self._outbox = Outbox(sock)
+        self.executions: dict[str, _Execution] = {}
+        self.wants_room = False
+        """Whether it was refused a worker, and has not heard of room since."""
+
+    def send(self, message: Message) -> None:
+        """Send a message; a host that does not read is sent away."""
+        self._outbox.send(encode(message))
+        if self._outbox.size > _MAX_UNSENT_BYTES:
+            self._outbox.close()
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+
+    async def serve(self) -> None:
+        """Do what it asks for, until it hangs up or falls silent; end its executions then."""
+        data = b""  # something may have come with `Hello`
+        try:
+            while True:
+                for message in self._decoder.feed(data):
+                    self._take(message)
+                await asyncio.sleep(0)  # others have their turn, however much it sends
+                async with asyncio.timeout(HOST_SILENT_SECONDS):
+                    data = await receive(self._sock)
+                if not data:
+                    return
+        finally:
+            self._server.hosts.discard(self)
+            for execution in list(self.executions.values()):
+                execution.end(_UNKNOWN, hangs_up=True)
+            self._outbox.close()
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case Ping():
+                self.send(Pong(self._server.room()))
+            case Open():
+                self._server.open(self, message)
+            case Watch(secret, wall_seconds):
+                if (execution := self.executions.get(secret)) is not None:
+                    execution.watch(wall_seconds)
+            case Kill(secret):
+                if (execution := self.executions.get(secret)) is not None:
+                    execution.end(_UNKNOWN, hangs_up=True)
+            case _:
+                raise RemoteProtocolError(f"a host does not send {type(message).__name__}")
+
+
+_UNKNOWN = Exit(-1, 0.0)
+
+
+class _Execution:
+    """A worker that was asked for, its connection once it comes, and what passes between them."""
+
+    def __init__(self, server: Server, host: _Host, asked: Open, taken: Future[Worker]) -> None:
+        self._server, self.host = server, host
+        self.secret, self.depth = asked.secret, asked.depth
+        self._taken = taken
+        self._worker: Worker | None = None
+        self._sock: Socket | None = None
+        self._first = b""
+        self._flows: tuple[Flow, Flow] | None = None
+        self._wall_seconds: float | None = None
+        self._exit: Exit | None = None
+        self._has_said_all = self._is_over = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Take the worker that the pool has given, or hear why it gives none."""
+        if self._is_over:
+            if not self._taken.cancelled() and self._taken.exception() is None:
+                self._server.pool.discard(self._taken.result())
+            return
+        error = self._taken.exception()
+        if error is not None:
+            self._is_over = True
+            self._server.release(self)
+            self.host.send(Refused(self.secret, str(error), self._server.room()))
+            self.hang_up()
+            return
+        worker = self._worker = self._taken.result()
+        self._server.counts["executions"] += 1
+        self.host.send(Opened(self.secret))
+        self._end_after(GREETING_SECONDS)
+        asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._server.pool.refill)
+        self._server.when_done(worker.exited, self._on_exit)
+        if self._wall_seconds is not None:
+            self.watch(self._wall_seconds)
+        self._connect()
+
+    def join(self, sock: Socket, data: bytes) -> bool:
+        """Take its connection, and what has come on it; return False if it has one or is over."""
+        if self._is_over or self._sock is not None:
+            return False
+        self._sock, self._first = sock, data
+        self._connect()
+        return True
+
+    def watch(self, wall_seconds: float) -> None:
+        """Have its limit of wall time begin now."""
+        self._wall_seconds = wall_seconds
+        if self._worker is not None:
+            self._server.pool.watch(self._worker, wall_seconds)
+            self._go_on()
+
+    def _connect(self) -> None:
+        worker, sock = self._worker, self._sock
+        if worker is None or sock is None or self._is_over:
+            return
+        up = Flow(sock, worker.socket, self._on_host_gone)
+        down = Flow(worker.socket, sock, self._on_all_said)
+        self._flows = up, down
+        self._go_on()
+        down.start()
+        up.start(self._first)
+        self._first = b""
+
+    def _go_on(self) -> None:
+        """End the time in which its host must connect and say how long it may take."""
+        if self._flows is not None and self._wall_seconds is not None and self._exit is None:
+            self._cancel_timer()
+
+    # --- its end ------------------------------------------------------------------------------------
+
+    def _on_host_gone(self) -> None:
+        if self._is_over:
+            self.hang_up()
+        else:
+            self.end(_UNKNOWN, hangs_up=True)
+
+    def _on_all_said(self) -> None:
+        self._has_said_all = True
+        if self._exit is not None:
+            self.end(self._exit)
+        else:
+            self._end_after(_EXIT_SECONDS)
+
+    def _on_exit(self) -> None:
+        assert self._worker is not None
+        self._exit = self._worker.exited.result()
+        if self._has_said_all or self._flows is None:
+            self.end(self._exit)
+        else:
+            self._end_after(_LINGER_SECONDS)
+
+    def _end_after(self, seconds: float) -> None:
+        self._cancel_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        self.end(self._exit or _UNKNOWN, hangs_up=not self._has_said_all)
+
+    def end(self, ended: Exit, *, hangs_up: bool = False) -> None:
+        """Say how it ended, and give everything back; idempotent.
+
+        Args:
+            ended: How its worker ended.
+            hangs_up: Whether what the host has not read yet may be lost.
+        """
+        if self._is_over:
+            return
+        self._is_over = True
+        self._cancel_timer()
+        worker, timed_out = self._worker, False
+        if worker is None:
+            self._taken.cancel()
+        else:
+            timed_out = worker.timed_out
+            self._stop_flows(reads_on=not hangs_up)
+            self._server.pool.discard(worker)
+        self.host.send(Ended(self.secret, ended.status, ended.cpu_seconds, timed_out))
+        self._server.release(self)
+        if hangs_up or self._sock is None:
+            self.hang_up()
+            return
+        # Closing with something unread would reset the connection, and so lose what is on its way.
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+        self._server.linger(self)
+
+    def _stop_flows(self, *, reads_on: bool) -> None:
+        if self._flows is not None:
+            up, down = self._flows
+            down.close()
+            up.drop() if reads_on else up.close()
+
+    def hang_up(self) -> None:
+        """Close its connection; idempotent."""
+        self._stop_flows(reads_on=False)
+        self._flows = None
+        if self._sock is not None:
+            self._sock.close()

@@ -1,0 +1,136 @@
+"""Non-blocking sockets on one event loop, with a bound on what they have not taken yet."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+RECEIVE_BYTES = 64 * 1024
+"""At a time; more than the largest record of TLS, of which nothing may stay where no selector sees it."""
+
+
+class Socket(Protocol):
+    """What is used of a connected, non-blocking socket."""
+
+    def fileno(self) -> int:
+        """Return its descriptor; -1 once it is closed."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Return what has come; `BlockingIOError` if nothing has."""
+
+    def send(self, data: bytes | bytearray | memoryview, /) -> int:
+        """Send what is taken at once; `BlockingIOError` if nothing is."""
+
+    def shutdown(self, how: int, /) -> None:
+        """End one direction."""
+
+    def setsockopt(self, level: int, option: int, value: int, /) -> None:
+        """Set an option of the connection below."""
+
+    def close(self) -> None:
+        """Close it; idempotent."""
+
+
+def prepare(sock: socket.socket) -> None:
+    """Make a connected socket ready for messages that must not wait."""
+    sock.setblocking(False)
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+async def receive(sock: Socket) -> bytes:
+    """Return the next bytes; empty at the end.
+
+    Raises:
+        OSError: The connection is broken.
+    """
+    while True:
+        try:
+            return sock.recv(RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            await readable(sock)
+
+
+async def readable(sock: Socket) -> None:
+    """Wait until there is something to read."""
+    loop, number = asyncio.get_running_loop(), sock.fileno()
+    ready = loop.create_future()
+    loop.add_reader(number, _settle, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(number)
+
+
+async def writable(sock: Socket) -> None:
+    """Wait until there is room to write."""
+    loop, number = asyncio.get_running_loop(), sock.fileno()
+    ready = loop.create_future()
+    loop.add_writer(number, _settle, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(number)
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+class Outbox:
+    """What a socket has been given and has not taken yet, in order.
+
+    Args:
+        sock: Connected and non-blocking; it stays the caller's to close, after `close`.
+        on_empty: Called when all has been taken, after there was something left.
+    """
+
+    def __init__(self, sock: Socket, on_empty: Callable[[], None] = lambda: None) -> None:
+        self._sock, self._on_empty = sock, on_empty
+        self._loop = asyncio.get_running_loop()
+        self._unsent = bytearray()
+        self.is_open = True
+        """False once it was closed, or the other end takes no more: what is given now is dropped."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that are left."""
+        return len(self._unsent)
+
+    def send(self, data: bytes) -> None:
+        """Send now, or as soon as there is room."""
+        if not self.is_open:
+            return
+        sent = 0 if self._unsent else self._try(data)
+        if sent < len(data) and self.is_open:
+            if not self._unsent:
+                self._loop.add_writer(self._sock.fileno(), self._write)
+            self._unsent += memoryview(data)[sent:]
+
+    def _try(self, data: bytes | bytearray) -> int:
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:  # reading says so too
+            self.close()
+            return 0
+
+    def _write(self) -> None:
+        del self._unsent[: self._try(self._unsent)]
+        if not self._unsent:
+            if self.is_open:
+                self._loop.remove_writer(self._sock.fileno())
+            self._on_empty()
+
+    def close(self) -> None:
+        """Send nothing more; idempotent."""
+        if self.is_open:
+            self.is_open = False
+            if self._unsent:
+                self._unsent.clear()
+                self._loop.remove_writer(self._sock.fileno())
