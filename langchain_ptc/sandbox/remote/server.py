@@ -58,7 +58,7 @@ MAX_DEPTH = 8
 MIN_TOKEN_LENGTH = 16
 HOST_SILENT_SECONDS = 15.0
 """How long a host may say nothing: it pings every second, unless it is stopped or cut off."""
-_WRONG_TOKEN_SECONDS = 1.0
+WRONG_TOKEN_SECONDS = 1.0
 """How long whoever guesses a token waits for the answer."""
 _MAX_UNSENT_BYTES = 256 * 1024
 """What a host may leave unread on its control connection."""
@@ -127,7 +127,8 @@ class Server:
         self._busy: Counter[int] = Counter()
         self._pending: dict[asyncio.Task[None], None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._announced: dict[str, asyncio.Future[_Execution]] = {}
+        self.awaited: dict[str, asyncio.Future[_Execution]] = {}
+        """Connections whose secret nobody has announced yet."""
         self._lingering: dict[_Execution, None] = {}
         self._listeners: list[socket.socket] = []
         self._idle = asyncio.Event()
@@ -264,13 +265,13 @@ class Server:
         secret = read_greeting(data[:GREETING_BYTES])
         execution = self.executions.get(secret)
         if execution is None:  # its connections may come in either order
-            if secret in self._announced:
+            if secret in self.awaited:
                 return False
-            announced = self._announced[secret] = self._loop.create_future()
+            announced = self.awaited[secret] = self._loop.create_future()
             try:
                 execution = await announced
             finally:
-                self._announced.pop(secret, None)
+                self.awaited.pop(secret, None)
         return execution.join(sock, data[GREETING_BYTES:])
 
     async def _admit(self, sock: Socket, data: bytes) -> _Host:
@@ -299,7 +300,7 @@ class Server:
             return "a connection begins with what is no greeting"
         if not hmac.compare_digest(first.token.encode("utf-8", "replace"), self._token):
             self.counts["wrong_tokens"] += 1
-            await asyncio.sleep(_WRONG_TOKEN_SECONDS)
+            await asyncio.sleep(WRONG_TOKEN_SECONDS)
             return "the token is wrong"
         ours = Hello("", version("langchain-ptc"))
         if (first.version, first.python, first.protocol) != (
@@ -340,7 +341,7 @@ class Server:
         taken = self.pool.checkout(allowance, depth=asked.depth, fresh=asked.fresh)
         execution = self.executions[asked.secret] = _Execution(self, host, asked, taken)
         host.executions[asked.secret] = execution
-        announced = self._announced.pop(asked.secret, None)
+        announced = self.awaited.pop(asked.secret, None)
         if announced is not None and not announced.done():
             announced.set_result(execution)
         self.when_done(taken, execution.begin)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from langchain_ptc.errors import SandboxError
+from langchain_ptc import SandboxError
 from langchain_ptc.sandbox.remote import messages as m
 from langchain_ptc.sandbox.remote import server as server_module
 from langchain_ptc.sandbox.remote.server import Server
@@ -75,7 +76,7 @@ async def test_data_connection_first(server: Server) -> None:
     async with welcomed(server.address) as host, dialled(server.address) as data:
         asked = request()
         data.send(m.greeting(asked.secret))
-        while not server._announced:
+        while not server.awaited:
             await asyncio.sleep(0.005)
         host.send(asked, m.Watch(asked.secret, 60.0))
         assert (await host.expect(m.Opened)).secret == asked.secret
@@ -85,9 +86,9 @@ async def test_data_connection_first(server: Server) -> None:
 
 async def test_greeting_and_first_frame_in_one_write(server: Server) -> None:
     """What comes together with the greeting reaches the worker."""
-    async with welcomed(server.address) as host:
-        async with running(host, server.address, "print('x' * 100_000)") as execution:
-            assert len((await execution.to_end()).output) == 100_001
+    code = "print('x' * 100_000)"
+    async with welcomed(server.address) as host, running(host, server.address, code) as execution:
+        assert len((await execution.to_end()).output) == 100_001
 
 
 async def test_wall_limit(server: Server) -> None:
@@ -124,8 +125,8 @@ async def test_a_worker_that_dies(server: Server) -> None:
     """The status of a worker that was killed reaches the host."""
     async with welcomed(server.address) as host:
         async with running(host, server.address, "while True: pass") as execution:
-            (worker,) = server.pool._held
-            worker.kill()
+            for worker in list(server.pool.workers.values()):
+                worker.kill()
             await execution.to_end()
         ended = await host.expect(m.Ended)
         assert os.waitstatus_to_exitcode(ended.status) == -signal.SIGKILL
@@ -142,13 +143,12 @@ async def test_hanging_up_ends_the_worker(server: Server) -> None:
 
 async def test_lost_control_connection_ends_the_workers(server: Server) -> None:
     """Executions end with the control connection that asked for them, and no others."""
-    async with welcomed(server.address) as other:
-        async with running(other, server.address, "while True: pass") as stays:
-            async with welcomed(server.address) as host:
-                async with running(host, server.address, "while True: pass") as execution:
-                    await host.close()
-                    await execution.to_end()
-            assert list(server.executions) == [stays.secret]
+    address, code = server.address, "while True: pass"
+    async with welcomed(address) as other, running(other, address, code) as stays:
+        async with welcomed(address) as host, running(host, address, code) as execution:
+            await host.close()
+            await execution.to_end()
+        assert list(server.executions) == [stays.secret]
 
 
 async def test_a_silent_host_is_lost(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +240,7 @@ async def test_sent_away(
     server: Server, changed: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who may not ask for workers hears why, and that is the end."""
-    monkeypatch.setattr(server_module, "_WRONG_TOKEN_SECONDS", 0.01)
+    monkeypatch.setattr(server_module, "WRONG_TOKEN_SECONDS", 0.01)
     async with dialled(server.address) as raw:
         raw.send(hello(**changed), request())
         goodbye = await raw.next()
@@ -254,7 +254,7 @@ async def test_another_version_with_a_wrong_token(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever does not know the token does not hear which version there is."""
-    monkeypatch.setattr(server_module, "_WRONG_TOKEN_SECONDS", 0.01)
+    monkeypatch.setattr(server_module, "WRONG_TOKEN_SECONDS", 0.01)
     async with dialled(server.address) as raw:
         raw.send(hello("another token of some length", version="0.0.1"))
         assert await raw.next() == m.Goodbye("the token is wrong")
@@ -277,12 +277,12 @@ async def test_drain(server: Server) -> None:
 
 async def test_drain_has_an_end(server: Server) -> None:
     """Draining gives up on executions that take too long, and closing ends them."""
-    async with welcomed(server.address) as host:
-        async with running(host, server.address, "while True: pass") as execution:
-            await server.drain(0.05)
-            assert server.executions
-            await server.close()
-            await execution.to_end()
+    code = "while True: pass"
+    async with welcomed(server.address) as host, running(host, server.address, code) as execution:
+        await server.drain(0.05)
+        assert server.executions
+        await server.close()
+        await execution.to_end()
 
 
 async def test_it_does_not_start_unconfined(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,10 +292,13 @@ async def test_it_does_not_start_unconfined(monkeypatch: pytest.MonkeyPatch) -> 
         raise SandboxError("this machine cannot confine a worker")
 
     monkeypatch.setattr(server_module, "require_kernel", refuse)
-    server = Server(token=TOKEN)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = Server(token=TOKEN, port=port)
     with pytest.raises(SandboxError, match="cannot confine"):
         await server.start()
-    assert not server._listeners
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(*server.address)
 
 
 def test_short_token() -> None:
