@@ -55,7 +55,7 @@ from langchain_ptc.run.run_budgets import budget_of
 from langchain_ptc.run.tool_view import view
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.selection import SelectedTools, Selection, SelectionRules
-from langchain_ptc.tool import CodeTool, provider_options, render_budget, with_imports
+from langchain_ptc.tool import CodeTool, fill_facts, provider_options, render_budget
 from langchain_ptc.wording import check_choice
 
 _Answer: TypeAlias = ToolMessage | Command[Any]
@@ -208,7 +208,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             owner=self,
             asked_by=asked_by,
             name=tool_name,
-            description=with_imports(MIDDLEWARE_DESCRIPTION, imports),
+            description=fill_facts(MIDDLEWARE_DESCRIPTION, imports, limits),
             return_direct=return_direct,
             extras=provider_options(prefetch),
         )

@@ -235,7 +235,7 @@ def as_programmatic(
     check_choice("session", session, Session)
     catalog = build_catalog(tools, domain=domain, policies=policies)
     parts = [
-        with_imports(RUN_CODE_DESCRIPTION, imports),
+        fill_facts(RUN_CODE_DESCRIPTION, imports, limits),
         render_examples(resolve_examples(examples, catalog)),
         render_budget(budget, run_budget),
     ]
@@ -302,9 +302,18 @@ def render_budget(budget: Budget | None, run_budget: Budget | None) -> str:
     return BUDGET if budget is not None or run_budget is not None else ""
 
 
-def with_imports(text: str, imports: Sequence[str]) -> str:
-    """Return a description of the tool with the additional modules that its code may import."""
-    return text.replace("{IMPORTS}", f", and {', '.join(imports)}" if imports else "")
+def fill_facts(text: str, imports: Sequence[str], limits: Limits | None) -> str:
+    """Return a description of the tool with what its code may import and use."""
+    limits = limits or Limits()
+    facts = {
+        "{IMPORTS}": f", and {', '.join(imports)}" if imports else "",
+        "{CALLS}": str(limits.max_tool_calls),
+        "{CONCURRENT}": str(limits.max_concurrent_calls),
+        "{SECONDS}": f"{limits.wall_seconds:g}",
+    }
+    for name, value in facts.items():
+        text = text.replace(name, value)
+    return text
 
 
 def provider_options(prefetch: Prefetch) -> dict[str, Any] | None:

@@ -334,3 +334,13 @@ def test_providers_are_asked_to_send_the_code_as_it_is_written():
         assert bound.get("eager_input_streaming") is expected
         gpt: Any = ChatOpenAI(model="gpt-x", api_key="none").bind_tools(tools)
         assert "eager" not in str(gpt.kwargs["tools"])
+
+
+def test_the_model_knows_what_one_program_may_use() -> None:
+    """The description names the limits of one program, those that were given or the defaults."""
+    (tool,) = as_programmatic(TOOLS)
+    assert "may make 100 tool calls, 64 at a time, and take 30 seconds" in tool.description
+    limits = Limits(max_tool_calls=3, max_concurrent_calls=2, wall_seconds=0.5)
+    (tool,) = as_programmatic(TOOLS, limits=limits)
+    assert "may make 3 tool calls, 2 at a time, and take 0.5 seconds" in tool.description
+    assert "{" not in tool.description.partition("```")[0]

@@ -15,6 +15,8 @@ _FACTS = """
 - Results are Python values; records are dicts.
 - There are no files, no network and no subprocesses. Standard modules that only compute are available: \
 json, re, math, statistics, datetime, collections, itertools, asyncio and the like{IMPORTS}.
+- One program may make {CALLS} tool calls, {CONCURRENT} at a time, and take {SECONDS} seconds. Do a part of \
+a larger job in each program, and print what is done.
 - A failed call raises `ToolCallError`. If the program fails, its report lists the calls that took effect: \
 do not repeat those."""
 

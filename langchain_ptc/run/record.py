@@ -395,7 +395,22 @@ def _render_failure(result: ExecutionResult) -> list[str]:
         text = f"{opening}{space}{failure.traceback}"
     else:
         text = f"{opening} {failure.message}"
-    return [text, f"hint: {failure.hint}"] if failure.hint else [text]
+    hint = failure.hint or _HOW_TO_GO_ON.get(failure.limit or "")
+    return [text, f"hint: {hint}"] if hint else [text]
+
+
+_HOW_TO_GO_ON: Mapping[str, str] = {
+    "wall_seconds": "make independent calls concurrently with asyncio.gather, or do a part of the job in each "
+    "program and print what is done",
+    "cpu_seconds": "compute less, or do a part of the work in each program and print what is done",
+    "memory_bytes": "work through the data in parts, and keep only what the answer needs",
+    "max_tool_calls": "do the rest in another program, which may make as many calls again, and print what is done",
+    "tool_seconds": "ask the tool for less at a time, or catch ToolCallError and go on without it",
+    "result_bytes": "ask the tool for less at a time",
+    "output_bytes": "print a summary, and not the data",
+    "code_chars": "write a shorter program: data comes from tools",
+}
+"""What helps after a limit, by its field."""
 
 
 _OUTCOMES: Mapping[str, tuple[str, str]] = {
