@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from langchain_ptc import InProcessSandbox, ProcessSandbox
+from langchain_ptc.sandbox import Sandbox
 from tests.support.pools import patience
 from tests.support.postgres import postgres
+from tests.support.sandboxes import KINDS, open_sandbox
 
 __all__ = ["no_gc", "nothing_left_open", "patience", "postgres", "sandbox"]
 
 
-@pytest.fixture(scope="session", params=["process", "inprocess"])
-def sandbox(request: pytest.FixtureRequest) -> Iterator[ProcessSandbox | InProcessSandbox]:
+@pytest.fixture(scope="session", params=KINDS)
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Each sandbox in turn; one of each kind for the whole run, as a host keeps one."""
-    made = ProcessSandbox() if request.param == "process" else InProcessSandbox()
-    with made:
+    with open_sandbox(request.param) as made:
         yield made
 
 
