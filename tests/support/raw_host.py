@@ -36,7 +36,7 @@ class Raw:
         while not self._messages:
             try:
                 data = await self.reader.read(65536)
-            except ConnectionError:
+            except OSError:
                 return None
             if not data:
                 return None
@@ -53,13 +53,13 @@ class Raw:
         """Wait for the end; return whether nothing came before."""
         try:
             return not await self.reader.read(1)
-        except ConnectionError:
+        except OSError:
             return True
 
     async def close(self) -> None:
         """Hang up."""
         self.writer.close()
-        with suppress(ConnectionError):
+        with suppress(OSError):
             await self.writer.wait_closed()
 
 

@@ -13,6 +13,7 @@ import hmac
 import logging
 import re
 import socket
+import ssl
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -49,6 +50,7 @@ from langchain_ptc.sandbox.remote.messages import (
 )
 from langchain_ptc.sandbox.remote.relay import Flow
 from langchain_ptc.sandbox.remote.sockets import Outbox, Socket, prepare, receive
+from langchain_ptc.sandbox.remote.tls import secure
 from langchain_ptc.sandbox.wire.control import MAX_CPU_SECONDS, MAX_MEMORY_BYTES
 
 MAX_PENDING = 256
@@ -84,6 +86,7 @@ class Server:
         token: What a host must know, at least 16 characters. Whoever knows it may run code in workers.
         host: Name or address of the interface to listen on.
         port: Port to listen on; 0 lets the system choose one.
+        tls: What to secure connections with, see `server_tls`; None leaves them plain, token included.
         imports: Modules that code may import in addition to the standard ones.
         waiting_workers: Workers that wait for work.
         max_workers: Workers that it gives at a time, at each depth; see `ProcessSandbox`.
@@ -99,6 +102,7 @@ class Server:
         token: str,
         host: str = "127.0.0.1",
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
         imports: Sequence[str] = (),
         waiting_workers: int = 4,
         max_workers: int | None = None,
@@ -109,7 +113,7 @@ class Server:
         if waiting_workers < 1 or (max_workers is not None and max_workers < 1):
             raise ValueError("waiting_workers and max_workers must be at least 1")
         self._token = token.encode()
-        self._host, self._port = host, port
+        self._host, self._port, self._tls = host, port, tls
         self._require = require or ("kernel" if sys.platform == "linux" else "process")
         self._imports = checked_imports(imports)
         self.capacity = max_workers or default_most()
@@ -227,13 +231,16 @@ class Server:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, sock: socket.socket) -> None:
+    async def _serve(self, raw: socket.socket) -> None:
         """Serve one connection, until it has ended or an execution has it."""
+        sock: Socket = raw
         task = asyncio.current_task()
         assert task is not None
         kept = False
         try:
             async with asyncio.timeout(GREETING_SECONDS):
+                if self._tls is not None:
+                    sock = await secure(raw, self._tls)
                 data = await self._read_first(sock)
                 if data.startswith(GREETING_MAGIC):
                     kept = await self._join(sock, data)
@@ -241,9 +248,9 @@ class Server:
                 host = await self._admit(sock, data)
             self._pending.pop(task, None)
             await host.serve()
-        except RemoteProtocolError as error:
-            self.counts["protocol_errors"] += 1
-            logger.warning("a connection is closed: %s", error)
+        except (RemoteProtocolError, ssl.SSLError) as error:
+            self.counts["connections_refused"] += 1
+            logger.info("a connection is closed: %s", error)
         except (OSError, TimeoutError):
             pass
         finally:

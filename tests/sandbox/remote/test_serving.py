@@ -16,7 +16,6 @@ from langchain_ptc import SandboxError
 from langchain_ptc.sandbox.remote import messages as m
 from langchain_ptc.sandbox.remote import server as server_module
 from langchain_ptc.sandbox.remote.server import Server
-from tests.support.pools import patience  # noqa: F401
 from tests.support.raw_host import (
     TOKEN,
     Running,
