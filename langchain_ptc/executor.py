@@ -45,14 +45,15 @@ class ProgrammaticToolExecutor:
             `imports` share, and that ends with the process.
         call_policies: The state of breakers, rate limits and cached results, to share it with another
             executor over the same tools.
-        limits: As in `as_programmatic`, and so are `imports`, `interrupt_on`, `interrupt_mode`,
+        limits: As in `as_programmatic`, and so are `imports`, `files`, `interrupt_on`, `interrupt_mode`,
             `durable`, `prefetch`, `on_event`, `check`, `log`, `redact`, `budget`, `run_budget` and
             `on_tool_error`.
 
     Raises:
         CatalogError: The tools cannot be offered to code.
-        ValueError: Both `sandbox` and `imports` are given, tools need approval with
+        ValueError: `imports` or `files` is given with `sandbox`, tools need approval with
             `durable="never"`, or an option is invalid.
+        SandboxError: `files` on a system other than Linux.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ProgrammaticToolExecutor:
         limits: Limits | None = None,
         sandbox: Sandbox | None = None,
         imports: Sequence[str] = (),
+        files: bool | int = False,
         interrupt_on: InterruptOn | None = None,
         interrupt_mode: InterruptMode = "batched",
         durable: Durable = "auto",
@@ -80,6 +82,10 @@ class ProgrammaticToolExecutor:
                 "pass imports to the sandbox itself, for example "
                 f"ProcessSandbox(imports={list(imports)!r}), or leave out sandbox"
             )
+        if sandbox is not None and files:
+            raise ValueError(
+                f"pass files to the sandbox itself, ProcessSandbox(files={files!r}), or leave out sandbox"
+            )
         check_choice("on_tool_error", on_tool_error, OnToolError)
         check_choice("durable", durable, Durable)
         check_choice("prefetch", prefetch, Prefetch)
@@ -88,7 +94,7 @@ class ProgrammaticToolExecutor:
         if budget is not None or run_budget is not None:
             self.catalog = self.catalog.with_functions(build_budget_tool())
         self.limits = limits or Limits()
-        self.sandbox: Sandbox = sandbox or _default_sandbox(checked_imports(imports))
+        self.sandbox: Sandbox = sandbox or _default_sandbox(checked_imports(imports), files)
         approvals = Approvals(self.catalog, interrupt_on, interrupt_mode)
         if approvals and durable == "never":
             raise ValueError(
@@ -173,11 +179,14 @@ class ProgrammaticToolExecutor:
         code: str,
         *,
         config: RunnableConfig | None = None,
+        files: Mapping[str, bytes] | None = None,
         call_id: str | None = None,
         prefetcher: Prefetcher | None = None,
     ) -> ExecutionResult:
         """Run code from synchronous code; see `aexecute`."""
-        execution = self.start(code, config=config, call_id=call_id, prefetcher=prefetcher)
+        execution = self.start(
+            code, config=config, files=files, call_id=call_id, prefetcher=prefetcher
+        )
         return execution.run().result
 
     async def aexecute(
@@ -185,6 +194,7 @@ class ProgrammaticToolExecutor:
         code: str,
         *,
         config: RunnableConfig | None = None,
+        files: Mapping[str, bytes] | None = None,
         call_id: str | None = None,
         prefetcher: Prefetcher | None = None,
     ) -> ExecutionResult:
@@ -193,6 +203,7 @@ class ProgrammaticToolExecutor:
         Args:
             code: The program that the model wrote.
             config: Callbacks, tags, metadata and so on for the tools.
+            files: Files that the code finds in its folder, by name: `{"orders.csv": b"..."}`.
             call_id: Id of the tool call that requested the execution.
             prefetcher: What has taken the code while it was written; see `prefetch`.
 
@@ -202,16 +213,20 @@ class ProgrammaticToolExecutor:
         Raises:
             SandboxError: The machine could not start a worker.
             GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
-            ValueError: `durable="always"` without a checkpointer.
+            TypeError: The content of a file is not bytes.
+            ValueError: `durable="always"` without a checkpointer; or files without a folder, that do not
+                fit into it, or with a name that no file can have.
         """
-        execution = self.start(code, config=config, call_id=call_id, prefetcher=prefetcher)
+        execution = self.start(
+            code, config=config, files=files, call_id=call_id, prefetcher=prefetcher
+        )
         return (await execution.arun()).result
 
 
 @functools.cache
-def _default_sandbox(imports: tuple[str, ...]) -> ProcessSandbox:
+def _default_sandbox(imports: tuple[str, ...], files: bool | int) -> ProcessSandbox:
     """Return the default sandbox; it lives as long as the process.
 
     An application that builds an agent for each request must not start a process pool for each.
     """
-    return ProcessSandbox(imports=imports)
+    return ProcessSandbox(imports=imports, files=files)

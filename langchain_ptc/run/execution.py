@@ -50,6 +50,7 @@ from langchain_ptc.run.replay_driver import ReplayDriver
 from langchain_ptc.run.tool_view import is_pause
 from langchain_ptc.sandbox.api import Done, Failure, Moment, Program, Replay, Sandbox
 from langchain_ptc.sandbox.host.workers import one_deeper
+from langchain_ptc.sandbox.wire.files import checked_files
 from langchain_ptc.sandbox.wire.protocol import limit_reached
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Execution:
         state: The state of the graph, for tools that take it; None to look it up.
         route: How calls get to their tools; None for directly.
         on_output: Called with what the code prints, as it comes.
+        files: Files that the code finds in its folder, by name.
         kept: Variables that an earlier execution of the same session kept (`Outcome.kept`); empty for
             the first one, None for no session.
         prior_usage: What the run has spent that its state does not show.
@@ -118,7 +120,8 @@ class Execution:
         prefetcher: What has taken the code while it was written.
 
     Raises:
-        ValueError: Approvals, and no journal.
+        TypeError: The content of a file is not bytes.
+        ValueError: Approvals, and no journal; or files that the code cannot be given.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class Execution:
         state: Any = None,
         route: Route | None = None,
         on_output: Callable[[str], None] | None = None,
+        files: Mapping[str, bytes] | None = None,
         kept: bytes | None = None,
         prior_usage: Usage | None = None,
         arguments: Mapping[str, Any] | None = None,
@@ -151,6 +155,7 @@ class Execution:
         self._channels = channels
         self._state = state
         self._route = route
+        self._files = checked_files(files, executor.sandbox.files_bytes)
         self._kept = kept
         self._prior_usage = prior_usage
         self._sync = False
@@ -215,6 +220,8 @@ class Execution:
             "unix": time.time(),
             "stem": self._stem,
         }
+        if self._files:  # it may be resumed without them
+            opening["files"] = self._files
         main = functools.partial(self._run_journaled, opening["execution_id"])
         entry = await run_journaled(main, opening, place=place, sync=self._sync)
         if self._outcome is not None:
@@ -241,6 +248,7 @@ class Execution:
         await journal.claim(2 * (self._executor.limits.wall_seconds + computed))
         self._recorded = read_calls(journal.entries)
         self._stem = opening.get("stem", self._stem)
+        self._files = opening.get("files", self._files)
         self._is_resumed = opening["execution_id"] != own_id
         self._begin(opening["execution_id"], opening["unix"])
         # Code that has begun has passed the check: another version of it must not undo that.
@@ -380,6 +388,7 @@ class Execution:
             types=executor.catalog.type_names,
             limits=executor.limits,
             replay=replay,
+            files=self._files,
             kept=self._kept,
         )
         return {

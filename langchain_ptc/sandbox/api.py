@@ -91,6 +91,8 @@ class Program:
     limits: Limits = field(default_factory=Limits)
     replay: Replay | None = None
     """Run in steps; None to run freely, by the real clock."""
+    files: Mapping[str, bytes] | None = None
+    """Files that the code finds in its folder, by name; None for code without files."""
     kept: bytes | None = None
     """Variables that an earlier execution of the same session kept (`Done.kept`); empty for the
     first one; None for a program of no session, which keeps nothing."""
@@ -233,6 +235,11 @@ class Sandbox(Protocol):
     @property
     def modules(self) -> frozenset[str]:
         """Names of the modules that the code may import."""
+        ...
+
+    @property
+    def files_bytes(self) -> int:
+        """Size of the folder that each execution gets; 0 for none."""
         ...
 
     def session(self) -> Session:

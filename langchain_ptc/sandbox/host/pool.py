@@ -175,10 +175,16 @@ class WorkerPool:
         *,
         waiting: int,
         most: int | None = None,
+        files_bytes: int = 0,
         walls: bool = True,
         policy: bool = True,
     ) -> None:
-        self._options = {"imports": imports, "walls": walls, "policy": policy}
+        self._options = {
+            "imports": imports,
+            "files_bytes": files_bytes,
+            "walls": walls,
+            "policy": policy,
+        }
         self._most_waiting = waiting
         self._most = most
         self._reset()

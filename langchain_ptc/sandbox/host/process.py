@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Self, TypeVar
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES, check_importable
+from langchain_ptc.limits import MIB
+from langchain_ptc.sandbox.allowed_modules import check_importable, standard_modules
 from langchain_ptc.sandbox.api import Done, Failure, Moment, OnCalls, OnIdle, Program, Result
 from langchain_ptc.sandbox.host.connection import HostConnection
 from langchain_ptc.sandbox.host.pool import WorkerPool
@@ -24,7 +25,7 @@ from langchain_ptc.sandbox.host.workers import (
     WorkerStats,
     current_depth,
 )
-from langchain_ptc.sandbox.wire.control import EXIT_NO_SECCOMP
+from langchain_ptc.sandbox.wire.control import EXIT_NO_FOLDER, EXIT_NO_SECCOMP
 from langchain_ptc.sandbox.wire.protocol import encode_frame, encode_run, limit_reached
 
 T = TypeVar("T")
@@ -37,6 +38,8 @@ _REFILL_SECONDS = 0.01
 _KILLED = int(signal.SIGKILL) if hasattr(signal, "SIGKILL") else 9
 """Wait status of a process that was killed."""
 _REPLAY_FACTOR, _SOON_SECONDS = 2.0, 0.1
+_FOLDER_BYTES = 64 * MIB
+_MIN_FOLDER_BYTES, _MAX_FOLDER_BYTES = 64 * 1024, 2**40
 _MAX_BEGINNINGS = 3
 """How often an execution is begun whose workers die before it has begun."""
 
@@ -52,9 +55,14 @@ class LocalSandbox:
         self._imports = checked_imports(imports)
 
     @property
+    def files_bytes(self) -> int:
+        """Size of the folder of each execution; 0 for none."""
+        return 0
+
+    @property
     def modules(self) -> frozenset[str]:
         """Names of the modules that the code may import."""
-        return frozenset((*STANDARD_MODULES, *self._imports))
+        return frozenset((*standard_modules(files=self.files_bytes > 0), *self._imports))
 
     def close(self) -> None:
         """Run no further executions."""
@@ -79,12 +87,18 @@ class ProcessSandbox(LocalSandbox):
             apart from that one, which waits for them. By default 256, or a quarter of the files that
             the process may open (`ulimit -n`) if that is less. One that waits for its tools takes 2 to
             4 MB.
+        files: Give the code a folder of its own for each execution, in memory, bounded in bytes: True for
+            64 MiB, or its size in bytes; False for none. The kernel makes it, so it needs Linux, level
+            `kernel` and user namespaces; if the machine does not have them, `SandboxError` is raised at
+            the first execution. See `docs/files.md`.
         require: What must hold, or `SandboxError` is raised at the first execution: `kernel`, the
             kernel's system call filter; `process`, a process of its own with limits; `any`, the
             same as `process`. The default is `kernel` on Linux and `process` elsewhere.
 
     Raises:
-        ValueError: `waiting_workers` or `max_workers` is not positive, or `require` is not a level.
+        ValueError: `waiting_workers` or `max_workers` is not positive, `require` is not a level, or
+            `files` is no size, or needs another level than is required.
+        SandboxError: `files` on a system other than Linux.
     """
 
     def __init__(
@@ -93,6 +107,7 @@ class ProcessSandbox(LocalSandbox):
         imports: Sequence[str] = (),
         waiting_workers: int = 4,
         max_workers: int | None = None,
+        files: bool | int = False,
         require: Require | None = None,
     ) -> None:
         if waiting_workers < 1:
@@ -101,16 +116,24 @@ class ProcessSandbox(LocalSandbox):
             raise ValueError(f"max_workers must be at least 1, got {max_workers!r}")
         if require not in (None, "kernel", "process", "any"):
             raise ValueError(f"require must be 'kernel', 'process' or 'any', got {require!r}")
-        super().__init__(imports)
         self._require = require or ("kernel" if sys.platform == "linux" else "process")
-        self._lease: _Lease | None = _lease(self._imports, waiting_workers, max_workers)
+        self._files_bytes = _checked_size(files, self._require)
+        super().__init__(imports)
+        self._lease: _Lease | None = _lease(
+            self._imports, waiting_workers, max_workers, self._files_bytes
+        )
         self._pool = self._lease.pool
+
+    @property
+    def files_bytes(self) -> int:
+        """Size of the folder of each execution; 0 for none."""
+        return self._files_bytes
 
     def session(self) -> ProcessSession:
         """Prepare one execution."""
         if self._lease is None:
             raise SandboxError("the sandbox is closed")
-        return ProcessSession(self._pool, self._require)
+        return ProcessSession(self._pool, self._require, has_folder=self._files_bytes > 0)
 
     def has_room(self) -> bool:
         """Whether one more program would delay no other: a worker waits for one, or nothing else runs."""
@@ -146,11 +169,36 @@ def checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(imports))
 
 
+def _checked_size(files: bool | int, require: Require) -> int:
+    """Return the size of a folder, in bytes; 0 for none."""
+    if files is False:
+        return 0
+    if files is True:
+        files = _FOLDER_BYTES
+    if type(files) is not int or not _MIN_FOLDER_BYTES <= files <= _MAX_FOLDER_BYTES:
+        raise ValueError(
+            f"files must be True, False or a size from {_MIN_FOLDER_BYTES:,} to {_MAX_FOLDER_BYTES:,} "
+            f"bytes, got {files!r}"
+        )
+    if sys.platform != "linux":
+        raise SandboxError(
+            f"files=True needs a folder that the kernel makes for each worker, which {sys.platform} "
+            "cannot do: use Linux (a container or WSL 2), or leave out files"
+        )
+    if require != "kernel":
+        raise ValueError(
+            f"files=True needs level 'kernel', and require={require!r} accepts less: leave out require"
+        )
+    return files
+
+
 class _Lease:
     """Held by all sandboxes that share the same workers, which end when the last sandbox does."""
 
-    def __init__(self, imports: tuple[str, ...], waiting: int, most: int | None) -> None:
-        self.pool = WorkerPool(imports, waiting=waiting, most=most)
+    def __init__(
+        self, imports: tuple[str, ...], waiting: int, most: int | None, files_bytes: int
+    ) -> None:
+        self.pool = WorkerPool(imports, waiting=waiting, most=most, files_bytes=files_bytes)
         self.pool.start()
         # In whatever thread the last sandbox is collected, and whatever that is doing: takes no lock.
         weakref.finalize(self, self.pool.close_soon)
@@ -159,25 +207,26 @@ class _Lease:
 _leases: weakref.WeakValueDictionary[tuple[object, ...], _Lease] = weakref.WeakValueDictionary()
 
 
-def _lease(imports: tuple[str, ...], waiting: int, most: int | None) -> _Lease:
+def _lease(imports: tuple[str, ...], waiting: int, most: int | None, files_bytes: int) -> _Lease:
     """Return the workers of this process for a module set.
 
     Two threads that ask for the same at once may get two: that costs a few processes more, and
     takes no lock that a forked child or the garbage collector could find taken.
     """
-    key = (imports, waiting, most)
+    key = (imports, waiting, most, files_bytes)
     found = _leases.get(key)
     if found is None:
-        found = _leases[key] = _Lease(imports, waiting, most)
+        found = _leases[key] = _Lease(*key)
     return found
 
 
 class ProcessSession:
     """One execution in a worker process."""
 
-    def __init__(self, pool: WorkerPool, require: Require) -> None:
+    def __init__(self, pool: WorkerPool, require: Require, *, has_folder: bool = False) -> None:
         self._pool = pool
         self._require = require
+        self._has_folder = has_folder
         self._depth = current_depth()
         self._line: HostConnection | None = None
         self.worker: Worker | None = None
@@ -221,6 +270,8 @@ class ProcessSession:
         try:
             if self._require == "kernel":
                 require_kernel(worker.layers)
+            if self._has_folder:
+                _require_folder(worker.layers)
             self._line = line = HostConnection(program, on_calls, on_idle, worker.socket)
             self.worker, self._wall_seconds = worker, program.limits.wall_seconds
             self._pool.watch(worker, self._wall_seconds + replay_seconds(program))
@@ -265,6 +316,8 @@ class ProcessSession:
             return limit_reached("cpu_seconds", limits.cpu_seconds, used, output=output)
         if ended.status >= 0 and os.waitstatus_to_exitcode(ended.status) == EXIT_NO_SECCOMP:
             raise SandboxError("the kernel refused the system call filter to a worker")
+        if ended.status >= 0 and os.waitstatus_to_exitcode(ended.status) == EXIT_NO_FOLDER:
+            raise SandboxError("the kernel refused a worker its folder (files=True)")
         if not line.heard and (ended.status == -1 or (worker.waited and ended.status == _KILLED)):
             return None  # nothing of the program took effect, and another worker may run it
         return crashed(f"the worker died: {_name_exit(ended)}", output)
@@ -312,6 +365,16 @@ def require_kernel(layers: Mapping[str, str]) -> None:
             f"this machine cannot confine a worker: seccomp is {state}. Allow seccomp in the "
             "container's profile, or accept a process with limits and the language policy as the "
             "only walls: ProcessSandbox(require='process')"
+        )
+
+
+def _require_folder(layers: Mapping[str, str]) -> None:
+    state = layers.get("folder", "not installed")
+    if state != "on":
+        raise SandboxError(
+            f"this machine cannot give a worker a folder of its own (files=True): {state}. Allow user "
+            "namespaces and mounts in them (unshare, mount, umount2, pivot_root in the container's "
+            "profile; kernel.apparmor_restrict_unprivileged_userns=0), or leave out files"
         )
 
 

@@ -18,9 +18,9 @@ from langchain_ptc.locks import cached_property
 from langchain_ptc.sandbox.allowed_modules import (
     ALIASES,
     ONLY_OVERRIDDEN,
-    STANDARD_MODULES,
     check_importable,
     reason_to_refuse,
+    standard_modules,
 )
 from langchain_ptc.sandbox.language.facades import build_random_names, build_safe_names, deepcopy
 from langchain_ptc.wording import closest, did_you_mean
@@ -35,6 +35,7 @@ class ModuleLoader:
         extra: Modules of the developer's choice, with all their submodules: `["numpy"]`.
         overrides: Builds names that replace or extend those of a module, made for this program, at its first
             import; a module that is not listed anywhere exists if it is among them.
+        files: Whether the code has files, and so the modules for them.
         stdout: Where modules of the standard library print to; None for the process's own stream.
 
     Raises:
@@ -46,10 +47,12 @@ class ModuleLoader:
         *,
         extra: Sequence[str] = (),
         overrides: Callable[[], Mapping[str, Mapping[str, object]]] = dict,
+        files: bool = False,
         stdout: io.TextIOBase | None = None,
     ) -> None:
         check_importable(extra)
         self._extra = tuple(extra)
+        self._standard = standard_modules(files=files)
         self._build_overrides = overrides
         self._stdout = stdout
         self._safe: dict[str, dict[str, object]] | None = None
@@ -76,7 +79,7 @@ class ModuleLoader:
         parent = name.rpartition(".")[0]
         if parent:
             self.load(parent)
-        if name in self._overrides or (name in STANDARD_MODULES and name not in ONLY_OVERRIDDEN):
+        if name in self._overrides or (name in self._standard and name not in ONLY_OVERRIDDEN):
             module = self._build_listed(name)
         elif self._is_extra(name):
             module = self._build_extra(name)
@@ -111,7 +114,7 @@ class ModuleLoader:
     def _attach_parts(self, name: str) -> None:
         """Make the listed submodules attributes, as they are once Python has imported them."""
         prefix = name + "."
-        for other in {*STANDARD_MODULES, *self._overrides}:
+        for other in {*self._standard, *self._overrides}:
             if other.startswith(prefix) and "." not in other[len(prefix) :]:
                 self.load(other)
 
@@ -122,7 +125,7 @@ class ModuleLoader:
             self._safe = build_safe_names()
         source = ALIASES.get(name, name)
         entries: dict[str, object] = {}
-        if listed := STANDARD_MODULES.get(name):
+        if listed := self._standard.get(name):
             real = importlib.import_module(source)
             entries = {n: _own_copy(getattr(real, n)) for n in listed if hasattr(real, n)}
         # `random` has every name of its generator; what is not listed stays out. A generator is
@@ -194,7 +197,7 @@ class ModuleLoader:
     def _why_not(self, name: str) -> str:
         if reason := reason_to_refuse(name):
             return f"module {name!r} is not available: {reason}"
-        known = [*STANDARD_MODULES, *self._overrides, *self._extra]
+        known = [*self._standard, *self._overrides, *self._extra]
         hint = did_you_mean(closest(name, known, cutoff=0.8))
         return (
             f"module {name!r} is not available in the sandbox{hint}: use the standard library of "

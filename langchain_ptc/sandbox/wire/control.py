@@ -23,3 +23,5 @@ LIMIT_SIGNAL = signal.SIGUSR1 if hasattr(signal, "SIGUSR1") else signal.SIGTERM
 """From the host to a worker: the wall limit has come; say where the code is, and end."""
 EXIT_NO_SECCOMP = 71
 """The exit status of a worker that the kernel refused its filter of system calls."""
+EXIT_NO_FOLDER = 72
+"""The exit status of a worker that the kernel refused its folder."""

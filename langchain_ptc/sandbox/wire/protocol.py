@@ -5,7 +5,7 @@ first item is its kind; see `values`:
 
 | from the host | |
 |---|---|
-| `["run", {code, tools, types, limits, replay, kept}]` | run this program; once, first |
+| `["run", {code, tools, types, limits, replay, kept, files}]` | run this program; once, first |
 | `["r", id, value]` | the value of a call |
 | `["e", id, message, limit, allowed, used]` | a call failed; the last three may be null |
 | `["t", unix, elapsed, results]` | in steps: what the clocks show, and how many `r` and `e` follow |
@@ -200,6 +200,7 @@ def encode_run(program: Program) -> bytes:
         "limits": {name: getattr(program.limits, name) for name in _LIMITS},
         "replay": program.replay and [program.replay.seed, *program.replay.start],
         "kept": program.kept,
+        "files": None if program.files is None else dict(program.files),
     }
     return encode_value(["run", parts])
 
@@ -621,4 +622,5 @@ def parse_run(message: Message) -> Program:
         limits=limits,
         replay=replay and Replay(seed=replay[0], start=Moment(*replay[1:])),
         kept=parts["kept"],
+        files=parts["files"],
     )

@@ -5,6 +5,10 @@ Two groups of layers. The first is installed once, in the parent of workers, and
 `landlock` (no file, socket or signal rights) and `capabilities` (none, for good). The second is
 installed in each worker before it sees code: `no_new_privs`, `rlimits` and `seccomp`.
 
+A worker with a folder (`files`) mounts an empty file system of its own in its own mount namespace, and
+makes it its root. It needs a capability for that, so `capabilities` and `landlock` are then installed in
+each worker, after the mount; Landlock grants the folder, and `seccomp` admits the calls that files need.
+
 `seccomp` alone stops every attack of the tests: it admits the few system calls that Python needs to
 compute and to talk over the one socket that it has, and answers all others with EPERM. The other
 layers are second walls behind it. Each is tried, and what the kernel refuses is reported.
@@ -18,6 +22,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import platform
 import struct
@@ -57,6 +62,7 @@ _CLONE_THREAD_FLAGS = 0x007D0F00
 # Flags of mount.
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 8, 32, 4096
 _MS_REC, _MS_PRIVATE = 16384, 1 << 18
+_LOCKED = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
 _MNT_DETACH = 2
 
 _PROT_EXEC = 4
@@ -68,9 +74,20 @@ _FUTEX_BITSETS = (9, 10)
 _NOBODY = 65534
 _TO_BECOME_NOBODY = 0b111 << 5
 """CAP_KILL, CAP_SETGID and CAP_SETUID."""
+FOLDER = "/files"
+"""Where code with files works, in a file system of its own."""
+_MOUNT_POINT = "/new"
+MAX_FILES = 4096
+"""Files and folders of one worker: each takes memory of the kernel."""
+_MAX_OPEN_FILES = 256
 _MAX_THREADS = 2048
 """Of all workers of one parent together."""
-_SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_RESTRICT_SELF = 444, 446  # the same on both machines
+# the same on both machines
+_SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_ADD_RULE, _SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
+_LANDLOCK_RULE_PATH_BENEATH = 1
+_LANDLOCK_FOLDER = 0b0110_0001_1011_1110
+"""Files and folders may be read, written, made, removed, renamed and truncated; no other kind of file, and
+nothing is executed."""
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 
@@ -145,27 +162,34 @@ def _may_become_nobody() -> bool:
 
 def empty_root() -> None:
     """Make an empty read-only file system the root; needs the mount namespace."""
+    _mount(None, b"/", None, _MS_REC | _MS_PRIVATE, b"")
+    _change_root(b"/tmp", b"size=4k,nr_inodes=4,mode=555")  # only the mount point
+    os.mkdir(_MOUNT_POINT, 0o555)  # noqa: PTH102
+    _mount(None, b"/", None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _LOCKED, b"")
+
+
+def _mount(source: bytes | None, at: bytes, kind: bytes | None, flags: int, data: bytes) -> None:
     assert _libc is not None
+    _check(_libc.mount(source, at, kind, ctypes.c_ulong(flags), data), "mount")
 
-    def mount(
-        source: bytes | None, target: bytes, kind: bytes | None, flags: int, data: bytes
-    ) -> None:
-        assert _libc is not None
-        _check(_libc.mount(source, target, kind, ctypes.c_ulong(flags), data), "mount")
 
-    locked = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
-    mount(None, b"/", None, _MS_REC | _MS_PRIVATE, b"")
-    mount(b"tmpfs", b"/tmp", b"tmpfs", locked, b"size=4k,nr_inodes=4,mode=555")
-    os.chdir("/tmp")  # noqa: S108  # only the mount point: everything on it is ours
+def _change_root(at: bytes, options: bytes) -> None:
+    """Mount an empty file system in memory at a folder, make it the root, and leave the old root."""
+    assert _libc is not None
+    _mount(b"tmpfs", at, b"tmpfs", _LOCKED, options)
+    os.chdir(at)
     number = _SYS_PIVOT_ROOT[platform.machine()]
     _check(_libc.syscall(number, b".", b"."), "pivot_root")
     _check(_libc.umount2(b".", _MNT_DETACH), "umount2")
     os.chdir("/")
-    mount(None, b"/", None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | locked, b"")
 
 
-def landlock_deny_all() -> None:
-    """Give up every right that Landlock knows: files, TCP, abstract sockets, signals outwards."""
+def restrict_by_landlock(folder: str | None = None) -> None:
+    """Give up every right that Landlock knows: files, TCP, abstract sockets, signals outwards.
+
+    Args:
+        folder: Where files and folders stay allowed; None for nowhere.
+    """
     assert _libc is not None
     abi = _libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     _check(abi, "landlock")
@@ -183,6 +207,15 @@ def landlock_deny_all() -> None:
         ),
         "landlock_create_ruleset",
     )
+    if folder is not None:
+        beneath = os.open(folder, os.O_PATH)
+        rule = struct.pack("=Qi", files & _LANDLOCK_FOLDER, beneath)
+        kind = _LANDLOCK_RULE_PATH_BENEATH
+        added = _libc.syscall(
+            _SYS_LANDLOCK_ADD_RULE, ruleset, kind, ctypes.create_string_buffer(rule, len(rule)), 0
+        )
+        _check(added, "landlock_add_rule")
+        os.close(beneath)
     no_new_privs()
     _check(_libc.syscall(_SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
     os.close(ruleset)
@@ -224,12 +257,32 @@ def not_dumpable() -> None:
 # --- in each worker -----------------------------------------------------------------------------
 
 
-def set_rlimits(*, cpu_seconds: int, address_bytes: int, count_threads: bool) -> None:
-    """Limit processor time and address space, and forbid files, cores and locked memory.
+def enter_folder(max_bytes: int) -> None:
+    """Make an empty file system in memory, of this process alone, its root; then give up all rights over it.
+
+    Its pages count against no limit of the process, so the file system itself is bounded, in bytes and in
+    the number of files. It goes with the process.
+    """
+    assert _libc is not None
+    _check(_libc.unshare(_CLONE_NEWNS), "unshare")
+    _change_root(
+        _MOUNT_POINT.encode(), b"size=%d,nr_inodes=%d,mode=700" % (max_bytes, MAX_FILES + 3)
+    )
+    for folder in (FOLDER, "/tmp"):  # noqa: S108  # everything here is ours
+        os.mkdir(folder, 0o700)  # noqa: PTH102
+    os.chdir(FOLDER)
+    drop_capabilities()
+
+
+def set_rlimits(
+    *, cpu_seconds: int, address_bytes: int, file_bytes: int, count_threads: bool
+) -> None:
+    """Limit processor time, address space and files, and forbid cores and locked memory.
 
     Args:
         cpu_seconds: Processor time.
         address_bytes: Address space, what is in use already included.
+        file_bytes: The size of a file; 0 for none.
         count_threads: Whether this user is ours alone, in a user namespace of its own, so that its
             threads may be counted: there are stacks of a page, which the address space allows many.
     """
@@ -248,7 +301,9 @@ def set_rlimits(*, cpu_seconds: int, address_bytes: int, count_threads: bool) ->
     limit(
         "RLIMIT_CPU", cpu_seconds, cpu_seconds + 1
     )  # soft: SIGXCPU, which is handled; hard: SIGKILL
-    limit("RLIMIT_FSIZE", 0)
+    limit("RLIMIT_FSIZE", file_bytes)
+    if file_bytes:
+        limit("RLIMIT_NOFILE", _MAX_OPEN_FILES)
     limit("RLIMIT_CORE", 0)
     limit("RLIMIT_MEMLOCK", 0)
     if LINUX:  # elsewhere the address space cannot be limited
@@ -279,6 +334,30 @@ ALLOWED = {
         "madvise": 233, "getrandom": 278, "rseq": 293,
     },
 }  # fmt: skip
+# What files take besides. No links, no devices, no pipes, no ownership, no extended attributes.
+FILE_CALLS = {
+    "x86_64": {
+        "stat": 4, "fstat": 5, "lstat": 6, "lseek": 8, "pread64": 17, "pwrite64": 18,
+        "access": 21, "fsync": 74, "fdatasync": 75, "truncate": 76, "ftruncate": 77,
+        "getcwd": 79, "chdir": 80, "rename": 82, "mkdir": 83, "rmdir": 84, "unlink": 87,
+        "chmod": 90, "fchmod": 91, "statfs": 137, "fstatfs": 138, "getdents64": 217,
+        "openat": 257, "mkdirat": 258, "newfstatat": 262, "unlinkat": 263, "renameat": 264,
+        "fchmodat": 268, "faccessat": 269, "utimensat": 280, "faccessat2": 439,
+    },
+    "aarch64": {
+        "getcwd": 17, "mkdirat": 34, "unlinkat": 35, "renameat": 38, "statfs": 43, "fstatfs": 44,
+        "truncate": 45, "ftruncate": 46, "faccessat": 48, "chdir": 49, "fchmod": 52,
+        "fchmodat": 53, "openat": 56, "getdents64": 61, "lseek": 62, "pread64": 67,
+        "pwrite64": 68, "newfstatat": 79, "fstat": 80, "fsync": 82, "fdatasync": 83,
+        "utimensat": 88, "faccessat2": 439,
+    },
+}  # fmt: skip
+_FCNTL = {"x86_64": 72, "aarch64": 25}
+_FCNTL_COMMANDS = (1, 2, 3, 5, 6, 1030)
+"""Flags of a descriptor, locks of records, and a second descriptor for what one has."""
+_IOCTL = {"x86_64": 16, "aarch64": 29}
+_CLOSE_ON_EXEC = 0x5451
+_LIST_XATTR = {"x86_64": (194, 195), "aarch64": (11, 12)}
 MMAP_LIKE = {"x86_64": {"mmap": 9, "mprotect": 10}, "aarch64": {"mmap": 222, "mprotect": 226}}
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _CLONE3 = 435
@@ -308,8 +387,12 @@ def _on(number: int, *then: bytes) -> list[bytes]:
     return [_jump(_EQUAL, number, 0, len(then)), *then]
 
 
-def build_filter(machine: str) -> bytes:
+def build_filter(machine: str, *, files: bool = False) -> bytes:
     """Build the seccomp program for `machine`: allow a list, answer EPERM to everything else.
+
+    Args:
+        machine: As in `platform.machine`.
+        files: Whether the worker has a folder.
 
     Raises:
         KeyError: There is no table for `machine`.
@@ -352,7 +435,24 @@ def build_filter(machine: str) -> bytes:
     program += _on(_CLONE3, _do(_RETURN, _ERRNO | errno.ENOSYS))
     for number in numbers.values():
         program += _on(number, _ALLOWED_ANSWER)
+    if files:
+        program += _build_file_rules(machine)
     return b"".join([*program, REFUSED_ANSWER])
+
+
+def _build_file_rules(machine: str) -> list[bytes]:
+    rules: list[bytes] = []
+    for number in FILE_CALLS[machine].values():
+        rules += _on(number, _ALLOWED_ANSWER)
+    for number, commands in (
+        (_FCNTL[machine], _FCNTL_COMMANDS),
+        (_IOCTL[machine], (_CLOSE_ON_EXEC,)),
+    ):
+        checks = [(_jump(_EQUAL, command, 0, 1), _ALLOWED_ANSWER) for command in commands]
+        rules += _on(number, _load_argument(1), *itertools.chain(*checks), REFUSED_ANSWER)
+    for number in _LIST_XATTR[machine]:  # `shutil` copies them, and goes on where there are none
+        rules += _on(number, _do(_RETURN, _ERRNO | errno.EOPNOTSUPP))
+    return rules
 
 
 def _load_argument(index: int) -> bytes:

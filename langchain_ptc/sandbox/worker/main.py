@@ -17,11 +17,12 @@ import sys
 from types import CodeType, FrameType, FunctionType
 
 from langchain_ptc.sandbox.api import Program, Result
-from langchain_ptc.sandbox.wire.control import EXIT_NO_SECCOMP, LIMIT_SIGNAL
+from langchain_ptc.sandbox.wire.control import EXIT_NO_FOLDER, EXIT_NO_SECCOMP, LIMIT_SIGNAL
 from langchain_ptc.sandbox.wire.protocol import encode_frame, encode_result, encode_run, parse_run
 from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.sandbox.worker import confinement
 from langchain_ptc.sandbox.worker.connection import SocketChannel, WorkerConnection
+from langchain_ptc.sandbox.worker.folder import Folder
 from langchain_ptc.sandbox.worker.program import ProgramRun
 
 EXIT_BROKEN = 70
@@ -39,6 +40,8 @@ def main(
     imports: tuple[str, ...],
     policy: bool,
     is_spare: bool,
+    files_bytes: int,
+    landlock: bool,
     seccomp: bytes | None,
     cpu_seconds: int,
     address_bytes: int,
@@ -48,10 +51,13 @@ def main(
     """Run one program that comes over `sock`; the caller ends the process afterwards.
 
     `seccomp` is the filter to install, None where the kernel has none; a worker that `is_spare` waits for a
-    program and rehearses meanwhile; `most_fd` is the highest descriptor that its parent has open. The rest is
-    as in `ProgramRun` and `set_rlimits`.
+    program and rehearses meanwhile; `most_fd` is the highest descriptor that its parent has open. With
+    `files_bytes` it gets a folder of this size, which `landlock` is then to guard as well. The rest is as in
+    `ProgramRun` and `set_rlimits`.
     """
     _keep_only(sock, most_fd)
+    if files_bytes:
+        _enter_folder(files_bytes, landlock=landlock)
     line = WorkerConnection(SocketChannel(socket.socket(fileno=_SOCKET_FD)))
     _seed(None)  # the parent's state would be the same in every worker
     gc.enable()
@@ -62,6 +68,7 @@ def main(
     confinement.set_rlimits(
         cpu_seconds=cpu_seconds,
         address_bytes=address_bytes + _RESERVE_BYTES,
+        file_bytes=files_bytes,
         count_threads=count_threads,
     )
     _stop_on_limits()
@@ -86,6 +93,7 @@ def main(
             guard_writes=False,
             confined=seccomp is not None,
             policy=policy,
+            folder=Folder() if files_bytes else None,
         )
         _runs.append(run)
         try:
@@ -93,6 +101,19 @@ def main(
         except MemoryError:  # there was none left to describe the first one
             reserve.close()
             run.stop_at(None, "memory_bytes")
+
+
+def _enter_folder(max_bytes: int, *, landlock: bool) -> None:
+    try:
+        confinement.enter_folder(max_bytes)
+        if landlock:
+            confinement.restrict_by_landlock("/")
+        for _ in range(_SOCKET_FD):  # no file of the code becomes a standard stream
+            os.open("/", os.O_PATH)
+    except OSError:
+        os._exit(EXIT_NO_FOLDER)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that is too large is an `OSError`
+    os.environ.update(HOME=confinement.FOLDER)
 
 
 def _seed(seed: int | None) -> None:

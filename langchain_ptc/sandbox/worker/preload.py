@@ -20,16 +20,22 @@ from types import CodeType, FunctionType, ModuleType
 from typing import NamedTuple, Self
 from zoneinfo import _common  # private: tests/sandbox/host/test_process.py holds it
 
-from langchain_ptc.sandbox.allowed_modules import PRELOAD, list_codecs
+from langchain_ptc.sandbox.allowed_modules import FILE_PRELOAD, PRELOAD, list_codecs
 
 _MAX_PROBLEM_CHARS = 1_000
 _LAST_STANDARD_FD, _MAX_FDS = 2, 4096
 
 
-def load_all(imports: Sequence[str]) -> list[str]:
-    """Import the standard modules and those of the developer; return which of these failed, and why."""
+def load_all(imports: Sequence[str], *, files: bool = False) -> list[str]:
+    """Import the standard modules and those of the developer; return which of these failed, and why.
+
+    Args:
+        imports: The modules of the developer.
+        files: Whether the code has files, and so the modules for them.
+    """
     _import_all(PRELOAD)  # a program that needs what this Python was built without gets the error
     known = set(sys.modules)
+    _import_all(FILE_PRELOAD if files else ())
     problems = _import_all(imports)
     _import_parts(imports)
     _import_what_functions_import(known)

@@ -22,7 +22,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from langchain_ptc.errors import LimitExceeded, ToolCallError
-from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
+from langchain_ptc.sandbox.allowed_modules import standard_modules
 from langchain_ptc.sandbox.api import Failure, Program, Status
 from langchain_ptc.sandbox.language.guards import build_namespace
 from langchain_ptc.sandbox.language.modules import ModuleLoader
@@ -41,6 +41,7 @@ from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
+from langchain_ptc.sandbox.worker.folder import Folder, build_file_names, open_file
 from langchain_ptc.sandbox.worker.output import Output
 from langchain_ptc.sandbox.worker.replay import GUARDED_NAMES, Steps
 from langchain_ptc.sandbox.worker.stubs import (
@@ -80,6 +81,7 @@ class ProgramRun:
             shares a process with the host.
         confined: Whether the kernel walls this process in.
         crew: The threads that the code may start; None for some of a worker's own.
+        folder: The folder of the process, for code with files.
         policy: Hold the code to the sandbox's language. Without it the code is any Python: only for
             testing what the kernel stops by itself.
     """
@@ -93,6 +95,7 @@ class ProgramRun:
         guard_writes: bool,
         confined: bool = False,
         crew: Crew | None = None,
+        folder: Folder | None = None,
         policy: bool = True,
     ) -> None:
         self._program = program
@@ -101,6 +104,7 @@ class ProgramRun:
         self._guard_writes = guard_writes
         self._confined = confined
         self._crew = crew
+        self._folder = folder
         self._policy = policy
         self._steps = None if program.replay is None else Steps(wire, program.replay)
         self._calls = ToolCalls(wire) if self._steps is None else self._steps.calls
@@ -123,6 +127,8 @@ class ProgramRun:
         compiled: CompiledCode | None = None
         try:
             self._kept = self._open_kept()
+            if self._folder is not None:
+                self._folder.fill(self._program.files or {})
             compiled = self._compile()
             namespace = self._build_namespace(compiled)
             value = self._execute(compiled, namespace)
@@ -161,6 +167,8 @@ class ProgramRun:
         if not self._policy:
             return compile_unrestricted(self._program.code)
         known = frozenset(name.rpartition(".")[2] for name in self._program.tools)
+        if self._folder is not None:
+            known |= {"open"}
         if self._kept is None:
             return self._compile_source(self._program.code, known)
         return self._compile_source(
@@ -178,7 +186,7 @@ class ProgramRun:
             guard_writes=self._guard_writes,
             tool_names=known,
             guarded_names=frozenset() if self._steps is None else GUARDED_NAMES,
-            modules=_all_modules(self._imports),
+            modules=_all_modules(self._imports, files=self._folder is not None),
             **names,
         )
 
@@ -276,11 +284,14 @@ class ProgramRun:
             loader = ModuleLoader(
                 extra=self._imports,
                 overrides=functools.partial(self._overrides, scheduler, modules),
+                files=self._folder is not None,
                 stdout=self._output.stream_to("stdout"),
             )
             self._output.modules = loader.built
             namespace = build_namespace(compiled, importer=loader.load, print=self._output.print)
             builtins = namespace["__builtins__"]
+            if self._folder is not None:
+                builtins["open"] = open_file
             self._names = Names(loader, builtins, modules)
             if self._steps is not None:
                 self._steps.guard(namespace)
@@ -325,6 +336,7 @@ class ProgramRun:
                 self._program.code, self._output.stream_to("stderr")
             ),
             **({} if self._guard_writes else self._process_names()),
+            **({} if self._folder is None else build_file_names()),
             **{path: vars(module) for path, module in modules.items()},
         }
         if self._steps is not None:
@@ -399,8 +411,8 @@ class ProgramRun:
 
 
 @functools.cache  # built before the fork: a worker would write to a page of each name
-def _all_modules(imports: tuple[str, ...]) -> frozenset[str]:
-    return frozenset((*STANDARD_MODULES, *imports))
+def _all_modules(imports: tuple[str, ...], *, files: bool) -> frozenset[str]:
+    return frozenset((*standard_modules(files=files), *imports))
 
 
 _HIDDEN_WARNINGS = (

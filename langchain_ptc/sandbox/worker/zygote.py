@@ -33,7 +33,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from langchain_ptc.sandbox.wire.control import (
@@ -61,7 +61,13 @@ _REAP_MILLISECONDS = 20
 
 
 def main(
-    control_fd: int, files: FileReader, *, imports: tuple[str, ...], walls: bool, policy: bool
+    control_fd: int,
+    files: FileReader,
+    *,
+    imports: tuple[str, ...],
+    files_bytes: int,
+    walls: bool,
+    policy: bool,
 ) -> NoReturn:
     """Serve the host until it is gone.
 
@@ -69,26 +75,32 @@ def main(
         control_fd: The control socket.
         files: Reads the files that are held in memory.
         imports: Modules of the developer that the code may import.
+        files_bytes: Size of the folder of each worker; 0 for none.
         walls: Whether this process is confined; False only where the language is tested alone.
         policy: Whether the language is restricted; False only where the confinement is tested alone.
     """
     control = _settle_descriptors(socket.socket(fileno=control_fd))
     keep_streams()
     imports = tuple(imports)  # of JSON, it is a list
-    problems = load_all(imports)
+    problems = load_all(imports, files=files_bytes > 0)
     files.result().install()
     touch_lazy_parts()
     prepare_interpreter()
     _reset_signals()
     base_bytes = _address_bytes()
-    report = _confine(walls=walls)
+    report = _confine(walls=walls, files_bytes=files_bytes)
     gc.freeze()  # a collection in a child must not write to, and so copy, every shared page
     hello = json.dumps({"layers": report, "problems": problems}).encode()
     try:
         control.sendall(REPLY.pack(HELLO, 0, os.getpid(), 0.0, len(hello)) + hello)
     except OSError:  # the host has gone already
         os._exit(0)
-    _Parent(control, imports, report, base_bytes, policy=policy).serve()
+    has_folder = report.get("folder") == "on"
+    if has_folder:  # what code writes there is never imported
+        sys.path.clear()
+        sys.path_importer_cache.clear()
+    files_bytes = files_bytes if has_folder else 0
+    _Parent(control, imports, report, base_bytes, files_bytes=files_bytes, policy=policy).serve()
 
 
 def _settle_descriptors(control: socket.socket) -> socket.socket:
@@ -125,8 +137,11 @@ def _address_bytes() -> int:
         return 0
 
 
-def _confine(*, walls: bool) -> dict[str, str]:
-    """Confine this process, and return the state of each layer."""
+def _confine(*, walls: bool, files_bytes: int) -> dict[str, str]:
+    """Confine this process, and return the state of each layer.
+
+    With `files_bytes`, the last layers are for each worker to install, once it has its folder.
+    """
     report: dict[str, str] = {}
     if not walls:
         return report
@@ -141,31 +156,52 @@ def _confine(*, walls: bool) -> dict[str, str]:
         confinement.die_with_parent()
     else:
         report["empty_root"] = "needs namespaces"
-    layer("landlock", confinement.landlock_deny_all, report)
-    if own_world or os.geteuid() == 0:
-        layer("capabilities", confinement.drop_capabilities, report)
-    report["seccomp"] = _probe_seccomp()
+    if files_bytes and report["empty_root"] == "on":
+        report |= _probe(lambda report: _try_folder(files_bytes, report))
+    elif files_bytes:
+        report["folder"] = "needs namespaces and an empty root"
+    if report.get("folder") != "on":
+        layer("landlock", confinement.restrict_by_landlock, report)
+        if own_world or os.geteuid() == 0:
+            layer("capabilities", confinement.drop_capabilities, report)
+        report |= _probe(_try_filter)
     return report
 
 
-def _probe_seccomp() -> str:
-    """Try the filter in a child, since it cannot be taken off again."""
+def _try_folder(files_bytes: int, report: dict[str, str]) -> None:
+    layer = confinement.install_layer
+    if layer("folder", lambda: confinement.enter_folder(files_bytes), report):
+        report["capabilities"] = "on"
+        layer("landlock", lambda: confinement.restrict_by_landlock("/"), report)
+        _try_filter(report, files=True)
+
+
+def _try_filter(report: dict[str, str], *, files: bool = False) -> None:
+    program = confinement.build_filter(platform.machine(), files=files)
+    confinement.install_layer("seccomp", lambda: confinement.install_seccomp(program), report)
+
+
+def _probe(attempt: Callable[[dict[str, str]], None]) -> dict[str, str]:
+    """Try layers in a child, since they cannot be taken off again."""
     if not confinement.LINUX:
-        return f"not there on {sys.platform}"
+        return {"seccomp": f"not there on {sys.platform}"}
     reader, writer = os.pipe()
     if pid := os.fork():
         os.close(writer)
         with open(reader, encoding="utf-8") as pipe:  # noqa: PTH123
             answer = pipe.read()
         os.waitpid(pid, 0)
-        return answer or "refused by the kernel: the filter killed the process that installed it"
+        if answer:
+            found: dict[str, str] = json.loads(answer)
+            return found
+        why = "refused by the kernel: the filter killed the process that installed it"
+        return {"seccomp": why}
     report: dict[str, str] = {}
-    confinement.install_layer(
-        "seccomp",
-        lambda: confinement.install_seccomp(confinement.build_filter(platform.machine())),
-        report,
-    )
-    os.write(writer, report["seccomp"].encode())
+    try:
+        attempt(report)
+    except KeyError as error:
+        report["seccomp"] = f"refused by the kernel: {error}"
+    os.write(writer, json.dumps(report).encode())
     os._exit(0)
 
 
@@ -177,14 +213,17 @@ class _Parent:
         report: Mapping[str, str],
         base_bytes: int,
         *,
+        files_bytes: int,
         policy: bool,
     ) -> None:
         self._control = control
         self._imports = imports
         self._policy = policy
-        self._seccomp = (
-            confinement.build_filter(platform.machine()) if report.get("seccomp") == "on" else None
-        )
+        self._files_bytes = files_bytes
+        self._landlock = report.get("landlock") == "on"
+        self._seccomp = None
+        if report.get("seccomp") == "on":
+            self._seccomp = confinement.build_filter(platform.machine(), files=files_bytes > 0)
         self._own_user = report.get("namespaces") == "on"
         self._base_bytes = base_bytes
         self._children: dict[int, int] = {}  # number -> process id
@@ -281,6 +320,8 @@ class _Parent:
                 imports=self._imports,
                 policy=self._policy,
                 is_spare=is_spare,
+                files_bytes=self._files_bytes,
+                landlock=self._landlock,
                 seccomp=self._seccomp,
                 cpu_seconds=cpu_seconds,
                 address_bytes=self._base_bytes + memory_bytes,

@@ -17,32 +17,52 @@ from langchain_ptc.sandbox.allowed_modules import (
     PRELOAD,
     REFUSED_MODULES,
     STANDARD_MODULES,
+    standard_modules,
 )
 from langchain_ptc.sandbox.language.modules import ModuleLoader
+from langchain_ptc.sandbox.language.names import GUARDED_NAMES
 from tests.support.sandbox_runner import run_code
 
 LISTED = sorted(STANDARD_MODULES.keys() - ONLY_OVERRIDDEN)
+WITH_FILES = standard_modules(files=True)
 
 
-@pytest.mark.parametrize("name", LISTED)
-def test_facade_shows_its_names_and_no_live_module(name: str) -> None:
+@pytest.mark.parametrize("files", [False, True])
+@pytest.mark.parametrize("name", sorted(WITH_FILES.keys() - ONLY_OVERRIDDEN))
+def test_facade_shows_its_names_and_no_live_module(name: str, files: bool) -> None:
     """Every listed module loads, has its listed names, and holds no module but other facades."""
-    loader = ModuleLoader()
+    listed = standard_modules(files=files)
+    loader = ModuleLoader(files=files)
+    if name not in listed:
+        with pytest.raises(ModuleNotFoundError):
+            loader.load(name)
+        return
     facade = loader.load(name)
     real = importlib.import_module(ALIASES.get(name, name))
     assert facade is not real
     assert type(facade) is types.ModuleType
     assert facade.__name__ == name
-    for entry in STANDARD_MODULES[name]:
+    for entry in listed[name]:
         assert hasattr(facade, entry) == hasattr(real, entry)
     live = set(map(id, sys.modules.values()))
     for value in vars(facade).values():
         if isinstance(value, types.ModuleType):
             assert id(value) not in live
-            assert value.__name__ in STANDARD_MODULES
+            assert value.__name__ in listed
 
 
-@pytest.mark.parametrize("name", sorted(STANDARD_MODULES))
+@pytest.mark.parametrize("name", sorted(WITH_FILES))
+def test_classes_of_a_facade_lead_to_no_live_module(name: str) -> None:
+    """No class that code gets has a module as a public attribute that it can read without a guard."""
+    for entry in WITH_FILES[name]:
+        kind = getattr(importlib.import_module(ALIASES.get(name, name)), entry, None)
+        if isinstance(kind, type):
+            for attribute in (a for a in dir(kind) if not a.startswith("_")):
+                value = getattr(kind, attribute, None)
+                assert type(value) is not types.ModuleType or attribute in GUARDED_NAMES
+
+
+@pytest.mark.parametrize("name", sorted(WITH_FILES))
 def test_listed_names_exist_in_some_supported_python(name: str) -> None:
     """No listed name is a misprint: each is there, or belongs to another Python than this one."""
     newer = {
@@ -58,6 +78,7 @@ def test_listed_names_exist_in_some_supported_python(name: str) -> None:
         "csv": {"QUOTE_NOTNULL", "QUOTE_STRINGS"},
         "itertools": {"batched"},
         "math": {"fma", "sumprod"},
+        "os.path": {"splitroot"},
         "random": {"binomialvariate"},
         "re": {"PatternError"},
         "statistics": {"kde", "kde_random"},
@@ -65,7 +86,7 @@ def test_listed_names_exist_in_some_supported_python(name: str) -> None:
     }
     source = ALIASES.get(name, name)
     real = importlib.import_module(source)
-    missing = {entry for entry in STANDARD_MODULES[name] if not hasattr(real, entry)}
+    missing = {entry for entry in WITH_FILES[name] if not hasattr(real, entry)}
     assert missing <= newer.get(source, set())
 
 
