@@ -55,7 +55,7 @@ from langchain_ptc.run.run_budgets import budget_of
 from langchain_ptc.run.tool_view import view
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.selection import SelectedTools, Selection, SelectionRules
-from langchain_ptc.tool import CodeTool, fill_facts, provider_options, render_budget
+from langchain_ptc.tool import CodeTool, fill_facts, provider_options, render_budget, render_files
 from langchain_ptc.wording import check_choice
 
 _Answer: TypeAlias = ToolMessage | Command[Any]
@@ -118,7 +118,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         return_direct: Whether what a program printed is the answer of the agent; see
             `as_programmatic`.
         tool_name: Name of the one tool. Two of this middleware in one agent need two names.
-        limits: As in `as_programmatic`, and so are `sandbox`, `imports`, `examples`, `prompt_tokens`,
+        limits: As in `as_programmatic`, and so are `sandbox`, `imports`, `files`, `examples`, `prompt_tokens`,
             `count_tokens`, `interrupt_mode`, `durable`, `prefetch`, `on_event`, `check`, `budget`,
             `run_budget`,
             `on_tool_error`, `log` and `redact`.
@@ -137,6 +137,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         limits: Limits | None = None,
         sandbox: Sandbox | None = None,
         imports: Sequence[str] = (),
+        files: bool | int = False,
         examples: Examples = None,
         prompt_tokens: int | None = DEFAULT_PROMPT_TOKENS,
         count_tokens: CountTokens | None = None,
@@ -177,6 +178,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             limits=limits,
             sandbox=sandbox,
             imports=imports,
+            files=files,
             interrupt_mode=interrupt_mode,
             durable=durable,
             prefetch=prefetch,
@@ -208,7 +210,9 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             owner=self,
             asked_by=asked_by,
             name=tool_name,
-            description=fill_facts(MIDDLEWARE_DESCRIPTION, imports, limits),
+            description=fill_facts(
+                MIDDLEWARE_DESCRIPTION, imports, limits, render_files(sandbox, files)
+            ),
             return_direct=return_direct,
             extras=provider_options(prefetch),
         )

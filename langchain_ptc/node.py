@@ -29,6 +29,7 @@ from langchain_ptc.limits import Limits
 from langchain_ptc.model_loop import CodeWriter
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens
 from langchain_ptc.prompts.examples import Examples, resolve_examples
+from langchain_ptc.prompts.texts import NO_FILES
 from langchain_ptc.replies.extract import Protocol, extract_code
 from langchain_ptc.run.approvals import InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage
@@ -58,6 +59,7 @@ from langchain_ptc.tool import (
     build_catalog,
     current_attempt,
     render_budget,
+    render_files,
 )
 from langchain_ptc.wording import check_choice
 
@@ -87,7 +89,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         budget: What each attempt may spend.
         run_budget: What all attempts since the user's last message may spend together.
         tool_name: Name of the tool call in the messages.
-        domain: As in `as_programmatic`, and so are `policies`, `limits`, `sandbox`, `imports`,
+        domain: As in `as_programmatic`, and so are `policies`, `limits`, `sandbox`, `imports`, `files`,
             `examples`, `prompt_tokens`, `count_tokens`, `interrupt_on`, `interrupt_mode`, `durable`
             (the journal also keeps the model's replies), `session`, `on_event`, `check`, `log`,
             `redact` and `on_tool_error`.
@@ -112,6 +114,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         limits: Limits | None = None,
         sandbox: Sandbox | None = None,
         imports: Sequence[str] = (),
+        files: bool | int = False,
         examples: Examples = None,
         prompt_tokens: int | None = DEFAULT_PROMPT_TOKENS,
         count_tokens: CountTokens | None = None,
@@ -139,6 +142,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             limits=limits,
             sandbox=sandbox,
             imports=imports,
+            files=files,
             prompt_tokens=prompt_tokens,
             count_tokens=count_tokens,
             interrupt_on=interrupt_on,
@@ -163,13 +167,14 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         self._messages_key = messages_key
         self._protocol = protocol
         self._max_attempts = max_attempts
+        bounds = render_budget(budget, run_budget), render_files(sandbox, files)
         self._writer = CodeWriter(
             model,
             self._tool,
             self._tool.catalog,
             protocol=protocol,
             examples=resolve_examples(examples, catalog),
-            budget_text=render_budget(budget, run_budget),
+            budget_text="\n\n".join(part for part in bounds if part and part != NO_FILES),
             prompt_tokens=prompt_tokens,
             count_tokens=count_tokens,
         )

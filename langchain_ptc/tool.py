@@ -32,7 +32,7 @@ from langchain_ptc.executor import ProgrammaticToolExecutor
 from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.prompts.examples import Examples, render_examples, resolve_examples
-from langchain_ptc.prompts.texts import BUDGET, CODE_ARGUMENT, RUN_CODE_DESCRIPTION
+from langchain_ptc.prompts.texts import BUDGET, CODE_ARGUMENT, FILES, NO_FILES, RUN_CODE_DESCRIPTION
 from langchain_ptc.replies.extract import Protocol, unwrap_program
 from langchain_ptc.run.approvals import ApprovalMiddleware, InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage
@@ -154,6 +154,7 @@ def as_programmatic(
     limits: Limits | None = None,
     sandbox: Sandbox | None = None,
     imports: Sequence[str] = (),
+    files: bool | int = False,
     examples: Examples = None,
     prompt_tokens: int | None = DEFAULT_PROMPT_TOKENS,
     count_tokens: CountTokens | None = None,
@@ -186,6 +187,9 @@ def as_programmatic(
         sandbox: Where the code runs; by default a `ProcessSandbox`.
         imports: Modules that the code may import in addition to the standard ones, in the default
             sandbox.
+        files: Whether the code has a folder of its own for files, in memory, in the default sandbox: True
+            for one of 64 MiB, or its size in bytes. Needs Linux and level `kernel`. See
+            `docs/files.md`.
         examples: Programs that the model is shown: none, pairs of a question and its code, or `auto`
             for pairs that are generated from the tools. Small models need them.
         prompt_tokens: Token budget of the description. If the tools need more, it shows one line for
@@ -231,11 +235,12 @@ def as_programmatic(
     Raises:
         CatalogError: The tools cannot be offered to code.
         ValueError: An option is invalid, or options exclude each other.
+        SandboxError: `files` on a system other than Linux.
     """
     check_choice("session", session, Session)
     catalog = build_catalog(tools, domain=domain, policies=policies)
     parts = [
-        fill_facts(RUN_CODE_DESCRIPTION, imports, limits),
+        fill_facts(RUN_CODE_DESCRIPTION, imports, limits, render_files(sandbox, files)),
         render_examples(resolve_examples(examples, catalog)),
         render_budget(budget, run_budget),
     ]
@@ -250,6 +255,7 @@ def as_programmatic(
         limits=limits,
         sandbox=sandbox,
         imports=imports,
+        files=files,
         interrupt_on=interrupt_on,
         interrupt_mode=interrupt_mode,
         durable=durable,
@@ -302,10 +308,16 @@ def render_budget(budget: Budget | None, run_budget: Budget | None) -> str:
     return BUDGET if budget is not None or run_budget is not None else ""
 
 
-def fill_facts(text: str, imports: Sequence[str], limits: Limits | None) -> str:
+def render_files(sandbox: Sandbox | None, files: bool | int) -> str:
+    """Return the text about files for the model: that there are none, or what there is."""
+    return FILES if (files if sandbox is None else sandbox.files_bytes) else NO_FILES
+
+
+def fill_facts(text: str, imports: Sequence[str], limits: Limits | None, files: str) -> str:
     """Return a description of the tool with what its code may import and use."""
     limits = limits or Limits()
     facts = {
+        "{FILES}": files,
         "{IMPORTS}": f", and {', '.join(imports)}" if imports else "",
         "{CALLS}": str(limits.max_tool_calls),
         "{CONCURRENT}": str(limits.max_concurrent_calls),

@@ -108,7 +108,8 @@ class Execution:
         state: The state of the graph, for tools that take it; None to look it up.
         route: How calls get to their tools; None for directly.
         on_output: Called with what the code prints, as it comes.
-        files: Files that the code finds in its folder, by name.
+        files: Files that the code finds in its folder, by name; by default those in the `configurable`
+            of `config` under `ptc_files`, if it has a folder.
         kept: Variables that an earlier execution of the same session kept (`Outcome.kept`); empty for
             the first one, None for no session.
         prior_usage: What the run has spent that its state does not show.
@@ -155,7 +156,10 @@ class Execution:
         self._channels = channels
         self._state = state
         self._route = route
-        self._files = checked_files(files, executor.sandbox.files_bytes)
+        room = executor.sandbox.files_bytes
+        if files is None and room:
+            files = (self._config.get("configurable") or {}).get("ptc_files")
+        self._files = checked_files(files, room)
         self._kept = kept
         self._prior_usage = prior_usage
         self._sync = False

@@ -237,8 +237,11 @@ def test_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_machine_that_gives_no_folder() -> None:
     """The error says which step the kernel refused, and what to allow."""
-    with pytest.raises(SandboxError, match=r"cannot give a worker a folder.*needs namespaces"):
-        process._require_folder({"folder": "needs namespaces and an empty root"})
+    pool = process.WorkerPool((), waiting=1, walls=False)
+    session = process.ProcessSession(pool, "any", has_folder=True)
+    with pytest.raises(SandboxError, match=r"cannot give a worker a folder.*not installed"):
+        end_of(session, Program(code="1"))
+    pool.close()
 
 
 def test_without_files_there_are_none() -> None:
