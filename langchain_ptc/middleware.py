@@ -198,7 +198,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         resolve_examples(examples, ToolCatalog([]))
         self._selections: dict[tuple[int, ...], SelectedTools] = {}
         check_choice("session", session, Session)
-        sessions = None
+        sessions, shown = None, render_files(sandbox, files)
         if session == "thread":
             sessions = StateSessionStore(f"{tool_name}_session")
             self.state_schema = _state_with(sessions.key)
@@ -210,9 +210,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             owner=self,
             asked_by=asked_by,
             name=tool_name,
-            description=fill_facts(
-                MIDDLEWARE_DESCRIPTION, imports, limits, render_files(sandbox, files)
-            ),
+            description=fill_facts(MIDDLEWARE_DESCRIPTION, imports, limits, shown),
             return_direct=return_direct,
             extras=provider_options(prefetch),
         )
