@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import Runnable
@@ -45,6 +45,9 @@ from langchain_ptc.catalog.types import ANY, TypeTree, admits_text, is_vague
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import cached_property
 from langchain_ptc.wording import closest, did_you_mean
+
+if TYPE_CHECKING:
+    from langchain_ptc.catalog.a2a.agents import A2AAgents, MakeHttpClient, VerifyCard
 
 ToolLike: TypeAlias = BaseTool | Callable[..., object] | Runnable[Any, Any] | ToolDefinition
 """A LangChain tool, a function that LangChain can turn into one, an agent (a graph, a runnable), or a
@@ -153,6 +156,58 @@ class ToolCatalog:
         return OpeningCatalog(
             servers, build, approve=approve, exclude=exclude, connect_seconds=connect_seconds
         )
+
+    @classmethod
+    async def from_a2a(
+        cls,
+        agents: A2AAgents,
+        *,
+        tools: ToolsLike = (),
+        policies: Mapping[str, ToolPolicy] | None = None,
+        make_http_client: MakeHttpClient | None = None,
+        verify: VerifyCard | None = None,
+        connect_seconds: float = 30.0,
+        shapes: ObservedShapes | None = None,
+        embeddings: Embeddings | None = None,
+    ) -> Self:
+        """Read the cards of agents and return a catalog in which each is one function, `ask`.
+
+        An agent's name is the domain of its function. Nothing stays open: each call connects.
+
+        Args:
+            agents: By name, the address of an agent or of its card, its card, or a `Client` of
+                `a2a-sdk`, which stays yours to close.
+            tools: Further tools, as `ToolCatalog` takes them.
+            policies: As `ToolCatalog` takes them, for example by `research.ask`. An agent is not
+                read-only unless its policy says so.
+            make_http_client: Returns a new HTTP client for each call, with the headers, the
+                authentication and the time limits that the agents need; it is closed after the call.
+            verify: Called with each card; raises if it is not to be trusted. Without it, the card at
+                an address can only name interfaces at the same scheme, host and port.
+            connect_seconds: Time for each card.
+            shapes: As `ToolCatalog` takes them.
+            embeddings: As `ToolCatalog` takes it.
+
+        Raises:
+            CatalogError: The card of an agent cannot be read, is not trusted, or names no interface that
+                can be called; or a tool cannot be offered to code.
+            ImportError: The extra `a2a` is not installed.
+        """
+        try:
+            from langchain_ptc.catalog.a2a import agents as a2a
+        except ImportError as error:
+            raise ImportError(
+                "A2A agents need one more package: pip install 'langchain-ptc[a2a]'",
+                name=error.name,
+            ) from error
+        found = await a2a.connect_agents(
+            agents,
+            make_client=make_http_client or a2a.make_http_client,
+            verify=verify,
+            connect_seconds=connect_seconds,
+        )
+        members = join_tools(tools, found, kind="an agent")
+        return cls(members, policies=policies, shapes=shapes, embeddings=embeddings)
 
     @property
     def is_stale(self) -> bool:

@@ -6,10 +6,11 @@ declarations: `run/call_policy.py` enforces them.
 
 from __future__ import annotations
 
+import contextvars
 import math
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from langchain_ptc.wording import check_choice
 
@@ -29,6 +30,22 @@ class ToolCallInfo:
     """The id of the call."""
     execution_id: str
     """The execution whose code makes the call; empty where the model makes it itself."""
+
+
+class CurrentCall(Protocol):
+    """The call of the code that is being made, for tools that know of it."""
+
+    call_id: str
+    """The same whenever the graph runs the call again, and no other's."""
+
+    def report(self, state: str, text: str) -> None:
+        """Emit how far the call is, as an event of the execution."""
+
+
+current_call: contextvars.ContextVar[CurrentCall | None] = contextvars.ContextVar(
+    "ptc_current_call", default=None
+)
+"""None where a tool is not called by code."""
 
 
 BeforeCall: TypeAlias = Callable[[ToolCallInfo], Awaitable[None] | None]

@@ -96,6 +96,8 @@ class CallContext:
     """Events of its calls go to a listener while it runs."""
     check_commands: Callable[[Sequence[Command[Any]]], None] = lambda _: None
     """Raises if the graph cannot apply what a tool asks of it."""
+    report: Callable[[StartedCall, str, str], None] = lambda *_: None
+    """Emits how far a call is: its state, and a text."""
     encoding_turns: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(_MAX_ENCODED_AT_ONCE)
     )
@@ -233,6 +235,10 @@ class StartedCall:
             call_id=self.call_id,
             execution_id=self.execution_id,
         )
+
+    def report(self, state: str, text: str) -> None:
+        """Emit how far the call is; for tools that are told by others."""
+        self.context.report(self, state, self.hide(text))
 
     def refuse(self, error: ToolCallError) -> CallOutcome:
         """Note why it gave no value; return what the code gets, without the secrets that it passed.

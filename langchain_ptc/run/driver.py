@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.background_loop import call_in_thread
+from langchain_ptc.catalog.policy import current_call
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, is_of_budget
 from langchain_ptc.run.calls import CallContext, CallOutcome, Pipeline, StartedCall, Time
@@ -167,6 +168,7 @@ class Driver:
                 events.emit_call_start(call)
             call.time = self._time_left()
             call.seconds_left = call.time.seconds
+            current_call.set(call)
             outcome = await self.pipelines[call.tool](call)
             call.end("returned", outcome.size)
         except ToolCallError as error:

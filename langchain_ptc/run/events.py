@@ -10,6 +10,7 @@ developer's `on_event`, and to the logger `langchain_ptc`. Events are plain JSON
 | `prefetch` | `call_id`, `tool`, `domain`, `arguments` of a call that begins early; its `execution_id` and |
 |  | `call_id` are its own, since it may be made before there is an execution |
 | `call_start` | `call_id`, `tool`, `domain`, `line`, `arguments` |
+| `call_progress` | `call_id`, `tool`, `domain`, `state`, `text`: how far an agent is, in its own words |
 | `call_end` | `call_id`, `tool`, `domain`, `status`, `started_at`, `duration_seconds`, |
 |  | `waited_seconds`, `ahead_seconds`, `attempts`, `is_cache_hit`, `breaker`, `arguments_bytes`, |
 |  | `result_bytes`, |
@@ -245,6 +246,17 @@ class Events:
             domain=call.definition.domain,
             line=call.line,
             plain={"arguments": call.plain_arguments()},
+        )
+
+    def emit_call_progress(self, call: StartedCall, state: str, text: str) -> None:
+        """Emit what a tool says of a call before it ends."""
+        self.emit(
+            "call_progress",
+            call_id=call.call_id,
+            tool=call.definition.name,
+            domain=call.definition.domain,
+            state=state,
+            text=text,
         )
 
     def emit_call_end(self, call: StartedCall) -> None:

@@ -385,6 +385,7 @@ class Execution:
             limits=executor.limits,
             is_watched=self._events.is_watched,
             check_commands=self._graph_state.check,
+            report=self._events.emit_call_progress,
         )
         program = Program(
             code=self._code,
@@ -515,6 +516,7 @@ def build_prefetcher(
         on_tool_error=executor.on_tool_error,
         limits=executor.limits,
         is_watched=events.is_watched,
+        report=events.emit_call_progress,
     )
     program = Program(
         code="",

@@ -375,19 +375,21 @@ class OpeningCatalog(Generic[C]):
         mcp_loop.run(self._close())
 
 
-def join_tools(tools: object, found: Found) -> Any:
-    """Return the tools of servers with further tools, as `ToolCatalog` takes them.
+def join_tools(
+    tools: object, found: Mapping[str, Sequence[Any]], *, kind: str = "an MCP server"
+) -> Any:
+    """Return the tools of servers or agents with further tools, as `ToolCatalog` takes them.
 
     Under None stand those without a domain. No type says so: with it, a type checker would no longer
     understand a plain dict of lists.
 
     Raises:
-        CatalogError: A domain has the name of a server.
+        CatalogError: A domain has the name of a server or an agent.
     """
     others = tools if isinstance(tools, Mapping) else {None: tools}
     twice = [name for name in others if name in found]
     if twice:
         raise CatalogError(
-            f"tools has the domain {twice[0]!r}, and so is an MCP server named; rename one of them"
+            f"tools has the domain {twice[0]!r}, and so is {kind} named; rename one of them"
         )
     return {**found, **others}

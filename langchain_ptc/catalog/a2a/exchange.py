@@ -1,0 +1,413 @@
+"""Agents that are reached over A2A (agent to agent), each as one function that code calls.
+
+An agent's card has no schema of what it takes and gives: the function takes a message, data and files, and
+returns what the agent answers. That may take hours, and the agent may ask in the middle. So the message is
+sent in a `@task` of LangGraph, which records the ids of the agent's task at its first event: when the graph is
+resumed, or runs again in another process, the task is taken up where it is, and nothing is sent twice.
+
+What an agent sends is not trusted: it is bounded, and its words are cleaned before anybody reads them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import hashlib
+import uuid
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass, field
+from typing import Any, Literal, NotRequired, cast
+
+import httpx
+from a2a.client import Client
+from a2a.client.errors import A2AClientError
+from a2a.types import a2a_pb2 as pb
+from a2a.utils.errors import A2AError
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Value
+from langchain_core.tools import ToolException
+from langgraph.errors import GraphBubbleUp
+from langgraph.func import task
+from langgraph.types import interrupt
+from typing_extensions import TypedDict
+
+from langchain_ptc.catalog.policy import current_call
+from langchain_ptc.catalog.text import one_line, paragraphs
+
+MAX_BYTES = 16 * 1024 * 1024
+"""Size of one response, and of all events of one call."""
+MAX_EVENTS = 100_000
+MAX_REPORTS = 500
+"""Events of one call that are read, and those that become events of the execution."""
+MAX_QUESTIONS = 100
+MAX_ID_CHARS = 1_000
+MAX_WORDS_CHARS = 2_000
+"""Length of an agent's words in an error or a question."""
+MAX_QUESTION_CHARS = 65_536
+"""Size of the data that comes with a question."""
+HISTORY_LENGTH = 10
+MAX_FAILURES = 5
+"""Requests in a row that may fail while a task is waited for."""
+POLL_SECONDS, MAX_POLL_SECONDS = 0.5, 5.0
+CANCEL_SECONDS = 2.0
+LANGGRAPH_DONE = "Task completed successfully"
+"""The status message of LangGraph's `GetTask`, which has no artifacts: the answer is in the history."""
+LANGGRAPH_QUESTION = "Interrupt"
+"""The name of the artifact in which LangGraph sends what a graph asks."""
+
+_COMPLETED, _ASKS = pb.TASK_STATE_COMPLETED, pb.TASK_STATE_INPUT_REQUIRED
+_REFUSALS = {
+    pb.TASK_STATE_FAILED: "failed",
+    pb.TASK_STATE_REJECTED: "rejected the task",
+    pb.TASK_STATE_CANCELED: "canceled the task",
+    pb.TASK_STATE_AUTH_REQUIRED: "requires an authorization that this client does not have",
+}
+
+
+# --- what code passes and gets ----------------------------------------------------------------------
+
+
+class A2AFile(TypedDict):
+    """A file: its bytes, or where it is."""
+
+    name: NotRequired[str]
+    media_type: NotRequired[str]
+    data: NotRequired[bytes]
+    url: NotRequired[str]
+
+
+class A2AAnswer(TypedDict):
+    """What an agent answered: a completed task, or a message without a task."""
+
+    text: str
+    data: list[Any]
+    files: list[A2AFile]
+    context: str
+    state: Literal["completed", "message"]
+
+
+def write_parts(
+    message: str, data: Any, files: Iterable[Mapping[str, Any]] | None
+) -> list[pb.Part]:
+    """Return the parts of a message.
+
+    Raises:
+        ToolException: The data is not JSON, or a file has neither bytes nor a URL.
+    """
+    parts = [pb.Part(text=message)] if message else []
+    if data is not None:
+        try:
+            parts.append(pb.Part(data=ParseDict(data, Value())))
+        except Exception as error:  # of the code's own values
+            raise ToolException(f"data must be JSON: {one_line(str(error))}") from error
+    for file in files or ():
+        about = {"filename": file.get("name"), "media_type": file.get("media_type")}
+        content = {"raw": file.get("data")} if "data" in file else {"url": file.get("url")}
+        if None in content.values():
+            raise ToolException("each file needs `data`, its bytes, or `url`")
+        parts.append(pb.Part(**about, **content))
+    return parts
+
+
+def _write_reply(reply: Any, asked: Sequence[Any]) -> list[pb.Part]:
+    """Return a person's answer: text, the arguments of a call as a dict, or any other data."""
+    if isinstance(reply, str):
+        return write_parts(reply, None, None)
+    if isinstance(reply, Mapping) and reply and reply.keys() <= {"message", "data", "files"}:
+        return write_parts(reply.get("message", ""), reply.get("data"), reply.get("files"))
+    is_graph = any(_value_of_interrupt(item) is not item for item in asked)
+    return write_parts("", {"resume": reply} if is_graph else reply, None)
+
+
+def _value_of_interrupt(item: Any) -> Any:
+    """Return what a graph asks, of what LangGraph's server sends of an interrupt; else `item`."""
+    is_interrupt = isinstance(item, dict) and {"id", "value"} <= item.keys()
+    return item["value"] if is_interrupt else item
+
+
+def _read_value(value: Value) -> Any:
+    """Return a JSON value. Its depth is bounded: protobuf reads 100 levels."""
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return {key: _read_value(item) for key, item in sorted(value.struct_value.fields.items())}
+    if kind == "list_value":
+        return [_read_value(item) for item in value.list_value.values]
+    if (
+        kind == "number_value"
+        and value.number_value.is_integer()
+        and abs(value.number_value) < 2**53
+    ):
+        return int(value.number_value)
+    return None if kind in (None, "null_value") else getattr(value, kind)
+
+
+def _words(parts: Iterable[pb.Part]) -> str:
+    return "\n".join(part.text for part in parts if part.text)
+
+
+@contextlib.contextmanager
+def explaining(agent: str, what: str) -> Iterator[None]:
+    """Make what talking to an agent raises an error of the tool, which names the agent.
+
+    Raises:
+        ToolException: Something was raised.
+    """
+    try:
+        yield
+    except (ToolException, GraphBubbleUp):
+        raise
+    except Exception as error:  # what the agent sends is parsed by others, who may raise anything
+        why = paragraphs(str(error), limit=MAX_WORDS_CHARS)
+        kind = "" if isinstance(error, A2AError) else f"{type(error).__name__}: "
+        raise ToolException(f"the agent {agent!r} {what}: {kind}{why}") from error
+
+
+async def _recorded(name: str, body: Callable[[], Awaitable[Any]]) -> Any:
+    """Return what `body` returns, now or in an earlier run of the graph, where LangGraph records it."""
+
+    async def function() -> Any:
+        return await body()
+
+    try:
+        running: Any = cast("Any", task(name=name))(function)()
+    except (KeyError, RuntimeError):  # outside a graph, or in a synchronous one without a journal
+        running = body()
+    return await running
+
+
+# --- one call -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is said between a call of the code and an agent, until the agent is done."""
+
+    agent: str
+    """Its name."""
+    client: Client
+    context_id: str
+    task_id: str = ""
+    status: pb.TaskStatus = field(default_factory=pb.TaskStatus)
+    answered: bytes = b""
+    """The status with the question that was answered last: not a question any more."""
+    artifacts: dict[str, list[pb.Part]] = field(default_factory=dict)
+    questions: list[Any] = field(default_factory=list)
+    history: Sequence[pb.Message] = ()
+    message: pb.Message | None = None
+    stream: AsyncIterator[pb.StreamResponse] | None = None
+    events: int = 0
+    size: int = 0
+
+    async def run(self, parts: list[pb.Part]) -> A2AAnswer:
+        """Send a message and return the answer; what the agent asks, a person answers.
+
+        Raises:
+            ToolException: The agent did not complete the task, or sent what cannot be read.
+            GraphInterrupt: The agent asks.
+        """
+        call = current_call.get()
+        said = b"".join(part.SerializeToString(deterministic=True) for part in parts)
+        # LangGraph finds what it recorded by name and order; the order of concurrent calls may change.
+        name = hashlib.sha256(said).hexdigest()[:16] if call is None else call.call_id
+        call_id = str(uuid.uuid4()) if call is None else call.call_id
+        try:
+            for turn in range(MAX_QUESTIONS):
+                of_turn = f"/{turn}" if turn else ""
+                send = functools.partial(self._send, parts, call_id + of_turn)
+                sent = await _recorded(f"ask {self.agent} {name}{of_turn}: send", send)
+                if sent["task"] is None:
+                    return cast("A2AAnswer", sent["answer"])
+                self.task_id, self.context_id = sent["task"], sent["context"]
+                stop = await _recorded(f"ask {self.agent} {name}{of_turn}: follow", self._follow)
+                if stop["state"] != _ASKS:
+                    return await self._finish(stop)
+                parts = _write_reply(self._ask_person(stop), stop["data"])
+                self.answered = stop["status"]
+        except GraphBubbleUp:
+            raise
+        except BaseException:
+            await self._cancel()
+            raise
+        await self._cancel()
+        raise self._failure(f"has asked {MAX_QUESTIONS} times in one call")
+
+    async def _send(self, parts: list[pb.Part], message_id: str) -> dict[str, Any]:
+        message = pb.Message(message_id=message_id, role=pb.ROLE_USER, parts=parts)
+        message.task_id, message.context_id = self.task_id, self.context_id
+        options = pb.SendMessageConfiguration(return_immediately=True)
+        request = pb.SendMessageRequest(message=message, configuration=options)
+        with explaining(self.agent, "cannot be asked"):
+            self.stream = self.client.send_message(request)
+            async for event in self.stream:
+                self._note(event)
+                break
+        if self.message is not None:
+            said, context = [[part] for part in self.message.parts], self.message.context_id
+            answer = self._answer(said, context or self.context_id, "message")
+            return {"task": None, "answer": answer}
+        if not self.task_id:
+            raise self._failure("answered with nothing")
+        return {"task": self.task_id, "context": self.context_id}
+
+    async def _follow(self) -> dict[str, Any]:
+        """Wait until the task stops, and return what is recorded of that."""
+        with explaining(self.agent, "was given a task, and cannot be asked for it"):
+            async with contextlib.aclosing(self._read()) as events:
+                while not self._has_stopped:
+                    self._note(await anext(events))
+        if asked := self._status_data() if self.status.state == _ASKS else []:
+            asked = asked if len(repr(asked)) <= MAX_QUESTION_CHARS else []
+        return {
+            "state": int(self.status.state),
+            "words": paragraphs(_words(self.status.message.parts), limit=MAX_WORDS_CHARS),
+            "data": asked,
+            "status": self.status.SerializeToString(deterministic=True),
+        }
+
+    @property
+    def _has_stopped(self) -> bool:
+        if self.status.state == _ASKS:
+            return bool(self.status.SerializeToString(deterministic=True) != self.answered)
+        return self.status.state == _COMPLETED or self.status.state in _REFUSALS
+
+    async def _read(self) -> AsyncGenerator[pb.StreamResponse]:
+        """Yield the events of the stream that is open, and when it breaks those of others."""
+        stream, self.stream = self.stream, None
+        request = pb.GetTaskRequest(id=self.task_id, history_length=HISTORY_LENGTH)
+        pause, failures, can_subscribe = POLL_SECONDS, 0, True
+        while True:
+            if stream is not None:
+                before = self.events
+                with contextlib.suppress(A2AError, httpx.HTTPError, NotImplementedError):
+                    async for event in stream:
+                        yield event
+                can_subscribe = can_subscribe and self.events > before
+            try:
+                yield pb.StreamResponse(task=await self.client.get_task(request))
+                failures = 0
+            except A2AClientError:
+                failures += 1
+                if failures == MAX_FAILURES:
+                    raise
+            stream = None
+            if can_subscribe and not failures:
+                stream = self.client.subscribe(pb.SubscribeToTaskRequest(id=self.task_id))
+            else:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, MAX_POLL_SECONDS)
+
+    async def _finish(self, stop: Mapping[str, Any]) -> A2AAnswer:
+        if stop["state"] != _COMPLETED:
+            words = f": {stop['words']}" if stop["words"] else ""
+            raise self._failure(f"{_REFUSALS[stop['state']]}{words}")
+        if self.status.state != _COMPLETED or not (self.artifacts or self.status.message.parts):
+            request = pb.GetTaskRequest(id=self.task_id, history_length=HISTORY_LENGTH)
+            with explaining(self.agent, "completed its task, and cannot be asked for the answer"):
+                self._note(pb.StreamResponse(task=await self.client.get_task(request)))
+        if self.artifacts:
+            return self._answer(self.artifacts.values(), self.context_id, "completed")
+        parts = self.status.message.parts
+        if _words(parts) in ("", LANGGRAPH_DONE):
+            parts = next(
+                (m.parts for m in reversed(self.history) if m.role == pb.ROLE_AGENT), parts
+            )
+        return self._answer([[part] for part in parts], self.context_id, "completed")
+
+    def _ask_person(self, stop: Mapping[str, Any]) -> Any:
+        asked = [_value_of_interrupt(item) for item in stop["data"]]
+        about = {"agent": self.agent, "text": stop["words"], "data": asked}
+        try:
+            return interrupt({"type": "agent_question", **about, "task": self.task_id})
+        except (KeyError, RuntimeError) as error:  # outside a graph
+            raise ToolException(
+                f"the agent {self.agent!r} asks {stop['words'] or asked!r}, and nobody can answer "
+                "here; run the code in a graph with a checkpointer"
+            ) from error
+
+    def _failure(self, what: str) -> ToolException:
+        return ToolException(f"the agent {self.agent!r} {what}")
+
+    async def _cancel(self) -> None:
+        state = self.status.state
+        is_over = state == _COMPLETED or state in _REFUSALS
+        if self.task_id and (not is_over or state == pb.TASK_STATE_AUTH_REQUIRED):
+            with contextlib.suppress(Exception):  # it may be gone, or not be able to
+                async with asyncio.timeout(CANCEL_SECONDS):
+                    await self.client.cancel_task(pb.CancelTaskRequest(id=self.task_id))
+
+    def _note(self, event: pb.StreamResponse) -> None:
+        """Take over what an event says.
+
+        Raises:
+            ToolException: It is one too many, too large, or about another task.
+        """
+        self.events, self.size = self.events + 1, self.size + event.ByteSize()
+        if self.events > MAX_EVENTS or self.size > MAX_BYTES:
+            raise self._failure(f"sent more than {MAX_EVENTS:,} events or {MAX_BYTES:,} bytes")
+        kind = event.WhichOneof("payload")
+        if kind is None or kind == "message":
+            self.message = event.message if kind else self.message
+            return
+        found: Any = getattr(event, kind)
+        task_id = found.id if kind == "task" else found.task_id
+        known = self.task_id or task_id
+        if task_id != known or not 0 < len(task_id) + len(found.context_id) < MAX_ID_CHARS:
+            raise ToolException(
+                f"the agent {self.agent!r} answered about the task {one_line(task_id, limit=100)!r} in "
+                f"place of {one_line(known, limit=100)!r}"
+            )
+        self.task_id, self.context_id = task_id, found.context_id or self.context_id
+        if kind == "artifact_update":
+            self._add(found.artifact, is_more=found.append)
+            return
+        if kind == "task":
+            self.history = found.history
+            for artifact in found.artifacts:
+                self._add(artifact, is_more=False)
+        is_news, self.status = found.status != self.status, found.status
+        call = current_call.get()
+        if call is not None and is_news and self.events <= MAX_REPORTS:
+            state = pb.TaskState.Name(self.status.state).removeprefix("TASK_STATE_").lower()
+            call.report(state, one_line(_words(self.status.message.parts)))
+
+    def _add(self, artifact: pb.Artifact, *, is_more: bool) -> None:
+        if artifact.name == LANGGRAPH_QUESTION:
+            self.questions = [_read_value(part.data) for part in artifact.parts]
+            return
+        if not is_more:
+            self.artifacts[artifact.artifact_id] = []
+        self.artifacts.setdefault(artifact.artifact_id, []).extend(artifact.parts)
+
+    def _status_data(self) -> list[Any]:
+        found, self.questions = self.questions, []
+        parts = self.status.message.parts
+        return found + [_read_value(part.data) for part in parts if part.HasField("data")]
+
+    @staticmethod
+    def _answer(
+        groups: Iterable[Sequence[pb.Part]], context: str, state: Literal["completed", "message"]
+    ) -> A2AAnswer:
+        """Return an answer of parts; the text of one artifact may come in many."""
+        texts, data, files = [], [], []
+        for group in groups:
+            texts.append("".join(part.text for part in group))
+            for part in group:
+                about = A2AFile(name=part.filename, media_type=part.media_type)
+                if part.HasField("data"):
+                    data.append(_read_value(part.data))
+                elif part.HasField("raw"):
+                    files.append(A2AFile(**about, data=part.raw))
+                elif part.HasField("url"):
+                    files.append(A2AFile(**about, url=part.url))
+        text = "\n".join(filter(None, texts))
+        return A2AAnswer(text=text, data=data, files=files, context=context, state=state)
