@@ -109,6 +109,9 @@ FOREIGN: Mapping[str, frozenset[str]] = {
     "display": frozenset({"IPython", "pygments", "rich"}),
     "catalog": frozenset(
         {
+            "a2a",
+            "google",
+            "httpx",
             "langchain_core",
             "langchain_mcp_adapters",
             "langgraph",
