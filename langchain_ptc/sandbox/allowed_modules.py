@@ -111,6 +111,7 @@ _TABLE: Mapping[str, str] = {
     "json.decoder": "JSONDecodeError JSONDecoder",
     "json.encoder": "JSONEncoder",
     "keyword": "iskeyword issoftkeyword kwlist softkwlist",
+    "logging": "",
     "lzma": "FORMAT_ALONE FORMAT_AUTO FORMAT_XZ LZMACompressor LZMADecompressor LZMAError compress "
     "decompress",
     "math": "acos acosh asin asinh atan atan2 atanh cbrt ceil comb copysign cos cosh degrees dist e "
@@ -253,7 +254,7 @@ def standard_modules(*, files: bool) -> Mapping[str, tuple[str, ...]]:
 ALIASES: Mapping[str, str] = {"typing_extensions": "typing"}
 """Modules that are served from another one."""
 
-ONLY_OVERRIDDEN = frozenset({"threading", "traceback"})
+ONLY_OVERRIDDEN = frozenset({"logging", "threading", "traceback"})
 """Modules whose every name is made for the program; not available if they are not made."""
 
 PRELOAD: tuple[str, ...] = (
@@ -323,8 +324,6 @@ REFUSED_MODULES: Mapping[str, str] = {
         _NO_INTERNALS,
     ),
     **_refuse("pickle _pickle marshal copyreg", _NO_PICKLE),
-    "threading": "use `asyncio.gather`, or `concurrent.futures.ThreadPoolExecutor`",
-    "logging": "use `print`",
     "argparse": "there is no command line in the sandbox; use variables",
     "optparse": "there is no command line in the sandbox; use variables",
     "unittest": "use `assert`",
@@ -360,7 +359,12 @@ _MADE = {
     "asyncio": "run to_thread get_event_loop get_running_loop new_event_loop set_event_loop",
     "concurrent.futures": "ThreadPoolExecutor",
     "contextlib": "redirect_stderr redirect_stdout",
+    "logging": "BASIC_FORMAT CRITICAL DEBUG ERROR FATAL Formatter Handler INFO LogRecord Logger NOTSET NullHandler "
+    "StreamHandler WARN WARNING basicConfig captureWarnings critical debug disable error exception fatal "
+    "getLevelName getLogger info log root shutdown warn warning",
     "sys": "stderr stdout",
+    "threading": "BoundedSemaphore Condition Event Lock RLock Semaphore Thread Timer active_count "
+    "current_thread get_ident local main_thread",
     "traceback": "format_exc format_exception format_exception_only print_exc print_exception",
 }
 """Names of modules that are made for each program."""

@@ -12,7 +12,7 @@ import io
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_ptc.locks import cached_property
 from langchain_ptc.sandbox.allowed_modules import (
@@ -25,6 +25,8 @@ from langchain_ptc.sandbox.allowed_modules import (
 from langchain_ptc.sandbox.language.facades import build_random_names, build_safe_names, deepcopy
 from langchain_ptc.wording import closest, did_you_mean
 
+ModuleNames: TypeAlias = Mapping[str, object]
+
 _PARTS_OF_MODULE = ("__loader__", "__spec__", "__package__")
 
 
@@ -33,7 +35,8 @@ class ModuleLoader:
 
     Args:
         extra: Modules of the developer's choice, with all their submodules: `["numpy"]`.
-        overrides: Builds names that replace or extend those of a module, made for this program, at its first
+        overrides: Builds names that replace or extend those of a module, or a function that builds those of one,
+            made for this program, at its first
             import; a module that is not listed anywhere exists if it is among them.
         files: Whether the code has files, and so the modules for them.
         stdout: Where modules of the standard library print to; None for the process's own stream.
@@ -46,7 +49,7 @@ class ModuleLoader:
         self,
         *,
         extra: Sequence[str] = (),
-        overrides: Callable[[], Mapping[str, Mapping[str, object]]] = dict,
+        overrides: Callable[[], Mapping[str, ModuleNames | Callable[[], ModuleNames]]] = dict,
         files: bool = False,
         stdout: io.TextIOBase | None = None,
     ) -> None:
@@ -59,7 +62,7 @@ class ModuleLoader:
         self._built: dict[str, types.ModuleType] = {}
 
     @cached_property
-    def _overrides(self) -> Mapping[str, Mapping[str, object]]:
+    def _overrides(self) -> Mapping[str, ModuleNames | Callable[[], ModuleNames]]:
         return self._build_overrides()
 
     @property
@@ -132,7 +135,8 @@ class ModuleLoader:
         # made for those programs only that import it: to seed one takes longer than the rest.
         safe = build_random_names() if source == "random" else self._safe.get(source, {})
         entries.update({n: value for n, value in safe.items() if n in entries})
-        for entry, value in self._overrides.get(name, {}).items():
+        made = self._overrides.get(name, {})
+        for entry, value in (made() if callable(made) else made).items():
             if not isinstance(value, types.ModuleType) and not entry.startswith("__"):
                 entries[entry] = value
         module = _new_module(name, entries)

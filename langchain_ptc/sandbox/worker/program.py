@@ -18,14 +18,14 @@ import warnings
 from collections.abc import Callable, Container, Coroutine, Mapping
 from dataclasses import replace
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.sandbox.allowed_modules import standard_modules
 from langchain_ptc.sandbox.api import Failure, Program, Status
 from langchain_ptc.sandbox.language.guards import build_namespace
-from langchain_ptc.sandbox.language.modules import ModuleLoader
+from langchain_ptc.sandbox.language.modules import ModuleLoader, ModuleNames
 from langchain_ptc.sandbox.language.policy import CompiledCode, compile_code, compile_unrestricted
 from langchain_ptc.sandbox.sessions.session import SessionVariables
 from langchain_ptc.sandbox.sessions.source import EVERY_NAME, Names
@@ -42,6 +42,7 @@ from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
 from langchain_ptc.sandbox.worker.folder import Folder, build_file_names, open_file
+from langchain_ptc.sandbox.worker.logging_module import Logging
 from langchain_ptc.sandbox.worker.output import Output
 from langchain_ptc.sandbox.worker.replay import GUARDED_NAMES, Steps
 from langchain_ptc.sandbox.worker.stubs import (
@@ -50,6 +51,7 @@ from langchain_ptc.sandbox.worker.stubs import (
     build_sync_stub,
     build_tool_modules,
 )
+from langchain_ptc.sandbox.worker.thread_modules import ProgramThreads, build_queue_names
 from langchain_ptc.sandbox.worker.threads import (
     Crew,
     LoopScheduler,
@@ -113,6 +115,7 @@ class ProgramRun:
         self._names: Names | None = None
         self._kept: SessionVariables | None = None
         self._unsendable = ""
+        self._wait_for_threads: Callable[[], None] = lambda: None
 
     def run(self) -> None:
         """Run the program to its end and tell the host; raises only if the host is gone."""
@@ -218,6 +221,7 @@ class ProgramRun:
     def _execute(self, compiled: CompiledCode, namespace: dict[str, object]) -> bytes:
         if self._loop is None:
             compiled.start(namespace)
+            self._wait_for_threads()
         else:
             self._run_loop(self._loop, compiled, namespace)
         has_value, value = compiled.value(namespace)
@@ -274,6 +278,7 @@ class ProgramRun:
         else:
             crew = self._crew or Crew(WORKER_STACK_BYTES)
             threads = scheduler = ThreadScheduler(self._calls, crew)
+            self._wait_for_threads = threads.wait_for_all
             for tool in self._program.tools:
                 stubs[tool] = build_sync_stub(self._calls, threads, tool)
         modules = build_tool_modules(stubs, self._program.types)
@@ -321,11 +326,13 @@ class ProgramRun:
 
     def _overrides(
         self, scheduler: Scheduler, modules: Mapping[str, ModuleType]
-    ) -> dict[str, Mapping[str, object]]:
+    ) -> dict[str, ModuleNames | Callable[[], ModuleNames]]:
         stream = self._output.stream
-        names: dict[str, Mapping[str, object]] = {
+        names: dict[str, Any] = {
             "asyncio": build_asyncio_names(self._loop),
             "concurrent.futures": build_futures_names(scheduler),
+            "queue": functools.partial(build_queue_names, scheduler),
+            "threading": lambda: ProgramThreads(scheduler, self._report_thread).names(),
             "contextlib": {
                 "redirect_stderr": self._output.redirect("stderr"),
                 "redirect_stdout": self._output.redirect("stdout"),
@@ -335,6 +342,7 @@ class ProgramRun:
             "traceback": build_traceback_names(
                 self._program.code, self._output.stream_to("stderr")
             ),
+            "logging": lambda: self._build_logging(names).names(),
             **({} if self._guard_writes else self._process_names()),
             **({} if self._folder is None else build_file_names()),
             **{path: vars(module) for path, module in modules.items()},
@@ -343,6 +351,24 @@ class ProgramRun:
             more = self._steps.build_names(asynchronous=self._loop is not None)
             names |= {module: {**names.get(module, {}), **more[module]} for module in more}
         return names
+
+    def _report_thread(self, name: str, error: BaseException) -> None:
+        """Print the exception that ended a thread of the code."""
+        stderr = self._output.stream_to("stderr")
+        stderr.write(f"Exception in thread {name}:\n")
+        write = build_traceback_names(self._program.code, stderr)["print_exception"]
+        cast("Callable[[BaseException], None]", write)(error)
+
+    def _build_logging(self, names: Mapping[str, Any]) -> Logging:
+        """Build the loggers of the program, whose time is what its clock shows."""
+        describe = build_traceback_names(self._program.code, self._output.stream)
+
+        def text_of(error: BaseException | None) -> str:
+            lines = cast("Callable[..., list[str]]", describe["format_exception"])
+            return "".join(lines(error or sys.exception())).rstrip("\n")
+
+        now = names["time"].get("time", time.time)
+        return Logging(self._output.stream_to("stderr"), now, text_of)
 
     def _process_names(self) -> dict[str, Mapping[str, object]]:
         """Return names that change their process, which is the program's own."""

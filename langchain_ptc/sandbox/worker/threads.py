@@ -201,16 +201,22 @@ class ThreadScheduler:
         crew.wakers.append(self._wake_all)
         self._waiters: deque[_Waiter] = deque()
         self._broken: BaseException | None = None
+        self._awaited = 0
 
-    def spawn(self, work: Callable[[], None]) -> None:
-        """Start `work` in a thread of its own; it begins when the caller waits for something."""
+    def spawn(self, work: Callable[[], None], *, is_awaited: bool = True) -> None:
+        """Start `work` in a thread of its own; it begins when the caller waits for something.
+
+        The end of the program waits for it if it `is_awaited`, as Python does.
+        """
         waiter = _Waiter(lambda: True)
+        self._awaited += is_awaited
 
         def body() -> None:
             waiter.gate.acquire()
             try:
                 work()
             finally:
+                self._awaited -= is_awaited
                 self._hand_over(None)
 
         self._waiters.append(waiter)
@@ -218,7 +224,12 @@ class ThreadScheduler:
             self._crew.start(body)
         except RuntimeError:  # the system refuses threads: do it now
             self._waiters.remove(waiter)
+            self._awaited -= is_awaited
             work()
+
+    def wait_for_all(self) -> None:
+        """Wait for the threads that were started and that the end of the program waits for."""
+        self.wait_until(lambda: not self._awaited)
 
     def wait_until(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
         """Let others go on until `ready()`; return whether it is."""
@@ -295,9 +306,13 @@ class LoopScheduler:
         self.now = host.now
         self._stepped = stepped
 
-    def spawn(self, work: Callable[[], None]) -> None:
+    def spawn(self, work: Callable[[], None], *, is_awaited: bool = True) -> None:
         """Do `work` now."""
+        del is_awaited
         work()
+
+    def wait_for_all(self) -> None:
+        """Return: all work is done."""
 
     def wait_until(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
         """Run the loop until `ready()`; return whether it is."""

@@ -1,0 +1,293 @@
+"""`threading`, `queue` and `logging` of the code do what Python's do: the same programs print the same text."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox, ProgrammaticToolExecutor
+from langchain_ptc.sandbox import Sandbox
+
+PROGRAMS = {
+    "threads and join": """
+import threading
+results = {}
+def square(number, *, key):
+    results[key] = number * number
+threads = [threading.Thread(target=square, args=(n,), kwargs={"key": str(n)}) for n in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(results, [t.is_alive() for t in threads], threads[0].name, threads[0].daemon)
+""",
+    "nobody joins": """
+import threading, time
+def late():
+    time.sleep(0.01)
+    print("late")
+threading.Thread(target=late).start()
+print("first")
+""",
+    "nobody waits for a pool": """
+from concurrent.futures import ThreadPoolExecutor
+ThreadPoolExecutor(2).submit(print, "done")
+""",
+    "class with run": """
+import threading
+class Worker(threading.Thread):
+    def __init__(self, number):
+        super().__init__(name=f"worker-{number}")
+        self.number = number
+    def run(self):
+        self.seen = threading.current_thread().name
+workers = [Worker(n) for n in range(2)]
+[w.start() for w in workers]
+[w.join() for w in workers]
+print([w.seen for w in workers], threading.current_thread() is threading.main_thread())
+""",
+    "lock": """
+import threading
+lock, total = threading.Lock(), 0
+def add():
+    global total
+    for _ in range(100):
+        with lock:
+            total += 1
+threads = [threading.Thread(target=add) for _ in range(5)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+lock.acquire()
+print(total, lock.acquire(blocking=False), lock.acquire(timeout=0.01), lock.locked())
+lock.release()
+try:
+    lock.release()
+except RuntimeError as error:
+    print(error)
+""",
+    "reentrant lock": """
+import threading
+lock = threading.RLock()
+with lock, lock:
+    taken = []
+    t = threading.Thread(target=lambda: taken.append(lock.acquire(blocking=False)))
+    t.start(); t.join()
+print(taken)
+""",
+    "event": """
+import threading
+event = threading.Event()
+print(event.wait(0.01), event.is_set())
+t = threading.Thread(target=lambda: print("heard", event.wait()))
+t.start()
+event.set()
+t.join()
+""",
+    "condition": """
+import threading
+condition, items = threading.Condition(), []
+def consume():
+    with condition:
+        condition.wait_for(lambda: len(items) == 2)
+        print(items)
+t = threading.Thread(target=consume)
+t.start()
+for n in range(2):
+    with condition:
+        items.append(n)
+        condition.notify_all()
+t.join()
+with condition:
+    print(condition.wait(0.01), condition.wait_for(lambda: False, 0.01))
+""",
+    "semaphore": """
+import threading, time
+gate, inside, most = threading.BoundedSemaphore(2), 0, 0
+def work():
+    global inside, most
+    with gate:
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.01)
+        inside -= 1
+threads = [threading.Thread(target=work) for _ in range(6)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+print(most)
+try:
+    gate.release()
+except ValueError as error:
+    print(error)
+""",
+    "timer": """
+import threading
+one, two = threading.Timer(0.01, print, ["ring"]), threading.Timer(60, print, ["never"])
+one.start(); two.start(); two.cancel()
+one.join(); two.join()
+print(isinstance(one, threading.Thread), one.is_alive())
+""",
+    "local": """
+import threading
+mine = threading.local()
+mine.x = 1
+def look(): print(hasattr(mine, "x"))
+t = threading.Thread(target=look); t.start(); t.join()
+print(mine.x)
+""",
+    "wrong use": """
+import threading
+t = threading.Thread(target=list)
+for call in (t.join, lambda: (t.start(), t.start()), threading.current_thread().join):
+    try:
+        call()
+    except RuntimeError as error:
+        print(error)
+""",
+    "queue": """
+import queue, threading
+jobs, done = queue.Queue(maxsize=2), []
+def work():
+    while True:
+        job = jobs.get()
+        done.append(job * 2)
+        jobs.task_done()
+threading.Thread(target=work, daemon=True).start()
+for n in range(7):
+    jobs.put(n)
+jobs.join()
+print(done, jobs.empty(), jobs.qsize())
+for call in (jobs.get_nowait, lambda: jobs.get(timeout=0.01), lambda: [jobs.put_nowait(1) for _ in range(9)]):
+    try:
+        call()
+    except (queue.Empty, queue.Full) as error:
+        print(type(error).__name__)
+last, first = queue.LifoQueue(), queue.PriorityQueue()
+for n in (2, 3, 1):
+    last.put(n); first.put(n)
+print(last.get(), first.get())
+""",
+    "log without configuration": """
+import logging
+logging.getLogger("a").info("not shown")
+logging.getLogger("a.b").warning("shown %d", 1)
+""",
+    "log with configuration": """
+import logging
+logging.basicConfig(level=logging.DEBUG)
+log = logging.getLogger("shop")
+log.debug("one"); log.info("%s and %s", 1, 2); log.warning("%(x)s", {"x": 3})
+log.error("four"); log.critical("five"); log.log(35, "six")
+log.setLevel("ERROR")
+log.info("not shown")
+logging.info("root")
+print(log.isEnabledFor(20), log.getEffectiveLevel(), logging.getLevelName(20), log.getChild("a").name)
+""",
+    "log formats": """
+import logging
+for style, text in (("%", "%(levelname)-8s|%(name)s|%(message)s"), ("{", "{levelname:>9} {message}"), ("$", "$name: $message")):
+    logging.basicConfig(format=text, style=style, level="INFO", force=True)
+    logging.getLogger("shop").info("text")
+""",
+    "log handlers": """
+import io, logging
+stream = io.StringIO()
+handler = logging.StreamHandler(stream)
+handler.setFormatter(logging.Formatter("%(message)s!"))
+handler.setLevel(logging.WARNING)
+log = logging.getLogger("shop.till")
+log.addHandler(handler)
+log.propagate = False
+log.setLevel(logging.INFO)
+log.info("low"); log.warning("high")
+class Collect(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+    def emit(self, record):
+        self.seen.append((record.levelname, record.getMessage(), record.name, getattr(record, "customer", None)))
+collect = Collect()
+logging.getLogger().addHandler(collect)
+logging.getLogger("other").error("x %s", "y", extra={"customer": 7})
+log.addFilter(lambda record: "secret" not in record.getMessage())
+log.warning("secret"); log.warning("open")
+print(stream.getvalue().split(), collect.seen, log.hasHandlers())
+logging.disable(logging.ERROR)
+logging.getLogger("other").error("not shown")
+print(len(collect.seen))
+""",
+    "errors of logging": """
+import logging
+for call in (lambda: logging.getLogger("a").setLevel("LOUD"), lambda: logging.Formatter(style="?"),
+             lambda: logging.getLogger("a").log("INFO", "x")):
+    try:
+        call()
+    except (ValueError, TypeError) as error:
+        print(type(error).__name__, error)
+""",
+}
+
+
+@pytest.fixture(params=["process", "in process"], scope="module")
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    made = ProcessSandbox() if request.param == "process" else InProcessSandbox()
+    with made:
+        yield made
+
+
+def run(code: str, sandbox: Sandbox) -> str:
+    result = ProgrammaticToolExecutor([], sandbox=sandbox, limits=Limits(wall_seconds=60)).execute(
+        code
+    )
+    assert result.error is None, result.report()
+    return result.output
+
+
+@pytest.mark.parametrize("code", PROGRAMS.values(), ids=PROGRAMS)
+def test_a_program_prints_what_python_prints(code: str, sandbox: Sandbox) -> None:
+    """The output is that of Python itself, standard error included."""
+    real = subprocess.run(
+        [sys.executable, "-u", "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
+    assert run(code, sandbox) == real.stdout
+
+
+def test_an_exception_in_a_thread_is_printed(sandbox: Sandbox) -> None:
+    """A thread that fails ends with its traceback, in terms of the code, and the program goes on."""
+    code = "import threading\nt = threading.Thread(target=lambda: 1 / 0, name='t')\nt.start(); t.join()\nprint('on')"
+    lines = run(code, sandbox).splitlines()
+    assert lines[0] == "Exception in thread t:"
+    assert lines[-2:] == ["ZeroDivisionError: division by zero", "on"]
+
+
+def test_an_exception_is_logged_with_the_frames_of_the_code(sandbox: Sandbox) -> None:
+    """`logger.exception` shows where in the code the exception was raised, and no path of the machine."""
+    code = "import logging\ntry:\n    1 / 0\nexcept ZeroDivisionError:\n    logging.exception('failed')"
+    output = run(code, sandbox)
+    assert output.startswith("ERROR:root:failed\nTraceback (most recent call last):\n  line 3")
+    assert "/" not in output.replace("1 / 0", "")
+
+
+def test_logs_of_the_process_are_out_of_reach(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the code logs reaches no logger of the host, and what it sets changes none."""
+    run(
+        "import logging\nlogging.disable(50)\nlogging.getLogger('langchain_ptc').error('x')",
+        sandbox,
+    )
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("code", ["import logging.handlers", "from logging import FileHandler"])
+def test_log_files_are_refused(code: str, sandbox: Sandbox) -> None:
+    """A program that wants to log into files is told at once that it cannot."""
+    result = ProgrammaticToolExecutor([], sandbox=sandbox).execute(code)
+    assert result.status in ("refused", "error")
+    assert "logging" in result.report()
