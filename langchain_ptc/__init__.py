@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from langchain_ptc.native import native_middleware, native_tools
     from langchain_ptc.node import ProgrammaticToolNode
     from langchain_ptc.run.budgets import Budget
+    from langchain_ptc.run.call_policy import CallPolicies
     from langchain_ptc.run.log import ExecutionLog
     from langchain_ptc.run.prefetcher import Prefetcher
     from langchain_ptc.run.record import ExecutionResult, PrefetchStats, ToolCallRecord
@@ -61,6 +62,7 @@ _MODULES = {
     "Breaker": "catalog.policy",
     "Budget": "run.budgets",
     "Cache": "catalog.policy",
+    "CallPolicies": "run.call_policy",
     "CatalogError": "errors",
     "CheckError": "errors",
     "CodeError": "errors",
@@ -106,6 +108,7 @@ __all__ = [
     "Breaker",
     "Budget",
     "Cache",
+    "CallPolicies",
     "CatalogError",
     "CheckError",
     "CodeError",

@@ -43,11 +43,9 @@ class ProgrammaticToolExecutor:
         catalog: The tools that the code may call; anything that `ToolCatalog` takes.
         sandbox: Where the code runs; by default a `ProcessSandbox` that all executors with the same
             `imports` share, and that ends with the process.
-        call_policies: The state of breakers, rate limits and cached results, to share it with another
-            executor over the same tools.
         limits: As in `as_programmatic`, and so are `imports`, `files`, `interrupt_on`, `interrupt_mode`,
-            `durable`, `prefetch`, `on_event`, `check`, `log`, `redact`, `budget`, `run_budget` and
-            `on_tool_error`.
+            `durable`, `prefetch`, `on_event`, `check`, `log`, `redact`, `budget`, `run_budget`,
+            `on_tool_error` and `call_policies`.
 
     Raises:
         CatalogError: The tools cannot be offered to code.

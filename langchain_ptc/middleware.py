@@ -120,8 +120,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         tool_name: Name of the one tool. Two of this middleware in one agent need two names.
         limits: As in `as_programmatic`, and so are `sandbox`, `imports`, `files`, `examples`, `prompt_tokens`,
             `count_tokens`, `interrupt_mode`, `durable`, `prefetch`, `on_event`, `check`, `budget`,
-            `run_budget`,
-            `on_tool_error`, `log` and `redact`.
+            `run_budget`, `on_tool_error`, `call_policies`, `log` and `redact`.
 
     Raises:
         ValueError: An option is invalid.
@@ -151,6 +150,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         budget: Budget | None = None,
         run_budget: Budget | None = None,
         on_tool_error: OnToolError = "message",
+        call_policies: CallPolicies | None = None,
         log: ExecutionLog | None = None,
         redact: Redact = "secrets",
         agent_guards: AgentGuards = "apply",
@@ -170,7 +170,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         self._examples = examples
         self._shapes = ObservedShapes()  # of all tools that the agent ever has
         self._tool_name = tool_name
-        self._call_policies = CallPolicies()
+        self._call_policies = call_policies or CallPolicies()
         self._budget_text = render_budget(budget, run_budget)
         self._has_run_budget = run_budget is not None
         self._new_executor = functools.partial(

@@ -33,6 +33,7 @@ from langchain_ptc.prompts.texts import NO_FILES
 from langchain_ptc.replies.extract import Protocol, extract_code
 from langchain_ptc.run.approvals import InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage
+from langchain_ptc.run.call_policy import CallPolicies
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable
 from langchain_ptc.run.graph_state import (
@@ -92,7 +93,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         domain: As in `as_programmatic`, and so are `policies`, `limits`, `sandbox`, `imports`, `files`,
             `examples`, `prompt_tokens`, `count_tokens`, `interrupt_on`, `interrupt_mode`, `durable`
             (the journal also keeps the model's replies), `session`, `on_event`, `check`, `log`,
-            `redact` and `on_tool_error`.
+            `redact`, `on_tool_error` and `call_policies`.
 
     Raises:
         CatalogError: The tools cannot be offered to code.
@@ -130,6 +131,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         budget: Budget | None = None,
         run_budget: Budget | None = None,
         on_tool_error: OnToolError = "message",
+        call_policies: CallPolicies | None = None,
         tool_name: str = "run_code",
     ) -> None:
         check_choice("protocol", protocol, Protocol)
@@ -157,6 +159,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             budget=budget,
             run_budget=run_budget,
             on_tool_error=on_tool_error,
+            call_policies=call_policies,
             tool_name=tool_name,
         )
         self._durable = durable

@@ -36,6 +36,7 @@ from langchain_ptc.prompts.texts import BUDGET, CODE_ARGUMENT, FILES, NO_FILES, 
 from langchain_ptc.replies.extract import Protocol, unwrap_program
 from langchain_ptc.run.approvals import ApprovalMiddleware, InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage
+from langchain_ptc.run.call_policy import CallPolicies
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
 from langchain_ptc.run.graph_state import Channels, nodes_of, read_state
@@ -170,6 +171,7 @@ def as_programmatic(
     budget: Budget | None = None,
     run_budget: Budget | None = None,
     on_tool_error: OnToolError = "message",
+    call_policies: CallPolicies | None = None,
     agent_guards: AgentGuards = "apply",
     return_direct: bool = False,
     tool_name: str = "run_code",
@@ -221,6 +223,8 @@ def as_programmatic(
         run_budget: What a whole run of the graph may spend: everything since the user's last message.
         on_tool_error: What the code sees when a tool raises: the exception's class and text
             (`message`), only its class (`type`), or only that the tool failed (`hide`).
+        call_policies: The state of breakers, rate limits and cached results, to share it with others
+            over the same tools; with a store, also with other processes.
         agent_guards: Whether a `HumanInTheLoopMiddleware` and a `ToolCallLimitMiddleware` of the agent
             that the tool is given to also apply to the calls of the code (`apply`), or not (`ignore`).
         return_direct: Whether what a program printed is the answer of the agent, without asking the
@@ -267,6 +271,7 @@ def as_programmatic(
         budget=budget,
         run_budget=run_budget,
         on_tool_error=on_tool_error,
+        call_policies=call_policies,
     )
     return [
         RunCodeTool(

@@ -25,7 +25,7 @@ from langchain_ptc.prompts.texts import (
 )
 from langchain_ptc.run.approvals import ApprovalRule, Approvals, Decision
 from langchain_ptc.run.arguments import ArgumentReader, validate_arguments
-from langchain_ptc.run.call_policy import CallPolicies, run_after, with_before
+from langchain_ptc.run.call_policy import CallPolicies, Portable, run_after, with_before
 from langchain_ptc.run.calls import CallContext, StartedCall
 from langchain_ptc.run.graph_state import checkpointer_of, find_call, messages_of
 from langchain_ptc.run.graph_tasks import take_place
@@ -103,7 +103,7 @@ class DirectCall:
         if isinstance(settled, ToolMessage):
             return settled
         if settled is not None:
-            return await self._make(settled, handler)
+            return await self._make(settled, handler, sync=sync)
         call, main = self.request.tool_call, functools.partial(self._ask_and_make, handler)
         found = find_call(call["id"], self.request.state, name=call["name"], arguments=call["args"])
         place = take_place(None if found is None else found[1])
@@ -122,17 +122,24 @@ class DirectCall:
             return {"made": settled}
 
         async def once() -> JournalEntry:
-            return {"made": await self._make(settled, handler)}
+            return {"made": await self._make(settled, handler, sync=journal.sync)}
 
         return await journal.record("call", "", once)
 
     async def _make(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Made]]
+        self,
+        request: ToolCallRequest,
+        handler: Callable[[ToolCallRequest], Awaitable[_Made]],
+        *,
+        sync: bool,
     ) -> _Made:
         if not self.definition.policy.is_guarded:
             return await handler(request)
         policy = self.definition.policy
-        call_policy, call = self.call_policies.of(self.definition), self._start(request.tool_call)
+        call_policy, call = (
+            self.call_policies.of(self.definition),
+            self._start(request.tool_call, sync=sync),
+        )
         call.config = request.runtime.config
         call.is_reached = True
 
@@ -156,6 +163,7 @@ class DirectCall:
             caller="direct",
             size_of=lambda made: len(str(made.content)) if isinstance(made, ToolMessage) else None,
             reuse=lambda kept, _: _as_answer(kept, request.tool_call),
+            portable=Portable(pack=_pack, unpack=_unpack),
         )
         if policy.before is not None:
             layer = with_before(layer, policy.before)
@@ -207,9 +215,9 @@ class DirectCall:
                 return {"key": key, "decisions": [{"type": "approve"}]}
         return {"asked": key, **await journal.record("approval", key, ask)}
 
-    def _start(self, asked: ToolCall) -> StartedCall:
+    def _start(self, asked: ToolCall, *, sync: bool = False) -> StartedCall:
         name = self.definition.qualified_name
-        context = CallContext(readers={name: ArgumentReader(self.definition)})
+        context = CallContext(readers={name: ArgumentReader(self.definition)}, sync=sync)
         call = StartedCall(Call(1, name, (), {}, 0), context)
         call.call_id = asked["id"] or ""
         call.arguments = call.given = call.passed = dict(asked["args"])
@@ -263,6 +271,17 @@ def answer_call(call: ToolCall, content: str, status: Any) -> ToolMessage:
 def _as_answer(kept: _Made, call: ToolCall) -> _Made:
     assert isinstance(kept, ToolMessage)
     return kept.model_copy(update={"tool_call_id": call["id"] or "", "id": None})
+
+
+def _pack(made: _Made) -> dict[str, Any] | None:
+    """Return an answer for other processes; one with an artifact, which may be anything, is not for them."""
+    if not isinstance(made, ToolMessage) or made.artifact is not None:
+        return None
+    return {"content": made.content, "name": made.name}
+
+
+def _unpack(data: Any, call: StartedCall) -> _Made:
+    return ToolMessage(data["content"], name=data["name"], tool_call_id=call.call_id)
 
 
 def _count(request: ToolCallRequest) -> int:

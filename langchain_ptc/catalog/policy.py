@@ -92,14 +92,14 @@ class Breaker:
 
     After `failures` failures in a row it is open: calls are refused at once. After `reset_seconds` one
     call is made as a probe; if it succeeds the breaker closes, otherwise it stays open for as long again.
-    All executions of an executor share its state.
+    All executions of an executor share its state, and so do those with the same `CallPolicies`.
 
     Raises:
         ValueError: A number is not positive, or `on` is not a tuple of exceptions.
     """
 
     failures: int = 5
-    """Failures in a row that open it; each attempt of a call counts."""
+    """Failures in a row, in one process, that open it; each attempt of a call counts."""
     reset_seconds: float = 30.0
     """How long it is open; and how long a probe may take before another one is made."""
     on: tuple[type[Exception], ...] | None = None
@@ -115,8 +115,8 @@ class Breaker:
 class Cache:
     """Reuses the result of an earlier call.
 
-    Only for tools that are `read_only` or `idempotent`. Results are in the memory of the process; the
-    least recently used ones are dropped first. A `Command` is not cached. Concurrent calls are all made.
+    Only for tools that are `read_only` or `idempotent`. Results are in the memory of the process, and in the
+    store of its `CallPolicies` if these have one; the least recently used ones are dropped first. A `Command` is not cached. Concurrent calls are all made.
 
     Raises:
         ValueError: A number is not positive, or `scope` is unknown.
@@ -128,10 +128,10 @@ class Cache:
     """Returns the cache key for the arguments; None for all arguments."""
     scope: CacheScope = "thread"
     """Who shares a result: one `execution`; the executions of one `thread` of the graph (one execution
-    if there is no thread); or all executions of the `executor`, for all users. Do not use the last for a
-    tool whose result depends on the user."""
+    if there is no thread); or all executions of the `executor` and of those with the same `CallPolicies`,
+    for all users. Do not use the last for a tool whose result depends on the user."""
     max_bytes: int = 16 * 1024 * 1024
-    """Size of all cached results of the tool, as they are sent to the code."""
+    """Size of all cached results of the tool, as they are sent to the code; for each process."""
 
     def __post_init__(self) -> None:
         _check_seconds(self, "seconds")
@@ -191,9 +191,10 @@ class ToolPolicy:
     cache: Cache | None = None
     """Reuses results; for tools that are `read_only` or `idempotent`."""
     rate_limit: RateLimit | None = None
-    """How often the tool may be called, by all executions of an executor together."""
+    """How often the tool may be called, by all executions of an executor together; by those of all
+    processes whose `CallPolicies` have the same store and name."""
     max_concurrent_calls: int | None = None
-    """Calls that may be in flight at once, of all executions of an executor together."""
+    """Calls that may be in flight at once, of all executions of an executor together, in one process."""
     before: BeforeCall | None = None
     """Called before each call is made; what it raises refuses the call."""
     after: AfterCall | None = None

@@ -17,19 +17,28 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Hashable
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from langchain_core.tools import ToolException
 
 from langchain_ptc.background_loop import call_in_thread
-from langchain_ptc.catalog.policy import Breaker, ToolCallInfo
+from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.calls import CallOutcome, Pipeline, StartedCall, Time
 from langchain_ptc.run.dispatch import Dispatcher, too_large
 from langchain_ptc.run.policy_state import BreakerState, Clock, RateLimiter, Refusal, Results, Slots
 from langchain_ptc.run.redaction import OnToolError, describe_failure
+from langchain_ptc.run.shared_state import (
+    SharedAccess,
+    SharedBreaker,
+    SharedRate,
+    SharedResults,
+    SharedStore,
+    StoreFailed,
+)
 from langchain_ptc.run.tool_view import is_pause, is_signal
+from langchain_ptc.sandbox.wire.bounded import read_bounded
 from langchain_ptc.sandbox.wire.objects import UnsendableValue, is_large
 from langchain_ptc.sandbox.wire.values import ValueTooLarge, encode_sized
 
@@ -54,15 +63,27 @@ class BreakerOpen(ToolCallError):
     """Calls of the tool are refused for a while, because it has failed repeatedly."""
 
 
+class Portable(NamedTuple, Generic[T]):
+    """How cached results go to another process, and come from there."""
+
+    pack: Callable[[T], Any]
+    """Returns a result as plain data; None if it stays in its process."""
+    unpack: Callable[[Any, StartedCall], T]
+    """Returns the result for a call; raises if somebody else has written the data."""
+
+
 class CallPolicy:
     """The policy of one tool, with its state; shared by all executions of an executor.
 
     Args:
         definition: The tool.
         clock: The clock.
+        access: Where state is that other processes share; None if none do.
     """
 
-    def __init__(self, definition: ToolDefinition, clock: Clock) -> None:
+    def __init__(
+        self, definition: ToolDefinition, clock: Clock, access: SharedAccess | None = None
+    ) -> None:
         policy = definition.policy
         self.policy = policy
         self._name = definition.qualified_name
@@ -73,23 +94,40 @@ class CallPolicy:
         self._results: Results[Any] | None = (
             Results(policy.cache, clock.now) if policy.cache else None
         )
+        self._shared_breaker: SharedBreaker | None = None
+        self._shared_rate: SharedRate | None = None
+        self._shared_results: SharedResults | None = None
+        if access is not None:
+            self._share(access)
+
+    def _share(self, access: SharedAccess) -> None:
+        policy, name, clock = self.policy, self._name, self._clock
+        if policy.breaker is not None and self._breaker is not None:
+            self._shared_breaker = SharedBreaker(self._breaker, policy.breaker, access, name, clock)
+        if policy.rate_limit is not None:
+            self._shared_rate = SharedRate(policy.rate_limit, access, name, clock)
+        if policy.cache is not None:
+            self._shared_results = SharedResults(policy.cache, access, name, clock)
 
     def attempts(self, make: Layer[T]) -> Layer[T]:
         """Return `make` with timeouts, limits, the breaker and retries around it.
 
         The layers raise, in addition to what `make` raises:
 
-        - `ToolCallError`: the tool took too long, or its circuit breaker is open.
+        - `ToolCallError`: the tool took too long, its circuit breaker is open, or its rate limit is in a
+          store that does not answer.
         """
         layer = self._with_timeout(make)
         if self._breaker is not None:
-            layer = _with_breaker(layer, self._breaker, self.policy.breaker, self._name)
-        if self._rate is not None:
+            layer = self._with_breaker(layer, self._breaker)
+        if self._shared_rate is not None:
+            layer = self._with_shared_rate(layer, self._shared_rate)
+        elif self._rate is not None:
             layer = self._with_rate(layer, self._rate)
         if self._slots is not None:
             layer = self._with_slots(layer, self._slots)
         if self._breaker is not None and (self._rate is not None or self._slots is not None):
-            layer = _with_early_refusal(layer, self._breaker, self._name)
+            layer = self._with_early_refusal(layer, self._breaker)
         if self.policy.retry is not None or self.policy.total_seconds is not None:
             layer = self._with_retries(layer)
         return layer
@@ -101,6 +139,7 @@ class CallPolicy:
         caller: str,
         size_of: Callable[[T], int | None],
         reuse: Callable[[T, StartedCall], T],
+        portable: Portable[T],
     ) -> Layer[T]:
         """Return `make` with the tool's cache before it.
 
@@ -109,26 +148,55 @@ class CallPolicy:
             caller: Each caller has results of its own.
             size_of: The size of a result in bytes; None if it must not be used again.
             reuse: Returns a cached result for a later call.
+            portable: How results go to other processes, if they share the cache.
         """
         results: Results[T] | None = self._results
         if results is None:
             return make
 
         async def cached(call: StartedCall) -> T:
-            key = self._key_of(call)
-            if key is None:
+            own = self._key_of(call)
+            if own is None:
                 return await make(call)
-            cached_result = results.find((caller, *key))
+            key, others = (caller, *own), self._shared_results
+            if own[0] is not None and own[0] == call.execution_id:
+                others = None  # an execution is in one process
+            cached_result = results.find(key)
+            if cached_result is None and others is not None:
+                cached_result = await self._find_elsewhere(others, key, call, results, portable)
             if cached_result is not None:
                 call.is_cache_hit = True
                 return reuse(cached_result, call)
             made = await make(call)
             size = size_of(made)
             if size is not None:
-                results.store((caller, *key), made, size)
+                results.store(key, made, size)
+                if others is not None and (data := portable.pack(made)) is not None:
+                    await others.store(call, key, data)
             return made
 
         return cached
+
+    async def _find_elsewhere(
+        self,
+        others: SharedResults,
+        key: Hashable,
+        call: StartedCall,
+        results: Results[T],
+        portable: Portable[T],
+    ) -> T | None:
+        """Return the result that another process has stored; None if there is none that can be used."""
+        found = await others.find(call, key)
+        if found is None:
+            return None
+        data, size, seconds = found
+        try:
+            result = portable.unpack(data, call)
+        except Exception:
+            logger.exception("a cached result of %s in the store cannot be read", self._name)
+            return None
+        results.store(key, result, size, seconds)
+        return result
 
     # --- the layers ---------------------------------------------------------------------------------
 
@@ -174,6 +242,23 @@ class CallPolicy:
 
         return limited
 
+    def _with_shared_rate(self, make: Layer[T], rate: SharedRate) -> Layer[T]:
+        async def limited(call: StartedCall) -> T:
+            began = self._clock.now()
+            try:
+                await rate.begin(call)
+            except StoreFailed as error:
+                raise ToolCallError(
+                    f"{self._name} was not called: its rate limit is shared by several processes, and "
+                    f"the store that counts their calls cannot be used ({error}). Go on without it, or "
+                    "try again later",
+                    tool=self._name,
+                ) from error
+            call.waited_seconds += self._clock.now() - began
+            return await make(call)
+
+        return limited
+
     def _with_slots(self, make: Layer[T], slots: Slots) -> Layer[T]:
         async def limited(call: StartedCall) -> T:
             if not slots.acquire_nowait():
@@ -186,6 +271,47 @@ class CallPolicy:
                 slots.release()
 
         return limited
+
+    def _with_breaker(self, make: Layer[T], state: BreakerState) -> Layer[T]:
+        shared, breaker = self._shared_breaker, self.policy.breaker
+        on = None if breaker is None else breaker.on
+
+        async def guarded(call: StartedCall) -> T:
+            if shared is not None:
+                await shared.refresh(call)
+            entered = state.enter()
+            if isinstance(entered, Refusal):
+                raise _breaker_open(call, entered, self._name)
+            call.breaker = entered.state
+            if shared is not None and entered.state == "half_open":
+                await shared.publish(call)  # so that no other process begins a probe as well
+            failed: bool | None = None
+            try:
+                made = await make(call)
+                failed = False
+                return made
+            except Exception as error:
+                if not is_pause(error) and call.is_reached:
+                    failed = _is_one_of(error, on)
+                raise
+            finally:
+                if state.leave(entered, failed=failed) and shared is not None:
+                    await shared.publish(call)
+
+        return guarded
+
+    def _with_early_refusal(self, make: Layer[T], state: BreakerState) -> Layer[T]:
+        """Refuse a call that would only wait to be refused."""
+        shared = self._shared_breaker
+
+        async def guarded(call: StartedCall) -> T:
+            if shared is not None:
+                await shared.refresh(call)
+            if (refusal := state.refusal()) is not None:
+                raise _breaker_open(call, refusal, self._name)
+            return await make(call)
+
+        return guarded
 
     def _with_retries(self, make: Layer[T]) -> Layer[T]:
         total = self.policy.total_seconds
@@ -249,16 +375,38 @@ class CallPolicy:
 
 
 class CallPolicies:
-    """The policies of tools, with their state; each is made when it is first asked for.
+    """The state of the policies of tools: breakers, rate limits, cached results.
 
-    Executors over the same tools may share one.
+    Each executor has one of its own, and executors that are given the same one share it. With a store, so do
+    all processes that use the same `name` in the same store: a rate limit is one limit for all of them, a
+    breaker that opens in one opens in the others within about a second, and a cached result of one is used
+    by the others. `max_concurrent_calls` remains a limit of each process.
+
+    A tool with a rate limit is not called while the store does not answer; breakers and caches are each
+    process's own then.
 
     Args:
-        clock: The clock.
+        store: Where the state is shared; `graph` for the store of the graph that makes the call. None
+            for state in this process only.
+        name: What the processes have in common that share state, for example the name of the service and
+            of its environment. It is in the namespace of the items, and has no period.
+        clock: The clock, for tests.
+
+    Raises:
+        ValueError: `store` is neither a store nor `graph`, or `name` is missing or given without a store.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        store: SharedStore | None = None,
+        name: str | None = None,
+    ) -> None:
         self.clock = clock or Clock()
+        if store is None and name is not None:
+            raise ValueError(f"name={name!r} is for state in a store: pass store= too")
+        self._access = None if store is None else SharedAccess(store, name or "", self.clock)
         self._policies: dict[str, list[CallPolicy]] = {}
         self._lock = new_lock()
 
@@ -269,44 +417,8 @@ class CallPolicies:
             for held in same_name:
                 if held.policy is definition.policy or held.policy == definition.policy:
                     return held
-            same_name.append(CallPolicy(definition, self.clock))
+            same_name.append(CallPolicy(definition, self.clock, self._access))
             return same_name[-1]
-
-
-def _with_breaker(
-    make: Layer[T], state: BreakerState, breaker: Breaker | None, name: str
-) -> Layer[T]:
-    assert breaker is not None
-
-    async def guarded(call: StartedCall) -> T:
-        entered = state.enter()
-        if isinstance(entered, Refusal):
-            raise _breaker_open(call, entered, name)
-        call.breaker = entered.state
-        failed: bool | None = None
-        try:
-            made = await make(call)
-            failed = False
-            return made
-        except Exception as error:
-            if not is_pause(error) and call.is_reached:
-                failed = _is_one_of(error, breaker.on)
-            raise
-        finally:
-            state.leave(entered, failed=failed)
-
-    return guarded
-
-
-def _with_early_refusal(make: Layer[T], state: BreakerState, name: str) -> Layer[T]:
-    """Refuse a call that would only wait to be refused."""
-
-    async def guarded(call: StartedCall) -> T:
-        if (refusal := state.refusal()) is not None:
-            raise _breaker_open(call, refusal, name)
-        return await make(call)
-
-    return guarded
 
 
 def _breaker_open(call: StartedCall, refusal: Refusal, name: str) -> BreakerOpen:
@@ -431,9 +543,17 @@ def build_pipeline(
         caller="code",
         size_of=lambda made: None if made.commands else len(made.payload),
         reuse=lambda cached_result, _: cached_result,
+        portable=Portable(
+            pack=lambda made: None if made.commands else made.payload, unpack=_unpack
+        ),
     )
     before = definition.policy.before
     return outcome if before is None else with_before(outcome, before, on_tool_error)
+
+
+def _unpack(data: Any, call: StartedCall) -> CallOutcome:
+    payload, size = _encode(read_bounded(data).value, call)
+    return CallOutcome(payload=payload, size=size)
 
 
 def _check_commands(call: StartedCall) -> None:

@@ -41,6 +41,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
 from langgraph.prebuilt import ToolNode, ToolRuntime
 from langgraph.runtime import get_runtime
+from langgraph.store.base import BaseStore
 from langgraph.types import Command, Overwrite
 from pydantic import BaseModel
 
@@ -53,6 +54,7 @@ Channels: TypeAlias = Mapping[str, _Channel]
 _READ = "__pregel_read"
 """Where LangGraph's configuration has what reads the state of the graph that runs."""
 CHECKPOINTER = "__pregel_checkpointer"
+_RUNTIME = "__pregel_runtime"
 _ROOT = "__root__"
 _SINGLE = (LastValue, LastValueAfterFinish, EphemeralValue, UntrackedValue, AnyValue)
 """Channels that hold the last value that was written; most of them take one in each step."""
@@ -84,6 +86,13 @@ def checkpointer_of(config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
     """
     found = (config.get("configurable") or {}).get(CHECKPOINTER)
     return found if isinstance(found, BaseCheckpointSaver) else None
+
+
+def store_of(config: RunnableConfig) -> BaseStore | None:
+    """Return the store of the graph that `config` is of; None if it has none."""
+    runtime = (config.get("configurable") or {}).get(_RUNTIME)
+    found = getattr(runtime, "store", None)
+    return found if isinstance(found, BaseStore) else None
 
 
 async def read_state(config: RunnableConfig) -> Any:

@@ -32,6 +32,8 @@ class Clock:
 
     now: Callable[[], float] = time.monotonic
     """Seconds, from any point on, never back."""
+    wall: Callable[[], float] = time.time
+    """Seconds, as other machines have them too."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = random.random
     """From 0 to 1, for pauses."""
@@ -91,6 +93,11 @@ class Slots:
         self._free = limit
         self._lock = new_lock()
         self._line: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot."""
+        return len(self._line)
 
     def acquire_nowait(self) -> bool:
         """Take a slot if there is one, and return whether there was; `release` it later."""
@@ -213,8 +220,8 @@ class BreakerState:
             self._is_probing, self._opened_at = True, self._now()
             return Pass(self._era, "half_open")
 
-    def leave(self, given: Pass, *, failed: bool | None) -> None:
-        """Say how a try ended.
+    def leave(self, given: Pass, *, failed: bool | None) -> bool:
+        """Say how a try ended; return whether that has opened or closed the breaker.
 
         Args:
             given: Its leave.
@@ -222,7 +229,7 @@ class BreakerState:
         """
         with self._lock:
             if given.era != self._era:
-                return
+                return False
             if failed is None:
                 # The next one may probe at once: this one has not found out anything.
                 if self._is_probing:
@@ -235,6 +242,24 @@ class BreakerState:
                 self._failures += 1
                 if self._is_probing or self._failures >= self._breaker.failures:
                     self._change(self._now())
+            return given.era != self._era
+
+    def open_for(self) -> tuple[int, float | None]:
+        """Return the failures in a row, and the seconds until a probe; None for these while it is closed."""
+        with self._lock:
+            return self._failures, None if self._opened_at is None else self._left()
+
+    def adopt(self, failures: int, seconds: float | None) -> None:
+        """Take over the state of another process.
+
+        Args:
+            failures: Failures in a row, there.
+            seconds: How long until a probe is permitted; None if it is closed.
+        """
+        with self._lock:
+            self._failures = failures
+            opened_for = self._breaker.reset_seconds - (seconds or 0.0)
+            self._change(None if seconds is None else self._now() - opened_for)
 
     def _change(self, opened_at: float | None) -> None:
         self._era += 1
@@ -279,13 +304,14 @@ class Results(Generic[T]):
             self._entries.move_to_end(key)
             return result
 
-    def store(self, key: Hashable, result: T, size: int) -> None:
+    def store(self, key: Hashable, result: T, size: int, seconds: float | None = None) -> None:
         """Store a result.
 
         Args:
             key: What the calls have in common that may use it.
             result: Not to be changed by anybody.
             size: Its bytes.
+            seconds: How long it may be used; None for as long as a new one.
         """
         own = key[-1] if isinstance(key, tuple) else key
         size += _ENTRY_BYTES + (len(own) if isinstance(own, str) else 0)
@@ -293,7 +319,8 @@ class Results(Generic[T]):
             return
         with self._lock:
             self._drop(key)
-            self._entries[key] = self._now() + self._cache.seconds, size, result
+            lasting = self._cache.seconds if seconds is None else seconds
+            self._entries[key] = self._now() + lasting, size, result
             self._bytes += size
             while self._bytes > self._cache.max_bytes:
                 self._drop(next(iter(self._entries)))

@@ -151,6 +151,7 @@ PUBLIC_NAMES = {
     "Breaker",
     "Budget",
     "Cache",
+    "CallPolicies",
     "CatalogError",
     "CheckError",
     "CodeError",

@@ -113,7 +113,7 @@ def test_options_are_keyword_only(function: Callable[..., object]) -> None:
 OWN = {
     ProgrammaticToolNode: {"protocol", "max_attempts", "messages_key", "name", "tags"},
     ProgrammaticToolCallingMiddleware: {"tools", "tags", "domains"},
-    ProgrammaticToolExecutor: {"call_policies"},
+    ProgrammaticToolExecutor: set(),
 }
 """What one way in has that `as_programmatic` has not, or means otherwise."""
 
