@@ -15,6 +15,7 @@ import selectors
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeAlias
 
+import ormsgpack
 import pytest
 from langchain.agents import create_agent
 from langchain_core.tools import tool
@@ -45,8 +46,7 @@ from langchain_ptc.run.shared_state import (
     REFRESH_SECONDS,
     STORE_SECONDS,
 )
-from langchain_ptc.sandbox.api import Call
-from langchain_ptc.sandbox.wire.values import decode_value, encode_value
+from langchain_ptc.sandbox import Call
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 LATENCY = 0.008
@@ -133,7 +133,7 @@ def process(
         made = StartedCall(Call(1, "work", (), {"key": key}, 0), context)
         made.settle()
         outcome = await make(made)
-        return made, decode_value(outcome.payload)
+        return made, ormsgpack.unpackb(outcome.payload)
 
     return call
 
@@ -418,8 +418,8 @@ def test_nothing_of_the_arguments_is_in_the_store() -> None:
         "%%%",
         base64.b64encode(b"\xc1").decode(),
         base64.b64encode(b"\xc4\x01\xc1").decode(),
-        base64.b64encode(encode_value("not an encoded result")).decode(),
-        base64.b64encode(encode_value(b"\x91" * 100_000)).decode(),
+        base64.b64encode(ormsgpack.packb("not an encoded result")).decode(),
+        base64.b64encode(ormsgpack.packb(b"\x91" * 100_000)).decode(),
         "A" * 4 * MAX_RESULT_BYTES,
     ],
     ids=["none", "number", "text", "no-value", "no-value-in-it", "other", "deep", "large"],
