@@ -25,8 +25,6 @@ from langchain_ptc.locks import no_fork
 from langchain_ptc.sandbox.wire.control import (
     BORN,
     DESCRIPTORS_OF_A_WORKER,
-    MAX_CPU_SECONDS,
-    MAX_MEMORY_BYTES,
     REPLY,
     REQUEST,
 )
@@ -121,13 +119,9 @@ class Parent:
         """What to poll its descriptor for."""
         return select.POLLIN | (select.POLLOUT if self._unsent else 0)
 
-    def order(
-        self, kind: bytes, number: int, *, cpu_seconds: int = 0, memory_bytes: int = 0
-    ) -> None:
-        """Tell it something at the next `flush`; numbers beyond what the kernel knows are cut."""
-        self._unsent += REQUEST.pack(
-            kind, number, min(cpu_seconds, MAX_CPU_SECONDS), min(memory_bytes, MAX_MEMORY_BYTES)
-        )
+    def order(self, kind: bytes, number: int) -> None:
+        """Tell it something at the next `flush`."""
+        self._unsent += REQUEST.pack(kind, number)
 
     def flush(self) -> None:
         """Send what it takes at once."""

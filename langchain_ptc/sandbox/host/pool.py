@@ -22,7 +22,7 @@ import socket
 import threading
 import time
 import weakref
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeAlias
@@ -201,7 +201,8 @@ class WorkerPool:
         # What the thread of the pool alone uses.
         self._numbers = itertools.count(1)
         self._parent: Parent | None = None
-        self._asked: dict[int, Ask] = {}
+        self._asked: dict[int, Ask | None] = {}
+        """What was requested of the parent of workers; None for a worker that is to wait for work."""
         self._asked_since = 0.0
         self.workers: dict[int, Worker] = {}
         self._held: set[Worker] = set()
@@ -250,9 +251,10 @@ class WorkerPool:
         if self._closed:
             taken.set_exception(SandboxError("the sandbox is closed"))
             return taken
-        ready = None if fresh else self._take_idle(allowance)
+        ready = None if fresh else self._take_idle()
         if ready is not None:
             ready.depth = depth
+            ready.allow(allowance)
             self._mail.post(self._on_taken, ready, wakes=False)
             taken.set_result(ready)
         else:
@@ -265,9 +267,10 @@ class WorkerPool:
         running = len(self._held)
         parent = self._parent or next(iter(self._ahead), None)
         starting = max(0, self._places.taken - running)
-        idle = sum(map(len, list(self._spares.kinds.values())))
         pid = None if parent is None else parent.process.pid
-        return WorkerStats(running, starting, self._places.queued, idle, pid, self._layers)
+        return WorkerStats(
+            running, starting, self._places.queued, len(self._spares), pid, self._layers
+        )
 
     def watch(self, worker: Worker, wall_seconds: float) -> None:
         """End `worker` when its wall limit has come."""
@@ -320,9 +323,9 @@ class WorkerPool:
             while self._ahead:
                 self._ahead.pop().end()
 
-    def _take_idle(self, allowance: Allowance) -> Worker | None:
+    def _take_idle(self) -> Worker | None:
         """Return a worker that waits; those that were killed while they waited are dropped."""
-        while (worker := self._spares.take(allowance)) is not None:
+        while (worker := self._spares.take()) is not None:
             worker.waited = True
             if worker.is_alive():
                 return worker
@@ -427,10 +430,8 @@ class WorkerPool:
 
     def _on_ask(self, ask: Ask) -> None:
         self._places.wait(ask)
-        if not ask.fresh and ask.allowance not in self._spares.kinds:
+        if self._parent is None:
             self._wants_refill = True
-            for idle in self._spares.want(ask.allowance):
-                self._drop(idle)
 
     def _on_taken(self, worker: Worker) -> None:
         self._held.add(worker)
@@ -456,7 +457,7 @@ class WorkerPool:
     def _admit(self) -> None:
         """Have workers made for those whose turn it is."""
         while len(self._asked) < _MAX_FORKS and (ask := self._places.next()) is not None:
-            ready = None if ask.fresh else self._take_idle(ask.allowance)
+            ready = None if ask.fresh else self._take_idle()
             if ready is None:
                 self._fork(ask)
             else:
@@ -467,12 +468,12 @@ class WorkerPool:
         if not self._wants_refill or self._places.queued:
             return
         self._wants_refill = False
-        coming = Counter(ask.allowance for ask in self._asked.values() if ask.taken is None)
-        for allowance, lacking in self._spares.lacking():
-            for _ in range(lacking - coming[allowance]):
-                self._fork(Ask(allowance, None))
+        coming = sum(ask is None for ask in self._asked.values())
+        for _ in range(self._spares.lacking - coming):
+            self._fork(None)
 
-    def _fork(self, ask: Ask) -> None:
+    def _fork(self, ask: Ask | None) -> None:
+        """Have a worker forked: for `ask`, or to wait for work."""
         try:
             parent = self._parent = self._parent or self._take_parent()
         except SandboxError as why:
@@ -483,27 +484,22 @@ class WorkerPool:
             self._asked_since = time.monotonic()
         number = next(self._numbers)
         self._asked[number] = ask
-        parent.order(
-            control.SPARE if ask.taken is None else control.FORK,
-            number,
-            cpu_seconds=ask.allowance.cpu_seconds,
-            memory_bytes=ask.allowance.memory_bytes,
-        )
+        parent.order(control.SPARE if ask is None else control.FORK, number)
 
     def _give(self, worker: Worker, ask: Ask) -> None:
         """Hand a worker to who was promised one."""
-        assert ask.taken is not None
         if ask.taken.set_running_or_notify_cancel():
             worker.depth = ask.depth
+            worker.allow(ask.allowance)
             self._held.add(worker)
             ask.taken.set_result(worker)
         else:
             self._places.free(ask.depth)
             self._drop(worker)
 
-    def _refuse_ask(self, ask: Ask, why: SandboxError) -> None:
+    def _refuse_ask(self, ask: Ask | None, why: SandboxError) -> None:
         """Tell who was promised a worker that there is none."""
-        if ask.taken is not None:
+        if ask is not None:
             self._places.free(ask.depth)
             ask.refuse(why)
 
@@ -555,17 +551,15 @@ class WorkerPool:
         kill = functools.partial(self._mail.post, self._on_kill)
         born = Worker(reply.number, reply.status, sock, pidfd, layers, kill)
         self.workers[reply.number] = born
-        if ask is None:
-            self._drop(born)
-        elif ask.taken is not None:
+        if ask is not None:
             self._places.widen(ask.depth)
             self._give(born, ask)
-        elif not self._spares.keep(born, ask.allowance):
+        elif not self._spares.keep(born):
             self._drop(born)
 
     def _do_without(self, ask: Ask | None, number: int) -> None:
         """Wait until others of its depth have ended, where the system refuses a worker."""
-        if ask is None or ask.taken is None or self._places.narrow(ask):
+        if ask is None or self._places.narrow(ask):
             return
         problem = f"the system refuses a worker: {os.strerror(number)}"
         if number in (errno.EMFILE, errno.ENFILE):
@@ -590,20 +584,21 @@ class WorkerPool:
         alive, self.workers = self.workers, {}
         for gone in alive.values():
             gone.exited.set_result(Exit(-1, 0.0))
-        for idle in self._spares.take_all():
+        while (idle := self._spares.take()) is not None:
             self._drop(idle)
+        self._wants_refill = False
         if is_final or self._failed_starts >= _MAX_ATTEMPTS:
             self._failed_starts = 0
             self._refuse_all(why)
             return
         asked, self._asked = self._asked, {}
-        for ask in reversed(asked.values()):
+        for ask in reversed([ask for ask in asked.values() if ask is not None]):
             ask.attempts += 1
             if ask.attempts >= _MAX_ATTEMPTS:
                 self._refuse_ask(ask, why)
-            elif ask.taken is not None:
+            else:
                 self._places.wait_again(ask)
-        self._wants_refill = True
+                self._wants_refill = True
 
 
 _POOLS: weakref.WeakSet[WorkerPool] = weakref.WeakSet()

@@ -240,11 +240,10 @@ class ProcessSession:
 
     async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
         """Run `program` to its end; see `Session.run`."""
-        limits, more = program.limits, replay_seconds(program)
         # The kernel counts a process from its start, and nobody can raise its limit later.
-        allowance = Allowance(cpu_seconds_of(program), limits.memory_bytes)
+        allowance = Allowance(cpu_seconds_of(program), program.limits.memory_bytes)
         for beginning in range(_MAX_BEGINNINGS):
-            worker = await self._take(allowance, fresh=beginning > 0 or more > 0)
+            worker = await self._take(allowance, fresh=beginning > 0)
             done = await self._run_in(worker, program, on_calls, on_idle)
             if done is not None:
                 return done
@@ -326,8 +325,7 @@ class ProcessSession:
 def replay_seconds(program: Program) -> float:
     """Return the seconds that a program may take to be replayed, in addition to its limits.
 
-    It is twice what it took before, for the machine may be another one, and nothing for what is soon
-    done: a worker that waits already is of no use to a program with an allowance of its own.
+    It is twice what it took before, for the machine may be another one, and nothing for what is soon done.
     """
     computed = 0.0 if program.replay is None else program.replay.computed_seconds
     return _REPLAY_FACTOR * computed if computed >= _SOON_SECONDS else 0.0

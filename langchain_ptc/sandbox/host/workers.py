@@ -22,6 +22,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from langchain_ptc.errors import SandboxError
+from langchain_ptc.sandbox.wire.control import ALLOWANCE, MAX_CPU_SECONDS, MAX_MEMORY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,12 @@ class Allowance:
 
     cpu_seconds: int
     memory_bytes: int
+
+    def encode(self) -> bytes:
+        """Return what a worker reads; numbers beyond what the kernel knows are cut."""
+        return ALLOWANCE.pack(
+            min(self.cpu_seconds, MAX_CPU_SECONDS), min(self.memory_bytes, MAX_MEMORY_BYTES)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,11 @@ class Worker:
         ended.register(pidfd, select.POLLIN)
         return not ended.poll(0)
 
+    def allow(self, allowance: Allowance) -> None:
+        """Give it its limits, once, before its program."""
+        with contextlib.suppress(OSError):  # it has ended; reading from it says so too
+            self.socket.send(allowance.encode())
+
     def close(self) -> None:
         """Close its descriptors; by the thread of its pool, or where there is none."""
         self.socket.close()
@@ -112,62 +124,40 @@ class Worker:
         self._kill(self)
 
 
-_MAX_KINDS = 2
-"""For so many allowances workers wait: those of the last executions."""
-
-
 class Spares:
-    """The waiting workers of one pool, `most` for each allowance. Any thread may take one; its own does the rest."""
+    """The waiting workers of one pool, at `most` so many. Any thread may take one; its own does the rest."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self.kinds: dict[Allowance, deque[Worker]] = {}
+        self._idle: deque[Worker] = deque()
 
-    def take(self, allowance: Allowance) -> Worker | None:
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def take(self) -> Worker | None:
         """Take one, if there is any; no two takers get the same."""
-        kind = self.kinds.get(allowance)
-        if kind is None:
-            return None
         with contextlib.suppress(IndexError):
-            return kind.popleft()
+            return self._idle.popleft()
         return None
 
-    def want(self, allowance: Allowance) -> Iterator[Worker]:
-        """Keep workers for an allowance; yield those of long ago, which are no longer kept."""
-        self.kinds.setdefault(allowance, deque())
-        while len(self.kinds) > _MAX_KINDS:
-            yield from _emptied(self.kinds.pop(next(iter(self.kinds))))
-
-    def keep(self, worker: Worker, allowance: Allowance) -> bool:
+    def keep(self, worker: Worker) -> bool:
         """Let a worker wait; return whether there was room."""
-        kind = self.kinds.get(allowance)
-        if kind is None or len(kind) >= self._most:
-            return False
-        kind.append(worker)
-        return True
+        has_room = self.lacking > 0
+        if has_room:
+            self._idle.append(worker)
+        return has_room
 
     def remove(self, worker: Worker) -> bool:
         """Take out one that has died; return False if it does not wait, or was taken just now."""
-        for kind in self.kinds.values():
-            with contextlib.suppress(ValueError):
-                kind.remove(worker)
-                return True
+        with contextlib.suppress(ValueError):
+            self._idle.remove(worker)
+            return True
         return False
 
-    def lacking(self) -> list[tuple[Allowance, int]]:
-        """Return how many are missing for each allowance."""
-        return [(allowance, self._most - len(kind)) for allowance, kind in self.kinds.items()]
-
-    def take_all(self) -> Iterator[Worker]:
-        """Yield all of them; none is kept from now on."""
-        for allowance in list(self.kinds):
-            yield from _emptied(self.kinds.pop(allowance))
-
-
-def _emptied(kind: deque[Worker]) -> Iterator[Worker]:
-    with contextlib.suppress(IndexError):
-        while True:
-            yield kind.popleft()
+    @property
+    def lacking(self) -> int:
+        """How many are missing."""
+        return self._most - len(self._idle)
 
 
 # --- how many, and who is next -----------------------------------------------------------------------
@@ -191,8 +181,8 @@ class Ask:
     """A request for a worker."""
 
     allowance: Allowance
-    taken: Future[Worker] | None
-    """Who waits for it; None for one that is to wait for work, which takes no place."""
+    taken: Future[Worker]
+    """Who waits for it."""
     depth: int = 0
     fresh: bool = False
     """Only one that has not waited will do."""
@@ -201,7 +191,7 @@ class Ask:
 
     def refuse(self, why: SandboxError) -> None:
         """Tell who waits that there is none."""
-        if self.taken is not None and self.taken.set_running_or_notify_cancel():
+        if self.taken.set_running_or_notify_cancel():
             self.taken.set_exception(why)
 
 
@@ -250,7 +240,7 @@ class Places:
             level = self._levels[depth]
             while level.queue and level.busy < level.most:
                 ask = level.queue.popleft()
-                if ask.taken is not None and not ask.taken.cancelled():
+                if not ask.taken.cancelled():
                     level.busy += 1
                     return ask
         return None

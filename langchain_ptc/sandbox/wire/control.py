@@ -6,8 +6,8 @@ import os
 import signal
 import struct
 
-REQUEST = struct.Struct("<cIIQ")
-"""To the parent: kind, number of the worker, CPU seconds, bytes of memory."""
+REQUEST = struct.Struct("<cI")
+"""To the parent: kind, number of the worker."""
 REPLY = struct.Struct("<cIidI")
 """From it: kind, number of the worker, process id or status, CPU seconds used, bytes that follow."""
 FORK, SPARE, KILL, LIMIT = b"F", b"S", b"K", b"L"
@@ -15,6 +15,8 @@ HELLO, BORN, ENDED, REFUSED = b"H", b"P", b"X", b"R"
 DESCRIPTORS_OF_A_WORKER = 2 if hasattr(os, "pidfd_open") else 1
 """What comes with `BORN`: the worker's channel, and its pidfd where the kernel has one."""
 
+ALLOWANCE = struct.Struct("<IQ")
+"""To a worker, before its program: CPU seconds, bytes of memory."""
 MAX_CPU_SECONDS = 2**31 - 2
 MAX_MEMORY_BYTES = 2**62
 """More than any machine has; and limits that the kernel still takes with what is added to them."""

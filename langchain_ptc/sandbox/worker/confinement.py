@@ -3,7 +3,7 @@
 Two groups of layers. The first is installed once, in the parent of workers, and inherited:
 `namespaces` (no network, no other process, no mounts), `empty_root` (an empty read-only file system),
 `landlock` (no file, socket or signal rights) and `capabilities` (none, for good). The second is
-installed in each worker before it sees code: `no_new_privs`, `rlimits` and `seccomp`.
+installed in each worker, between its limits and its program: `no_new_privs`, `rlimits` and `seccomp`.
 
 A worker with a folder (`files`) mounts an empty file system of its own in its own mount namespace, and
 makes it its root. It needs a capability for that, so `capabilities` and `landlock` are then installed in
@@ -24,7 +24,6 @@ import ctypes
 import errno
 import itertools
 import os
-import platform
 import struct
 import sys
 from collections.abc import Callable
@@ -38,6 +37,8 @@ except ImportError:  # Windows; and imported here, because a worker has no files
 LINUX = sys.platform == "linux"
 
 _libc = ctypes.CDLL(None, use_errno=True) if LINUX else None
+if _libc is not None:
+    _libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 # Numbers of prctl, see its manual page.
 _PR_SET_PDEATHSIG = 1
@@ -98,10 +99,9 @@ def _check(result: int, what: str) -> int:
     return result
 
 
-def _prctl(option: int, *args: int) -> None:
+def _prctl(what: str, option: int, first: int, second: int = 0) -> None:
     assert _libc is not None
-    padded = [ctypes.c_ulong(arg) for arg in (*args, 0, 0, 0, 0)[:4]]
-    _check(_libc.prctl(option, *padded), f"prctl({option})")
+    _check(_libc.prctl(option, first, second, 0, 0), what)
 
 
 # --- once, in the parent of workers -----------------------------------------------------------------
@@ -178,7 +178,7 @@ def _change_root(at: bytes, options: bytes) -> None:
     assert _libc is not None
     _mount(b"tmpfs", at, b"tmpfs", _LOCKED, options)
     os.chdir(at)
-    number = _SYS_PIVOT_ROOT[platform.machine()]
+    number = _SYS_PIVOT_ROOT[os.uname().machine]
     _check(_libc.syscall(number, b".", b"."), "pivot_root")
     _check(_libc.umount2(b".", _MNT_DETACH), "umount2")
     os.chdir("/")
@@ -225,7 +225,7 @@ def drop_capabilities() -> None:
     """Empty every capability set, so that being root, or root of a namespace, is worth nothing."""
     assert _libc is not None
     for capability in range(64):
-        if _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
+        if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
             break
     header = struct.pack("=II", 0x20080522, 0)
     _check(
@@ -241,17 +241,34 @@ def die_with_parent() -> None:
 
     Never asked of the host's own child: there it would fire when the thread that started it ends.
     """
-    _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    _prctl("death signal", _PR_SET_PDEATHSIG, _SIGKILL)
 
 
 def no_new_privs() -> None:
     """Rule out every gain of rights by executing something; seccomp and Landlock ask for it."""
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl("no_new_privs", _PR_SET_NO_NEW_PRIVS, 1)
 
 
 def not_dumpable() -> None:
-    """Hide this process's memory from others of the same user, and leave no core file."""
-    _prctl(_PR_SET_DUMPABLE, 0)
+    """Hide this process's memory from others of the same user, and leave no core file; inherited."""
+    _prctl("dumpable", _PR_SET_DUMPABLE, 0)
+
+
+def limit_files(max_bytes: int) -> None:
+    """Limit the size of a file, and forbid cores and locked memory, to this process and those that it forks."""
+    for name, most in (("RLIMIT_FSIZE", max_bytes), ("RLIMIT_CORE", 0), ("RLIMIT_MEMLOCK", 0)):
+        _limit(name, most, most)
+
+
+def _limit(name: str, soft: int, hard: int) -> None:
+    assert resource is not None
+    which = getattr(resource, name, None)
+    if which is None:
+        return
+    ceiling = resource.getrlimit(which)[1]
+    if ceiling != resource.RLIM_INFINITY:
+        soft, hard = min(soft, ceiling), min(hard, ceiling)
+    resource.setrlimit(which, (soft, hard))
 
 
 # --- in each worker -----------------------------------------------------------------------------
@@ -272,44 +289,23 @@ def enter_folder(max_bytes: int) -> None:
         os.mkdir(folder, 0o700)  # noqa: PTH102
     os.chdir(FOLDER)
     drop_capabilities()
+    _limit("RLIMIT_NOFILE", _MAX_OPEN_FILES, _MAX_OPEN_FILES)
 
 
-def set_rlimits(
-    *, cpu_seconds: int, address_bytes: int, file_bytes: int, count_threads: bool
-) -> None:
-    """Limit processor time, address space and files, and forbid cores and locked memory.
+def limit_threads() -> None:
+    """Limit the threads of this user, who must be ours alone, in a user namespace of its own.
 
-    Args:
-        cpu_seconds: Processor time.
-        address_bytes: Address space, what is in use already included.
-        file_bytes: The size of a file; 0 for none.
-        count_threads: Whether this user is ours alone, in a user namespace of its own, so that its
-            threads may be counted: there are stacks of a page, which the address space allows many.
+    There are stacks of a page, of which the address space allows many.
     """
-    assert resource is not None
+    _limit("RLIMIT_NPROC", _MAX_THREADS, _MAX_THREADS)
 
-    def limit(name: str, soft: int, hard: int | None = None) -> None:
-        which = getattr(resource, name, None)
-        if which is None:
-            return
-        ceiling = resource.getrlimit(which)[1]
-        hard = soft if hard is None else hard
-        if ceiling != resource.RLIM_INFINITY:
-            soft, hard = min(soft, ceiling), min(hard, ceiling)
-        resource.setrlimit(which, (soft, hard))
 
-    limit(
-        "RLIMIT_CPU", cpu_seconds, cpu_seconds + 1
-    )  # soft: SIGXCPU, which is handled; hard: SIGKILL
-    limit("RLIMIT_FSIZE", file_bytes)
-    if file_bytes:
-        limit("RLIMIT_NOFILE", _MAX_OPEN_FILES)
-    limit("RLIMIT_CORE", 0)
-    limit("RLIMIT_MEMLOCK", 0)
+def set_rlimits(*, cpu_seconds: int, address_bytes: int) -> None:
+    """Limit processor time, and address space with what is in use already."""
+    # soft: SIGXCPU, which is handled; hard: SIGKILL
+    _limit("RLIMIT_CPU", cpu_seconds, cpu_seconds + 1)
     if LINUX:  # elsewhere the address space cannot be limited
-        limit("RLIMIT_AS", address_bytes)
-        if count_threads:
-            limit("RLIMIT_NPROC", _MAX_THREADS)
+        _limit("RLIMIT_AS", address_bytes, address_bytes)
 
 
 # System calls that Python needs to compute, to allocate, to sleep, to run threads that take turns,
@@ -391,7 +387,7 @@ def build_filter(machine: str, *, files: bool = False) -> bytes:
     """Build the seccomp program for `machine`: allow a list, answer EPERM to everything else.
 
     Args:
-        machine: As in `platform.machine`.
+        machine: As in `os.uname`.
         files: Whether the worker has a folder.
 
     Raises:
@@ -468,22 +464,22 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def install_seccomp(program: bytes) -> None:
-    """Install a filter on this thread and all that it starts; it cannot be taken off again."""
-    assert _libc is not None
-    no_new_privs()
-    buffer = ctypes.create_string_buffer(program, len(program))
-    installed = _Program(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
-    _check(
-        _libc.prctl(
-            _PR_SET_SECCOMP,
-            ctypes.c_ulong(_SECCOMP_MODE_FILTER),
-            ctypes.byref(installed),
-            ctypes.c_ulong(0),
-            ctypes.c_ulong(0),
-        ),
-        "seccomp",
-    )
+class SystemCallFilter:
+    """A seccomp filter, laid out in the parent of workers so that a worker has little left to do.
+
+    Args:
+        program: What `build_filter` returns.
+    """
+
+    def __init__(self, program: bytes) -> None:
+        self._buffer = ctypes.create_string_buffer(program, len(program))
+        self._program = _Program(len(program) // 8, ctypes.addressof(self._buffer))
+        self._address = ctypes.addressof(self._program)
+
+    def install(self) -> None:
+        """Install it on this thread and all that it starts; it cannot be taken off again."""
+        no_new_privs()
+        _prctl("seccomp", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, self._address)
 
 
 def install_layer(name: str, install: Callable[[], None], report: dict[str, str]) -> bool:

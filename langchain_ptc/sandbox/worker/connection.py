@@ -172,6 +172,12 @@ class WorkerConnection:
             if frames:
                 return [*map(_parse, frames)]
 
+    def receive_bytes(self, size: int) -> bytearray:
+        """Wait for so many bytes that are no frame, before there is any."""
+        data = bytearray(size)
+        self._channel.receive_into(memoryview(data))
+        return data
+
     def _receive_rest(self) -> mmap.mmap:
         """Receive the rest of a large frame."""
         begun, length = self._reader.take_begun()

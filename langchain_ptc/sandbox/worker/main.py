@@ -1,7 +1,8 @@
 """The child process that runs one program and dies.
 
 It has no environment, no files, no descriptors but its socket (number 3) and, once it is confined,
-no way to get any. What it imports was imported by its parent.
+no way to get any. What it imports was imported by its parent. The first thing that it hears is its
+limits: it sets them, and installs the filter of system calls, before it reads its program.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ import sys
 from types import CodeType, FrameType, FunctionType
 
 from langchain_ptc.sandbox.api import Program, Result
-from langchain_ptc.sandbox.wire.control import EXIT_NO_FOLDER, EXIT_NO_SECCOMP, LIMIT_SIGNAL
+from langchain_ptc.sandbox.wire.control import (
+    ALLOWANCE,
+    EXIT_NO_FOLDER,
+    EXIT_NO_SECCOMP,
+    LIMIT_SIGNAL,
+)
 from langchain_ptc.sandbox.wire.protocol import encode_frame, encode_result, encode_run, parse_run
 from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.sandbox.worker import confinement
@@ -34,55 +40,64 @@ _RESERVE_BYTES = 4 * 1024 * 1024
 """Address space that is reserved, so that a worker without memory can still say so."""
 
 
+def open_line(held: socket.socket) -> WorkerConnection:
+    """Make the line of every worker, in their parent: of what a worker makes itself, nothing is shared.
+
+    It is to a descriptor that each worker replaces by its own; until then it is that of `held`.
+    """
+    if held.fileno() != _SOCKET_FD:
+        os.dup2(held.fileno(), _SOCKET_FD)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, _SOCKET_FD)
+    return WorkerConnection(SocketChannel(sock))
+
+
 def main(
     sock: socket.socket,
+    line: WorkerConnection,
     *,
     imports: tuple[str, ...],
     policy: bool,
     is_spare: bool,
     files_bytes: int,
     landlock: bool,
-    seccomp: bytes | None,
-    cpu_seconds: int,
-    address_bytes: int,
-    count_threads: bool,
+    seccomp: confinement.SystemCallFilter | None,
+    base_bytes: int,
+    own_user: bool,
     most_fd: int,
 ) -> None:
-    """Run one program that comes over `sock`; the caller ends the process afterwards.
+    """Run one program that comes over `sock`, on `line`; the caller ends the process afterwards.
 
     `seccomp` is the filter to install, None where the kernel has none; a worker that `is_spare` waits for a
-    program and rehearses meanwhile; `most_fd` is the highest descriptor that its parent has open. With
+    program and rehearses meanwhile; `base_bytes` is the address space that it takes itself; `own_user` whether
+    its user is in a namespace of its own, and `most_fd` the highest descriptor that its parent has open. With
     `files_bytes` it gets a folder of this size, which `landlock` is then to guard as well. The rest is as in
-    `ProgramRun` and `set_rlimits`.
+    `ProgramRun`.
     """
     _keep_only(sock, most_fd)
     if files_bytes:
         _enter_folder(files_bytes, landlock=landlock)
-    line = WorkerConnection(SocketChannel(socket.socket(fileno=_SOCKET_FD)))
     _seed(None)  # the parent's state would be the same in every worker
     gc.enable()
     if confinement.LINUX:
         confinement.die_with_parent()
-        confinement.not_dumpable()
-    reserve = mmap.mmap(-1, _RESERVE_BYTES, mmap.MAP_PRIVATE)  # no page of it is ever touched
-    confinement.set_rlimits(
-        cpu_seconds=cpu_seconds,
-        address_bytes=address_bytes + _RESERVE_BYTES,
-        file_bytes=files_bytes,
-        count_threads=count_threads,
-    )
-    _stop_on_limits()
+    if own_user:
+        confinement.limit_threads()
     with contextlib.suppress(OSError):
         os.nice(_NICE)
-    if seccomp is not None:
-        try:
-            confinement.install_seccomp(seccomp)
-        except OSError:
-            os._exit(EXIT_NO_SECCOMP)
     if is_spare:
-        with contextlib.suppress(MemoryError):  # the program will get the same error
-            rehearse(imports)
+        rehearse(imports)
     with contextlib.suppress(EOFError, ConnectionError):
+        cpu_seconds, memory_bytes = ALLOWANCE.unpack(line.receive_bytes(ALLOWANCE.size))
+        reserve = mmap.mmap(-1, _RESERVE_BYTES, mmap.MAP_PRIVATE)  # no page of it is ever touched
+        confinement.set_rlimits(
+            cpu_seconds=cpu_seconds,
+            address_bytes=base_bytes + memory_bytes + _RESERVE_BYTES,
+        )
+        if seccomp is not None:
+            try:
+                seccomp.install()
+            except OSError:
+                os._exit(EXIT_NO_SECCOMP)
         program = parse_run(line.receive()[0])
         if program.replay is not None:
             _seed(program.replay.seed)
@@ -130,9 +145,7 @@ def _keep_only(sock: socket.socket, most_fd: int) -> None:
     fd = sock.detach()
     if fd != _SOCKET_FD:
         os.dup2(fd, _SOCKET_FD)
-    for low in range(_SOCKET_FD):
-        with contextlib.suppress(OSError):
-            os.close(low)
+    os.closerange(0, _SOCKET_FD)
     os.closerange(_SOCKET_FD + 1, max(_MAX_FDS, fd, most_fd) + 1)
     sys.stdin = sys.stdout = sys.stderr = None  # there are none
 
@@ -141,8 +154,8 @@ _runs: list[ProgramRun] = []
 """The one that this process runs."""
 
 
-def _stop_on_limits() -> None:
-    """Let the signals of the limits stop the run."""
+def stop_on_limits() -> None:
+    """Let the signals of the limits stop the run of this process, or of one that it forks."""
     signal.signal(LIMIT_SIGNAL, _stop)
     signal.signal(signal.SIGXCPU, _stop)
 

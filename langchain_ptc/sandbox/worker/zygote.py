@@ -5,7 +5,7 @@ secrets. It confines itself, and then only forks on request, and reports how eac
 When the host goes, by whatever death, the control socket closes, this process ends, and the kernel
 ends every worker with it.
 
-Control messages, host to parent, 20 bytes: kind, number, cpu seconds, memory bytes.
+Control messages, host to parent, 5 bytes: kind, number.
 
 | `F` | fork worker `number` for a program |
 | `S` | fork worker `number` to wait for a program |
@@ -28,7 +28,6 @@ import contextlib
 import gc
 import json
 import os
-import platform
 import select
 import signal
 import socket
@@ -87,8 +86,11 @@ def main(
     touch_lazy_parts()
     prepare_interpreter()
     _reset_signals()
+    worker.stop_on_limits()
     base_bytes = _address_bytes()
     report = _confine(walls=walls, files_bytes=files_bytes)
+    if confinement.LINUX:
+        confinement.not_dumpable()
     gc.freeze()  # a collection in a child must not write to, and so copy, every shared page
     hello = json.dumps({"layers": report, "problems": problems}).encode()
     try:
@@ -100,6 +102,7 @@ def main(
         sys.path.clear()
         sys.path_importer_cache.clear()
     files_bytes = files_bytes if has_folder else 0
+    confinement.limit_files(files_bytes)
     _Parent(control, imports, report, base_bytes, files_bytes=files_bytes, policy=policy).serve()
 
 
@@ -177,8 +180,11 @@ def _try_folder(files_bytes: int, report: dict[str, str]) -> None:
 
 
 def _try_filter(report: dict[str, str], *, files: bool = False) -> None:
-    program = confinement.build_filter(platform.machine(), files=files)
-    confinement.install_layer("seccomp", lambda: confinement.install_seccomp(program), report)
+    confinement.install_layer("seccomp", _build_filter(files=files).install, report)
+
+
+def _build_filter(*, files: bool) -> confinement.SystemCallFilter:
+    return confinement.SystemCallFilter(confinement.build_filter(os.uname().machine, files=files))
 
 
 def _probe(attempt: Callable[[dict[str, str]], None]) -> dict[str, str]:
@@ -217,13 +223,14 @@ class _Parent:
         policy: bool,
     ) -> None:
         self._control = control
+        self._line = worker.open_line(control)
         self._imports = imports
         self._policy = policy
         self._files_bytes = files_bytes
         self._landlock = report.get("landlock") == "on"
         self._seccomp = None
         if report.get("seccomp") == "on":
-            self._seccomp = confinement.build_filter(platform.machine(), files=files_bytes > 0)
+            self._seccomp = _build_filter(files=files_bytes > 0)
         self._own_user = report.get("namespaces") == "on"
         self._base_bytes = base_bytes
         self._children: dict[int, int] = {}  # number -> process id
@@ -231,7 +238,7 @@ class _Parent:
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         self._warmup_runs = worker.WARMUP_RUNS
-        self._postponed: list[tuple[int, int, int]] = []
+        self._postponed: list[int] = []
 
     def serve(self) -> NoReturn:
         """Fork and reap until the host is gone."""
@@ -258,8 +265,8 @@ class _Parent:
         if not self._warmup_runs:
             gc.collect()
             gc.freeze()
-            for request in self._postponed:
-                self._fork(*request, is_spare=True)
+            for number in self._postponed:
+                self._fork(number, is_spare=True)
 
     def _obey(self) -> None:
         try:
@@ -268,11 +275,11 @@ class _Parent:
             data = b""
         if len(data) < REQUEST.size:
             self._leave()
-        kind, number, cpu_seconds, memory_bytes = REQUEST.unpack(data)
+        kind, number = REQUEST.unpack(data)
         if kind == SPARE and self._warmup_runs:
-            self._postponed.append((number, cpu_seconds, memory_bytes))
+            self._postponed.append(number)
         elif kind in (FORK, SPARE):
-            self._fork(number, cpu_seconds, memory_bytes, is_spare=kind == SPARE)
+            self._fork(number, is_spare=kind == SPARE)
         elif pid := self._children.get(number):  # not reaped yet, so the id is still its own
             os.kill(pid, signal.SIGKILL if kind == KILL else LIMIT_SIGNAL)
 
@@ -282,7 +289,7 @@ class _Parent:
                 os.kill(pid, signal.SIGKILL)
         os._exit(0)
 
-    def _fork(self, number: int, cpu_seconds: int, memory_bytes: int, *, is_spare: bool) -> None:
+    def _fork(self, number: int, *, is_spare: bool) -> None:
         """Fork a worker and hand it over, or report that the system refuses one."""
         with contextlib.ExitStack() as opened:
             try:
@@ -294,7 +301,7 @@ class _Parent:
                 self._tell(REPLY.pack(REFUSED, number, error.errno or 0, 0.0, 0), [])
                 return
             if pid == 0:
-                self._become_worker(theirs, cpu_seconds, memory_bytes, is_spare=is_spare)
+                self._become_worker(theirs, is_spare=is_spare)
             fds = [ours.fileno()]
             if _HAS_PIDFD:
                 try:
@@ -310,22 +317,20 @@ class _Parent:
             self._children[number] = pid
             self._tell(REPLY.pack(BORN, number, pid, 0.0, 0), fds)
 
-    def _become_worker(
-        self, sock: socket.socket, cpu_seconds: int, memory_bytes: int, *, is_spare: bool
-    ) -> NoReturn:
+    def _become_worker(self, sock: socket.socket, *, is_spare: bool) -> NoReturn:
         code = worker.EXIT_BROKEN
         try:
             worker.main(
                 sock,
+                self._line,
                 imports=self._imports,
                 policy=self._policy,
                 is_spare=is_spare,
                 files_bytes=self._files_bytes,
                 landlock=self._landlock,
                 seccomp=self._seccomp,
-                cpu_seconds=cpu_seconds,
-                address_bytes=self._base_bytes + memory_bytes,
-                count_threads=self._own_user,
+                base_bytes=self._base_bytes,
+                own_user=self._own_user,
                 most_fd=max(self._control.fileno(), *self._pidfds, 0),
             )
             code = 0

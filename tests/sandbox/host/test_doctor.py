@@ -76,7 +76,7 @@ def test_nothing_is_left_in_the_environment(here):
 
 LOCKED_DOWN = """
 import errno, platform, struct, sys
-from langchain_ptc.sandbox.worker.confinement import install_seccomp
+from langchain_ptc.sandbox.worker.confinement import SystemCallFilter
 LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06  # of classic BPF
 ALLOW, REFUSE, SET_SECCOMP = 0x7FFF0000, 0x50000 | errno.EPERM, 22
 def do(what, value, if_so=0, if_not=0):
@@ -87,7 +87,7 @@ if {unshare}:
     rules += [do(EQUAL, unshare, 0, 1), do(RETURN, REFUSE)]
 if {seccomp}:
     rules += [do(EQUAL, prctl, 0, 3), do(LOAD, 16), do(EQUAL, SET_SECCOMP, 0, 1), do(RETURN, REFUSE)]
-install_seccomp(b"".join([*rules, do(RETURN, ALLOW)]))
+SystemCallFilter(b"".join([*rules, do(RETURN, ALLOW)])).install()
 from langchain_ptc.cli import main
 sys.exit(main(["doctor"]))
 """

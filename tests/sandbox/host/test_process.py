@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from langchain_ptc import Limits, ProcessSandbox, SandboxError
 from langchain_ptc.sandbox import Done, Program, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.workers import Allowance, Spares
+from langchain_ptc.sandbox.host.workers import Allowance
 from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support import ROOT
 from tests.support.pools import PoolSandbox
@@ -413,13 +414,35 @@ async def test_an_execution_that_is_cancelled_on_its_way_loses_no_worker():
         assert await asyncio.to_thread(wait_for, lambda: is_unused(sandbox))
 
 
-def test_an_allowance_that_is_no_longer_used_holds_no_workers():
-    """Only the two latest kinds of limits keep workers waiting."""
-    spares = Spares(2)
-    used = [Allowance(cpu, 2**28) for cpu in (1, 2, 3, 4)]
-    for allowance in used:
-        list(spares.want(allowance))
-    assert list(spares.kinds) == used[2:]
+@linux
+async def test_a_worker_that_waits_takes_any_limits(unrestricted):
+    """Limits that no execution had before need no new worker, and hold in the one that has waited."""
+    import resource
+
+    pool, taken = unrestricted.pool, []
+
+    def look(session, call):
+        waited = session.worker in waiting
+        pid = re.search(
+            r"Pid:\t(\d+)", Path(f"/proc/self/fdinfo/{session.worker.pidfd}").read_text()
+        )
+        kinds = (resource.RLIMIT_CPU, resource.RLIMIT_AS)
+        taken.append((waited, *(resource.prlimit(int(pid[1]), kind)[0] for kind in kinds)))
+        session.resume([Result(id=call.id, payload=encode_value(1))])
+
+    await execute(unrestricted, "1")
+    for seconds, size in ((3, 2**28), (7, 2**29)):
+        assert await asyncio.to_thread(wait_for, lambda: pool.stats().idle == 1)
+        waiting = set(pool.workers.values())
+        limits = Limits(cpu_seconds=seconds, memory_bytes=size)
+        done = await execute(
+            unrestricted, "import tools; tools.echo(1)", limits=limits, on_call=look
+        )
+        assert done.status == "success", done
+    (_, _, less), (_, _, more) = taken
+    assert [each[:2] for each in taken] == [(True, 3), (True, 7)]
+    assert less > 2**28
+    assert more - less == 2**28
 
 
 @pytest.mark.parametrize(

@@ -143,8 +143,8 @@ def replies_of(parent: Parent) -> Iterator[Reply]:
 def test_a_worker_that_is_waited_for_comes_first() -> None:
     """A parent that is not warm yet forks for an execution at once, and workers that wait afterwards."""
     parent = Parent({"imports": (), "files_bytes": 0, "walls": True, "policy": True})
-    parent.order(control.SPARE, 1, cpu_seconds=9, memory_bytes=2**29)
-    parent.order(control.FORK, 2, cpu_seconds=9, memory_bytes=2**29)
+    parent.order(control.SPARE, 1)
+    parent.order(control.FORK, 2)
     born = []
     for reply in replies_of(parent):
         for descriptor in reply.descriptors:
