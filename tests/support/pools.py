@@ -36,6 +36,7 @@ class PoolSandbox:
     ) -> None:
         self.pool = WorkerPool(tuple(imports), waiting=waiting, walls=walls, policy=policy)
         self.modules = ProcessSandbox(imports=imports).modules
+        self.files_bytes = 0
         self._require: Require = require
 
     def session(self) -> ProcessSession:
