@@ -1,6 +1,6 @@
 """How much of plain Python runs in the sandbox, untouched.
 
-    python benchmarks/language_coverage.py programs.jsonl [--sandbox process|inprocess]
+    python benchmarks/language_coverage.py programs.jsonl [--sandbox process|inprocess] [--files]
 
 Each line of the file is a JSON object with the source in `code`, and an `id` if there is one. Every
 program runs in its own execution under the default policy. Printed are the rate, each cause with
@@ -60,9 +60,11 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("file", type=Path, help="JSON lines with `code`")
     parser.add_argument("--sandbox", choices=["process", "inprocess"], default="process")
+    parser.add_argument("--files", action="store_true", help="give the code a folder for files")
     parser.add_argument("--wall-seconds", type=float, default=10.0)
     options = parser.parse_args(arguments)
-    sandbox = ProcessSandbox() if options.sandbox == "process" else InProcessSandbox()
+    is_process = options.sandbox == "process"
+    sandbox = ProcessSandbox(files=options.files) if is_process else InProcessSandbox()
     programs = read_programs(options.file)
     started = time.perf_counter()
     with sandbox:

@@ -29,10 +29,11 @@ from langchain_ptc.display.record import (
     choose,
     choose_lines,
     read_domains,
+    read_number,
     read_tool,
     summarise,
 )
-from langchain_ptc.display.text import count, cut_middle, visible
+from langchain_ptc.display.text import count, cut_middle, render_bytes, visible
 from langchain_ptc.wording import cut
 
 OUTPUT_CHARS, ERROR_CHARS = 8_000, 2_000
@@ -86,6 +87,11 @@ def _render_parts(view: View) -> Iterable[RenderableType]:
         yield Text(_cut(view.output, OUTPUT_CHARS))
     for note in view.notes[:NOTES]:
         yield Text(f"note: {_cut(note)}", style="yellow")
+    if view.files:
+        yield _rule("files")
+    for file in view.files[:NOTES]:
+        size = render_bytes(read_number(file.get("size")))
+        yield Text(f"{_cut(str(file.get('name')))} ({size})")
     if view.timeline.bars:
         yield _rule("tool calls")
         yield render_calls(view.timeline)

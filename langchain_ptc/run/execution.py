@@ -458,6 +458,7 @@ class Execution:
             value=done.value,
             error=None if failure is None else hide_secrets(failure, self._calls, self._lines),
             notes=done.notes,
+            files=done.files,
             tool_calls=self._all_calls(),
             started_at=self._started_at,
             duration_seconds=seconds,

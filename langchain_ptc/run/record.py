@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -22,7 +23,7 @@ from langchain_ptc.errors import (
     Violation,
 )
 from langchain_ptc.run.plain import as_plain, clean_text, render_plain
-from langchain_ptc.sandbox.api import Failure, Status
+from langchain_ptc.sandbox.api import Failure, File, Status
 from langchain_ptc.sandbox.wire.objects import is_large
 from langchain_ptc.wording import cut
 
@@ -166,6 +167,8 @@ class ExecutionResult:
     """How long it waited for people."""
     output_chars: int
     """How many characters of output the model is shown; see `Limits.output_chars`."""
+    files: tuple[File, ...] = ()
+    """The files that the code has made or changed in its folder, as far as `Limits` lets them be returned."""
     session: str | None = None
     """The variables of the code for the thread's next execution, as base64; only a worker can read
     them. None where they are stored elsewhere."""
@@ -227,14 +230,24 @@ class ExecutionResult:
         This is the artifact of the tool message. Every serializer takes it and gives the same back:
         integers of more than 64 bits, NaN and the infinities are their text, lone surrogates escapes.
         """
-        names = [field.name for field in fields(self) if field.name not in ("error", "tool_calls")]
+        parts = ("error", "files", "tool_calls")
+        names = [field.name for field in fields(self) if field.name not in parts]
         data = {name: getattr(self, name) for name in (*names, *_TIMES)}
         for name in ("error", "prefetch"):
             part = getattr(self, name)
             data[name] = None if part is None else asdict(part)
         plain: dict[str, Any] = as_plain(data)
+        plain["files"] = [_write_file(file) for file in self.files]
         plain["tool_calls"] = [call.to_dict() for call in self.tool_calls]
         return plain
+
+    def file_blocks(self) -> list[dict[str, Any]]:
+        """Return the files as content blocks of LangChain, for a message to a model or a person.
+
+        Each has `type` (`image`, `audio`, `video` or `file`), `base64`, `mime_type` and, in `extras`, the
+        `filename`. Files that were too large to return are left out.
+        """
+        return [_build_block(file) for file in self.files if file.data is not None]
 
     def _repr_html_(self) -> str:
         """Return a page about it, for notebooks."""
@@ -266,9 +279,39 @@ class ExecutionResult:
         if (prefetch := data.get("prefetch")) is not None:
             given["prefetch"] = PrefetchStats(**prefetch)
         given["notes"] = tuple(data["notes"])
+        given["files"] = tuple(map(_read_file, data.get("files", ())))
         given["tool_calls"] = tuple(ToolCallRecord.from_dict(call) for call in data["tool_calls"])
         given["started_at"] = _parse_time(data["started_at"])
         return cls(**given)
+
+
+def _write_file(file: File) -> dict[str, Any]:
+    return {
+        "name": file.name,
+        "size": file.size,
+        "media_type": file.media_type,
+        "data": None if file.data is None else base64.b64encode(file.data).decode(),
+    }
+
+
+def _read_file(file: Mapping[str, Any]) -> File:
+    data = file["data"]
+    content = None if data is None else base64.b64decode(data, validate=True)
+    return File(name=file["name"], size=file["size"], data=content)
+
+
+_KINDS = frozenset({"image", "audio", "video"})
+
+
+def _build_block(file: File) -> dict[str, Any]:
+    assert file.data is not None
+    kind = file.media_type.partition("/")[0]
+    return {
+        "type": kind if kind in _KINDS else "file",
+        "base64": base64.b64encode(file.data).decode(),
+        "mime_type": file.media_type,
+        "extras": {"filename": file.name},
+    }
 
 
 _TIMES = ("ended_at", "computing_seconds", "waiting_seconds", "overlapping_seconds")
@@ -301,7 +344,8 @@ def add_up(spans: Iterable[tuple[datetime, datetime]]) -> tuple[float, float]:
 def large_parts(result: ExecutionResult) -> tuple[object, ...]:
     """Return what `report` and `to_dict` take long for, if it is large; for `call_off_loop`."""
     call_fields = range(len(result.tool_calls) * len(fields(ToolCallRecord)))
-    return result.value, result.output, call_fields, [call.arguments for call in result.tool_calls]
+    arguments = [call.arguments for call in result.tool_calls]
+    return result.value, result.output, call_fields, arguments, [file.data for file in result.files]
 
 
 def _parse_time(time: str | datetime) -> datetime:
@@ -334,6 +378,7 @@ def _exception_of(status: Status, failure: Failure) -> CodeError | ReplayError |
 NO_OUTPUT = "(no output)"
 MAX_CALLS_NAMED = 20
 MAX_ARGUMENTS_CHARS = 120
+MAX_FILES_NAMED = 20
 
 
 def render_report(result: ExecutionResult) -> str:
@@ -346,10 +391,23 @@ def render_report(result: ExecutionResult) -> str:
     if result.error is not None:
         parts += _render_failure(result)
         parts += _render_calls(result.tool_calls)
+    if result.files:
+        parts.append(_render_files(result.files))
     if not parts:
         parts.append(NO_OUTPUT)
     parts += [f"note: {note}" for note in result.notes]
     return clean_text("\n\n".join(parts))
+
+
+def _render_files(files: Sequence[File]) -> str:
+    """Name the files that the user gets, and those that are too large."""
+    shown = [
+        f"{file.name} ({file.size:,} bytes{'' if file.data is not None else ', not returned'})"
+        for file in files[:MAX_FILES_NAMED]
+    ]
+    if more := len(files) - len(shown):
+        shown.append(f"{more} more")
+    return f"files: {', '.join(shown)}"
 
 
 def cut_middle(text: str, limit: int) -> str:

@@ -174,6 +174,28 @@ class Done:
     kept: bytes | None = None
     """The variables of the code for the next program of the session. Only a worker reads them; None
     if the program is of no session, or ended before it could keep any."""
+    files: tuple[File, ...] = ()
+    """The files that the code has made or changed, by name; none if it ended by a limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file that code has made or changed."""
+
+    name: str
+    """Relative to the folder, with `/`; it can be saved below any folder, on any system."""
+    size: int
+    """In bytes."""
+    data: bytes | None
+    """Its content; None if it was too large to return."""
+
+    @property
+    def media_type(self) -> str:
+        """What its name says of its content, for example `text/csv`."""
+        import mimetypes
+
+        guessed = mimetypes.MimeTypes().guess_type(self.name)
+        return guessed[0] if guessed[0] and not guessed[1] else "application/octet-stream"
 
 
 OnCalls = Callable[[Sequence[Call]], None]

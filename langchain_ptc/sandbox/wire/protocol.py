@@ -16,6 +16,8 @@ first item is its kind; see `values`:
 | `["o", text]` | something was printed |
 | `["i", due]` | in steps: the program can only wait, till the clock shows `due`, or null |
 | `["k", bytes]` | of a session: the next piece of its variables |
+| `["f", name, size, sent]` | a file that the code has made or changed; whether its content follows |
+| `["b", bytes]` | the next piece of that file |
 | `["d", {status, value, failure, notes}]` | the end, with the value as bytes; nothing may follow |
 
 Rules, for the host's side: it believes nothing. Anything that is not exactly one of these messages,
@@ -41,12 +43,13 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import ormsgpack
 
 from langchain_ptc.errors import LimitExceeded, PTCError, Violation
-from langchain_ptc.limits import Limits
+from langchain_ptc.limits import MOST, Limits
 from langchain_ptc.sandbox.api import (
     Call,
     CallFailure,
     Done,
     Failure,
+    File,
     Moment,
     Program,
     Replay,
@@ -59,6 +62,7 @@ from langchain_ptc.sandbox.wire.bounded import (
     Bounded,
     read_bounded,
 )
+from langchain_ptc.sandbox.wire.files import is_file_name
 from langchain_ptc.sandbox.wire.hashes import OutOfBounds, check_hashes
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import (
@@ -251,6 +255,10 @@ class HostProtocol:
         self._waits = 0
         self._is_kept = program.kept is not None
         self._kept: bytearray | None = None
+        self._has_folder = program.files is not None
+        self._files: dict[str, File] = {}
+        self._file: tuple[str, int, bytearray] | None = None  # of which more is to come
+        self._room = program.limits.returned_bytes
         self.idle: Idle | None = None
         """Of a program in steps: that it can only wait; until `go_on`."""
         self.done: Done | None = None
@@ -316,6 +324,10 @@ class HostProtocol:
                 self._take_ending(ending)
             case ["k", bytes(piece)] if self._is_kept:
                 self._take_kept(piece)
+            case ["f", str(name), int(size), bool(is_sent)] if self._has_folder:
+                self._take_file(name, size, is_sent=is_sent)
+            case ["b", bytes(piece)] if self._file is not None:
+                self._take_content(piece)
             case ["i", due] if self._stepped:
                 self._take_idle(due)
             case _:
@@ -354,6 +366,35 @@ class HostProtocol:
         if len(self._kept) > allowed:
             raise ProtocolViolation(f"variables of more than {allowed:,} bytes")
 
+    def _take_file(self, name: str, size: int, *, is_sent: bool) -> None:
+        if (
+            not is_file_name(name)
+            or name in self._files
+            or isinstance(size, bool)
+            or not 0 <= size <= MOST
+        ):
+            raise ProtocolViolation("a file of a name or size that none has")
+        if self._file is not None or len(self._files) >= self._limits.returned_files:
+            raise ProtocolViolation("more files than are returned")
+        if is_sent:
+            self._room -= size
+            if self._room < 0:
+                allowed = self._limits.returned_bytes
+                raise ProtocolViolation(f"files of more than {allowed:,} bytes")
+        if is_sent and size:
+            self._file = name, size, bytearray()
+        self._files[name] = File(name=name, size=size, data=b"" if is_sent else None)
+
+    def _take_content(self, piece: bytes) -> None:
+        assert self._file is not None
+        name, size, content = self._file
+        content += piece
+        if not piece or len(content) > size:
+            raise ProtocolViolation("a file that is not as long as it was said to be")
+        if len(content) == size:
+            self._files[name] = File(name=name, size=size, data=bytes(content))
+            self._file = None
+
     def _take_idle(self, due: object) -> None:
         if due is not None and (type(due) is not float or not math.isfinite(due)):
             raise ProtocolViolation("a wait until a time that is none")
@@ -363,6 +404,8 @@ class HostProtocol:
         self.idle = Idle(due)
 
     def _take_ending(self, ending: Mapping[str, object]) -> None:
+        if self._file is not None and ending.get("status") != "limit":
+            raise ProtocolViolation("an end within a file")
         allowed, value = self._limits.output_bytes, ending.get("value")
         if type(value) is not bytes:
             raise ProtocolViolation("a malformed end: value")
@@ -393,6 +436,7 @@ class HostProtocol:
             failure=None if failure is None else self._read_failure(status, failure),
             notes=tuple(printable(note, _MAX_NOTE_CHARS) for note in notes[:_MAX_NOTES]),
             kept=kept if status in ("success", "error") else None,
+            files=tuple(self._files.values()) if status in ("success", "error") else (),
         )
 
     def _read_failure(self, status: Status, failure: Any) -> Failure:
@@ -593,6 +637,13 @@ def encode_kept(data: bytes) -> list[bytes]:
     """Encode the messages that carry the variables of a session; there is at least one."""
     starts = range(0, len(data), _PIECE_BYTES) or (0,)
     return [ormsgpack.packb(["k", data[at : at + _PIECE_BYTES]]) for at in starts]
+
+
+def encode_file(name: str, size: int, content: bytes | None) -> list[bytes]:
+    """Encode the messages that carry a file, or that name one without its content."""
+    head = ormsgpack.packb(["f", name, size, content is not None])
+    starts = range(0, len(content or b""), _PIECE_BYTES)
+    return [head, *(ormsgpack.packb(["b", content[at : at + _PIECE_BYTES]]) for at in starts)]  # type: ignore[index]  # it has bytes
 
 
 def encode_done(

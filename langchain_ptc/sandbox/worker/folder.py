@@ -6,12 +6,17 @@ is done here is done by the process of the code, which may do the same: nothing 
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from langchain_ptc.limits import Limits
+from langchain_ptc.sandbox.sessions.session import KeptFile
+from langchain_ptc.sandbox.wire.files import is_file_name
+from langchain_ptc.sandbox.wire.protocol import encode_file
 from langchain_ptc.sandbox.worker.confinement import FOLDER
 
 _LAST_OWN_FD = 3
@@ -74,15 +79,43 @@ class Folder:
             if self._given.get(found.name) != found:
                 yield found
 
-    def read(self, found: Found) -> bytes:
-        """Return the content of a file.
-
-        Raises:
-            OSError: It cannot be read.
-        """
-        fd = os.open(f"{FOLDER}/{found.name}", os.O_RDONLY | os.O_NOFOLLOW)
+    def read(self, found: Found) -> bytes | None:
+        """Return the content of a file; None if the code has made it unreadable."""
+        try:
+            fd = os.open(f"{FOLDER}/{found.name}", os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            return None
         with open(fd, "rb") as file:  # noqa: PTH123
             return file.read(found.size)
+
+
+def collect_files(folder: Folder, limits: Limits) -> tuple[list[bytes], list[str]]:
+    """Return the messages for the files that the code has made or changed, and notes on those left out."""
+    messages: list[bytes] = []
+    room = limits.returned_bytes
+    changed = [*folder.changed()]
+    named = [found for found in changed if is_file_name(found.name)]
+    for found in named[: limits.returned_files]:
+        content = folder.read(found) if found.size <= room else None
+        size = found.size if content is None else len(content)
+        room -= len(content or b"")
+        messages += encode_file(found.name, size, content)
+    notes = []
+    if unnamed := len(changed) - len(named):
+        notes.append(
+            f"files that are not returned, for a name that not every system takes: {unnamed}"
+        )
+    if more := len(named[limits.returned_files :]):
+        most = limits.returned_files
+        notes.append(f"files that are not returned, beyond {most} (Limits.returned_files): {more}")
+    return messages, notes
+
+
+def kept_files(folder: Folder) -> Iterator[KeptFile]:
+    """Yield the files for the next execution of a session."""
+    for found in folder.files():
+        if is_file_name(found.name):
+            yield KeptFile(found.name, found.size, functools.partial(folder.read, found))
 
 
 def open_file(file: Any, *args: Any, **kwargs: Any) -> Any:

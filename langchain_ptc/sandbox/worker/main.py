@@ -134,6 +134,8 @@ def _enter_folder(max_bytes: int, *, landlock: bool) -> None:
 def _seed(seed: int | None) -> None:
     """Seed the random generators of libraries: with `seed`, or from the kernel."""
     random.seed(seed)
+    if seed is not None and (tempfile := sys.modules.get("tempfile")):  # the names that it makes up
+        tempfile._RandomNameSequence.rng = random
     if numpy_random := sys.modules.get("numpy.random"):
         numpy_random.seed(None if seed is None else seed % 2**32)
         if seed is not None:  # what generators without a seed begin with

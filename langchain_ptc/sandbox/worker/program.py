@@ -43,6 +43,13 @@ from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_n
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
 from langchain_ptc.sandbox.worker.folder import Folder, build_file_names, open_file
 from langchain_ptc.sandbox.worker.logging_module import Logging
+from langchain_ptc.sandbox.worker.folder import (
+    Folder,
+    build_file_names,
+    collect_files,
+    kept_files,
+    open_file,
+)
 from langchain_ptc.sandbox.worker.output import Output
 from langchain_ptc.sandbox.worker.replay import GUARDED_NAMES, Steps
 from langchain_ptc.sandbox.worker.stubs import (
@@ -116,6 +123,7 @@ class ProgramRun:
         self._kept: SessionVariables | None = None
         self._unsendable = ""
         self._wait_for_threads: Callable[[], None] = lambda: None
+        self._file_notes: list[str] = []
 
     def run(self) -> None:
         """Run the program to its end and tell the host; raises only if the host is gone."""
@@ -131,7 +139,8 @@ class ProgramRun:
         try:
             self._kept = self._open_kept()
             if self._folder is not None:
-                self._folder.fill(self._program.files or {})
+                earlier = {} if self._kept is None else self._kept.files
+                self._folder.fill({**earlier, **(self._program.files or {})})
             compiled = self._compile()
             namespace = self._build_namespace(compiled)
             value = self._execute(compiled, namespace)
@@ -152,6 +161,7 @@ class ProgramRun:
                 self._loop.close()
         if compiled is not None and status in ("success", "error"):
             self._keep(compiled, namespace)
+            self._return_files()
         self._wire.put(encode_done(status, value, failure, self._notes()))
         self._wire.flush()
 
@@ -205,7 +215,8 @@ class ProgramRun:
         if not self._guard_writes:  # the process is the program's own, and has a stack for that
             sys.setrecursionlimit(_RECURSION_LIMIT)
         try:
-            data = self._kept.keep(namespace, self._names, code, source, compiled.mode)
+            files = () if self._folder is None else kept_files(self._folder)
+            data = self._kept.keep(namespace, self._names, code, source, compiled.mode, files)
         except MemoryError:
             self._kept.notes.append(
                 "the variables of this execution were not kept: there was not enough memory left"
@@ -217,6 +228,18 @@ class ProgramRun:
             return
         for piece in encode_kept(data):
             self._wire.put(piece)
+
+    def _return_files(self) -> None:
+        """Send the files that the code has made or changed to the host."""
+        if self._folder is None or self._program.files is None:
+            return
+        try:
+            messages, self._file_notes = collect_files(self._folder, self._program.limits)
+        except MemoryError:
+            self._file_notes = ["the files are not returned: there was not enough memory left"]
+            return
+        for message in messages:
+            self._wire.put(message)
 
     def _execute(self, compiled: CompiledCode, namespace: dict[str, object]) -> bytes:
         if self._loop is None:
@@ -350,6 +373,8 @@ class ProgramRun:
         if self._steps is not None:
             more = self._steps.build_names(asynchronous=self._loop is not None)
             names |= {module: {**names.get(module, {}), **more[module]} for module in more}
+            if self._folder is not None:
+                names["os"] = {**names["os"], "urandom": names["secrets"]["token_bytes"]}
         return names
 
     def _report_thread(self, name: str, error: BaseException) -> None:
@@ -408,6 +433,7 @@ class ProgramRun:
         notes += [
             f"{d}() was called and not awaited, so it did not run: await {d}()" for d in dropped
         ]
+        notes += self._file_notes
         return notes if self._kept is None else notes + self._kept.notes
 
     def stop_at(self, frame: FrameType | None, limit: str) -> None:
