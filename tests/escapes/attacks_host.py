@@ -52,13 +52,17 @@ from langchain_ptc.sandbox.wire.values import UnsendableValue, encode_value
 
 Attack = Mapping[str, Any]
 
-MODES: Mapping[str, Mapping[str, bool]] = {
+FOLDER_BYTES = 2**20
+MODES: Mapping[str, Mapping[str, Any]] = {
     "kernel": {"policy": False},
     "language": {"walls": False},
     "both": {},
+    "kernel with files": {"policy": False, "files_bytes": FOLDER_BYTES},
+    "both with files": {"files_bytes": FOLDER_BYTES},
     "neither": {"policy": False, "walls": False},
 }
-"""`kernel`: any Python in a walled worker. `language`: the policy in a worker without walls.
+"""`kernel`: any Python in a walled worker. `language`: the policy in a worker without walls. With files:
+in a worker that has a folder.
 `neither` shows that an attack is one."""
 
 LIMITS = Limits(
@@ -155,6 +159,7 @@ class Host:
     def __init__(self, mode: str, canary: Path, port: int) -> None:
         self._canary = canary
         self._port = port
+        self._has_folder = "files_bytes" in MODES[mode]
         self._pool = WorkerPool((), waiting=2, **MODES[mode])
         self._connections = 0
         self._worker_mb = 0.0
@@ -194,13 +199,15 @@ class Host:
 
     async def execute(self, code: str, calls: list[Call], limits: Limits = LIMITS) -> Done:
         """Run `code` with the tools of this host."""
-        session = ProcessSession(self._pool, "process")
+        has_folder = self._has_folder
+        session = ProcessSession(self._pool, "process", has_folder=has_folder)
 
         def on_calls(asked: Sequence[Call]) -> None:
             calls.extend(asked)
             session.resume([_answer(call) for call in asked])
 
-        program = Program(code=code, tools=("lookup",), limits=limits)
+        files = {"given.txt": b"given"} if has_folder else None
+        program = Program(code=code, tools=("lookup",), limits=limits, files=files)
         return await session.run(program, on_calls)
 
     async def is_healthy(self) -> bool:
@@ -271,6 +278,7 @@ def _without_source(text: str, code: str) -> str:
 def _texts(done: Done) -> list[str]:
     """Everything that an execution hands back to whoever asked for it."""
     texts = [done.output, *done.notes]
+    texts += [f"{file.name} {(file.data or b'').decode('utf-8', 'replace')}" for file in done.files]
     if done.value is not None:
         try:
             texts.append(encode_value(done.value).decode("utf-8", "replace"))

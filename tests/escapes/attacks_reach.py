@@ -226,13 +226,14 @@ FILES = [
                 faulthandler.dump_traceback(open('{CANARY}/out/trace', 'w'))
                 print('DONE')
             """,
-            "a temporary file": """
-                import tempfile
-                tempfile.TemporaryFile()
-                print('DONE')
-            """,
             "a database": "import sqlite3\nsqlite3.connect('{CANARY}/x.db')\nprint('DONE')",
         },
+    ),
+    Attack(
+        "a temporary file",
+        "stdout: DONE",
+        "import tempfile\ntempfile.TemporaryFile()\nprint('DONE')",
+        dict.fromkeys(("kernel with files", "both with files"), "it is in the folder"),
     ),
 ]
 
@@ -449,7 +450,10 @@ HOST_STATE = [
             print(repr(e), traceback.format_exc())
             traceback.print_exc()
         """,
-        {"kernel": "a worker knows where its modules came from; the language hides it"},
+        dict.fromkeys(
+            ("kernel", "kernel with files"),
+            "a worker knows where its modules came from; the language hides it",
+        ),
     ),
 ]
 

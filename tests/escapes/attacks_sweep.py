@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tests.escapes.attacks import LIBC, Attack
 
 ANSWERING = {
@@ -18,6 +20,17 @@ ENDING = (15, 60, 231)
 PROBES = (335, 336)
 """`uretprobe` and `uprobe`: the kernel answers a caller that is no probe with SIGILL."""
 LAST = 600
+WITH_FILES = {
+    "stat": 4, "fstat": 5, "lstat": 6, "lseek": 8, "pread64": 17, "pwrite64": 18, "access": 21,
+    "fsync": 74, "fdatasync": 75, "truncate": 76, "ftruncate": 77, "getcwd": 79, "chdir": 80,
+    "rename": 82, "mkdir": 83, "rmdir": 84, "unlink": 87, "chmod": 90, "fchmod": 91, "statfs": 137,
+    "fstatfs": 138, "getdents64": 217, "openat": 257, "mkdirat": 258, "newfstatat": 262,
+    "unlinkat": 263, "renameat": 264, "fchmodat": 268, "faccessat": 269, "utimensat": 280,
+    "faccessat2": 439,
+}  # fmt: skip
+"""What a worker with a folder may ask for as well; `fcntl` and `ioctl` only for a few commands."""
+_NO_SUCH = (194, 195)
+"""The lists of extended attributes: there are none."""
 
 _SWEEP = """
 skipped = {skipped}
@@ -32,9 +45,9 @@ print('SWEPT', 'ANSWERED' if unknown else 'nothing', unknown)
 """
 
 
-def _sweep(first: int, last: int) -> str:
+def _sweep(first: int, last: int, allowed: Iterable[int] = ANSWERING.values()) -> str:
     skipped = {*ENDING, *PROBES, ANSWERING["ppoll"]}
-    code = _SWEEP.format(skipped=skipped, first=first, last=last, allowed=set(ANSWERING.values()))
+    code = _SWEEP.format(skipped=skipped, first=first, last=last, allowed=set(allowed))
     return LIBC + code
 
 
@@ -42,6 +55,11 @@ SWEEPS = [
     Attack(f"all calls from {first}", "stdout: ANSWERED", _sweep(first, min(first + 100, LAST + 1)))
     for first in range(0, LAST + 1, 100)
 ]
+SWEEP_WITH_FILES = Attack(
+    "all calls with files",
+    "stdout: ANSWERED",
+    _sweep(0, LAST + 1, [*ANSWERING.values(), *WITH_FILES.values(), *_NO_SUCH]),
+)
 SWEEPS += [
     Attack(
         "all calls in a thread",

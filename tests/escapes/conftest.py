@@ -99,6 +99,9 @@ def ordinary_verdicts(request: pytest.FixtureRequest) -> Iterator[Verdicts]:
         params = item.callspec.params if hasattr(item, "callspec") else {}
         if "attack_by_nobody" in params:
             wanted.setdefault("kernel", []).append(params["attack_by_nobody"])
+        if "folder_attack_by_nobody" in params:
+            attacks = wanted.setdefault("kernel with files", [])
+            attacks.append(params["folder_attack_by_nobody"])
     with tempfile.TemporaryDirectory(prefix="ordinary-") as name:
         folder = Path(name)
         folder.chmod(0o755)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.escapes.attacks import Attack
+from tests.escapes.attacks_folder import FOLDER
 from tests.escapes.attacks_host import GROWTH_MB, LIMITS, SLACK_SECONDS
 from tests.escapes.attacks_kernel import KERNEL
 from tests.escapes.attacks_line import LINE
@@ -28,7 +29,9 @@ ATTACKS = [*REACH, *LOAD, *KERNEL, *LINE]
 EACH_ATTACK = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 
 
-@pytest.mark.parametrize("mode", ["kernel", "language", "both"])
+@pytest.mark.parametrize(
+    "mode", ["kernel", "language", "both", "kernel with files", "both with files"]
+)
 @EACH_ATTACK
 def test_an_attack_shows_no_proof(verdicts: Any, attack: Attack, mode: str) -> None:
     """No proof shows, time and memory are kept, and the host's next execution works."""
@@ -40,6 +43,15 @@ def test_an_attack_shows_no_proof(verdicts: Any, attack: Attack, mode: str) -> N
     assert verdict["seconds"] <= LIMITS.wall_seconds + SLACK_SECONDS
     assert verdict["growth_mb"] <= GROWTH_MB
     assert verdict["calls"] <= LIMITS.max_tool_calls
+
+
+@pytest.mark.parametrize("mode", ["kernel with files", "both with files"])
+@pytest.mark.parametrize("attack", FOLDER, ids=lambda attack: attack.name)
+def test_an_attack_by_the_folder_shows_no_proof(verdicts: Any, attack: Attack, mode: str) -> None:
+    """The folder leads nowhere, holds no more than it may, and hands back nothing but files."""
+    verdict = verdicts.of(mode, attack.name)
+    assert verdict["shown"] == [], verdict
+    assert verdict["seconds"] <= LIMITS.wall_seconds + SLACK_SECONDS
 
 
 @pytest.mark.parametrize("mode", ["neither"])
@@ -56,7 +68,7 @@ def test_an_attack_is_one(verdicts: Any, attack: Attack, mode: str) -> None:
 
 def test_every_attack_has_a_name_of_its_own() -> None:
     """Verdicts are kept by name, so none may hide another."""
-    names = [attack.name for attack in ATTACKS]
+    names = [attack.name for attack in [*ATTACKS, *FOLDER]]
     assert len(set(names)) == len(names)
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tests.escapes.attacks import Attack
+from tests.escapes.attacks_folder import FOLDER
 from tests.escapes.attacks_kernel import KERNEL
 from tests.escapes.attacks_reach import EXECUTION
-from tests.escapes.attacks_sweep import DEADLY, PROBES, SWEEPS
+from tests.escapes.attacks_sweep import DEADLY, PROBES, SWEEP_WITH_FILES, SWEEPS
 
 pytestmark = [
     pytest.mark.skipif(
@@ -33,6 +34,14 @@ def named(attack: Attack) -> str:
 @pytest.mark.parametrize("attack", SWEEPS, ids=named)
 def test_only_the_list_answers(verdicts: Any, attack: Attack, mode: str) -> None:
     """Of all system calls, those that are not on the list are refused, in every thread."""
+    verdict = verdicts.of(mode, attack.name)
+    assert verdict["told"].startswith("SWEPT nothing"), verdict["told"]
+
+
+@pytest.mark.parametrize("mode", ["kernel with files"])
+@pytest.mark.parametrize("attack", [SWEEP_WITH_FILES], ids=named)
+def test_only_the_list_for_files_answers(verdicts: Any, attack: Attack, mode: str) -> None:
+    """A worker with a folder gets the calls for files as well, and no others."""
     verdict = verdicts.of(mode, attack.name)
     assert verdict["told"].startswith("SWEPT nothing"), verdict["told"]
 
@@ -68,4 +77,13 @@ def test_the_walls_are_the_same_for_an_ordinary_user(
 ) -> None:
     """A host without any right over the machine walls its workers in just as well."""
     verdict = ordinary_verdicts.of("kernel", attack_by_nobody.name)
+    assert verdict["shown"] == [], verdict
+
+
+@pytest.mark.parametrize("folder_attack_by_nobody", [SWEEP_WITH_FILES, *FOLDER], ids=named)
+def test_so_are_those_of_the_folder(
+    ordinary_verdicts: Any, folder_attack_by_nobody: Attack
+) -> None:
+    """Its workers get folders, which are as closed."""
+    verdict = ordinary_verdicts.of("kernel with files", folder_attack_by_nobody.name)
     assert verdict["shown"] == [], verdict

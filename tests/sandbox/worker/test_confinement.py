@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from langchain_ptc.sandbox.worker import confinement
-from tests.escapes.attacks_sweep import ANSWERING
+from tests.escapes.attacks_sweep import ANSWERING, WITH_FILES
 
 
 def test_the_list_is_the_one_that_the_filter_has() -> None:
     """A call that is added to the filter must be added to the list here, and so be thought about."""
     own = {**confinement.ALLOWED["x86_64"], **confinement.MMAP_LIKE["x86_64"]}
     assert own == ANSWERING
+    assert confinement.FILE_CALLS["x86_64"] == WITH_FILES
 
 
 def test_both_machines_have_the_same_list() -> None:
