@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from langchain_ptc.sandbox.worker import confinement
@@ -38,3 +42,76 @@ def test_the_filter_fits_the_kernel(machine: str, files: bool) -> None:
     assert len(program) % 8 == 0
     assert len(program) // 8 <= 4096
     assert program[-8:] == confinement.REFUSED_ANSWER
+
+
+_FOLDER_ALONE = """
+import ctypes, os, sys
+sys.path[:] = {path!r}
+from langchain_ptc.sandbox.worker import confinement
+confinement.enter_namespaces()
+confinement.empty_root()
+if pid := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+confinement.enter_folder(2**20)
+libc = ctypes.CDLL(None)
+assert os.getcwd() == "/files"
+for _ in range(9):
+    os.chdir("..")
+assert sorted(os.listdir(".")) == ["files", "tmp"], os.listdir(".")
+assert libc.mount(b"proc", b"/tmp", b"proc", 0, None) < 0
+assert libc.mount(None, b"/", None, 32, b"size=1g") < 0
+assert libc.umount2(b"/", 2) < 0
+assert libc.chroot(b"/tmp") < 0
+assert libc.setns(0, 0) < 0
+for make in (lambda: os.mknod("/d", 0o020666, 0x103), lambda: open("/etc/passwd")):
+    try:
+        make()
+    except OSError:
+        continue
+    raise AssertionError
+open("/files/a", "w").close()
+"""
+_LANDLOCK_ALONE = """
+import os, sys
+sys.path[:] = {path!r}
+from langchain_ptc.sandbox.worker import confinement
+confinement.restrict_by_landlock({folder!r})
+os.chdir({folder!r})
+with open("a", "w") as file:
+    file.write("x")
+os.mkdir("b")
+os.rename("a", "b/c")
+assert os.listdir("b") == ["c"]
+os.truncate("b/c", 0)
+os.remove("b/c")
+os.rmdir("b")
+refused = [
+    lambda: open("/etc/passwd"),
+    lambda: open("../outside", "w"),
+    lambda: os.listdir("/"),
+    lambda: os.rename("../kept", "kept"),
+    lambda: os.symlink("a", "s"),
+    lambda: os.mkfifo("p"),
+    lambda: os.execv("/bin/true", ["true"]),
+]
+for number, attempt in enumerate(refused):
+    try:
+        attempt()
+    except PermissionError:
+        continue
+    raise AssertionError(number)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
+@pytest.mark.parametrize("wall", [_FOLDER_ALONE, _LANDLOCK_ALONE], ids=["root", "landlock"])
+def test_a_wall_of_the_folder_alone(wall: str, tmp_path: Path) -> None:
+    """Each of the two walls around the folder keeps everything else out of reach, without a filter."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "kept").touch()
+    code = wall.format(path=sys.path, folder=str(folder))
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if "landlock: " in ran.stderr or "unshare: " in ran.stderr:
+        pytest.skip(ran.stderr.splitlines()[-1])
+    assert ran.returncode == 0, ran.stderr
