@@ -41,8 +41,6 @@ from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
-from langchain_ptc.sandbox.worker.folder import Folder, build_file_names, open_file
-from langchain_ptc.sandbox.worker.logging_module import Logging
 from langchain_ptc.sandbox.worker.folder import (
     Folder,
     build_file_names,
@@ -50,6 +48,7 @@ from langchain_ptc.sandbox.worker.folder import (
     kept_files,
     open_file,
 )
+from langchain_ptc.sandbox.worker.logging_module import Logging
 from langchain_ptc.sandbox.worker.output import Output
 from langchain_ptc.sandbox.worker.replay import GUARDED_NAMES, Steps
 from langchain_ptc.sandbox.worker.stubs import (
