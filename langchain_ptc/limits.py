@@ -46,7 +46,7 @@ class Limits:
     session_bytes: int = 8 * MIB
     """The variables and files that one execution of a session leaves for the next; the largest ones that
     do not fit are not kept."""
-    returned_files: int = 32
+    max_returned_files: int = 32
     """Files that one execution of code with files returns; a note says that there are more."""
     returned_bytes: int = 8 * MIB
     """The content of these files together; one that does not fit is named with its size, and not

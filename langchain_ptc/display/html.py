@@ -46,9 +46,8 @@ SHARES = (1.0, 0.5, 0.25, 0.1, 0.04)
 twelve times as long."""
 OUTPUT_CHARS, VALUE_CHARS, ERROR_CHARS, DETAILS_CHARS, NOTE_CHARS = 20_000, 4_000, 2_000, 4_000, 600
 CODE_LINES, LINE_CHARS, NOTES, ROWS = 400, 500, 20, 60
-FILES_BYTES = 100_000
+FILES_BYTES, BASE64 = 100_000, re.compile("[A-Za-z0-9+/]*={0,2}")
 """Of the content of files, as base64, that a page holds."""
-BASE64 = re.compile("[A-Za-z0-9+/]*={0,2}")
 MAX_COLOURED_CHARS = 40_000
 """Longer code is not coloured."""
 
@@ -146,34 +145,19 @@ def _render_view(view: View, share: float) -> str:
 
 def _render_files(files: Sequence[Mapping[str, Any]], share: float) -> str:
     """Return the files that the code has left, those with room on the page as links that save them."""
-    if not files:
-        return ""
     room, items = FILES_BYTES * share, []
     for file in files[: max(1, round(ROWS * share))]:
-        name, data = one_line(str(file.get("name")), LINE_CHARS), file.get("data")
-        about = render_bytes(read_number(file.get("size")))
-        shown = escape(name)
-        if (
-            isinstance(data, str)
-            and len(data) <= room
-            and data.isascii()
-            and BASE64.fullmatch(data)
-        ):
+        name, data = escape(one_line(str(file.get("name")), LINE_CHARS)), file.get("data")
+        about = escape(render_bytes(read_number(file.get("size"))))
+        if isinstance(data, str) and len(data) <= room and BASE64.fullmatch(data):
             room -= len(data)
             # Of no type that a browser opens: whatever is in it, it is saved.
             link = f"data:application/octet-stream;base64,{data}"
-            saved = escape(name.rpartition("/")[2])
-            shown = f'<a download="{saved}" href="{link}">{shown}</a>'
-        elif isinstance(data, str):
-            about += ", too large for this page: in result.files"
+            name = f'<a download="{name.rpartition("/")[2]}" href="{link}">{name}</a>'
         else:
-            about += ", too large to be returned"
-        items.append(
-            f'<p class="ptc-fine">{shown} <span class="ptc-soft">{escape(about)}</span></p>'
-        )
-    if (more := len(files) - len(items)) > 0:
-        items.append(f'<p class="ptc-fine">… {count(more, "file")} more</p>')
-    return section("Files", count(len(files), "file"), "".join(items))
+            about += ", not on this page"
+        items.append(f'<p class="ptc-fine">{name} <span class="ptc-soft">{about}</span></p>')
+    return section("Files", count(len(files), "file"), "".join(items)) if files else ""
 
 
 def _render_head(view: View) -> str:

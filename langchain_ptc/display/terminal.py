@@ -87,11 +87,9 @@ def _render_parts(view: View) -> Iterable[RenderableType]:
         yield Text(_cut(view.output, OUTPUT_CHARS))
     for note in view.notes[:NOTES]:
         yield Text(f"note: {_cut(note)}", style="yellow")
-    if view.files:
-        yield _rule("files")
     for file in view.files[:NOTES]:
         size = render_bytes(read_number(file.get("size")))
-        yield Text(f"{_cut(str(file.get('name')))} ({size})")
+        yield Text(f"file: {_cut(str(file.get('name')))} ({size})")
     if view.timeline.bars:
         yield _rule("tool calls")
         yield render_calls(view.timeline)

@@ -247,7 +247,13 @@ class ExecutionResult:
         Each has `type` (`image`, `audio`, `video` or `file`), `base64`, `mime_type` and, in `extras`, the
         `filename`. Files that were too large to return are left out.
         """
-        return [_build_block(file) for file in self.files if file.data is not None]
+        blocks: list[dict[str, Any]] = []
+        for file in map(_write_file, self.files):
+            kind, data = file["media_type"].partition("/")[0], file["data"]
+            kind = kind if kind in ("image", "audio", "video") else "file"
+            about = {"mime_type": file["media_type"], "extras": {"filename": file["name"]}}
+            blocks += [{"type": kind, "base64": data, **about}] if data is not None else []
+        return blocks
 
     def _repr_html_(self) -> str:
         """Return a page about it, for notebooks."""
@@ -286,32 +292,13 @@ class ExecutionResult:
 
 
 def _write_file(file: File) -> dict[str, Any]:
-    return {
-        "name": file.name,
-        "size": file.size,
-        "media_type": file.media_type,
-        "data": None if file.data is None else base64.b64encode(file.data).decode(),
-    }
+    data = None if file.data is None else base64.b64encode(file.data).decode()
+    return {"name": file.name, "size": file.size, "media_type": file.media_type, "data": data}
 
 
 def _read_file(file: Mapping[str, Any]) -> File:
-    data = file["data"]
-    content = None if data is None else base64.b64decode(data, validate=True)
-    return File(name=file["name"], size=file["size"], data=content)
-
-
-_KINDS = frozenset({"image", "audio", "video"})
-
-
-def _build_block(file: File) -> dict[str, Any]:
-    assert file.data is not None
-    kind = file.media_type.partition("/")[0]
-    return {
-        "type": kind if kind in _KINDS else "file",
-        "base64": base64.b64encode(file.data).decode(),
-        "mime_type": file.media_type,
-        "extras": {"filename": file.name},
-    }
+    data = None if file["data"] is None else base64.b64decode(file["data"], validate=True)
+    return File(name=file["name"], size=file["size"], data=data)
 
 
 _TIMES = ("ended_at", "computing_seconds", "waiting_seconds", "overlapping_seconds")
@@ -378,7 +365,6 @@ def _exception_of(status: Status, failure: Failure) -> CodeError | ReplayError |
 NO_OUTPUT = "(no output)"
 MAX_CALLS_NAMED = 20
 MAX_ARGUMENTS_CHARS = 120
-MAX_FILES_NAMED = 20
 
 
 def render_report(result: ExecutionResult) -> str:
@@ -400,14 +386,12 @@ def render_report(result: ExecutionResult) -> str:
 
 
 def _render_files(files: Sequence[File]) -> str:
-    """Name the files that the user gets, and those that are too large."""
-    shown = [
-        f"{file.name} ({file.size:,} bytes{'' if file.data is not None else ', not returned'})"
-        for file in files[:MAX_FILES_NAMED]
+    names = [
+        f"{file.name} ({file.size:,} bytes{', not returned' if file.data is None else ''})"
+        for file in files[:MAX_CALLS_NAMED]
     ]
-    if more := len(files) - len(shown):
-        shown.append(f"{more} more")
-    return f"files: {', '.join(shown)}"
+    more = len(files) - len(names)
+    return f"files: {', '.join(names)}{f', {more} more' if more else ''}"
 
 
 def cut_middle(text: str, limit: int) -> str:

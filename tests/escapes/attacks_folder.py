@@ -188,13 +188,10 @@ BEYOND = table(
 FORGED = table(
     "crash|stdout: \\.\\./evil",
     {
-        "files: a path out": 'frame(b\'[["f","../evil",0,true]]\')\nend()',
-        "files: content without end": """
-            frame(b'[["f","a",999999999999,true]]')
-            end()
-        """,
+        "files: a path out": 'frame(b\'[["f","../evil",0,null]]\')\nend()',
+        "files: a size that is none": 'frame(b\'[["f","a",99999999999999999999,null]]\')\nend()',
         "files: many": """
-            for n in range(100000): frame(b'[["f","%d",0,true]]' % n)
+            for n in range(100000): frame(b'[["f","%d",0,null]]' % n)
             end()
         """,
     },

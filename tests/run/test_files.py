@@ -34,7 +34,7 @@ MIB = 2**20
 @pytest.fixture(scope="module")
 def executor() -> ProgrammaticToolExecutor:
     """An executor whose code has files, with limits that are soon reached."""
-    limits = Limits(returned_files=3, returned_bytes=1000)
+    limits = Limits(max_returned_files=3, returned_bytes=1000)
     return ProgrammaticToolExecutor([], files=4 * MIB, limits=limits)
 
 
@@ -114,7 +114,7 @@ def test_too_many_are_counted(executor: ProgrammaticToolExecutor) -> None:
     """Beyond the limit a note says how many there are."""
     result = execute(executor, "for n in range(5): open(f'{n}', 'w').close()")
     assert [file.name for file in result.files] == ["0", "1", "2"]
-    assert result.notes == ("files that are not returned, beyond 3 (Limits.returned_files): 2",)
+    assert result.notes == ("files that are not returned, beyond 3 (Limits.max_returned_files): 2",)
 
 
 def test_what_is_not_returned(executor: ProgrammaticToolExecutor) -> None:

@@ -1,8 +1,8 @@
 """One execution of a session: what it starts with, and what it leaves.
 
 The bytes are a header with the version and a checksum, and in MessagePack: whether the variables are pickles or plain
-data, the units, name and size of each variable, the names of those from `asyncio`, and one variable after the other; of code
-with files then the files by name.
+data, the units, name and size of each variable, the names of those from `asyncio`, and one variable after the other.
+A file is a variable whose name is its path: `/files/a.csv`.
 The checksum finds what was truncated or changed by accident. It is not a signature: whoever can write the state of a
 graph can write any bytes, so pickles are read only where the kernel confines the reader.
 """
@@ -10,7 +10,7 @@ graph can write any bytes, so pickles are read only where the kernel confines th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from langchain_ptc.sandbox.language import names
@@ -32,8 +32,6 @@ VERSION = b"langchain-ptc session 3\n"
 _DIGEST_BYTES = 32
 _HEADER_BYTES = len(VERSION) + _DIGEST_BYTES
 _NEVER = frozenset({"__builtins__", "__annotations__", "__class__", "__debug__"})
-_FILES_BYTES, _FILE_BYTES = 16, 16
-"""More than what MessagePack adds to all files, and to each."""
 _MAX_NOTES = 5
 _MISSING = object()
 
@@ -52,21 +50,11 @@ class Stored(NamedTuple):
     """The variables that hold `asyncio` or something from it."""
     data: bytes
     pickled: bool
-    files: dict[str, bytes]
-
-
-class KeptFile(NamedTuple):
-    """A file that may be kept."""
-
-    name: str
-    size: int
-    read: Callable[[], bytes | None]
-    """Returns its content, or None if there is none to be had."""
 
 
 def _open(kept: bytes, max_bytes: int, max_chars: int, *, pickles: bool) -> Stored:
     if not kept:
-        return Stored([], {}, frozenset(), b"", False, {})
+        return Stored([], {}, frozenset(), b"", False)
     if len(kept) > max_bytes:
         raise Unreadable(
             f"they have {len(kept):,} bytes, and {max_bytes:,} are allowed (Limits.session_bytes)"
@@ -77,16 +65,15 @@ def _open(kept: bytes, max_bytes: int, max_chars: int, *, pickles: bool) -> Stor
     if hashlib.sha256(body).digest() != digest:
         raise Unreadable("they are damaged")
     try:
-        pickled, units, variables, asyncio, data, *more = read_bounded(body).value
+        pickled, units, variables, asyncio, data = read_bounded(body).value
         units = [_read_unit(unit, max_chars) for unit in units]
         variables = {_checked_variable(name): _size(size) for name, size in variables}
         asyncio, data = frozenset(asyncio), memoryview(data).tobytes()
-        files = dict(map(_checked_file, more[0].items())) if more else {}
     except (ValueError, TypeError):
         raise Unreadable("they are damaged") from None
     if pickled is not False and not pickles:
         raise Unreadable("they were kept at level kernel, and can be read only there")
-    return Stored(units, variables, asyncio, data, pickled is not False, files)
+    return Stored(units, variables, asyncio, data, pickled is not False)
 
 
 def _close(*parts: object) -> bytes:
@@ -163,11 +150,6 @@ class SessionVariables:
         """The variables that hold `asyncio` or something from it."""
         return self._stored.asyncio
 
-    @property
-    def files(self) -> Mapping[str, bytes]:
-        """The files that earlier executions have left."""
-        return self._stored.files
-
     # --- in ---
 
     def restore(self, namespace: dict[str, object], known: Names, compile_source: Compile) -> None:
@@ -199,15 +181,9 @@ class SessionVariables:
     # --- out ---
 
     def keep(
-        self,
-        namespace: Mapping[str, object],
-        known: Names,
-        code: Any,
-        source: str,
-        mode: Mode,
-        files: Iterable[KeptFile] = (),
+        self, namespace: Mapping[str, object], known: Names, code: Any, source: str, mode: Mode
     ) -> bytes:
-        """Return the variables and files of the code as bytes; what is not kept is reported in `notes`.
+        """Return the variables of the code as bytes; what is not kept is reported in `notes`.
 
         Args:
             namespace: The globals of the code, after it.
@@ -215,7 +191,6 @@ class SessionVariables:
             code: The compiled code.
             source: Its source.
             mode: Its mode.
-            files: The files in its folder; the small ones first, as many as the variables leave room for.
         """
         self._units.add(Unit(source, mode, self.private_names), code)
         wanted = {
@@ -228,33 +203,13 @@ class SessionVariables:
             made = self._write(wanted, known, dropped)
             if made is not None or not wanted:  # not even the index without a variable
                 break
-        kept = b"" if made is None else _close(*made, *self._choose_files(files, made, dropped))
         self._note_dropped(dropped)
-        return kept
-
-    def _choose_files(
-        self, files: Iterable[KeptFile], parts: tuple[object, ...], dropped: dict[str, str]
-    ) -> tuple[dict[str, bytes], ...]:
-        """Return the files to keep beside the variables: none, or a dict with their content."""
-        room = self._max_bytes - len(_close(*parts)) - _FILES_BYTES
-        kept = {}
-        for file in sorted(files, key=lambda file: file.size):
-            taken = file.size + len(file.name.encode()) + _FILE_BYTES
-            content = file.read() if taken <= room else None
-            if content is None:
-                dropped[file.name] = (
-                    f"it takes {file.size:,} bytes, and the variables and files of a session together "
-                    f"may take {self._max_bytes:,} (Limits.session_bytes)"
-                )
-            else:
-                kept[file.name] = content
-                room -= taken
-        return (kept,) if kept else ()
+        return made or b""
 
     def _write(
         self, wanted: dict[str, object], known: Names, dropped: dict[str, str]
-    ) -> tuple[object, ...] | None:
-        """Return the parts of the bytes; None if some of `wanted` cannot be kept, which are removed from it."""
+    ) -> bytes | None:
+        """Return the bytes; None if some of `wanted` cannot be kept, which are removed from it."""
         sink = _Sink(self._max_bytes - _HEADER_BYTES)
         self._units.used = {}
         shared = self._writer(sink, known)
@@ -285,8 +240,8 @@ class SessionVariables:
         asyncio = [name for name in wanted if known.is_from(wanted[name], "asyncio")]
         over = sink.size - self._max_bytes
         if over <= 0:
-            made = self._pickles, stored, [*sizes.items()], asyncio, sink.taken()
-            over = len(_close(*made)) - self._max_bytes
+            made = _close(self._pickles, stored, [*sizes.items()], asyncio, sink.taken())
+            over = len(made) - self._max_bytes
             if over <= 0:
                 return made
         self._drop_largest(over, wanted, sizes, dropped)
@@ -342,22 +297,17 @@ def _is_variable(name: object) -> bool:
     """Whether code may have a variable of this name, and it is not one of Python's own."""
     if type(name) is not str or name.startswith(names.RESERVED) or name in _NEVER:
         return False
+    if not name.isidentifier():
+        return name.startswith("/files/") and is_file_name(name.removeprefix("/files/"))
     if names.is_dunder(name):
         return name in names.SPECIAL_VARIABLES
     return not names.is_refused(name)
 
 
 def _checked_variable(name: object) -> str:
-    if type(name) is not str or not name.isidentifier() or not _is_variable(name):
+    if type(name) is not str or not _is_variable(name):
         raise ValueError(f"{name!r} is not the name of a variable")
     return name
-
-
-def _checked_file(item: tuple[object, object]) -> tuple[str, bytes]:
-    name, content = item
-    if type(name) is not str or not is_file_name(name) or type(content) is not bytes:
-        raise ValueError(f"{name!r} is not a file")
-    return name, content
 
 
 def _size(size: object) -> int:

@@ -16,8 +16,7 @@ first item is its kind; see `values`:
 | `["o", text]` | something was printed |
 | `["i", due]` | in steps: the program can only wait, till the clock shows `due`, or null |
 | `["k", bytes]` | of a session: the next piece of its variables |
-| `["f", name, size, sent]` | a file that the code has made or changed; whether its content follows |
-| `["b", bytes]` | the next piece of that file |
+| `["f", name, size, bytes]` | a file that the code has made or changed; null for content that is too large |
 | `["d", {status, value, failure, notes}]` | the end, with the value as bytes; nothing may follow |
 
 Rules, for the host's side: it believes nothing. Anything that is not exactly one of these messages,
@@ -257,7 +256,6 @@ class HostProtocol:
         self._kept: bytearray | None = None
         self._has_folder = program.files is not None
         self._files: dict[str, File] = {}
-        self._file: tuple[str, int, bytearray] | None = None  # of which more is to come
         self._room = program.limits.returned_bytes
         self.idle: Idle | None = None
         """Of a program in steps: that it can only wait; until `go_on`."""
@@ -324,10 +322,8 @@ class HostProtocol:
                 self._take_ending(ending)
             case ["k", bytes(piece)] if self._is_kept:
                 self._take_kept(piece)
-            case ["f", str(name), int(size), bool(is_sent)] if self._has_folder:
-                self._take_file(name, size, is_sent=is_sent)
-            case ["b", bytes(piece)] if self._file is not None:
-                self._take_content(piece)
+            case ["f", str(name), int(size), bytes() | None as content] if self._has_folder:
+                self._take_file(File(name=name, size=size, data=content))
             case ["i", due] if self._stepped:
                 self._take_idle(due)
             case _:
@@ -366,34 +362,16 @@ class HostProtocol:
         if len(self._kept) > allowed:
             raise ProtocolViolation(f"variables of more than {allowed:,} bytes")
 
-    def _take_file(self, name: str, size: int, *, is_sent: bool) -> None:
-        if (
-            not is_file_name(name)
-            or name in self._files
-            or isinstance(size, bool)
-            or not 0 <= size <= MOST
-        ):
-            raise ProtocolViolation("a file of a name or size that none has")
-        if self._file is not None or len(self._files) >= self._limits.returned_files:
-            raise ProtocolViolation("more files than are returned")
-        if is_sent:
-            self._room -= size
-            if self._room < 0:
-                allowed = self._limits.returned_bytes
-                raise ProtocolViolation(f"files of more than {allowed:,} bytes")
-        if is_sent and size:
-            self._file = name, size, bytearray()
-        self._files[name] = File(name=name, size=size, data=b"" if is_sent else None)
-
-    def _take_content(self, piece: bytes) -> None:
-        assert self._file is not None
-        name, size, content = self._file
-        content += piece
-        if not piece or len(content) > size:
+    def _take_file(self, file: File) -> None:
+        size = len(file.data or b"")
+        if not is_file_name(file.name) or file.name in self._files:
+            raise ProtocolViolation("a file of a name that none has")
+        if not 0 <= file.size <= MOST or (file.data is not None and file.size != size):
             raise ProtocolViolation("a file that is not as long as it was said to be")
-        if len(content) == size:
-            self._files[name] = File(name=name, size=size, data=bytes(content))
-            self._file = None
+        self._files[file.name] = file
+        self._room -= size
+        if len(self._files) > self._limits.max_returned_files or self._room < 0:
+            raise ProtocolViolation("more files than are returned, or larger ones")
 
     def _take_idle(self, due: object) -> None:
         if due is not None and (type(due) is not float or not math.isfinite(due)):
@@ -404,8 +382,6 @@ class HostProtocol:
         self.idle = Idle(due)
 
     def _take_ending(self, ending: Mapping[str, object]) -> None:
-        if self._file is not None and ending.get("status") != "limit":
-            raise ProtocolViolation("an end within a file")
         allowed, value = self._limits.output_bytes, ending.get("value")
         if type(value) is not bytes:
             raise ProtocolViolation("a malformed end: value")
@@ -639,11 +615,9 @@ def encode_kept(data: bytes) -> list[bytes]:
     return [ormsgpack.packb(["k", data[at : at + _PIECE_BYTES]]) for at in starts]
 
 
-def encode_file(name: str, size: int, content: bytes | None) -> list[bytes]:
-    """Encode the messages that carry a file, or that name one without its content."""
-    head = ormsgpack.packb(["f", name, size, content is not None])
-    starts = range(0, len(content or b""), _PIECE_BYTES)
-    return [head, *(ormsgpack.packb(["b", content[at : at + _PIECE_BYTES]]) for at in starts)]  # type: ignore[index]  # it has bytes
+def encode_file(name: str, size: int, content: bytes | None) -> bytes:
+    """Encode a file, or the name of one without its content."""
+    return ormsgpack.packb(["f", name, size, content])
 
 
 def encode_done(

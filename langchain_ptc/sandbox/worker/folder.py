@@ -6,39 +6,29 @@ is done here is done by the process of the code, which may do the same: nothing 
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import io
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from langchain_ptc.limits import Limits
-from langchain_ptc.sandbox.sessions.session import KeptFile
 from langchain_ptc.sandbox.wire.files import is_file_name
-from langchain_ptc.sandbox.wire.protocol import encode_file
+from langchain_ptc.sandbox.wire.protocol import MAX_CALL_BYTES, encode_file
 from langchain_ptc.sandbox.worker.confinement import FOLDER
 
 _LAST_OWN_FD = 3
 """The standard streams, which there are none of, and the line to the host."""
 
 
-class Found(NamedTuple):
-    """A file in the folder."""
-
-    name: str
-    """Relative to the folder, with `/`."""
-    size: int
-    """In bytes; of a sparse file, what it says."""
-    version: tuple[int, ...]
-    """Changes whenever the file does."""
-
-
 class Folder:
     """The folder of one program."""
 
     def __init__(self) -> None:
-        self._given: dict[str, Found] = {}
+        self._given: dict[str, tuple[int, ...]] = {}
+        self.notes: list[str] = []
+        """On files that are not returned."""
 
     def fill(self, files: Mapping[str, bytes]) -> None:
         """Write files into the folder, and note them: only others are new.
@@ -51,71 +41,51 @@ class Folder:
             os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
             with open(path, "wb") as file:  # noqa: PTH123
                 file.write(data)
-        self._given |= {found.name: found for found in self.files()}
+        self._given |= self._files()
 
-    def files(self) -> Iterator[Found]:
-        """Yield the regular files in the folder, in the order of their names; nothing else is followed."""
-        pending = [FOLDER]
-        found = []
+    def _files(self) -> dict[str, tuple[int, ...]]:
+        """Return the regular files by name, each with its size and what changes whenever it does."""
+        pending, found = [FOLDER], {}
         while pending:
-            place = pending.pop()
-            try:
-                entries = [*os.scandir(place)]
-            except OSError:  # it was removed, or is not to be read
-                continue
-            for entry in entries:
-                status = entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    pending.append(entry.path)
-                elif stat.S_ISREG(status.st_mode):
-                    version = status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
-                    name = entry.path.removeprefix(f"{FOLDER}/")
-                    found.append(Found(name, status.st_size, version))
-        yield from sorted(found)
+            with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+                for entry in entries:  # unless it was removed, or is not to be read
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode):
+                        pending.append(entry.path)
+                    elif stat.S_ISREG(status.st_mode):
+                        version = status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+                        name = entry.path.removeprefix(f"{FOLDER}/")
+                        found[name] = status.st_size, *version
+        return dict(sorted(found.items()))
 
-    def changed(self) -> Iterator[Found]:
-        """Yield the files that are new, or not as they were given."""
-        for found in self.files():
-            if self._given.get(found.name) != found:
-                yield found
-
-    def read(self, found: Found) -> bytes | None:
+    def _read(self, name: str, size: int) -> bytes | None:
         """Return the content of a file; None if the code has made it unreadable."""
-        try:
-            fd = os.open(f"{FOLDER}/{found.name}", os.O_RDONLY | os.O_NOFOLLOW)
-        except OSError:
-            return None
-        with open(fd, "rb") as file:  # noqa: PTH123
-            return file.read(found.size)
+        with contextlib.suppress(OSError):
+            fd = os.open(f"{FOLDER}/{name}", os.O_RDONLY | os.O_NOFOLLOW)
+            with open(fd, "rb") as file:  # noqa: PTH123
+                return file.read(size)
+        return None
 
+    def to_keep(self, max_bytes: int) -> dict[str, bytes]:
+        """Return the content of files, by their paths, for the next execution of a session."""
+        small = {name: size for name, (size, *_) in self._files().items() if is_file_name(name)}
+        read = {n: self._read(n, min(size, max_bytes + 1)) for n, size in small.items()}
+        return {f"{FOLDER}/{name}": data for name, data in read.items() if data is not None}
 
-def collect_files(folder: Folder, limits: Limits) -> tuple[list[bytes], list[str]]:
-    """Return the messages for the files that the code has made or changed, and notes on those left out."""
-    messages: list[bytes] = []
-    room = limits.returned_bytes
-    changed = [*folder.changed()]
-    named = [found for found in changed if is_file_name(found.name)]
-    for found in named[: limits.returned_files]:
-        content = folder.read(found) if found.size <= room else None
-        size = found.size if content is None else len(content)
-        room -= len(content or b"")
-        messages += encode_file(found.name, size, content)
-    notes = []
-    if unnamed := len(changed) - len(named):
-        notes.append(
-            f"files that are not returned, for a name that not every system takes: {unnamed}"
-        )
-    if more := len(named[limits.returned_files :]):
-        most = limits.returned_files
-        notes.append(f"files that are not returned, beyond {most} (Limits.returned_files): {more}")
-    return messages, notes
-
-
-def kept_files(folder: Folder) -> Iterator[KeptFile]:
-    """Yield the files for the next execution of a session."""
-    for found in folder.files():
-        if is_file_name(found.name):
-            yield KeptFile(found.name, found.size, functools.partial(folder.read, found))
+    def collect(self, limits: Limits) -> Iterator[bytes]:
+        """Yield the messages for the files that are new, or not as they were given."""
+        changed = [item for item in self._files().items() if self._given.get(item[0]) != item[1]]
+        named = [(name, size) for name, (size, *_) in changed if is_file_name(name)]
+        room = limits.returned_bytes
+        for name, size in named[: limits.max_returned_files]:
+            data = self._read(name, size) if size <= min(room, MAX_CALL_BYTES) else None
+            room -= len(data or b"")
+            yield encode_file(name, size if data is None else len(data), data)
+        if more := len(changed) - len(named[: limits.max_returned_files]):
+            self.notes.append(
+                f"files that are not returned: {more}, of more than {limits.max_returned_files} "
+                "(Limits.max_returned_files), or with names that not every system takes"
+            )
 
 
 def open_file(file: Any, *args: Any, **kwargs: Any) -> Any:

@@ -41,13 +41,7 @@ from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
-from langchain_ptc.sandbox.worker.folder import (
-    Folder,
-    build_file_names,
-    collect_files,
-    kept_files,
-    open_file,
-)
+from langchain_ptc.sandbox.worker.folder import Folder, build_file_names, open_file
 from langchain_ptc.sandbox.worker.logging_module import Logging
 from langchain_ptc.sandbox.worker.output import Output
 from langchain_ptc.sandbox.worker.replay import GUARDED_NAMES, Steps
@@ -122,7 +116,6 @@ class ProgramRun:
         self._kept: SessionVariables | None = None
         self._unsendable = ""
         self._wait_for_threads: Callable[[], None] = lambda: None
-        self._file_notes: list[str] = []
 
     def run(self) -> None:
         """Run the program to its end and tell the host; raises only if the host is gone."""
@@ -137,11 +130,12 @@ class ProgramRun:
         compiled: CompiledCode | None = None
         try:
             self._kept = self._open_kept()
-            if self._folder is not None:
-                earlier = {} if self._kept is None else self._kept.files
-                self._folder.fill({**earlier, **(self._program.files or {})})
             compiled = self._compile()
             namespace = self._build_namespace(compiled)
+            paths = [name for name in namespace if name.startswith("/")]  # what a session has kept
+            kept: dict[str, Any] = {path[len("/files/") :]: namespace.pop(path) for path in paths}
+            if self._folder is not None:
+                self._folder.fill({**kept, **(self._program.files or {})})
             value = self._execute(compiled, namespace)
         except EOFError as error:
             if str(error) == "the host is gone":
@@ -214,8 +208,10 @@ class ProgramRun:
         if not self._guard_writes:  # the process is the program's own, and has a stack for that
             sys.setrecursionlimit(_RECURSION_LIMIT)
         try:
-            files = () if self._folder is None else kept_files(self._folder)
-            data = self._kept.keep(namespace, self._names, code, source, compiled.mode, files)
+            if self._folder is not None:
+                files = self._folder.to_keep(self._program.limits.session_bytes)
+                namespace = {**namespace, **files}
+            data = self._kept.keep(namespace, self._names, code, source, compiled.mode)
         except MemoryError:
             self._kept.notes.append(
                 "the variables of this execution were not kept: there was not enough memory left"
@@ -233,12 +229,10 @@ class ProgramRun:
         if self._folder is None or self._program.files is None:
             return
         try:
-            messages, self._file_notes = collect_files(self._folder, self._program.limits)
+            for message in self._folder.collect(self._program.limits):
+                self._wire.put(message)
         except MemoryError:
-            self._file_notes = ["the files are not returned: there was not enough memory left"]
-            return
-        for message in messages:
-            self._wire.put(message)
+            self._folder.notes.append("files are not returned: there was not enough memory left")
 
     def _execute(self, compiled: CompiledCode, namespace: dict[str, object]) -> bytes:
         if self._loop is None:
@@ -432,7 +426,7 @@ class ProgramRun:
         notes += [
             f"{d}() was called and not awaited, so it did not run: await {d}()" for d in dropped
         ]
-        notes += self._file_notes
+        notes += [] if self._folder is None else self._folder.notes
         return notes if self._kept is None else notes + self._kept.notes
 
     def stop_at(self, frame: FrameType | None, limit: str) -> None:
