@@ -24,20 +24,11 @@ from langchain_ptc.display.record import (
     choose,
     choose_lines,
     read_domains,
-    read_number,
     read_timeline,
     read_tool,
     summarise,
 )
-from langchain_ptc.display.text import (
-    count,
-    cut_middle,
-    escape,
-    one_line,
-    render_bytes,
-    render_seconds,
-    visible,
-)
+from langchain_ptc.display.text import count, cut_middle, escape, one_line, render_seconds, visible
 from langchain_ptc.wording import cut
 
 MAX_PAGE_BYTES = 180_000
@@ -143,20 +134,17 @@ def _render_view(view: View, share: float) -> str:
     )
 
 
-def _render_files(files: Sequence[Mapping[str, Any]], share: float) -> str:
+def _render_files(files: Sequence[tuple[str, str, object]], share: float) -> str:
     """Return the files that the code has left, those with room on the page as links that save them."""
     room, items = FILES_BYTES * share, []
-    for file in files[: max(1, round(ROWS * share))]:
-        name, data = escape(one_line(str(file.get("name")), LINE_CHARS)), file.get("data")
-        about = escape(render_bytes(read_number(file.get("size"))))
+    for path, size, data in files[: max(1, round(ROWS * share))]:
+        name = escape(one_line(path, LINE_CHARS))
         if isinstance(data, str) and len(data) <= room and BASE64.fullmatch(data):
             room -= len(data)
             # Of no type that a browser opens: whatever is in it, it is saved.
-            link = f"data:application/octet-stream;base64,{data}"
-            name = f'<a download="{name.rpartition("/")[2]}" href="{link}">{name}</a>'
-        else:
-            about += ", not on this page"
-        items.append(f'<p class="ptc-fine">{name} <span class="ptc-soft">{about}</span></p>')
+            link = f'href="data:application/octet-stream;base64,{data}"'
+            name = f'<a download="{name.rpartition("/")[2]}" {link}>{name}</a>'
+        items.append(f'<p class="ptc-fine">{name} <span class="ptc-soft">{size}</span></p>')
     return section("Files", count(len(files), "file"), "".join(items)) if files else ""
 
 

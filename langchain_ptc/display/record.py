@@ -111,8 +111,8 @@ class View:
     output_title: str
     output_about: str
     notes: tuple[str, ...]
-    files: tuple[Mapping[str, Any], ...]
-    """Those that the code has left: name, size, and the content as base64, or None."""
+    files: tuple[tuple[str, str, object], ...]
+    """Those that the code has left: name, not yet safe to show, size, and the content as base64, or None."""
     timeline: Timeline
     comparison: str
     """What direct calls would have cost; empty if there is nothing to compare."""
@@ -138,7 +138,14 @@ class View:
             output_title=title,
             output_about=about,
             notes=tuple(map(str, data.get("notes") or ())),
-            files=tuple(file for file in data.get("files") or () if isinstance(file, Mapping)),
+            files=tuple(
+                (
+                    str(file.get("name")),
+                    render_bytes(read_number(file.get("size"))),
+                    file.get("data"),
+                )
+                for file in data.get("files") or ()
+            ),
             timeline=timeline,
             comparison=compare(data, timeline),
         )

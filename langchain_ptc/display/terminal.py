@@ -29,11 +29,10 @@ from langchain_ptc.display.record import (
     choose,
     choose_lines,
     read_domains,
-    read_number,
     read_tool,
     summarise,
 )
-from langchain_ptc.display.text import count, cut_middle, render_bytes, visible
+from langchain_ptc.display.text import count, cut_middle, visible
 from langchain_ptc.wording import cut
 
 OUTPUT_CHARS, ERROR_CHARS = 8_000, 2_000
@@ -87,9 +86,8 @@ def _render_parts(view: View) -> Iterable[RenderableType]:
         yield Text(_cut(view.output, OUTPUT_CHARS))
     for note in view.notes[:NOTES]:
         yield Text(f"note: {_cut(note)}", style="yellow")
-    for file in view.files[:NOTES]:
-        size = render_bytes(read_number(file.get("size")))
-        yield Text(f"file: {_cut(str(file.get('name')))} ({size})")
+    for name, size, _ in view.files[:NOTES]:
+        yield Text(f"file: {_cut(name)} ({size})")
     if view.timeline.bars:
         yield _rule("tool calls")
         yield render_calls(view.timeline)

@@ -387,11 +387,11 @@ def render_report(result: ExecutionResult) -> str:
 
 def _render_files(files: Sequence[File]) -> str:
     names = [
-        f"{file.name} ({file.size:,} bytes{', not returned' if file.data is None else ''})"
-        for file in files[:MAX_CALLS_NAMED]
+        f"{file.name} ({file.size:,} bytes{', not returned' * (file.data is None)})"
+        for file in files
     ]
-    more = len(files) - len(names)
-    return f"files: {', '.join(names)}{f', {more} more' if more else ''}"
+    more = len(names) - MAX_CALLS_NAMED
+    return f"files: {', '.join(names[:MAX_CALLS_NAMED])}{f', {more} more' if more > 0 else ''}"
 
 
 def cut_middle(text: str, limit: int) -> str:

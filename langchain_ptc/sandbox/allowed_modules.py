@@ -185,9 +185,8 @@ STANDARD_MODULES: Mapping[str, tuple[str, ...]] = {
 _FILE_TABLE: Mapping[str, str] = {
     "bz2": "BZ2File open",
     "codecs": "open",
-    "configparser": "BasicInterpolation ConfigParser DuplicateOptionError DuplicateSectionError Error "
-    "ExtendedInterpolation InterpolationError MissingSectionHeaderError NoOptionError NoSectionError "
-    "ParsingError RawConfigParser SectionProxy",
+    "configparser": "BasicInterpolation ConfigParser DuplicateSectionError Error ExtendedInterpolation "
+    "MissingSectionHeaderError NoOptionError NoSectionError ParsingError RawConfigParser SectionProxy",
     "filecmp": "DEFAULT_IGNORES clear_cache cmp cmpfiles dircmp",
     "fileinput": "FileInput close filelineno filename fileno input isfirstline isstdin lineno nextfile",
     "glob": "escape glob glob0 glob1 has_magic iglob",
@@ -197,7 +196,6 @@ _FILE_TABLE: Mapping[str, str] = {
     "linecache": "checkcache clearcache getline getlines",
     "lzma": "LZMAFile open",
     "mimetypes": "MimeTypes add_type guess_all_extensions guess_extension guess_type",
-    "ntpath": "basename dirname join normpath split splitdrive splitext",
     "os": "DirEntry F_OK O_APPEND O_CREAT O_EXCL O_RDONLY O_RDWR O_TRUNC O_WRONLY PathLike R_OK SEEK_CUR "
     "SEEK_END SEEK_SET W_OK X_OK access altsep chdir chmod close cpu_count curdir devnull error extsep "
     "fdopen fsdecode fsencode fspath fstat fsync ftruncate fwalk get_terminal_size getcwd getcwdb getpid "
@@ -209,19 +207,14 @@ _FILE_TABLE: Mapping[str, str] = {
     "normcase normpath pardir pathsep realpath relpath samefile sameopenfile samestat sep split "
     "splitdrive splitext splitroot",
     "pathlib": "Path PosixPath PurePath PurePosixPath PureWindowsPath",
-    "posixpath": "abspath basename commonpath commonprefix dirname exists isabs isdir isfile join normpath "
-    "relpath split splitext",
     "shutil": "Error ReadError SameFileError SpecialFileError copy copy2 copyfile copyfileobj copymode "
     "copystat copytree disk_usage get_archive_formats get_terminal_size get_unpack_formats "
     "ignore_patterns make_archive move rmtree unpack_archive which",
-    "sqlite3": "Binary Blob Connection Cursor DataError DatabaseError Date DateFromTicks Error "
-    "IntegrityError InterfaceError InternalError NotSupportedError OperationalError PARSE_COLNAMES "
-    "PARSE_DECLTYPES ProgrammingError Row SQLITE_DENY SQLITE_IGNORE SQLITE_OK Time TimeFromTicks "
-    "Timestamp TimestampFromTicks Warning adapt apilevel complete_statement connect paramstyle "
-    "register_adapter register_converter sqlite_version sqlite_version_info threadsafety",
-    "stat": "FILE_ATTRIBUTE_ARCHIVE S_IFDIR S_IFMT S_IFREG S_IMODE S_IRGRP S_IROTH S_IRUSR S_IRWXG "
-    "S_IRWXO S_IRWXU S_ISDIR S_ISLNK S_ISREG S_IWGRP S_IWOTH S_IWUSR S_IXGRP S_IXOTH S_IXUSR ST_ATIME "
-    "ST_CTIME ST_MODE ST_MTIME ST_SIZE filemode",
+    "sqlite3": "Binary Blob Connection Cursor DataError DatabaseError Date Error IntegrityError InterfaceError "
+    "InternalError NotSupportedError OperationalError PARSE_COLNAMES PARSE_DECLTYPES ProgrammingError Row Time "
+    "Timestamp Warning complete_statement connect register_adapter register_converter sqlite_version version",
+    "stat": "S_IFDIR S_IFREG S_IMODE S_IRUSR S_IRWXU S_ISDIR S_ISLNK S_ISREG S_IWUSR S_IXUSR ST_MTIME ST_SIZE "
+    "filemode",
     "tarfile": "CompressionError ExtractError HeaderError ReadError StreamError TarError TarFile TarInfo "
     "data_filter fully_trusted_filter is_tarfile open tar_filter",
     "tempfile": "NamedTemporaryFile SpooledTemporaryFile TemporaryDirectory TemporaryFile gettempdir "
@@ -233,21 +226,12 @@ _FILE_TABLE: Mapping[str, str] = {
 }
 """What code with files has in addition."""
 
-_WITH_FILES: Mapping[str, tuple[str, ...]] = {
-    **STANDARD_MODULES,
-    **{
-        module: (*STANDARD_MODULES.get(module, ()), *names.split())
-        for module, names in _FILE_TABLE.items()
-    },
-}
+_MORE = {module: tuple(names.split()) for module, names in _FILE_TABLE.items()}
+_WITH_FILES = {**STANDARD_MODULES} | {m: (*STANDARD_MODULES.get(m, ()), *_MORE[m]) for m in _MORE}
 
 
 def standard_modules(*, files: bool) -> Mapping[str, tuple[str, ...]]:
-    """Return the modules that the code may import, each with the names that it shows.
-
-    Args:
-        files: Whether the code has files.
-    """
+    """Return the modules that the code may import, with the names that each shows, and those for `files`."""
     return _WITH_FILES if files else STANDARD_MODULES
 
 

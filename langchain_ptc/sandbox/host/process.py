@@ -51,13 +51,11 @@ class LocalSandbox:
         imports: Modules that the code may import in addition to the standard ones.
     """
 
+    files_bytes = 0
+    """Size of the folder of each execution; 0 for none."""
+
     def __init__(self, imports: Sequence[str]) -> None:
         self._imports = checked_imports(imports)
-
-    @property
-    def files_bytes(self) -> int:
-        """Size of the folder of each execution; 0 for none."""
-        return 0
 
     @property
     def modules(self) -> frozenset[str]:
@@ -117,23 +115,18 @@ class ProcessSandbox(LocalSandbox):
         if require not in (None, "kernel", "process", "any"):
             raise ValueError(f"require must be 'kernel', 'process' or 'any', got {require!r}")
         self._require = require or ("kernel" if sys.platform == "linux" else "process")
-        self._files_bytes = _checked_size(files, self._require)
+        self.files_bytes = _checked_size(files, self._require)
         super().__init__(imports)
         self._lease: _Lease | None = _lease(
-            self._imports, waiting_workers, max_workers, self._files_bytes
+            self._imports, waiting_workers, max_workers, self.files_bytes
         )
         self._pool = self._lease.pool
-
-    @property
-    def files_bytes(self) -> int:
-        """Size of the folder of each execution; 0 for none."""
-        return self._files_bytes
 
     def session(self) -> ProcessSession:
         """Prepare one execution."""
         if self._lease is None:
             raise SandboxError("the sandbox is closed")
-        return ProcessSession(self._pool, self._require, has_folder=self._files_bytes > 0)
+        return ProcessSession(self._pool, self._require, has_folder=self.files_bytes > 0)
 
     def has_room(self) -> bool:
         """Whether one more program would delay no other: a worker waits for one, or nothing else runs."""
@@ -173,8 +166,7 @@ def _checked_size(files: bool | int, require: Require) -> int:
     """Return the size of a folder, in bytes; 0 for none."""
     if files is False:
         return 0
-    if files is True:
-        files = _FOLDER_BYTES
+    files = _FOLDER_BYTES if files is True else files
     if type(files) is not int or not _MIN_FOLDER_BYTES <= files <= _MAX_FOLDER_BYTES:
         raise ValueError(
             f"files must be True, False or a size from {_MIN_FOLDER_BYTES:,} to {_MAX_FOLDER_BYTES:,} "

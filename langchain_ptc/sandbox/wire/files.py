@@ -32,11 +32,7 @@ def is_file_name(name: object) -> bool:
 
 
 def checked_files(files: Mapping[str, bytes] | None, room: int) -> dict[str, bytes] | None:
-    """Return the files that code is given; None if it has no folder.
-
-    Args:
-        files: The content of each, by its name; None for none.
-        room: Size of the folder, in bytes; 0 if there is none.
+    """Return the files that code is given; None if it has no folder, and so `room` for none.
 
     Raises:
         TypeError: A content is not bytes.

@@ -277,8 +277,7 @@ def _limit(name: str, soft: int, hard: int) -> None:
 def enter_folder(max_bytes: int) -> None:
     """Make an empty file system in memory, of this process alone, its root; then give up all rights over it.
 
-    Its pages count against no limit of the process, so the file system itself is bounded, in bytes and in
-    the number of files. It goes with the process.
+    Its pages count against no limit of the process, so the file system is bounded itself. It goes with it.
     """
     assert _libc is not None
     _check(_libc.unshare(_CLONE_NEWNS), "unshare")

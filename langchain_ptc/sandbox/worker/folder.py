@@ -98,12 +98,6 @@ def open_file(file: Any, *args: Any, **kwargs: Any) -> Any:
 def build_file_names() -> dict[str, Mapping[str, object]]:
     """Build, for one program, the names of modules for files that are not the originals."""
     environ = {"HOME": FOLDER}
-
-    def getenv(key: str, default: object = None) -> object:
-        """Return a variable of the program's own environment."""
-        return environ.get(key, default)
-
-    return {
-        "io": {"open": open_file},
-        "os": {"environ": environ, "fdopen": open_file, "getenv": getenv},
-    }
+    getenv = lambda key, default=None: environ.get(key, default)  # noqa: E731
+    own = {"environ": environ, "fdopen": open_file, "getenv": getenv}
+    return {"io": {"open": open_file}, "os": own}

@@ -180,7 +180,7 @@ def _try_folder(files_bytes: int, report: dict[str, str]) -> None:
 
 
 def _try_filter(report: dict[str, str], *, files: bool = False) -> None:
-    confinement.install_layer("seccomp", _build_filter(files=files).install, report)
+    confinement.install_layer("seccomp", lambda: _build_filter(files=files).install(), report)
 
 
 def _build_filter(*, files: bool) -> confinement.SystemCallFilter:
@@ -203,10 +203,7 @@ def _probe(attempt: Callable[[dict[str, str]], None]) -> dict[str, str]:
         why = "refused by the kernel: the filter killed the process that installed it"
         return {"seccomp": why}
     report: dict[str, str] = {}
-    try:
-        attempt(report)
-    except KeyError as error:
-        report["seccomp"] = f"refused by the kernel: {error}"
+    attempt(report)
     os.write(writer, json.dumps(report).encode())
     os._exit(0)
 
