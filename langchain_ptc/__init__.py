@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from langchain_ptc.catalog.agents import agent_tool
     from langchain_ptc.catalog.catalog import ToolCatalog
     from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
+    from langchain_ptc.catalog.models import model_tools
     from langchain_ptc.catalog.observed import ObservedShapes
     from langchain_ptc.catalog.policy import (
         Breaker,
@@ -99,6 +100,7 @@ _MODULES = {
     "Violation": "errors",
     "agent_tool": "catalog.agents",
     "as_programmatic": "tool",
+    "model_tools": "catalog.models",
     "native_middleware": "native",
     "native_tools": "native",
     "prefetch_handler": "tool",
@@ -145,6 +147,7 @@ __all__ = [
     "Violation",
     "agent_tool",
     "as_programmatic",
+    "model_tools",
     "native_middleware",
     "native_tools",
     "prefetch_handler",

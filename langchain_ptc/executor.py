@@ -177,13 +177,19 @@ class ProgrammaticToolExecutor:
         code: str,
         *,
         config: RunnableConfig | None = None,
+        inputs: Mapping[str, Any] | None = None,
         files: Mapping[str, bytes] | None = None,
         call_id: str | None = None,
         prefetcher: Prefetcher | None = None,
     ) -> ExecutionResult:
         """Run code from synchronous code; see `aexecute`."""
         execution = self.start(
-            code, config=config, files=files, call_id=call_id, prefetcher=prefetcher
+            code,
+            config=config,
+            inputs=inputs,
+            files=files,
+            call_id=call_id,
+            prefetcher=prefetcher,
         )
         return execution.run().result
 
@@ -192,6 +198,7 @@ class ProgrammaticToolExecutor:
         code: str,
         *,
         config: RunnableConfig | None = None,
+        inputs: Mapping[str, Any] | None = None,
         files: Mapping[str, bytes] | None = None,
         call_id: str | None = None,
         prefetcher: Prefetcher | None = None,
@@ -201,6 +208,8 @@ class ProgrammaticToolExecutor:
         Args:
             code: The program that the model wrote.
             config: Callbacks, tags, metadata and so on for the tools.
+            inputs: Values that the code finds in variables, by name: `{"orders": frame}`. They arrive as
+                results of tools do: as plain data, a frame as a list of records.
             files: Files that the code finds in its folder, by name: `{"orders.csv": b"..."}`.
             call_id: Id of the tool call that requested the execution.
             prefetcher: What has taken the code while it was written; see `prefetch`.
@@ -212,11 +221,17 @@ class ProgrammaticToolExecutor:
             SandboxError: The machine could not start a worker.
             GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
             TypeError: The content of a file is not bytes.
-            ValueError: `durable="always"` without a checkpointer; or files without a folder, that do not
+            ValueError: `durable="always"` without a checkpointer; one of `inputs` that the code cannot be given,
+                or that is larger than `Limits.result_bytes`; or files without a folder, that do not
                 fit into it, or with a name that no file can have.
         """
         execution = self.start(
-            code, config=config, files=files, call_id=call_id, prefetcher=prefetcher
+            code,
+            config=config,
+            inputs=inputs,
+            files=files,
+            call_id=call_id,
+            prefetcher=prefetcher,
         )
         return (await execution.arun()).result
 

@@ -48,6 +48,7 @@ from langchain_ptc.run.call_policy import CallPolicies
 from langchain_ptc.run.calls import Route
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
+from langchain_ptc.run.inputs import Inputs, InputVariables
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.prefetcher import Prefetch
 from langchain_ptc.run.redaction import OnToolError, Redact
@@ -109,6 +110,8 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             stays with the model, one with both is offered to both. `requires_approval` applies to
             every caller; `max_calls` limits the calls of one execution of code, and the model's own
             calls for one message of the user.
+        inputs: Data that the code finds in variables: keys of the agent's state, or values by name. The model
+            sees the type, the size and the beginning of each.
         interrupt_on: Which calls a person must approve, by code or by the model; see `as_programmatic`.
         session: `thread` keeps the variables of the code from one execution to the next, in private
             state of the agent; `none` starts each execution without any. Of concurrent executions,
@@ -137,6 +140,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         sandbox: Sandbox | None = None,
         imports: Sequence[str] = (),
         files: bool | int = False,
+        inputs: Inputs = (),
         examples: Examples = None,
         prompt_tokens: int | None = DEFAULT_PROMPT_TOKENS,
         count_tokens: CountTokens | None = None,
@@ -168,6 +172,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             budgeted=[n for b in (budget, run_budget) if b is not None for n in b.calls_per_tool],
         )
         self._examples = examples
+        self._inputs = InputVariables(inputs)
         self._shapes = ObservedShapes()  # of all tools that the agent ever has
         self._tool_name = tool_name
         self._call_policies = call_policies or CallPolicies()
@@ -214,6 +219,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             return_direct=return_direct,
             extras=provider_options(prefetch),
         )
+        self._code_tool.give(self._inputs)
         self.tools = [self._code_tool]
 
     @property
@@ -267,7 +273,9 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         if selected.prompt is None or not any(tool.name == self._tool_name for tool in own):
             # No tools for the code; or another middleware has removed the one tool for this turn.
             return request.override(tools=kept), None, None
-        text = selected.prompt.render()
+        text = "\n\n".join(
+            filter(None, [selected.prompt.render(), self._inputs.render(request.state)])
+        )
         shown = request.override(tools=kept, system_message=_extend(request.system_message, text))
         code = self._code_tool.watch(selected.executor, None, request.state)
         if code is not None and self._code_tool.agents.see_calls():

@@ -118,9 +118,15 @@ class CodeWriter:
             messages += [HumanMessage(example.question), AIMessage(answer)]
         return messages
 
-    def build_prompt(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-        """Put our instructions and the conversation's own in one system message, before the conversation."""
-        system = [*filter(None, [self.system, self._budget_text if self.as_text else ""])]
+    def build_prompt(self, messages: Sequence[BaseMessage], inputs: str) -> list[BaseMessage]:
+        """Put our instructions and the conversation's own in one system message, before the conversation.
+
+        Args:
+            messages: The conversation.
+            inputs: The text about the variables that the code is given; empty if there are none.
+        """
+        own = [self.system, self._budget_text if self.as_text else "", inputs]
+        system = [*filter(None, own)]
         conversation: list[BaseMessage] = []
         names: dict[str | None, str] = {}
         for message in messages:

@@ -43,6 +43,7 @@ from langchain_ptc.run.graph_state import (
     update_state,
 )
 from langchain_ptc.run.graph_tasks import place_here
+from langchain_ptc.run.inputs import Inputs, InputVariables
 from langchain_ptc.run.journal import (
     Journal,
     JournalEntry,
@@ -85,6 +86,8 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             the JSON of a call), or `auto`: either.
         max_attempts: Programs that the model may write for one request.
         messages_key: Key or attribute of the state that holds the messages.
+        inputs: Data that the code finds in variables: keys of the state, or values by name. The model sees
+            the type, the size and the beginning of each.
         name: Name of the node.
         tags: Tags of its runs.
         budget: What each attempt may spend.
@@ -116,6 +119,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         sandbox: Sandbox | None = None,
         imports: Sequence[str] = (),
         files: bool | int = False,
+        inputs: Inputs = (),
         examples: Examples = None,
         prompt_tokens: int | None = DEFAULT_PROMPT_TOKENS,
         count_tokens: CountTokens | None = None,
@@ -164,6 +168,8 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         )
         self._durable = durable
         self._tool = cast("RunCodeTool", tool)
+        self._inputs = InputVariables(inputs)
+        self._tool.give(self._inputs)
         callables = self._tool.catalog.callables
         self._tool_names = {name for d in callables for name in (d.name, d.qualified_name)}
         self._tags = list(tags)
@@ -216,7 +222,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         turn = _Turn(
             self,
             state,
-            self._writer.build_prompt(self._messages_of(state)),
+            self._writer.build_prompt(self._messages_of(state), self._inputs.render(state)),
             merge_configs(ensure_config(config), {"tags": self._tags}),
             kwargs,
             sync=sync,

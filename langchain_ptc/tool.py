@@ -40,6 +40,7 @@ from langchain_ptc.run.call_policy import CallPolicies
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
 from langchain_ptc.run.graph_state import Channels, nodes_of, read_state
+from langchain_ptc.run.inputs import InputVariables
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.outcome import Outcome
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
@@ -156,6 +157,7 @@ def as_programmatic(
     sandbox: Sandbox | None = None,
     imports: Sequence[str] = (),
     files: bool | int = False,
+    inputs: Mapping[str, Any] | None = None,
     examples: Examples = None,
     prompt_tokens: int | None = DEFAULT_PROMPT_TOKENS,
     count_tokens: CountTokens | None = None,
@@ -192,6 +194,8 @@ def as_programmatic(
         files: Whether the code has a folder of its own for files, in memory, in the default sandbox: True
             for one of 64 MiB, or its size in bytes. Needs Linux and level `kernel`. See
             `docs/files.md`.
+        inputs: Values that the code finds in variables, by name: `{"orders": frame}`. The model sees the type,
+            the size and the beginning of each; the data goes to the code alone, as results of tools do.
         examples: Programs that the model is shown: none, pairs of a question and its code, or `auto`
             for pairs that are generated from the tools. Small models need them.
         prompt_tokens: Token budget of the description. If the tools need more, it shows one line for
@@ -242,11 +246,13 @@ def as_programmatic(
         SandboxError: `files` on a system other than Linux.
     """
     check_choice("session", session, Session)
+    given = InputVariables(inputs or {})
     catalog = build_catalog(tools, domain=domain, policies=policies)
     parts = [
         fill_facts(RUN_CODE_DESCRIPTION, imports, limits, render_files(sandbox, files)),
         render_examples(resolve_examples(examples, catalog)),
         render_budget(budget, run_budget),
+        given.render(None),
     ]
     prompt = ToolsPrompt(
         catalog,
@@ -273,17 +279,17 @@ def as_programmatic(
         on_tool_error=on_tool_error,
         call_policies=call_policies,
     )
-    return [
-        RunCodeTool(
-            name=tool_name,
-            prompt=prompt,
-            executor=executor,
-            sessions=None if session == "none" else SessionStore(tool_name),
-            agent_guards=agent_guards,
-            return_direct=return_direct,
-            extras=provider_options(prefetch),
-        )
-    ]
+    tool = RunCodeTool(
+        name=tool_name,
+        prompt=prompt,
+        executor=executor,
+        sessions=None if session == "none" else SessionStore(tool_name),
+        agent_guards=agent_guards,
+        return_direct=return_direct,
+        extras=provider_options(prefetch),
+    )
+    tool.give(given)
+    return [tool]
 
 
 def build_catalog(
@@ -365,6 +371,7 @@ class CodeTool(BaseTool):
     )
     _begin: Start = PrivateAttr()
     _sessions: SessionStore | None = PrivateAttr()
+    _inputs: InputVariables = PrivateAttr(default_factory=lambda: InputVariables({}))
     _agents: Agents = PrivateAttr()
     _written: WrittenCode = PrivateAttr(default_factory=WrittenCode)
 
@@ -388,6 +395,10 @@ class CodeTool(BaseTool):
         """Return the schema of its arguments; LangChain reads it while it builds an agent."""
         self._agents.note()
         return super().get_input_schema(config)
+
+    def give(self, inputs: InputVariables) -> None:
+        """Give the code these variables."""
+        self._inputs = inputs
 
     @property
     def agents(self) -> Agents:
@@ -477,6 +488,7 @@ class CodeTool(BaseTool):
             call_id=invocation.call_id,
             state=state,
             on_output=getattr(runtime, "emit_output_delta", None),
+            inputs=self._inputs.read(state),
             kept=invocation.session,
             prior_usage=None if attempt is None else attempt.spent,
             arguments={"code": code},

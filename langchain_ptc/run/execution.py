@@ -32,6 +32,7 @@ from langchain_ptc.run.graph_state import (
     read_state,
 )
 from langchain_ptc.run.graph_tasks import identify
+from langchain_ptc.run.inputs import encode_inputs, names_of
 from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
 from langchain_ptc.run.outcome import (
     Outcome,
@@ -110,6 +111,7 @@ class Execution:
         on_output: Called with what the code prints, as it comes.
         files: Files that the code finds in its folder, by name; by default those in the `configurable`
             of `config` under `ptc_files`, if it has a folder.
+        inputs: Values that the code finds in variables, by name; see `encode_inputs`.
         kept: Variables that an earlier execution of the same session kept (`Outcome.kept`); empty for
             the first one, None for no session.
         prior_usage: What the run has spent that its state does not show.
@@ -136,6 +138,7 @@ class Execution:
         route: Route | None = None,
         on_output: Callable[[str], None] | None = None,
         files: Mapping[str, bytes] | None = None,
+        inputs: Mapping[str, Any] | None = None,
         kept: bytes | None = None,
         prior_usage: Usage | None = None,
         arguments: Mapping[str, Any] | None = None,
@@ -160,6 +163,8 @@ class Execution:
         if files is None and room:
             files = (self._config.get("configurable") or {}).get("ptc_files")
         self._files = checked_files(files, room)
+        self._given = inputs or {}
+        self._inputs: dict[str, bytes] = {}
         self._kept = kept
         self._prior_usage = prior_usage
         self._sync = False
@@ -193,7 +198,8 @@ class Execution:
         Raises:
             SandboxError: The machine could not start a worker.
             GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
-            ValueError: `durable="always"` where there is no checkpointer.
+            ValueError: `durable="always"` where there is no checkpointer; or one of `inputs` that the code
+                cannot be given.
         """
         given = self._prefetcher
         if given is not None and not given.serves(self._executor.pipelines):
@@ -208,6 +214,11 @@ class Execution:
     async def _run(self) -> Outcome:
         if self._state is None and (self._executor.reads_state or self._call_limits is not None):
             self._state = await read_state(self._config)
+        if self._given:
+            executor = self._executor
+            self._inputs = await encode_inputs(
+                self._given, self._code, executor.limits, names_of(executor.catalog)
+            )
         is_durable, place = self._is_durable(), None
         if is_durable or self._call_id is not None:
             place, self._stem = identify(self._call_id, self._state, self._arguments, self._config)
@@ -356,7 +367,7 @@ class Execution:
         if executor.check == "off":
             return ()
         # Only a worker knows what a session has kept.
-        kept: tuple[str, ...] | None = () if self._kept is None else None
+        kept = tuple(self._inputs) if self._kept is None else None
         check = functools.partial(executor.checker.check, self._code, kept=kept)
         is_long = len(self._code) > _MAX_CHARS_ON_LOOP
         problems = await call_in_thread(check) if is_long else check()
@@ -394,6 +405,7 @@ class Execution:
             limits=executor.limits,
             replay=replay,
             files=self._files,
+            inputs=self._inputs,
             kept=self._kept,
         )
         return {
@@ -420,6 +432,7 @@ class Execution:
                 executor,
                 config=self._config,
                 state=self._state,
+                inputs=self._inputs,
                 kept=self._kept,
                 route=self._route,
                 sync=self._sync,
@@ -481,6 +494,7 @@ def build_prefetcher(
     *,
     config: RunnableConfig | None = None,
     state: Any = None,
+    inputs: Mapping[str, bytes] | None = None,
     kept: bytes | None = None,
     route: Route | None = None,
     sync: bool = False,
@@ -493,6 +507,8 @@ def build_prefetcher(
         config: Callbacks, tags, metadata and the rest for the tools; by default those of the surrounding
             run.
         state: The state of the graph.
+        inputs: Variables that the code is given, encoded. Without them, calls that need them do not begin
+            early.
         kept: Variables of the session; see `Execution`.
         route: How calls get to their tools; None for directly.
         sync: Whether the code will be run from synchronous code.
@@ -524,6 +540,7 @@ def build_prefetcher(
         tools=tuple(executor.readers),
         types=executor.catalog.type_names,
         limits=executor.limits,
+        inputs=inputs or {},
         kept=kept,
     )
     return Prefetcher(

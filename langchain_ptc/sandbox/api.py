@@ -93,6 +93,8 @@ class Program:
     """Run in steps; None to run freely, by the real clock."""
     files: Mapping[str, bytes] | None = None
     """Files that the code finds in its folder, by name; None for code without files."""
+    inputs: Mapping[str, bytes] = field(default_factory=dict)
+    """Variables that the code begins with, encoded (see `wire.values.encode_value`)."""
     kept: bytes | None = None
     """Variables that an earlier execution of the same session kept (`Done.kept`); empty for the
     first one; None for a program of no session, which keeps nothing."""

@@ -188,6 +188,7 @@ PUBLIC_NAMES = {
     "Violation",
     "agent_tool",
     "as_programmatic",
+    "model_tools",
     "native_middleware",
     "native_tools",
     "prefetch_handler",

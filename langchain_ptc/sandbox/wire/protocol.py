@@ -5,7 +5,7 @@ first item is its kind; see `values`:
 
 | from the host | |
 |---|---|
-| `["run", {code, tools, types, limits, replay, kept, files}]` | run this program; once, first |
+| `["run", {code, tools, types, limits, replay, inputs, kept, files}]` | run this program; once, first |
 | `["r", id, value]` | the value of a call |
 | `["e", id, message, limit, allowed, used]` | a call failed; the last three may be null |
 | `["t", unix, elapsed, results]` | in steps: what the clocks show, and how many `r` and `e` follow |
@@ -202,6 +202,7 @@ def encode_run(program: Program) -> bytes:
         "types": list(program.types),
         "limits": {name: getattr(program.limits, name) for name in _LIMITS},
         "replay": program.replay and [program.replay.seed, *program.replay.start],
+        "inputs": dict(program.inputs),
         "kept": program.kept,
         "files": None if program.files is None else dict(program.files),
     }
@@ -646,6 +647,7 @@ def parse_run(message: Message) -> Program:
         types=tuple(parts["types"]),
         limits=limits,
         replay=replay and Replay(seed=replay[0], start=Moment(*replay[1:])),
+        inputs=parts["inputs"],
         kept=parts["kept"],
         files=parts["files"],
     )

@@ -37,7 +37,7 @@ from langchain_ptc.sandbox.wire.protocol import (
     encode_kept,
     is_known_limit,
 )
-from langchain_ptc.sandbox.wire.values import encode_value
+from langchain_ptc.sandbox.wire.values import AttrDict, decode_value, encode_value
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
@@ -175,6 +175,7 @@ class ProgramRun:
         known = frozenset(name.rpartition(".")[2] for name in self._program.tools)
         if self._folder is not None:
             known |= {"open"}
+        known |= self._program.inputs.keys()
         if self._kept is None:
             return self._compile_source(self._program.code, known)
         return self._compile_source(
@@ -321,8 +322,11 @@ class ProgramRun:
             namespace = {"__builtins__": vars(builtins_module), "__name__": "__main__"}
         for name, entry in self._bare_names(modules).items():
             namespace.setdefault(name, entry)
+        inputs = {name: decode_value(v, AttrDict) for name, v in self._program.inputs.items()}
+        namespace.update(inputs)
         if self._kept is not None and self._names is not None:
             self._kept.restore(namespace, self._names, self._compile_earlier)
+            namespace.update(inputs)  # whatever the session has under these names
         if loader is not None:
             for name, path in compiled.implied.items():
                 if name not in namespace and name not in builtins:
