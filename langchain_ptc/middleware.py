@@ -25,6 +25,7 @@ from typing_extensions import TypedDict
 
 from langchain_ptc.agent.direct_calls import DirectCall, answer_call
 from langchain_ptc.agent.guards import AgentGuards
+from langchain_ptc.agent.inputs import Inputs, InputVariables
 from langchain_ptc.agent.prefetching import PrefetchHandler
 from langchain_ptc.agent.prompt_watch import PromptWatch, watched
 from langchain_ptc.agent.thread_sessions import Session, StateSessionStore
@@ -48,7 +49,6 @@ from langchain_ptc.run.call_policy import CallPolicies
 from langchain_ptc.run.calls import Route
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
-from langchain_ptc.run.inputs import Inputs, InputVariables
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.prefetcher import Prefetch
 from langchain_ptc.run.redaction import OnToolError, Redact
@@ -172,7 +172,6 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             budgeted=[n for b in (budget, run_budget) if b is not None for n in b.calls_per_tool],
         )
         self._examples = examples
-        self._inputs = InputVariables(inputs)
         self._shapes = ObservedShapes()  # of all tools that the agent ever has
         self._tool_name = tool_name
         self._call_policies = call_policies or CallPolicies()
@@ -219,7 +218,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             return_direct=return_direct,
             extras=provider_options(prefetch),
         )
-        self._code_tool.give(self._inputs)
+        self._code_tool.give(InputVariables(inputs))
         self.tools = [self._code_tool]
 
     @property
@@ -274,7 +273,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             # No tools for the code; or another middleware has removed the one tool for this turn.
             return request.override(tools=kept), None, None
         text = "\n\n".join(
-            filter(None, [selected.prompt.render(), self._inputs.render(request.state)])
+            filter(None, [selected.prompt.render(), self._code_tool.inputs.render(request.state)])
         )
         shown = request.override(tools=kept, system_message=_extend(request.system_message, text))
         code = self._code_tool.watch(selected.executor, None, request.state)

@@ -21,6 +21,7 @@ from langchain_core.runnables.config import ensure_config, merge_configs
 from langgraph.prebuilt import ToolRuntime
 from langgraph.types import Command
 
+from langchain_ptc.agent.inputs import Inputs, InputVariables
 from langchain_ptc.agent.thread_sessions import Session, session_of
 from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
@@ -43,7 +44,6 @@ from langchain_ptc.run.graph_state import (
     update_state,
 )
 from langchain_ptc.run.graph_tasks import place_here
-from langchain_ptc.run.inputs import Inputs, InputVariables
 from langchain_ptc.run.journal import (
     Journal,
     JournalEntry,
@@ -168,8 +168,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         )
         self._durable = durable
         self._tool = cast("RunCodeTool", tool)
-        self._inputs = InputVariables(inputs)
-        self._tool.give(self._inputs)
+        self._tool.give(InputVariables(inputs))
         callables = self._tool.catalog.callables
         self._tool_names = {name for d in callables for name in (d.name, d.qualified_name)}
         self._tags = list(tags)
@@ -222,7 +221,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         turn = _Turn(
             self,
             state,
-            self._writer.build_prompt(self._messages_of(state), self._inputs.render(state)),
+            self._writer.build_prompt(self._messages_of(state), self._tool.inputs.render(state)),
             merge_configs(ensure_config(config), {"tags": self._tags}),
             kwargs,
             sync=sync,

@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from langchain_ptc.agent.commands import asks_model_again, compose, join, takes_no_lists
 from langchain_ptc.agent.guards import AgentGuards, Agents, AppliedGuards
+from langchain_ptc.agent.inputs import Inputs, InputVariables
 from langchain_ptc.agent.prefetching import PrefetchHandler, Put, WrittenCode
 from langchain_ptc.agent.thread_sessions import Session, SessionStore, note_empty
 from langchain_ptc.background_loop import call_off_loop, run_sync
@@ -40,7 +41,6 @@ from langchain_ptc.run.call_policy import CallPolicies
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
 from langchain_ptc.run.graph_state import Channels, nodes_of, read_state
-from langchain_ptc.run.inputs import InputVariables
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.outcome import Outcome
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
@@ -157,7 +157,7 @@ def as_programmatic(
     sandbox: Sandbox | None = None,
     imports: Sequence[str] = (),
     files: bool | int = False,
-    inputs: Mapping[str, Any] | None = None,
+    inputs: Inputs = (),
     examples: Examples = None,
     prompt_tokens: int | None = DEFAULT_PROMPT_TOKENS,
     count_tokens: CountTokens | None = None,
@@ -195,7 +195,8 @@ def as_programmatic(
             for one of 64 MiB, or its size in bytes. Needs Linux and level `kernel`. See
             `docs/files.md`.
         inputs: Values that the code finds in variables, by name: `{"orders": frame}`. The model sees the type,
-            the size and the beginning of each; the data goes to the code alone, as results of tools do.
+            the size and the beginning of each; the data goes to the code alone, as results of tools do. Or
+            keys of the graph's state, of which the description has the names only.
         examples: Programs that the model is shown: none, pairs of a question and its code, or `auto`
             for pairs that are generated from the tools. Small models need them.
         prompt_tokens: Token budget of the description. If the tools need more, it shows one line for
@@ -246,7 +247,7 @@ def as_programmatic(
         SandboxError: `files` on a system other than Linux.
     """
     check_choice("session", session, Session)
-    given = InputVariables(inputs or {})
+    given = InputVariables(inputs)
     catalog = build_catalog(tools, domain=domain, policies=policies)
     parts = [
         fill_facts(RUN_CODE_DESCRIPTION, imports, limits, render_files(sandbox, files)),
@@ -395,6 +396,11 @@ class CodeTool(BaseTool):
         """Return the schema of its arguments; LangChain reads it while it builds an agent."""
         self._agents.note()
         return super().get_input_schema(config)
+
+    @property
+    def inputs(self) -> InputVariables:
+        """The variables that the code is given."""
+        return self._inputs
 
     def give(self, inputs: InputVariables) -> None:
         """Give the code these variables."""

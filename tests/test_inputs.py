@@ -109,6 +109,16 @@ def test_the_tool_shows_what_there_is() -> None:
     assert tool.invoke({"code": SUM}) == "6 Ada"
 
 
+def test_the_tool_names_keys_of_the_state() -> None:
+    """Keys of the state are named in the description, and read where the graph has them."""
+    (tool,) = as_programmatic([get_person], inputs=["orders"])
+    assert tool.description.endswith("- `orders`")
+    model = ScriptedChatModel(script=[tool_call_message("run_code", {"code": SUM}), "done"])
+    agent = create_agent(model, [tool], state_schema=State)
+    state = agent.invoke({"messages": [HumanMessage("Sum?")], "orders": ORDERS})
+    assert state["messages"][-2].content == "6 Ada"
+
+
 class State(AgentState[Any]):
     """The state of an agent that has orders."""
 

@@ -351,8 +351,8 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 49_500,
-    "modules": 170,
+    "lines": 54_000,
+    "modules": 185,
     "longest import chain": 17,
     "calls for a small program": 275,
     "files for a small program": 30,
