@@ -1,6 +1,4 @@
-"""How data that the code is given as variables gets to the worker: encoded like the result of a tool, once
-for each execution whose code names it.
-"""
+"""Data that the code is given as variables: encoded like the result of a tool, if the code names it."""
 
 from __future__ import annotations
 
@@ -13,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 from langchain_ptc.background_loop import call_off_loop
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
-from langchain_ptc.sandbox.wire.values import ValueTooLarge, encode_sized
+from langchain_ptc.sandbox.wire.values import (
+    ValueTooLarge,
+    decode_value,
+    encode_sized,
+    encode_value,
+)
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog
@@ -42,6 +45,18 @@ def check_names(names: Collection[str], reserved: Collection[str]) -> None:
             raise ValueError(
                 f"inputs: the code has a tool or a domain named {name!r}; rename one of them"
             )
+
+
+def as_received(name: str, value: Any) -> Any:
+    """Return a value as the code gets it.
+
+    Raises:
+        ValueError: The code cannot be given it.
+    """
+    try:
+        return decode_value(encode_value(value))
+    except UnsendableValue as error:
+        raise ValueError(f"inputs: {name!r} cannot be given to the code: {error}") from error
 
 
 async def encode_inputs(
