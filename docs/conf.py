@@ -23,7 +23,8 @@ project_copyright = "2026, MIT licence"
 version = release = version_of(project)
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb"]
-exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+exclude_patterns = ["_build", "**.ipynb_checkpoints", "skills"]
+html_extra_path = ["llms.txt"]
 nitpicky = True
 nitpick_ignore_regex = [
     # Names of other packages. Their inventories would have to be fetched, and a build fetches nothing.

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import inspect
 import io
+import re
 import sys
 import textwrap
 import types
@@ -218,3 +219,11 @@ def test_traceback_names_the_page(module: types.ModuleType) -> None:
         run_page([block], module)
     last = caught.traceback[-1]
     assert (Path(last.path).name, last.lineno + 1) == ("page.md", 5)
+
+
+def test_links_for_coding_agents_lead_somewhere() -> None:
+    """Each page that `llms.txt` names exists."""
+    text = (ROOT / "docs" / "llms.txt").read_text("utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 20
+    assert [link for link in links if not (ROOT / "docs" / link).is_file()] == []
