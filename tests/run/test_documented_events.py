@@ -19,8 +19,8 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.catalog.policy import current_call
 from tests.support import ROOT
+from tests.support.progress import add
 from tests.support.waiting import SECONDS
 
 COMMON = {"source", "event", "execution_id", "at"}
@@ -31,15 +31,6 @@ def read_table() -> dict[str, set[str]]:
     text = (ROOT / "docs" / "logs.md").read_text("utf-8").partition("## Events")[2]
     rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", text, re.MULTILINE)
     return {event: set(re.findall(r"`(\w+)`", fields)) for event, fields in rows}
-
-
-@tool
-def add(first: int, second: int) -> int:
-    """Add two numbers."""
-    call = current_call.get()
-    if call is not None:
-        call.report("working", "adding")
-    return first + second
 
 
 begun: list[int] = []
