@@ -45,7 +45,7 @@ SharedStore: TypeAlias = BaseStore | Literal["graph"]
 STORE_SECONDS: Final = 2.0
 """How long one access to the store may take."""
 PAUSE_SECONDS: Final = 5.0
-"""How long the store is left alone after an access has failed."""
+"""How long the store is left alone after an access took too long."""
 REFRESH_SECONDS: Final = 1.0
 """How old what is known of a breaker may be when a call is made."""
 MAX_PROCESSES: Final = 1000
@@ -59,7 +59,7 @@ _ASKING_SLOTS = 3
 """How long after its slot an ask may not have been answered yet, in slots."""
 _SPENT_SECONDS = 30.0
 """How long after its tries have ceased to count an item of a rate limit is written no more by its process; after
-twice that others delete it."""
+twice that others delete it. The clocks of their machines must not differ by more."""
 _MAX_DELETED = 10
 """Old results that are deleted with each new one."""
 
@@ -73,7 +73,7 @@ class StoreFailed(Exception):
 class SharedAccess:
     """Access to what is shared, in one namespace of a store; from any thread or event loop.
 
-    A store that fails is left alone for `PAUSE_SECONDS`, so that calls do not wait for it one by one.
+    A store that does not answer is left alone for `PAUSE_SECONDS`, so that calls do not wait for it one by one.
 
     Args:
         store: The store; `graph` for that of the graph which makes the call.
@@ -156,7 +156,7 @@ class SharedAccess:
         found = store_of(call.config)
         if found is None:
             text = "the call is not of a graph that has a store: pass store= when it is compiled"
-            raise self._failed(text, pause=0.0)
+            raise self._failed(text)
         return found
 
     async def _access(self, call: StartedCall, method: str, *given: Any, **options: Any) -> Any:
@@ -170,16 +170,17 @@ class SharedAccess:
                     answer = await call_in_thread(lambda: function(*given, **options))
                 else:
                     answer = await getattr(store, f"a{method}")(*given, **options)
+        except TimeoutError as error:
+            self._paused_until = self._clock.now() + PAUSE_SECONDS
+            raise self._failed("it took too long") from error
         except Exception as error:
-            text = "it took too long" if isinstance(error, TimeoutError) else str(error)
-            raise self._failed(text or type(error).__name__) from error
+            raise self._failed(str(error) or type(error).__name__) from error
         if self._failure:
             self._failure = ""
             logger.info("the store of the policies %r answers again", self._name)
         return answer
 
-    def _failed(self, text: str, pause: float = PAUSE_SECONDS) -> StoreFailed:
-        self._paused_until = self._clock.now() + pause
+    def _failed(self, text: str) -> StoreFailed:
         if not self._failure:
             logger.warning(
                 "the store of the policies %r has failed (%s): breakers and cached results are this "
@@ -299,7 +300,7 @@ class SharedRate:
         others, now = [], self._clock.wall()
         for key, value in found.items():
             process = _Process(key, value)
-            if process.until < now - self._limit.seconds - 2 * _SPENT_SECONDS:
+            if abs(process.until - now) > self._limit.seconds + 2 * _SPENT_SECONDS:
                 await self._access.delete(call, "rate", self._tool, key)
             else:
                 process.count(lambda e: self._counts(e, end), now - _ASKING_SLOTS * self._width)
@@ -328,6 +329,10 @@ class SharedRate:
         return max(self._width / 4, at + self._limit.seconds - self._clock.wall()) + chance / 4
 
 
+_NEVER = 2.0**53
+"""A time that no clock says."""
+
+
 class _Process:
     """What another process has published of its tries.
 
@@ -343,11 +348,11 @@ class _Process:
         tries = value.get("tries")
         for entry in tries[: 4 * _SLOTS] if isinstance(tries, list) else ():
             match entry:
-                case [int() | float() as end, int(n)] if math.isfinite(end) and n > 0:
+                case [int() | float() as end, int(n)] if abs(end) < _NEVER and n > 0:
                     self.slots[end] = n
         self._asked, self.until = 0, 0.0
         match value.get("asked"), value.get("until"):
-            case int(asked), int() | float() as until:
+            case int(asked), int() | float() as until if abs(until) < _NEVER:
                 self._asked, self.until = asked, float(until)
         self.tries = self.asked = self.begun = 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 import logging
 import random
@@ -82,7 +83,10 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
 
 
 class SlowStore(InMemoryStore):
-    """A store whose accesses take a random time there and back, and happen at once in between."""
+    """A store whose accesses take a random time there and back, and happen at once in between.
+
+    One that has been sent happens, even if whoever sent it waits no longer.
+    """
 
     def __init__(self, chance: random.Random, latency: float = LATENCY) -> None:
         super().__init__()
@@ -90,15 +94,22 @@ class SlowStore(InMemoryStore):
         self.latency = latency
         self.accesses = 0
         self.fails = False
+        self.sent: set[asyncio.Future[list[Result]]] = set()
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         self.accesses += 1
-        await asyncio.sleep(self.chance.uniform(0, self.latency))
         if self.fails:
             raise ConnectionError("connection refused")
-        done = await super().abatch(ops)
+        arriving = asyncio.ensure_future(self._arrive(list(ops)))
+        self.sent.add(arriving)
+        arriving.add_done_callback(self.sent.discard)
+        done = await asyncio.shield(arriving)
         await asyncio.sleep(self.chance.uniform(0, self.latency))
         return done
+
+    async def _arrive(self, ops: list[Op]) -> list[Result]:
+        await asyncio.sleep(self.chance.uniform(0, self.latency))
+        return await super().abatch(ops)
 
 
 Caller: TypeAlias = Callable[..., Awaitable[tuple[StartedCall, Any]]]
@@ -232,6 +243,74 @@ def test_a_cancelled_call_lets_the_next_ones_pass() -> None:
     assert 10 <= times[1] - times[0] < 11
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_calls_that_are_cancelled_at_any_moment_break_no_limit(seed: int) -> None:
+    """Calls that end in the middle of an access, and stores that fail now and then, let in none too many."""
+    chance = random.Random(seed)
+    times: list[float] = []
+
+    async def main() -> None:
+        loop, store = asyncio.get_running_loop(), SlowStore(chance)
+        policy = ToolPolicy(rate_limit=RateLimit(calls=8, seconds=1.0))
+
+        async def keep_calling(call: Caller) -> None:
+            while loop.time() < 20:
+                store.fails = chance.random() < 0.02
+                if chance.random() < 0.1:
+                    await asyncio.sleep(chance.uniform(1, 3))
+                with contextlib.suppress(TimeoutError, ToolCallError):
+                    async with asyncio.timeout(chance.choice([0.002, 0.005, 0.01, 0.02, 60])):
+                        await call()
+
+        callers = [
+            process(store, policy, lambda _: times.append(loop.time()), chance=chance)
+            for _ in range(3)
+        ]
+        await asyncio.gather(*(keep_calling(call) for call in callers for _ in range(4)))
+
+    run(main())
+    assert len(times) > 8 * 3
+    assert most_within(times, 1.0 - 4 * LATENCY) <= 8
+
+
+class LateStore(SlowStore):
+    """A store at which the first write arrives when `gate` is opened."""
+
+    def __init__(self) -> None:
+        super().__init__(random.Random(1))
+        self.gate: asyncio.Event | None = asyncio.Event()
+
+    async def _arrive(self, ops: list[Op]) -> list[Result]:
+        if (gate := self.gate) is not None and any(isinstance(op, PutOp) for op in ops):
+            self.gate = None
+            await gate.wait()
+        return await super()._arrive(ops)
+
+
+def test_a_write_that_arrives_late_hides_no_later_one() -> None:
+    """What a cancelled call was writing does not take the place of what its process wrote since."""
+    times: list[float] = []
+
+    async def main() -> None:
+        loop, store = asyncio.get_running_loop(), LateStore()
+        policy = ToolPolicy(rate_limit=RateLimit(calls=3, seconds=60))
+        one, other = (process(store, policy, lambda _: times.append(loop.time())) for _ in range(2))
+        gate, first = store.gate, asyncio.ensure_future(one())
+        await asyncio.sleep(0.1)
+        first.cancel()
+        for _ in range(2):
+            await one()
+        assert gate is not None
+        gate.set()
+        await asyncio.sleep(0.1)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(30):
+                await asyncio.gather(other(), other())
+
+    run(main())
+    assert len(times) <= 3
+
+
 FORGED = [
     {},
     {"tries": "many", "asked": "all", "until": "ever"},
@@ -242,6 +321,8 @@ FORGED = [
     },
     {"tries": [[1.8e9, -(10**9)]], "asked": -5, "until": 1.8e9},
     {"tries": [[-1e300, 10**400]] * 100_000, "asked": 10**400, "until": float("nan")},
+    {"tries": [[1e300, 10**400]], "asked": 0, "until": 1.8e9},
+    {"tries": [[2**52, 5]], "asked": 5, "until": 2**52},
 ]
 
 
