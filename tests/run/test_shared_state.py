@@ -49,6 +49,7 @@ from langchain_ptc.run.shared_state import (
 )
 from langchain_ptc.sandbox import Call
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
+from tests.support.waiting import SECONDS
 
 LATENCY = 0.008
 """The longest that an access takes each way, in seconds."""
@@ -61,8 +62,10 @@ class _Selector(selectors.SelectSelector):
 
     def select(self, timeout: float | None = None) -> list[Any]:
         ready = super().select(0)
-        if not ready:
-            assert timeout is not None, "everything waits for something that never happens"
+        if not ready and timeout is None:  # a thread is to wake the loop up
+            ready = super().select(SECONDS)
+            assert ready, "everything waits for something that never happens"
+        elif not ready and timeout is not None:
             self.seconds += max(0.0, timeout)
         return ready
 
