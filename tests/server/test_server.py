@@ -6,19 +6,12 @@ when it stops; each start is another process that reads them.
 
 import contextlib
 import importlib.util
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from langgraph_sdk import get_sync_client
+
+from tests.support.langgraph_server import Server
 
 pytestmark = [
     pytest.mark.server,
@@ -34,97 +27,6 @@ price = await get_price("aa")
 print(price)
 print([await buy(item=item, price=price) for item in ("aa", "bb")])
 """
-
-
-class Server:
-    """A server of the project, which is stopped and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.effects = folder / "effects"
-        self.effects.touch()
-        self.log = folder / "log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._client: Any = None
-
-    def start(self) -> Any:
-        """Start it and return a client of it."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        variables = {
-            "EFFECTS": str(self.effects),
-            "LANGSMITH_TRACING": "false",
-            "LANGGRAPH_CLI_NO_ANALYTICS": "1",
-            "NO_COLOR": "1",
-        }
-        options = ["--no-browser", "--no-reload", "--host", "127.0.0.1", "--port", str(port)]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "langgraph_cli", "dev", *options],
-                cwd=self.folder,
-                env={**os.environ, **variables},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._client = get_sync_client(url=f"http://127.0.0.1:{port}")
-        self._await_ready()
-        return self._client
-
-    def _await_ready(self) -> None:
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            assert self._process is not None
-            assert self._process.poll() is None, self.read_log()
-            with contextlib.suppress(Exception):
-                if self._client.assistants.search():
-                    return
-            time.sleep(0.2)
-        raise AssertionError(f"the server did not start: {self.read_log()}")
-
-    def stop(self) -> None:
-        """Let it keep its threads and end; kill what is left of it."""
-        if self._client is not None:
-            self._client.close()
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(30)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-    def read_effects(self) -> list[tuple[str, str]]:
-        """Return what happened, and in which process."""
-        lines = self.effects.read_text().splitlines()
-        return [tuple(line.rsplit(" ", 1)) for line in lines]  # type: ignore[misc]
-
-    def await_effects(self, count: int) -> list[str]:
-        """Return what happened, when so much has."""
-        end = time.monotonic() + 20
-        while len(self.read_effects()) < count and time.monotonic() < end:
-            time.sleep(0.05)
-        return [what for what, _ in self.read_effects()]
-
-    def read_log(self) -> str:
-        """Return the end of what it said."""
-        return self.log.read_text()[-4000:]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """A server with a copy of the project, not yet started."""
-    folder = tmp_path / "project"
-    shutil.copytree(Path(__file__).parent / "project", folder)
-    made = Server(folder)
-    try:
-        yield made
-    finally:
-        made.stop()
 
 
 def ask(code: str) -> dict[str, Any]:

@@ -194,7 +194,7 @@ class Served:
             await app(scope, receive, send)
 
         config = uvicorn.Config(
-            noting, log_level="critical", lifespan="off", timeout_graceful_shutdown=1
+            noting, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(

@@ -9,8 +9,15 @@ it waits for then, or the last message. Events of progress are printed as they c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
+import subprocess
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from langchain.agents import create_agent
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -18,6 +25,7 @@ from langgraph.types import Command
 
 from langchain_ptc import ToolCatalog, as_programmatic
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
+from tests.support import ROOT
 
 CODE = 'print((await ask("{message}")).text)'
 
@@ -46,6 +54,57 @@ async def main(database: str, address: str, message: str, answer: str) -> None:
         state = await graph.ainvoke(given, config)
     asked = [one.value for one in state.get("__interrupt__", ())]
     say(asked=asked, said=[m.text for m in state["messages"] if m.type == "tool"])
+
+
+class Host:
+    """Processes of this module, one after another, on one database."""
+
+    def __init__(self, folder: Path, address: str, message: str) -> None:
+        self.database = folder / "checkpoints.sqlite"
+        self._given = [str(self.database), address, message]
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, answer: object = None) -> None:
+        given = [*self._given, "" if answer is None else json.dumps(answer)]
+        command = [sys.executable, "-m", "tests.support.a2a_host", *given]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+    def read(self) -> dict[str, Any]:
+        """Return the next fact that the process prints."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the process ended"
+        return dict(json.loads(line))
+
+    def finish(self) -> dict[str, Any]:
+        """Return the last fact."""
+        while "said" not in (fact := self.read()):
+            pass
+        self.kill()
+        return fact
+
+    def kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+    def count(self, text: str) -> int:
+        """Return how many records of the checkpointer have this text."""
+        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+            asked = "SELECT count(*) FROM writes WHERE instr(value, CAST(? AS BLOB))"
+            return int(connection.execute(asked, [text]).fetchone()[0])
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until something is so; for a thread."""
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 if __name__ == "__main__":

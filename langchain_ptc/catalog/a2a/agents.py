@@ -13,18 +13,15 @@ from typing import Any, TypeAlias
 import httpx
 from a2a.client import A2ACardResolver, Client, ClientConfig, ClientFactory
 from a2a.types import a2a_pb2 as pb
-from langchain_core.tools import StructuredTool
+from langchain_core.tools import StructuredTool, ToolException
 from pydantic import BaseModel, Field
 from typing_extensions import override
 
-from langchain_ptc.catalog.a2a.exchange import (
-    MAX_BYTES,
-    A2AAnswer,
-    A2AFile,
-    Exchange,
-    write_parts,
-)
+from langchain_ptc.background_loop import BackgroundLoop
+from langchain_ptc.catalog.a2a.exchange import MAX_BYTES, Exchange
+from langchain_ptc.catalog.a2a.parts import A2AAnswer, A2AFile, write_parts
 from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.mcp.servers import run_on
 from langchain_ptc.catalog.text import MAX_TOOL_CHARS, one_line, paragraphs, to_identifier
 from langchain_ptc.errors import CatalogError
 
@@ -65,14 +62,55 @@ class Agent:
     make_http_client: MakeHttpClient
 
     @contextlib.asynccontextmanager
-    async def connect(self) -> AsyncIterator[Client]:
+    async def connect(self) -> AsyncIterator[Any]:
         """Yield a client of the agent."""
         if self.client is not None:
             yield self.client
             return
-        async with _bounded(self.make_http_client()) as http:
+        stack = contextlib.AsyncExitStack()
+
+        async def open_client() -> Client:
+            http = await stack.enter_async_context(_bounded(self.make_http_client()))
             config = ClientConfig(httpx_client=http, supported_protocol_bindings=BINDINGS)
-            yield ClientFactory(config).create(self.card)
+            return ClientFactory(config).create(self.card)
+
+        loop = a2a_loop.start()
+        try:
+            yield _ElsewhereClient(await run_on(loop, open_client()), loop)
+        finally:
+            await run_on(loop, stack.aclose())
+
+
+a2a_loop = BackgroundLoop("langchain-ptc a2a")
+"""Where responses are read: one of some megabytes may be made to take seconds, during which a loop stands."""
+
+
+class _ElsewhereClient:
+    """The part of a client that is used here, on another loop."""
+
+    def __init__(self, client: Client, loop: asyncio.AbstractEventLoop) -> None:
+        self._client, self._loop = client, loop
+
+    async def get_task(self, request: pb.GetTaskRequest) -> pb.Task:
+        return await run_on(self._loop, self._client.get_task(request))
+
+    async def cancel_task(self, request: pb.CancelTaskRequest) -> pb.Task:
+        return await run_on(self._loop, self._client.cancel_task(request))
+
+    def send_message(self, request: pb.SendMessageRequest) -> AsyncIterator[pb.StreamResponse]:
+        return self._read(self._client.send_message(request))
+
+    def subscribe(self, request: pb.SubscribeToTaskRequest) -> AsyncIterator[pb.StreamResponse]:
+        return self._read(self._client.subscribe(request))
+
+    async def _read(
+        self, stream: AsyncIterator[pb.StreamResponse]
+    ) -> AsyncIterator[pb.StreamResponse]:
+        async def read() -> pb.StreamResponse | None:
+            return await anext(stream, None)
+
+        while (event := await run_on(self._loop, read())) is not None:
+            yield event
 
 
 async def connect_agents(
@@ -120,6 +158,7 @@ async def _connect(
             verify(card)
         elif isinstance(given, str):
             _keep_own_interfaces(card, given)
+        card = _with_own_version(card)
         agent = Agent(name, card, given if isinstance(given, Client) else None, make_client)
         async with agent.connect():
             return agent
@@ -137,9 +176,13 @@ async def _read_card(
         return given
     if isinstance(given, Client):
         return await given.get_extended_agent_card(pb.GetExtendedAgentCardRequest())
-    async with _bounded(make_client()) as http:
-        is_card = WELL_KNOWN in given or given.endswith(".json")
-        return await A2ACardResolver(http, given).get_agent_card("/" if is_card else None)
+    path = "/" if WELL_KNOWN in given or given.endswith(".json") else None
+
+    async def read() -> pb.AgentCard:
+        async with _bounded(make_client()) as http:
+            return await A2ACardResolver(http, given).get_agent_card(path)
+
+    return await run_on(a2a_loop.start(), read())
 
 
 def _keep_own_interfaces(card: pb.AgentCard, address: str) -> None:
@@ -159,6 +202,19 @@ def _keep_own_interfaces(card: pb.AgentCard, address: str) -> None:
         )
     del card.supported_interfaces[:]
     card.supported_interfaces.extend(own)
+
+
+def _with_own_version(card: pb.AgentCard) -> pb.AgentCard:
+    """Return the card of a LangGraph server with the version of the protocol that it speaks.
+
+    Version 0.16 says 1.0, and streams its events as in 0.3: `a2a-sdk` would read all of them as empty.
+    """
+    own = pb.AgentCard()
+    own.CopyFrom(card)
+    if any("langgraph" in skill.tags for skill in card.skills):
+        for interface in own.supported_interfaces:
+            interface.protocol_version = "0.3"
+    return own
 
 
 def _origin(address: str) -> str:
@@ -267,7 +323,7 @@ class _BoundedStream(httpx.AsyncByteStream):
         async for chunk in self._response.aiter_raw():
             size += len(chunk)
             if size > MAX_BYTES:
-                raise httpx.ReadError(f"a response of more than {MAX_BYTES:,} bytes")
+                raise ToolException(f"the agent sent a response of more than {MAX_BYTES:,} bytes")
             yield chunk
 
     @override

@@ -26,25 +26,29 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass, field
-from typing import Any, Literal, NotRequired, cast
+from typing import Any, Literal, cast
 
 import httpx
-from a2a.client import Client
 from a2a.client.errors import A2AClientError
 from a2a.types import a2a_pb2 as pb
 from a2a.utils.errors import A2AError
-from google.protobuf.json_format import ParseDict
-from google.protobuf.struct_pb2 import Value
 from langchain_core.tools import ToolException
 from langgraph.errors import GraphBubbleUp
 from langgraph.func import task
 from langgraph.types import interrupt
-from typing_extensions import TypedDict
 
+from langchain_ptc.catalog.a2a.parts import (
+    A2AAnswer,
+    read_answer,
+    read_value,
+    text_of,
+    unwrap_interrupt,
+    write_reply,
+)
 from langchain_ptc.catalog.policy import current_call
 from langchain_ptc.catalog.text import one_line, paragraphs
 
-MAX_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 """Size of one response, and of all events of one call."""
 MAX_EVENTS = 100_000
 MAX_REPORTS = 500
@@ -53,8 +57,10 @@ MAX_QUESTIONS = 100
 MAX_ID_CHARS = 1_000
 MAX_WORDS_CHARS = 2_000
 """Length of an agent's words in an error or a question."""
-MAX_QUESTION_CHARS = 65_536
-"""Size of the data that comes with a question."""
+MAX_QUESTION_BYTES = 65_536
+"""Size of a question that is shown with its data."""
+QUICK_BYTES = 65_536
+"""Size of what is converted on the event loop."""
 HISTORY_LENGTH = 10
 MAX_FAILURES = 5
 """Requests in a row that may fail while a task is waited for."""
@@ -72,87 +78,6 @@ _REFUSALS = {
     pb.TASK_STATE_CANCELED: "canceled the task",
     pb.TASK_STATE_AUTH_REQUIRED: "requires an authorization that this client does not have",
 }
-
-
-# --- what code passes and gets ----------------------------------------------------------------------
-
-
-class A2AFile(TypedDict):
-    """A file: its bytes, or where it is."""
-
-    name: NotRequired[str]
-    media_type: NotRequired[str]
-    data: NotRequired[bytes]
-    url: NotRequired[str]
-
-
-class A2AAnswer(TypedDict):
-    """What an agent answered: a completed task, or a message without a task."""
-
-    text: str
-    data: list[Any]
-    files: list[A2AFile]
-    context: str
-    state: Literal["completed", "message"]
-
-
-def write_parts(
-    message: str, data: Any, files: Iterable[Mapping[str, Any]] | None
-) -> list[pb.Part]:
-    """Return the parts of a message.
-
-    Raises:
-        ToolException: The data is not JSON, or a file has neither bytes nor a URL.
-    """
-    parts = [pb.Part(text=message)] if message else []
-    if data is not None:
-        try:
-            parts.append(pb.Part(data=ParseDict(data, Value())))
-        except Exception as error:  # of the code's own values
-            raise ToolException(f"data must be JSON: {one_line(str(error))}") from error
-    for file in files or ():
-        about = {"filename": file.get("name"), "media_type": file.get("media_type")}
-        content = {"raw": file.get("data")} if "data" in file else {"url": file.get("url")}
-        if None in content.values():
-            raise ToolException("each file needs `data`, its bytes, or `url`")
-        parts.append(pb.Part(**about, **content))
-    return parts
-
-
-def _write_reply(reply: Any, asked: Sequence[Any]) -> list[pb.Part]:
-    """Return a person's answer: text, the arguments of a call as a dict, or any other data."""
-    if isinstance(reply, str):
-        return write_parts(reply, None, None)
-    if isinstance(reply, Mapping) and reply and reply.keys() <= {"message", "data", "files"}:
-        return write_parts(reply.get("message", ""), reply.get("data"), reply.get("files"))
-    is_graph = any(_value_of_interrupt(item) is not item for item in asked)
-    return write_parts("", {"resume": reply} if is_graph else reply, None)
-
-
-def _value_of_interrupt(item: Any) -> Any:
-    """Return what a graph asks, of what LangGraph's server sends of an interrupt; else `item`."""
-    is_interrupt = isinstance(item, dict) and {"id", "value"} <= item.keys()
-    return item["value"] if is_interrupt else item
-
-
-def _read_value(value: Value) -> Any:
-    """Return a JSON value. Its depth is bounded: protobuf reads 100 levels."""
-    kind = value.WhichOneof("kind")
-    if kind == "struct_value":
-        return {key: _read_value(item) for key, item in sorted(value.struct_value.fields.items())}
-    if kind == "list_value":
-        return [_read_value(item) for item in value.list_value.values]
-    if (
-        kind == "number_value"
-        and value.number_value.is_integer()
-        and abs(value.number_value) < 2**53
-    ):
-        return int(value.number_value)
-    return None if kind in (None, "null_value") else getattr(value, kind)
-
-
-def _words(parts: Iterable[pb.Part]) -> str:
-    return "\n".join(part.text for part in parts if part.text)
 
 
 @contextlib.contextmanager
@@ -185,6 +110,11 @@ async def _recorded(name: str, body: Callable[[], Awaitable[Any]]) -> Any:
     return await running
 
 
+def _digest(messages: Iterable[Any]) -> str:
+    said = b"".join(message.SerializeToString(deterministic=True) for message in messages)
+    return hashlib.sha256(said).hexdigest()[:16]
+
+
 # --- one call -----------------------------------------------------------------------------------------
 
 
@@ -194,14 +124,15 @@ class Exchange:
 
     agent: str
     """Its name."""
-    client: Client
+    client: Any
+    """A `Client` of `a2a-sdk`, or what has its methods."""
     context_id: str
     task_id: str = ""
     status: pb.TaskStatus = field(default_factory=pb.TaskStatus)
-    answered: bytes = b""
-    """The status with the question that was answered last: not a question any more."""
+    answered: str = ""
+    """The digest of the status with the question that was answered last: not a question any more."""
     artifacts: dict[str, list[pb.Part]] = field(default_factory=dict)
-    questions: list[Any] = field(default_factory=list)
+    questions: Sequence[pb.Part] = ()
     history: Sequence[pb.Message] = ()
     message: pb.Message | None = None
     stream: AsyncIterator[pb.StreamResponse] | None = None
@@ -216,9 +147,8 @@ class Exchange:
             GraphInterrupt: The agent asks.
         """
         call = current_call.get()
-        said = b"".join(part.SerializeToString(deterministic=True) for part in parts)
         # LangGraph finds what it recorded by name and order; the order of concurrent calls may change.
-        name = hashlib.sha256(said).hexdigest()[:16] if call is None else call.call_id
+        name = _digest(parts) if call is None else call.call_id
         call_id = str(uuid.uuid4()) if call is None else call.call_id
         try:
             for turn in range(MAX_QUESTIONS):
@@ -231,7 +161,7 @@ class Exchange:
                 stop = await _recorded(f"ask {self.agent} {name}{of_turn}: follow", self._follow)
                 if stop["state"] != _ASKS:
                     return await self._finish(stop)
-                parts = _write_reply(self._ask_person(stop), stop["data"])
+                parts = write_reply(self._ask_person(stop), stop["data"])
                 self.answered = stop["status"]
         except GraphBubbleUp:
             raise
@@ -252,9 +182,9 @@ class Exchange:
                 self._note(event)
                 break
         if self.message is not None:
-            said, context = [[part] for part in self.message.parts], self.message.context_id
-            answer = self._answer(said, context or self.context_id, "message")
-            return {"task": None, "answer": answer}
+            self.context_id = self.message.context_id or self.context_id
+            said = [[part] for part in self.message.parts]
+            return {"task": None, "answer": await self._answer(said, "message")}
         if not self.task_id:
             raise self._failure("answered with nothing")
         return {"task": self.task_id, "context": self.context_id}
@@ -265,19 +195,17 @@ class Exchange:
             async with contextlib.aclosing(self._read()) as events:
                 while not self._has_stopped:
                     self._note(await anext(events))
-        if asked := self._status_data() if self.status.state == _ASKS else []:
-            asked = asked if len(repr(asked)) <= MAX_QUESTION_CHARS else []
         return {
             "state": int(self.status.state),
-            "words": paragraphs(_words(self.status.message.parts), limit=MAX_WORDS_CHARS),
-            "data": asked,
-            "status": self.status.SerializeToString(deterministic=True),
+            "words": paragraphs(text_of(self.status.message.parts), limit=MAX_WORDS_CHARS),
+            "data": self._take_questions() if self.status.state == _ASKS else [],
+            "status": _digest([self.status]),
         }
 
     @property
     def _has_stopped(self) -> bool:
         if self.status.state == _ASKS:
-            return bool(self.status.SerializeToString(deterministic=True) != self.answered)
+            return _digest([self.status]) != self.answered
         return self.status.state == _COMPLETED or self.status.state in _REFUSALS
 
     async def _read(self) -> AsyncGenerator[pb.StreamResponse]:
@@ -315,16 +243,16 @@ class Exchange:
             with explaining(self.agent, "completed its task, and cannot be asked for the answer"):
                 self._note(pb.StreamResponse(task=await self.client.get_task(request)))
         if self.artifacts:
-            return self._answer(self.artifacts.values(), self.context_id, "completed")
+            return await self._answer(self.artifacts.values(), "completed")
         parts = self.status.message.parts
-        if _words(parts) in ("", LANGGRAPH_DONE):
+        if text_of(parts) in ("", LANGGRAPH_DONE):
             parts = next(
                 (m.parts for m in reversed(self.history) if m.role == pb.ROLE_AGENT), parts
             )
-        return self._answer([[part] for part in parts], self.context_id, "completed")
+        return await self._answer([[part] for part in parts], "completed")
 
     def _ask_person(self, stop: Mapping[str, Any]) -> Any:
-        asked = [_value_of_interrupt(item) for item in stop["data"]]
+        asked = [unwrap_interrupt(item) for item in stop["data"]]
         about = {"agent": self.agent, "text": stop["words"], "data": asked}
         try:
             return interrupt({"type": "agent_question", **about, "task": self.task_id})
@@ -378,36 +306,25 @@ class Exchange:
         call = current_call.get()
         if call is not None and is_news and self.events <= MAX_REPORTS:
             state = pb.TaskState.Name(self.status.state).removeprefix("TASK_STATE_").lower()
-            call.report(state, one_line(_words(self.status.message.parts)))
+            call.report(state, one_line(text_of(self.status.message.parts)))
 
     def _add(self, artifact: pb.Artifact, *, is_more: bool) -> None:
         if artifact.name == LANGGRAPH_QUESTION:
-            self.questions = [_read_value(part.data) for part in artifact.parts]
+            self.questions = artifact.parts
             return
         if not is_more:
             self.artifacts[artifact.artifact_id] = []
         self.artifacts.setdefault(artifact.artifact_id, []).extend(artifact.parts)
 
-    def _status_data(self) -> list[Any]:
-        found, self.questions = self.questions, []
-        parts = self.status.message.parts
-        return found + [_read_value(part.data) for part in parts if part.HasField("data")]
+    def _take_questions(self) -> list[Any]:
+        parts = [*self.questions, *self.status.message.parts]
+        self.questions = ()
+        if sum(part.ByteSize() for part in parts) > MAX_QUESTION_BYTES:
+            return []
+        return [read_value(part.data) for part in parts if part.HasField("data")]
 
-    @staticmethod
-    def _answer(
-        groups: Iterable[Sequence[pb.Part]], context: str, state: Literal["completed", "message"]
+    async def _answer(
+        self, groups: Iterable[Sequence[pb.Part]], state: Literal["completed", "message"]
     ) -> A2AAnswer:
-        """Return an answer of parts; the text of one artifact may come in many."""
-        texts, data, files = [], [], []
-        for group in groups:
-            texts.append("".join(part.text for part in group))
-            for part in group:
-                about = A2AFile(name=part.filename, media_type=part.media_type)
-                if part.HasField("data"):
-                    data.append(_read_value(part.data))
-                elif part.HasField("raw"):
-                    files.append(A2AFile(**about, data=part.raw))
-                elif part.HasField("url"):
-                    files.append(A2AFile(**about, url=part.url))
-        text = "\n".join(filter(None, texts))
-        return A2AAnswer(text=text, data=data, files=files, context=context, state=state)
+        convert = functools.partial(read_answer, list(groups), self.context_id, state)
+        return convert() if self.size <= QUICK_BYTES else await asyncio.to_thread(convert)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,6 +26,7 @@ from langchain_ptc import (
     ToolPolicy,
 )
 from langchain_ptc.catalog.a2a.agents import describe
+from tests.support import SUPPORT
 from tests.support.a2a_agents import Scripted, Served, make_card, only, serve
 
 logging.getLogger("a2a").setLevel(logging.CRITICAL)
@@ -266,6 +270,22 @@ async def test_agents_beside_tools(server: Served) -> None:
     assert again.names == catalog.names
     code = 'print((await research.ask("x y")).text, (await shop_floor.ask("x z")).text)'
     assert await run(again, code) == "done: y done: z"
+
+
+async def test_agents_beside_mcp_servers(server: Served, tmp_path: Path) -> None:
+    """Agents go into a catalog of MCP servers, and one search finds both."""
+    pytest.importorskip("mcp", reason="pip install 'langchain-ptc[mcp]'")
+    listed = {"get_paper": {"result": {"content": [{"type": "text", "text": "a paper"}]}}}
+    (tmp_path / "tools.json").write_text(json.dumps(listed))
+    args = [str(SUPPORT / "mcp_servers" / "hostile.py"), str(tmp_path / "tools.json")]
+    library = {"transport": "stdio", "command": sys.executable, "args": args}
+    agents = await ToolCatalog.from_a2a({"research": server.url})
+    async with ToolCatalog.from_mcp({"library": library}, tools=[*agents]) as catalog:
+        found = {found.qualified_name for found in catalog.search("paper")}
+        assert found == {"library.get_paper", "research.ask"}
+        assert await run(catalog, 'print(await get_paper(), (await ask("x y")).text)') == (
+            "a paper done: y"
+        )
 
 
 async def test_a_client_of_the_user(server: Served) -> None:

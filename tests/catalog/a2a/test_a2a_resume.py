@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +14,8 @@ from langgraph.types import Command
 
 from langchain_ptc import ToolCatalog, as_programmatic
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
-from tests.support import ROOT
 from tests.support.a2a_agents import Scripted, Served, only, serve
+from tests.support.a2a_host import Host, wait_for
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
 
@@ -104,50 +98,29 @@ async def test_the_graph_streams_what_it_did_before(server: Served) -> None:
     assert nodes == ["model", "tools", "model"]
 
 
+async def test_a_model_calls_it_itself(server: Served, agent: Scripted) -> None:
+    """Outside of code the function is an ordinary tool, and a task is given once all the same."""
+    catalog = await ToolCatalog.from_a2a({"research": server.url})
+    call = tool_call_message("ask_research", {"message": "ask colour"})
+    model = ScriptedChatModel(script=[call, "the end"])
+    graph = create_agent(model, [catalog["research.ask"].tool], checkpointer=InMemorySaver())
+    state = await graph.ainvoke({"messages": [("user", "go")]}, CONFIG)
+    assert [question["text"] for question in questions(state)] == ["which colour?"]
+    state = await graph.ainvoke(Command(resume="finish red"), CONFIG)
+    assert '"text": "done: red"' in output(state)
+    assert [text for _, text in agent.messages] == ["ask colour", "finish red"]
+
+
+def test_a_synchronous_graph(server: Served, agent: Scripted) -> None:
+    """A graph that runs synchronously is interrupted and resumed in the same way."""
+    graph = asyncio.run(build(server, 'print((await ask("ask size")).text)'))
+    state = graph.invoke({"messages": [("user", "go")]}, CONFIG)
+    assert [question["text"] for question in questions(state)] == ["which size?"]
+    assert output(graph.invoke(Command(resume="finish big"), CONFIG)) == "done: big"
+    assert [text for _, text in agent.messages] == ["ask size", "finish big"]
+
+
 # --- another process ----------------------------------------------------------------------------------
-
-
-class Host:
-    """Processes that run one thread after another, on one database."""
-
-    def __init__(self, folder: Path, address: str, message: str) -> None:
-        self.database = folder / "checkpoints.sqlite"
-        self._given = [str(self.database), address, message]
-        self._process: subprocess.Popen[str] | None = None
-
-    def start(self, answer: object = None) -> None:
-        given = [*self._given, "" if answer is None else json.dumps(answer)]
-        command = [sys.executable, "-m", "tests.support.a2a_host", *given]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-    def read(self) -> dict[str, Any]:
-        """Return the next fact that the process prints."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the process ended"
-        return dict(json.loads(line))
-
-    def finish(self) -> dict[str, Any]:
-        """Return the last fact."""
-        while "said" not in (fact := self.read()):
-            pass
-        self.kill()
-        return fact
-
-    def kill(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
-
-    def count(self, text: str) -> int:
-        """Return how many records of the checkpointer have this text."""
-        with contextlib.closing(sqlite3.connect(self.database)) as connection:
-            asked = "SELECT count(*) FROM writes WHERE instr(value, CAST(? AS BLOB))"
-            return int(connection.execute(asked, [text]).fetchone()[0])
 
 
 @pytest.fixture
@@ -159,34 +132,27 @@ def hosts() -> Iterator[list[Host]]:
         host.kill()
 
 
-def wait_for(condition: Any) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.slow
 async def test_a_killed_process_takes_the_task_up(
-    agent: Scripted, tmp_path: Path, hosts: list[Host], streaming: bool
+    server: Served, agent: Scripted, tmp_path: Path, hosts: list[Host]
 ) -> None:
     """A process is killed while the agent works; another one gets the answer, and nothing is sent again."""
-    with serve(agent, streaming=streaming) as server:
-        host = Host(tmp_path, server.url, "wait here")
-        hosts.append(host)
-        host.start()
-        assert await asyncio.to_thread(host.read) == {"progress": "submitted"}
-        await asyncio.to_thread(wait_for, lambda: host.count(agent.tasks[0]))
-        host.kill()
-        host.start()
-        before = len(server.requests)
-        await asyncio.to_thread(wait_for, lambda: len(server.requests) > before + 1)
-        agent.may_finish.set()
-        assert await asyncio.to_thread(host.finish) == {"asked": [], "said": ["done: here"]}
+    host = Host(tmp_path, server.url, "wait here")
+    hosts.append(host)
+    host.start()
+    assert await asyncio.to_thread(host.read) == {"progress": "submitted"}
+    await asyncio.to_thread(wait_for, lambda: host.count(agent.tasks[0]))
+    host.kill()
+    before = len(server.requests)
+    host.start()
+    await asyncio.to_thread(wait_for, lambda: len(server.requests) > before + 2)
+    agent.may_finish.set()
+    assert await asyncio.to_thread(host.finish) == {"asked": [], "said": ["done: here"]}
     assert [text for _, text in agent.messages] == ["wait here"]
     assert not agent.cancelled
 
 
+@pytest.mark.slow
 async def test_an_answer_to_another_process(
     server: Served, agent: Scripted, tmp_path: Path, hosts: list[Host]
 ) -> None:
@@ -208,6 +174,7 @@ async def test_an_answer_to_another_process(
     assert not agent.cancelled
 
 
+@pytest.mark.slow
 async def test_a_task_that_the_agent_has_forgotten(
     agent: Scripted, tmp_path: Path, hosts: list[Host]
 ) -> None:
