@@ -14,35 +14,12 @@ MAX_STEPS = 60_000
 SILENT = frozenset({"print", "sleep", "display", "pprint"})
 """Functions that compute nothing."""
 
-_PURE_METHODS = frozenset(
-    {
-        *(
-            "capitalize",
-            "casefold",
-            "copy",
-            "count",
-            "date",
-            "decode",
-            "encode",
-            "endswith",
-            "format",
-        ),
-        *(
-            "get",
-            "index",
-            "isalpha",
-            "isdigit",
-            "isoformat",
-            "items",
-            "join",
-            "keys",
-            "lower",
-            "lstrip",
-        ),
-        *("partition", "replace", "rpartition", "rsplit", "rstrip", "split", "splitlines"),
-        *("startswith", "strftime", "strip", "title", "total_seconds", "upper", "values", "zfill"),
-    }
-)
+_PURE = """
+capitalize casefold copy count date decode encode endswith format get index isalpha
+isdigit isoformat items join keys lower lstrip partition replace rpartition rsplit
+rstrip split splitlines startswith strftime strip title total_seconds upper values zfill
+"""
+_PURE_METHODS = frozenset(_PURE.split())
 """Methods of plain values that change nothing."""
 _CHANGING_FUNCTIONS = frozenset(
     {"shuffle", "heappush", "heappop", "heapify", "heapreplace", "insort"}

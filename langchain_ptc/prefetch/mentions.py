@@ -13,20 +13,21 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 
-from langchain_ptc.sandbox.language.scopes import (
-    Binding,
-    Function,
-    SyntaxTree,
-    is_async,
-)
+from langchain_ptc.sandbox.language.scopes import Binding, Function, SyntaxTree, is_async
 
 READS, WRITES, OPAQUE, WAITS, PAUSES = 1, 2, 4, 8, 16
-"""Names something that only reads; that may write; of which nothing is known; has an `await`; names a sleep."""
+"""Names something that only reads; that may write; of which nothing is known; has an `await`; lets time pass."""
 ENDS = WRITES | PAUSES
 """What is read behind one of these must not be read before it."""
 APPLIERS = frozenset({"map", "submit", "to_thread", "run_in_executor"})
 """Functions and methods that call their first argument, and do nothing else with it."""
 
+_SLEEPS = frozenset({"sleep"})
+_TIMED = frozenset({"wait", "wait_for", "timeout", "timeout_at"})
+"""Functions and methods that may wait for nothing but time."""
+_CLOCKS = frozenset(
+    {"monotonic", "time", "perf_counter", "time_ns", "monotonic_ns", "now", "utcnow"}
+)
 _MAX_PATH_PARTS = 5
 _MAX_ROUNDS = 8
 _SPECIAL = (ast.Yield, ast.YieldFrom, ast.Global, ast.Nonlocal)
@@ -177,25 +178,47 @@ class Mentions:
             while isinstance(part, ast.Attribute):
                 part = part.value
                 inner.add(part)
-        sleeps = self._find_sleeps()
-        for node in (*tree.kinds.get(ast.Attribute, ()), *tree.kinds.get(ast.Name, ())):
-            if getattr(node, "attr", getattr(node, "id", "")) in sleeps and not self._is_short(
-                node
-            ):
-                own[node] = own.get(node, 0) | PAUSES
+        for node in self._find_pauses():
+            own[node] = own.get(node, 0) | PAUSES
         for kind in _WAITS:
             own.update(dict.fromkeys(tree.kinds.get(kind, ()), WAITS))
         for part in tree.kinds.get(ast.comprehension, ()):
             if part.is_async:
                 own[part] = WAITS
 
-    def _find_sleeps(self) -> set[str]:
-        """Return the names of `sleep`, and those that imports give it."""
-        return {"sleep"} | {
+    def _find_pauses(self) -> Iterator[ast.AST]:
+        """Yield what lets time pass: sleeps, waits that are for no tool, loops until a moment."""
+        kinds = self.tree.kinds
+        sleeps, waits, clocks = map(self._names_of, (_SLEEPS, _TIMED, _CLOCKS))
+        for node in (*kinds.get(ast.Attribute, ()), *kinds.get(ast.Name, ())):
+            if _last_name(node) in sleeps and not self._is_short(node):
+                yield node
+        for call in kinds.get(ast.Call, ()):
+            name = _last_name(call.func)
+            is_timed = any(keyword.arg == "timeout" for keyword in call.keywords)
+            is_endless = name == "wait" and _waits_for_tasks(call) and not is_timed
+            if name in waits and not is_endless and not self._reads(self._block_of(call)):
+                yield call
+        for loop in kinds.get(ast.While, ()):
+            if any(_last_name(inner) in clocks for inner in ast.walk(loop)):
+                yield loop
+
+    def _names_of(self, functions: frozenset[str]) -> set[str]:
+        """Return the names of functions, and those that imports give them."""
+        return set(functions) | {
             name
             for name, bindings in self.tree.bindings.items()
-            if any(b.alias is not None and b.alias.name == "sleep" for b in bindings)
+            if any(b.alias is not None and b.alias.name in functions for b in bindings)
         }
+
+    def _block_of(self, call: ast.Call) -> ast.AST:
+        """Return a call, or the block whose time it limits."""
+        parent = self.tree.parents.get(call)
+        return self.tree.parents[parent] if isinstance(parent, ast.withitem) else call
+
+    def _reads(self, node: ast.AST) -> bool:
+        """Whether a tool that reads is named in a node."""
+        return any(self._own.get(inner, 0) & READS for inner in ast.walk(node))
 
     def _is_short(self, node: ast.AST) -> bool:
         """Whether `node` is called in `sleep(0)`, which only lets other tasks run."""
@@ -256,3 +279,14 @@ class Mentions:
         if self.tree.kinds.keys().isdisjoint(_SPECIAL):
             return True
         return not any(isinstance(inner, _SPECIAL) for inner in ast.walk(node))
+
+
+def _last_name(node: ast.AST) -> str:
+    return str(getattr(node, "attr", getattr(node, "id", "")))
+
+
+def _waits_for_tasks(call: ast.Call) -> bool:
+    """Whether a call of `wait` has tasks, as that of `asyncio` and not that of an event."""
+    function = call.func
+    owner = function.value if isinstance(function, ast.Attribute) else None
+    return bool(call.args) and (owner is None or _last_name(owner) == "asyncio")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -68,19 +69,11 @@ def _pairs(body: Sequence[ast.AST], again: Sequence[ast.AST]) -> Iterator[tuple[
 
 def bare_arguments(args: ast.arguments) -> ast.arguments:
     """Return parameters without their annotations."""
-
-    def plain(arg: ast.arg | None) -> ast.arg | None:
-        return None if arg is None else ast.arg(arg.arg)
-
-    return ast.arguments(
-        posonlyargs=[ast.arg(arg.arg) for arg in args.posonlyargs],
-        args=[ast.arg(arg.arg) for arg in args.args],
-        vararg=plain(args.vararg),
-        kwonlyargs=[ast.arg(arg.arg) for arg in args.kwonlyargs],
-        kw_defaults=args.kw_defaults,
-        kwarg=plain(args.kwarg),
-        defaults=args.defaults,
-    )
+    bare = copy.deepcopy(args)
+    for arg in ast.walk(bare):
+        if isinstance(arg, ast.arg):
+            arg.annotation = None
+    return bare
 
 
 def rounds_of(target: ast.expr, iterated: ast.expr, body: list[ast.stmt], most: int) -> ast.stmt:

@@ -20,14 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_ptc.prefetch.known import SILENT, Names, root_of
-from langchain_ptc.prefetch.mentions import (
-    APPLIERS,
-    ENDS,
-    OPAQUE,
-    READS,
-    WRITES,
-    Mentions,
-)
+from langchain_ptc.prefetch.mentions import APPLIERS, ENDS, OPAQUE, READS, WRITES, Mentions
 from langchain_ptc.prefetch.rendering import attempt, bare_arguments, placed, rounds_of, stop
 from langchain_ptc.sandbox.language.scopes import Comprehension, Function
 

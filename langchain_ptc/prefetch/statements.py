@@ -33,20 +33,9 @@ _FREE_CHARS = 10_000
 _MAX_TRIES = 8
 """Ends of lines that are tried after one piece."""
 
-Compound = (
-    ast.If
-    | ast.For
-    | ast.AsyncFor
-    | ast.While
-    | ast.Try
-    | ast.TryStar
-    | ast.With
-    | ast.AsyncWith
-    | ast.FunctionDef
-    | ast.AsyncFunctionDef
-    | ast.ClassDef
-    | ast.Match
-)
+_Block = ast.If | ast.For | ast.AsyncFor | ast.While | ast.Try | ast.TryStar | ast.Match
+_Named = ast.With | ast.AsyncWith | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+Compound = _Block | _Named
 
 _CONTINUES = ("else", "elif", "except", "finally")
 _WORD = re.compile(r"\w*")

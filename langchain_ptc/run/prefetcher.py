@@ -86,8 +86,10 @@ class _Fetched:
 class _Running:
     """A part of the program that runs."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, *, is_whole: bool) -> None:
         self.part = part
+        self.is_exact = is_whole or part.is_rehearsal
+        """It has no loop that is still being written, and may come to sleep."""
         self.seen: Counter[_Key] = Counter()
         """The calls that it has made."""
         self.has_asked = False
@@ -367,7 +369,7 @@ class Prefetcher:
     def _start(self, part: Part) -> _Running:
         self._parts += 1
         self._plan.begin(part)
-        running = _Running(part)
+        running = _Running(part, is_whole=self._is_whole)
         running.task = self._spawn(self._run(running))
         return running
 
@@ -462,8 +464,7 @@ class Prefetcher:
             running.seen[key] += 1
             if index < len(there):
                 return there[index]
-            if index and not (self._is_whole or running.part.is_rehearsal):
-                # In a loop that is still being written, which may sleep between them.
+            if index and not running.is_exact:
                 return there[-1]
             if number > self._max_calls or not self._is_free(call):
                 return None

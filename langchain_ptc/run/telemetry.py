@@ -166,7 +166,9 @@ class OpenTelemetryExporter:
         if parent is None:
             return
         span = parent.calls.pop(event["call_id"], None)
-        if span is None:  # it never reached its tool
+        if (
+            span is None or event["ahead_seconds"]
+        ):  # it never reached its tool, or began before that
             span = self._open_call(event, parent.span, event["started_at"])
         ended = event["started_at"] + event["duration_seconds"]
         _end(span, ended, **{name: event[name] for name in CALL_FIELDS})

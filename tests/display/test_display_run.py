@@ -102,6 +102,33 @@ def test_a_run_that_waits_shows_its_questions() -> None:
     assert "⊖ denied" in page.shown
 
 
+def test_a_run_whose_calls_began_early() -> None:
+    """Its timeline begins with the first call, and says how many began early, and each how much."""
+    options: dict[str, Any] = {
+        "prefetch": "calls",
+        "policies": {"look": ToolPolicy(read_only=True)},
+    }
+    together = threading.Barrier(3)
+
+    @tool
+    def look(number: int) -> int:
+        """Look a number up; returns when three do."""
+        together.wait(SECONDS)
+        return number
+
+    def reply(messages: list[Any]) -> Any:
+        if messages[-1].type == "tool":
+            return "Done."
+        return tool_call_message("run_code", {"code": code}, id="call_1")
+
+    code = "for number in range(3):\n    print(look(number))\n"
+    agent = create_agent(ScriptedChatModel(script=reply), as_programmatic([look], **options))
+    view = show_run(agent.invoke(QUESTION))
+    for shown in (Page(view._repr_html_()).shown, on_terminal(view)):
+        assert "3 tool calls, 2 begun early, up to 3 at once" in shown
+        assert len(re.findall(r"begun [^ ]+ [mµ]?s early", shown)) == 2
+
+
 def test_calls_that_the_model_makes_itself_are_told_apart() -> None:
     """Other tools show their arguments and results, with errors told in a sign."""
     view = show_run(

@@ -9,6 +9,7 @@ import pytest
 
 from langchain_ptc.prefetch.mentions import (
     OPAQUE,
+    PAUSES,
     READS,
     WAITS,
     WRITES,
@@ -66,6 +67,16 @@ def mentioned(code: str, tools: Mapping[str, bool] = TOOLS) -> int:
         ("x = [get]", READS | OPAQUE),
         ("x = map(get, y)", READS),
         ("def h(get):\n    return get\nx = get(1)", OPAQUE),
+        ("bell.wait(1)", PAUSES),
+        ("asyncio.wait(tasks)", 0),
+        ("asyncio.wait(tasks, timeout=1)", PAUSES),
+        ("asyncio.wait_for(bell, 1)", PAUSES),
+        ("asyncio.wait_for(get(1), 1)", READS),
+        ("with asyncio.timeout(1):\n    get(1)", READS),
+        ("with asyncio.timeout(1):\n    x = 1", PAUSES),
+        ("f.result(timeout=1)", 0),
+        ("while clock() > 0:\n    x = 1", 0),
+        ("from time import monotonic as clock\nwhile clock() > 0:\n    x = 1", PAUSES),
     ],
 )
 def test_what_is_named(code: str, kind: int) -> None:

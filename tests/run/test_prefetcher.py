@@ -308,6 +308,14 @@ async def test_tools_whose_calls_must_not_be_made_for_nothing(prefetch, policy, 
         "import time\nfor _ in range(3):\n    print(now())\n    time.sleep(0.2)\n",
         "from time import sleep as rest\nfor _ in range(3):\n    print(now())\n    rest(0.2)\n",
         "import time\ndef later():\n    time.sleep(0.2)\n    return now()\nprint(now())\nprint(later())\nprint(later())\n",
+        "import asyncio\nfor _ in range(3):\n    print(await now())\n    try:\n        await asyncio.wait_for(asyncio.Event().wait(), 0.2)\n    except TimeoutError:\n        pass\n",
+        "import asyncio\nfor _ in range(3):\n    print(await now())\n    await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.2)\n",
+        "import asyncio\nfor _ in range(3):\n    print(await now())\n    try:\n        async with asyncio.timeout(0.2):\n            await asyncio.Future()\n    except TimeoutError:\n        pass\n",
+        "import asyncio, time\nfor _ in range(3):\n    print(await now())\n    await asyncio.to_thread(time.sleep, 0.2)\n",
+        "import threading\nfor _ in range(3):\n    print(now())\n    threading.Event().wait(0.2)\n",
+        "import queue\nfor _ in range(3):\n    print(now())\n    try:\n        queue.Queue().get(timeout=0.2)\n    except queue.Empty:\n        pass\n",
+        "import time\nfor _ in range(3):\n    print(now())\n    end = time.monotonic() + 0.2\n    while time.monotonic() < end:\n        pass\n",
+        "import asyncio\nasync def ring(bell):\n    await asyncio.sleep(0.2)\n    bell.set()\nfor _ in range(3):\n    print(await now())\n    bell = asyncio.Event()\n    ringing = asyncio.create_task(ring(bell))\n    await bell.wait()\n",
     ],
 )
 @pytest.mark.parametrize("prefetch", ["calls", "stream"])
@@ -478,7 +486,7 @@ async def test_number_of_early_calls():
 async def test_code_that_computes_for_ever():
     """A beginning that never ends is stopped at the limits of an execution, and not tried again."""
     world = World()
-    executor = world.executor("stream", limits=Limits(cpu_seconds=1, wall_seconds=5))
+    executor = world.executor("stream", limits=Limits(cpu_seconds=1, wall_seconds=60))
     prefetcher = executor.prefetch()
     code = "x = await read('a')\nwhile x:\n    pass\ny = await read('b')\nprint('ended')\n"
     for line in code.splitlines(keepends=True):

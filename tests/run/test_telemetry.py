@@ -25,10 +25,12 @@ from langchain_ptc import (
     OpenTelemetryExporter,
     ProgrammaticToolExecutor,
     ToolCatalog,
+    ToolPolicy,
     as_programmatic,
 )
 from langchain_ptc.run.telemetry import EXECUTION_SPAN
 from langchain_ptc.testing import tool_call_message
+from tests.support.waiting import SECONDS
 
 
 @tool
@@ -270,3 +272,40 @@ async def test_a_pause_ends_a_span(telemetry: Telemetry, sandbox: InProcessSandb
     assert call.parent.span_id == second.context.span_id
     assert telemetry.metric("execution.pauses") == {(): 1}
     assert telemetry.metric("executions") == {(("status", "success"),): 1}
+
+
+async def test_a_call_that_began_early(telemetry: Telemetry, sandbox: InProcessSandbox) -> None:
+    """Its span begins when the call did, before that of the execution, and says how long before."""
+    called = asyncio.Event()
+
+    @tool
+    async def look(x: int) -> int:
+        """Look a number up."""
+        called.set()
+        return 2 * x
+
+    catalog = ToolCatalog([look], policies={"look": ToolPolicy(read_only=True)})
+    options: dict[str, Any] = {"on_event": telemetry.exporter, "sandbox": sandbox}
+    made = ProgrammaticToolExecutor(catalog, prefetch="stream", **options)
+    prefetcher = made.prefetch()
+    code = "print(await look(x=4))\nprint('end')\n"
+    prefetcher.feed(code)
+    async with asyncio.timeout(SECONDS):
+        await called.wait()
+    result = await made.aexecute(code, prefetcher=prefetcher)
+    call_span, execution_span = telemetry.spans()
+    (call,) = result.tool_calls
+    assert (call_span.name, execution_span.name) == ("execute_tool look", EXECUTION_SPAN)
+    assert call_span.start_time is not None
+    assert call_span.end_time is not None
+    assert execution_span.start_time is not None
+    assert call_span.start_time <= call_span.end_time
+    assert call_span.start_time < execution_span.start_time
+    assert call_span.start_time == pytest.approx(call.started_at.timestamp() * 1e9, abs=1e6)
+    assert call_span.attributes is not None
+    assert call_span.attributes["langchain_ptc.ahead_seconds"] == call.ahead_seconds > 0
+    assert call_span.parent is not None
+    assert call_span.parent.span_id == execution_span.context.span_id
+    assert telemetry.metric("tool_calls") == {
+        (("cache_hit", False), ("status", "returned"), ("tool", "look")): 1
+    }

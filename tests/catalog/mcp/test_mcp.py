@@ -32,7 +32,7 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from tests.support import ROOT, SUPPORT
-from tests.support.waiting import wait_for
+from tests.support.waiting import SECONDS, wait_for
 
 SERVERS = SUPPORT / "mcp_servers"
 PYTHON = os.environ.get("MCP_SERVER_PYTHON", sys.executable)
@@ -758,3 +758,35 @@ print("Add two files" in await git_log(repo_path=repo, max_count=1))
         assert catalog["git_commit"].policy.requires_approval
     async with ToolCatalog.from_mcp({"git": connection}) as catalog:
         assert await run(catalog, code) == "True\nTrue"
+
+
+# --- calls that begin early -------------------------------------------------------------------------
+
+
+async def test_calls_of_a_server_begin_early(kitchen: ToolCatalog) -> None:
+    """Those of tools that the server declares read-only, with the results that they have without; no others."""
+    code = (
+        "for title in ('soup', 'pie', 'stew'):\n    dish = await kitchen.get_dish(title)\n"
+        "    print(dish.title, dish.ingredients[0].grams)\n"
+        "print(await kitchen.count(['a', 'b']))\nprint(len(await kitchen.list_dishes()))\n"
+    )
+    begun, all_begun = [], asyncio.Event()
+
+    def note(event: Any) -> None:
+        if event["event"] == "prefetch":
+            begun.append(event["arguments"]["title"])
+            if len(begun) == 3:
+                all_begun.set()
+
+    executor = ProgrammaticToolExecutor(kitchen, prefetch="stream", on_event=note)
+    prefetcher = executor.prefetch()
+    prefetcher.feed(code)
+    async with asyncio.timeout(SECONDS):
+        await all_begun.wait()
+    result = await executor.aexecute(code, prefetcher=prefetcher)
+    assert result.output == "soup 2\npie 2\nstew 2\n2\n2\n"
+    assert begun == ["soup", "pie", "stew"]
+    ahead = [bool(call.ahead_seconds) for call in result.tool_calls]
+    assert ahead == [True, True, True, False, False]
+    assert result.prefetch is not None
+    assert (result.prefetch.hits, result.prefetch.wasted) == (3, 0)
