@@ -1,7 +1,8 @@
-"""The command line: `langchain-ptc run | ask | stubs | doctor`.
+"""The command line: `langchain-ptc run | ask | stubs | serve | doctor`.
 
 - `app`: the commands with their options, and how errors are reported;
 - `commands`: the work of `run`, `ask` and `stubs`, imported when it is needed, so that the help is quick;
+- `serve`: the work of `serve`;
 - `inputs`: `--tools` and `--mcp` as one catalog, `--model` as a chat model;
 - `output`: exit codes, and everything that is printed, with the report of `doctor`.
 """

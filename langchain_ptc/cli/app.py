@@ -329,6 +329,130 @@ def doctor(*, as_json: AsJson = False) -> int:
     return show_diagnosis(as_json=as_json)
 
 
+def serve(
+    *,
+    host: Annotated[
+        str, typer.Option(help="The interface to listen on.", rich_help_panel="Connections")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="0 chooses one.", rich_help_panel="Connections"),
+    ] = 8765,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the token that hosts must know; else LANGCHAIN_PTC_TOKEN of the environment. "
+            "Without either, one is made and printed, if only this machine can connect.",
+            rich_help_panel="Connections",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(help="Certificate of this server, PEM.", rich_help_panel="Connections"),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(help="Its private key.", rich_help_panel="Connections"),
+    ] = None,
+    client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="Who signs the certificates of hosts; those without one are sent away.",
+            rich_help_panel="Connections",
+        ),
+    ] = None,
+    insecure_plain: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-plain",
+            help="Serve other machines without TLS, where the network itself encrypts.",
+            rich_help_panel="Connections",
+        ),
+    ] = False,
+    health_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Answer /healthz, /readyz and /metrics on this port, over plain HTTP.",
+            rich_help_panel="Connections",
+        ),
+    ] = None,
+    stdio: Annotated[
+        bool,
+        typer.Option(
+            "--stdio",
+            help="Serve the one who started it, on standard input and output, and listen nowhere.",
+            rich_help_panel="Connections",
+        ),
+    ] = False,
+    lines: Annotated[
+        bool,
+        typer.Option(
+            "--lines",
+            help="With --stdio: as lines of text, where bytes do not pass.",
+            rich_help_panel="Connections",
+        ),
+    ] = False,
+    import_: Imports = None,
+    max_workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Executions at a time; further ones are refused.",
+            rich_help_panel="Execution",
+        ),
+    ] = None,
+    require: Annotated[
+        Literal["kernel", "process"] | None,
+        typer.Option(
+            help="What must confine workers, or it does not start: the kernel's filter of system calls, or "
+            "a process with limits. By default the first on Linux.",
+            rich_help_panel="Execution",
+        ),
+    ] = None,
+    drain_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="How long executions may go on after SIGTERM. A second signal ends them.",
+            rich_help_panel="Execution",
+        ),
+    ] = 30.0,
+) -> int:
+    """Run code for agents on other machines.
+
+    Their RemoteSandbox connects here, and takes a worker for each execution; their tools stay with them.
+
+    Exit codes: 0 ended by SIGTERM or Ctrl-C, 2 it could not start, 130 ended by a second signal.
+    """
+    if stdio and (token_file or tls_cert or tls_key or client_ca or health_port is not None):
+        raise CommandError("--stdio listens nowhere: leave out the token, TLS and --health-port")
+    if lines and not stdio:
+        raise CommandError("--lines is for --stdio")
+    modules = _read_modules(import_ or ())
+    from langchain_ptc.cli.serve import ServeOptions, serve_workers
+
+    return serve_workers(
+        ServeOptions(
+            host=host,
+            port=port,
+            token_file=token_file,
+            certificate=tls_cert,
+            key=tls_key,
+            client_ca=client_ca,
+            is_plain=insecure_plain,
+            imports=modules,
+            max_workers=max_workers,
+            require=require,
+            health_port=health_port,
+            drain_seconds=drain_seconds,
+            is_stdio=stdio,
+            lines=lines,
+        )
+    )
+
+
 _EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
     run: (
         "langchain-ptc run report.py --tools my_tools.py:tools",
@@ -344,9 +468,15 @@ _EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
         "langchain-ptc stubs --mcp servers.json --detail signatures",
         "langchain-ptc stubs --tools my_tools.py:tools -o typings",
     ),
+    serve: (
+        "langchain-ptc serve",
+        "langchain-ptc serve --host 0.0.0.0 --token-file token --tls-cert server.pem --tls-key server.key",
+    ),
     doctor: ("langchain-ptc doctor", "langchain-ptc doctor --json"),
 }
 """The commands in the order of the help, with examples."""
+
+_PANELS = {serve: "Work for others", doctor: "See for yourself"}
 
 
 def _unwrap(command: Callable[..., int]) -> str:
@@ -357,7 +487,7 @@ def _unwrap(command: Callable[..., int]) -> str:
 
 for _command, _lines in _EXAMPLES.items():
     app.command(
-        rich_help_panel="See for yourself" if _command is doctor else "Use your tools",
+        rich_help_panel=_PANELS.get(_command, "Use your tools"),
         help=_unwrap(_command),
         epilog="Examples:\n\n" + "\n\n".join(_lines),
     )(_command)

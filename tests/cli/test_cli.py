@@ -106,7 +106,7 @@ def test_problem_and_advice_are_shown():
 
 # --- what is the same for all commands ------------------------------------------------------------------
 
-COMMANDS = ["run", "ask", "stubs", "doctor"]
+COMMANDS = ["run", "ask", "stubs", "serve", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -123,10 +123,11 @@ def test_help(capsys, command):
 
 
 def test_help_groups_the_commands(capsys):
-    """The commands stand in two groups: to use one's tools, and to see for oneself."""
+    """The commands stand in groups: to use one's tools, to work for others, and to see for oneself."""
     main(["--help"])
     shown = capsys.readouterr().out
-    assert shown.index("Use your tools") < shown.index("run") < shown.index("See for yourself")
+    groups = ("Use your tools", "Work for others", "See for yourself")
+    assert sorted(groups, key=shown.index) == list(groups)
 
 
 def test_version(capsys):

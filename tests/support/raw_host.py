@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.api import Program
 from langchain_ptc.sandbox.remote import messages as m
+from langchain_ptc.sandbox.remote.connect import Connector
 from langchain_ptc.sandbox.wire.protocol import HostProtocol, encode_frame, encode_run
 
 TOKEN = "a token of sixteen characters"
@@ -63,10 +64,17 @@ class Raw:
             await self.writer.wait_closed()
 
 
+Address: TypeAlias = tuple[str, int] | Connector
+
+
 @asynccontextmanager
-async def dialled(address: tuple[str, int], **options: Any) -> AsyncIterator[Raw]:
+async def dialled(address: Address, **options: Any) -> AsyncIterator[Raw]:
     """Connect to a server, and say nothing yet."""
-    raw = Raw(*await asyncio.open_connection(*address, limit=2**16, **options))
+    if isinstance(address, tuple):
+        streams = await asyncio.open_connection(*address, limit=2**16, **options)
+    else:
+        streams = await asyncio.open_connection(sock=await address.connect(**options), limit=2**16)
+    raw = Raw(*streams)
     try:
         yield raw
     finally:
@@ -79,7 +87,7 @@ def hello(token: str = TOKEN, **changed: Any) -> m.Hello:
 
 
 @asynccontextmanager
-async def welcomed(address: tuple[str, int], **options: Any) -> AsyncIterator[Raw]:
+async def welcomed(address: Address, **options: Any) -> AsyncIterator[Raw]:
     """Connect to a server that welcomes this host."""
     async with dialled(address, **options) as raw:
         raw.send(hello())
@@ -121,7 +129,7 @@ def program_of(code: str, **limits: Any) -> Program:
 
 @asynccontextmanager
 async def running(
-    host: Raw, address: tuple[str, int], code: str, *, wall_seconds: float = 60.0, **options: Any
+    host: Raw, address: Address, code: str, *, wall_seconds: float = 60.0, **options: Any
 ) -> AsyncIterator[Running]:
     """Run code in a worker of a server."""
     asked = request()

@@ -83,7 +83,8 @@ class Server:
     `BackgroundLoop("name").run(server.start())`, and `close` in the same way.
 
     Args:
-        token: What a host must know, at least 16 characters. Whoever knows it may run code in workers.
+        token: What a host must know, at least 16 characters: whoever knows it may run code in workers. None for a
+            server that listens nowhere, and serves the connections that `meet` gives it.
         host: Name or address of the interface to listen on.
         port: Port to listen on; 0 lets the system choose one.
         tls: What to secure connections with, see `server_tls`; None leaves them plain, token included.
@@ -99,7 +100,7 @@ class Server:
     def __init__(
         self,
         *,
-        token: str,
+        token: str | None,
         host: str = "127.0.0.1",
         port: int = 0,
         tls: ssl.SSLContext | None = None,
@@ -108,11 +109,11 @@ class Server:
         max_workers: int | None = None,
         require: Require | None = None,
     ) -> None:
-        if len(token) < MIN_TOKEN_LENGTH:
+        if token is not None and len(token) < MIN_TOKEN_LENGTH:
             raise ValueError(f"token must have at least {MIN_TOKEN_LENGTH} characters")
         if waiting_workers < 1 or (max_workers is not None and max_workers < 1):
             raise ValueError("waiting_workers and max_workers must be at least 1")
-        self._token = token.encode()
+        self._token = None if token is None else token.encode()
         self._host, self._port, self._tls = host, port, tls
         self._require = require or ("kernel" if sys.platform == "linux" else "process")
         self._imports = checked_imports(imports)
@@ -124,7 +125,9 @@ class Server:
         self.is_draining = False
         """Whether it gives no more workers."""
         self.counts: Counter[str] = Counter()
-        """What has happened since it was started, for `metrics`."""
+        """What has happened since it was started, by name."""
+        self.cpu_seconds = 0.0
+        """What workers have used that ended by themselves or by a limit."""
         self.executions: dict[str, _Execution] = {}
         """Those that have or await a worker, by their secrets."""
         self.hosts: set[_Host] = set()
@@ -154,7 +157,8 @@ class Server:
             self.layers = dict(worker.layers)
             if self._require == "kernel":
                 require_kernel(self.layers)
-            await self._listen()
+            if self._token is not None:
+                await self._listen()
         except BaseException:
             await self.close()
             raise
@@ -223,7 +227,7 @@ class Server:
     def meet(self, sock: socket.socket) -> None:
         """Serve a connection, which is the server's from here on."""
         if len(self._pending) >= MAX_PENDING:
-            self.counts["pending_dropped"] += 1
+            self.counts["connections_dropped"] += 1
             next(iter(self._pending)).cancel()
         prepare(sock)
         task = self._loop.create_task(self._serve(sock))
@@ -234,6 +238,7 @@ class Server:
     async def _serve(self, raw: socket.socket) -> None:
         """Serve one connection, until it has ended or an execution has it."""
         sock: Socket = raw
+        peer = _name_peer(raw)
         task = asyncio.current_task()
         assert task is not None
         kept = False
@@ -247,10 +252,12 @@ class Server:
                     return
                 host = await self._admit(sock, data)
             self._pending.pop(task, None)
+            logger.info("a host has come: %s", peer)
             await host.serve()
+            logger.info("a host has gone: %s", peer)
         except (RemoteProtocolError, ssl.SSLError) as error:
             self.counts["connections_refused"] += 1
-            logger.info("a connection is closed: %s", error)
+            logger.info("the connection of %s is closed: %s", peer, error)
         except (OSError, TimeoutError):
             pass
         finally:
@@ -305,7 +312,8 @@ class Server:
         """Return why a host is sent away; empty if it is not."""
         if not isinstance(first, Hello):
             return "a connection begins with what is no greeting"
-        if not hmac.compare_digest(first.token.encode("utf-8", "replace"), self._token):
+        token = first.token.encode("utf-8", "replace")
+        if self._token is not None and not hmac.compare_digest(token, self._token):
             self.counts["wrong_tokens"] += 1
             await asyncio.sleep(WRONG_TOKEN_SECONDS)
             return "the token is wrong"
@@ -403,6 +411,13 @@ def _excess(asked: Open) -> str:
         if not least <= given <= most:
             return f"{name} must be {least} to {most}, got {given}"
     return ""
+
+
+def _name_peer(sock: socket.socket) -> str:
+    with contextlib.suppress(OSError):
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            return str(sock.getpeername()[0])
+    return "its parent"
 
 
 async def _receive_some(sock: Socket) -> bytes:
@@ -589,6 +604,7 @@ class _Execution:
             self._taken.cancel()
         else:
             timed_out = worker.timed_out
+            self._count(ended, timed_out)
             self._stop_flows(reads_on=not hangs_up)
             self._server.pool.discard(worker)
         self.host.send(Ended(self.secret, ended.status, ended.cpu_seconds, timed_out))
@@ -600,6 +616,14 @@ class _Execution:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
         self._server.linger(self)
+
+    def _count(self, ended: Exit, timed_out: bool) -> None:
+        counts = self._server.counts
+        counts["wall_limits"] += timed_out
+        self._server.cpu_seconds += ended.cpu_seconds
+        if self._flows is not None:
+            counts["bytes_to_workers"] += self._flows[0].carried
+            counts["bytes_from_workers"] += self._flows[1].carried
 
     def _stop_flows(self, *, reads_on: bool) -> None:
         if self._flows is not None:

@@ -13,13 +13,13 @@ _RECORD_BYTES = 16 * 1024
 
 
 def server_tls(
-    certificate: str | Path, key: str | Path, client_ca: str | Path | None = None
+    certificate: str | Path, key: str | Path | None = None, client_ca: str | Path | None = None
 ) -> ssl.SSLContext:
     """Return the context of a server.
 
     Args:
         certificate: File with its certificate and those in between, in PEM.
-        key: File with its private key, not encrypted.
+        key: File with its private key, not encrypted; None if the file of the certificate has it.
         client_ca: File with the certificates of who signs those of hosts; None asks hosts for none.
 
     Raises:
