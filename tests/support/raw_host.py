@@ -110,7 +110,10 @@ class Running:
 
     async def step(self) -> bool:
         """Take what comes next; return False at the end of the connection."""
-        data = await self.raw.reader.read(65536)
+        try:
+            data = await self.raw.reader.read(65536)
+        except ConnectionError:
+            return False
         for frame in self.protocol.cut(data):
             self.protocol.take(frame)
         return bool(data)
@@ -122,14 +125,20 @@ class Running:
         return self.protocol
 
 
-def program_of(code: str, **limits: Any) -> Program:
-    """Return a program without tools."""
-    return Program(code=code, tools=(), limits=Limits(**limits))
+def program_of(code: str, limits: Limits | None = None) -> Program:
+    """Return a program with one tool, `fetch`."""
+    return Program(code=code, tools=("fetch",), limits=limits or Limits())
 
 
 @asynccontextmanager
 async def running(
-    host: Raw, address: Address, code: str, *, wall_seconds: float = 60.0, **options: Any
+    host: Raw,
+    address: Address,
+    code: str,
+    *,
+    wall_seconds: float = 60.0,
+    limits: Limits | None = None,
+    **options: Any,
 ) -> AsyncIterator[Running]:
     """Run code in a worker of a server."""
     asked = request()
@@ -137,4 +146,4 @@ async def running(
     await host.expect(m.Opened)
     async with dialled(address, **options) as raw:
         raw.send(m.greeting(asked.secret))
-        yield Running(raw, program_of(code), asked.secret)
+        yield Running(raw, program_of(code, limits), asked.secret)

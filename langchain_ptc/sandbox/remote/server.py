@@ -66,7 +66,7 @@ _MAX_UNSENT_BYTES = 256 * 1024
 """What a host may leave unread on its control connection."""
 _EXIT_SECONDS = 1.0
 """How long to wait to hear how a worker ended that has closed its channel."""
-_LINGER_SECONDS = 5.0
+LINGER_SECONDS = 5.0
 """How long the host may take to read what is left of a worker that has ended, and to hang up."""
 _ACCEPT_PAUSE_SECONDS = 0.5
 _REFILL_SECONDS = 0.01
@@ -387,7 +387,7 @@ class Server:
     def linger(self, execution: _Execution) -> None:
         """Let the host read what is left, for a while, and hang up."""
         self._lingering[execution] = None
-        self._loop.call_later(_LINGER_SECONDS, self._forget, execution)
+        self._loop.call_later(LINGER_SECONDS, self._forget, execution)
         while len(self._lingering) > self.capacity:
             self._forget(next(iter(self._lingering)))
 
@@ -575,7 +575,7 @@ class _Execution:
         if self._has_said_all or self._flows is None:
             self.end(self._exit)
         else:
-            self._end_after(_LINGER_SECONDS)
+            self._end_after(LINGER_SECONDS)
 
     def _end_after(self, seconds: float) -> None:
         self._cancel_timer()
