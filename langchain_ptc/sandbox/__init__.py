@@ -1,4 +1,4 @@
-"""Where the code runs: what a sandbox of your own implements, and the doctor.
+"""Where the code runs: what a sandbox of your own implements, ways to servers elsewhere, and the doctor.
 
 `ProcessSandbox` and `InProcessSandbox` are names of `langchain_ptc` itself. Nothing here imports LangChain,
 LangGraph or pydantic, since a worker must not hold them.
@@ -28,11 +28,13 @@ from langchain_ptc.sandbox.api import (
 if TYPE_CHECKING:
     from langchain_ptc.sandbox.host.doctor import Attack, Diagnosis, Layer, Level, diagnose
     from langchain_ptc.sandbox.host.workers import WorkerStats
+    from langchain_ptc.sandbox.remote.streams import CommandConnector, StreamConnector
 
 __all__ = [
     "Attack",
     "Call",
     "CallFailure",
+    "CommandConnector",
     "Diagnosis",
     "Done",
     "Failure",
@@ -48,6 +50,7 @@ __all__ = [
     "Sandbox",
     "Session",
     "Status",
+    "StreamConnector",
     "WorkerStats",
     "diagnose",
 ]
@@ -59,4 +62,8 @@ if not TYPE_CHECKING:  # the host's side, imported when it is first used: a work
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from langchain_ptc.sandbox.host import doctor, workers
 
+        if name.endswith("Connector"):
+            from langchain_ptc.sandbox.remote import streams
+
+            return getattr(streams, name)
         return getattr(workers if name == "WorkerStats" else doctor, name)

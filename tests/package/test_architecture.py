@@ -50,7 +50,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "background_loop": frozenset({"errors", "locks", "sandbox.wire"}),
     "display": frozenset({"locks", "wording"}),
     "catalog": GROUND | {"background_loop", "display"},
-    "sandbox": frozenset({"sandbox.api", "sandbox.host"}),
+    "sandbox": frozenset({"sandbox.api", "sandbox.host", "sandbox.remote"}),
     "sandbox.allowed_modules": frozenset(),
     "sandbox.api": GROUND,
     "sandbox.wire": GROUND | {"sandbox.api"},

@@ -25,7 +25,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from langchain_ptc.locks import no_fork
 from langchain_ptc.sandbox.remote.messages import RemoteProtocolError
@@ -303,7 +303,7 @@ class _Channel:
 
 # --- the host's side -----------------------------------------------------------------------------------
 
-Send: TypeAlias = Callable[[bytes], Awaitable[object]]
+Send: TypeAlias = Callable[[Any], Awaitable[object]]
 Start: TypeAlias = Callable[[Callable[[bytes | str], None]], Awaitable[Send]]
 
 
@@ -383,9 +383,9 @@ class StreamConnector(_OneStream):
         name: What errors call the server.
         start: Starts `langchain-ptc serve --stdio` anew, on the event loop of the connections. It is given a
             function that takes what the command writes, from any thread, and nothing (`b""`) at its end. It
-            returns a function that sends bytes to the command, to be awaited; both may be given and get text
-            if `lines` is True.
-        lines: Whether only text passes; the command is `langchain-ptc serve --stdio --lines` then.
+            returns a function that sends bytes to the command, to be awaited.
+        lines: Whether only text passes: the command is `langchain-ptc serve --stdio --lines` then, and both
+            functions take text.
     """
 
     def __init__(self, name: str, start: Start, *, lines: bool = False) -> None:
@@ -418,7 +418,7 @@ class StreamConnector(_OneStream):
     async def _pump(self, source: socket.socket, received: Outbox, send: Send) -> None:
         try:
             while data := await receive(source):
-                await send(data)
+                await send(data.decode("ascii") if self._lines else data)
         finally:
             received.close()
             source.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_ptc.limits import Limits
+from langchain_ptc import Limits
 from langchain_ptc.sandbox.api import Result
 from langchain_ptc.sandbox.remote import messages as m
 from langchain_ptc.sandbox.remote import server as server_module

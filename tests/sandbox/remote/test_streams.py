@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import random
 import socket
 import subprocess
@@ -244,8 +243,10 @@ class Provider:
         self._thread = threading.Thread(target=read)
         self._thread.start()
 
-        async def send(data: bytes) -> None:
-            await asyncio.to_thread(functools.partial(process.stdin.write, data))
+        async def send(data: bytes | str) -> None:
+            assert isinstance(data, str) == self._lines
+            raw = data.encode() if isinstance(data, str) else data
+            await asyncio.to_thread(process.stdin.write, raw)
 
         return send
 
