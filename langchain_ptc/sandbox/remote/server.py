@@ -211,9 +211,7 @@ class Server:
             sock, _ = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
-        except (
-            OSError
-        ) as error:  # no descriptors: whoever waits there is served when there are some
+        except OSError as error:  # no descriptors: whoever waits is served when there are some
             logger.warning("no connection can be accepted at the moment: %s", error.strerror)
             self._loop.remove_reader(listener.fileno())
             self._loop.call_later(_ACCEPT_PAUSE_SECONDS, self._accept_again, listener)
@@ -229,7 +227,6 @@ class Server:
         if len(self._pending) >= MAX_PENDING:
             self.counts["connections_dropped"] += 1
             next(iter(self._pending)).cancel()
-        prepare(sock)
         task = self._loop.create_task(self._serve(sock))
         self._pending[task] = None
         self._tasks.add(task)
@@ -243,6 +240,7 @@ class Server:
         assert task is not None
         kept = False
         try:
+            prepare(raw)
             async with asyncio.timeout(GREETING_SECONDS):
                 if self._tls is not None:
                     sock = await secure(raw, self._tls)
@@ -299,11 +297,11 @@ class Server:
         while first is None:
             first = next(decoder.feed(await _receive_some(sock)), None)
         decoder.limit = MAX_MESSAGE_BYTES
-        host = _Host(self, sock, decoder)
         why = await self._judge(first)
         if why:
-            host.send(Goodbye(why))
+            sock.send(encode(Goodbye(why)))
             raise RemoteProtocolError(why)
+        host = _Host(self, sock, decoder)
         self.hosts.add(host)
         host.send(Welcome(self._imports, self.layers, self.capacity, self.room()))
         return host
@@ -317,12 +315,8 @@ class Server:
             self.counts["wrong_tokens"] += 1
             await asyncio.sleep(WRONG_TOKEN_SECONDS)
             return "the token is wrong"
-        ours = Hello("", version("langchain-ptc"))
-        if (first.version, first.python, first.protocol) != (
-            ours.version,
-            ours.python,
-            ours.protocol,
-        ):
+        ours = Hello(first.token, version("langchain-ptc"))
+        if first != ours:
             return (
                 f"the server has langchain-ptc {ours.version}, Python {ours.python} and protocol "
                 f"{ours.protocol}; the host has {first.version[:40]!r}, {first.python[:40]!r} and "
