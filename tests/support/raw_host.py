@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import Any, TypeAlias, TypeVar
 
+from langchain_ptc.background_loop import BackgroundLoop
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.api import Program
 from langchain_ptc.sandbox.remote import messages as m
@@ -79,6 +80,11 @@ async def dialled(address: Address, **options: Any) -> AsyncIterator[Raw]:
         yield raw
     finally:
         await raw.close()
+
+
+def new_loop() -> BackgroundLoop:
+    """Return a loop in a thread of its own."""
+    return BackgroundLoop("a server of tests")
 
 
 def hello(token: str = TOKEN, **changed: Any) -> m.Hello:

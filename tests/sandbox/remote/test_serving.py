@@ -21,6 +21,7 @@ from tests.support.raw_host import (
     Running,
     dialled,
     hello,
+    new_loop,
     program_of,
     request,
     running,
@@ -180,11 +181,14 @@ async def test_full(server: Server) -> None:
         host.send(*asked)
         for _ in asked:
             await host.expect(m.Opened)
-        one_more = request()
-        begun = time.perf_counter()
-        host.send(one_more)
-        assert await host.expect(m.Refused) == m.Refused(one_more.secret, "", 0)
-        assert time.perf_counter() - begun < 0.05
+        seconds = []
+        for _ in range(10):  # the least of ten depends on no load
+            one_more = request()
+            begun = time.perf_counter()
+            host.send(one_more)
+            assert await host.expect(m.Refused) == m.Refused(one_more.secret, "", 0)
+            seconds.append(time.perf_counter() - begun)
+        assert min(seconds) < 0.05
         host.send(m.Kill(asked[0].secret))
         assert await host.expect(m.Room) == m.Room(1)
         host.send(*[m.Kill(ask.secret) for ask in asked[1:]])
@@ -298,6 +302,19 @@ async def test_it_does_not_start_unconfined(monkeypatch: pytest.MonkeyPatch) -> 
         await server.start()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection(*server.address)
+
+
+async def test_in_a_thread() -> None:
+    """A server runs on a loop in a thread of its own, beside whatever the process does."""
+    loop = new_loop()
+    server = Server(token=TOKEN)
+    await asyncio.to_thread(loop.run, server.start())
+    async with welcomed(server.address) as host:
+        async with running(host, server.address, "print(1)") as execution:
+            assert (await execution.to_end()).output == "1\n"
+        await asyncio.to_thread(loop.run, server.close())
+        assert await host.expect(m.Ended)
+        assert await host.next() is None
 
 
 def test_short_token() -> None:
