@@ -76,6 +76,10 @@ _SECRET = re.compile(r"[0-9a-f]{64}")
 logger = logging.getLogger("langchain_ptc.server")
 
 
+class _SentAway(RemoteProtocolError):
+    """A host may not ask for workers, and was told why."""
+
+
 class Server:
     """Workers of this machine, for hosts elsewhere.
 
@@ -255,7 +259,11 @@ class Server:
             logger.info("a host has gone: %s", peer)
         except (RemoteProtocolError, ssl.SSLError) as error:
             self.counts["connections_refused"] += 1
-            logger.info("the connection of %s is closed: %s", peer, error)
+            is_host = isinstance(error, _SentAway) or task not in self._pending
+            level = (
+                logging.WARNING if is_host else logging.DEBUG
+            )  # whoever scans ports fills no log
+            logger.log(level, "the connection of %s is closed: %s", peer, error)
         except (OSError, TimeoutError):
             pass
         finally:
@@ -297,19 +305,19 @@ class Server:
         while first is None:
             first = next(decoder.feed(await _receive_some(sock)), None)
         decoder.limit = MAX_MESSAGE_BYTES
+        if not isinstance(first, Hello):
+            raise RemoteProtocolError("a connection begins with what is no greeting")
         why = await self._judge(first)
         if why:
             sock.send(encode(Goodbye(why)))
-            raise RemoteProtocolError(why)
+            raise _SentAway(why)
         host = _Host(self, sock, decoder)
         self.hosts.add(host)
         host.send(Welcome(self._imports, self.layers, self.capacity, self.room()))
         return host
 
-    async def _judge(self, first: Message) -> str:
+    async def _judge(self, first: Hello) -> str:
         """Return why a host is sent away; empty if it is not."""
-        if not isinstance(first, Hello):
-            return "a connection begins with what is no greeting"
         token = first.token.encode("utf-8", "replace")
         if self._token is not None and not hmac.compare_digest(token, self._token):
             self.counts["wrong_tokens"] += 1

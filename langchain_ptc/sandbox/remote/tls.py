@@ -34,25 +34,17 @@ def server_tls(
     return context
 
 
-def client_tls(
-    ca: str | Path | None = None,
-    certificate: str | Path | None = None,
-    key: str | Path | None = None,
-) -> ssl.SSLContext:
+def client_tls(ca: str | Path | None = None) -> ssl.SSLContext:
     """Return the context of a host.
 
     Args:
         ca: File with the certificates of who signs those of servers, in PEM; None takes the system's.
-        certificate: File with the certificate that servers ask for; None has none.
-        key: File with its private key, not encrypted; None if the file of the certificate has it.
 
     Raises:
-        OSError: A file cannot be read, or is not what it should be.
+        OSError: The file cannot be read, or is not what it should be.
     """
     context = ssl.create_default_context(cafile=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    if certificate is not None:
-        context.load_cert_chain(certificate, key, password="")
     return context
 
 

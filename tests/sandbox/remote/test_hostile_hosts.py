@@ -89,13 +89,14 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("sent", GARBAGE)
-async def test_garbage(server: Server, sent: bytes) -> None:
-    """Who says anything else than a greeting is hung up on at once."""
+async def test_garbage(server: Server, sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Who says anything else than a greeting is hung up on at once, and fills no log."""
     async with dialled(server.address) as raw:
         raw.send(sent)
         while await raw.next() is not None:
             pass
     assert not server.hosts
+    assert not caplog.records
 
 
 async def test_a_guess_takes_its_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

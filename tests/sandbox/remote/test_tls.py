@@ -126,11 +126,13 @@ async def test_host_without_a_certificate(certificates: Certificates, tmp_path: 
     tls = server_tls(certificates.server.certificate, certificates.server.key, certificates.ca)
     other = new_authority(tmp_path / "other").sign("host", "DNS:host")
     async with Server(token=TOKEN, tls=tls) as server:
-        known = client_tls(certificates.ca, certificates.host.certificate, certificates.host.key)
+        known, foreign, nobody = (client_tls(certificates.ca) for _ in range(3))
+        known.load_cert_chain(certificates.host.certificate, certificates.host.key)
+        foreign.load_cert_chain(other.certificate, other.key)
         async with welcomed(server.address, ssl=known):
             pass
-        for files in ((), (other.certificate, other.key)):
-            async with dialled(server.address, ssl=client_tls(certificates.ca, *files)) as raw:
+        for context in (foreign, nobody):
+            async with dialled(server.address, ssl=context) as raw:
                 raw.send(hello())
                 assert await raw.next() is None
         assert not server.hosts
