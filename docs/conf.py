@@ -42,7 +42,7 @@ nitpick_ignore = [
     ("py:class", "langchain_ptc.run.call_policy.CallPolicies"),
     ("py:class", "langchain_ptc.run.run_budgets.Budgets"),
     ("py:class", "langchain_ptc.sandbox.host.inprocess.InProcessSession"),
-    ("py:class", "langchain_ptc.sandbox.host.process.ProcessSession"),
+    ("py:class", "langchain_ptc.sandbox.host.process.WorkerSession"),
 ]
 
 # --- pages and notebooks ------------------------------------------------------

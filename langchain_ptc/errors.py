@@ -13,6 +13,7 @@ PTCError(Exception)
 ├─ ReplayError                the code took another path when it was resumed
 ├─ ConcurrentResumeError      two runs resumed one execution; raised through the graph of the second
 └─ SandboxError               the operator's machine: no start, crashed, closed, protocol broken
+   └─ MachineLost             another machine was lost with an execution on it
 ```
 
 The module imports nothing but the standard library: the worker uses it too.
@@ -33,6 +34,13 @@ class CatalogError(PTCError, ValueError):
 
 class SandboxError(PTCError):
     """The machine cannot run code: the sandbox did not start, crashed, or was closed."""
+
+
+class MachineLost(SandboxError):
+    """A machine was lost with an execution on it. What its code had asked for may have been done.
+
+    An execution that has a journal goes on elsewhere, and this is raised only if machines keep being lost.
+    """
 
 
 class CodeError(PTCError):

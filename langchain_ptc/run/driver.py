@@ -16,9 +16,10 @@ from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.policy import current_call
-from langchain_ptc.errors import ToolCallError
+from langchain_ptc.errors import MachineLost, ToolCallError
 from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, is_of_budget
 from langchain_ptc.run.calls import CallContext, CallOutcome, Pipeline, StartedCall, Time
+from langchain_ptc.run.outcome import ended_by
 from langchain_ptc.run.run_budgets import current_meter
 from langchain_ptc.sandbox.api import Call, Done, Program, Result, Session
 
@@ -229,6 +230,8 @@ class LiveDriver(Driver):
         self._running = asyncio.ensure_future(self.session.run(self.program, self._begin))
         try:
             return await self._running
+        except MachineLost as error:  # without a journal it cannot go on elsewhere
+            return ended_by(error, self.session.output)
         except asyncio.CancelledError:
             if self._broken is not None:
                 raise self._broken from None

@@ -47,7 +47,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout: found wherev
 from langchain_ptc import Limits
 from langchain_ptc.sandbox import Call, CallFailure, Done, Program, Result
 from langchain_ptc.sandbox.host.pool import Worker, WorkerPool
-from langchain_ptc.sandbox.host.process import ProcessSession
+from langchain_ptc.sandbox.host.process import WorkerSession
 from langchain_ptc.sandbox.wire.values import UnsendableValue, encode_value
 
 Attack = Mapping[str, Any]
@@ -200,7 +200,7 @@ class Host:
     async def execute(self, code: str, calls: list[Call], limits: Limits = LIMITS) -> Done:
         """Run `code` with the tools of this host."""
         has_folder = self._has_folder
-        session = ProcessSession(self._pool, "process", has_folder=has_folder)
+        session = WorkerSession(self._pool, "process", has_folder=has_folder)
 
         def on_calls(asked: Sequence[Call]) -> None:
             calls.extend(asked)

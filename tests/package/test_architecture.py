@@ -163,6 +163,7 @@ PUBLIC_NAMES = {
     "InProcessSandbox",
     "LimitExceeded",
     "Limits",
+    "MachineLost",
     "ObservedShapes",
     "OpenTelemetryExporter",
     "PTCError",

@@ -10,7 +10,7 @@ import pytest
 from langchain_ptc import ProcessSandbox
 from langchain_ptc.sandbox.host import pool
 from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.process import ProcessSession, Require
+from langchain_ptc.sandbox.host.process import Require, WorkerSession
 from tests.support.waiting import SECONDS
 
 
@@ -39,9 +39,9 @@ class PoolSandbox:
         self.files_bytes = 0
         self._require: Require = require
 
-    def session(self) -> ProcessSession:
+    def session(self) -> WorkerSession:
         """Prepare one execution."""
-        return ProcessSession(self.pool, self._require)
+        return WorkerSession(self.pool, self._require)
 
     def close(self) -> None:
         """End every process."""

@@ -14,6 +14,7 @@ from langchain_core.tools import BaseTool, tool
 from langgraph.types import interrupt
 
 from langchain_ptc import as_programmatic
+from langchain_ptc.sandbox import Sandbox
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 
@@ -72,7 +73,9 @@ def _append(log: Path, effect: str) -> None:
         os.close(file)
 
 
-def make_agent(program: str, log: Path, checkpointer: Any, *, approve: bool) -> Any:
+def make_agent(
+    program: str, log: Path, checkpointer: Any, *, approve: bool, sandbox: Sandbox | None = None
+) -> Any:
     """Return an agent whose model runs one program and then says what came out."""
 
     def reply(messages: list[BaseMessage]) -> AIMessage | str:
@@ -83,7 +86,10 @@ def make_agent(program: str, log: Path, checkpointer: Any, *, approve: bool) -> 
     model = ScriptedChatModel(script=[reply] * 2)
     interrupt_on = {"pay": {"allowed_decisions": ["approve", "reject"]}} if approve else {}
     tools = as_programmatic(
-        make_tools(log, 0.004), interrupt_on=interrupt_on, interrupt_mode="per_call"
+        make_tools(log, 0.004),
+        interrupt_on=interrupt_on,
+        interrupt_mode="per_call",
+        sandbox=sandbox,
     )
     return create_agent(model, tools, checkpointer=checkpointer)
 

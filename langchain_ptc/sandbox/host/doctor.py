@@ -25,7 +25,7 @@ from langchain_ptc.errors import SandboxError
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.api import Call, Done, Program, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.process import ProcessSession
+from langchain_ptc.sandbox.host.process import WorkerSession
 from langchain_ptc.sandbox.host.workers import Worker
 
 _LIMITS = Limits(wall_seconds=5, cpu_seconds=3)
@@ -244,7 +244,7 @@ def _run(pool: WorkerPool, code: str) -> tuple[Done, Mapping[str, str]]:
     looked: dict[str, str] = {}
 
     async def run() -> Done:
-        session = ProcessSession(pool, "any")
+        session = WorkerSession(pool, "any")
 
         def look(calls: Sequence[Call]) -> None:
             if session.worker is not None:

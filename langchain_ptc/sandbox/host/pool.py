@@ -169,6 +169,8 @@ class WorkerPool:
     testing the other alone.
     """
 
+    exit_seconds = 1.0
+
     def __init__(
         self,
         imports: tuple[str, ...],

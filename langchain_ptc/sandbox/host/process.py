@@ -8,11 +8,12 @@ import math
 import os
 import signal
 import sys
+import time
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self, TypeVar
+from typing import Generic, Literal, Self, TypeVar
 
-from langchain_ptc.errors import SandboxError
+from langchain_ptc.errors import MachineLost, SandboxError
 from langchain_ptc.limits import MIB
 from langchain_ptc.sandbox.allowed_modules import check_importable, standard_modules
 from langchain_ptc.sandbox.api import Done, Failure, Moment, OnCalls, OnIdle, Program, Result
@@ -21,6 +22,8 @@ from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import (
     Allowance,
     Exit,
+    Pool,
+    W,
     Worker,
     WorkerStats,
     current_depth,
@@ -31,8 +34,6 @@ from langchain_ptc.sandbox.wire.protocol import encode_frame, encode_run, limit_
 T = TypeVar("T")
 Require = Literal["kernel", "process", "any"]
 
-_EXIT_WAIT_SECONDS = 1.0
-"""How long the host waits to hear how a worker died, once its socket has closed."""
 _REFILL_SECONDS = 0.01
 """How long an execution may go on before a new worker is made in place of the one it took."""
 _KILLED = int(signal.SIGKILL) if hasattr(signal, "SIGKILL") else 9
@@ -122,11 +123,11 @@ class ProcessSandbox(LocalSandbox):
         )
         self._pool = self._lease.pool
 
-    def session(self) -> ProcessSession:
+    def session(self) -> WorkerSession[Worker]:
         """Prepare one execution."""
         if self._lease is None:
             raise SandboxError("the sandbox is closed")
-        return ProcessSession(self._pool, self._require, has_folder=self.files_bytes > 0)
+        return WorkerSession(self._pool, self._require, has_folder=self.files_bytes > 0)
 
     def has_room(self) -> bool:
         """Whether one more program would delay no other: a worker waits for one, or nothing else runs."""
@@ -212,36 +213,66 @@ def _lease(imports: tuple[str, ...], waiting: int, most: int | None, files_bytes
     return found
 
 
-class ProcessSession:
-    """One execution in a worker process."""
+class WorkerSession(Generic[W]):
+    """One execution in a worker of a pool.
 
-    def __init__(self, pool: WorkerPool, require: Require, *, has_folder: bool = False) -> None:
+    Args:
+        pool: Where the worker comes from.
+        require: See `ProcessSandbox`.
+        has_folder: Whether the worker must have a folder of its own.
+        depth: How many executions this one is inside of; by default what it is where this is called.
+        wall_seconds: Wall time that the program has, if less than its limit.
+    """
+
+    def __init__(
+        self,
+        pool: Pool[W],
+        require: Require,
+        *,
+        has_folder: bool = False,
+        depth: int | None = None,
+        wall_seconds: float = math.inf,
+    ) -> None:
         self._pool = pool
         self._require = require
         self._has_folder = has_folder
-        self._depth = current_depth()
+        self._depth = current_depth() if depth is None else depth
         self._line: HostConnection | None = None
-        self.worker: Worker | None = None
+        self.worker: W | None = None
         """What runs the program now."""
-        self._wall_seconds = 0.0
+        self._limit = self._wall_seconds = wall_seconds
+        self.watched_at = math.inf
+        """When its wall limit began, by `time.monotonic`."""
 
     @property
     def output(self) -> str:
         """What the code has printed until now."""
         return "" if self._line is None else self._line.output
 
+    @property
+    def wall_seconds_left(self) -> float:
+        """What the program has left of its wall limit."""
+        return max(0.0, self._wall_seconds - max(0.0, time.monotonic() - self.watched_at))
+
     async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
         """Run `program` to its end; see `Session.run`."""
+        self._limit = program.limits.wall_seconds
+        self._wall_seconds = min(self._wall_seconds, self._limit)
         # The kernel counts a process from its start, and nobody can raise its limit later.
         allowance = Allowance(cpu_seconds_of(program), program.limits.memory_bytes)
-        for beginning in range(_MAX_BEGINNINGS):
-            worker = await self._take(allowance, fresh=beginning > 0)
-            done = await self._run_in(worker, program, on_calls, on_idle)
+        for beginning in range(1, _MAX_BEGINNINGS + 1):
+            worker = await self._take(allowance, fresh=beginning > 1)
+            try:
+                done = await self._run_in(worker, program, on_calls, on_idle)
+            except MachineLost:
+                if beginning == _MAX_BEGINNINGS or (self._line is not None and self._line.heard):
+                    raise
+                continue
             if done is not None:
                 return done
         return crashed(f"{_MAX_BEGINNINGS} workers died before the code had begun", "")
 
-    async def _take(self, allowance: Allowance, *, fresh: bool = False) -> Worker:
+    async def _take(self, allowance: Allowance, *, fresh: bool = False) -> W:
         """Take a worker; one that comes after this was cancelled is given back."""
         asked = self._pool.checkout(allowance, depth=self._depth, fresh=fresh)
         try:
@@ -250,12 +281,12 @@ class ProcessSession:
             asked.add_done_callback(self._give_back)
             raise
 
-    def _give_back(self, asked: concurrent.futures.Future[Worker]) -> None:
+    def _give_back(self, asked: concurrent.futures.Future[W]) -> None:
         if not asked.cancelled() and asked.exception() is None:
             self._pool.discard(asked.result())
 
     async def _run_in(
-        self, worker: Worker, program: Program, on_calls: OnCalls, on_idle: OnIdle | None
+        self, worker: W, program: Program, on_calls: OnCalls, on_idle: OnIdle | None
     ) -> Done | None:
         """Run `program` in `worker`; None if the worker died before the code had begun."""
         try:
@@ -264,7 +295,7 @@ class ProcessSession:
             if self._has_folder:
                 _require_folder(worker.layers)
             self._line = line = HostConnection(program, on_calls, on_idle, worker.socket)
-            self.worker, self._wall_seconds = worker, program.limits.wall_seconds
+            self.worker, self.watched_at = worker, time.monotonic()
             self._pool.watch(worker, self._wall_seconds + replay_seconds(program))
             line.send([encode_frame(encode_run(program))])
             refill = asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._pool.refill)
@@ -286,11 +317,12 @@ class ProcessSession:
 
     def renew(self) -> None:
         """Begin the limit of wall time anew; see `Session.renew`."""
+        self._wall_seconds, self.watched_at = self._limit, time.monotonic()
         if self.worker is not None:
-            self._pool.watch(self.worker, self._wall_seconds)
+            self._pool.watch(self.worker, self._limit)
 
     async def _explain_death(
-        self, worker: Worker, program: Program, line: HostConnection
+        self, worker: W, program: Program, line: HostConnection
     ) -> Done | None:
         """Say what ended a worker whose line closed without an end; None if it never began."""
         limits, output = program.limits, line.output
@@ -299,9 +331,11 @@ class ProcessSession:
         if line.violation is not None:
             return crashed(f"the worker broke the protocol: {line.violation}", output)
         try:
-            ended = await asyncio.wait_for(_result_of(worker.exited), _EXIT_WAIT_SECONDS)
+            ended = await asyncio.wait_for(_result_of(worker.exited), self._pool.exit_seconds)
         except TimeoutError:
             return crashed("the worker closed its line without a word", output)
+        if worker.timed_out:  # reported after its line had closed
+            return limit_reached("wall_seconds", limits.wall_seconds, None, output=output)
         if ended.cpu_seconds >= cpu_seconds_of(program):
             used = round(ended.cpu_seconds, 2)
             return limit_reached("cpu_seconds", limits.cpu_seconds, used, output=output)

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.wire.control import ALLOWANCE, MAX_CPU_SECONDS, MAX_MEMORY_BYTES
@@ -64,6 +65,69 @@ class Exit:
     status: int
     """Wait status, for `os.waitstatus_to_exitcode`; -1 if it is not known."""
     cpu_seconds: float
+
+
+class PooledWorker(Protocol):
+    """A worker as its session knows it, wherever it runs."""
+
+    @property
+    def socket(self) -> socket.socket:
+        """Connected to it, and non-blocking."""
+        ...
+
+    @property
+    def layers(self) -> Mapping[str, str]:
+        """The state of each layer of its confinement, `on` or why not."""
+        ...
+
+    @property
+    def exited(self) -> Future[Exit]:
+        """How it ended; raises `MachineLost` if nobody will ever say. Cannot be cancelled."""
+        ...
+
+    @property
+    def waited(self) -> bool:
+        """Whether it had to wait for its execution, and so may have been killed meanwhile."""
+        ...
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it was ended because its wall limit had come; final once it has exited."""
+        ...
+
+
+W = TypeVar("W", bound=PooledWorker)
+
+
+class Pool(Protocol[W]):
+    """What sessions take their workers from; each method may be called from any thread."""
+
+    exit_seconds: float
+    """How long it may take to hear how a worker ended, once its socket has closed."""
+
+    def checkout(self, allowance: Allowance, *, depth: int = 0, fresh: bool = False) -> Future[W]:
+        """Take a worker for one execution; a future that is cancelled takes none.
+
+        Args:
+            allowance: The limits of the worker.
+            depth: How many executions this one is inside of.
+            fresh: Whether the worker must not have waited.
+
+        The future raises `SandboxError` if there is no worker.
+        """
+        ...
+
+    def watch(self, worker: W, wall_seconds: float) -> None:
+        """Begin the wall limit of a worker, anew if it has one; on the event loop of its session."""
+        ...
+
+    def discard(self, worker: W) -> None:
+        """Close the socket of a worker, and have it ended if it has not."""
+        ...
+
+    def refill(self) -> None:
+        """Prepare workers in place of those that were taken."""
+        ...
 
 
 def _pending_exit() -> Future[Exit]:

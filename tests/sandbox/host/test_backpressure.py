@@ -11,7 +11,7 @@ import pytest
 from langchain_ptc import Limits, ProcessSandbox
 from langchain_ptc.sandbox import Program, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.process import ProcessSession
+from langchain_ptc.sandbox.host.process import WorkerSession
 from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support import ROOT
 
@@ -51,8 +51,8 @@ class Unrestricted:
     def __init__(self) -> None:
         self.pool = WorkerPool((), waiting=1, policy=False)
 
-    def session(self) -> ProcessSession:
-        return ProcessSession(self.pool, "process")
+    def session(self) -> WorkerSession:
+        return WorkerSession(self.pool, "process")
 
 
 async def run(sandbox, code: str, *, late: bool, limits: Limits = LIMITS):

@@ -193,7 +193,7 @@ def unrestricted() -> Any:
     """Workers with a folder and any Python."""
     pool = process.WorkerPool((), waiting=1, files_bytes=FOLDER_BYTES, policy=False)
     yield lambda code: end_of(
-        process.ProcessSession(pool, "kernel", has_folder=True), Program(code=code)
+        process.WorkerSession(pool, "kernel", has_folder=True), Program(code=code)
     )
     pool.close()
 
@@ -238,7 +238,7 @@ def test_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_machine_that_gives_no_folder() -> None:
     """The error says which step the kernel refused, and what to allow."""
     pool = process.WorkerPool((), waiting=1, walls=False)
-    session = process.ProcessSession(pool, "any", has_folder=True)
+    session = process.WorkerSession(pool, "any", has_folder=True)
     with pytest.raises(SandboxError, match=r"cannot give a worker a folder.*not installed"):
         end_of(session, Program(code="1"))
     pool.close()
