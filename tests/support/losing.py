@@ -126,6 +126,7 @@ class LosingSandbox:
     def __init__(self, pool: WorkerPool, lose_at: Collection[int] = ()) -> None:
         self.pool = LosingPool(pool, lose_at)
         self.modules = ProcessSandbox().modules
+        self.files_bytes = 0
 
     def session(self) -> ReplayingSession[LosableWorker]:
         """Prepare one execution."""
