@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from langchain_ptc.run.telemetry import OpenTelemetryExporter
     from langchain_ptc.sandbox.host.inprocess import InProcessSandbox
     from langchain_ptc.sandbox.host.process import ProcessSandbox
+    from langchain_ptc.sandbox.remote.sandbox import RemoteSandbox
     from langchain_ptc.tool import as_programmatic, prefetch_handler
 
 _MODULES = {
@@ -89,6 +90,7 @@ _MODULES = {
     "ProgrammaticToolExecutor": "executor",
     "ProgrammaticToolNode": "node",
     "RateLimit": "catalog.policy",
+    "RemoteSandbox": "sandbox.remote.sandbox",
     "ReplayError": "errors",
     "Retry": "catalog.policy",
     "SandboxError": "errors",
@@ -137,6 +139,7 @@ __all__ = [
     "ProgrammaticToolExecutor",
     "ProgrammaticToolNode",
     "RateLimit",
+    "RemoteSandbox",
     "ReplayError",
     "Retry",
     "SandboxError",

@@ -8,12 +8,11 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from typing import Self
 
-from langchain_ptc import ProcessSandbox
 from langchain_ptc.errors import MachineLost
-from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker
 from langchain_ptc.sandbox.remote.session import ReplayingSession
 from langchain_ptc.sandbox.wire.protocol import FrameReader, encode_frame
+from tests.support.pools import PoolSandbox
 
 
 class LosableWorker:
@@ -43,13 +42,16 @@ class LosingPool:
     Args:
         pool: Where the workers come from.
         lose_at: At which frames, counted from 1 over all workers; half of each arrives.
+        afterwards: What takes the place of what, in what workers say once one is lost.
     """
 
     exit_seconds = 5.0
 
-    def __init__(self, pool: WorkerPool, lose_at: Collection[int] = ()) -> None:
-        self._pool = pool
-        self._lose_at = lose_at
+    def __init__(
+        self, pool: PoolSandbox, lose_at: Collection[int], afterwards: tuple[bytes, bytes]
+    ) -> None:
+        self._pool = pool.pool
+        self._lose_at, self._afterwards = lose_at, afterwards
         self.frames = 0
         """How many frames there were."""
         self.lost = 0
@@ -88,6 +90,8 @@ class LosingPool:
                 for message in reader.feed(data):
                     self.frames += 1
                     frame = encode_frame(message)
+                    if self.lost and source is not worker.far:
+                        frame = frame.replace(*self._afterwards)
                     if self.frames in self._lose_at:
                         await loop.sock_sendall(target, frame[: len(frame) // 2])
                         self.lost += 1
@@ -123,9 +127,15 @@ class LosingPool:
 class LosingSandbox:
     """Runs code in workers that are lost at certain frames; see `LosingPool`."""
 
-    def __init__(self, pool: WorkerPool, lose_at: Collection[int] = ()) -> None:
-        self.pool = LosingPool(pool, lose_at)
-        self.modules = ProcessSandbox().modules
+    def __init__(
+        self,
+        pool: PoolSandbox,
+        lose_at: Collection[int] = (),
+        *,
+        afterwards: tuple[bytes, bytes] = (b"\xc1", b"\xc1"),
+    ) -> None:
+        self.pool = LosingPool(pool, lose_at, afterwards)
+        self.modules = pool.modules
         self.files_bytes = 0
 
     def session(self) -> ReplayingSession[LosableWorker]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from langchain_ptc.locks import large_data_threads
 from langchain_ptc.sandbox.api import Call, Done, Moment, OnCalls, OnIdle, Program, Result
+from langchain_ptc.sandbox.host.workers import Socket
 from langchain_ptc.sandbox.wire.protocol import (
     HostProtocol,
     ProtocolViolation,
@@ -179,7 +180,7 @@ class HostConnection:
         program: Program,
         on_calls: OnCalls,
         on_idle: OnIdle | None,
-        sock: socket.socket,
+        sock: Socket,
     ) -> None:
         self._conversation = Conversation(
             program, on_calls, on_idle, on_taken=self._take, on_error=self._fail

@@ -67,12 +67,40 @@ class Exit:
     cpu_seconds: float
 
 
+class Socket(Protocol):
+    """What is used of a connected, non-blocking socket."""
+
+    def fileno(self) -> int:
+        """Return its descriptor; -1 once it is closed."""
+        ...
+
+    def recv(self, size: int, /) -> bytes:
+        """Return what has come; `BlockingIOError` if nothing has."""
+        ...
+
+    def send(self, data: bytes | bytearray | memoryview, /) -> int:
+        """Send what is taken at once; `BlockingIOError` if nothing is."""
+        ...
+
+    def shutdown(self, how: int, /) -> None:
+        """End one direction."""
+        ...
+
+    def setsockopt(self, level: int, option: int, value: int, /) -> None:
+        """Set an option of the connection below."""
+        ...
+
+    def close(self) -> None:
+        """Close it; idempotent."""
+        ...
+
+
 class PooledWorker(Protocol):
     """A worker as its session knows it, wherever it runs."""
 
     @property
-    def socket(self) -> socket.socket:
-        """Connected to it, and non-blocking."""
+    def socket(self) -> Socket:
+        """Connected to it."""
         ...
 
     @property

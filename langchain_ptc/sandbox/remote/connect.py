@@ -7,7 +7,8 @@ import socket
 import ssl
 from typing import Any, Protocol
 
-from langchain_ptc.sandbox.remote.sockets import Socket, prepare
+from langchain_ptc.sandbox.host.workers import Socket
+from langchain_ptc.sandbox.remote.sockets import prepare
 from langchain_ptc.sandbox.remote.tls import secure
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from langchain_ptc.sandbox.remote.sockets import RECEIVE_BYTES, Outbox, Socket
+from langchain_ptc.sandbox.host.workers import Socket
+from langchain_ptc.sandbox.remote.sockets import RECEIVE_BYTES, Outbox
 
 
 class Flow:

@@ -23,7 +23,7 @@ from typing import Self
 
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.process import Require, checked_imports, require_kernel
-from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker, default_most
+from langchain_ptc.sandbox.host.workers import Allowance, Exit, Socket, Worker, default_most
 from langchain_ptc.sandbox.remote.messages import (
     GREETING_BYTES,
     GREETING_MAGIC,
@@ -49,7 +49,7 @@ from langchain_ptc.sandbox.remote.messages import (
     read_greeting,
 )
 from langchain_ptc.sandbox.remote.relay import Flow
-from langchain_ptc.sandbox.remote.sockets import Outbox, Socket, prepare, receive
+from langchain_ptc.sandbox.remote.sockets import Outbox, prepare, receive
 from langchain_ptc.sandbox.remote.tls import secure
 from langchain_ptc.sandbox.wire.control import MAX_CPU_SECONDS, MAX_MEMORY_BYTES
 

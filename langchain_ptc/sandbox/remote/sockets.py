@@ -5,32 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Protocol
+
+from langchain_ptc.sandbox.host.workers import Socket
 
 RECEIVE_BYTES = 64 * 1024
 """At a time; more than the largest record of TLS, of which nothing may stay where no selector sees it."""
-
-
-class Socket(Protocol):
-    """What is used of a connected, non-blocking socket."""
-
-    def fileno(self) -> int:
-        """Return its descriptor; -1 once it is closed."""
-
-    def recv(self, size: int, /) -> bytes:
-        """Return what has come; `BlockingIOError` if nothing has."""
-
-    def send(self, data: bytes | bytearray | memoryview, /) -> int:
-        """Send what is taken at once; `BlockingIOError` if nothing is."""
-
-    def shutdown(self, how: int, /) -> None:
-        """End one direction."""
-
-    def setsockopt(self, level: int, option: int, value: int, /) -> None:
-        """Set an option of the connection below."""
-
-    def close(self) -> None:
-        """Close it; idempotent."""
 
 
 def prepare(sock: socket.socket) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from langgraph.types import Command
 
 from langchain_ptc import Limits, MachineLost, ProgrammaticToolExecutor, ReplayError
 from langchain_ptc.sandbox import Call, Done, Moment, Program, Replay, Result
-from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.remote.session import MAX_LOST
 from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support.losing import LosingSandbox
+from tests.support.pools import PoolSandbox
 from tests.trials.world import REQUEST, answer_to, make_agent
 
 START = Moment(1_700_000_000.0, 0.0)
@@ -94,11 +94,10 @@ async def drive(
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[WorkerPool]:
+def pool() -> Iterator[PoolSandbox]:
     """Workers, of which some are lost."""
-    pool = WorkerPool((), waiting=4)
-    yield pool
-    pool.close()
+    with PoolSandbox(waiting=4) as pool:
+        yield pool
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def pool() -> Iterator[WorkerPool]:
     ],
 )
 async def test_a_program_in_steps_does_not_notice_a_loss_at_any_frame(
-    pool: WorkerPool, code: str, pick: int, limits: Limits, status: str
+    pool: PoolSandbox, code: str, pick: int, limits: Limits, status: str
 ) -> None:
     """Calls, waits, output as it grew and the end are the same wherever the machine is lost."""
     undisturbed = LosingSandbox(pool)
@@ -127,7 +126,7 @@ async def test_a_program_in_steps_does_not_notice_a_loss_at_any_frame(
 
 
 async def test_a_program_in_steps_does_not_notice_a_loss_while_it_is_replayed(
-    pool: WorkerPool,
+    pool: PoolSandbox,
 ) -> None:
     """The same holds for two losses, the second at each frame of the second machine."""
     undisturbed = LosingSandbox(pool)
@@ -139,7 +138,7 @@ async def test_a_program_in_steps_does_not_notice_a_loss_while_it_is_replayed(
         assert sandbox.pool.lost == 2
 
 
-async def test_machines_that_keep_being_lost_end_the_execution(pool: WorkerPool) -> None:
+async def test_machines_that_keep_being_lost_end_the_execution(pool: PoolSandbox) -> None:
     """A program does not take all machines with it: after some it raises, and is not said to have ended."""
     sandbox = LosingSandbox(pool, range(4, 1000, 4))
     with pytest.raises(MachineLost):
@@ -147,33 +146,29 @@ async def test_machines_that_keep_being_lost_end_the_execution(pool: WorkerPool)
     assert sandbox.pool.lost == MAX_LOST + 1
 
 
-async def test_a_program_on_another_path_is_ended(pool: WorkerPool) -> None:
+@pytest.mark.parametrize(
+    ("code", "how"),
+    [
+        pytest.param("print(await get('here'))\nawait get('b')", "it called", id="another-call"),
+        pytest.param("await get('a')\nprint('here')\nawait get('b')", "", id="another-output"),
+    ],
+)
+async def test_a_program_on_another_path_is_ended(pool: PoolSandbox, code: str, how: str) -> None:
     """A result never reaches another call than the one that was made for it."""
-    code = "print(await get(str(id(object)) if False else NAMES))"
-    first, second = (code.replace("NAMES", repr(name)) for name in ("a", "b"))
-    sandbox = LosingSandbox(pool, [4])
-    session = sandbox.session()
-    codes = iter([first, second])
-    inner = session._with_computed
-
-    def other_code(program: Program, replay: Replay) -> Program:
-        given = inner(program, replay)
-        object.__setattr__(given, "code", next(codes))
-        return given
-
-    session._with_computed = other_code  # type: ignore[method-assign]
-    replay = Replay(seed=7, start=START)
-    program = Program(code="", tools=("get",), replay=replay)
-    on_idle: Callable[[float | None], None] = lambda _: session.resume(  # noqa: E731
-        [Result(id=1, payload=encode_value("got"))], START
-    )
-    with pytest.raises(ReplayError, match="another path when it was replayed on another machine"):
-        await session.run(program, lambda _: None, on_idle)
+    undisturbed = LosingSandbox(pool)
+    expected = await drive(undisturbed, code)
+    sandbox = LosingSandbox(pool, [undisturbed.pool.frames], afterwards=(b"here", b"else"))
+    if how:
+        with pytest.raises(ReplayError, match=f"on another machine: {how}"):
+            await drive(sandbox, code)
+    else:  # what it prints is its own
+        run = await drive(sandbox, code)
+        assert (run.asked, run.waits) == (expected.asked, expected.waits)
     assert sandbox.pool.lost == 1
 
 
 @pytest.mark.parametrize("at", [None, START])
-async def test_a_step_too_many_is_refused(pool: WorkerPool, at: Moment | None) -> None:
+async def test_a_step_too_many_is_refused(pool: PoolSandbox, at: Moment | None) -> None:
     """What is no event is refused as by a local session, and not kept for another machine."""
     session = LosingSandbox(pool).session()
     refused: list[str] = []
@@ -216,7 +211,7 @@ async def run_freely(sandbox: LosingSandbox) -> tuple[str, list[str]]:
 
 
 async def test_a_program_that_runs_freely_raises_unless_nothing_of_it_was_heard(
-    pool: WorkerPool,
+    pool: PoolSandbox,
 ) -> None:
     """It is begun anew as long as it cannot have had an effect; else the loss is raised, never returned."""
     undisturbed = LosingSandbox(pool)
@@ -233,7 +228,7 @@ async def test_a_program_that_runs_freely_raises_unless_nothing_of_it_was_heard(
     assert outcomes == ["ran"] + ["raised"] * (undisturbed.pool.frames - 1)
 
 
-async def test_the_model_reads_which_calls_took_effect(pool: WorkerPool) -> None:
+async def test_the_model_reads_which_calls_took_effect(pool: PoolSandbox) -> None:
     """Without a journal the loss is the end of the execution: its report lists the calls that were made."""
 
     async def post(key: str) -> str:
@@ -279,7 +274,7 @@ async def answer_all(sandbox: LosingSandbox, log: Path) -> tuple[str, list[str]]
 
 
 async def test_approvals_and_interrupts_survive_a_loss_at_any_frame(
-    pool: WorkerPool, tmp_path: Path
+    pool: PoolSandbox, tmp_path: Path
 ) -> None:
     """Each effect happens once, and each question is asked once, wherever the machine is lost."""
     undisturbed = LosingSandbox(pool)

@@ -1,0 +1,445 @@
+"""One server of workers, as a host knows it: its control connection, and the workers that it has given.
+
+Everything here runs on the event loop of the pool; see `pool`. What a server says is believed in one thing only:
+how a worker ended. Figures that it names are bounded, and secrets that it invents are ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from langchain_ptc.errors import MachineLost, SandboxError
+from langchain_ptc.sandbox.host.process import require_kernel
+from langchain_ptc.sandbox.host.workers import Allowance, Exit, Socket
+from langchain_ptc.sandbox.remote.connect import Connector
+from langchain_ptc.sandbox.remote.messages import (
+    PING_SECONDS,
+    SILENT_SECONDS,
+    Decoder,
+    Ended,
+    Goodbye,
+    Hello,
+    Kill,
+    Message,
+    Open,
+    Opened,
+    Ping,
+    Pong,
+    Refused,
+    RemoteProtocolError,
+    Room,
+    Watch,
+    Welcome,
+    encode,
+    greeting,
+    new_secret,
+)
+from langchain_ptc.sandbox.remote.sockets import RECEIVE_BYTES, Outbox
+
+CONNECT_SECONDS = 5.0
+"""How long a connection may take, TLS and the server's welcome included."""
+RECOVERY_SECONDS = 10.0
+"""How long a server that was lost is waited for, where no other one is left."""
+_MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 2.0
+"""Between attempts to connect."""
+GRACE_SECONDS = 1.0
+"""After a wall limit, in which the server reports it; then the host ends the execution itself."""
+_chance = random.SystemRandom()
+_MAX_CAPACITY = 100_000
+_MAX_WHY_CHARS = 500
+_MAX_UNSENT_BYTES = 1024 * 1024
+_MAX_MESSAGES = 20_000
+"""Between two pings; a server that says more floods this host."""
+
+
+class RemoteWorker:
+    """A worker on a server, as its session knows it."""
+
+    waited = True
+
+    socket: Socket
+
+    def __init__(self, machine: Machine, secret: str, depth: int) -> None:
+        self.machine, self.secret, self.depth = machine, secret, depth
+        self.layers = machine.layers
+        self.answer: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
+        """Why the machine does not give it; None once it is there."""
+        self.exited: Future[Exit] = Future()
+        self.exited.set_running_or_notify_cancel()
+        self.timed_out = False
+        self.session_loop: asyncio.AbstractEventLoop | None = None
+        """The event loop that reads its socket."""
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def watch(self, wall_seconds: float) -> None:
+        """Have its wall limit begin now: the server's, and one here for a server that does not keep it."""
+        if self.exited.done() and self.exited.exception() is not None:  # before anybody read it
+            self._cut()
+            return
+        self.machine.send(Watch(self.secret, wall_seconds))
+        self._cancel_deadline()
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(wall_seconds + GRACE_SECONDS, self._end_overdue)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _end_overdue(self) -> None:
+        self.timed_out = True
+        self._cut()
+
+    def end(self, ended: Exit | MachineLost) -> None:
+        """Note how it ended; idempotent. Its connection may have more to say, until its deadline."""
+        if self.exited.done():
+            return
+        if isinstance(ended, Exit):
+            self.exited.set_result(ended)
+        else:
+            self.exited.set_exception(ended)
+            self._cut()
+
+    def _cut(self) -> None:
+        """End its connection, which may never end by itself; where it is read."""
+        if self.session_loop is not None:
+            with contextlib.suppress(RuntimeError):  # that loop is closed
+                self.session_loop.call_soon_threadsafe(self._shut_down)
+
+    def _shut_down(self) -> None:
+        if self.socket.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+
+    def release(self) -> None:
+        """Have it ended if it has not; idempotent."""
+        self._cancel_deadline()
+        self.machine.give_back(self)
+        self.end(Exit(-1, 0.0))
+
+
+class Machine:
+    """One server: connects, and again when the connection is lost; asks for workers.
+
+    Args:
+        connector: The way to it.
+        hello: What it is greeted with.
+        imports: Modules that it must offer.
+        requires_kernel: Whether its workers must have the kernel's system call filter.
+        on_change: Called when it has been connected or lost, cannot be reached, or has more room.
+    """
+
+    def __init__(
+        self,
+        connector: Connector,
+        hello: Hello,
+        imports: tuple[str, ...],
+        *,
+        requires_kernel: bool,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.connector, self.name = connector, connector.name
+        self._hello, self._imports, self._requires_kernel = hello, imports, requires_kernel
+        self._on_change = on_change
+        self.is_up = False
+        """Whether it gives workers."""
+        self.is_trying = True
+        """Whether it is being connected to."""
+        self.lost_at = float("-inf")
+        """When it was lost, by `time.monotonic`."""
+        self.why = "it has not been connected to"
+        """Why it is not up."""
+        self.layers: dict[str, str] = {}
+        self.capacity = self.room = 0
+        self.full_at: set[int] = set()
+        """The depths at which it has refused a worker since it last had more room."""
+        self.workers: dict[str, RemoteWorker] = {}
+        self._opening: dict[str, asyncio.Future[Refused | None]] = {}
+        self._wake = asyncio.Event()
+        self._sock: Socket | None = None
+        self._outbox: Outbox | None = None
+        self._changed = asyncio.Event()
+        """Whether it has been welcomed, or has failed."""
+        self._failure: OSError | SandboxError | None = None
+        self._heard_at = 0.0
+        self._messages = 0
+        """How many have come since the last ping."""
+
+    @property
+    def load(self) -> float:
+        """Which part of its workers is busy."""
+        return 1 - self.room / self.capacity
+
+    @property
+    def may_come(self) -> bool:
+        """Whether it is worth waiting for."""
+        recovers = time.monotonic() < self.lost_at + RECOVERY_SECONDS
+        return self.is_up or self.is_trying or recovers
+
+    def has_room(self, depth: int) -> bool:
+        """Whether it can be asked for a worker of an execution that is inside of `depth` others."""
+        return self.is_up and depth not in self.full_at and (depth > 0 or self.room > 0)
+
+    # --- its connection -------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Connect to it, again and again; until this is cancelled."""
+        try:
+            await self._keep_connecting()
+        finally:
+            await self.connector.close()
+
+    async def _keep_connecting(self) -> None:
+        pause = _MIN_PAUSE_SECONDS
+        while True:
+            self._wake.clear()
+            try:
+                await self._visit()
+            except (OSError, SandboxError) as error:
+                self.why = _explain(error)
+                if self.is_up:
+                    self.lost_at, pause = time.monotonic(), _MIN_PAUSE_SECONDS
+            finally:
+                self._lose()
+            self.is_trying = False
+            self._on_change()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause * _chance.uniform(0.5, 1.0)):
+                    await self._wake.wait()
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+            self.is_trying = True
+
+    def try_now(self) -> None:
+        """Connect without waiting further."""
+        if not self.is_up:
+            self.is_trying = True
+            self._wake.set()
+
+    async def _visit(self) -> None:
+        """Connect, and stay until the connection is lost.
+
+        Raises:
+            OSError: It cannot be reached, or was lost.
+            SandboxError: It sends this host away, is not what this host needs, or breaks the protocol.
+        """
+        self._changed.clear()
+        self._failure = None
+        async with asyncio.timeout(CONNECT_SECONDS):
+            self._sock = await self.connector.connect()
+            self._outbox = Outbox(self._sock)
+            asyncio.get_running_loop().add_reader(self._sock.fileno(), self._read, Decoder())
+            self.send(self._hello)
+            await self._changed.wait()
+        self._heard_at = planned = time.monotonic()
+        while self._failure is None:
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PING_SECONDS):
+                    await self._changed.wait()
+                    continue
+            now = time.monotonic()
+            if now > planned + 2 * PING_SECONDS:  # this process was stopped itself
+                self._heard_at = now
+            if now > self._heard_at + SILENT_SECONDS:
+                raise TimeoutError(f"it has said nothing for {SILENT_SECONDS:g} seconds")
+            planned, self._messages = now, 0
+            self.send(Ping())
+        raise self._failure
+
+    def _lose(self) -> None:
+        """Let go of the connection, and of all that depends on it."""
+        self.is_up = False
+        if self._sock is not None:
+            self._stop_reading()
+            self._sock.close()
+            self._sock = None
+        lost = f"the machine at {self.name} was lost: {self.why}"
+        workers, self.workers = self.workers, {}
+        for worker in workers.values():
+            worker.end(MachineLost(lost))
+        opening, self._opening = self._opening, {}
+        for answer in opening.values():
+            if not answer.done():
+                answer.set_exception(MachineLost(lost))
+
+    def _stop_reading(self) -> None:
+        if self._outbox is not None and self._sock is not None:
+            self._outbox.close()
+            self._outbox = None
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+
+    def close_sockets(self) -> None:
+        """Close what a forked child has of its parent's connections."""
+        socks = [worker.socket for worker in self.workers.values() if hasattr(worker, "socket")]
+        for sock in (*socks, *([self._sock] if self._sock else [])):
+            sock.close()
+
+    def _fail(self, error: OSError | SandboxError) -> None:
+        self._failure = self._failure or error
+        self._stop_reading()
+        self._changed.set()
+
+    def send(self, message: Message) -> None:
+        """Send a message, if it is connected."""
+        if self._outbox is not None:
+            self._outbox.send(encode(message))
+            if self._outbox.size > _MAX_UNSENT_BYTES:
+                self._fail(ConnectionError("it reads nothing"))
+
+    # --- what it says -----------------------------------------------------------------------------------
+
+    def _read(self, decoder: Decoder) -> None:
+        assert self._sock is not None
+        try:
+            data = self._sock.recv(RECEIVE_BYTES)
+            if not data:
+                raise ConnectionError("it has hung up")
+            self._heard_at = time.monotonic()
+            for message in decoder.feed(data):
+                self._messages += 1
+                if self._messages > _MAX_MESSAGES:
+                    raise RemoteProtocolError("it floods this host with messages")
+                if self.is_up:
+                    self._take(message)
+                else:
+                    self._admit(message)
+        except (BlockingIOError, InterruptedError):
+            return
+        except (OSError, SandboxError) as error:
+            self._fail(error)
+
+    def _admit(self, message: Message) -> None:
+        """Take the first message."""
+        match message:
+            case Goodbye(why):
+                raise SandboxError(f"it sends this host away: {printable(why)}")
+            case Welcome(modules, layers, capacity, room):
+                missing = sorted({*self._imports}.difference(modules))
+                if missing:
+                    raise SandboxError(
+                        f"it does not offer {', '.join(missing)}: name the modules when it is started"
+                    )
+                if self._requires_kernel:
+                    require_kernel(layers)
+                if not 1 <= capacity <= _MAX_CAPACITY:
+                    raise RemoteProtocolError(f"it names a capacity of {capacity} workers")
+                self.layers, self.capacity, self.is_up = layers, capacity, True
+                self._changed.set()
+                self._note_room(room)
+            case _:
+                raise RemoteProtocolError(f"it begins with {type(message).__name__}")
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case Pong(room) | Room(room):
+                self._note_room(room)
+            case Opened(secret):
+                self._settle(secret, None)
+            case Refused(secret):
+                self._settle(secret, message)
+            case Ended(secret, status, cpu_seconds, timed_out):
+                worker = self.workers.pop(secret, None)
+                if worker is not None:  # else it was given back already
+                    self._end(worker, status, cpu_seconds, timed_out=timed_out)
+            case _:
+                raise RemoteProtocolError(f"a server does not send {type(message).__name__}")
+
+    def _settle(self, secret: str, refused: Refused | None) -> None:
+        answer = self._opening.pop(secret, None)
+        if answer is not None and not answer.done():
+            answer.set_result(refused)
+
+    def _end(
+        self, worker: RemoteWorker, status: int, cpu_seconds: float, *, timed_out: bool
+    ) -> None:
+        worker.timed_out = worker.timed_out or timed_out
+        is_known = 0 <= status <= 0xFFFF and (os.WIFEXITED(status) or os.WIFSIGNALED(status))
+        if is_known or timed_out:
+            worker.end(Exit(status if is_known else -1, max(0.0, cpu_seconds)))
+        else:
+            worker.end(MachineLost(f"a worker at {self.name} was lost"))
+        self._free(worker.depth)
+
+    def _note_room(self, room: int) -> None:
+        self.room = max(0, min(room, self.capacity))
+        if self.room:
+            self.full_at.clear()
+        self._on_change()
+
+    def _free(self, depth: int) -> None:
+        """Note that a worker has ended."""
+        self.room = min(self.capacity, self.room + (depth == 0))
+        self.full_at.discard(depth)
+        self._on_change()
+
+    # --- workers ----------------------------------------------------------------------------------------
+
+    def ask(self, allowance: Allowance, depth: int, *, fresh: bool) -> RemoteWorker:
+        """Ask for a worker; `join` waits for it."""
+        worker = RemoteWorker(self, new_secret(), depth)
+        self._opening[worker.secret] = worker.answer
+        self.workers[worker.secret] = worker
+        self.room -= depth == 0
+        self.send(
+            Open(worker.secret, allowance.cpu_seconds, allowance.memory_bytes, depth, fresh=fresh)
+        )
+        return worker
+
+    async def join(self, worker: RemoteWorker) -> Refused | None:
+        """Connect to a worker that was asked for; return why there is none, or None if there is.
+
+        Raises:
+            MachineLost: The machine was lost meanwhile, or takes no connection.
+        """
+        sock: Socket | None = None
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                sock = await self.connector.connect(to_same=True)
+            sock.send(greeting(worker.secret))  # its first bytes: there is room
+            refused = await worker.answer
+            if refused is None:
+                worker.socket, sock = sock, None
+                return None
+            self.workers.pop(worker.secret, None)
+            if not refused.why:
+                self.full_at.add(worker.depth)
+                self.room = self.room if worker.depth else 0
+            return refused
+        except OSError as error:
+            raise MachineLost(
+                f"the machine at {self.name} takes no further connection: {_explain(error)}"
+            ) from error
+        finally:
+            self._opening.pop(worker.secret, None)
+            if sock is not None:
+                sock.close()
+                self.give_back(worker)
+
+    def give_back(self, worker: RemoteWorker) -> None:
+        """Have a worker ended that has not ended; idempotent."""
+        if self.workers.pop(worker.secret, None) is not None:
+            self.send(Kill(worker.secret))
+            self._free(worker.depth)
+
+
+def printable(text: str) -> str:
+    """Return the text of a server as it may stand in an error."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_WHY_CHARS])
+
+
+def _explain(error: OSError | SandboxError) -> str:
+    """Say why a server cannot be used."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, TimeoutError) and not str(error):
+        return f"it has not answered within {CONNECT_SECONDS:g} seconds"
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno)  # without the address
+    return str(error)
