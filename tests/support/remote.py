@@ -35,6 +35,11 @@ class ServerProcess:
         """Where it listens."""
         return f"127.0.0.1:{self._port}"
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and wait until it listens."""
         command = [sys.executable, "-m", __name__, self._port, str(self._max_workers)]

@@ -43,7 +43,7 @@ def run_trial(seed: int, *, fresh_processes: bool) -> Trial:
             in a file.
     """
     with tempfile.TemporaryDirectory() as directory:
-        expected = asyncio.run(_undisturbed(seed, Path(directory, "expected")))
+        expected = asyncio.run(undisturbed(seed, Path(directory, "expected")))
         log = Path(directory, "effects")
         log.touch()
         if fresh_processes:
@@ -51,10 +51,11 @@ def run_trial(seed: int, *, fresh_processes: bool) -> Trial:
         else:
             final, passes = asyncio.run(_in_one_process(seed, log))
         effects = log.read_text().splitlines()
-    return Trial(seed=seed, passes=passes, faults=tuple(_compare(expected, final, effects)))
+    return Trial(seed=seed, passes=passes, faults=tuple(compare(expected, final, effects)))
 
 
-def _compare(expected: str, final: str, effects: list[str]) -> list[str]:
+def compare(expected: str, final: str, effects: list[str]) -> list[str]:
+    """Return what was wrong with a run."""
     faults = [f"{effect!r} x{n}" for effect, n in Counter(effects).items() if n > 1]
     for effect in effects:
         told = re.fullmatch(r"ask (\S+) = (.*)", effect)
@@ -65,7 +66,7 @@ def _compare(expected: str, final: str, effects: list[str]) -> list[str]:
     return faults
 
 
-async def _undisturbed(seed: int, log: Path) -> str:
+async def undisturbed(seed: int, log: Path) -> str:
     """Run the program where every question is answered at once."""
     agent = make_agent(make_program(seed), log, InMemorySaver(), approve=False)
     state = await agent.ainvoke(REQUEST, _CONFIG)
@@ -80,8 +81,8 @@ async def _run_once(agent: Any, given: Any) -> tuple[list[Any], str]:
     return list(state.get("__interrupt__", ())), str(state["messages"][-1].content)
 
 
-def _choose(chance: random.Random, interrupts: list[Any]) -> Any:
-    """Answer some of the questions, in any order."""
+def choose(chance: random.Random, interrupts: list[Any]) -> Any:
+    """Answer some of the questions of a run, in any order."""
     chosen = chance.sample(interrupts, chance.randint(1, len(interrupts)))
     return Command(resume={i.id: _answer(i.value) for i in chosen})
 
@@ -101,7 +102,7 @@ async def _in_one_process(seed: int, log: Path) -> tuple[str, int]:
         interrupts, final = await _run_once(agent, given)
         if not interrupts:
             return final, passes
-        given = _choose(chance, interrupts)
+        given = choose(chance, interrupts)
     return "it never ended", _MAX_PASSES
 
 
@@ -116,7 +117,7 @@ def _in_processes(seed: int, log: Path, file: Path) -> tuple[str, int]:
         process.join()
         if not interrupts:
             return final, passes
-        given = _choose(chance, interrupts)
+        given = choose(chance, interrupts)
     return "it never ended", _MAX_PASSES
 
 
