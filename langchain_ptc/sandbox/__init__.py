@@ -6,6 +6,7 @@ LangGraph or pydantic, since a worker must not hold them.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from langchain_ptc.sandbox.api import (
@@ -28,6 +29,7 @@ from langchain_ptc.sandbox.api import (
 if TYPE_CHECKING:
     from langchain_ptc.sandbox.host.doctor import Attack, Diagnosis, Layer, Level, diagnose
     from langchain_ptc.sandbox.host.workers import WorkerStats
+    from langchain_ptc.sandbox.remote.pool import ServerStats
     from langchain_ptc.sandbox.remote.streams import CommandConnector, StreamConnector
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Replay",
     "Result",
     "Sandbox",
+    "ServerStats",
     "Session",
     "Status",
     "StreamConnector",
@@ -55,15 +58,16 @@ __all__ = [
     "diagnose",
 ]
 
+_MODULES = {
+    "CommandConnector": "remote.streams",
+    "ServerStats": "remote.pool",
+    "StreamConnector": "remote.streams",
+    "WorkerStats": "host.workers",
+}
+
 if not TYPE_CHECKING:  # the host's side, imported when it is first used: a worker must not hold it
 
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from langchain_ptc.sandbox.host import doctor, workers
-
-        if name.endswith("Connector"):
-            from langchain_ptc.sandbox.remote import streams
-
-            return getattr(streams, name)
-        return getattr(workers if name == "WorkerStats" else doctor, name)
+        return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'host.doctor')}"), name)

@@ -14,6 +14,7 @@ import random
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from langchain_ptc.background_loop import BackgroundLoop
@@ -24,6 +25,23 @@ from langchain_ptc.sandbox.remote.machine import Machine, RemoteWorker, printabl
 from langchain_ptc.sandbox.remote.messages import SILENT_SECONDS, Hello
 
 _loop = BackgroundLoop("langchain-ptc machines")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerStats:
+    """A server of a `RemoteSandbox`, as this process knew it at one moment."""
+
+    name: str
+    """Its address."""
+    is_connected: bool
+    running: int
+    """Executions of this sandbox that have, or have asked for, a worker there."""
+    capacity: int
+    """Workers that it gives at a time, to all processes; 0 before it was connected to."""
+    room: int
+    """How many of them are free."""
+    problem: str
+    """Why it is not connected; empty if it is."""
 
 
 class _Ask:
@@ -119,6 +137,20 @@ class RemotePool:
         """Whether one more program would delay no other."""
         machines = [machine for machine, _ in list(self.machines.values())]
         return not self.queue and (not machines or any(m.has_room(0) for m in machines))
+
+    def stats(self) -> tuple[ServerStats, ...]:
+        """Return what is known of each server; none is before the first execution."""
+        return tuple(
+            ServerStats(
+                name=name,
+                is_connected=machine.is_up,
+                running=len(machine.workers),
+                capacity=machine.capacity,
+                room=machine.room,
+                problem="" if machine.is_up else machine.why,
+            )
+            for name, (machine, _) in list(self.machines.items())
+        )
 
     def add(self, connector: Connector) -> None:
         """Use one more server; one of the same name is replaced."""

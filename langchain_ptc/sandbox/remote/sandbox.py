@@ -11,7 +11,7 @@ from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.host.process import LocalSandbox, Require
 from langchain_ptc.sandbox.remote.connect import Connector, TcpConnector
 from langchain_ptc.sandbox.remote.machine import RemoteWorker
-from langchain_ptc.sandbox.remote.pool import RemotePool
+from langchain_ptc.sandbox.remote.pool import RemotePool, ServerStats
 from langchain_ptc.sandbox.remote.session import ReplayingSession
 from langchain_ptc.sandbox.remote.tls import client_tls
 
@@ -83,6 +83,10 @@ class RemoteSandbox(LocalSandbox):
     def has_room(self) -> bool:
         """Whether one more program would delay no other: a server has a free worker, as far as is known."""
         return self.pool.has_room()
+
+    def stats(self) -> tuple[ServerStats, ...]:
+        """Return what is known of each server; none is before the first execution."""
+        return self.pool.stats()
 
     def close(self) -> None:
         """End its executions and connections; the servers go on."""
