@@ -21,7 +21,7 @@ DEMO := $(VENV)-demo
 PIP := pip install --disable-pip-version-check --no-compile
 MODEL ?=
 
-.PHONY: help install demo test attacks soak site test_lowest test_watch e2e lint format type check docs benchmark benchmark_compare clean trials fuzz test_mcp_line1 test_mcp_line2
+.PHONY: help install demo test attacks soak site test_lowest test_watch e2e lint format type check docs benchmark benchmark_compare clean trials remote fuzz test_mcp_line1 test_mcp_line2
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9_]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -138,6 +138,11 @@ trials: $(STAMP)  ## Interrupt and resume 1,200 random programs, and begin the c
 	$(BIN)/python -m tests.trials 1000
 	$(BIN)/python -m tests.trials 200 1000 --fresh
 	$(BIN)/python -m tests.trials.early 1000
+
+remote: $(STAMP)  ## Kill a server in the middle of a program, and run the tests of sandboxes over servers
+	$(BIN)/python -m examples.remote
+	PTC_SANDBOXES=remote PTC_REMOTE_EXECUTIONS=1000 $(BIN)/$(PYTEST) tests/sandbox tests/run
+	$(BIN)/python -m tests.trials.kills 500
 
 fuzz: $(STAMP)  ## Send the host some 15,000 frames that no honest worker sends
 	PTC_FUZZ_CASES=5000 $(BIN)/python -m pytest -q tests/sandbox/wire/test_hostile_frames.py

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from langchain_ptc import InProcessSandbox, ProcessSandbox, RemoteSandbox
 from langchain_ptc.background_loop import BackgroundLoop
 from langchain_ptc.sandbox import Sandbox
+from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.remote.server import Server
 
 KINDS = os.environ.get("PTC_SANDBOXES", "process inprocess").split()
@@ -23,7 +24,7 @@ TOKEN = "a token of sixteen characters"
 def open_sandbox(kind: str) -> Iterator[Sandbox]:
     """Open a sandbox, and close it afterwards."""
     if kind == "remote":
-        with serving() as address, RemoteSandbox([address], token=TOKEN) as remote:
+        with open_remote() as remote:
             yield remote
         return
     with ProcessSandbox() if kind == "process" else InProcessSandbox() as made:
@@ -31,14 +32,25 @@ def open_sandbox(kind: str) -> Iterator[Sandbox]:
 
 
 @contextmanager
-def serving(**options: Any) -> Iterator[str]:
+def open_remote(*, policy: bool = True, **options: Any) -> Iterator[RemoteSandbox]:
+    """Open a sandbox over one server, which runs in a thread; see `serving`."""
+    with ExitStack() as stack:
+        address = stack.enter_context(serving(policy=policy))
+        yield stack.enter_context(RemoteSandbox([address], token=TOKEN, **options))
+
+
+@contextmanager
+def serving(*, policy: bool = True, **options: Any) -> Iterator[str]:
     """Run a server of workers in a thread; yield its address.
 
     Args:
+        policy: Whether the code is held to the language.
         options: Those of `Server`.
     """
     background = BackgroundLoop("a server of workers")
     server = Server(token=TOKEN, **options)
+    if not policy:
+        server.pool = WorkerPool((), waiting=1, policy=False)
     background.run(server.start())
     try:
         yield "{}:{}".format(*server.address)

@@ -404,13 +404,14 @@ class Machine:
             MachineLost: The machine was lost meanwhile, or takes no connection.
         """
         sock: Socket | None = None
+        has_joined = False
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 sock = await self.connector.connect(to_same=True)
             sock.send(greeting(worker.secret))  # its first bytes: there is room
             refused = await worker.answer
             if refused is None:
-                worker.socket, sock = sock, None
+                worker.socket, has_joined = sock, True
                 return None
             self.workers.pop(worker.secret, None)
             if not refused.why:
@@ -423,8 +424,11 @@ class Machine:
             ) from error
         finally:
             self._opening.pop(worker.secret, None)
-            if sock is not None:
-                sock.close()
+            if not worker.answer.cancel() and not worker.answer.cancelled():
+                worker.answer.exception()  # seen
+            if not has_joined:
+                if sock is not None:
+                    sock.close()
                 self.give_back(worker)
 
     def give_back(self, worker: RemoteWorker) -> None:

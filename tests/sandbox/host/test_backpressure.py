@@ -14,6 +14,7 @@ from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.process import WorkerSession
 from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support import ROOT
+from tests.support.sandboxes import open_remote
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux tells it")
 
@@ -80,9 +81,17 @@ def peak_mb() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-async def grow(name: str, *, late: bool) -> None:
-    """Attack this process, and tell what it came to."""
-    sandbox = ProcessSandbox() if name == "with-stubs" else Unrestricted()
+async def grow(name: str, where: str, *, late: bool) -> None:
+    """Attack this process, and tell what it came to; a server of workers is in this process, too."""
+    if where == "remote":
+        with open_remote(policy=name == "with-stubs") as sandbox:
+            await attack(sandbox, name, late=late)
+    else:
+        await attack(ProcessSandbox() if name == "with-stubs" else Unrestricted(), name, late=late)
+
+
+async def attack(sandbox, name: str, *, late: bool) -> None:
+    """Attack this process by a sandbox."""
     await run(sandbox, "1", late=late)
     before = peak_mb()
     done, calls = await run(sandbox, ATTACKS[name], late=late)
@@ -93,13 +102,17 @@ async def grow(name: str, *, late: bool) -> None:
 
 
 @linux
-@pytest.mark.parametrize("late", [False, True], ids=["at-once", "later"])
+@pytest.mark.parametrize(
+    ("where", "late"),
+    [("here", False), ("here", True), ("remote", False)],
+    ids=["at-once", "later", "remote"],
+)
 @pytest.mark.parametrize("name", ATTACKS)
-def test_answers_that_are_never_read_do_not_pile_up(name, late):
+def test_answers_that_are_never_read_do_not_pile_up(name, where, late):
     """The host holds some megabytes of them, ends the execution in time, and the next one works."""
     code = (
         f"import asyncio, sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        f"import tests.sandbox.host.test_backpressure as t; asyncio.run(t.grow({name!r}, late={late}))"
+        f"import tests.sandbox.host.test_backpressure as t; asyncio.run(t.grow({name!r}, {where!r}, late={late}))"
     )
     told = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=50
