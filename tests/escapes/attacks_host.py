@@ -45,7 +45,7 @@ from typing import Any, Self
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout: found wherever it is copied to
 
 from langchain_ptc import Limits
-from langchain_ptc.sandbox import Call, CallFailure, Done, Program, Result
+from langchain_ptc.sandbox import Call, CallFailure, Done, Program, Result, Session
 from langchain_ptc.sandbox.host.pool import Worker, WorkerPool
 from langchain_ptc.sandbox.host.process import WorkerSession
 from langchain_ptc.sandbox.wire.values import UnsendableValue, encode_value
@@ -60,9 +60,10 @@ MODES: Mapping[str, Mapping[str, Any]] = {
     "kernel with files": {"policy": False, "files_bytes": FOLDER_BYTES},
     "both with files": {"files_bytes": FOLDER_BYTES},
     "neither": {"policy": False, "walls": False},
+    "remote": {"policy": False},
 }
 """`kernel`: any Python in a walled worker. `language`: the policy in a worker without walls. With files:
-in a worker that has a folder.
+in a worker that has a folder. `remote`: as `kernel`, with a server between worker and host, in the same process.
 `neither` shows that an attack is one."""
 
 LIMITS = Limits(
@@ -161,6 +162,8 @@ class Host:
         self._port = port
         self._has_folder = "files_bytes" in MODES[mode]
         self._pool = WorkerPool((), waiting=2, **MODES[mode])
+        self._remote = "a token of sixteen characters" if mode == "remote" else None
+        self._sandbox: Any = None
         self._connections = 0
         self._worker_mb = 0.0
         self._over = threading.Event()
@@ -170,8 +173,20 @@ class Host:
         self._server = await asyncio.start_server(self._count, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
         self._sampling.start()
+        if self._remote is not None:
+            await self._serve_remote(self._remote)
         assert await self.is_healthy()
         return self
+
+    async def _serve_remote(self, token: str) -> None:
+        """Put a server between the workers and this host."""
+        from langchain_ptc import RemoteSandbox
+        from langchain_ptc.sandbox.remote.server import Server
+
+        server = Server(token=token)
+        server.pool = self._pool
+        await server.start()
+        self._sandbox = RemoteSandbox(["{}:{}".format(*server.address)], token=token)
 
     async def __aexit__(self, *_: object) -> None:
         self._over.set()
@@ -199,8 +214,9 @@ class Host:
 
     async def execute(self, code: str, calls: list[Call], limits: Limits = LIMITS) -> Done:
         """Run `code` with the tools of this host."""
-        has_folder = self._has_folder
-        session = WorkerSession(self._pool, "process", has_folder=has_folder)
+        session: Session = WorkerSession(self._pool, "process", has_folder=self._has_folder)
+        if self._sandbox is not None:
+            session = self._sandbox.session()
 
         def on_calls(asked: Sequence[Call]) -> None:
             calls.extend(asked)

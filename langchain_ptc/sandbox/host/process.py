@@ -243,6 +243,8 @@ class WorkerSession(Generic[W]):
         self._limit = self._wall_seconds = wall_seconds
         self.watched_at = math.inf
         """When its wall limit began, by `time.monotonic`."""
+        self.was_killed = False
+        """Whether its worker was killed, but not for a limit: by a person, or for want of memory."""
 
     @property
     def output(self) -> str:
@@ -345,6 +347,7 @@ class WorkerSession(Generic[W]):
             raise SandboxError("the kernel refused a worker its folder (files=True)")
         if not line.heard and (ended.status == -1 or (worker.waited and ended.status == _KILLED)):
             return None  # nothing of the program took effect, and another worker may run it
+        self.was_killed = ended.status == _KILLED
         return crashed(f"the worker died: {_name_exit(ended)}", output)
 
 

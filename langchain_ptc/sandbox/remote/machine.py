@@ -53,8 +53,8 @@ _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 2.0
 GRACE_SECONDS = 1.0
 """After a wall limit, in which the server reports it; then the host ends the execution itself."""
 _chance = random.SystemRandom()
-_SIGNAL, _KILLED = 0x7F, 9
-"""Of a wait status: the bits of the signal, and that of a process that was killed."""
+_SIGNAL = 0x7F
+"""The bits of a wait status that say by which signal a process ended; all of them if it has not ended."""
 _MAX_CAPACITY = 100_000
 _MAX_WHY_CHARS = 500
 _MAX_UNSENT_BYTES = 1024 * 1024
@@ -69,10 +69,8 @@ class RemoteWorker:
 
     socket: Socket
 
-    def __init__(self, machine: Machine, secret: str, depth: int, cpu_seconds: int) -> None:
+    def __init__(self, machine: Machine, secret: str, depth: int) -> None:
         self.machine, self.secret, self.depth = machine, secret, depth
-        self.cpu_seconds = cpu_seconds
-        """Processor time that it may use."""
         self.layers = machine.layers
         self.answer: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
         """Why the machine does not give it; None once it is there."""
@@ -365,11 +363,10 @@ class Machine:
     ) -> None:
         worker.timed_out = worker.timed_out or timed_out
         is_known = 0 <= status <= 0xFFFF and status & _SIGNAL != _SIGNAL  # that it has ended
-        is_killed = status & _SIGNAL == _KILLED and cpu_seconds < worker.cpu_seconds
-        if timed_out or (is_known and not is_killed):
+        if is_known or timed_out:
             worker.end(Exit(status if is_known else -1, max(0.0, cpu_seconds)))
-        else:  # with its machine, by a person, or for want of memory
-            worker.end(MachineLost(f"a worker at {self.name} was killed there"))
+        else:
+            worker.end(MachineLost(f"a worker at {self.name} was lost"))
         self._free(worker.depth)
 
     def _note_room(self, room: int) -> None:
@@ -388,7 +385,7 @@ class Machine:
 
     def ask(self, allowance: Allowance, depth: int, *, fresh: bool) -> RemoteWorker:
         """Ask for a worker; `join` waits for it."""
-        worker = RemoteWorker(self, new_secret(), depth, allowance.cpu_seconds)
+        worker = RemoteWorker(self, new_secret(), depth)
         self._opening[worker.secret] = worker.answer
         self.workers[worker.secret] = worker
         self.room -= depth == 0

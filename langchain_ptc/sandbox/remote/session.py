@@ -84,9 +84,10 @@ class ReplayingSession(Generic[W]):
                 except MachineLost:
                     if lost == MAX_LOST:
                         raise
-                    self._go_elsewhere()
                 else:
-                    return self._checked(done)
+                    if lost == MAX_LOST or not self._session.was_killed:
+                        return self._checked(done)
+                self._go_elsewhere()
         finally:
             self._is_stepped = False
         raise AssertionError("unreachable")

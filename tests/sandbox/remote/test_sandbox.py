@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_ptc import (
     Limits,
@@ -29,6 +30,7 @@ from langchain_ptc.sandbox.remote.tls import client_tls, server_tls
 from tests.support.certificates import Certificates
 from tests.support.remote import ALLOWANCE, ServerProcess, honest, lying
 from tests.support.sandboxes import TOKEN, serving
+from tests.trials.world import REQUEST, make_agent
 
 Answer = Callable[[m.Message], list[m.Message | bytes]]
 
@@ -295,6 +297,28 @@ async def test_a_stopped_server_is_lost_and_programs_in_steps_go_on_elsewhere() 
             first.resume()
     finally:
         first.kill()
+
+
+async def test_a_program_in_steps_outlives_its_worker(server: Server, tmp_path: Path) -> None:
+    """A worker that is killed on a server, for want of memory or by a person, costs no effect and no answer."""
+    kills = 0
+
+    log = tmp_path / "log"
+    log.touch()
+    with remote(address_of(server)) as sandbox:
+        code = "for i in range(4):\n    print(await post(str(i)))"
+        agent = make_agent(code, log, InMemorySaver(), approve=False, sandbox=sandbox)
+        config: Any = {"configurable": {"thread_id": "1"}}
+        running = asyncio.ensure_future(agent.ainvoke(REQUEST, config))
+        while not running.done():
+            if kills < 3 and len(log.read_text().splitlines()) > kills:
+                kills += 1
+                for worker in list(server.pool.workers.values()):
+                    worker.kill()
+            await asyncio.sleep(0.001)
+    assert (await running)["messages"][-1].content == "\n".join(f"posted {i}" for i in range(4))
+    assert log.read_text().splitlines() == [f"post {i}" for i in range(4)]
+    assert kills == 3
 
 
 # --- full servers -------------------------------------------------------------------------------------
