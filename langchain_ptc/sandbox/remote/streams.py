@@ -28,8 +28,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from langchain_ptc.locks import no_fork
+from langchain_ptc.sandbox.host.workers import Socket
 from langchain_ptc.sandbox.remote.messages import RemoteProtocolError
-from langchain_ptc.sandbox.remote.sockets import Outbox, Socket, receive
+from langchain_ptc.sandbox.remote.sockets import Outbox, receive
 
 WINDOW = 256 * 1024
 MAX_CHANNELS = 4096
