@@ -222,7 +222,7 @@ class Host:
             calls.extend(asked)
             session.resume([_answer(call) for call in asked])
 
-        files = {"given.txt": b"given"} if has_folder else None
+        files = {"given.txt": b"given"} if self._has_folder else None
         program = Program(code=code, tools=("lookup",), limits=limits, files=files)
         return await session.run(program, on_calls)
 
