@@ -226,6 +226,7 @@ class RemotePool:
             machine, serving = found
             machine.why = why
             serving.cancel()
+            self._serve()
 
     def _on_close(self) -> None:
         for name in list(self.machines):

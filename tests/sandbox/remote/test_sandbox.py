@@ -25,6 +25,7 @@ from langchain_ptc.sandbox.remote import machine as machine_module
 from langchain_ptc.sandbox.remote import messages as m
 from langchain_ptc.sandbox.remote import pool as pool_module
 from langchain_ptc.sandbox.remote import sandbox as sandbox_module
+from langchain_ptc.sandbox.remote.connect import TcpConnector
 from langchain_ptc.sandbox.remote.server import Server
 from langchain_ptc.sandbox.remote.tls import client_tls, server_tls
 from tests.support.certificates import Certificates
@@ -478,6 +479,25 @@ async def test_closing_ends_what_runs(server: Server) -> None:
     with pytest.raises(SandboxError, match="the sandbox is closed"):
         sandbox.session()
     sandbox.close()
+
+
+async def test_servers_join_and_leave(server: Server) -> None:
+    """A server that is added is used at once; one that is removed is not, and what waits for it is refused."""
+    async with Server(token=TOKEN, max_workers=4) as other:
+        with remote(address_of(server), queue_seconds=60) as sandbox:
+            assert (await run(sandbox)).status == "success"
+            sandbox.pool.remove(address_of(server))
+            with pytest.raises(SandboxError, match="no machine can run code: there is none"):
+                await run(sandbox)
+            sandbox.pool.add(TcpConnector(address_of(other), None))
+            assert (await run(sandbox)).status == "success"
+            (stats,) = sandbox.stats()
+            assert (stats.name, stats.is_connected, stats.capacity, stats.problem) == (
+                address_of(other),
+                True,
+                4,
+                "",
+            )
 
 
 async def test_giving_a_worker_back_twice_does_nothing(server: Server) -> None:
