@@ -81,6 +81,7 @@ class Mentions:
         tree: The program.
         is_async: Whether a call of a tool is awaited.
         launchers: Functions that only read, by their name; a lambda that has a name is one too.
+        named: The nodes that name something that reads.
 
     Raises:
         TooMuch: Its functions call each other in a way that would take long to follow.
@@ -93,9 +94,15 @@ class Mentions:
         self._names = dict(self._find_names(tools))
         self._own: dict[ast.AST, int] = {}
         self._flags: dict[ast.AST, int] = {}
+        self.named: set[ast.AST] = set()
         self._functions: dict[str, int] = {}
         self.launchers: dict[str, Function | ast.Lambda] = {}
         self._read()
+
+    @property
+    def names(self) -> set[str]:
+        """The names of tools, of modules of tools, and of functions of the program that call one."""
+        return self._names.keys() | self._functions.keys()
 
     def of(self, node: ast.AST) -> int:
         """Return everything that is named in a node of the program; 0 for a node that is made."""
@@ -243,6 +250,7 @@ class Mentions:
         for name in self.tree.kinds.get(ast.Name, ()):
             if name.id in self._functions and isinstance(name.ctx, ast.Load):
                 flags[name] = self._functions[name.id] | self._not_called(name)
+        self.named = {node for node, kind in flags.items() if kind & READS}
         for node in reversed(self.tree.nodes):
             if node in flags and node in parents:
                 parent = parents[node]

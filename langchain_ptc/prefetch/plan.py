@@ -2,7 +2,7 @@
 
     plan = Plan({"crm.get_customer": True, "pay": False})   # may the tool be called early?
     plan.feed(added)            # the next piece of the code; True if there is more to run
-    plan.close()                # the code is whole
+    plan.close(added)           # the last piece: the code is whole
     part = plan.rehearsal()     # its beginning, as it stands; None if there is nothing new in it
     part = plan.slice()         # what depends on no missing result; None likewise
     plan.begin(part)            # it is run: it is not given again
@@ -15,8 +15,9 @@
     plan.answer_in(part, line)
     plan.reach_end(part)        # a rehearsal has come to its end
 
-A rehearsal waits for all of its calls. A slice has the statements before the one that was reached as they stand: their results are all there. A call
-from the lines of a function does not say which statement was reached: it is the one after the last that has
+A rehearsal waits for all of its calls. A slice has the statements before the one that was reached as they stand:
+their results are all there. Lines that name no tool, and end no block that does, are read with the next that does:
+they add no call. A call from the lines of a function does not say which statement was reached: it is the one after the last that has
 its result. Statements are told apart by their place in the code, which more code does not change.
 
 Nothing raises, whatever the code is: of a program that is too long, too deep or too much work, there is no part.
@@ -25,17 +26,27 @@ Nothing raises, whatever the code is: of a program that is too long, too deep or
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from langchain_ptc.prefetch.mentions import OPAQUE, PAUSES, Mentions, ToolNames, TooMuch
+from langchain_ptc.prefetch.mentions import (
+    OPAQUE,
+    PAUSES,
+    WAITS,
+    WRITES,
+    Mentions,
+    ToolNames,
+    TooMuch,
+)
 from langchain_ptc.prefetch.rendering import Rendered, render
 from langchain_ptc.prefetch.slicing import Sliced, Slicer
-from langchain_ptc.prefetch.statements import Statements
+from langchain_ptc.prefetch.statements import CONTINUES, Compound, Statements, begins_statement
 from langchain_ptc.prefetch.unwrapping import Flat, unwrap
 
 _Place = tuple[int, int]
 """Line and column of a statement in the code."""
+_WORD = re.compile(r"\w+")
 _DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -72,8 +83,18 @@ class Plan:
     def __init__(self, tools: Mapping[str, bool]) -> None:
         self._tools = ToolNames(tools)
         self._written = Statements()
+        self._unread: list[str] = []
+        """Pieces of the code that are not in `_written` yet."""
+        self._line: list[str] = []
+        """Those of the line that is being written."""
+        self._indent = 0
+        """A line of code with less ends a block that names a tool."""
         self._flat = Flat([], [])
         self._mentions = Mentions([], self._tools)
+        self._names = self._mentions.names
+        """What a line names that may call a tool."""
+        self._last_call, self._end, self._has_carriers = -1, 0, False
+        """Which statement that is ready may call a tool last; how many come before a call that writes."""
         self._places: dict[_Place, int] = {}
         """Which of the statements is at each place."""
         self._reached: tuple[_Place, int] | None = None
@@ -83,22 +104,32 @@ class Plan:
         self._begun: set[str] = set()
         """The text of every part that is run."""
         self._rehearsal: tuple[object, Part | None] = None, None
-        self._sliced: tuple[object, Part | None] = None, None
+        self._sliced: tuple[object, tuple[Part | None, bool]] = None, (None, False)
         """The last of each, with what it was made of."""
+
+    @property
+    def is_async(self) -> bool:
+        """Whether what is written calls tools with `await`."""
+        return self._mentions.is_async
 
     def feed(self, added: str) -> bool:
         """Take the next piece of the code; return whether there is more to run."""
-        return self._written.feed(added) and self._read(is_whole=False)
+        self._unread.append(added)
+        if not self._calls_in(added):
+            return False
+        text = "".join(self._unread)
+        self._unread.clear()
+        return self._written.feed(text) and self._read(is_whole=False)
 
-    def close(self) -> None:
-        """Take the end of the code: what follows is told of the program itself, from its first line."""
-        self._written.close()
+    def close(self, added: str = "") -> None:
+        """Take the last piece of the code: what follows is told of the program itself, from its first line."""
+        self._written.close("".join((*self._unread, added)))
         self._reached = self._answered = None
         self._read(is_whole=True)
 
     def rehearsal(self) -> Part | None:
         """Return the statements that are there, up to the last that may call a tool."""
-        body = self._flat.ready[: self._last_call() + 1]
+        body = self._flat.ready[: self._last_call + 1]
         if not body:
             return None
         key = (*self._key(body[-1]), -1)
@@ -108,14 +139,23 @@ class Plan:
 
     def slice(self) -> Part | None:
         """Return what depends on no missing result, if it makes a call."""
+        return self._unless_begun(self._newest_slice()[0])
+
+    @property
+    def needs_rehearsal(self) -> bool:
+        """Whether a rehearsal may make a call that the slice does not."""
+        return not self._newest_slice()[1]
+
+    def _newest_slice(self) -> tuple[Part | None, bool]:
+        """Return the slice, and whether it makes all calls that can be made now."""
         calling = [node for node in self._flat.statements if self._mentions.of(node)]
         if not calling:
-            return None
+            return None, False
         done = self._done()
         key = (*self._key(calling[-1]), done)
         if key != self._sliced[0]:
             self._sliced = key, self._slice(done)
-        return self._unless_begun(self._sliced[1])
+        return self._sliced[1]
 
     def _unless_begun(self, part: Part | None) -> Part | None:
         return None if part is None or part.source in self._begun else part
@@ -128,41 +168,62 @@ class Plan:
             node.end_lineno,
             node.end_col_offset,
             is_open,
-            self._mentions.is_async,
+            self.is_async,
         )
 
-    def _slice(self, done: int) -> Part | None:
+    def _slice(self, done: int) -> tuple[Part | None, bool]:
         statements = self._flat.statements
         try:
             sliced = Slicer(statements, self._mentions).slice(done)
         except (TooMuch, RecursionError):
-            return None
+            return None, False
         if sliced is None or self._is_made_already(sliced, done):
-            return None
+            return None, False
         rendered = render(sliced.body, sliced.ahead)
         if rendered is None or not rendered.ahead:
-            return None
+            return None, False
         body = [statements[place] for place in sliced.places]
-        return self._part(rendered, body, is_rehearsal=False)
+        return self._part(rendered, body, is_rehearsal=False), self._makes_all(sliced)
+
+    def _makes_all(self, sliced: Sliced) -> bool:
+        """Whether a slice makes all calls that can be made now, of a loop that is open too."""
+        if self._reached is not None or self._has_carriers:
+            return False
+        calling = (node for node in self._flat.statements[: self._end] if self._mentions.of(node))
+        return sliced.left.isdisjoint(inner for node in calling for inner in ast.walk(node))
 
     def _is_made_already(self, sliced: Sliced, done: int) -> bool:
-        """Whether a slice makes one call only, which whoever has reached its statement makes itself."""
+        """Whether a slice makes no call but those that whoever has reached its statement makes at once."""
         if self._reached is None or self._reached[1]:
             return False
-        calling = [
-            (place, node)
+        places = {
+            place
             for place, node in zip(sliced.places, sliced.body, strict=True)
-            if not sliced.ahead.isdisjoint(ast.walk(node))
-        ]
-        match calling:
-            case [(place, ast.Try(body=[ast.Expr(value=value)]))] if place == done:
-                call = value.value if isinstance(value, ast.Await) else value
-                return isinstance(call, ast.Call) and self._mentions.path(call.func) is not None
-        return False
+            if not (isinstance(node, ast.Try) and isinstance(node.body[0], _DEFINITIONS))
+            and not sliced.ahead.isdisjoint(ast.walk(node))
+        }
+        node = self._flat.statements[done]
+        return (
+            places == {done}
+            and isinstance(node, ast.Assign | ast.Expr)
+            and self._is_one_call(node.value)
+        )
+
+    def _is_one_call(self, value: ast.expr | None) -> bool:
+        """Whether an expression is one call of a tool, or one that makes all of its calls together."""
+        value = value.value if isinstance(value, ast.Await) else value
+        if not isinstance(value, ast.Call):
+            return False
+        name = getattr(value.func, "attr", getattr(value.func, "id", ""))
+        return name == "gather" or self._mentions.path(value.func) is not None
 
     def begin(self, part: Part) -> None:
         """Note that a part is run."""
         self._begun.add(part.source)
+
+    def take_back(self, part: Part) -> None:
+        """Note that a part was not run after all."""
+        self._begun.discard(part.source)
 
     def reach(self, line: int) -> None:
         """Note that the program has made a call that nobody has made before."""
@@ -187,6 +248,29 @@ class Plan:
 
     # --- what is written ------------------------------------------------------------------------
 
+    def _calls_in(self, added: str) -> bool:
+        """Whether a piece may add a call, or end a statement that has one."""
+        self._line.append(added)
+        if "\n" not in added:
+            if not self._indent or not begins_statement("".join(self._line)):
+                return False
+            self._indent = 0
+            return True
+        *lines, rest = "".join(self._line).split("\n")
+        self._line = [rest]
+        found = self._written.is_behind
+        for line in lines:
+            code = line.lstrip()
+            if not code or code.startswith("#"):
+                continue
+            indent, words = len(line) - len(code), _WORD.findall(code)
+            calls = not self._names.isdisjoint(words)
+            if calls or indent < self._indent:
+                # The next line of a block that goes on ends the statement.
+                self._indent = indent + (words[:1] != [] and words[0] in CONTINUES)
+                found = True
+        return found
+
     def _read(self, *, is_whole: bool) -> bool:
         written = self._written
         try:
@@ -195,25 +279,32 @@ class Plan:
         except (TooMuch, RecursionError):
             flat, mentions = Flat([], []), Mentions([], self._tools)
         self._flat, self._mentions = flat, mentions
+        self._last_call, self._end, carriers = self._find_calls()
+        self._names, self._has_carriers = mentions.names | carriers, bool(carriers)
         self._places = {_place(node): number for number, node in enumerate(flat.statements)}
         return True
 
-    def _last_call(self) -> int:
-        """Return which statement that is ready may call a tool last; -1 if none does."""
-        last = -1
+    def _find_calls(self) -> tuple[int, int, set[str]]:
+        """Return which statement that is ready may call a tool last, -1 if none does; where it ends; carriers.
+
+        Values of carriers may call a tool: objects of a class of the program, functions in lists.
+        """
+        last, end = -1, len(self._flat.statements)
         carriers: set[str] = set()
-        """Names whose values may call a tool: objects of a class of the program, functions in lists."""
         for place, node in enumerate(self._flat.statements[: len(self._flat.ready)]):
             if isinstance(node, _DEFINITIONS):
                 continue
             mentioned = self._mentions.of(node) & ~PAUSES
+            if mentioned & ~WAITS == WRITES and not isinstance(node, Compound):
+                end = place
+                break  # with it a rehearsal ends
             names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} if carriers else ()
             if mentioned or not carriers.isdisjoint(names):
                 last = place
             if mentioned & OPAQUE:
                 bound = (n for n in ast.walk(node) if isinstance(n, ast.Name))
                 carriers.update(n.id for n in bound if isinstance(n.ctx, ast.Store))
-        return last
+        return last, end, carriers
 
     def _part(
         self, rendered: Rendered | None, body: Sequence[ast.stmt], *, is_rehearsal: bool = True

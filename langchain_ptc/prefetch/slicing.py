@@ -41,6 +41,8 @@ class Sliced:
     """Those of them that call without waiting."""
     places: list[int]
     """Which statement of the program each of `body` stands for."""
+    left: frozenset[ast.AST]
+    """Nodes that name something that reads, which the slice does not call as often as the program may."""
 
 
 class Slicer:
@@ -56,6 +58,7 @@ class Slicer:
         self._mentions = mentions
         self._names = Names(mentions)
         self._ahead: set[ast.stmt] = set()
+        self._left = set(mentions.named)
         self._in_function = self._in_loop = False
 
     def slice(self, done: int) -> Sliced | None:
@@ -87,7 +90,12 @@ class Slicer:
         if not last:
             return None
         body = [*enumerate(self._statements[:done]), *again, *found[:last]]
-        return Sliced([node for _, node in body], frozenset(self._ahead), [p for p, _ in body])
+        return Sliced(
+            [node for _, node in body],
+            frozenset(self._ahead),
+            [place for place, _ in body],
+            frozenset(self._left),
+        )
 
     def _calls(self, made: Iterable[ast.stmt]) -> bool:
         """Whether statements, when they run, make a call that does not wait."""
@@ -141,6 +149,7 @@ class Slicer:
         """Return the statement that makes a call without using its value."""
         made = ast.Expr(ast.Await(call) if self._mentions.is_async else call)
         self._ahead.add(made)
+        self._left.discard(call.func)
         return made
 
     def _apply(
@@ -287,7 +296,8 @@ class Slicer:
         if isinstance(value, ast.Lambda) and name and self._mentions.of(value):
             return self._define_lambda(name, value)
         if self._mentions.path(value) is not None and self._mentions.target(value) == READS:
-            return [node]  # another name for a tool
+            self._left.discard(value)  # another name for a tool
+            return [node]
         made = self._launch(value)
         names = self._names.bound(*targets)
         if self._names.is_known(value) and self._can_store(node, targets):
@@ -339,6 +349,7 @@ class Slicer:
         if self._leaves(node.body):
             rounds = 1
             self._names.tainted |= self._names.bound(*node.body)
+            self._left |= self._mentions.named.intersection(self._names.walk(node))
         else:
             rounds = MAX_ROUNDS
         orelse = self.block(node.orelse)
@@ -360,6 +371,7 @@ class Slicer:
             if len(self._ahead) > count or _stops(body[0]):
                 once = ast.Tuple([ast.Constant(None)], ast.Load())
                 made.append(rounds_of(ast.Name("_once", ast.Store()), once, body, 1))
+        self._left |= self._mentions.named.intersection(self._names.walk(node))
         self._names.taint(node)
         return [*made, stop()] if self._mentions.of(node) & ENDS else made
 

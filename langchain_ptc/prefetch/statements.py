@@ -2,7 +2,7 @@
 
     statements = Statements()
     statements.feed(added)     # the next piece of the code; True if there is more than before
-    statements.close()         # the code is whole
+    statements.close(added)    # the last piece: the code is whole
     statements.closed          # statements to which nothing can be added
     statements.runnable        # these, and what else the whole lines hold, open blocks closed
     statements.is_open         # whether the last of `runnable` may get more
@@ -37,7 +37,8 @@ _Block = ast.If | ast.For | ast.AsyncFor | ast.While | ast.Try | ast.TryStar | a
 _Named = ast.With | ast.AsyncWith | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Compound = _Block | _Named
 
-_CONTINUES = ("else", "elif", "except", "finally")
+CONTINUES = ("else", "elif", "except", "finally")
+"""Words at the beginning of lines that belong to the statement before."""
 _WORD = re.compile(r"\w*")
 _HEAD = re.compile(
     r"\s*(?:async\s+)?(?:if|elif|else|for|while|try|except|finally|with|def|class|case)\b.*:\s*(?:#.*)?"
@@ -66,19 +67,29 @@ class Statements:
         self._length = self._parsed = 0
         self._is_over = False
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are whole lines that are in no statement yet."""
+        return not self._is_over and self._read_to < self._tried
+
     def feed(self, added: str) -> bool:
         """Read the next piece; return whether there is more in `closed` or `runnable`."""
-        self._length += len(added)
-        self._is_over = self._is_over or self._length > MAX_CHARS
-        if self._is_over:
+        if not self._add(added):
             return False
-        self._rest += added
         grown = "\n" in added and self._read_lines()
         return self._read_margin() or grown
 
-    def close(self) -> bool:
-        """Read the end; return whether there is more in `closed` or `runnable`."""
-        tree = None if self._is_over else self._parse(self._rest)
+    def _add(self, text: str) -> bool:
+        """Add to the code; return whether it is still read."""
+        self._length += len(text)
+        self._is_over = self._is_over or self._length > MAX_CHARS
+        if not self._is_over:
+            self._rest += text
+        return not self._is_over
+
+    def close(self, added: str = "") -> bool:
+        """Read the last piece; return whether there is more in `closed` or `runnable`."""
+        tree = self._parse(self._rest) if self._add(added) else None
         self._is_over = True
         if tree is None:
             return False
@@ -116,7 +127,7 @@ class Statements:
         """Close the last statement if the line that is being written begins another one."""
         if not self.is_open or self._is_repaired or self._read_to != self._tried:
             return False
-        if not _begins_statement(self._rest[self._tried :]):
+        if not begins_statement(self._rest[self._tried :]):
             return False
         self._close(self.runnable, is_open=False)
         return True
@@ -157,15 +168,15 @@ def _start_of_line(text: str, number: int) -> int:
     return at
 
 
-def _begins_statement(line: str) -> bool:
+def begins_statement(line: str) -> bool:
     """Whether an unfinished line at the margin surely begins another statement."""
     if line[:1] in ("", " ", "\t", "#", "\r", "\f", "\\"):
         return False
     word = _WORD.match(line)
     assert word is not None
     if word.end() == len(line):  # it may still become one of these
-        return not any(name.startswith(word[0]) for name in _CONTINUES)
-    return word[0] not in _CONTINUES
+        return not any(name.startswith(word[0]) for name in CONTINUES)
+    return word[0] not in CONTINUES
 
 
 def _holds_code(lines: str) -> bool:

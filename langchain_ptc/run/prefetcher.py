@@ -25,7 +25,7 @@ import contextvars
 import functools
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
@@ -89,11 +89,11 @@ class _Running:
     def __init__(self, part: Part, *, is_whole: bool) -> None:
         self.part = part
         self.is_exact = is_whole or part.is_rehearsal
-        """It has no loop that is still being written, and may come to sleep."""
+        """It is made of what will not change: a loop that is still being written may come to sleep."""
         self.seen: Counter[_Key] = Counter()
         """The calls that it has made."""
         self.has_asked = False
-        """It has made a call that nothing before it has made."""
+        """It has made a call, which had no result yet."""
         self.task: asyncio.Task[Any] | None = None
 
     def cancel(self) -> None:
@@ -147,12 +147,15 @@ class Prefetcher:
         self.turns = asyncio.Semaphore(limits.max_concurrent_calls)
         """Calls that run at once, those of the execution among them."""
         self._plan = Plan({name: name in self._allowed for name in program.tools})
+        self._pieces: deque[str] = deque()
+        """Pieces of the code that are not read yet."""
+        self._is_line_new = True
         self._code: list[str] = []
         self._rest: str | None = None
         """What is left of the whole code to be read, once something is to be done with it."""
         self._answered: list[int] = []
         """Lines of the program whose calls have results, which the plan does not know yet."""
-        self._is_whole = self._is_over = False
+        self._is_whole = self._is_over = self._must_rehearse = False
         self._fetched: dict[_Key, list[_Fetched]] = {}
         self._claimed: Counter[_Key] = Counter()
         self._early: list[_Fetched] = []
@@ -169,7 +172,12 @@ class Prefetcher:
 
     def feed(self, text: str) -> None:
         """Take the next piece of the code."""
-        self._post(self._read, text)
+        self._pieces.append(text)
+        if asyncio._get_running_loop() is self._loop:
+            self._read()
+        elif "\n" in text or self._is_line_new:
+            self._post(self._read)
+        self._is_line_new = text.endswith("\n")
 
     def close(self) -> None:
         """End what was begun; nothing of it will be used."""
@@ -179,11 +187,15 @@ class Prefetcher:
         with contextlib.suppress(RuntimeError):  # the loop is closed: everything has ended
             self._loop.call_soon_threadsafe(function, *given)
 
-    def _read(self, text: str) -> None:
-        if self._is_whole or self._is_over:
-            return
-        self._code.append(text)
-        self._go_on(lambda: self._plan.feed(text))
+    def _read(self) -> None:
+        """Read what was fed."""
+        try:
+            while self._pieces:
+                self._code.append(text := self._pieces.popleft())
+                if not (self._is_whole or self._is_over) and self._plan.feed(text):
+                    self._go_on()
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
 
     # --- the execution ------------------------------------------------------------------------------
 
@@ -202,6 +214,7 @@ class Prefetcher:
             code: The code. If it does not begin with what was fed, everything early is dropped.
             events: Those of the execution.
         """
+        self._read()
         written = "".join(self._code)
         # A fenced block ends with a line break, which its code does not have.
         if not f"{code}\n".startswith(written):
@@ -211,6 +224,12 @@ class Prefetcher:
         self._is_whole, self._rest, self._events = True, code[len(written) :], events
         if self._rehearsal is not None:
             self._rehearsal.cancel()  # the program itself is ahead of it
+        if (
+            self._slice is not None and not self._slice.has_asked
+        ):  # it will be, or makes one call only
+            self._slice.cancel()
+            self._plan.take_back(self._slice.part)
+            self._slice = None
 
     def note(self, call: StartedCall) -> None:
         """Note a call that the program makes, before anything is done for it."""
@@ -256,8 +275,7 @@ class Prefetcher:
     def _reach(self, line: int) -> None:
         """Note a call that the program makes itself: it waits, and what does not depend on it may run."""
         if self._rest is not None:
-            self._plan.feed(self._rest)
-            self._plan.close()
+            self._plan.close(self._rest)
             self._rest = None
         for answered in self._answered:
             self._plan.answer(answered)
@@ -333,12 +351,12 @@ class Prefetcher:
 
     def _rehearse(self) -> None:
         """Run the beginning of the program, unless one that waits for the same is being run."""
-        running, part = self._rehearsal, self._plan.rehearsal()
-        if part is None or self._is_whole:
-            return
-        if running is not None and running.part.is_async == part.is_async:
+        running = self._rehearsal
+        if self._is_whole or (running and running.part.is_async == self._plan.is_async):
             return  # it goes on when this one is through
-        if self._has_room():
+        if not (self._must_rehearse or self._plan.needs_rehearsal):
+            return
+        if (part := self._plan.rehearsal()) is not None and self._has_room():
             if running is not None:
                 running.cancel()
             self._rehearsal = self._start(part)
@@ -450,6 +468,19 @@ class Prefetcher:
 
     def _ask(self, asked: Call, running: _Running) -> _Fetched | None:
         """Return the early call for a call of a part; None if the part must not go on."""
+        fetched = self._find(asked, running)
+        if fetched is None or fetched.outcome.done():
+            return fetched
+        running.has_asked = True
+        if running.part.is_rehearsal:
+            fetched.outcome.add_done_callback(
+                lambda _: self._plan.answer_in(running.part, asked.line)
+            )
+            self._go_on(lambda: self._plan.reach_in(running.part, asked.line))
+        return fetched
+
+    def _find(self, asked: Call, running: _Running) -> _Fetched | None:
+        """Return the early call for a call of a part, which begins if there is none; None if it must not."""
         if self._is_over or asked.tool not in self._allowed:
             return None
         number = len(self._early) + 1
@@ -465,6 +496,7 @@ class Prefetcher:
             if index < len(there):
                 return there[index]
             if index and not running.is_exact:
+                self._must_rehearse = True
                 return there[-1]
             if number > self._max_calls or not self._is_free(call):
                 return None
@@ -474,12 +506,6 @@ class Prefetcher:
         there.append(fetched)
         self._early.append(fetched)
         fetched.task = self._spawn(self._fetch(fetched, call))
-        running.has_asked = True
-        if running.part.is_rehearsal:
-            fetched.outcome.add_done_callback(
-                lambda _: self._plan.answer_in(running.part, asked.line)
-            )
-            self._go_on(lambda: self._plan.reach_in(running.part, asked.line))
         self._events.emit(
             "prefetch",
             call_id=call.call_id,

@@ -18,6 +18,7 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import PrivateAttr
 
 _PIECE_CHARS = 5
@@ -61,7 +62,7 @@ class WritingModel(BaseChatModel):
     def bind_tools(self, tools: Any, **_: Any) -> Any:
         if self.as_text:
             raise NotImplementedError
-        return self.bind(tools=[tool.name for tool in tools])
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools])
 
     def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
         first, *others = self._chunks(messages)
