@@ -21,7 +21,7 @@ PROBES = (335, 336)
 """`uretprobe` and `uprobe`: the kernel answers a caller that is no probe with SIGILL."""
 LAST = 600
 WITH_FILES = {
-    "stat": 4, "fstat": 5, "lstat": 6, "lseek": 8, "pread64": 17, "pwrite64": 18, "access": 21,
+    "stat": 4, "fstat": 5, "lstat": 6, "lseek": 8, "pread64": 17, "pwrite64": 18, "access": 21, "msync": 26,
     "fsync": 74, "fdatasync": 75, "truncate": 76, "ftruncate": 77, "getcwd": 79, "chdir": 80,
     "rename": 82, "mkdir": 83, "rmdir": 84, "unlink": 87, "chmod": 90, "fchmod": 91, "statfs": 137,
     "fstatfs": 138, "getdents64": 217, "openat": 257, "mkdirat": 258, "newfstatat": 262,

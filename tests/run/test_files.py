@@ -22,6 +22,7 @@ from langchain_ptc import (
     ProgrammaticToolNode,
     as_programmatic,
 )
+from langchain_ptc.display.html import render_html
 from langchain_ptc.sandbox import File
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.support.hosts import CONFIG, REQUEST, World, agent, artifact, node
@@ -261,3 +262,57 @@ os.remove(name)
     assert (log.name, log.data) == ("log.txt", b"got abc\nyes\n")
     assert world.effects[0] == "get abc"
     assert world.effects.count("get abc") == 1
+
+
+# --- what a person sees -----------------------------------------------------------------------------
+
+
+def test_a_notebook_offers_them(executor: ProgrammaticToolExecutor) -> None:
+    """The page has a link that saves each file, of no type that a browser would open; larger ones are named."""
+    code = "open('a.html', 'w').write('<script>')\nopen('b', 'wb').write(bytes(2000))"
+    result = execute(executor, code)
+    page = result._repr_html_()
+    assert 'download="a.html" href="data:application/octet-stream;base64,PHNjcmlwdD4="' in page
+    assert "text/html" not in page
+    assert page.count("download=") == 1
+    assert "2.0 kB" in page
+
+
+def test_a_forged_record_is_shown_safely(executor: ProgrammaticToolExecutor) -> None:
+    """Names and content of a record from elsewhere lead to no markup."""
+    data = execute(executor, "1").to_dict()
+    data["files"] = [
+        {"name": '"><script>alert(1)</script>', "size": "x", "data": '"><script>'},
+        {"name": None, "size": None, "data": None},
+    ]
+    page = render_html(data)
+    assert "<script" not in page
+    assert "download=" not in page
+
+
+# --- libraries --------------------------------------------------------------------------------------
+
+
+def test_pandas_and_numpy() -> None:
+    """Readers, writers and mapped arrays of libraries work on the files."""
+    pytest.importorskip("pandas")
+    code = """
+import sqlite3
+import numpy as np
+import pandas as pd
+frame = pd.read_csv("a.csv")
+frame.to_json("a.json", orient="records")
+frame.to_pickle("a.pkl")
+np.save("a.npy", frame.to_numpy())
+mapped = np.memmap("a.bin", dtype="float64", mode="w+", shape=(3,))
+mapped[:] = 1
+mapped.flush()
+with sqlite3.connect("a.db") as base:
+    frame.to_sql("t", base)
+    total = pd.read_sql("select sum(n) as s from t", base).s[0]
+print(total, pd.read_json("a.json").shape, len(pd.read_pickle("a.pkl")), np.load("a.npy").sum(), mapped.sum())
+"""
+    executor = ProgrammaticToolExecutor([], files=True, imports=["numpy", "pandas"])
+    result = execute(executor, code, files={"a.csv": b"n\n1\n2\n"})
+    assert result.output == "3 (2, 1) 2 3 3.0\n"
+    assert [file.name for file in result.files] == ["a.bin", "a.db", "a.json", "a.npy", "a.pkl"]

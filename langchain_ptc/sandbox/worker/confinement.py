@@ -333,7 +333,7 @@ ALLOWED = {
 FILE_CALLS = {
     "x86_64": {
         "stat": 4, "fstat": 5, "lstat": 6, "lseek": 8, "pread64": 17, "pwrite64": 18,
-        "access": 21, "fsync": 74, "fdatasync": 75, "truncate": 76, "ftruncate": 77,
+        "access": 21, "msync": 26, "fsync": 74, "fdatasync": 75, "truncate": 76, "ftruncate": 77,
         "getcwd": 79, "chdir": 80, "rename": 82, "mkdir": 83, "rmdir": 84, "unlink": 87,
         "chmod": 90, "fchmod": 91, "statfs": 137, "fstatfs": 138, "getdents64": 217,
         "openat": 257, "mkdirat": 258, "newfstatat": 262, "unlinkat": 263, "renameat": 264,
@@ -344,7 +344,7 @@ FILE_CALLS = {
         "truncate": 45, "ftruncate": 46, "faccessat": 48, "chdir": 49, "fchmod": 52,
         "fchmodat": 53, "openat": 56, "getdents64": 61, "lseek": 62, "pread64": 67,
         "pwrite64": 68, "newfstatat": 79, "fstat": 80, "fsync": 82, "fdatasync": 83,
-        "utimensat": 88, "faccessat2": 439,
+        "utimensat": 88, "msync": 227, "faccessat2": 439,
     },
 }  # fmt: skip
 _FCNTL = {"x86_64": 72, "aarch64": 25}
