@@ -10,7 +10,14 @@ import sys
 import pytest
 from langchain_core.tools import ToolException, tool
 
-from langchain_ptc import Cache, ExecutionResult, ProgrammaticToolExecutor, ToolCatalog, ToolPolicy
+from langchain_ptc import (
+    Cache,
+    ExecutionResult,
+    InProcessSandbox,
+    ProgrammaticToolExecutor,
+    ToolCatalog,
+    ToolPolicy,
+)
 from langchain_ptc.display.html import render_html
 from langchain_ptc.display.record import choose, compare, read_timeline
 from langchain_ptc.display.text import (
@@ -463,3 +470,16 @@ def test_display_is_imported_when_it_is_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_files_of_a_forged_record():
+    """Names and content of files in a record from elsewhere lead to no markup."""
+    with InProcessSandbox() as sandbox:
+        data = ProgrammaticToolExecutor([], sandbox=sandbox).execute("1").to_dict()
+    data["files"] = [
+        {"name": '"><script>alert(1)</script>', "size": "x", "data": '"><script>'},
+        {"name": None, "size": None, "data": None},
+    ]
+    page = render_html(data)
+    assert "<script" not in page
+    assert "download=" not in page

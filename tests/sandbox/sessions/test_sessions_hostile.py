@@ -16,10 +16,11 @@ import ormsgpack
 import pytest
 
 from langchain_ptc import InProcessSandbox, ProcessSandbox
+from langchain_ptc.sandbox import Program
 from langchain_ptc.sandbox.sessions import pickling
 from langchain_ptc.sandbox.sessions.session import VERSION
 from langchain_ptc.sandbox.wire.values import INT as LARGE_INT
-from langchain_ptc.sandbox.wire.values import encode_value
+from langchain_ptc.sandbox.wire.values import decode_value, encode_value
 from tests.sandbox.sessions.test_sessions_sandbox import execute
 from tests.support.pools import PoolSandbox
 
@@ -521,3 +522,23 @@ async def test_poison(walled, name):
     assert kept is not None
     done = await execute(walled, second, kept)
     assert done.failure.kind == kind
+
+
+@pytest.mark.parametrize(
+    "path", ["/files/../x", "/files//etc", "/etc/x", "/files/", "/files/a\\b", "/files/b/c"]
+)
+async def test_a_forged_session_names_no_other_file(path: str) -> None:
+    """A session whose files lead out of the folder is damaged, and is not read; another name is read."""
+    with ProcessSandbox(files=True) as sandbox:
+        made = await sandbox.session().run(
+            Program(code="open('a', 'w').write('x')", files={}, kept=b""), lambda calls: None
+        )
+        kept = made.kept or b""
+        body = kept[len(VERSION) + 32 :]
+        forged = list(decode_value(body))
+        forged[2] = [[path, forged[2][0][1]]]
+        body = encode_value(tuple(forged))
+        again = Program(code="1", files={}, kept=VERSION + hashlib.sha256(body).digest() + body)
+        done = await sandbox.session().run(again, lambda calls: None)
+    damaged = [note for note in done.notes if "could not be read" in note]
+    assert bool(damaged) == (path != "/files/b/c")
