@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SERVER_STAMP := $(VENV)/.installed-server
+RAY_STAMP := $(VENV)/.installed-ray
 SERVER := langgraph-cli[inmem]>=0.4.40,<0.5
 MCP := .mcp_lines
 MCP_PATH := $(CURDIR)/$(MCP)/servers/bin:$(CURDIR)/$(MCP)/npm/node_modules/.bin
@@ -15,13 +16,14 @@ TESTS ?= tests
 ATTACKS := tests/escapes
 SOAK := tests/benchmarks/test_soak.py
 SITE := tests/docs/test_site.py
+CLUSTER := tests/cluster
 PYTEST := python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 LOWEST := $(VENV)-lowest
 DEMO := $(VENV)-demo
 PIP := pip install --disable-pip-version-check --no-compile
 MODEL ?=
 
-.PHONY: help install demo test attacks soak site test_lowest test_watch e2e lint format type check docs benchmark benchmark_compare clean trials remote fuzz test_mcp_line1 test_mcp_line2
+.PHONY: help install demo test cluster test_cluster attacks soak site test_lowest test_watch e2e lint format type check docs benchmark benchmark_compare clean trials remote fuzz test_mcp_line1 test_mcp_line2
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9_]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -50,8 +52,8 @@ demo: $(DEMO)/.installed $(if $(filter local,$(MODEL)),$(DEMO)/.installed-local)
 	@MODEL='$(MODEL)' $(DEMO)/bin/python -m examples.company
 
 # What takes long and has a machine to itself has a target of its own.
-test: $(STAMP)  ## Run the tests but those of the next three targets (TESTS=tests/run for some)
-	$(BIN)/$(PYTEST) $(addprefix --ignore=,$(ATTACKS) $(SOAK) $(SITE)) $(TESTS)
+test: $(STAMP)  ## Run the tests but those of the targets below (TESTS=tests/run for some)
+	$(BIN)/$(PYTEST) $(addprefix --ignore=,$(ATTACKS) $(SOAK) $(SITE) $(CLUSTER)) $(TESTS)
 
 attacks: $(STAMP)  ## Attack workers and the host, by each wall alone
 	$(BIN)/$(PYTEST) $(ATTACKS)
@@ -110,6 +112,18 @@ $(LOWEST)/.installed: pyproject.toml
 
 test_lowest: $(LOWEST)/.installed  ## Run the tests on the oldest versions that pyproject.toml admits
 	$(LOWEST)/bin/$(PYTEST) $(TESTS)
+
+$(RAY_STAMP): $(SERVER_STAMP)
+	$(BIN)/python -m $(PIP) --quiet --editable '.[ray]'
+	@touch $(RAY_STAMP)
+
+cluster: $(RAY_STAMP)  ## Run 100 executions on a local Ray cluster of three nodes, and kill one (installs Ray first)
+	$(BIN)/python -m examples.ray_cluster
+
+# One cluster at a time: each node takes a quarter of a gigabyte.
+test_cluster: $(RAY_STAMP)  ## Run the tests of RaySandbox, and those of all sandboxes, on local Ray clusters
+	$(BIN)/python -m pytest $(CLUSTER)
+	PTC_SANDBOXES=ray $(BIN)/python -m pytest tests --ignore=$(CLUSTER)
 
 lint: $(STAMP)  ## Check style
 	$(BIN)/ruff check .

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from langchain_ptc.run.telemetry import OpenTelemetryExporter
     from langchain_ptc.sandbox.host.inprocess import InProcessSandbox
     from langchain_ptc.sandbox.host.process import ProcessSandbox
+    from langchain_ptc.sandbox.remote.ray import RaySandbox
     from langchain_ptc.sandbox.remote.sandbox import RemoteSandbox
     from langchain_ptc.tool import as_programmatic, prefetch_handler
 
@@ -90,6 +91,7 @@ _MODULES = {
     "ProgrammaticToolExecutor": "executor",
     "ProgrammaticToolNode": "node",
     "RateLimit": "catalog.policy",
+    "RaySandbox": "sandbox.remote.ray",
     "RemoteSandbox": "sandbox.remote.sandbox",
     "ReplayError": "errors",
     "Retry": "catalog.policy",
@@ -139,6 +141,7 @@ __all__ = [
     "ProgrammaticToolExecutor",
     "ProgrammaticToolNode",
     "RateLimit",
+    "RaySandbox",
     "RemoteSandbox",
     "ReplayError",
     "Retry",

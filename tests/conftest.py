@@ -12,7 +12,7 @@ import pytest
 from langchain_ptc.sandbox import Sandbox
 from tests.support.pools import patience
 from tests.support.postgres import postgres
-from tests.support.sandboxes import KINDS, open_sandbox
+from tests.support.sandboxes import CHOSEN, KINDS, open_sandbox
 
 __all__ = ["no_gc", "nothing_left_open", "patience", "postgres", "sandbox"]
 
@@ -45,6 +45,20 @@ def pytest_sessionstart() -> None:
             report(unraisable)
 
     sys.unraisablehook = report_others
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where sandboxes are chosen, run what is run on them and nothing else."""
+    if not CHOSEN:
+        return
+    kinds = [getattr(item, "callspec", None) for item in items]
+    chosen = [
+        i
+        for i, kind in zip(items, kinds, strict=True)
+        if kind and kind.params.get("sandbox") in KINDS
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    items[:] = chosen
 
 
 _failures: dict[str, str] = {}

@@ -106,6 +106,7 @@ FOREIGN: Mapping[str, frozenset[str]] = {
         for room in ARROWS
         if room.startswith("sandbox.")
     },
+    "sandbox.remote": frozenset({"ray"}),
     "display": frozenset({"IPython", "pygments", "rich"}),
     "catalog": frozenset(
         {
@@ -176,6 +177,7 @@ PUBLIC_NAMES = {
     "ProgrammaticToolExecutor",
     "ProgrammaticToolNode",
     "RateLimit",
+    "RaySandbox",
     "RemoteSandbox",
     "ReplayError",
     "Retry",

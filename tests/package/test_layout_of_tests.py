@@ -12,7 +12,17 @@ from tests.package.test_architecture import MODULES, PACKAGE, PUBLIC_MODULES
 from tests.support import ROOT
 
 TESTS = ROOT / "tests"
-OF_THE_WHOLE = {"benchmarks", "docs", "escapes", "package", "server", "support", "trials", "typing"}
+OF_THE_WHOLE = {
+    "benchmarks",
+    "cluster",
+    "docs",
+    "escapes",
+    "package",
+    "server",
+    "support",
+    "trials",
+    "typing",
+}
 """Folders of tests that mirror no folder of the package."""
 FILES = [
     path

@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from langchain_ptc import InProcessSandbox, ProcessSandbox, RemoteSandbox
+from langchain_ptc import InProcessSandbox, ProcessSandbox, RaySandbox, RemoteSandbox
 from langchain_ptc.background_loop import BackgroundLoop
 from langchain_ptc.sandbox import Sandbox
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.remote.server import Server
+from tests.support.clusters import LocalCluster
 
-KINDS = os.environ.get("PTC_SANDBOXES", "process inprocess").split()
-"""Those that the tests run on; the targets of sandboxes on other machines set it."""
+CHOSEN = os.environ.get("PTC_SANDBOXES", "").split()
+"""Set by the targets of sandboxes on other machines, which run no other tests."""
+KINDS = CHOSEN or ["process", "inprocess"]
+"""Those that the tests run on."""
 
 
 TOKEN = "a token of sixteen characters"
@@ -27,8 +30,12 @@ def open_sandbox(kind: str) -> Iterator[Sandbox]:
         with open_remote() as remote:
             yield remote
         return
-    with ProcessSandbox() if kind == "process" else InProcessSandbox() as made:
-        yield made
+    if kind == "ray":
+        with LocalCluster(2) as cluster, RaySandbox(cluster.address) as made:
+            yield made
+        return
+    with ProcessSandbox() if kind == "process" else InProcessSandbox() as local:
+        yield local
 
 
 @contextmanager

@@ -18,11 +18,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_ptc import RemoteSandbox
+from langchain_ptc.sandbox import Sandbox
 from tests.support.remote import ServerProcess
 from tests.support.sandboxes import TOKEN
 from tests.trials.programs import make_program
@@ -34,6 +35,13 @@ _HANGS_SECONDS = 35.0 + 30.0
 """The wall limit and five seconds, and the longest that a run may wait for a machine."""
 _STOPPED_SECONDS = 3.5
 _CONFIG: Any = {"configurable": {"thread_id": "trial"}}
+
+
+class Harm(Protocol):
+    """What is done to machines while a program runs."""
+
+    async def harm_while(self, running: asyncio.Future[str]) -> None:
+        """Do harm, to one machine at a time, until the program has ended."""
 
 
 class Chaos:
@@ -86,7 +94,7 @@ def children(pid: int) -> Iterator[int]:
             yield from map(int, file.read_text().split())
 
 
-async def answered(seed: int, log: Path, sandbox: RemoteSandbox) -> str:
+async def answered(seed: int, log: Path, sandbox: Sandbox) -> str:
     """Run the program of a seed with its questions answered bit by bit; return its output."""
     chance, saver = random.Random(-seed), InMemorySaver()
     given: Any = REQUEST
@@ -100,7 +108,7 @@ async def answered(seed: int, log: Path, sandbox: RemoteSandbox) -> str:
     return "it never ended"
 
 
-async def run_trial(seed: int, sandbox: RemoteSandbox, chaos: Chaos) -> list[str]:
+async def run_trial(seed: int, sandbox: Sandbox, chaos: Harm) -> list[str]:
     """Run one trial; return what was wrong."""
     with tempfile.TemporaryDirectory() as folder:
         expected = await undisturbed(seed, Path(folder, "expected"))

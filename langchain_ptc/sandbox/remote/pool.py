@@ -91,6 +91,7 @@ class RemotePool:
     ) -> None:
         self.connectors = {connector.name: connector for connector in connectors}
         self._token = token
+        self._tokens: dict[str, str] = {}
         self._imports, self._requires_kernel = imports, requires_kernel
         self._queue_seconds = queue_seconds
         self._closed = False
@@ -152,8 +153,9 @@ class RemotePool:
             for name, (machine, _) in list(self.machines.items())
         )
 
-    def add(self, connector: Connector) -> None:
-        """Use one more server; one of the same name is replaced."""
+    def add(self, connector: Connector, *, token: str) -> None:
+        """Use one more server, which wants to know a token of its own; one of the same name is replaced."""
+        self._tokens[connector.name] = token
         self.connectors[connector.name] = connector
         self._post(self._on_add, connector)
 
@@ -196,7 +198,8 @@ class RemotePool:
         if self._closed:
             ask.refuse("the sandbox is closed")
             return
-        for connector in [c for name, c in self.connectors.items() if name not in self.machines]:
+        known = list(self.connectors.items())
+        for connector in [c for name, c in known if name not in self.machines]:
             self._on_add(connector)
         loop = asyncio.get_running_loop()
         ask.deadline = loop.time() + self._queue_seconds
@@ -213,7 +216,7 @@ class RemotePool:
             return
         machine = Machine(
             connector,
-            Hello(self._token, version("langchain-ptc")),
+            Hello(self._tokens.get(connector.name, self._token), version("langchain-ptc")),
             self._imports,
             requires_kernel=self._requires_kernel,
             on_change=self._serve,
@@ -251,7 +254,7 @@ class RemotePool:
                 ask.leave()
                 continue
             usable = [m for m in machines if m not in ask.problems]
-            if not any(machine.may_come for machine in usable):
+            if machines and not any(machine.may_come for machine in usable):
                 ask.refuse(f"no machine can run code: {self._describe(ask)}")
                 continue
             free = [machine for machine in usable if machine.has_room(ask.depth)]

@@ -14,7 +14,7 @@ from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
-from langchain_ptc import ProgrammaticToolCallingMiddleware, as_programmatic
+from langchain_ptc import ProgrammaticToolCallingMiddleware, RaySandbox, as_programmatic
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 
@@ -57,17 +57,19 @@ def reply(messages: Any) -> Any:
 
 
 TOOLS = [get_price, buy, wait]
+CLUSTER = os.environ.get("RAY_CLUSTER")
+SANDBOX = RaySandbox(CLUSTER) if CLUSTER else None
 
 buyer = create_agent(
     ScriptedChatModel(script=reply),
-    as_programmatic(TOOLS, interrupt_on={"buy": True}, interrupt_mode="per_call"),
+    as_programmatic(TOOLS, sandbox=SANDBOX, interrupt_on={"buy": True}, interrupt_mode="per_call"),
 )
 
 clerk = create_agent(
     ScriptedChatModel(script=reply),
     TOOLS,
     middleware=[
-        ProgrammaticToolCallingMiddleware(),
+        ProgrammaticToolCallingMiddleware(sandbox=SANDBOX),
         HumanInTheLoopMiddleware({"buy": True}, interrupt_mode="per_call"),
     ],
 )
