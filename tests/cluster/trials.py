@@ -38,7 +38,7 @@ class NodeChaos:
     async def harm_while(self, running: asyncio.Future[str]) -> None:
         """Do harm while a program runs."""
         while True:
-            await asyncio.wait([running], timeout=self._chance.random() ** 2 * 0.3)
+            await asyncio.wait([running], timeout=self._chance.random() ** 2)
             if running.done():
                 return
             ways = [*_KILLED, "all actors", "stop"]

@@ -50,6 +50,8 @@ RECOVERY_SECONDS = 10.0
 """How long a server that was lost is waited for, where no other one is left."""
 _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 2.0
 """Between attempts to connect."""
+_MAX_WALL_SECONDS = 1e9
+"""What stands for no limit, which JSON cannot express."""
 GRACE_SECONDS = 1.0
 """After a wall limit, in which the server reports it; then the host ends the execution itself."""
 _chance = random.SystemRandom()
@@ -86,7 +88,7 @@ class RemoteWorker:
         if self.exited.done() and self.exited.exception() is not None:  # before anybody read it
             self._cut()
             return
-        self.machine.send(Watch(self.secret, wall_seconds))
+        self.machine.send(Watch(self.secret, min(wall_seconds, _MAX_WALL_SECONDS)))
         self._cancel_deadline()
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(wall_seconds + GRACE_SECONDS, self._end_overdue)

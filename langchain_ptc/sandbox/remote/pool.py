@@ -24,6 +24,7 @@ from langchain_ptc.sandbox.remote.connect import Connector
 from langchain_ptc.sandbox.remote.machine import Machine, RemoteWorker, printable
 from langchain_ptc.sandbox.remote.messages import SILENT_SECONDS, Hello
 
+_chance = random.SystemRandom()  # the numbers of the host's own generator are for the host
 _loop = BackgroundLoop("langchain-ptc machines")
 
 
@@ -261,7 +262,7 @@ class RemotePool:
             if not free:
                 left.append(ask)
                 continue
-            two = random.sample(free, min(2, len(free)))
+            two = _chance.sample(free, min(2, len(free)))
             machine = min(two, key=lambda m: m.load)
             worker = machine.ask(ask.allowance, ask.depth, fresh=ask.fresh)
             task = asyncio.ensure_future(self._join(ask, worker))
