@@ -42,7 +42,7 @@ async def main() -> None:
         print("|---|---|---|---|")
         for count in (1, 2, 4):
             while cluster.size < count:
-                await asyncio.to_thread(cluster.add)
+                cluster.add()  # in the main thread: Ray sets a signal handler
             await scale(cluster, count)
     finally:
         await asyncio.to_thread(cluster.close)
