@@ -18,7 +18,7 @@ async def scale(cluster: Cluster, count: int) -> None:
     """Print how long executions that wait take on the nodes of a cluster."""
     ideal = WAITING / AT_ONCE / count * HELD_SECONDS
     with RaySandbox(cluster.address, max_workers=AT_ONCE) as sandbox:
-        while len(sandbox.pool.machines) < count or not sandbox.has_room():
+        while sum(server.is_connected for server in sandbox.stats()) < count:
             await hold(sandbox)
         await asyncio.gather(*[hold(sandbox) for _ in range(AT_ONCE * count)])
         loop = asyncio.get_running_loop()

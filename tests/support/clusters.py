@@ -144,9 +144,9 @@ class LocalCluster:
 
 def connected(sandbox: RaySandbox) -> set[str]:
     """Return the ids of the nodes that a host is connected to."""
-    return {name for name, (machine, _) in list(sandbox.pool.machines.items()) if machine.is_up}
+    return {server.name for server in sandbox.stats() if server.is_connected}
 
 
 def busy(sandbox: RaySandbox) -> set[str]:
     """Return the ids of the nodes that run an execution of a host."""
-    return {name for name, (machine, _) in list(sandbox.pool.machines.items()) if machine.workers}
+    return {server.name for server in sandbox.stats() if server.running}

@@ -272,7 +272,6 @@ class Machine:
         for answer in opening.values():
             if not answer.done():
                 answer.set_exception(MachineLost(lost))
-                answer.exception()  # whoever asked may wait for a connection still
 
     def _stop_reading(self) -> None:
         if self._outbox is not None and self._sock is not None:

@@ -27,7 +27,7 @@ from langchain_ptc.sandbox.api import Done, OnCalls, OnIdle, Program
 from langchain_ptc.sandbox.host.process import LocalSandbox, Require
 from langchain_ptc.sandbox.remote.connect import TcpConnector
 from langchain_ptc.sandbox.remote.machine import RemoteWorker
-from langchain_ptc.sandbox.remote.pool import RemotePool
+from langchain_ptc.sandbox.remote.pool import RemotePool, ServerStats
 from langchain_ptc.sandbox.remote.session import ReplayingSession
 
 _MAX_REPORT_CHARS = 4 * 2**20
@@ -269,6 +269,10 @@ class RaySandbox(LocalSandbox):
     def has_room(self) -> bool:
         """Whether one more program would delay no other: a node has a free worker, as far as is known."""
         return self.pool.has_room()
+
+    def stats(self) -> tuple[ServerStats, ...]:
+        """Return what is known of the server of each node, by its id; none is before the first execution."""
+        return self.pool.stats()
 
     @property
     def follower_pid(self) -> int | None:
