@@ -178,7 +178,7 @@ async def test_joining_blocks_no_event_loop(cluster):
     with blockbuster_ctx():
         sandbox = RaySandbox(cluster.address)
         result = await ProgrammaticToolExecutor([], sandbox=sandbox).aexecute("print(1)")
-        sandbox.close()
+    sandbox.close()  # which waits
     assert result.output == "1\n"
 
 
