@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from langchain_ptc.locks import large_data_threads
 from langchain_ptc.sandbox.api import Call, Done, Moment, OnCalls, OnIdle, Program, Result
+from langchain_ptc.sandbox.host.watching import watcher_of
 from langchain_ptc.sandbox.host.workers import Socket
 from langchain_ptc.sandbox.wire.protocol import (
     HostProtocol,
@@ -190,6 +191,7 @@ class HostConnection:
         self.violation: str | None = None
         """The rule that the worker broke."""
         self._loop = asyncio.get_running_loop()
+        self._watcher = watcher_of(self._loop)
         self.done: asyncio.Future[Done | None] = self._loop.create_future()
         """The end; None if the line closed before the worker had said it."""
         self.is_open = True
@@ -220,12 +222,12 @@ class HostConnection:
             return
         if self._unsent_bytes <= _MAX_UNSENT_BYTES:
             self._reads = True
-            self._loop.add_reader(self._fd, self._read)
+            self._watcher.add_reader(self._fd, self._read)
 
     def _stop_reading(self) -> None:
         if self._reads:
             self._reads = False
-            self._loop.remove_reader(self._fd)
+            self._watcher.remove_reader(self._fd)
 
     def _read(self) -> None:
         try:
@@ -336,7 +338,7 @@ class HostConnection:
             buffers = [frame[sent:]]
         if not self._unsent:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
-            self._loop.add_writer(self._fd, self._write)
+            self._watcher.add_writer(self._fd, self._write)
         self._unsent.extend(map(memoryview, buffers))
         self._unsent_bytes += sum(map(len, buffers))
         if self._unsent_bytes > _MAX_UNSENT_BYTES:
@@ -361,7 +363,7 @@ class HostConnection:
             self._unsent_bytes = 0
             self._takes_answers = False
         if not self._unsent:
-            self._loop.remove_writer(self._fd)
+            self._watcher.remove_writer(self._fd)
         self._read_if_room()
         if self._held:
             self._hand_on()
@@ -374,4 +376,4 @@ class HostConnection:
             self._unsent.clear()
             self._held.clear()
             self._stop_reading()
-            self._loop.remove_writer(self._fd)
+            self._watcher.remove_writer(self._fd)

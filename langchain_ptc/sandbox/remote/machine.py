@@ -18,6 +18,7 @@ from concurrent.futures import Future
 
 from langchain_ptc.errors import MachineLost, SandboxError
 from langchain_ptc.sandbox.host.process import require_kernel
+from langchain_ptc.sandbox.host.watching import Watcher, watcher_of
 from langchain_ptc.sandbox.host.workers import Allowance, Exit, Socket
 from langchain_ptc.sandbox.remote.connect import Connector
 from langchain_ptc.sandbox.remote.messages import (
@@ -168,6 +169,7 @@ class Machine:
         self._opening: dict[str, asyncio.Future[Refused | None]] = {}
         self._wake = asyncio.Event()
         self._sock: Socket | None = None
+        self._watcher: Watcher
         self._outbox: Outbox | None = None
         self._changed = asyncio.Event()
         """Whether it has been welcomed, or has failed."""
@@ -238,7 +240,8 @@ class Machine:
         async with asyncio.timeout(CONNECT_SECONDS):
             self._sock = await self.connector.connect()
             self._outbox = Outbox(self._sock)
-            asyncio.get_running_loop().add_reader(self._sock.fileno(), self._read, Decoder())
+            self._watcher = watcher_of(asyncio.get_running_loop())
+            self._watcher.add_reader(self._sock.fileno(), self._read, Decoder())
             self.send(self._hello)
             await self._changed.wait()
         self._heard_at = planned = time.monotonic()
@@ -277,7 +280,7 @@ class Machine:
         if self._outbox is not None and self._sock is not None:
             self._outbox.close()
             self._outbox = None
-            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+            self._watcher.remove_reader(self._sock.fileno())
 
     def close_sockets(self) -> None:
         """Close what a forked child has of its parent's connections."""

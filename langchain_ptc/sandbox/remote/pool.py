@@ -25,7 +25,8 @@ from langchain_ptc.sandbox.remote.machine import Machine, RemoteWorker, printabl
 from langchain_ptc.sandbox.remote.messages import SILENT_SECONDS, Hello
 
 _chance = random.SystemRandom()  # the numbers of the host's own generator are for the host
-_version = version("langchain-ptc")  # read from a file: not on an event loop
+VERSION = version("langchain-ptc")
+"""Read from a file, and so not on an event loop."""
 _loop = BackgroundLoop("langchain-ptc machines")
 
 
@@ -218,7 +219,7 @@ class RemotePool:
             return
         machine = Machine(
             connector,
-            Hello(self._tokens.get(connector.name, self._token), _version),
+            Hello(self._tokens.get(connector.name, self._token), VERSION),
             self._imports,
             requires_kernel=self._requires_kernel,
             on_change=self._serve,

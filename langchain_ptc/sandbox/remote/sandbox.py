@@ -28,7 +28,8 @@ class RemoteSandbox(LocalSandbox):
     Args:
         addresses: The servers, each as `"host:port"`, which must be one server and no balancer in front of
             several; or what connects to one in another way.
-        token: What the servers were started with. Whoever has it may run code in their workers.
+        token: What the servers were started with. Whoever has it may run code in their workers. Only servers
+            that are reached by connectors alone may have none.
         tls: `True` for TLS with the certificates that this system trusts, or a context of your own (for
             example with a client certificate). `False` for none, where the network is trusted: the token
             and all data are then readable on the way. The default is TLS, except on the loopback interface.
@@ -40,14 +41,14 @@ class RemoteSandbox(LocalSandbox):
 
     Raises:
         TypeError: A string was passed in place of a list.
-        ValueError: An address is not `"host:port"`, there is none, or `token` is empty.
+        ValueError: An address is not `"host:port"`, there is none, or one needs a token.
     """
 
     def __init__(
         self,
         addresses: Sequence[str | Connector],
         *,
-        token: str,
+        token: str = "",
         tls: ssl.SSLContext | bool | None = None,
         imports: Sequence[str] = (),
         require: Require = "kernel",
@@ -56,8 +57,10 @@ class RemoteSandbox(LocalSandbox):
         super().__init__(imports)
         if isinstance(addresses, str):
             raise TypeError(f"addresses must be a list, got the string {addresses!r}")
-        if not addresses or not token:
-            raise ValueError("addresses and token must not be empty")
+        if not addresses:
+            raise ValueError("addresses must not be empty")
+        if not token and any(isinstance(address, str) for address in addresses):
+            raise ValueError("token must not be empty: whoever can connect to a server needs it")
         if queue_seconds <= 0:
             raise ValueError(f"queue_seconds must be positive, got {queue_seconds!r}")
         if require not in ("kernel", "process", "any"):

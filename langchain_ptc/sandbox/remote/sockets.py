@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from langchain_ptc.sandbox.host.watching import watcher_of
 from langchain_ptc.sandbox.host.workers import Socket
 
 RECEIVE_BYTES = 64 * 1024
@@ -36,23 +37,23 @@ async def receive(sock: Socket) -> bytes:
 async def readable(sock: Socket) -> None:
     """Wait until there is something to read."""
     loop, number = asyncio.get_running_loop(), sock.fileno()
-    ready = loop.create_future()
-    loop.add_reader(number, _settle, ready)
+    watcher, ready = watcher_of(loop), loop.create_future()
+    watcher.add_reader(number, _settle, ready)
     try:
         await ready
     finally:
-        loop.remove_reader(number)
+        watcher.remove_reader(number)
 
 
 async def writable(sock: Socket) -> None:
     """Wait until there is room to write."""
     loop, number = asyncio.get_running_loop(), sock.fileno()
-    ready = loop.create_future()
-    loop.add_writer(number, _settle, ready)
+    watcher, ready = watcher_of(loop), loop.create_future()
+    watcher.add_writer(number, _settle, ready)
     try:
         await ready
     finally:
-        loop.remove_writer(number)
+        watcher.remove_writer(number)
 
 
 def _settle(ready: asyncio.Future[None]) -> None:
@@ -70,7 +71,7 @@ class Outbox:
 
     def __init__(self, sock: Socket, on_empty: Callable[[], None] = lambda: None) -> None:
         self._sock, self._on_empty = sock, on_empty
-        self._loop = asyncio.get_running_loop()
+        self._watcher = watcher_of(asyncio.get_running_loop())
         self._unsent = bytearray()
         self.is_open = True
         """False once it was closed, or the other end takes no more: what is given now is dropped."""
@@ -87,7 +88,7 @@ class Outbox:
         sent = 0 if self._unsent else self._try(data)
         if sent < len(data) and self.is_open:
             if not self._unsent:
-                self._loop.add_writer(self._sock.fileno(), self._write)
+                self._watcher.add_writer(self._sock.fileno(), self._write)
             self._unsent += memoryview(data)[sent:]
 
     def _try(self, data: bytes | bytearray) -> int:
@@ -103,7 +104,7 @@ class Outbox:
         del self._unsent[: self._try(self._unsent)]
         if not self._unsent:
             if self.is_open:
-                self._loop.remove_writer(self._sock.fileno())
+                self._watcher.remove_writer(self._sock.fileno())
             self._on_empty()
 
     def close(self) -> None:
@@ -112,4 +113,4 @@ class Outbox:
             self.is_open = False
             if self._unsent:
                 self._unsent.clear()
-                self._loop.remove_writer(self._sock.fileno())
+                self._watcher.remove_writer(self._sock.fileno())

@@ -28,6 +28,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from langchain_ptc.locks import no_fork
+from langchain_ptc.sandbox.host.watching import watcher_of
 from langchain_ptc.sandbox.host.workers import Socket
 from langchain_ptc.sandbox.remote.messages import RemoteProtocolError
 from langchain_ptc.sandbox.remote.sockets import Outbox, receive
@@ -232,7 +233,7 @@ class _Channel:
     def __init__(self, stream: Multiplexer, number: int, sock: socket.socket) -> None:
         self._stream, self._number, self._sock = stream, number, sock
         self._outbox = Outbox(sock, self._go_on)
-        self._loop = asyncio.get_running_loop()
+        self._watcher = watcher_of(asyncio.get_running_loop())
         self._credit = self._window = WINDOW
         self._reads = self._has_said_all = self._has_heard_all = False
 
@@ -242,9 +243,9 @@ class _Channel:
         """Read what is to be sent, if it may be sent; else do not."""
         wants = self._credit > 0 and not self._has_said_all and not self._stream.is_full
         if wants and not self._reads:
-            self._loop.add_reader(self._sock.fileno(), self._read)
+            self._watcher.add_reader(self._sock.fileno(), self._read)
         elif self._reads and not wants:
-            self._loop.remove_reader(self._sock.fileno())
+            self._watcher.remove_reader(self._sock.fileno())
         self._reads = wants
 
     def _read(self) -> None:
@@ -298,7 +299,7 @@ class _Channel:
         self._outbox.close()
         if self._reads:
             self._reads = False
-            self._loop.remove_reader(self._sock.fileno())
+            self._watcher.remove_reader(self._sock.fileno())
         self._sock.close()
 
 
