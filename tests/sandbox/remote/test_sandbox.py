@@ -489,7 +489,7 @@ async def test_servers_join_and_leave(server: Server) -> None:
             sandbox.pool.remove(address_of(server))
             with pytest.raises(SandboxError, match="no machine had a free worker within 0.5 seconds: there is none"):
                 await run(sandbox)
-            sandbox.pool.add(TcpConnector(address_of(other), None))
+            sandbox.pool.add(TcpConnector(address_of(other), None), token=TOKEN)
             assert (await run(sandbox)).status == "success"
             (stats,) = sandbox.stats()
             assert (stats.name, stats.is_connected, stats.capacity, stats.problem) == (
