@@ -487,7 +487,9 @@ async def test_servers_join_and_leave(server: Server) -> None:
         with remote(address_of(server), queue_seconds=0.5) as sandbox:
             assert (await run(sandbox)).status == "success"
             sandbox.pool.remove(address_of(server))
-            with pytest.raises(SandboxError, match="no machine had a free worker within .*: there is none"):
+            with pytest.raises(
+                SandboxError, match=r"no machine had a free worker within .*: there is none"
+            ):
                 await run(sandbox)
             sandbox.pool.add(TcpConnector(address_of(other), None), token=TOKEN)
             assert (await run(sandbox)).status == "success"
