@@ -976,12 +976,10 @@ with ThreadPoolExecutor(1) as pool:
 
 
 async def test_threads_that_nobody_waits_for_end_with_the_code() -> None:
-    """Work that is left behind when the code ends runs no longer, and no thread of it is left."""
+    """A daemon thread that is left behind when the code ends runs no longer, and no thread of it is left."""
     code = """
-from concurrent.futures import ThreadPoolExecutor
-import time
-pool = ThreadPoolExecutor()
-pool.submit(time.sleep, 60)
+import threading, time
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 print("done")
 """
     executor = ProgrammaticToolExecutor([], sandbox=InProcessSandbox())

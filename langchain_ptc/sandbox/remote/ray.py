@@ -22,7 +22,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.locks import ServiceThread, new_lock
+from langchain_ptc.locks import ServiceThread, new_gate, new_lock
 from langchain_ptc.sandbox.api import Done, OnCalls, OnIdle, Program
 from langchain_ptc.sandbox.host.process import LocalSandbox, Require
 from langchain_ptc.sandbox.remote.connect import TcpConnector
@@ -59,7 +59,7 @@ class Cluster:
         self._joined: Future[None] | None = None
         self._pid = 0
         self._process: subprocess.Popen[str] | None = None
-        self._closed = threading.Event()
+        self._is_closed, self._closing = False, new_gate()
         self.errors: Mapping[str, str] = {}
         """Why a node runs no code, by the ids of the nodes."""
 
@@ -82,7 +82,9 @@ class Cluster:
 
     def close(self) -> None:
         """End the process; idempotent."""
-        self._closed.set()
+        self._is_closed = True
+        with contextlib.suppress(RuntimeError):  # it was closed before
+            self._closing.release()
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -93,7 +95,7 @@ class Cluster:
 
     def _follow(self, joined: Future[None]) -> None:
         pause = 1.0
-        while not self._closed.is_set():
+        while not self._is_closed:
             try:
                 why = self._follow_once(joined)
             except (OSError, ValueError, TypeError) as error:
@@ -103,9 +105,9 @@ class Cluster:
                 return
             if joined.exception() is not None:
                 return
-            if not self._closed.is_set():
+            if not self._is_closed:
                 logger.warning("the Ray cluster is not followed for %g seconds: %s", pause, why)
-            self._closed.wait(pause)
+            self._closing.acquire(timeout=pause)
             pause = min(2 * pause, _MAX_PAUSE_SECONDS)
         if not joined.done():
             joined.set_exception(SandboxError("the sandbox is closed"))
@@ -132,7 +134,7 @@ class Cluster:
                 patience.start()
                 try:
                     print(self._options, file=process.stdin, flush=True)
-                    if self._closed.is_set():
+                    if self._is_closed:
                         process.stdin.close()
                     while line := process.stdout.readline(_MAX_REPORT_CHARS):
                         patience.cancel()

@@ -97,14 +97,14 @@ ANSWERS: dict[str, tuple[Callable[[], Response], str]] = {
     ),
     "deep data": (
         lambda: stream({"task": TASK}, artifact({"data": nested(500)})),
-        "was given a task, and cannot be asked for it: RecursionError",
+        "was given a task, and cannot be asked for it: ",
     ),
     "very deep data": (
         lambda: Response(
             event({"task": TASK}) + b'data: {"result": ' + b"[" * 100_000 + b"\n\n",
             media_type="text/event-stream",
         ),
-        "was given a task, and cannot be asked for it: RecursionError",
+        "was given a task, and cannot be asked for it: ",
     ),
     "not a number": (
         lambda: Response(

@@ -31,6 +31,7 @@ from langchain_ptc.sandbox.remote.tls import client_tls, server_tls
 from tests.support.certificates import Certificates
 from tests.support.remote import ALLOWANCE, ServerProcess, honest, lying
 from tests.support.sandboxes import TOKEN, serving
+from tests.support.waiting import wait_for
 from tests.trials.world import REQUEST, make_agent
 
 Answer = Callable[[m.Message], list[m.Message | bytes]]
@@ -231,7 +232,7 @@ async def test_a_server_that_lies_hangs_nothing(said: Any) -> None:
             except SandboxError:
                 pass
             assert time.monotonic() - began < 8
-            assert not sandbox.pool.queue
+            assert await asyncio.to_thread(wait_for, lambda: not sandbox.pool.queue)
 
 
 @pytest.mark.usefixtures("soon")
