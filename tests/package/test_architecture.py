@@ -359,11 +359,11 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 54_000,
-    "modules": 185,
+    "lines": 52_960,
+    "modules": 179,
     "longest import chain": 17,
-    "calls for a small program": 275,
-    "files for a small program": 30,
+    "calls for a small program": 272,
+    "files for a small program": 31,
     "calls for one tool call": 71,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The
