@@ -23,7 +23,7 @@ project_copyright = "2026, MIT licence"
 version = release = version_of(project)
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb"]
-exclude_patterns = ["_build", "**.ipynb_checkpoints", "skills"]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 html_extra_path = ["llms.txt"]
 nitpicky = True
 nitpick_ignore_regex = [
@@ -39,10 +39,14 @@ nitpick_ignore = [
     ("py:class", "langchain_ptc.run.budgets.CallLimit"),
     ("py:class", "langchain_ptc.run.budgets.Usage"),
     ("py:class", "langchain_ptc.run.execution.Execution"),
-    ("py:class", "langchain_ptc.run.call_policy.CallPolicies"),
+    ("py:class", "langchain_ptc.run.policy_state.Clock"),
     ("py:class", "langchain_ptc.run.run_budgets.Budgets"),
     ("py:class", "langchain_ptc.sandbox.host.inprocess.InProcessSession"),
     ("py:class", "langchain_ptc.sandbox.host.process.WorkerSession"),
+    ("py:class", "langchain_ptc.sandbox.host.workers.Worker"),
+    ("py:class", "langchain_ptc.sandbox.remote.connect.Connector"),
+    ("py:class", "langchain_ptc.sandbox.remote.machine.RemoteWorker"),
+    ("py:class", "langchain_ptc.sandbox.remote.session.ReplayingSession"),
 ]
 
 # --- pages and notebooks ------------------------------------------------------
