@@ -41,7 +41,7 @@ def asks_model_again(nodes: Iterable[str]) -> Command[Any] | None:
     """Return what has an agent ask its model, in place of ending; None in a graph that is not such an agent.
 
     Where all tools of a message have `return_direct`, the agents of `create_agent` and `create_react_agent`
-    end, whatever their answers say. A command goes on besides.
+    end, whatever their answers say. A command routes to a node in addition to that edge.
 
     Args:
         nodes: Names of the nodes of the graph, in the order in which they were added.

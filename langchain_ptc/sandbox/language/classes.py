@@ -31,6 +31,20 @@ def own(cls: type) -> type:
     return cls
 
 
+def own_copies(kinds: Iterable[type], **attributes: object) -> dict[str, Any]:
+    """Return subclasses of classes for one program, by name, each marked as defined by its code.
+
+    Args:
+        kinds: The classes; one that inherits from another comes after it, and so does its subclass.
+        attributes: What each of them has besides.
+    """
+    made: dict[str, Any] = {}
+    for kind in kinds:
+        bases = [made[base.__name__] for base in kind.__bases__ if base.__name__ in made]
+        made[kind.__name__] = own(type(kind.__name__, (kind, *bases), dict(attributes)))
+    return made
+
+
 def hide(cls: type) -> None:
     """Leave `cls` out of what `mro()` shows."""
     hidden.add(cls)

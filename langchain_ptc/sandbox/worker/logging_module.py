@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from langchain_ptc.sandbox.language.classes import own
+from langchain_ptc.sandbox.language.classes import own_copies
 from langchain_ptc.sandbox.language.guards import FORMATTER
 from langchain_ptc.sandbox.worker.output import TextTarget
 
@@ -303,14 +303,10 @@ class Logging:
         self._now, self._describe = now, describe
         self.disabled_level = NOTSET
         self.loggers: dict[str, Logger] = {}
-        made: dict[str, Any] = {}
-        for kind in (LogRecord, Formatter, Handler, NullHandler, StreamHandler, Logger):
-            bases = [made[base.__name__] for base in kind.__bases__ if base.__name__ in made]
-            attributes = {"_stderr": stderr, "_log_of": self}
-            made[kind.__name__] = own(type(kind.__name__, (kind, *bases), attributes))
-        self._kinds = made
-        self.root: Logger = made["Logger"]("root", WARNING)
-        self._last: Handler = made["StreamHandler"]()
+        kinds = (LogRecord, Formatter, Handler, NullHandler, StreamHandler, Logger)
+        self._kinds = own_copies(kinds, _stderr=stderr, _log_of=self)
+        self.root: Logger = self._kinds["Logger"]("root", WARNING)
+        self._last: Handler = self._kinds["StreamHandler"]()
 
     def get(self, name: str | None = None) -> Logger:
         """Return the logger of a name."""

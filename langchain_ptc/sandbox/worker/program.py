@@ -38,6 +38,7 @@ from langchain_ptc.sandbox.wire.protocol import (
     is_known_limit,
 )
 from langchain_ptc.sandbox.wire.values import AttrDict, decode_value, encode_value
+from langchain_ptc.sandbox.worker.confinement import FOLDER
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
@@ -133,7 +134,9 @@ class ProgramRun:
             compiled = self._compile()
             namespace = self._build_namespace(compiled)
             paths = [name for name in namespace if name.startswith("/")]  # what a session has kept
-            kept: dict[str, Any] = {path[len("/files/") :]: namespace.pop(path) for path in paths}
+            kept: dict[str, Any] = {
+                path.removeprefix(f"{FOLDER}/"): namespace.pop(path) for path in paths
+            }
             if self._folder is not None:
                 self._folder.fill({**kept, **(self._program.files or {})})
             value = self._execute(compiled, namespace)

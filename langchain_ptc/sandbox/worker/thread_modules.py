@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from langchain_ptc.errors import LimitExceeded
-from langchain_ptc.sandbox.language.classes import own
+from langchain_ptc.sandbox.language.classes import own, own_copies
 from langchain_ptc.sandbox.worker.threads import Scheduler, Stopped
 
 
@@ -42,11 +42,7 @@ class ProgramThreads:
         self.running: dict[int, list[Thread]] = {}
         """By the thread that runs them: where there is only one, the innermost is last."""
         kinds = (Thread, Timer, Semaphore, BoundedSemaphore, Lock, RLock, Event, Condition)
-        self._kinds: dict[str, Any] = {}
-        for kind in kinds:
-            bases = [self._kinds[b.__name__] for b in kind.__bases__ if b.__name__ in self._kinds]
-            own_kind = type(kind.__name__, (kind, *bases), {"_program": self})
-            self._kinds[kind.__name__] = own(own_kind)
+        self._kinds = own_copies(kinds, _program=self)
         self._main: Thread = self.new("Thread")
         self._main.name, self._main.ident = "MainThread", 0
 

@@ -311,9 +311,6 @@ class LoopScheduler:
         del is_awaited
         work()
 
-    def wait_for_all(self) -> None:
-        """Return: all work is done."""
-
     def wait_until(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
         """Run the loop until `ready()`; return whether it is."""
         return self._loop.run_until(ready, timeout)
