@@ -23,7 +23,7 @@ DEMO := $(VENV)-demo
 PIP := pip install --disable-pip-version-check --no-compile
 MODEL ?=
 
-.PHONY: help install demo test cluster test_cluster attacks soak site test_lowest test_watch e2e lint format type check docs benchmark benchmark_compare clean trials remote fuzz test_mcp_line1 test_mcp_line2
+.PHONY: help install demo web test cluster test_cluster attacks soak site test_lowest test_watch e2e lint format type check docs benchmark benchmark_compare clean trials remote fuzz test_mcp_line1 test_mcp_line2
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9_]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -50,6 +50,13 @@ $(DEMO)/.installed-local: $(DEMO)/.installed
 
 demo: $(DEMO)/.installed $(if $(filter local,$(MODEL)),$(DEMO)/.installed-local)  ## Run the main job on real data, twice, and show what it cost (MODEL=… for a real model)
 	@MODEL='$(MODEL)' $(DEMO)/bin/python -m examples.company
+
+$(DEMO)/.installed-web: $(DEMO)/.installed
+	$(DEMO)/bin/python -m $(PIP) --editable . --group web
+	@touch $@
+
+web: $(DEMO)/.installed-web  ## Serve an agent that runs code, with its page, on http://127.0.0.1:8000 (MODEL=… for a real model)
+	@MODEL='$(MODEL)' $(DEMO)/bin/python -m examples.web
 
 # What takes long and has a machine to itself has a target of its own.
 test: $(STAMP)  ## Run the tests but those of the targets below (TESTS=tests/run for some)

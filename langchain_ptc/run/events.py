@@ -11,10 +11,9 @@ developer's `on_event`, and to the logger `langchain_ptc`. Events are plain JSON
 |  | `call_id` are its own, since it may be made before there is an execution |
 | `call_start` | `call_id`, `tool`, `domain`, `line`, `arguments` |
 | `call_progress` | `call_id`, `tool`, `domain`, `state`, `text`: how far an agent is, in its own words |
-| `call_end` | `call_id`, `tool`, `domain`, `status`, `started_at`, `duration_seconds`, |
-|  | `waited_seconds`, `ahead_seconds`, `attempts`, `is_cache_hit`, `breaker`, `arguments_bytes`, |
-|  | `result_bytes`, |
-|  | `error`, `limit` |
+| `call_end` | `call_id`, `tool`, `domain`, `line`, `arguments`, `status`, `approval`, `approved_by`, |
+|  | `started_at`, `duration_seconds`, `waited_seconds`, `ahead_seconds`, `attempts`, |
+|  | `is_cache_hit`, `breaker`, `arguments_bytes`, `result_bytes`, `error`, `limit` |
 | `output` | `text`: what was printed since the last one |
 | `execution_pause` | `waiting`: how many questions wait for a person; `status`: `pending` |
 | `execution_end` | `status`, `duration_seconds`, `computing_seconds`, `waiting_seconds`, |
@@ -28,7 +27,7 @@ Three more are alerts; the logger records them as warnings:
 | `breaker_open` | `call_id`, `tool`, `domain`: the call met an open circuit breaker |
 | `security_refusal` | `refusals` in the last minutes of the same `thread_id`, `violations` |
 
-Each call has one `call_end`; a call that never reached its tool has no `call_start`. Of a call that took the result of
+Each call has one `call_end`; a call that never reached its tool, such as one that a person rejected, has no `call_start`. Of a call that took the result of
 an early one both are emitted when it does. What is replayed after a pause is not emitted again.
 """
 
@@ -271,8 +270,12 @@ class Events:
         self.emit(
             "call_end",
             **names,
+            line=record.line,
+            approval=record.approval,
+            approved_by=record.approved_by,
             started_at=record.started_at.timestamp(),
             **{name: getattr(record, name) for name in CALL_FIELDS},
+            plain={"arguments": call.plain_arguments()},
         )
         if record.limit is not None:
             self._limits_seen.add(record.limit)
