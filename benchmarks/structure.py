@@ -93,6 +93,8 @@ def read_imports(*, for_types: bool = False) -> dict[str, set[str]]:
 
 
 def _walk(node: ast.AST, *, for_types: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    if isinstance(node, ast.expr):
+        return
     if isinstance(node, ast.Import | ast.ImportFrom):
         yield node
     children: Iterable[ast.AST] = ast.iter_child_nodes(node)

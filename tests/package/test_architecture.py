@@ -16,6 +16,7 @@ import pytest
 import langchain_ptc
 from benchmarks import structure
 from tests.support import ROOT
+from tests.support.trees import parse
 
 PACKAGE = Path(langchain_ptc.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
@@ -222,16 +223,15 @@ def name_module(path: Path) -> str:
 @cache
 def read_imports(path: Path) -> tuple[Import, ...]:
     """Return every import of a file, wherever in the file it stands."""
-    return tuple(_walk(ast.parse(path.read_text("utf-8")), path, only_types=False))
+    return tuple(_walk(parse(path), name_module(path), only_types=False))
 
 
-def _walk(node: ast.AST, path: Path, *, only_types: bool) -> Iterator[Import]:
-    source = name_module(path)
+def _walk(node: ast.AST, source: str, *, only_types: bool) -> Iterator[Import]:
     if isinstance(node, ast.Import):
         for alias in node.names:
             yield Import(source, alias.name, node.lineno, only_types)
     elif isinstance(node, ast.ImportFrom):
-        assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+        assert node.level == 0, f"{source}:{node.lineno}: imports are absolute"
         assert node.module is not None
         for alias in node.names:
             submodule = f"{node.module}.{alias.name}"
@@ -239,12 +239,12 @@ def _walk(node: ast.AST, path: Path, *, only_types: bool) -> Iterator[Import]:
             yield Import(source, target, node.lineno, only_types)
     elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
         for child in node.body:
-            yield from _walk(child, path, only_types=True)
+            yield from _walk(child, source, only_types=True)
         for child in node.orelse:
-            yield from _walk(child, path, only_types=only_types)
-    else:
+            yield from _walk(child, source, only_types=only_types)
+    elif not isinstance(node, ast.expr):
         for child in ast.iter_child_nodes(node):
-            yield from _walk(child, path, only_types=only_types)
+            yield from _walk(child, source, only_types=only_types)
 
 
 MODULES = {name_module(path) for path in FILES}
@@ -398,7 +398,7 @@ def test_length_of_file(path: Path) -> None:
 @EACH_FILE
 def test_length_of_functions(path: Path) -> None:
     """The body of a function fits on a page; signature and docstring list every option and error."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
             body = node.body[1:] if ast.get_docstring(node) and node.body[1:] else node.body
@@ -412,7 +412,7 @@ def test_where_is_table_of_the_contributors_page() -> None:
     rows = re.findall(r"^\| [^|]+\? \| `([^`]+)`[^|]*\| `([^`]+)` \|$", page, re.MULTILINE)
     assert len(rows) == 10
     for file, name in rows:
-        tree = ast.parse((PACKAGE / file).read_text("utf-8"))
+        tree = parse(PACKAGE / file)
         named = {node.name for node in tree.body if hasattr(node, "name")}
         assert name in named, f"{file} has no {name}"
 
@@ -441,7 +441,7 @@ def test_names_for_type_checkers_are_the_names_at_run_time() -> None:
     """What a type checker sees in the door is what the door opens to."""
     door = PACKAGE / "__init__.py"
     typed = set()
-    for node in ast.walk(ast.parse(door.read_text("utf-8"))):
+    for node in ast.walk(parse(door)):
         if isinstance(node, ast.ImportFrom) and is_ours(node.module or ""):
             for alias in node.names:
                 assert getattr(langchain_ptc, alias.name).__module__ == node.module
@@ -464,7 +464,7 @@ def test_only_public_modules_have_all() -> None:
     with_all = {
         name_module(path)
         for path in FILES
-        for node in ast.parse(path.read_text("utf-8")).body
+        for node in parse(path).body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
     }
     assert with_all == set(PUBLIC_MODULES)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.package.test_architecture import MODULES, PACKAGE, PUBLIC_MODULES
 from tests.support import ROOT
+from tests.support.trees import parse
 
 TESTS = ROOT / "tests"
 OF_THE_WHOLE = {
@@ -73,7 +74,7 @@ PACKAGES = {
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the modules of the package that a file imports, with the line."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -112,7 +113,7 @@ def private_names() -> set[str]:
     """Return the names with an underscore that the package gives to attributes and to what it defines."""
     found = set()
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(parse(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 found.add(node.name)
             elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -144,7 +145,9 @@ def own_names(tree: ast.AST) -> set[str]:
     return {
         node.attr
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
     } | {
         node.target.id
         for node in ast.walk(tree)
@@ -156,7 +159,7 @@ def test_no_test_reaches_into_an_object() -> None:
     """What a test needs to see of an object has a name without an underscore."""
     found = []
     for path in FILES:
-        tree = ast.parse(path.read_text("utf-8"))
+        tree = parse(path)
         if private := list(uses_of_private_names(tree)):
             own = own_names(tree)
             found += [f"{path}:{line}: {used}" for line, used in private if used not in own]
