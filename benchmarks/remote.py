@@ -3,7 +3,8 @@
     python -m benchmarks.remote
 
 All servers are on this machine, over the loopback interface, so that they share its processors: what counts
-are the ratios. Each figure is measured in turns with that of a `ProcessSandbox`. The last rows are 48
+are the ratios. Each figure is measured in turns with that of a `ProcessSandbox`, without and with TLS (whose
+certificates are made by the program `openssl`). The last rows are 48
 executions that wait for half a second each, on servers of four workers: the ideal is six rounds on one.
 """
 
@@ -17,28 +18,33 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from langchain_ptc import Limits, ProcessSandbox, RemoteSandbox, SandboxError
 from langchain_ptc.sandbox import Call, Done, Program, Result, Sandbox
 from langchain_ptc.sandbox.remote.server import Server
+from langchain_ptc.sandbox.remote.tls import client_tls, server_tls
 from langchain_ptc.sandbox.wire.values import encode_value
+from tests.support.certificates import new_authority
 
 TOKEN = secrets.token_hex()
 ROUNDS = 9
 WAITING, AT_ONCE, HELD_SECONDS = 48, 4, 0.5
 
 
-async def serve(token: str, max_workers: int) -> None:
+async def serve(token: str, max_workers: int, *files: str) -> None:
     """Serve workers until this process is ended; print the address."""
-    async with Server(token=token, max_workers=max_workers) as server:
+    tls = server_tls(*files) if files else None
+    async with Server(token=token, max_workers=max_workers, tls=tls) as server:
         print("{}:{}".format(*server.address), flush=True)
         await asyncio.Event().wait()
 
 
 @contextmanager
-def server(max_workers: int = 64) -> Iterator[str]:
-    """Run a server in a process of its own; yield its address."""
-    command = [sys.executable, "-m", "benchmarks.remote", "serve", TOKEN, str(max_workers)]
+def server(max_workers: int = 64, *files: str) -> Iterator[str]:
+    """Run a server in a process of its own, with the files of its certificate and key; yield its address."""
+    command = [sys.executable, "-m", "benchmarks.remote", "serve", TOKEN, str(max_workers), *files]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -89,30 +95,35 @@ ROWS: tuple[tuple[str, Work, float, float], ...] = (
 """What is measured, how many of it, and how many times as long it may take on a server."""
 
 
-async def compare(near: Sandbox, far: Sandbox) -> None:
-    """Print each row, in milliseconds: the least, and the median of the ratios in neighbouring runs."""
-    print("| | here | on a server | ratio | goal | processor time of the host | ratio |")
-    print("|---|---|---|---|---|---|---|")
+async def compare(*sandboxes: Sandbox) -> None:
+    """Print each row, in milliseconds: the least of each, and by how much it is more than that of the first.
+
+    Ratios are medians of those of neighbouring runs.
+    """
+    print("| | wall time | ratio | goal | processor time of the host | ratio |")
+    print("|---|---|---|---|---|---|")
     for name, work, count, goal in ROWS:
-        walls: dict[Sandbox, list[float]] = {near: [], far: []}
-        cpus: dict[Sandbox, list[float]] = {near: [], far: []}
+        walls: list[list[float]] = [[] for _ in sandboxes]
+        cpus: list[list[float]] = [[] for _ in sandboxes]
         for _ in range(ROUNDS):
-            for sandbox in (near, far):
+            for sandbox, wall_times, cpu_times in zip(sandboxes, walls, cpus, strict=True):
                 wall, cpu = time.perf_counter(), time.process_time()
                 await work(sandbox)
-                walls[sandbox].append((time.perf_counter() - wall) * 1e3 / count)
-                cpus[sandbox].append((time.process_time() - cpu) * 1e3 / count)
+                wall_times.append((time.perf_counter() - wall) * 1e3 / count)
+                cpu_times.append((time.process_time() - cpu) * 1e3 / count)
                 await asyncio.sleep(0.05)
-        least, ratios = [], []
-        for taken in (walls, cpus):
-            least += [min(taken[near]), min(taken[far])]
-            pairs = zip(taken[near], taken[far], strict=True)
-            ratios.append(statistics.median(b / a for a, b in pairs))
-        print(
-            f"| {name} | {least[0]:.2f} | {least[1]:.2f} | {ratios[0]:.2f} | {goal or ''} "
-            f"| {least[2]:.2f} / {least[3]:.2f} | {ratios[1]:.2f} |",
-            flush=True,
-        )
+        cells = [cell for taken in (walls, cpus) for cell in _compare_times(taken)]
+        cells.insert(2, str(goal or ""))
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def _compare_times(taken: Sequence[Sequence[float]]) -> tuple[str, str]:
+    ratios = [
+        statistics.median(b / a for a, b in zip(taken[0], times, strict=True))
+        for times in taken[1:]
+    ]
+    least = " / ".join(f"{min(times):.2f}" for times in taken)
+    return least, " / ".join(f"{ratio:.2f}" for ratio in ratios)
 
 
 async def hold(sandbox: Sandbox) -> None:
@@ -168,9 +179,15 @@ async def main() -> None:
         near = stack.enter_context(ProcessSandbox())
         address = stack.enter_context(server())
         far = stack.enter_context(RemoteSandbox([address], token=TOKEN))
-        for sandbox in (near, far):
+        authority = new_authority(Path(stack.enter_context(TemporaryDirectory()), "ca"))
+        signed = authority.sign("server", "IP:127.0.0.1")
+        address = stack.enter_context(server(64, str(signed.certificate), str(signed.key)))
+        context = client_tls(authority.ca)
+        secure = stack.enter_context(RemoteSandbox([address], token=TOKEN, tls=context))
+        for sandbox in (near, far, secure):
             await side_by_side(sandbox)
-        await compare(near, far)
+        print("here / on a server / on a server, with TLS\n")
+        await compare(near, far, secure)
     print(f"\n| {WAITING} executions of {HELD_SECONDS} s, {AT_ONCE} at a time | | ideal | ratio |")
     print("|---|---|---|---|")
     for count in (1, 2, 4):
@@ -181,6 +198,6 @@ async def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
-        asyncio.run(serve(sys.argv[2], int(sys.argv[3])))
+        asyncio.run(serve(sys.argv[2], int(sys.argv[3]), *sys.argv[4:]))
     else:
         asyncio.run(main())

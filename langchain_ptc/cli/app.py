@@ -403,6 +403,15 @@ def serve(
             rich_help_panel="Execution",
         ),
     ] = None,
+    files: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Give each execution a folder in memory of so many bytes, and serve only hosts that ask for "
+            "one: RemoteSandbox(files=True) needs 67108864.",
+            rich_help_panel="Execution",
+        ),
+    ] = 0,
     require: Annotated[
         Literal["kernel", "process"] | None,
         typer.Option(
@@ -444,6 +453,7 @@ def serve(
             is_plain=insecure_plain,
             imports=modules,
             max_workers=max_workers,
+            files_bytes=files,
             require=require,
             health_port=health_port,
             drain_seconds=drain_seconds,

@@ -38,6 +38,7 @@ class ServeOptions:
     """Whether a connection without TLS may leave this machine."""
     imports: Sequence[str]
     max_workers: int | None
+    files_bytes: int
     require: Require | None
     health_port: int | None
     drain_seconds: float
@@ -67,6 +68,7 @@ def serve_workers(options: ServeOptions) -> int:
             tls=tls,
             imports=options.imports,
             max_workers=options.max_workers,
+            files=options.files_bytes or False,
             require=options.require,
         )
     except ValueError as error:

@@ -173,6 +173,16 @@ def test_a_cluster_that_cannot_run_code(cluster, options, told):
                 run(made)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_an_address_where_nothing_listens(address):
+    """It is said at once, and not after the minute for which Ray would try."""
+    with (
+        RaySandbox(address) as made,
+        pytest.raises(SandboxError, match="nothing answers at its address"),
+    ):
+        run(made)
+
+
 async def test_joining_blocks_no_event_loop(cluster):
     """Not a single blocking call is made on the loop of the caller."""
     with blockbuster_ctx():

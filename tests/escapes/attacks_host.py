@@ -61,10 +61,13 @@ MODES: Mapping[str, Mapping[str, Any]] = {
     "both with files": {"files_bytes": FOLDER_BYTES},
     "neither": {"policy": False, "walls": False},
     "remote": {"policy": False},
+    "remote with files": {"policy": False, "files_bytes": FOLDER_BYTES},
+    "ray": {"policy": False},
 }
 """`kernel`: any Python in a walled worker. `language`: the policy in a worker without walls. With files:
 in a worker that has a folder. `remote`: as `kernel`, with a server between worker and host, in the same process.
-`neither` shows that an attack is one."""
+`ray`: as `kernel`, with the worker on a node of the cluster at `RAY_CLUSTER`. `neither` shows that an attack is
+one."""
 
 LIMITS = Limits(
     wall_seconds=0.5,
@@ -162,8 +165,9 @@ class Host:
         self._port = port
         self._has_folder = "files_bytes" in MODES[mode]
         self._pool = WorkerPool((), waiting=2, **MODES[mode])
-        self._remote = "a token of sixteen characters" if mode == "remote" else None
+        self._mode = mode
         self._sandbox: Any = None
+        self._stack = contextlib.ExitStack()
         self._connections = 0
         self._worker_mb = 0.0
         self._over = threading.Event()
@@ -173,8 +177,12 @@ class Host:
         self._server = await asyncio.start_server(self._count, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
         self._sampling.start()
-        if self._remote is not None:
-            await self._serve_remote(self._remote)
+        if self._mode.startswith("remote"):
+            await self._serve_remote("a token of sixteen characters")
+        if self._mode == "ray":
+            from tests.support.clusters import open_unrestricted
+
+            self._sandbox = self._stack.enter_context(open_unrestricted(os.environ["RAY_CLUSTER"]))
         assert await self.is_healthy()
         return self
 
@@ -183,14 +191,17 @@ class Host:
         from langchain_ptc import RemoteSandbox
         from langchain_ptc.sandbox.remote.server import Server
 
-        server = Server(token=token)
+        files = FOLDER_BYTES if self._has_folder else False
+        server = Server(token=token, files=files)
         server.pool = self._pool
         await server.start()
-        self._sandbox = RemoteSandbox(["{}:{}".format(*server.address)], token=token)
+        address = "{}:{}".format(*server.address)
+        self._sandbox = RemoteSandbox([address], token=token, files=files)
 
     async def __aexit__(self, *_: object) -> None:
         self._over.set()
         self._server.close()
+        await asyncio.to_thread(self._stack.close)
         await asyncio.to_thread(self._pool.close)
 
     async def _count(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -45,7 +45,7 @@ class Verdicts:
         for mode, attacks in wanted.items():
             canary = folder / mode
             canary.mkdir()
-            if options:
+            if "user" in (options or {}):
                 os.chown(canary, options["user"], options["group"])
             told = (folder / f"{mode}.jsonl").open("w+", encoding="utf-8")
             host = subprocess.Popen(

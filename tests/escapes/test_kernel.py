@@ -46,7 +46,7 @@ def test_an_attack_shows_no_proof(verdicts: Any, attack: Attack, mode: str) -> N
     assert verdict["calls"] <= LIMITS.max_tool_calls
 
 
-@pytest.mark.parametrize("mode", ["kernel with files", "both with files"])
+@pytest.mark.parametrize("mode", ["kernel with files", "both with files", "remote with files"])
 @pytest.mark.parametrize("attack", FOLDER, ids=lambda attack: attack.name)
 def test_an_attack_by_the_folder_shows_no_proof(verdicts: Any, attack: Attack, mode: str) -> None:
     """The folder leads nowhere, holds no more than it may, and hands back nothing but files."""

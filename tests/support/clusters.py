@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,11 @@ def _signal(pids: list[int], number: int) -> None:
             os.kill(pid, number)
 
 
+def open_descriptors(pid: int) -> int:
+    """Return how many descriptors a process has."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 def have_ended(pids: list[int]) -> bool:
     """Whether none of the processes lives."""
     return not any(map(_is, pids))
@@ -140,6 +146,23 @@ class LocalCluster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+_ANY_PYTHON = """
+from langchain_ptc.sandbox.host.pool import WorkerPool
+WorkerPool.__init__.__kwdefaults__["policy"] = False
+"""
+
+
+@contextlib.contextmanager
+def open_unrestricted(address: str) -> Iterator[RaySandbox]:
+    """Open a sandbox whose code is any Python: what its nodes' servers import first removes the language."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "sitecustomize.py").write_text(_ANY_PYTHON)
+        environment = {"env_vars": {"PYTHONPATH": folder}}
+        options = {"runtime_env": environment}
+        with RaySandbox(address, idle_seconds=5.0, actor_options=options) as made:
+            yield made
 
 
 def connected(sandbox: RaySandbox) -> set[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from langchain_ptc import InProcessSandbox, ProcessSandbox, RaySandbox, RemoteSandbox
 from langchain_ptc.background_loop import BackgroundLoop
@@ -24,38 +23,38 @@ TOKEN = "a token of sixteen characters"
 
 
 @contextmanager
-def open_sandbox(kind: str) -> Iterator[Sandbox]:
+def open_sandbox(kind: str, *, files: bool | int = False) -> Iterator[Sandbox]:
     """Open a sandbox, and close it afterwards."""
     if kind == "remote":
-        with open_remote() as remote:
+        with open_remote(files=files) as remote:
             yield remote
         return
     if kind == "ray":
-        with LocalCluster(2) as cluster, RaySandbox(cluster.address) as made:
+        with LocalCluster(2) as cluster, RaySandbox(cluster.address, files=files) as made:
             yield made
         return
-    with ProcessSandbox() if kind == "process" else InProcessSandbox() as local:
+    with ProcessSandbox(files=files) if kind == "process" else InProcessSandbox() as local:
         yield local
 
 
 @contextmanager
-def open_remote(*, policy: bool = True, **options: Any) -> Iterator[RemoteSandbox]:
+def open_remote(*, policy: bool = True, files: bool | int = False) -> Iterator[RemoteSandbox]:
     """Open a sandbox over one server, which runs in a thread; see `serving`."""
     with ExitStack() as stack:
-        address = stack.enter_context(serving(policy=policy))
-        yield stack.enter_context(RemoteSandbox([address], token=TOKEN, **options))
+        address = stack.enter_context(serving(policy=policy, files=files))
+        yield stack.enter_context(RemoteSandbox([address], token=TOKEN, files=files))
 
 
 @contextmanager
-def serving(*, policy: bool = True, **options: Any) -> Iterator[str]:
+def serving(*, policy: bool = True, files: bool | int = False) -> Iterator[str]:
     """Run a server of workers in a thread; yield its address.
 
     Args:
         policy: Whether the code is held to the language.
-        options: Those of `Server`.
+        files: See `Server`.
     """
     background = BackgroundLoop("a server of workers")
-    server = Server(token=TOKEN, **options)
+    server = Server(token=TOKEN, files=files)
     if not policy:
         server.pool = WorkerPool((), waiting=1, policy=False)
     background.run(server.start())

@@ -109,14 +109,8 @@ class ProcessSandbox(LocalSandbox):
         files: bool | int = False,
         require: Require | None = None,
     ) -> None:
-        if waiting_workers < 1:
-            raise ValueError(f"waiting_workers must be at least 1, got {waiting_workers!r}")
-        if max_workers is not None and max_workers < 1:
-            raise ValueError(f"max_workers must be at least 1, got {max_workers!r}")
-        if require not in (None, "kernel", "process", "any"):
-            raise ValueError(f"require must be 'kernel', 'process' or 'any', got {require!r}")
-        self._require = require or ("kernel" if sys.platform == "linux" else "process")
-        self.files_bytes = _checked_size(files, self._require)
+        check_positive(waiting_workers=waiting_workers, max_workers=max_workers)
+        self._require, self.files_bytes = local_options(require, files)
         super().__init__(imports)
         self._lease: _Lease | None = _lease(
             self._imports, waiting_workers, max_workers, self.files_bytes
@@ -163,8 +157,33 @@ def checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(imports))
 
 
-def _checked_size(files: bool | int, require: Require) -> int:
-    """Return the size of a folder, in bytes; 0 for none."""
+def check_positive(**given: float | None) -> None:
+    """Raise `ValueError` where an option is a number that is not positive."""
+    for name, number in given.items():
+        if number is not None and not number > 0:
+            raise ValueError(f"{name} must be positive, got {number!r}")
+
+
+def local_options(require: Require | None, files: bool | int) -> tuple[Require, int]:
+    """Return the level of workers of this machine, and the size of their folder; see `ProcessSandbox`."""
+    level: Require = require or ("kernel" if sys.platform == "linux" else "process")
+    size = checked_size(files, level)
+    if size and sys.platform != "linux":
+        raise SandboxError(
+            f"files=True needs a folder that the kernel makes for each worker, which {sys.platform} "
+            "cannot do: use Linux (a container or WSL 2), or leave out files"
+        )
+    return level, size
+
+
+def checked_size(files: bool | int, require: Require) -> int:
+    """Return the size of a folder, in bytes; 0 for none.
+
+    Raises:
+        ValueError: It is no size, or needs another level than `require`, or that is none.
+    """
+    if require not in ("kernel", "process", "any"):
+        raise ValueError(f"require must be 'kernel', 'process' or 'any', got {require!r}")
     if files is False:
         return 0
     files = _FOLDER_BYTES if files is True else files
@@ -172,11 +191,6 @@ def _checked_size(files: bool | int, require: Require) -> int:
         raise ValueError(
             f"files must be True, False or a size from {_MIN_FOLDER_BYTES:,} to {_MAX_FOLDER_BYTES:,} "
             f"bytes, got {files!r}"
-        )
-    if sys.platform != "linux":
-        raise SandboxError(
-            f"files=True needs a folder that the kernel makes for each worker, which {sys.platform} "
-            "cannot do: use Linux (a container or WSL 2), or leave out files"
         )
     if require != "kernel":
         raise ValueError(
@@ -278,7 +292,7 @@ class WorkerSession(Generic[W]):
         """Take a worker; one that comes after this was cancelled is given back."""
         asked = self._pool.checkout(allowance, depth=self._depth, fresh=fresh)
         try:
-            return await _result_of(asked)
+            return await result_of(asked)
         except (asyncio.CancelledError, GeneratorExit):
             asked.add_done_callback(self._give_back)
             raise
@@ -295,7 +309,7 @@ class WorkerSession(Generic[W]):
             if self._require == "kernel":
                 require_kernel(worker.layers)
             if self._has_folder:
-                _require_folder(worker.layers)
+                require_folder(worker.layers)
             self._line = line = HostConnection(program, on_calls, on_idle, worker.socket)
             self.worker, self.watched_at = worker, time.monotonic()
             self._pool.watch(worker, self._wall_seconds + replay_seconds(program))
@@ -333,7 +347,7 @@ class WorkerSession(Generic[W]):
         if line.violation is not None:
             return crashed(f"the worker broke the protocol: {line.violation}", output)
         try:
-            ended = await asyncio.wait_for(_result_of(worker.exited), self._pool.exit_seconds)
+            ended = await asyncio.wait_for(result_of(worker.exited), self._pool.exit_seconds)
         except TimeoutError:
             return crashed("the worker closed its line without a word", output)
         if worker.timed_out:  # reported after its line had closed
@@ -395,7 +409,8 @@ def require_kernel(layers: Mapping[str, str]) -> None:
         )
 
 
-def _require_folder(layers: Mapping[str, str]) -> None:
+def require_folder(layers: Mapping[str, str]) -> None:
+    """Raise `SandboxError` unless the kernel gives workers a folder."""
     state = layers.get("folder", "not installed")
     if state != "on":
         raise SandboxError(
@@ -405,5 +420,6 @@ def _require_folder(layers: Mapping[str, str]) -> None:
         )
 
 
-async def _result_of(future: concurrent.futures.Future[T]) -> T:
+async def result_of(future: concurrent.futures.Future[T]) -> T:
+    """Return the result of a future of a thread; at once if it has one."""
     return future.result() if future.done() else await asyncio.wrap_future(future)

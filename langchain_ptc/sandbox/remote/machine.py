@@ -15,6 +15,7 @@ import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from langchain_ptc.errors import MachineLost, SandboxError
 from langchain_ptc.sandbox.host.process import require_kernel
@@ -63,6 +64,39 @@ _MAX_WHY_CHARS = 500
 _MAX_UNSENT_BYTES = 1024 * 1024
 _MAX_MESSAGES = 20_000
 """Between two pings; a server that says more floods this host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a host needs of each server."""
+
+    imports: tuple[str, ...]
+    """Modules that it must offer."""
+    kernel: bool
+    """Whether its workers must have the kernel's system call filter."""
+    files_bytes: int
+    """Size of the folder that each worker must have; 0 if none may have one."""
+
+    def check(self, offer: Welcome) -> None:
+        """Raise `SandboxError` if a server does not offer it."""
+        missing = ", ".join(sorted({*self.imports}.difference(offer.modules)))
+        if missing:
+            raise SandboxError(f"it does not offer {missing}: name the modules when it is started")
+        if self.kernel:
+            require_kernel(offer.layers)
+        if not 1 <= offer.capacity <= _MAX_CAPACITY:
+            raise RemoteProtocolError(f"it names a capacity of {offer.capacity} workers")
+        if self.files_bytes > max(0, offer.files_bytes):
+            has = f"folders of {offer.files_bytes:,} bytes" if offer.files_bytes else "no folders"
+            raise SandboxError(
+                f"its workers have {has}, and {self.files_bytes:,} bytes are needed for files: start it "
+                f"with --files {self.files_bytes}"
+            )
+        if offer.files_bytes and not self.files_bytes:
+            raise SandboxError(
+                "its workers have folders, which this sandbox has no use for: pass files=True, or start "
+                "it without --files"
+            )
 
 
 class RemoteWorker:
@@ -136,8 +170,7 @@ class Machine:
     Args:
         connector: The way to it.
         hello: What it is greeted with.
-        imports: Modules that it must offer.
-        requires_kernel: Whether its workers must have the kernel's system call filter.
+        needs: What it must offer.
         on_change: Called when it has been connected or lost, cannot be reached, or has more room.
     """
 
@@ -145,13 +178,12 @@ class Machine:
         self,
         connector: Connector,
         hello: Hello,
-        imports: tuple[str, ...],
+        needs: Needs,
         *,
-        requires_kernel: bool,
         on_change: Callable[[], None],
     ) -> None:
         self.connector, self.name = connector, connector.name
-        self._hello, self._imports, self._requires_kernel = hello, imports, requires_kernel
+        self._hello, self._needs = hello, needs
         self._on_change = on_change
         self.is_up = False
         """Whether it gives workers."""
@@ -327,19 +359,11 @@ class Machine:
         match message:
             case Goodbye(why):
                 raise SandboxError(f"it sends this host away: {printable(why)}")
-            case Welcome(modules, layers, capacity, room):
-                missing = sorted({*self._imports}.difference(modules))
-                if missing:
-                    raise SandboxError(
-                        f"it does not offer {', '.join(missing)}: name the modules when it is started"
-                    )
-                if self._requires_kernel:
-                    require_kernel(layers)
-                if not 1 <= capacity <= _MAX_CAPACITY:
-                    raise RemoteProtocolError(f"it names a capacity of {capacity} workers")
-                self.layers, self.capacity, self.is_up = layers, capacity, True
+            case Welcome():
+                self._needs.check(message)
+                self.layers, self.capacity, self.is_up = message.layers, message.capacity, True
                 self._changed.set()
-                self._note_room(room)
+                self._note_room(message.room)
             case _:
                 raise RemoteProtocolError(f"it begins with {type(message).__name__}")
 

@@ -31,13 +31,13 @@ import json
 import math
 import secrets
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, fields
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TypeAlias, get_args
 
 from langchain_ptc.errors import SandboxError
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised with each change of what is said here."""
 PING_SECONDS = 1.0
 SILENT_SECONDS = 3.0
@@ -80,6 +80,8 @@ class Welcome:
     """Workers that it gives at a time, to all hosts together."""
     room: int
     """How many of them are free."""
+    files_bytes: int = 0
+    """Size of the folder of each execution; 0 if its workers have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +171,6 @@ FromHost: TypeAlias = Hello | Open | Watch | Kill | Ping
 FromServer: TypeAlias = Welcome | Goodbye | Opened | Refused | Ended | Room | Pong
 Message: TypeAlias = FromHost | FromServer
 
-_KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind
-    for kind in (
-        *(Hello, Open, Watch, Kill, Ping),
-        *(Welcome, Goodbye, Opened, Refused, Ended, Room, Pong),
-    )
-}
-
 
 def new_secret() -> str:
     """Return the secret of a new execution."""
@@ -201,7 +195,10 @@ def read_greeting(data: bytes) -> str:
 
 def encode(message: Message) -> bytes:
     """Return a message as it is sent."""
-    body = json.dumps([type(message).__name__, *astuple(message)]).encode()
+    kind = type(message)
+    body = json.dumps(
+        [kind.__name__, *(getattr(message, name) for name in kind.__slots__)]
+    ).encode()
     return len(body).to_bytes(_LENGTH_BYTES, "big") + body
 
 
@@ -238,8 +235,7 @@ class Decoder:
 def _decode(body: bytes) -> Message:
     try:
         name, *given = json.loads(body)
-        kind: Callable[..., Message] = _KINDS[name]
-        readers = [_READERS[str(field.type)] for field in fields(_KINDS[name])]
+        kind, readers = _KINDS[name]
         values = [read(value) for read, value in zip(readers, given, strict=True)]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RemoteProtocolError(f"what came is no message: {body[:80]!r}") from error
@@ -293,3 +289,8 @@ _READERS: dict[str, Callable[[object], object]] = {
     "dict[str, str]": _mapping,
 }
 """By the annotation of a field."""
+
+_KINDS: dict[str, tuple[Callable[..., Message], Sequence[Callable[[object], object]]]] = {
+    kind.__name__: (kind, [_READERS[str(field.type)] for field in fields(kind)])
+    for kind in (*get_args(FromHost), *get_args(FromServer))
+}

@@ -12,7 +12,7 @@ import contextlib
 import os
 import random
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,7 +21,7 @@ from langchain_ptc.background_loop import BackgroundLoop
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.host.workers import Allowance
 from langchain_ptc.sandbox.remote.connect import Connector
-from langchain_ptc.sandbox.remote.machine import Machine, RemoteWorker, printable
+from langchain_ptc.sandbox.remote.machine import Machine, Needs, RemoteWorker, printable
 from langchain_ptc.sandbox.remote.messages import SILENT_SECONDS, Hello
 
 _chance = random.SystemRandom()  # the numbers of the host's own generator are for the host
@@ -74,10 +74,8 @@ class RemotePool:
     """Workers of servers; see `Pool`. Any thread and event loop may use it.
 
     Args:
-        connectors: The ways to the servers; more may be added.
         token: What the servers want to know.
-        imports: Modules that each of them must offer.
-        requires_kernel: Whether workers must have the kernel's system call filter.
+        needs: What each of them must offer.
         queue_seconds: How long a request for a worker may wait.
     """
 
@@ -85,17 +83,15 @@ class RemotePool:
 
     def __init__(
         self,
-        connectors: Iterable[Connector],
         *,
         token: str,
-        imports: tuple[str, ...] = (),
-        requires_kernel: bool = True,
+        needs: Needs,
         queue_seconds: float = 30.0,
     ) -> None:
-        self.connectors = {connector.name: connector for connector in connectors}
-        self._token = token
+        self.connectors: dict[str, Connector] = {}
+        """The ways to the servers, by their names."""
+        self._token, self._needs = token, needs
         self._tokens: dict[str, str] = {}
-        self._imports, self._requires_kernel = imports, requires_kernel
         self._queue_seconds = queue_seconds
         self._closed = False
         self._reset()
@@ -220,8 +216,7 @@ class RemotePool:
         machine = Machine(
             connector,
             Hello(self._tokens.get(connector.name, self._token), VERSION),
-            self._imports,
-            requires_kernel=self._requires_kernel,
+            self._needs,
             on_change=self._serve,
         )
         self.machines[connector.name] = machine, asyncio.ensure_future(machine.serve())

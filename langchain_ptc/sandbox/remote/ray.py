@@ -6,7 +6,6 @@ Ray places one server of workers on each node and starts it again when it dies. 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import importlib.util
 import json
@@ -23,11 +22,11 @@ from typing import Any
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.locks import ServiceThread, new_gate, new_lock
-from langchain_ptc.sandbox.api import Done, OnCalls, OnIdle, Program
-from langchain_ptc.sandbox.host.process import LocalSandbox, Require
+from langchain_ptc.sandbox.host.process import Require, check_positive
 from langchain_ptc.sandbox.remote.connect import TcpConnector
 from langchain_ptc.sandbox.remote.machine import RemoteWorker
-from langchain_ptc.sandbox.remote.pool import RemotePool, ServerStats
+from langchain_ptc.sandbox.remote.pool import RemotePool
+from langchain_ptc.sandbox.remote.sandbox import ServersSandbox
 from langchain_ptc.sandbox.remote.session import ReplayingSession
 
 _MAX_REPORT_CHARS = 4 * 2**20
@@ -129,7 +128,13 @@ class Cluster:
                 assert process.stdin is not None
                 assert process.stdout is not None
                 self._process = process
-                patience = threading.Timer(_JOIN_SECONDS, process.kill)
+                late: list[str] = []
+
+                def end_late() -> None:
+                    late.append(f"Ray has not answered within {_JOIN_SECONDS:g} seconds")
+                    process.kill()
+
+                patience = threading.Timer(_JOIN_SECONDS, end_late)
                 patience.daemon = True
                 patience.start()
                 try:
@@ -144,6 +149,7 @@ class Cluster:
                     self._hang_up()
             errors.seek(max(0, errors.seek(0, os.SEEK_END) - _TAIL_BYTES))
             said = errors.read().decode("utf-8", "replace").strip()
+        failure = failure or next(iter(late), "")
         return failure or f"the process that follows it ended with {process.returncode}: {said}"
 
     def _hear(self, report: Mapping[str, Any], joined: Future[None]) -> str:
@@ -180,7 +186,7 @@ class Cluster:
         return f"no node of the Ray cluster can run code; {node}: {why}"
 
 
-class RaySandbox(LocalSandbox):
+class RaySandbox(ServersSandbox):
     """Runs each execution in a worker process on a node of a Ray cluster.
 
     Needs the extra `ray`, and langchain-ptc in the same version on all nodes, on Linux. The first execution
@@ -199,6 +205,7 @@ class RaySandbox(LocalSandbox):
         imports: See `ProcessSandbox`. The modules must be installed on the nodes.
         waiting_workers: Workers that wait for work on each node.
         max_workers: Executions that have a worker at a time on each node; see `ProcessSandbox`.
+        files: Give the code a folder of its own for each execution; see `ProcessSandbox`.
         require: What must hold on the nodes; see `ProcessSandbox`. By default `kernel`.
         port: Port of the servers; 0 lets each node choose one. Two versions cannot share one.
         queue_seconds: How long an execution waits for a node with room.
@@ -212,7 +219,8 @@ class RaySandbox(LocalSandbox):
     Raises:
         ImportError: Ray is not installed.
         TypeError: `ray_init` or `actor_options` has something that JSON cannot express.
-        ValueError: A number is not positive, or `require` is not a level.
+        ValueError: A number is not positive, `require` is not a level, or `files` is no size or needs another
+            level.
     """
 
     def __init__(
@@ -222,6 +230,7 @@ class RaySandbox(LocalSandbox):
         imports: Sequence[str] = (),
         waiting_workers: int = 4,
         max_workers: int | None = None,
+        files: bool | int = False,
         require: Require = "kernel",
         port: int = 0,
         queue_seconds: float = 30.0,
@@ -232,49 +241,28 @@ class RaySandbox(LocalSandbox):
     ) -> None:
         if importlib.util.find_spec("ray") is None:
             raise ImportError("RaySandbox needs Ray: pip install 'langchain-ptc[ray]'")
-        for name, number in (("waiting_workers", waiting_workers), ("max_workers", max_workers)):
-            if number is not None and number < 1:
-                raise ValueError(f"{name} must be at least 1, got {number!r}")
-        if queue_seconds <= 0 or idle_seconds <= 0:
-            raise ValueError("queue_seconds and idle_seconds must be positive")
-        if require not in ("kernel", "process", "any"):
-            raise ValueError(f"require must be 'kernel', 'process' or 'any', got {require!r}")
-        super().__init__(imports)
-        self._require: Require = require
+        check_positive(
+            waiting_workers=waiting_workers, max_workers=max_workers, idle_seconds=idle_seconds
+        )
+        super().__init__(imports, files, require, queue_seconds)
         server = {
             "imports": self._imports,
             "waiting_workers": waiting_workers,
             "max_workers": max_workers,
+            "files": self.files_bytes or False,
             "require": require,
             "port": port,
         }
         actor = {"server": server, "options": actor_options or {}, "idle_seconds": idle_seconds}
-        self.pool = RemotePool(
-            (),
-            token="",
-            imports=self._imports,
-            requires_kernel=require == "kernel",
-            queue_seconds=queue_seconds,
-        )
         options = {"init": {"address": address, **(ray_init or {})}, "resource": resource}
         self._cluster = Cluster({**options, "actor": actor}, self.pool)
-        self._is_closed = False
         weakref.finalize(self, self._cluster.close)
-        weakref.finalize(self, self.pool.close_soon)
 
     def session(self) -> ReplayingSession[RemoteWorker]:
-        """Prepare one execution."""
-        if self._is_closed:
-            raise SandboxError("the sandbox is closed")
-        return _Session(self.pool, self._require, self._cluster)
-
-    def has_room(self) -> bool:
-        """Whether one more program would delay no other: a node has a free worker, as far as is known."""
-        return self.pool.has_room()
-
-    def stats(self) -> tuple[ServerStats, ...]:
-        """Return what is known of the server of each node, by its id; none is before the first execution."""
-        return self.pool.stats()
+        """Prepare one execution, which joins the cluster if that has not been done."""
+        session = super().session()
+        session.ready = self._cluster.joined
+        return session
 
     @property
     def follower_pid(self) -> int | None:
@@ -283,21 +271,5 @@ class RaySandbox(LocalSandbox):
 
     def close(self) -> None:
         """Leave the cluster. The servers stay for other hosts, or end once they have had none for a time."""
-        self._is_closed = True
         self._cluster.close()
-        self.pool.close()
-
-
-class _Session(ReplayingSession[RemoteWorker]):
-    """One execution, which joins the cluster if that has not been done."""
-
-    def __init__(self, pool: RemotePool, require: Require, cluster: Cluster) -> None:
-        super().__init__(pool, require)
-        self._cluster = cluster
-
-    async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
-        """Run `program` to its end; see `Session.run`."""
-        joined = self._cluster.joined()
-        if not joined.done() or joined.exception() is not None:
-            await asyncio.wrap_future(joined)
-        return await super().run(program, on_calls, on_idle)
+        super().close()

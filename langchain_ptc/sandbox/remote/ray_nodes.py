@@ -21,6 +21,7 @@ import json
 import logging
 import os
 import secrets
+import socket
 import sys
 import threading
 import time
@@ -28,6 +29,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
+from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.remote.server import Server
 
 NAMESPACE = "langchain_ptc"
@@ -38,6 +40,7 @@ _RETRY_SECONDS = 5.0
 _MAX_CALLS = 10_000
 """Hosts that one actor may have: each waits for its end."""
 _MAX_ERROR_CHARS = 600
+_PROBE_SECONDS = 10.0
 
 
 class NodeServer:
@@ -203,6 +206,18 @@ def _describe(error: Exception) -> str:
     return (lines[-1] if len(lines) > 3 else " ".join(lines))[:_MAX_ERROR_CHARS]
 
 
+def _probe(address: str) -> None:
+    """Raise `SandboxError` if nothing listens where the cluster should: Ray would try for a minute."""
+    address = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_SECONDS).close()
+        except OSError as error:
+            why = error.strerror or error
+            raise SandboxError(f"nothing answers at its address {address}: {why}") from error
+
+
 def main() -> None:
     """Follow the cluster that the host names on standard input, and report on standard output."""
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -214,6 +229,7 @@ def main() -> None:
         print(json.dumps(found), file=lines, flush=True)
 
     try:
+        _probe(options["init"]["address"])
         import ray
 
         ray.init(

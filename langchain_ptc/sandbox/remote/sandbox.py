@@ -8,15 +8,65 @@ import weakref
 from collections.abc import Sequence
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.sandbox.host.process import LocalSandbox, Require
+from langchain_ptc.sandbox.host.process import (
+    LocalSandbox,
+    Require,
+    check_positive,
+    checked_size,
+)
 from langchain_ptc.sandbox.remote.connect import Connector, TcpConnector
-from langchain_ptc.sandbox.remote.machine import RemoteWorker
+from langchain_ptc.sandbox.remote.machine import Needs, RemoteWorker
 from langchain_ptc.sandbox.remote.pool import RemotePool, ServerStats
 from langchain_ptc.sandbox.remote.session import ReplayingSession
 from langchain_ptc.sandbox.remote.tls import client_tls
 
 
-class RemoteSandbox(LocalSandbox):
+class ServersSandbox(LocalSandbox):
+    """What `RemoteSandbox` and `RaySandbox` have in common: workers of servers, which `pool` knows."""
+
+    def __init__(
+        self,
+        imports: Sequence[str],
+        files: bool | int,
+        require: Require,
+        queue_seconds: float,
+        *,
+        token: str = "",
+    ) -> None:
+        super().__init__(imports)
+        check_positive(queue_seconds=queue_seconds)
+        self.files_bytes = checked_size(files, require)
+        self._require: Require = require
+        self._is_closed = False
+        self.pool = RemotePool(
+            token=token,
+            needs=Needs(self._imports, require == "kernel", self.files_bytes),
+            queue_seconds=queue_seconds,
+        )
+        # In whatever thread it is collected, and whatever that is doing: takes no lock.
+        weakref.finalize(self, self.pool.close_soon)
+
+    def session(self) -> ReplayingSession[RemoteWorker]:
+        """Prepare one execution."""
+        if self._is_closed:
+            raise SandboxError("the sandbox is closed")
+        return ReplayingSession(self.pool, self._require, has_folder=self.files_bytes > 0)
+
+    def has_room(self) -> bool:
+        """Whether one more program would delay no other: a server has a free worker, as far as is known."""
+        return self.pool.has_room()
+
+    def stats(self) -> tuple[ServerStats, ...]:
+        """Return what is known of each server; none is before the first execution."""
+        return self.pool.stats()
+
+    def close(self) -> None:
+        """End its executions and connections; the servers go on."""
+        self._is_closed = True
+        self.pool.close()
+
+
+class RemoteSandbox(ServersSandbox):
     """Runs each execution in a worker of a server (`langchain-ptc serve`), on another machine or on this one.
 
     Tools run here, as ever; code runs there, with as many walls as the server's machine has. Each execution goes
@@ -35,13 +85,16 @@ class RemoteSandbox(LocalSandbox):
             and all data are then readable on the way. The default is TLS, except on the loopback interface.
         imports: Modules that the code may import in addition to the standard ones; each server must have
             been started with them.
+        files: Give the code a folder of its own for each execution; see `ProcessSandbox`. Each server must have
+            been started with folders of at least this size, in bytes: `langchain-ptc serve --files`.
         require: What must hold on the servers, see `ProcessSandbox`; the default is `kernel`.
         queue_seconds: How long an execution may wait for a worker. Then it raises `SandboxError`, which
             names each server and why it gave none.
 
     Raises:
         TypeError: A string was passed in place of a list.
-        ValueError: An address is not `"host:port"`, there is none, or one needs a token.
+        ValueError: An address is not `"host:port"`, there is none, or one needs a token; `queue_seconds` is
+            not positive, `require` is not a level, or `files` is no size or needs another level.
     """
 
     def __init__(
@@ -51,50 +104,20 @@ class RemoteSandbox(LocalSandbox):
         token: str = "",
         tls: ssl.SSLContext | bool | None = None,
         imports: Sequence[str] = (),
+        files: bool | int = False,
         require: Require = "kernel",
         queue_seconds: float = 30.0,
     ) -> None:
-        super().__init__(imports)
         if isinstance(addresses, str):
             raise TypeError(f"addresses must be a list, got the string {addresses!r}")
         if not addresses:
             raise ValueError("addresses must not be empty")
         if not token and any(isinstance(address, str) for address in addresses):
             raise ValueError("token must not be empty: whoever can connect to a server needs it")
-        if queue_seconds <= 0:
-            raise ValueError(f"queue_seconds must be positive, got {queue_seconds!r}")
-        if require not in ("kernel", "process", "any"):
-            raise ValueError(f"require must be 'kernel', 'process' or 'any', got {require!r}")
-        self._require: Require = require
-        self._is_closed = False
-        self.pool = RemotePool(
-            [_connector(a, tls) if isinstance(a, str) else a for a in addresses],
-            token=token,
-            imports=self._imports,
-            requires_kernel=require == "kernel",
-            queue_seconds=queue_seconds,
-        )
-        # In whatever thread it is collected, and whatever that is doing: takes no lock.
-        weakref.finalize(self, self.pool.close_soon)
-
-    def session(self) -> ReplayingSession[RemoteWorker]:
-        """Prepare one execution."""
-        if self._is_closed:
-            raise SandboxError("the sandbox is closed")
-        return ReplayingSession(self.pool, self._require)
-
-    def has_room(self) -> bool:
-        """Whether one more program would delay no other: a server has a free worker, as far as is known."""
-        return self.pool.has_room()
-
-    def stats(self) -> tuple[ServerStats, ...]:
-        """Return what is known of each server; none is before the first execution."""
-        return self.pool.stats()
-
-    def close(self) -> None:
-        """End its executions and connections; the servers go on."""
-        self._is_closed = True
-        self.pool.close()
+        super().__init__(imports, files, require, queue_seconds, token=token)
+        for address in addresses:
+            way = _connector(address, tls) if isinstance(address, str) else address
+            self.pool.connectors[way.name] = way
 
 
 def _connector(address: str, tls: ssl.SSLContext | bool | None) -> TcpConnector:

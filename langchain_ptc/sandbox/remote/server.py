@@ -14,7 +14,6 @@ import logging
 import re
 import socket
 import ssl
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -22,7 +21,14 @@ from importlib.metadata import version
 from typing import Self
 
 from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.process import Require, checked_imports, require_kernel
+from langchain_ptc.sandbox.host.process import (
+    Require,
+    check_positive,
+    checked_imports,
+    local_options,
+    require_folder,
+    require_kernel,
+)
 from langchain_ptc.sandbox.host.workers import Allowance, Exit, Socket, Worker, default_most
 from langchain_ptc.sandbox.remote.messages import (
     GREETING_BYTES,
@@ -95,10 +101,13 @@ class Server:
         imports: Modules that code may import in addition to the standard ones.
         waiting_workers: Workers that wait for work.
         max_workers: Workers that it gives at a time, at each depth; see `ProcessSandbox`.
+        files: Give each worker a folder; see `ProcessSandbox`. It serves hosts that ask for one, and no others.
         require: What must hold, or it does not start; see `ProcessSandbox`.
 
     Raises:
-        ValueError: The token is too short, or a number is not positive.
+        ValueError: The token is too short, a number is not positive, `require` is not a level, or `files`
+            is no size, or needs another level.
+        SandboxError: `files` on a system other than Linux.
     """
 
     def __init__(
@@ -111,19 +120,24 @@ class Server:
         imports: Sequence[str] = (),
         waiting_workers: int = 4,
         max_workers: int | None = None,
+        files: bool | int = False,
         require: Require | None = None,
     ) -> None:
         if token is not None and len(token) < MIN_TOKEN_LENGTH:
             raise ValueError(f"token must have at least {MIN_TOKEN_LENGTH} characters")
-        if waiting_workers < 1 or (max_workers is not None and max_workers < 1):
-            raise ValueError("waiting_workers and max_workers must be at least 1")
+        check_positive(waiting_workers=waiting_workers, max_workers=max_workers)
         self._token = None if token is None else token.encode()
         self._host, self._port, self._tls = host, port, tls
-        self._require = require or ("kernel" if sys.platform == "linux" else "process")
+        self._require, self._files_bytes = local_options(require, files)
         self._imports = checked_imports(imports)
         self.capacity = max_workers or default_most()
         """Workers that it gives at a time, at each depth."""
-        self.pool = WorkerPool(self._imports, waiting=waiting_workers, most=self.capacity)
+        self.pool = WorkerPool(
+            self._imports,
+            waiting=waiting_workers,
+            most=self.capacity,
+            files_bytes=self._files_bytes,
+        )
         self.address = (host, port)
         """Where it listens, once it has started."""
         self.is_draining = False
@@ -161,6 +175,8 @@ class Server:
             self.layers = dict(worker.layers)
             if self._require == "kernel":
                 require_kernel(self.layers)
+            if self._files_bytes:
+                require_folder(self.layers)
             if self._token is not None:
                 await self._listen()
         except BaseException:
@@ -313,7 +329,8 @@ class Server:
             raise _SentAway(why)
         host = _Host(self, sock, decoder)
         self.hosts.add(host)
-        host.send(Welcome(self._imports, self.layers, self.capacity, self.room()))
+        offer = self._imports, self.layers, self.capacity, self.room(), self._files_bytes
+        host.send(Welcome(*offer))
         return host
 
     async def _judge(self, first: Hello) -> str:

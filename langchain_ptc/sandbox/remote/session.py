@@ -9,13 +9,14 @@ their tools run on the host, and their results are delivered on the new machine.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Generic
 
 from langchain_ptc.errors import MachineLost, ReplayError
 from langchain_ptc.sandbox.api import Call, Done, Moment, OnCalls, OnIdle, Program, Replay, Result
-from langchain_ptc.sandbox.host.process import Require, WorkerSession
+from langchain_ptc.sandbox.host.process import Require, WorkerSession, result_of
 from langchain_ptc.sandbox.host.workers import Pool, W, current_depth
 
 MAX_LOST = 3
@@ -28,12 +29,15 @@ class ReplayingSession(Generic[W]):
     Args:
         pool: Where the workers come from.
         require: See `ProcessSandbox`.
+        has_folder: Whether its workers must have a folder.
     """
 
-    def __init__(self, pool: Pool[W], require: Require) -> None:
-        self._pool, self._require = pool, require
+    def __init__(self, pool: Pool[W], require: Require, *, has_folder: bool = False) -> None:
+        self._pool, self._require, self._has_folder = pool, require, has_folder
         self._depth = current_depth()
-        self._session = WorkerSession(pool, require)
+        self.ready: Callable[[], Future[None]] | None = None
+        """Returns what is done when the pool has machines; called when the execution begins."""
+        self._session = WorkerSession(pool, require, has_folder=has_folder)
         self._is_stepped = False
         """Whether a program that runs in steps is running."""
         self._output = ""
@@ -62,6 +66,8 @@ class ReplayingSession(Generic[W]):
                 lost.
             ReplayError: The program took another path when it was replayed.
         """
+        if self.ready is not None:
+            await result_of(self.ready())
         if program.replay is None or on_idle is None:
             return await self._session.run(program, on_calls, on_idle)
 
@@ -133,7 +139,11 @@ class ReplayingSession(Generic[W]):
         self._output = self.output
         seconds = self._session.wall_seconds_left
         self._session = WorkerSession(
-            self._pool, self._require, depth=self._depth, wall_seconds=seconds
+            self._pool,
+            self._require,
+            has_folder=self._has_folder,
+            depth=self._depth,
+            wall_seconds=seconds,
         )
         self._asked = self._waits = self._delivered = 0
         self._computed_here, self._computing_since = 0.0, None

@@ -27,6 +27,7 @@ def server_tls(
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.num_tickets = 0  # to read one takes Python longer than a certificate
     context.load_cert_chain(certificate, key, password="")  # no prompt for one
     if client_ca is not None:
         context.load_verify_locations(client_ca)

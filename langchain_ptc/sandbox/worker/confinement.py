@@ -58,6 +58,7 @@ _CLONE_NEWPID = 0x20000000
 _CLONE_NEWNET = 0x40000000
 _CLONE_THREAD = 0x00010000
 _CLONE_THREAD_FLAGS = 0x007D0F00
+_NEW_NAMESPACES = _CLONE_NEWNET | _CLONE_NEWPID | _CLONE_NEWNS | _CLONE_NEWIPC | _CLONE_NEWUTS
 """What libc starts a thread with: everything shared, nothing new."""
 
 # Flags of mount.
@@ -119,21 +120,28 @@ def enter_namespaces() -> None:
     if become_nobody:
         os.setgroups([])
         uid = gid = _NOBODY
-    flags = _CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWPID
-    flags |= _CLONE_NEWNS | _CLONE_NEWIPC | _CLONE_NEWUTS
     reader, writer = os.pipe()
     if not (child := os.fork()):  # only from outside may another user than one's own be mapped
         os.close(writer)
         os._exit(_map_users(os.getppid(), uid, gid) if os.read(reader, 1) else 0)
     os.close(reader)
     try:
-        _check(_libc.unshare(flags), "unshare")
+        _check(_libc.unshare(_CLONE_NEWUSER), "unshare")
         os.write(writer, b"!")
     finally:
         os.close(writer)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status:
-        raise OSError(status, f"uid_map: {os.strerror(status)}")
+    if status < 0:  # somebody killed the child: whoever started this process does it again
+        os._exit(1)
+    try:
+        if status:
+            ctypes.set_errno(status)
+            _check(-1, "uid_map")
+        # Last: once the first child in a process namespace has ended, no other can be forked.
+        _check(_libc.unshare(_NEW_NAMESPACES), "unshare")
+    except OSError:
+        drop_capabilities()  # those of the user namespace that it is in by now
+        raise
     if become_nobody:
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
         os.setresuid(_NOBODY, _NOBODY, _NOBODY)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from langchain_ptc import Limits, ProcessSandbox
+from langchain_ptc import Limits, ProcessSandbox, RaySandbox
 from langchain_ptc.sandbox import Program, Result
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.process import WorkerSession
 from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support import ROOT
+from tests.support.clusters import open_unrestricted
 from tests.support.sandboxes import open_remote
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux tells it")
@@ -81,13 +82,23 @@ def peak_mb() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-async def grow(name: str, where: str, *, late: bool) -> None:
-    """Attack this process, and tell what it came to; a server of workers is in this process, too."""
+async def grow(name: str, where: str, *, late: bool = False) -> None:
+    """Attack this process, and tell what it came to.
+
+    Args:
+        name: A key of `ATTACKS`.
+        where: `here`; `remote`, for a server of workers in this process; or the address of a Ray cluster.
+        late: Whether answers are not there at once.
+    """
+    is_honest = name == "with-stubs"
     if where == "remote":
-        with open_remote(policy=name == "with-stubs") as sandbox:
+        with open_remote(policy=is_honest) as sandbox:
+            await attack(sandbox, name, late=late)
+    elif where != "here":
+        with RaySandbox(where) if is_honest else open_unrestricted(where) as sandbox:
             await attack(sandbox, name, late=late)
     else:
-        await attack(ProcessSandbox() if name == "with-stubs" else Unrestricted(), name, late=late)
+        await attack(ProcessSandbox() if is_honest else Unrestricted(), name, late=late)
 
 
 async def attack(sandbox, name: str, *, late: bool) -> None:
@@ -101,6 +112,22 @@ async def attack(sandbox, name: str, *, late: bool) -> None:
     print(json.dumps([limit, calls, grown, after.output]))
 
 
+def grow_code(name: str, where: str, *, late: bool = False) -> str:
+    """Return a program that attacks itself; see `grow`."""
+    return (
+        f"import asyncio, sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        f"import tests.sandbox.host.test_backpressure as t; asyncio.run(t.grow({name!r}, {where!r}, late={late}))"
+    )
+
+
+def check_growth(told: str) -> None:
+    """Check what such a program printed."""
+    limit, calls, grown, output = json.loads(told)
+    assert (limit, output) == ("wall_seconds", "1\n")
+    assert calls < CALLS / 2
+    assert grown < 100, f"{grown} MB for {calls} calls"
+
+
 @linux
 @pytest.mark.parametrize(
     ("where", "late"),
@@ -110,17 +137,14 @@ async def attack(sandbox, name: str, *, late: bool) -> None:
 @pytest.mark.parametrize("name", ATTACKS)
 def test_answers_that_are_never_read_do_not_pile_up(name, where, late):
     """The host holds some megabytes of them, ends the execution in time, and the next one works."""
-    code = (
-        f"import asyncio, sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        f"import tests.sandbox.host.test_backpressure as t; asyncio.run(t.grow({name!r}, {where!r}, late={late}))"
-    )
     told = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=50
+        [sys.executable, "-c", grow_code(name, where, late=late)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=50,
     )
-    limit, calls, grown, output = json.loads(told.stdout)
-    assert (limit, output) == ("wall_seconds", "1\n")
-    assert calls < CALLS / 2
-    assert grown < 100, f"{grown} MB for {calls} calls"
+    check_growth(told.stdout)
 
 
 async def test_calls_that_were_held_back_go_on_once_answers_are_read():

@@ -11,16 +11,17 @@ import pytest
 from langchain_ptc import ProcessSandbox, SandboxError
 from langchain_ptc.sandbox import Done, Program
 from langchain_ptc.sandbox.host import process
+from tests.support.sandboxes import open_sandbox
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the folder is the kernel's")
 
 FOLDER_BYTES = 2 * 2**20
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Any:
-    """A sandbox whose workers have a folder."""
-    with ProcessSandbox(files=FOLDER_BYTES) as made:
+@pytest.fixture(scope="module", params=["process", "remote"])
+def sandbox(request: pytest.FixtureRequest) -> Any:
+    """A sandbox whose workers have a folder, here or on a server."""
+    with open_sandbox(request.param, files=FOLDER_BYTES) as made:
         yield made
 
 

@@ -29,8 +29,8 @@ def test_its_name_needs_no_ray():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"waiting_workers": 0}, "waiting_workers must be at least 1"),
-        ({"max_workers": 0}, "max_workers must be at least 1"),
+        ({"waiting_workers": 0}, "waiting_workers must be positive"),
+        ({"max_workers": 0}, "max_workers must be positive"),
         ({"queue_seconds": 0}, "must be positive"),
         ({"require": "none"}, "require must be"),
         ({"imports": ["not a name"]}, "no module name"),

@@ -151,6 +151,28 @@ async def test_missing_module(server: Server) -> None:
     assert "it does not offer decimal, json" in why
 
 
+@pytest.mark.parametrize(
+    ("has", "needs", "why"),
+    [
+        (0, True, "its workers have no folders, and 67,108,864 bytes are needed for files"),
+        (
+            2**20,
+            2**21,
+            "its workers have folders of 1,048,576 bytes, and 2,097,152 bytes are needed",
+        ),
+        (
+            2**20,
+            False,
+            "its workers have folders, which this sandbox has no use for: pass files=True",
+        ),
+    ],
+)
+async def test_folders_of_another_size(has: int, needs: bool | int, why: str) -> None:
+    """A server whose workers have less of a folder than is needed is not used, nor one with any for those without."""
+    async with lying(first=m.Welcome((), {"seccomp": "on", "folder": "on"}, 4, 4, has)) as liar:
+        assert why in await refusal(remote(liar.address, files=needs))
+
+
 async def test_wrong_certificate(certificates: Certificates) -> None:
     """A server whose certificate is not trusted gets no token; one that is trusted runs code."""
     signed = certificates.server

@@ -71,6 +71,23 @@ for make in (lambda: os.mknod("/d", 0o020666, 0x103), lambda: open("/etc/passwd"
     raise AssertionError
 open("/files/a", "w").close()
 """
+_HALF_A_WORLD = """
+import errno, os, signal, sys
+sys.path[:] = {path!r}
+from langchain_ptc.sandbox.worker import confinement
+confinement._map_users = lambda *_: {failure}
+report = {{}}
+assert not confinement.install_layer("namespaces", confinement.enter_namespaces, report)
+if "unshare: " in report["namespaces"]:
+    sys.exit(report["namespaces"])
+assert "uid_map: Operation not permitted" in report["namespaces"], report
+for _ in range(2):
+    if not (pid := os.fork()):
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+status = open("/proc/self/status").read()
+assert int(status.partition("CapEff:")[2].split()[0], 16) == 0
+"""
 _LANDLOCK_ALONE = """
 import os, sys
 sys.path[:] = {path!r}
@@ -115,3 +132,19 @@ def test_a_wall_of_the_folder_alone(wall: str, tmp_path: Path) -> None:
     if "landlock: " in ran.stderr or "unshare: " in ran.stderr:
         pytest.skip(ran.stderr.splitlines()[-1])
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
+@pytest.mark.parametrize(
+    ("failure", "code"), [("errno.EPERM", 0), ("os.kill(os.getpid(), signal.SIGKILL)", 1)]
+)
+def test_a_world_that_cannot_be_completed(failure: str, code: int) -> None:
+    """Where the kernel refuses part of it, workers are forked without; a parent of which part was killed ends."""
+    program = _HALF_A_WORLD.format(path=sys.path, failure=failure)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    if "unshare: " in ran.stderr:
+        pytest.skip(ran.stderr.splitlines()[-1])
+    assert ran.returncode == code, ran.stderr
+    assert not ran.stderr
