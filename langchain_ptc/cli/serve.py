@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import os
 import secrets
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from langchain_ptc.cli.output import INTERRUPTED, SUCCESS, CommandError, read_text, write_error
 from langchain_ptc.sandbox.host.process import Require
+from langchain_ptc.sandbox.remote.connect import is_loopback
 from langchain_ptc.sandbox.remote.health import Health
 from langchain_ptc.sandbox.remote.messages import RemoteProtocolError
 from langchain_ptc.sandbox.remote.server import MIN_TOKEN_LENGTH, Server
@@ -79,7 +79,7 @@ def serve_workers(options: ServeOptions) -> int:
 
 
 def _read_token(options: ServeOptions) -> str:
-    is_here = _is_loopback(options.host)
+    is_here = is_loopback(options.host)
     if options.token_file is not None:
         token = read_text(options.token_file, "--token-file ").strip()
     else:
@@ -104,7 +104,7 @@ def _read_tls(options: ServeOptions) -> ssl.SSLContext | None:
     if options.certificate is None:
         if options.key is not None or options.client_ca is not None:
             raise CommandError("--tls-key and --client-ca need --tls-cert")
-        if not options.is_plain and not _is_loopback(options.host):
+        if not options.is_plain and not is_loopback(options.host):
             raise CommandError(
                 f"--host {options.host} is reached from other machines, and without TLS they send the "
                 "token and all data in clear: pass --tls-cert, or --insecure-plain where the network "
@@ -117,13 +117,6 @@ def _read_tls(options: ServeOptions) -> ssl.SSLContext | None:
         raise CommandError(
             f"--tls-cert, --tls-key or --client-ca cannot be used: {error}"
         ) from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _show_log() -> None:

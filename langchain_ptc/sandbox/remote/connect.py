@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 from typing import Any, Protocol
@@ -81,3 +82,11 @@ class TcpConnector:
 
     async def close(self) -> None:
         """Nothing is kept."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine for sure, by its name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

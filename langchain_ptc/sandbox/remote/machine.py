@@ -21,25 +21,11 @@ from langchain_ptc.errors import MachineLost, SandboxError
 from langchain_ptc.sandbox.host.process import require_kernel
 from langchain_ptc.sandbox.host.watching import Watcher, watcher_of
 from langchain_ptc.sandbox.host.workers import Allowance, Exit, Socket
+from langchain_ptc.sandbox.remote import messages as m
 from langchain_ptc.sandbox.remote.connect import Connector
 from langchain_ptc.sandbox.remote.messages import (
     PING_SECONDS,
     SILENT_SECONDS,
-    Decoder,
-    Ended,
-    Goodbye,
-    Hello,
-    Kill,
-    Message,
-    Open,
-    Opened,
-    Ping,
-    Pong,
-    Refused,
-    RemoteProtocolError,
-    Room,
-    Watch,
-    Welcome,
     encode,
     greeting,
     new_secret,
@@ -77,7 +63,7 @@ class Needs:
     files_bytes: int
     """Size of the folder that each worker must have; 0 if none may have one."""
 
-    def check(self, offer: Welcome) -> None:
+    def check(self, offer: m.Welcome) -> None:
         """Raise `SandboxError` if a server does not offer it."""
         missing = ", ".join(sorted({*self.imports}.difference(offer.modules)))
         if missing:
@@ -85,7 +71,7 @@ class Needs:
         if self.kernel:
             require_kernel(offer.layers)
         if not 1 <= offer.capacity <= _MAX_CAPACITY:
-            raise RemoteProtocolError(f"it names a capacity of {offer.capacity} workers")
+            raise m.RemoteProtocolError(f"it names a capacity of {offer.capacity} workers")
         if self.files_bytes > max(0, offer.files_bytes):
             has = f"folders of {offer.files_bytes:,} bytes" if offer.files_bytes else "no folders"
             raise SandboxError(
@@ -109,7 +95,7 @@ class RemoteWorker:
     def __init__(self, machine: Machine, secret: str, depth: int) -> None:
         self.machine, self.secret, self.depth = machine, secret, depth
         self.layers = machine.layers
-        self.answer: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[m.Refused | None] = asyncio.get_running_loop().create_future()
         """Why the machine does not give it; None once it is there."""
         self.exited: Future[Exit] = Future()
         self.exited.set_running_or_notify_cancel()
@@ -123,7 +109,7 @@ class RemoteWorker:
         if self.exited.done() and self.exited.exception() is not None:  # before anybody read it
             self._cut()
             return
-        self.machine.send(Watch(self.secret, min(wall_seconds, _MAX_WALL_SECONDS)))
+        self.machine.send(m.Watch(self.secret, min(wall_seconds, _MAX_WALL_SECONDS)))
         self._cancel_deadline()
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(wall_seconds + GRACE_SECONDS, self._end_overdue)
@@ -177,7 +163,7 @@ class Machine:
     def __init__(
         self,
         connector: Connector,
-        hello: Hello,
+        hello: m.Hello,
         needs: Needs,
         *,
         on_change: Callable[[], None],
@@ -198,7 +184,7 @@ class Machine:
         self.full_at: set[int] = set()
         """The depths at which it has refused a worker since it last had more room."""
         self.workers: dict[str, RemoteWorker] = {}
-        self._opening: dict[str, asyncio.Future[Refused | None]] = {}
+        self._opening: dict[str, asyncio.Future[m.Refused | None]] = {}
         self._wake = asyncio.Event()
         self._sock: Socket | None = None
         self._watcher: Watcher
@@ -273,7 +259,7 @@ class Machine:
             self._sock = await self.connector.connect()
             self._outbox = Outbox(self._sock)
             self._watcher = watcher_of(asyncio.get_running_loop())
-            self._watcher.add_reader(self._sock.fileno(), self._read, Decoder())
+            self._watcher.add_reader(self._sock.fileno(), self._read, m.Decoder())
             self.send(self._hello)
             await self._changed.wait()
         self._heard_at = planned = time.monotonic()
@@ -289,7 +275,7 @@ class Machine:
             if now > self._heard_at + SILENT_SECONDS:
                 raise TimeoutError(f"it has said nothing for {SILENT_SECONDS:g} seconds")
             planned, self._messages = now, 0
-            self.send(Ping())
+            self.send(m.Ping())
         raise self._failure
 
     def _lose(self) -> None:
@@ -325,7 +311,7 @@ class Machine:
         self._stop_reading()
         self._changed.set()
 
-    def send(self, message: Message) -> None:
+    def send(self, message: m.Message) -> None:
         """Send a message, if it is connected."""
         if self._outbox is not None:
             self._outbox.send(encode(message))
@@ -334,7 +320,7 @@ class Machine:
 
     # --- what it says -----------------------------------------------------------------------------------
 
-    def _read(self, decoder: Decoder) -> None:
+    def _read(self, decoder: m.Decoder) -> None:
         assert self._sock is not None
         try:
             data = self._sock.recv(RECEIVE_BYTES)
@@ -344,7 +330,7 @@ class Machine:
             for message in decoder.feed(data):
                 self._messages += 1
                 if self._messages > _MAX_MESSAGES:
-                    raise RemoteProtocolError("it floods this host with messages")
+                    raise m.RemoteProtocolError("it floods this host with messages")
                 if self.is_up:
                     self._take(message)
                 else:
@@ -354,35 +340,35 @@ class Machine:
         except (OSError, SandboxError) as error:
             self._fail(error)
 
-    def _admit(self, message: Message) -> None:
+    def _admit(self, message: m.Message) -> None:
         """Take the first message."""
         match message:
-            case Goodbye(why):
+            case m.Goodbye(why):
                 raise SandboxError(f"it sends this host away: {printable(why)}")
-            case Welcome():
+            case m.Welcome():
                 self._needs.check(message)
                 self.layers, self.capacity, self.is_up = message.layers, message.capacity, True
                 self._changed.set()
                 self._note_room(message.room)
             case _:
-                raise RemoteProtocolError(f"it begins with {type(message).__name__}")
+                raise m.RemoteProtocolError(f"it begins with {type(message).__name__}")
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: m.Message) -> None:
         match message:
-            case Pong(room) | Room(room):
+            case m.Pong(room) | m.Room(room):
                 self._note_room(room)
-            case Opened(secret):
+            case m.Opened(secret):
                 self._settle(secret, None)
-            case Refused(secret):
+            case m.Refused(secret):
                 self._settle(secret, message)
-            case Ended(secret, status, cpu_seconds, timed_out):
+            case m.Ended(secret, status, cpu_seconds, timed_out):
                 worker = self.workers.pop(secret, None)
                 if worker is not None:  # else it was given back already
                     self._end(worker, status, cpu_seconds, timed_out=timed_out)
             case _:
-                raise RemoteProtocolError(f"a server does not send {type(message).__name__}")
+                raise m.RemoteProtocolError(f"a server does not send {type(message).__name__}")
 
-    def _settle(self, secret: str, refused: Refused | None) -> None:
+    def _settle(self, secret: str, refused: m.Refused | None) -> None:
         answer = self._opening.pop(secret, None)
         if answer is not None and not answer.done():
             answer.set_result(refused)
@@ -419,11 +405,11 @@ class Machine:
         self.workers[worker.secret] = worker
         self.room -= depth == 0
         self.send(
-            Open(worker.secret, allowance.cpu_seconds, allowance.memory_bytes, depth, fresh=fresh)
+            m.Open(worker.secret, allowance.cpu_seconds, allowance.memory_bytes, depth, fresh=fresh)
         )
         return worker
 
-    async def join(self, worker: RemoteWorker) -> Refused | None:
+    async def join(self, worker: RemoteWorker) -> m.Refused | None:
         """Connect to a worker that was asked for; return why there is none, or None if there is.
 
         Raises:
@@ -460,7 +446,7 @@ class Machine:
     def give_back(self, worker: RemoteWorker) -> None:
         """Have a worker ended that has not ended; idempotent."""
         if self.workers.pop(worker.secret, None) is not None:
-            self.send(Kill(worker.secret))
+            self.send(m.Kill(worker.secret))
             self._free(worker.depth)
 
 

@@ -235,62 +235,33 @@ class Decoder:
 def _decode(body: bytes) -> Message:
     try:
         name, *given = json.loads(body)
-        kind, readers = _KINDS[name]
-        values = [read(value) for read, value in zip(readers, given, strict=True)]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        kind, types = _KINDS[name]
+        values = [_read(of, value) for of, value in zip(types, given, strict=True)]
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise RemoteProtocolError(f"what came is no message: {body[:80]!r}") from error
     return kind(*values)
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
+def _read(kind: str, value: object) -> object:
+    """Return a field of a message; `kind` is its annotation."""
+    match kind, value:
+        case ("str", str()) | ("bool", bool()):
+            return value
+        case ("int" | "float", bool()):
+            pass
+        case "int", int() if abs(value) < 2**63:
+            return value
+        case "float", int() | float() if math.isfinite(value):
+            return float(value)
+        case "tuple[str, ...]", list() if all(isinstance(item, str) for item in value):
+            return tuple(value)
+        case "dict[str, str]", dict() if all(isinstance(item, str) for item in value.values()):
+            return value
+    raise TypeError
 
 
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
-        raise TypeError
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError
-    if not math.isfinite(value):
-        raise ValueError
-    return float(value)
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError
-    return value
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise TypeError
-    return tuple(map(_text, value))
-
-
-def _mapping(value: object) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise TypeError
-    return {_text(key): _text(item) for key, item in value.items()}
-
-
-_READERS: dict[str, Callable[[object], object]] = {
-    "str": _text,
-    "int": _whole,
-    "float": _number,
-    "bool": _flag,
-    "tuple[str, ...]": _texts,
-    "dict[str, str]": _mapping,
-}
-"""By the annotation of a field."""
-
-_KINDS: dict[str, tuple[Callable[..., Message], Sequence[Callable[[object], object]]]] = {
-    kind.__name__: (kind, [_READERS[str(field.type)] for field in fields(kind)])
+_KINDS: dict[str, tuple[Callable[..., Message], Sequence[str]]] = {
+    kind.__name__: (kind, [str(field.type) for field in fields(kind)])
     for kind in (*get_args(FromHost), *get_args(FromServer))
 }
+"""The messages by their names, and the annotations of their fields."""

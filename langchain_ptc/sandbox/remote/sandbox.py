@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 import weakref
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from langchain_ptc.sandbox.host.process import (
     check_positive,
     checked_size,
 )
-from langchain_ptc.sandbox.remote.connect import Connector, TcpConnector
+from langchain_ptc.sandbox.remote.connect import Connector, TcpConnector, is_loopback
 from langchain_ptc.sandbox.remote.machine import Needs, RemoteWorker
 from langchain_ptc.sandbox.remote.pool import RemotePool, ServerStats
 from langchain_ptc.sandbox.remote.session import ReplayingSession
@@ -122,13 +121,6 @@ class RemoteSandbox(ServersSandbox):
 
 def _connector(address: str, tls: ssl.SSLContext | bool | None) -> TcpConnector:
     if tls is None:
-        tls = not _is_loopback(address.rpartition(":")[0].strip("[]"))
+        tls = not is_loopback(address.rpartition(":")[0].strip("[]"))
     context = tls if isinstance(tls, ssl.SSLContext) else client_tls() if tls else None
     return TcpConnector(address, context)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -30,27 +30,13 @@ from langchain_ptc.sandbox.host.process import (
     require_kernel,
 )
 from langchain_ptc.sandbox.host.workers import Allowance, Exit, Socket, Worker, default_most
+from langchain_ptc.sandbox.remote import messages as m
 from langchain_ptc.sandbox.remote.messages import (
     GREETING_BYTES,
     GREETING_MAGIC,
     GREETING_SECONDS,
     MAX_HELLO_BYTES,
     MAX_MESSAGE_BYTES,
-    Decoder,
-    Ended,
-    Goodbye,
-    Hello,
-    Kill,
-    Message,
-    Open,
-    Opened,
-    Ping,
-    Pong,
-    Refused,
-    RemoteProtocolError,
-    Room,
-    Watch,
-    Welcome,
     encode,
     read_greeting,
 )
@@ -82,7 +68,7 @@ _SECRET = re.compile(r"[0-9a-f]{64}")
 logger = logging.getLogger("langchain_ptc.server")
 
 
-class _SentAway(RemoteProtocolError):
+class _SentAway(m.RemoteProtocolError):
     """A host may not ask for workers, and was told why."""
 
 
@@ -155,7 +141,7 @@ class Server:
         self.awaited: dict[str, asyncio.Future[_Execution]] = {}
         """Connections whose secret nobody has announced yet."""
         self._lingering: dict[_Execution, None] = {}
-        self._listeners: list[socket.socket] = []
+        self._listener: socket.socket | None = None
         self._idle = asyncio.Event()
 
     # --- its life -----------------------------------------------------------------------------------
@@ -190,15 +176,15 @@ class Server:
         family, _, _, _, address = found[0]
         listener = socket.create_server(address[:2], family=family, backlog=512)
         listener.setblocking(False)
-        self._listeners.append(listener)
+        self._listener = listener
         self.address = listener.getsockname()[:2]
-        self._loop.add_reader(listener.fileno(), self._accept, listener)
+        self._listen_on()
 
     async def drain(self, seconds: float) -> None:
         """Give no more workers, and wait until the last one has ended, `seconds` at most."""
         self.is_draining = True
         for host in list(self.hosts):
-            host.send(Room(0))
+            host.send(m.Room(0))
         self._note_idle()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), seconds)
@@ -206,10 +192,10 @@ class Server:
     async def close(self) -> None:
         """End every execution, connection and worker; idempotent."""
         self.is_draining = True
-        for listener in self._listeners:
+        listener, self._listener = self._listener, None
+        if listener is not None:
             self._loop.remove_reader(listener.fileno())
             listener.close()
-        self._listeners.clear()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -226,21 +212,22 @@ class Server:
 
     # --- new connections ----------------------------------------------------------------------------------
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self) -> None:
+        assert self._listener is not None
         try:
-            sock, _ = listener.accept()
+            sock, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as error:  # no descriptors: whoever waits is served when there are some
             logger.warning("no connection can be accepted at the moment: %s", error.strerror)
-            self._loop.remove_reader(listener.fileno())
-            self._loop.call_later(_ACCEPT_PAUSE_SECONDS, self._accept_again, listener)
+            self._loop.remove_reader(self._listener.fileno())
+            self._loop.call_later(_ACCEPT_PAUSE_SECONDS, self._listen_on)
             return
         self.meet(sock)
 
-    def _accept_again(self, listener: socket.socket) -> None:
-        if listener in self._listeners:
-            self._loop.add_reader(listener.fileno(), self._accept, listener)
+    def _listen_on(self) -> None:
+        if self._listener is not None:
+            self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def meet(self, sock: socket.socket) -> None:
         """Serve a connection, which is the server's from here on."""
@@ -273,7 +260,7 @@ class Server:
             logger.info("a host has come: %s", peer)
             await host.serve()
             logger.info("a host has gone: %s", peer)
-        except (RemoteProtocolError, ssl.SSLError) as error:
+        except (m.RemoteProtocolError, ssl.SSLError) as error:
             self.counts["connections_refused"] += 1
             is_host = isinstance(error, _SentAway) or task not in self._pending
             level = (
@@ -316,31 +303,31 @@ class Server:
         Raises:
             RemoteProtocolError: It is nobody who may.
         """
-        decoder = Decoder(MAX_HELLO_BYTES)
+        decoder = m.Decoder(MAX_HELLO_BYTES)
         first = next(decoder.feed(data), None)
         while first is None:
             first = next(decoder.feed(await _receive_some(sock)), None)
         decoder.limit = MAX_MESSAGE_BYTES
-        if not isinstance(first, Hello):
-            raise RemoteProtocolError("a connection begins with what is no greeting")
+        if not isinstance(first, m.Hello):
+            raise m.RemoteProtocolError("a connection begins with what is no greeting")
         why = await self._judge(first)
         if why:
-            sock.send(encode(Goodbye(why)))
+            sock.send(encode(m.Goodbye(why)))
             raise _SentAway(why)
         host = _Host(self, sock, decoder)
         self.hosts.add(host)
         offer = self._imports, self.layers, self.capacity, self.room(), self._files_bytes
-        host.send(Welcome(*offer))
+        host.send(m.Welcome(*offer))
         return host
 
-    async def _judge(self, first: Hello) -> str:
+    async def _judge(self, first: m.Hello) -> str:
         """Return why a host is sent away; empty if it is not."""
         token = first.token.encode("utf-8", "replace")
         if self._token is not None and not hmac.compare_digest(token, self._token):
             self.counts["wrong_tokens"] += 1
             await asyncio.sleep(WRONG_TOKEN_SECONDS)
             return "the token is wrong"
-        ours = Hello(first.token, version("langchain-ptc"))
+        ours = m.Hello(first.token, version("langchain-ptc"))
         if first != ours:
             return (
                 f"the server has langchain-ptc {ours.version}, Python {ours.python} and protocol "
@@ -359,15 +346,15 @@ class Server:
         """Return how many more workers it would give."""
         return 0 if self.is_draining else max(0, self.capacity - self._busy[depth])
 
-    def open(self, host: _Host, asked: Open) -> None:
+    def open(self, host: _Host, asked: m.Open) -> None:
         """Ask the pool for a worker, or refuse it at once."""
         if not _SECRET.fullmatch(asked.secret) or asked.secret in self.executions:
-            raise RemoteProtocolError("a secret that is malformed, or in use")
+            raise m.RemoteProtocolError("a secret that is malformed, or in use")
         why = _excess(asked)
         if why or not self.room(asked.depth):
             self.counts["refused"] += 1
             host.wants_room = host.wants_room or not why
-            host.send(Refused(asked.secret, why, self.room()))
+            host.send(m.Refused(asked.secret, why, self.room()))
             return
         self._busy[asked.depth] += 1
         self._idle.clear()
@@ -401,7 +388,7 @@ class Server:
         for host in self.hosts:
             if host.wants_room and not self.is_draining:
                 host.wants_room = False
-                host.send(Room(self.room()))
+                host.send(m.Room(self.room()))
 
     def linger(self, execution: _Execution) -> None:
         """Let the host read what is left, for a while, and hang up."""
@@ -419,7 +406,7 @@ class Server:
             self._idle.set()
 
 
-def _excess(asked: Open) -> str:
+def _excess(asked: m.Open) -> str:
     """Return which figure of a request is beyond what there is; empty if none is."""
     figures = (
         ("cpu_seconds", asked.cpu_seconds, 1, MAX_CPU_SECONDS),
@@ -450,14 +437,14 @@ async def _receive_some(sock: Socket) -> bytes:
 class _Host:
     """A control connection that was admitted."""
 
-    def __init__(self, server: Server, sock: Socket, decoder: Decoder) -> None:
+    def __init__(self, server: Server, sock: Socket, decoder: m.Decoder) -> None:
         self._server, self._sock, self._decoder = server, sock, decoder
         self._outbox = Outbox(sock)
         self.executions: dict[str, _Execution] = {}
         self.wants_room = False
         """Whether it was refused a worker, and has not heard of room since."""
 
-    def send(self, message: Message) -> None:
+    def send(self, message: m.Message) -> None:
         """Send a message; a host that does not read is sent away."""
         self._outbox.send(encode(message))
         if self._outbox.size > _MAX_UNSENT_BYTES:
@@ -483,20 +470,20 @@ class _Host:
                 execution.end(_UNKNOWN, hangs_up=True)
             self._outbox.close()
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: m.Message) -> None:
         match message:
-            case Ping():
-                self.send(Pong(self._server.room()))
-            case Open():
+            case m.Ping():
+                self.send(m.Pong(self._server.room()))
+            case m.Open():
                 self._server.open(self, message)
-            case Watch(secret, wall_seconds):
+            case m.Watch(secret, wall_seconds):
                 if (execution := self.executions.get(secret)) is not None:
                     execution.watch(wall_seconds)
-            case Kill(secret):
+            case m.Kill(secret):
                 if (execution := self.executions.get(secret)) is not None:
                     execution.end(_UNKNOWN, hangs_up=True)
             case _:
-                raise RemoteProtocolError(f"a host does not send {type(message).__name__}")
+                raise m.RemoteProtocolError(f"a host does not send {type(message).__name__}")
 
 
 _UNKNOWN = Exit(-1, 0.0)
@@ -505,7 +492,7 @@ _UNKNOWN = Exit(-1, 0.0)
 class _Execution:
     """A worker that was asked for, its connection once it comes, and what passes between them."""
 
-    def __init__(self, server: Server, host: _Host, asked: Open, taken: Future[Worker]) -> None:
+    def __init__(self, server: Server, host: _Host, asked: m.Open, taken: Future[Worker]) -> None:
         self._server, self.host = server, host
         self.secret, self.depth = asked.secret, asked.depth
         self._taken = taken
@@ -528,12 +515,12 @@ class _Execution:
         if error is not None:
             self._is_over = True
             self._server.release(self)
-            self.host.send(Refused(self.secret, str(error), self._server.room()))
+            self.host.send(m.Refused(self.secret, str(error), self._server.room()))
             self.hang_up()
             return
         worker = self._worker = self._taken.result()
         self._server.counts["executions"] += 1
-        self.host.send(Opened(self.secret))
+        self.host.send(m.Opened(self.secret))
         self._end_after(GREETING_SECONDS)
         asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._server.pool.refill)
         self._server.when_done(worker.exited, self._on_exit)
@@ -626,7 +613,7 @@ class _Execution:
             self._count(ended, timed_out)
             self._stop_flows(reads_on=not hangs_up)
             self._server.pool.discard(worker)
-        self.host.send(Ended(self.secret, ended.status, ended.cpu_seconds, timed_out))
+        self.host.send(m.Ended(self.secret, ended.status, ended.cpu_seconds, timed_out))
         self._server.release(self)
         if hangs_up or self._sock is None:
             self.hang_up()

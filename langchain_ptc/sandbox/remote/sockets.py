@@ -31,34 +31,24 @@ async def receive(sock: Socket) -> bytes:
         try:
             return sock.recv(RECEIVE_BYTES)
         except (BlockingIOError, InterruptedError):
-            await readable(sock)
+            await ready(sock)
 
 
-async def readable(sock: Socket) -> None:
-    """Wait until there is something to read."""
+async def ready(sock: Socket, *, to_write: bool = False) -> None:
+    """Wait until there is something to read, or room to write."""
     loop, number = asyncio.get_running_loop(), sock.fileno()
-    watcher, ready = watcher_of(loop), loop.create_future()
-    watcher.add_reader(number, _settle, ready)
+    watcher, waiting = watcher_of(loop), loop.create_future()
+    add = watcher.add_writer if to_write else watcher.add_reader
+    add(number, _settle, waiting)
     try:
-        await ready
+        await waiting
     finally:
-        watcher.remove_reader(number)
+        (watcher.remove_writer if to_write else watcher.remove_reader)(number)
 
 
-async def writable(sock: Socket) -> None:
-    """Wait until there is room to write."""
-    loop, number = asyncio.get_running_loop(), sock.fileno()
-    watcher, ready = watcher_of(loop), loop.create_future()
-    watcher.add_writer(number, _settle, ready)
-    try:
-        await ready
-    finally:
-        watcher.remove_writer(number)
-
-
-def _settle(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
+def _settle(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 class Outbox:

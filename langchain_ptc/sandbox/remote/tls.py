@@ -6,7 +6,7 @@ import socket
 import ssl
 from pathlib import Path
 
-from langchain_ptc.sandbox.remote.sockets import readable, writable
+from langchain_ptc.sandbox.remote.sockets import ready
 
 _RECORD_BYTES = 16 * 1024
 """The most that a record of TLS holds."""
@@ -140,9 +140,9 @@ async def secure(
                 wrapped.do_handshake()
                 return TlsSocket(wrapped)
             except ssl.SSLWantReadError:
-                await readable(wrapped)
+                await ready(wrapped)
             except ssl.SSLWantWriteError:
-                await writable(wrapped)
+                await ready(wrapped, to_write=True)
     except BaseException:
         wrapped.close()
         raise
