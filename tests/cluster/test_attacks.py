@@ -34,7 +34,7 @@ def verdicts(
     wanted = [
         item.callspec.params["attack"]
         for item in request.session.items
-        if item.path == request.path and "attack" in getattr(item, "callspec", item).params
+        if item.path == request.path and "attack" in item.fixturenames
     ]
     return Verdicts(
         {"ray": wanted},
