@@ -46,6 +46,13 @@ _LOCAL_CAUTION = (
 )
 
 
+_NEXT = {
+    "A page": "make web: an agent with approvals, in your browser",
+    "A model": "make demo MODEL=openai:gpt-5, or the address of a server of yours",
+    "Your tools": "docs/quickstart.md; the twelve lines of README.md run without a key",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
     """What a person can choose."""
@@ -234,6 +241,9 @@ def _conclude(
         printer.fact("Mind", _CAUTION)
     elif model == LOCAL:
         printer.fact("Mind", _LOCAL_CAUTION)
+    printer.heading("What to do next")
+    for name, text in _NEXT.items():
+        printer.fact(name, text)
 
 
 def load_tokenizer() -> Callable[[str], int]:

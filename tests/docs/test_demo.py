@@ -178,6 +178,8 @@ def test_the_demo_shows_both_ways_and_that_they_agree(capsys, monkeypatch):
     assert read[0] > 10 * read[1] > 100 * read[2]
     assert "members, budgets, rates = await asyncio.gather(" in shown
     assert "one call a turn: 48 tool calls" in shown
+    _, _, ending = shown.partition("What to do next")
+    assert all(step in ending for step in ("make web", "make demo MODEL=", "docs/quickstart.md"))
     assert "\x1b" not in shown
 
 
