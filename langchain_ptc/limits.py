@@ -52,6 +52,11 @@ class Limits:
     """The content of these files together; one that does not fit is named with its size, and not
     returned."""
 
+    max_shown: int = 8
+    """Pictures, and other content, that one execution shows; a line of the output says that there are more."""
+    shown_bytes: int = 4 * MIB
+    """All of these together; for one that does not fit, a line of the output says so."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)

@@ -123,7 +123,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         tool_name: Name of the one tool. Two of this middleware in one agent need two names.
         limits: As in `as_programmatic`, and so are `sandbox`, `imports`, `files`, `examples`, `prompt_tokens`,
             `count_tokens`, `interrupt_mode`, `durable`, `prefetch`, `on_event`, `check`, `budget`,
-            `run_budget`, `on_tool_error`, `call_policies`, `log` and `redact`.
+            `run_budget`, `on_tool_error`, `call_policies`, `log`, `redact` and `multimodal`.
 
     Raises:
         ValueError: An option is invalid.
@@ -159,6 +159,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         redact: Redact = "secrets",
         agent_guards: AgentGuards = "apply",
         return_direct: bool = False,
+        multimodal: bool = False,
         tool_name: str = "run_code",
     ) -> None:
         super().__init__()
@@ -176,7 +177,6 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         self._tool_name = tool_name
         self._call_policies = call_policies or CallPolicies()
         self._budget_text = render_budget(budget, run_budget)
-        self._has_run_budget = run_budget is not None
         self._new_executor = functools.partial(
             ProgrammaticToolExecutor,
             limits=limits,
@@ -214,8 +214,9 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             owner=self,
             asked_by=asked_by,
             name=tool_name,
-            description=fill_facts(MIDDLEWARE_DESCRIPTION, imports, limits, shown),
+            description=fill_facts(MIDDLEWARE_DESCRIPTION, imports, limits, shown, multimodal),
             return_direct=return_direct,
+            multimodal=multimodal,
             extras=provider_options(prefetch),
         )
         self._code_tool.give(InputVariables(inputs))
@@ -398,7 +399,8 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             tool.name for tool in mine if "direct" not in self._rules.policy(tool).allowed_callers
         )
         guarded = self._rules.guarded(
-            (tool for tool in tools if tool.name not in hidden), budgeted=self._has_run_budget
+            (tool for tool in tools if tool.name not in hidden),
+            budgeted=self._budgets[1] is not None,
         )
         catalog = catalog if prompt is None else prompt.catalog
         return SelectedTools(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import (
@@ -150,7 +150,8 @@ class CodeWriter:
         if isinstance(message, ToolMessage):
             name = names.get(message.tool_call_id, self._tool.name)
             of = "" if name == self._tool.name else f" of {name}"
-            return HumanMessage(f"Output{of}:\n{message.text}")
+            report = message.text if of else message.content
+            return HumanMessage(_fill(f"Output{of}:\n{{REPORT}}", [report]))
         return message
 
     def _call_as_text(self, call: ToolCall) -> str:
@@ -180,15 +181,25 @@ class CodeWriter:
             how = HOW_AS_TEXT if self.as_text else HOW_AS_TOOL
             text = UNREADABLE.replace("{HOW}", how.replace("{TOOL_NAME}", self._tool.name))
         if self.as_text:
-            report = "\n\n".join(str(outcome.content) for outcome in outcomes)
             is_text = not reply.tool_calls and not reply.invalid_tool_calls
             shown = reply if is_text else self._as_plain_text(message, {})
-            return [shown, HumanMessage(text.replace("{REPORT}", report))]
+            return [shown, HumanMessage(_fill(text, [outcome.content for outcome in outcomes]))]
         feedback: list[BaseMessage] = [message]
         for outcome in outcomes:
-            content = text.replace("{REPORT}", str(outcome.content))
+            content = _fill(text, [outcome.content])
             feedback.append(outcome.model_copy(update={"content": content, "artifact": None}))
         return feedback
+
+
+def _fill(text: str, reports: Sequence[Any]) -> Any:
+    """Return a text with the contents of messages in it; as content blocks, if one of them has pictures."""
+    if all(isinstance(report, str) for report in reports):
+        return text.replace("{REPORT}", "\n\n".join(map(str, reports)))
+    before, after = text.split("{REPORT}")
+    parts = [p for r in (before, *reports, after) for p in ([r] if isinstance(r, str) else r)]
+    return [
+        {"type": "text", "text": part} if isinstance(part, str) else part for part in parts if part
+    ]
 
 
 def _load(model: BaseChatModel | str) -> Runnable[LanguageModelInput, AIMessage]:

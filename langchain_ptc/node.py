@@ -30,7 +30,7 @@ from langchain_ptc.limits import Limits
 from langchain_ptc.model_loop import CodeWriter
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens
 from langchain_ptc.prompts.examples import Examples, resolve_examples
-from langchain_ptc.prompts.texts import NO_FILES
+from langchain_ptc.prompts.texts import NO_FILES, SHOW
 from langchain_ptc.replies.extract import Protocol, extract_code
 from langchain_ptc.run.approvals import InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage
@@ -96,7 +96,8 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         domain: As in `as_programmatic`, and so are `policies`, `limits`, `sandbox`, `imports`, `files`,
             `examples`, `prompt_tokens`, `count_tokens`, `interrupt_on`, `interrupt_mode`, `durable`
             (the journal also keeps the model's replies), `session`, `on_event`, `check`, `log`,
-            `redact`, `on_tool_error` and `call_policies`.
+            `redact`, `on_tool_error`, `call_policies` and `multimodal`. Where the model answers in text, it
+            gets pictures in messages of the user.
 
     Raises:
         CatalogError: The tools cannot be offered to code.
@@ -136,6 +137,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         run_budget: Budget | None = None,
         on_tool_error: OnToolError = "message",
         call_policies: CallPolicies | None = None,
+        multimodal: bool = False,
         tool_name: str = "run_code",
     ) -> None:
         check_choice("protocol", protocol, Protocol)
@@ -164,6 +166,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             run_budget=run_budget,
             on_tool_error=on_tool_error,
             call_policies=call_policies,
+            multimodal=multimodal,
             tool_name=tool_name,
         )
         self._durable = durable
@@ -175,7 +178,11 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         self._messages_key = messages_key
         self._protocol = protocol
         self._max_attempts = max_attempts
-        bounds = render_budget(budget, run_budget), render_files(sandbox, files)
+        bounds = (
+            render_budget(budget, run_budget),
+            render_files(sandbox, files),
+            SHOW if multimodal else "",
+        )
         self._writer = CodeWriter(
             model,
             self._tool,

@@ -33,7 +33,14 @@ from langchain_ptc.executor import ProgrammaticToolExecutor
 from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.prompts.examples import Examples, render_examples, resolve_examples
-from langchain_ptc.prompts.texts import BUDGET, CODE_ARGUMENT, FILES, NO_FILES, RUN_CODE_DESCRIPTION
+from langchain_ptc.prompts.texts import (
+    BUDGET,
+    CODE_ARGUMENT,
+    FILES,
+    NO_FILES,
+    RUN_CODE_DESCRIPTION,
+    SHOW,
+)
 from langchain_ptc.replies.extract import Protocol, unwrap_program
 from langchain_ptc.run.approvals import ApprovalMiddleware, InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage
@@ -121,9 +128,18 @@ class _Invocation:
         return join(parts) if self.is_joined else parts
 
 
-def _content_and_artifact(result: ExecutionResult, outcome: Outcome) -> tuple[str, dict[str, Any]]:
+_Content: TypeAlias = str | list[dict[str, Any]]
+
+
+def _content_and_artifact(
+    result: ExecutionResult, outcome: Outcome, *, multimodal: bool
+) -> tuple[_Content, dict[str, Any]]:
     plain = outcome.plain if result is outcome.result else None
-    return result.report(), result.to_dict() if plain is None else plain
+    artifact = result.to_dict() if plain is None else plain
+    if not (multimodal and result.shown):
+        return result.report(), artifact
+    shown = [{**one, "data": None} for one in artifact["shown"]]  # it is in the content
+    return result.content_blocks(), {**artifact, "shown": shown}
 
 
 _invocation: contextvars.ContextVar[_Invocation] = contextvars.ContextVar("ptc_invocation")
@@ -176,6 +192,7 @@ def as_programmatic(
     call_policies: CallPolicies | None = None,
     agent_guards: AgentGuards = "apply",
     return_direct: bool = False,
+    multimodal: bool = False,
     tool_name: str = "run_code",
 ) -> list[BaseTool]:
     """Put tools behind one tool that runs code.
@@ -235,6 +252,10 @@ def as_programmatic(
         return_direct: Whether what a program printed is the answer of the agent, without asking the
             model again. A program that failed, printed nothing or too much, or that has notes for the
             model, goes back to it. For agents of `create_agent` and `create_react_agent`.
+        multimodal: Whether the model takes pictures in the messages of tools: then the message has what the
+            code shows as content blocks of LangChain, and the description says how to show something.
+            Otherwise the message has a line of text for each, and the pictures are in its artifact
+            alone. See `docs/pictures.md`.
         tool_name: Name of the one tool.
 
     Returns:
@@ -250,7 +271,7 @@ def as_programmatic(
     given = InputVariables(inputs)
     catalog = build_catalog(tools, domain=domain, policies=policies)
     parts = [
-        fill_facts(RUN_CODE_DESCRIPTION, imports, limits, render_files(sandbox, files)),
+        fill_facts(RUN_CODE_DESCRIPTION, imports, limits, render_files(sandbox, files), multimodal),
         render_examples(resolve_examples(examples, catalog)),
         render_budget(budget, run_budget),
         given.render(None),
@@ -287,6 +308,7 @@ def as_programmatic(
         sessions=None if session == "none" else SessionStore(tool_name),
         agent_guards=agent_guards,
         return_direct=return_direct,
+        multimodal=multimodal,
         extras=provider_options(prefetch),
     )
     tool.give(given)
@@ -325,10 +347,13 @@ def render_files(sandbox: Sandbox | None, files: bool | int) -> str:
     return FILES if (files if sandbox is None else sandbox.files_bytes) else NO_FILES
 
 
-def fill_facts(text: str, imports: Sequence[str], limits: Limits | None, files: str) -> str:
+def fill_facts(
+    text: str, imports: Sequence[str], limits: Limits | None, files: str, multimodal: bool
+) -> str:
     """Return a description of the tool with what its code may import and use."""
     limits = limits or Limits()
     facts = {
+        "{SHOW}": f"\n{SHOW}" if multimodal else "",
         "{FILES}": files,
         "{IMPORTS}": f", and {', '.join(imports)}" if imports else "",
         "{CALLS}": str(limits.max_tool_calls),
@@ -375,12 +400,14 @@ class CodeTool(BaseTool):
     _inputs: InputVariables = PrivateAttr(default_factory=lambda: InputVariables({}))
     _agents: Agents = PrivateAttr()
     _written: WrittenCode = PrivateAttr(default_factory=WrittenCode)
+    _multimodal: bool = PrivateAttr()
 
     def __init__(
         self,
         *,
         start: Start,
         sessions: SessionStore | None,
+        multimodal: bool,
         agent_guards: AgentGuards = "apply",
         owner: object = None,
         asked_by: ApprovalMiddleware | None = None,
@@ -390,6 +417,7 @@ class CodeTool(BaseTool):
         super().__init__(**fields)
         self._begin = start
         self._sessions = sessions
+        self._multimodal = multimodal
         self._agents = Agents(applied=agent_guards == "apply", owner=owner, asked_by=asked_by)
 
     def get_input_schema(self, config: RunnableConfig | None = None) -> Any:
@@ -453,24 +481,27 @@ class CodeTool(BaseTool):
         code: str,
         runtime: Any = None,
         run_manager: CallbackManagerForToolRun | None = None,
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> tuple[_Content, dict[str, Any]]:
         # The config of this run, under which the inner calls nest, is in the context.
         del run_manager
         state = run_sync(self._find_state(runtime, sync=True))
         outcome = self._start(code, state, runtime).run()
-        return _content_and_artifact(_invocation.get().finish(outcome), outcome)
+        result = _invocation.get().finish(outcome)
+        return _content_and_artifact(result, outcome, multimodal=self._multimodal)
 
     async def _arun(
         self,
         code: str,
         runtime: Any = None,
         run_manager: AsyncCallbackManagerForToolRun | None = None,
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> tuple[_Content, dict[str, Any]]:
         del run_manager
         state = await self._find_state(runtime, sync=False)
         outcome = await self._start(code, state, runtime).arun()
         result = _invocation.get().finish(outcome)
-        show = functools.partial(_content_and_artifact, result, outcome)
+        show = functools.partial(
+            _content_and_artifact, result, outcome, multimodal=self._multimodal
+        )
         return await call_off_loop(show, *large_parts(result))
 
     async def _find_state(self, runtime: Any, *, sync: bool) -> Any:

@@ -363,7 +363,7 @@ def with_article(kind: str) -> str:
 
 # --- the values of a program -------------------------------------------------------------------------
 
-_GIVEN = frozenset({"ToolCallError", "search_tools", "describe", "list_domains"})
+_GIVEN = frozenset({"ToolCallError", "show", "search_tools", "describe", "list_domains"})
 """Names that the sandbox provides to every program besides the tools."""
 _BUILTINS = frozenset(dir(builtins)) | {
     *("exit", "quit", "copyright", "credits", "license", "help", "reload", "__name__", "__file__"),

@@ -39,6 +39,12 @@ OUTPUT_CHARS, VALUE_CHARS, ERROR_CHARS, DETAILS_CHARS, NOTE_CHARS = 20_000, 4_00
 CODE_LINES, LINE_CHARS, NOTES, ROWS = 400, 500, 20, 60
 FILES_BYTES, BASE64 = 100_000, re.compile("[A-Za-z0-9+/]*={0,2}")
 """Of the content of files, as base64, that a page holds."""
+SHOWN = "<!-- shown -->"
+"""Stands for what the code has shown; no text on a page has it, as all text is escaped."""
+SHOWN_BYTES = 1_500_000
+"""Of what the code has shown, as base64: in addition to `MAX_PAGE_BYTES`."""
+PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+"""What a page draws. No browser runs a script in them."""
 MAX_COLOURED_CHARS = 40_000
 """Longer code is not coloured."""
 
@@ -90,13 +96,23 @@ def section(title: str, about: str, body: str, *, is_open: bool = True) -> str:
 
 def render_html(data: Mapping[str, Any]) -> str:
     """Return the record of an execution as a page of its own; see `View.read`."""
-    return page(render_body(data))
+    body, shown = render_parts(data, SHOWN_BYTES)
+    return page(body.replace(SHOWN, shown))
 
 
-def render_body(data: Mapping[str, Any]) -> str:
-    """Return the record of an execution as HTML without the style that it needs."""
+def render_parts(data: Mapping[str, Any], room: int) -> tuple[str, str]:
+    """Return the record of an execution as HTML without the style that it needs, in two parts.
+
+    Args:
+        data: See `View.read`.
+        room: How much of what the code has shown there is room for, in bytes of base64.
+
+    Returns:
+        The body, and what the code has shown, for the place in it that has `SHOWN`.
+    """
     view = View.read(data)
-    return fit(lambda share: _render_view(view, share), SHARES)
+    body = fit(lambda share: _render_view(view, share), SHARES)
+    return body, _render_shown(view.shown, room)
 
 
 def fit(render: Callable[[float], str], sizes: Iterable[float]) -> str:
@@ -127,6 +143,7 @@ def _render_view(view: View, share: float) -> str:
             _render_failure(view, share),
             section("Code", count(lines, "line"), _render_code(view, share)),
             section(view.output_title, view.output_about, output + notes, is_open=is_open),
+            SHOWN,
             _render_files(view.files, share),
             _render_calls(view.timeline, round(ROWS * share)),
             _render_comparison(view.comparison),
@@ -141,11 +158,31 @@ def _render_files(files: Sequence[tuple[str, str, object]], share: float) -> str
         name = escape(one_line(path, LINE_CHARS))
         if isinstance(data, str) and len(data) <= room and BASE64.fullmatch(data):
             room -= len(data)
-            # Of no type that a browser opens: whatever is in it, it is saved.
-            link = f'href="data:application/octet-stream;base64,{data}"'
-            name = f'<a download="{name.rpartition("/")[2]}" {link}>{name}</a>'
+            name = _link(name, data)
         items.append(f'<p class="ptc-fine">{name} <span class="ptc-soft">{size}</span></p>')
     return section("Files", count(len(files), "file"), "".join(items)) if files else ""
+
+
+def _link(name: str, data: str) -> str:
+    """Return a link that saves content; of no type that a browser opens: whatever is in it, it is saved."""
+    link = f'href="data:application/octet-stream;base64,{data}"'
+    return f'<a download="{name.rpartition("/")[2]}" {link}>{name}</a>'
+
+
+def _render_shown(shown: Sequence[tuple[str, str, object]], room: int) -> str:
+    """Return what the code has shown: pictures that there is room for, and links that save the rest."""
+    items = []
+    for number, (media_type, size, data) in enumerate(shown[:ROWS], 1):
+        name = f"{number}: {escape(one_line(media_type, 40))}"
+        if isinstance(data, str) and len(data) <= room and BASE64.fullmatch(data):
+            room -= len(data)
+            if media_type in PICTURES:
+                source = f"data:{media_type};base64,{data}"
+                items.append(f'<p class="ptc-shown"><img alt="{name}" src="{source}"></p>')
+                continue
+            name = _link(name, data)
+        items.append(f'<p class="ptc-fine">{name} <span class="ptc-soft">{size}</span></p>')
+    return section("Shown", "", "".join(items)) if items else ""
 
 
 def _render_head(view: View) -> str:

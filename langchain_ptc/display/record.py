@@ -113,6 +113,8 @@ class View:
     notes: tuple[str, ...]
     files: tuple[tuple[str, str, object], ...]
     """Those that the code has left: name, not yet safe to show, size, and the content as base64, or None."""
+    shown: tuple[tuple[str, str, object], ...]
+    """What it has shown: media type, not yet safe to show, size, and the content as base64, or None."""
     timeline: Timeline
     comparison: str
     """What direct calls would have cost; empty if there is nothing to compare."""
@@ -145,6 +147,14 @@ class View:
                     file.get("data"),
                 )
                 for file in data.get("files") or ()
+            ),
+            shown=tuple(
+                (
+                    str(one.get("media_type")),
+                    render_bytes(read_number(one.get("size"))),
+                    one.get("data"),
+                )
+                for one in data.get("shown") or ()
             ),
             timeline=timeline,
             comparison=compare(data, timeline),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_ptc.display.html import page, render_body
+from langchain_ptc.display.html import SHOWN, SHOWN_BYTES, page, render_parts
 from langchain_ptc.display.record import Step, is_record
 from langchain_ptc.display.text import (
     count,
@@ -55,7 +55,7 @@ class RunView:
         return f"<run: {self.summary}>"
 
     def _repr_html_(self) -> str:
-        left = MAX_RESULTS_BYTES
+        left, room = MAX_RESULTS_BYTES, SHOWN_BYTES
         parts = [f'<div class="ptc-head"><b>Run</b> <span>{escape(self.summary)}</span></div>']
         for step in self._choose_steps():
             if isinstance(step, int):
@@ -64,12 +64,13 @@ class RunView:
             elif step.record is None:
                 parts.append(_render_step(step))
             else:
-                body = render_body(step.record)
+                body, shown = render_parts(step.record, room)
                 size = len(body.encode())
                 if size > left:
                     body = '<div class="ptc-head ptc-soft">left out here: show it by itself</div>'
                 left -= min(size, left)
-                parts.append(f'<div class="ptc-ran">{body}</div>')
+                room -= min(len(shown), room)
+                parts.append(f'<div class="ptc-ran">{body.replace(SHOWN, shown)}</div>')
         return page("".join(parts))
 
     def __rich__(self) -> object:
@@ -163,8 +164,16 @@ def _read_record(message: object) -> Mapping[str, Any] | None:
     to_dict = getattr(artifact, "to_dict", None)
     data = to_dict() if callable(to_dict) else artifact
     if isinstance(data, Mapping) and is_record(data):
-        text = _read_text(_get(message, "content"))
-        return {**data, "report_bytes": len(text.encode("utf-8", "replace"))}
+        content = _get(message, "content")
+        text = _read_text(content)
+        # What the model was shown too is in the content alone.
+        given = (_get(block, "base64") for block in (content if isinstance(content, list) else ()))
+        data_of = filter(None, given)
+        shown = [
+            {**one, "data": one.get("data") or next(data_of, None)}
+            for one in data.get("shown") or ()
+        ]
+        return {**data, "shown": shown, "report_bytes": len(text.encode("utf-8", "replace"))}
     return None
 
 

@@ -11,7 +11,7 @@ from langchain_ptc.sandbox.language.scopes import Function
 
 MAX_STEPS = 60_000
 """Nodes that are looked at for one slice: ordinary programs have a few hundred."""
-SILENT = frozenset({"print", "sleep", "display", "pprint"})
+SILENT = frozenset({"print", "sleep", "display", "show", "pprint"})
 """Functions that compute nothing."""
 
 _PURE = """

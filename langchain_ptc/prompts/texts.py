@@ -14,7 +14,7 @@ comes back, so print a summary and not the data.
 _FACTS = """
 - Results are Python values; records are dicts.
 {FILES} Standard modules that only compute are available: \
-json, re, math, statistics, datetime, collections, itertools, asyncio and the like{IMPORTS}.
+json, re, math, statistics, datetime, collections, itertools, asyncio and the like{IMPORTS}.{SHOW}
 - One program may make {CALLS} tool calls, {CONCURRENT} at a time, and take {SECONDS} seconds. Do a part of \
 a larger job in each program, and print what is done.
 - A failed call raises `ToolCallError`. If the program fails, its report lists the calls that took effect: \
@@ -25,6 +25,10 @@ FILES = """\
 - The current directory is a private folder: `open`, os, pathlib, shutil, zipfile, sqlite3 and the like work \
 there, and the user gets the files that the program leaves in it (none from /tmp). There is no network and no \
 subprocesses."""
+
+SHOW = """\
+- `show(x)` lets you see a picture: a matplotlib figure, a PIL image, the bytes of a PNG or JPEG, or an image \
+that a tool returned. Show only what you need to see."""
 
 RUN_CODE_DESCRIPTION = f"""\
 Run a Python program that calls tools, and return what it prints.

@@ -306,12 +306,12 @@ class Execution:
             if is_pause(error):  # no end; also an answer that does not fit: the question stays
                 self._events.emit("execution_pause", waiting=driver.waiting, status="pending")
             else:
-                await self._report(ended_by(error, session.output), driver.elapsed_seconds)
+                await self._report(ended_by(error, session.output), driver)
             raise
         finally:
             if watching is not None:
                 watching.cancel()
-        result = await self._report(done, driver.elapsed_seconds)
+        result = await self._report(done, driver)
         return Outcome(result=result, commands=self._graph_state.commands(), kept=done.kept)
 
     async def _end(self, outcome: Outcome) -> JournalEntry:
@@ -452,13 +452,14 @@ class Execution:
                 calls[call.number] = call.finish()
         return tuple(map(calls.__getitem__, sorted(calls)))
 
-    async def _report(self, done: Done, seconds: float | None = None) -> ExecutionResult:
+    async def _report(self, done: Done, driver: Driver | None = None) -> ExecutionResult:
         """Return the record of the execution, and report and log it.
 
         Args:
             done: How it ended.
-            seconds: How long it ran; None for since it began.
+            driver: What ran it; None if nothing did.
         """
+        seconds = None if driver is None else driver.elapsed_seconds
         if seconds is None:
             seconds = time.monotonic() - self._clock
         passed, failure = (datetime.now(UTC) - self._started_at).total_seconds(), done.failure
@@ -471,6 +472,7 @@ class Execution:
             value=done.value,
             error=None if failure is None else hide_secrets(failure, self._calls, self._lines),
             notes=done.notes,
+            shown=() if driver is None else tuple(driver.session.shown),
             files=done.files,
             tool_calls=self._all_calls(),
             started_at=self._started_at,

@@ -52,7 +52,8 @@ class ExecutionLog:
 
     Pass it as `log=` to `as_programmatic`, `ProgrammaticToolNode`, the middleware or an executor; one
     log may serve many of them, from any thread. What it keeps of an execution is its
-    `ExecutionResult`, with the output that the model was shown and without a session's variables.
+    `ExecutionResult`, with the output that the model was shown, and without a session's variables and the
+    content of pictures.
 
     An execution is in the log once it has ended, and not while it waits for a person. One that was
     resumed has one record.
@@ -85,7 +86,10 @@ class ExecutionLog:
             ValueError: The log is closed.
         """
         stored = replace(
-            result, output=cut_middle(result.output, result.output_chars), session=None
+            result,
+            output=cut_middle(result.output, result.output_chars),
+            shown=tuple(replace(shown, data=None) for shown in result.shown),
+            session=None,
         )
         with self._lock:
             if self._is_closed:

@@ -23,7 +23,7 @@ from langchain_ptc.errors import (
     Violation,
 )
 from langchain_ptc.run.plain import as_plain, clean_text, render_plain
-from langchain_ptc.sandbox.api import Failure, File, Status
+from langchain_ptc.sandbox.api import Failure, File, Shown, Status
 from langchain_ptc.sandbox.wire.objects import is_large
 from langchain_ptc.wording import cut
 
@@ -149,10 +149,10 @@ class ExecutionResult:
     not run), `limit`, `denied` (a person rejected a call, and the code did not catch it), `cancelled`,
     or `sandbox` (the machine's)."""
     output: str
-    """Everything that the code printed."""
+    """Everything that the code printed, with a line for each of `shown`."""
     value: Any
     """What the code returned: by a top-level `return`, a last expression, or a variable `result`;
-    None if nothing. The model reads it only where nothing was printed."""
+    None if nothing, or if it is in `shown`. The model reads it only where nothing was printed."""
     error: Failure | None
     """Why it did not succeed."""
     notes: tuple[str, ...]
@@ -167,6 +167,8 @@ class ExecutionResult:
     """How long it waited for people."""
     output_chars: int
     """How many characters of output the model is shown; see `Limits.output_chars`."""
+    shown: tuple[Shown, ...] = ()
+    """Pictures and other content that the code has shown, in order; see `content_blocks`."""
     files: tuple[File, ...] = ()
     """The files that the code has made or changed in its folder, as far as `Limits` lets them be returned."""
     session: str | None = None
@@ -230,7 +232,7 @@ class ExecutionResult:
         This is the artifact of the tool message. Every serializer takes it and gives the same back:
         integers of more than 64 bits, NaN and the infinities are their text, lone surrogates escapes.
         """
-        parts = ("error", "files", "tool_calls")
+        parts = ("error", "files", "shown", "tool_calls")
         names = [field.name for field in fields(self) if field.name not in parts]
         data = {name: getattr(self, name) for name in (*names, *_TIMES)}
         for name in ("error", "prefetch"):
@@ -238,6 +240,7 @@ class ExecutionResult:
             data[name] = None if part is None else asdict(part)
         plain: dict[str, Any] = as_plain(data)
         plain["files"] = [_write_file(file) for file in self.files]
+        plain["shown"] = [{**asdict(s), "data": _write_data(s.data)} for s in self.shown]
         plain["tool_calls"] = [call.to_dict() for call in self.tool_calls]
         return plain
 
@@ -247,13 +250,29 @@ class ExecutionResult:
         Each has `type` (`image`, `audio`, `video` or `file`), `base64`, `mime_type` and, in `extras`, the
         `filename`. Files that were too large to return are left out.
         """
-        blocks: list[dict[str, Any]] = []
-        for file in map(_write_file, self.files):
-            kind, data = file["media_type"].partition("/")[0], file["data"]
-            kind = kind if kind in ("image", "audio", "video") else "file"
-            about = {"mime_type": file["media_type"], "extras": {"filename": file["name"]}}
-            blocks += [{"type": kind, "base64": data, **about}] if data is not None else []
-        return blocks
+        return [
+            {**_build_block(file.data, file.media_type), "extras": {"filename": file.name}}
+            for file in self.files
+            if file.data is not None
+        ]
+
+    def content_blocks(self) -> list[dict[str, Any]]:
+        """Return what the model reads with what the code has shown, as content blocks of LangChain.
+
+        They are those of `report`, as blocks of `type` `text`, and between them, each after the line that
+        stands for it, blocks with `type` (`image`, `audio` or `file`), `base64` and `mime_type`. Whatever is in
+        the part of long output that is cut comes after the cut.
+        """
+        report, blocks, start = self.report(), [], 0
+        for shown in self.shown:
+            end = _place_in_report(self.output.rstrip("\n"), self.output_chars, shown.at)
+            end = max(start, end)
+            blocks.append({"type": "text", "text": report[start:end].strip("\n")})
+            if shown.data is not None:
+                blocks.append(_build_block(shown.data, shown.media_type))
+            start = end
+        blocks.append({"type": "text", "text": report[start:].strip("\n")})
+        return [block for block in blocks if block.get("text", "…").strip()]
 
     def _repr_html_(self) -> str:
         """Return a page about it, for notebooks."""
@@ -286,19 +305,36 @@ class ExecutionResult:
             given["prefetch"] = PrefetchStats(**prefetch)
         given["notes"] = tuple(data["notes"])
         given["files"] = tuple(map(_read_file, data.get("files", ())))
+        given["shown"] = tuple(
+            Shown(**{**shown, "data": _read_data(shown["data"])}) for shown in data.get("shown", ())
+        )
         given["tool_calls"] = tuple(ToolCallRecord.from_dict(call) for call in data["tool_calls"])
         given["started_at"] = _parse_time(data["started_at"])
         return cls(**given)
 
 
 def _write_file(file: File) -> dict[str, Any]:
-    data = None if file.data is None else base64.b64encode(file.data).decode()
+    data = _write_data(file.data)
     return {"name": file.name, "size": file.size, "media_type": file.media_type, "data": data}
 
 
 def _read_file(file: Mapping[str, Any]) -> File:
-    data = None if file["data"] is None else base64.b64decode(file["data"], validate=True)
-    return File(name=file["name"], size=file["size"], data=data)
+    return File(name=file["name"], size=file["size"], data=_read_data(file["data"]))
+
+
+def _write_data(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def _read_data(data: str | None) -> bytes | None:
+    return None if data is None else base64.b64decode(data, validate=True)
+
+
+def _build_block(data: bytes, media_type: str) -> dict[str, Any]:
+    """Build a content block of LangChain."""
+    kind = media_type.partition("/")[0]
+    kind = kind if kind in ("image", "audio", "video") else "file"
+    return {"type": kind, "base64": _write_data(data), "mime_type": media_type}
 
 
 _TIMES = ("ended_at", "computing_seconds", "waiting_seconds", "overlapping_seconds")
@@ -332,7 +368,8 @@ def large_parts(result: ExecutionResult) -> tuple[object, ...]:
     """Return what `report` and `to_dict` take long for, if it is large; for `call_off_loop`."""
     call_fields = range(len(result.tool_calls) * len(fields(ToolCallRecord)))
     arguments = [call.arguments for call in result.tool_calls]
-    return result.value, result.output, call_fields, arguments, [file.data for file in result.files]
+    content = [file.data for file in result.files], [shown.data for shown in result.shown]
+    return result.value, result.output, call_fields, arguments, content
 
 
 def _parse_time(time: str | datetime) -> datetime:
@@ -411,6 +448,15 @@ def cut_middle(text: str, limit: int) -> str:
         f"{kept_head}\n[… {gone:,} of {len(text):,} characters cut: print less, or a summary …]\n"
         f"{kept_tail}"
     )
+
+
+def _place_in_report(output: str, limit: int, at: int) -> int:
+    """Return where in a report is what comes after `at` characters of the output; see `cut_middle`."""
+    head = limit * 2 // 3
+    if len(output) <= limit or at <= head:
+        return min(at, len(output))
+    tail = limit - head
+    return len(cut_middle(output, limit)) - min(tail, len(output) - min(at, len(output)))
 
 
 _OPENINGS = {

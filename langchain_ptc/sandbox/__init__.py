@@ -23,6 +23,7 @@ from langchain_ptc.sandbox.api import (
     Result,
     Sandbox,
     Session,
+    Shown,
     Status,
 )
 
@@ -52,6 +53,7 @@ __all__ = [
     "Sandbox",
     "ServerStats",
     "Session",
+    "Shown",
     "Status",
     "StreamConnector",
     "WorkerStats",

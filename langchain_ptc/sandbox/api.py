@@ -200,6 +200,21 @@ class File:
         return guessed[0] if guessed[0] and not guessed[1] else "application/octet-stream"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A picture, or other content, that code has shown."""
+
+    media_type: str
+    """What it is, as its bytes say: `image/png`, `image/jpeg`, `image/gif`, `image/webp`, `application/pdf`,
+    `audio/wav` or `audio/mpeg`."""
+    size: int
+    """In bytes."""
+    at: int
+    """How many characters of the output come before it."""
+    data: bytes | None
+    """The content; None in a record that was stored without it."""
+
+
 OnCalls = Callable[[Sequence[Call]], None]
 OnIdle = Callable[[float | None], None]
 
@@ -210,6 +225,11 @@ class Session(Protocol):
     @property
     def output(self) -> str:
         """What the code has printed until now."""
+        ...
+
+    @property
+    def shown(self) -> Sequence[Shown]:
+        """What the code has shown until now."""
         ...
 
     async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from typing import Any
 
@@ -94,8 +95,13 @@ class Page(HTMLParser):
     """Reads a page and holds that it is what we wrote: closed elements, known attributes, no script."""
 
     ELEMENTS = frozenset(
-        "div span style details summary pre code table tbody tr td th i b p".split()  # noqa: SIM905
+        "div span style details summary pre code table tbody tr td th i b p a img".split()  # noqa: SIM905
     )
+    MORE: Mapping[str, Mapping[str, str]] = {
+        "a": {"download": "[^/]*", "href": "data:application/octet-stream;base64,[A-Za-z0-9+/=]*"},
+        "img": {"alt": ".*", "src": "data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]*"},
+    }
+    """Attributes of single elements, and what they may be: nothing is loaded, nothing is opened."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -111,14 +117,17 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert tag in self.ELEMENTS, tag
         for name, value in attrs:
-            assert name in ("class", "style", "title", "open"), (tag, name)
+            own = ("class", "style", "title", "open", *self.MORE.get(tag, {}))
+            assert name in own, (tag, name)
+            assert re.fullmatch(self.MORE.get(tag, {}).get(name, "(?s:.*)"), value or ""), value
             if name == "style":
                 assert re.fullmatch(
                     r"(left|width|--ptc-notes):[\d.e-]+(%|ch)?(;width:[\d.e-]+%)?", value or ""
                 ), value
             if name == "class":
                 assert re.fullmatch(r"(ptc(-[a-z]+)? ?)+", value or ""), value
-        self.open.append(tag)
+        if tag != "img":  # it has no end
+            self.open.append(tag)
         self.found.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from langchain_ptc.locks import large_data_threads
-from langchain_ptc.sandbox.api import Call, Done, Moment, OnCalls, OnIdle, Program, Result
+from langchain_ptc.sandbox.api import Call, Done, Moment, OnCalls, OnIdle, Program, Result, Shown
 from langchain_ptc.sandbox.host.watching import watcher_of
 from langchain_ptc.sandbox.host.workers import Socket
 from langchain_ptc.sandbox.wire.protocol import (
@@ -214,6 +214,11 @@ class HostConnection:
     def output(self) -> str:
         """What was printed until now."""
         return self._conversation.protocol.output
+
+    @property
+    def shown(self) -> tuple[Shown, ...]:
+        """What was shown until now."""
+        return self._conversation.protocol.shown
 
     # --- from the worker ----------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.sandbox.api import Done, Moment, OnCalls, OnIdle, Program, Result
+from langchain_ptc.sandbox.api import Done, Moment, OnCalls, OnIdle, Program, Result, Shown
 from langchain_ptc.sandbox.host.connection import Conversation
 from langchain_ptc.sandbox.host.process import LocalSandbox, crashed, replay_seconds
 from langchain_ptc.sandbox.wire.protocol import limit_reached
@@ -125,6 +125,11 @@ class InProcessSession:
     def output(self) -> str:
         """What the code has printed until now."""
         return "" if self._run is None else self._run.protocol.output
+
+    @property
+    def shown(self) -> tuple[Shown, ...]:
+        """What the code has shown until now."""
+        return () if self._run is None else self._run.protocol.shown
 
     async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
         """Run `program` to its end; see `Session.run`."""

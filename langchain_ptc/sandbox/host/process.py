@@ -16,7 +16,7 @@ from typing import Generic, Literal, Self, TypeVar
 from langchain_ptc.errors import MachineLost, SandboxError
 from langchain_ptc.limits import MIB
 from langchain_ptc.sandbox.allowed_modules import check_importable, standard_modules
-from langchain_ptc.sandbox.api import Done, Failure, Moment, OnCalls, OnIdle, Program, Result
+from langchain_ptc.sandbox.api import Done, Failure, Moment, OnCalls, OnIdle, Program, Result, Shown
 from langchain_ptc.sandbox.host.connection import HostConnection
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import (
@@ -264,6 +264,11 @@ class WorkerSession(Generic[W]):
     def output(self) -> str:
         """What the code has printed until now."""
         return "" if self._line is None else self._line.output
+
+    @property
+    def shown(self) -> tuple[Shown, ...]:
+        """What the code has shown until now."""
+        return () if self._line is None else self._line.shown
 
     @property
     def wall_seconds_left(self) -> float:

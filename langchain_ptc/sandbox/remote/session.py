@@ -15,7 +15,17 @@ from dataclasses import replace
 from typing import Generic
 
 from langchain_ptc.errors import MachineLost, ReplayError
-from langchain_ptc.sandbox.api import Call, Done, Moment, OnCalls, OnIdle, Program, Replay, Result
+from langchain_ptc.sandbox.api import (
+    Call,
+    Done,
+    Moment,
+    OnCalls,
+    OnIdle,
+    Program,
+    Replay,
+    Result,
+    Shown,
+)
 from langchain_ptc.sandbox.host.process import Require, WorkerSession, result_of
 from langchain_ptc.sandbox.host.workers import Pool, W, current_depth
 
@@ -41,6 +51,7 @@ class ReplayingSession(Generic[W]):
         self._is_stepped = False
         """Whether a program that runs in steps is running."""
         self._output = ""
+        self._shown: tuple[Shown, ...] = ()
         self._calls: list[tuple[object, ...]] = []
         """What the program has asked for, on all machines."""
         self._calls_at: list[int] = []
@@ -57,6 +68,12 @@ class ReplayingSession(Generic[W]):
         """What the code has printed until now."""
         output = self._session.output
         return output if len(output) >= len(self._output) else self._output  # while it is replayed
+
+    @property
+    def shown(self) -> tuple[Shown, ...]:
+        """What the code has shown until now."""
+        shown = self._session.shown
+        return shown if len(shown) >= len(self._shown) else self._shown  # while it is replayed
 
     async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
         """Run `program` to its end; see `Session.run`.
@@ -136,7 +153,7 @@ class ReplayingSession(Generic[W]):
 
     def _go_elsewhere(self) -> None:
         self._note_computed()
-        self._output = self.output
+        self._output, self._shown = self.output, self.shown
         seconds = self._session.wall_seconds_left
         self._session = WorkerSession(
             self._pool,

@@ -16,6 +16,7 @@ first item is its kind; see `values`:
 | `["o", text]` | something was printed |
 | `["i", due]` | in steps: the program can only wait, till the clock shows `due`, or null |
 | `["k", bytes]` | of a session: the next piece of its variables |
+| `["s", bytes]` | something to show: see `content` |
 | `["f", name, size, bytes]` | a file that the code has made or changed; null for content that is too large |
 | `["d", {status, value, failure, notes}]` | the end, with the value as bytes; nothing may follow |
 
@@ -53,6 +54,7 @@ from langchain_ptc.sandbox.api import (
     Program,
     Replay,
     Result,
+    Shown,
     Status,
 )
 from langchain_ptc.sandbox.wire.bounded import (
@@ -61,6 +63,7 @@ from langchain_ptc.sandbox.wire.bounded import (
     Bounded,
     read_bounded,
 )
+from langchain_ptc.sandbox.wire.content import read_content
 from langchain_ptc.sandbox.wire.files import is_file_name
 from langchain_ptc.sandbox.wire.hashes import OutOfBounds, check_hashes
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
@@ -258,6 +261,8 @@ class HostProtocol:
         self._has_folder = program.files is not None
         self._files: dict[str, File] = {}
         self._room = program.limits.returned_bytes
+        self._shown: list[Shown] = []
+        self._shown_room = program.limits.shown_bytes
         self.idle: Idle | None = None
         """Of a program in steps: that it can only wait; until `go_on`."""
         self.done: Done | None = None
@@ -267,6 +272,11 @@ class HostProtocol:
     def output(self) -> str:
         """What was printed until now."""
         return self._printed.decode("utf-8", "ignore")
+
+    @property
+    def shown(self) -> tuple[Shown, ...]:
+        """What was shown until now."""
+        return tuple(self._shown)
 
     def cut(self, data: bytes) -> list[bytes]:
         """Take bytes from the worker and return the frames that are now complete; see `take`.
@@ -319,6 +329,8 @@ class HostProtocol:
                 self._take_call(message, size)
             case ["o", str(text)] if text:
                 self._print(text)
+            case ["s", bytes(data)]:
+                self._take_shown(data)
             case ["d", dict(ending)]:
                 self._take_ending(ending)
             case ["k", bytes(piece)] if self._is_kept:
@@ -373,6 +385,16 @@ class HostProtocol:
         self._room -= size
         if len(self._files) > self._limits.max_returned_files or self._room < 0:
             raise ProtocolViolation("more files than are returned, or larger ones")
+
+    def _take_shown(self, data: bytes) -> None:
+        found = read_content(data)
+        if found is None or not found.is_bounded:
+            raise ProtocolViolation("something to show that is of no known kind, or too large")
+        self._shown_room -= found.size
+        if len(self._shown) >= self._limits.max_shown or self._shown_room < 0:
+            raise ProtocolViolation("more than may be shown")
+        shown = Shown(media_type=found.media_type, size=found.size, at=len(self.output), data=data)
+        self._shown.append(shown)
 
     def _take_idle(self, due: object) -> None:
         if due is not None and (type(due) is not float or not math.isfinite(due)):
@@ -619,6 +641,11 @@ def encode_kept(data: bytes) -> list[bytes]:
 def encode_file(name: str, size: int, content: bytes | None) -> bytes:
     """Encode a file, or the name of one without its content."""
     return ormsgpack.packb(["f", name, size, content])
+
+
+def encode_shown(data: bytes) -> bytes:
+    """Encode something to show."""
+    return ormsgpack.packb(["s", data])
 
 
 def encode_done(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import os
 import re
 import sys
 import warnings
@@ -107,10 +108,12 @@ def _always(stream: TextTarget | None) -> Callable[[], TextTarget | None]:
 def keep_streams() -> None:
     """Let libraries that are imported from now on keep streams that will lead to the program's.
 
-    A handler of `logging` keeps the `sys.stderr` of its import. For the parent of workers.
+    A handler of `logging` keeps the `sys.stderr` of its import. For the parent of workers: what modules
+    print while they are imported (`PIL.report` does) is not for the standard output of the host.
     """
+    targets = {"stdout": open(os.devnull, "w"), "stderr": sys.stderr}  # noqa: PTH123, SIM115  # kept
     for name, stream in _KEPT.items():
-        stream.lead_to(_always(getattr(sys, name)))
+        stream.lead_to(_always(targets[name]))
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 

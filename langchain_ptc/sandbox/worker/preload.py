@@ -16,8 +16,8 @@ import warnings
 import zoneinfo
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
-from types import CodeType, FunctionType, ModuleType
-from typing import NamedTuple, Self
+from types import CodeType, FunctionType, ModuleType, SimpleNamespace
+from typing import Any, NamedTuple, Self
 from zoneinfo import _common  # private: tests/sandbox/host/test_process.py holds it
 
 from langchain_ptc.sandbox.allowed_modules import FILE_PRELOAD, PRELOAD, list_codecs
@@ -39,6 +39,7 @@ def load_all(imports: Sequence[str], *, files: bool = False) -> list[str]:
     problems = _import_all(imports)
     _import_parts(imports)
     _import_what_functions_import(known)
+    hold_fonts()
     return problems
 
 
@@ -55,6 +56,10 @@ def _import_all(names: Sequence[str]) -> list[str]:
 
 _NOT_FOR_PROGRAMS = frozenset(
     {"conftest", "distutils", "f2py", "mypy_plugin", "setup", "testing", "testutils"}
+    | {
+        "backend_nbagg",
+        "backend_webagg",
+    }  # of matplotlib: a server, and what a notebook consists of
 )
 
 
@@ -110,6 +115,46 @@ def _find_imports(code: CodeType) -> Iterator[tuple[str, tuple[str, ...], int]]:
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
             yield from _find_imports(inner)
+
+
+def hold_fonts() -> None:
+    """Hold the fonts of matplotlib in memory, if it is imported: it reads them while it draws.
+
+    It looks for files in two of its modules, and opens them with one function; tests hold that.
+    """
+    pyplot: Any = sys.modules.get("matplotlib.pyplot")
+    manager: Any = sys.modules.get("matplotlib.font_manager")
+    if pyplot is None or manager is None:
+        return
+    if "pandas" in sys.modules:
+        _import_all(("pandas.plotting._matplotlib",))  # by its name alone, at the first plot
+    pyplot.switch_backend("agg")
+    folder = os.path.join(manager.mpl.get_data_path(), "fonts", "ttf")  # noqa: PTH118
+    fonts = {os.path.realpath(entry): _read(entry.path) for entry in os.scandir(folder)}
+    found = manager.fontManager.ttflist
+    manager.fontManager.ttflist = [e for e in found if os.path.realpath(e.fname) in fonts]
+
+    def is_font(path: str) -> bool:
+        return os.path.realpath(path) in fonts
+
+    paths = SimpleNamespace(**{**vars(os.path), "exists": is_font, "isfile": is_font})
+    names: Any = SimpleNamespace(**{**vars(os), "path": paths})
+    manager.os = sys.modules["matplotlib._mathtext"].os = names  # type: ignore[attr-defined]
+    open_font = manager.ft2font.FT2Font
+
+    def open_held(path: str, *args: Any, **kwargs: Any) -> Any:
+        return open_font(io.BytesIO(fonts[os.path.realpath(path)]), *args, **kwargs)
+
+    manager.ft2font.FT2Font = open_held
+    with contextlib.suppress(Exception):  # the first figure takes a quarter of a second longer
+        pyplot.figure().add_subplot(xscale="log", title="$x$").plot([1, 2])
+        pyplot.savefig(io.BytesIO())
+    pyplot.close("all")
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123
+        return file.read()
 
 
 class _Importer:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import builtins as builtins_module
-import contextlib
 import csv
 import datetime
 import functools
@@ -46,6 +45,7 @@ from langchain_ptc.sandbox.worker.folder import Folder, build_file_names, open_f
 from langchain_ptc.sandbox.worker.logging_module import Logging
 from langchain_ptc.sandbox.worker.output import Output
 from langchain_ptc.sandbox.worker.replay import GUARDED_NAMES, Steps
+from langchain_ptc.sandbox.worker.showing import Showing
 from langchain_ptc.sandbox.worker.stubs import (
     ToolCalls,
     build_async_stub,
@@ -112,6 +112,7 @@ class ProgramRun:
         self._steps = None if program.replay is None else Steps(wire, program.replay)
         self._calls = ToolCalls(wire) if self._steps is None else self._steps.calls
         self._output = Output(wire.print, program.limits.output_bytes)
+        self._showing = Showing(wire, self._output, program.limits)
         self._loop: ProgramLoop | None = None
         self._names: Names | None = None
         self._kept: SessionVariables | None = None
@@ -120,7 +121,11 @@ class ProgramRun:
 
     def run(self) -> None:
         """Run the program to its end and tell the host; raises only if the host is gone."""
-        with contextlib.nullcontext() if self._guard_writes else self._output.capture_process():
+        if self._guard_writes:
+            self._run()
+            return
+        self._showing.install()
+        with self._output.capture_process():
             self._run()
 
     def _run(self) -> None:
@@ -245,7 +250,7 @@ class ProgramRun:
         else:
             self._run_loop(self._loop, compiled, namespace)
         has_value, value = compiled.value(namespace)
-        if not has_value:
+        if not has_value or self._showing.show_value(value):
             return _NONE
         packed = self._encode_value(value)
         allowed = self._program.limits.output_bytes
@@ -317,6 +322,7 @@ class ProgramRun:
             builtins = namespace["__builtins__"]
             if self._folder is not None:
                 builtins["open"] = open_file
+            builtins |= dict.fromkeys(("show", "display"), self._showing.show)
             self._names = Names(loader, builtins, modules)
             if self._steps is not None:
                 self._steps.guard(namespace)

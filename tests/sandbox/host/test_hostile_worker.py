@@ -30,6 +30,7 @@ from langchain_ptc.sandbox.wire.protocol import (
 from langchain_ptc.sandbox.wire.values import UnsendableValue, encode_value
 from tests.support import ROOT
 from tests.support.hostile import SPEAKS, Watch, hostile_sandbox
+from tests.support.pictures import SVG, png
 from tests.support.wire import frames, pack, receive
 
 MAX_SECONDS = 1.0
@@ -491,6 +492,21 @@ async def test_the_texts_of_an_end_are_printable(hostile):
     assert result.error.message == "\\x1b[2J\\x00\\x0d\\u202e\\ud800 ok\n\tgo"
     assert result.notes == (result.error.message,)
     assert_tellable(result)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [[SVG], [b"\x89PNG\r\n\x1a\n"], [png(1_000_000)], [png()] * 9],
+    ids=["a-script", "a-part", "a-bomb", "a-flood"],
+)
+async def test_what_a_worker_shows_is_read_by_the_host(hostile, shown):
+    """What a worker that was taken over shows against the rules reaches neither a model nor a page."""
+    send = f"for data in {shown!r}: write(frames(ormsgpack.packb(['s', data])))"
+    result, seconds = await run(hostile, f"{SPEAKS}\n{send}\nwhile True: pass")
+    assert result.status == "sandbox"
+    assert len(result.shown) in (0, 8)
+    assert "the worker broke the protocol" in result.error.message
+    assert seconds < MAX_SECONDS
 
 
 async def test_an_end_by_a_limit_that_a_call_has_hit_is_believed(executor):

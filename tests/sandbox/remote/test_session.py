@@ -14,10 +14,11 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from langchain_ptc import Limits, MachineLost, ProgrammaticToolExecutor, ReplayError
-from langchain_ptc.sandbox import Call, Done, Moment, Program, Replay, Result
+from langchain_ptc.sandbox import Call, Done, Moment, Program, Replay, Result, Shown
 from langchain_ptc.sandbox.remote.session import MAX_LOST
 from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support.losing import LosingSandbox
+from tests.support.pictures import png
 from tests.support.pools import PoolSandbox
 from tests.trials.world import REQUEST, answer_to, make_agent
 
@@ -47,6 +48,7 @@ for name in {"p", "q"}:
 FAILS = "print(await get('a'))\nraise ValueError(await get('b'))"
 LIMITED = "for i in range(9):\n    print(await get(str(i)))"
 PRINTS = "for i in range(9):\n    print('x' * 100)\n    await get(str(i))"
+SHOWS = f"show({png()!r})\nprint(await get('a'))\nshow({png(7)!r})\nprint(await get('b'))"
 
 
 @dataclass
@@ -57,6 +59,7 @@ class Run:
     asked: list[tuple[object, ...]] = field(default_factory=list)
     waits: list[float | None] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
+    shown: list[Sequence[Shown]] = field(default_factory=list)
 
 
 async def drive(
@@ -85,11 +88,13 @@ async def drive(
     def on_idle(due: float | None) -> None:
         run.waits.append(due)
         run.outputs.append(session.output)
+        run.shown.append(session.shown)
         loop.call_later(0.001, answer, due)
 
     replay = Replay(seed=7, start=START)
     program = Program(code=code, tools=("get",), limits=limits or Limits(), replay=replay)
     run.done = await session.run(program, on_calls, on_idle)
+    run.shown.append(session.shown)
     return run
 
 
@@ -109,12 +114,13 @@ def pool() -> Iterator[PoolSandbox]:
         pytest.param(FAILS, 0, Limits(), "error", id="code-that-raises"),
         pytest.param(LIMITED, 0, Limits(max_tool_calls=3), "limit", id="limit-of-calls"),
         pytest.param(PRINTS, 0, Limits(output_chars=350), "success", id="output-that-is-cut"),
+        pytest.param(SHOWS, 0, Limits(), "success", id="pictures"),
     ],
 )
 async def test_a_program_in_steps_does_not_notice_a_loss_at_any_frame(
     pool: PoolSandbox, code: str, pick: int, limits: Limits, status: str
 ) -> None:
-    """Calls, waits, output as it grew and the end are the same wherever the machine is lost."""
+    """Calls, waits, output and pictures as they came, and the end, are the same wherever the machine is lost."""
     undisturbed = LosingSandbox(pool)
     expected = await drive(undisturbed, code, pick=pick, limits=limits)
     assert expected.done is not None

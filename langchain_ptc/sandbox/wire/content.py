@@ -1,0 +1,116 @@
+"""What kind of content some bytes are: told from the bytes alone, on both sides of the sandbox.
+
+Nobody's word is taken for it. The worker sends bytes without a name or a type, and the host reads here what
+they are, whole in their outer structure, before a model or a browser gets them. No kind that can hold a script
+is among them: SVG and HTML are text to print.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+MAX_SIDE = 8_000
+"""Pixels of a picture, each way: more, a provider refuses, and a few bytes would fill a browser's memory."""
+KINDS = "PNG, JPEG, GIF, WebP, PDF, WAV or MP3"
+_MAX_PARTS = 20_000
+"""Chunks of a PNG, or segments of a JPEG."""
+_MAX_TAIL_BYTES = 1024
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of JPEG that are followed by the size of the picture."""
+_MP3_STARTS = (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
+
+
+class Content(NamedTuple):
+    """What some bytes are."""
+
+    media_type: str
+    size: int
+    """In bytes."""
+    width: int = 1
+    height: int = 1
+    """Of a picture, in pixels."""
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is a picture."""
+        return self.media_type.startswith("image/")
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether it has pixels, and not too many."""
+        return 0 < self.width <= MAX_SIDE and 0 < self.height <= MAX_SIDE
+
+    def __str__(self) -> str:
+        pixels = f"{self.width:,} x {self.height:,} pixels, " if self.is_image else ""
+        return f"{self.media_type}, {pixels}{self.size:,} bytes"
+
+
+def read_content(data: bytes) -> Content | None:
+    """Return what `data` is; None if it is of no known kind, or not whole. Linear in its length."""
+    size, read = None, None
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        read, size = "image/png", _size_of_png(data)
+    elif data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9"):
+        read, size = "image/jpeg", _size_of_jpeg(data)
+    elif data.startswith((b"GIF87a", b"GIF89a")) and data.endswith(b";") and len(data) >= 14:
+        read, size = "image/gif", (_little(data, 6, 2), _little(data, 8, 2))
+    elif data.startswith(b"RIFF") and _little(data, 4, 4) + 8 == len(data):
+        if data[8:12] == b"WEBP":
+            read, size = "image/webp", _size_of_webp(data)
+        elif data[8:12] == b"WAVE":
+            read, size = "audio/wav", (1, 1)
+    elif data.startswith(b"%PDF-") and b"%%EOF" in data[-_MAX_TAIL_BYTES:]:
+        read, size = "application/pdf", (1, 1)
+    elif data.startswith(_MP3_STARTS):
+        read, size = "audio/mpeg", (1, 1)
+    return None if read is None or size is None else Content(read, len(data), *size)
+
+
+def _little(data: bytes, at: int, count: int) -> int:
+    return int.from_bytes(data[at : at + count], "little")
+
+
+def _big(data: bytes, at: int, count: int) -> int:
+    return int.from_bytes(data[at : at + count], "big")
+
+
+def _size_of_png(data: bytes) -> tuple[int, int] | None:
+    """Return the size of a PNG whose chunks are whole and as their checksums say."""
+    at, view = 8, memoryview(data)
+    for number in range(_MAX_PARTS):
+        name, end = data[at + 4 : at + 8], at + 12 + _big(data, at, 4)
+        if end > len(data) or zlib.crc32(view[at + 4 : end - 4]) != _big(data, end - 4, 4):
+            return None
+        if (name == b"IHDR") != (number == 0):
+            return None
+        if name == b"IEND":
+            return (_big(data, 16, 4), _big(data, 20, 4)) if end == len(data) else None
+        at = end
+    return None
+
+
+def _size_of_jpeg(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    for _ in range(_MAX_PARTS):
+        if data[at : at + 1] != b"\xff" or at + 9 > len(data):
+            return None
+        marker = data[at + 1]
+        if marker in _FRAMES:
+            return _big(data, at + 7, 2), _big(data, at + 5, 2)
+        at += (
+            1 if marker == 0xFF else 2 + _big(data, at + 2, 2)
+        )  # one fills the space before another
+    return None
+
+
+def _size_of_webp(data: bytes) -> tuple[int, int] | None:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return _little(data, 24, 3) + 1, _little(data, 27, 3) + 1
+    if kind == b"VP8L":
+        bits = _little(data, 21, 4)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        return _little(data, 26, 2) & 0x3FFF, _little(data, 28, 2) & 0x3FFF
+    return None
