@@ -12,7 +12,7 @@ from collections import Counter
 
 from langchain_ptc import RaySandbox
 from tests.support.clusters import LocalCluster, Node, connected
-from tests.trials.kills import run_trial
+from tests.trials.kills import MAX_HARM, run_trial
 
 _STOPPED_SECONDS = 3.5
 _KILLED = {
@@ -37,7 +37,8 @@ class NodeChaos:
 
     async def harm_while(self, running: asyncio.Future[str]) -> None:
         """Do harm while a program runs."""
-        while True:
+        harmed = 0
+        while harmed < MAX_HARM:
             await asyncio.wait([running], timeout=self._chance.random() ** 2)
             if running.done():
                 return
@@ -46,6 +47,7 @@ class NodeChaos:
             if how != "worker" and len(connected(self._sandbox)) < len(self._cluster.nodes):
                 continue  # Ray takes some seconds to start an actor again
             self.counts[how] += 1
+            harmed += 1
             if how == "all actors":
                 kill_some([pid for node in self._cluster.nodes for pid in node.actors()])
                 continue
@@ -55,6 +57,7 @@ class NodeChaos:
                     await asyncio.sleep(_STOPPED_SECONDS)
             elif victims := _KILLED[how](node):
                 kill_some([self._chance.choice(victims)])
+        await asyncio.wait([running])
 
 
 def kill_some(pids: list[int]) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -107,6 +107,14 @@ def kill(pids: list[int]) -> None:
     assert wait_for(lambda: have_ended(pids))
 
 
+def _patiently(start: Callable[[], Any]) -> Any:
+    """Start a node; again where its agent has not started within 15 seconds, as on a busy machine."""
+    for _ in range(4):
+        with contextlib.suppress(Exception):
+            return start()
+    return start()
+
+
 class LocalCluster:
     """A head, which runs no code, and nodes, which do.
 
@@ -118,7 +126,8 @@ class LocalCluster:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         from ray.cluster_utils import Cluster
 
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **_SMALL})
+        head = {"num_cpus": 0, **_SMALL}
+        self._cluster = _patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
         self.address: str = self._cluster.address
         self.head = Node(self._cluster.head_node)
         self.nodes: list[Node] = []
@@ -129,7 +138,8 @@ class LocalCluster:
 
     def add(self, *, wait: bool = True) -> Node:
         """Start one more node."""
-        self.nodes.append(Node(self._cluster.add_node(wait=wait, num_cpus=1, **_SMALL)))
+        made = _patiently(lambda: self._cluster.add_node(wait=wait, num_cpus=1, **_SMALL))
+        self.nodes.append(Node(made))
         return self.nodes[-1]
 
     def remove(self, node: Node) -> None:

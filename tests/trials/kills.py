@@ -34,6 +34,8 @@ _MAX_PASSES = 60
 _HANGS_SECONDS = 35.0 + 30.0
 """The wall limit and five seconds, and the longest that a run may wait for a machine."""
 _STOPPED_SECONDS = 3.5
+MAX_HARM = 3
+"""Times that harm is done to one program: an execution may lose so many machines, and ends with one more."""
 _CONFIG: Any = {"configurable": {"thread_id": "trial"}}
 
 
@@ -58,7 +60,7 @@ class Chaos:
 
     async def harm_while(self, running: asyncio.Future[str]) -> None:
         """Do harm while a program runs, to one server at a time."""
-        while True:
+        for _ in range(MAX_HARM):
             await asyncio.wait([running], timeout=self._chance.random() ** 2 * 0.3)
             if running.done():
                 return
@@ -80,6 +82,7 @@ class Chaos:
                 if victims:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(self._chance.choice(victims), signal.SIGKILL)
+        await asyncio.wait([running])
 
     def close(self) -> None:
         """End both servers."""
