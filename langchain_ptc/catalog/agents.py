@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, get_type_hints
 
 from langchain_core.messages import BaseMessage
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import ToolException
 from pydantic import BaseModel, Field, RootModel, TypeAdapter
@@ -118,12 +118,18 @@ class AgentTool(DescribedTool):
 
     @override
     async def _arun(self, /, **arguments: Any) -> Any:
-        # The config of this call, with its callbacks, is where LangChain puts it for tools.
-        return _value_of(await self.agent.ainvoke(self._input(arguments), ensure_config()))
+        return _value_of(await self.agent.ainvoke(self._input(arguments), self._config()))
 
     @override
     def _run(self, /, **arguments: Any) -> Any:
-        return _value_of(self.agent.invoke(self._input(arguments), ensure_config()))
+        return _value_of(self.agent.invoke(self._input(arguments), self._config()))
+
+    def _config(self) -> RunnableConfig:
+        # The config of this call, with its callbacks, is where LangChain puts it for tools.
+        config = ensure_config()
+        if _own_name(self.agent) is None:  # or traces show it as `LangGraph`
+            config["run_name"] = self.name
+        return config
 
     def _input(self, arguments: Mapping[str, Any]) -> Any:
         given = dict(arguments) if self.takes_fields else arguments.get(WHOLE)

@@ -102,8 +102,8 @@ EXAMPLES_HEADING = "Examples of programs:"
 
 BUDGET = """\
 What the program may spend is limited. `await budget()` returns a dict of what is left: calls, \
-calls_per_tool, wall_seconds, output_tokens, cost, whichever of them are limited. A call for which \
-nothing is left raises ToolCallError; then make no more calls and print what you have."""
+calls_per_tool, wall_seconds, output_tokens, cost, and below calls inner_calls, model_calls, model_tokens; \
+whichever of them are limited. A call for which nothing is left raises ToolCallError; then make no more calls and print what you have."""
 
 INPUTS = """\
 These variables hold data already. Use them in the program; print what the answer needs, and never the whole:"""

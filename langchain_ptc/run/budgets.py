@@ -19,6 +19,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.outputs import LLMResult
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import merge_configs
+from langgraph.errors import GraphBubbleUp
+from typing_extensions import override
 
 from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("langchain_ptc")
 
 CHARS_PER_TOKEN = 4
+INNER = ("inner_calls", "model_calls", "model_tokens")
+"""What is counted below the calls of the code."""
 _CALL_LIMIT = "run_budget.tool_call_limit"
 _MIN_SHOWN_CHARS = 400
 """Output that is shown even where nothing is left: the model must know why."""
@@ -62,6 +72,13 @@ class Budget:
     """The sum of what `cost_of` gives."""
     cost_of: Callable[[ToolCallInfo], float] | None = None
     """What a call costs, asked before it is made; the same call must always cost the same."""
+    inner_calls: int | None = None
+    """Tool calls that agents make while the code waits for them, at any depth."""
+    model_calls: int | None = None
+    """Calls of chat models while the code waits: by agents and other tools, at any depth."""
+    model_tokens: int | None = None
+    """Tokens that these models report, read and written; checked before each call, so that the last may
+    exceed it. The three count what LangChain's callbacks see, and so nothing on another server."""
 
     def __post_init__(self) -> None:
         numbers = {
@@ -69,6 +86,7 @@ class Budget:
             "wall_seconds": self.wall_seconds,
             "output_tokens": self.output_tokens,
             "cost": self.cost,
+            **{name: getattr(self, name) for name in INNER},
             **{f"calls_per_tool[{name!r}]": limit for name, limit in self.calls_per_tool.items()},
         }
         for name, limit in numbers.items():
@@ -90,6 +108,9 @@ class Usage:
     wall_seconds: float = 0.0
     output_tokens: int = 0
     cost: float = 0.0
+    inner_calls: int = 0
+    model_calls: int = 0
+    model_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         """Return both together."""
@@ -102,6 +123,7 @@ class Usage:
             wall_seconds=self.wall_seconds + other.wall_seconds,
             output_tokens=self.output_tokens + other.output_tokens,
             cost=self.cost + other.cost,
+            **{name: getattr(self, name) + getattr(other, name) for name in INNER},
         )
 
     def count(self, name: str, cost: float) -> None:
@@ -109,6 +131,10 @@ class Usage:
         self.calls += 1
         self.calls_per_tool[name] = self.calls_per_tool.get(name, 0) + 1
         self.cost += cost
+
+    def add(self, key: str, number: int) -> None:
+        """Add to one of the fields in `INNER`."""
+        setattr(self, key, getattr(self, key) + number)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-able data."""
@@ -207,6 +233,9 @@ class BudgetMeter:
         given = [b for b in (run_budget, budget) if b is not None]
         self._cost_of = next((b.cost_of for b in given if b.cost_of is not None), None)
         self._counts_output = any(b.output_tokens is not None for b in given)
+        self._counts_inner = any(is_for_inner(b) for b in given)
+        self._replayed: dict[int, Mapping[str, int]] = {}
+        """What was counted again below each call, by its number, when the execution was resumed."""
         self._before = before
         self._free = free
         self.call_limits = call_limits
@@ -255,6 +284,47 @@ class BudgetMeter:
         elif is_replayed and (name := call.tool) not in self._free:
             with self.lock:
                 self._used.count(name, self._price(call))
+            self.restore(call, call.inner)
+
+    def watch(self, call: StartedCall, config: RunnableConfig) -> RunnableConfig:
+        """Return the config for a call: with what counts below it, if a budget needs that."""
+        if not self._counts_inner:
+            return config
+        # LangChain logs each refusal as an error of the handler; it is one of the code, with an event.
+        logging.getLogger("langchain_core.callbacks.manager").addFilter(_is_no_refusal)
+        return merge_configs(config, {"callbacks": [_InnerCounter(self, call)]})
+
+    def charge_inner(self, call: StartedCall, key: str) -> None:
+        """Count a call below one of the code: one of `INNER`.
+
+        Raises:
+            ToolCallError: Nothing is left for it; it is not counted.
+        """
+        keys = ("model_calls", "model_tokens") if key == "model_calls" else (key,)
+        with self.lock:
+            for which, budget, used in self._budgets():
+                for checked in keys:
+                    check_inner(which, budget, used, call.tool, checked)
+            self.add_inner(call, key, 1)
+
+    def add_inner(self, call: StartedCall, key: str, number: int) -> None:
+        """Add to what was used below a call of the code: one of `INNER`."""
+        with self.lock:
+            self._used.add(key, number)
+            call.inner = {**call.inner, key: call.inner.get(key, 0) + number}
+
+    def restore(self, call: StartedCall, inner: Mapping[str, int]) -> None:
+        """Count again what was used below a call before a pause.
+
+        Args:
+            call: The call.
+            inner: What was used until then, by the names in `INNER`.
+        """
+        before = self._replayed.get(call.number, {})
+        self._replayed[call.number] = call.inner = inner
+        with self.lock:
+            for key in INNER:
+                self._used.add(key, inner.get(key, 0) - before.get(key, 0))
 
     def _price(self, call: StartedCall) -> float:
         return 0.0 if self._cost_of is None else price(self._cost_of, call)
@@ -267,7 +337,7 @@ class BudgetMeter:
         per_tool: dict[str, int] = {}
         with self.lock:
             for _, budget, used in self._budgets():
-                for key, limit in _limits_of(budget):
+                for key, limit in _limits_of(budget, (*_FIELDS, *INNER)):
                     left = round(max(0, limit - getattr(used, key)), 6)
                     found[key] = min(left, found.get(key, left))
                 for name, calls in budget.calls_per_tool.items():
@@ -365,23 +435,98 @@ def check(which: str, budget: Budget, used: Usage, name: str, cost: float) -> No
         more = cost if key == "cost" else _MORE[key]
         if spent + more <= limit and (more or spent < limit):
             continue
-        whose = "this execution" if which == "budget" else "this whole task"
         needs = f", and this call costs {more:g}" if key == "cost" else ""
         of_tool = f" of {name}" if key == "calls_per_tool" else ""
-        raise ToolCallError(
-            f"the budget of {whose} is spent: {key}{of_tool} {spent:.6g} of {limit:.6g}{needs}. "
-            "Make no more such calls; print what you have",
-            tool=name,
-            limit=f"{which}.{key}",
-            allowed=limit,
-            used=spent,
-        )
+        raise _spent(which, f"{key}{of_tool}", spent, limit, needs, name)
 
 
-def _limits_of(budget: Budget) -> list[tuple[str, float]]:
-    """Return the fields of a budget that limit all tools together, and by how much."""
-    found = [(key, getattr(budget, key)) for key in _FIELDS]
+def check_inner(which: str, budget: Budget, used: Usage, name: str, key: str) -> None:
+    """Check that a budget allows one more call below a call of the code.
+
+    Args:
+        which: `budget` or `run_budget`.
+        budget: What it allows.
+        used: What is used of it.
+        name: The tool that the code called.
+        key: What is to be checked, one of `INNER`.
+
+    Raises:
+        ToolCallError: Nothing is left for it.
+    """
+    limit, spent = getattr(budget, key), getattr(used, key)
+    if limit is not None and spent >= limit:
+        raise _spent(which, key, spent, limit, "", name)
+
+
+def _spent(
+    which: str, key: str, spent: float, limit: float, needs: str, name: str
+) -> ToolCallError:
+    whose = "this execution" if which == "budget" else "this whole task"
+    return ToolCallError(
+        f"the budget of {whose} is spent: {key} {spent:.6g} of {limit:.6g}{needs}. "
+        "Make no more such calls; print what you have",
+        tool=name,
+        limit=f"{which}.{key.partition(' ')[0]}",
+        allowed=limit,
+        used=spent,
+    )
+
+
+def _limits_of(budget: Budget, keys: Sequence[str] = ()) -> list[tuple[str, float]]:
+    """Return fields of a budget that limit all tools together, and by how much."""
+    found = [(key, getattr(budget, key)) for key in keys or _FIELDS]
     return [(key, limit) for key, limit in found if limit is not None]
+
+
+def is_for_inner(budget: Budget | None) -> bool:
+    """Whether a budget bounds what happens below the calls of the code."""
+    return budget is not None and any(getattr(budget, key) is not None for key in INNER)
+
+
+def _is_no_refusal(record: logging.LogRecord) -> bool:
+    return not (isinstance(record.args, tuple) and _InnerCounter.__name__ in record.args)
+
+
+class _InnerCounter(BaseCallbackHandler):
+    """Counts calls of models and tools below one call of the code, and refuses those over a budget.
+
+    It is inherited by whatever runs below the call, and raises before anything has been called.
+    """
+
+    run_inline = raise_error = True
+    ignore_chain = ignore_retriever = ignore_retry = ignore_custom_event = True
+
+    def __init__(self, meter: BudgetMeter, call: StartedCall) -> None:
+        self._meter, self._call = meter, call
+        self._tools: set[UUID] = set()
+
+    @override
+    def on_chat_model_start(self, *_: Any, **__: Any) -> None:
+        self._meter.charge_inner(self._call, "model_calls")
+
+    @override
+    def on_llm_start(self, *_: Any, **__: Any) -> None:
+        self._meter.charge_inner(self._call, "model_calls")
+
+    @override
+    def on_llm_end(self, response: LLMResult, **_: Any) -> None:
+        messages = [getattr(g, "message", None) for batch in response.generations for g in batch]
+        usages = [getattr(message, "usage_metadata", None) or {} for message in messages]
+        tokens = sum(usage.get("total_tokens", 0) for usage in usages)
+        self._meter.add_inner(self._call, "model_tokens", tokens)
+
+    @override
+    def on_tool_start(
+        self, *_: Any, run_id: UUID, tool_call_id: str | None = None, **__: Any
+    ) -> None:
+        if tool_call_id != self._call.call_id:  # that is the call of the code itself
+            self._meter.charge_inner(self._call, "inner_calls")
+            self._tools.add(run_id)
+
+    @override
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        if isinstance(error, GraphBubbleUp) and run_id in self._tools:  # it begins again later
+            self._meter.add_inner(self._call, "inner_calls", -1)
 
 
 _FIELDS = ("calls", "wall_seconds", "output_tokens", "cost")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from langchain_core.messages import ToolCall
@@ -46,6 +47,7 @@ _RECORDED = (
     "waited_seconds",
     "result_bytes",
     "ahead_seconds",
+    "inner",
 )
 """What a call that was made before a pause has of its record."""
 _SHORTEST = 1e-6
@@ -123,6 +125,8 @@ class StartedCall:
 
     ahead_seconds = 0.0
     """How long before the code made it it began; see `run.prefetcher`."""
+    inner: Mapping[str, int] = MappingProxyType({})
+    """What was used below it; see `ToolCallRecord`."""
 
     def __init__(self, call: Call, context: CallContext, state: Any = None) -> None:
         self._reader = context.readers[call.tool]
@@ -222,6 +226,11 @@ class StartedCall:
         self._digests.clear()
 
     @property
+    def is_in_flight(self) -> bool:
+        """Whether it has not ended."""
+        return self._seconds is None
+
+    @property
     def source_line(self) -> str:
         """The line of the code that made the call; empty if unknown."""
         lines = self.context.lines
@@ -305,6 +314,7 @@ class StartedCall:
             result_bytes=self.result_bytes,
             error=self.error,
             limit=self.limit,
+            inner=dict(self.inner),
         )
         return self._record
 

@@ -35,6 +35,7 @@ from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.functions import injected_parameters, signature_of
 from langchain_ptc.catalog.mcp.results import as_json, read_adapted, value_of_message
 from langchain_ptc.errors import CatalogError, ToolCallError
+from langchain_ptc.run.budgets import is_of_budget
 from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.graph_state import is_in_graph, take_own_message
 from langchain_ptc.run.plain import as_plain
@@ -133,18 +134,25 @@ class Dispatcher:
                 # The tool did return: only a message for a model cannot be made of it.
                 value, call.commands = _split(capture.value, call.call_id)
                 return value
-            if isinstance(error, TooManyItems):
-                why = f"{error} (limit result_bytes)"
-                raise too_large(name, why, limit, 2 * error.count) from error
             if isinstance(error, ToolRaised):
                 error = error.original
-            text = describe_failure(
-                name, error, context.on_tool_error, is_reached=capture.is_reached
-            )
-            raise ToolCallError(text, tool=name) from error
+            if isinstance(error, ToolCallError) and is_of_budget(error.limit):
+                raise error from None  # raised below the call, where nothing was left for another one
+            raise self._failure(error, call, capture) from error
         finally:
             current_capture.reset(token)
         return self._value_of(answer, capture, call)
+
+    def _failure(
+        self, error: BaseException, call: StartedCall, capture: CallCapture
+    ) -> ToolCallError:
+        """Return what the code gets for what a tool, or a middleware, has raised."""
+        context, name = call.context, self._name
+        if isinstance(error, TooManyItems):
+            why = f"{error} (limit result_bytes)"
+            return too_large(name, why, context.limits.result_bytes, 2 * error.count)
+        text = describe_failure(name, error, context.on_tool_error, is_reached=capture.is_reached)
+        return ToolCallError(text, tool=name)
 
     def _run_function(self, call: StartedCall) -> Awaitable[Any] | None:
         """Run the function of the tool, if nobody can observe that its `ainvoke` was not called.

@@ -140,6 +140,7 @@ class Driver:
         """
         call.config = config
         if self.meter is not None:
+            call.config = self.meter.watch(call, config)
             current_meter.set(self.meter)
             try:
                 self.meter.charge(call)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Literal, Self
@@ -83,6 +83,9 @@ class ToolCallRecord:
     """Why there is no result."""
     limit: str | None = None
     """The field of `Limits` that the call hit."""
+    inner: Mapping[str, int] = field(default_factory=dict)
+    """What agents and models used below it, by the fields of `Budget` (`inner_calls`, `model_calls`,
+    `model_tokens`); empty unless a budget limits one of these."""
 
     @property
     def qualified_name(self) -> str:
@@ -484,6 +487,8 @@ def _render_failure(result: ExecutionResult) -> list[str]:
     else:
         text = f"{opening} {failure.message}"
     hint = failure.hint or _HOW_TO_GO_ON.get(failure.limit or "")
+    if not hint and _ended_others(result):
+        hint = _OTHERS
     return [text, f"hint: {hint}"] if hint else [text]
 
 
@@ -499,6 +504,26 @@ _HOW_TO_GO_ON: Mapping[str, str] = {
     "code_chars": "write a shorter program: data comes from tools",
 }
 """What helps after a limit, by its field."""
+
+_OTHERS = (
+    "what the other calls returned is lost unless the code printed it. Catch ToolCallError in each branch, "
+    "or use asyncio.gather(..., return_exceptions=True), and print what has finished"
+)
+
+
+def _ended_others(result: ExecutionResult) -> bool:
+    """Whether an error of one tool call ended code that had results of concurrent calls."""
+    failure = result.error
+    assert failure is not None
+    if not failure.kind.endswith(("ToolCallError", "LimitExceeded", "ExceptionGroup")):
+        return False
+    returned = [call for call in result.tool_calls if call.status == "returned"]
+    failed = [call for call in result.tool_calls if call.status in ("failed", "refused", "denied")]
+    return any(
+        one.started_at < other.ended_at and other.started_at < one.ended_at
+        for one in failed
+        for other in returned
+    )
 
 
 _OUTCOMES: Mapping[str, tuple[str, str]] = {

@@ -413,6 +413,9 @@ class ReplayDriver(Driver):
                 raise diverged(before, now)
         self._pause_entry = entry
         self._answers.update(entry["answers"])
+        if self.meter is not None and (inner := entry.get("inner")):
+            for call in self.calls:
+                self.meter.restore(call, inner.get(str(call.number), call.inner))
 
     def _check_all_reached(self, done: Done) -> None:
         """Check that code which has ended reached all that happened before the pause.
@@ -433,8 +436,10 @@ class ReplayDriver(Driver):
         held = [self._held[number] for number in sorted(self._held)]
         answers = {str(event.number): event.scope.answers for event in held if event.scope}
         entry: JournalEntry = {"in_flight": self._in_flight(), "answers": answers}
+        if inner := {str(c.number): c.inner for c in self.calls if c.inner and c.is_in_flight}:
+            entry["inner"] = inner
         before = self._pause_entry
-        if before is None or any(before[name] != given for name, given in entry.items()):
+        if before is None or any(before.get(name) != given for name, given in entry.items()):
             await self.journal.append({**entry, "computed": self._computed_seconds})
         self._state = "pausing"
         await self._end_events()

@@ -19,7 +19,15 @@ from langchain_ptc.catalog.search import build_own_tool
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.arguments import validate_arguments
-from langchain_ptc.run.budgets import Budget, BudgetMeter, CallLimit, Usage, check, price
+from langchain_ptc.run.budgets import (
+    Budget,
+    BudgetMeter,
+    CallLimit,
+    Usage,
+    check,
+    is_for_inner,
+    price,
+)
 from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.graph_state import messages_of
 from langchain_ptc.wording import closest, did_you_mean
@@ -115,7 +123,9 @@ class Budgets:
     def is_free(self, call: StartedCall) -> bool:
         """Whether a call costs nothing, and is not of a tool whose calls a budget counts."""
         budgets = [b for b in (self._budget, self._run_budget) if b is not None]
-        if any(b.calls is not None or call.tool in b.calls_per_tool for b in budgets):
+        if any(
+            b.calls is not None or call.tool in b.calls_per_tool or is_for_inner(b) for b in budgets
+        ):
             return False
         return self._cost_of is None or price(self._cost_of, call) == 0
 
@@ -217,6 +227,11 @@ class BudgetLeft(TypedDict, total=False):
     output_tokens: int
     """Of printed text; four characters each."""
     cost: float
+    inner_calls: int
+    """Tool calls of agents that the code calls."""
+    model_calls: int
+    """Calls of models below calls of the code."""
+    model_tokens: int
 
 
 def build_budget_tool() -> StructuredTool:

@@ -6,6 +6,7 @@ anew: `UPDATE_SNAPSHOTS=1 pytest tests/run/test_report.py`, and read what has ch
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.tools import ToolException, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
@@ -95,3 +97,42 @@ def test_snapshots_depend_on_nothing_of_the_machine(name: str) -> None:
     """No path, no time, no address and no frame of a library is in what the model reads."""
     report = (SNAPSHOTS / f"{name}.txt").read_text("utf-8").partition("the model reads")[2]
     assert not re.search(r"/home|/work|/usr|site-packages|0x[0-9a-f]{6}|File \"", report)
+
+
+async def test_what_concurrent_calls_returned_is_not_silently_lost() -> None:
+    """When one of concurrent calls ends the code, the model reads what was printed and how to keep the rest."""
+    has_finished = asyncio.Event()
+
+    @tool
+    async def study(topic: str) -> str:
+        """Study a topic."""
+        if topic == "bad":
+            await has_finished.wait()
+            raise ToolException("no sources")
+        has_finished.set()
+        return topic.upper()
+
+    hint = "hint: what the other calls returned is lost unless the code printed it."
+    each = "async def one(topic): print(await study(topic=topic))\n"
+    executor = ProgrammaticToolExecutor([study], sandbox=InProcessSandbox())
+
+    async def report(code: str) -> str:
+        return (await executor.aexecute(f"import asyncio\n{each}{code}")).report()
+
+    gathered = await report("await asyncio.gather(one('good'), one('bad'))")
+    assert gathered.startswith("GOOD\n\nTraceback")
+    assert hint in gathered
+    assert "1 tool call took effect and must not be repeated: study(topic='good')" in gathered
+    group = """
+async with asyncio.TaskGroup() as group:
+    group.create_task(one("good"))
+    group.create_task(one("bad"))
+"""
+    grouped = await report(group)
+    assert grouped.startswith("GOOD\n\nTraceback")
+    assert hint in grouped
+    assert hint not in await report("await one('good')\nawait one('bad')")
+    kept = await report(
+        "print(await asyncio.gather(*map(study, ('good', 'bad')), return_exceptions=True))"
+    )
+    assert kept == "['GOOD', ToolCallError('study failed: no sources')]"
