@@ -13,6 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from langchain_ptc.run.agent_files import AgentFiles
+
     __version__: str
 
     from langchain_ptc.catalog.agents import agent_tool
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from langchain_ptc.tool import as_programmatic, prefetch_handler
 
 _MODULES = {
+    "AgentFiles": "run.agent_files",
     "Breaker": "catalog.policy",
     "Budget": "run.budgets",
     "Cache": "catalog.policy",
@@ -113,6 +116,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "AgentFiles",
     "Breaker",
     "Budget",
     "Cache",

@@ -43,6 +43,7 @@ from langchain_ptc.prompts.texts import (
     MIDDLEWARE_SYSTEM,
     NOT_DIRECTLY,
 )
+from langchain_ptc.run.agent_files import AgentFiles
 from langchain_ptc.run.approvals import InterruptMode, InterruptOn, rules_of
 from langchain_ptc.run.budgets import Budget
 from langchain_ptc.run.call_policy import CallPolicies
@@ -121,8 +122,8 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         return_direct: Whether what a program printed is the answer of the agent; see
             `as_programmatic`.
         tool_name: Name of the one tool. Two of this middleware in one agent need two names.
-        limits: As in `as_programmatic`, and so are `sandbox`, `imports`, `files`, `examples`, `prompt_tokens`,
-            `count_tokens`, `interrupt_mode`, `durable`, `prefetch`, `on_event`, `check`, `budget`,
+        limits: As in `as_programmatic`, and so are `sandbox`, `imports`, `files`, `agent_files`, `examples`,
+            `prompt_tokens`, `count_tokens`, `interrupt_mode`, `durable`, `prefetch`, `on_event`, `check`, `budget`,
             `run_budget`, `on_tool_error`, `call_policies`, `log`, `redact` and `multimodal`.
 
     Raises:
@@ -140,6 +141,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         sandbox: Sandbox | None = None,
         imports: Sequence[str] = (),
         files: bool | int = False,
+        agent_files: AgentFiles | None = None,
         inputs: Inputs = (),
         examples: Examples = None,
         prompt_tokens: int | None = DEFAULT_PROMPT_TOKENS,
@@ -198,11 +200,11 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         )
         self._budgets = budget, run_budget
         # Invalid options are reported now, and not at the first call.
-        self._build_executor(ToolCatalog([]))
+        room = self._build_executor(ToolCatalog([])).sandbox.files_bytes
         resolve_examples(examples, ToolCatalog([]))
         self._selections: dict[tuple[int, ...], SelectedTools] = {}
         check_choice("session", session, Session)
-        sessions, shown = None, render_files(sandbox, files)
+        sessions, shown = None, render_files(sandbox, files, agent_files)
         if session == "thread":
             sessions = StateSessionStore(f"{tool_name}_session")
             self.state_schema = _state_with(sessions.key)
@@ -219,7 +221,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
             multimodal=multimodal,
             extras=provider_options(prefetch),
         )
-        self._code_tool.give(InputVariables(inputs))
+        self._code_tool.give(InputVariables(inputs), agent_files, room)
         self.tools = [self._code_tool]
 
     @property

@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeAlias
 
 from langchain_core.callbacks import (
@@ -34,6 +34,7 @@ from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.prompts.examples import Examples, render_examples, resolve_examples
 from langchain_ptc.prompts.texts import (
+    AGENT_FILES,
     BUDGET,
     CODE_ARGUMENT,
     FILES,
@@ -42,6 +43,7 @@ from langchain_ptc.prompts.texts import (
     SHOW,
 )
 from langchain_ptc.replies.extract import Protocol, unwrap_program
+from langchain_ptc.run.agent_files import AgentFiles, with_notes
 from langchain_ptc.run.approvals import ApprovalMiddleware, InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage
 from langchain_ptc.run.call_policy import CallPolicies
@@ -142,6 +144,12 @@ def _content_and_artifact(
     return result.content_blocks(), {**artifact, "shown": shown}
 
 
+def _add_notes(outcome: Outcome, notes: Sequence[str]) -> Outcome:
+    if not notes:
+        return outcome
+    return replace(outcome, result=with_notes(outcome.result, notes), plain=None)
+
+
 _invocation: contextvars.ContextVar[_Invocation] = contextvars.ContextVar("ptc_invocation")
 
 
@@ -173,6 +181,7 @@ def as_programmatic(
     sandbox: Sandbox | None = None,
     imports: Sequence[str] = (),
     files: bool | int = False,
+    agent_files: AgentFiles | None = None,
     inputs: Inputs = (),
     examples: Examples = None,
     prompt_tokens: int | None = DEFAULT_PROMPT_TOKENS,
@@ -211,6 +220,7 @@ def as_programmatic(
         files: Whether the code has a folder of its own for files, in memory, in the default sandbox: True
             for one of 64 MiB, or its size in bytes. Needs Linux and level `kernel`. See
             `docs/files.md`.
+        agent_files: Share files with the file system of a deep agent.
         inputs: Values that the code finds in variables, by name: `{"orders": frame}`. The model sees the type,
             the size and the beginning of each; the data goes to the code alone, as results of tools do. Or
             keys of the graph's state, of which the description has the names only.
@@ -271,7 +281,13 @@ def as_programmatic(
     given = InputVariables(inputs)
     catalog = build_catalog(tools, domain=domain, policies=policies)
     parts = [
-        fill_facts(RUN_CODE_DESCRIPTION, imports, limits, render_files(sandbox, files), multimodal),
+        fill_facts(
+            RUN_CODE_DESCRIPTION,
+            imports,
+            limits,
+            render_files(sandbox, files, agent_files),
+            multimodal,
+        ),
         render_examples(resolve_examples(examples, catalog)),
         render_budget(budget, run_budget),
         given.render(None),
@@ -311,7 +327,7 @@ def as_programmatic(
         multimodal=multimodal,
         extras=provider_options(prefetch),
     )
-    tool.give(given)
+    tool.give(given, agent_files, executor.sandbox.files_bytes)
     return [tool]
 
 
@@ -342,9 +358,20 @@ def render_budget(budget: Budget | None, run_budget: Budget | None) -> str:
     return BUDGET if budget is not None or run_budget is not None else ""
 
 
-def render_files(sandbox: Sandbox | None, files: bool | int) -> str:
-    """Return the text about files for the model: that there are none, or what there is."""
-    return FILES if (files if sandbox is None else sandbox.files_bytes) else NO_FILES
+def render_files(
+    sandbox: Sandbox | None, files: bool | int, agent_files: AgentFiles | None = None
+) -> str:
+    """Return the text about files for the model: that there are none, or what there is.
+
+    Raises:
+        ValueError: Files of the agent, and the code has no folder.
+    """
+    has_folder = files if sandbox is None else sandbox.files_bytes
+    if agent_files is None:
+        return FILES if has_folder else NO_FILES
+    if not has_folder:
+        raise ValueError("agent_files needs a folder for the code: pass files=True as well")
+    return FILES + AGENT_FILES.replace("{PREFIX}", agent_files.prefix)
 
 
 def fill_facts(
@@ -398,6 +425,8 @@ class CodeTool(BaseTool):
     _begin: Start = PrivateAttr()
     _sessions: SessionStore | None = PrivateAttr()
     _inputs: InputVariables = PrivateAttr(default_factory=lambda: InputVariables({}))
+    _shared: AgentFiles | None = PrivateAttr(default=None)
+    _room: int = PrivateAttr(default=0)
     _agents: Agents = PrivateAttr()
     _written: WrittenCode = PrivateAttr(default_factory=WrittenCode)
     _multimodal: bool = PrivateAttr()
@@ -430,9 +459,11 @@ class CodeTool(BaseTool):
         """The variables that the code is given."""
         return self._inputs
 
-    def give(self, inputs: InputVariables) -> None:
-        """Give the code these variables."""
-        self._inputs = inputs
+    def give(
+        self, inputs: InputVariables, files: AgentFiles | None = None, folder_bytes: int = 0
+    ) -> None:
+        """Give the code these variables, and these files, which may fill half of its folder."""
+        self._inputs, self._shared, self._room = inputs, files, folder_bytes // 2
 
     @property
     def agents(self) -> Agents:
@@ -485,7 +516,11 @@ class CodeTool(BaseTool):
         # The config of this run, under which the inner calls nest, is in the context.
         del run_manager
         state = run_sync(self._find_state(runtime, sync=True))
-        outcome = self._start(code, state, runtime).run()
+        shared = self._shared
+        files, notes = (None, []) if shared is None else shared.read(self._room)
+        outcome = self._start(code, state, runtime, files).run()
+        if shared is not None:
+            outcome = _add_notes(outcome, [*notes, *shared.store(outcome.result)])
         result = _invocation.get().finish(outcome)
         return _content_and_artifact(result, outcome, multimodal=self._multimodal)
 
@@ -497,7 +532,11 @@ class CodeTool(BaseTool):
     ) -> tuple[_Content, dict[str, Any]]:
         del run_manager
         state = await self._find_state(runtime, sync=False)
-        outcome = await self._start(code, state, runtime).arun()
+        shared = self._shared
+        files, notes = (None, []) if shared is None else await shared.aread(self._room)
+        outcome = await self._start(code, state, runtime, files).arun()
+        if shared is not None:
+            outcome = _add_notes(outcome, [*notes, *await shared.astore(outcome.result)])
         result = _invocation.get().finish(outcome)
         show = functools.partial(
             _content_and_artifact, result, outcome, multimodal=self._multimodal
@@ -512,7 +551,9 @@ class CodeTool(BaseTool):
         await _invocation.get().load_session(state, sync=sync)
         return state
 
-    def _start(self, code: str, state: Any, runtime: Any) -> Execution:
+    def _start(
+        self, code: str, state: Any, runtime: Any, files: Mapping[str, bytes] | None
+    ) -> Execution:
         invocation = _invocation.get()
         attempt, guards = invocation.attempt, invocation.guards
         invocation.is_joined = takes_no_lists(getattr(runtime, "tools", ()))
@@ -525,6 +566,7 @@ class CodeTool(BaseTool):
             call_id=invocation.call_id,
             state=state,
             on_output=getattr(runtime, "emit_output_delta", None),
+            files=files,
             inputs=self._inputs.read(state),
             kept=invocation.session,
             prior_usage=None if attempt is None else attempt.spent,

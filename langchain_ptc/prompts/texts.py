@@ -30,6 +30,9 @@ SHOW = """\
 - `show(x)` lets you see a picture: a matplotlib figure, a PIL image, the bytes of a PNG or JPEG, or an image \
 that a tool returned. Show only what you need to see."""
 
+AGENT_FILES = """ Your files are in it when the program begins: `{PREFIX}name` is `name` there. What the program \
+leaves is stored under `{PREFIX}`."""
+
 RUN_CODE_DESCRIPTION = f"""\
 Run a Python program that calls tools, and return what it prints.
 {_JOB}- The tools exist already: do not define or mock them. Call them with `await` at the top level, and \

@@ -150,6 +150,7 @@ FOREIGN: Mapping[str, frozenset[str]] = {
 """Which packages a room may import; rooms that are not here may import any."""
 
 PUBLIC_NAMES = {
+    "AgentFiles",
     "Breaker",
     "Budget",
     "Cache",

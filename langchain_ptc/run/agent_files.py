@@ -1,0 +1,128 @@
+"""Files of a deep agent in the folder of the code, and those of the code in the agent's file system.
+
+A backend of deep agents is used by its methods alone; the package is not imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from langchain_ptc.run.record import ExecutionResult
+from langchain_ptc.sandbox.wire.files import is_file_name
+
+_MAX_FILES = 2_000
+"""Files of the agent that the folder gets; it holds 4,096 files and folders in all."""
+_MAX_NAMED = 10
+_PATTERN = "**/*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentFiles:
+    """Shares files between a deep agent and the folder of the code.
+
+    When a program begins, its folder has the files of the backend below `folder`: `/data/a.csv` is `data/a.csv`
+    for `folder="/"`, and `a.csv` for `folder="/data"`. When it has ended, the files that it made or changed are
+    stored in the backend. Files that do not fit, the largest first, or that cannot be stored are named in a
+    note to the model. Files that the program deletes stay in the backend.
+
+    The backend is used directly: permissions and approvals of the agent's own file tools do not apply to it, so
+    name a folder that the code may read and write.
+
+    Raises:
+        ValueError: `folder` is not an absolute path.
+    """
+
+    backend: Any
+    """A backend of deep agents, the one that the agent has: `StateBackend()`, or another."""
+    folder: str = "/"
+    """What is shared: this folder of the backend, with all in it."""
+
+    def __post_init__(self) -> None:
+        if not self.folder.startswith("/"):
+            raise ValueError(f"AgentFiles.folder must begin with '/', got {self.folder!r}")
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its files begin with in the backend."""
+        return f"{self.folder.rstrip('/')}/"
+
+    def read(self, room: int) -> tuple[dict[str, bytes], list[str]]:
+        """Return the files for a folder of `room` bytes, and notes about those that it does not get."""
+        found = self.backend.glob(_PATTERN, self.folder)
+        paths, notes = self._choose(found, room)
+        return self._take(self.backend.download_files(paths), room, notes)
+
+    async def aread(self, room: int) -> tuple[dict[str, bytes], list[str]]:
+        """Return the files for a folder of `room` bytes; see `read`."""
+        found = await self.backend.aglob(_PATTERN, self.folder)
+        paths, notes = self._choose(found, room)
+        return self._take(await self.backend.adownload_files(paths), room, notes)
+
+    def store(self, result: ExecutionResult) -> list[str]:
+        """Store the files that a program left; return notes about those that were not stored."""
+        files = self._to_store(result)
+        return _failed(self.backend.upload_files(files) if files else ())
+
+    async def astore(self, result: ExecutionResult) -> list[str]:
+        """Store the files that a program left; see `store`."""
+        files = self._to_store(result)
+        return _failed(await self.backend.aupload_files(files) if files else ())
+
+    def _choose(self, found: Any, room: int) -> tuple[list[str], list[str]]:
+        if found.error is not None:
+            return [], [f"the agent's files could not be listed: {found.error}"]
+        infos = [info for info in found.matches or () if not info.get("is_dir")]
+        named = [info for info in infos if is_file_name(self._name(info["path"]))]
+        named.sort(key=lambda info: (info.get("size") or 0, info["path"]))
+        taken: list[str] = []
+        for info in named:
+            room -= info.get("size") or 0
+            if room >= 0 and len(taken) < _MAX_FILES:
+                taken.append(info["path"])
+        missing = [info["path"] for info in infos if info["path"] not in set(taken)]
+        notes = _name_all("not in the folder, for their size, number or name", missing)
+        if getattr(found, "truncated", False):
+            notes.append("the agent has more files than were listed")
+        return taken, notes
+
+    def _take(
+        self, responses: Iterable[Any], room: int, notes: list[str]
+    ) -> tuple[dict[str, bytes], list[str]]:
+        files: dict[str, bytes] = {}
+        missing = []
+        for response in responses:
+            size = len(response.content or b"")
+            if response.content is None or size > room:  # not every backend tells sizes
+                missing.append(response.path)
+                continue
+            room -= size
+            files[self._name(response.path)] = bytes(response.content)
+        return files, [*notes, *_name_all("not in the folder: they cannot be read", missing)]
+
+    def _to_store(self, result: ExecutionResult) -> list[tuple[str, bytes]]:
+        return [
+            (self.prefix + file.name, file.data) for file in result.files if file.data is not None
+        ]
+
+    def _name(self, path: str) -> str:
+        return path.removeprefix(self.prefix)
+
+
+def with_notes(result: ExecutionResult, notes: Sequence[str]) -> ExecutionResult:
+    """Return a result with further notes for the model."""
+    return replace(result, notes=(*result.notes, *notes)) if notes else result
+
+
+def _failed(responses: Iterable[Any]) -> list[str]:
+    failed = [f"{one.path} ({one.error})" for one in responses if one.error is not None]
+    return _name_all("not stored", failed)
+
+
+def _name_all(what: str, paths: Sequence[str]) -> list[str]:
+    if not paths:
+        return []
+    more = len(paths) - _MAX_NAMED
+    named = ", ".join(sorted(paths)[:_MAX_NAMED])
+    return [f"files of the agent that are {what}: {named}{f', {more} more' if more > 0 else ''}"]
