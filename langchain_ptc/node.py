@@ -392,10 +392,15 @@ class _Turn:
         config = self._here()
         if handler is not None:
             config = merge_configs(config, {"callbacks": [handler]})
-        if self._sync:
-            reply = await call_in_thread(lambda: model.invoke(prompt, config, **self._kwargs))
-        else:
-            reply = await model.ainvoke(prompt, config, **self._kwargs)
+        try:
+            if self._sync:
+                reply = await call_in_thread(lambda: model.invoke(prompt, config, **self._kwargs))
+            else:
+                reply = await model.ainvoke(prompt, config, **self._kwargs)
+        except BaseException:
+            if handler is not None:  # a model in a thread goes on when its caller is cancelled
+                handler.close()
+            raise
         parsed = extract_code(
             reply,
             tool_name=self._node._tool.name,

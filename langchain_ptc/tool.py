@@ -504,8 +504,17 @@ class CodeTool(BaseTool):
             return prefetcher
 
         return PrefetchHandler(
-            self.name, protocol=protocol, begin=begin, put=put or self._written.put
+            self.name,
+            protocol=protocol,
+            begin=begin,
+            put=put or self._written.put,
+            is_own=self.has_shown,
         )
+
+    def has_shown(self, description: str) -> bool:
+        """Whether a model that was given this description was given this tool."""
+        del description
+        return True
 
     def _run(
         self,
@@ -615,6 +624,8 @@ class RunCodeTool(CodeTool):
     _executor: ProgrammaticToolExecutor = PrivateAttr()
     _prompt: ToolsPrompt = PrivateAttr()
     _first_description: str = PrivateAttr()
+    _shown: set[int] = PrivateAttr(default_factory=set)
+    """Hashes of the descriptions that models were given: an agent may bind one and keep it."""
 
     def __init__(
         self, *, executor: ProgrammaticToolExecutor, prompt: ToolsPrompt, **fields: Any
@@ -633,6 +644,10 @@ class RunCodeTool(CodeTool):
     def executor(self) -> ProgrammaticToolExecutor:
         """What runs the code."""
         return self._executor
+
+    def has_shown(self, description: str) -> bool:
+        """Whether a model that was given this description was given this tool; see `CodeTool.has_shown`."""
+        return hash(description) in self._shown
 
 
 def prefetch_handler(tools: Sequence[BaseTool]) -> BaseCallbackHandler:
@@ -658,7 +673,9 @@ def prefetch_handler(tools: Sequence[BaseTool]) -> BaseCallbackHandler:
 
 def _read_description(tool: RunCodeTool) -> str:
     own: str = tool.__dict__["description"]
-    return tool._prompt.render() if own == tool._first_description else own
+    shown = tool._prompt.render() if own == tool._first_description else own
+    tool._shown.add(hash(shown))
+    return shown
 
 
 def _set_description(tool: RunCodeTool, description: str) -> None:

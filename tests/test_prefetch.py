@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import threading
 from typing import Any
 
 import pytest
@@ -203,6 +206,44 @@ async def test_an_agent_that_is_cancelled_while_the_model_writes(way):
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_synchronous_node_that_is_interrupted_while_the_model_writes():
+    """What was begun is ended at once, though the model writes on in its thread."""
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    ended = threading.Event()
+
+    async def read(key: str) -> str:
+        """Read a key."""
+        os.kill(os.getpid(), signal.SIGUSR1)
+        try:
+            return await asyncio.get_running_loop().create_future()
+        finally:
+            ended.set()
+
+    model = WritingModel(programs=[CODE])
+    node = ProgrammaticToolNode(
+        model,
+        [StructuredTool.from_function(coroutine=read)],
+        policies=POLICIES,
+        prefetch="stream",
+        limits=Limits(tool_seconds=10 * SECONDS),
+    )
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            node.invoke(REQUEST)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ended.wait(SECONDS / 2)
+    model.go_on()
+
+
 @pytest.mark.parametrize("way", ["middleware", "agent"])
 async def test_an_agent_in_a_tool(way):
     """What an agent writes in a tool of the code is for its own tools, though others have their names."""
@@ -221,6 +262,39 @@ async def test_an_agent_in_a_tool(way):
     state = await make_graph(way, world).ainvoke(REQUEST)
     assert "value of secret" in record_of(state)["output"]
     assert (world.calls, inner.calls) == (["a"], ["secret"])
+
+
+@pytest.mark.filterwarnings("ignore:create_react_agent has been moved")
+@pytest.mark.parametrize("way", ["agent", "react"])
+async def test_two_agents_of_one_graph(way):
+    """Handlers given to the whole graph read each their own agent's code, though tools have the same name."""
+
+    async def other(key: str):
+        """Read something else."""
+        return {"key": key}
+
+    create: Any = create_agent if way == "agent" else create_react_agent
+    second = CODE.replace("'a'", "'b'") + "print(await other('c'))\n"
+    worlds = [
+        World(WritingModel(programs=[CODE, CODE])),
+        World(WritingModel(programs=[second, second]), more=[other]),
+    ]
+    graph, handlers = StateGraph(MessagesState), []
+    for number, world in enumerate(worlds):
+        tools = as_programmatic(world.tools(), policies=POLICIES, prefetch="stream")
+        handlers.append(prefetch_handler(tools))
+        graph.add_node(f"agent{number}", create(world.model, tools))
+    graph.add_edge(START, "agent0")
+    graph.add_edge("agent0", "agent1")
+    agents = graph.compile()
+    for _ in range(2):  # the description of `other` has what it returned the first time
+        state = await agents.ainvoke(REQUEST, {"callbacks": handlers})
+        records = [m.artifact for m in state["messages"] if m.type == "tool"]
+        assert [record["prefetch"]["hits"] for record in records] == [1, 1]
+    assert [(world.model.missed, world.calls) for world in worlds] == [
+        (0, ["a", "a"]),
+        (0, ["b", "b"]),
+    ]
 
 
 async def test_a_model_on_another_loop():

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import functools
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -104,6 +104,8 @@ class PrefetchHandler(BaseCallbackHandler):
         begin: Returns a prefetcher for code that is being written, None if nothing may begin; takes `loop`
             and `sync`.
         put: Takes it, with the finished message and the id of the tool call.
+        is_own: Whether a description of a tool with that name is that of this one: an agent nearby may have
+            another. By default each is.
     """
 
     run_inline = True
@@ -115,21 +117,38 @@ class PrefetchHandler(BaseCallbackHandler):
         protocol: Protocol = "tool",
         begin: Callable[..., Prefetcher | None],
         put: Put,
+        is_own: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._tool_name, self._protocol = tool_name, protocol
-        self._begin, self._put = begin, put
+        self._begin, self._put, self._is_own = begin, put, is_own
         self._within = current_capture.get()
         """The call of a tool in which it was made."""
         self._runs: dict[UUID, _Run] = {}
+        self._is_closed = False
+
+    def close(self) -> None:
+        """End what was begun for messages that are not finished, and begin nothing more; from any thread."""
+        self._is_closed = True
+        for run_id in [*self._runs]:
+            self._abandon(run_id)
 
     def on_chat_model_start(
-        self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any
+        self,
+        *_: Any,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        invocation_params: Mapping[str, Any] | None = None,
+        **__: Any,
     ) -> None:
         """Note a run of a model; one that is repeated replaces the one before.
 
-        Not in a tool that the code calls: what an agent writes there is for tools of its own.
+        Not in a tool that the code calls: what an agent writes there is for tools of its own. Nor one to which
+        another tool of that name is bound.
         """
         if current_capture.get() is not self._within:
+            return
+        bound = _find_description((invocation_params or {}).get("tools"), self._tool_name)
+        if bound is not None and not self._is_own(bound):
             return
         for key, run in [*self._runs.items()]:
             if run.parent == parent_run_id:
@@ -171,6 +190,8 @@ class PrefetchHandler(BaseCallbackHandler):
             self._put(generation.message, run.reader.call_id, run.prefetcher)
         else:
             run.close()
+        if self._is_closed:  # meanwhile: nobody takes it
+            run.close()
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """Forget what was begun."""
@@ -206,5 +227,20 @@ class PrefetchHandler(BaseCallbackHandler):
                 run.prefetcher = run.context.copy().run(
                     functools.partial(self._begin, loop=run.loop, sync=run.is_sync)
                 )
-            if run.prefetcher is not None:
-                run.prefetcher.feed(added)
+            if (prefetcher := run.prefetcher) is not None:
+                prefetcher.feed(added)
+                if self._is_closed:  # meanwhile
+                    run.close()
+
+
+def _find_description(bound: Any, name: str) -> str | None:
+    """Return the description of the tool of a name among those bound to a model, in any provider's format."""
+    if isinstance(bound, Mapping):
+        text = bound.get("description")
+        if bound.get("name") == name and isinstance(text, str):
+            return text
+        bound = [*bound.values()]
+    if not isinstance(bound, list | tuple):
+        return None
+    found = (_find_description(each, name) for each in bound)
+    return next((text for text in found if text is not None), None)

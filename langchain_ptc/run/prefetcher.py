@@ -469,13 +469,16 @@ class Prefetcher:
     def _ask(self, asked: Call, running: _Running) -> _Fetched | None:
         """Return the early call for a call of a part; None if the part must not go on."""
         fetched = self._find(asked, running)
-        if fetched is None or fetched.outcome.done():
+        if fetched is None:
+            return None
+        answered = functools.partial(self._plan.answer_in, running.part, asked.line)
+        if fetched.outcome.done():
+            if running.part.is_rehearsal:
+                answered()
             return fetched
         running.has_asked = True
         if running.part.is_rehearsal:
-            fetched.outcome.add_done_callback(
-                lambda _: self._plan.answer_in(running.part, asked.line)
-            )
+            fetched.outcome.add_done_callback(lambda _: answered())
             self._go_on(lambda: self._plan.reach_in(running.part, asked.line))
         return fetched
 

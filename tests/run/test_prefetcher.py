@@ -138,6 +138,23 @@ async def test_calls_of_a_serial_program_are_in_flight_together(code):
     assert result.prefetch.hits + result.prefetch.misses == 4
 
 
+async def test_calls_of_a_function_that_depend_on_a_result_that_is_there():
+    """A loop that is written when what it goes through is already known makes its calls together, by a function too."""
+    world = World(together=3)
+    world.values["keys"] = "xyz"
+    executor = world.executor("stream")
+    prefetcher = executor.prefetch()
+    code = "async def one(k):\n    return await meet(k)\nfor k in await read('keys'):\n"
+    prefetcher.feed(code)
+    await wait_for(lambda: world.calls and prefetcher._early[0].outcome.done())
+    rest = "    print(await one(k))\nprint('ended')\n"
+    prefetcher.feed(rest)
+    await wait_for(lambda: len(world.calls) == 4)
+    result = await executor.aexecute(code + rest, prefetcher=prefetcher)
+    assert result.output == "met x\nmet y\nmet z\nended\n"
+    assert len(world.calls) == 4
+
+
 @pytest.mark.parametrize("prefetch", ["calls", "stream"])
 async def test_equal_calls_are_as_many_calls(prefetch):
     """A tool that counts gives a program the same numbers, and is called as often."""
