@@ -2,9 +2,10 @@
 
     python -m tests.trials.early [COUNT] [FIRST_SEED]
 
-With `prefetch="calls"` and `"stream"` a program must come to the same end as without: status, output, value, the
-record of each call, and the effects in their order. A stream that breaks off must have written nothing. Exits 1
-if one is wrong.
+With `prefetch="calls"` and `"stream"` a program must come to the same end as without: status, output, value,
+variables of its session, the record of each call, the effects in their order, and the journal. Programs fail, end
+early, ask a person and are resumed, go on with the variables of another, or are not what was written in the end. A
+stream that breaks off must have written nothing. Exits 1 if one is wrong.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Command, interrupt
 
 from langchain_ptc import (
     ExecutionResult,
@@ -33,22 +35,34 @@ _KEYS = "abcd"
 _READS = ToolPolicy(read_only=True)
 _LIMITS = Limits(wall_seconds=120.0)
 _AT_ONCE = 3
+_END = "print(out)\n"
+_CONFIG: Any = {"configurable": {"thread_id": "trial"}}
+_BEFORE = "out = [await get('a'), await get('b')]\n"
+"""What runs before the program in its session."""
 
 
 class _Maker:
-    """Makes one program."""
+    """Makes one program.
 
-    def __init__(self, chance: random.Random) -> None:
+    Args:
+        chance: Settles it.
+        asks: Some of its calls ask a person.
+        continues: It has a variable from a program before it.
+    """
+
+    def __init__(self, chance: random.Random, *, asks: bool, continues: bool) -> None:
         self._chance = chance
         self._number = 0
         self._is_async = chance.random() < 0.7
+        self._asks, self._continues = asks, continues
 
     def program(self) -> str:
-        imports = ["import asyncio", "from concurrent.futures import ThreadPoolExecutor"]
+        start = ["import asyncio", "from concurrent.futures import ThreadPoolExecutor"]
+        start += [] if self._continues else ["out = []"]
         body = self._block(0, 2, 6)
         if self._is_async and self._chance.random() < 0.3:
             body = ["async def main():", *_indented(body), "await main()"]
-        return "\n".join([*imports, "out = []", *body, "print(out)"]) + "\n"
+        return "\n".join([*start, *body, _END])
 
     def _block(self, depth: int, fewest: int, most: int) -> list[str]:
         return [
@@ -69,7 +83,9 @@ class _Maker:
             self._while,
             self._comprehension,
             self._alias,
+            self._leave,
         ]
+        kinds += [self._ask, self._ask] if self._asks else []
         if depth < 2:
             kinds += [self._for, self._if, self._try, self._if_result]
         return self._chance.choice(kinds)(depth)
@@ -98,6 +114,13 @@ class _Maker:
             "except ToolCallError as e:",
             "    out.append(str(e))",
         ]
+
+    def _ask(self, _: int) -> list[str]:
+        return [f"out.append({self._wait}ask({self._key()}))"]
+
+    def _leave(self, _: int) -> list[str]:
+        way = self._chance.choice(["raise SystemExit", "raise ValueError(out)", "out[99]"])
+        return [f"if len(out) > {self._chance.randint(1, 6)}:", f"    {way}"]
 
     def _compute(self, _: int) -> list[str]:
         name = self._name
@@ -212,13 +235,21 @@ class _World:
         """Fail."""
         raise ConnectionError(f"lost {k}")
 
-    def executor(self, sandbox: Sandbox, prefetch: Any) -> ProgrammaticToolExecutor:
-        """Return an executor over the tools."""
-        functions = (self.get, self.put, self.bad)
+    async def ask(self, k: str) -> str:
+        """Ask a person."""
+        answer = str(interrupt(k))
+        self.effects.append((answer, 0))
+        return answer
+
+    def executor(
+        self, sandbox: Sandbox, prefetch: Any, *, ask: ToolPolicy
+    ) -> ProgrammaticToolExecutor:
+        """Return an executor over the tools; `ask` is the policy of that tool."""
+        functions = (self.get, self.put, self.bad, self.ask)
         tools: list[BaseTool] = [
             StructuredTool.from_function(coroutine=f, name=f.__name__) for f in functions
         ]
-        catalog = ToolCatalog(tools, policies={"get": _READS, "bad": _READS})
+        catalog = ToolCatalog(tools, policies={"get": _READS, "bad": _READS, "ask": ask})
         return ProgrammaticToolExecutor(catalog, sandbox=sandbox, prefetch=prefetch, limits=_LIMITS)
 
 
@@ -235,79 +266,153 @@ class Trial:
     hits: int
 
 
+@dataclass(slots=True)
+class _Run:
+    """One run of a program."""
+
+    world: _World
+    result: ExecutionResult | None = None
+    variables: str = ""
+    """Of its session, as they are afterwards."""
+    journal: tuple[tuple[str, Any, Any], ...] = ()
+
+    def seen(self) -> tuple[Any, ...]:
+        """Return what must be the same with prefetching."""
+        result = self.result
+        assert result is not None
+        calls = [(c.tool, dict(c.arguments), c.status, c.line, c.error) for c in result.tool_calls]
+        journal = [*self.journal]
+        if "gather" in result.code or "ThreadPoolExecutor()" in result.code:
+            calls.sort(key=repr)
+            journal = sorted(((k.partition(":")[2], *rest) for k, *rest in journal), key=repr)
+        error = None if result.error is None else (result.error.message, result.error.line)
+        shown = result.status, result.output, result.value, error, self.variables
+        return *shown, calls, journal, self.world.effects
+
+
 async def run_trial(seed: int, sandbox: Sandbox) -> Trial:
     """Run the program of a seed in each way, and compare."""
-    code = _Maker(random.Random(seed)).program()
-    journaled = seed % 3 == 0
-    plain, expected = await _run(code, seed, sandbox, "off", journaled=journaled)
+    trial = _Program(seed, sandbox)
+    plain = await trial.run("off")
+    expected = plain.seen()
     faults = []
     hits = early_reads = 0
     for prefetch in ("calls", "stream"):
-        world, result = await _run(code, seed, sandbox, prefetch, journaled=journaled)
-        assert result is not None
-        assert expected is not None
-        if (now := _seen(world, result)) != (before := _seen(plain, expected)):
-            faults.append(f"{prefetch}: {now} and not {before}\n{code}")
-        hits += 0 if result.prefetch is None else result.prefetch.hits
-        early_reads = world.reads
-    cut, _ = await _run(code, seed, sandbox, "stream", cut=random.Random(seed).randrange(len(code)))
+        run = await trial.run(prefetch)
+        if (now := run.seen()) != expected:
+            faults.append(f"{prefetch}: {now} and not {expected}\n{trial.code}")
+        stats = None if run.result is None else run.result.prefetch
+        hits += 0 if stats is None else stats.hits
+        early_reads = run.world.reads
+    cut = await trial.cut(random.Random(seed).randrange(len(trial.code)))
     if cut.effects:
-        faults.append(f"a stream that broke off has written {cut.effects}\n{code}")
-    return Trial(seed, tuple(faults), plain.reads, early_reads, hits)
+        faults.append(f"a stream that broke off has written {cut.effects}\n{trial.code}")
+    return Trial(seed, tuple(faults), plain.world.reads, early_reads, hits)
 
 
-def _seen(world: _World, result: ExecutionResult) -> tuple[Any, ...]:
-    calls = [(c.tool, dict(c.arguments), c.status, c.line, c.error) for c in result.tool_calls]
-    if "gather" in result.code or "ThreadPoolExecutor()" in result.code:
-        calls.sort(key=repr)
-    error = None if result.error is None else (result.error.message, result.error.line)
-    return result.status, result.output, result.value, error, calls, world.effects
+class _Program:
+    """The program of a seed, and how it is run."""
 
+    def __init__(self, seed: int, sandbox: Sandbox) -> None:
+        self._seed, self._sandbox = seed, sandbox
+        self._is_journaled = seed % 3 == 0
+        self._continues = seed % 4 == 1
+        maker = _Maker(random.Random(seed), asks=self._is_journaled, continues=self._continues)
+        self.code = maker.program()
+        self._written = self.code
+        """What the model writes, before something else changes it."""
+        if seed % 7 == 2:
+            self._written = self.code.replace(_END, "print('changed')\n")
 
-async def _run(
-    code: str,
-    seed: int,
-    sandbox: Sandbox,
-    prefetch: str,
-    *,
-    journaled: bool = False,
-    cut: int | None = None,
-) -> tuple[_World, ExecutionResult | None]:
-    """Write a program in random pieces, and run it; a stream that is cut is not run."""
-    chance = random.Random(seed)
-    world = _World(chance)
-    executor = world.executor(sandbox, prefetch)
+    async def cut(self, at: int) -> _World:
+        """Write a part of the program, and do not run it."""
+        world, executor = self._start("stream")
+        kept = await self._run_before(executor)
+        prefetcher = executor.prefetch(kept=kept)
+        await self._write(prefetcher, until=at)
+        await asyncio.sleep(0.02)
+        prefetcher.close()
+        await asyncio.sleep(0)
+        return world
 
-    async def write_and_run() -> ExecutionResult | None:
+    async def run(self, prefetch: str) -> _Run:
+        """Write the program, and run it to its end."""
+        world, executor = self._start(prefetch)
+        run = _Run(world)
+        kept = await self._run_before(executor)
+        await (self._run_in_graph if self._is_journaled else self._execute)(run, executor, kept)
+        return run
+
+    def _start(self, prefetch: str) -> tuple[_World, ProgrammaticToolExecutor]:
+        world = _World(random.Random(self._seed))
+        ask = _READS if self._seed % 2 else ToolPolicy()
+        return world, world.executor(self._sandbox, prefetch, ask=ask)
+
+    async def _run_before(self, executor: ProgrammaticToolExecutor) -> bytes | None:
+        """Return the variables that the program starts with."""
+        if not self._continues:
+            return None
+        return (await executor.start(_BEFORE, kept=b"").arun()).kept
+
+    async def _write(self, prefetcher: Any, until: int | None = None) -> None:
+        chance = random.Random(self._seed)
+        at = 0
+        while at < len(self._written) and (until is None or at <= until):
+            length = chance.randint(1, 12)
+            prefetcher.feed(self._written[at : at + length])
+            at += length
+            await asyncio.sleep(chance.random() * 0.01 if chance.random() < 0.5 else 0)
+
+    async def _execute(
+        self,
+        run: _Run,
+        executor: ProgrammaticToolExecutor,
+        kept: bytes | None,
+        *,
+        is_resumed: bool = False,
+    ) -> None:
         prefetcher = None
-        if prefetch == "stream":
-            prefetcher, at = executor.prefetch(), 0
-            while at < len(code):
-                length = chance.randint(1, 12)
-                prefetcher.feed(code[at : at + length])
-                at += length
-                await asyncio.sleep(chance.random() * 0.01 if chance.random() < 0.5 else 0)
-                if cut is not None and at > cut:
-                    await asyncio.sleep(0.02)
-                    prefetcher.close()
-                    await asyncio.sleep(0)
-                    return None
-        return await executor.aexecute(code, prefetcher=prefetcher)
+        if executor.prefetching == "stream" and not is_resumed:
+            prefetcher = executor.prefetch(kept=kept)
+            await self._write(prefetcher)
+        outcome = await executor.start(self.code, kept=kept, prefetcher=prefetcher).arun()
+        run.result = outcome.result
+        if outcome.kept is not None:
+            run.variables = (await executor.start(_END, kept=outcome.kept).arun()).result.output
 
-    if not journaled:
-        return world, await write_and_run()
-    results: list[ExecutionResult | None] = []
+    async def _run_in_graph(
+        self, run: _Run, executor: ProgrammaticToolExecutor, kept: bytes | None
+    ) -> None:
+        """Run it in a node, and answer what it asks."""
+        passes = 0
 
-    async def node(_: MessagesState) -> dict[str, Any]:
-        results.append(await write_and_run())
-        return {"messages": []}
+        async def node(_: MessagesState) -> dict[str, Any]:
+            nonlocal passes
+            passes += 1
+            await self._execute(run, executor, kept, is_resumed=passes > 1)
+            return {"messages": []}
 
-    graph = StateGraph(MessagesState)
-    graph.add_node("node", node)
-    graph.add_edge(START, "node")
-    app = graph.compile(checkpointer=InMemorySaver())
-    await app.ainvoke({"messages": [("user", "go")]}, {"configurable": {"thread_id": "trial"}})
-    return world, results[-1]
+        graph = StateGraph(MessagesState)
+        graph.add_node("node", node)
+        graph.add_edge(START, "node")
+        saver = InMemorySaver()
+        app = graph.compile(checkpointer=saver)
+        given: Any = {"messages": [("user", "go")]}
+        # Each entry of the journal is written at once, the last ones too.
+        while questions := (await app.ainvoke(given, _CONFIG, durability="sync")).get(
+            "__interrupt__"
+        ):
+            answers = {question.id: f"answer to {question.value}" for question in questions}
+            given = Command(resume=answers)
+        entries = [
+            event
+            for checkpoint in saver.list(_CONFIG)
+            for _, channel, entry in checkpoint.pending_writes or ()
+            if channel == "ptc_entry"
+            for event in entry.get("events", ())
+        ]
+        entries.sort(key=lambda event: event["number"])
+        run.journal = tuple((e["key"], e.get("payload"), e.get("failure")) for e in entries)
 
 
 async def run_trials(seeds: range) -> list[Trial]:
