@@ -466,10 +466,11 @@ def measure_costs(rounds: int) -> dict[str, dict[str, float]]:
     """Return how many times the processor time of `off` each way takes, on the host and in workers."""
     costs = {}
     for side, of_workers in (("host", False), ("workers", True)):
-        seconds = {
-            mode: min(asyncio.run(measure_cost(mode, of_workers=of_workers)) for _ in range(rounds))
-            for mode in MODES
-        }
+        seconds = dict.fromkeys(MODES, math.inf)
+        for _ in range(rounds):
+            for mode in MODES:
+                once = asyncio.run(measure_cost(mode, of_workers=of_workers))
+                seconds[mode] = min(seconds[mode], once)
         costs[side] = {mode: one / seconds["off"] for mode, one in seconds.items()}
     return costs
 
@@ -488,7 +489,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rates, latencies = ((100,), (0.3,)) if given.quick else (RATES, LATENCIES)
     runs = asyncio.run(measure_all(shapes, rates, latencies, given.rounds))
     figures = summarise(runs, shapes)
-    figures["cost"] = measure_costs(given.rounds)
+    figures["cost"] = measure_costs(2 * given.rounds)
     print(render(figures))
     if given.write:
         from benchmarks.page import store_part

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from langchain_ptc.prefetch.mentions import (
@@ -60,6 +60,8 @@ class Part:
     is_async: bool
     """It calls tools with `await`."""
     is_rehearsal: bool
+    is_open: bool
+    """Its last statement is still being written."""
     spans: tuple[tuple[int, int], ...]
     """The first and the last line of each of its statements."""
     places: tuple[_Place, ...]
@@ -152,7 +154,7 @@ class Plan:
         if not calling:
             return None, False
         done = self._done()
-        key = (*self._key(calling[-1]), done)
+        key = (*self._key(calling[-1]), done, self._reached)
         if key != self._sliced[0]:
             self._sliced = key, self._slice(done)
         return self._sliced[1]
@@ -162,12 +164,11 @@ class Plan:
 
     def _key(self, node: ast.stmt) -> tuple[object, ...]:
         """Return what is the same for the same statements up to one: a code does not change at its beginning."""
-        is_open = self._flat.ready is not self._flat.statements
         return (
             *_place(node),
             node.end_lineno,
             node.end_col_offset,
-            is_open,
+            self._is_open,
             self.is_async,
         )
 
@@ -177,20 +178,23 @@ class Plan:
             sliced = Slicer(statements, self._mentions).slice(done)
         except (TooMuch, RecursionError):
             return None, False
+        left = self._mentions.named if sliced is None else sliced.left
+        makes_all = self._makes_all(left, done)
         if sliced is None or self._is_made_already(sliced, done):
-            return None, False
+            return None, makes_all
         rendered = render(sliced.body, sliced.ahead)
         if rendered is None or not rendered.ahead:
             return None, False
         body = [statements[place] for place in sliced.places]
-        return self._part(rendered, body, is_rehearsal=False), self._makes_all(sliced)
+        return self._part(rendered, body, is_rehearsal=False), makes_all
 
-    def _makes_all(self, sliced: Sliced) -> bool:
-        """Whether a slice makes all calls that can be made now, of a loop that is open too."""
-        if self._reached is not None or self._has_carriers:
+    def _makes_all(self, left: Collection[ast.AST], done: int) -> bool:
+        """Whether a slice that leaves out some nodes makes all calls that can be made now, of a loop that is open too."""
+        if self._has_carriers:
             return False
-        calling = (node for node in self._flat.statements[: self._end] if self._mentions.of(node))
-        return sliced.left.isdisjoint(inner for node in calling for inner in ast.walk(node))
+        statements = self._flat.statements[done : self._end]
+        calling = (node for node in statements if self._mentions.of(node))
+        return not any(inner in left for node in calling for inner in ast.walk(node))
 
     def _is_made_already(self, sliced: Sliced, done: int) -> bool:
         """Whether a slice makes no call but those that whoever has reached its statement makes at once."""
@@ -202,12 +206,14 @@ class Plan:
             if not (isinstance(node, ast.Try) and isinstance(node.body[0], _DEFINITIONS))
             and not sliced.ahead.isdisjoint(ast.walk(node))
         }
+        if places != {done}:
+            return False
+        if len(sliced.ahead) == 1:  # and a function that calls one has it too
+            parts = [inner for node in sliced.body for inner in ast.walk(node)]
+            loops = (part for part in parts if isinstance(part, ast.For))
+            return not any(inner in sliced.ahead for loop in loops for inner in ast.walk(loop))
         node = self._flat.statements[done]
-        return (
-            places == {done}
-            and isinstance(node, ast.Assign | ast.Expr)
-            and self._is_one_call(node.value)
-        )
+        return isinstance(node, ast.Assign | ast.Expr) and self._is_one_call(node.value)
 
     def _is_one_call(self, value: ast.expr | None) -> bool:
         """Whether an expression is one call of a tool, or one that makes all of its calls together."""
@@ -244,7 +250,7 @@ class Plan:
     def reach_end(self, part: Part) -> None:
         """Note that a rehearsal has come to its end."""
         if part.places:
-            self._reached = part.places[-1], 1
+            self._reached = part.places[-1], int(not part.is_open)
 
     # --- what is written ------------------------------------------------------------------------
 
@@ -316,6 +322,7 @@ class Plan:
             ahead=rendered.ahead,
             is_async=self._mentions.is_async,
             is_rehearsal=is_rehearsal,
+            is_open=self._is_open and len(body) >= len(self._flat.statements),
             spans=rendered.spans,
             places=tuple(map(_place, body)),
         )
@@ -353,8 +360,12 @@ class Plan:
         if self._reached is None:
             return 0
         place, after = self._reached
-        is_open = self._flat.ready is not self._flat.statements
-        return min(self._places.get(place, 0) + after, len(self._flat.statements) - is_open)
+        return min(self._places.get(place, 0) + after, len(self._flat.statements) - self._is_open)
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether the last statement is still being written."""
+        return self._flat.ready is not self._flat.statements
 
 
 def _place(node: ast.stmt) -> _Place:

@@ -144,6 +144,43 @@ def test_when_a_rehearsal_is_needed() -> None:
         assert plan_of(literal + more, is_whole=False).needs_rehearsal == is_needed, more
 
 
+def test_a_rehearsal_is_needed_again_where_its_last_statement_has_grown() -> None:
+    """A statement that was still being written is not behind a rehearsal that has come to its end."""
+    plan = plan_of("a = await get(1)\nif a:\n    b = await get(2)\n", is_whole=False)
+    rehearsal = plan.rehearsal()
+    assert rehearsal is not None
+    plan.begin(rehearsal)
+    plan.reach_end(rehearsal)
+    assert not plan.needs_rehearsal
+    plan.feed("    c = await get(b)\nd = await get(3)\nprint()\n")
+    assert plan.needs_rehearsal
+    rehearsal = plan.rehearsal()
+    assert rehearsal is not None
+    plan.begin(rehearsal)
+    plan.reach_end(rehearsal)
+    assert not plan.needs_rehearsal
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "is_needed"),
+    [
+        ("print(len(await get(1)))\n", 1, False),
+        ("if True:\n    a = await get(1)\n    b = 2\n", 2, False),
+        ("print(await get(1), await get(2))\n", 1, True),
+        ("for n in 'ab':\n    print(await get(n))\n", 2, True),
+        ("print([await get(n) for n in 'ab'])\n", 1, True),
+        ("async def h(n):\n    return await get(n)\nprint(await h(1))\n", 3, True),
+        ("print(await get(1))\nprint(await get(2))\n", 1, True),
+    ],
+)
+def test_a_slice_of_the_one_call_that_was_made(code: str, line: int, *, is_needed: bool) -> None:
+    """It is not given once the program has made that call itself, and is before."""
+    plan = plan_of(code)
+    assert plan.slice() is not None
+    plan.reach(line)
+    assert (plan.slice() is not None) == is_needed
+
+
 def test_rehearsals_end_with_the_last_call() -> None:
     """Statements count that name a tool, a function that does, an object of a class that does, or await."""
     code = (
