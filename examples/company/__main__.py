@@ -54,6 +54,12 @@ def _parse(arguments: Sequence[str] | None) -> DemoOptions:
         default=usual.tokens_per_second,
         help="simulated speed of writing (default: %(default)s)",
     )
+    parser.add_argument(
+        "--seconds-per-tool",
+        type=float,
+        default=usual.seconds_per_tool,
+        help="simulated time of a tool call, where calls begin early (default: %(default)s)",
+    )
     return DemoOptions(**vars(parser.parse_args(arguments)))
 
 

@@ -63,6 +63,8 @@ class DemoOptions:
     """Simulated time before the first token of an inference."""
     tokens_per_second: float = 200.0
     """Simulated speed of writing."""
+    seconds_per_tool: float = 0.3
+    """Simulated time of each tool call where calls begin early; elsewhere it is what the database takes."""
 
 
 def show_demo(options: DemoOptions) -> int:
@@ -74,10 +76,12 @@ def show_demo(options: DemoOptions) -> int:
     Raises:
         CommandError: The demo cannot run here, or has no such model; the message says what to do.
     """
-    if options.seconds_per_call < 0 or not options.tokens_per_second > 0:
+    if min(options.seconds_per_call, options.seconds_per_tool) < 0 or not (
+        options.tokens_per_second > 0
+    ):
         raise CommandError(
-            "the simulated time before a token must not be negative, and the simulated speed of "
-            "writing must be positive"
+            "the simulated times before a token and of a tool must not be negative, and the simulated "
+            "speed of writing must be positive"
         )
     _check_packages()
     opening = open_model(options.model) if options.model else nullcontext()
@@ -111,6 +115,9 @@ async def _run(
         must_be_right = outcomes
     printer.program(outcomes[-1])
     printer.table(outcomes, truth)
+    if model is None:
+        slow = build_tools(path, options.seconds_per_tool)
+        must_be_right = [*outcomes, *await _ask_ahead(options, question, slow, printer)]
     _conclude(options.model, outcomes, truth, printer)
     return 0 if all(is_right(outcome.answer, truth) for outcome in must_be_right) else 1
 
@@ -165,16 +172,12 @@ async def _ask_simulated(
 
     from langchain_ptc import as_programmatic
 
-    speed = {
-        "count_tokens": load_tokenizer(),
-        "seconds_per_call": options.seconds_per_call,
-        "tokens_per_second": options.tokens_per_second,
-    }
+    speed = _speed(options)
     ways: Mapping[str, tuple[BaseChatModel, Sequence[BaseTool]]] = {
         "one call a turn": (build_direct_model(calls_per_turn=1, **speed), tools),
         "parallel calls": (build_direct_model(calls_per_turn=1_000, **speed), tools),
         "programmatic": (
-            build_programmatic_model(tool_name=RUN_CODE, **speed),
+            _build_writer(options),
             as_programmatic(tools, tool_name=RUN_CODE),
         ),
     }
@@ -184,6 +187,45 @@ async def _ask_simulated(
         agent = create_agent(model, tools=list(offered))
         outcomes.append(await _measure(label, agent, question, printer))
     return outcomes
+
+
+async def _ask_ahead(
+    options: DemoOptions, question: Question, tools: Sequence[BaseTool], printer: Printer
+) -> list[Outcome]:
+    """Run the same program with tools that take a while: as it is, and with calls that begin early."""
+    from langchain.agents import create_agent
+
+    from langchain_ptc import ToolPolicy, as_programmatic, prefetch_handler
+
+    printer.heading(
+        "The same code with prefetch: its calls begin while the model writes it (simulated: each tool "
+        f"takes {options.seconds_per_tool:g} s)"
+    )
+    policies = {tool.name: ToolPolicy(read_only=True) for tool in tools}
+    offered = as_programmatic(tools, tool_name=RUN_CODE, policies=policies, prefetch="stream")
+    plain = as_programmatic(tools, tool_name=RUN_CODE, policies=policies)
+    agents = {
+        "prefetch off": create_agent(_build_writer(options), plain),
+        "prefetch stream": create_agent(_build_writer(options), offered).with_config(
+            {"callbacks": [prefetch_handler(offered)]}
+        ),
+    }
+    outcomes = [await _measure(label, agent, question, printer) for label, agent in agents.items()]
+    saved = outcomes[0].seconds - outcomes[1].seconds
+    printer.line(f"  {max(saved, 0):.1f} s of waiting for tools passed while the model wrote")
+    return outcomes
+
+
+def _build_writer(options: DemoOptions) -> BaseChatModel:
+    return build_programmatic_model(tool_name=RUN_CODE, **_speed(options))
+
+
+def _speed(options: DemoOptions) -> dict[str, Any]:
+    return {
+        "count_tokens": load_tokenizer(),
+        "seconds_per_call": options.seconds_per_call,
+        "tokens_per_second": options.tokens_per_second,
+    }
 
 
 async def _ask_real(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from inspect import cleandoc
 from pathlib import Path
@@ -43,17 +44,19 @@ class Expense(TypedDict):
     merchant: str
 
 
-def build_tools(database: Path) -> list[BaseTool]:
+def build_tools(database: Path, seconds_per_call: float = 0.0) -> list[BaseTool]:
     """Build the tools over `database`.
 
     Args:
         database: The file that `create_company` wrote; it is only ever read.
+        seconds_per_call: Simulated time that each call takes.
 
     Returns:
         Five tools, each with a typed return.
     """
 
     def query(sql: str, *values: object) -> list[Any]:
+        time.sleep(seconds_per_call)
         uri = f"{database.resolve().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True)) as connection:
             connection.row_factory = sqlite3.Row

