@@ -653,8 +653,8 @@ class RunCodeTool(CodeTool):
 def prefetch_handler(tools: Sequence[BaseTool]) -> BaseCallbackHandler:
     """Return a callback handler with which calls of code begin while a chat model writes it.
 
-    Pass it to the graph or to the model: `config={"callbacks": [prefetch_handler(tools)]}`. The node and the
-    middleware have their own.
+    Pass it to the graph or to the model: `config={"callbacks": [prefetch_handler(tools)]}`; to a graph of several
+    agents one for each. The node and the middleware have their own.
 
     Args:
         tools: What `as_programmatic(..., prefetch="stream")` returned.

@@ -60,12 +60,12 @@ class Part:
     is_async: bool
     """It calls tools with `await`."""
     is_rehearsal: bool
-    is_open: bool
-    """Its last statement is still being written."""
     spans: tuple[tuple[int, int], ...]
     """The first and the last line of each of its statements."""
     places: tuple[_Place, ...]
     """Where in the code each of them is."""
+    is_open: bool = False
+    """Its last statement is still being written."""
 
     def place_of(self, line: int) -> _Place | None:
         """Return where in the code the statement is that a line of the text is in."""
@@ -149,7 +149,7 @@ class Plan:
         return not self._newest_slice()[1]
 
     def _newest_slice(self) -> tuple[Part | None, bool]:
-        """Return the slice, and whether it makes all calls that can be made now."""
+        """Return the slice, None if it makes no new call, and whether a rehearsal makes none besides."""
         calling = [node for node in self._flat.statements if self._mentions.of(node)]
         if not calling:
             return None, False
@@ -189,7 +189,7 @@ class Plan:
         return self._part(rendered, body, is_rehearsal=False), makes_all
 
     def _makes_all(self, left: Collection[ast.AST], done: int) -> bool:
-        """Whether a slice that leaves out some nodes makes all calls that can be made now, of a loop that is open too."""
+        """Whether all calls that can be made now, of an open loop too, are made by a slice that leaves some nodes."""
         if self._has_carriers:
             return False
         statements = self._flat.statements[done : self._end]
@@ -322,9 +322,9 @@ class Plan:
             ahead=rendered.ahead,
             is_async=self._mentions.is_async,
             is_rehearsal=is_rehearsal,
-            is_open=self._is_open and len(body) >= len(self._flat.statements),
             spans=rendered.spans,
             places=tuple(map(_place, body)),
+            is_open=self._is_open and len(body) >= len(self._flat.statements),
         )
 
     # --- where it is ----------------------------------------------------------------------------
