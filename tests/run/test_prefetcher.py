@@ -147,7 +147,9 @@ async def test_calls_of_a_function_that_depend_on_a_result_that_is_there():
     code = "async def one(k):\n    return await meet(k)\nfor k in await read('keys'):\n"
     prefetcher.feed(code)
     await wait_for(lambda: world.calls)
-    await asyncio.sleep(0.1)  # until its result is there; sooner, this would show less, and not fail
+    await asyncio.sleep(
+        0.1
+    )  # until its result is there; sooner, this would show less, and not fail
     rest = "    print(await one(k))\nprint('ended')\n"
     prefetcher.feed(rest)
     await wait_for(lambda: len(world.calls) == 4)
