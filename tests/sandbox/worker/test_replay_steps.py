@@ -412,7 +412,7 @@ async def test_limits_hold_in_steps(sandbox):
 async def test_too_many_waits_are_an_error_of_the_code(sandbox):
     """A program whose record would never end is told what to do instead."""
     code = "import asyncio\nwhile True:\n    await asyncio.sleep(0.000002)"
-    path = await drive(sandbox, code, limits=Limits(wall_seconds=25))
+    path = await drive(sandbox, code, limits=Limits(wall_seconds=100))
     assert path.done.status == "error"
     assert "sleep longer" in path.done.failure.message
     assert len(path.steps) == 20_000
