@@ -88,7 +88,7 @@ class Journal:
         self._unread: Iterator[JournalEntry] = iter(())
         self._numbers = itertools.count()
         self._scopes = itertools.count()
-        self._queue: list[JournalEntry] = []
+        self._queue: list[tuple[int, JournalEntry | Callable[[], JournalEntry]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._claim: Claim | None = None
@@ -133,14 +133,16 @@ class Journal:
         """Return the next entry of an earlier run; None if all were taken."""
         return next(self._unread, None)
 
-    async def append(self, entry: JournalEntry, *, is_awaited: bool = False) -> None:
+    async def append(
+        self, entry: JournalEntry | Callable[[], JournalEntry], *, is_awaited: bool = False
+    ) -> None:
         """Record an entry.
 
         Args:
-            entry: What happened.
+            entry: What happened, or a function that returns it when it is written.
             is_awaited: Return when it is written, unless nothing is before the end.
         """
-        self._queue.append({**entry, "number": next(self._numbers)})
+        self._queue.append((next(self._numbers), entry))
         if self._durability == "exit":
             return
         if is_awaited or self._durability == "sync":
@@ -199,7 +201,7 @@ class Journal:
             Exception: The checkpointer has failed.
         """
         self._queue.clear()
-        self._queue.append({"ending": ending, "number": next(self._numbers)})
+        self._queue.append((next(self._numbers), {"ending": ending}))
         await self.flush()
         if self._claim is not None:
             self._claim.forget()
@@ -263,8 +265,11 @@ class Journal:
         entries, self._queue = self._queue, []
         with contextlib.suppress(Exception), self.noting_failures():
             await self._create()
-            writes = [(ENTRY, entry) for entry in entries]
-            await self._write(writes, f"{ENTRY}:{entries[0]['number']}")
+            writes = [
+                (ENTRY, {**(entry() if callable(entry) else entry), "number": number})
+                for number, entry in entries
+            ]
+            await self._write(writes, f"{ENTRY}:{entries[0][0]}")
         self._writer = None
         if self._queue:
             self._write_soon()

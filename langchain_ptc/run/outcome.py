@@ -6,8 +6,9 @@ import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from langgraph.types import Command
@@ -15,6 +16,7 @@ from langgraph.types import Command
 from langchain_ptc.errors import ReplayError, SandboxError
 from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.journal import JournalEntry
+from langchain_ptc.run.plain import as_plain, clean_text
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord
 from langchain_ptc.sandbox.api import CallFailure, Done, Failure, Status
 from langchain_ptc.sandbox.wire.values import decode_value, encode_value
@@ -125,13 +127,27 @@ _MAX_ARGUMENT_BYTES, _MAX_ARGUMENT_NAMES = 4096, 20
 """How much of a call's arguments an entry has, for a record of the call without its code."""
 
 
+_FIELDS = {field.name: field.default for field in fields(ToolCallRecord)}
+"""Names of what a record has, and the defaults, which no entry repeats."""
+_read_fields = attrgetter(*_FIELDS)
+
+
 def write_call(outcome: CallOutcome, call: StartedCall) -> JournalEntry:
     """Return the entry of a call that has ended."""
     record = call.finish()
+    given = {
+        name: clean_text(value) if type(value) is str else value
+        for (name, default), value in zip(_FIELDS.items(), _read_fields(record), strict=True)
+        if value is not default
+    }
+    given["started_at"] = record.started_at.isoformat()
+    given["defaults"] = list(record.defaults)
     if record.arguments_bytes > _MAX_ARGUMENT_BYTES:
         names = islice(record.arguments, _MAX_ARGUMENT_NAMES)
-        record = replace(record, arguments=dict.fromkeys(names, "[…]"))
-    entry: JournalEntry = {"call": record.to_dict(), "payload": outcome.payload}
+        given["arguments"] = as_plain(dict.fromkeys(names, "[…]"))
+    else:
+        given["arguments"] = call.plain_arguments()
+    entry: JournalEntry = {"call": given, "payload": outcome.payload}
     if outcome.failure is not None:  # LangGraph's own serializer refuses lone surrogates in text
         entry["failure"] = json.dumps(asdict(outcome.failure))
     if outcome.commands:

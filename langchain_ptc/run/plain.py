@@ -31,6 +31,7 @@ _MAX_PLAIN_INT = 10**4000
 _ENCODED_ITEMS = 500
 """Items of a container that are encoded in one call of C code."""
 _SCALARS = frozenset({type(None), bool, int, float, str})
+_CONTAINERS = frozenset({dict, list, tuple})
 """The common cases, known without asking about abstract classes."""
 
 
@@ -100,11 +101,13 @@ def _plain(value: Any, max_int: int, levels: int) -> Any:
         return value
     if (kind is float and math.isfinite(value)) or (kind is int and -max_int <= value < max_int):
         return value
-    if kind in _SCALARS or not isinstance(value, Mapping | list | tuple | AbstractSet):
+    if kind in _SCALARS or not (
+        kind in _CONTAINERS or isinstance(value, Mapping | list | tuple | AbstractSet)
+    ):
         return _plain_scalar(value, max_int)
     if not levels:
         return _deep_text(value)
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         record = {}
         for key, held in zip(_keys_as_text(value), value.values(), strict=True):
             record[key] = _plain(held, max_int, levels - 1)

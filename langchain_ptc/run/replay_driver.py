@@ -55,11 +55,13 @@ class _Event:
     key: str
     """What it is: the same key under the same number means the same path."""
     happen: Callable[[], Awaitable[JournalEntry]]
-    """Happens for the first time, and returns what is recorded of it."""
+    """Happens for the first time, and returns what is recorded of it; of a call, how large it is."""
     deliver: Callable[[JournalEntry], Sequence[Result] | None]
     """Takes that, and returns the results for the code; None if the code cannot go on by it."""
     due: float | None = None
     """Of a timer: when it is due, on the clock of the code."""
+    write: Callable[[], JournalEntry] | None = None
+    """Of a call: returns what is recorded of it, which is put together when the code has the result."""
     entry: JournalEntry = field(default_factory=dict)
     """What is recorded of it, once it has happened."""
     task: asyncio.Task[None] | None = None
@@ -192,6 +194,8 @@ class ReplayDriver(Driver):
 
     async def _begin_asked(self) -> None:
         """Begin what the code has asked for since its last step."""
+        if not self._asked and self._due is None:
+            return
         asked, self._asked[:] = list(self._asked), []
         gated: list[tuple[StartedCall, ApprovalRule]] = []
         for call in asked:
@@ -238,7 +242,7 @@ class ReplayDriver(Driver):
 
         async def happen() -> JournalEntry:
             made.append(await self.answer(call, get_config()))
-            return write_call(made[0], call)
+            return {"payload": made[0].payload}
 
         def deliver(_: JournalEntry) -> Sequence[Result]:
             if made:
@@ -247,7 +251,7 @@ class ReplayDriver(Driver):
             call.read_record(record)
             return [self.accept(call, outcome, is_replayed=True)]
 
-        self._begin(call.key(), happen, deliver)
+        self._begin(call.key(), happen, deliver, write=lambda: write_call(made[0], call))
 
     def _begin_approval(self, batch: Sequence[tuple[StartedCall, ApprovalRule]]) -> None:
         async def happen() -> JournalEntry:
@@ -273,8 +277,9 @@ class ReplayDriver(Driver):
         happen: Callable[[], Awaitable[JournalEntry]],
         deliver: Callable[[JournalEntry], Sequence[Result] | None],
         due: float | None = None,
+        write: Callable[[], JournalEntry] | None = None,
     ) -> None:
-        event = _Event(next(self._numbers), key, happen, deliver, due)
+        event = _Event(next(self._numbers), key, happen, deliver, due, write)
         self._outstanding[event.number] = event
         if not self._is_replaying:
             self._launch(event)
@@ -341,14 +346,22 @@ class ReplayDriver(Driver):
             step.append(self._ready.popleft())
             size += len(step[-1].entry.get("payload", b""))
         self._moment, self._moment_at = self._now(), time.monotonic()
-        entry: JournalEntry = {
-            "events": [{**event.entry, "number": event.number, "key": event.key} for event in step],
-            "moment": list(self._moment),
-            "computed": self._computed_seconds,
-        }
+        moment, computed = list(self._moment), self._computed_seconds
+
+        def write() -> JournalEntry:
+            events = [
+                {
+                    **(event.entry if event.write is None else event.write()),
+                    "number": event.number,
+                    "key": event.key,
+                }
+                for event in step
+            ]
+            return {"events": events, "moment": moment, "computed": computed}
+
         # What a person has decided is recorded before it is done: nobody is asked twice.
         is_decision = any("decisions" in event.entry for event in step)
-        await self.journal.append(entry, is_awaited=is_decision)
+        await self.journal.append(write, is_awaited=is_decision)
         self._deliver(step)
 
     def _replay(self, entry: JournalEntry) -> None:

@@ -302,11 +302,12 @@ class HostConnection:
         """Send answers together with whatever else is answered in this round of the loop."""
         buffers = self._conversation.encode(results, at)
         self._outstanding -= len(results)
-        if not self._queue and not self._handing_over:
+        is_step = self._conversation.is_stepped  # which is all that is answered
+        if not (self._queue or self._handing_over or is_step):
             self._loop.call_soon(self._flush_and_hand_on)
         self._queue += buffers
         self._queued_bytes += sum(map(len, buffers))
-        if self._queued_bytes > _MAX_QUEUED_BYTES:
+        if is_step or self._queued_bytes > _MAX_QUEUED_BYTES:
             self._flush()
 
     def _flush_and_hand_on(self) -> None:

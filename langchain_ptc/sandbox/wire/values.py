@@ -260,8 +260,10 @@ def encode_value(
         UnsendableValue: It holds something that cannot cross, or itself, or is nested too deeply.
         Exception: What an iterator in it, or the code of an object's class, raised.
     """
-    with contextlib.suppress(TypeError):
+    try:  # `suppress` would take longer than the rest
         return _pack(value, max_levels)
+    except TypeError:
+        pass
     data = _Simplifier(max_items, max_levels).simplify(value)
     with contextlib.suppress(TypeError):
         return _pack(data, max_levels)
