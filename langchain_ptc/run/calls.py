@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -101,7 +102,7 @@ class CallContext:
     report: Callable[[StartedCall, str, str], None] = lambda *_: None
     """Emits how far a call is: its state, and a text."""
     encoding_turns: asyncio.Semaphore = field(
-        default_factory=lambda: asyncio.Semaphore(_MAX_ENCODED_AT_ONCE)
+        default_factory=functools.partial(asyncio.Semaphore, _MAX_ENCODED_AT_ONCE)
     )
 
 
@@ -127,6 +128,40 @@ class StartedCall:
     """How long before the code made it it began; see `run.prefetcher`."""
     inner: Mapping[str, int] = MappingProxyType({})
     """What was used below it; see `ToolCallRecord`."""
+    arguments: Mapping[str, Any] | None = None
+    """What the tool's function is called with: validated, and with defaults; None before that is
+    known. Every decision and every report uses these."""
+    status: CallStatus = "refused"
+    approval: ApprovalDecision | None = None
+    approved_by: str | None = None
+    """Who decided; None if nobody was asked, or if it is not known."""
+    is_reached = False
+    """The tool itself has begun: from there on the call may take effect."""
+    attempts = 0
+    """Tries that were made of the tool, the first included."""
+    is_cache_hit = False
+    """The result is an earlier call's; the tool was not called."""
+    breaker: str | None = None
+    """The state of the tool's circuit breaker when the call met it; None if it has none."""
+    waited_seconds = 0.0
+    """Of its time, what it waited: for its turn, a rate limit, between tries."""
+    error: str | None = None
+    limit: str | None = None
+    """The field of `Limits` that it hit."""
+    result_bytes = 0
+    commands: tuple[Command[Any], ...] = ()
+    """What the tool asked the graph to do."""
+    knows_budget = False
+    """An error had said that the budget is used up before the code made the call."""
+    is_replayed = False
+    """It was made before a pause, and its events were emitted then."""
+    time = NO_LIMIT
+    seconds_left = NO_LIMIT.seconds
+    _shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
+    _plain: dict[str, Any] | None = None
+    _packed: bytes | None = None
+    _seconds: float | None = None
+    _record: ToolCallRecord | None = None
 
     def __init__(self, call: Call, context: CallContext, state: Any = None) -> None:
         self._reader = context.readers[call.tool]
@@ -140,53 +175,19 @@ class StartedCall:
         self.context = context
         self.execution_id = context.execution_id
         self.call_id = f"{context.stem}:{call.id}"
-        self.arguments: Mapping[str, Any] | None = None
-        """What the tool's function is called with: validated, and with defaults; None before that is
-        known. Every decision and every report uses these."""
         self.given: Mapping[str, Any] = {}
         """What the tool is invoked with; see `Arguments`."""
         self.passed: Mapping[str, Any] = {}
         """What the code passed, under the tool's own names."""
-        self.status: CallStatus = "refused"
-        self.approval: ApprovalDecision | None = None
-        self.approved_by: str | None = None
-        """Who decided; None if nobody was asked, or if it is not known."""
-        self.is_reached = False
-        """The tool itself has begun: from there on the call may take effect."""
-        self.attempts = 0
-        """Tries that were made of the tool, the first included."""
-        self.is_cache_hit = False
-        """The result is an earlier call's; the tool was not called."""
-        self.breaker: str | None = None
-        """The state of the tool's circuit breaker when the call met it; None if it has none."""
-        self.waited_seconds = 0.0
-        """Of its time, what it waited: for its turn, a rate limit, between tries."""
-        self.error: str | None = None
-        self.limit: str | None = None
-        """The field of `Limits` that it hit."""
-        self.result_bytes = 0
-        self.commands: tuple[Command[Any], ...] = ()
-        """What the tool asked the graph to do."""
         self.state = state
         """The state of the graph when the code made the call; for the tool, and for the person who approves it."""
-        self.knows_budget = False
-        """An error had said that the budget is used up before the code made the call."""
-        self.is_replayed = False
-        """It was made before a pause, and its events were emitted then."""
         self.config: RunnableConfig = {}
         """The caller's, while the call is made."""
-        self.time = NO_LIMIT
-        self.seconds_left = NO_LIMIT.seconds
         self.is_large = is_large((call.args, call.kwargs))
         """Processing its arguments takes a while: it is done in a thread."""
-        self._shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
-        self._plain: dict[str, Any] | None = None
-        self._packed: bytes | None = None
         self._digests: dict[bool, str] = {}
         self._started_at = datetime.now(UTC)
         self._clock = time.monotonic()
-        self._seconds: float | None = None
-        self._record: ToolCallRecord | None = None
 
     def prepare(self) -> None:
         """Read the arguments, and compute what records and events show; for a thread.

@@ -168,7 +168,7 @@ class Driver:
         try:
             if events.is_heard:
                 events.emit_call_start(call)
-            call.time = self._time_left()
+            call.time = self._time if self.meter is None else self._time_left()
             call.seconds_left = call.time.seconds
             current_call.set(call)
             outcome = await self.pipelines[call.tool](call)

@@ -162,7 +162,7 @@ class Execution:
         room = executor.sandbox.files_bytes
         if files is None and room:
             files = (self._config.get("configurable") or {}).get("ptc_files")
-        self._files = checked_files(files, room)
+        self._files = checked_files(files, room) if files or room else None
         self._given = inputs or {}
         self._inputs: dict[str, bytes] = {}
         self._kept = kept
@@ -446,7 +446,9 @@ class Execution:
 
     def _all_calls(self) -> tuple[ToolCallRecord, ...]:
         """Return the record of each call, and of those before a pause that the code did not reach."""
-        calls = {number: record for number, (_, record) in self._recorded.items()}
+        calls: dict[int, ToolCallRecord] = {}
+        for number, (_, record) in self._recorded.items():
+            calls[number] = record
         for call in self._calls:
             if call.is_replayed or call.number not in calls:
                 calls[call.number] = call.finish()

@@ -252,7 +252,7 @@ class HostConnection:
         protocol = self._conversation.protocol
         if self._conversation.is_reading:
             self._stop_reading()
-        else:
+        elif not self._reads:
             self._read_if_room()
         if protocol.done is not None:
             self._end(protocol.done)
@@ -280,7 +280,8 @@ class HostConnection:
             del self._held[:room]
             self._outstanding += len(batch)
             self._report(batch)
-        self._flush()  # answers that were there at once leave in one write
+        if self._queue:
+            self._flush()  # answers that were there at once leave in one write
 
     def _report(self, calls: Sequence[Call]) -> None:
         self._handing_over = True

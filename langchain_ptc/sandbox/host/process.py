@@ -297,7 +297,7 @@ class WorkerSession(Generic[W]):
         """Take a worker; one that comes after this was cancelled is given back."""
         asked = self._pool.checkout(allowance, depth=self._depth, fresh=fresh)
         try:
-            return await result_of(asked)
+            return asked.result() if asked.done() else await asyncio.wrap_future(asked)
         except (asyncio.CancelledError, GeneratorExit):
             asked.add_done_callback(self._give_back)
             raise
@@ -317,8 +317,8 @@ class WorkerSession(Generic[W]):
                 require_folder(worker.layers)
             self._line = line = HostConnection(program, on_calls, on_idle, worker.socket)
             self.worker, self.watched_at = worker, time.monotonic()
+            line.send([encode_frame(encode_run(program))])  # first: `watch` wakes a thread
             self._pool.watch(worker, self._wall_seconds + replay_seconds(program))
-            line.send([encode_frame(encode_run(program))])
             refill = asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._pool.refill)
             try:
                 done = await line.done
@@ -327,7 +327,7 @@ class WorkerSession(Generic[W]):
             return done if done is not None else await self._explain_death(worker, program, line)
         finally:
             self.worker = None
-            if self._line is not None:
+            if self._line is not None and self._line.is_open:
                 self._line.close()
             self._pool.discard(worker)
 

@@ -38,6 +38,7 @@ import re
 import struct
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, fields
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import ormsgpack
@@ -195,6 +196,7 @@ class FrameReader:
 
 
 _LIMITS = tuple(field.name for field in fields(Limits))
+_read_limits = attrgetter(*_LIMITS)
 
 
 def encode_run(program: Program) -> bytes:
@@ -203,7 +205,7 @@ def encode_run(program: Program) -> bytes:
         "code": program.code,
         "tools": list(program.tools),
         "types": list(program.types),
-        "limits": {name: getattr(program.limits, name) for name in _LIMITS},
+        "limits": dict(zip(_LIMITS, _read_limits(program.limits), strict=True)),
         "replay": program.replay and [program.replay.seed, *program.replay.start],
         "inputs": dict(program.inputs),
         "kept": program.kept,
@@ -246,7 +248,8 @@ class HostProtocol:
     def __init__(self, program: Program) -> None:
         self._tools = frozenset(program.tools)
         self._limits = program.limits
-        self._reader = FrameReader(MAX_WORKER_FRAME_BYTES)
+        self.cut = FrameReader(MAX_WORKER_FRAME_BYTES).feed
+        """Takes bytes from the worker and returns the frames that are now complete; see `take`."""
         self._printed = bytearray()  # not a list of texts: those may be empty, and many
         self._calls_bytes = 0
         self._calls = 0
@@ -278,14 +281,6 @@ class HostProtocol:
         """What was shown until now."""
         return tuple(self._shown)
 
-    def cut(self, data: bytes) -> list[bytes]:
-        """Take bytes from the worker and return the frames that are now complete; see `take`.
-
-        Raises:
-            ProtocolViolation: A frame is longer than is accepted.
-        """
-        return self._reader.feed(data)
-
     def take(self, frame: bytes) -> None:
         """Take a frame; in any thread, but one after another, and not while anything else is done.
 
@@ -294,12 +289,17 @@ class HostProtocol:
         """
         if self._ended_by_us:
             return
-        read = _refuse_broken(read_bounded, frame, MAX_DEPTH + _MESSAGE_DEPTH)
-        _check_size(read.cost)
+        try:
+            message, cost = read_bounded(frame, MAX_DEPTH + _MESSAGE_DEPTH)
+        except _BROKEN as error:
+            raise _violation_of(error) from error
+        is_costly = cost > SMALL_COST
+        if is_costly:
+            _check_size(cost)
         before = self._calls
-        self._take(read.value, len(frame))
-        if self._calls > before and read.cost > SMALL_COST:
-            self._calls_bytes += read.cost
+        self._take(message, len(frame))
+        if is_costly and self._calls > before:
+            self._calls_bytes += cost
             _check_size(self._calls_bytes)
 
     def collect(self) -> list[Call]:
@@ -352,7 +352,7 @@ class HostProtocol:
             raise ProtocolViolation(f"a call of the tool {tool[:100]!r}, which was not offered")
         if len(args) > MAX_ARGUMENTS or len(kwargs) > MAX_ARGUMENTS:
             raise ProtocolViolation(f"a call with more than {MAX_ARGUMENTS:,} arguments")
-        if any(type(name) is not str or len(name) > MAX_NAME_CHARS for name in kwargs):
+        if kwargs and any(type(n) is not str or len(n) > MAX_NAME_CHARS for n in kwargs):
             raise ProtocolViolation("a malformed keyword")
         if not self._is_line(line):
             raise ProtocolViolation("a call on a line that the code does not have")
@@ -433,7 +433,9 @@ class HostProtocol:
             output=self.output,
             value=value,
             failure=None if failure is None else self._read_failure(status, failure),
-            notes=tuple(printable(note, _MAX_NOTE_CHARS) for note in notes[:_MAX_NOTES]),
+            notes=tuple(
+                [printable(n, _MAX_NOTE_CHARS) for n in notes[:_MAX_NOTES]] if notes else ()
+            ),
             kept=kept if status in ("success", "error") else None,
             files=tuple(self._files.values()) if status in ("success", "error") else (),
         )
@@ -481,11 +483,18 @@ class HostProtocol:
         self.done, self._ended_by_us = done, True
 
 
+_BROKEN = (OutOfBounds, MalformedValue, MemoryError)
+
+
+def _violation_of(error: BaseException) -> ProtocolViolation:
+    return ProtocolViolation(str(error) or type(error).__name__)
+
+
 def _refuse_broken(read: Callable[..., T], *told: object) -> T:
     try:
         return read(*told)
-    except (OutOfBounds, MalformedValue, MemoryError) as error:
-        raise ProtocolViolation(str(error) or type(error).__name__) from error
+    except _BROKEN as error:
+        raise _violation_of(error) from error
 
 
 def _is_limit(message: Message) -> bool:
@@ -497,7 +506,7 @@ def _is_limit(message: Message) -> bool:
 
 
 def _is_list(value: Any, kind: type) -> bool:
-    return type(value) is list and all(type(item) is kind for item in value)
+    return type(value) is list and not {*map(type, value)} - {kind}
 
 
 def _is_hit(hit: LimitHit) -> bool:

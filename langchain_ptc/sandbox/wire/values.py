@@ -221,20 +221,19 @@ SLICE_BYTES = 128 * 1024
 """About what is encoded of a large container in one call of C code, during which no other thread runs."""
 _FEW_ITEMS = 64
 """A large container with fewer items has large ones, which are encoded one by one."""
+_ENOUGH_LEVELS = 1_000
+"""More are never made use of."""
 _NOT_OPENINGS = bytes({*range(256)} - {*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF})
 
 
 def _measure_levels() -> int:
     """Return how many levels of nesting `ormsgpack.packb` takes: 255 in version 1.13."""
-    few, many = MAX_DEPTH, 2**14
-    while many - few > 1:
-        levels = (few + many) // 2
-        try:
-            ormsgpack.packb(_wrap(None, levels))
-            few = levels
-        except TypeError:
-            many = levels
-    return few
+    levels, value = MAX_DEPTH, _wrap(None, MAX_DEPTH + 1)
+    with contextlib.suppress(TypeError):
+        while levels < _ENOUGH_LEVELS:
+            ormsgpack.packb(value)
+            levels, value = levels + 1, [value]
+    return levels
 
 
 def _wrap(value: object, levels: int) -> object:
