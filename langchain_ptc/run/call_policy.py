@@ -452,10 +452,13 @@ def with_before(make: Layer[T], before: Before, on_tool_error: OnToolError = "me
     """
 
     async def hooked(call: StartedCall) -> T:
-        with _ShownToCode(call, on_tool_error):
+        try:
             returned = before(call.info())
             if returned is not None and inspect.isawaitable(returned):
                 await returned
+        except BaseException as error:
+            _raise_in_code(error, call, on_tool_error)
+            raise
         return await make(call)
 
     return hooked
@@ -469,31 +472,24 @@ async def run_after(
     Raises:
         ToolCallError: The hook failed.
     """
-    with _ShownToCode(call, on_tool_error):
+    try:
         changed = after(call.info(), value)
         return await changed if hasattr(changed, "__await__") else changed
+    except BaseException as error:
+        _raise_in_code(error, call, on_tool_error)
+        raise
 
 
-class _ShownToCode:
-    """Makes what a hook raises an error of the code, unless it is the graph's, or ends the hook's task."""
+def _raise_in_code(error: BaseException, call: StartedCall, on_tool_error: OnToolError) -> None:
+    """Raise what a hook raised as an error of the code, unless it is the graph's, or ends the hook's task.
 
-    __slots__ = ("_call", "_on_tool_error")
-
-    def __init__(self, call: StartedCall, on_tool_error: OnToolError) -> None:
-        self._call, self._on_tool_error = call, on_tool_error
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(
-            error, ToolCallError | asyncio.CancelledError | GeneratorExit
-        ):
-            return
-        if not is_pause(error) and not is_signal(error):
-            name = self._call.tool
-            text = describe_failure(name, error, self._on_tool_error)
-            raise ToolCallError(text, tool=name) from error
+    Raises:
+        ToolCallError: For the code.
+    """
+    is_passed_on = isinstance(error, ToolCallError | asyncio.CancelledError | GeneratorExit)
+    if not (is_passed_on or is_pause(error) or is_signal(error)):
+        text = describe_failure(call.tool, error, on_tool_error)
+        raise ToolCallError(text, tool=call.tool) from error
 
 
 def build_pipeline(

@@ -161,7 +161,8 @@ class ReplayDriver(Driver):
     def _note_idle(self, due: float | None) -> None:
         self._computed_before = self._computed_seconds
         self._is_idle, self._due = True, due
-        self.events.emit_output(self.session.output)
+        if self.events.shows_output:
+            self.events.emit_output(self.session.output)
         self._changed.set()
 
     async def _change(self) -> None:
