@@ -16,7 +16,7 @@ from langgraph.types import Command
 from langchain_ptc.errors import ReplayError, SandboxError
 from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.journal import JournalEntry
-from langchain_ptc.run.plain import as_plain, clean_text
+from langchain_ptc.run.plain import as_plain
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord
 from langchain_ptc.sandbox.api import CallFailure, Done, Failure, Status
 from langchain_ptc.sandbox.wire.values import decode_value, encode_value
@@ -136,12 +136,10 @@ def write_call(outcome: CallOutcome, call: StartedCall) -> JournalEntry:
     """Return the entry of a call that has ended."""
     record = call.finish()
     given = {
-        name: clean_text(value) if type(value) is str else value
+        name: as_plain(value)
         for (name, default), value in zip(_FIELDS.items(), _read_fields(record), strict=True)
-        if value is not default
+        if value is not default and name != "arguments"
     }
-    given["started_at"] = record.started_at.isoformat()
-    given["defaults"] = list(record.defaults)
     if record.arguments_bytes > _MAX_ARGUMENT_BYTES:
         names = islice(record.arguments, _MAX_ARGUMENT_NAMES)
         given["arguments"] = as_plain(dict.fromkeys(names, "[…]"))
