@@ -32,6 +32,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.errors import GraphRecursionError
 from langgraph.graph import START, MessagesState, StateGraph
 
@@ -41,7 +42,8 @@ from benchmarks.local_model.answers import Answers
 from benchmarks.local_page import FOLDER, render_failures, render_score, write_page
 from benchmarks.stored import describe_machine, write_dated
 from benchmarks.tasks import DOMAINS, Domain, Task, World
-from langchain_ptc import ExecutionResult, ProgrammaticToolNode
+from langchain_ptc import ExecutionResult, ProgrammaticToolNode, ToolCatalog
+from langchain_ptc.prompts.examples import build_examples
 
 Mode = Literal["programmatic", "direct", "direct-lenient", "direct-shown"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -58,6 +60,8 @@ class Asked:
     protocol: Literal["auto", "tool", "text"] = "text"
     attempts: int = 3
     examples: Literal["auto"] | None = "auto"
+    returns: Literal["shown", "hidden"] = "shown"
+    """Whether the tools have return types. The examples are generated with them in both cases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,15 +119,36 @@ def cause_of(result: ExecutionResult) -> str:
     return "tool error" if error.kind == "ToolCallError" else "code error"
 
 
+def hide_returns(tool: BaseTool) -> BaseTool:
+    """Return a tool that does the same, and says nothing of what it returns."""
+
+    async def call(**arguments: Any) -> Any:
+        return await tool.ainvoke(arguments)
+
+    return StructuredTool.from_function(
+        coroutine=call,
+        name=tool.name,
+        description=tool.description,
+        args_schema=tool.args_schema,
+        infer_schema=False,
+    )
+
+
 def build_graph(model: BaseChatModel, world: World, asked: Asked) -> Any:
     """Build what a user would build over the tools."""
     if asked.mode == "programmatic":
+        tools, examples = list(world.tools), asked.examples
+        shown: list[tuple[str, str]] | Literal["auto"] | None = examples
+        if asked.returns == "hidden":
+            if examples is not None:
+                shown = [(e.question, e.code) for e in build_examples(ToolCatalog(tools))]
+            tools = [hide_returns(tool) for tool in tools]
         node = ProgrammaticToolNode(
             model,
-            list(world.tools),
+            tools,
             protocol=asked.protocol,
             max_attempts=asked.attempts,
-            examples=asked.examples,
+            examples=shown,
         )
         graph = StateGraph(MessagesState)
         graph.add_node("answer", node)

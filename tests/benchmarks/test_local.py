@@ -1,5 +1,6 @@
 """The benchmark with a real model, run with a scripted one: what it counts and how it judges."""
 
+import contextlib
 import json
 import re
 from dataclasses import asdict
@@ -7,7 +8,7 @@ from dataclasses import asdict
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
-from benchmarks import local, local_page, markdown
+from benchmarks import local, local_page, local_prompts, markdown
 from benchmarks.lenient_calls import read_calls, show_calls
 from benchmarks.local import Asked, run
 from benchmarks.local_model.answers import Answers
@@ -237,3 +238,40 @@ def test_a_page_for_a_part_is_not_written(capsys):
     with pytest.raises(SystemExit):
         local.main(["--write", "--domain", "company"])
     assert "--write is for a whole run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("examples", ["auto", None])
+async def test_hidden_return_types(examples):
+    """With hidden return types the model reads `Any`, and the examples that the types give; the tools are the same."""
+    read = []
+
+    def write(messages):
+        read.append("\n".join(message.text for message in messages))
+        return block(task_of(COMPANY, "budget").program)
+
+    asked = Asked(attempts=1, returns="hidden", examples=examples)
+    row = await local.ask(scripted(write), COMPANY, task_of(COMPANY, "budget"), asked)
+    assert row.cause == "right"
+    assert "async def list_members(department: str) -> Any:" in read[0]
+    assert "class Member" not in read[0]
+    assert ("best, most = None, 0" in read[0]) == (examples == "auto")
+
+
+def test_the_four_prompts_are_compared(capsys, monkeypatch):
+    """Each task is asked with each prompt, and the tables say what came of them."""
+    tasks = {task.question: task for task in COMPANY.tasks}
+
+    def write(messages):
+        shown = "class Member" in messages[0].text
+        return block(tasks[messages[-1].text].program if shown else "print(1 / 0)")
+
+    @contextlib.contextmanager
+    def load(_):
+        yield scripted(write)
+
+    monkeypatch.setattr(local_prompts, "load_model", load)
+    assert local_prompts.main(["--domain", "company", "--every", "6"]) == 0
+    out = capsys.readouterr().out
+    assert "| types and examples | 2 of 2 | **2 of 2** |" in out
+    assert "| neither | 0 of 2 | **0 of 2** |" in out
+    assert "| code error | 0 | 2 | 0 | 2 |" in out
