@@ -22,6 +22,7 @@ LOWEST := $(VENV)-lowest
 DEMO := $(VENV)-demo
 PIP := pip install --disable-pip-version-check --no-compile
 MODEL ?=
+PORT ?= 8000
 
 .PHONY: help install demo web test cluster test_cluster attacks soak site test_lowest test_watch e2e lint format type check docs benchmark benchmark_compare clean trials remote fuzz test_mcp_line1 test_mcp_line2
 
@@ -55,8 +56,8 @@ $(DEMO)/.installed-web: $(DEMO)/.installed
 	$(DEMO)/bin/python -m $(PIP) --editable . --group web
 	@touch $@
 
-web: $(DEMO)/.installed-web  ## Serve an agent that runs code, with its page, on http://127.0.0.1:8000 (MODEL=… for a real model)
-	@MODEL='$(MODEL)' $(DEMO)/bin/python -m examples.web
+web: $(DEMO)/.installed-web  ## Serve an agent that runs code, with its page, on http://127.0.0.1:8000 (PORT=… for another; MODEL=… for a real model)
+	@MODEL='$(MODEL)' $(DEMO)/bin/python -m examples.web --port $(PORT)
 
 # What takes long and has a machine to itself has a target of its own.
 test: $(STAMP)  ## Run the tests but those of the targets below (TESTS=tests/run for some)

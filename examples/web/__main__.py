@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import socket
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,9 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: The command line without the program's name; None is `sys.argv`.
 
     Raises:
-        SystemExit: There is no such model here; the message says what to do.
+        SystemExit: There is no such model here, or the port is taken; the message says what to do.
     """
     options = _parse(arguments)
+    try:  # before anything of another server that runs already is touched
+        listening = socket.create_server((options.host, options.port))
+    except OSError as error:
+        raise SystemExit(f"port {options.port}: {error.strerror}; pass another --port") from error
     options.data.mkdir(parents=True, exist_ok=True)
     opening = open_model(options.model) if options.model else nullcontext(scripted_model())
     try:
@@ -36,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 suggestions=SUGGESTIONS,
                 hosts=[options.host, "localhost", "127.0.0.1", *options.name],
             )
-            Server(app, host=options.host, port=options.port).run()
+            sys.stderr.write(f"Open http://{options.host}:{options.port}/\n")
+            Server(app).run([listening])
     except CommandError as error:
         raise SystemExit(str(error)) from error
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -19,6 +20,7 @@ from langchain_core.messages.tool import ToolCallChunk
 from langchain_core.tools import tool
 from langgraph.types import interrupt
 
+from examples.web.__main__ import main
 from examples.web.agent import SUGGESTIONS, build_agent, build_company_tools, scripted_model
 from examples.web.app import PAGE
 from examples.web.runs import Draft
@@ -303,6 +305,26 @@ async def test_the_page_runs_its_own_script_and_shows_text(user: User) -> None:
     )
     assert re.findall(ways, page) == []
     assert re.findall(r"(?:src|href)=(?!\"data:)|https?:|@import|url\(", page) == []
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_touched(tmp_path: Path) -> None:
+    """A second server names the port and the option, and does not take up the runs of the first."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit, match=f"port {port}: .*; pass another --port"):
+            main(["--port", str(port), "--data", str(tmp_path / "data")])
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_is_copied_for_an_own_agent_knows_nothing_of_the_example() -> None:
+    """The files that docs/web-service.md says to copy import neither the example nor the repository."""
+    copied = {path.name for path in PAGE.parent.glob("*.py")} - {"agent.py", "__main__.py"}
+    assert copied == {"__init__.py", "app.py", "log.py", "runs.py"}
+    for name in copied:
+        text = (PAGE.parent / name).read_text("utf-8")
+        assert not re.search(
+            r"^\s*(from|import) (examples|langchain_ptc|tests)\b", text, re.MULTILINE
+        )
 
 
 async def test_the_agent_of_the_example_answers_its_questions(tmp_path: Path) -> None:
