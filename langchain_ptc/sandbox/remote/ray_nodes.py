@@ -89,7 +89,7 @@ class NodeServer:
         left, raylet = self._idle_seconds, os.getppid()
         while left > 0 and os.getppid() == raylet:
             await asyncio.sleep(_LOOK_SECONDS)
-            is_used = self._server is not None and self._server.hosts
+            is_used = self._starting.locked() or (self._server is not None and self._server.hosts)
             left = self._idle_seconds if is_used else left - _LOOK_SECONDS
         if self._server is not None:
             await self._server.close()
