@@ -97,6 +97,34 @@ Picture
     assert "Picture" in str(result.value)
 
 
+def test_forms_of_notebooks(executor: ProgrammaticToolExecutor) -> None:
+    """With metadata it is a picture all the same; what cannot be drawn is named, and stays the value."""
+    code = f"""
+class Drawn:
+    def _repr_png_(self):
+        return {WHITE!r}, {{"width": 2}}
+
+class Blank:
+    def _repr_png_(self):
+        return None
+
+show(Drawn())
+Blank()
+"""
+    result = executor.execute(code)
+    assert result.output == f"{LINE}[not shown: it cannot be drawn as PNG or JPEG]\n"
+    assert "Blank" in str(result.value)
+
+
+@pytest.mark.parametrize("body", ["return self.data[name]", "raise ValueError(name)"])
+def test_objects_with_any_attribute(executor: ProgrammaticToolExecutor, body: str) -> None:
+    """A value whose `__getattr__` fails for names that it does not have stays the value."""
+    code = f"class Bag:\n    data = {{}}\n    def __getattr__(self, name):\n        {body}\nBag()"
+    result = executor.execute(code)
+    assert (result.status, result.output) == ("success", ""), result.report()
+    assert "Bag" in str(result.value)
+
+
 @pytest.mark.parametrize("value", ["b'abc'", "[b'abc']", "'text'", "[]", "{'type': 'image'}", "7"])
 def test_what_stays_a_value(executor: ProgrammaticToolExecutor, value: str) -> None:
     """Other values are what the code returned, as before."""
@@ -126,6 +154,7 @@ def test_text_and_pictures_of_a_tool(executor: ProgrammaticToolExecutor) -> None
     ("value", "why"),
     [
         ("b'abc'", "3 bytes, no whole PNG, JPEG, GIF, WebP, PDF, WAV or MP3"),
+        ("bytearray(b'abc')", "3 bytes, no whole PNG"),
         (f"{WHITE[:-1]!r}", f"{len(WHITE) - 1} bytes, no whole PNG"),
         (f"{{'type': 'image', 'mime_type': 'image/svg+xml', 'data': {SVG!r}}}", "no whole PNG"),
         (f"{png(8_001)!r}", "image/png, 8,001 x 3 pixels, "),
@@ -262,6 +291,10 @@ FIGURE = "import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nax.plot([1,
         ("import pandas as pd\npd.DataFrame({'a': [1, 2]}).plot(kind='bar')", 1),
         ("from PIL import Image\nImage.new('RGB', (20, 10), 'red')", 1),
         ("from PIL import Image\nImage.new('RGB', (20, 10), 'red').show()", 1),
+        (  # a picture that was read knows its file, and is saved in another way
+            "import io\nfrom PIL import Image\nfile = io.BytesIO()\nImage.new('RGB', (20, 10)).save(file, 'PNG')\nImage.open(file)",
+            1,
+        ),
         (
             "from PIL import Image, ImageDraw\ni = Image.new('L', (90, 20))\nImageDraw.Draw(i).text((0, 0), 'hi')\ni",
             1,

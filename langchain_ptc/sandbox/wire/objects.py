@@ -154,7 +154,7 @@ def _library_reader(value: object) -> Callable[[Any], object] | None:
     package = kind.__module__.partition(".")[0]
     if package == "pandas" and kind.__name__ in _PANDAS:
         return _PANDAS[kind.__name__]
-    if hasattr(value, "dtype") and callable(getattr(value, "tolist", None)):
+    if hasattr(kind, "dtype") and callable(getattr(kind, "tolist", None)):
         return _read_array
     if package == "sqlalchemy" and kind.__name__ == "Row":
         return lambda row: _by_name(row._fields, row)

@@ -76,6 +76,8 @@ def main(
     _keep_only(sock, most_fd)
     if files_bytes:
         _enter_folder(files_bytes, landlock=landlock)
+    else:
+        os.getcwd = lambda: "/"  # the kernel refuses it, and libraries ask it (`os.path.abspath`)
     _seed(None)  # the parent's state would be the same in every worker
     gc.enable()
     if confinement.LINUX:

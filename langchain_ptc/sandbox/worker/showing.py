@@ -7,9 +7,11 @@ a wall: the host reads and counts the bytes again, see `wire.content`.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
 from typing import Any, TypeAlias
 
 from langchain_ptc.limits import Limits
@@ -45,8 +47,8 @@ class Showing:
             parts = _parts_of(given)
             if parts is not None:
                 self._show(parts)
-            elif isinstance(given, bytes):
-                self._send([given])  # which says why not
+            elif isinstance(given, bytes | bytearray):
+                self._send([bytes(given)])  # which says why not
             else:
                 self._output.print(given)
 
@@ -80,9 +82,10 @@ class Showing:
         return is_all
 
     def _send(self, renderings: Iterable[bytes]) -> bool:
-        limits = self._limits
-        problem = f"{limits.max_shown:,} are shown already, the most (Limits.max_shown)"
-        for data in renderings if self._count < limits.max_shown else ():
+        problem = "it cannot be drawn as PNG or JPEG"
+        if self._count >= (most := self._limits.max_shown):
+            problem, renderings = f"{most:,} are shown already, the most (Limits.max_shown)", ()
+        for data in renderings:
             found = read_content(data)
             problem = self._problem_of(found) if found else f"{len(data):,} bytes, no whole {KINDS}"
             if not problem:
@@ -126,20 +129,28 @@ def _part_of(value: Any) -> _Part | None:
         if value.get("type") == "text" and isinstance(text, str):
             return text
         return (lambda: [found]) if value.get("type") in _BLOCKS and found else None
-    for drawn in (value, getattr(value, "figure", None)):  # of axes of matplotlib
-        if not isinstance(drawn, type) and any(
-            callable(getattr(drawn, n, None)) for n in _RENDERERS
-        ):
-            return lambda: _render(drawn)
-    return None
+    figure = None
+    with contextlib.suppress(Exception):  # an object of the code may have any attribute
+        figure = value.figure  # of axes of matplotlib
+    drawn = next((one for one in (value, figure) if any(map(_has(one), _RENDERERS))), None)
+    return None if drawn is None else lambda: _render(drawn)
+
+
+def _has(drawn: Any) -> Callable[[str], bool]:
+    """Return what finds a method, as the class has it; in a module, where `pyplot` is one, a function."""
+    place = drawn if isinstance(drawn, ModuleType) else type(drawn)
+    return lambda name: callable(getattr(place, name, None))
 
 
 def _render(drawn: Any) -> Iterator[bytes]:
     """Yield what draws itself as bytes: a PIL image, a figure of matplotlib, and whatever is made like them."""
-    for name in _RENDERERS[:2]:
-        if data := getattr(drawn, name, bytes)():
+    has = _has(drawn)
+    for name in filter(has, _RENDERERS[:2]):
+        data = getattr(drawn, name)()
+        data = data[0] if isinstance(data, tuple) and data else data  # with metadata
+        if isinstance(data, bytes):  # None says that it cannot
             yield data
-    if hasattr(drawn, "savefig"):
+    if has("savefig"):
         file = io.BytesIO()
         drawn.savefig(file, format="png", bbox_inches="tight")
         yield file.getvalue()
