@@ -13,7 +13,7 @@ from langchain_ptc.run.record import ExecutionResult
 from langchain_ptc.sandbox.wire.files import is_file_name
 
 _MAX_FILES = 2_000
-"""Files of the agent that the folder gets; it holds 4,096 files and folders in all."""
+"""Files and folders of the agent that the folder gets; it holds 4,096 in all."""
 _MAX_NAMED = 10
 _PATTERN = "**/*"
 
@@ -31,7 +31,7 @@ class AgentFiles:
     name a folder that the code may read and write.
 
     Raises:
-        ValueError: `folder` is not an absolute path.
+        ValueError: `folder` is not an absolute path, or has `.` or `..` in it.
     """
 
     backend: Any
@@ -40,8 +40,10 @@ class AgentFiles:
     """What is shared: this folder of the backend, with all in it."""
 
     def __post_init__(self) -> None:
-        if not self.folder.startswith("/"):
-            raise ValueError(f"AgentFiles.folder must begin with '/', got {self.folder!r}")
+        if not self.folder.startswith("/") or {".", ".."} & {*self.folder.split("/")}:
+            raise ValueError(
+                f"AgentFiles.folder must begin with '/' and have no '.' or '..' in it, got {self.folder!r}"
+            )
 
     @property
     def prefix(self) -> str:
@@ -74,12 +76,20 @@ class AgentFiles:
         if found.error is not None:
             return [], [f"the agent's files could not be listed: {found.error}"]
         infos = [info for info in found.matches or () if not info.get("is_dir")]
-        named = [info for info in infos if is_file_name(self._name(info["path"]))]
-        named.sort(key=lambda info: (info.get("size") or 0, info["path"]))
+        infos.sort(key=lambda info: (info.get("size") or 0, info["path"]))
+        names = {info["path"]: self._name(info["path"]) for info in infos}
+        names = {path: name for path, name in names.items() if is_file_name(name)}
+        folders = set().union(*map(_folders_of, names.values()))
         taken: list[str] = []
-        for info in named:
+        made: set[str] = set()
+        for info in infos:
+            name = names.get(info["path"])
+            if name is None or name in folders:  # a backend may have a file `a` beside `a/b`
+                continue
             room -= info.get("size") or 0
-            if room >= 0 and len(taken) < _MAX_FILES:
+            new = _folders_of(name) - made
+            if room >= 0 and len(taken) + len(made) + len(new) < _MAX_FILES:
+                made |= new
                 taken.append(info["path"])
         missing = [info["path"] for info in infos if info["path"] not in set(taken)]
         notes = _name_all("not in the folder, for their size, number or name", missing)
@@ -108,6 +118,11 @@ class AgentFiles:
 
     def _name(self, path: str) -> str:
         return path.removeprefix(self.prefix)
+
+
+def _folders_of(name: str) -> set[str]:
+    """Return the folders that a file is in."""
+    return {name[:at] for at, char in enumerate(name) if char == "/"}
 
 
 def with_notes(result: ExecutionResult, notes: Sequence[str]) -> ExecutionResult:

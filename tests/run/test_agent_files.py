@@ -175,6 +175,28 @@ async def test_what_does_not_fit_is_named() -> None:
     )
 
 
+async def test_a_file_with_the_name_of_a_folder() -> None:
+    """A backend may have both, as after a program that replaced one by the other: the folder is shared."""
+    replaces = "import os\nos.remove('a')\nos.mkdir('a')\nprint(open('a/b', 'w').write('x'))"
+    lists = "import os\nprint(os.listdir('.'), os.listdir('a'))"
+    _, answers = await run(
+        [run_code(replaces), run_code(lists), "done"], backend=StateBackend(), files={"/a": "x"}
+    )
+    assert answers[1].split("\n\n") == [
+        "['a'] ['b']",
+        "note: files of the agent that are not in the folder, for their size, number or name: /a",
+    ]
+
+
+async def test_more_folders_than_fit() -> None:
+    """Each file in a folder of its own takes two places; the program has room for files of its own."""
+    files = {f"/{number}/a": "x" for number in range(1_500)}
+    lists = "import os\nprint(len(os.listdir()))\nprint(open('new', 'w').write('x'))"
+    _, answers = await run([run_code(lists), "done"], backend=StateBackend(), files=files)
+    assert answers[0].startswith("1000\n1\n"), answers[0][:500]
+    assert answers[0].endswith(", 490 more")
+
+
 async def test_what_cannot_be_stored_is_named() -> None:
     """A backend that refuses a file is a note to the model, and no error."""
 
@@ -234,5 +256,6 @@ def test_what_is_refused(way: Any) -> None:
     """Without a folder for the code, or with a relative one of the agent, it is an error at once."""
     with pytest.raises(ValueError, match="pass files=True as well"):
         way(AgentFiles(backend=StateBackend()), size=False)
-    with pytest.raises(ValueError, match="must begin with '/'"):
-        AgentFiles(backend=StateBackend(), folder="data")
+    for folder in ("data", "/data/../secret", "/."):
+        with pytest.raises(ValueError, match="must begin with '/' and have no"):
+            AgentFiles(backend=StateBackend(), folder=folder)

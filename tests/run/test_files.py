@@ -116,7 +116,7 @@ def test_too_many_are_counted(executor: ProgrammaticToolExecutor) -> None:
     assert [file.name for file in result.files] == ["0", "1", "2"]
     [note] = result.notes
     assert note.startswith(
-        "files that are not returned: 2, of more than 3 (Limits.max_returned_files)"
+        "files that are not returned: 2, either beyond the first 3 (Limits.max_returned_files)"
     )
 
 

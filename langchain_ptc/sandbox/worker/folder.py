@@ -83,8 +83,8 @@ class Folder:
             yield encode_file(name, size if data is None else len(data), data)
         if more := len(changed) - len(named[: limits.max_returned_files]):
             self.notes.append(
-                f"files that are not returned: {more}, of more than {limits.max_returned_files} "
-                "(Limits.max_returned_files), or with names that not every system takes"
+                f"files that are not returned: {more}, either beyond the first {limits.max_returned_files} "
+                "(Limits.max_returned_files) or with names that not every system takes"
             )
 
 
