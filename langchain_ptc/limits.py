@@ -54,8 +54,9 @@ class Limits:
 
     max_shown: int = 8
     """Pictures, and other content, that one execution shows; a line of the output says that there are more."""
-    shown_bytes: int = 4 * MIB
-    """All of these together; for one that does not fit, a line of the output says so."""
+    shown_bytes: int = 15 * MIB // 4
+    """All of these together; for one that does not fit, a line of the output says so. By default what base64 makes
+    5 MiB of, the most that Anthropic takes for a picture."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

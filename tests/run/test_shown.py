@@ -170,6 +170,11 @@ def test_why_not(executor: ProgrammaticToolExecutor, value: str, why: str) -> No
     assert (last, result.shown) == ("on", ())
 
 
+def test_what_a_provider_takes() -> None:
+    """By default no picture is larger than Anthropic takes: 5 MiB of base64."""
+    assert len(base64.b64encode(bytes(Limits().shown_bytes))) <= 5 * 2**20
+
+
 def test_too_many(executor: ProgrammaticToolExecutor) -> None:
     """Beyond the number a line says so for each."""
     result = executor.execute(f"for n in range(4): show({WHITE!r})")
