@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_ptc.run.record import ExecutionResult
-from langchain_ptc.sandbox.wire.files import is_file_name
+from langchain_ptc.sandbox.wire.files import folders_of, is_file_name
+from langchain_ptc.wording import cut
 
 _MAX_FILES = 2_000
 """Files and folders of the agent that the folder gets; it holds 4,096 in all."""
-_MAX_NAMED = 10
+_MAX_NAMED, _MAX_NAME_CHARS = 10, 200
 _PATTERN = "**/*"
 
 
@@ -79,7 +80,7 @@ class AgentFiles:
         infos.sort(key=lambda info: (info.get("size") or 0, info["path"]))
         names = {info["path"]: self._name(info["path"]) for info in infos}
         names = {path: name for path, name in names.items() if is_file_name(name)}
-        folders = set().union(*map(_folders_of, names.values()))
+        folders = set().union(*map(folders_of, names.values()))
         taken: list[str] = []
         made: set[str] = set()
         for info in infos:
@@ -87,7 +88,7 @@ class AgentFiles:
             if name is None or name in folders:  # a backend may have a file `a` beside `a/b`
                 continue
             room -= info.get("size") or 0
-            new = _folders_of(name) - made
+            new = folders_of(name) - made
             if room >= 0 and len(taken) + len(made) + len(new) < _MAX_FILES:
                 made |= new
                 taken.append(info["path"])
@@ -120,11 +121,6 @@ class AgentFiles:
         return path.removeprefix(self.prefix)
 
 
-def _folders_of(name: str) -> set[str]:
-    """Return the folders that a file is in."""
-    return {name[:at] for at, char in enumerate(name) if char == "/"}
-
-
 def with_notes(result: ExecutionResult, notes: Sequence[str]) -> ExecutionResult:
     """Return a result with further notes for the model."""
     return replace(result, notes=(*result.notes, *notes)) if notes else result
@@ -139,5 +135,5 @@ def _name_all(what: str, paths: Sequence[str]) -> list[str]:
     if not paths:
         return []
     more = len(paths) - _MAX_NAMED
-    named = ", ".join(sorted(paths)[:_MAX_NAMED])
+    named = ", ".join(cut(path, _MAX_NAME_CHARS) for path in sorted(paths)[:_MAX_NAMED])
     return [f"files of the agent that are {what}: {named}{f', {more} more' if more > 0 else ''}"]

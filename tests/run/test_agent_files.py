@@ -160,7 +160,8 @@ async def test_only_one_folder() -> None:
 
 async def test_what_does_not_fit_is_named() -> None:
     """The largest files, and names that no folder takes, stay out; the model reads which."""
-    files = {"/small.txt": "x", "/large.txt": "x" * 600_000, "/con.txt": "x"}
+    long = f"/{'n' * 2_000}"
+    files = {"/small.txt": "x", "/large.txt": "x" * 600_000, "/con.txt": "x", long: "x"}
     _, answers = await run(
         [run_code("import os\nprint(os.listdir())"), "done"],
         backend=StateBackend(),
@@ -171,7 +172,7 @@ async def test_what_does_not_fit_is_named() -> None:
     assert printed == "['small.txt']"
     assert note == (
         "note: files of the agent that are not in the folder, for their size, number or name: "
-        "/con.txt, /large.txt"
+        f"/con.txt, /large.txt, {long[:199]}…"
     )
 
 

@@ -236,6 +236,21 @@ async def test_a_session_keeps_them() -> None:
     ]
 
 
+async def test_given_files_take_the_place_of_kept_ones() -> None:
+    """A given file replaces what a session has kept under its name, a folder or a file."""
+    makes = "import os\nos.mkdir('a')\nfor name in ('a/x', 'b', 'c'):\n    open(name, 'w').close()"
+    looks = "import glob\nprint(sorted(glob.glob('**', recursive=True)))"
+    codes = [tool_call_message("run_code", {"code": code}) for code in (makes, looks)]
+    script = [codes[0], "done", codes[1], "done"]
+    tools = as_programmatic([], files=True, session="thread")
+    graph = create_agent(ScriptedChatModel(script=script), tools, checkpointer=InMemorySaver())
+    await graph.ainvoke(REQUEST, CONFIG)
+    given = {"ptc_files": {"a": b"", "b/y": b""}}
+    config: Any = {"configurable": {**CONFIG["configurable"], **given}}
+    state = await graph.ainvoke(REQUEST, config)
+    assert artifact(state).output == "['a', 'b', 'b/y', 'c']\n", artifact(state).report()
+
+
 async def test_a_pause_in_the_middle() -> None:
     """After a pause the files are as they were: the program has written them again, by the same path."""
     code = """

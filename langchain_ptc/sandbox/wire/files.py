@@ -31,12 +31,18 @@ def is_file_name(name: object) -> bool:
     )
 
 
+def folders_of(name: str) -> set[str]:
+    """Return the folders that a file of this name is in."""
+    return {name[:at] for at, char in enumerate(name) if char == "/"}
+
+
 def checked_files(files: Mapping[str, bytes] | None, room: int) -> dict[str, bytes] | None:
     """Return the files that code is given; None if it has no folder, and so `room` for none.
 
     Raises:
         TypeError: A content is not bytes.
-        ValueError: There is no folder, the files do not fit, or a name is not that of a file.
+        ValueError: There is no folder, the files do not fit, or a name is not that of a file, or that of a folder
+            of another.
     """
     if not room:
         if files:
@@ -53,6 +59,8 @@ def checked_files(files: Mapping[str, bytes] | None, room: int) -> dict[str, byt
             raise TypeError(
                 f"files: the content of {name!r} must be bytes, got {type(data).__name__}"
             )
+    if both := set().union(*map(folders_of, given)) & given.keys():
+        raise ValueError(f"files: {min(both)!r} cannot be a file and the folder of another")
     if (size := sum(map(len, given.values()))) > room:
         raise ValueError(f"files: {size:,} bytes do not fit into a folder of {room:,} (files=...)")
     return given

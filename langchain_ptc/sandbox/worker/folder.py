@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from langchain_ptc.limits import Limits
-from langchain_ptc.sandbox.wire.files import is_file_name
+from langchain_ptc.sandbox.wire.files import folders_of, is_file_name
 from langchain_ptc.sandbox.wire.protocol import MAX_CALL_BYTES, encode_file
 from langchain_ptc.sandbox.worker.confinement import FOLDER
 
@@ -30,13 +30,17 @@ class Folder:
         self.notes: list[str] = []
         """On files that are not returned."""
 
-    def fill(self, files: Mapping[str, bytes]) -> None:
+    def fill(self, files: Mapping[str, bytes], kept: Mapping[str, bytes]) -> None:
         """Write files into the folder, and note them: only others are new.
+
+        Those that a session has kept make room for the others where they have the same place.
 
         Raises:
             OSError: The folder has no room for them, or a name cannot be one of a file.
         """
-        for name, data in files.items():
+        folders = set().union(*map(folders_of, files))
+        held = {n: kept[n] for n in kept.keys() - folders if not folders_of(n) & files.keys()}
+        for name, data in {**held, **files}.items():
             path = os.path.join(FOLDER, name)  # noqa: PTH118  # pathlib is loaded for the code alone
             os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
             with open(path, "wb") as file:  # noqa: PTH123

@@ -143,7 +143,7 @@ class ProgramRun:
                 path.removeprefix(f"{FOLDER}/"): namespace.pop(path) for path in paths
             }
             if self._folder is not None:
-                self._folder.fill({**kept, **(self._program.files or {})})
+                self._folder.fill(self._program.files or {}, kept)
             value = self._execute(compiled, namespace)
         except EOFError as error:
             if str(error) == "the host is gone":

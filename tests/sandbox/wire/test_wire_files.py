@@ -66,6 +66,7 @@ def test_a_name_that_no_file_can_have(name: Any) -> None:
     [
         ({"a": b""}, 0, ValueError, "only with files=True"),
         ({"../a": b""}, 99, ValueError, "'../a' cannot be the name of a file: use a relative path"),
+        ({"a/b": b"", "a": b""}, 99, ValueError, "'a' cannot be a file and the folder of another"),
         ({"a": "text"}, 99, TypeError, "the content of 'a' must be bytes, got str"),
         (
             {"a": bytes(60), "b": bytes(60)},
