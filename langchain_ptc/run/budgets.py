@@ -277,11 +277,13 @@ class BudgetMeter:
             BudgetExhausted: It is the second time that an error says that nothing is left.
         """
         failure = answer.failure
-        if failure is not None and is_of_budget(failure.limit):
+        if failure is not None and failure.limit and is_of_budget(failure.limit):
             if call.knows_budget:
                 raise BudgetExhausted(call, failure)
             self.has_warned = True
-        elif is_replayed and (name := call.tool) not in self._free:
+            if failure.limit.partition(".")[2] not in INNER:
+                return  # the call was not made; one that ended below it was
+        if is_replayed and (name := call.tool) not in self._free:
             with self.lock:
                 self._used.count(name, self._price(call))
             self.restore(call, call.inner)

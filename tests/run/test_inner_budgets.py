@@ -391,6 +391,32 @@ except ToolCallError as error:
     assert texts[0].startswith("the budget of this execution is spent: model_calls 2 of 2")
 
 
+def test_a_call_that_a_budget_ended_before_a_pause() -> None:
+    """It was made: after the pause it counts, and so does what was used below it."""
+    model = ScriptedChatModel(script=lambda _: "yes")
+
+    @tool
+    def think_twice() -> str:
+        """Think."""
+        return model.invoke("a").text + model.invoke("b").text
+
+    @tool
+    def ask() -> str:
+        """Ask a person."""
+        return str(interrupt("go on?"))
+
+    code = "try:\n    await think_twice()\nexcept ToolCallError:\n    pass\nprint(await ask(), await budget())"
+    tools = as_programmatic(
+        [think_twice, ask], sandbox=InProcessSandbox(), budget=Budget(model_calls=1, calls=5)
+    )
+    saver, config = InMemorySaver(), {"configurable": {"thread_id": "1"}}
+    agent = create_agent(ScriptedChatModel(script=once(code)), tools, checkpointer=saver)
+    agent.invoke({"messages": [("user", "go")]}, config)
+    state = agent.invoke(Command(resume="yes"), config)
+    texts = [message.text for message in state["messages"] if message.type == "tool"]
+    assert texts == ["yes {'calls': 3, 'model_calls': 0}"]
+
+
 # --- traces -------------------------------------------------------------------------------------
 
 
