@@ -489,8 +489,8 @@ POISONS = {
         "AttributeError",
     ),
     "a method that formats": (
-        "show = '{0.__class__.__mro__}'.format",
-        "show(1)",
+        "render = '{0.__class__.__mro__}'.format",
+        "render(1)",
         "NameError",
     ),
     "attributes of any name": (
