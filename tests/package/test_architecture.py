@@ -360,12 +360,12 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 57_500,
-    "modules": 195,
-    "longest import chain": 18,
-    "calls for a small program": 280,
-    "files for a small program": 33,
-    "calls for one tool call": 74,
+    "lines": 54_120,
+    "modules": 182,
+    "longest import chain": 17,
+    "calls for a small program": 258,
+    "files for a small program": 31,
+    "calls for one tool call": 64,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The
 goals are 26,000 lines, 120 modules, a chain of 12, 250 calls in 20 files, and 40 functions for a call."""
