@@ -5,21 +5,21 @@
     flat.ready           # what of it can run now: the same, but for the last, if it is still being written
 
 Models put programs into `async def main():` and `try:`, and calls into the heads of loops. What counts for
-calls that are made early is what runs next: the body of `main` is taken as the program, a `try` as its body,
-and what a loop goes through as a statement of its own. No node is changed, and new ones have the place in the
-code of those that they stand for. An open loop is never ready: its end may still come.
+calls that are made early is what runs next: the body of a function without parameters is taken to where it is
+called, or will be, a `try` as its body, and what a loop goes through as a statement of its own. No node is
+changed, and new ones have the place in the code of those that they stand for. An open loop is never ready: its
+end may still come.
 """
 
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from langchain_ptc.prefetch.statements import Compound
 
-MAIN_NAMES = frozenset({"main", "_main", "amain", "run", "run_program", "program", "solve"})
-"""Functions without parameters that a program calls at its end."""
 _RUNNERS = frozenset({"run", "run_until_complete"})
 
 
@@ -48,18 +48,15 @@ def unwrap(body: Sequence[ast.stmt], *, is_open: bool, is_whole: bool) -> Flat:
 class _Unwrapper:
     def __init__(self, *, is_whole: bool) -> None:
         self._is_whole = is_whole
-        self._has_main = False
-        """Whether the body of a function has been taken as the program."""
 
     def flatten(self, body: Sequence[ast.stmt], *, is_open: bool) -> tuple[list[ast.stmt], bool]:
         """Return the statements, and whether the last of them is open."""
         found: list[ast.stmt] = []
         for place, node in enumerate(body):
             opens = is_open and place == len(body) - 1
-            if not self._has_main and _is_main(node):
-                spliced = self._splice(node, body[place + 1 :], is_open=is_open)
-                if spliced is not None:
-                    return [*found, *spliced[0]], spliced[1]
+            if _may_stand_inline(node):
+                rest, opens = self._splice(node, body[place + 1 :], is_open=is_open)
+                return [*found, *rest], opens
             if (blocks := _blocks_of(node, opens=opens)) is not None:
                 opens_last = False
                 for block, opens_block in blocks:
@@ -75,24 +72,48 @@ class _Unwrapper:
 
     def _splice(
         self, node: ast.stmt, rest: Sequence[ast.stmt], *, is_open: bool
-    ) -> tuple[list[ast.stmt], bool] | None:
-        """Return a program with the body of `main` where it is called; None if that is not one place."""
+    ) -> tuple[list[ast.stmt], bool]:
+        """Return a function and what follows it, with its body where it is called, if that is one place."""
         assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        self._has_main = True
-        body, opens = self.flatten(node.body, is_open=is_open and not rest)
         if is_open and not rest:
-            return body, opens
-        after, is_open = self.flatten(rest, is_open=is_open)
+            return self.flatten(node.body, is_open=True)  # it will be called
+        after, opens = self.flatten(rest, is_open=is_open)
         places = [place for place, other in enumerate(after) for _ in _reads(other, node.name)]
         if not places and not self._is_whole:  # it will be called, after what is now incomplete
-            return [*(after[:-1] if is_open else after), *body], False
+            body, _ = self.flatten(node.body, is_open=False)
+            return [*(after[:-1] if opens else after), *body], False
         if len(places) != 1 or not _is_simple(call := after[places[0]]):
-            self._has_main = False
-            return None
+            return [node, *after], opens
+        body, _ = self.flatten(node.body, is_open=False)
         before, after = after[: places[0]], after[places[0] + 1 :]
-        if not (isinstance(call, ast.Expr) and _only_calls(call.value)):
+        last = body[-1] if body else None
+        if isinstance(last, ast.Return) and sum(map(_count_returns, body)) == 1:
+            body[-1] = _Returned(node.name, last.value).visit(copy.deepcopy(call))
+        elif not (isinstance(call, ast.Expr) and _only_calls(call.value, node.name)):
             after = []  # what follows needs its value
-        return [*before, *body, *after], is_open and bool(after)
+        return [*before, *body, *after], opens and bool(after)
+
+
+class _Returned(ast.NodeTransformer):
+    """Puts what a function returns where it is called."""
+
+    def __init__(self, name: str, value: ast.expr | None) -> None:
+        self._name, self._value = name, value or ast.Constant(None)
+
+    def visit_Await(self, node: ast.Await) -> ast.AST:
+        self.generic_visit(node)
+        return self._value if node.value is self._value else node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Name) and node.func.id == self._name:
+            return self._value
+        self.generic_visit(node)
+        runs = isinstance(node.func, ast.Attribute) and node.func.attr in _RUNNERS
+        return self._value if runs and self._value in node.args else node
+
+
+def _count_returns(node: ast.AST) -> int:
+    return sum(isinstance(inner, ast.Return) for inner in ast.walk(node))
 
 
 def _blocks_of(node: ast.stmt, *, opens: bool) -> list[tuple[list[ast.stmt], bool]] | None:
@@ -120,15 +141,18 @@ def _split(node: ast.For) -> list[ast.stmt]:
     return [ast.copy_location(assigned, node.iter), ast.copy_location(loop, node)]
 
 
-def _is_main(node: ast.stmt) -> bool:
+def _may_stand_inline(node: ast.stmt) -> bool:
     """Whether a statement is a function without parameters whose body may stand at the margin."""
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name not in MAIN_NAMES:
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return False
     a = node.args
     if a.posonlyargs or a.args or a.kwonlyargs or a.vararg or a.kwarg or node.decorator_list:
         return False
     scoped = (ast.Global, ast.Nonlocal, ast.Yield, ast.YieldFrom)
-    return not any(isinstance(inner, scoped) for inner in ast.walk(node))
+    inside = [*ast.walk(node)]
+    return not any(isinstance(inner, scoped) for inner in inside) and any(
+        isinstance(inner, ast.Call) for inner in inside
+    )
 
 
 def _is_name_test(test: ast.expr) -> bool:
@@ -155,14 +179,14 @@ def _reads(node: ast.AST, name: str) -> Iterator[ast.Name]:
             yield inner
 
 
-def _only_calls(value: ast.expr) -> bool:
-    """Whether an expression is `main()`, `await main()` or `asyncio.run(main())`."""
+def _only_calls(value: ast.expr, name: str) -> bool:
+    """Whether an expression is `name()`, `await name()` or `asyncio.run(name())`."""
     if isinstance(value, ast.Await):
         value = value.value
     if not isinstance(value, ast.Call):
         return False
     if isinstance(value.func, ast.Name):
-        return value.func.id in MAIN_NAMES
+        return value.func.id == name
     return isinstance(value.func, ast.Attribute) and value.func.attr in _RUNNERS
 
 

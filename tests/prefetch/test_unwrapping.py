@@ -60,8 +60,33 @@ def test_call_of_main(call: str) -> None:
 
 @pytest.mark.parametrize("call", ["x = await main()\n", "print(await main())\n"])
 def test_main_that_returns(call: str) -> None:
-    """Nothing is known of what follows a `main` whose value is used."""
+    """Nothing is known of what follows a `main` whose value is used, unless it returns at its end."""
     assert flat(f"{MAIN}{call}y = x\n", is_whole=True) == (BODY, BODY)
+
+
+@pytest.mark.parametrize(
+    ("call", "becomes"),
+    [
+        ("x = await fetch()\n", "x = b"),
+        ("print(len(await fetch()))\n", "print(len(b))"),
+        ("x = asyncio.run(fetch())\n", "x = b"),
+        ("await fetch()\n", "b"),
+    ],
+)
+def test_function_that_returns_at_its_end(call: str, becomes: str) -> None:
+    """What it returns stands where it is called, whatever its name, and what follows is known."""
+    code = f"async def fetch():\n    a = await get(1)\n    b = a[0]\n    return b\n{call}y = 2\n"
+    assert flat(code, is_whole=True)[0] == f"a = await get(1)\nb = a[0]\n{becomes}\ny = 2"
+
+
+def test_functions_that_call_each_other() -> None:
+    """Each body stands where it is called, also in another."""
+    code = (
+        "async def first():\n    return await get(1)\n"
+        "async def second():\n    a = await first()\n    return await get(a)\n"
+        "print(await second())\n"
+    )
+    assert flat(code, is_whole=True)[0] == "a = await get(1)\nprint(await get(a))"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +100,7 @@ def test_main_that_returns(call: str) -> None:
         "def main():\n    x = 1\nif y:\n    main()\n",
         "def main():\n    x = 1\n",
         "def start():\n    x = 1\nstart()\n",
+        "def f():\n    return get(1)\nfor x in y:\n    f()\n",
     ],
 )
 def test_functions_that_stay(code: str) -> None:
