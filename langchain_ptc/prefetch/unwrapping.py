@@ -6,9 +6,9 @@
 
 Models put programs into `async def main():` and `try:`, and calls into the heads of loops. What counts for
 calls that are made early is what runs next: the body of a function without parameters is taken to where it is
-called, or will be, a `try` as its body, and what a loop goes through as a statement of its own. No node is
-changed, and new ones have the place in the code of those that they stand for. An open loop is never ready: its
-end may still come.
+called, that of `main` before it is, a `try` as its body, and what a loop goes through as a statement of its own.
+No node is changed, and new ones have the place in the code of those that they stand for. An open loop is never
+ready: its end may still come.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from dataclasses import dataclass
 
 from langchain_ptc.prefetch.statements import Compound
 
+MAIN_NAMES = frozenset({"main", "_main", "amain", "run", "run_program", "program", "solve"})
+"""Functions that are called as soon as they are written. Before others, the program may pause."""
 _RUNNERS = frozenset({"run", "run_until_complete"})
 
 
@@ -75,11 +77,12 @@ class _Unwrapper:
     ) -> tuple[list[ast.stmt], bool]:
         """Return a function and what follows it, with its body where it is called, if that is one place."""
         assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        is_main = node.name in MAIN_NAMES
         if is_open and not rest:
-            return self.flatten(node.body, is_open=True)  # it will be called
+            return self.flatten(node.body, is_open=True) if is_main else ([node], True)
         after, opens = self.flatten(rest, is_open=is_open)
         places = [place for place, other in enumerate(after) for _ in _reads(other, node.name)]
-        if not places and not self._is_whole:  # it will be called, after what is now incomplete
+        if not places and is_main and not self._is_whole:  # after what is now incomplete
             body, _ = self.flatten(node.body, is_open=False)
             return [*(after[:-1] if opens else after), *body], False
         if len(places) != 1 or not _is_simple(call := after[places[0]]):

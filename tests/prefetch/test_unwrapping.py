@@ -79,6 +79,15 @@ def test_function_that_returns_at_its_end(call: str, becomes: str) -> None:
     assert flat(code, is_whole=True)[0] == f"a = await get(1)\nb = a[0]\n{becomes}\ny = 2"
 
 
+def test_function_that_is_not_called_yet() -> None:
+    """It is not read before the line that calls it: a pause may come first, and what it reads would be old."""
+    code = "async def fetch():\n    return await get(1)\n"
+    assert flat(code)[0] == text(ast.parse(code).body)
+    assert flat(f"{code}await asyncio.sleep(9)\nx")[0].startswith("async def fetch")
+    paused = flat(f"{code}await asyncio.sleep(9)\nprint(await fetch())\n", is_whole=True)[0]
+    assert paused == "await asyncio.sleep(9)\nprint(await get(1))"
+
+
 def test_functions_that_call_each_other() -> None:
     """Each body stands where it is called, also in another."""
     code = (
