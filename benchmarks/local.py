@@ -303,7 +303,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; return 0, or 2 if there is no model."""
+    """Run the benchmark; return the exit status: 0, or 2 without a model."""
     options = parse(arguments)
     domains = [DOMAINS[name] for name in options.domain or DOMAINS]
     ways = [

@@ -33,7 +33,7 @@ WAYS = {
     "types only": Asked(attempts=1, examples=None),
     "neither": Asked(attempts=1, examples=None, returns="hidden"),
 }
-"""By what the prompt has besides the rules, the names, the parameters and the descriptions."""
+"""The prompts compared, by what they add to rules, names, parameters and descriptions."""
 
 
 def render_score(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -69,7 +69,7 @@ def _right(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; return 0, or 2 if there is no model."""
+    """Run the benchmark; return the exit status: 0, or 2 without a model."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.local_prompts", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", default="local")

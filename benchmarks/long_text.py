@@ -40,7 +40,7 @@ SYNTAX = ("annotated assignments", '"continue" statement', "dict comprehensions"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; return 0, or 2 if there is no model."""
+    """Run the program; return the exit status: 0, or 2 without a model."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.long_text", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", default="local")

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: The command line without the program's name; None is `sys.argv`.
 
     Raises:
-        SystemExit: There is no such model here, or the port is taken; the message says what to do.
+        SystemExit: The model cannot be used, or the port is in use; the message says what to do.
     """
     options = _parse(arguments)
     try:  # before anything of another server that runs already is touched

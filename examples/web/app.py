@@ -76,7 +76,7 @@ async def own_conversation(identifier: str, user: User, log: TheLog) -> Conversa
     """Return a conversation of the user who asks; those of others do not exist for them."""
     conversation = await log.find(identifier)
     if conversation is None or conversation.user != user:
-        raise HTTPException(404, "there is no such conversation")
+        raise HTTPException(404, "conversation not found")
     return conversation
 
 

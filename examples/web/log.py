@@ -95,7 +95,7 @@ class Log:
             item: What happened.
             runs: Whether a run has begun or ended with it: a new process takes up what runs.
         """
-        # One statement, so that whoever cancels it leaves no transaction open.
+        # One statement: cancelling it leaves no transaction open.
         await self._connection.execute(
             "INSERT INTO items (conversation, item, runs) VALUES (?, ?, ?)",
             (conversation, json.dumps(item, ensure_ascii=False), runs),
