@@ -13,8 +13,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from langchain_ptc.run.agent_files import AgentFiles
-
     __version__: str
 
     from langchain_ptc.catalog.agents import agent_tool
@@ -52,6 +50,7 @@ if TYPE_CHECKING:
     from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
     from langchain_ptc.native import native_middleware, native_tools
     from langchain_ptc.node import ProgrammaticToolNode
+    from langchain_ptc.run.agent_files import AgentFiles
     from langchain_ptc.run.budgets import Budget
     from langchain_ptc.run.call_policy import CallPolicies
     from langchain_ptc.run.log import ExecutionLog

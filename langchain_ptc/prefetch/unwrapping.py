@@ -22,6 +22,8 @@ from langchain_ptc.prefetch.statements import Compound
 
 MAIN_NAMES = frozenset({"main", "_main", "amain", "run", "run_program", "program", "solve"})
 """Functions that are called as soon as they are written. Before others, the program may pause."""
+_SCOPED = frozenset({ast.Global, ast.Nonlocal, ast.Yield, ast.YieldFrom})
+"""With one of these, the body of a function means another thing elsewhere."""
 _RUNNERS = frozenset({"run", "run_until_complete"})
 
 
@@ -151,11 +153,8 @@ def _may_stand_inline(node: ast.stmt) -> bool:
     a = node.args
     if a.posonlyargs or a.args or a.kwonlyargs or a.vararg or a.kwarg or node.decorator_list:
         return False
-    scoped = (ast.Global, ast.Nonlocal, ast.Yield, ast.YieldFrom)
-    inside = [*ast.walk(node)]
-    return not any(isinstance(inner, scoped) for inner in inside) and any(
-        isinstance(inner, ast.Call) for inner in inside
-    )
+    kinds = {type(inner) for inner in ast.walk(node)}
+    return ast.Call in kinds and kinds.isdisjoint(_SCOPED)
 
 
 def _is_name_test(test: ast.expr) -> bool:

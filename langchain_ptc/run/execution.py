@@ -446,9 +446,7 @@ class Execution:
 
     def _all_calls(self) -> tuple[ToolCallRecord, ...]:
         """Return the record of each call, and of those before a pause that the code did not reach."""
-        calls: dict[int, ToolCallRecord] = {}
-        for number, (_, record) in self._recorded.items():
-            calls[number] = record
+        calls = {number: record for number, (_, record) in self._recorded.items()}
         for call in self._calls:
             if call.is_replayed or call.number not in calls:
                 calls[call.number] = call.finish()

@@ -17,14 +17,13 @@ from langchain_ptc import (
     InProcessSandbox,
     Limits,
     ProcessSandbox,
-    ProgrammaticToolCallingMiddleware,
     ProgrammaticToolExecutor,
     ProgrammaticToolNode,
     as_programmatic,
 )
 from langchain_ptc.sandbox import File
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
-from tests.support.hosts import CONFIG, REQUEST, World, agent, artifact, node
+from tests.support.hosts import CONFIG, REQUEST, World, agent, artifact, middleware, node
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the folder is the kernel's")
 
@@ -179,16 +178,10 @@ print(len(text))
 GIVEN: Any = {"configurable": {"thread_id": "t", "ptc_files": {"in.txt": b"abc"}}}
 
 
-def _middleware(tools: Any, code: str, saver: Any, **options: Any) -> Any:
-    model = ScriptedChatModel(script=[tool_call_message("run_code", {"code": code}), "done"])
-    middleware = ProgrammaticToolCallingMiddleware(**options)
-    return create_agent(model, tools, middleware=[middleware], checkpointer=saver)
-
-
 WAYS_IN = {
     "as_programmatic": agent,
     "node": node("text"),
-    "middleware": _middleware,
+    "middleware": middleware,
 }
 
 

@@ -26,7 +26,7 @@ from langchain_ptc import (
     as_programmatic,
 )
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
-from tests.support.hosts import CONFIG, REQUEST, World, agent, artifact, node
+from tests.support.hosts import CONFIG, REQUEST, World, agent, artifact, middleware, node
 from tests.support.pictures import JPEG, PDF, SVG, png
 
 WHITE = png()
@@ -347,17 +347,11 @@ def test_a_picture_in_a_file() -> None:
 SHOW = f"print('a')\nshow({WHITE!r})\nprint('b')"
 
 
-def _middleware(tools: Any, code: str, saver: Any, **options: Any) -> Any:
-    model = ScriptedChatModel(script=[tool_call_message("run_code", {"code": code}), "done"])
-    middleware = ProgrammaticToolCallingMiddleware(**options)
-    return create_agent(model, tools, middleware=[middleware], checkpointer=saver)
-
-
 WAYS_IN = {
     "as_programmatic": agent,
     "node": node("tool"),
     "text": node("text"),
-    "middleware": _middleware,
+    "middleware": middleware,
 }
 
 

@@ -21,7 +21,12 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, create_react_agent
 from langgraph.types import Command, interrupt
 
-from langchain_ptc import ExecutionResult, ProgrammaticToolNode, as_programmatic
+from langchain_ptc import (
+    ExecutionResult,
+    ProgrammaticToolCallingMiddleware,
+    ProgrammaticToolNode,
+    as_programmatic,
+)
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
@@ -115,6 +120,12 @@ def writes(code: str) -> ScriptedChatModel:
 def agent(tools: Sequence[Any], code: str, saver: Any = None, **options: Any) -> Any:
     """`create_agent`."""
     return create_agent(writes(code), as_programmatic(tools, **options), checkpointer=saver)
+
+
+def middleware(tools: Sequence[Any], code: str, saver: Any = None, **options: Any) -> Any:
+    """An agent of `create_agent` with the middleware."""
+    made = ProgrammaticToolCallingMiddleware(**options)
+    return create_agent(writes(code), tools, middleware=[made], checkpointer=saver)
 
 
 def react(version: str) -> Build:

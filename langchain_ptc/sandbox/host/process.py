@@ -297,7 +297,7 @@ class WorkerSession(Generic[W]):
         """Take a worker; one that comes after this was cancelled is given back."""
         asked = self._pool.checkout(allowance, depth=self._depth, fresh=fresh)
         try:
-            return asked.result() if asked.done() else await asyncio.wrap_future(asked)
+            return await result_of(asked)
         except (asyncio.CancelledError, GeneratorExit):
             asked.add_done_callback(self._give_back)
             raise

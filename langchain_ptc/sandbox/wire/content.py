@@ -98,9 +98,8 @@ def _size_of_jpeg(data: bytes) -> tuple[int, int] | None:
         marker = data[at + 1]
         if marker in _FRAMES:
             return _big(data, at + 7, 2), _big(data, at + 5, 2)
-        at += (
-            1 if marker == 0xFF else 2 + _big(data, at + 2, 2)
-        )  # one fills the space before another
+        # A marker 0xFF fills the space before another.
+        at += 1 if marker == 0xFF else 2 + _big(data, at + 2, 2)
     return None
 
 

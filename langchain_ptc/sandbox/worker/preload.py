@@ -55,11 +55,10 @@ def _import_all(names: Sequence[str]) -> list[str]:
 
 
 _NOT_FOR_PROGRAMS = frozenset(
-    {"conftest", "distutils", "f2py", "mypy_plugin", "setup", "testing", "testutils"}
-    | {
-        "backend_nbagg",
-        "backend_webagg",
-    }  # of matplotlib: a server, and what a notebook consists of
+    {
+        *("conftest", "distutils", "f2py", "mypy_plugin", "setup", "testing", "testutils"),
+        *("backend_nbagg", "backend_webagg"),  # of matplotlib: for a notebook, and a server
+    }
 )
 
 
