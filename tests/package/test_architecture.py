@@ -360,7 +360,7 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 54_125,
+    "lines": 54_600,
     "modules": 182,
     "longest import chain": 17,
     "calls for a small program": 258,
