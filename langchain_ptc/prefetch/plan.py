@@ -42,7 +42,7 @@ from langchain_ptc.prefetch.mentions import (
 from langchain_ptc.prefetch.rendering import Rendered, render
 from langchain_ptc.prefetch.slicing import Sliced, Slicer
 from langchain_ptc.prefetch.statements import CONTINUES, Compound, Statements, begins_statement
-from langchain_ptc.prefetch.unwrapping import Flat, unwrap
+from langchain_ptc.prefetch.unwrapping import MAIN_NAMES, Flat, unwrap
 
 _Place = tuple[int, int]
 """Line and column of a statement in the code."""
@@ -92,6 +92,8 @@ class Plan:
         self._indent = 0
         """A line of code with less ends a block that names a tool."""
         self._flat = Flat([], [])
+        self.assumes = False
+        """Whether a function was taken to be called as soon as it was written; see `is_disproved`."""
         self._mentions = Mentions([], self._tools)
         self._names = self._mentions.names
         """What a line names that may call a tool."""
@@ -128,6 +130,21 @@ class Plan:
         self._written.close("".join((*self._unread, added)))
         self._reached = self._answered = None
         self._read(is_whole=True)
+
+    @property
+    def is_disproved(self) -> bool:
+        """Whether the whole code may pause before it calls a function that was taken to be called at once."""
+        if not self.assumes:
+            return False
+        pauses = is_kept = False
+        for node in self._flat.statements:
+            if pauses and node in self._flat.mains:
+                return True
+            if isinstance(node, _DEFINITIONS):
+                is_kept = is_kept or node.name in MAIN_NAMES
+            else:
+                pauses = pauses or bool(self._mentions.of(node) & PAUSES)
+        return not self._flat.statements or (pauses and is_kept)
 
     def rehearsal(self) -> Part | None:
         """Return the statements that are there, up to the last that may call a tool."""
@@ -285,6 +302,7 @@ class Plan:
         except (TooMuch, RecursionError):
             flat, mentions = Flat([], []), Mentions([], self._tools)
         self._flat, self._mentions = flat, mentions
+        self.assumes |= flat.assumes
         self._last_call, self._end, carriers = self._find_calls()
         self._names, self._has_carriers = mentions.names | carriers, bool(carriers)
         self._places = {_place(node): number for number, node in enumerate(flat.statements)}

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from langchain_ptc.prefetch.statements import Compound
 
 MAIN_NAMES = frozenset({"main", "_main", "amain", "run", "run_program", "program", "solve"})
-"""Functions that are called as soon as they are written. Before others, the program may pause."""
+"""Functions that are taken to be called as soon as they are written. Before others, the program may pause."""
 _SCOPED = frozenset({ast.Global, ast.Nonlocal, ast.Yield, ast.YieldFrom})
 """With one of these, the body of a function means another thing elsewhere."""
 _RUNNERS = frozenset({"run", "run_until_complete"})
@@ -33,6 +33,10 @@ class Flat:
 
     statements: list[ast.stmt]
     ready: list[ast.stmt]
+    assumes: bool = False
+    """Whether a function of `MAIN_NAMES` stands in it that is not called yet."""
+    mains: frozenset[ast.stmt] = frozenset()
+    """The first statements of those that stand where they are called."""
 
 
 def unwrap(body: Sequence[ast.stmt], *, is_open: bool, is_whole: bool) -> Flat:
@@ -43,15 +47,17 @@ def unwrap(body: Sequence[ast.stmt], *, is_open: bool, is_whole: bool) -> Flat:
         is_open: Whether the last of them is still being written.
         is_whole: Whether there are no more.
     """
-    statements, is_open = _Unwrapper(is_whole=is_whole).flatten(body, is_open=is_open)
-    if not is_open:
-        return Flat(statements, statements)
-    return Flat(statements, [*statements[:-1], *_trim(statements[-1])])
+    unwrapper = _Unwrapper(is_whole=is_whole)
+    statements, is_open = unwrapper.flatten(body, is_open=is_open)
+    ready = [*statements[:-1], *_trim(statements[-1])] if is_open else statements
+    return Flat(statements, ready, unwrapper.assumes, frozenset(unwrapper.mains))
 
 
 class _Unwrapper:
     def __init__(self, *, is_whole: bool) -> None:
         self._is_whole = is_whole
+        self.assumes = False
+        self.mains: set[ast.stmt] = set()
 
     def flatten(self, body: Sequence[ast.stmt], *, is_open: bool) -> tuple[list[ast.stmt], bool]:
         """Return the statements, and whether the last of them is open."""
@@ -81,10 +87,12 @@ class _Unwrapper:
         assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         is_main = node.name in MAIN_NAMES
         if is_open and not rest:
+            self.assumes |= is_main
             return self.flatten(node.body, is_open=True) if is_main else ([node], True)
         after, opens = self.flatten(rest, is_open=is_open)
         places = [place for place, other in enumerate(after) for _ in _reads(other, node.name)]
         if not places and is_main and not self._is_whole:  # after what is now incomplete
+            self.assumes = True
             body, _ = self.flatten(node.body, is_open=False)
             return [*(after[:-1] if opens else after), *body], False
         if len(places) != 1 or not _is_simple(call := after[places[0]]):
@@ -96,6 +104,8 @@ class _Unwrapper:
             body[-1] = _Returned(node.name, last.value).visit(copy.deepcopy(call))
         elif not (isinstance(call, ast.Expr) and _only_calls(call.value, node.name)):
             after = []  # what follows needs its value
+        if is_main:
+            self.mains.update(body[:1])
         return [*before, *body, *after], opens and bool(after)
 
 

@@ -222,6 +222,11 @@ class Prefetcher:
         if self._is_over:
             return
         self._is_whole, self._rest, self._events = True, code[len(written) :], events
+        if self._plan.assumes:
+            self._read_rest()
+            if self._plan.is_disproved:
+                self._drop()
+                return
         if self._rehearsal is not None:
             self._rehearsal.cancel()  # the program itself is ahead of it
         if (
@@ -274,13 +279,17 @@ class Prefetcher:
 
     def _reach(self, line: int) -> None:
         """Note a call that the program makes itself: it waits, and what does not depend on it may run."""
-        if self._rest is not None:
-            self._plan.close(self._rest)
-            self._rest = None
+        self._read_rest()
         for answered in self._answered:
             self._plan.answer(answered)
         self._answered.clear()
         self._plan.reach(line)
+
+    def _read_rest(self) -> None:
+        """Have the plan know the whole code."""
+        if self._rest is not None:
+            self._plan.close(self._rest)
+            self._rest = None
 
     def end(self) -> PrefetchStats:
         """End what runs, and return what became of it."""

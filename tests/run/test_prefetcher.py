@@ -335,12 +335,41 @@ async def test_tools_whose_calls_must_not_be_made_for_nothing(prefetch, policy, 
         "import threading\nfor _ in range(3):\n    print(now())\n    threading.Event().wait(0.2)\n",
         "import queue\nfor _ in range(3):\n    print(now())\n    try:\n        queue.Queue().get(timeout=0.2)\n    except queue.Empty:\n        pass\n",
         "import time\nfor _ in range(3):\n    print(now())\n    end = time.monotonic() + 0.2\n    while time.monotonic() < end:\n        pass\n",
+        "import asyncio\nasync def main():\n    print(await now())\n    await asyncio.sleep(0.2)\n    print(await now())\n    await asyncio.sleep(0.2)\n    print(await now())\nawait main()\n",
         "import asyncio\nasync def ring(bell):\n    await asyncio.sleep(0.2)\n    bell.set()\nfor _ in range(3):\n    print(await now())\n    bell = asyncio.Event()\n    ringing = asyncio.create_task(ring(bell))\n    await bell.wait()\n",
     ],
 )
 @pytest.mark.parametrize("prefetch", ["calls", "stream"])
 async def test_a_read_after_a_sleep_is_made_after_it(prefetch, code):
     """A program that looks again after a while sees what has changed meanwhile."""
+    first, second, third = await read_clock(code, prefetch)
+    assert second - first >= 0.2
+    assert third - second >= 0.2
+
+
+MAIN = "async def main():\n    print(await now())\n    print(await now())\n    print(await now())\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"import asyncio, time\n{MAIN}time.sleep(0.5)\nawait main()\n",
+        f"import asyncio, time\n{MAIN}await asyncio.sleep(0.5)\nasyncio.run(main())\n",
+        f"import time\n{MAIN}def rest():\n    time.sleep(0.5)\nrest()\nawait main()\n",
+        f"import time\n{MAIN}time.sleep(0.5)\nfor _ in range(1):\n    await main()\n",
+        f"import asyncio, time\n{MAIN}if __name__ == '__main__':\n    time.sleep(0.5)\n    asyncio.run(main())\n",
+        f"import time\n{MAIN}for _ in range(1):\n    time.sleep(0.5)\n    await main()\n",
+        f"import time\n{MAIN}async def solve():\n    time.sleep(0.5)\n    await main()\nawait solve()\n",
+    ],
+)
+async def test_a_function_that_is_called_after_a_sleep(code):
+    """What `main` reads is read after a pause that comes before its call, though it is read early as a rule."""
+    times = await read_clock(code, "stream")
+    assert min(times) >= 0.5
+
+
+async def read_clock(code, prefetch):
+    """Run a program that prints what the tool `now` returns; return the seconds, from when it began to be written."""
     began = time.monotonic()
 
     async def now() -> float:
@@ -355,9 +384,7 @@ async def test_a_read_after_a_sleep_is_made_after_it(prefetch, code):
         prefetcher.feed(line)
         await asyncio.sleep(0.02)
     result = await executor.aexecute(code, prefetcher=prefetcher)
-    first, second, third = map(float, result.output.split())
-    assert second - first >= 0.2
-    assert third - second >= 0.2
+    return list(map(float, result.output.split()))
 
 
 @pytest.mark.parametrize("prefetch", ["calls", "stream"])
