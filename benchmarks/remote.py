@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from langchain_ptc import Limits, ProcessSandbox, RemoteSandbox, SandboxError
 from langchain_ptc.sandbox import Call, Done, Program, Result, Sandbox
 from langchain_ptc.sandbox.remote.server import Server
-from langchain_ptc.sandbox.remote.tls import client_tls, server_tls
+from langchain_ptc.sandbox.remote.sockets import client_tls, server_tls
 from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support.certificates import new_authority
 

@@ -44,9 +44,9 @@ nitpick_ignore = [
     ("py:class", "langchain_ptc.sandbox.host.inprocess.InProcessSession"),
     ("py:class", "langchain_ptc.sandbox.host.process.WorkerSession"),
     ("py:class", "langchain_ptc.sandbox.host.workers.Worker"),
-    ("py:class", "langchain_ptc.sandbox.remote.connect.Connector"),
+    ("py:class", "langchain_ptc.sandbox.remote.sockets.Connector"),
     ("py:class", "langchain_ptc.sandbox.remote.machine.RemoteWorker"),
-    ("py:class", "langchain_ptc.sandbox.remote.session.ReplayingSession"),
+    ("py:class", "langchain_ptc.sandbox.remote.sandbox.ReplayingSession"),
 ]
 
 # --- pages and notebooks ------------------------------------------------------

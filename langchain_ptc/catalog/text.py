@@ -12,7 +12,8 @@ import inspect
 import keyword
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 STUB_VOCABULARY = frozenset(
     {
@@ -253,3 +254,36 @@ def docstring(text: str, *, indent: str) -> str:
     end = f"\n{indent}" if len(lines) > 1 else ""
     body = "\n".join(lines)
     return f'"""{body}{end}"""'
+
+
+# --- records and errors --------------------------------------------------------------------------
+
+_MAX_ERROR_BLOCKS = 100
+"""Blocks of an error's content that are read."""
+
+
+def read_field(record: object, name: str, default: Any = None) -> Any:
+    """Return a field of a record of `mcp`, or of a dict of its fields, by its name in camel case."""
+    other = re.sub(r"([A-Z])", r"_\1", name).lower()
+    if isinstance(record, Mapping):
+        return record.get(other, record.get(name, default))
+    # Records of later versions have both, and warn of the camel case.
+    return getattr(record, other) if hasattr(record, other) else getattr(record, name, default)
+
+
+def describe_error(content: object) -> str:
+    """Return the text of an error message, or a description of content blocks without text."""
+    blocks = content if isinstance(content, list) else [content]
+    if len(blocks) == 1 and isinstance(blocks[0], str):
+        return blocks[0]
+    texts, others = [], set()
+    for block in blocks[:_MAX_ERROR_BLOCKS]:
+        text = block if isinstance(block, str) else read_field(block, "text")
+        if isinstance(text, str) and text:
+            texts.append(text)
+        else:
+            others.add(str(read_field(block, "type")))
+    if texts:
+        return "\n".join(texts)
+    kinds = ", ".join(sorted(others))
+    return f"its error message has no text, only {kinds}" if kinds else "its error message is empty"

@@ -14,7 +14,13 @@ from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackH
 from langchain_core.messages import HumanMessage
 from langgraph.graph import START, MessagesState, StateGraph
 
-from langchain_ptc.catalog.catalog import ToolCatalog
+from langchain_ptc import (
+    ExecutionResult,
+    Limits,
+    ProgrammaticToolExecutor,
+    ProgrammaticToolNode,
+    ToolCatalog,
+)
 from langchain_ptc.catalog.stubs import Tier
 from langchain_ptc.cli.inputs import find_model, open_catalog
 from langchain_ptc.cli.output import (
@@ -27,11 +33,7 @@ from langchain_ptc.cli.output import (
     write_json,
     write_output,
 )
-from langchain_ptc.executor import ProgrammaticToolExecutor
-from langchain_ptc.limits import Limits
-from langchain_ptc.node import ProgrammaticToolNode
 from langchain_ptc.run.outcome import Outcome
-from langchain_ptc.run.record import ExecutionResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,8 +34,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool, BaseToolkit
 from pydantic import SecretStr, ValidationError
 
-from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc import ToolCatalog, ToolDefinition
 from langchain_ptc.catalog.functions import signature_of
 from langchain_ptc.cli.output import CommandError, read_text, similar_files
 from langchain_ptc.errors import CatalogError

@@ -14,12 +14,11 @@ from pathlib import Path
 
 from langchain_ptc.cli.output import INTERRUPTED, SUCCESS, CommandError, read_text, write_error
 from langchain_ptc.sandbox.host.process import Require
-from langchain_ptc.sandbox.remote.connect import is_loopback
 from langchain_ptc.sandbox.remote.health import Health
 from langchain_ptc.sandbox.remote.messages import RemoteProtocolError
 from langchain_ptc.sandbox.remote.server import MIN_TOKEN_LENGTH, Server
+from langchain_ptc.sandbox.remote.sockets import is_loopback, server_tls
 from langchain_ptc.sandbox.remote.streams import Multiplexer, PipeEnd
-from langchain_ptc.sandbox.remote.tls import server_tls
 
 TOKEN_VARIABLE = "LANGCHAIN_PTC_TOKEN"  # noqa: S105  # its name
 

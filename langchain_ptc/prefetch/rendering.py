@@ -7,7 +7,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from langchain_ptc.sandbox.language.reading import parse
+from langchain_ptc.sandbox.language.scopes import parse
 
 MAX_SOURCE_CHARS = 60_000
 """Length of a text."""

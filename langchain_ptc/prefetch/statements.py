@@ -20,7 +20,7 @@ from __future__ import annotations
 import ast
 import re
 
-from langchain_ptc.sandbox.language.reading import parse_quietly
+from langchain_ptc.sandbox.language.scopes import parse_quietly
 
 MAX_CHARS = 20_000
 """Length of a code of which statements are known; programs that models write have a few hundred characters."""

@@ -20,7 +20,7 @@ from langchain_core.messages import AIMessage
 from langchain_ptc.check.checker import MAX_CHARS
 from langchain_ptc.prompts.texts import EMPTY_CALL, NO_SUCH_TOOL, NOT_DIRECTLY, NOT_JSON
 from langchain_ptc.replies.markdown import PYTHON_LABELS, Block, read_text, unfence
-from langchain_ptc.sandbox.language.reading import parse_quietly
+from langchain_ptc.sandbox.language.scopes import parse_quietly
 
 Protocol = Literal["auto", "tool", "text"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_ptc.run.record import ExecutionResult
-from langchain_ptc.sandbox.wire.files import folders_of, is_file_name
+from langchain_ptc.sandbox.wire.content import folders_of, is_file_name
 from langchain_ptc.wording import cut
 
 _MAX_FILES = 2_000

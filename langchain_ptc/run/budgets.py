@@ -12,6 +12,7 @@ not see each other's messages yet; in one process they see each other's `BudgetM
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import math
 import time
@@ -539,3 +540,7 @@ _MORE: Mapping[str, int] = {"calls": 1, "calls_per_tool": 1, "wall_seconds": 0, 
 def is_of_budget(limit: str | None) -> bool:
     """Whether a limit is one of a budget."""
     return limit is not None and limit.startswith(("budget.", "run_budget."))
+
+
+current_meter: contextvars.ContextVar[BudgetMeter] = contextvars.ContextVar("ptc_meter")
+"""The meter of the execution that makes a call."""

@@ -16,12 +16,10 @@ from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.policy import current_call
-from langchain_ptc.errors import MachineLost, ToolCallError
-from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, is_of_budget
+from langchain_ptc.errors import MachineLost, SandboxError, ToolCallError
+from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, current_meter, is_of_budget
 from langchain_ptc.run.calls import CallContext, CallOutcome, Pipeline, StartedCall, Time
-from langchain_ptc.run.outcome import ended_by
-from langchain_ptc.run.run_budgets import current_meter
-from langchain_ptc.sandbox.api import Call, Done, Program, Result, Session
+from langchain_ptc.sandbox.api import Call, Done, Failure, Program, Result, Session
 
 if TYPE_CHECKING:
     from langchain_ptc.run.approvals import Approvals
@@ -289,3 +287,19 @@ def _refuse_unapproved(call: StartedCall) -> CallOutcome:
         tool=name,
     )
     return call.refuse(error)
+
+
+def ended_by(error: BaseException, output: str) -> Done:
+    """Return the end of an execution that an error outside of the code has ended.
+
+    Args:
+        error: The error.
+        output: What the code has printed until then.
+    """
+    if isinstance(error, SandboxError):
+        failure = Failure(kind="SandboxError", message=str(error))
+        return Done(status="sandbox", output=output, failure=failure)
+    kind = type(error).__name__
+    cause = "by its caller" if isinstance(error, asyncio.CancelledError) else f"by a {kind}"
+    failure = Failure(kind=kind, message=f"the execution was ended {cause}")
+    return Done(status="cancelled", output=output, failure=failure)

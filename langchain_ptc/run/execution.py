@@ -22,7 +22,7 @@ from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.limits import Limits
 from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, CallLimit, Usage
 from langchain_ptc.run.calls import CallContext, Pipeline, Route, StartedCall
-from langchain_ptc.run.driver import Driver, LiveDriver
+from langchain_ptc.run.driver import Driver, LiveDriver, ended_by
 from langchain_ptc.run.events import Events, OnEvent, Refusals
 from langchain_ptc.run.graph_state import (
     Channels,
@@ -37,7 +37,6 @@ from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
 from langchain_ptc.run.outcome import (
     Outcome,
     RecordedCalls,
-    ended_by,
     hide_secrets,
     read_calls,
     read_outcome,
@@ -51,7 +50,7 @@ from langchain_ptc.run.replay_driver import ReplayDriver
 from langchain_ptc.run.tool_view import is_pause
 from langchain_ptc.sandbox.api import Done, Failure, Moment, Program, Replay, Sandbox
 from langchain_ptc.sandbox.host.workers import one_deeper
-from langchain_ptc.sandbox.wire.files import checked_files
+from langchain_ptc.sandbox.wire.content import checked_files
 from langchain_ptc.sandbox.wire.protocol import limit_reached
 
 if TYPE_CHECKING:

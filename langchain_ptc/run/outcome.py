@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ from typing import Any, TypeAlias
 
 from langgraph.types import Command
 
-from langchain_ptc.errors import ReplayError, SandboxError
+from langchain_ptc.errors import ReplayError
 from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.journal import JournalEntry
 from langchain_ptc.run.plain import as_plain
@@ -103,22 +102,6 @@ def _hide(text: str, calls: Iterable[StartedCall]) -> str:
     for call in calls:
         text = call.hide(text)
     return text
-
-
-def ended_by(error: BaseException, output: str) -> Done:
-    """Return the end of an execution that an error outside of the code has ended.
-
-    Args:
-        error: The error.
-        output: What the code has printed until then.
-    """
-    if isinstance(error, SandboxError):
-        failure = Failure(kind="SandboxError", message=str(error))
-        return Done(status="sandbox", output=output, failure=failure)
-    kind = type(error).__name__
-    cause = "by its caller" if isinstance(error, asyncio.CancelledError) else f"by a {kind}"
-    failure = Failure(kind=kind, message=f"the execution was ended {cause}")
-    return Done(status="cancelled", output=output, failure=failure)
 
 
 # --- entries of the journal about calls -----------------------------------------------------------

@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeAlias
 from langchain_core.tools import ToolException
 from pydantic import ValidationError
 
-from langchain_ptc.catalog.mcp.results import describe_error
+from langchain_ptc.catalog.text import describe_error
 
 Redact: TypeAlias = Literal["secrets", "none"] | Callable[[str, Mapping[str, Any]], Any]
 """What is hidden of the arguments of a call: `secrets` hides what its name calls a secret, `none`

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,6 +24,7 @@ from langchain_ptc.run.budgets import (
     CallLimit,
     Usage,
     check,
+    current_meter,
     is_for_inner,
     price,
 )
@@ -211,10 +211,6 @@ def _usage_in(message: ToolMessage) -> Usage:
 
 
 # --- `budget()`: how code sees what is left ---------------------------------------------------------
-
-
-current_meter: contextvars.ContextVar[BudgetMeter] = contextvars.ContextVar("ptc_meter")
-"""The meter of the execution that makes a call."""
 
 
 class BudgetLeft(TypedDict, total=False):

@@ -73,8 +73,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "tool": WAYS_IN - {"tool"},
     "model_loop": GROUND | {"catalog", "prompts", "replies"},
     "node": WAYS_IN | {"model_loop"},
-    "selection": WAYS_IN,
-    "middleware": WAYS_IN | {"selection"},
+    "middleware": WAYS_IN,
     "native": WAYS_IN | {"middleware", "sandbox.wire"},
     "testing": GROUND | {"sandbox.api"},
     "cli": CLI,
@@ -142,7 +141,7 @@ FOREIGN: Mapping[str, frozenset[str]] = {
     },
     **{
         room: frozenset({"langchain_core", "langgraph", "pydantic", "typing_extensions"})
-        for room in ("replies", "selection", "tool")
+        for room in ("replies", "tool")
     },
     "prefetch": frozenset({"langchain_core"}),
     "testing": frozenset({"langchain_core", "pydantic"}),

@@ -28,7 +28,7 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.run import claims as claims_module
+from langchain_ptc.run import journal as journal_module
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.support.hosts import (
     CONFIG,
@@ -54,7 +54,7 @@ CODE = "print(await pay(1))"
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
     """Runs that are refused wait less for the other one to leave."""
-    monkeypatch.setattr(claims_module, "ENTER_SECONDS", 0.1)
+    monkeypatch.setattr(journal_module, "ENTER_SECONDS", 0.1)
 
 
 class Till:
@@ -242,7 +242,7 @@ async def test_a_first_run_claims_its_execution(name, sync):
     till.go_on.set()
     assert output(await first) == "paid"
     assert till.paid == [1]
-    assert not claims_module.own_claims  # a run that has ended leaves nothing behind
+    assert not journal_module.own_claims  # a run that has ended leaves nothing behind
 
 
 @both
@@ -324,7 +324,7 @@ def _run(path: Path, log: Path, barrier: Any, how: str, is_first: bool = False) 
         return "paid"
 
     if how == "die-elsewhere":
-        claims_module.name_host = lambda: "another machine"  # type: ignore[assignment]
+        journal_module.name_host = lambda: "another machine"  # type: ignore[assignment]
     # In this process, for a start of workers takes seconds; claims are no concern of theirs.
     options: Any = {
         "interrupt_on": {} if is_first else {"pay": True},
@@ -425,13 +425,13 @@ def test_a_killed_process_elsewhere_holds_its_claim_for_a_time(tmp_path: Path, m
     """Of another machine it cannot be known what runs there: its claim ends with its time."""
     with paused(tmp_path) as (graph, path, log):
         killed(path, log, None, "die-elsewhere")
-        now = claims_module.time.time()
+        now = journal_module.time.time()
         with pytest.raises(ConcurrentResumeError, match="run the thread again after 20"):
             graph.invoke(None, CONFIG)
-        monkeypatch.setattr(claims_module.time, "time", lambda: now + 80)
+        monkeypatch.setattr(journal_module.time, "time", lambda: now + 80)
         with pytest.raises(ConcurrentResumeError):  # 2 x 30 s of Limits.wall_seconds, and 30 s
             graph.invoke(None, CONFIG)
-        monkeypatch.setattr(claims_module.time, "time", lambda: now + 91)
+        monkeypatch.setattr(journal_module.time, "time", lambda: now + 91)
         assert output(graph.invoke(None, CONFIG)) == "paid"
         assert log.read_text().split() == ["paid", "paid"]
 

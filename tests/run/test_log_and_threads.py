@@ -13,7 +13,7 @@ from langchain_ptc import (
     ExecutionLog,
     ProgrammaticToolExecutor,
 )
-from langchain_ptc.run.stores import JsonLinesStore
+from langchain_ptc.run.log import JsonLinesStore
 from tests.support.threads import (
     forks,
     in_a_cycle,
@@ -58,7 +58,7 @@ def test_log_close_and_fork(tmp_path: Path) -> None:
         f"""
         import os, threading
         from langchain_ptc import ExecutionLog, InProcessSandbox, ProgrammaticToolExecutor
-        from langchain_ptc.run.stores import JsonLinesStore, SqliteStore
+        from langchain_ptc.run.log import JsonLinesStore, SqliteStore
         def work(path, store):
             log = ExecutionLog(path=path)
             executor = ProgrammaticToolExecutor([], log=log, sandbox=InProcessSandbox())

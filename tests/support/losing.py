@@ -10,7 +10,7 @@ from typing import Self
 
 from langchain_ptc.errors import MachineLost
 from langchain_ptc.sandbox.host.workers import Allowance, Exit, Worker
-from langchain_ptc.sandbox.remote.session import ReplayingSession
+from langchain_ptc.sandbox.remote.sandbox import ReplayingSession
 from langchain_ptc.sandbox.wire.protocol import FrameReader, encode_frame
 from tests.support.pools import PoolSandbox
 

@@ -12,7 +12,7 @@ from langchain_ptc.background_loop import BackgroundLoop
 from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.api import Program
 from langchain_ptc.sandbox.remote import messages as m
-from langchain_ptc.sandbox.remote.connect import Connector
+from langchain_ptc.sandbox.remote.sockets import Connector
 from langchain_ptc.sandbox.wire.protocol import HostProtocol, encode_frame, encode_run
 
 TOKEN = "a token of sixteen characters"

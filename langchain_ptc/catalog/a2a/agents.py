@@ -18,8 +18,7 @@ from pydantic import BaseModel, Field
 from typing_extensions import override
 
 from langchain_ptc.background_loop import BackgroundLoop
-from langchain_ptc.catalog.a2a.exchange import MAX_BYTES, Exchange
-from langchain_ptc.catalog.a2a.parts import A2AAnswer, A2AFile, write_parts
+from langchain_ptc.catalog.a2a.exchange import MAX_BYTES, A2AAnswer, A2AFile, Exchange, write_parts
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.catalog.mcp.servers import run_on
 from langchain_ptc.catalog.text import MAX_TOOL_CHARS, one_line, paragraphs, to_identifier

@@ -12,7 +12,6 @@ import contextlib
 import functools
 import inspect
 import json
-import re
 import types
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ from pydantic_core import to_jsonable_python
 from langchain_ptc.catalog.functions import own_annotations, return_annotation
 from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.catalog.schemas import read_result_schema
+from langchain_ptc.catalog.text import describe_error, read_field
 from langchain_ptc.catalog.types import (
     Alternatives,
     Choice,
@@ -48,8 +48,6 @@ MAX_BLOCKS = 10_000
 QUICK_BLOCKS = 20
 QUICK_SIZE = 1_000
 """Values, and hundreds of characters, of an answer that is read on the event loop."""
-MAX_ERROR_BLOCKS = 100
-"""Blocks of an error's content that are read."""
 RESULT_NOTE = "text (str); a list of dicts if it holds images or files"
 """What a tool without an `outputSchema` gives, but for the few that give structure undeclared."""
 
@@ -88,15 +86,6 @@ def check_length(content: Sequence[object]) -> None:
         raise ToolException(
             f"the answer has {len(content):,} parts; at most {MAX_BLOCKS:,} are read"
         )
-
-
-def read_field(record: object, name: str, default: Any = None) -> Any:
-    """Return a field of a record of `mcp`, or of a dict of its fields, by its name in camel case."""
-    other = re.sub(r"([A-Z])", r"_\1", name).lower()
-    if isinstance(record, Mapping):
-        return record.get(other, record.get(name, default))
-    # Records of later versions have both, and warn of the camel case.
-    return getattr(record, other) if hasattr(record, other) else getattr(record, name, default)
 
 
 def policy_of(tool: object, approve: Approve) -> ToolPolicy:
@@ -196,24 +185,6 @@ def _choose(records: Sequence[dict[str, Any]], schema: Mapping[str, Any] | None)
         with contextlib.suppress(ValueError, RecursionError):
             return json.loads(text)
     return text
-
-
-def describe_error(content: object) -> str:
-    """Return the text of an error message, or a description of content blocks without text."""
-    blocks = content if isinstance(content, list) else [content]
-    if len(blocks) == 1 and isinstance(blocks[0], str):
-        return blocks[0]
-    texts, others = [], set()
-    for block in blocks[:MAX_ERROR_BLOCKS]:
-        text = block if isinstance(block, str) else read_field(block, "text")
-        if isinstance(text, str) and text:
-            texts.append(text)
-        else:
-            others.add(str(read_field(block, "type")))
-    if texts:
-        return "\n".join(texts)
-    kinds = ", ".join(sorted(others))
-    return f"its error message has no text, only {kinds}" if kinds else "its error message is empty"
 
 
 def _block_as_record(block: object) -> dict[str, Any]:

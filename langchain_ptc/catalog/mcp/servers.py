@@ -37,10 +37,10 @@ from langchain_ptc.catalog.mcp.results import (
     CallAnswer,
     Progress,
     ResultType,
-    read_field,
     request_call,
     without_none,
 )
+from langchain_ptc.catalog.text import read_field
 from langchain_ptc.display.text import visible
 
 T = TypeVar("T")

@@ -27,11 +27,11 @@ from langchain_ptc.catalog.mcp.results import (
     as_message_content,
     describe,
     policy_of,
-    read_field,
     read_result,
     unwrap_schema,
 )
 from langchain_ptc.catalog.mcp.servers import GivenSession, Server, ServerError, explain, mcp_loop
+from langchain_ptc.catalog.text import read_field
 from langchain_ptc.errors import CatalogError
 
 if TYPE_CHECKING:

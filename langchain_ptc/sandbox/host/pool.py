@@ -29,12 +29,13 @@ from typing import Any, TypeAlias
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.locks import ServiceThread
-from langchain_ptc.sandbox.host.launch import Parent, Reply
 from langchain_ptc.sandbox.host.workers import (
     Allowance,
     Ask,
     Exit,
+    Parent,
     Places,
+    Reply,
     Spares,
     Worker,
     WorkerStats,

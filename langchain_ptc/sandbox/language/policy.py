@@ -20,13 +20,16 @@ from langchain_ptc.errors import CodeSyntaxError, PolicyError
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 from langchain_ptc.sandbox.language import names
 from langchain_ptc.sandbox.language.annotations import ARE_DEFERRED, evaluate_at_once
-from langchain_ptc.sandbox.language.reading import (
+from langchain_ptc.sandbox.language.scopes import (
+    COMPREHENSIONS,
     MAX_PATH_PARTS,
+    SyntaxTree,
+    find_implied,
     has_long_import,
+    is_async,
     parse,
     parse_quietly,
 )
-from langchain_ptc.sandbox.language.scopes import COMPREHENSIONS, SyntaxTree, find_implied, is_async
 from langchain_ptc.sandbox.language.transformer import Policy
 
 CODE_FILENAME = "<code>"

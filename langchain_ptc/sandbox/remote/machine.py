@@ -22,7 +22,6 @@ from langchain_ptc.sandbox.host.process import require_kernel
 from langchain_ptc.sandbox.host.watching import Watcher, watcher_of
 from langchain_ptc.sandbox.host.workers import Allowance, Exit, Socket
 from langchain_ptc.sandbox.remote import messages as m
-from langchain_ptc.sandbox.remote.connect import Connector
 from langchain_ptc.sandbox.remote.messages import (
     PING_SECONDS,
     SILENT_SECONDS,
@@ -30,7 +29,7 @@ from langchain_ptc.sandbox.remote.messages import (
     greeting,
     new_secret,
 )
-from langchain_ptc.sandbox.remote.sockets import RECEIVE_BYTES, Outbox
+from langchain_ptc.sandbox.remote.sockets import RECEIVE_BYTES, Connector, Outbox
 
 CONNECT_SECONDS = 5.0
 """How long a connection may take, TLS and the server's welcome included."""

@@ -20,9 +20,9 @@ from importlib.metadata import version
 from langchain_ptc.background_loop import BackgroundLoop
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.host.workers import Allowance
-from langchain_ptc.sandbox.remote.connect import Connector
 from langchain_ptc.sandbox.remote.machine import Machine, Needs, RemoteWorker, printable
 from langchain_ptc.sandbox.remote.messages import SILENT_SECONDS, Hello
+from langchain_ptc.sandbox.remote.sockets import Connector
 
 _chance = random.SystemRandom()  # the numbers of the host's own generator are for the host
 VERSION = version("langchain-ptc")

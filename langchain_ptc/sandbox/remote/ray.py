@@ -23,11 +23,10 @@ from typing import Any
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.locks import ServiceThread, new_gate, new_lock
 from langchain_ptc.sandbox.host.process import Require, check_positive
-from langchain_ptc.sandbox.remote.connect import TcpConnector
 from langchain_ptc.sandbox.remote.machine import RemoteWorker
 from langchain_ptc.sandbox.remote.pool import RemotePool
-from langchain_ptc.sandbox.remote.sandbox import ServersSandbox
-from langchain_ptc.sandbox.remote.session import ReplayingSession
+from langchain_ptc.sandbox.remote.sandbox import ReplayingSession, ServersSandbox
+from langchain_ptc.sandbox.remote.sockets import TcpConnector
 
 _MAX_REPORT_CHARS = 4 * 2**20
 _JOIN_SECONDS = 60.0

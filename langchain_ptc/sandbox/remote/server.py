@@ -40,9 +40,7 @@ from langchain_ptc.sandbox.remote.messages import (
     encode,
     read_greeting,
 )
-from langchain_ptc.sandbox.remote.relay import Flow
-from langchain_ptc.sandbox.remote.sockets import Outbox, prepare, receive
-from langchain_ptc.sandbox.remote.tls import secure
+from langchain_ptc.sandbox.remote.sockets import Flow, Outbox, prepare, receive, secure
 from langchain_ptc.sandbox.wire.control import MAX_CPU_SECONDS, MAX_MEMORY_BYTES
 
 MAX_PENDING = 256

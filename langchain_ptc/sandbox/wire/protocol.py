@@ -64,8 +64,7 @@ from langchain_ptc.sandbox.wire.bounded import (
     Bounded,
     read_bounded,
 )
-from langchain_ptc.sandbox.wire.content import read_content
-from langchain_ptc.sandbox.wire.files import is_file_name
+from langchain_ptc.sandbox.wire.content import is_file_name, read_content
 from langchain_ptc.sandbox.wire.hashes import OutOfBounds, check_hashes
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import (

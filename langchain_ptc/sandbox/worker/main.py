@@ -28,8 +28,7 @@ from langchain_ptc.sandbox.wire.protocol import encode_frame, encode_result, enc
 from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.sandbox.worker import confinement
 from langchain_ptc.sandbox.worker.connection import SocketChannel, WorkerConnection
-from langchain_ptc.sandbox.worker.folder import Folder
-from langchain_ptc.sandbox.worker.program import ProgramRun
+from langchain_ptc.sandbox.worker.program import Folder, ProgramRun
 
 EXIT_BROKEN = 70
 _SOCKET_FD = 3

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import builtins as builtins_module
+import contextlib
 import csv
 import datetime
 import functools
+import io
+import os
+import stat
 import sys
 import time
 import warnings
-from collections.abc import Callable, Container, Coroutine, Mapping
+from collections.abc import Callable, Container, Coroutine, Iterator, Mapping
 from dataclasses import replace
 from types import FrameType, ModuleType
 from typing import Any, cast
 from xml.etree import ElementTree
 
 from langchain_ptc.errors import LimitExceeded, ToolCallError
+from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.allowed_modules import standard_modules
 from langchain_ptc.sandbox.api import Failure, Program, Status
 from langchain_ptc.sandbox.language.guards import build_namespace
@@ -28,11 +33,14 @@ from langchain_ptc.sandbox.language.modules import ModuleLoader, ModuleNames
 from langchain_ptc.sandbox.language.policy import CompiledCode, compile_code, compile_unrestricted
 from langchain_ptc.sandbox.sessions.session import SessionVariables
 from langchain_ptc.sandbox.sessions.source import EVERY_NAME, Names
+from langchain_ptc.sandbox.wire.content import folders_of, is_file_name
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.protocol import (
+    MAX_CALL_BYTES,
     LimitHit,
     check_encoded,
     encode_done,
+    encode_file,
     encode_kept,
     is_known_limit,
 )
@@ -41,7 +49,6 @@ from langchain_ptc.sandbox.worker.confinement import FOLDER
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
-from langchain_ptc.sandbox.worker.folder import Folder, build_file_names, open_file
 from langchain_ptc.sandbox.worker.logging_module import Logging
 from langchain_ptc.sandbox.worker.output import Output
 from langchain_ptc.sandbox.worker.replay import GUARDED_NAMES, Steps
@@ -60,6 +67,95 @@ from langchain_ptc.sandbox.worker.threads import (
     ThreadScheduler,
     build_futures_names,
 )
+
+_LAST_OWN_FD = 3
+"""The standard streams, which there are none of, and the line to the host."""
+
+
+class Folder:
+    """The folder of one program."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, tuple[int, ...]] = {}
+        self.notes: list[str] = []
+        """On files that are not returned."""
+
+    def fill(self, files: Mapping[str, bytes], kept: Mapping[str, bytes]) -> None:
+        """Write files into the folder, and note them: only others are new.
+
+        Those that a session has kept make room for the others where they have the same place.
+
+        Raises:
+            OSError: The folder has no room for them, or a name cannot be one of a file.
+        """
+        folders = set().union(*map(folders_of, files))
+        held = {n: kept[n] for n in kept.keys() - folders if not folders_of(n) & files.keys()}
+        for name, data in {**held, **files}.items():
+            path = os.path.join(FOLDER, name)  # noqa: PTH118  # pathlib is loaded for the code alone
+            os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+            with open(path, "wb") as file:  # noqa: PTH123
+                file.write(data)
+        self._given |= self._files()
+
+    def _files(self) -> dict[str, tuple[int, ...]]:
+        """Return the regular files by name, each with its size and what changes whenever it does."""
+        pending, found = [FOLDER], {}
+        while pending:
+            with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+                for entry in entries:  # unless it was removed, or is not to be read
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode):
+                        pending.append(entry.path)
+                    elif stat.S_ISREG(status.st_mode):
+                        version = status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+                        name = entry.path.removeprefix(f"{FOLDER}/")
+                        found[name] = status.st_size, *version
+        return dict(sorted(found.items()))
+
+    def _read(self, name: str, size: int) -> bytes | None:
+        """Return the content of a file; None if the code has made it unreadable."""
+        with contextlib.suppress(OSError):
+            fd = os.open(f"{FOLDER}/{name}", os.O_RDONLY | os.O_NOFOLLOW)
+            with open(fd, "rb") as file:  # noqa: PTH123
+                return file.read(size)
+        return None
+
+    def to_keep(self, max_bytes: int) -> dict[str, bytes]:
+        """Return the content of files, by their paths, for the next execution of a session."""
+        small = {name: size for name, (size, *_) in self._files().items() if is_file_name(name)}
+        read = {n: self._read(n, min(size, max_bytes + 1)) for n, size in small.items()}
+        return {f"{FOLDER}/{name}": data for name, data in read.items() if data is not None}
+
+    def collect(self, limits: Limits) -> Iterator[bytes]:
+        """Yield the messages for the files that are new, or not as they were given."""
+        changed = [item for item in self._files().items() if self._given.get(item[0]) != item[1]]
+        named = [(name, size) for name, (size, *_) in changed if is_file_name(name)]
+        room = limits.returned_bytes
+        for name, size in named[: limits.max_returned_files]:
+            data = self._read(name, size) if size <= min(room, MAX_CALL_BYTES) else None
+            room -= len(data or b"")
+            yield encode_file(name, size if data is None else len(data), data)
+        if more := len(changed) - len(named[: limits.max_returned_files]):
+            self.notes.append(
+                f"files that are not returned: {more}, either beyond the first {limits.max_returned_files} "
+                "(Limits.max_returned_files) or with names that not every system takes"
+            )
+
+
+def open_file(file: Any, *args: Any, **kwargs: Any) -> Any:
+    """Do what `open` does, but for the line to the host."""
+    if isinstance(file, int) and file <= _LAST_OWN_FD:
+        raise OSError(9, "Bad file descriptor")
+    return io.open(file, *args, **kwargs)  # noqa: UP020  # it is what the code gets
+
+
+def build_file_names() -> dict[str, Mapping[str, object]]:
+    """Build, for one program, the names of modules for files that are not the originals."""
+    environ = {"HOME": FOLDER}
+    getenv = lambda key, default=None: environ.get(key, default)  # noqa: E731
+    own = {"environ": environ, "fdopen": open_file, "getenv": getenv}
+    return {"io": {"open": open_file}, "os": own}
+
 
 WORKER_STACK_BYTES = 2 * 1024 * 1024
 """Stack of a thread in a worker, where it counts against the memory of the code."""

@@ -24,8 +24,8 @@ from langchain_ptc import (
     SandboxError,
     as_programmatic,
 )
-from langchain_ptc.sandbox.host import launch as launch_module
 from langchain_ptc.sandbox.host import pool as pool_module
+from langchain_ptc.sandbox.host import workers as workers_module
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import Allowance
 from tests.sandbox.host.test_process import children_of, is_unused, linux
@@ -121,7 +121,7 @@ async def test_many_executions_at_once_deadlock(monkeypatch: pytest.MonkeyPatch)
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
         return pair
 
-    monkeypatch.setattr(launch_module.socket, "socketpair", make_small)
+    monkeypatch.setattr(workers_module.socket, "socketpair", make_small)
     with ProcessSandbox(max_workers=100) as sandbox:
         executor = make(sandbox)
         burst = [executor.aexecute(f"print(await quick({n}))") for n in range(60)]
@@ -485,7 +485,7 @@ def test_a_parent_that_always_dies_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     """A parent of workers that never stands is tried three times, and all who wait are told."""
     tried: list[object] = []
 
-    class Dying(launch_module.Parent):
+    class Dying(workers_module.Parent):
         def __init__(self, options: Any) -> None:
             tried.append(options)
             super().__init__({**options, "imports": 5})

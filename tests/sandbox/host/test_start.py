@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from langchain_ptc import ProcessSandbox, ProgrammaticToolExecutor
-from langchain_ptc.sandbox.host import launch as launch_module
-from langchain_ptc.sandbox.host.launch import Parent, Reply
+from langchain_ptc.sandbox.host import workers as workers_module
+from langchain_ptc.sandbox.host.workers import Parent, Reply
 from langchain_ptc.sandbox.wire import control
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
@@ -27,14 +27,14 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has 
 def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """Return the name of the thread that starts a process, and the process, for each one."""
     seen: list[tuple[str, Any]] = []
-    start = launch_module.start_process
+    start = workers_module.start_process
 
     def noting(options: Any) -> Any:
         control_socket, process = start(options)
         seen.append((threading.current_thread().name, process))
         return control_socket, process
 
-    monkeypatch.setattr(launch_module, "start_process", noting)
+    monkeypatch.setattr(workers_module, "start_process", noting)
     return seen
 
 

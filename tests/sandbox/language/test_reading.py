@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from langchain_ptc.sandbox.language.reading import TooCostly, has_long_import, parse_quietly
+from langchain_ptc.sandbox.language.scopes import TooCostly, has_long_import, parse_quietly
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,14 @@ import ssl
 import pytest
 
 from langchain_ptc.sandbox.remote import messages as m
-from langchain_ptc.sandbox.remote.connect import TcpConnector
 from langchain_ptc.sandbox.remote.server import Server
-from langchain_ptc.sandbox.remote.sockets import Outbox, receive
-from langchain_ptc.sandbox.remote.tls import client_tls, server_tls
+from langchain_ptc.sandbox.remote.sockets import (
+    Outbox,
+    TcpConnector,
+    client_tls,
+    receive,
+    server_tls,
+)
 from tests.support.certificates import Certificates
 from tests.support.raw_host import TOKEN, hello
 

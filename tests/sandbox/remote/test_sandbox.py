@@ -25,9 +25,8 @@ from langchain_ptc.sandbox.remote import machine as machine_module
 from langchain_ptc.sandbox.remote import messages as m
 from langchain_ptc.sandbox.remote import pool as pool_module
 from langchain_ptc.sandbox.remote import sandbox as sandbox_module
-from langchain_ptc.sandbox.remote.connect import TcpConnector
 from langchain_ptc.sandbox.remote.server import Server
-from langchain_ptc.sandbox.remote.tls import client_tls, server_tls
+from langchain_ptc.sandbox.remote.sockets import TcpConnector, client_tls, server_tls
 from tests.support.certificates import Certificates
 from tests.support.remote import ALLOWANCE, ServerProcess, honest, lying
 from tests.support.sandboxes import TOKEN, serving

@@ -15,7 +15,7 @@ from langgraph.types import Command
 
 from langchain_ptc import Limits, MachineLost, ProgrammaticToolExecutor, ReplayError
 from langchain_ptc.sandbox import Call, Done, Moment, Program, Replay, Result, Shown
-from langchain_ptc.sandbox.remote.session import MAX_LOST
+from langchain_ptc.sandbox.remote.sandbox import MAX_LOST
 from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support.losing import LosingSandbox
 from tests.support.pictures import png

@@ -15,8 +15,7 @@ import pytest
 
 from langchain_ptc.sandbox.remote import messages as m
 from langchain_ptc.sandbox.remote.server import Server
-from langchain_ptc.sandbox.remote.sockets import prepare
-from langchain_ptc.sandbox.remote.tls import TlsSocket, client_tls, secure, server_tls
+from langchain_ptc.sandbox.remote.sockets import TlsSocket, client_tls, prepare, secure, server_tls
 from tests.support.certificates import Certificates, new_authority
 from tests.support.raw_host import TOKEN, dialled, hello, running, welcomed
 

@@ -9,7 +9,7 @@ import pytest
 
 from langchain_ptc import Limits
 from langchain_ptc.sandbox import File, Program
-from langchain_ptc.sandbox.wire.files import checked_files, is_file_name
+from langchain_ptc.sandbox.wire.content import checked_files, is_file_name
 from langchain_ptc.sandbox.wire.protocol import (
     HostProtocol,
     ProtocolViolation,
