@@ -458,7 +458,7 @@ class ToolCatalog:
         Empty if a tool of the catalog has one of these names: that tool takes precedence.
         """
         taken = {definition.name for definition in self._definitions}
-        return () if taken & set(DISCOVERY_NAMES) else _own_functions(build_discovery(self))
+        return () if taken & set(DISCOVERY_NAMES) else tuple(_own_functions(build_discovery(self)))
 
     def with_discovery(self) -> Self:
         """Return a catalog that always has `discovery`, for prompts that do not show all tools.
@@ -476,7 +476,7 @@ class ToolCatalog:
         Raises:
             CatalogError: A tool without a domain has one of their names.
         """
-        own = _own_functions(tools)
+        own = tuple(_own_functions(tools))
         names = {definition.name for definition in own}
         for definition in self._definitions:
             if definition.domain is None and definition.name in names:
@@ -510,9 +510,17 @@ class ToolCatalog:
         return write_package(render_package(self._stubs), Path(directory))
 
 
-def _own_functions(tools: Iterable[BaseTool]) -> tuple[ToolDefinition, ...]:
-    policy = ToolPolicy(read_only=True, idempotent=True)
-    return tuple(read_tool(tool, domain=None, policy=policy) for tool in tools)
+def _own_functions(tools: Iterable[BaseTool]) -> Iterator[ToolDefinition]:
+    for tool in tools:
+        schema = tool.args_schema
+        if schema not in _own:
+            policy = ToolPolicy(read_only=True, idempotent=True)
+            _own[schema] = read_tool(tool, domain=None, policy=policy)
+        yield replace(_own[schema], tool=tool)
+
+
+_own: dict[Any, ToolDefinition] = {}
+"""What is read of each function of ours once, by the model of its arguments."""
 
 
 def _index(definitions: Sequence[ToolDefinition]) -> dict[str, ToolDefinition]:

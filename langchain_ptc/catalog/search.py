@@ -23,6 +23,7 @@ import sqlite3
 import weakref
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import CodeType
 from typing import Annotated, NamedTuple, Protocol, TypeAlias
 
 from langchain_core.embeddings import Embeddings
@@ -339,6 +340,8 @@ def join_ranks(*ranks: Sequence[int]) -> list[int]:
 DISCOVERY_NAMES = ("search_tools", "describe", "list_domains")
 """What the code calls them."""
 _reading = new_lock()
+_read: dict[CodeType, StructuredTool] = {}
+"""A tool of each function of ours, without the function: to read a signature takes a millisecond."""
 DEFAULT_LIMIT = 10
 """Tools that one search returns by default."""
 
@@ -401,9 +404,14 @@ def build_own_tool(
     async def at_once(**arguments: object) -> object:
         return function(**arguments)
 
+    coroutine = coroutine or at_once
     # While LangChain reads a signature it silences warnings, by filters that belong to the whole process.
     with _reading:
-        return StructuredTool.from_function(function, coroutine=coroutine or at_once)
+        if (code := function.__code__) not in _read:
+            tool = StructuredTool.from_function(function, coroutine=coroutine)
+            assert tool.tool_call_schema  # it is kept, in the copies too
+            _read[code] = tool.model_copy(update={"func": None, "coroutine": None})
+    return _read[code].model_copy(update={"func": function, "coroutine": coroutine})
 
 
 def _as_found(catalog: _Catalog, definitions: list[ToolDefinition]) -> list[FoundTool]:

@@ -6,6 +6,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tests.package.test_architecture import MODULES, PACKAGE, PUBLIC_MODULES
@@ -109,6 +110,7 @@ def test_private_modules_are_imported_beside_them_only() -> None:
     assert found == []
 
 
+@cache
 def private_names() -> set[str]:
     """Return the names with an underscore that the package gives to attributes and to what it defines."""
     found = set()
@@ -123,20 +125,18 @@ def private_names() -> set[str]:
     return {name for name in found if re.fullmatch(r"_[A-Za-z]\w*?(?<!_)", name)} - NOT_OURS
 
 
-PRIVATE = private_names()
-
-
 def uses_of_private_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield private names of the package that a file uses of other objects than its own, with the line."""
+    private = private_names()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr in PRIVATE:
+        if isinstance(node, ast.Attribute) and node.attr in private:
             if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
                 yield node.lineno, node.attr
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("langchain_ptc"):
-            yield from ((node.lineno, alias.name) for alias in node.names if alias.name in PRIVATE)
+            yield from ((node.lineno, alias.name) for alias in node.names if alias.name in private)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("setattr", "getattr")):
             for argument in node.args:
-                if isinstance(argument, ast.Constant) and argument.value in PRIVATE:
+                if isinstance(argument, ast.Constant) and argument.value in private:
                     yield node.lineno, argument.value
 
 
