@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, tool
-from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from pydantic import BaseModel
@@ -75,6 +73,8 @@ POLICIES = {
 
 def payload(offered: Sequence[Any], messages: Sequence[BaseMessage] = ()) -> dict[str, Any]:
     """Return what langchain-anthropic would send."""
+    from langchain_anthropic import ChatAnthropic
+
     model = ChatAnthropic(model="claude-sonnet-4-5", api_key="none", reuse_last_container=True)
     bound: Any = model.bind_tools(offered)
     sent = bound.bound._get_request_payload([HumanMessage("go"), *messages], **bound.kwargs)
@@ -211,6 +211,8 @@ def test_openai_is_refused() -> None:
 
 def test_why_openai_is_refused() -> None:
     """What is missing in langchain-openai; once this fails, the refusal can go."""
+    from langchain_openai import ChatOpenAI
+
     model = ChatOpenAI(model="gpt-5", api_key="none", use_responses_api=True)
     with pytest.raises(ValueError, match="Unsupported function"):
         model.bind_tools([{"type": "programmatic_tool_calling"}])
@@ -239,6 +241,8 @@ def test_why_openai_is_refused() -> None:
 
 def test_openai_takes_the_local_sandbox() -> None:
     """What the refusal names instead: one function for every model of OpenAI's."""
+    from langchain_openai import ChatOpenAI
+
     model = ChatOpenAI(model="gpt-5", api_key="none")
     bound: Any = model.bind_tools(as_programmatic([query], sandbox=None))
     [sent] = bound.bound._get_request_payload([HumanMessage("go")], **bound.kwargs)["tools"]

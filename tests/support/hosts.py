@@ -48,39 +48,39 @@ class World:
                 await asyncio.sleep(self._latency_seconds)
             self.effects.append(effect)
 
-        @tool
+        @self._tool
         async def get(key: str) -> str:
             """Read something; asynchronous only."""
             await happen(f"get {key}")
             return f"got {key}"
 
-        @tool
+        @self._tool
         def post(key: str) -> str:
             """Write something; synchronous only."""
             self.effects.append(f"post {key}")
             return f"posted {key}"
 
-        @tool
+        @self._tool
         async def ask(key: str) -> str:
             """Ask a person."""
             answer = interrupt({"question": key})
             await happen(f"ask {key} = {answer}")
             return str(answer)
 
-        @tool
+        @self._tool
         def ask_sync(key: str) -> str:
             """Ask a person; synchronous only."""
             answer = interrupt({"question": key})
             self.effects.append(f"ask {key} = {answer}")
             return str(answer)
 
-        @tool
+        @self._tool
         async def flaky(key: str) -> str:
             """Fail after having had an effect."""
             await happen(f"flaky {key}")
             raise ConnectionError(f"lost {key}")
 
-        @tool
+        @self._tool
         async def pay(key: str, amount: int = 1) -> str:
             """Pay."""
             await happen(f"pay {key} {amount}")
@@ -88,6 +88,14 @@ class World:
 
         return [get, post, ask, ask_sync, flaky, pay]
 
+    def _tool(self, function: Callable[..., Any]) -> BaseTool:
+        """Make a tool; its schema is the same in every world, and takes the longest to make."""
+        made = tool(function, args_schema=_SCHEMAS.get(function.__name__))
+        _SCHEMAS[function.__name__] = made.args_schema
+        return made
+
+
+_SCHEMAS: dict[str, Any] = {}
 
 # --- graphs -----------------------------------------------------------------------------------------
 

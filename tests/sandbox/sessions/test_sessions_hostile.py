@@ -174,6 +174,13 @@ def plain_function(place: str = "f", line: int = 1, *, unit: object = 0) -> list
     return ["function", unit, place, line, 0, place, place, None, None, None]
 
 
+def colliding_keys(count: int) -> bytes:
+    """Return a dict of keys of one hash as plain data; no such dict is made, which would take seconds."""
+    parts = encode_value([part for n in range(1, count + 1) for part in (n * (2**61 - 1), 0)])
+    mark = encode_value({1: 0})[1:-2]
+    return b"\x92\xa4data\xdc" + (2 * count + 1).to_bytes(2) + mark + parts[3:]
+
+
 NOT_PLAIN = {
     "a pickle": forge([1]),
     "a pickle that is said to be plain": plain(whole([1])),
@@ -212,7 +219,7 @@ NOT_PLAIN = {
     "a number that takes long": plain(
         ormsgpack.packb(["data", ormsgpack.Ext(LARGE_INT, b"\x01" * 100_000)])
     ),
-    "keys of one hash": plain(["data", {n * (2**61 - 1): 0 for n in range(1, 20_000)}]),
+    "keys of one hash": plain(colliding_keys(20_000)),
     "the guard of the code": seal(("_ptc_getattr", encode_value(["data", 1])), pickled=False),
     "the builtins of the code": seal(("__builtins__", encode_value(["data", {}])), pickled=False),
 }
