@@ -5,17 +5,24 @@ A backend of deep agents is used by its methods alone; the package is not import
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+
+from langgraph.errors import GraphBubbleUp
 
 from langchain_ptc.run.record import ExecutionResult
 from langchain_ptc.sandbox.wire.content import folders_of, is_file_name
 from langchain_ptc.wording import cut
 
+logger = logging.getLogger("langchain_ptc")
+
 _MAX_FILES = 2_000
 """Files and folders of the agent that the folder gets; it holds 4,096 in all."""
-_MAX_NAMED, _MAX_NAME_CHARS = 10, 200
+_MAX_NAMED, _MAX_NAME_CHARS, _MAX_NOTE_CHARS = 10, 200, 4_000
+_NOT_READ = "the agent's files are not in the folder"
 _PATTERN = "**/*"
 
 
@@ -26,7 +33,7 @@ class AgentFiles:
     When a program begins, its folder has the files of the backend below `folder`: `/data/a.csv` is `data/a.csv`
     for `folder="/"`, and `a.csv` for `folder="/data"`. When it has ended, the files that it made or changed are
     stored in the backend. Files that do not fit, the largest first, or that cannot be stored are named in a
-    note to the model. Files that the program deletes stay in the backend.
+    note to the model, and so is what the backend raises. Files that the program deletes stay in the backend.
 
     The backend is used directly: permissions and approvals of the agent's own file tools do not apply to it, so
     name a folder that the code may read and write.
@@ -53,29 +60,42 @@ class AgentFiles:
 
     def read(self, room: int) -> tuple[dict[str, bytes], list[str]]:
         """Return the files for a folder of `room` bytes, and notes about those that it does not get."""
-        found = self.backend.glob(_PATTERN, self.folder)
-        paths, notes = self._choose(found, room)
-        return self._take(self.backend.download_files(paths), room, notes)
+        files: dict[str, bytes] = {}
+        notes: list[str] = []
+        with _noting(_NOT_READ, notes):
+            paths = self._choose(self.backend.glob(_PATTERN, self.folder), room, notes)
+            files = self._take(self.backend.download_files(paths), room, notes)
+        return files, notes
 
     async def aread(self, room: int) -> tuple[dict[str, bytes], list[str]]:
         """Return the files for a folder of `room` bytes; see `read`."""
-        found = await self.backend.aglob(_PATTERN, self.folder)
-        paths, notes = self._choose(found, room)
-        return self._take(await self.backend.adownload_files(paths), room, notes)
+        files: dict[str, bytes] = {}
+        notes: list[str] = []
+        with _noting(_NOT_READ, notes):
+            paths = self._choose(await self.backend.aglob(_PATTERN, self.folder), room, notes)
+            files = self._take(await self.backend.adownload_files(paths), room, notes)
+        return files, notes
 
     def store(self, result: ExecutionResult) -> list[str]:
         """Store the files that a program left; return notes about those that were not stored."""
-        files = self._to_store(result)
-        return _failed(self.backend.upload_files(files) if files else ())
+        notes: list[str] = []
+        if files := self._to_store(result):
+            with _noting(_may_be_stored(files), notes):
+                notes += _failed(self.backend.upload_files(files))
+        return notes
 
     async def astore(self, result: ExecutionResult) -> list[str]:
         """Store the files that a program left; see `store`."""
-        files = self._to_store(result)
-        return _failed(await self.backend.aupload_files(files) if files else ())
+        notes: list[str] = []
+        if files := self._to_store(result):
+            with _noting(_may_be_stored(files), notes):
+                notes += _failed(await self.backend.aupload_files(files))
+        return notes
 
-    def _choose(self, found: Any, room: int) -> tuple[list[str], list[str]]:
+    def _choose(self, found: Any, room: int, notes: list[str]) -> list[str]:
         if found.error is not None:
-            return [], [f"the agent's files could not be listed: {found.error}"]
+            notes.append(f"{_NOT_READ}: {found.error}")
+            return []
         infos = [info for info in found.matches or () if not info.get("is_dir")]
         infos.sort(key=lambda info: (info.get("size") or 0, info["path"]))
         names = {info["path"]: self._name(info["path"]) for info in infos}
@@ -93,14 +113,12 @@ class AgentFiles:
                 made |= new
                 taken.append(info["path"])
         missing = [info["path"] for info in infos if info["path"] not in set(taken)]
-        notes = _name_all("not in the folder, for their size, number or name", missing)
+        notes += _name_all("not in the folder, for their size, number or name", missing)
         if getattr(found, "truncated", False):
             notes.append("the agent has more files than were listed")
-        return taken, notes
+        return taken
 
-    def _take(
-        self, responses: Iterable[Any], room: int, notes: list[str]
-    ) -> tuple[dict[str, bytes], list[str]]:
+    def _take(self, responses: Iterable[Any], room: int, notes: list[str]) -> dict[str, bytes]:
         files: dict[str, bytes] = {}
         missing = []
         for response in responses:
@@ -110,7 +128,8 @@ class AgentFiles:
                 continue
             room -= size
             files[self._name(response.path)] = bytes(response.content)
-        return files, [*notes, *_name_all("not in the folder: they cannot be read", missing)]
+        notes += _name_all("not in the folder: they cannot be read", missing)
+        return files
 
     def _to_store(self, result: ExecutionResult) -> list[tuple[str, bytes]]:
         return [
@@ -124,6 +143,25 @@ class AgentFiles:
 def with_notes(result: ExecutionResult, notes: Sequence[str]) -> ExecutionResult:
     """Return a result with further notes for the model."""
     return replace(result, notes=(*result.notes, *notes)) if notes else result
+
+
+@contextmanager
+def _noting(what: str, notes: list[str]) -> Iterator[None]:
+    """Turn what a backend raises into a note for the model; an interrupt of the graph is none of that."""
+    try:
+        yield
+    except GraphBubbleUp:
+        raise
+    except (
+        Exception
+    ) as error:  # a backend is the user's, and the program's effects must be reported
+        logger.exception("the backend of agent_files failed")
+        notes.append(cut(f"{what}: {type(error).__name__}: {error}", _MAX_NOTE_CHARS))
+
+
+def _may_be_stored(files: Sequence[tuple[str, bytes]]) -> str:
+    (note,) = _name_all("stored only in part, or not at all", [path for path, _ in files])
+    return note
 
 
 def _failed(responses: Iterable[Any]) -> list[str]:

@@ -14,8 +14,9 @@ from deepagents.backends.utils import create_file_data
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphInterrupt
 from langgraph.store.memory import InMemoryStore
-from langgraph.types import Command, interrupt
+from langgraph.types import Command, Interrupt, interrupt
 
 from langchain_ptc import AgentFiles, ProgrammaticToolCallingMiddleware, as_programmatic
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
@@ -218,6 +219,55 @@ async def test_what_cannot_be_stored_is_named() -> None:
     assert answers[0].endswith(
         "note: files of the agent that are not stored: /a.txt (permission_denied)"
     )
+
+
+class Raises(StateBackend):
+    """A backend one of whose methods raises."""
+
+    def __init__(self, method: str, error: Exception) -> None:
+        super().__init__()
+
+        def fail(*_: Any) -> None:
+            raise error
+
+        async def afail(*_: Any) -> None:
+            raise error
+
+        setattr(self, method, fail)
+        setattr(self, f"a{method}", afail)
+
+
+@BOTH
+@SAVED
+@pytest.mark.parametrize("method", ["glob", "download_files", "upload_files"])
+async def test_a_backend_that_raises(method: str, saver: Any, *, asynchronous: bool) -> None:
+    """What a backend raises is a note that says what is not there; the program's output and calls are reported."""
+    _, answers = await run(
+        [run_code("print(open('a.txt', 'w').write('x'))"), "done"],
+        backend=Raises(method, ConnectionError("connection refused")),
+        files={"/b.txt": "two"},
+        checkpointer=saver and saver(),
+        asynchronous=asynchronous,
+    )
+    what = {
+        "upload_files": "files of the agent that are stored only in part, or not at all: /a.txt"
+    }
+    note = what.get(method, "the agent's files are not in the folder")
+    assert answers[0] == f"1\n\nnote: {note}: ConnectionError: connection refused"
+
+
+@BOTH
+@pytest.mark.parametrize("method", ["glob", "download_files", "upload_files"])
+async def test_a_backend_that_interrupts(method: str, *, asynchronous: bool) -> None:
+    """An interrupt of the graph that a backend raises pauses the graph, and is no note."""
+    state, answers = await run(
+        [run_code("print(open('a.txt', 'w').write('x'))"), "done"],
+        backend=Raises(method, GraphInterrupt([Interrupt(value="may I?")])),
+        checkpointer=InMemorySaver(),
+        asynchronous=asynchronous,
+    )
+    assert [one.value for one in state["__interrupt__"]] == ["may I?"]
+    assert answers == []
 
 
 @WAYS
