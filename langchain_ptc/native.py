@@ -37,7 +37,7 @@ from langchain_ptc.run.plain import render_plain
 from langchain_ptc.run.tool_view import own_arun, own_run, takes_taken_names
 from langchain_ptc.sandbox.wire.values import decode_value, encode_value
 from langchain_ptc.tool import Tools, build_catalog
-from langchain_ptc.wording import check_choice
+from langchain_ptc.wording import check_choice, count
 
 CodeExecution: TypeAlias = Literal[
     "code_execution_20250825", "code_execution_20260120", "code_execution_20260521"
@@ -195,7 +195,7 @@ def _copy(definition: ToolDefinition, name: str, literals: Mapping[Caller, str])
             if policy.timeout_seconds is None:
                 raise
             raise ToolException(
-                f"{name} did not answer within {policy.timeout_seconds:g} seconds; it may still take "
+                f"{name} did not answer within {count(policy.timeout_seconds, 'second')}; it may still take "
                 "effect"
             ) from None
         return _as_text(value, is_pair=is_pair)

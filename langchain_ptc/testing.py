@@ -43,6 +43,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from langchain_ptc.locks import new_lock
+from langchain_ptc.wording import count
 
 __all__ = ["ModelCall", "Reply", "ScriptedChatModel", "tool_call_message"]
 
@@ -245,7 +246,7 @@ class ScriptedChatModel(BaseChatModel):
             last = messages[-1]
             raise AssertionError(
                 f"call {index + 1} of a ScriptedChatModel whose script has "
-                f"{len(self.script)} replies; {len(messages)} messages were sent, the last one "
+                f"{count(len(self.script), 'item')}, after {count(len(messages), 'message')}, of which the last "
                 f"is {type(last).__name__} {last.text[:200]!r}. Add a reply to `script`, or look "
                 f"at `.calls` for why the model was called again"
             )

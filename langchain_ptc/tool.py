@@ -56,7 +56,7 @@ from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult, large_parts
 from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.sandbox.api import Sandbox
-from langchain_ptc.wording import check_choice
+from langchain_ptc.wording import check_choice, count
 
 Tools = ToolCatalog | Sequence[Any] | Mapping[str, Sequence[Any]]
 """What can be offered to code: a catalog, tools, or tools by domain."""
@@ -383,9 +383,9 @@ def fill_facts(
         "{SHOW}": f"\n{SHOW}" if multimodal else "",
         "{FILES}": files,
         "{IMPORTS}": f", and {', '.join(imports)}" if imports else "",
-        "{CALLS}": str(limits.max_tool_calls),
+        "{CALLS}": count(limits.max_tool_calls, "tool call"),
         "{CONCURRENT}": str(limits.max_concurrent_calls),
-        "{SECONDS}": f"{limits.wall_seconds:g}",
+        "{SECONDS}": count(limits.wall_seconds, "second"),
     }
     for name, value in facts.items():
         text = text.replace(name, value)

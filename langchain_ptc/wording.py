@@ -37,6 +37,15 @@ def did_you_mean(close: Sequence[str]) -> str:
     return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
+def count(number: float, noun: str) -> str:
+    """Return `1 call`, `1,000 calls`, `0.5 seconds`."""
+    if isinstance(number, int):
+        shown = f"{number:,}"
+    else:
+        shown = f"{number:.3g}" if number < 1_000 else f"{number:,.0f}"
+    return f"{shown} {noun}{'' if shown == '1' else 's'}"
+
+
 def with_article(name: str) -> str:
     """Return `name` after `a` or `an`."""
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

@@ -244,7 +244,7 @@ def test_domains_and_policies():
     code = "from tools.finance import get_total\nprint(get_total([1]))\nget_total([2])"
     report = run_code.invoke({"code": code})
     assert report.startswith("1\n")
-    assert "may be called at most 1 times in one execution" in report
+    assert "may be called at most 1 time in one execution" in report
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from langchain_ptc.run.graph_tasks import take_place
 from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
 from langchain_ptc.run.run_budgets import Budgets
 from langchain_ptc.sandbox.api import Call
+from langchain_ptc.wording import count
 
 _Made: TypeAlias = ToolMessage | Command[Any]
 
@@ -177,7 +178,7 @@ class DirectCall:
     def _settle_unasked(self) -> ToolCallRequest | ToolMessage | None:
         limit = self.definition.policy.max_calls
         if limit is not None and _count(self.request) > limit:
-            return self._refuse(DIRECT_TOO_OFTEN.replace("{MOST}", str(limit)))
+            return self._refuse(DIRECT_TOO_OFTEN.replace("{MOST}", count(limit, "time")))
         call = self.request.tool_call
         spent = self.budgets.check_direct(self.request.state, self.definition, call)
         if spent is not None:

@@ -13,7 +13,7 @@ from langchain_ptc.catalog.observed import ObservedShapes
 from langchain_ptc.prompts.texts import INPUTS
 from langchain_ptc.run.inputs import as_received, check_names
 from langchain_ptc.run.plain import clean_text, render_plain
-from langchain_ptc.wording import cut
+from langchain_ptc.wording import count, cut
 
 Inputs: TypeAlias = Mapping[str, Any] | Sequence[str]
 """Values by the name of the variable, or keys of the state of the graph."""
@@ -82,12 +82,12 @@ def describe(name: str, value: Any) -> str:
 def _sample(value: Any) -> tuple[Any, str]:
     """Return a value, or its first items, and its size in words."""
     if isinstance(value, str | bytes):
-        return value[: 2 * _SHOWN_CHARS], f", {len(value):,} characters"
+        return value[: 2 * _SHOWN_CHARS], f", {count(len(value), 'character')}"
     if hasattr(value, "iloc") and hasattr(value, "head"):  # a frame or series of pandas
-        return value.head(_SHOWN_ITEMS), f", {len(value):,} rows"
+        return value.head(_SHOWN_ITEMS), f", {count(len(value), 'row')}"
     if isinstance(value, Mapping):
         items = itertools.islice(value.items(), _SHOWN_ITEMS)
-        return dict(items), f", {len(value):,} keys"
+        return dict(items), f", {count(len(value), 'key')}"
     if isinstance(value, list | tuple):
-        return list(value[:_SHOWN_ITEMS]), f", {len(value):,} items"
+        return list(value[:_SHOWN_ITEMS]), f", {count(len(value), 'item')}"
     return value, ""

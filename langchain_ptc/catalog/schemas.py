@@ -36,6 +36,7 @@ from langchain_ptc.catalog.types import (
 )
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import cached_property
+from langchain_ptc.wording import count
 
 Schema: TypeAlias = Mapping[str, Any]
 
@@ -230,17 +231,17 @@ def guess_type(schema: Schema) -> str | None:
 
 
 _BOUNDS = {
-    "minimum": ">= {}",
-    "maximum": "<= {}",
-    "multipleOf": "a multiple of {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "minItems": "at least {} items",
-    "maxItems": "at most {} items",
-    "minProperties": "at least {} keys",
-    "maxProperties": "at most {} keys",
-    "exclusiveMinimum": "> {}",
-    "exclusiveMaximum": "< {}",
+    "minimum": (">=", ""),
+    "maximum": ("<=", ""),
+    "multipleOf": ("a multiple of", ""),
+    "minLength": ("at least", "character"),
+    "maxLength": ("at most", "character"),
+    "minItems": ("at least", "item"),
+    "maxItems": ("at most", "item"),
+    "minProperties": ("at least", "key"),
+    "maxProperties": ("at most", "key"),
+    "exclusiveMinimum": (">", ""),
+    "exclusiveMaximum": ("<", ""),
 }
 _SAID_BY_TYPES = frozenset({"int32", "int64", "uint32", "uint64", "float", "double"})
 """Formats that say nothing to Python."""
@@ -249,11 +250,12 @@ _SAID_BY_TYPES = frozenset({"int32", "int64", "uint32", "uint64", "float", "doub
 def constraints(schema: Schema) -> list[str]:
     """Return what `schema` demands beyond a type, in words."""
     found = []
-    for keyword, template in _BOUNDS.items():
+    for keyword, (words, noun) in _BOUNDS.items():
         value = schema.get(keyword)
         if is_shown_number(value):
             strict = schema.get(f"exclusive{keyword.capitalize()}") is True  # draft 4
-            found.append(template.replace("=", "" if strict else "=").format(value))
+            amount = count(value, noun) if noun else str(value)
+            found.append(f"{words.replace('=', '' if strict else '=')} {amount}")
     for keyword in ("format", "pattern"):
         value = schema.get(keyword)
         if _is_short(value) and value not in _SAID_BY_TYPES:

@@ -51,6 +51,7 @@ from langchain_ptc.catalog.types import (
     union,
     walk,
 )
+from langchain_ptc.wording import count
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
@@ -388,7 +389,7 @@ def render_facts(definition: ToolDefinition) -> list[str]:
         "Read-only." if policy.read_only else "",
         "Idempotent." if policy.idempotent else "",
         "A person approves each call." if policy.requires_approval else "",
-        f"At most {policy.max_calls} calls." if policy.max_calls is not None else "",
+        f"At most {count(policy.max_calls, 'call')}." if policy.max_calls is not None else "",
         f"Takes at most {seconds:g} s." if seconds else "",
     ]
     remarks = [definition.returns_text, *notes(definition.returns)]
@@ -488,14 +489,13 @@ def name_of(domain: DomainStubs) -> str:
 
 def _render_pointer(domains: Sequence[DomainStubs]) -> str:
     """Return how many tools there are, and in which domains."""
-    count = sum(len(domain.definitions) for domain in domains)
-    counted = f"{count} tool{'s' if count != 1 else ''}"
+    counted = count(sum(len(domain.definitions) for domain in domains), "tool")
     if [domain.domain for domain in domains] == [None]:
         return counted
     listed = cut(
         ", ".join(f"{name_of(d)} ({len(d.definitions)})" for d in domains), MAX_POINTER_CHARS
     )
-    return f"{counted} in {len(domains)} domain{'s' if len(domains) != 1 else ''}: {listed}"
+    return f"{counted} in {count(len(domains), 'domain')}: {listed}"
 
 
 def render_lines(domain: DomainStubs, observed: Mapping[str, str], keep: Keep) -> str:
@@ -608,7 +608,7 @@ def _tag(policy: ToolPolicy) -> Iterable[str]:
     elif "direct" in policy.allowed_callers:
         yield "code and model"
     if policy.max_calls is not None:
-        yield f"at most {policy.max_calls:,} calls"
+        yield f"at most {count(policy.max_calls, 'call')}"
     if policy.max_concurrent_calls is not None:
         yield f"{policy.max_concurrent_calls:,} at once"
     if policy.timeout_seconds is not None:

@@ -61,7 +61,7 @@ from langchain_ptc.sandbox.language.scopes import (
     Function,
     parse_quietly,
 )
-from langchain_ptc.wording import closest, cut, did_you_mean
+from langchain_ptc.wording import closest, count, cut, did_you_mean
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog
@@ -634,7 +634,7 @@ def render_problems(problems: Sequence[Problem]) -> str:
         block = "\n".join(lines)
         room -= len(block)
         if number and room < 0:
-            blocks.append(f"… and {len(problems) - number} more problems")
+            blocks.append(f"… and {count(len(problems) - number, 'more problem')}")
             break
         blocks.append(block)
     return "\n".join(blocks)

@@ -34,6 +34,7 @@ from langchain_ptc.cli.output import (
     write_output,
 )
 from langchain_ptc.run.outcome import Outcome
+from langchain_ptc.wording import count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +239,5 @@ async def write_stubs(
                 f"-o {str(folder)!r} cannot be written to: {error.strerror}"
             ) from error
     if not quiet:
-        count = f"{len(written)} file{'s' if len(written) != 1 else ''}"
-        sys.stderr.write(f"wrote {count} to {folder / 'tools'}\n")
+        sys.stderr.write(f"wrote {count(len(written), 'file')} to {folder / 'tools'}\n")
     return SUCCESS

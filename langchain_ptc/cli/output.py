@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
 from langchain_ptc.display.text import render_seconds, visible
 from langchain_ptc.sandbox.api import Status
-from langchain_ptc.wording import closest, did_you_mean
+from langchain_ptc.wording import closest, count, did_you_mean
 
 if TYPE_CHECKING:
     from langchain_ptc.run.events import Event
@@ -199,7 +199,7 @@ def _render_calls(result: ExecutionResult) -> Iterator[str]:
         shown = ", ".join(f"{number} {status}" for status, number in ended.items())
         seconds = render_seconds(sum(call.duration_seconds for call in calls) / len(calls))
         size = sum(call.result_bytes for call in calls)
-        yield f"{name:<{width}}  {shown}, {seconds} each, {size:,} bytes"
+        yield f"{name:<{width}}  {shown}, {seconds} each, {count(size, 'byte')}"
 
 
 # --- the doctor -----------------------------------------------------------------------------------

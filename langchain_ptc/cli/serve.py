@@ -19,6 +19,7 @@ from langchain_ptc.sandbox.remote.messages import RemoteProtocolError
 from langchain_ptc.sandbox.remote.server import MIN_TOKEN_LENGTH, Server
 from langchain_ptc.sandbox.remote.sockets import is_loopback, server_tls
 from langchain_ptc.sandbox.remote.streams import Multiplexer, PipeEnd
+from langchain_ptc.wording import count
 
 TOKEN_VARIABLE = "LANGCHAIN_PTC_TOKEN"  # noqa: S105  # its name
 
@@ -148,7 +149,7 @@ async def _serve(server: Server, options: ServeOptions) -> int:
         again.cancel()
         draining.cancel()
         left = len(server.executions)
-        log.info("ending%s", f", with {left} executions" if left else "")
+        log.info("ending%s", f", with {count(left, 'execution')}" if left else "")
         return SUCCESS if draining.done() and not draining.cancelled() else INTERRUPTED
     except OSError as error:
         raise CommandError(

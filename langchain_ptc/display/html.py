@@ -28,8 +28,8 @@ from langchain_ptc.display.record import (
     read_tool,
     summarise,
 )
-from langchain_ptc.display.text import count, cut_middle, escape, one_line, render_seconds, visible
-from langchain_ptc.wording import cut
+from langchain_ptc.display.text import cut_middle, escape, one_line, render_seconds, visible
+from langchain_ptc.wording import count, cut
 
 MAX_PAGE_BYTES = 180_000
 SHARES = (1.0, 0.5, 0.25, 0.1, 0.04)
@@ -284,7 +284,7 @@ def _render_code(view: View, share: float) -> str:
 def _render_lines_left_out(lines: int) -> str:
     if not lines:
         return ""
-    gone = "1 line is" if lines == 1 else f"{lines:,} lines are"
+    gone = count(lines, "line")
     return f'<span class="ptc-l ptc-soft"><span class="ptc-n">…</span>{gone} left out here\n</span>'
 
 

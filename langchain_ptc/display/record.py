@@ -14,7 +14,6 @@ from itertools import accumulate
 from typing import Any, NamedTuple, Self, TypeAlias
 
 from langchain_ptc.display.text import (
-    count,
     one_line,
     render_arguments,
     render_bytes,
@@ -22,6 +21,7 @@ from langchain_ptc.display.text import (
     render_seconds,
     round_figure,
 )
+from langchain_ptc.wording import count
 
 REQUIRED = frozenset(
     {"execution_id", "code", "status", "output", "error", "tool_calls", "started_at"}
@@ -167,7 +167,7 @@ def _read_output(data: Mapping[str, Any]) -> tuple[str, str, str]:
         about = render_bytes(len(output.encode("utf-8", "replace")))
         limit = read_number(data.get("output_chars"))
         if limit and len(output) > limit:
-            about += f", of which the model was shown {limit:,.0f} characters"
+            about += f", of which the model was shown {count(int(limit), 'character')}"
         return output.strip("\n"), "Output", about
     if data.get("value") is not None and data.get("error") is None:
         return render_json(data["value"]), "Value", "nothing was printed"

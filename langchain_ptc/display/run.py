@@ -13,13 +13,13 @@ from typing import Any
 from langchain_ptc.display.html import SHOWN, SHOWN_BYTES, page, render_parts
 from langchain_ptc.display.record import Step, is_record
 from langchain_ptc.display.text import (
-    count,
     cut_middle,
     escape,
     one_line,
     render_arguments,
     visible,
 )
+from langchain_ptc.wording import count
 
 MAX_MESSAGES = 60
 FIRST_MESSAGES = 10

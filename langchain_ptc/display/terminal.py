@@ -32,8 +32,8 @@ from langchain_ptc.display.record import (
     read_tool,
     summarise,
 )
-from langchain_ptc.display.text import count, cut_middle, visible
-from langchain_ptc.wording import cut
+from langchain_ptc.display.text import cut_middle, visible
+from langchain_ptc.wording import count, cut
 
 OUTPUT_CHARS, ERROR_CHARS = 8_000, 2_000
 CODE_LINES, LINE_CHARS, NOTES, ROWS = 120, 300, 20, 40
@@ -109,7 +109,9 @@ def _render_code(view: View) -> Iterable[RenderableType]:
     reached = 0
     for chosen in choose_lines(len(lines), view.marks, CODE_LINES):
         if chosen.start > reached + 1:
-            yield Text(f"… {chosen.start - reached - 1:,} lines are left out here …", style="dim")
+            yield Text(
+                f"… {count(chosen.start - reached - 1, 'line')} left out here …", style="dim"
+            )
         yield Syntax(
             "\n".join(lines[chosen.start - 1 : chosen.stop - 1]),
             "python",

@@ -98,11 +98,6 @@ def render_json(value: object) -> str:
         return _render_value(value, 2_000)
 
 
-def count(number: int, noun: str) -> str:
-    """Return `1 call`, `2 calls`, `1,000 calls`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def render_seconds(seconds: float) -> str:
     """Return a span of time in three digits or two units."""
     if seconds < 0.0005:

@@ -15,7 +15,7 @@ _FACTS = """
 - Results are Python values; records are dicts.
 {FILES} Standard modules that only compute are available: \
 json, re, math, statistics, datetime, collections, itertools, asyncio and the like{IMPORTS}.{SHOW}
-- One program may make {CALLS} tool calls, {CONCURRENT} at a time, and take {SECONDS} seconds. Do a part of \
+- One program may make {CALLS}, {CONCURRENT} at a time, and take {SECONDS}. Do a part of \
 a larger job in each program, and print what is done.
 - A failed call raises `ToolCallError`. If the program fails, its report lists the calls that took effect: \
 do not repeat those."""
@@ -179,9 +179,7 @@ DIRECT_REJECTED = (
     "for it."
 )
 
-DIRECT_TOO_OFTEN = (
-    "`{NAME}` may be called {MOST} times for one request, and was. It was not called."
-)
+DIRECT_TOO_OFTEN = "`{NAME}` may be called {MOST} for one request, and was. It was not called."
 
 LOOKED = """\
 {REPORT}

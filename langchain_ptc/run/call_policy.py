@@ -41,6 +41,7 @@ from langchain_ptc.run.tool_view import is_pause, is_signal
 from langchain_ptc.sandbox.wire.bounded import read_bounded
 from langchain_ptc.sandbox.wire.objects import UnsendableValue, is_large
 from langchain_ptc.sandbox.wire.values import ValueTooLarge, encode_sized
+from langchain_ptc.wording import count
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog
@@ -225,7 +226,7 @@ class CallPolicy:
         named = f" (limit {limit})" if limit else ""
         effect = "" if self.policy.read_only else "; it may still take effect"
         return ToolCallError(
-            f"{self._name} did not answer within {seconds:.3g} seconds{named}{effect}",
+            f"{self._name} did not answer within {count(seconds, 'second')}{named}{effect}",
             tool=self._name,
             limit=limit,
             allowed=call.time.seconds if limit else seconds,
@@ -424,8 +425,8 @@ class CallPolicies:
 def _breaker_open(call: StartedCall, refusal: Refusal, name: str) -> BreakerOpen:
     call.breaker = "open"
     return BreakerOpen(
-        f"{name} is not called for now: it has failed {refusal.failures} times in a row, and "
-        f"is left alone for another {refusal.seconds:.3g} seconds (its circuit breaker is open). "
+        f"{name} is not called for now: it has failed {count(refusal.failures, 'time')} in a row, and "
+        f"is left alone for another {count(refusal.seconds, 'second')} (its circuit breaker is open). "
         "Go on without it",
         tool=name,
     )
@@ -442,7 +443,7 @@ def _is_one_of(error: Exception, on: tuple[type[Exception], ...] | None) -> bool
 def _add_tries(error: Exception, attempts: int) -> None:
     """Add the number of tries to an error of our own, so that the code does not go on trying."""
     if attempts > 1 and type(error) is ToolCallError:
-        error.args = (f"{error} (tried {attempts} times)",)
+        error.args = (f"{error} (tried {count(attempts, 'time')})",)
 
 
 def with_before(make: Layer[T], before: Before, on_tool_error: OnToolError = "message") -> Layer[T]:

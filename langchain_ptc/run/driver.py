@@ -20,6 +20,7 @@ from langchain_ptc.errors import MachineLost, SandboxError, ToolCallError
 from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, current_meter, is_of_budget
 from langchain_ptc.run.calls import CallContext, CallOutcome, Pipeline, StartedCall, Time
 from langchain_ptc.sandbox.api import Call, Done, Failure, Program, Result, Session
+from langchain_ptc.wording import count
 
 if TYPE_CHECKING:
     from langchain_ptc.run.approvals import Approvals
@@ -127,7 +128,7 @@ class Driver:
         used = self._used[name] = self._used.get(name, 0) + 1
         if limit is not None and used > limit:
             raise ToolCallError(
-                f"{name} may be called at most {limit} times in one execution", tool=name
+                f"{name} may be called at most {count(limit, 'time')} in one execution", tool=name
             )
 
     async def answer(self, call: StartedCall, config: RunnableConfig) -> CallOutcome:

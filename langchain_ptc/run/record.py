@@ -25,7 +25,7 @@ from langchain_ptc.errors import (
 from langchain_ptc.run.plain import as_plain, clean_text, render_plain
 from langchain_ptc.sandbox.api import Failure, File, Shown, Status
 from langchain_ptc.sandbox.wire.objects import is_large
-from langchain_ptc.wording import cut
+from langchain_ptc.wording import count, cut
 
 CallStatus = Literal["returned", "failed", "refused", "denied", "cancelled"]
 """How a tool call ended: `refused` calls never reached the tool, `denied` ones a person rejected,
@@ -427,7 +427,7 @@ def render_report(result: ExecutionResult) -> str:
 
 def _render_files(files: Sequence[File]) -> str:
     names = [
-        f"{file.name} ({file.size:,} bytes{', not returned' * (file.data is None)})"
+        f"{file.name} ({count(file.size, 'byte')}{', not returned' * (file.data is None)})"
         for file in files
     ]
     more = len(names) - MAX_CALLS_NAMED
@@ -555,8 +555,7 @@ def _render_calls(calls: Sequence[ToolCallRecord]) -> list[str]:
     lines = []
     for outcome, those in groups.items():
         if those:
-            count = "1 tool call" if len(those) == 1 else f"{len(those)} tool calls"
-            line = f"{count} {_OUTCOMES[outcome][len(those) > 1]}"
+            line = f"{count(len(those), 'tool call')} {_OUTCOMES[outcome][len(those) > 1]}"
             lines.append(line if outcome == "read" else f"{line}: {_name_calls(those)}")
     return lines
 

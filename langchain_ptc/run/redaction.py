@@ -26,6 +26,7 @@ from langchain_core.tools import ToolException
 from pydantic import ValidationError
 
 from langchain_ptc.catalog.text import describe_error
+from langchain_ptc.wording import count
 
 Redact: TypeAlias = Literal["secrets", "none"] | Callable[[str, Mapping[str, Any]], Any]
 """What is hidden of the arguments of a call: `secrets` hides what its name calls a secret, `none`
@@ -368,7 +369,11 @@ def describe_message(name: str, content: object, on_tool_error: OnToolError) -> 
 
 def cut(text: str, limit: int = MAX_ERROR_CHARS) -> str:
     """Cut a text that is too long, and say how much is cut."""
-    return text if len(text) <= limit else f"{text[:limit]}… [{len(text) - limit:,} characters cut]"
+    return (
+        text
+        if len(text) <= limit
+        else f"{text[:limit]}… [{count(len(text) - limit, 'character')} cut]"
+    )
 
 
 def _text_of(error: BaseException) -> str:

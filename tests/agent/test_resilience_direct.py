@@ -137,7 +137,7 @@ async def test_hooks_timeouts_and_gates_hold(asynchronous: bool) -> None:
         let_go.set()
         await asyncio.sleep(0)
     assert found[:2] == ["paid 1!", "pay failed: never"]
-    assert found[2] == "pay did not answer within 1 seconds; it may still take effect"
+    assert found[2] == "pay did not answer within 1 second; it may still take effect"
     assert [info.execution_id for info in seen] == ["", "", ""]
     assert calls == 2
 

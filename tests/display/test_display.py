@@ -259,7 +259,7 @@ def test_a_page_is_bounded(char: str) -> None:
     assert re.search(r"[\d,]+ more calls, [\d,]+ of them with notes", page.shown)
     if char != "\n":
         assert re.search(r"[\d,]+ of 8,000,000 characters are left out here", page.shown)
-        assert re.search(r"[\d,]+ lines are left out here", page.shown)
+        assert re.search(r"[\d,]+ lines left out here", page.shown)
         assert "of which the model was shown 20,000 characters" in page.shown
         assert len(page.classes("ptc-hit")) == 1  # the line that failed is among those shown
 

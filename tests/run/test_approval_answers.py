@@ -333,7 +333,7 @@ def test_an_edit_into_another_tool_counts_among_its_calls() -> None:
     graph.invoke(START, CONFIG)
     state = graph.invoke(answer("batched", edit("refund", invoice="i")), CONFIG)
     assert DONE == [("refund", "a")]
-    assert "refund may be called at most 1 times" in state["messages"][2].text
+    assert "refund may be called at most 1 time" in state["messages"][2].text
 
 
 def test_a_direct_call_is_edited_into_one_of_another_tool() -> None:

@@ -63,7 +63,7 @@ print(total)
         File(name="out/total.txt", size=1, data=b"3"),
     )
     assert [file.media_type for file in result.files] == ["text/plain"] * 2
-    assert result.report() == "3\n\nfiles: log.txt (2 bytes), out/total.txt (1 bytes)"
+    assert result.report() == "3\n\nfiles: log.txt (2 bytes), out/total.txt (1 byte)"
 
 
 def test_the_record_holds_them_as_data(executor: ProgrammaticToolExecutor) -> None:

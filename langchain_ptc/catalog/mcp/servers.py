@@ -42,6 +42,7 @@ from langchain_ptc.catalog.mcp.results import (
 )
 from langchain_ptc.catalog.text import read_field
 from langchain_ptc.display.text import visible
+from langchain_ptc.wording import count
 
 T = TypeVar("T")
 
@@ -117,7 +118,7 @@ class _Link:
                 await self._stop.wait()
         except Exception as error:  # noqa: BLE001  # a transport may end in anything
             late = isinstance(error, TimeoutError) and self.session is None
-            self.error = TimeoutError(f"no answer in {seconds:g} seconds") if late else error
+            self.error = TimeoutError(f"no answer in {count(seconds, 'second')}") if late else error
         finally:
             self.session = None
             self._ready.set()

@@ -37,6 +37,7 @@ from langchain_ptc.sandbox.language.classes import (
     type_of,
 )
 from langchain_ptc.sandbox.wire.values import DICT_METHODS, Place, read_attribute
+from langchain_ptc.wording import count
 
 if TYPE_CHECKING:
     from langchain_ptc.sandbox.language.policy import CompiledCode
@@ -171,7 +172,7 @@ def _checked_setter(obj: object, name: str) -> Callable[..., object]:
         # Bound: (name[, value]). Unbound, `object.__setattr__`: (self, name[, value]).
         position = len(args) - (2 if name == "__setattr__" else 1)
         if position not in (0, 1):
-            raise TypeError(f"{name} got {len(args)} arguments")
+            raise TypeError(f"{name} got {count(len(args), 'argument')}")
         target = args[0] if position else obj
         if issubclass(type(target), type) and not is_own(target):
             raise TypeError(f"attributes of class {cast('type', target).__name__!r} cannot be set")

@@ -23,6 +23,7 @@ from langchain_ptc.sandbox.host.workers import Allowance
 from langchain_ptc.sandbox.remote.machine import Machine, Needs, RemoteWorker, printable
 from langchain_ptc.sandbox.remote.messages import SILENT_SECONDS, Hello
 from langchain_ptc.sandbox.remote.sockets import Connector
+from langchain_ptc.wording import count
 
 _chance = random.SystemRandom()  # the numbers of the host's own generator are for the host
 VERSION = version("langchain-ptc")
@@ -304,7 +305,7 @@ class RemotePool:
 
     def _give_up(self, ask: _Ask) -> None:
         ask.refuse(
-            f"no machine had a free worker within {self._queue_seconds:g} seconds: {self._describe(ask)}. "
+            f"no machine had a free worker within {count(self._queue_seconds, 'second')}: {self._describe(ask)}. "
             "Add machines, raise their max_workers, or wait longer: RemoteSandbox(queue_seconds=...)"
         )
 
@@ -314,7 +315,7 @@ class RemotePool:
             return "there is none"
         reasons = []
         for name, (machine, _) in self.machines.items():
-            full = f"all its {machine.capacity} workers are busy"
+            full = f"all of its {count(machine.capacity, 'worker')} busy"
             why = ask.problems.get(machine) or (full if machine.is_up else machine.why)
             reasons.append(f"{name}: {why}")
         return "; ".join(reasons)

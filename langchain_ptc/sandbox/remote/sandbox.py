@@ -34,6 +34,7 @@ from langchain_ptc.sandbox.host.workers import Pool, W, current_depth
 from langchain_ptc.sandbox.remote.machine import Needs, RemoteWorker
 from langchain_ptc.sandbox.remote.pool import RemotePool, ServerStats
 from langchain_ptc.sandbox.remote.sockets import Connector, TcpConnector, client_tls, is_loopback
+from langchain_ptc.wording import count
 
 MAX_LOST = 3
 """Machines that one execution may lose: a program that ends its machine must not end all of them."""
@@ -153,7 +154,9 @@ class ReplayingSession(Generic[W]):
             return True
         before = self._calls_at[self._waits - 1]
         if before != self._asked:
-            raise _diverged(f"it waited after {self._asked} calls where there had been {before}")
+            raise _diverged(
+                f"it waited after {count(self._asked, 'call')} where there had been {before}"
+            )
         return False
 
     def _checked(self, done: Done) -> Done:

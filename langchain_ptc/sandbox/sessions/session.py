@@ -41,7 +41,7 @@ from langchain_ptc.sandbox.wire.content import is_file_name
 from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.protocol import MAX_CALL_VALUES, check_encoded
 from langchain_ptc.sandbox.wire.values import MAX_DEPTH, AttrDict, decode_value, encode_value
-from langchain_ptc.wording import cut
+from langchain_ptc.wording import count, cut
 
 # --- plain data -------------------------------------------------------------------------------------
 # Where the language is the boundary, nothing is unpickled, and nothing runs. A variable is in MessagePack as
@@ -198,7 +198,7 @@ def _open(kept: bytes, max_bytes: int, max_chars: int, *, pickles: bool) -> Stor
         return Stored([], {}, frozenset(), b"", False)
     if len(kept) > max_bytes:
         raise Unreadable(
-            f"they have {len(kept):,} bytes, and {max_bytes:,} are allowed (Limits.session_bytes)"
+            f"they have {count(len(kept), 'byte')}, and {max_bytes:,} are allowed (Limits.session_bytes)"
         )
     if not kept.startswith(VERSION):
         raise Unreadable("they are of another version")
@@ -368,7 +368,7 @@ class SessionVariables:
                 dropped[name] = self._why_not(error, value)
             except TooLarge:
                 dropped[name] = (
-                    f"it takes more than {self._max_bytes:,} bytes, which all variables of a "
+                    f"it takes more than {count(self._max_bytes, 'byte')}, which all variables of a "
                     "session may take (Limits.session_bytes)"
                 )
             if name in dropped:
@@ -409,7 +409,7 @@ class SessionVariables:
         """Leave out as many of the largest variables as it takes, but at least one."""
         for name in sorted(wanted, key=lambda name: sizes[name], reverse=True):
             dropped[name] = (
-                f"it takes {sizes[name]:,} bytes, and all variables of a session may take "
+                f"it takes {count(sizes[name], 'byte')}, and all variables of a session may take "
                 f"{self._max_bytes:,} (Limits.session_bytes)"
             )
             del wanted[name]

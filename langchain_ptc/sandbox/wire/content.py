@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from langchain_ptc.wording import cut
+from langchain_ptc.wording import count, cut
 
 MAX_NAME_CHARS, _MAX_PART_BYTES = 500, 255
 _REFUSED = re.compile(
@@ -106,7 +106,7 @@ class Content(NamedTuple):
 
     def __str__(self) -> str:
         pixels = f"{self.width:,} x {self.height:,} pixels, " if self.is_image else ""
-        return f"{self.media_type}, {pixels}{self.size:,} bytes"
+        return f"{self.media_type}, {pixels}{count(self.size, 'byte')}"
 
 
 def read_content(data: bytes) -> Content | None:

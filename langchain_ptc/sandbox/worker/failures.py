@@ -20,7 +20,7 @@ from langchain_ptc.sandbox.api import Failure, Status
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
 from langchain_ptc.sandbox.language.scopes import SyntaxTree
 from langchain_ptc.sandbox.worker.output import TextTarget
-from langchain_ptc.wording import closest, cut, did_you_mean, with_article
+from langchain_ptc.wording import closest, count, cut, did_you_mean, with_article
 
 MAX_MESSAGE_CHARS = 4_000
 MAX_FRAMES = 12
@@ -139,7 +139,9 @@ def _headline(error: BaseException) -> str:
 def _cut(text: str, most: int = MAX_MESSAGE_CHARS) -> str:
     if len(text) <= most:
         return text
-    return f"{text[: most // 2]} … [{len(text) - most:,} characters cut] … {text[-most // 2 :]}"
+    return (
+        f"{text[: most // 2]} … [{count(len(text) - most, 'character')} cut] … {text[-most // 2 :]}"
+    )
 
 
 # --- frames -------------------------------------------------------------------------------------
@@ -240,7 +242,7 @@ def _render_frames(places: list[_Place], source: str) -> str:
     shown = _fold([_render_frame(place, source) for place in places])
     if len(shown) > MAX_FRAMES:
         tail = MAX_FRAMES - _HEAD_FRAMES
-        left_out = f"  … {len(shown) - MAX_FRAMES} more frames …\n"
+        left_out = f"  … {count(len(shown) - MAX_FRAMES, 'more frame')} …\n"
         shown = [*shown[:_HEAD_FRAMES], left_out, *shown[-tail:]]
     return "Traceback (most recent call last):\n" + "".join(shown)
 
@@ -249,12 +251,12 @@ def _fold(frames: list[str]) -> list[str]:
     """Return frames with repetitions folded into one line."""
     folded: list[str] = []
     for frame, same in itertools.groupby(frames):
-        count = len(list(same))
-        folded += [frame] * min(count, _MAX_ALIKE)
-        if count > _MAX_ALIKE:
-            left = count - _MAX_ALIKE
-            times = "many times more" if left >= _MANY else f"{left} times more"
-            folded.append(f"  … the same {times} …\n")
+        number = len(list(same))
+        folded += [frame] * min(number, _MAX_ALIKE)
+        if number > _MAX_ALIKE:
+            left = number - _MAX_ALIKE
+            times = "many times" if left >= _MANY else count(left, "time")
+            folded.append(f"  … the same {times} more …\n")
     return folded
 
 

@@ -18,6 +18,7 @@ import stat
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Container, Coroutine, Iterator, Mapping
 from dataclasses import replace
 from types import FrameType, ModuleType
@@ -67,6 +68,7 @@ from langchain_ptc.sandbox.worker.threads import (
     ThreadScheduler,
     build_futures_names,
 )
+from langchain_ptc.wording import count
 
 _LAST_OWN_FD = 3
 """The standard streams, which there are none of, and the line to the host."""
@@ -524,11 +526,12 @@ class ProgramRun:
 
     def _notes(self) -> list[str]:
         notes = []
-        forgotten = self._calls.forgotten()
-        for tool, line in forgotten[:_MAX_NOTES]:
-            notes.append(f"line {line}: {tool}(...) was not awaited, so it did not run")
-        if len(forgotten) > _MAX_NOTES:
-            notes.append(f"{len(forgotten) - _MAX_NOTES} more tool calls were not awaited")
+        forgotten = Counter(self._calls.forgotten())
+        for (tool, line), number in list(forgotten.items())[:_MAX_NOTES]:
+            times = f" ({count(number, 'time')})" if number > 1 else ""
+            notes.append(f"line {line}: {tool}(...) was not awaited, so it did not run{times}")
+        if (more := len(forgotten) - _MAX_NOTES) > 0:
+            notes.append(f"tool calls on {count(more, 'more line')} were not awaited")
         if self._unsendable:
             notes.append(self._unsendable)
         dropped = list(dict.fromkeys(self._output.never_awaited))[:_MAX_NOTES]

@@ -19,6 +19,7 @@ from langchain_ptc.sandbox.wire.content import KINDS, MAX_SIDE, Content, read_co
 from langchain_ptc.sandbox.wire.protocol import MAX_CALL_BYTES, encode_shown
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.output import Output
+from langchain_ptc.wording import count
 
 _BLOCKS = ("image", "audio", "video", "file", "image_url", "resource")
 _RENDERERS = ("_repr_png_", "_repr_jpeg_", "savefig")
@@ -87,7 +88,11 @@ class Showing:
             problem, renderings = f"{most:,} are shown already, the most (Limits.max_shown)", ()
         for data in renderings:
             found = read_content(data)
-            problem = self._problem_of(found) if found else f"{len(data):,} bytes, no whole {KINDS}"
+            problem = (
+                self._problem_of(found)
+                if found
+                else f"{count(len(data), 'byte')}, no whole {KINDS}"
+            )
             if not problem:
                 self._count += 1
                 self._room -= len(data)
@@ -102,7 +107,7 @@ class Showing:
         if not found.is_bounded:
             return f"{found}; a picture may have {MAX_SIDE:,} pixels each way"
         if found.size > min(self._room, MAX_CALL_BYTES):
-            allowed = f"{self._limits.shown_bytes:,} bytes"
+            allowed = f"{count(self._limits.shown_bytes, 'byte')}"
             return f"{found}; {self._room:,} of {allowed} are left (Limits.shown_bytes)"
         return ""
 

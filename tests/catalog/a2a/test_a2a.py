@@ -188,7 +188,7 @@ async def test_an_agent_that_hangs_is_cancelled(server: Served, agent: Scripted)
     catalog = await ToolCatalog.from_a2a({"research": server.url})
     began = time.monotonic()
     told = await run(catalog, asking("hang"), limits=Limits(tool_seconds=1))
-    assert "did not answer within 1 seconds (limit tool_seconds)" in told
+    assert "did not answer within 1 second (limit tool_seconds)" in told
     assert time.monotonic() - began < 6
     assert len(agent.cancelled) == 1
 
