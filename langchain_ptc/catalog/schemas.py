@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 from urllib.parse import unquote, urldefrag, urljoin
 
 from langchain_ptc.catalog.text import cut, to_class_name
@@ -281,7 +281,7 @@ def _excluded(schema: object) -> list[str]:
     return [f"not {' or '.join(map(repr, values))}"] if plain else []
 
 
-def is_shown_number(value: object) -> bool:
+def is_shown_number(value: object) -> TypeGuard[float]:
     """Whether `value` is a number that can be shown; Python does not print very long integers."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
