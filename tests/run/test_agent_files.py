@@ -253,7 +253,11 @@ async def test_a_backend_that_raises(method: str, saver: Any, *, asynchronous: b
         "upload_files": "files of the agent that are stored only in part, or not at all: /a.txt"
     }
     note = what.get(method, "the agent's files are not in the folder")
-    assert answers[0] == f"1\n\nnote: {note}: ConnectionError: connection refused"
+    assert answers[0].split("\n\n") == [
+        "1",
+        "files: a.txt (1 byte)",
+        f"note: {note}: ConnectionError: connection refused",
+    ]
 
 
 @BOTH
