@@ -304,11 +304,15 @@ class BudgetMeter:
             ToolCallError: Nothing is left for it; it is not counted.
         """
         keys = ("model_calls", "model_tokens") if key == "model_calls" else (key,)
-        with self.lock:
-            for which, budget, used in self._budgets():
-                for checked in keys:
-                    check_inner(which, budget, used, call.tool, checked)
-            self.add_inner(call, key, 1)
+        try:
+            with self.lock:
+                for which, budget, used in self._budgets():
+                    for checked in keys:
+                        check_inner(which, budget, used, call.tool, checked)
+                self.add_inner(call, key, 1)
+        except ToolCallError as error:
+            call.over_budget = error
+            raise
 
     def add_inner(self, call: StartedCall, key: str, number: int) -> None:
         """Add to what was used below a call of the code: one of `INNER`."""

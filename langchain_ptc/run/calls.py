@@ -153,6 +153,8 @@ class StartedCall:
     """What the tool asked the graph to do."""
     knows_budget = False
     """An error had said that the budget is used up before the code made the call."""
+    over_budget: ToolCallError | None = None
+    """What refused a call below it, for which nothing was left; its tool may have hidden that."""
     is_replayed = False
     """It was made before a pause, and its events were emitted then."""
     time = NO_LIMIT

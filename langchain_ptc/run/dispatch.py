@@ -35,7 +35,6 @@ from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.functions import injected_parameters, signature_of
 from langchain_ptc.catalog.mcp.results import as_json, read_adapted, value_of_message
 from langchain_ptc.errors import CatalogError, ToolCallError
-from langchain_ptc.run.budgets import is_of_budget
 from langchain_ptc.run.calls import StartedCall
 from langchain_ptc.run.graph_state import is_in_graph, take_own_message
 from langchain_ptc.run.plain import as_plain
@@ -136,8 +135,8 @@ class Dispatcher:
                 return value
             if isinstance(error, ToolRaised):
                 error = error.original
-            if isinstance(error, ToolCallError) and is_of_budget(error.limit):
-                raise error from None  # raised below the call, where nothing was left for another one
+            if call.over_budget is not None:  # or the tool raises what it has made of that
+                raise call.over_budget from None
             raise self._failure(error, call, capture) from error
         finally:
             current_capture.reset(token)
@@ -253,6 +252,8 @@ class Dispatcher:
         """
         message = None if answer is None else _message_of(answer)
         if message is not None and message.status == "error":
+            if call.over_budget is not None:
+                raise call.over_budget
             # Its own message is as a `ToolException`; what a middleware writes may hold anything.
             is_own = capture.message is not None and not _is_replaced(message, capture.message)
             shown = call.context.on_tool_error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.tools import BaseTool, tool
 from langchain_core.tracers.base import BaseTracer
@@ -120,6 +121,55 @@ async def test_concurrent_agents() -> None:
     result = await run([world.research], GATHER, Budget(model_calls=7))
     assert result.status == "success"
     assert world.asked == 7
+
+
+def hides(way: str, first: BaseChatModel, second: BaseChatModel) -> Callable[[str], Awaitable[str]]:
+    """Return a function that asks two models, the second where the first fails, and hides the second's error."""
+    both = first.with_fallbacks([second])
+
+    async def ask(text: str) -> str:
+        if way == "with_fallbacks":
+            return (await both.ainvoke(text)).text
+        if way == "with_fallbacks, sync":
+            return both.invoke(text).text
+        try:
+            return (await both.ainvoke(text)).text
+        except ConnectionError:
+            raise ValueError("no model answers") from None
+
+    return ask
+
+
+@pytest.mark.parametrize("way", ["with_fallbacks", "with_fallbacks, sync", "an error of its own"])
+@pytest.mark.parametrize(
+    "budget", [Budget(model_calls=1), Budget(model_tokens=1)], ids=["calls", "tokens"]
+)
+async def test_a_tool_that_hides_it(way: str, budget: Budget) -> None:
+    """Where a tool raises another error after nothing was left for a model, the code reads of the budget."""
+    asked: list[str] = []
+
+    def fail(messages: Sequence[BaseMessage]) -> str:
+        asked.append("first")
+        raise ConnectionError("the first model is down")
+
+    first = ScriptedChatModel(script=fail)
+    second = ScriptedChatModel(script=lambda _: "from the second", count_tokens=len)
+    ask = tool("ask", description="Ask a model.")(hides(way, first, second))
+    code = """\
+for n in range(2):
+    try:
+        print(await ask(str(n)))
+    except ToolCallError as error:
+        print(error, error.limit)
+        break
+"""
+    result = await run([ask], code, budget)
+    *answers, told = result.output.splitlines()
+    key = "model_calls" if budget.model_calls else "model_tokens"
+    assert answers == ([] if budget.model_calls else ["from the second"])
+    assert told.startswith(f"the budget of this execution is spent: {key} ")
+    assert told.endswith(f"print what you have budget.{key}")
+    assert asked == ["first"]
 
 
 async def test_uncaught_it_is_a_limit() -> None:
