@@ -147,7 +147,7 @@ def _guarded(obj: object, name: str) -> object:
     if name == "obj" and issubclass(type(obj), AttributeError) and not is_own(obj):
         _refuse(name)
     value = getattr(obj, name)
-    if name == "parser" and type(value) is types.ModuleType:
+    if name in ("parser", "ntpath") and types.ModuleType is type(value) is not type(obj):
         _refuse(name)
     if name in names.FORMAT_NAMES:
         return checked_format(name, value)

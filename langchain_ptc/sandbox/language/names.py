@@ -32,7 +32,7 @@ GUARDED_NAMES = FORMAT_NAMES | {
     "get_coro",
     "get_loop",
     "get_context",
-    "parser",  # of a path: since Python 3.13 the module `posixpath`
+    *("parser", "ntpath"),  # of a path: modules, since Python 3.13
     "evaluate",  # ForwardRef.evaluate: Python 3.14 runs the text of an annotation
 }
 """Public names whose reading goes through a guard that looks at the object."""
