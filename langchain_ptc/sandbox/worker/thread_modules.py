@@ -17,6 +17,8 @@ from langchain_ptc.errors import LimitExceeded
 from langchain_ptc.sandbox.language.classes import own, own_copies
 from langchain_ptc.sandbox.worker.threads import Scheduler, Stopped
 
+_SHUT_DOWN: type[Exception] = getattr(queue, "ShutDown", queue.Empty)  # new in Python 3.13
+
 
 def _wait(
     scheduler: Scheduler, ready: Callable[[], bool], blocking: bool, timeout: float | None
@@ -333,20 +335,27 @@ def build_queue_names(scheduler: Scheduler) -> dict[str, object]:
     """Build the queues of `queue` over one scheduler: what waits lets the others go on."""
 
     class Waiting(queue.Queue[Any]):
+        is_shutdown = False  # from Python 3.13 on `shutdown` sets it
+
         def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
             """Add an item, when there is room."""
-            if self.maxsize > 0 and not _wait(
-                scheduler, lambda: self._qsize() < self.maxsize, block, timeout
-            ):
+            if not _wait(scheduler, self._takes_more, block, timeout):
                 raise queue.Full
+            if self.is_shutdown:
+                raise _SHUT_DOWN
             self._put(item)
             self.unfinished_tasks += 1
 
         def get(self, block: bool = True, timeout: float | None = None) -> Any:
             """Take an item, when there is one."""
-            if not _wait(scheduler, lambda: self._qsize() > 0, block, timeout):
+            if not _wait(scheduler, lambda: self.is_shutdown or self._qsize() > 0, block, timeout):
                 raise queue.Empty
+            if not self._qsize():
+                raise _SHUT_DOWN
             return self._get()
+
+        def _takes_more(self) -> bool:
+            return self.is_shutdown or not 0 < self.maxsize <= self._qsize()
 
         def join(self) -> None:
             """Wait until each item has been reported as done."""

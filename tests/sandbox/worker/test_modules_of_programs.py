@@ -169,6 +169,31 @@ for n in (2, 3, 1):
     last.put(n); first.put(n)
 print(last.get(), first.get())
 """,
+    "queue that is shut down": """
+import queue, threading
+jobs = queue.Queue(maxsize=1)
+def work():
+    try:
+        while True:
+            print("got", jobs.get())
+    except queue.ShutDown:
+        print("the end")
+if hasattr(jobs, "shutdown"):  # from Python 3.13 on
+    t = threading.Thread(target=work)
+    t.start()
+    for n in range(3):
+        jobs.put(n)
+    jobs.shutdown()
+    t.join()
+    full = queue.Queue(maxsize=1)
+    full.put(1)
+    for call in (lambda: jobs.put(1), lambda: jobs.put(1, block=False), lambda: jobs.get(timeout=1), jobs.get_nowait,
+                 lambda: full.put(2, timeout=0.01), lambda: full.shutdown(immediate=True), full.join, full.get):
+        try:
+            print(call())
+        except (queue.ShutDown, queue.Full) as error:
+            print(type(error).__name__)
+""",
     "log without configuration": """
 import logging
 logging.getLogger("a").info("not shown")
