@@ -163,6 +163,7 @@ PROGRAMS: dict[str, Failing] = {
     "value-error": _error('names = get_names(department="eng")\nprint(int(names))\n'),
     "zero-division": _error("done = 0\nprint('before')\nprint(\n    10\n    / done\n)\n"),
     "name-error": _error('team = get_team(department="eng")\nprint(len(taem))\n'),
+    "name-error-annotation": _error("def total(rows: Rows) -> int:\n    return 1\n\nRows = list\n"),
     "name-error-tool": _error("print(await get_usr(id=1))\n"),
     "import-error": _error("from tools.hr import get_teams\n"),
     "recursion": _error("def down(n):\n    return down(n + 1)\n\ndown(0)\n"),
