@@ -83,7 +83,7 @@ _TABLE: Mapping[str, str] = {
     "errorcode",
     "fnmatch": "filter fnmatch fnmatchcase translate",
     "fractions": "Fraction",
-    "functools": "WRAPPER_ASSIGNMENTS WRAPPER_UPDATES cache cached_property cmp_to_key lru_cache "
+    "functools": "Placeholder WRAPPER_ASSIGNMENTS WRAPPER_UPDATES cache cached_property cmp_to_key lru_cache "
     "partial partialmethod reduce singledispatch total_ordering "
     "update_wrapper wraps",
     "graphlib": "CycleError TopologicalSorter",
@@ -91,7 +91,8 @@ _TABLE: Mapping[str, str] = {
     "hashlib": "algorithms_available algorithms_guaranteed blake2b blake2s md5 new pbkdf2_hmac "
     "scrypt sha1 sha224 sha256 sha384 sha3_224 sha3_256 sha3_384 sha3_512 sha512 shake_128 "
     "shake_256",
-    "heapq": "heapify heappop heappush heappushpop heapreplace merge nlargest nsmallest",
+    "heapq": "heapify heapify_max heappop heappop_max heappush heappush_max heappushpop heappushpop_max "
+    "heapreplace heapreplace_max merge nlargest nsmallest",
     "hmac": "HMAC compare_digest digest new",
     "html": "escape unescape",
     "html.entities": "codepoint2name entitydefs html5 name2codepoint",
@@ -121,10 +122,10 @@ _TABLE: Mapping[str, str] = {
     "numbers": "Complex Integral Number Rational Real",
     "operator": "abs add and_ attrgetter call concat contains countOf delitem eq floordiv ge "
     "getitem gt iadd iand iconcat ifloordiv ilshift imatmul imod imul index indexOf inv invert ior "
-    "ipow irshift is_ is_not isub itemgetter itruediv ixor le length_hint lshift lt matmul "
+    "ipow irshift is_ is_none is_not is_not_none isub itemgetter itruediv ixor le length_hint lshift lt matmul "
     "methodcaller mod mul ne neg not_ or_ pos pow rshift setitem sub truediv truth xor",
     "pprint": "PrettyPrinter isreadable isrecursive pformat pp pprint saferepr",
-    "queue": "Empty Full LifoQueue PriorityQueue Queue SimpleQueue",
+    "queue": "Empty Full LifoQueue PriorityQueue Queue ShutDown SimpleQueue",
     "random": "Random SystemRandom betavariate binomialvariate choice choices expovariate "
     "gammavariate gauss getrandbits getstate lognormvariate normalvariate paretovariate randbytes "
     "randint random randrange sample seed setstate shuffle triangular uniform vonmisesvariate "
@@ -141,6 +142,11 @@ _TABLE: Mapping[str, str] = {
     "median_low mode multimode pstdev pvariance quantiles stdev variance",
     "string": "Formatter Template ascii_letters ascii_lowercase ascii_uppercase capwords digits "
     "hexdigits octdigits printable punctuation whitespace",
+    **(
+        {"string.templatelib": "Interpolation Template convert"}
+        if sys.version_info >= (3, 14)
+        else {}
+    ),
     "struct": "Struct calcsize error iter_unpack pack pack_into unpack unpack_from",
     "sys": "api_version argv byteorder exc_info exit float_info float_repr_style getdefaultencoding "
     "getrecursionlimit getsizeof hash_info hexversion int_info intern maxsize "
@@ -212,7 +218,7 @@ _FILE_TABLE: Mapping[str, str] = {
     "ignore_patterns make_archive move rmtree unpack_archive which",
     "sqlite3": "Binary Blob Connection Cursor DataError DatabaseError Date Error IntegrityError InterfaceError "
     "InternalError NotSupportedError OperationalError PARSE_COLNAMES PARSE_DECLTYPES ProgrammingError Row Time "
-    "Timestamp Warning complete_statement connect register_adapter register_converter sqlite_version version",
+    "Timestamp Warning complete_statement connect register_adapter register_converter sqlite_version",
     "stat": "S_IFDIR S_IFREG S_IMODE S_IRUSR S_IRWXU S_ISDIR S_ISLNK S_ISREG S_IWUSR S_IXUSR ST_MTIME ST_SIZE "
     "filemode",
     "tarfile": "CompressionError ExtractError HeaderError ReadError StreamError TarError TarFile TarInfo "

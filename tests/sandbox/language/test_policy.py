@@ -14,7 +14,8 @@ from langchain_ptc import CodeSyntaxError, PolicyError
 from langchain_ptc.sandbox.language.policy import compile_code, compile_unrestricted
 from tests.support.sandbox_runner import run_code
 
-NEW_SYNTAX = pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of Python 3.12")
+SYNTAX_OF_3_12 = pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of Python 3.12")
+SYNTAX_OF_3_14 = pytest.mark.skipif(sys.version_info < (3, 14), reason="syntax of Python 3.14")
 
 
 class Case(NamedTuple):
@@ -138,7 +139,11 @@ ACCEPTED = [
     Case("counters of a function", "def f():\n    f.calls += 1\nf.calls = 0\nf()\nprint(f.calls)", "1"),
     Case("imports of the interpreter's own", "import time\nfrom datetime import datetime\nprint(datetime.strptime('2024', '%Y').year, time.strptime('2024', '%Y').tm_year, len(str(10 ** 4000)))\nprint(datetime(2024, 1, 2).strftime('%d'))", "2024 2024 4001\n02"),
     Case("module's own names", "'Doc of the code.'\nprint(__name__, __doc__)", "__main__ Doc of the code."),
-    Case("generic function", "def first[T](xs: list[T]) -> T: return xs[0]\nclass Box[T]:\n    def __init__(self, x: T): self.x = x\ntype Pair[T] = tuple[T, T]\nprint(first([1]), Box(2).x, Pair.__name__)", "1 2 Pair", (NEW_SYNTAX,)),
+    Case("generic function", "def first[T](xs: list[T]) -> T: return xs[0]\nclass Box[T]:\n    def __init__(self, x: T): self.x = x\ntype Pair[T] = tuple[T, T]\nprint(first([1]), Box(2).x, Pair.__name__)", "1 2 Pair", (SYNTAX_OF_3_12,)),
+    Case("module with a guarded name", "import html.parser\nprint(html.parser.HTMLParser.__name__)", "HTMLParser"),
+    Case("quotes in an f-string", "d = {'a': 1}\nprint(f'{d['a']} {'\\n'.join('ab')!r}')", "1 'a\\nb'", (SYNTAX_OF_3_12,)),
+    Case("except without parentheses", "try: 1 / 0\nexcept ValueError, ZeroDivisionError: print('caught')", "caught", (SYNTAX_OF_3_14,)),
+    Case("template string", "import string\nfrom string.templatelib import Interpolation\nx = {'a': 1}\nt = t'n={x['a']:>3} {x!r}'\nprint(isinstance(t, string.templatelib.Template), t.strings, t.values)\nfor part in t:\n    match part:\n        case Interpolation(value, text): print(text, value)", "True ('n=', ' ', '') (1, {'a': 1})\nx['a'] 1\nx {'a': 1}", (SYNTAX_OF_3_14,)),
     Case("async", textwrap.dedent("""
         import asyncio
         class Gate:
