@@ -33,7 +33,7 @@ class Authority:
         """Make a certificate for `alternatives`, such as `IP:127.0.0.1,DNS:localhost`."""
         certificate, key, request = (self.folder / f"{name}.{end}" for end in ("pem", "key", "csr"))
         extensions = self.folder / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={alternatives}\n")
+        extensions.write_text(f"subjectAltName={alternatives}\nauthorityKeyIdentifier=keyid\n")
         _openssl("req", *_NEW_KEY, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
         _openssl(
             *("x509", "-req", "-days", "2", "-in", request, "-CA", self.ca, "-out", certificate),
@@ -55,6 +55,7 @@ def new_authority(folder: Path, name: str = "tests") -> Authority:
     made = Authority(folder)
     _openssl(
         *("req", "-x509", *_NEW_KEY, "-days", "2", "-subj", f"/CN={name}"),
+        *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),  # Python 3.13 asks for it
         *("-keyout", folder / "ca.key", "-out", made.ca),
     )
     return made

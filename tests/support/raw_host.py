@@ -60,8 +60,8 @@ class Raw:
 
     async def close(self) -> None:
         """Hang up."""
-        self.writer.close()
         with suppress(OSError):
+            self.writer.close()
             await self.writer.wait_closed()
 
 

@@ -91,7 +91,8 @@ async def test_end_without_a_word(pair: tuple[TlsSocket, TlsSocket]) -> None:
     server, host = pair
     host.close()
     assert host.fileno() == -1
-    assert server.recv(64 * 1024) == b""
+    with contextlib.suppress(BrokenPipeError):  # of OpenSSL 3.6, which answers
+        assert server.recv(64 * 1024) == b""
 
 
 async def test_an_execution_over_tls(certificates: Certificates) -> None:
