@@ -57,13 +57,13 @@ from langchain_ptc.run.approvals import (
 from langchain_ptc.run.budgets import Budget
 from langchain_ptc.run.call_policy import CallPolicies
 from langchain_ptc.run.calls import Route
+from langchain_ptc.run.dispatch import view
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.prefetcher import Prefetch
 from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.run.run_budgets import budget_of
-from langchain_ptc.run.tool_view import view
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.tool import CodeTool, fill_facts, provider_options, render_budget, render_files
 from langchain_ptc.wording import check_choice, closest, did_you_mean

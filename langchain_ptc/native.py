@@ -32,9 +32,9 @@ from langchain_ptc.catalog.stubs import group, render_type
 from langchain_ptc.catalog.types import ANY, STR, reachable
 from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.run.approvals import InterruptMode, InterruptOn
+from langchain_ptc.run.dispatch import own_arun, own_run, takes_taken_names
 from langchain_ptc.run.graph_state import messages_of
 from langchain_ptc.run.plain import render_plain
-from langchain_ptc.run.tool_view import own_arun, own_run, takes_taken_names
 from langchain_ptc.sandbox.wire.values import decode_value, encode_value
 from langchain_ptc.tool import Tools, build_catalog
 from langchain_ptc.wording import check_choice, count

@@ -17,9 +17,9 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 from langchain_ptc.background_loop import loop_here
 from langchain_ptc.prefetch.chunk_reader import ChunkReader
 from langchain_ptc.replies.extract import Protocol
+from langchain_ptc.run.calls import current_capture
 from langchain_ptc.run.graph_state import find_call
 from langchain_ptc.run.prefetcher import Prefetcher
-from langchain_ptc.run.tool_view import current_capture
 
 Put: TypeAlias = Callable[[BaseMessage, str | None, Prefetcher], None]
 """Takes a finished message, the id of its first tool call, and what was begun for it."""

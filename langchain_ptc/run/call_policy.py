@@ -25,7 +25,7 @@ from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
-from langchain_ptc.run.calls import CallOutcome, Pipeline, StartedCall, Time
+from langchain_ptc.run.calls import CallOutcome, Pipeline, StartedCall, Time, is_pause, is_signal
 from langchain_ptc.run.dispatch import Dispatcher, too_large
 from langchain_ptc.run.policy_state import BreakerState, Clock, RateLimiter, Refusal, Results, Slots
 from langchain_ptc.run.redaction import OnToolError, describe_failure
@@ -37,7 +37,6 @@ from langchain_ptc.run.shared_state import (
     SharedStore,
     StoreFailed,
 )
-from langchain_ptc.run.tool_view import is_pause, is_signal
 from langchain_ptc.sandbox.wire.bounded import read_bounded
 from langchain_ptc.sandbox.wire.objects import UnsendableValue, is_large
 from langchain_ptc.sandbox.wire.values import ValueTooLarge, encode_sized

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import hashlib
+import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -15,8 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from langchain_core.messages import ToolCall
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
+from langgraph.errors import GraphBubbleUp, is_invalid_resume
 from langgraph.types import Command
 
+from langchain_ptc.background_loop import call_in_thread
+from langchain_ptc.catalog.functions import read_annotations, signature_of
 from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.limits import Limits
@@ -32,7 +37,14 @@ from langchain_ptc.run.redaction import (
     redact_text,
 )
 from langchain_ptc.sandbox.api import Call, CallFailure
-from langchain_ptc.sandbox.wire.objects import UnsendableValue, is_large
+from langchain_ptc.sandbox.wire.objects import (
+    MAX_ITEMS,
+    TooManyItems,
+    UnsendableValue,
+    is_iterator,
+    is_large,
+    take_items,
+)
 from langchain_ptc.sandbox.wire.values import encode_value
 
 if TYPE_CHECKING:
@@ -399,3 +411,156 @@ class StartedCall:
 
 Pipeline: TypeAlias = Callable[[StartedCall], Awaitable[CallOutcome]]
 """Makes the calls of one tool, with all layers of its policy."""
+
+
+# --- what a tool returns, captured where LangChain calls it ------------------------------------------
+@dataclass(slots=True)
+class CallCapture:
+    """What happened to one call inside LangChain."""
+
+    call: StartedCall | None
+    config: RunnableConfig | None
+    """In place of what a middleware passes on, which is `run_code`'s: an interrupt of the tool would
+    be taken for one of that call, and one call's approval be given to another."""
+    max_items: int = MAX_ITEMS
+    """Items that are taken from an iterator that the tool returns."""
+    value: Any = None
+    is_reached: bool = False
+    has_value: bool = False
+    message: Any = None
+    shown: dict[str, Any] | None = None
+    """Its arguments, if they are large, as LangChain shows them to callbacks."""
+
+
+current_capture: contextvars.ContextVar[CallCapture | None] = contextvars.ContextVar(
+    "ptc_call_capture", default=None
+)
+"""The call that is being made in this context."""
+
+
+def capture_here(config: RunnableConfig | None = None) -> CallCapture:
+    """Return the capture of the call that is being made; one that nobody reads if there is none."""
+    return current_capture.get() or CallCapture(None, config)
+
+
+class ToolRaised(Exception):
+    """What a tool raised that could not pass through coroutines, futures and event loops unchanged.
+
+    They take `StopIteration`, `GeneratorExit`, `CancelledError`, `SystemExit` and `KeyboardInterrupt`
+    for signals of their own.
+
+    Attributes:
+        original: The exception of the tool.
+    """
+
+    def __init__(self, original: BaseException) -> None:
+        super().__init__(str(original))
+        self.original = original
+
+    def __repr__(self) -> str:
+        return repr(self.original)
+
+
+_NO_ITERATORS = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
+
+
+def capturing(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of a tool that captures what it returns for the call that is being made."""
+
+    def capturing_run(*args: Any, **kwargs: Any) -> Any:
+        capture = current_capture.get() or capture_here()
+        capture.is_reached = True
+        if capture.call is not None:
+            capture.call.is_reached = True
+        try:
+            value = run(*args, **kwargs)
+            # To take the items is still to run the tool's code.
+            if type(value) not in _NO_ITERATORS and is_iterator(value):
+                value = take_items(value, capture.max_items)
+            capture.value, capture.has_value = value, True
+            return value
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                raise
+            if is_signal(error):
+                raise
+            raise ToolRaised(error) from error
+
+    _take_signature(capturing_run, run)
+    return capturing_run
+
+
+def capturing_async(arun: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    """Return a coroutine function of a tool that does the same; see `capturing`."""
+
+    async def capturing_arun(*args: Any, **kwargs: Any) -> Any:
+        capture, task = current_capture.get() or capture_here(), asyncio.current_task()
+        capture.is_reached = True
+        if capture.call is not None:
+            capture.call.is_reached = True
+        try:
+            value = await arun(*args, **kwargs)
+            if type(value) not in _NO_ITERATORS:
+                if is_iterator(value):
+                    take = functools.partial(take_items, value, capture.max_items)
+                    value = await call_in_thread(take)
+                elif isinstance(value, AsyncIterator):
+                    value = await _take_items(value, capture.max_items)
+            capture.value, capture.has_value = value, True
+            return value
+        except BaseException as error:
+            original = error.__cause__ if isinstance(error, RuntimeError) else error
+            if isinstance(original, Exception) and not isinstance(original, StopIteration):
+                raise
+            if original is None or is_signal(original, task):
+                raise
+            raise ToolRaised(original) from error
+
+    _take_signature(capturing_arun, arun)
+    return capturing_arun
+
+
+async def _take_items(items: AsyncIterator[Any], limit: int) -> list[Any]:
+    taken: list[Any] = []
+    async for item in items:
+        if len(taken) >= limit:
+            raise TooManyItems(items, limit)
+        taken.append(item)
+    return taken
+
+
+def is_signal(error: BaseException, task: asyncio.Task[Any] | None = None) -> bool:
+    """Whether an exception is one of Python's or asyncio's own, and not the tool's.
+
+    Args:
+        error: What came out of a tool.
+        task: The task that runs it; None for a tool that runs in a thread.
+    """
+    if isinstance(error, KeyboardInterrupt):  # Ctrl-C is raised in the main thread
+        return threading.current_thread() is threading.main_thread()
+    if task is not None and isinstance(error, asyncio.CancelledError):
+        return task.cancelling() > 0
+    if task is not None and isinstance(error, GeneratorExit):
+        try:  # a coroutine that nothing runs any more is closed from elsewhere
+            return asyncio.current_task() is not task
+        except RuntimeError:
+            return True
+    return False
+
+
+def is_pause(error: BaseException) -> bool:
+    """Whether an exception is the graph's, and no failure.
+
+    It is an interrupt, or an answer to one that does not fit.
+    """
+    return isinstance(error, GraphBubbleUp) or is_invalid_resume(error)
+
+
+def _take_signature(function: Any, original: Callable[..., Any]) -> None:
+    """Show the signature of `original`, and spare LangChain the evaluation of its annotations.
+
+    It looks for a parameter that takes the config, by its annotation, at each call.
+    """
+    function.__signature__ = signature_of(original)
+    annotations = read_annotations(original)
+    function.__annotations__ = {n: kind for n, kind in annotations if kind is RunnableConfig}

@@ -14,15 +14,16 @@ Public API only.
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForToolRun
 from langchain_core.messages import ToolCall, ToolMessage
-from langchain_core.runnables import RunnableConfig, run_in_executor
+from langchain_core.runnables import RunnableConfig, ensure_config, run_in_executor
 from langchain_core.runnables.config import set_config_context
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -31,25 +32,24 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, Interrupt
 from pydantic import BaseModel
 
-from langchain_ptc.background_loop import call_in_thread
-from langchain_ptc.catalog.functions import injected_parameters, signature_of
+from langchain_ptc.background_loop import call_in_thread, run_sync
+from langchain_ptc.catalog.functions import injected_parameters, read_annotations, signature_of
 from langchain_ptc.catalog.mcp.results import as_json, read_adapted, value_of_message
 from langchain_ptc.errors import CatalogError, ToolCallError
-from langchain_ptc.run.calls import StartedCall
-from langchain_ptc.run.graph_state import is_in_graph, take_own_message
-from langchain_ptc.run.plain import as_plain
-from langchain_ptc.run.redaction import describe_failure, describe_message
-from langchain_ptc.run.tool_view import (
+from langchain_ptc.run.calls import (
     CallCapture,
+    StartedCall,
     ToolRaised,
+    capture_here,
     capturing,
     capturing_async,
     current_capture,
     is_signal,
-    takes_taken_names,
-    view,
 )
-from langchain_ptc.sandbox.wire.objects import TooManyItems
+from langchain_ptc.run.graph_state import is_in_graph, take_own_message
+from langchain_ptc.run.plain import as_plain
+from langchain_ptc.run.redaction import describe_failure, describe_message
+from langchain_ptc.sandbox.wire.objects import TooManyItems, is_large
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.definition import ToolDefinition
@@ -397,3 +397,223 @@ def _build_node(tool: BaseTool) -> ToolNode:
             f"the injected arguments of tool {tool.name!r} cannot be read by LangGraph: "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+# --- a tool as LangChain and LangGraph call it -------------------------------------------------------
+# LangChain makes a message for a model of what a tool returns; the code wants the value. A `ToolView` takes
+# the place of a tool wherever LangChain or LangGraph calls it: LangChain's own `invoke` and `run` work on the
+# view, and find there a `_run` and an `_arun` that run those of the tool and capture what they return. Nothing
+# is copied and nothing is set on the tool: what it keeps on itself, and what is set on it later, counts.
+
+
+class ToolView:
+    """A stand-in for a tool, for LangChain and LangGraph to call.
+
+    Args:
+        tool: The tool; every other attribute is its own.
+        frees_names: Whether it takes arguments with names that LangChain takes for its own.
+    """
+
+    __slots__ = ("_ptc_arun", "_ptc_frees_names", "_ptc_run", "_ptc_tool")
+
+    _ptc_tool: BaseTool
+    _ptc_frees_names: bool
+    _ptc_run: tuple[Any, Any]
+    _ptc_arun: tuple[Any, Any]
+
+    def __init__(self, tool: BaseTool, *, frees_names: bool = False) -> None:
+        for name, value in (
+            ("_ptc_tool", tool),
+            ("_ptc_frees_names", frees_names),
+            ("_ptc_run", (None, None)),
+            ("_ptc_arun", (None, None)),
+        ):
+            object.__setattr__(self, name, value)
+
+    # --- the tool itself ----------------------------------------------------------------------------
+
+    @property  # type: ignore[misc]  # `object` allows it to be set
+    def __class__(self) -> type:
+        """The class of the tool: `isinstance` and `super()` take the view for one."""
+        return type(self._ptc_tool)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ptc_tool, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._ptc_tool, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._ptc_tool, name)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._ptc_tool == (other._ptc_tool if type(other) is ToolView else other))
+
+    def __hash__(self) -> int:
+        return hash(self._ptc_tool)
+
+    def __repr__(self) -> str:
+        return repr(self._ptc_tool)
+
+    def __copy__(self) -> Any:
+        return copy.copy(self._ptc_tool)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self._ptc_tool, memo)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return view, (self._ptc_tool,)
+
+    # --- what LangChain calls -----------------------------------------------------------------------
+
+    def invoke(self, given: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Do what the tool's `invoke` does, and capture the message."""
+        tool = self._ptc_tool
+        if isinstance(tool, StructuredTool | Tool) and tool.func is None:
+            # called by a synchronous middleware, in a thread
+            return run_sync(self.ainvoke(given, config, **kwargs))
+        capture, args = capture_here(config), _large_arguments(given)
+        capture.shown = None if args is None else _Shown(tool._filter_injected_args(args))
+        capture.message = self._bound("invoke")(given, capture.config, **kwargs)
+        return capture.message
+
+    async def ainvoke(self, given: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Do what the tool's `ainvoke` does, and capture the message."""
+        capture, args = capture_here(config), _large_arguments(given)
+        capture.shown = None
+        if args is not None:
+            shown = self._ptc_tool._filter_injected_args(args)
+            capture.shown = await call_in_thread(lambda: _Shown(shown))
+        capture.message = await self._bound("ainvoke")(given, capture.config, **kwargs)
+        return capture.message
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what the tool's `run` does."""
+        return self._bound("run")(*args, **kwargs)
+
+    async def arun(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what the tool's `arun` does."""
+        return await self._bound("arun")(*args, **kwargs)
+
+    def _filter_injected_args(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments that callbacks are shown; LangChain makes one text of them at once."""
+        return capture_here().shown or self._ptc_tool._filter_injected_args(given)
+
+    @property
+    def _run(self) -> Callable[..., Any]:
+        run = own_run(self._ptc_tool, frees_names=self._ptc_frees_names)
+        if self._ptc_run[0] != run:
+            object.__setattr__(self, "_ptc_run", (run, capturing(run)))
+        return cast("Callable[..., Any]", self._ptc_run[1])
+
+    @property
+    def _arun(self) -> Callable[..., Any]:
+        arun = own_arun(self._ptc_tool, frees_names=self._ptc_frees_names)
+        if self._ptc_arun[0] != arun:
+            object.__setattr__(self, "_ptc_arun", (arun, capturing_async(arun)))
+        return cast("Callable[..., Any]", self._ptc_arun[1])
+
+    def _bound(self, name: str) -> Callable[..., Any]:
+        """Return a method of the tool's class that sees this view as itself."""
+        tool = self._ptc_tool
+        if name in vars(tool):  # somebody has set it on the tool
+            return cast("Callable[..., Any]", vars(tool)[name])
+        return cast("Callable[..., Any]", getattr(type(tool), name).__get__(self))
+
+
+def view(tool: BaseTool, *, frees_names: bool = False) -> BaseTool:
+    """Return a view of `tool`; the same for one that is a view already."""
+    kind: type = type(tool)
+    if kind is ToolView:
+        return tool
+    return cast("BaseTool", ToolView(tool, frees_names=frees_names))
+
+
+# --- arguments that have names which LangChain takes for its own ----------------------------------
+
+# `StructuredTool` passes the arguments of a call to its `_run(self, *args, config, run_manager,
+# **kwargs)`: an argument called `self` is refused there, and `config` and `run_manager` are
+# overwritten. A call of such a tool by the code goes to its functions directly.
+
+TAKEN_NAMES = frozenset({"self", "config", "run_manager"})
+"""Names that `StructuredTool` cannot pass on."""
+
+
+def takes_taken_names(tool: BaseTool, names: Collection[str]) -> bool:
+    """Whether a tool with arguments of these names has some that LangChain would not pass on."""
+    return type(tool) is StructuredTool and not TAKEN_NAMES.isdisjoint(names)
+
+
+def own_run(tool: BaseTool, *, frees_names: bool) -> Callable[..., Any]:
+    """Return what runs `tool`: its `_run`, or a function that takes arguments of any name."""
+    if not frees_names or not isinstance(tool, StructuredTool):
+        return tool._run
+
+    def run(*args: Any, **arguments: Any) -> Any:
+        if tool.func is None:
+            raise NotImplementedError("StructuredTool does not support sync invocation.")
+        return tool.func(*args, **{**arguments, **_injected(tool.func)})
+
+    return run
+
+
+def own_arun(tool: BaseTool, *, frees_names: bool) -> Callable[..., Awaitable[Any]]:
+    """Return what runs `tool` asynchronously; see `own_run`."""
+    if not frees_names or not isinstance(tool, StructuredTool):
+        return tool._arun
+    run = own_run(tool, frees_names=True)
+
+    async def arun(*args: Any, **arguments: Any) -> Any:
+        if tool.coroutine is None:
+            return await run_in_executor(None, lambda: run(*args, **arguments))
+        return await tool.coroutine(*args, **{**arguments, **_injected(tool.coroutine)})
+
+    return arun
+
+
+def _injected(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return what LangChain fills in for a function that asks for it."""
+    found: dict[str, Any] = {
+        name: ensure_config() for name, kind in read_annotations(function) if kind is RunnableConfig
+    }
+    if "callbacks" in signature_of(function).parameters:
+        found["callbacks"] = ensure_config().get("callbacks")
+    return found
+
+
+# --- large arguments -------------------------------------------------------------------------------
+
+
+class _Shown(dict[str, Any]):
+    """Arguments whose text is written already."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        super().__init__(arguments)
+        self.text = text_of(dict(arguments))
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _large_arguments(given: Any) -> dict[str, Any] | None:
+    args = given.get("args") if isinstance(given, dict) else None
+    return args if isinstance(args, dict) and is_large(args) else None
+
+
+def text_of(value: Any) -> str:
+    """Return the `repr` of plain data, in pieces between which other threads get their turn."""
+    kind = type(value)
+    if kind not in (list, dict) or not is_large(value):
+        return repr(value)
+    items = value if kind is list else [*value.items()]
+    if len(items) > 1:
+        middle = len(items) // 2
+        halves = [text_of(kind(half))[1:-1] for half in (items[:middle], items[middle:])]
+        text = ", ".join(halves)
+    elif kind is list:
+        text = text_of(items[0])
+    else:
+        text = f"{items[0][0]!r}: {text_of(items[0][1])}"
+    return f"[{text}]" if kind is list else f"{{{text}}}"

@@ -43,8 +43,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from langgraph.config import get_stream_writer
 
 from langchain_ptc.locks import new_lock
+from langchain_ptc.run.calls import is_signal
 from langchain_ptc.run.plain import as_plain, clean_text
-from langchain_ptc.run.tool_view import is_signal
 from langchain_ptc.sandbox.api import Failure, Session
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from langchain_ptc.check.checker import Checker, render_problems
 from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.limits import Limits
 from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, CallLimit, Usage
-from langchain_ptc.run.calls import CallContext, Pipeline, Route, StartedCall
+from langchain_ptc.run.calls import CallContext, Pipeline, Route, StartedCall, is_pause
 from langchain_ptc.run.driver import Driver, LiveDriver, ended_by
 from langchain_ptc.run.events import Events, OnEvent, Refusals
 from langchain_ptc.run.graph_state import (
@@ -47,7 +47,6 @@ from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord, large_parts
 from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.run.replay_driver import ReplayDriver
-from langchain_ptc.run.tool_view import is_pause
 from langchain_ptc.sandbox.api import Done, Failure, Moment, Program, Replay, Sandbox
 from langchain_ptc.sandbox.host.workers import one_deeper
 from langchain_ptc.sandbox.wire.content import checked_files

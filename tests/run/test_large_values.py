@@ -19,8 +19,8 @@ from langgraph.graph import START, StateGraph
 from typing_extensions import TypedDict
 
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor, as_programmatic
+from langchain_ptc.run.dispatch import text_of
 from langchain_ptc.run.plain import as_plain, render_plain
-from langchain_ptc.run.tool_view import text_of
 
 MAX_SECONDS = 0.05
 """Processor time of the event loop's thread in one callback."""
