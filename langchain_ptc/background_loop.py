@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeVar
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.locks import ServiceThread, large_data_threads, new_gate, new_lock
-from langchain_ptc.sandbox.wire.objects import is_large
+from langchain_ptc.sandbox.wire.values import is_large
 
 T = TypeVar("T")
 

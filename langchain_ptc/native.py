@@ -35,7 +35,8 @@ from langchain_ptc.run.approvals import InterruptMode, InterruptOn
 from langchain_ptc.run.dispatch import own_arun, own_run, takes_taken_names
 from langchain_ptc.run.graph_state import messages_of
 from langchain_ptc.run.plain import render_plain
-from langchain_ptc.sandbox.wire.values import decode_value, encode_value
+from langchain_ptc.sandbox.wire.decoding import decode_value
+from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.tool import Tools, build_catalog
 from langchain_ptc.wording import check_choice, count
 

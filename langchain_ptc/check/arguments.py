@@ -112,7 +112,6 @@ class _Values:
     def check(self, node: ast.expr, tree: TypeTree, path: str) -> Iterator[Wrong]:
         """Yield what is wrong with `node` as a value of `tree`; `path` says where it is."""
         self._inference.work.spend()
-        path = cut(path, _MAX_PATH_CHARS)
         constant = _constant(node)
         if isinstance(tree, Alternatives):
             found = [list(self.check(node, option, path)) for option in tree.options]
@@ -145,7 +144,8 @@ class _Values:
         if is_fixed and len(node.elts) != len(tree.args):
             return
         for number, element in enumerate(node.elts):
-            yield from self.check(element, tree.args[number * is_fixed], f"{path}[{number}]")
+            inner = cut(f"{path}[{number}]", _MAX_PATH_CHARS)
+            yield from self.check(element, tree.args[number * is_fixed], inner)
 
     def _check_dict(self, node: ast.Dict, tree: TypeTree, path: str) -> Iterator[Wrong]:
         keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
@@ -155,7 +155,7 @@ class _Values:
         for key, value in zip(keys, node.values, strict=True):
             if key is not None and (key in types or not is_record):
                 inner = types[key] if is_record else children(tree)[1]  # type: ignore[index]
-                yield from self.check(value, inner, f"{path}[{key!r}]")
+                yield from self.check(value, inner, cut(f"{path}[{key!r}]", _MAX_PATH_CHARS))
         missing = [f.name for f in fields if f.required and f.name not in keys]
         if missing and None not in keys and not self._lenient.has_aliases(self._parameter):
             unknown = [key for key in keys if isinstance(key, str) and key not in types]

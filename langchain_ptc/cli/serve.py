@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from langchain_ptc.cli.output import INTERRUPTED, SUCCESS, CommandError, read_text, write_error
-from langchain_ptc.sandbox.host.process import Require
+from langchain_ptc.sandbox.host.connection import Require
 from langchain_ptc.sandbox.remote.health import Health
 from langchain_ptc.sandbox.remote.messages import RemoteProtocolError
 from langchain_ptc.sandbox.remote.server import MIN_TOKEN_LENGTH, Server

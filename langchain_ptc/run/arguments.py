@@ -22,9 +22,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import SchemaValidator
 
 from langchain_ptc.catalog.functions import injected_parameters
+from langchain_ptc.run.redaction import kind_of_name
 from langchain_ptc.sandbox.wire.hashes import Comparisons, OutOfBounds
-from langchain_ptc.sandbox.wire.objects import UnsendableValue
-from langchain_ptc.sandbox.wire.values import encode_value
+from langchain_ptc.sandbox.wire.values import UnsendableValue, encode_value
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.definition import ToolDefinition
@@ -147,6 +147,8 @@ class ArgumentReader(ArgumentSchema):
         self._keys = {p.tool_name: p.tool_name for p in parameters}
         self._keys |= {p.name: p.tool_name for p in parameters}
         self._required = {p.tool_name for p in parameters if p.required}
+        self.harmless = frozenset(n for n in self._positional if kind_of_name(n) == "none")
+        """The names of those whose values are not secrets, as far as their names say."""
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return what `ToolDefinition.bind` returns, and raise what it raises."""

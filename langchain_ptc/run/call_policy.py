@@ -37,9 +37,8 @@ from langchain_ptc.run.shared_state import (
     SharedStore,
     StoreFailed,
 )
-from langchain_ptc.sandbox.wire.bounded import read_bounded
-from langchain_ptc.sandbox.wire.objects import UnsendableValue, is_large
-from langchain_ptc.sandbox.wire.values import ValueTooLarge, encode_sized
+from langchain_ptc.sandbox.wire.decoding import read_bounded
+from langchain_ptc.sandbox.wire.values import UnsendableValue, ValueTooLarge, encode_sized, is_large
 from langchain_ptc.wording import count
 
 if TYPE_CHECKING:

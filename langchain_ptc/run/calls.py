@@ -29,6 +29,7 @@ from langchain_ptc.run.arguments import ArgumentReader
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.run.record import ApprovalDecision, CallStatus, ToolCallRecord
 from langchain_ptc.run.redaction import (
+    NUMBERS,
     OnToolError,
     Redact,
     cut,
@@ -37,15 +38,15 @@ from langchain_ptc.run.redaction import (
     redact_text,
 )
 from langchain_ptc.sandbox.api import Call, CallFailure
-from langchain_ptc.sandbox.wire.objects import (
+from langchain_ptc.sandbox.wire.values import (
     MAX_ITEMS,
     TooManyItems,
     UnsendableValue,
+    encode_value,
     is_iterator,
     is_large,
     take_items,
 )
-from langchain_ptc.sandbox.wire.values import encode_value
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.definition import ToolDefinition
@@ -357,7 +358,11 @@ class StartedCall:
         """
         if self._shown is None:
             arguments = self._guess_names() if self.arguments is None else self.arguments
-            shown = redact_arguments(self.tool, arguments, self.context.redact)
+            shown, redact, harmless = arguments, self.context.redact, self._reader.harmless
+            if redact != "secrets" or not (
+                harmless.issuperset(arguments) and NUMBERS.issuperset(map(type, arguments.values()))
+            ):
+                shown = redact_arguments(self.tool, arguments, redact)
             try:
                 size = len(self.encode())
             except UnsendableValue:  # what a person has edited, or a developer passed

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_ptc.background_loop import call_off_loop
 from langchain_ptc.limits import Limits
-from langchain_ptc.sandbox.wire.objects import UnsendableValue
+from langchain_ptc.sandbox.wire.decoding import decode_value
 from langchain_ptc.sandbox.wire.values import (
+    UnsendableValue,
     ValueTooLarge,
-    decode_value,
     encode_sized,
     encode_value,
 )

@@ -18,7 +18,8 @@ from langchain_ptc.run.journal import JournalEntry
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord
 from langchain_ptc.sandbox.api import CallFailure, Done, Failure, Status
-from langchain_ptc.sandbox.wire.values import decode_value, encode_value
+from langchain_ptc.sandbox.wire.decoding import decode_value
+from langchain_ptc.sandbox.wire.values import encode_value
 
 _MAX_CHARS_COMPARED = 1_000
 """The sandbox cuts long messages in the middle."""

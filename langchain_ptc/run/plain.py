@@ -18,7 +18,7 @@ from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Any
 
-from langchain_ptc.sandbox.wire.objects import is_large
+from langchain_ptc.sandbox.wire.values import is_large
 
 _MAX_INT = 2**63
 """Integers that do not fit into 64 bits with a sign are written as text."""

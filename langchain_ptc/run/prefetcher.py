@@ -39,7 +39,7 @@ from langchain_ptc.run.events import Events
 from langchain_ptc.run.graph_tasks import SCRATCHPAD, TaskScope, entered
 from langchain_ptc.run.record import PrefetchStats
 from langchain_ptc.sandbox.api import Call, Program, Result, Sandbox
-from langchain_ptc.sandbox.wire.objects import UnsendableValue
+from langchain_ptc.sandbox.wire.values import UnsendableValue
 
 logger = logging.getLogger("langchain_ptc")
 

@@ -24,7 +24,7 @@ from langchain_ptc.errors import (
 )
 from langchain_ptc.run.plain import as_plain, clean_text, render_plain
 from langchain_ptc.sandbox.api import Failure, File, Shown, Status
-from langchain_ptc.sandbox.wire.objects import is_large
+from langchain_ptc.sandbox.wire.values import is_large
 from langchain_ptc.wording import count, cut
 
 CallStatus = Literal["returned", "failed", "refused", "denied", "cancelled"]

@@ -49,7 +49,7 @@ _URL_FIELD = re.compile(r"[?&;]([\w.-]{1,64})=([^&;\s#\"']+)")
 _SCHEME = re.compile(r"(?:bearer|basic|token|apikey|bot)\s+(?=\S+\Z)", re.IGNORECASE)
 """The scheme before a credential in a header."""
 _LETTERS = re.compile(r"[A-Za-z0-9]+")
-_NUMBERS = frozenset({int, float, bool, type(None)})
+NUMBERS = frozenset({int, float, bool, type(None)})
 _URL_SAFE = str.maketrans("+/", "-_")
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -154,12 +154,12 @@ def is_secret(name: object, value: object) -> bool:
         return False
     if not isinstance(name, str) or len(name) > _MAX_NAME_CHARS:
         return False
-    kind = _kind_of(name)
+    kind = kind_of_name(name)
     return kind == "secret" or (kind == "counted" and not isinstance(value, int | float))
 
 
 @functools.lru_cache(maxsize=4096)  # a regular expression costs more than all else at a call
-def _kind_of(name: str) -> Literal["secret", "counted", "none"]:
+def kind_of_name(name: str) -> Literal["secret", "counted", "none"]:
     """Return what a name says of its field; of `counted` ones, that it is a secret or a number."""
     words = [word.lower() for word in _WORD.findall(name)]
     if not _SECRET_WORDS.isdisjoint(words) or any(w.endswith(_SECRET_ENDINGS) for w in words):
@@ -183,7 +183,7 @@ def hide_named(value: Any) -> Any:
             if is_secret(name, held) or (name == "value" and is_secret(named, held)):
                 shown[name] = REDACTED
             else:
-                shown[name] = held if type(held) in _NUMBERS else hide_named(held)
+                shown[name] = held if type(held) in NUMBERS else hide_named(held)
             is_same = is_same and shown[name] is held
         return value if is_same else shown
     if isinstance(value, list | tuple):

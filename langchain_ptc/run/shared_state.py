@@ -32,9 +32,8 @@ from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.policy import Breaker, Cache, RateLimit
 from langchain_ptc.run.graph_state import store_of
 from langchain_ptc.run.policy_state import BreakerState, Clock, Slots
-from langchain_ptc.sandbox.wire.bounded import read_bounded
-from langchain_ptc.sandbox.wire.objects import UnsendableValue
-from langchain_ptc.sandbox.wire.values import encode_value
+from langchain_ptc.sandbox.wire.decoding import read_bounded
+from langchain_ptc.sandbox.wire.values import UnsendableValue, encode_value
 
 if TYPE_CHECKING:
     from langchain_ptc.run.calls import StartedCall

@@ -36,11 +36,15 @@ from langchain_ptc.sandbox.sessions.source import (
     Units,
     cut_unit,
 )
-from langchain_ptc.sandbox.wire.bounded import read_bounded
 from langchain_ptc.sandbox.wire.content import is_file_name
-from langchain_ptc.sandbox.wire.objects import UnsendableValue
+from langchain_ptc.sandbox.wire.decoding import decode_value, read_bounded
 from langchain_ptc.sandbox.wire.protocol import MAX_CALL_VALUES, check_encoded
-from langchain_ptc.sandbox.wire.values import MAX_DEPTH, AttrDict, decode_value, encode_value
+from langchain_ptc.sandbox.wire.values import (
+    MAX_DEPTH,
+    AttrDict,
+    UnsendableValue,
+    encode_value,
+)
 from langchain_ptc.wording import count, cut
 
 # --- plain data -------------------------------------------------------------------------------------

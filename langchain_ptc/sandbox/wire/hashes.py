@@ -2,7 +2,7 @@
 
 Only items of equal hash are compared. Those whose hashes differ may meet in a table as well, but not
 often: each step of the search takes other bits of the hash. What is checked: the sets and dicts of a
-message (`bounded`), the numbers and rows among the arguments of a call, which a tool may put into a set as
+message (`decoding`), the numbers and rows among the arguments of a call, which a tool may put into a set as
 they are, and what a tool's schema makes of them (`run/arguments.py`). Standard library only.
 """
 

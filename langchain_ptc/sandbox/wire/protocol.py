@@ -58,18 +58,18 @@ from langchain_ptc.sandbox.api import (
     Shown,
     Status,
 )
-from langchain_ptc.sandbox.wire.bounded import (
+from langchain_ptc.sandbox.wire.content import is_file_name, read_content
+from langchain_ptc.sandbox.wire.decoding import (
     MAX_VALUES,
     SMALL_COST,
     Bounded,
     read_bounded,
 )
-from langchain_ptc.sandbox.wire.content import is_file_name, read_content
 from langchain_ptc.sandbox.wire.hashes import OutOfBounds, check_hashes
-from langchain_ptc.sandbox.wire.objects import UnsendableValue
 from langchain_ptc.sandbox.wire.values import (
     MAX_DEPTH,
     MalformedValue,
+    UnsendableValue,
     encode_value,
     is_utf8,
 )
@@ -133,14 +133,6 @@ class ProtocolViolation(PTCError):
 def encode_frame(message: bytes) -> bytes:
     """Return the frame of a message."""
     return _HEADER.pack(len(message)) + message
-
-
-def encode_pieces(head: bytes, rest: bytes) -> list[bytes]:
-    """Return the frame of a message in two parts as buffers, of which large ones are not copied."""
-    length = _HEADER.pack(len(head) + len(rest))
-    if len(rest) < _LARGE_BYTES:
-        return [b"".join((length, head, rest))]
-    return [length + head, rest]
 
 
 class FrameReader:
@@ -215,11 +207,14 @@ def encode_run(program: Program) -> bytes:
 
 def encode_result(result: Result) -> list[bytes]:
     """Encode the answer to one call: the buffers of its frame, of which a large value is one."""
-    if result.failure is None:
-        return encode_pieces(b"\x93\xa1r" + ormsgpack.packb(result.id), result.payload)
-    why = result.failure
-    message = ["e", result.id, why.message, why.limit, why.allowed, why.used]
-    return encode_pieces(encode_value(message), b"")
+    if (why := result.failure) is not None:
+        message = ["e", result.id, why.message, why.limit, why.allowed, why.used]
+        return [encode_frame(encode_value(message))]
+    head, value = b"\x93\xa1r" + ormsgpack.packb(result.id), result.payload
+    length = _HEADER.pack(len(head) + len(value))
+    if len(value) < _LARGE_BYTES:
+        return [b"".join((length, head, value))]
+    return [length + head, value]
 
 
 def encode_moment(at: Moment, results: int) -> bytes:
@@ -295,11 +290,36 @@ class HostProtocol:
         is_costly = cost > SMALL_COST
         if is_costly:
             _check_size(cost)
-        before = self._calls
-        self._take(message, len(frame))
-        if is_costly and self._calls > before:
+        if self.done is not None:
+            raise ProtocolViolation("a message after the end")
+        if type(message) is not list or not message:
+            raise ProtocolViolation("a message that is no array")
+        if self.idle is not None and not _is_limit(message):
+            raise ProtocolViolation("a message from a program that has said that it waits")
+        if message[0] != "c":
+            self._take_other(message)
+            return
+        self._take_call(message, len(frame))
+        if is_costly:
             self._calls_bytes += cost
             _check_size(self._calls_bytes)
+
+    def _take_other(self, message: Message) -> None:
+        match message:
+            case ["o", str(text)] if text:
+                self._print(text)
+            case ["s", bytes(data)]:
+                self._take_shown(data)
+            case ["d", dict(ending)]:
+                self._take_ending(ending)
+            case ["k", bytes(piece)] if self._is_kept:
+                self._take_kept(piece)
+            case ["f", str(name), int(size), bytes() | None as content] if self._has_folder:
+                self._take_file(File(name=name, size=size, data=content))
+            case ["i", due] if self._stepped:
+                self._take_idle(due)
+            case _:
+                raise ProtocolViolation("a message of no known kind")
 
     def collect(self) -> list[Call]:
         """Return the calls that have come and were not returned yet."""
@@ -316,31 +336,6 @@ class HostProtocol:
         """Note that the program has been given its event."""
         self.idle = None
 
-    def _take(self, message: object, size: int) -> None:
-        if self.done is not None:
-            raise ProtocolViolation("a message after the end")
-        if type(message) is not list or not message:
-            raise ProtocolViolation("a message that is no array")
-        if self.idle is not None and not _is_limit(message):
-            raise ProtocolViolation("a message from a program that has said that it waits")
-        match message:
-            case ["c", *_]:
-                self._take_call(message, size)
-            case ["o", str(text)] if text:
-                self._print(text)
-            case ["s", bytes(data)]:
-                self._take_shown(data)
-            case ["d", dict(ending)]:
-                self._take_ending(ending)
-            case ["k", bytes(piece)] if self._is_kept:
-                self._take_kept(piece)
-            case ["f", str(name), int(size), bytes() | None as content] if self._has_folder:
-                self._take_file(File(name=name, size=size, data=content))
-            case ["i", due] if self._stepped:
-                self._take_idle(due)
-            case _:
-                raise ProtocolViolation("a message of no known kind")
-
     def _take_call(self, message: Message, size: int) -> None:
         if [*map(type, message)] != _CALL_TYPES:
             raise ProtocolViolation("a malformed call")
@@ -353,7 +348,7 @@ class HostProtocol:
             raise ProtocolViolation(f"a call with more than {MAX_ARGUMENTS:,} arguments")
         if kwargs and any(type(n) is not str or len(n) > MAX_NAME_CHARS for n in kwargs):
             raise ProtocolViolation("a malformed keyword")
-        if not self._is_line(line):
+        if not 0 <= line <= self._max_lines:
             raise ProtocolViolation("a call on a line that the code does not have")
         if size > _MIN_BYTES_CHECKED:
             _refuse_broken(check_hashes, [args, kwargs])

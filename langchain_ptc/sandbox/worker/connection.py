@@ -16,8 +16,9 @@ import time
 from collections import deque
 from typing import Protocol
 
+from langchain_ptc.sandbox.wire.decoding import decode_value
 from langchain_ptc.sandbox.wire.protocol import FrameReader, Message, encode_frame, encode_output
-from langchain_ptc.sandbox.wire.values import AttrDict, decode_value
+from langchain_ptc.sandbox.wire.values import AttrDict
 
 _PRINT_PIECE_CHARS = 32_768
 _PRINT_PAUSE_SECONDS = 0.02

@@ -35,7 +35,7 @@ from langchain_ptc.sandbox.language.policy import CompiledCode, compile_code, co
 from langchain_ptc.sandbox.sessions.session import SessionVariables
 from langchain_ptc.sandbox.sessions.source import EVERY_NAME, Names
 from langchain_ptc.sandbox.wire.content import folders_of, is_file_name
-from langchain_ptc.sandbox.wire.objects import UnsendableValue
+from langchain_ptc.sandbox.wire.decoding import decode_value
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_CALL_BYTES,
     LimitHit,
@@ -45,7 +45,7 @@ from langchain_ptc.sandbox.wire.protocol import (
     encode_kept,
     is_known_limit,
 )
-from langchain_ptc.sandbox.wire.values import AttrDict, decode_value, encode_value
+from langchain_ptc.sandbox.wire.values import AttrDict, UnsendableValue, encode_value
 from langchain_ptc.sandbox.worker.confinement import FOLDER
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names

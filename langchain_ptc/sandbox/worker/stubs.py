@@ -17,8 +17,7 @@ from typing import Any, cast
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
 from langchain_ptc.sandbox.sessions.source import EARLIER_SYNC_FILENAME
-from langchain_ptc.sandbox.wire.bounded import SMALL_COST
-from langchain_ptc.sandbox.wire.objects import UnsendableValue
+from langchain_ptc.sandbox.wire.decoding import SMALL_COST
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_CALL_BYTES,
     MAX_CALLS_BYTES,
@@ -28,7 +27,7 @@ from langchain_ptc.sandbox.wire.protocol import (
     encode_call,
     weigh_arguments,
 )
-from langchain_ptc.sandbox.wire.values import AttrDict
+from langchain_ptc.sandbox.wire.values import AttrDict, UnsendableValue
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, run_nested
 from langchain_ptc.sandbox.worker.threads import ThreadScheduler

@@ -17,7 +17,7 @@ from langchain_core.tools import StructuredTool, tool
 
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor
 from langchain_ptc.sandbox import Call, Program
-from langchain_ptc.sandbox.wire.bounded import read_bounded
+from langchain_ptc.sandbox.wire.decoding import read_bounded
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_ARGUMENTS,
     HostProtocol,
@@ -338,7 +338,7 @@ def test_depth_is_refused_before_anything_recurses():
     """On a stack of 256 KB, where decoding a thousand levels would end the process."""
     code = """
 import threading
-from langchain_ptc.sandbox.wire.bounded import read_bounded
+from langchain_ptc.sandbox.wire.decoding import read_bounded
 def read():
     try: read_bounded(b"\\x91" * 1_000 + b"\\x01")
     except ValueError as error: print(error)

@@ -6,7 +6,8 @@ import time
 from langchain_core.tools import tool
 
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor
-from langchain_ptc.sandbox.wire.values import decode_value, encode_value
+from langchain_ptc.sandbox.wire.decoding import decode_value
+from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support.hostile import Watch
 
 UNREAD = """

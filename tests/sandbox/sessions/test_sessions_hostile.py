@@ -19,8 +19,9 @@ from langchain_ptc import InProcessSandbox, ProcessSandbox
 from langchain_ptc.sandbox import Program
 from langchain_ptc.sandbox.sessions import pickling
 from langchain_ptc.sandbox.sessions.session import VERSION
+from langchain_ptc.sandbox.wire.decoding import decode_value
 from langchain_ptc.sandbox.wire.values import INT as LARGE_INT
-from langchain_ptc.sandbox.wire.values import decode_value, encode_value
+from langchain_ptc.sandbox.wire.values import encode_value
 from tests.sandbox.sessions.test_sessions_sandbox import execute
 from tests.support.pools import PoolSandbox
 

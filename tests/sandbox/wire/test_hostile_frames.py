@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from langchain_ptc import ExecutionResult, Limits
 from langchain_ptc.sandbox import Call, Done, Failure, Moment, Program, Replay
-from langchain_ptc.sandbox.wire import bounded
-from langchain_ptc.sandbox.wire.bounded import MAX_DIGITS, read_bounded
+from langchain_ptc.sandbox.wire import decoding
+from langchain_ptc.sandbox.wire.decoding import MAX_DIGITS, read_bounded
 from langchain_ptc.sandbox.wire.hashes import OutOfBounds
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_ARGUMENTS,
@@ -353,7 +353,7 @@ def test_slices_are_decoded_as_the_whole(value, size, data):
     changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
     whole = read_or_none(bytes(changed))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bounded, "SLICE_BYTES", size)
+        patch.setattr(decoding, "SLICE_BYTES", size)
         assert read_bounded(packed).value == value
         assert repr(read_or_none(bytes(changed))) == repr(whole)
 

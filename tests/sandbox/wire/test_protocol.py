@@ -4,6 +4,7 @@ import pytest
 
 from langchain_ptc import Limits
 from langchain_ptc.sandbox import CallFailure, Program, Result
+from langchain_ptc.sandbox.wire.decoding import decode_value
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_WORKER_FRAME_BYTES,
     FrameReader,
@@ -17,7 +18,7 @@ from langchain_ptc.sandbox.wire.protocol import (
     encode_run,
     parse_run,
 )
-from langchain_ptc.sandbox.wire.values import decode_value, encode_value
+from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support.wire import frames, receive
 
 PROGRAM = Program(

@@ -11,16 +11,15 @@ import pytest
 from pydantic import BaseModel
 
 from langchain_ptc.sandbox.wire import values
-from langchain_ptc.sandbox.wire.bounded import read_bounded
-from langchain_ptc.sandbox.wire.objects import unique_names
+from langchain_ptc.sandbox.wire.decoding import decode_value, read_bounded
 from langchain_ptc.sandbox.wire.values import (
     AttrDict,
     MalformedValue,
     UnsendableValue,
     ValueTooLarge,
-    decode_value,
     encode_sized,
     encode_value,
+    unique_names,
 )
 from tests.support.wire import pack
 

@@ -1,4 +1,4 @@
-"""What a worker sends, decoded within bounds: what is cheap to send must be cheap to build and to use.
+"""Values decoded; of a worker within bounds: what is cheap to send must be cheap to build and to use.
 
 `read_bounded` walks over the bytes before anything is built of them, since `ormsgpack` would build as
 much as they say, recursing on the stack of the thread. Large data is decoded in slices, between which
@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections.abc import Callable, Iterable
 from datetime import date
 from decimal import Decimal
-from typing import Any, NamedTuple
+from gc import is_tracked
+from typing import Any, NamedTuple, TypeAlias
 
 import ormsgpack
 
@@ -38,7 +40,6 @@ from langchain_ptc.sandbox.wire.values import (
     MalformedValue,
     Mark,
     array_header,
-    assemble,
     map_header,
 )
 
@@ -369,3 +370,88 @@ def _are_cheap(items: list[Any]) -> bool:
     if kinds == {int}:
         return bool(min(items) > -HASH_MODULUS and max(items) < HASH_MODULUS)
     return kinds <= _RANDOMLY_HASHED
+
+
+# --- what is trusted ---------------------------------------------------------------------------------
+
+Build: TypeAlias = Callable[[Mark, list[Any]], object]
+"""Builds a container from its mark and its items."""
+_CONTAINERS = frozenset((list, dict, Mark))
+_DICTS = {dict}
+
+
+def decode_value(data: bytes | memoryview, record: type[dict[str, Any]] = dict) -> Any:
+    """Decode what `encode_value` has written; what a worker sends is for `read_bounded`.
+
+    Args:
+        data: The bytes.
+        record: What maps become.
+
+    Raises:
+        ValueError: Somebody else has written it.
+    """
+    return assemble(ormsgpack.unpackb(data, ext_hook=_read_extension), _build, record)
+
+
+def _read_extension(code: int, payload: bytes) -> object:
+    return MARKS[code] if code in MARKS else READERS[code](payload)
+
+
+def _build(mark: Mark, items: list[Any]) -> object:
+    return _BUILDERS[mark.name](items)
+
+
+_BUILDERS: dict[str, Callable[[list[Any]], object]] = {
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "dict": lambda items: dict(zip(items[::2], items[1::2], strict=True)),
+}
+
+
+def assemble(value: object, build: Build, record: type[dict[str, Any]] = dict) -> Any:
+    """Return what decoded data stands for; containers are changed in place.
+
+    Args:
+        value: The data.
+        build: Builds what the arrays with a mark stand for, the deepest first.
+        record: What dicts become.
+
+    Raises:
+        MalformedValue: A mark is not at the start of an array.
+    """
+    root = [value]
+    waiting: list[Any] = [root]
+    marked: list[tuple[Any, Any, list[Any]]] = []
+    for container in waiting:  # which grows meanwhile
+        for key, child in _containers_in(container, record):
+            kind = type(child)
+            if kind is list:
+                waiting.append(child)
+                if child and type(child[0]) is Mark:
+                    marked.append((container, key, child))
+            elif kind is dict:
+                made = child
+                if record is not dict:
+                    container[key] = made = record(child)
+                waiting.append(made)
+            elif kind is Mark and (key != 0 or container is root):
+                raise MalformedValue("a mark that is not at the start of an array")
+    for container, key, form in reversed(marked):
+        container[key] = build(form[0], form[1:])
+    return root[0]
+
+
+def _containers_in(container: Any, record: type[dict[str, Any]]) -> Iterable[tuple[Any, Any]]:
+    """Return the items of a container with their keys; none if it contains no container."""
+    if type(container) is not list:
+        is_flat = _CONTAINERS.isdisjoint(map(type, container.values()))
+        return () if is_flat else container.items()
+    kinds = set(map(type, container))
+    if kinds.isdisjoint(_CONTAINERS):
+        return ()
+    if kinds == _DICTS and not any(map(is_tracked, container)):  # they contain no containers
+        if record is not dict:
+            container[:] = map(record, container)  # type: ignore[arg-type]  # a constructor
+        return ()
+    return enumerate(container)
