@@ -360,11 +360,11 @@ def test_every_room_is_there() -> None:
 
 BUDGET = {
     "lines": 54_450,
-    "modules": 168,
-    "longest import chain": 13,
-    "calls for a small program": 258,
-    "files for a small program": 31,
-    "calls for one tool call": 64,
+    "modules": 166,
+    "longest import chain": 12,
+    "calls for a small program": 250,
+    "files for a small program": 25,
+    "calls for one tool call": 57,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The
 goals are 26,000 lines, 120 modules, a chain of 12, 250 calls in 20 files, and 40 functions for a call."""
