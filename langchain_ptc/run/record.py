@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import functools
 import reprlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
@@ -550,13 +552,15 @@ _OUTCOMES: Mapping[str, tuple[str, str]] = {
 def _render_calls(calls: Sequence[ToolCallRecord]) -> list[str]:
     """Say which calls took effect, so that the next attempt does not repeat them."""
     groups: dict[str, list[ToolCallRecord]] = {outcome: [] for outcome in _OUTCOMES}
+    tools = {(call.domain, call.tool) for call in calls}
+    names = Counter(name for _, name in tools)
     for call in calls:
         groups[_outcome_of(call)].append(call)
     lines = []
     for outcome, those in groups.items():
         if those:
             line = f"{count(len(those), 'tool call')} {_OUTCOMES[outcome][len(those) > 1]}"
-            lines.append(line if outcome == "read" else f"{line}: {_name_calls(those)}")
+            lines.append(line if outcome == "read" else f"{line}: {_name_calls(those, names)}")
     return lines
 
 
@@ -567,18 +571,21 @@ def _outcome_of(call: ToolCallRecord) -> str:
     return "read" if may_have_changed and call.is_read_only else call.status
 
 
-def _name_calls(calls: Sequence[ToolCallRecord]) -> str:
+def _name_calls(calls: Sequence[ToolCallRecord], names: Mapping[str, int]) -> str:
+    name = functools.partial(_name_call, names=names)
     if len(calls) <= MAX_CALLS_NAMED:
-        return ", ".join(map(_name_call, calls))
+        return ", ".join(map(name, calls))
     head, tail = calls[: MAX_CALLS_NAMED // 2], calls[-MAX_CALLS_NAMED // 2 :]
     gone = f"[… {len(calls) - len(head) - len(tail)} more …]"
-    return ", ".join([*map(_name_call, head), gone, *map(_name_call, tail)])
+    return ", ".join([*map(name, head), gone, *map(name, tail)])
 
 
-def _name_call(call: ToolCallRecord) -> str:
+def _name_call(call: ToolCallRecord, names: Mapping[str, int]) -> str:
+    """Return a call as code makes it, with the domain where tools of several domains have the name."""
     passed = {name: value for name, value in call.arguments.items() if name not in call.defaults}
     arguments = ", ".join(f"{name}={_show(value)}" for name, value in passed.items())
-    return f"{call.tool}({cut(arguments, MAX_ARGUMENTS_CHARS + 1)})"
+    tool = call.qualified_name if names[call.tool] > 1 else call.tool
+    return f"{tool}({cut(arguments, MAX_ARGUMENTS_CHARS + 1)})"
 
 
 def _show(value: object) -> str:

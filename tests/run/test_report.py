@@ -136,3 +136,29 @@ async with asyncio.TaskGroup() as group:
         "print(await asyncio.gather(*map(study, ('good', 'bad')), return_exceptions=True))"
     )
     assert kept == "['GOOD', ToolCallError('study failed: no sources')]"
+
+
+async def test_tools_of_one_name(sandbox: ProcessSandbox) -> None:
+    """Where a program has called tools of several domains that have one name, the report says which was called."""
+
+    @tool
+    def search(query: str) -> str:
+        """Search."""
+        return query
+
+    @tool
+    def save(query: str) -> str:
+        """Save."""
+        return query
+
+    code = """\
+from tools import one, two
+one.search("a"), two.search(query="b"), two.save("c")
+print(1 / 0)
+"""
+    tools = {"one": [search], "two": [search, save]}
+    result = await ProgrammaticToolExecutor(tools, sandbox=sandbox).aexecute(code)
+    assert result.report().endswith(
+        "3 tool calls took effect and must not be repeated: "
+        "one.search(query='a'), two.search(query='b'), save(query='c')"
+    )

@@ -150,6 +150,13 @@ PROGRAMS: dict[str, Failing] = {
     "type-error-not-awaited": _error(
         'user = get_user(id=1)\nprint(user["name"])\nawait pay(to="Ada", amount=1)\n'
     ),
+    "type-error-json": _error(
+        "import datetime\n"
+        "import json\n"
+        "\n"
+        "user = await get_user(id=1)\n"
+        'print(json.dumps({**user, "seen": datetime.date(2026, 1, 2)}, indent=2))\n'
+    ),
     "type-error-own-function": _error(
         "def total(rows, rate=1.0):\n"
         "    return sum(rows) * rate\n"

@@ -331,6 +331,8 @@ def _hint(error: BaseException, names: tuple[str, ...], tools: tuple[str, ...]) 
         return "a method is used as a value: call it, or read a record's field as record['name']"
     if isinstance(error, TypeError) and text.startswith("the JSON object must be str"):
         return "this is data already: use it as it is, without `json.loads`"
+    if isinstance(error, TypeError) and text.endswith("is not JSON serializable"):
+        return "write `json.dumps(..., default=str)`, and `list(...)` for a set"
     if isinstance(error, NameError) and (missing := re.search(r"name '(\w+)'", text)):
         return _suggest(missing[1], names, tools)
     if isinstance(error, ImportError | AttributeError) and (missing := _FROM_TOOLS.search(text)):
@@ -378,6 +380,8 @@ def _describe_all(
         if isinstance(error, KeyError):
             values = [value for value in values if _misses(value, error)][:1]
         if not values or (callable(values[0]) and not isinstance(values[0], FunctionType)):
+            continue
+        if isinstance(values[0], ModuleType):
             continue
         value, name = values[0], _name(subject, source)
         kinds = sorted({_kind_of(one) for one in values})
