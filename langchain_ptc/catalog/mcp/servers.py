@@ -49,6 +49,8 @@ T = TypeVar("T")
 MAX_PAGES = 1_000
 CLOSE_SECONDS = 10.0
 """Time for a server to end. The `mcp` package itself asks, insists, and kills within five."""
+LOOK_SECONDS = 3.0
+"""Between two questions whether a server is there, while a call of it waits."""
 LIST_CHANGED = "notifications/tools/list_changed"
 CONNECTION_CLOSED = "Connection closed"
 """What the `mcp` package answers to requests that wait when a connection ends."""
@@ -95,12 +97,17 @@ if hasattr(os, "register_at_fork"):
 class _Link:
     """One session, from its start to its end, and the task that owns it. Lives on one loop."""
 
-    def __init__(self, opening: AbstractAsyncContextManager[Any], seconds: float) -> None:
+    def __init__(
+        self, opening: AbstractAsyncContextManager[Any], seconds: float, *, is_process: bool
+    ) -> None:
         self.session: Any = None
         self.tools: list[Any] = []
         self.error: BaseException | None = None
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
+        self._is_process = is_process
+        self._waiting = 0
+        self._look: asyncio.Task[None] | None = None
         # The session's own tasks must not keep what the first caller had in its context.
         self.owner = asyncio.get_running_loop().create_task(
             self._own(opening, seconds), context=contextvars.Context()
@@ -147,14 +154,37 @@ class _Link:
             ServerError: The session ended first.
         """
         asked = asyncio.ensure_future(request)
+        self._waiting += 1
+        if self._look is None and not self._is_process:
+            self._look = asyncio.create_task(self._look_for_server(), context=contextvars.Context())
         try:
             await asyncio.wait({asked, self.owner}, return_when=asyncio.FIRST_COMPLETED)
             if asked.done():
                 return asked.result()
             raise ServerError(explain(self.error))
         finally:
+            self._waiting -= 1
+            if self._look is not None and not self._waiting:
+                self._look.cancel()
+                self._look = None
             if asked.cancel():
                 await asyncio.wait({asked})
+
+    async def _look_for_server(self) -> None:
+        """Ask now and then whether the server is there, and end the session if it is not.
+
+        Over HTTP only a further request shows it: `mcp` keeps those waiting whose stream broke.
+        """
+        while self.session is not None:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):  # it may be busy
+                    await self.session.send_ping()
+            except Exception as error:  # noqa: BLE001  # of the `mcp` package, which is not imported here
+                if _is_unknown_session(error):
+                    self.error = error
+                    self._stop.set()
+                    return
 
     async def close(self) -> None:
         """End the session; a server that is a process ends with it."""
@@ -313,7 +343,9 @@ class Server:
         link = self._link
         if link is None or link.is_lost or link.owner.get_loop() is not self.home:
             opening = _open_session(self._connection, self._session_options())
-            link = self._link = _Link(opening, self._seconds)
+            link = self._link = _Link(
+                opening, self._seconds, is_process="url" not in self._connection
+            )
         await link.opened()
         if self._known is None:
             self._known = link.tools

@@ -24,6 +24,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import ToolException, tool
 
 from langchain_ptc import CatalogError, ProgrammaticToolExecutor, ToolCatalog, ToolPolicy
+from langchain_ptc.catalog.mcp import servers
 from langchain_ptc.catalog.mcp.results import read_field
 
 pytest.importorskip("mcp", reason="pip install 'langchain-ptc[mcp]'")
@@ -683,6 +684,24 @@ async def test_session_unknown_after_a_restart() -> None:
         first = await call(catalog, "process_id")
     with serving(port):
         assert await call(catalog, "process_id") != first
+        await catalog.aclose()
+
+
+@pytest.mark.parametrize("is_restarted", [False, True], ids=["gone", "restarted"])
+async def test_a_web_server_that_dies_in_a_call(
+    monkeypatch: pytest.MonkeyPatch, *, is_restarted: bool
+) -> None:
+    """A call in flight fails when its server is gone, or is another process, and waits for no time limit."""
+    monkeypatch.setattr(servers, "LOOK_SECONDS", 0.2)
+    port = free_port()
+    connection = {"transport": "http", "url": f"http://127.0.0.1:{port}/mcp"}
+    with serving(port):
+        catalog = await ToolCatalog.from_mcp({"kitchen": connection})
+        waits = asyncio.create_task(call(catalog, "meet", people=2, value=1))
+        assert await call(catalog, "process_id")
+    with serving(port) if is_restarted else contextlib.nullcontext():
+        with pytest.raises(ToolException, match=r"server .kitchen. is gone .*may have been"):
+            await waits
         await catalog.aclose()
 
 
