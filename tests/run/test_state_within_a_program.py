@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import random
 import uuid
@@ -297,11 +298,8 @@ def programs() -> list[Any]:
     return made
 
 
-@ways
 @pytest.mark.parametrize("steps", programs())
-async def test_a_program_leaves_the_state_that_its_calls_leave_one_by_one(
-    build: Any, steps: Any
-) -> None:
+async def test_a_program_leaves_the_state_that_its_calls_leave_one_by_one(steps: Any) -> None:
     """Random programs over reducers of every kind, in-place ones and overwriting values among them."""
     by_name = {t.name: t for t in TOOLS}
     first = {"basket": ["0"], "notes": ["0"], "prices": {"x": 0}, "status": "new", "total": 5}
@@ -315,10 +313,11 @@ async def test_a_program_leaves_the_state_that_its_calls_leave_one_by_one(
         start(**first), {"recursion_limit": 100}
     )
     code = "\n".join(f"print(await {name}(*{values!r}))" for name, values in steps)
-    for saver in (None, InMemorySaver()):
-        state = await run(build(code, saver), start(**first))
+    for way, durable in itertools.product(WAYS, (False, True)):
+        graph = WAYS[way](code, InMemorySaver() if durable else None)
+        state = await run(graph, start(**first))
         for key in KEYS:
-            assert state[key] == one_by_one[key], (key, steps)
+            assert state[key] == one_by_one[key], (way, key, steps)
         read = [m.text for m in one_by_one["messages"] if isinstance(m, ToolMessage)]
         assert output(state) == "\n".join(read)
         said = [m.id for m in one_by_one["messages"] if isinstance(m, HumanMessage)]
