@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -62,7 +63,9 @@ def build_company_tools(data: Path) -> Sequence[BaseTool]:
     """Build the tools over `data`, which gets its databases if it has none."""
     company, sent = data / "company.db", data / "reminders.db"
     if not company.exists():
-        create_company(company)
+        made = company.with_suffix(f".{os.getpid()}")  # a process may be killed meanwhile
+        create_company(made)
+        made.replace(company)
     with closing(sqlite3.connect(sent)) as connection, connection:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS reminders (call_id TEXT PRIMARY KEY, email TEXT, text TEXT)"
@@ -73,7 +76,7 @@ def build_company_tools(data: Path) -> Sequence[BaseTool]:
         """Send a reminder by mail."""
         # The id of a call stays the same when a program goes on after a crash: sent once.
         row = (runtime.tool_call_id, email, text)
-        with closing(sqlite3.connect(sent)) as connection, connection:
+        with closing(sqlite3.connect(sent, timeout=30)) as connection, connection:
             connection.execute("INSERT OR IGNORE INTO reminders VALUES (?, ?, ?)", row)
         return f"sent to {email}"
 

@@ -111,6 +111,8 @@ def create_app(
             await app.state.runs.take_up()
             yield
             await app.state.runs.stop()
+            # A run that is cancelled between a write and its commit would leave the database locked.
+            await checkpointer.conn.rollback()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, max_body_size=MAX_BODY_BYTES)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))

@@ -7,8 +7,9 @@ import base64
 import hashlib
 import re
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,29 @@ async def test_a_page_that_reconnects_reads_what_it_has_not(user: User) -> None:
     known = next(item["number"] for item in items if item.get("event") == "output")
     rest = await user.follow_to_end(conversation, after=known)
     assert rest == [item for item in items if (item["number"] or 0) > known]
+
+
+async def test_a_write_that_is_cancelled_locks_no_database(tmp_path: Path) -> None:
+    """A server that ends between a write and its commit, with rows unread, leaves the checkpoints to the next."""
+    savers: list[Any] = []
+
+    def build_and_keep(checkpointer: Any) -> Any:
+        savers.append(checkpointer)
+        return build(checkpointer)
+
+    async with served(build_and_keep, tmp_path) as address, visitor(address) as user:
+        await user.follow_to_end(await user.begin("print(1)"))
+        connection = savers[0].conn
+        unread = await connection.execute("SELECT * FROM checkpoints")
+        await unread.fetchone()
+        await connection.execute("UPDATE checkpoints SET parent_checkpoint_id = 'unwanted'")
+    with closing(sqlite3.connect(tmp_path / "checkpoints.db", timeout=0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        [row] = other.execute(
+            "SELECT count(*) FROM checkpoints WHERE parent_checkpoint_id = 'unwanted'"
+        )
+    assert row == (0,)
+    del unread
 
 
 async def test_a_run_that_waits_is_taken_up_after_a_restart(tmp_path: Path) -> None:
