@@ -77,7 +77,7 @@ MAX_SIDE = 8_000
 """Pixels of a picture, each way: more, a provider refuses, and a few bytes would fill a browser's memory."""
 KINDS = "PNG, JPEG, GIF, WebP, PDF, WAV or MP3"
 _MAX_PARTS = 20_000
-"""Chunks of a PNG, or segments of a JPEG."""
+"""Chunks of a PNG, segments of a JPEG, or blocks of a GIF."""
 _MAX_TAIL_BYTES = 1024
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers of JPEG that are followed by the size of the picture."""
@@ -116,8 +116,8 @@ def read_content(data: bytes) -> Content | None:
         read, size = "image/png", _size_of_png(data)
     elif data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9"):
         read, size = "image/jpeg", _size_of_jpeg(data)
-    elif data.startswith((b"GIF87a", b"GIF89a")) and data.endswith(b";") and len(data) >= 14:
-        read, size = "image/gif", (_little(data, 6, 2), _little(data, 8, 2))
+    elif data.startswith((b"GIF87a", b"GIF89a")):
+        read, size = "image/gif", _size_of_gif(data)
     elif data.startswith(b"RIFF") and _little(data, 4, 4) + 8 == len(data):
         if data[8:12] == b"WEBP":
             read, size = "image/webp", _size_of_webp(data)
@@ -164,6 +164,32 @@ def _size_of_jpeg(data: bytes) -> tuple[int, int] | None:
         # A marker 0xFF fills the space before another.
         at += 1 if marker == 0xFF else 2 + _big(data, at + 2, 2)
     return None
+
+
+def _size_of_gif(data: bytes) -> tuple[int, int] | None:
+    """Return the size of a GIF whose blocks are whole, and of its frames, which may be larger."""
+    width, height = _little(data, 6, 2), _little(data, 8, 2)
+    at, is_in_block = _after_colors(data, 10) + 2, False  # two bytes are between flags and colors
+    for _ in range(_MAX_PARTS):
+        mark = _little(data, at, 1)
+        if is_in_block:  # a block is in parts, the last of which is empty
+            at, is_in_block = at + 1 + mark, mark > 0
+        elif mark == ord("!"):
+            at, is_in_block = at + 2, True
+        elif mark == ord(","):
+            width = max(width, _little(data, at + 1, 2) + _little(data, at + 5, 2))
+            height = max(height, _little(data, at + 3, 2) + _little(data, at + 7, 2))
+            at, is_in_block = _after_colors(data, at + 9) + 1, True
+        else:
+            is_whole = mark == ord(";") and at + 1 == len(data)
+            return (width, height) if is_whole else None
+    return None
+
+
+def _after_colors(data: bytes, at: int) -> int:
+    """Return where the table of colors of a GIF ends, if the flags at `at` say that there is one."""
+    flags = _little(data, at, 1)
+    return at + 1 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
 
 
 def _size_of_webp(data: bytes) -> tuple[int, int] | None:

@@ -61,6 +61,33 @@ def test_what_pillow_writes(kind: str, size: tuple[int, int]) -> None:
     assert read_content(data[:-1]) is None
 
 
+def frame(left: int, top: int, width: int, height: int, flags: int = 0) -> bytes:
+    """Return a frame of a GIF, with two parts of data."""
+    places = b"".join(n.to_bytes(2, "little") for n in (left, top, width, height))
+    colors = bytes(3 << (flags & 7) + 1) if flags & 0x80 else b""
+    return b"," + places + bytes([flags]) + colors + b"\x02\x02L\x01\x01;\x00"
+
+
+@pytest.mark.parametrize(
+    ("blocks", "size"),
+    [
+        (frame(0, 0, 2, 3), (2, 3)),
+        (b"!\xf9\x04\x00\x00\x00\x00\x00" + frame(0, 0, 2, 3) * 3, (2, 3)),
+        (frame(1, 0, 1, 3, flags=0x81) + b"!\xfe\x01;\x00", (2, 3)),
+        (frame(0, 0, 2, 3) + frame(60_000, 2, 5_000, 9), (65_000, 11)),
+        (frame(0, 0, 2, 3)[:-1], None),
+        (frame(0, 0, 2, 3)[:-2] + b"\x09", None),
+        (b"<script>", None),
+        (frame(0, 0, 2, 3) + b";", None),
+        (b"!\xfe" + b"\x01;" * 50_000 + b"\x00", None),
+    ],
+)
+def test_blocks_of_a_gif(blocks: bytes, size: tuple[int, int] | None) -> None:
+    """A GIF is whole from block to block, in a bounded number of them, and as large as its frames reach."""
+    found = read_content(GIF[:-1] + blocks + b";")
+    assert (found and (found.width, found.height)) == size
+
+
 @pytest.mark.parametrize(
     "data",
     [
