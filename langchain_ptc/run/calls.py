@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import ToolCall
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -114,6 +115,10 @@ class CallContext:
     """Raises if the graph cannot apply what a tool asks of it."""
     report: Callable[[StartedCall, str, str], None] = lambda *_: None
     """Emits how far a call is: its state, and a text."""
+    callbacks: dict[int, tuple[tuple[Any, ...], BaseCallbackManager | None]] = field(
+        default_factory=dict
+    )
+    """What each `Dispatcher` has made for its calls, and what of."""
     encoding_turns: asyncio.Semaphore = field(
         default_factory=functools.partial(asyncio.Semaphore, _MAX_ENCODED_AT_ONCE)
     )

@@ -14,17 +14,19 @@ Public API only.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import functools
+import operator
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
-from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForToolRun
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackManager, CallbackManager
 from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig, ensure_config, run_in_executor
-from langchain_core.runnables.config import set_config_context
+from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
@@ -178,17 +180,8 @@ class Dispatcher:
         if self._function[0] is not function:
             self._function = function, _capture_values(function, is_sync=is_sync)
         config, run = call.config, self._function[1]
-        callbacks = AsyncCallbackManager.configure(
-            config.get("callbacks"),
-            tool.callbacks,
-            tool.verbose,
-            config.get("tags"),
-            tool.tags,
-            config.get("metadata"),
-            tool.metadata,
-        )
-        handlers = callbacks.handlers
-        if run is None or (handlers and not all(handler.ignore_agent for handler in handlers)):
+        callbacks = None if run is None else self._callbacks(call, is_sync=is_sync)
+        if run is None or callbacks is None:
             return None
         schema = tool.args_schema
         if isinstance(schema, dict):
@@ -197,25 +190,40 @@ class Dispatcher:
             arguments = _validate(schema, dict(call.given))
         else:
             return None
-        of_run = AsyncCallbackManagerForToolRun(
-            run_id=config.get("run_id") or uuid.uuid4(),
-            handlers=handlers,
-            inheritable_handlers=callbacks.inheritable_handlers,
-            parent_run_id=callbacks.parent_run_id,
-            tags=callbacks.tags,
-            inheritable_tags=callbacks.inheritable_tags,
-            metadata=callbacks.metadata,
-            inheritable_metadata=callbacks.inheritable_metadata,
-        )
-        child = (of_run.get_sync() if is_sync else of_run).get_child()
+        child = callbacks.copy()
+        child.parent_run_id = config.get("run_id") or uuid.uuid4()
         inner = RunnableConfig(**{**config, "callbacks": child})
         inner.pop("run_id", None), inner.pop("run_name", None)
-        with set_config_context(inner) as entered:
-            own = entered.copy()  # which is as it is here when the function begins
+        own = contextvars.copy_context()
+        own.run(var_child_runnable_config.set, inner)
         if not is_sync:
             return asyncio.create_task(run(**arguments), context=own)
         blocking = functools.partial(own.run, run, **arguments)
         return call_in_thread(blocking) if context.sync else run_in_executor(None, blocking)
+
+    def _callbacks(self, call: StartedCall, *, is_sync: bool) -> BaseCallbackManager | None:
+        """Return the callbacks for what the function does; None if somebody listens to calls of tools.
+
+        They are made once for an execution, as long as what they are made of is the same.
+        """
+        tool, config, made = self.definition.tool, call.config, call.context.callbacks
+        callbacks, tags = config.get("callbacks"), config.get("tags")
+        metadata = config.get("metadata")
+        own = (tool.callbacks, tool.verbose, tool.tags, tool.metadata, is_sync)
+        given = (callbacks, tags, metadata, *own)
+        before = made.get(id(self))
+        if before is None or not all(map(operator.is_, before[0], given)):
+            of_tool = AsyncCallbackManager.configure(
+                callbacks, tool.callbacks, tool.verbose, tags, tool.tags, metadata, tool.metadata
+            )
+            child = None
+            if all(handler.ignore_agent for handler in of_tool.handlers):
+                child = (CallbackManager if is_sync else AsyncCallbackManager)(handlers=[])
+                child.set_handlers(of_tool.inheritable_handlers)
+                child.add_tags(of_tool.inheritable_tags)
+                child.add_metadata(of_tool.inheritable_metadata)
+            before = made[id(self)] = given, child
+        return before[1]
 
     async def _invoke(self, call: StartedCall) -> Any:
         """Have LangChain call the tool; return its message."""
