@@ -114,13 +114,15 @@ _MAX_ARGUMENT_BYTES, _MAX_ARGUMENT_NAMES = 4096, 20
 _FIELDS = {field.name: field.default for field in fields(ToolCallRecord)}
 """Names of what a record has, and the defaults, which no entry repeats."""
 _read_fields = attrgetter(*_FIELDS)
+_PLAIN = frozenset({bool, int, float, type(None)})
+"""Of a record, these are plain data as they are."""
 
 
 def write_call(outcome: CallOutcome, call: StartedCall) -> JournalEntry:
     """Return the entry of a call that has ended."""
     record = call.finish()
     given = {
-        name: as_plain(value)
+        name: value if type(value) in _PLAIN else as_plain(value)
         for (name, default), value in zip(_FIELDS.items(), _read_fields(record), strict=True)
         if value is not default and name != "arguments"
     }
