@@ -21,7 +21,7 @@ from langchain_core.tools import BaseTool
 from langgraph.errors import GraphBubbleUp, is_invalid_resume
 from langgraph.types import Command
 
-from langchain_ptc.background_loop import call_in_thread
+from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.functions import read_annotations, signature_of
 from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
@@ -485,8 +485,11 @@ def capturing(run: Callable[..., Any]) -> Callable[..., Any]:
         try:
             value = run(*args, **kwargs)
             # To take the items is still to run the tool's code.
-            if type(value) not in _NO_ITERATORS and is_iterator(value):
-                value = take_items(value, capture.max_items)
+            if type(value) not in _NO_ITERATORS:
+                if is_iterator(value):
+                    value = take_items(value, capture.max_items)
+                elif isinstance(value, AsyncIterator):  # of `async def` with `yield`
+                    value = run_sync(_take_items(value, capture.max_items))
             capture.value, capture.has_value = value, True
             return value
         except BaseException as error:

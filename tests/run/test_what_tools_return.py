@@ -293,6 +293,21 @@ async def async_generator() -> AsyncIterator[int]:
 
 
 @tool
+async def generated() -> AsyncIterator[int]:
+    """Give what it yields."""
+    for number in (1, 2):
+        await asyncio.sleep(0)
+        yield number
+
+
+@tool
+async def breaks_off() -> AsyncIterator[int]:
+    """Yield, and raise."""
+    yield 1
+    raise ValueError("no more")
+
+
+@tool
 def views() -> KeysView[str]:
     """Give a view."""
     return {"a": 1}.keys()
@@ -308,6 +323,23 @@ async def test_asynchronous_tools_and_types_of_iterators():
     stub = ToolCatalog([asynchronous, async_generator, views]).render()
     assert stub.count("-> list[int]") == 2
     assert "-> list[str]" in stub
+
+
+@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
+async def test_asynchronous_generators(*, sync: bool) -> None:
+    """What a tool yields that is an asynchronous generator is a list, or the error that ends it."""
+    executor = ProgrammaticToolExecutor([generated, breaks_off])
+    code = """\
+print(await generated())
+try:
+    await breaks_off()
+except ToolCallError as error:
+    print(error)
+"""
+    result = (
+        await asyncio.to_thread(executor.execute, code) if sync else await executor.aexecute(code)
+    )
+    assert result.output == "[1, 2]\nbreaks_off failed: ValueError: no more\n"
 
 
 def failing() -> Iterator[int]:
