@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     __version__: str
 
-    from langchain_ptc.catalog.agents import agent_tool
+    from langchain_ptc.catalog.agents import agent_tool, model_tools
     from langchain_ptc.catalog.catalog import ToolCatalog
     from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
-    from langchain_ptc.catalog.models import model_tools
     from langchain_ptc.catalog.observed import ObservedShapes
     from langchain_ptc.catalog.policy import (
         Breaker,
@@ -108,7 +107,7 @@ _MODULES = {
     "Violation": "errors",
     "agent_tool": "catalog.agents",
     "as_programmatic": "tool",
-    "model_tools": "catalog.models",
+    "model_tools": "catalog.agents",
     "native_middleware": "native",
     "native_tools": "native",
     "prefetch_handler": "tool",

@@ -1,4 +1,4 @@
-"""Agents as tools: a compiled graph, an `@entrypoint`, a remote graph, or any runnable with schemas.
+"""Agents as tools: a compiled graph, an `@entrypoint`, a remote graph, or any runnable with schemas; and chat models.
 
 Code calls an agent as it calls any tool: the fields of the graph's input are its parameters, the
 output is its value. Messages are plain dicts in both directions. The graph runs under the caller's
@@ -13,10 +13,11 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, get_type_hints
 
-from langchain_core.messages import BaseMessage
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
-from langchain_core.tools import ToolException
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field, RootModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 from typing_extensions import TypedDict, override
@@ -444,3 +445,76 @@ def _plain(value: Any) -> Any:
 def _show(message: Mapping[str, Any]) -> dict[str, Any]:
     always = {"type": message["type"], "content": message["content"]}
     return always | {name: message[name] for name in Message.__annotations__ if message.get(name)}
+
+
+MAX_PROMPTS = 100
+"""Prompts of one call of the batched tool."""
+
+
+def model_tools(
+    model: BaseChatModel,
+    *,
+    name: str = "ask_model",
+    system: str = "",
+    max_prompts: int = MAX_PROMPTS,
+    max_concurrency: int = 8,
+) -> list[BaseTool]:
+    """Return two tools that ask a chat model: `ask_model(prompt)`, and `ask_model_batch(prompts)` for many.
+
+    The model sees the prompt and nothing of the conversation. What it costs is bounded like the calls of any
+    tool, by `ToolPolicy(max_calls=...)` or a `Budget`, and its tokens are in the traces of the run.
+
+    Args:
+        model: A chat model.
+        name: Name of the tool; that of the batched one ends with `_batch`.
+        system: Instructions that come before each prompt.
+        max_prompts: Prompts that one call of the batched tool may have.
+        max_concurrency: How many of them the model is asked at a time.
+
+    Raises:
+        ValueError: `max_prompts` or `max_concurrency` is not positive.
+    """
+    for option, value in (("max_prompts", max_prompts), ("max_concurrency", max_concurrency)):
+        if value < 1:
+            raise ValueError(f"{option} must be at least 1, got {value!r}")
+
+    def ask_of(prompt: str) -> LanguageModelInput:
+        return [*([SystemMessage(system)] if system else []), HumanMessage(prompt)]
+
+    def checked(prompts: list[str]) -> list[LanguageModelInput]:
+        if len(prompts) > max_prompts:
+            raise ToolException(
+                f"{len(prompts)} prompts in one call, and {max_prompts} are allowed: use several calls"
+            )
+        return [ask_of(prompt) for prompt in prompts]
+
+    def here() -> RunnableConfig:
+        return {**ensure_config(), "max_concurrency": max_concurrency}
+
+    def ask(prompt: str) -> str:
+        return model.invoke(ask_of(prompt), ensure_config()).text
+
+    async def aask(prompt: str) -> str:
+        return (await model.ainvoke(ask_of(prompt), ensure_config())).text
+
+    def ask_batch(prompts: list[str]) -> list[str]:
+        return [reply.text for reply in model.batch(checked(prompts), here())]
+
+    async def aask_batch(prompts: list[str]) -> list[str]:
+        return [reply.text for reply in await model.abatch(checked(prompts), here())]
+
+    return [
+        StructuredTool.from_function(
+            ask,
+            aask,
+            name=name,
+            description="Ask a language model. It knows only what the prompt says: put the text into it.",
+        ),
+        StructuredTool.from_function(
+            ask_batch,
+            aask_batch,
+            name=f"{name}_batch",
+            description="Ask a language model several prompts at once; the replies are in their order. At most "
+            f"{max_prompts} prompts.",
+        ),
+    ]

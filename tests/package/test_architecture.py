@@ -359,11 +359,11 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 54_450,
-    "modules": 166,
+    "lines": 54_400,
+    "modules": 163,
     "longest import chain": 12,
-    "calls for a small program": 250,
-    "files for a small program": 25,
+    "calls for a small program": 248,
+    "files for a small program": 24,
     "calls for one tool call": 57,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The

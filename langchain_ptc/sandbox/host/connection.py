@@ -112,21 +112,15 @@ class Conversation:
     # --- from the worker ----------------------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
-        """Take bytes of the worker."""
-        try:
-            self._frames.extend(self.protocol.cut(data))
-        except Exception as error:  # noqa: BLE001  # whatever its bytes do to us, it is its doing
-            self._fail(error)
-            return
-        if not self.is_reading:
-            self._take_frames()
-
-    def _take_frames(self) -> None:
+        """Take bytes of the worker; none to go on with the frames that have come."""
         frames = self._frames
         try:
+            frames.extend(self.protocol.cut(data))
+            if self.is_reading:
+                return
             while frames and len(frames[0]) <= _LARGE_FRAME_BYTES and len(frames) <= _MANY_FRAMES:
                 self.protocol.take(frames.popleft())
-        except Exception as error:  # noqa: BLE001  # as above
+        except Exception as error:  # noqa: BLE001  # whatever its bytes do to us, it is its doing
             self._fail(error)
             return
         self.is_reading = bool(frames)
@@ -146,7 +140,7 @@ class Conversation:
         if error is not None:
             self._fail(error)
         elif not self.is_closed:
-            self._take_frames()
+            self.feed(b"")
 
     def _fail(self, error: BaseException) -> None:
         if not self.is_closed:

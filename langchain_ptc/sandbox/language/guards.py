@@ -27,13 +27,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 from langchain_ptc.sandbox.language import names
-from langchain_ptc.sandbox.language.annotations import SETTLE, settle_annotations
 from langchain_ptc.sandbox.language.classes import (
+    SETTLE,
     TypeProxy,
     build_class,
     checked_register,
     hidden,
     is_own,
+    settle_annotations,
     type_of,
 )
 from langchain_ptc.sandbox.wire.values import DICT_METHODS, Place, read_attribute

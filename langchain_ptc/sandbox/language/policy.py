@@ -19,7 +19,7 @@ from typing import Literal, cast
 from langchain_ptc.errors import CodeSyntaxError, PolicyError
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 from langchain_ptc.sandbox.language import names
-from langchain_ptc.sandbox.language.annotations import ARE_DEFERRED, evaluate_at_once
+from langchain_ptc.sandbox.language.classes import ARE_DEFERRED, evaluate_at_once
 from langchain_ptc.sandbox.language.scopes import (
     COMPREHENSIONS,
     MAX_PATH_PARTS,

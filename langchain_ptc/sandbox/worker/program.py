@@ -51,9 +51,8 @@ from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
 from langchain_ptc.sandbox.worker.logging_module import Logging
-from langchain_ptc.sandbox.worker.output import Output
+from langchain_ptc.sandbox.worker.output import Output, Showing
 from langchain_ptc.sandbox.worker.replay import GUARDED_NAMES, Steps
-from langchain_ptc.sandbox.worker.showing import Showing
 from langchain_ptc.sandbox.worker.stubs import (
     ToolCalls,
     build_async_stub,
