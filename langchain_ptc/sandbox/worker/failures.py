@@ -29,8 +29,8 @@ MAX_ERRORS_SHOWN = 3
 _HEAD_FRAMES = 4
 _MAX_ALIKE = 2
 _MANY = 100
-_INNER_FRAMES = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "__annotate__"})
-"""Comprehensions have frames until Python 3.11, annotations from 3.14 on; rendered as if they had none."""
+_INNER_FRAMES = "<listcomp>", "<setcomp>", "<dictcomp>", "<generic parameters of ", "__annotate__"
+"""Beginnings of the names of frames that some versions of Python have; rendered as if there were none."""
 _MAX_KEYS = 20
 _MAX_KEY_CHARS = 60
 _MAX_SUBJECTS = 3
@@ -160,7 +160,7 @@ def _places(trace: TracebackType | None) -> list[_Place]:
     while trace is not None:
         frame, code = trace.tb_frame, trace.tb_frame.f_code
         if code.co_filename == CODE_FILENAME:
-            if code.co_name in _INNER_FRAMES and places:
+            if code.co_name.startswith(_INNER_FRAMES) and places:
                 frame = places.pop().frame
             places.append(_Place(frame, _position(code, trace.tb_lasti), trace.tb_lineno))
         trace = trace.tb_next
