@@ -95,6 +95,15 @@ MEANINGS = {
         "    y: note(3)\ndef f(a: note(5) = note(4)) -> note(6): pass\nreturn seen",
         [1, 2, 3, 4, 5, 6],
     ),
+    "variables of the top level": (
+        "seen = {}\nx: Missing = 1\ny: Missing\nseen['x']: Missing = x\nif x:\n    (z): Missing = 2\n"
+        "seen['z'] = z\nseen",
+        {"x": 1, "z": 2},
+    ),
+    "variables of the top level, with a return": (
+        "for n in range(3):\n    x: Missing = n\nreturn x",
+        2,
+    ),
     "text instead of values": (
         "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n"
         "    next: A | None = None\n    def m(self, other: Missing) -> Missing: return other\n"

@@ -229,9 +229,7 @@ def settle_annotations(function: types.FunctionType) -> types.FunctionType:
 
 
 def evaluate_at_once(nodes: Iterable[ast.AST]) -> None:
-    """Change a tree, so that Python 3.14 evaluates its annotations eagerly.
-
-    Those of variables of the top level, which nothing can read, are left out.
+    """Change a tree, so that Python 3.14 evaluates the annotations of functions and classes eagerly.
 
     Args:
         nodes: Every node of the tree.
@@ -240,12 +238,15 @@ def evaluate_at_once(nodes: Iterable[ast.AST]) -> None:
     if any(_makes_text(node) for node in nodes):
         return
     for node in nodes:
-        if isinstance(node, ast.Module):
-            node.body = _Scope(None).change(node.body)
-        elif isinstance(node, ast.ClassDef):
+        if isinstance(node, ast.ClassDef):
             _settle_class(node)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _is_annotated(node):
             node.decorator_list.append(_at(node, ast.Name(SETTLE, ast.Load())))
+
+
+def drop_annotations(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Return the statements of the top level without annotations of its variables, which nothing can read."""
+    return _Scope(None).change(body)
 
 
 def _makes_text(node: ast.AST) -> bool:

@@ -19,7 +19,7 @@ from typing import Literal, cast
 from langchain_ptc.errors import CodeSyntaxError, PolicyError
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 from langchain_ptc.sandbox.language import names
-from langchain_ptc.sandbox.language.classes import ARE_DEFERRED, evaluate_at_once
+from langchain_ptc.sandbox.language.classes import ARE_DEFERRED, drop_annotations, evaluate_at_once
 from langchain_ptc.sandbox.language.scopes import (
     COMPREHENSIONS,
     MAX_PATH_PARTS,
@@ -315,6 +315,8 @@ def shape_module(tree: SyntaxTree, *, asynchronous: bool) -> ast.Module:
     root = tree.root
     if not root.body:  # nothing but comments
         return root
+    if ast.AnnAssign in tree.kinds:
+        root.body = drop_annotations(root.body)
     _keep_last(root)
     if not any(tree.scope_of[node] is tree.module for node in tree.kinds.get(ast.Return, ())):
         return root
@@ -379,13 +381,6 @@ class _Main(ast.NodeTransformer):
 
     def visit_Global(self, node: ast.Global) -> ast.AST:
         return ast.copy_location(ast.Pass(), node)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        if not isinstance(node.target, ast.Name):
-            return node
-        if node.value is None:
-            return ast.copy_location(ast.Pass(), node)
-        return ast.copy_location(ast.Assign([node.target], node.value), node)
 
 
 def cast_stmt(node: object) -> ast.stmt:
