@@ -172,7 +172,7 @@ AUGMENTED = Binding()
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Scope:
-    """A module, a function, a class body or a comprehension."""
+    """A module, a function, a class body, a comprehension or type parameters."""
 
     node: ast.AST
     parent: Scope | None = None
@@ -246,7 +246,7 @@ class SyntaxTree:
             # The body of a class is visible in the class itself, and not in its functions.
             if name in scope.bindings and not (is_inside and isinstance(scope.node, ast.ClassDef)):
                 return scope
-            is_inside = is_inside or not scope.is_deferred
+            is_inside = is_inside or self.scopes.get(scope.node) is scope
             scope = scope.parent
         return None
 
@@ -356,13 +356,18 @@ class SyntaxTree:
 
     # --- what makes scopes ----------------------------------------------------------------------
 
-    def _enter(self, node: ast.AST, parent: Scope, parts: list[Any]) -> Scope:
+    def _enter(
+        self, node: ast.AST, parent: Scope, parts: list[Any], typed: Sequence[ast.AST] = ()
+    ) -> Scope:
+        """Make the scope of `parts`; both they and `typed` see the type parameters of `node`."""
+        if parameters := getattr(node, "type_params", None):  # from Python 3.12 on
+            parent = Scope(node=parameters[0], parent=parent)
+            self.scope_of.update(dict.fromkeys(typed, parent))
+            for parameter in parameters:
+                self._found.append((parent, parameter.name, OPAQUE))
+                self._defer(parameter, parent)
         inner = self.scopes[node] = Scope(node=node, parent=parent)
         self.scope_of.update(dict.fromkeys(parts, inner))
-        parameters: list[Any] = getattr(node, "type_params", [])  # from Python 3.12 on
-        for parameter in parameters:
-            self._found.append((inner, parameter.name, OPAQUE))
-            self._defer(parameter, inner)
         return inner
 
     def _defer(self, part: ast.AST, scope: Scope) -> None:
@@ -376,17 +381,17 @@ class SyntaxTree:
         if isinstance(node, ast.Lambda):
             inner = self._enter(node, scope, [node.body])
         else:
-            inner = self._enter(node, scope, node.body)
+            given = (node.returns, *(p.annotation for p in parameters))
+            annotations = [annotation for annotation in given if annotation is not None]
+            inner = self._enter(node, scope, node.body, annotations)
             self._found.append((scope, node.name, Binding(definition=node)))
-            if self._defers or getattr(node, "type_params", None):
-                for annotation in (node.returns, *(p.annotation for p in parameters)):
-                    if annotation is not None:
-                        self._defer(annotation, scope)
+            for annotation in annotations if self._defers else ():
+                self._defer(annotation, self.scope_of.get(annotation, scope))
         self._found += [(inner, parameter.arg, OPAQUE) for parameter in parameters]
 
     def _class(self, node: ast.ClassDef, scope: Scope) -> None:
         self._found.append((scope, node.name, Binding(definition=node)))
-        self._enter(node, scope, node.body)
+        self._enter(node, scope, node.body, [*node.bases, *node.keywords])
 
     def _comprehend(self, node: Comprehension, scope: Scope) -> None:
         is_dict = isinstance(node, ast.DictComp)
@@ -432,14 +437,14 @@ if sys.version_info >= (3, 12):
 
 
 def _defers_annotations(root: ast.Module) -> bool:
-    """Whether Python does not evaluate annotations when it gets to them."""
+    """Whether annotations are not evaluated where they stand; without the import they are, on Python 3.14 too."""
     for statement in root.body:
         if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
             if any(alias.name == "annotations" for alias in statement.names):
                 return True
         elif not isinstance(statement, ast.Expr):  # such imports are the first statements
             break
-    return sys.version_info >= (3, 14)
+    return False
 
 
 # --- what the names say ---------------------------------------------------------------------------
