@@ -47,11 +47,11 @@ from langchain_ptc.run.agent_files import AgentFiles, with_notes
 from langchain_ptc.run.approvals import ApprovalMiddleware, InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage
 from langchain_ptc.run.call_policy import CallPolicies
+from langchain_ptc.run.driver import Outcome
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.execution import Check, Durable, Execution
 from langchain_ptc.run.graph_state import Channels, nodes_of, read_state
 from langchain_ptc.run.log import ExecutionLog
-from langchain_ptc.run.outcome import Outcome
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult, large_parts
 from langchain_ptc.run.redaction import OnToolError, Redact

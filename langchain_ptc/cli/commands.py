@@ -33,7 +33,7 @@ from langchain_ptc.cli.output import (
     write_json,
     write_output,
 )
-from langchain_ptc.run.outcome import Outcome
+from langchain_ptc.run.driver import Outcome
 from langchain_ptc.wording import count
 
 

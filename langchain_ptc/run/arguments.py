@@ -23,7 +23,7 @@ from pydantic_core import SchemaValidator
 
 from langchain_ptc.catalog.functions import injected_parameters
 from langchain_ptc.run.redaction import kind_of_name
-from langchain_ptc.sandbox.wire.hashes import Comparisons, OutOfBounds
+from langchain_ptc.sandbox.wire.decoding import Comparisons, OutOfBounds
 from langchain_ptc.sandbox.wire.values import UnsendableValue, encode_value
 
 if TYPE_CHECKING:

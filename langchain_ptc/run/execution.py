@@ -22,7 +22,18 @@ from langchain_ptc.errors import Problem, ReplayError
 from langchain_ptc.limits import Limits
 from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, CallLimit, Usage
 from langchain_ptc.run.calls import CallContext, Pipeline, Route, StartedCall, is_pause
-from langchain_ptc.run.driver import Driver, LiveDriver, ended_by
+from langchain_ptc.run.driver import (
+    Driver,
+    LiveDriver,
+    Outcome,
+    RecordedCalls,
+    ended_by,
+    hide_secrets,
+    read_calls,
+    read_outcome,
+    status_of,
+    write_outcome,
+)
 from langchain_ptc.run.events import Events, OnEvent, Refusals
 from langchain_ptc.run.graph_state import (
     Channels,
@@ -34,15 +45,6 @@ from langchain_ptc.run.graph_state import (
 from langchain_ptc.run.graph_tasks import identify
 from langchain_ptc.run.inputs import encode_inputs, names_of
 from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
-from langchain_ptc.run.outcome import (
-    Outcome,
-    RecordedCalls,
-    hide_secrets,
-    read_calls,
-    read_outcome,
-    status_of,
-    write_outcome,
-)
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord, large_parts
 from langchain_ptc.run.redaction import OnToolError, Redact

@@ -33,10 +33,16 @@ from langgraph.types import Interrupt
 from langchain_ptc.background_loop import call_off_loop
 from langchain_ptc.errors import ReplayError, ToolCallError
 from langchain_ptc.run.calls import CallOutcome, StartedCall
-from langchain_ptc.run.driver import CANCEL_SECONDS, Driver
+from langchain_ptc.run.driver import (
+    CANCEL_SECONDS,
+    Driver,
+    RecordedCalls,
+    diverged,
+    ended_early,
+    write_call,
+)
 from langchain_ptc.run.graph_tasks import TaskScope, entered
 from langchain_ptc.run.journal import Journal, JournalEntry
-from langchain_ptc.run.outcome import RecordedCalls, diverged, ended_early, write_call
 from langchain_ptc.sandbox.api import Call, Done, Moment, Result
 
 if TYPE_CHECKING:

@@ -63,9 +63,10 @@ from langchain_ptc.sandbox.wire.decoding import (
     MAX_VALUES,
     SMALL_COST,
     Bounded,
+    OutOfBounds,
+    check_hashes,
     read_bounded,
 )
-from langchain_ptc.sandbox.wire.hashes import OutOfBounds, check_hashes
 from langchain_ptc.sandbox.wire.values import (
     MAX_DEPTH,
     MalformedValue,

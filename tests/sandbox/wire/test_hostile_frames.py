@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from langchain_ptc import ExecutionResult, Limits
 from langchain_ptc.sandbox import Call, Done, Failure, Moment, Program, Replay
 from langchain_ptc.sandbox.wire import decoding
-from langchain_ptc.sandbox.wire.decoding import MAX_DIGITS, read_bounded
-from langchain_ptc.sandbox.wire.hashes import OutOfBounds
+from langchain_ptc.sandbox.wire.decoding import MAX_DIGITS, OutOfBounds, read_bounded
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_ARGUMENTS,
     MAX_NAME_CHARS,
