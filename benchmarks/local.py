@@ -39,7 +39,13 @@ from langgraph.graph import START, MessagesState, StateGraph
 from benchmarks.lenient_calls import LenientCalls, show_calls
 from benchmarks.local_model import LocalModelError, local_model
 from benchmarks.local_model.answers import Answers
-from benchmarks.local_page import FOLDER, render_failures, render_score, write_page
+from benchmarks.local_page import (
+    FOLDER,
+    read_prompts,
+    render_failures,
+    render_score,
+    write_page,
+)
 from benchmarks.stored import describe_machine, write_dated
 from benchmarks.tasks import DOMAINS, Domain, Task, World
 from langchain_ptc import ExecutionResult, ProgrammaticToolNode, ToolCatalog
@@ -335,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "rows": told,
         }
         write_dated(results, FOLDER)
-        write_page(results)
+        write_page(results, read_prompts())
     print(f"{render_score(told)}\n\n{render_failures(told)}")
     return 0
 

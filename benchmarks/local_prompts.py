@@ -1,20 +1,20 @@
 """What return types and examples in the prompt buy a real, small model: the same tasks, four prompts.
 
-    python -m benchmarks.local_prompts [--domain library …] [--every 2] [--answers FOLDER] [--json FILE]
+    python -m benchmarks.local_prompts [--domain library …] [--every 2] [--answers FOLDER] [--write]
 
 Each task is asked with the tools' return types shown or hidden (`-> Any`), and with the generated
 examples or without any. With the types hidden the examples are still those that the types give, as if
-the developer had written them. One program is written for each task, and none is corrected.
+the developer had written them. One program is written for each task, and none is corrected. `--write` stores
+the answers and writes the tables into `docs/local-models.md`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import datetime
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -23,8 +23,14 @@ from typing import Any
 from benchmarks.local import Asked, load_model, run
 from benchmarks.local_model import LocalModelError
 from benchmarks.local_model.answers import Answers
-from benchmarks.markdown import table_of
-from benchmarks.stored import describe_machine
+from benchmarks.local_page import (
+    PROMPTS,
+    read_results,
+    render_prompt_failures,
+    render_prompts,
+    write_page,
+)
+from benchmarks.stored import describe_machine, write_dated
 from benchmarks.tasks import DOMAINS
 
 WAYS = {
@@ -34,38 +40,6 @@ WAYS = {
     "neither": Asked(attempts=1, examples=None, returns="hidden"),
 }
 """The prompts compared, by what they add to rules, names, parameters and descriptions."""
-
-
-def render_score(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Render how many tasks came out right with each prompt, by domain, and how long the prompt is."""
-    domains = list(dict.fromkeys(row["domain"] for row in rows))
-    titles = [f"{name} (held out)" if DOMAINS[name].held_out else name for name in domains]
-    table = []
-    for way in dict.fromkeys(row["way"] for row in rows):
-        of_way = [row for row in rows if row["way"] == way]
-        rights = [_right([row for row in of_way if row["domain"] == name]) for name in domains]
-        read = sum(row["tokens_in"] for row in of_way) / len(of_way)
-        written = sum(row["tokens_out"] for row in of_way) / len(of_way)
-        table.append([way, *rights, f"**{_right(of_way)}**", f"{read:,.0f}", f"{written:,.0f}"])
-    head = ["the prompt has", *titles, "all", "tokens read for a task", "written"]
-    return table_of(head, table)
-
-
-def render_failures(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Render why tasks came out wrong: a column for each prompt."""
-    ways = list(dict.fromkeys(row["way"] for row in rows))
-    counts = {way: Counter(row["cause"] for row in rows if row["way"] == way) for way in ways}
-    causes = sorted(
-        {cause for count in counts.values() for cause in count} - {"right"},
-        key=lambda cause: (-sum(count[cause] for count in counts.values()), cause),
-    )
-    return table_of(
-        ["cause", *ways], [[cause, *(str(counts[way][cause]) for way in ways)] for cause in causes]
-    )
-
-
-def _right(rows: Sequence[Mapping[str, Any]]) -> str:
-    return f"{sum(row['cause'] == 'right' for row in rows)} of {len(rows)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,8 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--every", type=int, default=1, help="of the tasks of each domain, the first of each N"
     )
     parser.add_argument("--answers", type=Path, help="folder that keeps answers, to go on later")
-    parser.add_argument("--json", type=Path, help="write every answer to this file")
+    parser.add_argument(
+        "--write", action="store_true", help="write results and docs/local-models.md"
+    )
     options = parser.parse_args(arguments)
+    if options.write and (options.domain or options.every > 1):
+        parser.error("--write is for a whole run: it goes without --domain and --every")
     names = options.domain or [*DOMAINS]
     domains = [replace(DOMAINS[n], tasks=DOMAINS[n].tasks[:: options.every]) for n in names]
     rows: list[dict[str, Any]] = []
@@ -98,10 +76,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LocalModelError as error:
         print(error, file=sys.stderr)
         return 2
-    if options.json:
-        results = {"model": name, "machine": describe_machine(), "rows": rows}
-        options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False), "utf-8")
-    print(f"{render_score(rows)}\n\n{render_failures(rows)}")
+    if options.write:
+        results = {
+            "date": datetime.date.today().isoformat(),
+            "command": f"python -m benchmarks.local_prompts --model {options.model}",
+            "model": name,
+            "machine": describe_machine(),
+            "rows": rows,
+        }
+        write_dated(results, PROMPTS)
+        write_page(read_results(), results)
+    print(f"{render_prompts(rows)}\n\n{render_prompt_failures(rows)}")
     return 0
 
 

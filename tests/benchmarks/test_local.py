@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+from collections import Counter
 from dataclasses import asdict
 
 import pytest
@@ -209,9 +210,9 @@ def test_command(tmp_path, monkeypatch, capsys):
 def test_page_says_what_is_stored():
     """Every table of the page is the one that the stored answers give; nothing names the machine."""
     text = local_page.PAGE.read_text("utf-8")
-    results = local_page.read_results()
-    assert markdown.fill_page(text, local_page.render_tables(results)) == text
-    stored = [*local_page.FOLDER.glob("*.json"), local_page.PAGE]
+    tables = local_page.render_tables(local_page.read_results(), local_page.read_prompts())
+    assert markdown.fill_page(text, tables) == text
+    stored = [*local_page.FOLDER.rglob("*.json"), local_page.PAGE]
     assert not [
         path.name
         for path in stored
@@ -231,12 +232,21 @@ def test_stored_results_are_complete():
     assert {(row["mode"], row["domain"], row["task"]) for row in rows} == expected
     assert len(rows) == len(expected)
     assert any(DOMAINS[row["domain"]].held_out for row in rows)
+    prompts = local_page.read_prompts()["rows"]
+    asked = Counter((row["way"], row["domain"], row["task"]) for row in prompts)
+    assert asked == Counter(
+        (way, domain.name, task.name)
+        for way in local_prompts.WAYS
+        for domain in DOMAINS.values()
+        for task in domain.tasks
+    )
 
 
-def test_a_page_for_a_part_is_not_written(capsys):
+@pytest.mark.parametrize("benchmark_module", [local, local_prompts])
+def test_a_page_for_a_part_is_not_written(benchmark_module, capsys):
     """The page tells of whole runs, so a part of one is refused before the model is asked."""
     with pytest.raises(SystemExit):
-        local.main(["--write", "--domain", "company"])
+        benchmark_module.main(["--write", "--domain", "company"])
     assert "--write is for a whole run" in capsys.readouterr().err
 
 

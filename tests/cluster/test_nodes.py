@@ -110,6 +110,7 @@ def test_servers_without_hosts_end(cluster):
     """Those of a former version or other options leave nothing behind."""
     with RaySandbox(cluster.address, idle_seconds=2.0, waiting_workers=1) as made:
         run(made)
+        assert wait_for(lambda: len(connected(made)) == len(cluster.nodes))
         before = [len(node.actors()) for node in cluster.nodes]
     assert wait_for(lambda: [len(n.actors()) for n in cluster.nodes] == [b - 1 for b in before])
 
