@@ -2,7 +2,7 @@
 """Keep secrets out of the record of a call, its events, and the report to the model.
 
 The tool gets its arguments unchanged, and a person who approves a call sees them unchanged. Only
-arguments are redacted: the code and what it prints are not.
+arguments, and URLs in errors of tools, are redacted: the code and what it prints are not.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ _NAME_KEYS = ("name", "key", "header")
 """Fields with the name of what the field `value` beside them contains."""
 _URL_PASSWORD = re.compile(r"(://[^\s/@:?#]*:)([^\s/@]+)@")
 _URL_FIELD = re.compile(r"[?&;]([\w.-]{1,64})=([^&;\s#\"']+)")
+_URL_SECRETS = frozenset({"key", "sig", "signature"})
+"""Fields of URLs that are secrets there, and not elsewhere."""
 _SCHEME = re.compile(r"(?:bearer|basic|token|apikey|bot)\s+(?=\S+\Z)", re.IGNORECASE)
 """The scheme before a credential in a header."""
 _LETTERS = re.compile(r"[A-Za-z0-9]+")
@@ -200,13 +202,18 @@ def _hide_in_text(text: str) -> str:
     if data is not None:
         hidden = hide_named(data)
         return text if hidden is data else json.dumps(hidden, ensure_ascii=False)
+    return _hide_in_urls(text)
+
+
+def _hide_in_urls(text: str) -> str:
+    """Return a text with the passwords of the URLs in it hidden, and what fields of theirs are secrets."""
     if "://" not in text:
         return text
     shown = _URL_PASSWORD.sub(lambda found: f"{found[1]}{REDACTED}@", text)
     shown = _URL_FIELD.sub(
         lambda found: (
             found[0].removesuffix(found[2]) + REDACTED
-            if is_secret(found[1], found[2])
+            if is_secret(found[1], found[2]) or found[1].lower() in _URL_SECRETS
             else found[0]
         ),
         shown,
@@ -364,7 +371,7 @@ def describe_message(name: str, content: object, on_tool_error: OnToolError) -> 
     """Describe an error message with which a tool, or a middleware before it, has answered."""
     if on_tool_error == "hide":
         return f"{name} failed"
-    return f"{name} failed: {describe_error(content)}"
+    return f"{name} failed: {_hide_in_urls(describe_error(content))}"
 
 
 def cut(text: str, limit: int = MAX_ERROR_CHARS) -> str:
@@ -377,9 +384,12 @@ def cut(text: str, limit: int = MAX_ERROR_CHARS) -> str:
 
 
 def _text_of(error: BaseException) -> str:
-    """Return the text of an exception; of a group, also what the exceptions in it say."""
+    """Return the text of an exception; of a group, also what the exceptions in it say.
+
+    HTTP clients put the whole URL into it, and many a service takes its key there.
+    """
     try:
-        text = str(error)
+        text = _hide_in_urls(str(error))
     except Exception:  # noqa: BLE001  # the tool's own exception may raise anything
         return ""
     if not isinstance(error, BaseExceptionGroup):

@@ -9,7 +9,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import ToolMessage
-from langchain_core.tools import BaseTool, tool
+from langchain_core.tools import BaseTool, ToolException, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolRuntime
@@ -269,3 +269,42 @@ async def test_an_execution_that_is_cancelled_is_cancelled():
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+URLS = {
+    "https://api.example.com/v1?tavilyApiKey=hush&q=tea": "https://api.example.com/v1?tavilyApiKey=[redacted]&q=tea",
+    "http://example.com/?key=hush#top": "http://example.com/?key=[redacted]#top",
+    "'https://a.example/x?page=2&access_token=hush'": "'https://a.example/x?page=2&access_token=[redacted]'",
+    "postgresql://ada:hush@db.example/sales": "postgresql://ada:[redacted]@db.example/sales",
+    "https://example.com/a?page=2&limit=9": "https://example.com/a?page=2&limit=9",
+}
+
+
+@pytest.mark.parametrize("way", ["raises", "raises a group", "is handled"])
+async def test_keys_in_urls(way: str) -> None:
+    """What a URL in an error has of keys and passwords is hidden, and nothing else of it."""
+
+    @tool
+    def fetch(url: int) -> str:
+        """Fetch."""
+        error = ConnectionError(f"429 for {list(URLS)[url]}")
+        raise ExceptionGroup("all", [error]) if way == "raises a group" else error
+
+    @tool
+    def refuse(url: int) -> str:
+        """Refuse."""
+        raise ToolException(f"429 for {list(URLS)[url]}")
+
+    refuse.handle_tool_error = True
+    used = refuse if way == "is handled" else fetch
+    executor = ProgrammaticToolExecutor([used], sandbox=InProcessSandbox(), limits=LIMITS)
+    code = f"""\
+for n in range({len(URLS)}):
+    try:
+        await {used.name}(n)
+    except ToolCallError as error:
+        print(str(error).partition("429 for ")[2])
+"""
+    result = await executor.aexecute(code)
+    assert result.output.splitlines() == list(URLS.values())
+    assert "hush" not in repr(result.to_dict())
