@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import langchain_core
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler
 from langchain_core.globals import set_debug
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda, ensure_config
@@ -385,6 +385,32 @@ async def test_a_result_is_made_text_only_for_a_listener(is_heard: bool) -> None
         "print((await f()).n)", config={"callbacks": callbacks}
     )
     assert texts == (["made"] if is_heard else [])
+
+
+async def test_callbacks_are_made_once_for_an_execution(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a tool's calls report to is made for the first of an execution; the next execution's is its own."""
+    made: list[Any] = []
+    configure = AsyncCallbackManager.configure
+
+    def count(*given: Any) -> AsyncCallbackManager:
+        made.append(given)
+        return configure(*given)
+
+    monkeypatch.setattr(AsyncCallbackManager, "configure", count)
+
+    async def double(n: int) -> int:
+        """Double a number."""
+        return 2 * n
+
+    tool = StructuredTool.from_function(coroutine=double, name="double")
+    executor = ProgrammaticToolExecutor([tool])
+    code = "for n in range(3):\n    print(await double(n))"
+    for executions in (1, 2):
+        assert (await executor.aexecute(code)).output == "0\n2\n4\n"
+        assert len(made) == executions
+    listener = Listener()
+    await executor.aexecute(code, config={"callbacks": [listener]})
+    assert [kind for kind, *_ in listener.events] == ["start", "end"] * 3
 
 
 def test_synchronous_callers_run_the_synchronous_function() -> None:
