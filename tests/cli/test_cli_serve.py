@@ -122,7 +122,10 @@ async def test_it_serves_and_drains() -> None:
             "127.0.0.1",
             int(await asyncio.to_thread(served.find, r"3 workers on \S+ port (\d+)")),
         )
-        async with welcomed(address) as host, running(host, address, "print(1)") as execution:
+        async with (
+            welcomed(address) as host,
+            running(host, address, "print(fetch())") as execution,
+        ):
             assert (await asyncio.to_thread(get, health, "/healthz"))[0] == 200
             assert (await asyncio.to_thread(get, health, "/readyz"))[0] == 200
             assert (await asyncio.to_thread(get, health, "/"))[0] == 404
@@ -132,6 +135,9 @@ async def test_it_serves_and_drains() -> None:
             served.process.send_signal(signal.SIGTERM)
             assert await host.expect(messages.Room) == messages.Room(0)
             assert (await asyncio.to_thread(get, health, "/readyz"))[0] == 503
+            while not execution.protocol.collect():
+                await execution.step()
+            execution.answer(1, 1)
             assert (await execution.to_end()).output == "1\n"
         log = await asyncio.to_thread(served.process.stderr.read)
         assert served.process.wait() == 0

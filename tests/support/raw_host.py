@@ -10,10 +10,16 @@ from typing import Any, TypeAlias, TypeVar
 
 from langchain_ptc.background_loop import BackgroundLoop
 from langchain_ptc.limits import Limits
-from langchain_ptc.sandbox.api import Program
+from langchain_ptc.sandbox.api import Program, Result
 from langchain_ptc.sandbox.remote import messages as m
 from langchain_ptc.sandbox.remote.sockets import Connector
-from langchain_ptc.sandbox.wire.protocol import HostProtocol, encode_frame, encode_run
+from langchain_ptc.sandbox.wire.protocol import (
+    HostProtocol,
+    encode_frame,
+    encode_result,
+    encode_run,
+)
+from langchain_ptc.sandbox.wire.values import encode_value
 
 TOKEN = "a token of sixteen characters"
 MEMORY = 512 * 2**20
@@ -113,6 +119,10 @@ class Running:
         self.raw, self.secret = raw, secret
         self.protocol = HostProtocol(program)
         raw.send(encode_frame(encode_run(program)))
+
+    def answer(self, call: int, value: object) -> None:
+        """Send the result of a call."""
+        self.raw.send(*encode_result(Result(id=call, payload=encode_value(value))))
 
     async def step(self) -> bool:
         """Take what comes next; return False at the end of the connection."""

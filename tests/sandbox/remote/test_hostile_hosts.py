@@ -155,7 +155,7 @@ async def test_secrets_of_another_host(server: Server) -> None:
             assert await second.is_closed()
         other.send(request(execution.secret))
         assert await other.next() is None
-        execution.raw.send(*encode_result(Result(id=1, payload=encode_value("kept"))))
+        execution.answer(1, "kept")
         assert (await execution.to_end()).output == "kept\n"
 
 
@@ -264,7 +264,7 @@ async def test_ten_megabytes_each_way(server: Server) -> None:
         while not execution.protocol.collect():
             await execution.step()
         text = "x" * 10_000_000
-        execution.raw.send(*encode_result(Result(id=1, payload=encode_value(text))))
+        execution.answer(1, text)
         assert (await execution.to_end()).output == text + "\n"
 
 
