@@ -159,7 +159,7 @@ def test_past_the_end_is_an_error_that_explains_itself():
         model.invoke([HumanMessage("q"), ToolMessage("KeyError: 'id'", tool_call_id="c1")])
     told = str(caught.value)
     assert "call 2" in told
-    assert "1 replies" in told
+    assert "1 item" in told
     assert "ToolMessage \"KeyError: 'id'\"" in told
     assert len(model.calls) == 2
 
