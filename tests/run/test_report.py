@@ -86,6 +86,12 @@ async def test_report(name: str, sandbox: ProcessSandbox) -> None:
     assert len(report) < program.limits.output_chars + MAX_BESIDES_OUTPUT
 
 
+async def test_notes_hide_no_hint(sandbox: ProcessSandbox) -> None:
+    """The hint is there also where Python 3.14 notes in which part of a value json was."""
+    program = Failing(code="import json\njson.dumps({'a': [{1}]})\n", status="error")
+    assert "default=str" in (await run(program, sandbox))[1]
+
+
 def test_every_snapshot_is_of_a_program() -> None:
     """No snapshot is left of a program that is gone, and there are enough of them."""
     assert sorted(path.stem for path in SNAPSHOTS.glob("*.txt")) == sorted(PROGRAMS)

@@ -155,7 +155,7 @@ PROGRAMS: dict[str, Failing] = {
         "import json\n"
         "\n"
         "user = await get_user(id=1)\n"
-        'print(json.dumps({**user, "seen": datetime.date(2026, 1, 2)}, indent=2))\n'
+        "print(json.dumps(datetime.date(2026, 1, 2), indent=len(user)))\n"
     ),
     "type-error-own-function": _error(
         "def total(rows, rate=1.0):\n"

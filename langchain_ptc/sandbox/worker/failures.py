@@ -331,7 +331,7 @@ def _hint(error: BaseException, names: tuple[str, ...], tools: tuple[str, ...]) 
         return "a method is used as a value: call it, or read a record's field as record['name']"
     if isinstance(error, TypeError) and text.startswith("the JSON object must be str"):
         return "this is data already: use it as it is, without `json.loads`"
-    if isinstance(error, TypeError) and text.endswith("is not JSON serializable"):
+    if isinstance(error, TypeError) and "is not JSON serializable" in text:
         return "write `json.dumps(..., default=str)`, and `list(...)` for a set"
     if isinstance(error, NameError) and (missing := re.search(r"name '(\w+)'", text)):
         return _suggest(missing[1], names, tools)
