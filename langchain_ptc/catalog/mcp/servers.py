@@ -14,12 +14,14 @@ import atexit
 import codecs
 import contextlib
 import contextvars
+import functools
+import json
 import os
 import re
 import sys
 import threading
 import weakref
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -578,8 +580,33 @@ async def _connect_http(given: dict[str, Any], stack: AsyncExitStack) -> Any:
         timeout=httpx.Timeout(seconds, read=read),
         auth=given.pop("auth", None),
     )
+    if not hasattr(http, "httpx2"):
+        client.event_hooks["response"].append(functools.partial(_answer_call, httpx.ByteStream))
     await stack.enter_async_context(client)
     return await stack.enter_async_context(streamable_http_client(**given, http_client=client))
+
+
+async def _answer_call(stream_of: Callable[[bytes], Any], response: Any) -> None:
+    """Make an HTTP error that a call of a tool got the answer to that call.
+
+    Line 1 of `mcp` would end the session for it, and with it all calls in flight.
+    """
+    status = response.status_code
+    if (status not in (403, 429) and status < 500) or response.is_stream_consumed:
+        return
+    try:
+        asked = json.loads(response.request.content)
+        is_call = asked["method"] == "tools/call"
+    except (ValueError, TypeError, LookupError):
+        return
+    if is_call:
+        text = f"the server answered {status} {response.reason_phrase}".strip()
+        error = {"code": -32_000, "message": text}
+        answer = {"jsonrpc": "2.0", "id": asked.get("id"), "error": error}
+        await response.stream.aclose()
+        response.stream, response.status_code = stream_of(json.dumps(answer).encode()), 200
+        response.headers.clear()
+        response.headers["content-type"] = "application/json"
 
 
 def _seconds(given: float | timedelta) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -36,6 +37,7 @@ from tests.support import ROOT, SUPPORT
 from tests.support.waiting import SECONDS, wait_for
 
 SERVERS = SUPPORT / "mcp_servers"
+LINE = int(importlib.metadata.version("mcp").split(".")[0])
 PYTHON = os.environ.get("MCP_SERVER_PYTHON", sys.executable)
 """Runs the servers, which are written for line 1 of `mcp`; the client may be of line 2."""
 NEEDS_ADAPTERS = pytest.mark.skipif(
@@ -685,6 +687,35 @@ async def test_session_unknown_after_a_restart() -> None:
     with serving(port):
         assert await call(catalog, "process_id") != first
         await catalog.aclose()
+
+
+@pytest.mark.skipif(LINE > 1, reason="line 2 of mcp has another client of HTTP")
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
+async def test_an_http_error_is_the_answer_of_one_call(status: int) -> None:
+    """A call that the server, or a gateway before it, refuses fails by itself; others in flight get their answers."""
+    import httpx
+
+    class Gateway(httpx.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if b'"burn"' in request.content:
+                return httpx.Response(
+                    status, stream=httpx.ByteStream(b"<html>busy"), request=request
+                )
+            return await super().handle_async_request(request)
+
+    port = free_port()
+    connection = {
+        "transport": "http",
+        "url": f"http://127.0.0.1:{port}/mcp",
+        "httpx_client_factory": lambda **given: httpx.AsyncClient(transport=Gateway(), **given),
+    }
+    with serving(port):
+        async with ToolCatalog.from_mcp({"kitchen": connection}) as catalog:
+            waits = asyncio.create_task(call(catalog, "meet", people=2, value=1))
+            with pytest.raises(ToolException, match=f"^the server answered {status} [A-Z]"):
+                await call(catalog, "burn", reason="toast")
+            assert await call(catalog, "meet", people=2, value=2) == 2
+            assert await waits == 1
 
 
 @pytest.mark.parametrize("is_restarted", [False, True], ids=["gone", "restarted"])
