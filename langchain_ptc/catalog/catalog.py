@@ -515,7 +515,10 @@ def _own_functions(tools: Iterable[BaseTool]) -> Iterator[ToolDefinition]:
         schema = tool.args_schema
         if schema not in _own:
             policy = ToolPolicy(read_only=True, idempotent=True)
-            _own[schema] = read_tool(tool, domain=None, policy=policy)
+            read = read_tool(tool, domain=None, policy=policy)
+            # Its functions hold the catalog, which goes when its user drops it.
+            bare = tool.model_copy(update={"func": None, "coroutine": None})
+            _own[schema] = replace(read, tool=bare)
         yield replace(_own[schema], tool=tool)
 
 

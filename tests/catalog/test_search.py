@@ -403,6 +403,23 @@ def test_no_numpy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS)
 
 
+def test_no_catalog_is_kept() -> None:
+    """What is read of our functions once, in the first catalog of a process, does not keep that catalog."""
+    import subprocess
+
+    code = (
+        "import gc, weakref\n"
+        "from langchain_ptc import ToolCatalog\n"
+        "catalog = ToolCatalog([])\n"
+        "kept = weakref.ref(catalog)\n"
+        "assert catalog.discovery\n"
+        "del catalog\n"
+        "gc.collect()\n"
+        "assert kept() is None\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS)
+
+
 def test_catalogs_that_threads_build_at_once():
     """No thread meets a warning that LangChain silences while another reads the signature of our functions."""
 
