@@ -315,7 +315,7 @@ class RemotePool:
             return "there is none"
         reasons = []
         for name, (machine, _) in self.machines.items():
-            full = f"all of its {count(machine.capacity, 'worker')} busy"
+            full = f"{count(machine.capacity, 'worker')}, all busy"
             why = ask.problems.get(machine) or (full if machine.is_up else machine.why)
             reasons.append(f"{name}: {why}")
         return "; ".join(reasons)

@@ -406,8 +406,8 @@ async def test_waiting_for_a_full_server_ends_with_a_clear_error() -> None:
             with pytest.raises(SandboxError) as caught:
                 await held.start("1")
             assert str(caught.value) == (
-                f"no machine had a free worker within 0.2 seconds: {address_of(server)}: all its 1 "
-                "workers are busy. Add machines, raise their max_workers, or wait longer: "
+                f"no machine had a free worker within 0.2 seconds: {address_of(server)}: 1 worker, "
+                "all busy. Add machines, raise their max_workers, or wait longer: "
                 "RemoteSandbox(queue_seconds=...)"
             )
             held.let_go()
