@@ -587,12 +587,14 @@ async def _connect_http(given: dict[str, Any], stack: AsyncExitStack) -> Any:
 
 
 async def _answer_call(stream_of: Callable[[bytes], Any], response: Any) -> None:
-    """Make an HTTP error that a call of a tool got the answer to that call.
+    """Make an HTTP error that a call of a tool got the answer to that call, and so what is no answer at all.
 
-    Line 1 of `mcp` would end the session for it, and with it all calls in flight.
+    Line 1 of `mcp` would end the session for an error, and with it all calls in flight; for a page of a login it
+    would leave the call without an answer.
     """
-    status = response.status_code
-    if (status not in (403, 429) and status < 500) or response.is_stream_consumed:
+    status, kind = response.status_code, response.headers.get("content-type", "")
+    is_page = status < 300 and not kind.startswith(("application/json", "text/event-stream"))
+    if not (is_page or status in (403, 429) or status >= 500) or response.is_stream_consumed:
         return
     try:
         asked = json.loads(response.request.content)
@@ -600,7 +602,8 @@ async def _answer_call(stream_of: Callable[[bytes], Any], response: Any) -> None
     except (ValueError, TypeError, LookupError):
         return
     if is_call:
-        text = f"the server answered {status} {response.reason_phrase}".strip()
+        no_answer = f", which is no answer to the call (type {kind[:100]!r})" if is_page else ""
+        text = f"the server answered {status} {response.reason_phrase}{no_answer}"
         error = {"code": -32_000, "message": text}
         answer = {"jsonrpc": "2.0", "id": asked.get("id"), "error": error}
         await response.stream.aclose()

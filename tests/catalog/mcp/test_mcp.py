@@ -690,9 +690,9 @@ async def test_session_unknown_after_a_restart() -> None:
 
 
 @pytest.mark.skipif(LINE > 1, reason="line 2 of mcp has another client of HTTP")
-@pytest.mark.parametrize("status", [403, 429, 500, 503])
+@pytest.mark.parametrize("status", [200, 202, 403, 429, 500, 503])
 async def test_an_http_error_is_the_answer_of_one_call(status: int) -> None:
-    """A call that the server, or a gateway before it, refuses fails by itself; others in flight get their answers."""
+    """A call that a gateway refuses, or answers with a page, fails by itself; others in flight get their answers."""
     import httpx
 
     class Gateway(httpx.AsyncHTTPTransport):
