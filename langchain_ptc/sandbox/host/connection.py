@@ -222,7 +222,8 @@ class HostConnection:
         self._socket = sock
         self._fd = sock.fileno()  # by itself: of a socket, the selector makes a text at each look
         self._reads = False
-        self._queue: list[bytes] = []
+        self.queue: list[bytes] = []
+        """What leaves with the next `send`."""
         self._queued_bytes = 0
         self._unsent: deque[memoryview] = deque()
         self._unsent_bytes = 0
@@ -273,7 +274,7 @@ class HostConnection:
         if self._conversation.is_stepped:  # all calls of a step are one batch, with one answer
             if protocol.idle is not None:
                 self._report(calls)
-                self._flush()
+                self.send()
         elif calls and self._takes_answers:
             self._held.extend(calls)
             self._hand_on()
@@ -292,8 +293,8 @@ class HostConnection:
             del self._held[:room]
             self._outstanding += len(batch)
             self._report(batch)
-        if self._queue:
-            self._flush()  # answers that were there at once leave in one write
+        if self.queue:
+            self.send()  # answers that were there at once leave in one write
 
     def _report(self, calls: Sequence[Call]) -> None:
         self._handing_over = True
@@ -316,28 +317,20 @@ class HostConnection:
         buffers = self._conversation.encode(results, at)
         self._outstanding -= len(results)
         is_step = self._conversation.is_stepped  # which is all that is answered
-        if not (self._queue or self._handing_over or is_step):
+        if not (self.queue or self._handing_over or is_step):
             self._loop.call_soon(self._hand_on)
-        self._queue += buffers
+        self.queue += buffers
         self._queued_bytes += sum(map(len, buffers))
         if is_step or self._queued_bytes > _MAX_QUEUED_BYTES:
-            self._flush()
+            self.send()
 
-    def _flush(self) -> None:
-        if self._queue:
-            buffers, self._queue = self._queue, []
-            if self._queued_bytes <= _MAX_JOINED_BYTES:
-                buffers = [b"".join(buffers)]
-            self._queued_bytes = 0
-            self.send(buffers)
-
-    def send(self, buffers: list[bytes]) -> None:
-        """Send frames now, or as soon as the worker takes them.
-
-        Args:
-            buffers: The frames, each in one buffer or in several.
-        """
-        if not self.is_open or not self._takes_answers:
+    def send(self) -> None:
+        """Send what is queued: frames, each in one buffer or in several, now or as soon as the worker takes them."""
+        buffers, self.queue = self.queue, []
+        if buffers and self._queued_bytes <= _MAX_JOINED_BYTES:
+            buffers = [b"".join(buffers)]  # of one, that is no copy
+        self._queued_bytes = 0
+        if not (buffers and self.is_open and self._takes_answers):
             return
         if not self._unsent and len(buffers) == 1:
             frame = buffers[0]
@@ -495,7 +488,8 @@ class WorkerSession(Generic[W]):
                 require_folder(worker.layers)
             self._line = line = HostConnection(program, on_calls, on_idle, worker.socket)
             self.worker, self.watched_at = worker, time.monotonic()
-            line.send([encode_frame(encode_run(program))])  # first: `watch` wakes a thread
+            line.queue = [encode_frame(encode_run(program))]
+            line.send()  # first: `watch` wakes a thread
             self._pool.watch(worker, self._wall_seconds + replay_seconds(program))
             refill = asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._pool.refill)
             try:
