@@ -364,7 +364,7 @@ BUDGET = {
     "longest import chain": 12,
     "calls for a small program": 248,
     "files for a small program": 24,
-    "calls for one tool call": 57,
+    "calls for one tool call": 56,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The
 goals are 26,000 lines, 120 modules, a chain of 12, 250 calls in 20 files, and 40 functions for a call."""
