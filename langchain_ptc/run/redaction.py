@@ -408,10 +408,10 @@ def _text_of(error: BaseException) -> str:
 def _describe_arguments(error: ValidationError) -> str:
     parts = []
     for problem in error.errors(include_url=False)[:_MAX_PROBLEMS]:
-        place = ".".join(map(str, problem["loc"])) or "arguments"
+        place = ".".join(map(str, problem["loc"]))
         value = problem["input"]
         if any(is_secret(name, value) for name in problem["loc"]):
             value = REDACTED
         given = cut(repr(hide_named(value)), _MAX_INPUT_CHARS)
-        parts.append(f"{place}: {problem['msg']} (got {given})")
+        parts.append(f"{place}{': ' * bool(place)}{problem['msg']} (got {given})")
     return "bad arguments: " + "; ".join(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from langchain.agents import create_agent
@@ -13,6 +13,7 @@ from langchain_core.tools import BaseTool, ToolException, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolRuntime
+from pydantic import BaseModel, model_validator
 
 from langchain_ptc import (
     InProcessSandbox,
@@ -308,3 +309,32 @@ for n in range({len(URLS)}):
     result = await executor.aexecute(code)
     assert result.output.splitlines() == list(URLS.values())
     assert "hush" not in repr(result.to_dict())
+
+
+class Span(BaseModel):
+    """From a number to a larger one."""
+
+    first: int
+    last: int
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
+        if self.first > self.last:
+            raise ValueError("last comes first")
+        return self
+
+
+async def test_arguments_that_misfit_each_other() -> None:
+    """What a schema says of all arguments together is said of no single one."""
+
+    @tool(args_schema=Span)
+    def read(first: int, last: int) -> int:
+        """Read."""
+        return last - first
+
+    executor = ProgrammaticToolExecutor([read], sandbox=InProcessSandbox(), limits=LIMITS)
+    result = await executor.aexecute(
+        "try:\n    await read(2, 1)\nexcept ToolCallError as error:\n    print(error)"
+    )
+    told = "read failed: bad arguments: Value error, last comes first (got {'first': 2, 'last': 1})"
+    assert result.output == f"{told}\n"
