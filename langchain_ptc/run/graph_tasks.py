@@ -7,8 +7,8 @@ A `ToolNode` runs all tool calls of a message in one task. Code in more than one
   So each has a place of its own, known from the message.
 - The first interrupt that leaves a task ends it, and nothing waits for the rest. An execution that still
   ran would run on unseen, and make its calls beside those of the resumed graph; the question of one that
-  had interrupted as well would not be shown. So an execution that pauses waits for the others, and all
-  leave with all questions.
+  had interrupted as well would not be shown. So an execution that pauses waits for the others, those that
+  have yet to begin among them, and all leave with all questions.
 
 And a call of the code may interrupt the graph, run a graph of its own, or call a LangGraph `@task`. LangGraph
 tells these apart by the task that they happen in: by its namespace, and by counters and answers in its
@@ -52,6 +52,8 @@ _RESUME_MAP = "__pregel_resume_map"
 _IN_MESSAGE, _IN_ORDER, _TASK = 1, 2, 3
 """How the place of an execution is known, and that of a `@task`; the first digit of it."""
 _DIGEST_CHARS = 12
+BEGIN_SECONDS = 1.0
+"""How long an execution that pauses waits for others of its message to begin: one may never do so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +73,32 @@ class _Attempt:
     def __init__(self) -> None:
         self.lock = new_lock()
         self.places: Counter[tuple[int, int]] = Counter()
-        self.running = 0
+        self.expected = self.begun = self.running = 0
+        """Executions that the message asks for here, as far as is known; that have begun; that run."""
         self.interrupts: dict[str, Interrupt] = {}
         self.is_paused = False
         self.waiting: list[Future[None]] = []
+
+    def let_go(self) -> list[Future[None]]:
+        """Return those that have paused and may leave: all if no other runs, or is to begin; else none."""
+        if self.running or self.begun < self.expected:
+            return []
+        self.is_paused = bool(self.waiting)
+        released, self.waiting = self.waiting, []
+        return released
 
 
 _lock = new_lock()
 _attempts: weakref.WeakKeyDictionary[Any, dict[int, _Attempt]] = weakref.WeakKeyDictionary()
 
 
-def take_place(index: int | None) -> Place:
+def take_place(index: int | None, expected: int = 1) -> Place:
     """Return the place of an execution that begins.
 
     Args:
         index: Which tool call of its message it is, from 0; None if there is no message, for one that
             begins in the same order each time.
+        expected: How many the message asks for in this task, this one included.
     """
     kind = (_IN_ORDER, 0) if index is None else (_IN_MESSAGE, index)
     try:
@@ -95,6 +107,7 @@ def take_place(index: int | None) -> Place:
         configurable = {}
     attempt = _attempt_of(configurable.get(SCRATCHPAD))
     with attempt.lock:
+        attempt.expected = max(attempt.expected, expected)
         number = attempt.places[kind]
         attempt.places[kind] += 1
     return Place(*kind, number)
@@ -116,7 +129,11 @@ def identify(
         config: Configuration of the graph.
     """
     message, index = find_call(call_id, state, arguments=arguments) or (None, None)
-    place = take_place(index)
+    expected = 1
+    if message is not None and index is not None and not _is_sent():
+        names = [call["name"] for call in message.tool_calls]
+        expected = names.count(names[index])
+    place = take_place(index, expected)
     made_by = None if message is None else message.id
     if call_id is None or (made_by := made_by or _task_id()) is None:
         return place, call_id
@@ -124,6 +141,15 @@ def identify(
     source = repr((str(thread), made_by, place))
     digest = hashlib.sha256(source.encode("utf-8", "backslashreplace")).hexdigest()
     return place, f"{call_id}.{digest[:_DIGEST_CHARS]}"
+
+
+def _is_sent() -> bool:
+    """Whether the task is one of a `Send`, which agents make for each tool call."""
+    try:
+        metadata = get_config().get("metadata") or {}
+    except RuntimeError:  # outside a graph
+        return False
+    return (metadata.get("langgraph_path") or ("",))[0] == "__pregel_push"
 
 
 def _task_id() -> str | None:
@@ -159,6 +185,7 @@ class ParallelRun:
             if attempt.is_paused:
                 self._alone.set_result(None)
                 raise GraphInterrupt(())
+            attempt.begun += 1
             attempt.running += 1
         place = f"{self._place.kind}{self._place.index:05}{self._place.number:05}"
         return TaskScope(self._configurable, place).configurable
@@ -167,24 +194,34 @@ class ParallelRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
         attempt = self._attempt
-        released: list[Future[None]] = []
         with attempt.lock:
             attempt.running -= 1
             if isinstance(error, GraphInterrupt):
-                attempt.is_paused = True
                 attempt.interrupts.update({one.id: one for one in (error.args or ((),))[0]})
                 attempt.waiting.append(self._alone)
-            if not attempt.running:
-                released, attempt.waiting = attempt.waiting, []
-        for future in released:
-            if future.set_running_or_notify_cancel():
-                future.set_result(None)
+            released = attempt.let_go()
+        _settle(released)
 
     async def pause(self) -> GraphInterrupt:
-        """Wait until no other execution of the task runs; return the interrupt with all questions."""
-        await asyncio.wrap_future(self._alone)
-        with self._attempt.lock:
-            return GraphInterrupt(tuple(self._attempt.interrupts.values()))
+        """Wait until no other execution of the task runs, or is to begin; return all questions."""
+        attempt, alone = self._attempt, asyncio.wrap_future(self._alone)
+        with attempt.lock:
+            is_complete = attempt.begun >= attempt.expected
+        if not is_complete:
+            await asyncio.wait({alone}, timeout=BEGIN_SECONDS)
+            with attempt.lock:
+                attempt.expected = 0
+                released = attempt.let_go()
+            _settle(released)
+        await alone
+        with attempt.lock:
+            return GraphInterrupt(tuple(attempt.interrupts.values()))
+
+
+def _settle(futures: list[Future[None]]) -> None:
+    for future in futures:
+        if future.set_running_or_notify_cancel():
+            future.set_result(None)
 
 
 def _attempt_of(scratchpad: Any) -> _Attempt:
