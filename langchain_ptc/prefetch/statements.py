@@ -39,6 +39,7 @@ Compound = _Block | _Named
 
 CONTINUES = ("else", "elif", "except", "finally")
 """Words at the beginning of lines that belong to the statement before."""
+LONGEST_WORD = max(map(len, CONTINUES))
 _WORD = re.compile(r"\w*")
 _HEAD = re.compile(
     r"\s*(?:async\s+)?(?:if|elif|else|for|while|try|except|finally|with|def|class|case)\b.*:\s*(?:#.*)?"

@@ -34,6 +34,7 @@ from langchain_core.runnables import RunnableConfig
 
 from langchain_ptc.errors import SandboxError, ToolCallError
 from langchain_ptc.prefetch.plan import Part, Plan
+from langchain_ptc.prefetch.statements import LONGEST_WORD
 from langchain_ptc.run.calls import CallContext, CallOutcome, Pipeline, StartedCall, Time
 from langchain_ptc.run.events import Events
 from langchain_ptc.run.graph_tasks import SCRATCHPAD, TaskScope, entered
@@ -149,7 +150,8 @@ class Prefetcher:
         self._plan = Plan({name: name in self._allowed for name in program.tools})
         self._pieces: deque[str] = deque()
         """Pieces of the code that are not read yet."""
-        self._is_line_new = True
+        self._column = 0
+        """Characters of the line that is being written."""
         self._code: list[str] = []
         self._rest: str | None = None
         """What is left of the whole code to be read, once something is to be done with it."""
@@ -173,11 +175,14 @@ class Prefetcher:
     def feed(self, text: str) -> None:
         """Take the next piece of the code."""
         self._pieces.append(text)
+        _, line_break, line = text.rpartition("\n")
+        column, self._column = self._column, len(line) + (0 if line_break else self._column)
+        if not line_break and column > LONGEST_WORD:
+            return  # the line says already whether it begins a statement, and is not whole
         if asyncio._get_running_loop() is self._loop:
             self._read()
-        elif "\n" in text or self._is_line_new:
+        else:
             self._post(self._read)
-        self._is_line_new = text.endswith("\n")
 
     def close(self) -> None:
         """End what was begun; nothing of it will be used."""
@@ -518,13 +523,14 @@ class Prefetcher:
         there.append(fetched)
         self._early.append(fetched)
         fetched.task = self._spawn(self._fetch(fetched, call))
-        self._events.emit(
-            "prefetch",
-            call_id=call.call_id,
-            tool=call.definition.name,
-            domain=call.definition.domain,
-            plain={"arguments": call.plain_arguments()},
-        )
+        if self._events.is_heard:
+            self._events.emit(
+                "prefetch",
+                call_id=call.call_id,
+                tool=call.definition.name,
+                domain=call.definition.domain,
+                plain={"arguments": call.plain_arguments()},
+            )
         return fetched
 
     async def _fetch(self, fetched: _Fetched, call: StartedCall) -> None:
