@@ -56,6 +56,8 @@ LOOK_SECONDS = 3.0
 LIST_CHANGED = "notifications/tools/list_changed"
 CONNECTION_CLOSED = "Connection closed"
 """What the `mcp` package answers to requests that wait when a connection ends."""
+STREAM_ENDED = "SSE stream "
+"""How line 2 of it begins what it answers to one request whose answer was cut off; others may get theirs."""
 SESSION_UNKNOWN = 32600
 """With this code line 1 says that a server does not know the session: it has not done anything."""
 SESSION_UNKNOWN_TEXTS = ("Session not found", "Session terminated")
@@ -403,6 +405,8 @@ class Server:
                 raise self._lost(str(error), "may have been made") from error
             except Exception as error:  # of the `mcp` package, which is not imported here
                 is_unknown = _is_unknown_session(error)
+                if str(error).startswith(STREAM_ENDED):
+                    raise self._lost(explain(error), "may have been made") from error
                 if not is_unknown and not _is_end(error):
                     raise ToolException(str(error) or type(error).__name__) from error
                 await link.close()
