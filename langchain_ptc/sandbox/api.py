@@ -188,7 +188,7 @@ class File:
     """Relative to the folder, with `/`; it can be saved below any folder, on any system."""
     size: int
     """In bytes."""
-    data: bytes | None
+    data: bytes | None = field(repr=False)
     """Its content; None if it was too large to return."""
 
     @property
@@ -211,7 +211,7 @@ class Shown:
     """In bytes."""
     at: int
     """How many characters of the output come before it."""
-    data: bytes | None
+    data: bytes | None = field(repr=False)
     """The content; None in a record that was stored without it."""
 
 

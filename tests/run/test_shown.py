@@ -97,6 +97,13 @@ Picture
     assert "Picture" in str(result.value)
 
 
+def test_the_repr_of_a_result_has_no_bytes(executor: ProgrammaticToolExecutor) -> None:
+    """What a terminal shows of a result names its pictures, and not their content."""
+    result = executor.execute(f"show({WHITE!r})")
+    assert "size=" in repr(result)
+    assert "PNG" not in repr(result.shown)
+
+
 def test_forms_of_notebooks(executor: ProgrammaticToolExecutor) -> None:
     """With metadata it is a picture all the same; what cannot be drawn is named, and stays the value."""
     code = f"""
