@@ -83,7 +83,7 @@ class _Attempt:
         """Return those that have paused and may leave: all if no other runs, or is to begin; else none."""
         if self.running or self.begun < self.expected:
             return []
-        self.is_paused = bool(self.waiting)
+        self.is_paused = self.is_paused or bool(self.waiting)
         released, self.waiting = self.waiting, []
         return released
 
