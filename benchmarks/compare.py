@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import datetime
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -77,17 +76,15 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks import mechanism
     from benchmarks.markdown import PageError
     from benchmarks.page import read_results
-    from benchmarks.stored import describe_machine
+    from benchmarks.stored import results_of
 
     command = "python -m benchmarks.compare" + " --peers" * options.peers
     measured = asyncio.run(mechanism.run(on_measured=_show))
-    results: dict[str, Any] = {
-        "date": datetime.date.today().isoformat(),
-        "command": command,
-        "machine": describe_machine(),
-        "assumptions": asdict(mechanism.Assumptions()),
-        "mechanism": [asdict(each) for each in measured],
-    }
+    results = results_of(
+        command,
+        assumptions=asdict(mechanism.Assumptions()),
+        mechanism=[asdict(each) for each in measured],
+    )
     if options.peers:
         from benchmarks.peers.run import measure_peers
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime
 import json
 import os
 import sys
@@ -46,7 +45,7 @@ from benchmarks.local_page import (
     render_score,
     write_page,
 )
-from benchmarks.stored import describe_machine, write_dated
+from benchmarks.stored import results_of, write_dated
 from benchmarks.tasks import DOMAINS, Domain, Task, World
 from langchain_ptc import ExecutionResult, ProgrammaticToolNode, ToolCatalog
 from langchain_ptc.prompts.examples import build_examples
@@ -333,13 +332,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         options.json.write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
     if options.write:
-        results = {
-            "date": datetime.date.today().isoformat(),
-            "command": f"python -m benchmarks.local --model {options.model}",
-            "model": name,
-            "machine": describe_machine(),
-            "rows": told,
-        }
+        command = f"python -m benchmarks.local --model {options.model}"
+        results = results_of(command, model=name, rows=told)
         write_dated(results, FOLDER)
         write_page(results, read_prompts())
     print(f"{render_score(told)}\n\n{render_failures(told)}")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -30,7 +29,7 @@ from benchmarks.local_page import (
     render_prompts,
     write_page,
 )
-from benchmarks.stored import describe_machine, write_dated
+from benchmarks.stored import results_of, write_dated
 from benchmarks.tasks import DOMAINS
 
 WAYS = {
@@ -77,13 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     if options.write:
-        results = {
-            "date": datetime.date.today().isoformat(),
-            "command": f"python -m benchmarks.local_prompts --model {options.model}",
-            "model": name,
-            "machine": describe_machine(),
-            "rows": rows,
-        }
+        command = f"python -m benchmarks.local_prompts --model {options.model}"
+        results = results_of(command, model=name, rows=rows)
         write_dated(results, PROMPTS)
         write_page(read_results(), results)
     print(f"{render_prompts(rows)}\n\n{render_prompt_failures(rows)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from benchmarks.charts import Bar, Colour, Panel, Ratios, draw_bars, draw_ratios
 from benchmarks.markdown import fill_page, table_of
 from benchmarks.mechanism import ROWS, WAYS, Assumptions, Measured
 from benchmarks.peers.tables import draw_peers, render_peers
-from benchmarks.stored import RESULTS, Results, describe_machine, read_newest, write_dated
+from benchmarks.stored import RESULTS, Results, read_newest, results_of, write_dated
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmark.md"
@@ -107,9 +106,7 @@ def store_part(name: str, command: str, measured: Mapping[str, Any]) -> None:
     Raises:
         PageError: The page lacks a marker.
     """
-    date = datetime.date.today().isoformat()
-    part = {"date": date, "command": command, "machine": describe_machine(), **measured}
-    results = {**read_results(), name: part}
+    results = {**read_results(), name: results_of(command, **measured)}
     write_dated(results, RESULTS)
     write_page(results)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import platform
@@ -41,6 +42,12 @@ def write_dated(results: Results, folder: Path) -> Path:
     path = folder / f"{results['date']}.json"
     path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return path
+
+
+def results_of(command: str, **measured: Any) -> dict[str, Any]:
+    """Return what a command has measured today, on this machine."""
+    date = datetime.date.today().isoformat()
+    return {"date": date, "command": command, "machine": describe_machine(), **measured}
 
 
 def describe_machine() -> dict[str, str]:
