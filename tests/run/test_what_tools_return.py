@@ -363,9 +363,11 @@ class BrokenText:
         pytest.param(itertools.count, "too large", id="endless"),
         pytest.param(lambda: {"a": itertools.count()}, "too large", id="endless-nested"),
         pytest.param(lambda: Path(__file__).open(encoding="utf-8"), "TextIOWrapper", id="file"),  # noqa: SIM115
-        pytest.param(lambda: len, "builtin_function_or_method is no data", id="function"),
-        pytest.param(lambda: functools.partial(len), "class partial is no data", id="partial"),
-        pytest.param(lambda: Text, "class type is no data", id="class"),
+        pytest.param(lambda: len, "builtin_function_or_method is not plain data", id="function"),
+        pytest.param(
+            lambda: functools.partial(len), "class partial is not plain data", id="partial"
+        ),
+        pytest.param(lambda: Text, "class type is not plain data", id="class"),
         pytest.param(object, "class object cannot cross", id="object"),
     ],
 )

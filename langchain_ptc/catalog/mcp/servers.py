@@ -591,10 +591,10 @@ async def _connect_http(given: dict[str, Any], stack: AsyncExitStack) -> Any:
 
 
 async def _answer_call(stream_of: Callable[[bytes], Any], response: Any) -> None:
-    """Make an HTTP error that a call of a tool got the answer to that call, and so what is no answer at all.
+    """Turn an HTTP error, or content that is not a JSON-RPC response, into an error response to the tool call.
 
-    Line 1 of `mcp` would end the session for an error, and with it all calls in flight; for a page of a login it
-    would leave the call without an answer.
+    Line 1 of `mcp` would end the session on an error, and with it all calls in flight; after a login page, the
+    call would wait for ever.
     """
     status, kind = response.status_code, response.headers.get("content-type", "")
     is_page = status < 300 and not kind.startswith(("application/json", "text/event-stream"))
@@ -606,8 +606,10 @@ async def _answer_call(stream_of: Callable[[bytes], Any], response: Any) -> None
     except (ValueError, TypeError, LookupError):
         return
     if is_call:
-        no_answer = f", which is no answer to the call (type {kind[:100]!r})" if is_page else ""
-        text = f"the server answered {status} {response.reason_phrase}{no_answer}"
+        content = (
+            f" with content of type {kind[:100]!r}, not a JSON-RPC response" if is_page else ""
+        )
+        text = f"the server answered {status} {response.reason_phrase}{content}"
         error = {"code": -32_000, "message": text}
         answer = {"jsonrpc": "2.0", "id": asked.get("id"), "error": error}
         await response.stream.aclose()

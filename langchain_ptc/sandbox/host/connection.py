@@ -328,7 +328,7 @@ class HostConnection:
         """Send what is queued: frames, each in one buffer or in several, now or as soon as the worker takes them."""
         buffers, self.queue = self.queue, []
         if buffers and self._queued_bytes <= _MAX_JOINED_BYTES:
-            buffers = [b"".join(buffers)]  # of one, that is no copy
+            buffers = [b"".join(buffers)]  # which copies nothing if there is only one
         self._queued_bytes = 0
         if not (buffers and self.is_open and self._takes_answers):
             return

@@ -36,8 +36,8 @@ MAX_LOST = 3
 
 # --- a session that outlives the machine its program runs on ----------------------------------------
 # A program that runs in steps takes the same path wherever the same events are delivered to it. So when its
-# machine is lost, it is started on another one and given the events that it has had: whoever drives the session
-# sees the calls and waits that come after these, and nothing of the loss. Calls in flight are not made again:
+# machine is lost, it is restarted on another one and given the events that it had received: the driver of the
+# session sees only the calls and waits that come after these, and nothing of the loss. Calls in flight are not made again:
 # their tools run on the host, and their results are delivered on the new machine.
 
 

@@ -84,7 +84,7 @@ class PlainWriter:
         """Write one variable.
 
         Raises:
-            Unkeepable: It is or holds something that is no plain data.
+            Unkeepable: It is not plain data, or contains something that is not.
             TooLarge: It takes more than its file does.
         """
         self._values = 0

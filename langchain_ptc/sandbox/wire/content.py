@@ -48,8 +48,8 @@ def checked_files(files: Mapping[str, bytes] | None, room: int) -> dict[str, byt
 
     Raises:
         TypeError: A content is not bytes.
-        ValueError: There is no folder, the files do not fit, or a name is not that of a file, or that of a folder
-            of another.
+        ValueError: There is no folder, the files do not fit, a name is not valid, or one file's name is a
+            folder in the path of another.
     """
     if not room:
         if files:

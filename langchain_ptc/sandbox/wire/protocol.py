@@ -330,7 +330,7 @@ class HostProtocol:
         return calls
 
     def note_limit(self, failure: CallFailure) -> None:
-        """Note that the worker is told that a call has hit a limit: the program may end by it."""
+        """Note that the worker is told that a call has reached a limit, which may end the program."""
         self._hits.add(LimitHit(failure.limit, failure.allowed, failure.used))
 
     def go_on(self) -> None:

@@ -85,7 +85,7 @@ def as_data(value: object, *, max_items: int = MAX_ITEMS) -> object:
     """
     kind = type(value)
     if isinstance(value, type):
-        raise UnsendableValue(f"an object of class {kind.__name__} is no data")
+        raise UnsendableValue(f"an object of class {kind.__name__} is not plain data")
     read = _library_reader(value)
     if read is not None:
         return read(value)
@@ -98,7 +98,7 @@ def as_data(value: object, *, max_items: int = MAX_ITEMS) -> object:
     if has_own_text(value):
         return str(value)
     if callable(value):
-        raise UnsendableValue(f"an object of class {kind.__name__} is no data")
+        raise UnsendableValue(f"an object of class {kind.__name__} is not plain data")
     if _has_keys(value):
         row = cast("Any", value)
         return {key: row[key] for key in row.keys()}  # noqa: SIM118  # it is not a dict
