@@ -1,8 +1,7 @@
 """What a person sees: records as pages, pictures and terminal text.
 
 `ExecutionResult` and `ToolCatalog` show themselves, in notebooks and with `rich.print`. This room has
-what shows more: `show_run` a conversation with its executions, `LiveProgress` an execution while it
-runs, `timeline_svg` its tool calls in time.
+what shows more: `show_run` a conversation with its executions, `LiveProgress` an execution while it runs.
 
 Everything here reads plain dicts and knows nothing of the other rooms.
 """
@@ -15,9 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from langchain_ptc.display.html import render_html as render_html
     from langchain_ptc.display.html import render_tools as render_tools
-    from langchain_ptc.display.html import timeline_svg
+    from langchain_ptc.display.html import show_run
     from langchain_ptc.display.progress import LiveProgress
-    from langchain_ptc.display.run import show_run
     from langchain_ptc.display.terminal import render_panel as render_panel
     from langchain_ptc.display.terminal import render_table as render_table
 
@@ -27,11 +25,10 @@ _MODULES = {
     "render_panel": "terminal",
     "render_table": "terminal",
     "render_tools": "html",
-    "show_run": "run",
-    "timeline_svg": "html",
+    "show_run": "html",
 }
 
-__all__ = ["LiveProgress", "show_run", "timeline_svg"]
+__all__ = ["LiveProgress", "show_run"]
 
 
 if not TYPE_CHECKING:  # or a type checker would believe in any name

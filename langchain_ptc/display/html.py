@@ -1,4 +1,4 @@
-"""Pages for notebooks: an execution's record and the tools of a catalog as HTML; calls as SVG. Pure.
+"""Pages for notebooks: an execution's record, a run with its executions, the tools of a catalog. Pure.
 
 A page is bounded: what is too much is left out, and the page says so. It has one style sheet, no script,
 and nothing from elsewhere. Where its style is taken away, as GitHub does, it is still read from top to
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -17,6 +18,7 @@ from langchain_ptc.display.record import (
     ESTIMATE,
     Bar,
     Gap,
+    Step,
     Timeline,
     Tool,
     View,
@@ -24,11 +26,17 @@ from langchain_ptc.display.record import (
     choose,
     choose_lines,
     read_domains,
-    read_timeline,
     read_tool,
     summarise,
 )
-from langchain_ptc.display.text import cut_middle, escape, one_line, render_seconds, visible
+from langchain_ptc.display.text import (
+    cut_middle,
+    escape,
+    one_line,
+    render_arguments,
+    render_seconds,
+    visible,
+)
 from langchain_ptc.wording import count, cut
 
 MAX_PAGE_BYTES = 180_000
@@ -396,142 +404,199 @@ def _render_rows(tools: Sequence[Tool], more: int) -> str:
     return (table if rows else "") + gone
 
 
-# --- tool calls as a picture ---------------------------------------------------------------------------
+# --- a run of a graph -----------------------------------------------------------------------------
+# Messages are read by their attributes or keys, so that those of a checkpoint, or of another process, do as
+# well as LangChain's own.
 
-_WIDTH, _MARGIN = 880, 16
-_NAMES, _TRACK, _NOTES = 300, 372, 152
-_GAP = 12
-_TRACK_X = _MARGIN + _NAMES + _GAP
-_NOTES_X = _TRACK_X + _TRACK + _GAP
-_TOP, _ROW = 48, 20
-_NAME_CHARS, _NOTE_CHARS = 41, 24
-MAX_PAUSES = 20
+MAX_MESSAGES = 60
+FIRST_MESSAGES = 10
+MAX_TEXT_CHARS = 4_000
+MAX_CALLS = 20
+MAX_RESULTS_BYTES = 400_000
 
-
-_PAINT = {
-    "bg": "fill:{bg};stroke:{line}",
-    "soft": "fill:{soft}",
-    "bad": "fill:{bad}",
-    "odd": "fill:{odd}",
-    "rule": "stroke:{line}",
-    "wait": "stroke:{wait}",
-    "pause": "stroke:{soft}",
-    "returned": "fill:{run}",
-    "cached": "stroke:{run}",
-    "failed": "stroke:{bad}",
-    "cancelled": "stroke:{odd}",
-    "unmade": "stroke:{odd}",
-}
-"""Of each class, its colours. No variables: not all that draws SVG knows them."""
+_WHO = {"human": "user", "ai": "model", "assistant": "model"}
 
 
-def _rules(ground: int) -> str:
-    colours = {name: pair[ground] for name, pair in COLOURS.items()}
-    paint = {"text": "fill:{fg}", **{f".{name}": rule for name, rule in _PAINT.items()}}
-    return "".join(
-        f".ptc-timeline {name}{{{rule.format_map(colours)}}}" for name, rule in paint.items()
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class RunView:
+    """A run of a graph; it shows itself in notebooks and with `rich.print`."""
+
+    steps: tuple[Step, ...]
+    """Its messages, in order."""
+
+    @property
+    def summary(self) -> str:
+        """What there is to see, in one line."""
+        records = [step.record for step in self.steps if step.record is not None]
+        parts = [count(sum(step.mood != "odd" for step in self.steps), "message")]
+        if records:
+            calls = sum(len(record["tool_calls"]) for record in records)
+            parts.append(f"{count(len(records), 'execution')} with {count(calls, 'tool call')}")
+        asked = sum(step.asked for step in self.steps)
+        if asked > len(records):
+            direct = count(asked - len(records), "other tool call")
+            parts.append(f"{direct} by the model")
+        return " · ".join(parts)
+
+    def __repr__(self) -> str:
+        return f"<run: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        left, room = MAX_RESULTS_BYTES, SHOWN_BYTES
+        parts = [f'<div class="ptc-head"><b>Run</b> <span>{escape(self.summary)}</span></div>']
+        for step in self._choose_steps():
+            if isinstance(step, int):
+                gap = f"… {count(step, 'message')} left out …"
+                parts.append(f'<div class="ptc-said ptc-soft">{gap}</div>')
+            elif step.record is None:
+                parts.append(_render_step(step))
+            else:
+                body, shown = render_parts(step.record, room)
+                size = len(body.encode())
+                if size > left:
+                    body = '<div class="ptc-head ptc-soft">left out here: show it by itself</div>'
+                left -= min(size, left)
+                room -= min(len(shown), room)
+                parts.append(f'<div class="ptc-ran">{body.replace(SHOWN, shown)}</div>')
+        return page("".join(parts))
+
+    def __rich__(self) -> object:
+        from langchain_ptc.display.terminal import render_steps
+
+        return render_steps(self.summary, self._choose_steps())
+
+    def _choose_steps(self) -> list[Step | int]:
+        """Return the first and the last steps, and how many are left out between them."""
+        steps = self.steps
+        if len(steps) <= MAX_MESSAGES:
+            return list(steps)
+        last = len(steps) - (MAX_MESSAGES - FIRST_MESSAGES)
+        return [*steps[:FIRST_MESSAGES], last - FIRST_MESSAGES, *steps[last:]]
+
+
+def _render_step(step: Step) -> str:
+    calls = "".join(f'<div class="ptc-sign">→ {escape(call)}</div>' for call in step.calls)
+    return (
+        f'<div class="ptc-said"><div class="ptc-{step.mood}">{escape(step.who)}</div> '
+        f"<div>{escape(step.text)}{calls}</div></div>"
     )
 
 
-_SVG_STYLE = (
-    f"<style>{_rules(0)}@media (prefers-color-scheme:dark){{{_rules(1)}}}"
-    ".ptc-timeline text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}"
-    ".ptc-timeline .name{font:11.5px ui-monospace,SFMono-Regular,Menlo,Consolas,"
-    "'DejaVu Sans Mono',monospace}"
-    ".ptc-timeline .cached,.ptc-timeline .cancelled,.ptc-timeline .unmade,"
-    ".ptc-timeline .failed{fill:none}"
-    ".ptc-timeline .cached{stroke-dasharray:1 2}.ptc-timeline .cancelled{stroke-dasharray:4 2}"
-    "</style>"
-)
+def show_run(run: object, *, messages_key: str = "messages") -> RunView:
+    """Return a view of a run of a graph, for a notebook or `rich.print`.
 
-
-class _Picture(str):
-    """An SVG document that shows itself in a notebook."""
-
-    __slots__ = ()
-
-    def _repr_svg_(self) -> str:
-        return str(self)
-
-
-def timeline_svg(result: object) -> str:
-    """Return the tool calls of an execution in time, as an SVG document; a notebook shows the picture.
-
-    A thin line is waiting, a full bar is the tool running; calls that did not simply return have another
-    form and a note. The picture follows the reader's light or dark theme, and of many calls those in the
-    middle are left out.
+    It shows the messages in order, and in place of a message of `run_code` its execution: code, output,
+    timeline of the calls. Pending questions come last.
 
     Args:
-        result: An `ExecutionResult`, or the dict that its `to_dict()` returns.
+        run: The state that a graph returned, a snapshot (`graph.get_state(config)`), or a list of
+            messages.
+        messages_key: Where the state has its messages.
 
     Raises:
-        TypeError: `result` is neither.
+        TypeError: There are no messages in it.
     """
-    timeline = read_timeline(as_record(result))
-    shown = choose(timeline.bars, ROWS)
-    rows = [_svg_row(each, timeline, _TOP + _ROW * row) for row, each in enumerate(shown)]
-    y = _TOP + _ROW * len(shown)
-    title = f"{timeline.summary} · {render_seconds(timeline.seconds)}"
-    height = y + _MARGIN - 4
-    return _Picture(
-        '<svg xmlns="http://www.w3.org/2000/svg" class="ptc-timeline" role="img" '
-        f'style="max-width:100%;height:auto" width="{_WIDTH}" '
-        f'height="{height}" viewBox="0 0 {_WIDTH} {height}"><title>{escape(title)}</title>{_SVG_STYLE}'
-        f'<rect class="bg" x="0.5" y="0.5" width="{_WIDTH - 1}" height="{height - 1}" rx="8"/>'
-        f'<text x="{_MARGIN}" y="26">{escape(timeline.summary)}</text>'
-        f"{_svg_axis(timeline, y)}{''.join(rows)}</svg>\n"
+    state = run if isinstance(run, Mapping) else getattr(run, "values", run)
+    messages: Any = state
+    if isinstance(state, Mapping):
+        messages = state.get(messages_key)
+    elif not isinstance(state, Sequence):
+        messages = getattr(state, messages_key, None)
+    if (
+        not isinstance(messages, Sequence)
+        or isinstance(messages, str | bytes)
+        or any(_get(message, "content") is None for message in messages)
+    ):
+        raise TypeError(
+            f"show_run() found no messages in the {type(run).__name__}: pass the state that a graph "
+            f"returned, with its list of messages under {messages_key!r} (or say messages_key=…), "
+            "graph.get_state(config), or a list of messages"
+        )
+    interrupts = getattr(run, "interrupts", None) or (
+        state.get("__interrupt__") if isinstance(state, Mapping) else ()
     )
+    return RunView(steps=(*_read_messages(messages), *_read_questions(interrupts or ())))
 
 
-def _svg_axis(timeline: Timeline, bottom: int) -> str:
-    right, whole = _TRACK_X + _TRACK, render_seconds(timeline.seconds)
-    parts = [
-        f'<text class="soft" x="{_TRACK_X}" y="26">0</text>',
-        f'<text class="soft" x="{right}" y="26" text-anchor="end">{whole}</text>',
-        *(
-            f'<line class="rule" x1="{x}" y1="34" x2="{x}" y2="{bottom}"/>'
-            for x in (_TRACK_X, _TRACK_X + _TRACK / 2, right)
-        ),
+def _get(message: object, name: str) -> Any:
+    return message.get(name) if isinstance(message, Mapping) else getattr(message, name, None)
+
+
+def _read_messages(messages: Sequence[object]) -> Iterable[Step]:
+    records = [_read_record(message) for message in messages]
+    ran = {
+        str(_get(message, "tool_call_id"))
+        for message, record in zip(messages, records, strict=True)
+        if record is not None
+    }
+    for message, record in zip(messages, records, strict=True):
+        kind = str(_get(message, "type") or _get(message, "role") or "")
+        name, is_error = _get(message, "name"), _get(message, "status") == "error"
+        who = one_line(str(name), 40) if kind == "tool" and name else ""
+        who = who or _WHO.get(kind) or one_line(kind, 20) or "message"
+        calls, text = _get(message, "tool_calls"), _read_text(_get(message, "content")).strip("\n")
+        yield Step(
+            who=f"{who} ✗" if is_error else who,
+            mood="bad" if is_error else "soft",
+            text=visible(cut_middle(text, MAX_TEXT_CHARS)),
+            calls=_read_calls(calls, ran),
+            asked=len(calls) if who == "model" and isinstance(calls, Sequence) else 0,
+            record=record,
+        )
+
+
+def _read_record(message: object) -> Mapping[str, Any] | None:
+    """Return the execution that a message reports; a checkpointer gives it back as plain data."""
+    data, content = as_record(_get(message, "artifact")), _get(message, "content")
+    if data is None:
+        return None
+    # What the model was shown too is in the content alone.
+    given = (_get(block, "base64") for block in (content if isinstance(content, list) else ()))
+    data_of = filter(None, given)
+    shown = [
+        {**one, "data": one.get("data") or next(data_of, None)} for one in data.get("shown") or ()
     ]
-    for pause in timeline.pauses[:MAX_PAUSES]:
-        x = f"{_x(timeline.share(pause.at)):.1f}"
-        parts.append(
-            f'<line class="pause" stroke-dasharray="3 3" x1="{x}" y1="34" x2="{x}" y2="{bottom}">'
-            f'<title>{pause.label}</title></line><text class="soft" x="{x}" y="44" text-anchor="middle" '
-            f'style="font-size:10px">{pause.label}</text>'
-        )
-    return "".join(parts)
+    report_bytes = len(_read_text(content).encode("utf-8", "replace"))
+    return {**data, "shown": shown, "report_bytes": report_bytes}
 
 
-def _x(share: float) -> float:
-    return _TRACK_X + share * _TRACK
-
-
-def _svg_row(bar: Bar | Gap, timeline: Timeline, y: int) -> str:
-    if isinstance(bar, Gap):
-        return f'<text class="soft" x="{_MARGIN}" y="{y + 14}">{bar.label}</text>'
-    tip = f"<title>{escape(bar.error)}</title>" if bar.error else ""
-    return (
-        f'<g>{tip}<svg x="{_MARGIN}" y="{y}" width="{_NAMES}" height="{_ROW}">'
-        f'<text class="name" y="14">{escape(one_line(bar.label, _NAME_CHARS))}</text></svg>'
-        f"{_svg_bar(bar, timeline, y + _ROW // 2)}"
-        f'<svg x="{_NOTES_X}" y="{y}" width="{_NOTES}" height="{_ROW}">'
-        f'<text class="{bar.mood}" y="14">{escape(one_line(bar.note, _NOTE_CHARS))}</text></svg></g>'
-    )
-
-
-def _svg_bar(bar: Bar, timeline: Timeline, y: int) -> str:
+def _read_text(content: object) -> str:
+    if isinstance(content, str):
+        return content
     parts = []
-    for form, begin, end in timeline.pieces(bar):
-        left, right = _x(begin), _x(end)
-        line = f'x1="{left:.1f}" y1="{y}" x2="{right:.1f}" y2="{y}"'
-        if form == "wait":
-            parts.append(f'<line class="wait" stroke-width="2" {line}/>')
-            continue
-        width = max(right - left, 2.0)
-        parts.append(
-            f'<rect class="{form}" x="{left:.1f}" y="{y - 4}" width="{width:.1f}" height="8" rx="1"/>'
-        )
-        if form == "failed":  # stripes, without a pattern: its id would meet others on one page
-            parts.append(f'<line class="failed" stroke-width="8" stroke-dasharray="2 2" {line}/>')
-    return "".join(parts)
+    for block in content if isinstance(content, Sequence) else ():
+        if isinstance(block, Mapping):
+            text = block.get("text")
+            kind = one_line(str(block.get("type")), 40)
+            if isinstance(text, str):
+                parts.append(text)
+            elif kind not in ("tool_use", "tool_call", "function_call"):  # shown as calls
+                parts.append(f"[{kind}]")
+        else:
+            parts.append(str(block))
+    return "\n".join(parts)
+
+
+def _read_calls(calls: object, ran: set[str]) -> tuple[str, ...]:
+    """Return calls as they would be written; the code of those in `ran` is shown with its execution."""
+    if not isinstance(calls, Sequence):
+        return ()
+    shown = [
+        f"{one_line(str(_get(call, 'name')), 60)}"
+        f"({'…' if str(_get(call, 'id')) in ran else render_arguments(_get(call, 'args'), 240)})"
+        for call in calls[:MAX_CALLS]
+    ]
+    if len(calls) > MAX_CALLS:
+        shown.append(f"… {count(len(calls) - MAX_CALLS, 'more call')} …")
+    return tuple(shown)
+
+
+def _read_questions(interrupts: object) -> Iterable[Step]:
+    """Return what a graph that is interrupted waits for."""
+    for interrupt in interrupts if isinstance(interrupts, Sequence) else ():
+        value = _get(interrupt, "value")
+        requests = value.get("action_requests") if isinstance(value, Mapping) else None
+        text = "A person is asked to approve:"
+        if not isinstance(requests, Sequence):
+            text = f"A person is asked: {one_line(str(value), 400)}"
+        yield Step(who="waiting", mood="odd", text=text, calls=_read_calls(requests, set()))

@@ -61,25 +61,11 @@ def ending_of(status: object) -> Ending:
     return known or Ending("?", one_line(str(status), 20), "odd", "")
 
 
-def is_record(data: object) -> bool:
-    """Whether `data` is the dict of an execution's record."""
-    return isinstance(data, Mapping) and data.keys() >= REQUIRED
-
-
-def as_record(result: object) -> Mapping[str, Any]:
-    """Return the dict of an `ExecutionResult`, or the dict that it is already.
-
-    Raises:
-        TypeError: It is neither.
-    """
+def as_record(result: object) -> Mapping[str, Any] | None:
+    """Return the dict of an `ExecutionResult`, or the dict that it is already; None if it is neither."""
     to_dict = getattr(result, "to_dict", None)
     data = to_dict() if callable(to_dict) else result
-    if isinstance(data, Mapping) and is_record(data):
-        return data
-    raise TypeError(
-        f"expected an ExecutionResult or the dict that its to_dict() returns, got "
-        f"{type(result).__name__}; in the messages of a graph it is the artifact of a ToolMessage"
-    )
+    return data if isinstance(data, Mapping) and data.keys() >= REQUIRED else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,25 +126,18 @@ class View:
             output_title=title,
             output_about=about,
             notes=tuple(map(str, data.get("notes") or ())),
-            files=tuple(
-                (
-                    str(file.get("name")),
-                    render_bytes(read_number(file.get("size"))),
-                    file.get("data"),
-                )
-                for file in data.get("files") or ()
-            ),
-            shown=tuple(
-                (
-                    str(one.get("media_type")),
-                    render_bytes(read_number(one.get("size"))),
-                    one.get("data"),
-                )
-                for one in data.get("shown") or ()
-            ),
+            files=_read_contents(data.get("files"), "name"),
+            shown=_read_contents(data.get("shown"), "media_type"),
             timeline=timeline,
             comparison=compare(data, timeline),
         )
+
+
+def _read_contents(given: Any, name: str) -> tuple[tuple[str, str, object], ...]:
+    return tuple(
+        (str(one.get(name)), render_bytes(read_number(one.get("size"))), one.get("data"))
+        for one in given or ()
+    )
 
 
 def _read_output(data: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -465,7 +465,7 @@ def test_display_is_imported_when_it_is_needed() -> None:
     """Neither `langchain_ptc.display` nor a record brings rich or Pygments along."""
     code = (
         "import sys, langchain_ptc.display as d, langchain_ptc.run.record\n"
-        "d.show_run, d.timeline_svg, d.LiveProgress\n"
+        "d.show_run, d.LiveProgress\n"
         "print([m for m in ('rich', 'pygments', 'IPython') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,8 +10,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 
 from langchain_ptc import ExecutionResult
 from langchain_ptc.display import show_run
-from langchain_ptc.display.html import SHOWN_BYTES, render_html
-from langchain_ptc.display.run import MAX_RESULTS_BYTES
+from langchain_ptc.display.html import MAX_RESULTS_BYTES, SHOWN_BYTES, render_html
 from tests.support.display_data import HOSTILE, Page, record
 from tests.support.pictures import PDF, png
 
