@@ -50,8 +50,12 @@ from langchain_ptc.sandbox.worker.confinement import FOLDER
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
-from langchain_ptc.sandbox.worker.logging_module import Logging
 from langchain_ptc.sandbox.worker.output import Output, Showing
+from langchain_ptc.sandbox.worker.program_modules import (
+    Logging,
+    ProgramThreads,
+    build_queue_names,
+)
 from langchain_ptc.sandbox.worker.replay import GUARDED_NAMES, Steps
 from langchain_ptc.sandbox.worker.stubs import (
     ToolCalls,
@@ -59,7 +63,6 @@ from langchain_ptc.sandbox.worker.stubs import (
     build_sync_stub,
     build_tool_modules,
 )
-from langchain_ptc.sandbox.worker.thread_modules import ProgramThreads, build_queue_names
 from langchain_ptc.sandbox.worker.threads import (
     Crew,
     LoopScheduler,
