@@ -1,5 +1,5 @@
 # ruff: noqa: SIM905  # lists of names are read better as text
-"""The builtins of the code, and the run-time guards that the transformer's output names.
+"""The builtins of the code, and the run-time guards that the policy's output names.
 
 Most of the language is checked while compiling. What is left for the run is what depends on the
 object: names that are computed (`getattr(x, name)`), and names that are harmless on most objects

@@ -333,8 +333,8 @@ def test_unknown_syntax_is_refused() -> None:
     """A kind of node that is not known is refused, so that a new Python adds nothing by itself."""
     import ast
 
+    from langchain_ptc.sandbox.language.policy import Policy
     from langchain_ptc.sandbox.language.scopes import SyntaxTree
-    from langchain_ptc.sandbox.language.transformer import Policy
 
     class Novelty(ast.stmt):
         _fields = ()
