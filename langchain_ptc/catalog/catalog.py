@@ -13,11 +13,10 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
-from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
 from langchain_ptc.catalog.mcp.results import Approve
 from langchain_ptc.catalog.mcp.source import Found, MCPServers, OpeningCatalog, Source, join_tools
 from langchain_ptc.catalog.observed import ObservedShapes
-from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.catalog.search import (
     DEFAULT_LIMIT,
     DISCOVERY_NAMES,
@@ -47,7 +46,7 @@ from langchain_ptc.locks import cached_property
 from langchain_ptc.wording import closest, did_you_mean
 
 if TYPE_CHECKING:
-    from langchain_ptc.catalog.a2a.agents import A2AAgents, MakeHttpClient, VerifyCard
+    from langchain_ptc.catalog.a2a import A2AAgents, MakeHttpClient, VerifyCard
 
 ToolLike: TypeAlias = BaseTool | Callable[..., object] | Runnable[Any, Any] | ToolDefinition
 """A LangChain tool, a function that LangChain can turn into one, an agent (a graph, a runnable), or a
@@ -194,7 +193,7 @@ class ToolCatalog:
             ImportError: The extra `a2a` is not installed.
         """
         try:
-            from langchain_ptc.catalog.a2a import agents as a2a
+            from langchain_ptc.catalog import a2a
         except ImportError as error:
             raise ImportError(
                 "A2A agents need one more package: pip install 'langchain-ptc[a2a]'",

@@ -18,7 +18,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.catalog.text import (
     MAX_PROMPT_TOOL_CHARS,
     RESERVED,
@@ -55,6 +54,7 @@ from langchain_ptc.wording import count
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
+    from langchain_ptc.catalog.policy import ToolPolicy
 
 Tier: TypeAlias = Literal["full", "signatures", "names", "pointer"]
 """`full`: whole stubs. `signatures`: a line for each tool. `names`: the names by domain. `pointer`: how
@@ -531,11 +531,15 @@ MAX_LINE_DEFAULT_CHARS = 24
 
 
 def render_line(definition: ToolDefinition, names: Names) -> str:
-    """Return one tool on one line: its signature, and the first sentence of what it does.
+    """Return one tool on one line: its signature, and the first sentence of what it does."""
+    summary = brief(first_sentence(definition.description), limit=MAX_WORDS_CHARS)
+    approval = "needs approval" if definition.policy.requires_approval else ""
+    words = "; ".join(filter(None, [approval, summary]))
+    return f"{_render_short(definition, names)}{f'  # {words}' if words else ''}"
 
-    The line is for reading: long choices are shown as their type, optional parameters may be left
-    out (`...`), and so is an unknown return type.
-    """
+
+def _render_short(definition: ToolDefinition, names: Names) -> str:
+    """Return a signature for reading: long choices as their type, without some optional parameters (`...`)."""
     terse = replace(
         definition,
         parameters=tuple(replace(p, type=_terse(p.type)) for p in definition.parameters),
@@ -557,10 +561,7 @@ def render_line(definition: ToolDefinition, names: Names) -> str:
             shown.append(f"**kwargs: {render_type(_terse(definition.extra), names)}")
     returns = _terse(definition.returns)
     known = "" if returns == ANY else f" -> {render_type(returns, names)}"
-    summary = brief(first_sentence(definition.description), limit=MAX_WORDS_CHARS)
-    approval = "needs approval" if definition.policy.requires_approval else ""
-    words = "; ".join(filter(None, [approval, summary]))
-    return f"{definition.name}({', '.join(shown)}){known}{f'  # {words}' if words else ''}"
+    return f"{definition.name}({', '.join(shown)}){known}"
 
 
 def _terse(tree: TypeTree) -> TypeTree:
@@ -583,11 +584,7 @@ def describe_tools(definitions: Sequence[ToolDefinition]) -> list[dict[str, Any]
         {
             "name": definition.name,
             "domain": definition.domain,
-            # A line without words: its signature.
-            "signature": render_line(
-                replace(definition, description="", policy=ToolPolicy()),
-                stubs.names[definition.name],
-            ),
+            "signature": _render_short(definition, stubs.names[definition.name]),
             "description": first_sentence(definition.description),
             "tags": list(_tag(definition.policy)),
         }

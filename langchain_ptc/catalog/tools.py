@@ -14,7 +14,16 @@ from langchain_core.tools import BaseTool, BaseToolkit, Tool, tool
 from pydantic import BaseModel
 
 from langchain_ptc.catalog.agents import agent_tool
-from langchain_ptc.catalog.annotations import AnnotationReader, model_field
+from langchain_ptc.catalog.annotations import (
+    AnnotationReader,
+    called_function,
+    implementations,
+    injected_parameters,
+    is_wrapper,
+    model_field,
+    return_annotation,
+    signature_of,
+)
 from langchain_ptc.catalog.definition import (
     DescribedTool,
     ReturnsFrom,
@@ -22,14 +31,6 @@ from langchain_ptc.catalog.definition import (
     ToolParameter,
     as_parameter,
     read_parameters,
-)
-from langchain_ptc.catalog.functions import (
-    called_function,
-    implementations,
-    injected_parameters,
-    is_wrapper,
-    return_annotation,
-    signature_of,
 )
 from langchain_ptc.catalog.mcp.results import AdaptedTool, read_adapted, read_hints
 from langchain_ptc.catalog.policy import ToolPolicy

@@ -18,8 +18,6 @@ from decimal import Decimal
 from typing import Literal, TypeAlias, TypeGuard
 from uuid import UUID
 
-from langchain_ptc.wording import cut
-
 __all__ = [
     "Alternatives",
     "Choice",
@@ -41,6 +39,9 @@ MAX_CHOICE_CHARS = 2_500
 """Length of all values of one `Literal` together."""
 MAX_LITERAL_INT = 10**40
 """A larger integer is widened to `int`; Python does not even print those of 4,300 digits."""
+
+MAX_SHOWN_CHARS = 40
+"""Length of one value in a note."""
 
 _reprlib = reprlib.Repr()
 _reprlib.maxstring = _reprlib.maxother = 60
@@ -209,9 +210,10 @@ def _fits_literal(value: object) -> bool:
 
 def _repr(value: object) -> str:
     try:
-        return cut(_reprlib.repr(value), 40)
+        shown = _reprlib.repr(value)
     except ValueError:  # an integer of more digits than Python prints
         return "a long number"
+    return shown if len(shown) <= MAX_SHOWN_CHARS else f"{shown[: MAX_SHOWN_CHARS - 1]}…"
 
 
 def _literal(values: Sequence[Scalar]) -> Choice:
@@ -242,7 +244,7 @@ def outline(tree: TypeTree) -> str:
     if isinstance(tree, Named):
         return "anything" if tree.name == "Any" else tree.name
     if isinstance(tree, Choice):
-        shown = [cut(repr(value), 40) for value in tree.values[:5]]
+        shown = [_repr(value) for value in tree.values[:5]]
         return " | ".join([*shown, *(["…"] if len(tree.values) > 5 else [])])
     if isinstance(tree, RecordRef):
         return "an object"

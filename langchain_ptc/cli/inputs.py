@@ -35,7 +35,7 @@ from langchain_core.tools import BaseTool, BaseToolkit
 from pydantic import SecretStr, ValidationError
 
 from langchain_ptc import ToolCatalog, ToolDefinition
-from langchain_ptc.catalog.functions import signature_of
+from langchain_ptc.catalog.annotations import signature_of
 from langchain_ptc.cli.output import CommandError, read_text, similar_files
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.wording import closest, did_you_mean

@@ -22,7 +22,7 @@ from langgraph.errors import GraphBubbleUp, is_invalid_resume
 from langgraph.types import Command
 
 from langchain_ptc.background_loop import call_in_thread, run_sync
-from langchain_ptc.catalog.functions import read_annotations, signature_of
+from langchain_ptc.catalog.annotations import read_annotations, signature_of
 from langchain_ptc.catalog.policy import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.limits import Limits

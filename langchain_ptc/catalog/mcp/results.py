@@ -22,7 +22,7 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-from langchain_ptc.catalog.functions import own_annotations, return_annotation
+from langchain_ptc.catalog.annotations import own_annotations, return_annotation
 from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.catalog.schemas import read_result_schema
 from langchain_ptc.catalog.text import describe_error, read_field

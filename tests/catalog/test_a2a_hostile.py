@@ -11,6 +11,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+
+pytest.importorskip("a2a", reason="pip install 'langchain-ptc[a2a]'")
+pytest.importorskip("sse_starlette", reason="pip install 'a2a-sdk[http-server]'")
+
 from google.protobuf.json_format import MessageToDict
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,7 +22,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from starlette.routing import Route
 
 from langchain_ptc import CatalogError, Limits, ProgrammaticToolExecutor, ToolCatalog
-from langchain_ptc.catalog.a2a import exchange
+from langchain_ptc.catalog import a2a
 from tests.support.a2a_agents import Served, make_card
 
 TASK = {"id": "t", "contextId": "c", "status": {"state": "TASK_STATE_WORKING"}}
@@ -179,7 +183,7 @@ async def test_answers(
     liar: tuple[Liar, Served], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Whatever an agent answers, its call ends with a short error, and memory stays bounded."""
-    monkeypatch.setattr(exchange, "MAX_EVENTS", 2_000)
+    monkeypatch.setattr(a2a, "MAX_EVENTS", 2_000)
     agent, server = liar
     catalog = await ToolCatalog.from_a2a({"liar": server.url})
     agent.answer, why = ANSWERS[name]

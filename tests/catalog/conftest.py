@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("a2a", reason="pip install 'langchain-ptc[a2a]'")
-pytest.importorskip("sse_starlette", reason="pip install 'a2a-sdk[http-server]'")
-
-from tests.support.a2a_agents import Scripted, Served, serve
+if TYPE_CHECKING:
+    from tests.support.a2a_agents import Scripted, Served
 
 
 @pytest.fixture
 def agent() -> Scripted:
     """The agent that is served."""
+    from tests.support.a2a_agents import Scripted
+
     return Scripted()
 
 
 @pytest.fixture
 def server(agent: Scripted) -> Iterator[Served]:
     """A server of the agent."""
+    from tests.support.a2a_agents import serve
+
     with serve(agent) as served:
         yield served

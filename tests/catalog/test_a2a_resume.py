@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("a2a", reason="pip install 'langchain-ptc[a2a]'")
+pytest.importorskip("sse_starlette", reason="pip install 'a2a-sdk[http-server]'")
+
 from langchain.agents import create_agent
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command

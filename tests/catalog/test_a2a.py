@@ -11,8 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+
+pytest.importorskip("a2a", reason="pip install 'langchain-ptc[a2a]'")
+pytest.importorskip("sse_starlette", reason="pip install 'a2a-sdk[http-server]'")
+
+import httpx
 from a2a.client import ClientConfig, ClientFactory
 from a2a.types import a2a_pb2 as pb
 from google.protobuf.json_format import MessageToDict
@@ -25,7 +29,7 @@ from langchain_ptc import (
     ToolCatalog,
     ToolPolicy,
 )
-from langchain_ptc.catalog.a2a.agents import describe
+from langchain_ptc.catalog.a2a import describe
 from tests.support import SUPPORT
 from tests.support.a2a_agents import Scripted, Served, make_card, only, serve
 

@@ -1,1 +1,0 @@
-"""Agents that are reached over A2A."""
