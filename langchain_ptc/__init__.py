@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
     from langchain_ptc.catalog.agents import agent_tool, model_tools
     from langchain_ptc.catalog.catalog import ToolCatalog
-    from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
-    from langchain_ptc.catalog.observed import ObservedShapes
-    from langchain_ptc.catalog.policy import (
+    from langchain_ptc.catalog.definition import (
         Breaker,
         Cache,
         RateLimit,
         Retry,
         ToolCallInfo,
+        ToolDefinition,
+        ToolParameter,
         ToolPolicy,
     )
+    from langchain_ptc.catalog.observed import ObservedShapes
     from langchain_ptc.errors import (
         CatalogError,
         CheckError,
@@ -64,9 +65,9 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "AgentFiles": "run.agent_files",
-    "Breaker": "catalog.policy",
+    "Breaker": "catalog.definition",
     "Budget": "run.budgets",
-    "Cache": "catalog.policy",
+    "Cache": "catalog.definition",
     "CallPolicies": "run.call_policy",
     "CatalogError": "errors",
     "CheckError": "errors",
@@ -91,19 +92,19 @@ _MODULES = {
     "ProgrammaticToolCallingMiddleware": "middleware",
     "ProgrammaticToolExecutor": "executor",
     "ProgrammaticToolNode": "node",
-    "RateLimit": "catalog.policy",
+    "RateLimit": "catalog.definition",
     "RaySandbox": "sandbox.remote.ray",
     "RemoteSandbox": "sandbox.remote.sandbox",
     "ReplayError": "errors",
-    "Retry": "catalog.policy",
+    "Retry": "catalog.definition",
     "SandboxError": "errors",
     "ToolCallError": "errors",
-    "ToolCallInfo": "catalog.policy",
+    "ToolCallInfo": "catalog.definition",
     "ToolCallRecord": "run.record",
     "ToolCatalog": "catalog.catalog",
     "ToolDefinition": "catalog.definition",
     "ToolParameter": "catalog.definition",
-    "ToolPolicy": "catalog.policy",
+    "ToolPolicy": "catalog.definition",
     "Violation": "errors",
     "agent_tool": "catalog.agents",
     "as_programmatic": "tool",

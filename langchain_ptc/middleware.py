@@ -32,9 +32,8 @@ from langchain_ptc.agent.prompt_watch import PromptWatch, watched
 from langchain_ptc.agent.thread_sessions import Session, StateSessionStore
 from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
 from langchain_ptc.catalog.observed import ObservedShapes
-from langchain_ptc.catalog.policy import ToolPolicy
 from langchain_ptc.catalog.tools import own_policy
 from langchain_ptc.executor import ProgrammaticToolExecutor
 from langchain_ptc.limits import Limits

@@ -26,8 +26,7 @@ from langgraph.types import Command
 
 from langchain_ptc.agent.direct_calls import answer_call
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.catalog.policy import Caller, ToolPolicy
+from langchain_ptc.catalog.definition import Caller, ToolDefinition, ToolPolicy
 from langchain_ptc.catalog.stubs import group, render_type
 from langchain_ptc.catalog.types import ANY, STR, reachable
 from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware

@@ -25,7 +25,7 @@ from langchain_ptc.agent.inputs import Inputs, InputVariables
 from langchain_ptc.agent.thread_sessions import Session, session_of
 from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.limits import Limits
 from langchain_ptc.model_loop import CodeWriter
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens

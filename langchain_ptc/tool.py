@@ -28,7 +28,7 @@ from langchain_ptc.agent.prefetching import PrefetchHandler, Put, WrittenCode
 from langchain_ptc.agent.thread_sessions import Session, SessionStore, note_empty
 from langchain_ptc.background_loop import call_off_loop, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
-from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.executor import ProgrammaticToolExecutor
 from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import contextvars
 import math
-from collections.abc import Awaitable, Callable, Hashable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
-from langchain_ptc.wording import check_choice
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+
 from langchain_core.tools import BaseTool
 from pydantic import Field
+
 from langchain_ptc.catalog.annotations import AnnotationReader, DeclaredField
 from langchain_ptc.catalog.schemas import SchemaReader, read_result_schema
 from langchain_ptc.catalog.text import MAX_NAME_CHARS
@@ -35,7 +33,7 @@ from langchain_ptc.catalog.types import (
     merge_records,
 )
 from langchain_ptc.errors import CatalogError, ToolCallError
-from langchain_ptc.wording import closest, cut, did_you_mean
+from langchain_ptc.wording import check_choice, closest, cut, did_you_mean
 
 Caller: TypeAlias = Literal["code", "direct"]
 CacheScope: TypeAlias = Literal["execution", "thread", "executor"]

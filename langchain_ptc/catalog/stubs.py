@@ -53,8 +53,7 @@ from langchain_ptc.catalog.types import (
 from langchain_ptc.wording import count
 
 if TYPE_CHECKING:
-    from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
-    from langchain_ptc.catalog.policy import ToolPolicy
+    from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, ToolPolicy
 
 Tier: TypeAlias = Literal["full", "signatures", "names", "pointer"]
 """`full`: whole stubs. `signatures`: a line for each tool. `names`: the names by domain. `pointer`: how

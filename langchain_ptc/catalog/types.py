@@ -210,10 +210,13 @@ def _fits_literal(value: object) -> bool:
 
 def _repr(value: object) -> str:
     try:
-        shown = _reprlib.repr(value)
+        return _cut(_reprlib.repr(value))
     except ValueError:  # an integer of more digits than Python prints
         return "a long number"
-    return shown if len(shown) <= MAX_SHOWN_CHARS else f"{shown[: MAX_SHOWN_CHARS - 1]}…"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[: MAX_SHOWN_CHARS - 1]}…"
 
 
 def _literal(values: Sequence[Scalar]) -> Choice:
@@ -244,7 +247,7 @@ def outline(tree: TypeTree) -> str:
     if isinstance(tree, Named):
         return "anything" if tree.name == "Any" else tree.name
     if isinstance(tree, Choice):
-        shown = [_repr(value) for value in tree.values[:5]]
+        shown = [_cut(repr(value)) for value in tree.values[:5]]
         return " | ".join([*shown, *(["…"] if len(tree.values) > 5 else [])])
     if isinstance(tree, RecordRef):
         return "an object"

@@ -29,7 +29,7 @@ from langchain_core.runnables.config import merge_configs
 from langgraph.errors import GraphBubbleUp
 from typing_extensions import override
 
-from langchain_ptc.catalog.policy import ToolCallInfo
+from langchain_ptc.catalog.definition import ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.sandbox.api import CallFailure, Done, Failure

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 from langchain_core.tools import ToolException
 
 from langchain_ptc.background_loop import call_in_thread
-from langchain_ptc.catalog.policy import ToolCallInfo
+from langchain_ptc.catalog.definition import ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.calls import CallOutcome, Pipeline, StartedCall, Time, is_pause, is_signal

@@ -23,7 +23,7 @@ from langgraph.types import Command
 
 from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.annotations import read_annotations, signature_of
-from langchain_ptc.catalog.policy import ToolCallInfo
+from langchain_ptc.catalog.definition import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.limits import Limits
 from langchain_ptc.run.arguments import ArgumentReader

@@ -20,7 +20,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from langchain_ptc.background_loop import call_in_thread
-from langchain_ptc.catalog.policy import current_call
+from langchain_ptc.catalog.definition import current_call
 from langchain_ptc.errors import MachineLost, ReplayError, SandboxError, ToolCallError
 from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, current_meter, is_of_budget
 from langchain_ptc.run.calls import CallContext, CallOutcome, Pipeline, StartedCall, Time

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeAlias, TypeVar
 
-from langchain_ptc.catalog.policy import Breaker, Cache, RateLimit
+from langchain_ptc.catalog.definition import Breaker, Cache, RateLimit
 from langchain_ptc.locks import new_lock
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import StructuredTool
 from typing_extensions import TypedDict
 
-from langchain_ptc.catalog.policy import ToolCallInfo
+from langchain_ptc.catalog.definition import ToolCallInfo
 from langchain_ptc.catalog.search import build_own_tool
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.locks import new_lock

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from langgraph.store.base import BaseStore
 
 from langchain_ptc.background_loop import call_in_thread
-from langchain_ptc.catalog.policy import Breaker, Cache, RateLimit
+from langchain_ptc.catalog.definition import Breaker, Cache, RateLimit
 from langchain_ptc.run.graph_state import store_of
 from langchain_ptc.run.policy_state import BreakerState, Clock, Slots
 from langchain_ptc.sandbox.wire.decoding import read_bounded

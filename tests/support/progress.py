@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from langchain_core.tools import tool
 
-from langchain_ptc.catalog.policy import current_call
+from langchain_ptc.catalog.definition import current_call
 
 
 @tool

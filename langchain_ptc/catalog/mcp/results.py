@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
 from langchain_ptc.catalog.annotations import own_annotations, return_annotation
-from langchain_ptc.catalog.policy import ToolPolicy
+from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.catalog.schemas import read_result_schema
 from langchain_ptc.catalog.text import describe_error, read_field
 from langchain_ptc.catalog.types import (
