@@ -65,7 +65,6 @@ Tools = Annotated[
         metavar="MODULE:ATTRIBUTE",
         help="Tools that the code may call: a list, a mapping {domain: list}, a ToolCatalog, one tool, "
         "or a function that returns one of these. FILE.py:ATTRIBUTE works too. May be repeated.",
-        rich_help_panel="Tools",
     ),
 ]
 Servers = Annotated[
@@ -75,7 +74,6 @@ Servers = Annotated[
         metavar="FILE.json",
         help='MCP servers, as {"mcpServers": {...}} or as MultiServerMCPClient takes them. May be '
         "repeated.",
-        rich_help_panel="Tools",
     ),
 ]
 LimitOptions = Annotated[
@@ -86,7 +84,6 @@ LimitOptions = Annotated[
         help="A limit of the execution, for example wall_seconds=5. May be repeated. Names: "
         f"{', '.join(_FIELDS)}.",
         autocompletion=_complete_limit,
-        rich_help_panel="Execution",
     ),
 ]
 Imports = Annotated[
@@ -96,21 +93,10 @@ Imports = Annotated[
         metavar="MODULE",
         help="A module that the code may import in addition to the standard ones, for example numpy. "
         "May be repeated.",
-        rich_help_panel="Execution",
     ),
 ]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print JSON on standard output.", rich_help_panel="Output")
-]
-Quiet = Annotated[
-    bool,
-    typer.Option(
-        "--quiet",
-        "-q",
-        help="Report only errors on standard error.",
-        rich_help_panel="Output",
-    ),
-]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Report only errors on standard error.")]
 Tier = Literal["full", "signatures", "names", "pointer"]
 """How much of each tool `stubs` prints."""
 
@@ -292,15 +278,13 @@ def stubs(
             "-o",
             metavar="DIR",
             help="Write a package `tools` into this folder, for editors and type checkers.",
-            rich_help_panel="Output",
         ),
     ] = None,
     detail: Annotated[
         Tier,
         typer.Option(
             help="How much is printed: stubs with types and documentation, a line for each tool, their "
-            "names, or their number.",
-            rich_help_panel="Output",
+            "names, or their number."
         ),
     ] = "full",
     quiet: Quiet = False,
@@ -331,42 +315,26 @@ def doctor(*, as_json: AsJson = False) -> int:
 
 def serve(
     *,
-    host: Annotated[
-        str, typer.Option(help="The interface to listen on.", rich_help_panel="Connections")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int,
-        typer.Option(min=0, max=65535, help="0 chooses one.", rich_help_panel="Connections"),
-    ] = 8765,
+    host: Annotated[str, typer.Option(help="The interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses one.")] = 8765,
     token_file: Annotated[
         Path | None,
         typer.Option(
             help="File with the token that hosts must know; else LANGCHAIN_PTC_TOKEN of the environment. "
-            "Without either, one is made and printed, if only this machine can connect.",
-            rich_help_panel="Connections",
+            "Without either, one is made and printed, if only this machine can connect."
         ),
     ] = None,
-    tls_cert: Annotated[
-        Path | None,
-        typer.Option(help="Certificate of this server, PEM.", rich_help_panel="Connections"),
-    ] = None,
-    tls_key: Annotated[
-        Path | None,
-        typer.Option(help="Its private key.", rich_help_panel="Connections"),
-    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate of this server, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
     client_ca: Annotated[
         Path | None,
-        typer.Option(
-            help="Who signs the certificates of hosts; those without one are sent away.",
-            rich_help_panel="Connections",
-        ),
+        typer.Option(help="Who signs the certificates of hosts; those without one are sent away."),
     ] = None,
     insecure_plain: Annotated[
         bool,
         typer.Option(
             "--insecure-plain",
             help="Serve other machines without TLS, where the network itself encrypts.",
-            rich_help_panel="Connections",
         ),
     ] = False,
     health_port: Annotated[
@@ -375,7 +343,6 @@ def serve(
             min=0,
             max=65535,
             help="Answer /healthz, /readyz and /metrics on this port, over plain HTTP.",
-            rich_help_panel="Connections",
         ),
     ] = None,
     stdio: Annotated[
@@ -383,25 +350,15 @@ def serve(
         typer.Option(
             "--stdio",
             help="Serve the one who started it, on standard input and output, and listen nowhere.",
-            rich_help_panel="Connections",
         ),
     ] = False,
     lines: Annotated[
         bool,
-        typer.Option(
-            "--lines",
-            help="With --stdio: as lines of text, where bytes do not pass.",
-            rich_help_panel="Connections",
-        ),
+        typer.Option("--lines", help="With --stdio: as lines of text, where bytes do not pass."),
     ] = False,
     import_: Imports = None,
     max_workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Executions at a time; further ones are refused.",
-            rich_help_panel="Execution",
-        ),
+        int | None, typer.Option(min=1, help="Executions at a time; further ones are refused.")
     ] = None,
     files: Annotated[
         int,
@@ -409,23 +366,19 @@ def serve(
             min=0,
             help="Give each execution a folder in memory of so many bytes, and serve only hosts that ask for "
             "one: RemoteSandbox(files=True) needs 67108864.",
-            rich_help_panel="Execution",
         ),
     ] = 0,
     require: Annotated[
         Literal["kernel", "process"] | None,
         typer.Option(
             help="What must confine workers, or it does not start: the kernel's filter of system calls, or "
-            "a process with limits. By default the first on Linux.",
-            rich_help_panel="Execution",
+            "a process with limits. By default the first on Linux."
         ),
     ] = None,
     drain_seconds: Annotated[
         float,
         typer.Option(
-            min=0,
-            help="How long executions may go on after SIGTERM. A second signal ends them.",
-            rich_help_panel="Execution",
+            min=0, help="How long executions may go on after SIGTERM. A second signal ends them."
         ),
     ] = 30.0,
 ) -> int:
@@ -440,26 +393,20 @@ def serve(
     if lines and not stdio:
         raise CommandError("--lines is for --stdio")
     modules = _read_modules(import_ or ())
-    from langchain_ptc.cli.serve import ServeOptions, serve_workers
+    from langchain_ptc.cli import serve as work
 
-    return serve_workers(
-        ServeOptions(
-            host=host,
-            port=port,
-            token_file=token_file,
-            certificate=tls_cert,
-            key=tls_key,
-            client_ca=client_ca,
-            is_plain=insecure_plain,
-            imports=modules,
-            max_workers=max_workers,
-            files_bytes=files,
-            require=require,
-            health_port=health_port,
-            drain_seconds=drain_seconds,
-            is_stdio=stdio,
-            lines=lines,
-        )
+    options = {
+        "token": None if stdio else work.read_token(host, token_file),
+        "host": host,
+        "port": port,
+        "tls": work.read_tls(host, tls_cert, tls_key, client_ca, is_plain=insecure_plain or stdio),
+        "imports": modules,
+        "max_workers": max_workers,
+        "files": files or False,
+        "require": require,
+    }
+    return work.serve_workers(
+        options, health_port=health_port, drain_seconds=drain_seconds, lines=lines
     )
 
 
@@ -486,8 +433,6 @@ _EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
 }
 """The commands in the order of the help, with examples."""
 
-_PANELS = {serve: "Work for others", doctor: "See for yourself"}
-
 
 def _unwrap(command: Callable[..., int]) -> str:
     """Return the docstring of a command with one line for each paragraph: help has its own width."""
@@ -497,7 +442,6 @@ def _unwrap(command: Callable[..., int]) -> str:
 
 for _command, _lines in _EXAMPLES.items():
     app.command(
-        rich_help_panel=_PANELS.get(_command, "Use your tools"),
         help=_unwrap(_command),
         epilog="Examples:\n\n" + "\n\n".join(_lines),
     )(_command)

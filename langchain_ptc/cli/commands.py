@@ -22,7 +22,7 @@ from langchain_ptc import (
     ToolCatalog,
 )
 from langchain_ptc.catalog.stubs import Tier
-from langchain_ptc.cli.inputs import find_model, open_catalog
+from langchain_ptc.cli.inputs import explain, find_model, open_catalog
 from langchain_ptc.cli.output import (
     SUCCESS,
     CommandError,
@@ -196,19 +196,13 @@ async def _invoke(
     except Exception as error:
         if failures.last is None:
             raise
-        raise CommandError(f"the model {model!r} failed: {_explain(failures.last)}") from error
+        raise CommandError(f"the model {model!r} failed: {explain(failures.last)}") from error
     if waiting := state.get("__interrupt__"):
         raise CommandError(
             f"a tool stopped to ask a person: {waiting[0].value!r}. That takes a graph with a "
             "checkpointer, which can be resumed; `ask` has none"
         )
     return state
-
-
-def _explain(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    cause = "" if error.__cause__ is None else f" ({error.__cause__})"
-    return f"{type(error).__name__}: {lines[0]}{cause}" if lines else type(error).__name__
 
 
 # --- stubs --------------------------------------------------------------------------------------

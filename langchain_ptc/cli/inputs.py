@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import functools
-import http.client
 import importlib
 import importlib.util
 import inspect
@@ -20,8 +19,6 @@ import os
 import re
 import sys
 import traceback
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -38,7 +35,7 @@ from langchain_ptc import ToolCatalog, ToolDefinition
 from langchain_ptc.catalog.annotations import signature_of
 from langchain_ptc.cli.output import CommandError, read_text, similar_files
 from langchain_ptc.errors import CatalogError
-from langchain_ptc.wording import closest, did_you_mean
+from langchain_ptc.wording import closest, count, did_you_mean
 
 _KINDS = (
     "a tool, a list of tools, a mapping {domain: [tools]}, a ToolCatalog, or a function without "
@@ -62,10 +59,10 @@ async def open_catalog(
                 raise CommandError(f"--mcp: two servers are named {name!r}; rename one of them")
             connections[name] = connection
     async with AsyncExitStack() as stack:
-        found = [(name, await _load_tools(name, stack)) for name in references]
+        found = [await _load_tools(name, stack) for name in references]
         try:
-            if len(found) == 1 and not connections and isinstance(found[0][1], ToolCatalog):
-                catalog = found[0][1]
+            if len(found) == 1 and not connections and isinstance(found[0], ToolCatalog):
+                catalog = found[0]
             elif connections:
                 opening = ToolCatalog.from_mcp(connections, tools=_merge(found))
                 catalog = await stack.enter_async_context(opening)
@@ -123,18 +120,16 @@ def _describe(found: object) -> str:
     return f"the class {found.__name__!r}" if isinstance(found, type) else type(found).__name__
 
 
-def _merge(found: Sequence[tuple[str, object]]) -> Any:
+def _merge(found: Sequence[object]) -> Any:
     """Return all tools by domain, those without one under None."""
     merged: dict[str | None, list[Any]] = {}
-    for reference, tools in found:
+    for tools in found:
         if isinstance(tools, Mapping):
             for domain, members in tools.items():
-                if isinstance(members, (str, bytes)) or not isinstance(members, Sequence):
-                    raise CommandError(
-                        f"--tools {reference!r}: {domain!r} must have a list of tools, got "
-                        f"{_describe(members)}"
-                    )
-                merged.setdefault(domain, []).extend(members)
+                is_list = isinstance(
+                    members, (list, tuple)
+                )  # else the catalog says what it must be
+                merged.setdefault(domain, []).extend(members if is_list else [members])
         elif isinstance(tools, ToolCatalog):
             for definition in tools:
                 merged.setdefault(definition.domain, []).append(definition)
@@ -220,7 +215,6 @@ API_KEY_VARIABLE = "LANGCHAIN_PTC_API_KEY"
 is never sent there."""
 _SERVER_SECONDS = 10.0
 _MAX_NAMES = 10
-_MAX_LIST_BYTES = 4_000_000
 
 
 def find_model(name: str) -> BaseChatModel:
@@ -314,71 +308,47 @@ def _connect(name: str) -> BaseChatModel:
 
     try:
         address, model = urldefrag(name)
-        address = address.rstrip("/")
-        if not urlsplit(address).path:
-            address += "/v1"
+        if not urlsplit(address).path.strip("/"):
+            address = f"{address.rstrip('/')}/v1"
     except ValueError as error:
         raise CommandError(f"the model {name!r} is not a valid address: {error}") from error
-    known = _list_models(address, has_name=bool(model))
-    if not model:
-        if len(known) != 1:
-            raise CommandError(_ask_for_one(address, known))
-        model = known[0]
-    return ChatOpenAI(base_url=address, api_key=SecretStr(_key()), model=model)
+    key = (
+        os.environ.get(API_KEY_VARIABLE) or "none"
+    )  # the client wants one where the server does not
+    model = model or _find_only_model(address, key)
+    return ChatOpenAI(base_url=address, api_key=SecretStr(key), model=model)
 
 
-def _key() -> str:
-    # The client wants one where the server does not.
-    return os.environ.get(API_KEY_VARIABLE) or "none"
+def _find_only_model(address: str, key: str) -> str:
+    """Ask a server for its model."""
+    from openai import OpenAI
 
-
-def _ask_for_one(address: str, known: Sequence[str]) -> str:
-    if not known:
-        return f"the server at {address} has no model; give it one, and name it: {address}#name"
-    more = ", …" if len(known) > _MAX_NAMES else ""
-    return (
-        f"the server at {address} has {len(known)} models: {', '.join(known[:_MAX_NAMES])}{more}\n"
-        f"Name one of them: {address}#{known[0]}"
-    )
-
-
-def _list_models(address: str, *, has_name: bool) -> list[str]:
-    """Ask a server for the names of its models.
-
-    Raises:
-        CommandError: It cannot be reached, or is not such a server.
-    """
-    request = urllib.request.Request(  # noqa: S310 - the scheme is http or https, see the caller
-        f"{address}/models", headers={"Authorization": f"Bearer {_key()}"}
-    )
     try:
-        with urllib.request.urlopen(request, timeout=_SERVER_SECONDS) as response:  # noqa: S310
-            listed = json.loads(response.read(_MAX_LIST_BYTES))
-            return [str(model["id"]) for model in listed["data"] or ()]
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code in (401, 403):
-            raise CommandError(
-                f"the server at {address} wants a key: export {API_KEY_VARIABLE}=…"
-            ) from error
-        if has_name:  # some servers have no list
-            return []
+        with OpenAI(
+            base_url=address, api_key=key, max_retries=0, timeout=_SERVER_SECONDS
+        ) as client:
+            known = [str(model.id) for model in client.models.list().data]
+    except Exception as error:
         raise CommandError(
-            f"the server at {address} does not list its models (HTTP {error.code}); the address of "
-            f"the API usually ends in /v1, and the model can be named: {address}#name"
+            f"the server at {address} does not list its models: {explain(error)}. Is it running, and is this "
+            f"its address, which usually ends in /v1? With a key: export {API_KEY_VARIABLE}=…; "
+            f"with the name of a model: {address}#name"
         ) from error
-    except OSError as error:
-        reason = getattr(error, "reason", error)
+    if len(known) != 1:
         raise CommandError(
-            f"no server answers at {address}: {reason}. Is it running, and is this its address? "
-            "Ollama: http://127.0.0.1:11434/v1, llama.cpp: http://127.0.0.1:8080/v1, "
-            "vLLM: http://127.0.0.1:8000/v1"
-        ) from error
-    except (ValueError, TypeError, KeyError, http.client.HTTPException) as error:
-        raise CommandError(
-            f"the server at {address} does not speak OpenAI's protocol; the address of the API usually "
-            "ends in /v1"
-        ) from error
+            f"the server at {address} has {count(len(known), 'model')}: {', '.join(known[:_MAX_NAMES])}\n"
+            f"Name one of them: {address}#name"
+        )
+    return known[0]
+
+
+def explain(error: BaseException) -> str:
+    """Return an error in one line, with its first cause."""
+    lines, first = str(error).strip().splitlines(), error
+    while first.__cause__ is not None:
+        first = first.__cause__
+    cause = "" if first is error else f" ({first})"
+    return f"{type(error).__name__}: {lines[0]}{cause}" if lines else type(error).__name__
 
 
 # --- objects by name ---------------------------------------------------------------------------------
@@ -429,22 +399,14 @@ def _load_module(name: str, option: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise CommandError(_not_found(name, error.name, option)) from error
+            close = did_you_mean(closest(name, sorted(path.stem for path in Path().glob("*.py"))))
+            raise CommandError(
+                f"{option} {name!r}: there is no module {error.name!r}, neither installed nor in the "
+                f"current folder{close}"
+            ) from error
         raise _failed(f"{option} {name!r} cannot be imported", error) from error
     except (Exception, SystemExit) as error:
         raise _failed(f"{option} {name!r} cannot be imported", error) from error
-
-
-def _not_found(name: str, missing: str, option: str) -> str:
-    parent, _, child = missing.rpartition(".")
-    folder = Path(*parent.split(".")) if parent else Path()
-    here = [path.stem for path in folder.glob("*.py")]
-    here += [path.parent.name for path in folder.glob("*/__init__.py")]
-    close = did_you_mean(closest(child, sorted(here)))
-    return (
-        f"{option} {name!r}: there is no module {missing!r}, neither installed nor in the current "
-        f"folder{close}"
-    )
 
 
 def _load_file(path: str, option: str) -> ModuleType:
@@ -453,7 +415,7 @@ def _load_file(path: str, option: str) -> ModuleType:
         raise CommandError(f"{option}: there is no file {path!r}{similar_files(file)}")
     file = file.resolve()
     loaded = sys.modules.get(file.stem)
-    if loaded is not None and _file_of(loaded) == file:
+    if loaded is not None and getattr(loaded, "__file__", None) == str(file):
         return loaded
     _make_importable(Path.cwd())
     _make_importable(file.parent)
@@ -472,11 +434,6 @@ def _load_file(path: str, option: str) -> ModuleType:
         del sys.modules[name]
         raise _failed(f"{option} {path!r} cannot be imported", error) from error
     return module
-
-
-def _file_of(module: ModuleType) -> Path | None:
-    file = getattr(module, "__file__", None)
-    return None if file is None else Path(file).resolve()
 
 
 def _make_importable(folder: Path) -> None:

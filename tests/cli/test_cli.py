@@ -122,14 +122,6 @@ def test_help(capsys, command):
         assert "Exit codes: 0 " in shown.out
 
 
-def test_help_groups_the_commands(capsys):
-    """The commands stand in groups: to use one's tools, to work for others, and to see for oneself."""
-    main(["--help"])
-    shown = capsys.readouterr().out
-    groups = ("Use your tools", "Work for others", "See for yourself")
-    assert sorted(groups, key=shown.index) == list(groups)
-
-
 def test_version(capsys):
     """`--version` names the package's version."""
     assert main(["--version"]) == 0
