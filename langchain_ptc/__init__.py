@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
     from langchain_ptc.native import native_middleware, native_tools
     from langchain_ptc.node import ProgrammaticToolNode
-    from langchain_ptc.run.agent_files import AgentFiles
     from langchain_ptc.run.budgets import Budget
     from langchain_ptc.run.call_policy import CallPolicies
+    from langchain_ptc.run.inputs import AgentFiles
     from langchain_ptc.run.log import ExecutionLog
     from langchain_ptc.run.prefetcher import Prefetcher
     from langchain_ptc.run.record import ExecutionResult, PrefetchStats, ToolCallRecord
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from langchain_ptc.tool import as_programmatic, prefetch_handler
 
 _MODULES = {
-    "AgentFiles": "run.agent_files",
+    "AgentFiles": "run.inputs",
     "Breaker": "catalog.definition",
     "Budget": "run.budgets",
     "Cache": "catalog.definition",

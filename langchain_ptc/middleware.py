@@ -26,16 +26,14 @@ from typing_extensions import TypedDict
 from langchain_ptc.agent.commands import implementation_module
 from langchain_ptc.agent.direct_calls import DirectCall, answer_call
 from langchain_ptc.agent.guards import AgentGuards
-from langchain_ptc.agent.inputs import Inputs, InputVariables
-from langchain_ptc.agent.prefetching import PrefetchHandler
-from langchain_ptc.agent.prompt_watch import PromptWatch, watched
 from langchain_ptc.agent.thread_sessions import Session, StateSessionStore
+from langchain_ptc.agent.watching import PrefetchHandler, PromptWatch, watched
 from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
 from langchain_ptc.catalog.observed import ObservedShapes
 from langchain_ptc.catalog.tools import own_policy
-from langchain_ptc.executor import ProgrammaticToolExecutor
+from langchain_ptc.executor import Check, Durable, Execution, ProgrammaticToolExecutor
 from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.prompts.examples import Examples, render_examples, resolve_examples
@@ -45,7 +43,6 @@ from langchain_ptc.prompts.texts import (
     MIDDLEWARE_SYSTEM,
     NOT_DIRECTLY,
 )
-from langchain_ptc.run.agent_files import AgentFiles
 from langchain_ptc.run.approvals import (
     ApprovalRule,
     Approvals,
@@ -53,16 +50,15 @@ from langchain_ptc.run.approvals import (
     InterruptOn,
     rules_of,
 )
-from langchain_ptc.run.budgets import Budget
+from langchain_ptc.run.budgets import Budget, budget_of
 from langchain_ptc.run.call_policy import CallPolicies
 from langchain_ptc.run.calls import Route
 from langchain_ptc.run.dispatch import view
 from langchain_ptc.run.events import OnEvent
-from langchain_ptc.run.execution import Check, Durable, Execution
+from langchain_ptc.run.inputs import AgentFiles, Inputs, InputVariables
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.prefetcher import Prefetch
 from langchain_ptc.run.redaction import OnToolError, Redact
-from langchain_ptc.run.run_budgets import budget_of
 from langchain_ptc.sandbox.api import Sandbox
 from langchain_ptc.tool import CodeTool, fill_facts, provider_options, render_budget, render_files
 from langchain_ptc.wording import check_choice, closest, did_you_mean

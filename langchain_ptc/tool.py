@@ -23,13 +23,12 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from langchain_ptc.agent.commands import asks_model_again, compose, join, takes_no_lists
 from langchain_ptc.agent.guards import AgentGuards, Agents, AppliedGuards
-from langchain_ptc.agent.inputs import Inputs, InputVariables
-from langchain_ptc.agent.prefetching import PrefetchHandler, Put, WrittenCode
 from langchain_ptc.agent.thread_sessions import Session, SessionStore, note_empty
+from langchain_ptc.agent.watching import PrefetchHandler, Put, WrittenCode
 from langchain_ptc.background_loop import call_off_loop, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
-from langchain_ptc.executor import ProgrammaticToolExecutor
+from langchain_ptc.executor import Check, Durable, Execution, ProgrammaticToolExecutor
 from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.prompts.examples import Examples, render_examples, resolve_examples
@@ -43,14 +42,13 @@ from langchain_ptc.prompts.texts import (
     SHOW,
 )
 from langchain_ptc.replies.extract import Protocol, unwrap_program
-from langchain_ptc.run.agent_files import AgentFiles, with_notes
 from langchain_ptc.run.approvals import ApprovalMiddleware, InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage
 from langchain_ptc.run.call_policy import CallPolicies
 from langchain_ptc.run.driver import Outcome
 from langchain_ptc.run.events import OnEvent
-from langchain_ptc.run.execution import Check, Durable, Execution
 from langchain_ptc.run.graph_state import Channels, nodes_of, read_state
+from langchain_ptc.run.inputs import AgentFiles, Inputs, InputVariables, with_notes
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult, large_parts

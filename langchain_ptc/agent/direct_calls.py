@@ -25,12 +25,12 @@ from langchain_ptc.prompts.texts import (
 )
 from langchain_ptc.run.approvals import ApprovalRule, Approvals, Decision
 from langchain_ptc.run.arguments import ArgumentReader, validate_arguments
+from langchain_ptc.run.budgets import Budgets
 from langchain_ptc.run.call_policy import CallPolicies, Portable, run_after, with_before
 from langchain_ptc.run.calls import CallContext, StartedCall
 from langchain_ptc.run.graph_state import checkpointer_of, find_call, messages_of
 from langchain_ptc.run.graph_tasks import take_place
 from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
-from langchain_ptc.run.run_budgets import Budgets
 from langchain_ptc.sandbox.api import Call
 from langchain_ptc.wording import count
 

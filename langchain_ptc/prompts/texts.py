@@ -108,9 +108,6 @@ What the program may spend is limited. `await budget()` returns a dict of what i
 calls_per_tool, wall_seconds, output_tokens, cost, and below calls inner_calls, model_calls, model_tokens; \
 whichever of them are limited. A call for which nothing is left raises ToolCallError; then make no more calls and print what you have."""
 
-INPUTS = """\
-These variables hold data already. Use them in the program; print what the answer needs, and never the whole:"""
-
 RETRY = """\
 The program failed:
 

@@ -12,29 +12,37 @@ not see each other's messages yet; in one process they see each other's `BudgetM
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langgraph.errors import GraphBubbleUp
-from typing_extensions import override
+from typing_extensions import TypedDict, override
 
 from langchain_ptc.catalog.definition import ToolCallInfo
 from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
+from langchain_ptc.run.arguments import validate_arguments
+from langchain_ptc.run.graph_state import messages_of
 from langchain_ptc.sandbox.api import CallFailure, Done, Failure
+from langchain_ptc.wording import closest, did_you_mean
 
 if TYPE_CHECKING:
+    from langchain_ptc.catalog.catalog import ToolCatalog
+    from langchain_ptc.catalog.definition import ToolDefinition
     from langchain_ptc.run.calls import CallOutcome, StartedCall
 
 logger = logging.getLogger("langchain_ptc")
@@ -154,7 +162,6 @@ class CallLimit:
     tools: AbstractSet[str] | None
     """Qualified names of the tools that it applies to; None for all."""
     allowed: int
-    """Calls that it allows."""
     used: int
     """Of these, the calls before the execution."""
     name: str
@@ -212,12 +219,9 @@ class BudgetMeter:
     """Counts what one execution uses, against its budgets; from any thread.
 
     Args:
-        budget: For this execution.
-        run_budget: For the whole run.
         before: What the run had used before.
         free: Qualified names of tools whose calls do not count.
         call_limits: Limits of the agent around it.
-        now: The clock.
     """
 
     def __init__(
@@ -308,7 +312,9 @@ class BudgetMeter:
             with self.lock:
                 for which, budget, used in self._budgets():
                     for checked in keys:
-                        check_inner(which, budget, used, call.tool, checked)
+                        limit, spent = getattr(budget, checked), getattr(used, checked)
+                        if limit is not None and spent >= limit:
+                            raise _spent(which, checked, spent, limit, "", call.tool)
                 self.add_inner(call, key, 1)
         except ToolCallError as error:
             call.over_budget = error
@@ -321,12 +327,7 @@ class BudgetMeter:
             call.inner = {**call.inner, key: call.inner.get(key, 0) + number}
 
     def restore(self, call: StartedCall, inner: Mapping[str, int]) -> None:
-        """Count again what was used below a call before a pause.
-
-        Args:
-            call: The call.
-            inner: What was used until then, by the names in `INNER`.
-        """
+        """Count again what was used below a call before a pause, by the names in `INNER`."""
         before = self._replayed.get(call.number, {})
         self._replayed[call.number] = call.inner = inner
         with self.lock:
@@ -371,12 +372,7 @@ class BudgetMeter:
         return max(limit, _MIN_SHOWN_CHARS)
 
     def close(self, *, seconds: float, shown_chars: int) -> Usage:
-        """Return what the execution has used.
-
-        Args:
-            seconds: The time that it took.
-            shown_chars: Length of what the model is shown.
-        """
+        """Return what the execution has used, with its time and the length of what the model is shown."""
         with self.lock:
             self.read_output = str  # keeps nothing of the session alive
             self._is_closed = True
@@ -423,14 +419,7 @@ def price(cost_of: Callable[[ToolCallInfo], float], call: StartedCall) -> float:
 
 
 def check(which: str, budget: Budget, used: Usage, name: str, cost: float) -> None:
-    """Check that a budget allows a call.
-
-    Args:
-        which: `budget` or `run_budget`.
-        budget: What it allows.
-        used: What is used of it.
-        name: The tool of the call.
-        cost: What the call costs.
+    """Check that a budget (`budget` or `run_budget`) allows a call of a tool.
 
     Raises:
         ToolCallError: Nothing is left for it.
@@ -445,24 +434,6 @@ def check(which: str, budget: Budget, used: Usage, name: str, cost: float) -> No
         needs = f", and this call costs {more:g}" if key == "cost" else ""
         of_tool = f" of {name}" if key == "calls_per_tool" else ""
         raise _spent(which, f"{key}{of_tool}", spent, limit, needs, name)
-
-
-def check_inner(which: str, budget: Budget, used: Usage, name: str, key: str) -> None:
-    """Check that a budget allows one more call below a call of the code.
-
-    Args:
-        which: `budget` or `run_budget`.
-        budget: What it allows.
-        used: What is used of it.
-        name: The tool that the code called.
-        key: What is to be checked, one of `INNER`.
-
-    Raises:
-        ToolCallError: Nothing is left for it.
-    """
-    limit, spent = getattr(budget, key), getattr(used, key)
-    if limit is not None and spent >= limit:
-        raise _spent(which, key, spent, limit, "", name)
 
 
 def _spent(
@@ -548,3 +519,182 @@ def is_of_budget(limit: str | None) -> bool:
 
 current_meter: contextvars.ContextVar[BudgetMeter] = contextvars.ContextVar("ptc_meter")
 """The meter of the execution that makes a call."""
+
+
+# --- a whole run: from the messages of its state, and concurrent executions --------------------------
+
+_MAX_SETS = 1_000
+"""Sets of concurrent executions that are remembered."""
+
+
+class Budgets:
+    """The budgets of one executor: for each execution, and for each run of the graph.
+
+    Calls that the model makes itself count for a run too; the catalog's own functions cost nothing.
+
+    Raises:
+        ValueError: The two have different `cost_of`, or name an unknown tool.
+    """
+
+    def __init__(
+        self,
+        budget: Budget | None,
+        run_budget: Budget | None,
+        catalog: ToolCatalog,
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        costs = {b.cost_of for b in (budget, run_budget) if b is not None and b.cost_of is not None}
+        if len(costs) > 1:
+            raise ValueError("budget and run_budget must have the same cost_of")
+        known = {definition.qualified_name for definition in catalog}
+        for which, given in (("budget", budget), ("run_budget", run_budget)):
+            for name in () if given is None else given.calls_per_tool:
+                if name not in known:
+                    raise ValueError(
+                        f"{which}.calls_per_tool has {name!r}, which is not one of the tools{did_you_mean(closest(name, known))}"
+                    )
+        self._budget, self._run_budget = budget, run_budget
+        self._cost_of = next(iter(costs), None)
+        self.is_set = budget is not None or run_budget is not None
+        """There is a budget."""
+        self._free = frozenset(d.qualified_name for d in catalog.discovery)
+        self._now = now
+        self._direct = {d.tool_name: d for d in catalog if "direct" in d.policy.allowed_callers}
+        self._sets: OrderedDict[object, dict[str, BudgetMeter]] = OrderedDict()
+        self._lock = new_lock()
+
+    @property
+    def is_for_run(self) -> bool:
+        """Whether the state of the graph is needed."""
+        return self._run_budget is not None
+
+    def open(
+        self,
+        state: Any,
+        *,
+        call_id: str | None = None,
+        thread_id: str | None = None,
+        prior_usage: Usage | None = None,
+        call_limits: Sequence[CallLimit] = (),
+    ) -> BudgetMeter:
+        """Return the meter of one execution, which the tool call `call_id` of a thread asked for.
+
+        The state has the usage of the run, apart from `prior_usage`: that of attempts which are not in it.
+        """
+        messages = messages_of(state) if self.is_for_run or call_limits else []
+        before = self._spent_in(messages)
+        meter = BudgetMeter(
+            self._budget,
+            self._run_budget,
+            before=before if prior_usage is None else before + prior_usage,
+            free=self._free,
+            call_limits=call_limits,
+            now=self._now,
+        )
+        last = messages[-1].id if messages else None
+        if prior_usage is None and call_id is not None and last is not None:
+            self._join(meter, (thread_id, last, len(messages)), call_id)
+        return meter
+
+    def is_free(self, call: StartedCall) -> bool:
+        """Whether a call costs nothing, and is not of a tool whose calls a budget counts."""
+        budgets = [b for b in (self._budget, self._run_budget) if b is not None]
+        if any(
+            b.calls is not None or call.tool in b.calls_per_tool or is_for_inner(b) for b in budgets
+        ):
+            return False
+        return self._cost_of is None or price(self._cost_of, call) == 0
+
+    def check_direct(
+        self, state: Any, definition: ToolDefinition, call: Mapping[str, Any]
+    ) -> ToolCallError | None:
+        """Return why a call in the last message of the state is over the budget of its run; None if it is not."""
+        if self._run_budget is None or definition.tool_name not in self._direct:
+            return None
+        name = definition.qualified_name
+        spent = self._spent_in(messages_of(state), until=call["id"])
+        cost = self._direct_call(definition, call).cost
+        try:
+            check("run_budget", self._run_budget, spent, name, cost)
+        except ToolCallError as error:
+            return error
+        return None
+
+    def _join(self, meter: BudgetMeter, key: object, call_id: str) -> None:
+        with self._lock:
+            peers = self._sets.setdefault(key, {})
+            self._sets.move_to_end(key)
+            while len(self._sets) > _MAX_SETS:
+                self._sets.popitem(last=False)
+            for peer in peers.values():
+                meter.lock = peer.lock
+            peers[call_id] = meter  # in place of its own from before a pause
+            meter.peers = peers
+
+    def _spent_in(self, messages: Sequence[BaseMessage], *, until: str | None = None) -> Usage:
+        """Add up what was used since the last message of the user, up to a call of the model."""
+        spent = Usage()
+        for message in messages:
+            if isinstance(message, HumanMessage):
+                spent = Usage()
+            elif isinstance(message, ToolMessage):
+                spent += usage_in(message)
+            elif isinstance(message, AIMessage):
+                for call in message.tool_calls:
+                    if until is not None and call["id"] == until and message is messages[-1]:
+                        return spent
+                    if (definition := self._direct.get(call["name"])) is not None:
+                        spent += self._direct_call(definition, call)
+        return spent
+
+    def _direct_call(self, definition: ToolDefinition, call: Mapping[str, Any]) -> Usage:
+        name, arguments = definition.qualified_name, call["args"]
+        with contextlib.suppress(Exception):  # the tool itself says what is wrong with them
+            arguments = validate_arguments(definition.tool, arguments).complete
+        info = ToolCallInfo(
+            tool=name, arguments=arguments, call_id=call["id"] or "", execution_id=""
+        )
+        cost = 0.0 if self._cost_of is None else float(self._cost_of(info))
+        return Usage(calls=1, calls_per_tool={name: 1}, cost=cost)
+
+
+def budget_of(budget: Budget | None, names: Collection[str]) -> Budget | None:
+    """Return a budget for those of its tools that have these qualified names."""
+    if budget is None:
+        return None
+    limits = {name: limit for name, limit in budget.calls_per_tool.items() if name in names}
+    return replace(budget, calls_per_tool=limits)
+
+
+def usage_in(message: ToolMessage) -> Usage:
+    """Return what the execution used whose artifact a message has."""
+    artifact = message.artifact
+    found = artifact.get("spent") if isinstance(artifact, Mapping) else None
+    return Usage.from_dict(found) if isinstance(found, Mapping) else Usage()
+
+
+# --- `budget()`: how code sees what is left ---------------------------------------------------------
+
+
+class BudgetLeft(TypedDict, total=False):
+    """What is left; a key that is missing is not limited."""
+
+    calls: int
+    calls_per_tool: dict[str, int]
+    """By the name of the tool, for those with a limit of their own."""
+    wall_seconds: float
+    output_tokens: int
+    """Of printed text; four characters each."""
+    cost: float
+    inner_calls: int
+    """Tool calls of agents that the code calls."""
+    model_calls: int
+    """Calls of models below calls of the code."""
+    model_tokens: int
+
+
+def budget() -> BudgetLeft:
+    """Return what is left to spend, for this program and for the whole task."""
+    left: BudgetLeft = current_meter.get().left()  # type: ignore[assignment]  # it has the keys
+    return left

@@ -64,15 +64,14 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "sandbox.remote": GROUND | {"background_loop", "sandbox.allowed_modules"} | SANDBOX,
     "check": GROUND | {"catalog", "sandbox.allowed_modules", "sandbox.language"},
     "run": GROUND | {"background_loop", "catalog", "check", "display", "prefetch"} | SANDBOX,
-    "executor": GROUND | {"catalog", "check", "run"} | SANDBOX,
+    "executor": GROUND | {"background_loop", "catalog", "check", "run"} | SANDBOX,
     "prompts": GROUND | {"catalog"},
     "replies": GROUND | {"check", "prompts", "sandbox.language"},
     "prefetch": GROUND | {"replies", "sandbox.language"},
     "agent": GROUND
     | {"background_loop", "catalog", "prefetch", "prompts", "replies", "run", "sandbox.api"},
     "tool": WAYS_IN - {"tool"},
-    "model_loop": GROUND | {"catalog", "prompts", "replies"},
-    "node": WAYS_IN | {"model_loop"},
+    "node": WAYS_IN,
     "middleware": WAYS_IN,
     "native": WAYS_IN | {"middleware", "sandbox.wire"},
     "testing": GROUND | {"sandbox.api"},
@@ -137,7 +136,7 @@ FOREIGN: Mapping[str, frozenset[str]] = {
         room: frozenset(
             {"langchain", "langchain_core", "langgraph", "pydantic", "typing_extensions"}
         )
-        for room in ("agent", "executor", "middleware", "model_loop", "native", "node", "prompts")
+        for room in ("agent", "executor", "middleware", "native", "node", "prompts")
     },
     **{
         room: frozenset({"langchain_core", "langgraph", "pydantic", "typing_extensions"})
