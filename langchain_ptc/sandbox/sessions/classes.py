@@ -17,7 +17,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from langchain_ptc.sandbox.language import facades, names
+from langchain_ptc.sandbox.language import modules, names
 from langchain_ptc.sandbox.language.classes import SafeEnumMeta, is_own, own
 
 _TypedDict = cast("Any", typing.TypedDict)
@@ -166,7 +166,7 @@ def make_class(parts: Mapping[str, Any]) -> type:
     """Make the empty class from what `take_class` returned first."""
     name, bases, entries = parts["name"], parts["bases"], parts["entries"]
     if parts["kind"] == "namedtuple":
-        return facades.namedtuple(name, parts["fields"], defaults=parts["defaults"])
+        return modules.namedtuple(name, parts["fields"], defaults=parts["defaults"])
     if parts["kind"] == "typeddict":
         return own(_TypedDict(name, entries.get("__annotations__", {}), total=parts["total"]))
     options: dict[str, Any] = {}
@@ -209,7 +209,7 @@ def fill_class(cls: type, state: Mapping[str, Any]) -> None:
         make: Any = dataclasses.field
         for name, given in state["fields"].items():
             setattr(cls, name, make(**given))
-        facades.dataclass(cls, **state["options"])
+        modules.dataclass(cls, **state["options"])
         for name, slot in slots.items():
             setattr(cls, name, slot)
     for name, values in state.get("members", {}).items():

@@ -23,7 +23,7 @@ import zoneinfo
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from langchain_ptc.sandbox.language import facades
+from langchain_ptc.sandbox.language import modules
 from langchain_ptc.sandbox.language.classes import is_own
 from langchain_ptc.sandbox.sessions import classes
 from langchain_ptc.sandbox.sessions.source import Lost, Names, Restored, Units
@@ -100,8 +100,8 @@ def _make_of_types(name: str, *args: Any) -> Any:
     return _OF_TYPES[name](*args)
 
 
-def _make_cached_property(function: Any, name: Any) -> facades.cached_property:
-    made = facades.cached_property(function)
+def _make_cached_property(function: Any, name: Any) -> modules.cached_property:
+    made = modules.cached_property(function)
     made.attrname = name
     return made
 
@@ -136,7 +136,7 @@ _TAKERS: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     staticmethod: _by(staticmethod, "__func__"),
     classmethod: _by(classmethod, "__func__"),
     functools._lru_cache_wrapper: _take_lru,
-    facades.cached_property: _by(_make_cached_property, "func", "attrname"),
+    modules.cached_property: _by(_make_cached_property, "func", "attrname"),
     typing.TypeVar: _by(_make_type_variable, *(f"__{name}__" for name in _TYPE_VARIABLE)),
     typing.ForwardRef: _by(str, "__forward_arg__"),
     typing.NewType: _by(typing.NewType, "__name__", "__supertype__"),

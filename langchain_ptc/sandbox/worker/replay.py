@@ -29,8 +29,8 @@ from typing import Any, cast
 
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 from langchain_ptc.sandbox.api import Moment, Replay
-from langchain_ptc.sandbox.language.facades import build_readers
 from langchain_ptc.sandbox.language.guards import get_attribute
+from langchain_ptc.sandbox.language.modules import build_readers
 from langchain_ptc.sandbox.wire.protocol import MAX_WAITS, encode_idle
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.event_loop import Host, ProgramLoop
