@@ -46,9 +46,16 @@ from langchain_ptc.sandbox.wire.protocol import (
     is_known_limit,
 )
 from langchain_ptc.sandbox.wire.values import AttrDict, UnsendableValue, encode_value
+from langchain_ptc.sandbox.worker.calls import (
+    ProgramLoop,
+    ToolCalls,
+    build_async_stub,
+    build_asyncio_names,
+    build_sync_stub,
+    build_tool_modules,
+)
 from langchain_ptc.sandbox.worker.confinement import FOLDER
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
-from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, build_asyncio_names
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
 from langchain_ptc.sandbox.worker.output import Output, Showing
 from langchain_ptc.sandbox.worker.program_modules import (
@@ -57,12 +64,6 @@ from langchain_ptc.sandbox.worker.program_modules import (
     build_queue_names,
 )
 from langchain_ptc.sandbox.worker.replay import GUARDED_NAMES, Steps
-from langchain_ptc.sandbox.worker.stubs import (
-    ToolCalls,
-    build_async_stub,
-    build_sync_stub,
-    build_tool_modules,
-)
 from langchain_ptc.sandbox.worker.threads import (
     Crew,
     LoopScheduler,
@@ -405,7 +406,7 @@ class ProgramRun:
             threads = scheduler = ThreadScheduler(self._calls, crew)
             self._wait_for_threads = threads.wait_for_all
             for tool in self._program.tools:
-                stubs[tool] = build_sync_stub(self._calls, threads, tool)
+                stubs[tool] = build_sync_stub(self._calls, threads.wait_until, tool)
         modules = build_tool_modules(stubs, self._program.types)
         namespace: dict[str, Any]
         loader: ModuleLoader | None = None

@@ -32,9 +32,8 @@ from langchain_ptc.sandbox.api import Moment, Replay
 from langchain_ptc.sandbox.language.guards import get_attribute
 from langchain_ptc.sandbox.language.modules import build_readers
 from langchain_ptc.sandbox.wire.protocol import MAX_WAITS, encode_idle
+from langchain_ptc.sandbox.worker.calls import Host, ProgramLoop, ToolCalls
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
-from langchain_ptc.sandbox.worker.event_loop import Host, ProgramLoop
-from langchain_ptc.sandbox.worker.stubs import ToolCalls
 
 _NOW_NAMES = frozenset({"now", "utcnow", "today"})
 """Methods of `datetime.date` and `datetime.datetime`, whose classes cannot be replaced: a class of our

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 from langchain_ptc.locks import ServiceThread, new_gate, new_lock
-from langchain_ptc.sandbox.worker.event_loop import Host, ProgramLoop
+from langchain_ptc.sandbox.worker.calls import Host, ProgramLoop
 
 # --- started, measured and stopped ------------------------------------------------------------------
 

@@ -1,18 +1,26 @@
-"""The tools as the code sees them: stubs, and the modules that hold them.
+"""Calls of tools, as the code makes and awaits them: stubs, the modules that hold them, and the event loop.
 
-A stub asks the host and waits. In asynchronous code it returns a coroutine, so that `gather`,
-`create_task` and the rest work on it; in code without any `await` it blocks and returns the value.
+A stub asks the host and waits. In asynchronous code it returns a coroutine, so that `gather`, `create_task` and
+the rest work on it; in code without any `await` it blocks and returns the value.
+
+`asyncio.gather`, `TaskGroup`, `Semaphore`, `timeout` and the rest are the standard library's own; only the loop
+underneath is ours. It has no selector: when nothing is ready it sends what is queued and waits for the host's
+next frame, or for the next timer. So a `gather` of a hundred calls is one write and one wait. It replaces
+`BaseEventLoop._run_once`, which is private: tests run on every Python that is supported.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import inspect
 import itertools
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable
-from types import FrameType, ModuleType
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextvars import Context
+from types import FrameType, ModuleType, SimpleNamespace
+from typing import Any, Protocol, TypeVar, cast
 
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
@@ -29,8 +37,167 @@ from langchain_ptc.sandbox.wire.protocol import (
 )
 from langchain_ptc.sandbox.wire.values import AttrDict, UnsendableValue
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
-from langchain_ptc.sandbox.worker.event_loop import ProgramLoop, run_nested
-from langchain_ptc.sandbox.worker.threads import ThreadScheduler
+
+T = TypeVar("T")
+
+# --- the event loop -------------------------------------------------------------------------------
+
+_LOOK_EVERY = 16
+"""Rounds of a busy loop between two looks for answers that have come."""
+
+
+class Host(Protocol):
+    """The host, as whatever waits in a program sees it."""
+
+    def now(self) -> float:
+        """Return what the clock shows by which the program waits."""
+        ...
+
+    def wait(self, until: float | None) -> None:
+        """Wait for the host till the clock shows `until` (None: as long as it takes).
+
+        Settles the calls that it answers; may return early.
+        """
+        ...
+
+    def look(self) -> None:
+        """Settle the calls that the host has answered meanwhile."""
+        ...
+
+
+class ProgramLoop(asyncio.BaseEventLoop):
+    """An event loop that waits for the host."""
+
+    _ready: Any
+    _scheduled: Any
+    _timer_cancelled_count: int
+    _clock_resolution: float
+
+    def __init__(self, host: Host) -> None:
+        super().__init__()
+        self._host = host
+        self._now = host.now
+        self._round = 0
+
+    def call_soon(  # type: ignore[override]  # the stock one is generic in `args`
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Call `callback` in the next round; the stock method's checks cost as much as the rest."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def _write_to_self(self) -> None:
+        """There is no other thread that could need to wake us."""
+
+    def _run_once(self) -> None:
+        ready, scheduled = self._ready, self._scheduled
+        if scheduled:
+            self._drop_cancelled_timers()
+        if ready:
+            self._round += 1
+            if not self._round % _LOOK_EVERY:
+                self._host.look()
+        else:
+            self._host.wait(scheduled[0]._when if scheduled else None)
+        if scheduled:
+            now = self._now() + self._clock_resolution
+            while scheduled and scheduled[0]._when < now:
+                handle = heapq.heappop(scheduled)
+                handle._scheduled = False
+                ready.append(handle)
+        for _ in range(len(ready)):
+            if not ready:  # a nested run has emptied it
+                break
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def _drop_cancelled_timers(self) -> None:
+        scheduled = self._scheduled
+        while scheduled and scheduled[0]._cancelled:
+            self._timer_cancelled_count -= 1
+            heapq.heappop(scheduled)._scheduled = False
+
+    def run_until(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Run the loop from inside itself until `ready()`; return whether it is.
+
+        Models call `asyncio.run(main())` and `future.result()` where a loop runs already; here that
+        works, because the loop may be entered again while a task waits for it.
+        """
+        deadline = None if timeout is None else self._now() + timeout
+        current = asyncio.current_task(self)
+        timer = None if timeout is None else self.call_later(timeout, lambda: None)
+        if current is not None:
+            asyncio.tasks._leave_task(self, current)
+        try:
+            while not ready():
+                if deadline is not None and self._now() >= deadline:
+                    return False
+                self._run_once()
+        finally:
+            if current is not None:
+                asyncio.tasks._enter_task(self, current)
+            if timer is not None:
+                timer.cancel()
+        return True
+
+
+async def to_thread(function: Callable[..., Any], /, *args: object, **kwargs: object) -> Any:
+    """Call `function` here, there being no other thread, and await what it returns if need be.
+
+    So `gather(*[to_thread(get_orders, u) for u in users])` runs its tool calls concurrently.
+    """
+    value = function(*args, **kwargs)
+    return await value if inspect.isawaitable(value) else value
+
+
+def run_nested(loop: ProgramLoop, main: Awaitable[T]) -> T:
+    """Run `main` to its end from inside the running loop; a replacement for `asyncio.run`."""
+    if not inspect.isawaitable(main):
+        raise ValueError(f"a coroutine was expected, got {main!r}")
+    task: asyncio.Future[T] = asyncio.ensure_future(main, loop=loop)
+    loop.run_until(task.done)
+    return task.result()
+
+
+def _build_facade(loop: ProgramLoop) -> SimpleNamespace:
+    """Build what the code gets as the event loop: the methods that programs use, and no others."""
+
+    async def shutdown() -> None: ...
+
+    names = "create_task create_future time call_soon call_later".split()  # noqa: SIM905
+    return SimpleNamespace(
+        **{name: getattr(loop, name) for name in names},
+        run_until_complete=lambda future: run_nested(loop, future),
+        run_in_executor=lambda _, function, *args: loop.create_task(to_thread(function, *args)),
+        # The program runs inside its loop, which ends with it.
+        is_running=lambda: True,
+        is_closed=lambda: False,
+        close=lambda: None,
+        shutdown_asyncgens=shutdown,
+    )
+
+
+def build_asyncio_names(loop: ProgramLoop | None) -> dict[str, object]:
+    """Build the names of `asyncio` that must be ours; `loop` is None in code that uses none."""
+    if loop is None:
+        return {}
+    facade = _build_facade(loop)
+
+    def run(main: Awaitable[T], *, debug: bool | None = None) -> T:
+        return run_nested(loop, main)
+
+    loops = "get_event_loop get_running_loop new_event_loop".split()  # noqa: SIM905
+    return {
+        **dict.fromkeys(loops, lambda: facade),
+        "run": run,
+        "to_thread": to_thread,
+        "set_event_loop": lambda _: None,
+    }
+
+
+# --- calls ----------------------------------------------------------------------------------------
 
 
 class _Answer:
@@ -150,8 +317,7 @@ class ToolCalls:
         """Queue a call; `answer` is settled when the host has answered.
 
         Raises:
-            ToolCallError: An argument cannot be sent.
-            Exception: What an iterator among the arguments raised.
+            ToolCallError: An argument cannot be sent; and what an iterator among the arguments raised.
         """
         try:
             arguments = encode_arguments(args, kwargs)  # an iterator among them may call tools
@@ -173,19 +339,21 @@ def build_async_stub(calls: ToolCalls, tool: str) -> Callable[..., Coroutine[Any
         frame = sys._getframe(1)
         made = calls.make(tool, args, kwargs, _line_of(frame))
         if frame.f_code.co_filename == EARLIER_SYNC_FILENAME:
-            return run_nested(cast("ProgramLoop", asyncio.get_running_loop()), made)
+            return run_nested(cast("ProgramLoop", calls.loop), made)
         return made
 
     return _named(stub, tool)
 
 
-def build_sync_stub(calls: ToolCalls, scheduler: ThreadScheduler, tool: str) -> Callable[..., Any]:
+def build_sync_stub(
+    calls: ToolCalls, wait_until: Callable[[Callable[[], bool]], bool], tool: str
+) -> Callable[..., Any]:
     """Build a stub whose calls block."""
 
     def stub(*args: object, **kwargs: object) -> Any:
         answer = _Answer()
         calls.ask(tool, args, kwargs, _line_of(sys._getframe(1)), answer)
-        scheduler.wait_until(answer.done)
+        wait_until(answer.done)
         if answer.error is not None:
             raise answer.error
         return answer.value
@@ -210,12 +378,7 @@ def _line_of(frame: FrameType | None) -> int:
 def build_tool_modules(
     stubs: dict[str, Callable[..., Any]], types: Iterable[str]
 ) -> dict[str, ModuleType]:
-    """Build `tools` and `tools.<domain>` with the stubs, and the record types as names for dicts.
-
-    Args:
-        stubs: Qualified name -> stub.
-        types: Qualified names of record types.
-    """
+    """Build `tools` and `tools.<domain>` with stubs and record types (names for dicts), by qualified names."""
     modules = {"tools": ModuleType("tools")}
     entries: dict[str, object] = {**stubs, **dict.fromkeys(types, AttrDict)}
     for qualified, entry in entries.items():
@@ -225,7 +388,7 @@ def build_tool_modules(
             modules[path] = ModuleType(path)
             setattr(modules["tools"], domain, modules[path])
         setattr(modules[path], name, entry)
-    for name, entry in unique_names(entries).items():
+    for name, entry in _unique_names(entries).items():
         if not hasattr(modules["tools"], name):
             setattr(modules["tools"], name, entry)
     modules["tools"].ToolCallError = ToolCallError  # type: ignore[attr-defined]  # a new name
@@ -237,7 +400,7 @@ def build_tool_modules(
     return modules
 
 
-def unique_names(entries: dict[str, object]) -> dict[str, object]:
+def _unique_names(entries: dict[str, object]) -> dict[str, object]:
     """Return the entries that can be named without their domain; those without one come first."""
     bare: dict[str, list[object]] = {}
     for qualified, entry in entries.items():
