@@ -11,8 +11,8 @@
 
     plan.reach(line)            # the program has made a call that nobody has made before, from this line
     plan.answer(line)           # it has the result of one
-    plan.reach_in(part, line)   # the same of a rehearsal, by the lines of its text
-    plan.answer_in(part, line)
+    plan.reach(line, part)      # the same of a rehearsal, by the lines of its text
+    plan.answer(line, part)
     plan.reach_end(part)        # a rehearsal has come to its end
 
 A rehearsal waits for all of its calls. A slice has the statements before the one that was reached as they stand:
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from langchain_ptc.prefetch.mentions import (
@@ -39,10 +39,17 @@ from langchain_ptc.prefetch.mentions import (
     ToolNames,
     TooMuch,
 )
-from langchain_ptc.prefetch.rendering import Rendered, render
 from langchain_ptc.prefetch.slicing import Sliced, Slicer
-from langchain_ptc.prefetch.statements import CONTINUES, Compound, Statements, begins_statement
-from langchain_ptc.prefetch.unwrapping import MAIN_NAMES, Flat, unwrap
+from langchain_ptc.prefetch.statements import (
+    CONTINUES,
+    MAIN_NAMES,
+    Compound,
+    Flat,
+    Statements,
+    begins_statement,
+    unwrap,
+)
+from langchain_ptc.sandbox.language.scopes import parse
 
 _Place = tuple[int, int]
 """Line and column of a statement in the code."""
@@ -153,7 +160,7 @@ class Plan:
             return None
         key = (*self._key(body[-1]), -1)
         if key != self._rehearsal[0]:
-            self._rehearsal = key, self._part(render(body), body)
+            self._rehearsal = key, self._part(_render(body), body)
         return self._unless_begun(self._rehearsal[1])
 
     def slice(self) -> Part | None:
@@ -199,7 +206,7 @@ class Plan:
         makes_all = self._makes_all(left, done)
         if sliced is None or self._is_made_already(sliced, done):
             return None, makes_all
-        rendered = render(sliced.body, sliced.ahead)
+        rendered = _render(sliced.body, sliced.ahead)
         if rendered is None or not rendered.ahead:
             return None, False
         body = [statements[place] for place in sliced.places]
@@ -248,21 +255,24 @@ class Plan:
         """Note that a part was not run after all."""
         self._begun.discard(part.source)
 
-    def reach(self, line: int) -> None:
-        """Note that the program has made a call that nobody has made before."""
-        self._reach(self._place_of(line))
+    def reach(self, line: int, part: Part | None = None) -> None:
+        """Note that the program, or a rehearsal, has made a call that nobody has made before."""
+        place = self._place_of(line) if part is None else part.place_of(line)
+        if place is None:
+            return
+        if not self._is_definition(place):
+            self._reached = place, 0
+        elif self._answered is not None:
+            self._reached = self._answered, 1
 
-    def answer(self, line: int) -> None:
-        """Note that the program has the result of a call."""
-        self._answer(self._place_of(line))
-
-    def reach_in(self, part: Part, line: int) -> None:
-        """Note that a rehearsal has made a call that nobody has made before."""
-        self._reach(part.place_of(line))
-
-    def answer_in(self, part: Part, line: int) -> None:
-        """Note that a rehearsal has the result of a call."""
-        self._answer(part.place_of(line))
+    def answer(self, line: int, part: Part | None = None) -> None:
+        """Note that the program, or a rehearsal, has the result of a call."""
+        place = self._place_of(line) if part is None else part.place_of(line)
+        if place is None or self._is_definition(place):
+            return
+        last = -1 if self._answered is None else self._places.get(self._answered, -1)
+        if self._places.get(place, -1) > last:
+            self._answered = place
 
     def reach_end(self, part: Part) -> None:
         """Note that a rehearsal has come to its end."""
@@ -331,7 +341,7 @@ class Plan:
         return last, end, carriers
 
     def _part(
-        self, rendered: Rendered | None, body: Sequence[ast.stmt], *, is_rehearsal: bool = True
+        self, rendered: _Rendered | None, body: Sequence[ast.stmt], *, is_rehearsal: bool = True
     ) -> Part | None:
         if rendered is None:
             return None
@@ -354,21 +364,6 @@ class Plan:
                 return _place(node)
         return None
 
-    def _reach(self, place: _Place | None) -> None:
-        if place is None:
-            return
-        if not self._is_definition(place):
-            self._reached = place, 0
-        elif self._answered is not None:
-            self._reached = self._answered, 1
-
-    def _answer(self, place: _Place | None) -> None:
-        if place is None or self._is_definition(place):
-            return
-        last = -1 if self._answered is None else self._places.get(self._answered, -1)
-        if self._places.get(place, -1) > last:
-            self._answered = place
-
     def _is_definition(self, place: _Place) -> bool:
         number = self._places.get(place)
         return number is not None and isinstance(self._flat.statements[number], _DEFINITIONS)
@@ -388,3 +383,60 @@ class Plan:
 
 def _place(node: ast.stmt) -> _Place:
     return node.lineno, node.col_offset
+
+
+# --- the text of statements -------------------------------------------------------------------------
+
+_MAX_SOURCE_CHARS = 60_000
+"""Length of the text of a part."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """The text of statements."""
+
+    source: str
+    spans: tuple[tuple[int, int], ...]
+    """The first and the last line of each."""
+    ahead: frozenset[int] = frozenset()
+    """The lines of those whose calls do not wait."""
+
+
+def _render(body: list[ast.stmt], ahead: frozenset[ast.stmt] = frozenset()) -> _Rendered | None:
+    """Write statements as text; None if that cannot be done.
+
+    Args:
+        body: The statements.
+        ahead: Those, at any depth, whose calls do not wait.
+    """
+    try:
+        source = ast.unparse(ast.Module(body, [])) + "\n"
+        if len(source) > _MAX_SOURCE_CHARS:
+            return None
+        again = parse(source).body
+        pairs = list(_pairs(body, again))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    lines = {
+        line
+        for node, written in pairs
+        if node in ahead
+        for line in range(written.lineno, (written.end_lineno or written.lineno) + 1)
+    }
+    spans = tuple((node.lineno, node.end_lineno or node.lineno) for node in again)
+    return _Rendered(source, spans, frozenset(lines))
+
+
+def _pairs(body: Sequence[ast.AST], again: Sequence[ast.AST]) -> Iterator[tuple[ast.AST, ast.stmt]]:
+    """Yield each statement with what it became in the text.
+
+    Raises:
+        ValueError: It became another number of statements.
+    """
+    for node, written in zip(body, again, strict=True):
+        if isinstance(written, ast.stmt):
+            yield node, written
+        for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+            ours, theirs = getattr(node, name, None), getattr(written, name, None)
+            if isinstance(ours, list) and isinstance(theirs, list):
+                yield from _pairs(ours, theirs)

@@ -1,7 +1,6 @@
 """The part of a program that makes its reading calls without waiting for their results. Pure.
 
     sliced = Slicer(statements, mentions).slice(done)     # None if it makes no such call
-    render(sliced)                                        # its text, and which lines do not wait
 
 Of the program only that is left which depends on no missing result, by the names that it uses. A call whose
 arguments are known is made by a statement of its own, whose value is not used: such calls of loops, of
@@ -15,13 +14,22 @@ It may make a call too many or too few; nothing of it is used but its calls.
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_ptc.prefetch.known import SILENT, Names, root_of
-from langchain_ptc.prefetch.mentions import APPLIERS, ENDS, OPAQUE, READS, WRITES, Mentions
-from langchain_ptc.prefetch.rendering import attempt, bare_arguments, placed, rounds_of, stop
+from langchain_ptc.prefetch.mentions import (
+    APPLIERS,
+    ENDS,
+    OPAQUE,
+    READS,
+    SILENT,
+    WRITES,
+    Mentions,
+    Names,
+    root_of,
+)
 from langchain_ptc.sandbox.language.scopes import Comprehension, Function
 
 MAX_ROUNDS = 64
@@ -75,14 +83,14 @@ class Slicer:
             is_lambda = isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda)
             if is_lambda or isinstance(node, Function):
                 made = [each for each in self._statement(node) if each is not node]
-                again += [(place, attempt(each)) for each in made]
+                again += [(place, _attempt(each)) for each in made]
         before = len(self._ahead)
         found: list[tuple[int, ast.stmt]] = []
         last = 0
         for place, node in enumerate(self._statements[done:], done):
             made = self.block([node])
             count = len(self._ahead)
-            found += [(place, attempt(each)) for each in made]
+            found += [(place, _attempt(each)) for each in made]
             if count > before and not isinstance(node, Function) and self._calls(made):
                 last = len(found)
             if made and isinstance(made[-1], ast.Raise):
@@ -183,7 +191,7 @@ class Slicer:
             return []
         zipped = ast.Call(ast.Name("zip", ast.Load()), given, [])
         return (
-            [rounds_of(ast.Tuple(targets, ast.Store()), zipped, body, MAX_ROUNDS)] if body else []
+            [_rounds_of(ast.Tuple(targets, ast.Store()), zipped, body, MAX_ROUNDS)] if body else []
         )
 
     def _comprehension(self, node: Comprehension, elements: list[ast.expr]) -> list[ast.stmt]:
@@ -206,7 +214,7 @@ class Slicer:
         for loop in reversed(loops):
             for test in reversed(loop.ifs):
                 body = [ast.If(test, body, [])]
-            body = [rounds_of(loop.target, loop.iter, body, MAX_ROUNDS)]
+            body = [_rounds_of(loop.target, loop.iter, body, MAX_ROUNDS)]
         return [*made, *body]
 
     # --- statements ---------------------------------------------------------------------------------
@@ -216,7 +224,7 @@ class Slicer:
         made: list[ast.stmt] = []
         for node in body:
             if self._mentions.of(node) & ENDS and not self._may_enter(node):
-                made.append(stop())
+                made.append(_stop())
                 break
             made += self._statement(node)
             if made and isinstance(made[-1], ast.Continue | _LEAVES):
@@ -259,7 +267,7 @@ class Slicer:
 
     def _end(self, node: ast.Return | ast.Raise) -> list[ast.stmt]:
         value = node.value if isinstance(node, ast.Return) else node.exc
-        return [*self._launch(value), ast.Return(None) if self._in_function else stop()]
+        return [*self._launch(value), ast.Return(None) if self._in_function else _stop()]
 
     def _jump(self, node: ast.Continue | ast.Break) -> list[ast.stmt]:
         return [node] if self._in_loop else []
@@ -338,7 +346,7 @@ class Slicer:
         made = self._launch(node.iter)
         if not self._names.is_known(node.iter):
             self._names.taint(node)
-            return [*made, stop()] if self._mentions.of(node) & ENDS else made
+            return [*made, _stop()] if self._mentions.of(node) & ENDS else made
         before, was_in_loop = set(self._names.tainted), self._in_loop
         self._names.tainted |= self._names.carried(node.body)
         self._names.tainted -= self._names.bound(node.target)
@@ -358,8 +366,8 @@ class Slicer:
         if len(self._ahead) == count and not any(map(_stops, body)):
             if rounds == 1:
                 return [*made, *orelse]
-            return [*made, placed(ast.For(node.target, node.iter, body, [])), *orelse]
-        return [*made, rounds_of(node.target, node.iter, body, rounds), *orelse]
+            return [*made, _placed(ast.For(node.target, node.iter, body, [])), *orelse]
+        return [*made, _rounds_of(node.target, node.iter, body, rounds), *orelse]
 
     def _while(self, node: ast.While) -> list[ast.stmt]:
         """Return the calls of the first round: no more is known of a loop whose end the program decides."""
@@ -370,10 +378,10 @@ class Slicer:
             self._in_loop = was_in_loop
             if len(self._ahead) > count or _stops(body[0]):
                 once = ast.Tuple([ast.Constant(None)], ast.Load())
-                made.append(rounds_of(ast.Name("_once", ast.Store()), once, body, 1))
+                made.append(_rounds_of(ast.Name("_once", ast.Store()), once, body, 1))
         self._left |= self._mentions.named.intersection(self._names.walk(node))
         self._names.taint(node)
-        return [*made, stop()] if self._mentions.of(node) & ENDS else made
+        return [*made, _stop()] if self._mentions.of(node) & ENDS else made
 
     def _leaves(
         self, body: Sequence[ast.AST], *, is_unsure: bool = False, is_inner: bool = False
@@ -434,7 +442,7 @@ class Slicer:
         self._names.tainted, (self._in_function, self._in_loop) = saved, outer
         self._names.tainted.discard(name)
         kind = ast.AsyncFunctionDef if self._mentions.is_async else ast.FunctionDef
-        return [placed(kind(name, bare_arguments(args), made or [ast.Pass()], []))]
+        return [_placed(kind(name, _bare_arguments(args), made or [ast.Pass()], []))]
 
 
 _SLICERS: dict[type[ast.stmt], Callable[[Slicer, Any], list[ast.stmt]]] = {
@@ -472,3 +480,40 @@ def _continues(node: ast.AST) -> bool:
 
 def _stops(node: ast.stmt) -> bool:
     return any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+
+
+# --- statements that are made ----------------------------------------------------------------------
+
+
+def _bare_arguments(args: ast.arguments) -> ast.arguments:
+    """Return parameters without their annotations."""
+    bare = copy.deepcopy(args)
+    for arg in ast.walk(bare):
+        if isinstance(arg, ast.arg):
+            arg.annotation = None
+    return bare
+
+
+def _rounds_of(target: ast.expr, iterated: ast.expr, body: list[ast.stmt], most: int) -> ast.stmt:
+    """Return a loop of so many rounds at most."""
+    count = ast.Call(ast.Name("range", ast.Load()), [ast.Constant(most)], [])
+    zipped = ast.Call(ast.Name("zip", ast.Load()), [count, iterated], [])
+    both = ast.Tuple([ast.Name("_round", ast.Store()), target], ast.Store())
+    return _placed(ast.For(both, zipped, body, []))
+
+
+def _placed(node: ast.stmt) -> ast.stmt:
+    """Give a node a place, which `ast.unparse` asks for and does not use."""
+    node.lineno, node.col_offset = 1, 0
+    return node
+
+
+def _stop() -> ast.stmt:
+    """Return a statement that ends the program."""
+    return ast.Raise(ast.Name("SystemExit", ast.Load()), None)
+
+
+def _attempt(node: ast.stmt) -> ast.stmt:
+    """Return a statement whose failure the next ones do not suffer from."""
+    handler = ast.ExceptHandler(ast.Name("Exception", ast.Load()), None, [ast.Pass()])
+    return ast.Try([node], [handler], [], [])

@@ -485,7 +485,7 @@ class Prefetcher:
         fetched = self._find(asked, running)
         if fetched is None:
             return None
-        answered = functools.partial(self._plan.answer_in, running.part, asked.line)
+        answered = functools.partial(self._plan.answer, asked.line, running.part)
         if fetched.outcome.done():
             if running.part.is_rehearsal:
                 answered()
@@ -493,7 +493,7 @@ class Prefetcher:
         running.has_asked = True
         if running.part.is_rehearsal:
             fetched.outcome.add_done_callback(lambda _: answered())
-            self._go_on(lambda: self._plan.reach_in(running.part, asked.line))
+            self._go_on(lambda: self._plan.reach(asked.line, running.part))
         return fetched
 
     def _find(self, asked: Call, running: _Running) -> _Fetched | None:

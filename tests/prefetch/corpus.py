@@ -23,7 +23,7 @@ def programs() -> Iterator[str]:
 
 def modules() -> Iterator[str]:
     """Yield modules of the package, which use more of the language."""
-    for folder in ("prefetch", "replies", "sandbox/wire"):
+    for folder in ("agent", "catalog", "prefetch", "replies", "run"):
         for path in sorted((ROOT / "langchain_ptc" / folder).glob("*.py")):
             yield path.read_text("utf-8")
 

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from langchain_ptc.prefetch.chunk_reader import ChunkReader
+from langchain_ptc.prefetch.code_stream import ChunkReader
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 pytestmark = pytest.mark.filterwarnings(

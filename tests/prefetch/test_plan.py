@@ -66,7 +66,7 @@ def test_where_a_rehearsal_is() -> None:
         True,
         frozenset(),
     )
-    plan.reach_in(rehearsal, 3)
+    plan.reach(3, rehearsal)
     part = plan.slice()
     assert part is not None
     assert part.source.startswith("staff = await team('x')\nlead = staff[0]\ntry:\n")
@@ -106,7 +106,7 @@ def test_places_stay_where_they_are() -> None:
     plan.feed("async def main():\n    a = await get(1)\n    b = await get(a)\n")
     rehearsal = plan.rehearsal()
     assert rehearsal is not None
-    plan.reach_in(rehearsal, 2)
+    plan.reach(2, rehearsal)
     plan.feed("    for c in a:\n        await find(c)\n\ndef helper():\n    pass\n\nawait main()\n")
     part = plan.slice()
     assert part is not None

@@ -6,8 +6,7 @@ import ast
 
 import pytest
 
-from langchain_ptc.prefetch.statements import Statements
-from langchain_ptc.prefetch.unwrapping import unwrap
+from langchain_ptc.prefetch.statements import Statements, unwrap
 from tests.prefetch.corpus import programs
 
 
