@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_ptc.run.shared_state import REFRESH_SECONDS
+from langchain_ptc.run.policy_state import REFRESH_SECONDS
 from tests.support.processes import PROCESSES
 from tests.support.sharing import RATE, Place, serve, set_up
 from tests.support.waiting import SECONDS

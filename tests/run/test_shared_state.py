@@ -40,12 +40,12 @@ from langchain_ptc.run.arguments import ArgumentReader
 from langchain_ptc.run.call_policy import build_pipeline
 from langchain_ptc.run.calls import CallContext, StartedCall
 from langchain_ptc.run.dispatch import Dispatcher
-from langchain_ptc.run.policy_state import Clock
-from langchain_ptc.run.shared_state import (
+from langchain_ptc.run.policy_state import (
     MAX_RESULT_BYTES,
     PAUSE_SECONDS,
     REFRESH_SECONDS,
     STORE_SECONDS,
+    Clock,
 )
 from langchain_ptc.sandbox import Call
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
