@@ -26,8 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.limits import MIB, Limits
-from langchain_ptc.sandbox.api import Call, Program, Result, Sandbox
+from langchain_ptc.sandbox.api import MIB, Call, Limits, Program, Result, Sandbox
 from langchain_ptc.sandbox.host.process import ProcessSandbox
 from langchain_ptc.sandbox.wire.values import encode_value
 

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
         Violation,
     )
     from langchain_ptc.executor import ProgrammaticToolExecutor
-    from langchain_ptc.limits import Limits
     from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
     from langchain_ptc.native import native_middleware, native_tools
     from langchain_ptc.node import ProgrammaticToolNode
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from langchain_ptc.run.prefetcher import Prefetcher
     from langchain_ptc.run.record import ExecutionResult, PrefetchStats, ToolCallRecord
     from langchain_ptc.run.telemetry import OpenTelemetryExporter
+    from langchain_ptc.sandbox.api import Limits
     from langchain_ptc.sandbox.host.inprocess import InProcessSandbox
     from langchain_ptc.sandbox.host.process import ProcessSandbox
     from langchain_ptc.sandbox.remote.ray import RaySandbox
@@ -79,7 +79,7 @@ _MODULES = {
     "ExecutionResult": "run.record",
     "InProcessSandbox": "sandbox.host.inprocess",
     "LimitExceeded": "errors",
-    "Limits": "limits",
+    "Limits": "sandbox.api",
     "MachineLost": "errors",
     "ObservedShapes": "catalog.observed",
     "OpenTelemetryExporter": "run.telemetry",

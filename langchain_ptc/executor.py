@@ -24,7 +24,6 @@ from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.search import build_own_tool
 from langchain_ptc.check.checker import Checker, render_problems
 from langchain_ptc.errors import Problem, ReplayError
-from langchain_ptc.limits import Limits
 from langchain_ptc.run.approvals import ApprovalMiddleware, Approvals, InterruptMode, InterruptOn
 from langchain_ptc.run.arguments import ArgumentReader
 from langchain_ptc.run.budgets import (
@@ -67,7 +66,7 @@ from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord, large_parts
 from langchain_ptc.run.redaction import OnToolError, Redact, checked_redact
 from langchain_ptc.run.replay_driver import ReplayDriver
-from langchain_ptc.sandbox.api import Done, Failure, Moment, Program, Replay, Sandbox
+from langchain_ptc.sandbox.api import Done, Failure, Limits, Moment, Program, Replay, Sandbox
 from langchain_ptc.sandbox.host.process import ProcessSandbox, checked_imports
 from langchain_ptc.sandbox.host.workers import one_deeper
 from langchain_ptc.sandbox.wire.content import checked_files

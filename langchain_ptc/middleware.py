@@ -34,7 +34,6 @@ from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
 from langchain_ptc.catalog.observed import ObservedShapes
 from langchain_ptc.catalog.tools import own_policy
 from langchain_ptc.executor import Check, Durable, Execution, ProgrammaticToolExecutor
-from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.prompts.examples import Examples, render_examples, resolve_examples
 from langchain_ptc.prompts.texts import (
@@ -59,7 +58,7 @@ from langchain_ptc.run.inputs import AgentFiles, Inputs, InputVariables
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.prefetcher import Prefetch
 from langchain_ptc.run.redaction import OnToolError, Redact
-from langchain_ptc.sandbox.api import Sandbox
+from langchain_ptc.sandbox.api import Limits, Sandbox
 from langchain_ptc.tool import CodeTool, fill_facts, provider_options, render_budget, render_files
 from langchain_ptc.wording import check_choice, closest, did_you_mean
 

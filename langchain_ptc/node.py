@@ -30,7 +30,6 @@ from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.executor import Check, Durable
-from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.prompts.examples import Example, Examples, render_examples, resolve_examples
 from langchain_ptc.prompts.texts import (
@@ -68,7 +67,7 @@ from langchain_ptc.run.journal import (
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.redaction import OnToolError, Redact
-from langchain_ptc.sandbox.api import Sandbox
+from langchain_ptc.sandbox.api import Limits, Sandbox
 from langchain_ptc.tool import (
     Attempt,
     RunCodeTool,

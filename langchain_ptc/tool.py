@@ -29,7 +29,6 @@ from langchain_ptc.background_loop import call_off_loop, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.executor import Check, Durable, Execution, ProgrammaticToolExecutor
-from langchain_ptc.limits import Limits
 from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
 from langchain_ptc.prompts.examples import Examples, render_examples, resolve_examples
 from langchain_ptc.prompts.texts import (
@@ -53,7 +52,7 @@ from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult, large_parts
 from langchain_ptc.run.redaction import OnToolError, Redact
-from langchain_ptc.sandbox.api import Sandbox
+from langchain_ptc.sandbox.api import Limits, Sandbox
 from langchain_ptc.wording import check_choice, count
 
 Tools = ToolCatalog | Sequence[Any] | Mapping[str, Sequence[Any]]

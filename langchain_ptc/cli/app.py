@@ -32,7 +32,7 @@ from langchain_ptc.cli.output import (
     write_error,
 )
 from langchain_ptc.errors import CatalogError, SandboxError
-from langchain_ptc.limits import Limits
+from langchain_ptc.sandbox.api import Limits
 from langchain_ptc.wording import closest, did_you_mean
 
 if TYPE_CHECKING:

@@ -25,7 +25,6 @@ from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.annotations import read_annotations, signature_of
 from langchain_ptc.catalog.definition import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
-from langchain_ptc.limits import Limits
 from langchain_ptc.run.arguments import ArgumentReader
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.run.record import ApprovalDecision, CallStatus, ToolCallRecord
@@ -38,7 +37,7 @@ from langchain_ptc.run.redaction import (
     redact_arguments,
     redact_text,
 )
-from langchain_ptc.sandbox.api import Call, CallFailure
+from langchain_ptc.sandbox.api import Call, CallFailure, Limits
 from langchain_ptc.sandbox.wire.values import (
     MAX_ITEMS,
     TooManyItems,

@@ -21,9 +21,9 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_ptc.background_loop import call_off_loop
 from langchain_ptc.catalog.observed import ObservedShapes
-from langchain_ptc.limits import Limits
 from langchain_ptc.run.plain import clean_text, render_plain
 from langchain_ptc.run.record import ExecutionResult
+from langchain_ptc.sandbox.api import Limits
 from langchain_ptc.sandbox.wire.content import folders_of, is_file_name
 from langchain_ptc.sandbox.wire.decoding import decode_value
 from langchain_ptc.sandbox.wire.values import (

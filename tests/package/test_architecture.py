@@ -24,7 +24,7 @@ EACH_FILE = pytest.mark.parametrize(
     "path", [pytest.param(path, id=str(path.relative_to(PACKAGE))) for path in FILES]
 )
 
-GROUND = frozenset({"errors", "limits", "locks", "wording"})
+GROUND = frozenset({"errors", "locks", "wording"})
 SANDBOX = frozenset({"sandbox.api", "sandbox.wire", "sandbox.host"})
 WAYS_IN = GROUND | {
     "agent",
@@ -45,7 +45,6 @@ CLI = (
 )
 ARROWS: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
-    "limits": frozenset(),
     "locks": frozenset(),
     "wording": frozenset(),
     "background_loop": frozenset({"errors", "locks", "sandbox.wire"}),
@@ -96,7 +95,6 @@ USERS = frozenset({"cli"})
 
 FOREIGN: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
-    "limits": frozenset(),
     "locks": frozenset(),
     "wording": frozenset(),
     "background_loop": frozenset(),

@@ -9,8 +9,7 @@ from importlib.metadata import version
 from typing import Any, TypeAlias, TypeVar
 
 from langchain_ptc.background_loop import BackgroundLoop
-from langchain_ptc.limits import Limits
-from langchain_ptc.sandbox.api import Program, Result
+from langchain_ptc.sandbox.api import Limits, Program, Result
 from langchain_ptc.sandbox.remote import messages as m
 from langchain_ptc.sandbox.remote.sockets import Connector
 from langchain_ptc.sandbox.wire.protocol import (

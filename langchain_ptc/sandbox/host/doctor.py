@@ -22,8 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.limits import Limits
-from langchain_ptc.sandbox.api import Call, Done, Program, Result
+from langchain_ptc.sandbox.api import Call, Done, Limits, Program, Result
 from langchain_ptc.sandbox.host.connection import WorkerSession
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import Worker

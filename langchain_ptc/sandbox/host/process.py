@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Self
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.limits import MIB
 from langchain_ptc.sandbox.allowed_modules import check_importable, standard_modules
+from langchain_ptc.sandbox.api import MIB
 from langchain_ptc.sandbox.host.connection import Require, WorkerSession
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import (

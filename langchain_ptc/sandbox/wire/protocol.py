@@ -44,13 +44,14 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import ormsgpack
 
 from langchain_ptc.errors import LimitExceeded, PTCError, Violation
-from langchain_ptc.limits import MOST, Limits
 from langchain_ptc.sandbox.api import (
+    MOST,
     Call,
     CallFailure,
     Done,
     Failure,
     File,
+    Limits,
     Moment,
     Program,
     Replay,

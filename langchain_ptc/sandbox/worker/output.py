@@ -20,7 +20,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from langchain_ptc.errors import LimitExceeded
-from langchain_ptc.limits import Limits
+from langchain_ptc.sandbox.api import Limits
 from langchain_ptc.sandbox.wire.content import KINDS, MAX_SIDE, Content, read_content
 from langchain_ptc.sandbox.wire.protocol import MAX_CALL_BYTES, cut_bytes, encode_shown
 from langchain_ptc.sandbox.worker.connection import WorkerConnection

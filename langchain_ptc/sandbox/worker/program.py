@@ -26,9 +26,8 @@ from typing import Any, cast
 from xml.etree import ElementTree
 
 from langchain_ptc.errors import LimitExceeded, ToolCallError
-from langchain_ptc.limits import Limits
 from langchain_ptc.sandbox.allowed_modules import standard_modules
-from langchain_ptc.sandbox.api import Failure, Program, Status
+from langchain_ptc.sandbox.api import Failure, Limits, Program, Status
 from langchain_ptc.sandbox.language.guards import build_namespace
 from langchain_ptc.sandbox.language.modules import ModuleLoader, ModuleNames
 from langchain_ptc.sandbox.language.policy import CompiledCode, compile_code, compile_unrestricted
