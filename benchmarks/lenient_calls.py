@@ -19,9 +19,9 @@ from langchain_core.tools import BaseTool, StructuredTool
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition
+from langchain_ptc.catalog.examples import build_examples
 from langchain_ptc.catalog.types import Alternatives, Choice, Container, Named, RecordRef, TypeTree
 from langchain_ptc.executor import ProgrammaticToolExecutor
-from langchain_ptc.prompts.examples import build_examples
 
 _JSON = json.JSONDecoder(strict=False)
 

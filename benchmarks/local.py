@@ -48,7 +48,7 @@ from benchmarks.local_page import (
 from benchmarks.stored import results_of, write_dated
 from benchmarks.tasks import DOMAINS, Domain, Task, World
 from langchain_ptc import ExecutionResult, ProgrammaticToolNode, ToolCatalog
-from langchain_ptc.prompts.examples import build_examples
+from langchain_ptc.catalog.examples import build_examples
 
 Mode = Literal["programmatic", "direct", "direct-lenient", "direct-shown"]
 MODES: tuple[Mode, ...] = get_args(Mode)

@@ -19,7 +19,7 @@ from langchain_core.tools import BaseTool
 
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.stubs import TIERS
-from langchain_ptc.prompts.description import count_roughly
+from langchain_ptc.prompts import count_roughly
 from langchain_ptc.tool import as_programmatic
 from tests.support.company_tools import HELD_OUT, QUESTIONS, build_tools, read_questions
 

@@ -31,16 +31,18 @@ from langchain_ptc.agent.watching import PrefetchHandler, PromptWatch, watched
 from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
+from langchain_ptc.catalog.examples import Examples, render_examples, resolve_examples
 from langchain_ptc.catalog.observed import ObservedShapes
 from langchain_ptc.catalog.tools import own_policy
 from langchain_ptc.executor import Check, Durable, Execution, ProgrammaticToolExecutor
-from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
-from langchain_ptc.prompts.examples import Examples, render_examples, resolve_examples
-from langchain_ptc.prompts.texts import (
+from langchain_ptc.prompts import (
+    DEFAULT_PROMPT_TOKENS,
     DIRECT_LIMIT,
     MIDDLEWARE_DESCRIPTION,
     MIDDLEWARE_SYSTEM,
     NOT_DIRECTLY,
+    CountTokens,
+    ToolsPrompt,
 )
 from langchain_ptc.run.approvals import (
     ApprovalRule,

@@ -29,10 +29,10 @@ from langchain_ptc.agent.thread_sessions import Session, session_of
 from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
+from langchain_ptc.catalog.examples import Example, Examples, render_examples, resolve_examples
 from langchain_ptc.executor import Check, Durable
-from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
-from langchain_ptc.prompts.examples import Example, Examples, render_examples, resolve_examples
-from langchain_ptc.prompts.texts import (
+from langchain_ptc.prompts import (
+    DEFAULT_PROMPT_TOKENS,
     HOW_AS_TEXT,
     HOW_AS_TOOL,
     LOOKED,
@@ -45,8 +45,10 @@ from langchain_ptc.prompts.texts import (
     RETRY,
     SHOW,
     UNREADABLE,
+    CountTokens,
+    ToolsPrompt,
 )
-from langchain_ptc.replies.extract import Protocol, extract_code
+from langchain_ptc.replies import Protocol, extract_code
 from langchain_ptc.run.approvals import InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage, usage_in
 from langchain_ptc.run.call_policy import CallPolicies

@@ -28,19 +28,21 @@ from langchain_ptc.agent.watching import PrefetchHandler, Put, WrittenCode
 from langchain_ptc.background_loop import call_off_loop, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
+from langchain_ptc.catalog.examples import Examples, render_examples, resolve_examples
 from langchain_ptc.executor import Check, Durable, Execution, ProgrammaticToolExecutor
-from langchain_ptc.prompts.description import DEFAULT_PROMPT_TOKENS, CountTokens, ToolsPrompt
-from langchain_ptc.prompts.examples import Examples, render_examples, resolve_examples
-from langchain_ptc.prompts.texts import (
+from langchain_ptc.prompts import (
     AGENT_FILES,
     BUDGET,
     CODE_ARGUMENT,
+    DEFAULT_PROMPT_TOKENS,
     FILES,
     NO_FILES,
     RUN_CODE_DESCRIPTION,
     SHOW,
+    CountTokens,
+    ToolsPrompt,
 )
-from langchain_ptc.replies.extract import Protocol, unwrap_program
+from langchain_ptc.replies import Protocol, unwrap_program
 from langchain_ptc.run.approvals import ApprovalMiddleware, InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage
 from langchain_ptc.run.call_policy import CallPolicies

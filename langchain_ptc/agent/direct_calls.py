@@ -16,7 +16,7 @@ from langgraph.types import Command
 from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.definition import ToolDefinition
 from langchain_ptc.errors import ToolCallError
-from langchain_ptc.prompts.texts import (
+from langchain_ptc.prompts import (
     DIRECT_APPROVAL,
     DIRECT_NOBODY,
     DIRECT_NOT_SHOWN,

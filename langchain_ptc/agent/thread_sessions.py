@@ -18,7 +18,7 @@ from langgraph.types import Command
 from typing_extensions import override
 
 from langchain_ptc.background_loop import call_in_thread
-from langchain_ptc.prompts.texts import EMPTY_SESSION
+from langchain_ptc.prompts import EMPTY_SESSION
 from langchain_ptc.run.driver import Outcome
 from langchain_ptc.run.graph_state import checkpointer_of, message_lists
 from langchain_ptc.run.record import ExecutionResult

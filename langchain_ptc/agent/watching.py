@@ -21,7 +21,7 @@ from langchain_core.tracers.context import register_configure_hook
 
 from langchain_ptc.background_loop import loop_here
 from langchain_ptc.prefetch.code_stream import ChunkReader
-from langchain_ptc.replies.extract import Protocol
+from langchain_ptc.replies import Protocol
 from langchain_ptc.run.calls import current_capture
 from langchain_ptc.run.graph_state import find_call
 from langchain_ptc.run.prefetcher import Prefetcher

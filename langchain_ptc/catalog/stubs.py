@@ -1,6 +1,6 @@
 """Definitions -> Python source that a model reads, in four tiers; and the same on disk, for editors.
 
-`prompts/description.py` chooses the tier from the catalog and a token budget only, so the text stays the
+`prompts.py` chooses the tier from the catalog and a token budget only, so the text stays the
 same from turn to turn and the provider's prompt cache stays valid. It changes only with the observed shape
 of a tool's results: see `observed.py`.
 

@@ -57,6 +57,7 @@ from langchain_ptc.sandbox.allowed_modules import (
 )
 from langchain_ptc.sandbox.language.scopes import (
     COMPREHENSIONS,
+    MAX_CHARS,
     Comprehension,
     Function,
     parse_quietly,
@@ -524,12 +525,6 @@ def _iterate_later(value: Value) -> Answer:
 
 MAX_PROBLEMS = 20
 """The maximum number of problems that are reported for one program."""
-MAX_CHARS = 20_000
-"""Length of a program that is checked; a longer one runs unchecked.
-
-Python's parser holds the interpreter, and so the whole process, while it reads: for code of this length,
-whatever it is, some 50 ms. Programs that models write have some hundred characters, rarely 3,000.
-"""
 MAX_MESSAGE_CHARS = 600
 MAX_SOURCE_CHARS = 2_000
 OPENING = "The code was not run, and no tool was called: it could not have worked."

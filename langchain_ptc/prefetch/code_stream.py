@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING
 
 from langchain_core.messages import AIMessageChunk
 
-from langchain_ptc.replies.markdown import PYTHON_LABELS, OpenBlock, Scan
+from langchain_ptc.replies import PYTHON_LABELS, OpenBlock, Scan
 
 if TYPE_CHECKING:
-    from langchain_ptc.replies.extract import Protocol
+    from langchain_ptc.replies import Protocol
 
 CODE_KEYS = frozenset({"code", "program", "source"})
 """Names of the argument that holds the program."""

@@ -33,10 +33,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from langchain_ptc.sandbox.language.scopes import parse_quietly
+from langchain_ptc.sandbox.language.scopes import MAX_CHARS, parse_quietly
 
-MAX_CHARS = 20_000
-"""Length of a code of which statements are known; programs that models write have a few hundred characters."""
 MAX_STATEMENTS = 300
 """How many statements at the margin are known."""
 PARSES = 25

@@ -65,7 +65,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "run": GROUND | {"background_loop", "catalog", "check", "display", "prefetch"} | SANDBOX,
     "executor": GROUND | {"background_loop", "catalog", "check", "run"} | SANDBOX,
     "prompts": GROUND | {"catalog"},
-    "replies": GROUND | {"check", "prompts", "sandbox.language"},
+    "replies": GROUND | {"prompts", "sandbox.language"},
     "prefetch": GROUND | {"replies", "sandbox.language"},
     "agent": GROUND
     | {"background_loop", "catalog", "prefetch", "prompts", "replies", "run", "sandbox.api"},

@@ -23,7 +23,7 @@ def programs() -> Iterator[str]:
 
 def modules() -> Iterator[str]:
     """Yield modules of the package, which use more of the language."""
-    for folder in ("agent", "catalog", "prefetch", "replies", "run"):
+    for folder in ("agent", "catalog", "prefetch", "run"):
         for path in sorted((ROOT / "langchain_ptc" / folder).glob("*.py")):
             yield path.read_text("utf-8")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from langchain_core.messages import AIMessage
 
-from langchain_ptc.replies.extract import extract_code
+from langchain_ptc.replies import extract_code
 
 
 def program_of(text: str) -> str:

@@ -49,6 +49,14 @@ _MARKS = tuple(map(chr, (*range(1, 9), *range(14, 28))))
 code has not, neither itself nor as an escape. All of them may be in bytes, too."""
 
 
+MAX_CHARS = 20_000
+"""Length of code that is parsed on the host; longer code runs unchecked.
+
+Python's parser holds the interpreter, and so the whole process, while it reads: for code of this length,
+whatever it is, some 50 ms. Programs that models write have some hundred characters, rarely 3,000.
+"""
+
+
 class TooCostly(ValueError):
     """The parser would take long for the code, or emit a warning."""
 

@@ -1,7 +1,7 @@
 import pytest
 from langchain_core.messages import AIMessage
 
-from langchain_ptc.replies.extract import extract_code
+from langchain_ptc.replies import extract_code
 
 
 def programs(reply, protocol="auto"):

@@ -21,7 +21,7 @@ from langchain_ptc import (
     ToolPolicy,
     as_programmatic,
 )
-from langchain_ptc.prompts.description import ToolsPrompt, count_roughly
+from langchain_ptc.prompts import ToolsPrompt, count_roughly
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.support.company_tools import build_tools
 

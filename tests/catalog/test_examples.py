@@ -16,7 +16,7 @@ from langchain_core.tools import StructuredTool, tool
 from pydantic import BaseModel
 
 from langchain_ptc import ToolCatalog, ToolPolicy
-from langchain_ptc.prompts.examples import Example, build_examples
+from langchain_ptc.catalog.examples import Example, build_examples
 
 
 class Member(BaseModel):

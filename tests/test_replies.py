@@ -10,7 +10,7 @@ from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_ptc import ProgrammaticToolNode, as_programmatic
-from langchain_ptc.replies.extract import extract_code
+from langchain_ptc.replies import extract_code
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 
 PAID: list[tuple[str, int]] = []

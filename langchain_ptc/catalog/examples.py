@@ -30,7 +30,6 @@ from langchain_ptc.catalog.types import (
     RecordType,
     TypeTree,
 )
-from langchain_ptc.prompts.texts import EXAMPLES_HEADING
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog
@@ -176,7 +175,7 @@ def render_examples(examples: Sequence[Example]) -> str:
     if not examples:
         return ""
     shown = [f"Request: {e.question}\n```python\n{e.code}\n```" for e in examples]
-    return "\n\n".join([EXAMPLES_HEADING, *shown])
+    return "\n\n".join(["Examples of programs:", *shown])
 
 
 def build_examples(catalog: ToolCatalog) -> list[Example]:

@@ -1,1 +1,0 @@
-"""What a model reads: instructions, descriptions of tools within a token budget, examples."""

@@ -1,1 +1,0 @@
-"""Find the programs in a model's replies."""
