@@ -4,48 +4,323 @@ The bytes are a header with the version and a checksum, and in MessagePack: whet
 data, the units, name and size of each variable, the names of those from `asyncio`, and one variable after the other.
 A file is a variable whose name is its path: `/files/a.csv`.
 The checksum finds what was truncated or changed by accident. It is not a signature: whoever can write the state of a
-graph can write any bytes, so pickles are read only where the kernel confines the reader.
+graph can write any bytes, so pickles are read only where the kernel confines the reader: there reading one can do what
+the code can, and no more. Elsewhere variables are plain data. Nothing that code has defined is called while they are
+written.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
+import enum
 import hashlib
+import io
+import itertools
+import pickle
+import pickletools
+import types
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple, cast
 
 from langchain_ptc.sandbox.language import names
-from langchain_ptc.sandbox.sessions.pickling import (
-    Makers,
-    PickleWriter,
-    TooLarge,
-    Unkeepable,
-    read_pickles,
-    refuse,
-)
-from langchain_ptc.sandbox.sessions.source import (
+from langchain_ptc.sandbox.language.classes import is_own
+from langchain_ptc.sandbox.sessions import kept
+from langchain_ptc.sandbox.sessions.kept import (
     Compile,
     Lost,
     Mode,
     Names,
     Restored,
+    TooLarge,
     Unit,
     Units,
+    Unkeepable,
     cut_unit,
+    refuse,
 )
 from langchain_ptc.sandbox.wire.content import is_file_name
 from langchain_ptc.sandbox.wire.decoding import decode_value, read_bounded
 from langchain_ptc.sandbox.wire.protocol import MAX_CALL_VALUES, check_encoded
-from langchain_ptc.sandbox.wire.values import (
-    MAX_DEPTH,
-    AttrDict,
-    UnsendableValue,
-    encode_value,
-)
+from langchain_ptc.sandbox.wire.values import MAX_DEPTH, AttrDict, UnsendableValue, encode_value
 from langchain_ptc.wording import count, cut
+
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
+
+
+# --- out ------------------------------------------------------------------------------------------
+
+
+class PickleWriter(pickle.Pickler):
+    """Writes variables into one pickle in a file, so that what they share stays shared."""
+
+    def __init__(self, file: Any, known: Names, units: Units) -> None:
+        super().__init__(file, protocol=5)
+        self._known = known
+        self._units = units
+        self._last: object = None
+        self._later: list[tuple[object, object]] = []
+        """Objects with their state, which is written after everything that the variable refers to."""
+        self._shapes: dict[type, tuple[type | None, bool]] = {}
+        """What all instances of a class have in common."""
+
+    def add(self, value: object) -> None:
+        """Write one variable; after an `Unkeepable` or `TooLarge` the whole pickle is of no use."""
+        self._last = value
+        try:
+            self.dump(value)
+            while self._later:  # in rounds, and not in depth: a chain of objects may be long
+                states, self._later = self._later, []
+                self.dump(states)
+        except (Unkeepable, TooLarge, MemoryError):
+            raise
+        except RecursionError:
+            deep = "data that is nested too deeply", "such data"
+            raise Unkeepable(None, deep) from None
+        except Exception as error:  # of the last object's own class, whatever that is
+            raise refuse(self._last) from error
+
+    def reducer_override(self, value: Any) -> Any:
+        """Return what pickle writes for an object that is not plain data."""
+        kind = type(value)
+        if kind is AttrDict:
+            return AttrDict, (), None, None, iter(dict.items(value))
+        self._last = value
+        if id(value) in _CALLABLE_IDS:
+            return NotImplemented
+        if (place := self._known.find(value)) is not None:
+            return Makers.name, place
+        if (take := kept.TAKERS.get(kind)) is not None:
+            return take(value)
+        if kind is types.FunctionType:
+            return self._function(value)
+        if kind is types.CellType:
+            return self._cell(value)
+        if issubclass(kind, type):
+            return self._class(value)
+        return self._instance(value)
+
+    def _of_library(self, value: Any) -> Any:
+        """Leave an object to pickle."""
+        is_named = isinstance(value, type | FunctionType)  # pickle writes it as a name in a module
+        if kept.is_in_use(value) or (is_named and not self._known.is_of_library(value)):
+            raise refuse(value)
+        return NotImplemented
+
+    def _cell(self, cell: types.CellType) -> Any:
+        try:
+            content = cell.cell_contents
+        except ValueError:  # it is empty
+            return kept.make_of_types, ("cell",)
+        return kept.make_of_types, ("cell",), (content,), None, None, Makers.fill
+
+    def _function(self, function: types.FunctionType) -> Any:
+        found = self._units.use(function)
+        if found is None:
+            return kept.take_made_function(function) or self._of_library(function)
+        name = function.__name__, function.__qualname__, function.__doc__
+        made = Makers.function, (*found, *name, function.__closure__ or ())
+        state = (
+            function.__defaults__,
+            function.__kwdefaults__,
+            dict(function.__annotations__),
+            vars(function).copy(),
+        )
+        return (*made, state, None, None, Makers.fill) if any(state) else made
+
+    def _class(self, cls: type) -> Any:
+        if not is_own(cls):
+            return self._of_library(cls)
+        taken = kept.take_class(cls, lambda function: self._units.find(function) is not None)
+        if taken is None:
+            raise refuse(cls)
+        return Makers.new_class, (taken[0],), taken[1], None, None, Makers.fill
+
+    def _instance(self, value: Any) -> Any:
+        cls = type(value)
+        if issubclass(type(cls), enum.EnumMeta):
+            return Makers.member, (cls, value._name_, value._value_)
+        if cls not in self._shapes:
+            base = kept.content_base(cls) if is_own(cls) else None
+            self._shapes[cls] = base, kept.may_be_empty(cls)
+        base, may_be_empty = self._shapes[cls]
+        if base is None:
+            return self._of_library(value)
+        attributes = kept.take_attributes(value)
+        made, content = kept.take_content(base, value)
+        if may_be_empty:
+            if attributes or content:
+                self._later.append((value, (attributes, content)))
+            return Makers.instance, (cls, base, made)
+        # Its hash asks for what it holds, and what it holds may be a set that it is in.
+        plain = {name: part for name, part in attributes.items() if _is_plain(part)}
+        rest = {name: part for name, part in attributes.items() if name not in plain}
+        call = Makers.instance, (cls, base, made, plain)
+        return (*call, (rest, content), None, None, Makers.fill) if rest or content else call
+
+
+def _is_plain(value: object) -> bool:
+    kind = type(value)
+    return kind in _ATOMS or (kind is tuple and all(type(part) in _ATOMS for part in value))  # type: ignore[attr-defined]  # a tuple
+
+
+# --- in -------------------------------------------------------------------------------------------
+
+
+class Makers(Restored):
+    """What a pickle may call by name, besides what code may import: each makes what code has made itself."""
+
+    def find(self, module: str, name: str) -> Any:
+        """Return what a pickle names.
+
+        Raises:
+            ImportError: It may not name that.
+        """
+        found = _CALLABLES.get((module, name))
+        if found is None:
+            return self.known.get_of_library(module, name)
+        return getattr(self, found.__name__) if found in _MAKERS else found
+
+    def new_class(self, parts: Any) -> type:
+        """Make a class without its attributes."""
+        return kept.make_class(parts)
+
+    def member(self, cls: Any, name: Any, value: Any) -> Any:
+        """Look a member of an enumeration up, or combine flags."""
+        return cls[name] if name in cls.__members__ else cls(value)
+
+    def instance(
+        self, cls: Any, base: Any, content: Any, attributes: Mapping[str, object] | None = None
+    ) -> Any:
+        """Make an instance of a class of the code, whose `__init__` does not run."""
+        made = base.__new__(cls, *content)
+        kept.fill_instance(made, attributes or {}, ())
+        return made
+
+    def fill(self, made: Any, state: Any) -> None:
+        """Put back what an object holds."""
+        kind = type(made)
+        if kind is types.CellType:
+            (made.cell_contents,) = state
+        elif kind is types.FunctionType:
+            made.__defaults__, made.__kwdefaults__, made.__annotations__, attributes = state
+            vars(made).update(attributes)
+        elif issubclass(kind, type):
+            kept.fill_class(made, state)
+        else:
+            kept.fill_instance(made, *state)
+
+
+_MAKERS: Sequence[Any] = (
+    *(Makers.name, Makers.function, Makers.new_class),
+    *(Makers.member, Makers.instance, Makers.fill),
+)
+_CALLABLES: Mapping[tuple[str, str], Any] = {
+    (make.__module__, make.__qualname__): make for make in (*_MAKERS, *kept.CALLABLES)
+}
+_CALLABLE_IDS = frozenset(map(id, _CALLABLES.values()))
+_LOST = object()
+
+
+class _Reader(pickle.Unpickler):
+    """Reads any pickle, as long as nothing in it fails."""
+
+    def __init__(self, file: io.BytesIO, makers: Makers) -> None:
+        super().__init__(file)
+        self._makers = makers
+
+    def find_class(self, module: str, name: str) -> Any:
+        return self._makers.find(module, name)
+
+
+class _Memo(dict[int, object]):
+    """The objects of a pickle by their numbers, of which some could not be read."""
+
+    def __getitem__(self, number: int) -> object:
+        if (found := super().__getitem__(number)) is _LOST:
+            raise Lost("it shares data with a variable that could not be read")
+        return found
+
+    def lose(self, first: int, chunk: bytes) -> None:
+        """Number the objects of a chunk that failed, so that those after it have their numbers.
+
+        Raises:
+            ValueError: The instructions cannot be followed.
+        """
+        count = 0
+        with io.BytesIO(chunk) as file:
+            while file.tell() < len(chunk):
+                count += sum(code.name == "MEMOIZE" for code, _, _ in pickletools.genops(file))
+        for number in range(first, first + count):
+            if type(self.get(number)) is not str:  # what is half made must not be seen
+                self[number] = _LOST
+
+
+_Slow: Any = pickle._Unpickler  # the one of Python, whose memo can be replaced
+
+
+class _PatientReader(_Slow):  # type: ignore[misc]
+    """Reads a pickle in which a variable fails."""
+
+    def __init__(self, file: io.BytesIO, makers: Makers) -> None:
+        super().__init__(file)
+        self.memo = _Memo()
+        self._makers = makers
+
+    def find_class(self, module: str, name: str) -> Any:
+        return self._makers.find(module, name)
+
+
+def read_pickles(data: bytes, sizes: Mapping[str, int], makers: Makers) -> dict[str, Exception]:
+    """Read variables that a `PickleWriter` wrote into the globals of the code; return what is wrong with which.
+
+    Args:
+        data: The pickles.
+        sizes: Bytes of each variable in it.
+        makers: What it may call.
+    """
+    ends = dict(zip(sizes, itertools.accumulate(sizes.values()), strict=True))
+    file = io.BytesIO(data)
+    with contextlib.suppress(Exception):  # which one fails is found out below
+        fast = _Reader(file, makers)
+        found = {name: _read(fast, file, end, makers) for name, end in ends.items()}
+        makers.namespace.update(found)
+        return {}
+    file.seek(0)
+    reader = _PatientReader(file, makers)
+    lost: dict[str, Exception] = {}
+    follows = True
+    for name, end in ends.items():
+        first, begin = len(reader.memo), end - sizes[name]
+        if not follows:
+            lost[name] = Lost("the data before it is damaged")
+            continue
+        try:
+            makers.namespace[name] = _read(reader, file, end, makers)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with one, the rest is there
+            lost[name] = error
+            try:
+                reader.memo.lose(first, data[begin:end])
+            except ValueError:
+                follows = False
+            file.seek(end)
+    return lost
+
+
+def _read(reader: Any, file: io.BytesIO, end: int, makers: Makers) -> object:
+    value = reader.load()
+    while file.tell() < end:
+        for made, state in reader.load():
+            makers.fill(made, state)
+    if file.tell() > end:
+        raise Lost("it is damaged")
+    return value
+
 
 # --- plain data -------------------------------------------------------------------------------------
 # Where the language is the boundary, nothing is unpickled, and nothing runs. A variable is in MessagePack as
@@ -66,13 +341,7 @@ _MAX_LEVELS = MAX_DEPTH + 2
 
 
 class PlainWriter:
-    """Writes variables; the arguments are those of `PickleWriter`.
-
-    Args:
-        file: Takes the bytes.
-        known: What the code has from modules.
-        units: The functions that the code has defined.
-    """
+    """Writes variables as plain data; otherwise as `PickleWriter`."""
 
     def __init__(self, file: Any, known: Names, units: Units) -> None:
         self._file = file
@@ -81,12 +350,7 @@ class PlainWriter:
         self._values = 0
 
     def add(self, value: object) -> None:
-        """Write one variable.
-
-        Raises:
-            Unkeepable: It is not plain data, or contains something that is not.
-            TooLarge: It takes more than its file does.
-        """
+        """Write one variable; raises `Unkeepable` and `TooLarge`."""
         self._values = 0
         try:
             packed = encode_value(self._describe(value), max_levels=_MAX_LEVELS)
@@ -103,12 +367,9 @@ class PlainWriter:
             self._check(value, 0)
             return ["data", value]
         function = cast("FunctionType", value)
-        names = (
-            function.__name__,
-            function.__qualname__,
-            function.__doc__,
-        )  # set by code, to anything
-        parts = [*names, function.__defaults__, function.__kwdefaults__]
+        # The code may have set all of them to anything.
+        parts: list[object] = [function.__name__, function.__qualname__, function.__doc__]
+        parts += [function.__defaults__, function.__kwdefaults__]
         self._check(parts, 0)
         return ["function", *found, *parts]
 
@@ -132,16 +393,7 @@ class PlainWriter:
 
 
 def read_plain(data: bytes, sizes: Mapping[str, int], restored: Restored) -> dict[str, Exception]:
-    """Read variables that a `PlainWriter` wrote into the globals of the code, as bytes that anybody may forge.
-
-    Args:
-        data: The variables.
-        sizes: Bytes of each in it.
-        restored: Makes what is kept by source and by name.
-
-    Returns:
-        What is wrong with each that cannot be read.
-    """
+    """Read variables that a `PlainWriter` wrote, as bytes that anybody may forge; otherwise as `read_pickles`."""
     lost: dict[str, Exception] = {}
     at = 0
     for name, size in sizes.items():
@@ -173,7 +425,7 @@ _KINDS: Mapping[str, Callable[..., object]] = {
 
 # --- a session ------------------------------------------------------------------------------------
 
-VERSION = b"langchain-ptc session 3\n"
+VERSION = b"langchain-ptc session 4\n"
 _DIGEST_BYTES = 32
 _HEADER_BYTES = len(VERSION) + _DIGEST_BYTES
 _NEVER = frozenset({"__builtins__", "__annotations__", "__class__", "__debug__"})
@@ -278,8 +530,6 @@ class SessionVariables:
                 "this execution has started without them"
             )
 
-    # --- what the compiler should know ---
-
     @property
     def names(self) -> frozenset[str]:
         """The variables that the code has without binding them."""
@@ -295,16 +545,8 @@ class SessionVariables:
         """The variables that hold `asyncio` or something from it."""
         return self._stored.asyncio
 
-    # --- in ---
-
     def restore(self, namespace: dict[str, object], known: Names, compile_source: Compile) -> None:
-        """Put the variables into the globals of the code, over what it is given.
-
-        Args:
-            namespace: The globals, with everything that the code is given.
-            known: Gives what is kept by name.
-            compile_source: Compiles a unit by the policy.
-        """
+        """Put the variables into the globals of the code, over what it is given."""
         self._given = dict(namespace)
         stored = self._stored
         makers = Makers(
@@ -323,20 +565,10 @@ class SessionVariables:
                 f"{_listed(names_lost)} of an earlier execution could not be read: {why}"
             )
 
-    # --- out ---
-
     def keep(
         self, namespace: Mapping[str, object], known: Names, code: Any, source: str, mode: Mode
     ) -> bytes:
-        """Return the variables of the code as bytes; what is not kept is reported in `notes`.
-
-        Args:
-            namespace: The globals of the code, after it.
-            known: Finds what is kept by name.
-            code: The compiled code.
-            source: Its source.
-            mode: Its mode.
-        """
+        """Return the variables in the globals of the code, after it, as bytes; see `notes` for what is not kept."""
         self._units.add(Unit(source, mode, self.private_names), code)
         wanted = {
             name: value

@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
-from langchain_ptc.sandbox.sessions.source import EARLIER_SYNC_FILENAME
+from langchain_ptc.sandbox.sessions.kept import EARLIER_SYNC_FILENAME
 from langchain_ptc.sandbox.wire.decoding import SMALL_COST
 from langchain_ptc.sandbox.wire.protocol import (
     MAX_CALL_BYTES,

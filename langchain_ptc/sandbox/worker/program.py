@@ -31,8 +31,8 @@ from langchain_ptc.sandbox.api import Failure, Limits, Program, Status
 from langchain_ptc.sandbox.language.guards import build_namespace
 from langchain_ptc.sandbox.language.modules import ModuleLoader, ModuleNames
 from langchain_ptc.sandbox.language.policy import CompiledCode, compile_code, compile_unrestricted
+from langchain_ptc.sandbox.sessions.kept import EVERY_NAME, Names
 from langchain_ptc.sandbox.sessions.session import SessionVariables
-from langchain_ptc.sandbox.sessions.source import EVERY_NAME, Names
 from langchain_ptc.sandbox.wire.content import folders_of, is_file_name
 from langchain_ptc.sandbox.wire.decoding import decode_value
 from langchain_ptc.sandbox.wire.protocol import (

@@ -17,7 +17,8 @@ import pytest
 
 from langchain_ptc import InProcessSandbox, ProcessSandbox
 from langchain_ptc.sandbox import Program
-from langchain_ptc.sandbox.sessions import pickling
+from langchain_ptc.sandbox.sessions import kept as kept_module
+from langchain_ptc.sandbox.sessions import session
 from langchain_ptc.sandbox.sessions.session import VERSION
 from langchain_ptc.sandbox.wire.decoding import decode_value
 from langchain_ptc.sandbox.wire.values import INT as LARGE_INT
@@ -67,7 +68,7 @@ def call(function: Raw, *args: object) -> Raw:
 
 def maker(name: str, *args: object) -> Raw:
     """Push what a maker makes."""
-    made = getattr(pickling.Makers, name)
+    made = getattr(session.Makers, name)
     return call(named(made.__module__, made.__qualname__), *args)
 
 
@@ -122,10 +123,10 @@ NOWHERE = {
     "what makes anything": forge(named("copyreg", "_reconstructor")),
     "the sandbox": forge(named("langchain_ptc.sandbox.worker.main", "os")),
     "the compiler": forge(named("RestrictedPython", "compile_restricted")),
-    "a part of a maker": forge(named(pickling.__name__, "functools.sys.modules")),
-    "a maker that is none": forge(named(pickling.__name__, "Makers.__init__.__globals__")),
+    "a part of a maker": forge(named(kept_module.__name__, "functools.sys.modules")),
+    "a maker that is none": forge(named(session.__name__, "Makers.__init__.__globals__")),
     "a class that has no name": forge(
-        call(named(pickling.__name__, "_make_of_types"), "FunctionType", 1, {})
+        call(named(kept_module.__name__, "make_of_types"), "FunctionType", 1, {})
     ),
     "globals of a function": forge(
         call(named("builtins", "getattr"), a_function(), "__globals__"), F
@@ -319,10 +320,10 @@ async def test_forged_plain_data(without_walls, name):
 
 async def test_nothing_is_unpickled_without_walls(monkeypatch):
     """In the process of the host the reader of pickles is never reached."""
-    monkeypatch.delattr(pickling.pickle, "Unpickler")
-    monkeypatch.delattr(pickling.pickle, "_Unpickler")
-    monkeypatch.delattr(pickling, "_Reader")
-    monkeypatch.delattr(pickling, "_PatientReader")
+    monkeypatch.delattr(session.pickle, "Unpickler")
+    monkeypatch.delattr(session.pickle, "_Unpickler")
+    monkeypatch.delattr(session, "_Reader")
+    monkeypatch.delattr(session, "_PatientReader")
     with InProcessSandbox() as here:
         assert_nothing_was_read(await execute(here, "x", forge([1])))
 
