@@ -23,10 +23,9 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 from typing_extensions import TypedDict
 
-from langchain_ptc.agent.commands import implementation_module
+from langchain_ptc.agent.answers import Session, StateSessionStore, implementation_module
 from langchain_ptc.agent.direct_calls import DirectCall, answer_call
 from langchain_ptc.agent.guards import AgentGuards
-from langchain_ptc.agent.thread_sessions import Session, StateSessionStore
 from langchain_ptc.agent.watching import PrefetchHandler, PromptWatch, watched
 from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.catalog import ToolCatalog

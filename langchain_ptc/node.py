@@ -25,7 +25,7 @@ from langchain_core.tools import BaseTool
 from langgraph.prebuilt import ToolRuntime
 from langgraph.types import Command
 
-from langchain_ptc.agent.thread_sessions import Session, session_of
+from langchain_ptc.agent.answers import Session, session_of
 from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy

@@ -21,9 +21,16 @@ from langchain_core.tools import BaseTool, InjectedToolArg
 from langgraph.types import Command
 from pydantic import BaseModel, Field, PrivateAttr
 
-from langchain_ptc.agent.commands import asks_model_again, compose, join, takes_no_lists
+from langchain_ptc.agent.answers import (
+    Session,
+    SessionStore,
+    asks_model_again,
+    compose,
+    join,
+    note_empty,
+    takes_no_lists,
+)
 from langchain_ptc.agent.guards import AgentGuards, Agents, AppliedGuards
-from langchain_ptc.agent.thread_sessions import Session, SessionStore, note_empty
 from langchain_ptc.agent.watching import PrefetchHandler, Put, WrittenCode
 from langchain_ptc.background_loop import call_off_loop, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog

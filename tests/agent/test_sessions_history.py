@@ -26,7 +26,7 @@ from langchain_ptc import (
     ProgrammaticToolNode,
     as_programmatic,
 )
-from langchain_ptc.agent import thread_sessions as sessions
+from langchain_ptc.agent import answers as sessions
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.support.hosts import CONFIG, HOSTS, call_of, open_saver, plain, run, state_of
 
