@@ -241,7 +241,7 @@ def test_a_synchronous_call_is_interrupted_at_any_instruction() -> None:
 
 def test_waiting_for_a_log_is_interrupted_at_any_instruction(tmp_path: Path) -> None:
     """Ctrl-C at any instruction of `flush` leaves the thread that writes the log free to write."""
-    with ExecutionLog(path=tmp_path / "log.jsonl") as log:
+    with ExecutionLog(path=tmp_path / "log.sqlite") as log:
         log.add(ProgrammaticToolExecutor([], sandbox=InProcessSandbox()).execute("print(1)"))
         for count in itertools.count(1):
             place = interrupt_at(count, log.flush)

@@ -1,7 +1,7 @@
 """`ExecutionLog`: keeps what was executed, and finds it again.
 
-It is kept in memory, in a file of JSON lines or in an SQLite database. The two on disk are written by a
-thread of their own: an execution waits for no disk, and a disk that is full harms no execution.
+It is kept in memory or in an SQLite database, which is written by a thread of its own: an execution waits for no
+disk, and a disk that is full harms no execution.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import sqlite3
 import threading
 import time
 import weakref
-from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -71,30 +70,8 @@ class Query:
         return after and (self.until is None or moment < self.until)
 
 
-class Store(ABC):
-    """Keeps records. One thread adds; any thread reads."""
-
-    @abstractmethod
-    def add(self, result: ExecutionResult) -> None:
-        """Keep a record, in place of an older one of the same execution."""
-
-    @abstractmethod
-    def read(self, query: Query) -> Iterator[ExecutionResult]:
-        """Yield records, the latest first: all that match the query, and maybe more."""
-
-    def close(self) -> None:  # noqa: B027  # for those that keep something open
-        """Close what is open for writing."""
-
-    def forget_after_fork(self) -> None:  # noqa: B027
-        """Use nothing that the parent of this process has open for writing."""
-
-
-class MemoryStore(Store):
-    """Keeps the last records in memory.
-
-    Args:
-        keep: How many.
-    """
+class MemoryStore:
+    """Keeps the last records in memory."""
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
@@ -102,7 +79,7 @@ class MemoryStore(Store):
         self._entries: OrderedDict[str, ExecutionResult] = OrderedDict()
 
     def add(self, result: ExecutionResult) -> None:
-        """Keep a record; drop the oldest one if there are too many."""
+        """Keep a record, in place of an older one of the same execution."""
         with self._lock:
             self._entries.pop(result.execution_id, None)
             self._entries[result.execution_id] = result
@@ -115,60 +92,6 @@ class MemoryStore(Store):
         with self._lock:
             entries = list(self._entries.values())
         return _latest_first(entries)
-
-
-class JsonLinesStore(Store):
-    """Keeps a line of JSON for each record, in a file that only grows.
-
-    Args:
-        path: The file.
-        keep: How many; when there are twice as many the file is written anew. Then only one process
-            may write it. None to keep all.
-
-    Raises:
-        OSError: The file cannot be opened.
-    """
-
-    def __init__(self, path: Path, keep: int | None) -> None:
-        self._path = path
-        self._keep = keep
-        with path.open("a+b") as file:
-            file.seek(0)
-            self._lines = sum(1 for _ in file) if keep else 0
-
-    def add(self, result: ExecutionResult) -> None:
-        """Write a line, all of it at once: several processes may write the same file."""
-        line = f"{_render(result)}\n".encode()
-        with self._path.open("ab", buffering=0) as file:
-            file.write(line)
-        self._lines += 1
-        if self._keep is not None and self._lines >= 2 * self._keep:
-            self._compact(self._keep)
-
-    def read(self, query: Query) -> Iterator[ExecutionResult]:
-        """Read the whole file, and yield every record."""
-        del query
-        return _latest_first(self._load(self._keep))
-
-    def _load(self, keep: int | None) -> list[ExecutionResult]:
-        entries: dict[str, ExecutionResult] = {}
-        with self._path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    result = _parse(line)
-                except (ValueError, KeyError, TypeError):  # cut off by a crash, or not ours
-                    logger.warning("line %d of %s is not a record: skipped", number, self._path)
-                    continue
-                entries.pop(result.execution_id, None)
-                entries[result.execution_id] = result
-        return [*entries.values()][-(keep or 0) :]
-
-    def _compact(self, keep: int) -> None:
-        records = self._load(keep)
-        new = self._path.with_name(f"{self._path.name}.new")
-        new.write_text("".join(f"{_render(result)}\n" for result in records), encoding="utf-8")
-        os.replace(new, self._path)  # noqa: PTH105  # atomic on every system
-        self._lines = len(records)
 
 
 _SCHEMA = """
@@ -193,12 +116,8 @@ CREATE INDEX IF NOT EXISTS calls_by_tool ON calls (tool, execution_id);
 _BUSY_SECONDS = 10.0
 
 
-class SqliteStore(Store):
-    """Keeps records in a database; several processes may write it.
-
-    Args:
-        path: The file.
-        keep: How many; None to keep all.
+class SqliteStore:
+    """Keeps records in a database, all if `keep` is None; several processes may write it.
 
     Raises:
         sqlite3.Error: The file is not a database that can be opened.
@@ -293,13 +212,7 @@ def _parse(text: str) -> ExecutionResult:
 MAX_IN_MEMORY = 1_000
 """Executions that a log in memory keeps by default."""
 
-_SUFFIXES: Mapping[str, type[JsonLinesStore | SqliteStore]] = {
-    ".jsonl": JsonLinesStore,
-    ".ndjson": JsonLinesStore,
-    ".db": SqliteStore,
-    ".sqlite": SqliteStore,
-    ".sqlite3": SqliteStore,
-}
+_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 _CLOSE_SECONDS = 5.0
 """How long the end of the process waits for what is still to be written."""
 
@@ -307,8 +220,6 @@ _POLL_SECONDS = 1.0
 """How often a thread that waits for the writer checks that it is still alive."""
 
 _Task: TypeAlias = ExecutionResult | Callable[[], None] | None
-
-logger = logging.getLogger("langchain_ptc")
 
 
 class ExecutionLog:
@@ -323,13 +234,12 @@ class ExecutionLog:
     resumed has one record.
 
     Args:
-        path: Where to keep it. A file that ends in `.jsonl` or `.ndjson` has a line of JSON for each
-            execution; one that ends in `.db`, `.sqlite` or `.sqlite3` is a database. None for memory.
+        path: Where to keep it: an SQLite database, whose name ends in `.db`, `.sqlite` or `.sqlite3`. None for
+            memory.
         keep: How many executions to keep, the last ones; by default 1,000 in memory, and on disk all.
 
     Raises:
         ValueError: `path` ends in something else, or `keep` is not a positive whole number.
-        OSError: The file cannot be opened.
         sqlite3.Error: The file is not a database that can be opened.
     """
 
@@ -339,7 +249,7 @@ class ExecutionLog:
         self._lock = new_lock()
         self._writer: _Writer | None = None
         self._is_closed = False
-        self._store: Store = _open(path, keep)
+        self._store = _open(path, keep)
 
     def add(self, result: ExecutionResult) -> None:
         """Keep the record of an execution; does not wait for a disk.
@@ -361,10 +271,10 @@ class ExecutionLog:
             if isinstance(self._store, MemoryStore):
                 self._store.add(stored)
                 return
-            if self._writer is None or self._writer.pid != os.getpid():
-                self._start_writer()
-            assert self._writer is not None
-            self._writer.tasks.put(stored)
+            writer = self._writer
+            if writer is None or writer.pid != os.getpid():
+                writer = self._start_writer(self._store)
+            writer.tasks.put(stored)
 
     def note(self, result: ExecutionResult) -> None:
         """Keep the record of an execution if possible; else report it to the logger `langchain_ptc`.
@@ -466,28 +376,28 @@ class ExecutionLog:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _start_writer(self) -> None:
+    def _start_writer(self, store: SqliteStore) -> _Writer:
         if self._writer is not None:
-            self._store.forget_after_fork()
-        writer = self._writer = _Writer(self._store)
+            store.forget_after_fork()
+        writer = self._writer = _Writer(store)
         # In whatever thread the log is collected, the writer's own among them: waits for nothing.
         weakref.finalize(self, writer.tasks.put, None).atexit = False
+        return writer
 
     def _read(self, query: Query) -> Iterator[ExecutionResult]:
         self.flush()
         return self._store.read(query)
 
 
-def _open(path: str | Path | None, keep: int | None) -> Store:
+def _open(path: str | Path | None, keep: int | None) -> MemoryStore | SqliteStore:
     if path is None:
         return MemoryStore(keep or MAX_IN_MEMORY)
     path = Path(path)
-    store = _SUFFIXES.get(path.suffix.lower())
-    if store is None:
+    if path.suffix.lower() not in _SUFFIXES:
         raise ValueError(
-            f"the path of a log must end in one of {', '.join(_SUFFIXES)}, got {str(path)!r}"
+            f"the path of a log is a database: it must end in {', '.join(_SUFFIXES)}, got {str(path)!r}"
         )
-    return store(path, keep)
+    return SqliteStore(path, keep)
 
 
 def _checked(query: Query, statuses: tuple[str, ...], limit: int) -> Query:
@@ -506,7 +416,7 @@ def _checked(query: Query, statuses: tuple[str, ...], limit: int) -> Query:
 class _Writer:
     """The thread that writes for one log, of one process: a forked child starts its own."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: SqliteStore) -> None:
         self.pid = os.getpid()
         self.tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
         self._store = store

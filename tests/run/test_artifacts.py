@@ -246,15 +246,13 @@ async def test_logs_and_events_are_plain_data(tmp_path: Path) -> None:
     """What is logged and told can be written as UTF-8 JSON and is the same when it is read."""
     events: list[Any] = []
     code = "print('\\ud800')\nprint(await pay({'\\ud800': [2**64, float('nan')]}))\nreturn {1: 10**3000, '1': 2}"
-    for name in ("log.jsonl", "log.sqlite"):
-        log = ExecutionLog(path=tmp_path / name)
+    with ExecutionLog(path=tmp_path / "log.sqlite") as log:
         executor = ProgrammaticToolExecutor([pay], sandbox=SANDBOX, log=log, on_event=events.append)
         result = await executor.aexecute(code)
         assert result.value == {1: 10**3000, "1": 2}
         log.flush()
         (kept,) = log.find()
         assert kept.to_dict() == result.to_dict()
-        log.close()
     assert {event["event"] for event in events} >= {"output", "call_start", "execution_end"}
     for event in events:
         assert json.loads(json.dumps(event, ensure_ascii=False, allow_nan=False).encode()) == event

@@ -1,9 +1,8 @@
-"""`ExecutionLog`: what was executed, kept in memory, JSON lines or SQLite, and found again."""
+"""`ExecutionLog`: what was executed, kept in memory or SQLite, and found again."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
 import subprocess
 import sys
@@ -40,7 +39,7 @@ from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 from tests.support.waiting import SECONDS
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
-FILES = {"memory": None, "lines": "log.jsonl", "sqlite": "log.sqlite"}
+FILES = {"memory": None, "sqlite": "log.sqlite"}
 EACH_KIND = pytest.mark.parametrize("kind", FILES)
 
 
@@ -180,32 +179,15 @@ def test_the_last_ones_are_kept(kind: str, tmp_path: Path) -> None:
             log.add(record(number, tools=("pay",)))
         assert [found.execution_id for found in log.find()] == ["19", "18", "17"]
         assert len(log.find_calls()) == 3
-    if kind == "lines":
-        assert len((tmp_path / "log.jsonl").read_text().splitlines()) < 6
 
 
-@pytest.mark.parametrize("kind", ["lines", "sqlite"])
-def test_a_log_on_disk_goes_on(kind: str, tmp_path: Path) -> None:
+def test_a_log_on_disk_goes_on(tmp_path: Path) -> None:
     """Another log over the same file has what the first one wrote, and adds to it."""
-    with open_log(kind, tmp_path) as log:
+    with open_log("sqlite", tmp_path) as log:
         log.add(RECORDS[0])
-    with open_log(kind, tmp_path) as log:
+    with open_log("sqlite", tmp_path) as log:
         log.add(RECORDS[1])
         assert log.find() == [RECORDS[1], RECORDS[0]]
-
-
-def test_a_line_that_was_cut_off_is_passed_over(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A crash in the middle of a line costs that line, and it is said which."""
-    with open_log("lines", tmp_path) as log:
-        log.add(RECORDS[0])
-        log.flush()
-        with (tmp_path / "log.jsonl").open("a") as file:
-            file.write('{"execution_id": "x\n')
-        log.add(RECORDS[1])
-        assert len(log.find()) == 2
-    assert "line 2" in caplog.text
 
 
 @EACH_KIND
@@ -242,13 +224,12 @@ def test_what_cannot_be_asked(kind: str, tmp_path: Path) -> None:
 
 def test_what_is_no_log(tmp_path: Path) -> None:
     """Wrong options and files that cannot be opened are told at once."""
-    with pytest.raises(ValueError, match=r"must end in one of .jsonl, .*got 'log.txt'"):
-        ExecutionLog(path="log.txt")
+    with pytest.raises(ValueError, match=r"must end in .db, .*got 'log.jsonl'"):
+        ExecutionLog(path="log.jsonl")
     with pytest.raises(ValueError, match="keep must be a whole number from 1, got 0"):
         ExecutionLog(keep=0)
-    for name in ("log.jsonl", "log.db"):
-        with pytest.raises((OSError, sqlite3.Error)):
-            ExecutionLog(path=tmp_path / "no such folder" / name)
+    with pytest.raises(sqlite3.Error):
+        ExecutionLog(path=tmp_path / "no such folder" / "log.db")
 
 
 def test_a_closed_log(log: ExecutionLog) -> None:
@@ -264,9 +245,9 @@ async def test_a_disk_that_fails_harms_no_execution(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What cannot be written is told to the logger, and the execution goes on."""
-    log = ExecutionLog(path=tmp_path / "log.jsonl")
-    (tmp_path / "log.jsonl").unlink()
-    (tmp_path / "log.jsonl").mkdir()
+    log = ExecutionLog(path=tmp_path / "log.db")
+    (tmp_path / "log.db").unlink()
+    (tmp_path / "log.db").mkdir()
     with InProcessSandbox() as sandbox:
         executor = ProgrammaticToolExecutor([double], log=log, sandbox=sandbox)
         result = await executor.aexecute("print(1)")
@@ -385,17 +366,7 @@ def test_a_process_that_ends_writes_what_is_left(tmp_path: Path) -> None:
         sandbox.close()
         """
     )
-    for name in ("log.jsonl", "log.db"):
-        path = tmp_path / name
-        subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=SECONDS)
-        with ExecutionLog(path=path) as log:
-            assert len(log.find()) == 20
-
-
-def test_lines_are_json(tmp_path: Path) -> None:
-    """Any tool that reads JSON lines can read the file."""
-    with open_log("lines", tmp_path) as log:
-        log.add(RECORDS[0])
-    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
-    told = json.loads(line)
-    assert (told["execution_id"], told["tool_calls"][0]["tool"]) == ("0", "get")
+    path = tmp_path / "log.db"
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=SECONDS)
+    with ExecutionLog(path=path) as log:
+        assert len(log.find()) == 20

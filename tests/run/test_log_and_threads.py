@@ -13,7 +13,7 @@ from langchain_ptc import (
     ExecutionLog,
     ProgrammaticToolExecutor,
 )
-from langchain_ptc.run.log import JsonLinesStore
+from langchain_ptc.run.log import SqliteStore
 from tests.support.threads import (
     forks,
     in_a_cycle,
@@ -26,18 +26,18 @@ def test_a_log_is_collected_in_the_thread_that_writes_it(
     tmp_path: Path, no_gc: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end of a log that is collected waits for nothing, in its own thread among others."""
-    log = ExecutionLog(path=tmp_path / "log.jsonl")
+    log = ExecutionLog(path=tmp_path / "log.sqlite")
     result = ProgrammaticToolExecutor([]).execute("print(1)")
-    add = JsonLinesStore.add
+    add = SqliteStore.add
 
-    def collecting(self: JsonLinesStore, record: Any) -> None:
+    def collecting(self: SqliteStore, record: Any) -> None:
         while holder() is not None and not released.wait(0.01):
             pass
         gc.collect()
         add(self, record)
 
     released = threading.Event()
-    monkeypatch.setattr(JsonLinesStore, "add", collecting)
+    monkeypatch.setattr(SqliteStore, "add", collecting)
     before = set(threading.enumerate())
     log.add(result)
     (writer,) = set(threading.enumerate()) - before
@@ -47,7 +47,7 @@ def test_a_log_is_collected_in_the_thread_that_writes_it(
     writer.join(SECONDS)
     assert not writer.is_alive()
     assert holder() is None
-    with ExecutionLog(path=tmp_path / "log.jsonl") as again:
+    with ExecutionLog(path=tmp_path / "log.sqlite") as again:
         assert len(again.find()) == 1
 
 
@@ -58,7 +58,7 @@ def test_log_close_and_fork(tmp_path: Path) -> None:
         f"""
         import os, threading
         from langchain_ptc import ExecutionLog, InProcessSandbox, ProgrammaticToolExecutor
-        from langchain_ptc.run.log import JsonLinesStore, SqliteStore
+        from langchain_ptc.run.log import SqliteStore
         def work(path, store):
             log = ExecutionLog(path=path)
             executor = ProgrammaticToolExecutor([], log=log, sandbox=InProcessSandbox())
@@ -97,8 +97,7 @@ def test_log_close_and_fork(tmp_path: Path) -> None:
             closing.join()
             store.add = add
             print("closing finds", *found, flush=True)
-        work({str(tmp_path / "log.jsonl")!r}, JsonLinesStore)
         work({str(tmp_path / "log.sqlite")!r}, SqliteStore)
         """
     )
-    assert printed.splitlines() == ["child finds 2", "parent finds 2", "closing finds 2"] * 2
+    assert printed.splitlines() == ["child finds 2", "parent finds 2", "closing finds 2"]
