@@ -11,7 +11,7 @@ MCP_PATH := $(CURDIR)/$(MCP)/servers/bin:$(CURDIR)/$(MCP)/npm/node_modules/.bin
 MCP_PIP := pip install --quiet --disable-pip-version-check --no-compile
 MCP_PYTEST := 'pytest>=8.4,<10' 'pytest-asyncio>=1.4,<2' 'pytest-timeout>=2.4,<3' 'pytest-xdist>=3.6,<4' \
 	'hypothesis>=6.150,<7'
-MCP_TESTS := tests/catalog/mcp
+MCP_TESTS := $(wildcard tests/catalog/test_mcp*.py)
 TESTS ?= tests
 ATTACKS := tests/escapes
 SOAK := tests/benchmarks/test_soak.py

@@ -45,7 +45,7 @@ from typing_extensions import TypedDict, override
 
 from langchain_ptc.background_loop import BackgroundLoop
 from langchain_ptc.catalog.definition import ToolDefinition, current_call
-from langchain_ptc.catalog.mcp.servers import run_on
+from langchain_ptc.catalog.mcp_servers import run_on
 from langchain_ptc.catalog.text import MAX_TOOL_CHARS, one_line, paragraphs, to_identifier
 from langchain_ptc.errors import CatalogError
 

@@ -14,8 +14,8 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
 from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
-from langchain_ptc.catalog.mcp.results import Approve
-from langchain_ptc.catalog.mcp.source import Found, MCPServers, OpeningCatalog, Source, join_tools
+from langchain_ptc.catalog.mcp_results import Approve
+from langchain_ptc.catalog.mcp_source import Found, MCPServers, OpeningCatalog, Source, join_tools
 from langchain_ptc.catalog.observed import ObservedShapes
 from langchain_ptc.catalog.search import (
     DEFAULT_LIMIT,

@@ -33,7 +33,7 @@ from langchain_ptc.catalog.definition import (
     as_parameter,
     read_parameters,
 )
-from langchain_ptc.catalog.mcp.results import AdaptedTool, read_adapted, read_hints
+from langchain_ptc.catalog.mcp_results import AdaptedTool, read_adapted, read_hints
 from langchain_ptc.catalog.schemas import read_result_schema
 from langchain_ptc.catalog.text import MAX_TOOL_CHARS, to_identifier, to_public_identifier, unique
 from langchain_ptc.catalog.types import (

@@ -36,7 +36,7 @@ from pydantic import BaseModel
 
 from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.annotations import injected_parameters, read_annotations, signature_of
-from langchain_ptc.catalog.mcp.results import as_json, read_adapted, value_of_message
+from langchain_ptc.catalog.mcp_results import as_json, read_adapted, value_of_message
 from langchain_ptc.errors import CatalogError, ToolCallError
 from langchain_ptc.run.calls import (
     CallCapture,

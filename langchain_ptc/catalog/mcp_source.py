@@ -19,7 +19,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from langchain_ptc.catalog.definition import DescribedTool, as_arguments_schema
-from langchain_ptc.catalog.mcp.results import (
+from langchain_ptc.catalog.mcp_results import (
     RESULT_NOTE,
     Approve,
     NeedsThreadError,
@@ -30,7 +30,7 @@ from langchain_ptc.catalog.mcp.results import (
     read_result,
     unwrap_schema,
 )
-from langchain_ptc.catalog.mcp.servers import GivenSession, Server, ServerError, explain, mcp_loop
+from langchain_ptc.catalog.mcp_servers import GivenSession, Server, ServerError, explain, mcp_loop
 from langchain_ptc.catalog.text import read_field
 from langchain_ptc.errors import CatalogError
 

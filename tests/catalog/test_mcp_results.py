@@ -10,7 +10,7 @@ import pytest
 from langchain_core.tools import ToolException
 
 from langchain_ptc import ToolPolicy
-from langchain_ptc.catalog.mcp.results import (
+from langchain_ptc.catalog.mcp_results import (
     as_message_content,
     as_record,
     describe,

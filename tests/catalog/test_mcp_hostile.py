@@ -20,8 +20,8 @@ from langchain_core.tools import ToolException
 
 from benchmarks.schema_values import valid_values
 from langchain_ptc import Limits, ProgrammaticToolExecutor, ToolCatalog
-from langchain_ptc.catalog.mcp import results
-from langchain_ptc.catalog.mcp.results import (
+from langchain_ptc.catalog import mcp_results
+from langchain_ptc.catalog.mcp_results import (
     MAX_BLOCKS,
     MAX_STEPS,
     NeedsThreadError,
@@ -239,7 +239,7 @@ def test_the_event_loop_does_little() -> None:
 
 def test_an_answer_that_takes_too_long_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """The steps of a check are counted in a thread too: what takes more is an error."""
-    monkeypatch.setattr(results, "MAX_STEPS", 1_000)
+    monkeypatch.setattr(mcp_results, "MAX_STEPS", 1_000)
     listed = ResultType(record(s={"items": {"type": "integer"}}))
     answer = {"structuredContent": {"s": [1] * 2_000}}
     with pytest.raises(ToolException, match="it is too large to be checked"):

@@ -25,8 +25,8 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import ToolException, tool
 
 from langchain_ptc import CatalogError, ProgrammaticToolExecutor, ToolCatalog, ToolPolicy
-from langchain_ptc.catalog.mcp import servers
-from langchain_ptc.catalog.mcp.results import read_field
+from langchain_ptc.catalog import mcp_servers
+from langchain_ptc.catalog.mcp_results import read_field
 
 pytest.importorskip("mcp", reason="pip install 'langchain-ptc[mcp]'")
 
@@ -723,7 +723,7 @@ async def test_a_web_server_that_dies_in_a_call(
     monkeypatch: pytest.MonkeyPatch, *, is_restarted: bool
 ) -> None:
     """A call in flight fails when its server is gone, or is another process, and waits for no time limit."""
-    monkeypatch.setattr(servers, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(mcp_servers, "LOOK_SECONDS", 0.2)
     port = free_port()
     connection = {"transport": "http", "url": f"http://127.0.0.1:{port}/mcp"}
     with serving(port):

@@ -7,7 +7,7 @@ import pty
 import subprocess
 import sys
 
-from langchain_ptc.catalog.mcp.servers import server_errors
+from langchain_ptc.catalog.mcp_servers import server_errors
 from tests.support.terminals import EVIL, raw
 
 

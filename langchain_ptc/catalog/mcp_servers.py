@@ -35,7 +35,7 @@ from langchain_core.tools import ToolException
 from typing_extensions import override
 
 from langchain_ptc.background_loop import BackgroundLoop
-from langchain_ptc.catalog.mcp.results import (
+from langchain_ptc.catalog.mcp_results import (
     CallAnswer,
     Progress,
     ResultType,
