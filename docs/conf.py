@@ -42,7 +42,7 @@ nitpick_ignore = [
     ("py:class", "langchain_ptc.run.policy_state.Clock"),
     ("py:class", "langchain_ptc.run.budgets.Budgets"),
     ("py:class", "langchain_ptc.sandbox.host.inprocess.InProcessSession"),
-    ("py:class", "langchain_ptc.sandbox.host.connection.WorkerSession"),
+    ("py:class", "langchain_ptc.sandbox.host.process.WorkerSession"),
     ("py:class", "langchain_ptc.sandbox.host.workers.Worker"),
     ("py:class", "langchain_ptc.sandbox.remote.sockets.Connector"),
     ("py:class", "langchain_ptc.sandbox.remote.machine.RemoteWorker"),

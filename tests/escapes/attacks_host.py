@@ -46,8 +46,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout: found wherev
 
 from langchain_ptc import Limits
 from langchain_ptc.sandbox import Call, CallFailure, Done, Program, Result, Session
-from langchain_ptc.sandbox.host.connection import WorkerSession
 from langchain_ptc.sandbox.host.pool import Worker, WorkerPool
+from langchain_ptc.sandbox.host.process import WorkerSession
 from langchain_ptc.sandbox.wire.values import UnsendableValue, encode_value
 
 Attack = Mapping[str, Any]

@@ -9,8 +9,8 @@ import pytest
 
 from langchain_ptc import ProcessSandbox
 from langchain_ptc.sandbox.host import pool
-from langchain_ptc.sandbox.host.connection import Require, WorkerSession
 from langchain_ptc.sandbox.host.pool import WorkerPool
+from langchain_ptc.sandbox.host.process import Require, WorkerSession
 from tests.support.waiting import SECONDS
 
 

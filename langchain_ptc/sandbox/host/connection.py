@@ -8,47 +8,23 @@ already is handed on. The worker stops when its socket is full, and its own limi
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import math
+import contextlib
 import os
-import signal
+import select
 import socket
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Generic, Literal, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
-from langchain_ptc.errors import MachineLost, SandboxError
-from langchain_ptc.locks import large_data_threads
-from langchain_ptc.sandbox.api import (
-    Call,
-    Done,
-    Failure,
-    Moment,
-    OnCalls,
-    OnIdle,
-    Program,
-    Result,
-    Shown,
-)
-from langchain_ptc.sandbox.host.watching import watcher_of
-from langchain_ptc.sandbox.host.workers import (
-    Allowance,
-    Exit,
-    Pool,
-    Socket,
-    W,
-    current_depth,
-)
-from langchain_ptc.sandbox.wire.control import EXIT_NO_FOLDER, EXIT_NO_SECCOMP
+from langchain_ptc.locks import ServiceThread, large_data_threads, new_lock
+from langchain_ptc.sandbox.api import Call, Done, Moment, OnCalls, OnIdle, Program, Result
+from langchain_ptc.sandbox.host.workers import Socket
 from langchain_ptc.sandbox.wire.protocol import (
     HostProtocol,
     ProtocolViolation,
     encode_frame,
     encode_moment,
     encode_result,
-    encode_run,
-    limit_reached,
 )
 
 _LARGE_FRAME_BYTES = 64 * 1024
@@ -386,217 +362,156 @@ class HostConnection:
             self._watcher.remove_writer(self._fd)
 
 
-T = TypeVar("T")
-Require = Literal["kernel", "process", "any"]
-
-_REFILL_SECONDS = 0.01
-"""How long an execution may go on before a new worker is made in place of the one it took."""
-_KILLED = int(signal.SIGKILL) if hasattr(signal, "SIGKILL") else 9
-"""Wait status of a process that was killed."""
-_REPLAY_FACTOR, _SOON_SECONDS = 2.0, 0.1
-_MAX_BEGINNINGS = 3
-"""How often an execution is begun whose workers die before it has begun."""
+# --- event loops that cannot watch sockets -------------------------------------------------------------
+# Windows' default loop, the Proactor, has no `add_reader`. One thread of the process selects on all sockets of such
+# loops, and has each loop call what it was given. A socket that is ready is watched again once that was done, so
+# that a callback is called as often as by a loop's own selector.
 
 
-class WorkerSession(Generic[W]):
-    """One execution in a worker of a pool.
+class Watcher(Protocol):
+    """The part of an event loop that watches sockets."""
 
-    Args:
-        pool: Where the worker comes from.
-        require: See `ProcessSandbox`.
-        has_folder: Whether the worker must have a folder of its own.
-        depth: How many executions this one is inside of; by default what it is where this is called.
-        wall_seconds: Wall time that the program has, if less than its limit.
-    """
+    def add_reader(self, fd: int, callback: Callable[..., object], *args: Any) -> object:
+        """Call `callback(*args)` whenever the socket can be read."""
+        ...
+
+    def remove_reader(self, fd: int) -> object:
+        """Call it no longer."""
+        ...
+
+    def add_writer(self, fd: int, callback: Callable[..., object], *args: Any) -> object:
+        """Call `callback(*args)` whenever the socket can be written."""
+        ...
+
+    def remove_writer(self, fd: int) -> object:
+        """Call it no longer."""
+        ...
+
+
+def watcher_of(loop: asyncio.AbstractEventLoop) -> Watcher:
+    """Return what watches sockets for a loop: itself, if it can."""
+    can_watch = type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader
+    return loop if can_watch else _ThreadWatcher(loop)
+
+
+class _Watched:
+    """One direction of one socket, from when it is added until it is removed."""
 
     def __init__(
-        self,
-        pool: Pool[W],
-        require: Require,
-        *,
-        has_folder: bool = False,
-        depth: int | None = None,
-        wall_seconds: float = math.inf,
+        self, loop: asyncio.AbstractEventLoop, fd: int, is_reader: bool, call: Callable[[], object]
     ) -> None:
-        self._pool = pool
-        self._require = require
-        self._has_folder = has_folder
-        self._depth = current_depth() if depth is None else depth
-        self._line: HostConnection | None = None
-        self.worker: W | None = None
-        """What runs the program now."""
-        self._limit = self._wall_seconds = wall_seconds
-        self.watched_at = math.inf
-        """When its wall limit began, by `time.monotonic`."""
-        self.was_killed = False
-        """Whether its worker was killed, but not for a limit: by a person, or for want of memory."""
+        self.loop, self.fd, self.is_reader, self.call = loop, fd, is_reader, call
+        self.is_removed = False
 
-    @property
-    def output(self) -> str:
-        """What the code has printed until now."""
-        return "" if self._line is None else self._line.protocol.output
+    def post(self) -> None:
+        """Have the loop call it; from the thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._run)
 
-    @property
-    def shown(self) -> tuple[Shown, ...]:
-        """What the code has shown until now."""
-        return () if self._line is None else self._line.protocol.shown
-
-    @property
-    def wall_seconds_left(self) -> float:
-        """What the program has left of its wall limit."""
-        return max(0.0, self._wall_seconds - max(0.0, time.monotonic() - self.watched_at))
-
-    async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
-        """Run `program` to its end; see `Session.run`."""
-        self._limit = program.limits.wall_seconds
-        self._wall_seconds = min(self._wall_seconds, self._limit)
-        # The kernel counts a process from its start, and nobody can raise its limit later.
-        allowance = Allowance(cpu_seconds_of(program), program.limits.memory_bytes)
-        for beginning in range(1, _MAX_BEGINNINGS + 1):
-            worker = await self._take(allowance, fresh=beginning > 1)
+    def _run(self) -> None:
+        if not self.is_removed:
             try:
-                done = await self._run_in(worker, program, on_calls, on_idle)
-            except MachineLost:
-                if beginning == _MAX_BEGINNINGS or (self._line is not None and self._line.heard):
-                    raise
-                continue
-            if done is not None:
-                return done
-        return crashed(f"{_MAX_BEGINNINGS} workers died before the code had begun", "")
-
-    async def _take(self, allowance: Allowance, *, fresh: bool = False) -> W:
-        """Take a worker; one that comes after this was cancelled is given back."""
-        asked = self._pool.checkout(allowance, depth=self._depth, fresh=fresh)
-        try:
-            return await result_of(asked)
-        except (asyncio.CancelledError, GeneratorExit):
-            asked.add_done_callback(self._give_back)
-            raise
-
-    def _give_back(self, asked: concurrent.futures.Future[W]) -> None:
-        if not asked.cancelled() and asked.exception() is None:
-            self._pool.discard(asked.result())
-
-    async def _run_in(
-        self, worker: W, program: Program, on_calls: OnCalls, on_idle: OnIdle | None
-    ) -> Done | None:
-        """Run `program` in `worker`; None if the worker died before the code had begun."""
-        try:
-            if self._require == "kernel":
-                require_kernel(worker.layers)
-            if self._has_folder:
-                require_folder(worker.layers)
-            self._line = line = HostConnection(program, on_calls, on_idle, worker.socket)
-            self.worker, self.watched_at = worker, time.monotonic()
-            line.queue = [encode_frame(encode_run(program))]
-            line.send()  # first: `watch` wakes a thread
-            self._pool.watch(worker, self._wall_seconds + replay_seconds(program))
-            refill = asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._pool.refill)
-            try:
-                done = await line.done
+                self.call()
             finally:
-                refill.cancel()
-            return done if done is not None else await self._explain_death(worker, program, line)
-        finally:
-            self.worker = None
-            if self._line is not None and self._line.is_open:
-                self._line.close()
-            self._pool.discard(worker)
+                if not self.is_removed:
+                    _thread().watch(self)
 
-    def resume(self, results: Sequence[Result], at: Moment | None = None) -> None:
-        """Hand in answers to calls; see `Session.resume`."""
-        if self._line is not None and self._line.is_open:
-            self._line.answer(results, at)
 
-    def renew(self) -> None:
-        """Begin the limit of wall time anew; see `Session.renew`."""
-        self._wall_seconds, self.watched_at = self._limit, time.monotonic()
-        if self.worker is not None:
-            self._pool.watch(self.worker, self._limit)
+class _ThreadWatcher:
+    """Watches sockets for one user of a loop."""
 
-    async def _explain_death(
-        self, worker: W, program: Program, line: HostConnection
-    ) -> Done | None:
-        """Say what ended a worker whose line closed without an end; None if it never began."""
-        limits, output = program.limits, line.protocol.output
-        if worker.timed_out:
-            return limit_reached("wall_seconds", limits.wall_seconds, None, output=output)
-        if line.violation is not None:
-            return crashed(f"the worker broke the protocol: {line.violation}", output)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._watched: dict[tuple[int, bool], _Watched] = {}
+
+    def add_reader(self, fd: int, callback: Callable[..., object], *args: Any) -> None:
+        self._add(fd, True, lambda: callback(*args))
+
+    def remove_reader(self, fd: int) -> None:
+        self._remove(fd, True)
+
+    def add_writer(self, fd: int, callback: Callable[..., object], *args: Any) -> None:
+        self._add(fd, False, lambda: callback(*args))
+
+    def remove_writer(self, fd: int) -> None:
+        self._remove(fd, False)
+
+    def _add(self, fd: int, is_reader: bool, call: Callable[[], object]) -> None:
+        self._remove(fd, is_reader)
+        watched = self._watched[fd, is_reader] = _Watched(self._loop, fd, is_reader, call)
+        _thread().watch(watched)
+
+    def _remove(self, fd: int, is_reader: bool) -> None:
+        watched = self._watched.pop((fd, is_reader), None)
+        if watched is not None:
+            watched.is_removed = True
+            _thread().wake()  # before the socket is closed, or soon after: see `_select`
+
+
+class _SelectingThread:
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._new: deque[_Watched] = deque()
+        self._wakes, self._woken = socket.socketpair()
+        for end in (self._wakes, self._woken):
+            end.setblocking(False)
+        ServiceThread(self._serve, name="langchain-ptc sockets").start()
+
+    def watch(self, watched: _Watched) -> None:
+        """Post `watched` once, when its socket is ready."""
+        self._new.append(watched)
+        self.wake()
+
+    def wake(self) -> None:
+        with contextlib.suppress(OSError):  # full: it is awake
+            self._wakes.send(b".")
+
+    def _serve(self) -> None:
+        watching: set[_Watched] = set()
+        while True:
+            while self._new:
+                watching.add(self._new.popleft())
+            watching = {watched for watched in watching if not watched.is_removed}
+            readable, writable = self._select(watching)
+            for watched in [w for w in watching if w.fd in (readable if w.is_reader else writable)]:
+                watching.discard(watched)
+                watched.post()
+
+    def _select(self, watching: set[_Watched]) -> tuple[list[int], list[int]]:
+        readers = [watched.fd for watched in watching if watched.is_reader]
+        writers = [watched.fd for watched in watching if not watched.is_reader]
+        woken = self._woken.fileno()
         try:
-            ended = await asyncio.wait_for(result_of(worker.exited), self._pool.exit_seconds)
-        except TimeoutError:
-            return crashed("the worker closed its line without a word", output)
-        if worker.timed_out:  # reported after its line had closed
-            return limit_reached("wall_seconds", limits.wall_seconds, None, output=output)
-        if ended.cpu_seconds >= cpu_seconds_of(program):
-            used = round(ended.cpu_seconds, 2)
-            return limit_reached("cpu_seconds", limits.cpu_seconds, used, output=output)
-        if ended.status >= 0 and os.waitstatus_to_exitcode(ended.status) == EXIT_NO_SECCOMP:
-            raise SandboxError("the kernel refused the system call filter to a worker")
-        if ended.status >= 0 and os.waitstatus_to_exitcode(ended.status) == EXIT_NO_FOLDER:
-            raise SandboxError("the kernel refused a worker its folder (files=True)")
-        if not line.heard and (ended.status == -1 or (worker.waited and ended.status == _KILLED)):
-            return None  # nothing of the program took effect, and another worker may run it
-        self.was_killed = ended.status == _KILLED
-        return crashed(f"the worker died: {_name_exit(ended)}", output)
+            # Windows reports a connection that failed among the exceptional ones.
+            readable, writable, failed = select.select([woken, *readers], writers, writers)
+        except (OSError, ValueError):  # one is closed: who watches it is called, and hears so
+            return _usable(readers, []), _usable([], writers)
+        if woken in readable:
+            with contextlib.suppress(OSError):
+                self._woken.recv(4096)
+        return readable, [*writable, *failed]
 
 
-def replay_seconds(program: Program) -> float:
-    """Return the seconds that a program may take to be replayed, in addition to its limits.
-
-    It is twice what it took before, for the machine may be another one, and nothing for what is soon done.
-    """
-    computed = 0.0 if program.replay is None else program.replay.computed_seconds
-    return _REPLAY_FACTOR * computed if computed >= _SOON_SECONDS else 0.0
-
-
-def cpu_seconds_of(program: Program) -> int:
-    """Return the processor time that a program may use from its start: the limit, and its replay."""
-    return program.limits.cpu_seconds + math.ceil(replay_seconds(program) / _REPLAY_FACTOR)
-
-
-def crashed(message: str, output: str) -> Done:
-    """Build the end of an execution whose machine failed."""
-    return Done(
-        status="sandbox", output=output, failure=Failure(kind="SandboxError", message=message)
-    )
+def _usable(readers: list[int], writers: list[int]) -> list[int]:
+    """Return which of some sockets are ready, or closed."""
+    found = []
+    for fd in (*readers, *writers):
+        try:
+            ready = select.select([fd] if readers else [], [fd] if writers else [], [], 0)
+        except (OSError, ValueError):
+            found.append(fd)
+        else:
+            found += [*ready[0], *ready[1]]
+    return found
 
 
-def _name_exit(ended: Exit) -> str:
-    if ended.status < 0:
-        return "its parent has died"
-    code = os.waitstatus_to_exitcode(ended.status)
-    if code >= 0:
-        return f"it left with exit status {code}"
-    try:
-        return f"it was ended by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"it was ended by signal {-code}"
+_lock = new_lock()
+_running: list[_SelectingThread] = []
 
 
-def require_kernel(layers: Mapping[str, str]) -> None:
-    """Raise `SandboxError` unless the kernel filters the system calls of workers."""
-    state = layers.get("seccomp", "not installed")
-    if state != "on":
-        raise SandboxError(
-            f"this machine cannot confine a worker: seccomp is {state}. Allow seccomp in the "
-            "container's profile, or accept a process with limits and the language policy as the "
-            "only walls: ProcessSandbox(require='process')"
-        )
-
-
-def require_folder(layers: Mapping[str, str]) -> None:
-    """Raise `SandboxError` unless the kernel gives workers a folder."""
-    state = layers.get("folder", "not installed")
-    if state != "on":
-        raise SandboxError(
-            f"this machine cannot give a worker a folder of its own (files=True): {state}. Allow user "
-            "namespaces and mounts in them (unshare, mount, umount2, pivot_root in the container's "
-            "profile; kernel.apparmor_restrict_unprivileged_userns=0), or leave out files"
-        )
-
-
-async def result_of(future: concurrent.futures.Future[T]) -> T:
-    """Return the result of a future of a thread; at once if it has one."""
-    return future.result() if future.done() else await asyncio.wrap_future(future)
+def _thread() -> _SelectingThread:
+    """Return the thread of this process."""
+    with _lock:
+        if not _running or _running[-1].pid != os.getpid():
+            _running.append(_SelectingThread())  # what a forked child has of its parent's is kept
+        return _running[-1]

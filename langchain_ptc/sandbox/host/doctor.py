@@ -23,13 +23,12 @@ from pathlib import Path
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.api import Call, Done, Limits, Program, Result
-from langchain_ptc.sandbox.host.connection import WorkerSession
 from langchain_ptc.sandbox.host.pool import WorkerPool
+from langchain_ptc.sandbox.host.process import WorkerSession
 from langchain_ptc.sandbox.host.workers import Worker
 
 _LIMITS = Limits(wall_seconds=5, cpu_seconds=3)
 _CANARY = "LANGCHAIN_PTC_CANARY"
-_MACHINES = ("x86_64", "aarch64")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +91,19 @@ def diagnose(*, walls: bool = True) -> Diagnosis:
         walls: Whether the walls are put up; without them the attacks show that they are real.
     """
     reported: dict[str, str] = {}
-    seen: dict[str, str] = {}
+    seen: Mapping[str, str] = {}
     attacks: list[Attack] = []
     problem = ""
     with _canary() as secret:
         pool = WorkerPool((), waiting=1, walls=walls, policy=False)
         try:
-            seen = _look_at_worker(pool)
-            reported = dict(pool.stats().layers)
-            attacks = [_try(pool, name, code) for name, code in _attacks(secret).items()]
+            done, seen = _run(pool, "look()")
+            if seen:
+                reported = dict(pool.stats().layers)
+                attacks = [_try(pool, name, code) for name, code in _attacks(secret).items()]
+            else:
+                why = done.failure.message if done.failure else "it called no tool"
+                problem = f"a worker was started and could not run code: {why}"
         except SandboxError as error:
             problem = str(error)
         finally:
@@ -112,7 +115,23 @@ def diagnose(*, walls: bool = True) -> Diagnosis:
         python=f"{platform.python_implementation()} {platform.python_version()}",
         user=_name_user(),
         required=required,
-        levels=_levels(reported, stood=not problem),
+        levels=(
+            Level(
+                name="kernel",
+                available=reported.get("seccomp") == "on",
+                meaning="a process whose system calls the kernel filters; for untrusted code",
+            ),
+            Level(
+                name="process",
+                available=not problem,
+                meaning="a process with limits; the language policy is the wall",
+            ),
+            Level(
+                name="inprocess",
+                available=True,
+                meaning="a thread of the host; for trusted code and tests, no boundary",
+            ),
+        ),
         layers=layers,
         attacks=tuple(attacks),
         problem=problem,
@@ -124,26 +143,6 @@ def _name_user() -> str:
     if not hasattr(os, "geteuid"):
         return "unknown"
     return "root" if os.geteuid() == 0 else f"ordinary (uid {os.geteuid()})"
-
-
-def _levels(layers: Mapping[str, str], *, stood: bool) -> tuple[Level, ...]:
-    return (
-        Level(
-            name="kernel",
-            available=layers.get("seccomp") == "on",
-            meaning="a process whose system calls the kernel filters; for untrusted code",
-        ),
-        Level(
-            name="process",
-            available=stood,
-            meaning="a process with limits; the language policy is the wall",
-        ),
-        Level(
-            name="inprocess",
-            available=True,
-            meaning="a thread of the host; for trusted code and tests, no boundary",
-        ),
-    )
 
 
 @contextmanager
@@ -161,13 +160,7 @@ def _canary() -> Iterator[str]:
 
 def _attacks(secret: str) -> dict[str, str]:
     """Return the attacks: Python that raises if it is stopped."""
-    executable_memory = (
-        "import ctypes\n"
-        "c = ctypes.CDLL(None, use_errno=True)\n"
-        "c.mmap.restype = ctypes.c_ssize_t\n"
-        f"if c.mmap(None, 4096, 7, {_anonymous_memory()}, -1, 0) == -1:\n"
-        "    raise OSError(ctypes.get_errno(), 'mmap')"
-    )
+    anonymous = int(getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0))
     return {
         "open a file": f"open({sys.executable!r}, 'rb').read(1)",
         "open a socket": "import socket\nsocket.socket()",
@@ -185,7 +178,13 @@ def _attacks(secret: str) -> dict[str, str]:
             "except ValueError:\n"
             "    raise PermissionError(errno.EPERM, 'setrlimit')"
         ),
-        "make memory executable": executable_memory,
+        "make memory executable": (
+            "import ctypes\n"
+            "c = ctypes.CDLL(None, use_errno=True)\n"
+            "c.mmap.restype = ctypes.c_ssize_t\n"
+            f"if c.mmap(None, 4096, 7, {anonymous}, -1, 0) == -1:\n"
+            "    raise OSError(ctypes.get_errno(), 'mmap')"
+        ),
         "read the host's environment": (
             f"import os\nif {secret!r} not in os.environ.values():\n    raise LookupError"
         ),
@@ -202,11 +201,6 @@ def _attacks(secret: str) -> dict[str, str]:
             "    raise LookupError"
         ),
     }
-
-
-def _anonymous_memory() -> int:
-    """Return the flags of `mmap` for private memory without a file."""
-    return int(getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0))
 
 
 _ATTEMPT = """
@@ -259,14 +253,6 @@ def _run(pool: WorkerPool, code: str) -> tuple[Done, Mapping[str, str]]:
 # --- a living worker, seen from outside ------------------------------------------------------------
 
 
-def _look_at_worker(pool: WorkerPool) -> dict[str, str]:
-    done, looked = _run(pool, "look()")
-    if not looked:
-        problem = done.failure.message if done.failure else "it called no tool"
-        raise SandboxError(f"a worker was started and could not run code: {problem}")
-    return dict(looked)
-
-
 def _look(worker: Worker) -> dict[str, str]:
     """Return what the kernel reports of a worker: the layers that it installs itself."""
     if sys.platform != "linux":
@@ -300,86 +286,44 @@ def _read_pairs(path: Path) -> dict[str, str]:
 
 def _advise(layers: Mapping[str, str], *, required: str, problem: str) -> Iterator[str]:
     """Say what to do, most important first."""
-    if problem:
-        yield from _advise_on_start()
-        return
-    if required == "kernel" and layers.get("seccomp") != "on":
-        yield from _advise_on_seccomp()
-    if required != "kernel":
+    if problem and not hasattr(os, "fork"):
+        yield (
+            "workers are forked, which this system cannot do: use Linux (on Windows: WSL 2 or a "
+            "container), or InProcessSandbox() for code that you trust"
+        )
+    elif problem:
+        yield (
+            "no worker could be started: see the message above. Look at the limit of processes "
+            "(ulimit -u, pids.max of the container) and at free memory"
+        )
+    elif required != "kernel":
         yield (
             "this system has no system call filter: the language policy and the limits of the "
             "process are the only walls. Run code that you do not trust on Linux, in a container "
             "or a virtual machine"
         )
-        return
-    if layers.get("namespaces", "on") != "on":
-        yield from _advise_on_namespaces()
-    if layers.get("landlock", "on") != "on":
-        yield (
-            "landlock: a second wall; Linux 5.13 and later have it, if `landlock` is listed in "
-            "/sys/kernel/security/lsm. In a container, its seccomp profile must allow "
-            "landlock_create_ruleset and landlock_restrict_self"
-        )
-
-
-def _advise_on_start() -> Iterator[str]:
-    if not hasattr(os, "fork"):
-        yield (
-            "workers are forked, which this system cannot do: use Linux (on Windows: WSL 2 or a "
-            "container), or InProcessSandbox() for code that you trust"
-        )
-        return
-    yield (
-        "no worker could be started: see the message above. Look at the limit of processes "
-        "(ulimit -u, pids.max of the container) and at free memory"
-    )
-
-
-def _advise_on_seccomp() -> Iterator[str]:
-    if platform.machine() not in _MACHINES:
-        yield (
-            f"seccomp: there is no table of system calls for {platform.machine()!r}; "
-            f"there are tables for {' and '.join(_MACHINES)}"
-        )
-        return
-    yield (
-        "seccomp: in a container, use a profile that allows prctl(PR_SET_SECCOMP): the default "
-        "ones of Docker and Kubernetes do. With a profile of your own: docker run "
-        "--security-opt seccomp=PROFILE.json. On a kernel of your own: CONFIG_SECCOMP_FILTER=y"
-    )
-    yield (
-        "until then, ProcessSandbox(require='process') runs code with the language policy and "
-        "the limits of the process as the only walls: for code that you trust"
-    )
-
-
-_SYSCTLS = {
-    "kernel.apparmor_restrict_unprivileged_userns": "1",
-    "kernel.unprivileged_userns_clone": "0",
-    "user.max_user_namespaces": "0",
-}
-"""Settings that rule out user namespaces, with the value that does."""
-
-
-def _advise_on_namespaces() -> Iterator[str]:
-    for name, bad in _SYSCTLS.items():
-        if _read_sysctl(name) == bad:
-            good = {"1": "0", "0": "1"}[bad] if name.startswith("kernel.") else "15000"
+    else:
+        if layers.get("seccomp") != "on":
             yield (
-                f"namespaces: second walls, ruled out by {name} = {bad}; "
-                f"as root: sysctl -w {name}={good}"
+                "seccomp: on x86_64 and aarch64, in a container, use a profile that allows "
+                "prctl(PR_SET_SECCOMP): the default ones of Docker and Kubernetes do. With a profile of your "
+                "own: docker run --security-opt seccomp=PROFILE.json. On a kernel of your own: "
+                "CONFIG_SECCOMP_FILTER=y"
             )
-            return
-    yield (
-        "namespaces: second walls. In a container, use a seccomp profile that allows unshare, "
-        "mount, umount2 and pivot_root to its processes (docker run --security-opt "
-        "seccomp=PROFILE.json); on a machine, look at sysctl user.max_user_namespaces and, on "
-        "Ubuntu, kernel.apparmor_restrict_unprivileged_userns"
-    )
-
-
-def _read_sysctl(name: str) -> str:
-    try:
-        return Path("/proc/sys", *name.split(".")).read_text("ascii").strip()
-    except OSError:
-        return ""
+            yield (
+                "until then, ProcessSandbox(require='process') runs code with the language policy and "
+                "the limits of the process as the only walls: for code that you trust"
+            )
+        if layers.get("namespaces", "on") != "on":
+            yield (
+                "namespaces: second walls. In a container, use a seccomp profile that allows unshare, "
+                "mount, umount2 and pivot_root to its processes (docker run --security-opt "
+                "seccomp=PROFILE.json); on a machine, look at sysctl user.max_user_namespaces and, on "
+                "Ubuntu, kernel.apparmor_restrict_unprivileged_userns"
+            )
+        if layers.get("landlock", "on") != "on":
+            yield (
+                "landlock: a second wall; Linux 5.13 and later have it, if `landlock` is listed in "
+                "/sys/kernel/security/lsm. In a container, its seccomp profile must allow "
+                "landlock_create_ruleset and landlock_restrict_self"
+            )

@@ -19,8 +19,8 @@ from dataclasses import replace
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.api import Done, Moment, OnCalls, OnIdle, Program, Result, Shown
-from langchain_ptc.sandbox.host.connection import Conversation, crashed, replay_seconds
-from langchain_ptc.sandbox.host.process import LocalSandbox
+from langchain_ptc.sandbox.host.connection import Conversation
+from langchain_ptc.sandbox.host.process import LocalSandbox, crashed, replay_seconds
 from langchain_ptc.sandbox.wire.protocol import limit_reached
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.program import HOST_STACK_BYTES, ProgramRun, touch_lazy_parts

@@ -36,7 +36,6 @@ from langchain_ptc.sandbox.host.workers import (
     Parent,
     Places,
     Reply,
-    Spares,
     Worker,
     WorkerStats,
 )
@@ -196,7 +195,8 @@ class WorkerPool:
     def _reset(self) -> None:
         # What all threads use.
         self._mail = Mailbox(self._run, self._settle, name="langchain-ptc workers")
-        self._spares = Spares(self._most_waiting)
+        self._spares: deque[Worker] = deque()
+        """The workers that wait. Any thread may take one; its own does the rest."""
         self._closed = False
         self._wakes_at = math.inf
         self._ahead: list[Parent] = []
@@ -328,11 +328,16 @@ class WorkerPool:
 
     def _take_idle(self) -> Worker | None:
         """Return a worker that waits; those that were killed while they waited are dropped."""
-        while (worker := self._spares.take()) is not None:
+        while (worker := self._pop_spare()) is not None:
             worker.waited = True
             if worker.is_alive():
                 return worker
             self.discard(worker)
+        return None
+
+    def _pop_spare(self) -> Worker | None:
+        with contextlib.suppress(IndexError):  # there is none, or another thread took the last
+            return self._spares.popleft()
         return None
 
     def _settle(self, action: Action, given: tuple[Any, ...], why: SandboxError) -> None:
@@ -472,7 +477,7 @@ class WorkerPool:
             return
         self._wants_refill = False
         coming = sum(ask is None for ask in self._asked.values())
-        for _ in range(self._spares.lacking - coming):
+        for _ in range(self._most_waiting - len(self._spares) - coming):
             self._fork(None)
 
     def _fork(self, ask: Ask | None) -> None:
@@ -557,7 +562,9 @@ class WorkerPool:
         if ask is not None:
             self._places.widen(ask.depth)
             self._give(born, ask)
-        elif not self._spares.keep(born):
+        elif len(self._spares) < self._most_waiting:
+            self._spares.append(born)
+        else:
             self._drop(born)
 
     def _do_without(self, ask: Ask | None, number: int) -> None:
@@ -574,8 +581,11 @@ class WorkerPool:
         if worker is None:
             return
         worker.exited.set_result(ended)
-        if self._spares.remove(worker):  # else who has it gives it back
-            self._drop(worker)
+        try:
+            self._spares.remove(worker)
+        except ValueError:  # it does not wait: who has it gives it back
+            return
+        self._drop(worker)
 
     def _lose_parent(self, why: SandboxError, *, is_final: bool = False) -> None:
         """Leave nothing behind, and start anew for those who wait unless that `is_final`: they get the error."""
@@ -587,7 +597,7 @@ class WorkerPool:
         alive, self.workers = self.workers, {}
         for gone in alive.values():
             gone.exited.set_result(Exit(-1, 0.0))
-        while (idle := self._spares.take()) is not None:
+        while (idle := self._pop_spare()) is not None:
             self._drop(idle)
         self._wants_refill = False
         if is_final or self._failed_starts >= _MAX_ATTEMPTS:

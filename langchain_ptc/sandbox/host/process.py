@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import math
+import os
+import signal
 import sys
+import time
 import weakref
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Generic, Literal, Self, TypeVar
 
-from langchain_ptc.errors import SandboxError
+from langchain_ptc.errors import MachineLost, SandboxError
 from langchain_ptc.sandbox.allowed_modules import check_importable, standard_modules
-from langchain_ptc.sandbox.api import MIB
-from langchain_ptc.sandbox.host.connection import Require, WorkerSession
+from langchain_ptc.sandbox.api import (
+    MIB,
+    Done,
+    Failure,
+    Moment,
+    OnCalls,
+    OnIdle,
+    Program,
+    Result,
+    Shown,
+)
+from langchain_ptc.sandbox.host.connection import HostConnection
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import (
+    Allowance,
+    Exit,
+    Pool,
+    W,
     Worker,
     WorkerStats,
+    current_depth,
 )
+from langchain_ptc.sandbox.wire.control import EXIT_NO_FOLDER, EXIT_NO_SECCOMP
+from langchain_ptc.sandbox.wire.protocol import encode_frame, encode_run, limit_reached
 
+T = TypeVar("T")
+Require = Literal["kernel", "process", "any"]
+
+_REFILL_SECONDS = 0.01
+"""How long an execution may go on before a new worker is made in place of the one it took."""
+_KILLED = int(signal.SIGKILL) if hasattr(signal, "SIGKILL") else 9
+"""Wait status of a process that was killed."""
+_REPLAY_FACTOR, _SOON_SECONDS = 2.0, 0.1
+_MAX_BEGINNINGS = 3
+"""How often an execution is begun whose workers die before it has begun."""
 _FOLDER_BYTES = 64 * MIB
 _MIN_FOLDER_BYTES, _MAX_FOLDER_BYTES = 64 * 1024, 2**40
 
@@ -201,3 +234,210 @@ def _lease(imports: tuple[str, ...], waiting: int, most: int | None, files_bytes
     if found is None:
         found = _leases[key] = _Lease(*key)
     return found
+
+
+# --- one execution -----------------------------------------------------------------------------------
+
+
+class WorkerSession(Generic[W]):
+    """One execution in a worker of a pool.
+
+    Args:
+        pool: Where the worker comes from.
+        require: See `ProcessSandbox`.
+        has_folder: Whether the worker must have a folder of its own.
+        depth: How many executions this one is inside of; by default what it is where this is called.
+        wall_seconds: Wall time that the program has, if less than its limit.
+    """
+
+    def __init__(
+        self,
+        pool: Pool[W],
+        require: Require,
+        *,
+        has_folder: bool = False,
+        depth: int | None = None,
+        wall_seconds: float = math.inf,
+    ) -> None:
+        self._pool = pool
+        self._require = require
+        self._has_folder = has_folder
+        self._depth = current_depth() if depth is None else depth
+        self._line: HostConnection | None = None
+        self.worker: W | None = None
+        """What runs the program now."""
+        self._limit = self._wall_seconds = wall_seconds
+        self.watched_at = math.inf
+        """When its wall limit began, by `time.monotonic`."""
+        self.was_killed = False
+        """Whether its worker was killed, but not for a limit: by a person, or for want of memory."""
+
+    @property
+    def output(self) -> str:
+        """What the code has printed until now."""
+        return "" if self._line is None else self._line.protocol.output
+
+    @property
+    def shown(self) -> tuple[Shown, ...]:
+        """What the code has shown until now."""
+        return () if self._line is None else self._line.protocol.shown
+
+    @property
+    def wall_seconds_left(self) -> float:
+        """What the program has left of its wall limit."""
+        return max(0.0, self._wall_seconds - max(0.0, time.monotonic() - self.watched_at))
+
+    async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
+        """Run `program` to its end; see `Session.run`."""
+        self._limit = program.limits.wall_seconds
+        self._wall_seconds = min(self._wall_seconds, self._limit)
+        # The kernel counts a process from its start, and nobody can raise its limit later.
+        allowance = Allowance(cpu_seconds_of(program), program.limits.memory_bytes)
+        for beginning in range(1, _MAX_BEGINNINGS + 1):
+            worker = await self._take(allowance, fresh=beginning > 1)
+            try:
+                done = await self._run_in(worker, program, on_calls, on_idle)
+            except MachineLost:
+                if beginning == _MAX_BEGINNINGS or (self._line is not None and self._line.heard):
+                    raise
+                continue
+            if done is not None:
+                return done
+        return crashed(f"{_MAX_BEGINNINGS} workers died before the code had begun", "")
+
+    async def _take(self, allowance: Allowance, *, fresh: bool = False) -> W:
+        """Take a worker; one that comes after this was cancelled is given back."""
+        asked = self._pool.checkout(allowance, depth=self._depth, fresh=fresh)
+        try:
+            return await result_of(asked)
+        except (asyncio.CancelledError, GeneratorExit):
+            asked.add_done_callback(self._give_back)
+            raise
+
+    def _give_back(self, asked: concurrent.futures.Future[W]) -> None:
+        if not asked.cancelled() and asked.exception() is None:
+            self._pool.discard(asked.result())
+
+    async def _run_in(
+        self, worker: W, program: Program, on_calls: OnCalls, on_idle: OnIdle | None
+    ) -> Done | None:
+        """Run `program` in `worker`; None if the worker died before the code had begun."""
+        try:
+            if self._require == "kernel":
+                require_kernel(worker.layers)
+            if self._has_folder:
+                require_folder(worker.layers)
+            self._line = line = HostConnection(program, on_calls, on_idle, worker.socket)
+            self.worker, self.watched_at = worker, time.monotonic()
+            line.queue = [encode_frame(encode_run(program))]
+            line.send()  # first: `watch` wakes a thread
+            self._pool.watch(worker, self._wall_seconds + replay_seconds(program))
+            refill = asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._pool.refill)
+            try:
+                done = await line.done
+            finally:
+                refill.cancel()
+            return done if done is not None else await self._explain_death(worker, program, line)
+        finally:
+            self.worker = None
+            if self._line is not None and self._line.is_open:
+                self._line.close()
+            self._pool.discard(worker)
+
+    def resume(self, results: Sequence[Result], at: Moment | None = None) -> None:
+        """Hand in answers to calls; see `Session.resume`."""
+        if self._line is not None and self._line.is_open:
+            self._line.answer(results, at)
+
+    def renew(self) -> None:
+        """Begin the limit of wall time anew; see `Session.renew`."""
+        self._wall_seconds, self.watched_at = self._limit, time.monotonic()
+        if self.worker is not None:
+            self._pool.watch(self.worker, self._limit)
+
+    async def _explain_death(
+        self, worker: W, program: Program, line: HostConnection
+    ) -> Done | None:
+        """Say what ended a worker whose line closed without an end; None if it never began."""
+        limits, output = program.limits, line.protocol.output
+        if worker.timed_out:
+            return limit_reached("wall_seconds", limits.wall_seconds, None, output=output)
+        if line.violation is not None:
+            return crashed(f"the worker broke the protocol: {line.violation}", output)
+        try:
+            ended = await asyncio.wait_for(result_of(worker.exited), self._pool.exit_seconds)
+        except TimeoutError:
+            return crashed("the worker closed its line without a word", output)
+        if worker.timed_out:  # reported after its line had closed
+            return limit_reached("wall_seconds", limits.wall_seconds, None, output=output)
+        if ended.cpu_seconds >= cpu_seconds_of(program):
+            used = round(ended.cpu_seconds, 2)
+            return limit_reached("cpu_seconds", limits.cpu_seconds, used, output=output)
+        if ended.status >= 0 and os.waitstatus_to_exitcode(ended.status) == EXIT_NO_SECCOMP:
+            raise SandboxError("the kernel refused the system call filter to a worker")
+        if ended.status >= 0 and os.waitstatus_to_exitcode(ended.status) == EXIT_NO_FOLDER:
+            raise SandboxError("the kernel refused a worker its folder (files=True)")
+        if not line.heard and (ended.status == -1 or (worker.waited and ended.status == _KILLED)):
+            return None  # nothing of the program took effect, and another worker may run it
+        self.was_killed = ended.status == _KILLED
+        return crashed(f"the worker died: {_name_exit(ended)}", output)
+
+
+def replay_seconds(program: Program) -> float:
+    """Return the seconds that a program may take to be replayed, in addition to its limits.
+
+    It is twice what it took before, for the machine may be another one, and nothing for what is soon done.
+    """
+    computed = 0.0 if program.replay is None else program.replay.computed_seconds
+    return _REPLAY_FACTOR * computed if computed >= _SOON_SECONDS else 0.0
+
+
+def cpu_seconds_of(program: Program) -> int:
+    """Return the processor time that a program may use from its start: the limit, and its replay."""
+    return program.limits.cpu_seconds + math.ceil(replay_seconds(program) / _REPLAY_FACTOR)
+
+
+def crashed(message: str, output: str) -> Done:
+    """Build the end of an execution whose machine failed."""
+    return Done(
+        status="sandbox", output=output, failure=Failure(kind="SandboxError", message=message)
+    )
+
+
+def _name_exit(ended: Exit) -> str:
+    if ended.status < 0:
+        return "its parent has died"
+    code = os.waitstatus_to_exitcode(ended.status)
+    if code >= 0:
+        return f"it left with exit status {code}"
+    try:
+        return f"it was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"it was ended by signal {-code}"
+
+
+def require_kernel(layers: Mapping[str, str]) -> None:
+    """Raise `SandboxError` unless the kernel filters the system calls of workers."""
+    state = layers.get("seccomp", "not installed")
+    if state != "on":
+        raise SandboxError(
+            f"this machine cannot confine a worker: seccomp is {state}. Allow seccomp in the "
+            "container's profile, or accept a process with limits and the language policy as the "
+            "only walls: ProcessSandbox(require='process')"
+        )
+
+
+def require_folder(layers: Mapping[str, str]) -> None:
+    """Raise `SandboxError` unless the kernel gives workers a folder."""
+    state = layers.get("folder", "not installed")
+    if state != "on":
+        raise SandboxError(
+            f"this machine cannot give a worker a folder of its own (files=True): {state}. Allow user "
+            "namespaces and mounts in them (unshare, mount, umount2, pivot_root in the container's "
+            "profile; kernel.apparmor_restrict_unprivileged_userns=0), or leave out files"
+        )
+
+
+async def result_of(future: concurrent.futures.Future[T]) -> T:
+    """Return the result of a future of a thread; at once if it has one."""
+    return future.result() if future.done() else await asyncio.wrap_future(future)

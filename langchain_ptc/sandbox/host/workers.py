@@ -232,42 +232,6 @@ class Worker:
         self._kill(self)
 
 
-class Spares:
-    """The waiting workers of one pool, at `most` so many. Any thread may take one; its own does the rest."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._idle: deque[Worker] = deque()
-
-    def __len__(self) -> int:
-        return len(self._idle)
-
-    def take(self) -> Worker | None:
-        """Take one, if there is any; no two takers get the same."""
-        with contextlib.suppress(IndexError):
-            return self._idle.popleft()
-        return None
-
-    def keep(self, worker: Worker) -> bool:
-        """Let a worker wait; return whether there was room."""
-        has_room = self.lacking > 0
-        if has_room:
-            self._idle.append(worker)
-        return has_room
-
-    def remove(self, worker: Worker) -> bool:
-        """Take out one that has died; return False if it does not wait, or was taken just now."""
-        with contextlib.suppress(ValueError):
-            self._idle.remove(worker)
-            return True
-        return False
-
-    @property
-    def lacking(self) -> int:
-        """How many are missing."""
-        return self._most - len(self._idle)
-
-
 # --- how many, and who is next -----------------------------------------------------------------------
 
 MAX_WORKERS = 256

@@ -18,8 +18,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from langchain_ptc.errors import MachineLost, SandboxError
-from langchain_ptc.sandbox.host.connection import require_kernel
-from langchain_ptc.sandbox.host.watching import Watcher, watcher_of
+from langchain_ptc.sandbox.host.connection import Watcher, watcher_of
+from langchain_ptc.sandbox.host.process import require_kernel
 from langchain_ptc.sandbox.host.workers import Allowance, Exit, Socket
 from langchain_ptc.sandbox.remote import messages as m
 from langchain_ptc.sandbox.remote.messages import (

@@ -22,8 +22,7 @@ from typing import Any
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.locks import ServiceThread, new_gate, new_lock
-from langchain_ptc.sandbox.host.connection import Require
-from langchain_ptc.sandbox.host.process import check_positive
+from langchain_ptc.sandbox.host.process import Require, check_positive
 from langchain_ptc.sandbox.remote.machine import RemoteWorker
 from langchain_ptc.sandbox.remote.pool import RemotePool
 from langchain_ptc.sandbox.remote.sandbox import ReplayingSession, ServersSandbox

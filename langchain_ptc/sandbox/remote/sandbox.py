@@ -22,8 +22,14 @@ from langchain_ptc.sandbox.api import (
     Result,
     Shown,
 )
-from langchain_ptc.sandbox.host.connection import Require, WorkerSession, result_of
-from langchain_ptc.sandbox.host.process import LocalSandbox, check_positive, checked_size
+from langchain_ptc.sandbox.host.process import (
+    LocalSandbox,
+    Require,
+    WorkerSession,
+    check_positive,
+    checked_size,
+    result_of,
+)
 from langchain_ptc.sandbox.host.workers import Pool, W, current_depth
 from langchain_ptc.sandbox.remote.machine import Needs, RemoteWorker
 from langchain_ptc.sandbox.remote.pool import RemotePool, ServerStats

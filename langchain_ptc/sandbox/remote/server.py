@@ -20,9 +20,15 @@ from concurrent.futures import Future
 from importlib.metadata import version
 from typing import Self
 
-from langchain_ptc.sandbox.host.connection import Require, require_folder, require_kernel
 from langchain_ptc.sandbox.host.pool import WorkerPool
-from langchain_ptc.sandbox.host.process import check_positive, checked_imports, local_options
+from langchain_ptc.sandbox.host.process import (
+    Require,
+    check_positive,
+    checked_imports,
+    local_options,
+    require_folder,
+    require_kernel,
+)
 from langchain_ptc.sandbox.host.workers import Allowance, Exit, Socket, Worker, default_most
 from langchain_ptc.sandbox.remote import messages as m
 from langchain_ptc.sandbox.remote.messages import (

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from langchain_ptc.sandbox.host.watching import watcher_of
+from langchain_ptc.sandbox.host.connection import watcher_of
 from langchain_ptc.sandbox.host.workers import Socket
 
 RECEIVE_BYTES = 64 * 1024

@@ -28,7 +28,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from langchain_ptc.locks import no_fork
-from langchain_ptc.sandbox.host.watching import watcher_of
+from langchain_ptc.sandbox.host.connection import watcher_of
 from langchain_ptc.sandbox.host.workers import Socket
 from langchain_ptc.sandbox.remote.messages import RemoteProtocolError
 from langchain_ptc.sandbox.remote.sockets import Outbox, receive

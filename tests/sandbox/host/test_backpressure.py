@@ -10,8 +10,8 @@ import pytest
 
 from langchain_ptc import Limits, ProcessSandbox, RaySandbox
 from langchain_ptc.sandbox import Program, Result
-from langchain_ptc.sandbox.host.connection import WorkerSession
 from langchain_ptc.sandbox.host.pool import WorkerPool
+from langchain_ptc.sandbox.host.process import WorkerSession
 from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support import ROOT
 from tests.support.clusters import open_unrestricted

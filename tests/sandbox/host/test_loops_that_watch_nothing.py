@@ -11,7 +11,7 @@ import pytest
 
 from langchain_ptc import Limits, ProcessSandbox, ProgrammaticToolExecutor, RemoteSandbox
 from langchain_ptc.sandbox import Sandbox
-from langchain_ptc.sandbox.host.watching import watcher_of
+from langchain_ptc.sandbox.host.connection import watcher_of
 from tests.support.remote import ServerProcess
 from tests.support.sandboxes import TOKEN
 from tests.support.waiting import SECONDS
