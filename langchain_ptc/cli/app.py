@@ -97,8 +97,7 @@ Imports = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Report only errors on standard error.")]
-Tier = Literal["full", "signatures", "names", "pointer"]
-"""How much of each tool `stubs` prints."""
+Tier = Literal["full", "signatures", "names", "pointer"]  # how much of each tool `stubs` prints
 
 
 def _read_limits(given: Sequence[str]) -> Limits:

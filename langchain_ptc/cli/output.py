@@ -25,12 +25,9 @@ if TYPE_CHECKING:
 SUCCESS: Final = 0
 FAILED: Final = 1
 """It was run and did not succeed: the code raised or was refused, an attack was not stopped."""
-MISUSED: Final = 2
-"""Nothing was run: what was typed cannot be used, or something is missing."""
-STOPPED: Final = 3
-"""A limit stopped the code."""
-INTERRUPTED: Final = 130
-"""Ctrl-C, as shells number it."""
+MISUSED: Final = 2  # nothing was run: what was typed cannot be used, or something is missing
+STOPPED: Final = 3  # a limit stopped the code
+INTERRUPTED: Final = 130  # Ctrl-C, as shells number it
 _MAX_ERROR_LINES = 6
 
 

@@ -49,12 +49,10 @@ FILES_BYTES, BASE64 = 100_000, re.compile("[A-Za-z0-9+/]*={0,2}")
 """Of the content of files, as base64, that a page holds."""
 SHOWN = "<!-- shown -->"
 """Stands for what the code has shown; no text on a page has it, as all text is escaped."""
-SHOWN_BYTES = 1_500_000
-"""Of what the code has shown, as base64: in addition to `MAX_PAGE_BYTES`."""
+SHOWN_BYTES = 1_500_000  # of what the code has shown, as base64: in addition to `MAX_PAGE_BYTES`
 PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """What a page draws. No browser runs a script in them."""
-MAX_COLOURED_CHARS = 40_000
-"""Longer code is not coloured."""
+MAX_COLOURED_CHARS = 40_000  # longer code is not coloured
 
 COLOURS: Mapping[str, tuple[str, str]] = {
     "fg": ("#1f2430", "#e3e6ec"),
@@ -365,8 +363,7 @@ def _render_comparison(comparison: str) -> str:
 
 # --- the tools of a catalog ----------------------------------------------------------------------------
 
-MAX_OPEN = 40
-"""With more tools than these, a page folds the domains."""
+MAX_OPEN = 40  # with more tools than these, a page folds the domains
 PAGE_TOOLS = (400, 200, 100, 50)
 
 

@@ -24,12 +24,9 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 5.0
 """Where nothing can be redrawn, how often a line reports that the code still runs."""
-UPDATE_SECONDS = 0.1
-"""The shortest time between two updates of a notebook's cell."""
-MAX_LINES = 20
-"""Lines that a notebook's cell keeps."""
-MAX_OPEN = 50
-"""Executions that are watched at once; one whose process was killed never ends."""
+UPDATE_SECONDS = 0.1  # the shortest time between two updates of a notebook's cell
+MAX_LINES = 20  # lines that a notebook's cell keeps
+MAX_OPEN = 50  # executions that are watched at once; one whose process was killed never ends
 MAX_TOOLS = 8
 OUTPUT_LINES = 3
 LINE_CHARS = 200
@@ -138,8 +135,7 @@ class Tally:
 
     started: int = 0
     done: int = 0
-    odd: int = 0
-    """Of these, how many did not return."""
+    odd: int = 0  # of these, how many did not return
 
     def __str__(self) -> str:
         if not self.started:
@@ -160,8 +156,7 @@ class Watched:
     calls: Tally = field(default_factory=Tally)
     tools: dict[str, Tally] = field(default_factory=dict)
     started_calls: set[str] = field(default_factory=set)
-    printed: str = ""
-    """The end of it."""
+    printed: str = ""  # the end of it
 
     def headline(self, now: float) -> str:
         """Say how far it is."""

@@ -38,10 +38,8 @@ class Ending(NamedTuple):
 
     sign: str
     word: str
-    mood: str
-    """`good`, `bad` or `odd`, for its colour."""
-    meaning: str
-    """The word explained in a sentence."""
+    mood: str  # `good`, `bad` or `odd`, for its colour
+    meaning: str  # the word explained in a sentence
 
 
 _ENDINGS: Mapping[str, Ending] = {
@@ -89,11 +87,9 @@ class View:
     ending: Ending
     seconds: str
     code: str
-    marks: Mapping[int, Sequence[str]]
-    """What is wrong with the code, by the line."""
+    marks: Mapping[int, Sequence[str]]  # what is wrong with the code, by the line
     failure: Failure | None
-    output: str
-    """What was printed, or the value where nothing was; not yet safe to show."""
+    output: str  # what was printed, or the value where nothing was; not yet safe to show
     output_title: str
     output_about: str
     notes: tuple[str, ...]
@@ -102,8 +98,7 @@ class View:
     shown: tuple[tuple[str, str, object], ...]
     """What it has shown: media type, not yet safe to show, size, and the content as base64, or None."""
     timeline: Timeline
-    comparison: str
-    """What direct calls would have cost; empty if there is nothing to compare."""
+    comparison: str  # what direct calls would have cost; empty if there is nothing to compare
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
@@ -212,15 +207,11 @@ class Step:
     """One message of a run, or a question that it waits for; its texts are safe to show."""
 
     who: str
-    mood: str = "soft"
-    """`soft`, `bad` for an error, `odd` for a question."""
+    mood: str = "soft"  # `soft`, `bad` for an error, `odd` for a question
     text: str
-    calls: tuple[str, ...] = ()
-    """The tools that the model asked for, bounded."""
-    asked: int = 0
-    """How many it asked for."""
-    record: Mapping[str, Any] | None = None
-    """The execution that a message of a tool reports."""
+    calls: tuple[str, ...] = ()  # the tools that the model asked for, bounded
+    asked: int = 0  # how many it asked for
+    record: Mapping[str, Any] | None = None  # the execution that a message of a tool reports
 
 
 # --- what it saved: counted from the record, see docs/display.md ----------------------------------
@@ -277,8 +268,7 @@ def _rounds(calls: Sequence[Bar]) -> list[list[Bar]]:
 
 # --- its tool calls in time ---------------------------------------------------------------------------
 
-MIN_PAUSE_SECONDS = 0.05
-"""A shorter pause cannot be distinguished from the machine's own time."""
+MIN_PAUSE_SECONDS = 0.05  # a shorter pause cannot be distinguished from the machine's own time
 _MOODS: Mapping[str, str] = {"returned": "soft", "failed": "bad"}
 _DECISIONS: Mapping[str, str] = {
     "approve": "approved",
@@ -295,14 +285,11 @@ class Bar:
     Its texts are made when they are asked for: of 10,000 calls a page shows some.
     """
 
-    number: int
-    """Of the call in its execution, from 1."""
-    call: Mapping[str, Any] = field(repr=False)
-    """The dict of its record."""
+    number: int  # of the call in its execution, from 1
+    call: Mapping[str, Any] = field(repr=False)  # the dict of its record
     begin: float
     end: float
-    waited: float
-    """Seconds of it that it waited: for its turn, for a rate limit, between tries."""
+    waited: float  # seconds of it that it waited: for its turn, for a rate limit, between tries
 
     @property
     def label(self) -> str:
@@ -384,11 +371,9 @@ class Timeline:
     """The tool calls of an execution in time."""
 
     bars: tuple[Bar, ...]
-    seconds: float
-    """From the start to the end, pauses left out."""
+    seconds: float  # from the start to the end, pauses left out
     pauses: tuple[Pause, ...]
-    max_at_once: int
-    """How many calls were in flight at the same moment."""
+    max_at_once: int  # how many calls were in flight at the same moment
 
     def share(self, moment: float) -> float:
         """Return a moment as a share of the whole time."""
@@ -530,8 +515,7 @@ class Gap(NamedTuple):
     """Calls that are left out between two that are shown."""
 
     calls: int
-    special: int
-    """Of these, how many did not simply return."""
+    special: int  # of these, how many did not simply return
 
     @property
     def label(self) -> str:

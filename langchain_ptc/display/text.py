@@ -15,8 +15,7 @@ from collections.abc import Mapping
 
 from langchain_ptc.wording import cut
 
-_KEPT = "\n\t\u200c\u200d"
-"""Line ends and tabs, and the joiners that some scripts, and emoji, need."""
+_KEPT = "\n\t\u200c\u200d"  # line ends and tabs, and the joiners that some scripts, and emoji, need
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 

@@ -33,8 +33,7 @@ from langchain_ptc.replies import PYTHON_LABELS, OpenBlock, Scan
 if TYPE_CHECKING:
     from langchain_ptc.replies import Protocol
 
-CODE_KEYS = frozenset({"code", "program", "source"})
-"""Names of the argument that holds the program."""
+CODE_KEYS = frozenset({"code", "program", "source"})  # names of the argument that holds the program
 
 _STRUCTURE = re.compile(r'[^"{}\[\],:]*+')
 _LITERAL = re.compile(r'[^"\\]*+')
@@ -88,8 +87,7 @@ class JsonCode(CodeStream):
 
     def __init__(self) -> None:
         super().__init__()
-        self._rest = ""
-        """What is left to read: the beginning of an escape."""
+        self._rest = ""  # what is left to read: the beginning of an escape
         self._depth = 0
         self._is_string = self._is_over = False
         self._is_key = False
@@ -172,8 +170,7 @@ class FencedCode(CodeStream):
         super().__init__()
         self._labels = labels
         self._scan = Scan(labels)
-        self._line: list[str] = []
-        """Pieces of the line that is being written."""
+        self._line: list[str] = []  # pieces of the line that is being written
         self._block: OpenBlock | None = None
         self._blocks = self._taken = 0
         """How many blocks are closed, and how many lines of the open one are read."""

@@ -22,8 +22,7 @@ from langchain_ptc.sandbox.language.scopes import Binding, Function, SyntaxTree,
 
 READS, WRITES, OPAQUE, WAITS, PAUSES = 1, 2, 4, 8, 16
 """Names something that only reads; that may write; of which nothing is known; has an `await`; lets time pass."""
-ENDS = WRITES | PAUSES
-"""What is read behind one of these must not be read before it."""
+ENDS = WRITES | PAUSES  # what is read behind one of these must not be read before it
 APPLIERS = frozenset({"map", "submit", "to_thread", "run_in_executor"})
 """Functions and methods that call their first argument, and do nothing else with it."""
 
@@ -307,8 +306,7 @@ def _waits_for_tasks(call: ast.Call) -> bool:
 
 # --- which names have their values, while results are missing --------------------------------------
 
-MAX_STEPS = 60_000
-"""Nodes that are looked at for one slice: ordinary programs have a few hundred."""
+MAX_STEPS = 60_000  # nodes that are looked at for one slice: ordinary programs have a few hundred
 SILENT = frozenset({"print", "sleep", "display", "show", "pprint"})
 """Functions that compute nothing."""
 
@@ -317,8 +315,7 @@ capitalize casefold copy count date decode encode endswith format get index isal
 isdigit isoformat items join keys lower lstrip partition replace rpartition rsplit
 rstrip split splitlines startswith strftime strip title total_seconds upper values zfill
 """
-_PURE_METHODS = frozenset(_PURE.split())
-"""Methods of plain values that change nothing."""
+_PURE_METHODS = frozenset(_PURE.split())  # methods of plain values that change nothing
 _CHANGING_FUNCTIONS = frozenset(
     {"shuffle", "heappush", "heappop", "heapify", "heapreplace", "insort"}
 )
@@ -366,8 +363,7 @@ class Names:
         if self._mentions.of(node):
             return False
         read: set[str] = set()
-        own: set[str] = set()
-        """Names of comprehensions and lambdas in it."""
+        own: set[str] = set()  # names of comprehensions and lambdas in it
         for inner in self.walk(node):
             if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load):
                 read.add(inner.id)

@@ -51,8 +51,7 @@ from langchain_ptc.prefetch.statements import (
 )
 from langchain_ptc.sandbox.language.scopes import parse
 
-_Place = tuple[int, int]
-"""Line and column of a statement in the code."""
+_Place = tuple[int, int]  # line and column of a statement in the code
 _WORD = re.compile(r"\w+")
 _DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -62,17 +61,12 @@ class Part:
     """A part of a program, to be run by itself."""
 
     source: str
-    ahead: frozenset[int]
-    """Lines whose calls do not wait for their results: each gets None at once."""
-    is_async: bool
-    """It calls tools with `await`."""
+    ahead: frozenset[int]  # lines whose calls do not wait for their results: each gets None at once
+    is_async: bool  # it calls tools with `await`
     is_rehearsal: bool
-    spans: tuple[tuple[int, int], ...]
-    """The first and the last line of each of its statements."""
-    places: tuple[_Place, ...]
-    """Where in the code each of them is."""
-    is_open: bool = False
-    """Its last statement is still being written."""
+    spans: tuple[tuple[int, int], ...]  # the first and the last line of each of its statements
+    places: tuple[_Place, ...]  # where in the code each of them is
+    is_open: bool = False  # its last statement is still being written
 
     def place_of(self, line: int) -> _Place | None:
         """Return where in the code the statement is that a line of the text is in."""
@@ -92,28 +86,21 @@ class Plan:
     def __init__(self, tools: Mapping[str, bool]) -> None:
         self._tools = ToolNames(tools)
         self._written = Statements()
-        self._unread: list[str] = []
-        """Pieces of the code that are not in `_written` yet."""
-        self._line: list[str] = []
-        """Those of the line that is being written."""
-        self._indent = 0
-        """A line of code with less ends a block that names a tool."""
+        self._unread: list[str] = []  # pieces of the code that are not in `_written` yet
+        self._line: list[str] = []  # those of the line that is being written
+        self._indent = 0  # a line of code with less ends a block that names a tool
         self._flat = Flat([], [])
         self.assumes = False
         """Whether a function was taken to be called as soon as it was written; see `is_disproved`."""
         self._mentions = Mentions([], self._tools)
-        self._names = self._mentions.names
-        """What a line names that may call a tool."""
+        self._names = self._mentions.names  # what a line names that may call a tool
         self._last_call, self._end, self._has_carriers = -1, 0, False
         """Which statement that is ready may call a tool last; how many come before a call that writes."""
-        self._places: dict[_Place, int] = {}
-        """Which of the statements is at each place."""
+        self._places: dict[_Place, int] = {}  # which of the statements is at each place
         self._reached: tuple[_Place, int] | None = None
         """The statement before which all results are there; or 1 after it."""
-        self._answered: _Place | None = None
-        """The last statement whose results are there."""
-        self._begun: set[str] = set()
-        """The text of every part that is run."""
+        self._answered: _Place | None = None  # the last statement whose results are there
+        self._begun: set[str] = set()  # the text of every part that is run
         self._rehearsal: tuple[object, Part | None] = None, None
         self._sliced: tuple[object, tuple[Part | None, bool]] = None, (None, False)
         """The last of each, with what it was made of."""
@@ -387,8 +374,7 @@ def _place(node: ast.stmt) -> _Place:
 
 # --- the text of statements -------------------------------------------------------------------------
 
-_MAX_SOURCE_CHARS = 60_000
-"""Length of the text of a part."""
+_MAX_SOURCE_CHARS = 60_000  # length of the text of a part
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,10 +382,8 @@ class _Rendered:
     """The text of statements."""
 
     source: str
-    spans: tuple[tuple[int, int], ...]
-    """The first and the last line of each."""
-    ahead: frozenset[int] = frozenset()
-    """The lines of those whose calls do not wait."""
+    spans: tuple[tuple[int, int], ...]  # the first and the last line of each
+    ahead: frozenset[int] = frozenset()  # the lines of those whose calls do not wait
 
 
 def _render(body: list[ast.stmt], ahead: frozenset[ast.stmt] = frozenset()) -> _Rendered | None:

@@ -32,8 +32,7 @@ from langchain_ptc.prefetch.mentions import (
 )
 from langchain_ptc.sandbox.language.scopes import Comprehension, Function
 
-MAX_ROUNDS = 64
-"""Rounds of one loop whose calls are made."""
+MAX_ROUNDS = 64  # rounds of one loop whose calls are made
 _LEAVES = ast.Break | ast.Return | ast.Raise
 _UNSURE = ast.While | ast.Match | ast.ExceptHandler
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
@@ -45,10 +44,8 @@ class Sliced:
     """A slice, as statements."""
 
     body: list[ast.stmt]
-    ahead: frozenset[ast.stmt]
-    """Those of them that call without waiting."""
-    places: list[int]
-    """Which statement of the program each of `body` stands for."""
+    ahead: frozenset[ast.stmt]  # those of them that call without waiting
+    places: list[int]  # which statement of the program each of `body` stands for
     left: frozenset[ast.AST]
     """Nodes that name something that reads, which the slice does not call as often as the program may."""
 

@@ -35,14 +35,11 @@ from dataclasses import dataclass
 
 from langchain_ptc.sandbox.language.scopes import MAX_CHARS, parse_quietly
 
-MAX_STATEMENTS = 300
-"""How many statements at the margin are known."""
+MAX_STATEMENTS = 300  # how many statements at the margin are known
 PARSES = 25
 """How often, at most, each character is parsed: a long open statement is not parsed at each of its lines."""
-_FREE_CHARS = 10_000
-"""Characters that are parsed besides, at the beginning of a code."""
-_MAX_TRIES = 8
-"""Ends of lines that are tried after one piece."""
+_FREE_CHARS = 10_000  # characters that are parsed besides, at the beginning of a code
+_MAX_TRIES = 8  # ends of lines that are tried after one piece
 
 _Block = ast.If | ast.For | ast.AsyncFor | ast.While | ast.Try | ast.TryStar | ast.Match
 _Named = ast.With | ast.AsyncWith | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -66,16 +63,11 @@ class Statements:
         self.closed: list[ast.stmt] = []
         self.runnable: list[ast.stmt] = []
         self.is_open = False
-        self._rest = ""
-        """The code after the closed statements."""
-        self._line = 0
-        """How many lines are before it."""
-        self._tried = 0
-        """The end of the last of its lines that was looked at."""
-        self._read_to = 0
-        """The end of the lines that `runnable` holds."""
-        self._is_repaired = False
-        """Whether these parse only with something added."""
+        self._rest = ""  # the code after the closed statements
+        self._line = 0  # how many lines are before it
+        self._tried = 0  # the end of the last of its lines that was looked at
+        self._read_to = 0  # the end of the lines that `runnable` holds
+        self._is_repaired = False  # whether these parse only with something added
         self._length = self._parsed = 0
         self._is_over = False
 
@@ -235,8 +227,7 @@ class Flat:
 
     statements: list[ast.stmt]
     ready: list[ast.stmt]
-    assumes: bool = False
-    """Whether a function of `MAIN_NAMES` stands in it that is not called yet."""
+    assumes: bool = False  # whether a function of `MAIN_NAMES` stands in it that is not called yet
     mains: frozenset[ast.stmt] = frozenset()
     """The first statements of those that stand where they are called."""
 

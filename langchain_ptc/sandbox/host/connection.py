@@ -29,8 +29,7 @@ from langchain_ptc.sandbox.wire.protocol import (
 
 _LARGE_FRAME_BYTES = 64 * 1024
 """A frame of more is decoded in a thread: its time would be missed by the event loop."""
-_MANY_FRAMES = 1_000
-"""And so are that many frames that have come at once."""
+_MANY_FRAMES = 1_000  # and so are that many frames that have come at once
 
 _RECEIVE_BYTES = 64 * 1024
 """At a time. `asyncio`'s own transports ask for 256 KiB, which the allocator fetches from the kernel
@@ -40,8 +39,7 @@ _SEND_BYTES = 1024 * 1024
 _MAX_UNSENT_BYTES = 4 * 1024 * 1024
 _MAX_QUEUED_BYTES = 256 * 1024
 """Answers up to here leave together at the end of a round of the loop; more leaves at once."""
-_MAX_JOINED_BYTES = 64 * 1024
-"""Smaller answers are copied to leave in one system call."""
+_MAX_JOINED_BYTES = 64 * 1024  # smaller answers are copied to leave in one system call
 _MAX_CALLS_AT_ONCE = 32
 """Calls that are handed on before what their answers have left unsent is looked at."""
 
@@ -82,8 +80,7 @@ class Conversation:
         self._loop = asyncio.get_running_loop()
         self.is_reading = False
         """Whether a thread reads a frame: whoever can should feed nothing meanwhile."""
-        self.is_closed = False
-        """Set it to have nothing more called."""
+        self.is_closed = False  # set it to have nothing more called
 
     # --- from the worker ----------------------------------------------------------------------------
 
@@ -184,22 +181,18 @@ class HostConnection:
             program, on_calls, on_idle, on_taken=self._take, on_error=self._fail
         )
         self.protocol = self._conversation.protocol
-        self.heard = False
-        """Whether the worker has said anything."""
-        self.violation: str | None = None
-        """The rule that the worker broke."""
+        self.heard = False  # whether the worker has said anything
+        self.violation: str | None = None  # the rule that the worker broke
         self._loop = asyncio.get_running_loop()
         self._watcher = watcher_of(self._loop)
         self.done: asyncio.Future[Done | None] = self._loop.create_future()
         """The end; None if the line closed before the worker had said it."""
-        self.is_open = True
-        """Whether the execution goes on."""
+        self.is_open = True  # whether the execution goes on
         self._max_at_once = program.limits.max_concurrent_calls
         self._socket = sock
         self._fd = sock.fileno()  # by itself: of a socket, the selector makes a text at each look
         self._reads = False
-        self.queue: list[bytes] = []
-        """What leaves with the next `send`."""
+        self.queue: list[bytes] = []  # what leaves with the next `send`
         self._queued_bytes = 0
         self._unsent: deque[memoryview] = deque()
         self._unsent_bytes = 0
@@ -373,19 +366,15 @@ class Watcher(Protocol):
 
     def add_reader(self, fd: int, callback: Callable[..., object], *args: Any) -> object:
         """Call `callback(*args)` whenever the socket can be read."""
-        ...
 
     def remove_reader(self, fd: int) -> object:
         """Call it no longer."""
-        ...
 
     def add_writer(self, fd: int, callback: Callable[..., object], *args: Any) -> object:
         """Call `callback(*args)` whenever the socket can be written."""
-        ...
 
     def remove_writer(self, fd: int) -> object:
         """Call it no longer."""
-        ...
 
 
 def watcher_of(loop: asyncio.AbstractEventLoop) -> Watcher:

@@ -26,8 +26,7 @@ from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.program import HOST_STACK_BYTES, ProgramRun, touch_lazy_parts
 from langchain_ptc.sandbox.worker.threads import Crew
 
-_LOOK_SECONDS = 0.05
-"""How often the processor time of the threads is looked at."""
+_LOOK_SECONDS = 0.05  # how often the processor time of the threads is looked at
 
 
 class InProcessSandbox(LocalSandbox):

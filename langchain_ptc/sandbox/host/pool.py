@@ -43,12 +43,10 @@ from langchain_ptc.sandbox.wire import control
 
 SILENT_SECONDS = 30.0
 """How long the parent of workers may leave a request without an answer, its start included."""
-GRACE_SECONDS = 0.25
-"""Between telling a worker that its wall limit has come and killing it."""
+GRACE_SECONDS = 0.25  # between telling a worker that its wall limit has come and killing it
 _MAX_FORKS = 32
 """Requests that the parent of workers is sent before it has answered; it forks one after another."""
-_MAX_ATTEMPTS = 3
-"""How often a worker is requested, if the parent of workers dies each time."""
+_MAX_ATTEMPTS = 3  # how often a worker is requested, if the parent of workers dies each time
 _JUMP_SECONDS = 5.0
 """When the clock jumps so far past what was waited for, this process was stopped itself."""
 
@@ -615,8 +613,7 @@ class WorkerPool:
 
 
 _POOLS: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
-_lost: list[object] = []
-"""What a forked child has of its parent, and must not finalize."""
+_lost: list[object] = []  # what a forked child has of its parent, and must not finalize
 
 
 def _close_all() -> None:

@@ -48,8 +48,7 @@ _REFILL_SECONDS = 0.01
 _KILLED = int(signal.SIGKILL) if hasattr(signal, "SIGKILL") else 9
 """Wait status of a process that was killed."""
 _REPLAY_FACTOR, _SOON_SECONDS = 2.0, 0.1
-_MAX_BEGINNINGS = 3
-"""How often an execution is begun whose workers die before it has begun."""
+_MAX_BEGINNINGS = 3  # how often an execution is begun whose workers die before it has begun
 _FOLDER_BYTES = 64 * MIB
 _MIN_FOLDER_BYTES, _MAX_FOLDER_BYTES = 64 * 1024, 2**40
 
@@ -61,8 +60,7 @@ class LocalSandbox:
         imports: Modules that the code may import in addition to the standard ones.
     """
 
-    files_bytes = 0
-    """Size of the folder of each execution; 0 for none."""
+    files_bytes = 0  # size of the folder of each execution; 0 for none
 
     def __init__(self, imports: Sequence[str]) -> None:
         self._imports = checked_imports(imports)
@@ -264,11 +262,9 @@ class WorkerSession(Generic[W]):
         self._has_folder = has_folder
         self._depth = current_depth() if depth is None else depth
         self._line: HostConnection | None = None
-        self.worker: W | None = None
-        """What runs the program now."""
+        self.worker: W | None = None  # what runs the program now
         self._limit = self._wall_seconds = wall_seconds
-        self.watched_at = math.inf
-        """When its wall limit began, by `time.monotonic`."""
+        self.watched_at = math.inf  # when its wall limit began, by `time.monotonic`
         self.was_killed = False
         """Whether its worker was killed, but not for a limit: by a person, or for want of memory."""
 

@@ -78,8 +78,7 @@ class WorkerStats:
 class Exit:
     """How a worker ended."""
 
-    status: int
-    """Wait status, for `os.waitstatus_to_exitcode`; -1 if it is not known."""
+    status: int  # wait status, for `os.waitstatus_to_exitcode`; -1 if it is not known
     cpu_seconds: float
 
 
@@ -88,27 +87,21 @@ class Socket(Protocol):
 
     def fileno(self) -> int:
         """Return its descriptor; -1 once it is closed."""
-        ...
 
     def recv(self, size: int, /) -> bytes:
         """Return what has come; `BlockingIOError` if nothing has."""
-        ...
 
     def send(self, data: bytes | bytearray | memoryview, /) -> int:
         """Send what is taken at once; `BlockingIOError` if nothing is."""
-        ...
 
     def shutdown(self, how: int, /) -> None:
         """End one direction."""
-        ...
 
     def setsockopt(self, level: int, option: int, value: int, /) -> None:
         """Set an option of the connection below."""
-        ...
 
     def close(self) -> None:
         """Close it; idempotent."""
-        ...
 
 
 class PooledWorker(Protocol):
@@ -117,27 +110,22 @@ class PooledWorker(Protocol):
     @property
     def socket(self) -> Socket:
         """Connected to it."""
-        ...
 
     @property
     def layers(self) -> Mapping[str, str]:
         """The state of each layer of its confinement, `on` or why not."""
-        ...
 
     @property
     def exited(self) -> Future[Exit]:
         """How it ended; raises `MachineLost` if nobody will ever say. Cannot be cancelled."""
-        ...
 
     @property
     def waited(self) -> bool:
         """Whether it had to wait for its execution, and so may have been killed meanwhile."""
-        ...
 
     @property
     def timed_out(self) -> bool:
         """Whether it was ended because its wall limit had come; final once it has exited."""
-        ...
 
 
 W = TypeVar("W", bound=PooledWorker)
@@ -159,19 +147,15 @@ class Pool(Protocol[W]):
 
         The future raises `SandboxError` if there is no worker.
         """
-        ...
 
     def watch(self, worker: W, wall_seconds: float) -> None:
         """Begin the wall limit of a worker, anew if it has one; on the event loop of its session."""
-        ...
 
     def discard(self, worker: W) -> None:
         """Close the socket of a worker, and have it ended if it has not."""
-        ...
 
     def refill(self) -> None:
         """Prepare workers in place of those that were taken."""
-        ...
 
 
 def _pending_exit() -> Future[Exit]:
@@ -193,18 +177,15 @@ class Worker:
     pid: int
     socket: socket.socket
     pidfd: int | None
-    layers: Mapping[str, str]
-    """The state of each layer of confinement in its parent."""
+    layers: Mapping[str, str]  # the state of each layer of confinement in its parent
     _kill: Callable[[Worker], None]
     exited: Future[Exit] = field(default_factory=_pending_exit)
     deadline: float = float("inf")
     """When its wall limit comes, or its grace ends, by `time.monotonic`."""
-    depth: int = 0
-    """How many executions its execution is inside of."""
+    depth: int = 0  # how many executions its execution is inside of
     waited: bool = False
     """Whether it had to wait for its execution, and so may have been killed meanwhile."""
-    timed_out: bool = False
-    """Whether the host ended it because its wall limit had come."""
+    timed_out: bool = False  # whether the host ended it because its wall limit had come
 
     def is_alive(self) -> bool:
         """Whether it has not ended, as far as the kernel or its parent has reported."""
@@ -253,13 +234,10 @@ class Ask:
     """A request for a worker."""
 
     allowance: Allowance
-    taken: Future[Worker]
-    """Who waits for it."""
+    taken: Future[Worker]  # who waits for it
     depth: int = 0
-    fresh: bool = False
-    """Only one that has not waited will do."""
-    attempts: int = 0
-    """How many parents of workers have died over it."""
+    fresh: bool = False  # only one that has not waited will do
+    attempts: int = 0  # how many parents of workers have died over it
 
     def refuse(self, why: SandboxError) -> None:
         """Tell who waits that there is none."""
@@ -443,8 +421,7 @@ class Parent:
         """When it last said anything, by `time.monotonic`; when it was started, if it has not."""
         self.layers: Mapping[str, str] | None = None
         """The state of each layer of confinement; None until it is ready."""
-        self.is_silent = False
-        """Whether it was given up, since it did not answer."""
+        self.is_silent = False  # whether it was given up, since it did not answer
         self.cannot_start = False
         """Whether it has said what no other one would do better, for example a missing module."""
 

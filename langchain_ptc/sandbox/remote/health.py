@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 from langchain_ptc.sandbox.remote.server import Server
 
-REQUEST_SECONDS = 5.0
-"""For one request and its answer."""
+REQUEST_SECONDS = 5.0  # for one request and its answer
 _MAX_REQUEST_BYTES = 8 * 1024
 MAX_CONNECTIONS = 32
 _COUNTERS = {

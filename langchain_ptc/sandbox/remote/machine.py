@@ -31,14 +31,10 @@ from langchain_ptc.sandbox.remote.messages import (
 )
 from langchain_ptc.sandbox.remote.sockets import RECEIVE_BYTES, Connector, Outbox
 
-CONNECT_SECONDS = 5.0
-"""How long a connection may take, TLS and the server's welcome included."""
-RECOVERY_SECONDS = 10.0
-"""How long a server that was lost is waited for, where no other one is left."""
-_MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 2.0
-"""Between attempts to connect."""
-_MAX_WALL_SECONDS = 1e9
-"""What stands for no limit, which JSON cannot express."""
+CONNECT_SECONDS = 5.0  # how long a connection may take, TLS and the server's welcome included
+RECOVERY_SECONDS = 10.0  # how long a server that was lost is waited for, where no other one is left
+_MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 2.0  # between attempts to connect
+_MAX_WALL_SECONDS = 1e9  # what stands for no limit, which JSON cannot express
 GRACE_SECONDS = 1.0
 """After a wall limit, in which the server reports it; then the host ends the execution itself."""
 _chance = random.SystemRandom()
@@ -47,20 +43,16 @@ _SIGNAL = 0x7F
 _MAX_CAPACITY = 100_000
 _MAX_WHY_CHARS = 500
 _MAX_UNSENT_BYTES = 1024 * 1024
-_MAX_MESSAGES = 20_000
-"""Between two pings; a server that says more floods this host."""
+_MAX_MESSAGES = 20_000  # between two pings; a server that says more floods this host
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What a host needs of each server."""
 
-    imports: tuple[str, ...]
-    """Modules that it must offer."""
-    kernel: bool
-    """Whether its workers must have the kernel's system call filter."""
-    files_bytes: int
-    """Size of the folder that each worker must have; 0 if none may have one."""
+    imports: tuple[str, ...]  # modules that it must offer
+    kernel: bool  # whether its workers must have the kernel's system call filter
+    files_bytes: int  # size of the folder that each worker must have; 0 if none may have one
 
     def check(self, offer: m.Welcome) -> None:
         """Raise `SandboxError` if a server does not offer it."""
@@ -170,14 +162,10 @@ class Machine:
         self.connector, self.name = connector, connector.name
         self._hello, self._needs = hello, needs
         self._on_change = on_change
-        self.is_up = False
-        """Whether it gives workers."""
-        self.is_trying = True
-        """Whether it is being connected to."""
-        self.lost_at = float("-inf")
-        """When it was lost, by `time.monotonic`."""
-        self.why = "it has not been connected to"
-        """Why it is not up."""
+        self.is_up = False  # whether it gives workers
+        self.is_trying = True  # whether it is being connected to
+        self.lost_at = float("-inf")  # when it was lost, by `time.monotonic`
+        self.why = "it has not been connected to"  # why it is not up
         self.layers: dict[str, str] = {}
         self.capacity = self.room = 0
         self.full_at: set[int] = set()
@@ -188,12 +176,10 @@ class Machine:
         self._sock: Socket | None = None
         self._watcher: Watcher
         self._outbox: Outbox | None = None
-        self._changed = asyncio.Event()
-        """Whether it has been welcomed, or has failed."""
+        self._changed = asyncio.Event()  # whether it has been welcomed, or has failed
         self._failure: OSError | SandboxError | None = None
         self._heard_at = 0.0
-        self._messages = 0
-        """How many have come since the last ping."""
+        self._messages = 0  # how many have come since the last ping
 
     @property
     def load(self) -> float:

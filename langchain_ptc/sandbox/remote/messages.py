@@ -37,8 +37,7 @@ from typing import TypeAlias, get_args
 
 from langchain_ptc.errors import SandboxError
 
-PROTOCOL = 2
-"""Raised with each change of what is said here."""
+PROTOCOL = 2  # raised with each change of what is said here
 PING_SECONDS = 1.0
 SILENT_SECONDS = 3.0
 """A peer that has said nothing for so long is lost. A host pings every second, and a server answers."""
@@ -62,8 +61,7 @@ class Hello:
     """The first message of a host."""
 
     token: str
-    version: str
-    """Of this package: values and programs are encoded as it does."""
+    version: str  # of this package: values and programs are encoded as it does
     python: str = f"{sys.version_info[0]}.{sys.version_info[1]}"
     protocol: int = PROTOCOL
 
@@ -72,16 +70,11 @@ class Hello:
 class Welcome:
     """The host may ask for workers."""
 
-    modules: tuple[str, ...]
-    """What code may import there besides the standard modules."""
-    layers: dict[str, str]
-    """The state of each layer of confinement of its workers, `on` or why not."""
-    capacity: int
-    """Workers that it gives at a time, to all hosts together."""
-    room: int
-    """How many of them are free."""
-    files_bytes: int = 0
-    """Size of the folder of each execution; 0 if its workers have none."""
+    modules: tuple[str, ...]  # what code may import there besides the standard modules
+    layers: dict[str, str]  # the state of each layer of confinement of its workers, `on` or why not
+    capacity: int  # workers that it gives at a time, to all hosts together
+    room: int  # how many of them are free
+    files_bytes: int = 0  # size of the folder of each execution; 0 if its workers have none
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +91,8 @@ class Open:
     secret: str
     cpu_seconds: int
     memory_bytes: int
-    depth: int
-    """How many executions the new one is inside of; see `sandbox.host.workers`."""
-    fresh: bool = False
-    """Only one that has not waited will do; see `WorkerPool.checkout`."""
+    depth: int  # how many executions the new one is inside of; see `sandbox.host.workers`
+    fresh: bool = False  # only one that has not waited will do; see `WorkerPool.checkout`
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +107,7 @@ class Refused:
     """There is no worker; nothing more is said about this secret."""
 
     secret: str
-    why: str
-    """Empty if the server is full: then `Room` follows when it no longer is."""
+    why: str  # empty if the server is full: then `Room` follows when it no longer is
     room: int
 
 
@@ -141,11 +131,9 @@ class Ended:
     """A worker has ended."""
 
     secret: str
-    status: int
-    """Wait status, for `os.waitstatus_to_exitcode`; -1 if it is not known."""
+    status: int  # wait status, for `os.waitstatus_to_exitcode`; -1 if it is not known
     cpu_seconds: float
-    timed_out: bool
-    """Whether the server ended it because its wall limit had come."""
+    timed_out: bool  # whether the server ended it because its wall limit had come
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,7 @@ from langchain_ptc.sandbox.remote.sockets import Connector
 from langchain_ptc.wording import count
 
 _chance = random.SystemRandom()  # the numbers of the host's own generator are for the host
-VERSION = version("langchain-ptc")
-"""Read from a file, and so not on an event loop."""
+VERSION = version("langchain-ptc")  # read from a file, and so not on an event loop
 _loop = BackgroundLoop("langchain-ptc machines")
 
 
@@ -56,8 +55,7 @@ class _Ask:
         self.taken: Future[RemoteWorker] = Future()
         self.deadline = 0.0
         self.timer: asyncio.TimerHandle | None = None
-        self.problems: dict[Machine, str] = {}
-        """The machines that could not serve it, and why."""
+        self.problems: dict[Machine, str] = {}  # the machines that could not serve it, and why
 
     def refuse(self, why: str) -> None:
         """Say that there is no worker."""
@@ -89,8 +87,7 @@ class RemotePool:
         needs: Needs,
         queue_seconds: float = 30.0,
     ) -> None:
-        self.connectors: dict[str, Connector] = {}
-        """The ways to the servers, by their names."""
+        self.connectors: dict[str, Connector] = {}  # the ways to the servers, by their names
         self._token, self._needs = token, needs
         self._tokens: dict[str, str] = {}
         self._queue_seconds = queue_seconds
@@ -100,10 +97,8 @@ class RemotePool:
 
     def _reset(self) -> None:
         self.machines: dict[str, tuple[Machine, asyncio.Task[None]]] = {}
-        self.queue: list[_Ask] = []
-        """Requests that wait for their turn."""
-        self.joining: set[asyncio.Task[None]] = set()
-        """Requests that a machine is asked for."""
+        self.queue: list[_Ask] = []  # requests that wait for their turn
+        self.joining: set[asyncio.Task[None]] = set()  # requests that a machine is asked for
 
     # --- from any thread ------------------------------------------------------------------------------
 
@@ -322,8 +317,7 @@ class RemotePool:
 
 
 _POOLS: weakref.WeakSet[RemotePool] = weakref.WeakSet()
-_lost: list[object] = []
-"""What a forked child has of its parent, and must not finalize."""
+_lost: list[object] = []  # what a forked child has of its parent, and must not finalize
 
 
 def _forget_all() -> None:

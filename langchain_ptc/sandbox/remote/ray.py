@@ -29,8 +29,7 @@ from langchain_ptc.sandbox.remote.sandbox import ReplayingSession, ServersSandbo
 from langchain_ptc.sandbox.remote.sockets import TcpConnector
 
 _MAX_REPORT_CHARS = 4 * 2**20
-_JOIN_SECONDS = 60.0
-"""How long Ray may take to find the cluster and to start the first server."""
+_JOIN_SECONDS = 60.0  # how long Ray may take to find the cluster and to start the first server
 _MAX_PAUSE_SECONDS = 30.0
 _TAIL_BYTES = 600
 _FOLLOW = "from langchain_ptc.sandbox.remote.ray_nodes import main; main()"
@@ -58,8 +57,7 @@ class Cluster:
         self._pid = 0
         self._process: subprocess.Popen[str] | None = None
         self._is_closed, self._closing = False, new_gate()
-        self.errors: Mapping[str, str] = {}
-        """Why a node runs no code, by the ids of the nodes."""
+        self.errors: Mapping[str, str] = {}  # why a node runs no code, by the ids of the nodes
 
     def joined(self) -> Future[None]:
         """Return what is done when there is a machine, and raises `SandboxError` if there is none."""

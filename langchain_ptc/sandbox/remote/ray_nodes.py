@@ -33,12 +33,9 @@ from langchain_ptc.errors import SandboxError
 from langchain_ptc.sandbox.remote.server import Server
 
 NAMESPACE = "langchain_ptc"
-_LOOK_SECONDS = 1.0
-"""How soon a node that has joined or left the cluster is noticed."""
-_RETRY_SECONDS = 5.0
-"""How soon a node is tried again whose actor does not start."""
-_MAX_CALLS = 10_000
-"""Hosts that one actor may have: each waits for its end."""
+_LOOK_SECONDS = 1.0  # how soon a node that has joined or left the cluster is noticed
+_RETRY_SECONDS = 5.0  # how soon a node is tried again whose actor does not start
+_MAX_CALLS = 10_000  # hosts that one actor may have: each waits for its end
 _MAX_ERROR_CHARS = 600
 _PROBE_SECONDS = 10.0
 

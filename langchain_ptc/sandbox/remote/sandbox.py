@@ -62,16 +62,13 @@ class ReplayingSession(Generic[W]):
         self.ready: Callable[[], Future[None]] | None = None
         """Returns what is done when the pool has machines; called when the execution begins."""
         self._session = WorkerSession(pool, require, has_folder=has_folder)
-        self._is_stepped = False
-        """Whether a program that runs in steps is running."""
+        self._is_stepped = False  # whether a program that runs in steps is running
         self._output = ""
         self._shown: tuple[Shown, ...] = ()
         self._calls: list[tuple[object, ...]] = []
         """What the program has asked for, on all machines."""
-        self._calls_at: list[int] = []
-        """How many calls it had asked for at each wait."""
-        self._events: list[tuple[Sequence[Result], Moment]] = []
-        """What it was given at each wait."""
+        self._calls_at: list[int] = []  # how many calls it had asked for at each wait
+        self._events: list[tuple[Sequence[Result], Moment]] = []  # what it was given at each wait
         self._asked = self._waits = self._delivered = 0
         """How many calls, waits and events there were on the present machine."""
         self._computed_seconds = self._computed_here = 0.0

@@ -45,17 +45,13 @@ from langchain_ptc.sandbox.wire.control import MAX_CPU_SECONDS, MAX_MEMORY_BYTES
 
 MAX_PENDING = 256
 MAX_HOSTS = 256
-MAX_DEPTH = 8
-"""Executions that one may be inside of: each depth has workers of its own."""
+MAX_DEPTH = 8  # executions that one may be inside of: each depth has workers of its own
 MIN_TOKEN_LENGTH = 16
 HOST_SILENT_SECONDS = 15.0
 """How long a host may say nothing: it pings every second, unless it is stopped or cut off."""
-WRONG_TOKEN_SECONDS = 1.0
-"""How long whoever guesses a token waits for the answer."""
-_MAX_UNSENT_BYTES = 256 * 1024
-"""What a host may leave unread on its control connection."""
-_EXIT_SECONDS = 1.0
-"""How long to wait to hear how a worker ended that has closed its channel."""
+WRONG_TOKEN_SECONDS = 1.0  # how long whoever guesses a token waits for the answer
+_MAX_UNSENT_BYTES = 256 * 1024  # what a host may leave unread on its control connection
+_EXIT_SECONDS = 1.0  # how long to wait to hear how a worker ended that has closed its channel
 LINGER_SECONDS = 5.0
 """How long the host may take to read what is left of a worker that has ended, and to hang up."""
 _ACCEPT_PAUSE_SECONDS = 0.5
@@ -122,14 +118,10 @@ class Server:
             most=self.capacity,
             files_bytes=self._files_bytes,
         )
-        self.address = (host, port)
-        """Where it listens, once it has started."""
-        self.is_draining = False
-        """Whether it gives no more workers."""
-        self.counts: Counter[str] = Counter()
-        """What has happened since it was started, by name."""
-        self.cpu_seconds = 0.0
-        """What workers have used that ended by themselves or by a limit."""
+        self.address = (host, port)  # where it listens, once it has started
+        self.is_draining = False  # whether it gives no more workers
+        self.counts: Counter[str] = Counter()  # what has happened since it was started, by name
+        self.cpu_seconds = 0.0  # what workers have used that ended by themselves or by a limit
         self.executions: dict[str, _Execution] = {}
         """Those that have or await a worker, by their secrets."""
         self.hosts: set[_Host] = set()
@@ -439,8 +431,7 @@ class _Host:
         self._server, self._sock, self._decoder = server, sock, decoder
         self._outbox = Outbox(sock)
         self.executions: dict[str, _Execution] = {}
-        self.wants_room = False
-        """Whether it was refused a worker, and has not heard of room since."""
+        self.wants_room = False  # whether it was refused a worker, and has not heard of room since
 
     def send(self, message: m.Message) -> None:
         """Send a message; a host that does not read is sent away."""

@@ -112,8 +112,7 @@ class Outbox:
 
 # --- TLS, with the face of a plain socket ---------------------------------------------------------
 
-_RECORD_BYTES = 16 * 1024
-"""The most that a record of TLS holds."""
+_RECORD_BYTES = 16 * 1024  # the most that a record of TLS holds
 
 
 def server_tls(
@@ -163,8 +162,7 @@ class TlsSocket:
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         self._sock = sock
-        self._begun = b""
-        """What TLS has encrypted, and the socket below has not taken all of."""
+        self._begun = b""  # what TLS has encrypted, and the socket below has not taken all of
 
     def fileno(self) -> int:
         """Return the descriptor of the socket below; -1 once it is closed."""
@@ -272,8 +270,7 @@ class Flow:
         self._outbox = Outbox(target, self._go_on)
         self._loop = asyncio.get_running_loop()
         self._reads = self._is_over = self._is_closed = False
-        self.carried = 0
-        """Bytes that came."""
+        self.carried = 0  # bytes that came
 
     def start(self, data: bytes = b"") -> None:
         """Begin, with what was read before."""
@@ -331,8 +328,7 @@ class Flow:
 class Connector(Protocol):
     """Connects to one server as often as it is asked to, on one event loop."""
 
-    name: str
-    """What errors call the server."""
+    name: str  # what errors call the server
 
     async def connect(self, *, to_same: bool = False) -> Socket:
         """Return a new connection.

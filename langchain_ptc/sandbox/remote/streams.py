@@ -38,8 +38,7 @@ MAX_CHANNELS = 4096
 _PIECE_BYTES = 16 * 1024
 _MAX_UNSENT_BYTES = 256 * 1024
 """What the stream may leave unsent before channels are read no further."""
-_LINE_BYTES = 2048
-"""Of data in a line: terminals cut lines of 4,096."""
+_LINE_BYTES = 2048  # of data in a line: terminals cut lines of 4,096
 _MAX_LINE_BYTES = 64 * 1024
 _END_SECONDS = 5.0
 _HEAD = struct.Struct(">BIH")
@@ -131,8 +130,7 @@ class Multiplexer:
         self._data = bytearray()
         self._channels: dict[int, _Channel] = {}
         self._number = 0
-        self.is_open = True
-        """Whether the stream goes on."""
+        self.is_open = True  # whether the stream goes on
 
     def open(self) -> socket.socket:
         """Return the end of a new channel, which is the caller's to close.
@@ -367,8 +365,7 @@ class _OneStream:
                 task.cancel()
 
 
-_lost: list[object] = []
-"""What a forked child has of its parent, and must not finalize."""
+_lost: list[object] = []  # what a forked child has of its parent, and must not finalize
 
 
 def _new_pair() -> tuple[socket.socket, socket.socket]:
