@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from langchain_ptc.cli.output import INTERRUPTED, SUCCESS, CommandError, read_text, write_error
-from langchain_ptc.sandbox.remote.health import Health
 from langchain_ptc.sandbox.remote.messages import RemoteProtocolError
-from langchain_ptc.sandbox.remote.server import Server
+from langchain_ptc.sandbox.remote.server import Health, Server
 from langchain_ptc.sandbox.remote.sockets import is_loopback, server_tls
 from langchain_ptc.sandbox.remote.streams import Multiplexer, PipeEnd
 from langchain_ptc.wording import count

@@ -31,8 +31,7 @@ from langchain_ptc.sandbox.host.process import (
     result_of,
 )
 from langchain_ptc.sandbox.host.workers import Pool, W, current_depth
-from langchain_ptc.sandbox.remote.machine import Needs, RemoteWorker
-from langchain_ptc.sandbox.remote.pool import RemotePool, ServerStats
+from langchain_ptc.sandbox.remote.pool import Needs, RemotePool, RemoteWorker, ServerStats
 from langchain_ptc.sandbox.remote.sockets import Connector, TcpConnector, client_tls, is_loopback
 from langchain_ptc.wording import count
 
@@ -241,19 +240,14 @@ class ServersSandbox(LocalSandbox):
         files: bool | int,
         require: Require,
         queue_seconds: float,
-        *,
-        token: str = "",
     ) -> None:
         super().__init__(imports)
         check_positive(queue_seconds=queue_seconds)
         self.files_bytes = checked_size(files, require)
         self._require: Require = require
         self._is_closed = False
-        self.pool = RemotePool(
-            token=token,
-            needs=Needs(self._imports, require == "kernel", self.files_bytes),
-            queue_seconds=queue_seconds,
-        )
+        needs = Needs(self._imports, require == "kernel", self.files_bytes)
+        self.pool = RemotePool(needs, queue_seconds)
         # In whatever thread it is collected, and whatever that is doing: takes no lock.
         weakref.finalize(self, self.pool.close_soon)
 
@@ -325,10 +319,10 @@ class RemoteSandbox(ServersSandbox):
             raise ValueError("addresses must not be empty")
         if not token and any(isinstance(address, str) for address in addresses):
             raise ValueError("token must not be empty: whoever can connect to a server needs it")
-        super().__init__(imports, files, require, queue_seconds, token=token)
+        super().__init__(imports, files, require, queue_seconds)
         for address in addresses:
             way = _connector(address, tls) if isinstance(address, str) else address
-            self.pool.connectors[way.name] = way
+            self.pool.servers[way.name] = way, token
 
 
 def _connector(address: str, tls: ssl.SSLContext | bool | None) -> TcpConnector:

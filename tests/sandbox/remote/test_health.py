@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from langchain_ptc.sandbox.remote import health as health_module
-from langchain_ptc.sandbox.remote.health import Health
-from langchain_ptc.sandbox.remote.server import Server
+from langchain_ptc.sandbox.remote import server as server_module
+from langchain_ptc.sandbox.remote.server import Health, Server
 from tests.support.raw_host import TOKEN
 
 
@@ -68,14 +67,14 @@ async def test_figures_are_in_the_format_of_prometheus(port: int) -> None:
 @pytest.mark.parametrize("sent", [b"GET /healthz", b"x" * 100_000, b""])
 async def test_no_request(port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who never ends a request is hung up on."""
-    monkeypatch.setattr(health_module, "REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr(server_module, "REQUEST_SECONDS", 0.1)
     with contextlib.suppress(ConnectionError):
         assert await ask(port, sent) == b""
 
 
 async def test_too_many_connections(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections beyond a number are closed at once."""
-    monkeypatch.setattr(health_module, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 2)
     held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
     assert await ask(port, b"") == b""
     for _, writer in held:

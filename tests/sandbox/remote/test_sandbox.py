@@ -21,7 +21,6 @@ from langchain_ptc import (
     SandboxError,
 )
 from langchain_ptc.sandbox import Done, Program
-from langchain_ptc.sandbox.remote import machine as machine_module
 from langchain_ptc.sandbox.remote import messages as m
 from langchain_ptc.sandbox.remote import pool as pool_module
 from langchain_ptc.sandbox.remote import sandbox as sandbox_module
@@ -62,11 +61,11 @@ def address_of(server: Server) -> str:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lose patience with servers within fractions of a second."""
-    monkeypatch.setattr(machine_module, "CONNECT_SECONDS", 0.3)
-    monkeypatch.setattr(machine_module, "PING_SECONDS", 0.1)
-    monkeypatch.setattr(machine_module, "SILENT_SECONDS", 0.3)
-    monkeypatch.setattr(machine_module, "RECOVERY_SECONDS", 0.5)
-    monkeypatch.setattr(machine_module, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(pool_module, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(pool_module, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(pool_module, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(pool_module, "RECOVERY_SECONDS", 0.5)
+    monkeypatch.setattr(pool_module, "GRACE_SECONDS", 0.1)
 
 
 # --- arguments ----------------------------------------------------------------------------------------
@@ -439,7 +438,7 @@ def descriptors() -> int:
 async def nothing_left(sandbox: RemoteSandbox, server: Server) -> None:
     """Wait until no execution has left anything, here or there."""
     pool = sandbox.pool
-    machines = [machine for machine, _ in pool.machines.values()]
+    machines = list(pool.machines.values())
     while (
         pool.queue
         or pool.joining
@@ -528,7 +527,7 @@ async def test_giving_a_worker_back_twice_does_nothing(server: Server) -> None:
     """A worker that was given back is not given back again, with the place of another one."""
     with remote(address_of(server)) as sandbox:
         worker = await asyncio.wrap_future(sandbox.pool.checkout(ALLOWANCE))
-        ((machine, _),) = sandbox.pool.machines.values()
+        (machine,) = sandbox.pool.machines.values()
         assert machine.room == machine.capacity - 1
         sandbox.pool.discard(worker)
         sandbox.pool.discard(worker)
