@@ -58,8 +58,8 @@ from langchain_ptc.sandbox.worker.connection import WorkerConnection
 from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
 from langchain_ptc.sandbox.worker.output import Output, Showing
 from langchain_ptc.sandbox.worker.program_modules import (
-    Logging,
     ProgramThreads,
+    build_logging_names,
     build_queue_names,
 )
 from langchain_ptc.sandbox.worker.replay import GUARDED_NAMES, Steps
@@ -471,7 +471,7 @@ class ProgramRun:
             "traceback": build_traceback_names(
                 self._program.code, self._output.stream_to("stderr")
             ),
-            "logging": lambda: self._build_logging(names).names(),
+            "logging": lambda: self._build_logging(names),
             **({} if self._guard_writes else self._process_names()),
             **({} if self._folder is None else build_file_names()),
             **{path: vars(module) for path, module in modules.items()},
@@ -490,7 +490,7 @@ class ProgramRun:
         write = build_traceback_names(self._program.code, stderr)["print_exception"]
         cast("Callable[[BaseException], None]", write)(error)
 
-    def _build_logging(self, names: Mapping[str, Any]) -> Logging:
+    def _build_logging(self, names: Mapping[str, Any]) -> dict[str, object]:
         """Build the loggers of the program, whose time is what its clock shows."""
         describe = build_traceback_names(self._program.code, self._output.stream)
 
@@ -499,7 +499,7 @@ class ProgramRun:
             return "".join(lines(error or sys.exception())).rstrip("\n")
 
         now = names["time"].get("time", time.time)
-        return Logging(self._output.stream_to("stderr"), now, text_of)
+        return build_logging_names(self._output.stream_to("stderr"), now, text_of)
 
     def _process_names(self) -> dict[str, Mapping[str, object]]:
         """Return names that change their process, which is the program's own."""

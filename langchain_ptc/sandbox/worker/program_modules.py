@@ -2,23 +2,28 @@
 
 Each method does what that of the standard library does. The threads take turns, see `threads`: one runs at a
 time, and another one only when it waits. So a lock is a flag, what is looked at and then set cannot change in
-between, and a program takes the same path in every run. What is logged is printed; nothing of the process's own
-loggers is reached: the original keeps frames, modules and the loggers of every library within reach.
+between, and a program takes the same path in every run.
 """
 
 from __future__ import annotations
 
+import builtins
 import itertools
+import logging
+import os
 import queue
-import string
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from types import CodeType, FrameType, SimpleNamespace
 from typing import Any, Self, cast
 
 from langchain_ptc.errors import LimitExceeded
+from langchain_ptc.sandbox.allowed_modules import list_members
 from langchain_ptc.sandbox.language.classes import own, own_copies
 from langchain_ptc.sandbox.language.guards import FORMATTER
+from langchain_ptc.sandbox.language.policy import CODE_FILENAME
 from langchain_ptc.sandbox.worker.output import TextTarget
 from langchain_ptc.sandbox.worker.threads import Scheduler, Stopped
 
@@ -353,354 +358,94 @@ def build_queue_names(scheduler: Scheduler) -> dict[str, object]:
 
 
 # --- logging --------------------------------------------------------------------------------------
+# The process's own module keeps the loggers of every library, frames and modules within reach. So the code has a
+# copy: the source of `logging`, run again over modules of our own. What it prints goes to the program's streams.
 
-_LEVELS = {
-    "CRITICAL": 50,
-    "FATAL": 50,
-    "ERROR": 40,
-    "WARNING": 30,
-    "WARN": 30,
-    "INFO": 20,
-    "DEBUG": 10,
-    "NOTSET": 0,
-}
-_NAMES = {level: name for name, level in reversed(_LEVELS.items())}
-_BASIC_FORMAT = "%(levelname)s:%(name)s:%(message)s"
-_STYLES = {"%": "%(message)s", "{": "{message}", "$": "${message}"}
+_LOGGING: CodeType = cast("Any", logging.__spec__).loader.get_code("logging")
+"""Read when this module is imported: a worker has no files."""
 
 
-def _level_of(level: Any) -> int:
-    if isinstance(level, int):
-        return level
-    if level not in _LEVELS:
-        raise ValueError(f"Unknown level: {level!r}")
-    return _LEVELS[level]
+class _NoLock:
+    """A lock for threads that take turns."""
+
+    def acquire(self, *_: object) -> None: ...
+
+    release = __enter__ = __exit__ = acquire
 
 
-def _is_variable(name: object) -> bool:
-    return type(name) is str and name.isidentifier() and not name.startswith("_")
-
-
-def _name_of_level(level: Any) -> Any:
-    """Return the name of a level, or the level of a name."""
-    return _LEVELS.get(level) or _NAMES.get(level, f"Level {level}")
-
-
-class LogRecord:
-    """One message. What `extra` gives becomes attributes."""
-
-    def __init__(
-        self,
-        name: str,
-        level: int,
-        msg: object,
-        args: Any,
-        *,
-        created: float,
-        extra: Mapping[str, object],
-    ) -> None:
-        self.name, self.msg, self.args, self.created = name, msg, args, created
-        self.levelno, self.levelname = level, str(_name_of_level(level))
-        self.exc_text: str | None = None
-        self._extra = {name: value for name, value in extra.items() if _is_variable(name)}
-        vars(self).update(self._extra)
-
-    def getMessage(self) -> str:
-        text = str(self.msg)
-        return text % self.args if self.args else text
-
-    def _fields(self, time_text: str) -> dict[str, object]:
-        """Return what a format may name."""
-        return {
-            **self._extra,
-            "name": self.name,
-            "levelname": self.levelname,
-            "levelno": self.levelno,
-            "message": self.getMessage(),
-            "asctime": time_text,
-            "created": self.created,
-            "msecs": self.created % 1 * 1000,
-            **dict.fromkeys(("filename", "module", "pathname"), "<code>"),
-            **dict.fromkeys(("funcName", "processName", "threadName"), "MainThread"),
-            **dict.fromkeys(("lineno", "process", "thread", "relativeCreated"), 0),
-        }
-
-
-class Formatter:
-    """Makes text of a record."""
-
-    def __init__(
-        self, fmt: str | None = None, datefmt: str | None = None, style: str = "%", **_: object
-    ) -> None:
-        if style not in _STYLES:
-            raise ValueError("Style must be one of: %,{,$")
-        self._format, self._date_format, self._style = fmt or _STYLES[style], datefmt, style
-
-    def formatTime(self, record: LogRecord, datefmt: str | None = None) -> str:
-        text = time.strftime(datefmt or "%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        return text if datefmt else f"{text},{int(record.created % 1 * 1000):03d}"
-
-    def format(self, record: LogRecord) -> str:
-        values = record._fields(self.formatTime(record, self._date_format))
-        if self._style == "%":
-            text = self._format % values
-        elif self._style == "{":
-            text = FORMATTER().vformat(self._format, (), values)
-        else:
-            text = string.Template(self._format).substitute(cast("Mapping[str, Any]", values))
-        return f"{text}\n{record.exc_text}" if record.exc_text else text
-
-
-class _Filtered:
-    def __init__(self, level: Any = 0) -> None:
-        self.level = _level_of(level)
-        self.filters: list[Any] = []
-
-    def setLevel(self, level: Any) -> None:
-        self.level = _level_of(level)
-
-    def addFilter(self, filter: Any) -> None:
-        self.filters.append(filter)
-
-    def removeFilter(self, filter: Any) -> None:
-        self.filters.remove(filter)
-
-    def _admits(self, record: LogRecord) -> bool:
-        return all(getattr(f, "filter", f)(record) for f in self.filters)
-
-
-class Handler(_Filtered):
-    """Takes records; classes of the code define `emit`."""
-
-    formatter: Any = None
-
-    def setFormatter(self, fmt: Any) -> None:
-        self.formatter = fmt
-
-    def format(self, record: LogRecord) -> str:
-        return str((self.formatter or Formatter()).format(record))
-
-    def handle(self, record: LogRecord) -> None:
-        if record.levelno >= self.level and self._admits(record):
-            self.emit(record)
-
-    def emit(self, record: LogRecord) -> None:
-        raise NotImplementedError("emit must be implemented by Handler subclasses")
-
-    def flush(self) -> None:
-        """Do nothing: nothing is held back."""
-
-    close = flush
-
-
-class NullHandler(Handler):
-    """Drops records."""
-
-    def emit(self, record: LogRecord) -> None: ...
-
-
-class StreamHandler(Handler):
-    """Prints records."""
-
-    _stderr: TextTarget
-
-    def __init__(self, stream: Any = None) -> None:
-        super().__init__()
-        self.stream = self._stderr if stream is None else stream
-
-    def emit(self, record: LogRecord) -> None:
-        self.stream.write(f"{self.format(record)}\n")
-
-
-def _log_at(level: str, **usual: Any) -> Callable[..., None]:
-    def log(logger: Logger, msg: object, *args: object, **options: Any) -> None:
-        logger.log(_LEVELS[level], msg, *args, **{**usual, **options})
-
-    return log
-
-
-class Logger(_Filtered):
-    """Takes messages, and passes them to its handlers and to those of the loggers above it."""
-
-    _log_of: Logging
-
-    def __init__(self, name: str, level: Any = 0) -> None:
-        super().__init__(level)
-        self.name = name
-        self.handlers: list[Any] = []
-        self.propagate, self.disabled = True, False
-
-    def _above(self) -> Iterator[Logger]:
-        """Yield itself and the loggers above it, the root last."""
-        yield self
-        name = self.name
-        while self is not self._log_of.root and (name := name.rpartition(".")[0]):
-            if (found := self._log_of.loggers.get(name)) is not None:
-                yield found
-        if self is not self._log_of.root:
-            yield self._log_of.root
-
-    def _handlers_of_all(self) -> list[Any]:
-        """Return the handlers that its records are passed to."""
-        found: list[Any] = []
-        for logger in self._above():
-            found += logger.handlers
-            if not logger.propagate:
-                break
-        return found
-
-    def getEffectiveLevel(self) -> int:
-        return next(filter(None, [logger.level for logger in self._above()]), 0)
-
-    def isEnabledFor(self, level: int) -> bool:
-        enabled = level > self._log_of.disabled_level and level >= self.getEffectiveLevel()
-        return enabled and not self.disabled
-
-    def getChild(self, suffix: str) -> Logger:
-        return self._log_of.get(suffix if self is self._log_of.root else f"{self.name}.{suffix}")
-
-    def addHandler(self, hdlr: Any) -> None:
-        if hdlr not in self.handlers:
-            self.handlers.append(hdlr)
-
-    def removeHandler(self, hdlr: Any) -> None:
-        if hdlr in self.handlers:
-            self.handlers.remove(hdlr)
-
-    def hasHandlers(self) -> bool:
-        return bool(self._handlers_of_all())
-
-    def log(
-        self,
-        level: int,
-        msg: object,
-        *args: object,
-        exc_info: Any = None,
-        extra: Mapping[str, object] | None = None,
-        **_: object,
-    ) -> None:
-        if not isinstance(level, int):
-            raise TypeError("level must be an integer")
-        if self.isEnabledFor(level):
-            self._log_of.emit(self, level, msg, args, exc_info, extra or {})
-
-    debug, info, warning = _log_at("DEBUG"), _log_at("INFO"), _log_at("WARNING")
-    error, exception = _log_at("ERROR"), _log_at("ERROR", exc_info=True)
-    critical = fatal = _log_at("CRITICAL")
-    warn = warning
-
-
-class Logging:
-    """The loggers of one program.
+def build_logging_names(
+    stderr: TextTarget,
+    now: Callable[[], float],
+    describe: Callable[[BaseException | None], str],
+) -> dict[str, object]:
+    """Build the names of `logging` for a program.
 
     Args:
         stderr: Where messages go that no handler takes, and those of handlers without a stream.
         now: The clock of the program, in seconds since the epoch.
         describe: Returns an exception as text; for None, that which is handled.
     """
+    nothing, main = lambda *_, **__: None, SimpleNamespace(name="MainThread")
+    clocks = {name: getattr(time, name) for name in ("localtime", "gmtime", "strftime")}
+    instead = {
+        "atexit": SimpleNamespace(register=nothing),
+        "os": SimpleNamespace(path=os.path, getpid=lambda: 0),
+        "sys": SimpleNamespace(stderr=stderr, exc_info=sys.exc_info, modules={}),
+        "threading": SimpleNamespace(
+            RLock=_NoLock, get_ident=lambda: 0, current_thread=lambda: main
+        ),
+        "time": SimpleNamespace(time=now, time_ns=lambda: int(now() * 1e9), **clocks),
+        "traceback": SimpleNamespace(),
+        "warnings": SimpleNamespace(warn=nothing, showwarning=nothing),
+    }
 
-    def __init__(
-        self,
-        stderr: TextTarget,
-        now: Callable[[], float],
-        describe: Callable[[BaseException | None], str],
-    ) -> None:
-        self._now, self._describe = now, describe
-        self.disabled_level = 0
-        self.loggers: dict[str, Logger] = {}
-        kinds = (LogRecord, Formatter, Handler, NullHandler, StreamHandler, Logger)
-        self._kinds = own_copies(kinds, _stderr=stderr, _log_of=self)
-        self.root: Logger = self._kinds["Logger"]("root", "WARNING")
-        self._last: Handler = self._kinds["StreamHandler"]()
+    def import_module(name: str, *rest: Any) -> object:
+        return instead[name] if name in instead else __import__(name, *rest)
 
-    def get(self, name: str | None = None) -> Logger:
-        """Return the logger of a name."""
-        if not name or name == "root":
-            return self.root
-        if name not in self.loggers:
-            self.loggers[name] = self._kinds["Logger"](name)
-        return self.loggers[name]
+    usual = {name: value for name, value in vars(builtins).items() if name != "open"}
+    made: dict[str, Any] = {
+        "__name__": "logging",
+        "__builtins__": {**usual, "__import__": import_module},
+    }
+    exec(_LOGGING, made)  # noqa: S102  # as an import does
+    for value in [*made.values()]:
+        if isinstance(value, type) and value.__module__ == "logging":
+            own(value)
+    make_record = made["Logger"].makeRecord
 
-    def emit(
-        self,
-        logger: Logger,
-        level: int,
-        msg: object,
-        args: Any,
-        exc_info: Any,
-        extra: Mapping[str, object],
-    ) -> None:
-        """Pass a message to the handlers of a logger and of those above it."""
-        if len(args) == 1 and isinstance(args[0], Mapping) and args[0]:
-            args = args[0]  # `%(name)s` in the message
-        record: LogRecord = self._kinds["LogRecord"](
-            logger.name, level, msg, args, created=self._now(), extra=extra
-        )
-        if exc_info:
-            record.exc_text = self._describe(
-                exc_info if isinstance(exc_info, BaseException) else None
-            )
-        if logger._admits(record):
-            last = [self._last] if level >= _LEVELS["WARNING"] else []
-            for handler in logger._handlers_of_all() or last:
-                handler.handle(record)
+    def make_checked_record(logger: Any, *given: Any) -> Any:
+        *first, error, function, extra, stack = given
+        error = error and (*error[:2], None)  # the traceback leads to frames
+        known = {name: extra[name] for name in extra or () if _is_variable(name)}
+        return make_record(logger, *first, error, function, known, stack)
 
-    def configure(
-        self,
-        *,
-        level: Any = None,
-        format: str = _BASIC_FORMAT,
-        datefmt: str | None = None,
-        style: str = "%",
-        stream: Any = None,
-        handlers: Sequence[Any] | None = None,
-        force: bool = False,
-        filename: object = None,
-        **_: object,
-    ) -> None:
-        """Do what `basicConfig` does; there are no log files.
+    def raise_again(*_: object) -> None:
+        raise  # noqa: PLE0704  # called where an exception is handled
 
-        Raises:
-            ValueError: A file is asked for.
-        """
-        if filename is not None:
-            raise ValueError("there are no log files in the sandbox: what is logged is printed")
-        if force:
-            self.root.handlers.clear()
-        if not self.root.handlers:
-            formatter = self._kinds["Formatter"](format, datefmt, style)
-            for handler in handlers or [self._kinds["StreamHandler"](stream)]:
-                if handler.formatter is None:
-                    handler.setFormatter(formatter)
-                self.root.addHandler(handler)
-        if level is not None:
-            self.root.setLevel(level)
+    def refuse_file(*_: object, **__: object) -> None:
+        raise ValueError("there are no log files in the sandbox: what is logged is printed")
 
-    def _disable(self, level: Any = "CRITICAL") -> None:
-        self.disabled_level = _level_of(level)
+    def format_braces(style: Any, record: Any) -> str:
+        return FORMATTER().vformat(style._fmt, (), {**(style._defaults or {}), **vars(record)})
 
-    def names(self) -> dict[str, object]:
-        """Return the names of `logging` for the program."""
+    made["FileHandler"] = refuse_file
+    made["Formatter"].formatException = lambda _, given: describe(given[1])
+    made["Handler"].handleError = raise_again
+    made["Logger"].findCaller = _find_caller
+    made["Logger"].makeRecord = make_checked_record
+    made["StrFormatStyle"]._format = format_braces
+    return {name: made[name] for name in list_members("logging")}
 
-        def through_root(method: str) -> Callable[..., None]:
-            def log(*args: Any, **options: Any) -> None:
-                if not self.root.handlers:
-                    self.configure()
-                getattr(self.root, method)(*args, **options)
 
-            return log
+def _is_variable(name: object) -> bool:
+    """Whether a key may be the name of an attribute."""
+    return type(name) is str and name.isidentifier() and not name.startswith("_")
 
-        methods = ("debug", "info", "warning", "warn", "error", "exception", "critical", "fatal")
-        return {
-            **_LEVELS,
-            **{method: through_root(method) for method in (*methods, "log")},
-            **self._kinds,
-            "BASIC_FORMAT": _BASIC_FORMAT,
-            "basicConfig": self.configure,
-            "captureWarnings": lambda _: None,
-            "disable": self._disable,
-            "getLevelName": _name_of_level,
-            "getLogger": self.get,
-            "root": self.root,
-            "shutdown": lambda *_: None,
-        }
+
+def _find_caller(*_: object, **__: object) -> tuple[str, int, str, None]:
+    """Return file, line and function of the code that logs."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_filename != CODE_FILENAME:
+        frame = frame.f_back
+    place = (0, "") if frame is None else (frame.f_lineno, frame.f_code.co_name)
+    return CODE_FILENAME, *place, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -316,3 +317,52 @@ def test_log_files_are_refused(code: str, sandbox: Sandbox) -> None:
     result = ProgrammaticToolExecutor([], sandbox=sandbox).execute(code)
     assert result.status in ("refused", "error")
     assert "logging" in result.report()
+
+
+WAYS_OUT = {
+    "a format": "logging.basicConfig(format='{exc_info[1].__traceback__}', style='{')\nlogging.error('x', exc_info=error)",
+    "a style that is set": "f = logging.Formatter(style='{')\nf.__dict__['_style'].__dict__['_fmt'] = '{exc_info[1].__class__}'\n"
+    "print(f.format(Keep.last))",
+    "a traceback": "if Keep.last.exc_info[2]: print('out')",
+    "a name that no attribute has": "if {'__class__', '_ptc_x'} & Keep.last.__dict__.keys(): print('out')",
+    "the caller of the program": "if logging.getLogger().findCaller(True, 30)[0] != '<code>': print('out')",
+    "a stack": "logging.error('x', stack_info=True)\nif Keep.last.stack_info: print('out')",
+    "a file": "logging.basicConfig(filename='x')",
+    "globals": "print(getattr(logging.Logger.findCaller, '__glo' + 'bals__'))",
+    "a module": """
+seen, queue = set(), [(logging, 0), (Keep.last, 0), (logging.root, 0), (logging.root.manager, 0), (logging.Formatter(), 0)]
+while queue:
+    thing, level = queue.pop()
+    if id(thing) not in seen and not isinstance(thing, (str, int, float)):
+        seen.add(id(thing))
+        if thing is not logging and type(thing).__name__ in ("module", "frame", "code", "traceback"):
+            print("out", thing)
+        parts = [getattr(thing, name, None) for name in dir(thing) if name != "__dict__"] if level < 2 else []
+        parts += list(thing.values() if isinstance(thing, dict) else thing if isinstance(thing, (list, tuple)) else ())
+        queue += [(part, level + 1) for part in parts]
+""",
+}
+
+
+@pytest.mark.parametrize("code", WAYS_OUT.values(), ids=WAYS_OUT)
+def test_logging_leads_nowhere(code: str, sandbox: Sandbox) -> None:
+    """What the code has of `logging` leads to no frame, module or file, by what it formats either."""
+    begin = """
+import logging
+class Keep(logging.Handler):
+    def emit(self, record): Keep.last = record
+logging.root.addHandler(Keep())
+try:
+    1 / 0
+except ZeroDivisionError as raised:
+    error = raised
+logging.error("x", exc_info=error, extra={"__class__": int, "_ptc_x": 1})
+logging.root.handlers.clear()
+logging.root.addHandler(Keep())
+"""
+    executor = ProgrammaticToolExecutor([], sandbox=sandbox, check="off")
+    before = warnings.showwarning
+    result = executor.execute(f"{begin}logging.captureWarnings(True)\n{code}")
+    assert result.output == ""
+    assert result.error is None or result.error.kind in ("AttributeError", "ValueError")
+    assert warnings.showwarning is before
