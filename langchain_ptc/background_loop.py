@@ -47,9 +47,6 @@ class BackgroundLoop:
     """An event loop in a thread of its own, started when it is first needed; one for each purpose.
 
     A forked child starts its own.
-
-    Args:
-        name: Name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -296,12 +293,7 @@ async def call_in_thread(function: Callable[[], T]) -> T:
 
 
 async def call_off_loop(function: Callable[[], T], *data: object) -> T:
-    """Call a function that takes long for large data: in a thread for that, else at once.
-
-    Args:
-        function: Computes, and waits for nothing.
-        data: What it works on, see `is_large`.
-    """
+    """Call a function that only computes: in a thread if the data that it works on is large, else at once."""
     if not is_large(data):
         return function()
     return await asyncio.get_running_loop().run_in_executor(large_data_threads(), function)

@@ -669,12 +669,7 @@ class Execution:
         return tuple(map(calls.__getitem__, sorted(calls)))
 
     async def _report(self, done: Done, driver: Driver | None = None) -> ExecutionResult:
-        """Return the record of the execution, and report and log it.
-
-        Args:
-            done: How it ended.
-            driver: What ran it; None if nothing did.
-        """
+        """Return the record of the execution, and report and log it."""
         seconds = None if driver is None else driver.elapsed_seconds
         if seconds is None:
             seconds = time.monotonic() - self._clock

@@ -317,11 +317,7 @@ class _Turn:
     async def answer(
         self, journal: Journal | None = None, _: JournalEntry | None = None
     ) -> JournalEntry:
-        """Ask for code and run it; return the messages and commands for the state.
-
-        Args:
-            journal: Keeps what the model says, if there is one.
-        """
+        """Ask for code and run it; return the messages and commands for the state."""
         self._journal = journal
         try:
             return await self._answer()
@@ -514,16 +510,6 @@ class CodeWriter:
 
     Its prompt describes the tools as they are known at the time of each call.
 
-    Args:
-        model: A chat model, or its name for `init_chat_model`.
-        tool: The tool that runs code.
-        catalog: The tools that the code may call.
-        protocol: How the model passes its code.
-        examples: Programs to show.
-        budget_text: The text about its budget; empty if there is none.
-        prompt_tokens: Tokens that the text about the tools may have.
-        count_tokens: Counts tokens; by default four characters are one token.
-
     Raises:
         ImportError: A model is given by name, and langchain is not installed.
         ValueError: The model cannot bind tools, and `protocol` is `tool`.
@@ -590,12 +576,7 @@ class CodeWriter:
         return messages
 
     def build_prompt(self, messages: Sequence[BaseMessage], inputs: str) -> list[BaseMessage]:
-        """Put our instructions and the conversation's own in one system message, before the conversation.
-
-        Args:
-            messages: The conversation.
-            inputs: The text about the variables that the code is given; empty if there are none.
-        """
+        """Put our instructions and the conversation's own in one system message, before the conversation."""
         own = [self.system, self._budget_text if self.as_text else "", inputs]
         system = [*filter(None, own)]
         conversation: list[BaseMessage] = []
@@ -639,14 +620,7 @@ class CodeWriter:
         *,
         searched: bool,
     ) -> list[BaseMessage]:
-        """Return the messages about an attempt that was not the answer, for the model.
-
-        Args:
-            reply: The reply of the model.
-            message: The same, with the calls that were found in it.
-            outcomes: The answers to these calls.
-            searched: The program only searched the tools.
-        """
+        """Return the messages about an attempt that was not the answer, for the model."""
         text = LOOKED if searched else RETRY
         if not any(isinstance(outcome.artifact, dict) for outcome in outcomes):
             how = HOW_AS_TEXT if self.as_text else HOW_AS_TOOL

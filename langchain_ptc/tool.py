@@ -488,13 +488,8 @@ class CodeTool(BaseTool):
     ) -> PrefetchHandler | None:
         """Return what begins calls while a chat model writes code; None if they begin only with its run.
 
-        Args:
-            executor: What will run the code.
-            config: Configuration for the tools; None for that of the caller of the model.
-            state: The state of the graph.
-            protocol: How the model passes its code.
-            kept: The variables that the code starts with; None for those in the state.
-            put: Takes what was begun for a message; None to keep it for the call of the tool.
+        Without a `config` the tools get that of the caller of the model; without `kept` variables the code starts
+        with those in the state; without `put` what was begun is kept for the call of the tool.
         """
         if executor.prefetching != "stream":
             return None

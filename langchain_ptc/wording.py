@@ -13,12 +13,8 @@ MAX_COMPARED_NAMES = 1_000
 def closest(name: str, known: Iterable[str], *, limit: int = 1, cutoff: float = 0.6) -> list[str]:
     """Return those of `known` that were probably meant by `name`, the likeliest first.
 
-    Args:
-        name: What was written.
-        known: The names that there are.
-        limit: Names to return, at most.
-        cutoff: How like the name they must be, from 0 to 1; upper and lower case are alike. Where none
-            is, one that shares a word with it (`id` and `user_id`) is returned.
+    Upper and lower case are alike. Where no name is like it by `cutoff`, from 0 to 1, one that shares a word with it
+    (`id` and `user_id`) is returned.
     """
     import difflib  # a worker needs it only where something went wrong
 

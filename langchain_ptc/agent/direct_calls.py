@@ -50,16 +50,7 @@ class _ErrorMessage(ToolException):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectCall:
-    """One call of the model to a tool that has policies, or that the code may call too.
-
-    Args:
-        request: The call, as the agent makes it.
-        definition: Its tool.
-        approvals: Which calls a person must approve.
-        call_policies: The policies of the tools, and their state, for calls of the model and the code.
-        budgets: The budgets of the run.
-        is_asked_by_agent: Middleware of the agent itself asks about the model's own calls.
-    """
+    """One call of the model to a tool that has policies, or that the code may call too."""
 
     request: ToolCallRequest
     definition: ToolDefinition
@@ -84,9 +75,6 @@ class DirectCall:
 
         A call that a person approved is made once, even if the graph is interrupted by another
         call of the same message, after which a `ToolNode` runs all of them again.
-
-        Args:
-            handler: Makes one attempt.
 
         Raises:
             GraphBubbleUp: A person must approve the call, or the tool interrupted the graph.

@@ -84,11 +84,7 @@ class ApprovalRule:
 class Approvals:
     """Which calls of one catalog a person must approve.
 
-    Args:
-        catalog: The tools; those whose policy has `requires_approval` need approval.
-        interrupt_on: Rules for single tools, by name, in place of the policy. The agent's own
-            `HumanInTheLoopMiddleware` may name other tools too.
-        interrupt_mode: Whether concurrent calls are one question or many.
+    Those of tools whose policy has `requires_approval`, unless `interrupt_on` has another rule for the tool.
 
     Raises:
         ValueError: `interrupt_on` names an unknown tool, or is not valid.
@@ -163,10 +159,6 @@ class Approvals:
 
     def ask(self, batch: Sequence[tuple[StartedCall, ApprovalRule]], state: Any) -> list[Decision]:
         """Ask a person, by an interrupt of the graph; in a scope of the journal.
-
-        Args:
-            batch: The calls, and the rule for each.
-            state: The state of the graph.
 
         Returns:
             A decision for each call, in order, with who made it under `by`.
@@ -371,10 +363,8 @@ _Find: TypeAlias = "Callable[[str], ToolDefinition | None]"
 def _edit_type(definition: ToolDefinition, find: _Find | None) -> type[BaseModel]:
     """Return the type of an edit of a call: its arguments must be those that the tool takes.
 
-    Args:
-        definition: The tool of the call.
-        find: Finds another tool by its name; None if the tool must stay. LangChain's middleware allows
-            another one where it asks one question for many calls, and not where it asks one each.
+    `find` finds another tool by its name; None if the tool must stay. LangChain's middleware allows another one
+    where it asks one question for many calls, and not where it asks one each.
     """
     own = definition.qualified_name
 

@@ -49,11 +49,7 @@ class Arguments(NamedTuple):
 
 
 class ArgumentSchema:
-    """What the schema of a tool makes of the arguments of its calls.
-
-    Args:
-        tool: The tool.
-    """
+    """What the schema of a tool makes of the arguments of its calls."""
 
     def __init__(self, tool: BaseTool) -> None:
         self._tool = tool
@@ -132,11 +128,7 @@ class ArgumentSchema:
 
 
 class ArgumentReader(ArgumentSchema):
-    """Reads the arguments of the calls of one tool.
-
-    Args:
-        definition: The tool.
-    """
+    """Reads the arguments of the calls of one tool."""
 
     def __init__(self, definition: ToolDefinition) -> None:
         super().__init__(definition.tool)
@@ -169,10 +161,6 @@ def validate_arguments(tool: BaseTool, passed: Mapping[str, Any]) -> Arguments:
     """Apply a tool's schema to the arguments of a call.
 
     A tool whose schema is a JSON Schema, or that has none, gets its arguments as they are.
-
-    Args:
-        tool: The tool.
-        passed: Arguments under the tool's own names, injected ones left out.
 
     Raises:
         ValidationError: The schema refuses them, and the tool does not handle that itself.
@@ -244,12 +232,7 @@ def _makes_the_same(model: type[BaseModel], given: dict[str, Any], result: BaseM
 
 
 def _as_data(value: Any, *, with_defaults: bool) -> Any:
-    """Return a validated value as data: records as dicts, enums as their values.
-
-    Args:
-        value: The value.
-        with_defaults: Whether fields of records that were not set are there too.
-    """
+    """Return a validated value as data: records as dicts, with fields that were not set or without; enums as values."""
     kind = type(value)
     if kind in _PLAIN or (kind in _SEQUENCES and _PLAIN.issuperset(map(type, value))):
         return value
@@ -299,10 +282,6 @@ class TooManyOfOneHash(ToolException):
 
 def check_sets(model: type[BaseModel], passed: Mapping[str, Any]) -> None:
     """Refuse arguments from which a schema would build a set, or a dict, that takes too long.
-
-    Args:
-        model: The schema.
-        passed: The arguments.
 
     Raises:
         TooManyOfOneHash: They do.

@@ -216,13 +216,7 @@ class BudgetExhausted(Exception):
 
 
 class BudgetMeter:
-    """Counts what one execution uses, against its budgets; from any thread.
-
-    Args:
-        before: What the run had used before.
-        free: Qualified names of tools whose calls do not count.
-        call_limits: Limits of the agent around it.
-    """
+    """Counts what one execution uses, against its budgets; from any thread."""
 
     def __init__(
         self,

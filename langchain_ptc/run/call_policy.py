@@ -77,13 +77,7 @@ class Portable(NamedTuple, Generic[T]):
 
 
 class CallPolicy:
-    """The policy of one tool, with its state; shared by all executions of an executor.
-
-    Args:
-        definition: The tool.
-        clock: The clock.
-        access: Where state is that other processes share; None if none do.
-    """
+    """The policy of one tool, with its state; shared by all executions of an executor."""
 
     def __init__(
         self, definition: ToolDefinition, clock: Clock, access: SharedAccess | None = None
@@ -505,12 +499,6 @@ def build_pipeline(
     """Return the function that makes the calls of one tool, with the layers that its policy has.
 
         before(cache(encode(after(attempts(dispatch)))))
-
-    Args:
-        dispatcher: Makes them.
-        policies: The policies of the tools, and their state.
-        on_tool_error: How much of an error the code sees.
-        catalog: Learns from what is returned, where the tool's return type is vague or wrong.
 
     It raises, in addition to what `Dispatcher.call` raises:
 

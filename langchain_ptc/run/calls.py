@@ -222,11 +222,7 @@ class StartedCall:
     def settle(
         self, definition: ToolDefinition | None = None, passed: Mapping[str, Any] | None = None
     ) -> None:
-        """Settle which tool is called, and with what.
-
-        Args:
-            definition: The tool; None for the one that the code called.
-            passed: Arguments under the tool's own names; None for those that the code passed.
+        """Settle which tool is called, and with what: as the code said, or as a person has edited it.
 
         Raises:
             ToolCallError: The arguments do not fit the tool.
@@ -382,11 +378,7 @@ class StartedCall:
         return self._digests[validated]
 
     def key(self, *, validated: bool = False) -> str:
-        """Return what identifies the call: its number, its tool and a digest of its arguments.
-
-        Args:
-            validated: Use the arguments that its tool gets, instead of those that the code passed.
-        """
+        """Return what identifies the call: its number, its tool and a digest of its arguments; see `digest`."""
         return f"{self.number}:{self.tool}#{self.digest(validated=validated)}"
 
     def encode(self) -> bytes:
@@ -457,9 +449,6 @@ class ToolRaised(Exception):
 
     They take `StopIteration`, `GeneratorExit`, `CancelledError`, `SystemExit` and `KeyboardInterrupt`
     for signals of their own.
-
-    Attributes:
-        original: The exception of the tool.
     """
 
     def __init__(self, original: BaseException) -> None:
@@ -542,12 +531,7 @@ async def _take_items(items: AsyncIterator[Any], limit: int) -> list[Any]:
 
 
 def is_signal(error: BaseException, task: asyncio.Task[Any] | None = None) -> bool:
-    """Whether an exception is one of Python's or asyncio's own, and not the tool's.
-
-    Args:
-        error: What came out of a tool.
-        task: The task that runs it; None for a tool that runs in a thread.
-    """
+    """Whether an exception is one of Python's or asyncio's own, and not of the tool, which ran in `task` or in a thread."""
     if isinstance(error, KeyboardInterrupt):  # Ctrl-C is raised in the main thread
         return threading.current_thread() is threading.main_thread()
     if task is not None and isinstance(error, asyncio.CancelledError):
@@ -561,10 +545,7 @@ def is_signal(error: BaseException, task: asyncio.Task[Any] | None = None) -> bo
 
 
 def is_pause(error: BaseException) -> bool:
-    """Whether an exception is the graph's, and no failure.
-
-    It is an interrupt, or an answer to one that does not fit.
-    """
+    """Whether an exception is the graph's, and no failure: an interrupt, or an answer that does not fit it."""
     return isinstance(error, GraphBubbleUp) or is_invalid_resume(error)
 
 

@@ -250,11 +250,6 @@ class Dispatcher:
     def _value_of(self, answer: Any, capture: CallCapture, call: StartedCall) -> Any:
         """Return what a call gave to the code; set what it gave to the graph on the call.
 
-        Args:
-            answer: What LangChain, or a middleware, made of it; None if the function was called.
-            capture: What the function returned.
-            call: The call.
-
         Raises:
             ToolCallError: The answer is an error, or not of the form that the tool announces.
         """
@@ -415,12 +410,7 @@ def _build_node(tool: BaseTool) -> ToolNode:
 
 
 class ToolView:
-    """A stand-in for a tool, for LangChain and LangGraph to call.
-
-    Args:
-        tool: The tool; every other attribute is its own.
-        frees_names: Whether it takes arguments with names that LangChain takes for its own.
-    """
+    """A stand-in for a tool, for LangChain and LangGraph to call."""
 
     __slots__ = ("_ptc_arun", "_ptc_frees_names", "_ptc_run", "_ptc_tool")
 

@@ -218,11 +218,6 @@ class Driver:
     ) -> Result:
         """Note the outcome of a call that the code is about to get; return it for the code.
 
-        Args:
-            call: The call.
-            outcome: Its outcome.
-            is_replayed: It was delivered before the pause.
-
         Raises:
             BudgetExhausted: The code knew that its budget is spent, and has called again.
         """
@@ -310,12 +305,7 @@ def _refuse_unapproved(call: StartedCall) -> CallOutcome:
 
 
 def ended_by(error: BaseException, output: str) -> Done:
-    """Return the end of an execution that an error outside of the code has ended.
-
-    Args:
-        error: The error.
-        output: What the code has printed until then.
-    """
+    """Return the end of an execution that an error outside of the code has ended."""
     if isinstance(error, SandboxError):
         failure = Failure(kind="SandboxError", message=str(error))
         return Done(status="sandbox", output=output, failure=failure)
@@ -387,10 +377,7 @@ def status_of(done: Done, calls: Iterable[StartedCall]) -> Status:
 def hide_secrets(failure: Failure, calls: Iterable[StartedCall], code: Iterable[str]) -> Failure:
     """Return why an execution failed, without the secrets that were passed to tools.
 
-    Args:
-        failure: Why it failed.
-        calls: The calls that it made.
-        code: The lines of the code, which stay as they are, as the code itself does.
+    The lines of the code stay as they are, as the code itself does.
     """
     calls = [call for call in calls if call.has_secrets]
     if not calls:

@@ -2,33 +2,12 @@
 
 Every event goes to three places: to `stream_mode="custom"` of the graph that the code runs in, to the
 developer's `on_event`, and to the logger `langchain_ptc`. Events are plain JSON data (see
-`run.plain.as_plain`); they name calls and how they ended, and contain no results.
+`run.plain.as_plain`); they name calls and how they ended, and contain no results. The page docs/logs.md has
+the fields of each.
 
-| event | fields in addition to `source`, `event`, `execution_id`, `at` |
-|---|---|
-| `execution_start` | `call_id` of the tool call that asked for it, `code`, `resumed` |
-| `prefetch` | `call_id`, `tool`, `domain`, `arguments` of a call that begins early; its `execution_id` and |
-|  | `call_id` are its own, since it may be made before there is an execution |
-| `call_start` | `call_id`, `tool`, `domain`, `line`, `arguments` |
-| `call_progress` | `call_id`, `tool`, `domain`, `state`, `text`: how far an agent is, in its own words |
-| `call_end` | `call_id`, `tool`, `domain`, `line`, `arguments`, `status`, `approval`, `approved_by`, |
-|  | `started_at`, `duration_seconds`, `waited_seconds`, `ahead_seconds`, `attempts`, |
-|  | `is_cache_hit`, `breaker`, `arguments_bytes`, `result_bytes`, `error`, `limit` |
-| `output` | `text`: what was printed since the last one |
-| `execution_pause` | `waiting`: how many questions wait for a person; `status`: `pending` |
-| `execution_end` | `status`, `duration_seconds`, `computing_seconds`, `waiting_seconds`, |
-|  | `overlapping_seconds`, `paused_seconds`, `tool_calls`, `output_chars`, `error` |
-
-Three more are alerts; the logger records them as warnings:
-
-| event | further fields |
-|---|---|
-| `limit_reached` | `limit`, `allowed`, `used`; `call_id`, `tool` and `domain` if a call reached it |
-| `breaker_open` | `call_id`, `tool`, `domain`: the call met an open circuit breaker |
-| `security_refusal` | `refusals` in the last minutes of the same `thread_id`, `violations` |
-
-Each call has one `call_end`; a call that never reached its tool, such as one that a person rejected, has no `call_start`. Of a call that took the result of
-an early one both are emitted when it does. What is replayed after a pause is not emitted again.
+Each call has one `call_end`; a call that never reached its tool, such as one that a person rejected, has no
+`call_start`. Of a call that took the result of an early one both are emitted when it does. What is replayed
+after a pause is not emitted again.
 """
 
 from __future__ import annotations
@@ -114,11 +93,7 @@ class Refusals:
         self._times: OrderedDict[str | None, deque[float]] = OrderedDict()
 
     def note(self, thread_id: str | None) -> int:
-        """Count a refused program; return how many there were lately, in its thread.
-
-        Args:
-            thread_id: Thread of the graph; None for code that runs in none.
-        """
+        """Count a refused program; return how many there were lately, in its thread."""
         now = time.monotonic()
         with self._lock:
             times = self._times.setdefault(thread_id, deque(maxlen=_MAX_KEPT))
@@ -132,14 +107,7 @@ class Refusals:
 
 
 class Events:
-    """Emits the events of one execution.
-
-    Args:
-        on_event: The developer's function; what it raises is logged and goes no further.
-        on_output: Takes what was printed, as it comes.
-        refusals: Counts the programs that the language refuses.
-        thread_id: The thread of the graph that the code runs in.
-    """
+    """Emits the events of one execution."""
 
     def __init__(
         self,
@@ -169,23 +137,13 @@ class Events:
         """What is printed was emitted before a pause."""
 
     def go_live(self, output: str) -> None:
-        """Note that the code is where it was when it was paused.
-
-        Args:
-            output: All that was printed so far.
-        """
+        """Note that the code is where it was when it was paused, with all this output."""
         if self.is_replay:
             self.is_replay = False
             self._emitted_chars = len(output)
 
     def emit(self, event: str, *, plain: Mapping[str, Any] | None = None, **fields: Any) -> None:
-        """Emit an event.
-
-        Args:
-            event: Its name.
-            plain: Fields that are plain data already.
-            fields: Its other fields.
-        """
+        """Emit an event; what is in `plain` is plain data already."""
         level = _LEVELS.get(event, logging.DEBUG)
         if not (self.is_watched or logger.isEnabledFor(level)):
             return
@@ -218,11 +176,7 @@ class Events:
                 logger.exception("on_event failed for %s of %s", event, self.execution_id)
 
     def emit_output(self, output: str) -> None:
-        """Emit what was printed since the last time.
-
-        Args:
-            output: All that was printed so far.
-        """
+        """Emit what was printed since the last time; `output` is all that was."""
         if len(output) > self._emitted_chars and not self.is_replay:
             text = clean_text(output[self._emitted_chars :])
             self._emitted_chars = len(output)

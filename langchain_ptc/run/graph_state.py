@@ -157,11 +157,7 @@ def find_call(
 ) -> tuple[AIMessage, int] | None:
     """Return the newest message of the model with a tool call, and the index of the call in it.
 
-    Args:
-        call_id: Id of the call. Several calls of the message may have it.
-        state: The state of the graph.
-        name: Name of the call's tool, which distinguishes calls with the same id.
-        arguments: Arguments of the call, or some of them, likewise.
+    Several calls of the message may have the id: the tool's name, and some of the arguments, distinguish them.
     """
     if call_id is None:
         return None
@@ -253,10 +249,7 @@ class _Key:
 class GraphState:
     """The state of the graph, with what the tools of one program have written.
 
-    Args:
-        base: The state when the program began: a mapping, an object with a field for each key, or a list
-            of messages; None if there is none.
-        channels: The channels of the graph; see `channels_of`.
+    The state is a mapping, an object with a field for each key, or a list of messages; None if there is none.
     """
 
     def __init__(self, base: Any, channels: Channels) -> None:
@@ -288,12 +281,7 @@ class GraphState:
                 held.check(written)
 
     def write(self, number: int, commands: Iterable[Command[Any]]) -> None:
-        """Apply what a call has asked of the graph.
-
-        Args:
-            number: Of the call: writes are applied in the order of these numbers.
-            commands: In the order in which the tool gave them; `check` has passed them.
-        """
+        """Apply what a call has asked of the graph, in its place by the number; `check` has passed it."""
         changed: dict[str, Any] = {}
         for command in commands:
             writes: list[_Write] = []

@@ -112,9 +112,6 @@ _SHOWN_CHARS = 200
 class InputVariables:
     """The variables that the code of one agent is given.
 
-    Args:
-        inputs: Values by name, or keys of the state, whose values are read for each prompt and execution.
-
     Raises:
         TypeError: `inputs` is a string.
         ValueError: A name is not one that a variable can have.

@@ -347,11 +347,7 @@ _TIMES = ("ended_at", "computing_seconds", "waiting_seconds", "overlapping_secon
 
 
 def add_up(spans: Iterable[tuple[datetime, datetime]]) -> tuple[float, float]:
-    """Return for how long any, and for how long several at once of some spans of time went on.
-
-    Args:
-        spans: Begin and end of each.
-    """
+    """Return for how long any, and for how long several at once of some spans of time went on."""
     edges: list[tuple[datetime, int]] = []
     for begin, end in spans:
         if end > begin:
