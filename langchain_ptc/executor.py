@@ -400,10 +400,7 @@ class Execution:
         self._prior_usage = prior_usage
         self._sync = False
         self._events = Events(
-            executor._on_event,
-            on_output,
-            refusals=executor._refusals,
-            thread_id=self._thread_id,
+            executor._on_event, on_output, refusals=executor._refusals, thread_id=self._thread_id
         )
         # What is known when it begins:
         self._id = ""

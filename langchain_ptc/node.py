@@ -53,19 +53,10 @@ from langchain_ptc.run.approvals import InterruptMode, InterruptOn
 from langchain_ptc.run.budgets import Budget, Usage, usage_in
 from langchain_ptc.run.call_policy import CallPolicies
 from langchain_ptc.run.events import OnEvent
-from langchain_ptc.run.graph_state import (
-    GraphState,
-    channels_of,
-    checkpointer_of,
-    update_state,
-)
+from langchain_ptc.run.graph_state import GraphState, channels_of, checkpointer_of, update_state
 from langchain_ptc.run.graph_tasks import place_here
 from langchain_ptc.run.inputs import Inputs, InputVariables
-from langchain_ptc.run.journal import (
-    Journal,
-    JournalEntry,
-    run_journaled,
-)
+from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.redaction import OnToolError, Redact

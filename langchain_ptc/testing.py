@@ -260,11 +260,7 @@ class ScriptedChatModel(BaseChatModel):
 
 
 def tool_call_message(
-    name: str,
-    args: Mapping[str, Any] | None = None,
-    *,
-    id: str | None = None,
-    content: str = "",
+    name: str, args: Mapping[str, Any] | None = None, *, id: str | None = None, content: str = ""
 ) -> AIMessage:
     """Build the message with which a model calls one tool.
 

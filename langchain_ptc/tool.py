@@ -518,10 +518,7 @@ class CodeTool(BaseTool):
         return True
 
     def _run(
-        self,
-        code: str,
-        runtime: Any = None,
-        run_manager: CallbackManagerForToolRun | None = None,
+        self, code: str, runtime: Any = None, run_manager: CallbackManagerForToolRun | None = None
     ) -> tuple[_Content, dict[str, Any]]:
         # The config of this run, under which the inner calls nest, is in the context.
         del run_manager

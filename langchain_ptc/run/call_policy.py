@@ -491,10 +491,7 @@ def _raise_in_code(error: BaseException, call: StartedCall, on_tool_error: OnToo
 
 
 def build_pipeline(
-    dispatcher: Dispatcher,
-    policies: CallPolicies,
-    on_tool_error: OnToolError,
-    catalog: ToolCatalog,
+    dispatcher: Dispatcher, policies: CallPolicies, on_tool_error: OnToolError, catalog: ToolCatalog
 ) -> Pipeline:
     """Return the function that makes the calls of one tool, with the layers that its policy has.
 

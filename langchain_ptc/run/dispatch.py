@@ -229,19 +229,12 @@ class Dispatcher:
         """Have LangChain call the tool; return its message."""
         context, config = call.context, call.config
         request = ToolCall(
-            name=self.definition.tool_name,
-            args=dict(call.given),
-            id=call.call_id,
-            type="tool_call",
+            name=self.definition.tool_name, args=dict(call.given), id=call.call_id, type="tool_call"
         )
         if context.route is not None and not self._is_own:
             return await context.route(self._tool, request, config, call.state)
         if self._node is not None and is_in_graph():
-            given = {
-                "__type": "tool_call_with_context",
-                "tool_call": request,
-                "state": call.state,
-            }
+            given = {"__type": "tool_call_with_context", "tool_call": request, "state": call.state}
             return await self._node.ainvoke(given, config)
         if context.sync and _has_sync(self.definition.tool):
             return await call_in_thread(lambda: self._tool.invoke(request, config))

@@ -41,13 +41,7 @@ from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.errors import ConcurrentResumeError, ReplayError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.graph_state import CHECKPOINTER
-from langchain_ptc.run.graph_tasks import (
-    ParallelRun,
-    Place,
-    TaskScope,
-    entered,
-    take_place,
-)
+from langchain_ptc.run.graph_tasks import ParallelRun, Place, TaskScope, entered, take_place
 
 # --- one run at a time ------------------------------------------------------------------------------
 # Two runs may resume one journal at once: two clicks on one button, two workers with one job. Each would
