@@ -548,28 +548,18 @@ class CodeWriter:
             self._bound, self._bound_to = _bind(self._loaded, self._tool, "tool"), description
         return self._bound or self._loaded
 
-    @property
-    def system(self) -> str:
-        """The instructions."""
-        if self.as_text:
-            return self._prompt.render()
-        opening = NODE_TOOL if self._protocol == "tool" else NODE_AUTO
-        parts = [opening.replace("{TOOL_NAME}", self._tool.name), render_examples(self._shown)]
-        return "\n\n".join(filter(None, parts))
-
-    @property
-    def examples(self) -> list[BaseMessage]:
-        """The examples as a conversation, for a model that answers in text."""
-        messages: list[BaseMessage] = []
-        for example in self._shown if self.as_text else []:
-            answer = f"```python\n{example.code}\n```"
-            messages += [HumanMessage(example.question), AIMessage(answer)]
-        return messages
-
     def build_prompt(self, messages: Sequence[BaseMessage], inputs: str) -> list[BaseMessage]:
         """Put our instructions and the conversation's own in one system message, before the conversation."""
-        own = [self.system, self._budget_text if self.as_text else "", inputs]
-        system = [*filter(None, own)]
+        examples: list[BaseMessage] = []
+        if self.as_text:
+            own = [self._prompt.render(), self._budget_text]
+            for example in self._shown:
+                answer = f"```python\n{example.code}\n```"
+                examples += [HumanMessage(example.question), AIMessage(answer)]
+        else:
+            opening = NODE_TOOL if self._protocol == "tool" else NODE_AUTO
+            own = [opening.replace("{TOOL_NAME}", self._tool.name), render_examples(self._shown)]
+        system = [*filter(None, [*own, inputs])]
         conversation: list[BaseMessage] = []
         names: dict[str | None, str] = {}
         for message in messages:
@@ -579,7 +569,7 @@ class CodeWriter:
                 conversation.append(self._as_plain_text(message, names))
             else:
                 conversation.append(message)
-        return [SystemMessage("\n\n".join(system)), *self.examples, *conversation]
+        return [SystemMessage("\n\n".join(system)), *examples, *conversation]
 
     def _as_plain_text(self, message: BaseMessage, names: dict[str | None, str]) -> BaseMessage:
         """Return an earlier call, or its result, as text for a model that takes no tools.

@@ -17,7 +17,7 @@ import contextvars
 import logging
 import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("langchain_ptc")
 
 CHARS_PER_TOKEN = 4
+_FIELDS = ("calls", "wall_seconds", "output_tokens", "cost")
 INNER = ("inner_calls", "model_calls", "model_tokens")
 """What is counted below the calls of the code."""
 _CALL_LIMIT = "run_budget.tool_call_limit"
@@ -90,14 +91,9 @@ class Budget:
     exceed it. The three count what LangChain's callbacks see, and so nothing on another server."""
 
     def __post_init__(self) -> None:
-        numbers = {
-            "calls": self.calls,
-            "wall_seconds": self.wall_seconds,
-            "output_tokens": self.output_tokens,
-            "cost": self.cost,
-            **{name: getattr(self, name) for name in INNER},
-            **{f"calls_per_tool[{name!r}]": limit for name, limit in self.calls_per_tool.items()},
-        }
+        numbers = {name: getattr(self, name) for name in (*_FIELDS, *INNER)}
+        for name, limit in self.calls_per_tool.items():
+            numbers[f"calls_per_tool[{name!r}]"] = limit
         for name, limit in numbers.items():
             kinds = (int, float) if name in ("wall_seconds", "cost") else (int,)
             if limit is not None and (type(limit) not in kinds or not limit > 0):
@@ -123,27 +119,15 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         """Return both together."""
-        per_tool = dict(self.calls_per_tool)
-        for name, calls in other.calls_per_tool.items():
-            per_tool[name] = per_tool.get(name, 0) + calls
-        return Usage(
-            calls=self.calls + other.calls,
-            calls_per_tool=per_tool,
-            wall_seconds=self.wall_seconds + other.wall_seconds,
-            output_tokens=self.output_tokens + other.output_tokens,
-            cost=self.cost + other.cost,
-            **{name: getattr(self, name) + getattr(other, name) for name in INNER},
-        )
+        both = {name: getattr(self, name) + getattr(other, name) for name in (*_FIELDS, *INNER)}
+        per_tool = Counter(self.calls_per_tool) + Counter(other.calls_per_tool)
+        return Usage(calls_per_tool=dict(per_tool), **both)
 
     def count(self, name: str, cost: float) -> None:
         """Add a call of the tool of a name."""
         self.calls += 1
         self.calls_per_tool[name] = self.calls_per_tool.get(name, 0) + 1
         self.cost += cost
-
-    def add(self, key: str, number: int) -> None:
-        """Add to one of the fields in `INNER`."""
-        setattr(self, key, getattr(self, key) + number)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-able data."""
@@ -317,7 +301,7 @@ class BudgetMeter:
     def add_inner(self, call: StartedCall, key: str, number: int) -> None:
         """Add to what was used below a call of the code: one of `INNER`."""
         with self.lock:
-            self._used.add(key, number)
+            setattr(self._used, key, getattr(self._used, key) + number)
             call.inner = {**call.inner, key: call.inner.get(key, 0) + number}
 
     def restore(self, call: StartedCall, inner: Mapping[str, int]) -> None:
@@ -326,7 +310,8 @@ class BudgetMeter:
         self._replayed[call.number] = call.inner = inner
         with self.lock:
             for key in INNER:
-                self._used.add(key, inner.get(key, 0) - before.get(key, 0))
+                used = getattr(self._used, key) + inner.get(key, 0) - before.get(key, 0)
+                setattr(self._used, key, used)
 
     def _price(self, call: StartedCall) -> float:
         return 0.0 if self._cost_of is None else price(self._cost_of, call)
@@ -501,7 +486,6 @@ class _InnerCounter(BaseCallbackHandler):
             self._meter.add_inner(self._call, "inner_calls", -1)
 
 
-_FIELDS = ("calls", "wall_seconds", "output_tokens", "cost")
 _MORE: Mapping[str, int] = {"calls": 1, "calls_per_tool": 1, "wall_seconds": 0, "output_tokens": 0}
 """What one more call uses immediately."""
 

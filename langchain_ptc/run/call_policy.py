@@ -87,23 +87,22 @@ class CallPolicy:
         self._name = definition.qualified_name
         self._clock = clock
         self._breaker = BreakerState(policy.breaker, clock.now) if policy.breaker else None
-        self._rate = RateLimiter(policy.rate_limit, clock) if policy.rate_limit else None
+        self._rate: RateLimiter | SharedRate | None = None
+        if policy.rate_limit is not None:
+            self._rate = RateLimiter(policy.rate_limit, clock)
         self._slots = Slots(policy.max_concurrent_calls) if policy.max_concurrent_calls else None
         self._results: Results[Any] | None = (
             Results(policy.cache, clock.now) if policy.cache else None
         )
         self._shared_breaker: SharedBreaker | None = None
-        self._shared_rate: SharedRate | None = None
         self._shared_results: SharedResults | None = None
-        if access is not None:
-            self._share(access)
-
-    def _share(self, access: SharedAccess) -> None:
-        policy, name, clock = self.policy, self._name, self._clock
+        if access is None:
+            return
+        name = self._name
         if policy.breaker is not None and self._breaker is not None:
             self._shared_breaker = SharedBreaker(self._breaker, policy.breaker, access, name, clock)
         if policy.rate_limit is not None:
-            self._shared_rate = SharedRate(policy.rate_limit, access, name, clock)
+            self._rate = SharedRate(policy.rate_limit, access, name, clock)
         if policy.cache is not None:
             self._shared_results = SharedResults(policy.cache, access, name, clock)
 
@@ -118,9 +117,7 @@ class CallPolicy:
         layer = self._with_timeout(make)
         if self._breaker is not None:
             layer = self._with_breaker(layer, self._breaker)
-        if self._shared_rate is not None:
-            layer = self._with_shared_rate(layer, self._shared_rate)
-        elif self._rate is not None:
+        if self._rate is not None:
             layer = self._with_rate(layer, self._rate)
         if self._slots is not None:
             layer = self._with_slots(layer, self._slots)
@@ -229,18 +226,7 @@ class CallPolicy:
             allowed=call.time.seconds if limit else seconds,
         )
 
-    def _with_rate(self, make: Layer[T], rate: RateLimiter) -> Layer[T]:
-        async def limited(call: StartedCall) -> T:
-            at, wait = rate.reserve()
-            if wait > 0:
-                began = self._clock.now()
-                await rate.wait_until(at, wait)
-                call.waited_seconds += self._clock.now() - began
-            return await make(call)
-
-        return limited
-
-    def _with_shared_rate(self, make: Layer[T], rate: SharedRate) -> Layer[T]:
+    def _with_rate(self, make: Layer[T], rate: RateLimiter | SharedRate) -> Layer[T]:
         async def limited(call: StartedCall) -> T:
             began = self._clock.now()
             try:

@@ -192,35 +192,17 @@ class Events:
 
     def emit_call_start(self, call: StartedCall) -> None:
         """Emit that a call begins."""
-        self.emit(
-            "call_start",
-            call_id=call.call_id,
-            tool=call.definition.name,
-            domain=call.definition.domain,
-            line=call.line,
-            plain={"arguments": call.plain_arguments()},
-        )
+        plain = {"arguments": call.plain_arguments()}
+        self.emit("call_start", **names_of(call), line=call.line, plain=plain)
 
     def emit_call_progress(self, call: StartedCall, state: str, text: str) -> None:
         """Emit what a tool says of a call before it ends."""
-        self.emit(
-            "call_progress",
-            call_id=call.call_id,
-            tool=call.definition.name,
-            domain=call.definition.domain,
-            state=state,
-            text=text,
-        )
+        self.emit("call_progress", **names_of(call), state=state, text=text)
 
     def emit_call_end(self, call: StartedCall) -> None:
         """Emit how a call ended, and alerts about it."""
         self._ended.add(call.number)
-        record = call.finish()
-        names: dict[str, Any] = {
-            "call_id": record.call_id,
-            "tool": record.tool,
-            "domain": record.domain,
-        }
+        record, names = call.finish(), names_of(call)
         self.emit(
             "call_end",
             **names,
@@ -270,6 +252,12 @@ class Events:
                 thread_id=self._thread_id,
                 violations=violations[:MAX_VIOLATIONS],
             )
+
+
+def names_of(call: StartedCall) -> dict[str, Any]:
+    """Return what an event names a call by."""
+    tool = call.definition
+    return {"call_id": call.call_id, "tool": tool.name, "domain": tool.domain}
 
 
 def _refused_by_the_language(error: Failure) -> list[str]:

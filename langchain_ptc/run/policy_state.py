@@ -69,8 +69,11 @@ class RateLimiter:
         self._lock = new_lock()
         self._times: deque[float] = deque()
 
-    async def wait_until(self, at: float, wait: float) -> None:
-        """Wait for the time that one was given; see `reserve`."""
+    async def begin(self, _: StartedCall) -> None:
+        """Wait until a try may begin."""
+        at, wait = self._reserve()
+        if not wait:
+            return
         try:
             await self._clock.sleep(wait)
         except BaseException:
@@ -79,7 +82,7 @@ class RateLimiter:
                     self._times.remove(at)
             raise
 
-    def reserve(self) -> tuple[float, float]:
+    def _reserve(self) -> tuple[float, float]:
         """Return the time of a try, and the seconds until then."""
         limit, times = self._limit, self._times
         with self._lock:

@@ -36,7 +36,7 @@ from langchain_ptc.errors import SandboxError, ToolCallError
 from langchain_ptc.prefetch.plan import Part, Plan
 from langchain_ptc.prefetch.statements import LONGEST_WORD
 from langchain_ptc.run.calls import CallContext, CallOutcome, Pipeline, StartedCall, Time
-from langchain_ptc.run.events import Events
+from langchain_ptc.run.events import Events, names_of
 from langchain_ptc.run.graph_tasks import SCRATCHPAD, TaskScope, entered
 from langchain_ptc.run.record import PrefetchStats
 from langchain_ptc.sandbox.api import Call, Program, Result, Sandbox
@@ -524,13 +524,8 @@ class Prefetcher:
         self._early.append(fetched)
         fetched.task = self._spawn(self._fetch(fetched, call))
         if self._events.is_heard:
-            self._events.emit(
-                "prefetch",
-                call_id=call.call_id,
-                tool=call.definition.name,
-                domain=call.definition.domain,
-                plain={"arguments": call.plain_arguments()},
-            )
+            plain = {"arguments": call.plain_arguments()}
+            self._events.emit("prefetch", **names_of(call), plain=plain)
         return fetched
 
     async def _fetch(self, fetched: _Fetched, call: StartedCall) -> None:
