@@ -371,14 +371,14 @@ class Execution:
         prefetcher: Prefetcher | None = None,
     ) -> None:
         self._executor = executor
-        self._approvals = (
-            executor._approvals.joined(approvals) if approvals else executor._approvals
-        )
-        if self._approvals and executor._durable == "never":
-            raise ValueError(
-                "durable='never' in an agent whose HumanInTheLoopMiddleware asks about tools of the code: "
-                "after the pause the code would make again what it had made before it; leave out durable"
-            )
+        self._approvals = executor._approvals
+        if approvals:
+            self._approvals = self._approvals.joined(approvals)
+            if self._approvals and executor._durable == "never":
+                raise ValueError(
+                    "durable='never' in an agent whose HumanInTheLoopMiddleware asks about tools of the code: "
+                    "after the pause the code would make again what it had made before it; leave out durable"
+                )
         self._call_limits = call_limits
         self._prefetcher = prefetcher
         self._code = code
@@ -576,7 +576,19 @@ class Execution:
         allowed = self._executor.limits.code_chars
         if len(self._code) > allowed:
             return limit_reached("code_chars", allowed, len(self._code), output="")
-        problems = await self._check()
+        executor = self._executor
+        problems: tuple[Problem, ...] = ()
+        # Only a worker knows what a session has kept.
+        kept = tuple(self._inputs) if self._kept is None else None
+        if executor._check != "off":
+            check = functools.partial(executor._checker.check, self._code, kept=kept)
+            is_long = len(self._code) > _MAX_CHARS_ON_LOOP
+            problems = await call_in_thread(check) if is_long else check()
+        if not problems and executor._check == "types":
+            from langchain_ptc.check.typecheck import typecheck_code
+
+            types = functools.partial(typecheck_code, self._code, executor.catalog, kept=kept)
+            problems = await call_in_thread(types)
         if not problems:
             return None
         failure = Failure(
@@ -587,22 +599,6 @@ class Execution:
             problems=problems,
         )
         return Done(status="refused", failure=failure)
-
-    async def _check(self) -> tuple[Problem, ...]:
-        executor = self._executor
-        if executor._check == "off":
-            return ()
-        # Only a worker knows what a session has kept.
-        kept = tuple(self._inputs) if self._kept is None else None
-        check = functools.partial(executor._checker.check, self._code, kept=kept)
-        is_long = len(self._code) > _MAX_CHARS_ON_LOOP
-        problems = await call_in_thread(check) if is_long else check()
-        if not problems and executor._check == "types":
-            from langchain_ptc.check.typecheck import typecheck_code
-
-            types = functools.partial(typecheck_code, self._code, executor.catalog, kept=kept)
-            return await call_in_thread(types)
-        return problems
 
     def _parts(self, replay: Replay | None = None) -> dict[str, Any]:
         """Return what each driver gets."""

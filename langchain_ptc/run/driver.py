@@ -95,6 +95,8 @@ class Driver:
             else prefetcher.turns
         )
         self._used: dict[str, int] = {}
+        is_plain = self.meter is None and prefetcher is None
+        self.answer = self._call if is_plain else self._answer
 
     async def run(self) -> Done:
         """Run the code to its end.
@@ -150,15 +152,10 @@ class Driver:
                 f"{name} may be called at most {count(limit, 'time')} in one execution", tool=name
             )
 
-    async def answer(self, call: StartedCall, config: RunnableConfig) -> CallOutcome:
-        """Make a call that was admitted, when it is its turn; or take the result of one that was made early.
-
-        Raises:
-            GraphBubbleUp: The tool interrupted the graph.
-        """
-        call.config = config
+    async def _answer(self, call: StartedCall) -> CallOutcome:
+        """Charge a call, and make it or take the result of one that was made early; see `_call`."""
         if self.meter is not None:
-            call.config = self.meter.watch(call, config)
+            call.config = self.meter.watch(call, call.config)
             current_meter.set(self.meter)
             try:
                 self.meter.charge(call)
@@ -174,6 +171,11 @@ class Driver:
         return outcome
 
     async def _call(self, call: StartedCall) -> CallOutcome:
+        """Make a call that was admitted, with the config that it has, when it is its turn.
+
+        Raises:
+            GraphBubbleUp: The tool interrupted the graph.
+        """
         events = self.events
         if self._turns.locked():
             if self.prefetcher is not None:
@@ -273,7 +275,8 @@ class LiveDriver(Driver):
             if outcome is None and call.tool in self.approvals.rules:
                 outcome = _refuse_unapproved(call)
             if outcome is None:
-                outcome = await self.answer(call, self.config)
+                call.config = self.config
+                outcome = await self.answer(call)
             if outcome.failure is not None and is_of_budget(outcome.failure.limit):
                 await asyncio.sleep(_SETTLE_SECONDS)
         except asyncio.CancelledError:

@@ -248,7 +248,8 @@ class ReplayDriver(Driver):
         made: list[CallOutcome] = []
 
         async def happen() -> JournalEntry:
-            made.append(await self.answer(call, get_config()))
+            call.config = get_config()
+            made.append(await self.answer(call))
             return {"payload": made[0].payload}
 
         def deliver(_: JournalEntry) -> Sequence[Result]:
