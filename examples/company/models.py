@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from benchmarks.local_model import LocalModelError, local_model
 from examples.company.database import DEPARTMENT, QUARTER
-from langchain_ptc.cli.inputs import find_model
+from langchain_ptc.cli.commands import find_model
 from langchain_ptc.cli.output import CommandError
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
 

@@ -1,9 +1,9 @@
 """The command line: `langchain-ptc run | ask | stubs | serve | doctor`.
 
 - `app`: the commands with their options, and how errors are reported;
-- `commands`: the work of `run`, `ask` and `stubs`, imported when it is needed, so that the help is quick;
+- `commands`: the work of `run`, `ask` and `stubs`, with their tools and models, imported when it is needed, so that the
+  help is quick;
 - `serve`: the work of `serve`;
-- `inputs`: `--tools` and `--mcp` as one catalog, `--model` as a chat model;
 - `output`: exit codes, and everything that is printed, with the report of `doctor`.
 """
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from langchain_ptc.cli.inputs import API_KEY_VARIABLE, find_model
+from langchain_ptc.cli.commands import API_KEY_VARIABLE, find_model
 from langchain_ptc.cli.output import CommandError
 from tests.support import SUPPORT
 from tests.support.cli_project import call_process, open_project
