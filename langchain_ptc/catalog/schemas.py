@@ -1,4 +1,4 @@
-"""JSON Schema (draft 4 to 2020-12, and what OpenAPI and careless authors make of it) -> type trees.
+"""JSON Schema (draft 6 to 2020-12, and what OpenAPI and careless authors make of it) -> type trees.
 
 Pure. What a schema says beyond a type tree is dropped or kept as a note: the type is then wider than
 the schema, never narrower; and parts that are merged accept at least what they accept together.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeAlias, TypeGuard
-from urllib.parse import unquote, urldefrag, urljoin
+from urllib.parse import unquote, urljoin
 
 from langchain_ptc.catalog.text import cut, to_class_name
 from langchain_ptc.catalog.types import (
@@ -22,7 +22,6 @@ from langchain_ptc.catalog.types import (
     MAX_DEPTH,
     NONE,
     STR,
-    Choice,
     RecordField,
     RecordRef,
     RecordTable,
@@ -40,7 +39,7 @@ from langchain_ptc.wording import count
 
 Schema: TypeAlias = Mapping[str, Any]
 
-REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+REFERENCES = ("$ref", "$dynamicRef")
 """Keywords whose value is a reference."""
 MAX_REFERENCE_CHARS = 120
 """Length of a reference or a place in a message."""
@@ -50,13 +49,6 @@ _SCALARS = {
     "number": FLOAT,
     "boolean": BOOL,
     "null": NONE,
-    # what authors who think in Python write
-    "str": STR,
-    "int": INT,
-    "float": FLOAT,
-    "double": FLOAT,
-    "bool": BOOL,
-    "none": NONE,
 }
 MAX_TITLE_CHARS = 40
 """A longer title is a sentence, not a name."""
@@ -70,8 +62,6 @@ MAX_PARTS = 200
 """Schemas that are merged into one."""
 MAX_WORK = 200_000
 """Entries of objects and lists that are read in one document; the rest of it is `Any`."""
-_ARRAYS = frozenset({"array", "list", "tuple", "set"})
-_OBJECTS = frozenset({"object", "dict", "map"})
 _BRANCHES = ("anyOf", "oneOf")
 MESSAGE_MARKS = frozenset({"content", "additional_kwargs", "response_metadata", "type"})
 """Fields that every class of messages of LangChain has, and hardly anything else."""
@@ -95,6 +85,7 @@ class Resolver:
 
     def __init__(self, root: Schema) -> None:
         self._root = root
+        self._base = text(root, "$id") or text(root, "id")
 
     def resolve(self, reference: str, *, where: str = "#") -> object:
         """Return the schema that `reference` names, or `True` (anything) if it names nothing.
@@ -102,12 +93,8 @@ class Resolver:
         Raises:
             CatalogError: It leads out of the document; the message says that it is at `where`.
         """
-        try:
-            url, fragment = urldefrag(reference)
-            whole = urljoin(_address(self._root) or "", url) if url else ""
-        except ValueError:  # no address at all
-            url, fragment, whole = reference, "", reference
-        resource = self._named.get(whole, self._named.get(url)) if url else self._root
+        url, _, fragment = reference.partition("#")
+        resource = self._named.get(_join(self._base, url)) if url else self._root
         if resource is None:
             raise CatalogError(
                 f"at {cut(where, MAX_REFERENCE_CHARS)} it refers to {cut(reference, MAX_REFERENCE_CHARS)!r}, which is outside of it; put that "
@@ -119,30 +106,24 @@ class Resolver:
 
     @cached_property
     def _named(self) -> dict[str, Schema]:
-        """The schemas that have an address of their own, by it, and those that have a name, by `#name`."""
-        base = _address(self._root) or ""
-        found = {"": self._root}
+        """The schemas with an `$id` by it, and those that have a name by `#name`."""
+        found: dict[str, Schema] = {}
         for part in _subschemas(self._root):
-            own = part.get("$id", part.get("id"))
-            old = own[1:] if isinstance(own, str) and own.startswith("#") else None  # draft 7
-            names = (part.get("$anchor"), part.get("$dynamicAnchor"), old)
-            address = _address(part)
-            if address is not None:
-                found.setdefault(urldefrag(address)[0], part)
-                found.setdefault(urldefrag(urljoin(base, address))[0], part)
-            for name in names:
+            own = part.get("$id", part.get("id"))  # a property may be called `id`: only text counts
+            if isinstance(own, str):
+                named = own if own.startswith("#") else _join(self._base, own.rstrip("#"))
+                found.setdefault(named, part)
+            for name in (part.get("$anchor"), part.get("$dynamicAnchor")):
                 if isinstance(name, str):
                     found.setdefault(f"#{name}", part)
         return found
 
 
-def _address(schema: Schema) -> str | None:
-    """Return the address of a schema. A property may be called `id`: only text is an address."""
-    own = schema.get("$id", schema.get("id"))
+def _join(base: str, url: str) -> str:
     try:
-        return own if isinstance(own, str) and own and urljoin("", own) else None
-    except ValueError:
-        return None
+        return urljoin(base, url)
+    except ValueError:  # no address at all
+        return url
 
 
 def _follow(resource: Schema, pointer: str) -> object:
@@ -179,18 +160,9 @@ SAYS_NO_TYPE = frozenset(
     {
         *("title", "description", "default", "examples", "example", "deprecated", "$comment"),
         *("readOnly", "writeOnly", "required", "not", "if", "then", "else", "dependentRequired"),
-        *(
-            "$defs",
-            "definitions",
-            "$id",
-            "id",
-            "$schema",
-            "$anchor",
-            "$dynamicAnchor",
-            "$vocabulary",
-        ),
+        *("$defs", "definitions", "$id", "id", "$schema", "$anchor", "$dynamicAnchor"),
         *("minProperties", "maxProperties", "unevaluatedProperties", "propertyNames", "nullable"),
-        *("externalDocs", "xml", "$recursiveAnchor", "unevaluatedItems", "discriminator"),
+        *("externalDocs", "xml", "unevaluatedItems", "discriminator"),
     }
 )
 """Keywords that leave the type as it is."""
@@ -221,13 +193,9 @@ def is_definition(path: str) -> bool:
 
 def guess_type(schema: Schema) -> str | None:
     """Return the type that a schema without `type` means: authors leave out what seems obvious."""
-    if isinstance(schema.get("properties"), Mapping):
+    if any(isinstance(schema.get(k), Mapping) for k in ("properties", "patternProperties")):
         return "object"
-    if "items" in schema or "prefixItems" in schema:
-        return "array"
-    if isinstance(schema.get("patternProperties"), Mapping):
-        return "object"
-    return None
+    return "array" if "items" in schema or "prefixItems" in schema else None
 
 
 _BOUNDS = {
@@ -253,32 +221,16 @@ def constraints(schema: Schema) -> list[str]:
     for keyword, (words, noun) in _BOUNDS.items():
         value = schema.get(keyword)
         if is_shown_number(value):
-            strict = schema.get(f"exclusive{keyword.capitalize()}") is True  # draft 4
+            strict = schema.get(f"exclusive{keyword.capitalize()}") is True  # OpenAPI 3.0
             amount = count(value, noun) if noun else str(value)
             found.append(f"{words.replace('=', '' if strict else '=')} {amount}")
     for keyword in ("format", "pattern"):
         value = schema.get(keyword)
         if _is_short(value) and value not in _SAID_BY_TYPES:
             found.append(f"{keyword} {value}")
-    encoding = schema.get("contentEncoding")
-    if _is_short(encoding):
-        found.append(str(encoding))
     if schema.get("uniqueItems") is True:
         found.append("no item twice")
-    names = schema.get("propertyNames")
-    if isinstance(names, Mapping) and _is_short(names.get("pattern")):
-        found.append(f"keys of pattern {names['pattern']}")
-    return [*found, *_excluded(schema.get("not"))]
-
-
-def _excluded(schema: object) -> list[str]:
-    if not isinstance(schema, Mapping):
-        return []
-    values = schema.get("enum", [schema["const"]] if "const" in schema else None)
-    if not isinstance(values, list) or not 0 < len(values) <= 5:
-        return []
-    plain = all(value is None or is_shown_number(value) or _is_short(value) for value in values)
-    return [f"not {' or '.join(map(repr, values))}"] if plain else []
+    return found
 
 
 def is_shown_number(value: object) -> TypeGuard[float]:
@@ -308,8 +260,8 @@ def merge_all(parts: Sequence[Schema]) -> Schema:
         for keyword, value in part.items():
             if keyword not in merged:
                 merged[keyword] = value
-            else:
-                merged[keyword] = _MERGE.get(keyword, _keep_first)(merged[keyword], value)
+            elif keyword in _MERGE:
+                merged[keyword] = _MERGE[keyword](merged[keyword], value)
     return merged
 
 
@@ -326,10 +278,6 @@ def conditional_properties(schema: Schema) -> dict[str, Any]:
             known = found.get(name)
             found[name] = value if known is None else {"anyOf": [known, value]}
     return found
-
-
-def _keep_first(first: Any, _: Any) -> Any:
-    return first
 
 
 def _merge_properties(first: Any, second: Any) -> Any:
@@ -611,14 +559,11 @@ class SchemaReader:
     def _read_kind(
         self, kind: object, schema: Schema, *, name: str, path: str, depth: int
     ) -> TypeTree:
-        word = kind.lower() if isinstance(kind, str) else ""
-        if word in _SCALARS:
-            return _SCALARS[word]
-        if word in _ARRAYS:
+        if kind == "array":
             return self._read_array(schema, name, path, depth)
-        if word in _OBJECTS:
+        if kind == "object":
             return self._read_object(schema, name, path, depth)
-        return ANY
+        return _SCALARS.get(kind, ANY) if isinstance(kind, str) else ANY
 
     def _read_array(self, schema: Schema, name: str, path: str, depth: int) -> TypeTree:
         items = schema.get("items", True)
@@ -643,7 +588,7 @@ class SchemaReader:
         properties = schema.get("properties")
         if not isinstance(properties, Mapping) or not properties:
             values, note = self._read_open_values(schema, name, path, depth)
-            return container("dict", self._read_keys(schema), values, note=note)
+            return container("dict", STR, values, note=note)
         if self._message is not None and properties.keys() >= MESSAGE_MARKS:
             return self._message
         if len(properties) > MAX_FIELDS:
@@ -672,13 +617,6 @@ class SchemaReader:
             return ""
         values, note = self._read_open_values(schema, "value", path, depth)
         return note or f"other keys: {outline(values)}"
-
-    def _read_keys(self, schema: Schema) -> TypeTree:
-        names = schema.get("propertyNames")
-        if not isinstance(names, Mapping) or "enum" not in names:
-            return STR
-        tree = choice(names["enum"]) if isinstance(names["enum"], list) else STR
-        return tree if isinstance(tree, Choice) else STR
 
     def _read_open_values(
         self, schema: Schema, name: str, path: str, depth: int
