@@ -217,23 +217,17 @@ def count_roughly(text: str) -> int:
 
 
 class ToolsPrompt:
-    """The text about a catalog for a model, with the instructions around it.
+    """The text about a catalog for a model, with the instructions around it, within a token budget.
 
-    The tier is chosen once, from the catalog and the budget, and never from the conversation. After that
-    the text changes only when the observed shape of a tool's results does, so that the provider's prompt
-    cache stays valid in between.
+    The tier is chosen once, from the catalog and the budget, and never from the conversation. After that the text changes
+    only when the observed shape of a tool's results does, so that the provider's prompt cache stays valid in between.
 
     Args:
         catalog: The tools.
         text: The instructions; `{TOOLS}` in them is replaced by the tools.
         text_many: The instructions for a catalog that is not shown in full.
-        prompt_tokens: Token budget of the whole text; None shows everything. A pointer to the tools
-            is shown in any case.
+        prompt_tokens: None shows everything; a pointer to the tools is shown in any case.
         count_tokens: Counts tokens; by default four characters are one token.
-
-    Attributes:
-        catalog: The tools, with those that search tools if the prompt mentions them.
-        tier: How much of the catalog is shown.
 
     Raises:
         CatalogError: The tools must be searched, and one has the name of a tool that searches.

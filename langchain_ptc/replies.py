@@ -82,15 +82,7 @@ class ParsedReply:
 def extract_code(
     reply: AIMessage, *, tool_name: str, protocol: Protocol, tools: Collection[str] = ()
 ) -> ParsedReply:
-    """Parse a model's reply.
-
-    Args:
-        reply: The reply.
-        tool_name: Name of the tool that runs code.
-        protocol: `tool` reads tool calls only; `text` and `auto` also read the text if there is no
-            tool call.
-        tools: Names of the tools that the code may call, with and without their domains.
-    """
+    """Parse a model's reply; `tools` are the names of those that the code may call, with and without their domains."""
     reader = _Reader(tool_name, tools)
     written = [
         *(WrittenCall(call["name"], call["args"], call["id"]) for call in reply.tool_calls),

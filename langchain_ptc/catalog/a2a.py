@@ -72,11 +72,7 @@ class A2AAnswer(TypedDict):
 def write_parts(
     message: str, data: Any, files: Iterable[Mapping[str, Any]] | None
 ) -> list[pb.Part]:
-    """Return the parts of a message.
-
-    Raises:
-        ToolException: The data is not JSON, or a file has neither bytes nor a URL.
-    """
+    """Return the parts of a message. Raises a `ToolException` for data that is not JSON, and an empty file."""
     parts = [pb.Part(text=message)] if message else []
     if data is not None:
         try:
@@ -186,11 +182,7 @@ _REFUSALS = {
 
 @contextlib.contextmanager
 def explaining(agent: str, what: str) -> Iterator[None]:
-    """Make what talking to an agent raises an error of the tool, which names the agent.
-
-    Raises:
-        ToolException: Something was raised.
-    """
+    """Make what talking to an agent raises a `ToolException`, which names the agent."""
     try:
         yield
     except (ToolException, GraphBubbleUp):
@@ -244,12 +236,7 @@ class Exchange:
     size: int = 0
 
     async def run(self, parts: list[pb.Part]) -> A2AAnswer:
-        """Send a message and return the answer; what the agent asks, a person answers.
-
-        Raises:
-            ToolException: The agent did not complete the task, or sent what cannot be read.
-            GraphInterrupt: The agent asks.
-        """
+        """Send a message and return the answer; what the agent asks, a person answers (`GraphInterrupt`)."""
         call = current_call.get()
         # LangGraph finds what it recorded by name and order; the order of concurrent calls may change.
         name = _digest(parts) if call is None else call.call_id
@@ -378,11 +365,7 @@ class Exchange:
                     await self.client.cancel_task(pb.CancelTaskRequest(id=self.task_id))
 
     def _note(self, event: pb.StreamResponse) -> None:
-        """Take over what an event says.
-
-        Raises:
-            ToolException: It is one too many, too large, or about another task.
-        """
+        """Take over what an event says, unless it is one too many, too large, or about another task."""
         self.events, self.size = self.events + 1, self.size + event.ByteSize()
         if self.events > MAX_EVENTS or self.size > MAX_BYTES:
             raise self._failure(f"sent more than {MAX_EVENTS:,} events or {MAX_BYTES:,} bytes")
@@ -531,12 +514,7 @@ async def connect_agents(
     verify: VerifyCard | None,
     connect_seconds: float,
 ) -> dict[str, list[ToolDefinition]]:
-    """Return the functions of agents, by their names.
-
-    Raises:
-        CatalogError: They are not agents, or the card of one cannot be had, is not trusted, or has no
-            interface that can be called.
-    """
+    """Return the functions of agents, by their names. Raises a `CatalogError` for one that cannot be called."""
     if not isinstance(agents, Mapping):
         raise CatalogError(
             f"agents must be a dict of addresses, cards or clients by name, got {type(agents).__name__}"
@@ -597,12 +575,9 @@ async def _read_card(
 
 
 def _keep_own_interfaces(card: pb.AgentCard, address: str) -> None:
-    """Leave the interfaces that are where the card is.
+    """Leave the interfaces that are where the card is, of which there must be one.
 
     The HTTP client may add credentials, and a card that nobody has verified must not choose who gets them.
-
-    Raises:
-        ValueError: There are none.
     """
     offered = [i for i in card.supported_interfaces if i.protocol_binding in BINDINGS]
     own = [i for i in offered if _origin(i.url) == _origin(address)]

@@ -112,13 +112,8 @@ _MESSAGE_CONTENT = union([STR, container("list", ANY)])
 class AnnotationReader:
     """Reads annotations into a table of records.
 
-    Args:
-        table: Takes the records.
-        direction: Whether the values go into a tool or come from it. A model's fields go in under
-            their aliases and come out under their names; a default makes a field optional only on
-            its way in.
-        message: The annotation that stands for LangChain's classes of messages; None if what they
-            hold is not shown.
+    A model's fields go in under their aliases and come out under their names; a default makes a field optional
+    only on its way in. `message` is the annotation that stands for LangChain's classes of messages.
     """
 
     def __init__(self, table: RecordTable, *, direction: Direction, message: object = None) -> None:
@@ -588,10 +583,7 @@ def _is_function(function: Callable[..., Any]) -> bool:
 
 
 def resolve_annotation(annotation: object, globals_: dict[str, Any]) -> object:
-    """Return an annotation with the names in it resolved; None where they cannot be.
-
-    One at a time: one that cannot be resolved must not hide the others.
-    """
+    """Return an annotation with the names in it resolved; None where one cannot be."""
     bare = types.FunctionType((lambda: None).__code__, globals_)
     bare.__annotations__ = {"it": annotation}
     try:
@@ -648,11 +640,7 @@ class Injected:
 
 
 def injected_parameters(tool: BaseTool) -> Injected:
-    """Return the parameters of `tool` that are filled in for it.
-
-    They are those that its `args_schema` keeps from the model, and those whose annotations in the
-    signature of its function (`func`, `coroutine`, or `_run`) say so.
-    """
+    """Return the parameters that `args_schema` keeps from the model, and that the function's annotations mark."""
     by_graph: set[str] = set()
     others: set[str] = set()
     annotations = dict(read_annotations(called_function(tool)))

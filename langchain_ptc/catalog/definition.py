@@ -475,8 +475,8 @@ class ToolDefinition:
 class DescribedTool(BaseTool):
     """A tool with a JSON Schema for its arguments and one for its value: of an MCP server, or an agent.
 
-    LangChain's own tools with a JSON Schema do not describe their results, and cannot take arguments
-    named `self`, `config` or `run_manager`. In subclasses only `self` has a name, and only by position.
+    LangChain's own cannot take arguments named `self`, `config` or `run_manager`. In subclasses only `self` has a
+    name, and only by position.
     """
 
     result_schema: dict[str, Any] | None = Field(default=None, repr=False)
@@ -511,11 +511,7 @@ def as_arguments_schema(schema: object) -> dict[str, Any]:
 def read_parameters(
     schema: Mapping[str, Any], table: RecordTable, *, message: TypeTree | None = None
 ) -> tuple[list[ToolParameter], TypeTree | None]:
-    """Return the parameters that a JSON Schema of arguments describes, and the type of further ones.
-
-    Raises:
-        CatalogError: A `$ref` of the schema leads out of it.
-    """
+    """Return the parameters that a JSON Schema of arguments describes, and the type of further ones."""
     reader = SchemaReader(schema, table, scope="input:", message=message)
     fields, extra = reader.read_parameters(schema)
     properties = reader.flatten(schema).get("properties")
@@ -543,11 +539,7 @@ def as_parameter(
 
 
 def read_returns(given: object, *, tool_name: str) -> tuple[TypeTree, tuple[RecordType, ...]]:
-    """Return the type that an annotation, a JSON Schema or a type tree describes, and its records.
-
-    Raises:
-        CatalogError: `given` is none of these, or a `$ref` of the schema leads out of it.
-    """
+    """Return the type that an annotation, a JSON Schema or a type tree describes, and its records."""
     if isinstance(given, Named | Choice | Container | Alternatives | RecordRef):
         return given, ()
     table = RecordTable()

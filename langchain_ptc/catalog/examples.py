@@ -154,11 +154,7 @@ class Example:
 
 
 def resolve_examples(examples: Examples, catalog: ToolCatalog) -> list[Example]:
-    """Return the examples that the option `examples` asks for.
-
-    Raises:
-        ValueError: `examples` is invalid.
-    """
+    """Return the examples that the option asks for; raises a `ValueError` if it is none."""
     if examples is None:
         return []
     if examples == "auto":
@@ -243,14 +239,7 @@ class Pair:
     def fill(
         self, template: _Template, *imports: str, tool: ExampleTool | None = None, **more: str
     ) -> Example:
-        """Return the example of a template.
-
-        Args:
-            template: The template.
-            imports: Import lines that its code needs; by default those of both tools.
-            tool: A third tool that its code calls.
-            more: The names in it that are not attributes of this object.
-        """
+        """Return the example of a template, with `more` names, and a third tool that its code calls."""
         imports = imports or self.imports
         if tool is not None:
             imports = (*imports, tool.imported)
@@ -479,11 +468,7 @@ class ExampleTool:
         return " and ".join(f"{p.name} {self.value_of(p)}" for p in plain)
 
     def call(self, given: Mapping[str, str]) -> str:
-        """Return the source of a call.
-
-        Args:
-            given: Sources of some arguments, by name; the other required ones get example values.
-        """
+        """Return the source of a call with some arguments `given` as source; the other required ones get example values."""
         sources = []
         for parameter in self.definition.parameters:
             if parameter.name in given:
@@ -503,10 +488,7 @@ def two_values(parameter: ToolParameter, tool: ExampleTool) -> list[str]:
 
 
 def documented_values(parameter: ToolParameter, definition: ToolDefinition) -> list[str]:
-    """Return the values of a text parameter that its documentation mentions, for example 'Q3'.
-
-    They are quoted in the parameter's own description, or in the tool's after the parameter's name.
-    """
+    """Return the values in quotes in a text parameter's description, or in the tool's after its name."""
     if parameter.type != STR:
         return []
     text = parameter.description

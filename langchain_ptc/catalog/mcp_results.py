@@ -62,11 +62,7 @@ class CallAnswer(BaseModel):
     is_error: bool = Field(default=False, alias="isError")
 
     def as_result(self) -> Any:
-        """Return the same as a `CallToolResult` of `mcp`, as interceptors take it.
-
-        Raises:
-            ToolException: It has too many parts, or is none.
-        """
+        """Return the same as a `CallToolResult` of `mcp`, as interceptors take it."""
         from mcp.types import CallToolResult
 
         check_length(self.content)
@@ -77,11 +73,7 @@ class CallAnswer(BaseModel):
 
 
 def check_length(content: Sequence[object]) -> None:
-    """Check that an answer has no more parts than can be read in a short time.
-
-    Raises:
-        ToolException: It has too many.
-    """
+    """Raise a `ToolException` for an answer of more parts than can be read in a short time."""
     if len(content) > MAX_BLOCKS:
         raise ToolException(
             f"the answer has {len(content):,} parts; at most {MAX_BLOCKS:,} are read"
@@ -89,10 +81,7 @@ def check_length(content: Sequence[object]) -> None:
 
 
 def policy_of(tool: object, approve: Approve) -> ToolPolicy:
-    """Return what an MCP tool's annotations say, with the protocol's defaults for what they do not.
-
-    A tool that says nothing may change things, and may destroy some.
-    """
+    """Return what an MCP tool's annotations say; one that says nothing may change and destroy things."""
     hints = read_field(tool, "annotations")
     read_only = read_field(hints, "readOnlyHint") is True
     destructive = not read_only and read_field(hints, "destructiveHint") is not False
@@ -140,12 +129,8 @@ def is_wrapper(schema: Mapping[str, Any] | None) -> bool:
 def value_of(result: object, schema: Mapping[str, Any] | None) -> Any:
     """Return the value of a `CallToolResult` of a tool with an `outputSchema`, or with none.
 
-    It is the structured content, unwrapped as by `unwrap_schema`; or else the text; or else, where
-    there is more than text, a list of records: `{"type": "image", "data": b"...", "mime_type":
-    "image/png"}` and the like.
-
-    Raises:
-        ToolException: The result is an error.
+    It is the structured content, unwrapped as by `unwrap_schema`; or else the text; or else, where there is more than
+    text, a list of records: `{"type": "image", "data": b"...", "mime_type": "image/png"}` and the like.
     """
     content = read_field(result, "content") or []
     if read_field(result, "isError"):
@@ -157,11 +142,7 @@ def value_of(result: object, schema: Mapping[str, Any] | None) -> Any:
 
 
 def value_of_message(content: object, artifact: object, schema: Mapping[str, Any] | None) -> Any:
-    """Return the value of a result that another package has made a message of: see `value_of`.
-
-    The artifact is a dict with `structured_content`, or None; content that is neither text nor a list
-    of LangChain's content blocks is returned as it is.
-    """
+    """Return the value of a result that another package has made a message of: see `value_of`."""
     structured = read_field(artifact, "structuredContent") if artifact is not None else None
     if structured is None and not isinstance(content, str | list):
         return content
@@ -216,18 +197,9 @@ def read_result(
     tool: str,
     is_quick: bool,
 ) -> Any:
-    """Check a tool's `CallToolResult` and return its value.
+    """Check a tool's `CallToolResult` and return its value; on an event loop, where it is to be quick, if it is.
 
-    Args:
-        result: The result.
-        listed: What the tool that was called gives, by its `outputSchema`; None without one.
-        declared: The `outputSchema` that the catalog shows, or None.
-        tool: The tool that was called.
-        is_quick: Whether it is called on an event loop, and not in a thread.
-
-    Raises:
-        NeedsThreadError: It is to be quick, and the result is too large or takes too long to check.
-        ToolException: The result is an error, or not as it was declared, or has too many parts.
+    `listed` is the type of the tool that was called, `declared` the `outputSchema` that the catalog shows.
     """
     content = read_field(result, "content") or []
     structured = read_field(result, "structuredContent")
@@ -269,14 +241,7 @@ class TooManySteps(Exception):
 
 
 class ResultType:
-    """The type of a tool's structured content.
-
-    Args:
-        schema: The tool's `outputSchema`.
-
-    Raises:
-        CatalogError: A `$ref` of the schema leads out of it.
-    """
+    """The type of a tool's structured content, from its `outputSchema`."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         table = RecordTable()
@@ -390,12 +355,9 @@ def _is_small(value: object) -> bool:
 
 
 def as_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments as JSON has them.
+    """Return arguments as JSON has them, or raise a `ToolException`.
 
     A session that meets what it cannot write ends, and with it the calls of everybody else.
-
-    Raises:
-        ToolException: They cannot be written as JSON.
     """
     try:
         plain: dict[str, Any] = to_jsonable_python(dict(arguments))
@@ -412,10 +374,7 @@ def request_call(
 ) -> Coroutine[Any, Any, CallAnswer]:
     """Return the request of a call, for a session of either line of `mcp`.
 
-    The session's own `call_tool` would check the answer on the event loop: see `validation.py`.
-
-    Raises:
-        ToolException: The arguments cannot be sent.
+    The session's own `call_tool` would check the answer on the event loop.
     """
     from mcp import types
 
@@ -473,10 +432,7 @@ def without_none(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_message_content(content: object) -> object:
-    """Return the content of a tool's message with its images and files as models take them.
-
-    Records hold bytes, for code; a message holds LangChain's content blocks, with base64.
-    """
+    """Return the content of a tool's message with LangChain's blocks, with base64, in place of records with bytes."""
     if not isinstance(content, list):
         return content
     return [_as_block(item) if isinstance(item, dict) else item for item in content]

@@ -139,24 +139,14 @@ class _Link:
         return self.owner.done() or (self._ready.is_set() and self.session is None)
 
     async def opened(self) -> None:
-        """Wait until the session is open.
-
-        Raises:
-            ServerError: It could not be opened.
-        """
+        """Wait until the session is open, or raise a `ServerError`."""
         await self._ready.wait()
         if self.session is None:
             await self.close()
             raise ServerError(explain(self.error))
 
     async def ask(self, request: Coroutine[Any, Any, T]) -> T:
-        """Wait for the answer to a request, or for the end of the session.
-
-        A session whose transport broke leaves the requests that wait for it without an answer.
-
-        Raises:
-            ServerError: The session ended first.
-        """
+        """Wait for the answer to a request; if the session ends first, which `mcp` does not report, raise a `ServerError`."""
         asked = asyncio.ensure_future(request)
         self._waiting += 1
         if self._look is None and not self._is_process:
@@ -221,11 +211,7 @@ def explain(error: BaseException | None) -> str:
 
 
 async def list_tools(session: Any) -> list[Any]:
-    """Return the tools of a server, all pages of them.
-
-    Raises:
-        ServerError: The server does not come to an end.
-    """
+    """Return the tools of a server as they are now, all pages of them, or raise a `ServerError`."""
     capabilities = getattr(session, "get_server_capabilities", lambda: None)()
     if capabilities is not None and read_field(capabilities, "tools") is None:
         return []
@@ -247,14 +233,7 @@ async def list_tools(session: Any) -> list[Any]:
 
 
 class Server:
-    """A server that is opened when it is needed, and again when it was lost.
-
-    Args:
-        name: For messages.
-        connection: As `MultiServerMCPClient` takes it.
-        callbacks: Those of the client, or None.
-        connect_seconds: Time to open a session and list its tools.
-    """
+    """A server that is opened when it is needed, and again when it was lost."""
 
     def __init__(
         self, name: str, connection: Mapping[str, Any], *, callbacks: Any, connect_seconds: float
@@ -276,11 +255,7 @@ class Server:
         return mcp_loop.start()
 
     async def list_tools(self) -> list[Any]:
-        """Return the tools of the server as they are now.
-
-        Raises:
-            ServerError: The server cannot be reached.
-        """
+        """Return the tools of a server as they are now, all pages of them, or raise a `ServerError`."""
         return await run_on(self.home, self._list_tools())
 
     async def call(
@@ -291,11 +266,7 @@ class Server:
         *,
         headers: Mapping[str, Any] | None = None,
     ) -> CallAnswer:
-        """Call a tool and return its answer; with `headers` in a session of its own, which has them.
-
-        Raises:
-            ToolException: The server refused the call, or cannot be reached.
-        """
+        """Call a tool and return its answer; with `headers` in a session of its own. Raises `ToolException` only."""
         if headers is None or "url" not in self._connection:
             return await run_on(self.home, self._call(tool, arguments, progress))
         merged = {**(self._connection.get("headers") or {}), **headers}
@@ -311,11 +282,7 @@ class Server:
             await own.close()
 
     def result_type(self, tool: str) -> ResultType | None:
-        """Return what a tool gives, as the server listed it last; None if it does not say.
-
-        Raises:
-            CatalogError: Its schema cannot be read.
-        """
+        """Return what a tool gives, as the server listed it last; None if it does not say."""
         listed, known = self._types
         if listed is not self._known:
             listed, known = self._types = self._known, {}
@@ -516,12 +483,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 async def _open_session(
     connection: Mapping[str, Any], options: Mapping[str, Any]
 ) -> AsyncIterator[Any]:
-    """Connect to a server and yield a `ClientSession`, which is not yet initialized.
-
-    Raises:
-        ValueError: `connection` has no transport, an unknown one, or lacks one of its keys.
-        ImportError: The transport needs a package that is not installed.
-    """
+    """Connect to a server and yield a `ClientSession`, which is not yet initialized."""
     kind = _checked(connection)
     given = {k: v for k, v in connection.items() if k not in ("transport", "session_kwargs")}
     from mcp import ClientSession
@@ -634,10 +596,7 @@ _CHUNK_BYTES = 65_536
 
 @contextmanager
 def server_errors() -> Iterator[IO[str]]:
-    """Yield the standard error of a server: `sys.stderr`; on a terminal a pipe, copied to it.
-
-    In the copy, signs replace the characters that control the terminal.
-    """
+    """Yield the standard error of a server; on a terminal a pipe, of which a harmless copy is written."""
     if not sys.stderr.isatty():
         yield sys.stderr
         return

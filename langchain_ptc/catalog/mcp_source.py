@@ -121,19 +121,10 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 class Source:
-    """The servers of a catalog, and of the newer catalogs made from it.
+    """The servers of a catalog, and of the newer catalogs made from it; no session is opened yet.
 
-    Args:
-        servers: What `ToolCatalog.from_mcp` was given. Callbacks and interceptors are the client's, the
-            outermost interceptor first. No session is opened yet.
-        home: The loop on which sessions among them were opened; None if it is unknown.
-        approve: Which tools a person approves.
-        exclude: Tools that are left out, as `server.tool`.
-        connect_seconds: Time for each server to start and to list its tools.
-
-    Raises:
-        CatalogError: They are not connections, sessions or a client.
-        ImportError: The packages for MCP are not installed.
+    Callbacks and interceptors are the client's, the outermost interceptor first. `home` is the loop on which sessions
+    among the servers were opened; None if it is unknown.
     """
 
     def __init__(
@@ -190,11 +181,7 @@ class Source:
         return tuple(server.version for server in self._servers)
 
     async def read(self) -> tuple[Found, tuple[int, ...]]:
-        """Return the tools as they are now, and the versions of the servers that have them.
-
-        Raises:
-            CatalogError: A server cannot be reached.
-        """
+        """Return the tools as they are now, and the versions of the servers that have them; or raise a `CatalogError`."""
         readings = 0
         while True:
             versions, readings = self.versions, readings + 1
@@ -253,19 +240,7 @@ class Source:
         declared: Mapping[str, Any] | None,
         runtime: object,
     ) -> Any:
-        """Call a tool through the interceptors; return its value, or the answer of an interceptor.
-
-        Args:
-            server: The server that has the tool.
-            tool: The server's name for it.
-            arguments: Under the server's own names.
-            declared: The `outputSchema` that the catalog shows.
-            runtime: LangGraph's, for the interceptors; None outside a graph.
-
-        Raises:
-            ToolException: The server refused the call, cannot be reached, or returned a value that
-                does not match its schema.
-        """
+        """Call a tool through the interceptors; return its value, or the answer of an interceptor."""
         progress = self._progress_for(server, tool)
         called = tool
         if not self.interceptors:
@@ -321,10 +296,7 @@ def _stop_all(servers: Sequence[Server]) -> None:
 
 
 class OpeningCatalog(Generic[C]):
-    """A catalog whose servers are about to be opened: `async with`, `with`, or `await` it.
-
-    `async with` and `with` end the servers with the block; after `await`, `catalog.aclose()` does.
-    """
+    """A catalog whose servers are about to be opened: `async with`, `with`, or `await` it."""
 
     def __init__(
         self,
@@ -378,13 +350,9 @@ class OpeningCatalog(Generic[C]):
 def join_tools(
     tools: object, found: Mapping[str, Sequence[Any]], *, kind: str = "an MCP server"
 ) -> Any:
-    """Return the tools of servers or agents with further tools, as `ToolCatalog` takes them.
+    """Return the tools of servers or agents with further tools, those without a domain under None.
 
-    Under None stand those without a domain. No type says so: with it, a type checker would no longer
-    understand a plain dict of lists.
-
-    Raises:
-        CatalogError: A domain has the name of a server or an agent.
+    No type says so: with it, a type checker would no longer understand a plain dict of lists.
     """
     others = tools if isinstance(tools, Mapping) else {None: tools}
     twice = [name for name in others if name in found]

@@ -233,10 +233,7 @@ class ObservedShapes:
 
 
 def widen(shape: Shape, value: object, *, arguments: object = None) -> bool:
-    """Add the result of a call to a shape, and return whether the shape was changed.
-
-    A key that is among the arguments of the call is taken for data.
-    """
+    """Add the result of a call to a shape, and return whether the shape was changed."""
     reader = _Reader(given=arguments)
     if isinstance(value, str):
         may_be_json = "str" not in shape.types or shape.json is not None
@@ -485,10 +482,7 @@ def _kinds(shape: Shape) -> set[str]:
 
 
 def render_shape(shape: Shape, *, limit: int = MAX_TEXT_CHARS) -> str:
-    """Return a shape as one line of types, records as `{'id': int, 'name': NotRequired[str]}`.
-
-    Deeper levels are left out until the text fits into `limit` characters, then its end.
-    """
+    """Return a shape as one line of types; deeper levels are left out until it fits, then its end."""
     text = ""
     for depth in range(MAX_DEPTH + 2, 0, -1):
         text = _render(shape, depth)

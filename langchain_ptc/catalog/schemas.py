@@ -88,11 +88,7 @@ class Resolver:
         self._base = text(root, "$id") or text(root, "id")
 
     def resolve(self, reference: str, *, where: str = "#") -> object:
-        """Return the schema that `reference` names, or `True` (anything) if it names nothing.
-
-        Raises:
-            CatalogError: It leads out of the document; the message says that it is at `where`.
-        """
+        """Return the schema that `reference` names, or `True` (anything); it must not lead out of the document."""
         url, _, fragment = reference.partition("#")
         resource = self._named.get(_join(self._base, url)) if url else self._root
         if resource is None:
@@ -323,11 +319,8 @@ _MERGE: Mapping[str, Callable[[Any, Any], Any]] = {
 class SchemaReader:
     """Reads the schemas of one document into one table of records.
 
-    Args:
-        root: The whole document; references are resolved in it.
-        table: Takes the records.
-        scope: Put in front of the records' keys, so that several documents share a table.
-        message: What stands in place of LangChain's classes of messages; None for their own fields.
+    `scope` is put in front of the records' keys, so that several documents share a table. `message` stands in place of
+    LangChain's classes of messages. A `$ref` out of the document is a `CatalogError`, wherever it is read.
     """
 
     def __init__(
@@ -352,17 +345,7 @@ class SchemaReader:
         """The place that is being read, for messages."""
 
     def read(self, schema: object, *, name: str, path: str, depth: int = 0) -> TypeTree:
-        """Return the type of the values that `schema` accepts, or a wider one.
-
-        Args:
-            schema: A JSON Schema: an object, or a boolean.
-            name: What to call a record that has no name of its own.
-            path: The schema's JSON pointer, which identifies its record.
-            depth: Levels above it.
-
-        Raises:
-            CatalogError: A `$ref` leads out of the document.
-        """
+        """Return the type of what `schema` accepts, or a wider one; a record without a title is called `name`."""
         self._count += 1
         if depth > MAX_DEPTH or self._is_spent():
             return widened("nested too deeply to show")
@@ -383,10 +366,7 @@ class SchemaReader:
     def read_fields(
         self, schema: Schema, *, path: str, depth: int, limit: int = MAX_FIELDS
     ) -> tuple[RecordField, ...]:
-        """Return the properties of a flat object schema, in its order.
-
-        What is required without being described is a field of any type.
-        """
+        """Return the properties of a flat object schema; what is only required is a field of any type."""
         properties = schema.get("properties")
         known: Mapping[Any, Any] = properties if isinstance(properties, Mapping) else {}
         needed = schema.get("required")
@@ -417,10 +397,9 @@ class SchemaReader:
         )
 
     def read_parameters(self, schema: Schema) -> tuple[tuple[RecordField, ...], TypeTree | None]:
-        """Return the fields of a whole document that describes arguments, and the type of others.
+        """Return the fields of a whole document that describes arguments, and the type of others, if there may be.
 
-        Arguments have one list of names: branches of an `anyOf` are laid over each other, and what
-        not every branch requires is optional. The type is None if there are no further arguments.
+        Branches of an `anyOf` are laid over each other, and what not every branch requires is optional.
         """
         fields = self._read_overlaid(schema, path="#", depth=0)
         flat = self.flatten(schema)
@@ -643,11 +622,7 @@ class SchemaReader:
 def read_result_schema(
     schema: Schema | None, tool_name: str, table: RecordTable, *, note: str = ""
 ) -> TypeTree:
-    """Return the type of a tool's value; without a schema, `Any` with `note`.
-
-    Raises:
-        CatalogError: A `$ref` of the schema leads out of it.
-    """
+    """Return the type of a tool's value; without a schema, `Any` with `note`."""
     if schema is None:
         return widened(note)
     reader = SchemaReader(schema, table, scope="output:")

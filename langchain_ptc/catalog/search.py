@@ -63,14 +63,7 @@ _FUSION = 60
 
 
 class ToolIndex:
-    """An index of tools by their words. It may be used from any thread.
-
-    Args:
-        definitions: The tools; their order decides between equals.
-
-    Raises:
-        CatalogError: This Python's SQLite has no FTS5.
-    """
+    """An index of tools by their words. It may be used from any thread."""
 
     def __init__(self, definitions: Iterable[ToolDefinition]) -> None:
         self._definitions = tuple(definitions)
@@ -254,10 +247,7 @@ class Synonyms(NamedTuple):
 
 @functools.cache
 def read_synonyms() -> Synonyms:
-    """Return the words of `synonyms.txt`, which is read with the first question.
-
-    Two words that people use are less near to each other than to the usual name of such tools.
-    """
+    """Return the words of `synonyms.txt`; the first of a line is nearer to the others than they to each other."""
     text = Path(__file__).with_name("synonyms.txt").read_text("utf-8")
     sections = dict(part.split("]\n", 1) for part in text.split("\n[")[1:])
     lines = {
@@ -279,12 +269,7 @@ def read_synonyms() -> Synonyms:
 
 
 class EmbeddingIndex:
-    """The tools as vectors, made with the first search. It may be used from any thread.
-
-    Args:
-        embeddings: An embedding model.
-        definitions: The tools; their order decides between equals.
-    """
+    """The tools as vectors, made with the first search. It may be used from any thread."""
 
     def __init__(self, embeddings: Embeddings, definitions: Iterable[ToolDefinition]) -> None:
         self._embeddings = embeddings

@@ -357,13 +357,7 @@ def _is_literal(value: object, depth: int = 0) -> bool:
 def render_signature(
     definition: ToolDefinition, names: Names, *, with_comments: bool = False
 ) -> str:
-    """Return the head of a stub, from `async def` to the colon.
-
-    Args:
-        definition: The tool.
-        names: Names of the records in its types, by key.
-        with_comments: Whether parameters are described; each one that is takes a line of its own.
-    """
+    """Return the head of a stub; with comments, each parameter that is described takes a line of its own."""
     parameters = stub_parameters(definition, names)
     parts = [p.source() for p in parameters]
     comments = [p.comment if with_comments else "" for p in parameters]
@@ -398,10 +392,7 @@ def render_facts(definition: ToolDefinition) -> list[str]:
 
 
 def render_stub(definition: ToolDefinition, names: Names, *, observed: str = "") -> str:
-    """Return the stub of one tool for a model: signature, comments and docstring.
-
-    `observed` is a line about the shape of its results, or empty.
-    """
+    """Return the stub of one tool for a model, with a line about the shape of its results, or an empty one."""
     head = render_signature(definition, names, with_comments=True)
     description = paragraphs(definition.description, limit=MAX_PROMPT_TOOL_CHARS)
     about = "\n".join(filter(None, [description, *render_facts(definition)]))
@@ -425,14 +416,7 @@ def group(definitions: Iterable[ToolDefinition]) -> list[DomainStubs]:
 def render_tier(
     domains: Sequence[DomainStubs], tier: Tier, observed: Mapping[str, str], keep: Keep
 ) -> str:
-    """Return the text of a catalog in one tier, with a newline at its end; empty without tools.
-
-    Args:
-        domains: The stubs.
-        tier: How much is shown.
-        observed: Observed shapes of results, by qualified name, of tools whose type is vague.
-        keep: Called with each line about an observed shape, in the catalog's order.
-    """
+    """Return the text of a catalog in one tier, with a newline at its end; empty without tools."""
     if tier == "full":
         return render_catalog(domains, observed, keep)
     if tier == "signatures":
@@ -633,14 +617,7 @@ def render_package(domains: Sequence[DomainStubs]) -> dict[str, str]:
 
 
 def write_package(files: Mapping[str, str], directory: Path) -> list[Path]:
-    """Write the files of the package `tools` into `directory` and return their paths.
-
-    Files of an earlier call that are no longer part of the package are deleted; other files are left
-    alone.
-
-    Raises:
-        OSError: A file cannot be written or deleted.
-    """
+    """Write the package `tools` and return the paths; our files of an earlier call that are left over are deleted."""
     (directory / "tools").mkdir(parents=True, exist_ok=True)
     written = [directory / name for name in files]
     for path, source in zip(written, files.values(), strict=True):

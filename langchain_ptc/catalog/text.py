@@ -34,13 +34,7 @@ def is_normal(name: str) -> bool:
 
 
 def to_identifier(name: str, *, fallback: str) -> str:
-    """Return `name` as an identifier that Python reads back as it is; keywords get an underscore.
-
-    Args:
-        name: Any text.
-        fallback: What to call it if nothing of `name` can stand in an identifier; also put in front
-            of a leading digit.
-    """
+    """Return `name` as an identifier that Python reads back as it is, with `fallback` where nothing else will do."""
     normal = unicodedata.normalize("NFKC", name[: 4 * MAX_NAME_CHARS])
     kept = "".join(char if f"a{char}".isidentifier() else "_" for char in normal)
     # Leading underscores are private to Python, and the sandbox's language refuses them.
@@ -82,10 +76,7 @@ _WIDE = re.compile(r"[぀-ヿ㐀-鿿豈-﫿가-힯]")
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of a name or a text, in small letters and without accents.
-
-    `getHTTPResponse_v2` gives `get`, `http`, `response`, `v`, `2`; `it's` gives `it`.
-    """
+    """Return the words of `getHTTPResponse_v2` or a text, in small letters and without accents."""
     plain = _CLITIC.sub("", text)
     if plain.isascii():
         return [word.lower() for word in _PART.findall(plain)]
@@ -115,11 +106,7 @@ _JOINERS = "\u200c\u200d"
 
 
 def _clean(text: str) -> str:
-    """Return `text` without invisible characters.
-
-    Some of them control terminals, some hide text, and some show it in another order than it is in
-    (CVE-2021-42574).
-    """
+    """Return `text` without characters that control terminals, hide text or reorder it (CVE-2021-42574)."""
     if text.isascii() and text.replace("\n", " ").isprintable():
         return text
     return "".join(
@@ -197,14 +184,7 @@ _VALUE_WORDS = _EMPTY_WORDS | {
 
 
 def unsaid(text: str, *, name: str, values: Collection[object]) -> str:
-    """Return the sentences of a description that say more than a signature does.
-
-    Args:
-        text: The description of a parameter or a field.
-        name: Its name: a description that only repeats it says nothing.
-        values: The default and the choices that the signature shows; a sentence that only lists
-            them says nothing.
-    """
+    """Return the sentences of a description that say more than a parameter's name and the values that are shown."""
     if values and len(text) <= 4 * MAX_LINE_CHARS and _LISTS_VALUES.search(text):
         known = _VALUE_WORDS.union(*(_words(str(v)[:MAX_LINE_CHARS]) for v in values))
         sentences = _SENTENCE_END.split(text)

@@ -51,11 +51,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def read_tool(tool: BaseTool, *, domain: str | None, policy: ToolPolicy) -> ToolDefinition:
-    """Return the definition of `tool`.
-
-    Raises:
-        CatalogError: Its schema cannot be read; the message names the tool.
-    """
+    """Return the definition of `tool`, or raise a `CatalogError` that names it."""
     table = RecordTable()
     try:
         adapted = read_adapted(tool)
@@ -98,12 +94,7 @@ def own_policy(tool: BaseTool) -> ToolPolicy:
 
 
 def complete(given: ToolDefinition, *, domain: str | None) -> ToolDefinition:
-    """Return the definition that a developer made, with what it leaves out read from its tool.
-
-    Raises:
-        CatalogError: It names another domain than `domain`, its name is not an identifier, or its tool's
-            schema cannot be read.
-    """
+    """Return the definition that a developer made, with what it leaves out read from its tool."""
     if not isinstance(given.tool, BaseTool):
         raise CatalogError(
             f"ToolDefinition.tool must be a LangChain tool, got {type(given.tool).__name__}"
@@ -203,10 +194,7 @@ def _read_return(
 
 
 def _read_own_annotation(tool: BaseTool) -> tuple[object, bool]:
-    """Return what a tool's functions say that they return, and whether all say the same for certain.
-
-    A decorator gives its wrapper the annotations of what it wraps, and may return something else.
-    """
+    """Return what a tool's functions say that they return, and whether all say the same, unwrapped."""
     functions = implementations(tool)
     annotations = [return_annotation(function) for function in functions]
     found = next((annotation for annotation in annotations if annotation is not Any), Any)
@@ -239,11 +227,7 @@ def _in_order(parameters: Sequence[ToolParameter]) -> tuple[ToolParameter, ...]:
 
 
 def read_tools(tools: object) -> Iterator[ToolDefinition]:
-    """Yield the definitions of what was passed to a catalog: a list, or lists by domain.
-
-    Raises:
-        CatalogError: It is neither, or something in it is not a tool, or has another's name.
-    """
+    """Yield the definitions of what was passed to a catalog: a list, or lists by domain."""
     if isinstance(tools, Mapping):
         names: dict[str, object] = {}
         for given, members in tools.items():

@@ -338,11 +338,7 @@ class RecordTable:
         return key in self._records
 
     def define(self, key: str, build: Callable[[], RecordType | None]) -> TypeTree:
-        """Return a reference to the record `key`, building it if it is met for the first time.
-
-        While `build` runs, the key is known already: a record that holds itself ends there. It returns
-        None if the record has no fields, and is better described as a `dict`.
-        """
+        """Return a reference to the record `key`, built if it is new; while it is built, the key is known already."""
         if key not in self._records:
             self._records[key] = None
             record = build()

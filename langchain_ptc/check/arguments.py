@@ -301,8 +301,7 @@ _MAX_PARTS = 5_000
 class Leniency:
     """How strictly one tool takes its arguments.
 
-    A pydantic model may convert a value before it looks at its type, by a validator of its own. Then the
-    type of the parameter says little about what the tool accepts.
+    A validator may convert a value before its type is looked at: then the type says little about what is accepted.
     """
 
     def __init__(self, definition: ToolDefinition) -> None:

@@ -91,14 +91,7 @@ _NO_AWAITABLES = (ast.Constant, ast.JoinedStr, ast.Compare)
 
 
 class Check:
-    """The check of one program.
-
-    Args:
-        program: The program.
-        given: The names that it has from its start.
-        modules: Names of the modules that it may import; None if they are not known.
-        lenient: How strictly tools take their arguments, as far as it is known; extended.
-    """
+    """The check of one program; `lenient` is what is known of how strictly tools take their arguments, and extended."""
 
     def __init__(
         self,
@@ -544,13 +537,7 @@ def read_program(code: str) -> Program | None:
 
 
 class Checker:
-    """Checks programs before they run.
-
-    Args:
-        catalog: The tools that they may call.
-        modules: Names of the modules that they may import (`Sandbox.modules`); None to check no
-            import but those of tools.
-    """
+    """Checks programs before they run; `modules` are those that they may import, None to check those of tools only."""
 
     def __init__(self, catalog: ToolCatalog, modules: Collection[str] | None) -> None:
         self._catalog = catalog
@@ -562,16 +549,10 @@ class Checker:
         return CatalogNames(self._catalog)
 
     def check(self, code: str, *, kept: Collection[str] | None = ()) -> tuple[Problem, ...]:
-        """Return the errors that `code` would certainly raise; nothing of it is run.
+        """Return the errors that `code` would certainly raise, in order of line; nothing of it is run.
 
-        Args:
-            code: What the model wrote. Code that is not valid Python has no problems here: the sandbox
-                says what is wrong with it.
-            kept: Names of the session's variables; None if they are not known.
-
-        Returns:
-            The problems in order of line, each of them certain; at most `MAX_PROBLEMS`. Those found until
-            then where the code is more work than a program is worth.
+        There are none where the code is not valid Python, of which the sandbox says more, and only those that were found
+        until then where it is more work than a program is worth. `kept` are the session's variables, if they are known.
         """
         program = read_program(code)
         if program is None:
@@ -609,14 +590,7 @@ def make_problem(code: str, found: Found) -> Problem:
 
 
 def render_problems(problems: Sequence[Problem]) -> str:
-    """Return what is wrong, line by line, with the right signatures.
-
-    Args:
-        problems: As `check_code` gives them, in order of line.
-
-    Returns:
-        Text for the model; an empty string if there are no problems.
-    """
+    """Return what is wrong, line by line, with the right signatures, for the model."""
     blocks = [OPENING] if problems else []
     shown: set[str] = set()
     room = MAX_REPORT_CHARS

@@ -197,10 +197,7 @@ def shown(node: ast.AST) -> str:
 
 
 def kind_of(tree: TypeTree) -> str | None:
-    """Return the name of the Python type that values of `tree` have, or None if it is not certain.
-
-    `record` means a record, `float` a number.
-    """
+    """Return the Python type of the values of `tree`, `record`, or None if it is not certain; a `float` is any number."""
     if isinstance(tree, RecordRef):
         return "record"
     if isinstance(tree, Choice):
@@ -210,10 +207,7 @@ def kind_of(tree: TypeTree) -> str | None:
 
 
 def is_closed(record: RecordType) -> bool:
-    """Whether a record has only the keys of its fields.
-
-    What an annotation says is all; an object of a JSON Schema may have further keys.
-    """
+    """Whether a record has only the keys of its fields; an object of a JSON Schema may have further keys."""
     said = record.key.startswith("output:") and "#" not in record.key
     return said and not record.others
 
@@ -414,14 +408,7 @@ class CatalogNames:
 
 
 class Given:
-    """The names that a program of a catalog has from its start.
-
-    Args:
-        names: Those of its catalog.
-        program: The program.
-        modules: Names of the modules that it may import.
-        kept: Names of its session's variables; None if they are not known.
-    """
+    """The names that a program has from its start: of its catalog, its modules, and its session if that is known."""
 
     def __init__(
         self,

@@ -40,11 +40,7 @@ class Work:
         self.left = steps
 
     def spend(self, steps: int = 1) -> None:
-        """Take steps.
-
-        Raises:
-            OutOfWork: There are none left.
-        """
+        """Take steps, or raise `OutOfWork`."""
         self.left -= steps
         if self.left < 0:
             raise OutOfWork
@@ -77,10 +73,7 @@ class Program(SyntaxTree):
 
 
 class _Reach:
-    """One walk over a program in the order of its text: what is reached, and what is called.
-
-    A function is reached as certainly as the code that reads its name.
-    """
+    """What is reached in a program, and how certainly; a function as certainly as the code that reads its name."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
@@ -484,13 +477,7 @@ class Handlers:
         self._collects = bool(_COLLECTING & words)
 
     def may_catch(self, node: ast.AST, error: str, *, settled: bool = True) -> bool:
-        """Whether the code may catch `error` where `node` raises it.
-
-        Args:
-            node: Raises it.
-            error: Name of its class.
-            settled: Whether it is raised right there, and not where something is awaited later.
-        """
+        """Whether the code may catch `error` where `node` raises it: right there, if that is `settled`."""
         child = node
         for parent in self._program.outward(node) if settled else ():
             self._work.spend()

@@ -95,20 +95,10 @@ class ToolCallError(Exception):
 def typecheck_code(
     code: str, catalog: ToolCatalog, *, kept: Collection[str] | None = ()
 ) -> tuple[Problem, ...]:
-    """Return what the type checker ty is certain of in `code`, in its words; nothing of it is run.
+    """Return what the type checker ty is certain of in `code`, in its words and the order of lines; nothing is run.
 
-    It blocks for about a quarter of a second: call it in a thread from asynchronous code.
-
-    Args:
-        code: What the model wrote. Code that is not valid Python has no problems here.
-        catalog: The tools that it may call.
-        kept: Names that its session keeps from earlier programs; None if they are not known.
-
-    Returns:
-        The problems in order of line, at most `MAX_PROBLEMS`; none if ty does not come to an end.
-
-    Raises:
-        ImportError: ty is not installed.
+    It blocks for about a quarter of a second: call it in a thread. There is nothing if ty does not come to an end; an
+    `ImportError` says that it is not installed.
     """
     if importlib.util.find_spec("ty") is None:
         raise ImportError(
