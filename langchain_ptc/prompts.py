@@ -200,8 +200,7 @@ EMPTY_SESSION = (
 
 DEFAULT_PROMPT_TOKENS = 10_000
 """Token budget of the text about the tools, including its instructions."""
-CountTokens: TypeAlias = Callable[[str], int]
-"""Counts the tokens of a text."""
+CountTokens: TypeAlias = Callable[[str], int]  # counts the tokens of a text
 
 _PARTS: Mapping[Tier, str] = {
     "full": TOOLS_FULL,

@@ -37,8 +37,7 @@ _SIDE_KEYS = frozenset({"language", "lang", "timeout", "description", "title", "
 """Arguments that models add to a program and that are not part of it."""
 _MAX_NESTING = 3
 _MAX_NAME_PARTS = 10
-_MAX_JSON_STARTS = 50
-"""Places in a text where the JSON of a call is searched for; bounds the work."""
+_MAX_JSON_STARTS = 50  # places in a text where the JSON of a call is searched for; bounds the work
 
 _CALL_KEYS = frozenset({"tool_calls", "function_call"})
 _CALL_BLOCKS = frozenset(
@@ -58,20 +57,16 @@ class CodeCall:
     """One call of a model's reply."""
 
     id: str
-    code: str = ""
-    """The program to run; empty if there is a problem."""
-    problem: str = ""
-    """Why there is nothing to run, for the model; empty if there is a program."""
+    code: str = ""  # the program to run; empty if there is a problem
+    problem: str = ""  # why there is nothing to run, for the model; empty if there is a program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedReply:
     """A parsed reply of a model."""
 
-    calls: tuple[CodeCall, ...]
-    """Its calls, each of which needs an answer; empty if it is prose."""
-    message: AIMessage
-    """The reply as a message whose tool calls are exactly these."""
+    calls: tuple[CodeCall, ...]  # its calls, each of which needs an answer; empty if it is prose
+    message: AIMessage  # the reply as a message whose tool calls are exactly these
 
     @property
     def problems(self) -> dict[str, str]:
@@ -554,14 +549,10 @@ _OUTSIDE_TAG = re.compile(rf"(?<!`)(?:{_REASONING_BEGIN}|{_TEMPLATE_END})", re.I
 class Block:
     """One fenced block."""
 
-    label: str
-    """First word of the info string in lower case; empty if there is none."""
-    content: str
-    """Its content, with lines ended by `\\n`, without the indentation of its fence."""
-    start: int
-    """Where its opening fence starts in the text."""
-    end: int
-    """Where the text after it starts."""
+    label: str  # first word of the info string in lower case; empty if there is none
+    content: str  # its content, with lines ended by `\n`, without the indentation of its fence
+    start: int  # where its opening fence starts in the text
+    end: int  # where the text after it starts
 
 
 def read_text(
@@ -598,8 +589,7 @@ class OpenBlock:
     quotes: int
     is_python: bool
     lines: list[str] = field(default_factory=list)
-    string: str = ""
-    """The quotes of a string that is open at the end of the last line."""
+    string: str = ""  # the quotes of a string that is open at the end of the last line
     passed: tuple[int, int, int] | None = None
     """The first fence that was read as part of that string: line, number of lines, end."""
 
@@ -611,8 +601,7 @@ class Scan:
         self._lines: list[tuple[int, int, str]] = []
         self._at = 0
         self._python_labels = python_labels
-        self.open_block: OpenBlock | None = None
-        """The block that the last line is in."""
+        self.open_block: OpenBlock | None = None  # the block that the last line is in
         self._unclosed = 0
         self.blocks: list[Block] = []
         self.reasoning: list[tuple[int, int]] = []

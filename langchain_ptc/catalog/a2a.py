@@ -148,22 +148,16 @@ def read_answer(
     return A2AAnswer(text=text, data=data, files=files, context=context, state=state)
 
 
-MAX_BYTES = 8 * 1024 * 1024
-"""Size of one response, and of all events of one call."""
+MAX_BYTES = 8 * 1024 * 1024  # size of one response, and of all events of one call
 MAX_EVENTS = 100_000
-MAX_REPORTS = 500
-"""Events of one call that are read, and those that become events of the execution."""
+MAX_REPORTS = 500  # events of one call that are read, and those that become events of the execution
 MAX_QUESTIONS = 100
 MAX_ID_CHARS = 1_000
-MAX_WORDS_CHARS = 2_000
-"""Length of an agent's words in an error or a question."""
-MAX_QUESTION_BYTES = 65_536
-"""Size of a question that is shown with its data."""
-QUICK_BYTES = 65_536
-"""Size of what is converted on the event loop."""
+MAX_WORDS_CHARS = 2_000  # length of an agent's words in an error or a question
+MAX_QUESTION_BYTES = 65_536  # size of a question that is shown with its data
+QUICK_BYTES = 65_536  # size of what is converted on the event loop
 HISTORY_LENGTH = 10
-MAX_FAILURES = 5
-"""Requests in a row that may fail while a task is waited for."""
+MAX_FAILURES = 5  # requests in a row that may fail while a task is waited for
 POLL_SECONDS, MAX_POLL_SECONDS = 0.5, 5.0
 CANCEL_SECONDS = 2.0
 LANGGRAPH_DONE = "Task completed successfully"
@@ -218,10 +212,8 @@ def _digest(messages: Iterable[Any]) -> str:
 class Exchange:
     """What is said between a call of the code and an agent, until the agent is done."""
 
-    agent: str
-    """Its name."""
-    client: Any
-    """A `Client` of `a2a-sdk`, or what has its methods."""
+    agent: str  # its name
+    client: Any  # a `Client` of `a2a-sdk`, or what has its methods
     context_id: str
     task_id: str = ""
     status: pb.TaskStatus = field(default_factory=pb.TaskStatus)
@@ -421,13 +413,11 @@ class Exchange:
 
 A2AAgents: TypeAlias = Mapping[str, str | pb.AgentCard | Client]
 """Agents by name: an address of the agent or of its card; its card; or a client of `a2a-sdk`."""
-VerifyCard: TypeAlias = Callable[[pb.AgentCard], None]
-"""Raises if a card is not to be trusted."""
+VerifyCard: TypeAlias = Callable[[pb.AgentCard], None]  # raises if a card is not to be trusted
 MakeHttpClient: TypeAlias = Callable[[], httpx.AsyncClient]
 """Returns a new client for one call, which is closed after it."""
 
-FUNCTION = "ask"
-"""The function of each agent, in the domain of the agent's name."""
+FUNCTION = "ask"  # the function of each agent, in the domain of the agent's name
 BINDINGS = ["JSONRPC", "HTTP+JSON"]
 MAX_SKILLS, MAX_EXAMPLES = 10, 3
 TIMEOUT = httpx.Timeout(10.0, read=60.0)

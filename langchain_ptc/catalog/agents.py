@@ -50,8 +50,7 @@ from langchain_ptc.catalog.types import (
 )
 from langchain_ptc.errors import CatalogError
 
-WHOLE = "input"
-"""The one parameter of an agent that does not take an object with named fields."""
+WHOLE = "input"  # the one parameter of an agent that does not take an object with named fields
 _WRAP = "wrap it: agent_tool(agent, name=..., description=...)"
 
 
@@ -97,12 +96,10 @@ class Message(TypedDict):
 class AgentTool(DescribedTool):
     """An agent that code calls as a tool."""
 
-    agent: Any = Field(exclude=True, repr=False)
-    """A `Runnable`."""
+    agent: Any = Field(exclude=True, repr=False)  # a `Runnable`
     parameters: tuple[ToolParameter, ...] = Field(exclude=True, repr=False)
     extra: Any = Field(default=None, exclude=True, repr=False)
-    returns: Any = Field(exclude=True, repr=False)
-    """What `ToolDefinition` has under these names."""
+    returns: Any = Field(exclude=True, repr=False)  # what `ToolDefinition` has under these names
     records: tuple[RecordType, ...] = Field(exclude=True, repr=False)
     validator: Any = Field(default=None, exclude=True, repr=False)
     """What makes an object of its class of the input; None where a dict will do."""
@@ -447,8 +444,7 @@ def _show(message: Mapping[str, Any]) -> dict[str, Any]:
     return always | {name: message[name] for name in Message.__annotations__ if message.get(name)}
 
 
-MAX_PROMPTS = 100
-"""Prompts of one call of the batched tool."""
+MAX_PROMPTS = 100  # prompts of one call of the batched tool
 
 
 def model_tools(

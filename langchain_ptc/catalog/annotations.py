@@ -365,8 +365,7 @@ class DeclaredField:
     name: str
     annotation: object
     required: bool
-    default: object = ...
-    """`...` if there is none, or none that can be shown."""
+    default: object = ...  # `...` if there is none, or none that can be shown
     description: str = ""
     constraints: tuple[str, ...] = ()
     note: str = ""
@@ -630,8 +629,7 @@ class Injected:
 
     by_graph: frozenset[str]
     """By a graph: state, store, runtime, and whatever else is marked `InjectedToolArg`."""
-    others: frozenset[str]
-    """By LangChain itself: the config and the id of the call."""
+    others: frozenset[str]  # by LangChain itself: the config and the id of the call
 
     @property
     def names(self) -> frozenset[str]:

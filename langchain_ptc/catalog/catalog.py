@@ -84,8 +84,7 @@ class ToolCatalog:
         embeddings: Embeddings | None = None,
     ) -> None:
         self.shapes = ObservedShapes() if shapes is None else shapes
-        self._doubted: set[str] = set()
-        """Tools whose results have contradicted their return type."""
+        self._doubted: set[str] = set()  # tools whose results have contradicted their return type
         self._embeddings = embeddings
         found = list(read_tools(tools))
         self._definitions = tuple(found)

@@ -281,8 +281,7 @@ def _check_exceptions(record: object, on: object) -> None:
 
 # --- tools --------------------------------------------------------------------------------------
 
-MAX_PROBLEMS = 5
-"""Problems with the arguments of one call that are named."""
+MAX_PROBLEMS = 5  # problems with the arguments of one call that are named
 
 T = TypeVar("T")
 ReturnsFrom: TypeAlias = Literal["tool", "developer", "guess"]
@@ -481,8 +480,7 @@ class DescribedTool(BaseTool):
 
     result_schema: dict[str, Any] | None = Field(default=None, repr=False)
     """Of what a call returns; None if it is not declared."""
-    result_note: str = ""
-    """The description of the value, if it has no schema."""
+    result_note: str = ""  # the description of the value, if it has no schema
     policy: ToolPolicy = Field(default_factory=ToolPolicy, exclude=True)
     """What the tool's author declares; what the developer passes takes precedence."""
 

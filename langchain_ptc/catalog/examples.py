@@ -568,8 +568,7 @@ class Link:
 
     parameter: ToolParameter
     field: RecordField
-    is_same: bool = True
-    """Whether they have one name; else the field is `id`."""
+    is_same: bool = True  # whether they have one name; else the field is `id`
     is_named: bool = True
     """Whether the parameter names what the tool returns: `user_id` and `list_users`."""
 

@@ -43,8 +43,7 @@ Approve: TypeAlias = Literal["never", "destructive", "writes"]
 
 Progress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None]]
 
-MAX_BLOCKS = 10_000
-"""Blocks of content in one answer."""
+MAX_BLOCKS = 10_000  # blocks of content in one answer
 QUICK_BLOCKS = 20
 QUICK_SIZE = 1_000
 """Values, and hundreds of characters, of an answer that is read on the event loop."""
@@ -466,8 +465,7 @@ class AdaptedTool:
     is_wrapped: bool
     """A wrapper is around the adapter's function (`functools.wraps`), and may change values."""
     description: str
-    note: str
-    """The description of the value, if it has no schema."""
+    note: str  # the description of the value, if it has no schema
 
     @property
     def result_schema(self) -> dict[str, Any] | None:

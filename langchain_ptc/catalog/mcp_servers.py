@@ -51,8 +51,7 @@ T = TypeVar("T")
 MAX_PAGES = 1_000
 CLOSE_SECONDS = 10.0
 """Time for a server to end. The `mcp` package itself asks, insists, and kills within five."""
-LOOK_SECONDS = 3.0
-"""Between two questions whether a server is there, while a call of it waits."""
+LOOK_SECONDS = 3.0  # between two questions whether a server is there, while a call of it waits
 LIST_CHANGED = "notifications/tools/list_changed"
 CONNECTION_CLOSED = "Connection closed"
 """What the `mcp` package answers to requests that wait when a connection ends."""
@@ -239,8 +238,7 @@ class Server:
         self, name: str, connection: Mapping[str, Any], *, callbacks: Any, connect_seconds: float
     ) -> None:
         self.name = name
-        self.version = 0
-        """Grows whenever the server's tools may have changed."""
+        self.version = 0  # grows whenever the server's tools may have changed
         self._connection = connection
         self._callbacks = callbacks
         self._seconds = connect_seconds

@@ -43,8 +43,7 @@ C = TypeVar("C")
 
 MCPServers: TypeAlias = "Mapping[str, Connection | ClientSession] | MultiServerMCPClient"
 """MCP servers by name: a connection for each, or a session that is open already; or a client."""
-Found: TypeAlias = Mapping[str, Sequence["MCPTool"]]
-"""The tools of servers, by the servers' names."""
+Found: TypeAlias = Mapping[str, Sequence["MCPTool"]]  # the tools of servers, by the servers' names
 
 INSTALL = "MCP servers need one more package: pip install 'langchain-ptc[mcp]'"
 MAX_READINGS = 3
@@ -54,14 +53,12 @@ MAX_READINGS = 3
 class MCPTool(DescribedTool):
     """A tool of an MCP server. Its value is what the server's `outputSchema` says."""
 
-    mcp_name: str
-    """What the server calls it."""
+    mcp_name: str  # what the server calls it
     declared_schema: dict[str, Any] | None = Field(default=None, repr=False)
     """The server's `outputSchema`."""
     source: Any = Field(exclude=True, repr=False)
     """A `Source`, which closes its servers when it is no longer referenced."""
-    server: Any = Field(exclude=True, repr=False)
-    """The `Server` that has the tool."""
+    server: Any = Field(exclude=True, repr=False)  # the `Server` that has the tool
 
     @property
     def coroutine(self) -> Callable[..., Any] | None:

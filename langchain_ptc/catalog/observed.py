@@ -36,25 +36,16 @@ from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.wording import check_choice, cut
 
-Learning: TypeAlias = Literal["on", "off"]
-"""Whether results are observed."""
+Learning: TypeAlias = Literal["on", "off"]  # whether results are observed
 
-MAX_DEPTH = 6
-"""Levels of nesting that are read; what is deeper is `Any`."""
-MAX_FIELDS = 40
-"""Fields of one record; a dictionary with more keys is a table."""
-MAX_ITEMS = 100
-"""Items of one list, and values of one table, that are read: evenly spread."""
-MAX_VALUES = 5_000
-"""Values of one result that are read one by one; the rest is passed over."""
-MAX_NODES = 200
-"""Shapes within the shape of one tool; what is deeper is dropped until it fits."""
-MAX_TEXT_CHARS = 600
-"""Length of the text of one shape; deeper levels are left out until it fits."""
-MAX_JSON_CHARS = 100_000
-"""Length of a text that is parsed to see whether it is JSON."""
-MAX_VARYING = 8
-"""Fields of one type that may be missing, where they are most of the fields."""
+MAX_DEPTH = 6  # levels of nesting that are read; what is deeper is `Any`
+MAX_FIELDS = 40  # fields of one record; a dictionary with more keys is a table
+MAX_ITEMS = 100  # items of one list, and values of one table, that are read: evenly spread
+MAX_VALUES = 5_000  # values of one result that are read one by one; the rest is passed over
+MAX_NODES = 200  # shapes within the shape of one tool; what is deeper is dropped until it fits
+MAX_TEXT_CHARS = 600  # length of the text of one shape; deeper levels are left out until it fits
+MAX_JSON_CHARS = 100_000  # length of a text that is parsed to see whether it is JSON
+MAX_VARYING = 8  # fields of one type that may be missing, where they are most of the fields
 
 _NAMES = {kind: tree.name for kind, tree in VALUE_TYPES.items()}
 _TYPE_NAMES = tuple(dict.fromkeys(["Any", *_NAMES.values()]))
@@ -83,12 +74,10 @@ class Shape:
     """The items of each type of container that was seen."""
     fields: dict[str, Shape] | None = None
     """The fields of dictionaries that are records; None if there are none, or there is a table."""
-    optional: _Names = field(default_factory=set)
-    """The fields that not every record has."""
+    optional: _Names = field(default_factory=set)  # the fields that not every record has
     keys: _Names = field(default_factory=set)
     """Names of the types of the keys of dictionaries that are tables."""
-    values: Shape | None = None
-    """The values of dictionaries that are tables."""
+    values: Shape | None = None  # the values of dictionaries that are tables
     json: Shape | None = None
     """What the strings hold, if all of them hold JSON; read of whole results only."""
 
@@ -400,15 +389,12 @@ def _count(shape: Shape) -> int:
 
 # --- records and tables -------------------------------------------------------------------------
 
-MAX_KEY_CHARS = 40
-"""Length of a key that may be the name of a field."""
+MAX_KEY_CHARS = 40  # length of a key that may be the name of a field
 _SAFE = re.compile(r"[@$]?[^\W\d][\w:. -]*")
 _PLAIN_KEY = re.compile(r"[^\W\d]\w*")
 _HOST = re.compile(r"\.(?:app|biz|com|dev|edu|gov|info|io|net|org)$", re.IGNORECASE)
-_ID = re.compile(r"\d{3}|\d[A-Za-z]+\d")
-"""Long numbers, and letters between digits."""
-_CODE = re.compile(r"[A-Z\d_]+")
-"""Nothing but capitals: currencies, shares, airports."""
+_ID = re.compile(r"\d{3}|\d[A-Za-z]+\d")  # long numbers, and letters between digits
+_CODE = re.compile(r"[A-Z\d_]+")  # nothing but capitals: currencies, shares, airports
 
 
 @functools.cache

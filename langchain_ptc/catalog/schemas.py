@@ -39,10 +39,8 @@ from langchain_ptc.wording import count
 
 Schema: TypeAlias = Mapping[str, Any]
 
-REFERENCES = ("$ref", "$dynamicRef")
-"""Keywords whose value is a reference."""
-MAX_REFERENCE_CHARS = 120
-"""Length of a reference or a place in a message."""
+REFERENCES = ("$ref", "$dynamicRef")  # keywords whose value is a reference
+MAX_REFERENCE_CHARS = 120  # length of a reference or a place in a message
 _SCALARS = {
     "string": STR,
     "integer": INT,
@@ -50,16 +48,13 @@ _SCALARS = {
     "boolean": BOOL,
     "null": NONE,
 }
-MAX_TITLE_CHARS = 40
-"""A longer title is a sentence, not a name."""
+MAX_TITLE_CHARS = 40  # a longer title is a sentence, not a name
 MAX_SCHEMAS = 3_000
 """Schemas that are read in one document; one that refers to itself in many ways has no end."""
-MAX_FIELDS = 500
-"""Properties of one object that are shown; an object of more is a `dict`."""
+MAX_FIELDS = 500  # properties of one object that are shown; an object of more is a `dict`
 MAX_KEY_CHARS = 200
 """Length of a property's name that is shown; an object with a longer one is a `dict`."""
-MAX_PARTS = 200
-"""Schemas that are merged into one."""
+MAX_PARTS = 200  # schemas that are merged into one
 MAX_WORK = 200_000
 """Entries of objects and lists that are read in one document; the rest of it is `Any`."""
 _BRANCHES = ("anyOf", "oneOf")
@@ -162,8 +157,7 @@ SAYS_NO_TYPE = frozenset(
     }
 )
 """Keywords that leave the type as it is."""
-MAX_SHOWN_CHARS = 60
-"""Length of a pattern or a format that is shown; a longer one is left out."""
+MAX_SHOWN_CHARS = 60  # length of a pattern or a format that is shown; a longer one is left out
 _MAX_SHOWN_NUMBER = 10**30
 
 
@@ -337,8 +331,7 @@ class SchemaReader:
         self._message = message
         self._open: set[str] = set()
         """References that are being read: one that meets itself has no record to end at."""
-        self._known: dict[str, TypeTree] = {}
-        """Types of references that were read."""
+        self._known: dict[str, TypeTree] = {}  # types of references that were read
         self._count = 0
         self._work = 0
         self._where = "#"

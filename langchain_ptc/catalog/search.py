@@ -36,28 +36,21 @@ from langchain_ptc.catalog.types import Choice, TypeTree, walk
 from langchain_ptc.errors import CatalogError
 from langchain_ptc.locks import new_lock
 
-MAX_QUERY_CHARS = 1_000
-"""Length of a question; the rest is ignored."""
+MAX_QUERY_CHARS = 1_000  # length of a question; the rest is ignored
 MAX_QUERY_WORDS = 32
-MAX_DESCRIPTION_CHARS = 4_000
-"""Length of a description in the index; the rest is ignored."""
+MAX_DESCRIPTION_CHARS = 4_000  # length of a description in the index; the rest is ignored
 
-_MAX_PHRASE_WORDS = 3
-"""Words of the longest phrase among the synonyms."""
+_MAX_PHRASE_WORDS = 3  # words of the longest phrase among the synonyms
 _COLUMNS = {"name": 10.0, "domain": 3.0, "description": 1.5, "parameters": 0.6}
 """What is indexed of a tool, and how much a word counts there."""
 _PREFIX, _SPELLING = 0.7, 0.8
 """How much a reading of a word counts, compared to the word itself; for synonyms see `read_synonyms`."""
-_PHRASE = 0.5
-"""How much it adds that two words of a question are adjacent in a tool's text."""
-_SHORTEST = 3
-"""Letters of the shortest word that may be an abbreviation; misspelt ones are longer."""
-_SIMILARITY = 0.8
-"""How similar a word must be to be taken for what was meant, from 0 to 1."""
+_PHRASE = 0.5  # how much it adds that two words of a question are adjacent in a tool's text
+_SHORTEST = 3  # letters of the shortest word that may be an abbreviation; misspelt ones are longer
+_SIMILARITY = 0.8  # how similar a word must be to be taken for what was meant, from 0 to 1
 _UNASKED_CHANGE = 0.7
 """How much a tool counts whose name says that it changes something, if that was not asked for."""
-MAX_NEAREST = 50
-"""Tools that a search by meaning ranks; the others are too far away to compare."""
+MAX_NEAREST = 50  # tools that a search by meaning ranks; the others are too far away to compare
 _FUSION = 60
 """The constant of reciprocal rank fusion, as its authors chose it (Cormack et al., 2009)."""
 
@@ -239,8 +232,7 @@ _CHANGES = frozenset("create add insert new update edit modify change set delete
 class Synonyms(NamedTuple):
     """What `synonyms.txt` says of English words."""
 
-    stop_words: frozenset[str]
-    """Words of a question that say nothing about the tool that is wanted."""
+    stop_words: frozenset[str]  # words of a question that say nothing about the tool that is wanted
     others: Mapping[str, Mapping[str, float]]
     """For a word or phrase, what may be meant by it, and how certainly, from 0 to 1."""
 
@@ -322,20 +314,17 @@ def join_ranks(*ranks: Sequence[int]) -> list[int]:
 # `search_tools`, `describe` and `list_domains` are tools like any other, so they are called like any
 # other, and answered by the host: finding a tool costs no prompt.
 
-DISCOVERY_NAMES = ("search_tools", "describe", "list_domains")
-"""What the code calls them."""
+DISCOVERY_NAMES = ("search_tools", "describe", "list_domains")  # what the code calls them
 _reading = new_lock()
 _read: dict[CodeType, StructuredTool] = {}
 """A tool of each function of ours, without the function: to read a signature takes a millisecond."""
-DEFAULT_LIMIT = 10
-"""Tools that one search returns by default."""
+DEFAULT_LIMIT = 10  # tools that one search returns by default
 
 
 class FoundTool(TypedDict):
     """One tool that a search found."""
 
-    name: str
-    """What to pass to `describe`, and where to import it from: `domain.tool`."""
+    name: str  # what to pass to `describe`, and where to import it from: `domain.tool`
     signature: str
     summary: str
 

@@ -58,15 +58,11 @@ if TYPE_CHECKING:
 Tier: TypeAlias = Literal["full", "signatures", "names", "pointer"]
 """`full`: whole stubs. `signatures`: a line for each tool. `names`: the names by domain. `pointer`: how
 many tools there are, and in which domains."""
-TIERS: tuple[Tier, ...] = get_args(Tier)
-"""From the most text to the least."""
+TIERS: tuple[Tier, ...] = get_args(Tier)  # from the most text to the least
 
-MAX_POINTER_CHARS = 2_000
-"""Length of the list of domains in a pointer."""
-MAX_LINE_SHAPE_CHARS = 200
-"""Length of an observed shape below a line."""
-FLAT = "tools"
-"""What tools of no domain are listed under: the module that they are imported from."""
+MAX_POINTER_CHARS = 2_000  # length of the list of domains in a pointer
+MAX_LINE_SHAPE_CHARS = 200  # length of an observed shape below a line
+FLAT = "tools"  # what tools of no domain are listed under: the module that they are imported from
 Keep: TypeAlias = Callable[[str], bool]
 """Called with each line about an observed shape; returns whether there is room for it."""
 
@@ -84,14 +80,10 @@ MODULES = {
     "UUID": "uuid",
 }
 """Where the names that stubs use come from."""
-MAX_DEFAULT_CHARS = 120
-"""Length of a default in a signature; a longer one is `...`."""
-MAX_RETURNS_CHARS = 300
-"""Length of what is said in words of a return."""
-WIDTH = 100
-"""Columns after which a line is broken, where it can be."""
-Names = Mapping[str, str]
-"""The names of records in their module, by key."""
+MAX_DEFAULT_CHARS = 120  # length of a default in a signature; a longer one is `...`
+MAX_RETURNS_CHARS = 300  # length of what is said in words of a return
+WIDTH = 100  # columns after which a line is broken, where it can be
+Names = Mapping[str, str]  # the names of records in their module, by key
 
 
 # --- types and records --------------------------------------------------------------------------
@@ -288,8 +280,7 @@ class StubParameter:
     annotation: str
     default: str | None
     """Source of the default, `...` where it is not shown; None if the parameter is required."""
-    comment: str
-    """What is said of it, with two spaces and `#` in front; or an empty string."""
+    comment: str  # what is said of it, with two spaces and `#` in front; or an empty string
 
     def source(self) -> str:
         """Return its part of the signature."""
@@ -503,14 +494,11 @@ def render_one(domain: DomainStubs, name: str, *, observed: str = "") -> str:
 
 # --- one tool on one line -----------------------------------------------------------------------
 
-MAX_LINE_CHARS = 200
-"""Length of a signature beyond which optional parameters are replaced by `...`."""
-MAX_WORDS_CHARS = 96
-"""Length of the description behind a signature."""
+MAX_LINE_CHARS = 200  # length of a signature beyond which optional parameters are replaced by `...`
+MAX_WORDS_CHARS = 96  # length of the description behind a signature
 MAX_CHOICES_CHARS = 48
 """Length of the choices of one parameter; longer ones are shown as their type."""
-MAX_LINE_DEFAULT_CHARS = 24
-"""Length of a default in a line; a longer one is `...`."""
+MAX_LINE_DEFAULT_CHARS = 24  # length of a default in a line; a longer one is `...`
 
 
 def render_line(definition: ToolDefinition, names: Names) -> str:

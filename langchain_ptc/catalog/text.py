@@ -91,15 +91,13 @@ def _without_accents(text: str) -> str:
 
 # --- descriptions -------------------------------------------------------------------------------
 
-MAX_TOOL_CHARS = 1_500
-"""Length of a tool's description in its stub; the rest is cut."""
+MAX_TOOL_CHARS = 1_500  # length of a tool's description in its stub; the rest is cut
 MAX_LINE_CHARS = 500
 """Length of the description of one parameter or field in its stub; the rest is cut."""
 
 MAX_BRIEF_CHARS = 88
 """Length of the description of one parameter or field in the text that a model reads."""
-MAX_PROMPT_TOOL_CHARS = 1_000
-"""Length of a tool's description in the text that a model reads."""
+MAX_PROMPT_TOOL_CHARS = 1_000  # length of a tool's description in the text that a model reads
 
 _JOINERS = "\u200c\u200d"
 """Characters without a form of their own that some scripts, and emoji, need."""
@@ -238,8 +236,7 @@ def docstring(text: str, *, indent: str) -> str:
 
 # --- records and errors --------------------------------------------------------------------------
 
-_MAX_ERROR_BLOCKS = 100
-"""Blocks of an error's content that are read."""
+_MAX_ERROR_BLOCKS = 100  # blocks of an error's content that are read
 
 
 def read_field(record: object, name: str, default: Any = None) -> Any:

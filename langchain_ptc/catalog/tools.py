@@ -326,8 +326,7 @@ def _advice(given: object, otherwise: str) -> str:
 
 # --- docstrings ---------------------------------------------------------------------------------
 
-MAX_DOCSTRING_CHARS = 20_000
-"""Length of a docstring that is read."""
+MAX_DOCSTRING_CHARS = 20_000  # length of a docstring that is read
 
 _GOOGLE = re.compile(r"^(?:Returns?|Yields?)[ \t]*:[ \t]*(.*)$")
 _UNDERLINED = re.compile(r"^(?:Returns?|Yields?)[ \t]*$")

@@ -31,17 +31,13 @@ __all__ = [
 
 MAX_DEPTH = 32
 """Levels of nesting in one tree; deeper levels are `Any`. Python refuses about 200 brackets."""
-MAX_LITERALS = 100
-"""Values that one `Literal` shows; a longer list is widened to the values' type."""
-MAX_LITERAL_CHARS = 200
-"""Length of one string in a `Literal`; a longer one is widened to `str`."""
-MAX_CHOICE_CHARS = 2_500
-"""Length of all values of one `Literal` together."""
+MAX_LITERALS = 100  # values that one `Literal` shows; a longer list is widened to the values' type
+MAX_LITERAL_CHARS = 200  # length of one string in a `Literal`; a longer one is widened to `str`
+MAX_CHOICE_CHARS = 2_500  # length of all values of one `Literal` together
 MAX_LITERAL_INT = 10**40
 """A larger integer is widened to `int`; Python does not even print those of 4,300 digits."""
 
-MAX_SHOWN_CHARS = 40
-"""Length of one value in a note."""
+MAX_SHOWN_CHARS = 40  # length of one value in a note
 
 _reprlib = reprlib.Repr()
 _reprlib.maxstring = _reprlib.maxother = 60

@@ -38,8 +38,7 @@ from langchain_ptc.wording import closest, cut, did_you_mean
 if TYPE_CHECKING:
     from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
 
-Wrong: TypeAlias = tuple[ast.AST, str]
-"""A mistake in a call: the node and the message."""
+Wrong: TypeAlias = tuple[ast.AST, str]  # a mistake in a call: the node and the message
 _BOOLS = frozenset("0 off f false n no 1 on t true y yes".split())  # noqa: SIM905
 _FAMILIES: Mapping[str | None, str] = {
     **dict.fromkeys(("int", "float", "bool"), "number"),
@@ -48,56 +47,55 @@ _FAMILIES: Mapping[str | None, str] = {
     **{kind: kind for kind in ("str", "None")},
 }
 """The general kind of each type; types that may be of several kinds are left out."""
-MAX_MISTAKES = 5
-"""The maximum number of mistakes that are reported for one call."""
+MAX_MISTAKES = 5  # the maximum number of mistakes that are reported for one call
 _MAX_SHOWN_CHARS = 60
 _MAX_PATH_CHARS = 200
 _MAX_OPTIONS = 20
 
 
-class Arguments:
-    """Compares calls with the parameters of tools."""
+def check_arguments(
+    call: ast.Call, definition: ToolDefinition, lenient: Leniency, inference: Inference
+) -> Found | None:
+    """Return what is wrong with the arguments of `call`: the names first, then the values."""
+    given, is_complete, named = call.args, True, {}
+    for number, argument in enumerate(call.args):
+        if isinstance(argument, ast.Starred):
+            given, is_complete = call.args[:number], False
+            break
+    for name, place, value in _keywords(call):
+        if name is None:
+            is_complete = False
+        else:
+            named[name] = (place, value)
+    bound, mistakes = definition.match(given, {name: value for name, (_, value) in named.items()})
+    wrong: list[Wrong] = []
+    for name, message in mistakes:
+        if name:
+            wrong.append((named[name][0], message))
+        elif name is not None:
+            wrong.append((given[len(definition.parameters)], message))
+        elif is_complete:
+            wrong.append((call, message))
+    mark = "" if wrong else ":"
+    for parameter in () if lenient.accepts_anything else definition.parameters:
+        if parameter.tool_name in bound:
+            values = _Values(definition, parameter, lenient, inference)
+            wrong += values.check(bound[parameter.tool_name], parameter.type, parameter.name)
+    if not wrong:
+        return None
+    messages = "; ".join(dict.fromkeys(message for _, message in wrong[:MAX_MISTAKES]))
+    return Found(wrong[0][0], f"{definition.name}(){mark} {messages}", (), definition)
 
-    def __init__(self, inference: Inference, lenient: dict[str, Leniency]) -> None:
-        self._inference = inference
-        self._lenient = lenient
 
-    def check(self, call: ast.Call, definition: ToolDefinition) -> Found | None:
-        """Return what is wrong with the arguments of `call`: the names first, then the values."""
-        star = next((i for i, a in enumerate(call.args) if isinstance(a, ast.Starred)), None)
-        keywords = dict(_keywords(call))
-        is_complete = star is None and None not in keywords
-        named = {name: keyword for name, keyword in keywords.items() if name is not None}
-        values = {name: keyword.value for name, keyword in named.items()}
-        bound, mistakes = definition.match(call.args[:star], values)
-        extra = call.args[len(definition.parameters) : star]
-        wrong: list[Wrong] = [
-            (named.get(name or "") or (extra[0] if name == "" else call), message)
-            for name, message in mistakes
-            if name is not None or is_complete
-        ]
-        mark = "" if wrong else ":"
-        key = definition.qualified_name
-        lenient = self._lenient[key] = self._lenient.get(key) or Leniency(definition)
-        for parameter in definition.parameters:
-            if parameter.tool_name in bound and not lenient.accepts_anything(parameter):
-                checker = _Values(definition, parameter, lenient, self._inference)
-                wrong += checker.check(bound[parameter.tool_name], parameter.type, parameter.name)
-        messages = "; ".join(dict.fromkeys(message for _, message in wrong[:MAX_MISTAKES]))
-        message = f"{definition.name}(){mark} {messages}"
-        return Found(wrong[0][0], message, (), definition) if wrong else None
-
-
-def _keywords(call: ast.Call) -> Iterator[tuple[str | None, ast.keyword]]:
-    """Yield the keyword arguments, including those in a `**{"name": value}`."""
+def _keywords(call: ast.Call) -> Iterator[tuple[str | None, ast.AST, ast.expr]]:
+    """Yield name, place and value of the keyword arguments, including those in a `**{"name": value}`."""
     for keyword in call.keywords:
         if keyword.arg is None and isinstance(keyword.value, ast.Dict):
             for key, value in zip(keyword.value.keys, keyword.value.values, strict=True):
                 name = key.value if isinstance(key, ast.Constant) else None
-                known = name if isinstance(name, str) else None
-                yield known, ast.copy_location(ast.keyword(known, value), key or value)
+                yield name if isinstance(name, str) else None, key or value, value
         else:
-            yield keyword.arg, keyword
+            yield keyword.arg, keyword, keyword.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +155,7 @@ class _Values:
                 inner = types[key] if is_record else children(tree)[1]  # type: ignore[index]
                 yield from self.check(value, inner, cut(f"{path}[{key!r}]", _MAX_PATH_CHARS))
         missing = [f.name for f in fields if f.required and f.name not in keys]
-        if missing and None not in keys and not self._lenient.has_aliases(self._parameter):
+        if missing and None not in keys and not self._lenient.has_aliases:
             unknown = [key for key in keys if isinstance(key, str) and key not in types]
             guess = did_you_mean(closest(unknown[0], missing)) if unknown else ""
             extra = f"; it has {unknown[0]!r}{guess}" if guess else ""
@@ -217,7 +215,7 @@ class _Values:
         if found == "None" != wanted:
             return self._accepts_none(path)
         if found == "str" != wanted:  # it may hold a number, or a list as JSON
-            return wanted == "number" or self._lenient.reads_text
+            return wanted == "number" or self._lenient.is_by_contract
         if wanted == "str" and found == "number":
             return self._lenient.takes_numbers_as_text
         return found is None or found == wanted
@@ -238,7 +236,7 @@ class _Values:
             return _fits_choice(value, tree)
         if kind == "record" or isinstance(tree, Container):
             is_json = isinstance(value, str) and value.lstrip()[:1] in ("[", "{")
-            return is_json and self._lenient.reads_text
+            return is_json and self._lenient.is_by_contract
         if kind is None or kind == "None":
             return kind is None
         if kind == "str":
@@ -283,7 +281,6 @@ def _show(value: object) -> str:
 
 # --- how strictly a tool takes its arguments ------------------------------------------------------
 
-_Schema: TypeAlias = Mapping[str, object]
 _KNOWN = frozenset(
     {
         *("any", "none", "bool", "int", "float", "str", "bytes", "date", "time", "datetime"),
@@ -291,6 +288,7 @@ _KNOWN = frozenset(
         *("frozenset", "dict", "nullable", "union", "tagged-union", "typed-dict", "model"),
         *("model-fields", "model-field", "typed-dict-field", "dataclass", "dataclass-args"),
         *("dataclass-field", "default", "definitions", "definition-ref", "function-after"),
+        *("is-instance", "is-subclass", "callable"),
     }
 )
 """Schemas of pydantic whose conversions are known here."""
@@ -307,36 +305,18 @@ class Leniency:
     def __init__(self, definition: ToolDefinition) -> None:
         own = definition.tool.args_schema
         self.is_by_contract = not isinstance(own, type)
-        """Whether only the tool itself validates the values."""
-        self.reads_text = self.is_by_contract
-        """Whether a list or a record may be passed as JSON text, which some servers accept."""
-        self.takes_numbers_as_text = bool(
-            getattr(own, "model_config", {}).get("coerce_numbers_to_str")
-        )
-        schema = None if self.is_by_contract else getattr(own, "__pydantic_core_schema__", None)
-        named = {p["ref"]: p for p in _parts(schema, {}) if isinstance(p.get("ref"), str)}
-        whole = list(_parts(schema, named))
-        place = next((i for i, p in enumerate(whole) if p.get("type") == "model-fields"), None)
-        fields = {} if place is None else whole[place].get("fields")
-        self._is_opaque = not all(map(_is_known, whole[:place]))
-        self._fields = {
-            str(name): list(_parts(field, named))
-            for name, field in (fields.items() if isinstance(fields, Mapping) else ())
-        }
-
-    def accepts_anything(self, parameter: ToolParameter) -> bool:
+        """Whether only the tool validates the values: some take a list or a record as JSON text."""
+        config = getattr(own, "model_config", {})
+        self.takes_numbers_as_text = bool(config.get("coerce_numbers_to_str"))
+        parts = list(_parts(getattr(own, "__pydantic_core_schema__", None)))
+        is_known = bool(parts) and len(parts) < _MAX_PARTS and all(map(_is_known, parts))
+        self.accepts_anything = not (self.is_by_contract or is_known)
         """Whether a parameter may accept values that its type excludes."""
-        parts = self._fields.get(parameter.name)
-        if self.is_by_contract or parts is None:
-            return not self.is_by_contract
-        return self._is_opaque or not all(map(_is_known, parts))
-
-    def has_aliases(self, parameter: ToolParameter) -> bool:
-        """Whether a field of a record in a parameter may have several names."""
-        return any("validation_alias" in part for part in self._fields.get(parameter.name, ()))
+        self.has_aliases = any("validation_alias" in part for part in parts)
+        """Whether a field of a record may have several names."""
 
 
-def _is_known(part: _Schema) -> bool:
+def _is_known(part: Mapping[str, object]) -> bool:
     kind = part.get("cls")
     if part.get("type") == "enum" and isinstance(kind, type) and issubclass(kind, enum.Enum):
         # Such a class may make a member from any value.
@@ -344,19 +324,16 @@ def _is_known(part: _Schema) -> bool:
     return part.get("type") in _KNOWN and not part.get("custom_init")
 
 
-def _parts(schema: object, named: Mapping[object, object]) -> Iterator[_Schema]:
-    """Yield every schema in a schema of pydantic's core, outer ones first; references are followed."""
-    waiting = [schema]
-    seen: set[int] = set()
+def _parts(schema: object) -> Iterator[Mapping[str, object]]:
+    """Yield up to `_MAX_PARTS` of the schemas in a schema of pydantic's core."""
+    waiting, seen = [schema], 0
     for part in waiting:
-        if len(seen) == _MAX_PARTS:
-            return
-        if isinstance(part, Mapping) and id(part) not in seen:
-            seen.add(id(part))
+        if isinstance(part, Mapping):
             if isinstance(part.get("type"), str):
+                seen += 1
                 yield part
-            if part.get("type") == "definition-ref":
-                waiting.append(named.get(part.get("schema_ref")))
+            if seen == _MAX_PARTS:
+                return
             waiting.extend(value for key, value in part.items() if key not in _UNREAD)
         elif isinstance(part, list | tuple):
             waiting.extend(part)

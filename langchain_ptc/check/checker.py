@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from langchain_ptc.catalog.stubs import group, render_signature
-from langchain_ptc.check.arguments import Arguments, Leniency
+from langchain_ptc.check.arguments import Leniency, check_arguments
 from langchain_ptc.check.inference import (
     MAX_NAME_CHARS,
     UNKNOWN,
@@ -107,7 +107,7 @@ class Check:
         self._facts = facts = Facts(program)
         self._inference = inference = Inference(program, facts, given, work)
         self._infer = inference.infer
-        self._arguments = Arguments(inference, lenient)
+        self._lenient = lenient
         self._only_shown: dict[str, bool] = {}
 
     @cached_property
@@ -411,7 +411,10 @@ class Check:
         tool = self._infer(node.func)
         if not isinstance(tool, ToolValue):
             return ()
-        wrong = self._arguments.check(node, tool.definition)
+        key = tool.definition.qualified_name
+        if key not in self._lenient:
+            self._lenient[key] = Leniency(tool.definition)
+        wrong = check_arguments(node, tool.definition, self._lenient[key], self._inference)
         if wrong is None or self._program.reach(node) == DEAD:
             return ()
         settled = not self._program.is_async or self._handlers.is_settled(node)
@@ -516,8 +519,7 @@ def _iterate_later(value: Value) -> Answer:
 
 # --- the check ------------------------------------------------------------------------------------
 
-MAX_PROBLEMS = 20
-"""The maximum number of problems that are reported for one program."""
+MAX_PROBLEMS = 20  # the maximum number of problems that are reported for one program
 MAX_MESSAGE_CHARS = 600
 MAX_SOURCE_CHARS = 2_000
 OPENING = "The code was not run, and no tool was called: it could not have worked."

@@ -49,15 +49,12 @@ _MAX_KEYS = 20
 class Found:
     """One problem."""
 
-    node: ast.AST
-    """The node that it is at."""
+    node: ast.AST  # the node that it is at
     message: str
     errors: tuple[str, ...] = ()
     """The classes of the exceptions that may be raised; none if nothing is raised."""
-    definition: ToolDefinition | None = None
-    """The tool whose signature helps."""
-    module: str = ""
-    """The module that is missing in the sandbox."""
+    definition: ToolDefinition | None = None  # the tool whose signature helps
+    module: str = ""  # the module that is missing in the sandbox
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -101,8 +98,7 @@ class Data:
     """A plain value of a type."""
 
     tree: TypeTree
-    tool: ToolValue | None = None
-    """The tool that returned it, whose records the type names."""
+    tool: ToolValue | None = None  # the tool that returned it, whose records the type names
 
     @property
     def definition(self) -> ToolDefinition | None:
@@ -115,12 +111,9 @@ class Pending:
     """An awaitable, and its result."""
 
     value: Value
-    source: str
-    """The call that returned it, for messages."""
-    tool: ToolValue | None = None
-    """The tool that it calls; None for a function of the code's own."""
-    is_task: bool = False
-    """Whether it is a task or future, which has attributes of its own."""
+    source: str  # the call that returned it, for messages
+    tool: ToolValue | None = None  # the tool that it calls; None for a function of the code's own
+    is_task: bool = False  # whether it is a task or future, which has attributes of its own
 
     @property
     def definition(self) -> ToolDefinition | None:
@@ -132,10 +125,8 @@ class Pending:
 class Items:
     """A list or tuple whose items are known."""
 
-    values: tuple[Value, ...]
-    """The value at each position, or one value for all items."""
-    is_each: bool = False
-    """Whether there is one value for all items."""
+    values: tuple[Value, ...]  # the value at each position, or one value for all items
+    is_each: bool = False  # whether there is one value for all items
     is_tuple: bool = False
 
     @property

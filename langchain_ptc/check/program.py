@@ -293,16 +293,13 @@ class Facts:
     """What a program does with its values, anywhere in it."""
 
     def __init__(self, program: Program) -> None:
-        self.stored: set[str] = set()
-        """Keys and attributes that the code sets, or tests for."""
+        self.stored: set[str] = set()  # keys and attributes that the code sets, or tests for
         self.opaque: set[str] = set()
         """Names whose value the code inspects, as with `isinstance`, or changes in place."""
-        self.changed: set[str] = set()
-        """Names of containers that the code changes."""
+        self.changed: set[str] = set()  # names of containers that the code changes
         self.tested: set[str] = set()
         """Names that a condition reads: there None may have been ruled out."""
-        self.open_records = False
-        """Whether unknown keys may be added to any record."""
+        self.open_records = False  # whether unknown keys may be added to any record
         self.has_operators = False
         """Whether the code defines operators: then any operand may be valid."""
         self._seen: dict[int, set[ast.AST]] = {}

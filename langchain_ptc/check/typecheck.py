@@ -66,8 +66,7 @@ if TYPE_CHECKING:
 
 _CODE = "code.py"
 _SECONDS = 20.0
-MAX_REPORTS = 200
-"""The maximum number of reports of ty that are read, in its order."""
+MAX_REPORTS = 200  # the maximum number of reports of ty that are read, in its order
 ARGUMENT_RULE = "invalid-argument-type"
 """Other rules about calls of tools are covered by the check that needs no type checker."""
 USE_RULES: Mapping[str, str] = {
@@ -136,7 +135,7 @@ def _certain(definition: ToolDefinition, catalog: ToolCatalog) -> ToolDefinition
         return ANY if is_open or isinstance(tree, Alternatives | Container) else tree
 
     def taken(parameter: ToolParameter) -> TypeTree:
-        if lenient.accepts_anything(parameter):
+        if lenient.accepts_anything:
             return ANY
         kind = kind_of(parameter.type)
         number = [FLOAT] if kind != "str" or lenient.takes_numbers_as_text else []

@@ -202,7 +202,6 @@ def _nothing(**_: object) -> str:
     [
         pytest.param(Lenient, "f(name=5)", 0, id="numbers-as-text"),
         pytest.param(Lenient, "f(name='a', words='a b')", 0, id="validator"),
-        pytest.param(Lenient, "f(name='a', size='large')", 1, id="beside-a-validator"),
         pytest.param(Lenient, "f(words='a b')", 1, id="names-are-strict"),
         pytest.param(Rewritten, "f(name=5)", 0, id="validator-of-the-model"),
         pytest.param(WithAliased, "f(person={'first': 'a'})", 0, id="two-names"),
