@@ -42,10 +42,10 @@ _KINDS = (KeyError, AttributeError, TypeError, IndexError)
 
 _Position = tuple[int | None, int | None, int | None, int | None]
 """Line, end line, column and end column, in bytes."""
-
-
 _UNKNOWN = object()
 """In place of a value that cannot be read without running code."""
+_NO_ERROR = "NoneType: None"
+"""What `traceback` writes where there is none."""
 
 
 def describe(
@@ -53,12 +53,12 @@ def describe(
 ) -> tuple[Status, Failure]:
     """Describe why a program ended; `names` of the code and qualified `tools` are for suggestions."""
     if isinstance(error, PolicyError):
-        first = error.violations[0]
+        line = error.violations[0].line
         return "refused", Failure(
             kind="PolicyError",
             message=_cut(str(error)),
-            line=first.line,
-            source_line=_line(source, first.line),
+            line=line,
+            source_line=_line(source, line),
             violations=error.violations,
         )
     if isinstance(error, CodeSyntaxError):
@@ -71,12 +71,6 @@ def describe(
             source_line=error.source_line,
             traceback=f"{place}SyntaxError: {_cut(str(error))}{caret}",
         )
-    return _describe_raised(error, source, names, tools)
-
-
-def _describe_raised(
-    error: BaseException, source: str, names: tuple[str, ...], tools: tuple[str, ...]
-) -> tuple[Status, Failure]:
     culprit = next(_leaves(error))
     places = _places(culprit.__traceback__) or _places(error.__traceback__)
     line = places[-1].line if places else 0
@@ -90,7 +84,7 @@ def _describe_raised(
         message=_message(error),
         line=line,
         source_line=_line(source, line),
-        traceback=_render_error(error, source, has_keys=bool(operands)),
+        traceback=render_error(error, source, has_keys=bool(operands)),
         hint=_cut(hint),
         limit=limit,
         allowed=allowed,
@@ -146,10 +140,10 @@ def _cut(text: str, most: int = MAX_MESSAGE_CHARS) -> str:
 
 # --- frames -------------------------------------------------------------------------------------
 
+_NOWHERE: _Position = (None, None, None, None)
+
 
 class _Place(NamedTuple):
-    """Where the code was, in one of its frames."""
-
     frame: FrameType
     position: _Position
     line: int
@@ -168,39 +162,29 @@ def _places(trace: TracebackType | None) -> list[_Place]:
 
 
 def _position(code: CodeType, instruction: int) -> _Position:
-    if instruction < 0:
-        return (None, None, None, None)
-    return next(islice(code.co_positions(), instruction // 2, None), (None, None, None, None))
+    found = islice(code.co_positions(), instruction // 2, None) if instruction >= 0 else ()
+    return next(iter(found), _NOWHERE)
 
 
 def build_traceback_names(source: str, stderr: TextTarget) -> dict[str, object]:
     """Build the names of `traceback` for a program: its own frames, and no paths of the machine."""
 
-    def format_exception(
-        exc: object, /, value: object = None, *_: object, **__: object
-    ) -> list[str]:
-        """Return an exception with the frames of the code, as lines."""
+    def format_exception(exc: object, /, value: object = None, *_: object, **__: Any) -> list[str]:
         error = exc if isinstance(exc, BaseException) else value
-        if not isinstance(error, BaseException):
-            return ["NoneType: None\n"]
-        return f"{_render_error(error, source)}\n".splitlines(keepends=True)
+        return f"{render_error(error, source)}\n".splitlines(keepends=True)
 
     def format_exception_only(exc: object, /, value: object = None, **_: object) -> list[str]:
-        """Return the last line of an exception's traceback."""
         error = exc if isinstance(exc, BaseException) else value
-        return [f"{_headline(error)}\n" if isinstance(error, BaseException) else "NoneType: None\n"]
+        return [f"{_headline(error)}\n" if isinstance(error, BaseException) else f"{_NO_ERROR}\n"]
 
     def format_exc(*_: object, **__: object) -> str:
-        """Return the exception that is handled as text."""
-        return "".join(format_exception(sys.exception())).rstrip("\n")
+        return render_error(sys.exception(), source)
 
     def print_exception(exc: object, /, *rest: object, file: object = None, **_: object) -> None:
-        """Print an exception."""
         target = cast("TextTarget", stderr if file is None else file)
         target.write("".join(format_exception(exc, *rest[:1])))
 
     def print_exc(*_: object, file: object = None, **__: object) -> None:
-        """Print the exception that is handled."""
         print_exception(sys.exception(), file=file)
 
     return {
@@ -217,21 +201,23 @@ def describe_stack(frame: FrameType | None, source: str) -> tuple[int, str]:
     places: list[_Place] = []
     while frame is not None:
         if frame.f_code.co_filename == CODE_FILENAME:
-            places.append(_Place(frame, (None, None, None, None), frame.f_lineno))
+            places.append(_Place(frame, _NOWHERE, frame.f_lineno))
         frame = frame.f_back
     places.reverse()
     return (places[-1].line if places else 0), _render_frames(places, source)
 
 
-def _render_error(error: BaseException, source: str, *, has_keys: bool = False) -> str:
-    """Return frames and text of an error and of those in it, without the keys that the hint has."""
+def render_error(error: object, source: str, *, has_keys: bool = False) -> str:
+    """Return frames and text of an error and of those in it, without the keys if the hint has them."""
+    if not isinstance(error, BaseException):
+        return _NO_ERROR
     headline = _headline(error)
     if has_keys:
         headline = _KEYS.sub("", headline)
     text = _render_frames(_places(error.__traceback__), source) + headline
     if isinstance(error, BaseExceptionGroup):
         leaves = [leaf for leaf in islice(_leaves(error), MAX_ERRORS_SHOWN) if leaf.__traceback__]
-        parts = dict.fromkeys(_render_error(leaf, source, has_keys=has_keys) for leaf in leaves)
+        parts = dict.fromkeys(render_error(leaf, source, has_keys=has_keys) for leaf in leaves)
         text += "".join(f"\n\nin it: {part}" for part in parts)
     return text
 
@@ -248,7 +234,6 @@ def _render_frames(places: list[_Place], source: str) -> str:
 
 
 def _fold(frames: list[str]) -> list[str]:
-    """Return frames with repetitions folded into one line."""
     folded: list[str] = []
     for frame, same in itertools.groupby(frames):
         number = len(list(same))
@@ -532,9 +517,9 @@ def _position_of(node: ast.stmt | ast.expr) -> _Position:
 def _subjects_of(node: ast.AST) -> list[ast.expr]:
     """Return the operands of an expression, the likeliest culprit first."""
     match node:
-        case ast.Subscript(value=value):
+        case ast.Subscript(value=value) | ast.Attribute(value=value) | ast.Await(value=value):
             return [value]
-        case ast.Attribute(value=value) | ast.UnaryOp(operand=value) | ast.Await(value=value):
+        case ast.UnaryOp(operand=value):
             return [value]
         case ast.BinOp(left=left, right=right):
             return [left, right]

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Coroutine, Iterator, Mapping
 from dataclasses import replace
 from types import FrameType, ModuleType
-from typing import Any, cast
+from typing import Any
 from xml.etree import ElementTree
 
 from langchain_ptc.errors import LimitExceeded, ToolCallError
@@ -55,7 +55,12 @@ from langchain_ptc.sandbox.worker.calls import (
 )
 from langchain_ptc.sandbox.worker.confinement import FOLDER
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
-from langchain_ptc.sandbox.worker.failures import build_traceback_names, describe, describe_stack
+from langchain_ptc.sandbox.worker.failures import (
+    build_traceback_names,
+    describe,
+    describe_stack,
+    render_error,
+)
 from langchain_ptc.sandbox.worker.output import Output, Showing
 from langchain_ptc.sandbox.worker.program_modules import (
     ProgramThreads,
@@ -485,21 +490,14 @@ class ProgramRun:
 
     def _report_thread(self, name: str, error: BaseException) -> None:
         """Print the exception that ended a thread of the code."""
-        stderr = self._output.stream_to("stderr")
-        stderr.write(f"Exception in thread {name}:\n")
-        write = build_traceback_names(self._program.code, stderr)["print_exception"]
-        cast("Callable[[BaseException], None]", write)(error)
+        text = render_error(error, self._program.code)
+        self._output.stream_to("stderr").write(f"Exception in thread {name}:\n{text}\n")
 
     def _build_logging(self, names: Mapping[str, Any]) -> dict[str, object]:
         """Build the loggers of the program, whose time is what its clock shows."""
-        describe = build_traceback_names(self._program.code, self._output.stream)
-
-        def text_of(error: BaseException | None) -> str:
-            lines = cast("Callable[..., list[str]]", describe["format_exception"])
-            return "".join(lines(error or sys.exception())).rstrip("\n")
-
         now = names["time"].get("time", time.time)
-        return build_logging_names(self._output.stream_to("stderr"), now, text_of)
+        describe = functools.partial(render_error, source=self._program.code)
+        return build_logging_names(self._output.stream_to("stderr"), now, describe)
 
     def _process_names(self) -> dict[str, Mapping[str, object]]:
         """Return names that change their process, which is the program's own."""

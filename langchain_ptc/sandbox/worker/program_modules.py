@@ -376,14 +376,14 @@ class _NoLock:
 def build_logging_names(
     stderr: TextTarget,
     now: Callable[[], float],
-    describe: Callable[[BaseException | None], str],
+    describe: Callable[[object], str],
 ) -> dict[str, object]:
     """Build the names of `logging` for a program.
 
     Args:
         stderr: Where messages go that no handler takes, and those of handlers without a stream.
         now: The clock of the program, in seconds since the epoch.
-        describe: Returns an exception as text; for None, that which is handled.
+        describe: Returns an exception as text.
     """
     nothing, main = lambda *_, **__: None, SimpleNamespace(name="MainThread")
     clocks = {name: getattr(time, name) for name in ("localtime", "gmtime", "strftime")}

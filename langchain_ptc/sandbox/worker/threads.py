@@ -47,11 +47,7 @@ class Stopped(SystemExit):
 
 
 class Crew:
-    """The threads of one program.
-
-    Args:
-        stack_bytes: Stack of each.
-    """
+    """The threads of one program, each with a stack of `stack_bytes`."""
 
     def __init__(self, stack_bytes: int) -> None:
         self._stack_bytes = stack_bytes
@@ -65,12 +61,7 @@ class Crew:
         """Wake the threads that wait: for each other, or for the host."""
 
     def start(self, body: Callable[[], None]) -> None:
-        """Run `body` in a thread more.
-
-        Raises:
-            RuntimeError: The system refuses threads.
-            Stopped: The program is to end.
-        """
+        """Run `body` in a thread more; raises `RuntimeError` if the system refuses it, and `Stopped`."""
         here = threading.get_ident()
         try:
             with self._lock:  # from here on nothing is raised in this thread
@@ -155,9 +146,7 @@ class _Stopper:
             cls._crews.add(crew)
             if cls._thread is None or not cls._thread.is_alive():
                 cls._thread = ServiceThread(cls._serve, name="langchain-ptc stopper")
-                with contextlib.suppress(
-                    RuntimeError
-                ):  # refused: the next one sees to this crew too
+                with contextlib.suppress(RuntimeError):  # refused: the next one takes this crew too
                     cls._thread.start()
 
     @classmethod
@@ -280,13 +269,7 @@ class ThreadScheduler:
 
 
 def checked_seconds(seconds: Any) -> float:
-    """Return how long to sleep.
-
-    Raises:
-        TypeError: It is not a number.
-        ValueError: It is negative, or not a number.
-        OverflowError: It is longer than any clock can show.
-    """
+    """Return how long to sleep, or raise what `time.sleep` raises."""
     pause = seconds if isinstance(seconds, float) else operator.index(seconds)
     if pause < 0:
         raise ValueError("sleep length must be non-negative")
@@ -357,18 +340,25 @@ class PoolFuture(concurrent.futures.Future[Any]):
 class PoolExecutor(concurrent.futures.Executor):
     """`ThreadPoolExecutor` of the code. All of its state is private, and so out of the code's reach."""
 
+    _scheduler: Scheduler
+    _numbers: Iterator[int]
+
     def __init__(
-        self, scheduler: Scheduler, max_workers: int | None, numbers: Iterator[int]
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[object, ...] = (),
     ) -> None:
+        del thread_name_prefix  # the threads are not visible
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
-        self._scheduler = scheduler
-        self._numbers = numbers
         self._max_workers = min(max_workers or MAX_THREADS, MAX_THREADS)
         self._queue: deque[tuple[PoolFuture, Callable[[], Any]]] = deque()
-        self._unfinished = 0
-        self._workers = 0
+        self._unfinished = self._workers = 0
         self._closed = False
+        if initializer is not None:
+            initializer(*initargs)
 
     def submit(self, fn: Callable[..., Any], /, *args: object, **kwargs: object) -> PoolFuture:
         """Start `fn(*args, **kwargs)` and return a future of its result."""
@@ -377,7 +367,7 @@ class PoolExecutor(concurrent.futures.Executor):
         future = PoolFuture()
         future._scheduler = self._scheduler
         future._number = next(self._numbers)
-        future.add_done_callback(self._finished)
+        future.add_done_callback(self._finish)
         self._unfinished += 1
         self._queue.append((future, lambda: fn(*args, **kwargs)))
         if self._workers < self._max_workers:
@@ -385,7 +375,7 @@ class PoolExecutor(concurrent.futures.Executor):
             self._scheduler.spawn(self._work)
         return future
 
-    def _finished(self, _future: concurrent.futures.Future[Any]) -> None:
+    def _finish(self, _: concurrent.futures.Future[Any]) -> None:
         self._unfinished -= 1
 
     def _work(self) -> None:
@@ -412,13 +402,8 @@ class PoolExecutor(concurrent.futures.Executor):
         """Start `fn` for each item; return the results in the order of the items."""
         del chunksize  # there is nothing to chunk for
         futures = [self.submit(fn, *items) for items in zip(*iterables, strict=False)]
-        deadline = _deadline(self._scheduler, timeout)
-
-        def results() -> Iterator[Any]:
-            for future in futures:
-                yield future.result(_left(self._scheduler, deadline))
-
-        return results()
+        left = _countdown(self._scheduler, timeout)
+        return (future.result(left()) for future in futures)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more work; wait for what was submitted."""
@@ -447,12 +432,12 @@ def _resolve(future: PoolFuture, value: Any) -> None:
     task.add_done_callback(copy)
 
 
-def _deadline(scheduler: Scheduler, timeout: float | None) -> float | None:
-    return None if timeout is None else scheduler.now() + timeout
-
-
-def _left(scheduler: Scheduler, deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - scheduler.now())
+def _countdown(scheduler: Scheduler, timeout: float | None) -> Callable[[], float | None]:
+    """Return what tells how much of a time-out is left."""
+    if timeout is None:
+        return lambda: None
+    deadline = scheduler.now() + timeout
+    return lambda: max(0.0, deadline - scheduler.now())
 
 
 def as_completed(
@@ -461,15 +446,13 @@ def as_completed(
     timeout: float | None = None,
 ) -> Iterator[concurrent.futures.Future[Any]]:
     """Yield futures as they end."""
-    left = list(dict.fromkeys(fs))
-    deadline = _deadline(scheduler, timeout)
-    while left:
-        if not scheduler.wait_until(
-            lambda: any(f.done() for f in left), _left(scheduler, deadline)
-        ):
-            raise TimeoutError(f"{len(left)} futures are unfinished")
-        future = next(f for f in left if f.done())
-        left.remove(future)
+    waiting = list(dict.fromkeys(fs))
+    left = _countdown(scheduler, timeout)
+    while waiting:
+        if not scheduler.wait_until(lambda: any(f.done() for f in waiting), left()):
+            raise TimeoutError(f"{len(waiting)} futures are unfinished")
+        future = next(f for f in waiting if f.done())
+        waiting.remove(future)
         yield future
 
 
@@ -498,25 +481,9 @@ def wait(
 
 def build_futures_names(scheduler: Scheduler) -> dict[str, object]:
     """Build the names of `concurrent.futures` that must be ours, over one scheduler."""
-    numbers = itertools.count(1)
-
-    class ThreadPoolExecutor(PoolExecutor):
-        """Runs calls concurrently."""
-
-        def __init__(
-            self,
-            max_workers: int | None = None,
-            thread_name_prefix: str = "",
-            initializer: Callable[..., object] | None = None,
-            initargs: tuple[object, ...] = (),
-        ) -> None:
-            del thread_name_prefix  # the threads are not visible
-            super().__init__(scheduler, max_workers, numbers)
-            if initializer is not None:
-                initializer(*initargs)
-
+    parts = {"_scheduler": scheduler, "_numbers": itertools.count(1), "__module__": __name__}
     return {
-        "ThreadPoolExecutor": ThreadPoolExecutor,
+        "ThreadPoolExecutor": type("ThreadPoolExecutor", (PoolExecutor,), parts),
         "Future": PoolFuture,
         "as_completed": functools.partial(as_completed, scheduler),
         "wait": functools.partial(wait, scheduler),
