@@ -34,22 +34,15 @@ def own(cls: type) -> type:
 
 
 def own_copies(kinds: Iterable[type], **attributes: object) -> dict[str, Any]:
-    """Return subclasses of classes for one program, by name, each marked as defined by its code.
+    """Return subclasses for one program, by name, each marked as of its code, with some attributes.
 
-    Args:
-        kinds: The classes; one that inherits from another comes after it, and so does its subclass.
-        attributes: What each of them has besides.
+    A class that inherits from another one of `kinds` comes after it, and so does its subclass.
     """
     made: dict[str, Any] = {}
     for kind in kinds:
         bases = [made[base.__name__] for base in kind.__bases__ if base.__name__ in made]
         made[kind.__name__] = own(type(kind.__name__, (kind, *bases), dict(attributes)))
     return made
-
-
-def hide(cls: type) -> None:
-    """Leave `cls` out of what `mro()` shows."""
-    hidden.add(cls)
 
 
 def is_own(obj: object) -> bool:
@@ -129,7 +122,7 @@ def _safe_enum(base: type) -> type:
     namespace.update({"__module__": "enum", "__qualname__": base.__name__, "__doc__": base.__doc__})
     safe = SafeEnumMeta(base.__name__, (base,), namespace)
     _enum_bases[safe] = base
-    hide(base)
+    hidden.add(base)
     return safe
 
 
@@ -182,11 +175,7 @@ def checked_register(cls: abc.ABCMeta, value: object) -> object:
 
 
 def check_bases(name: str, bases: Iterable[object]) -> None:
-    """Refuse to make a metaclass.
-
-    Raises:
-        TypeError: One of the classes that class `name` shall inherit from is one.
-    """
+    """Refuse to make a metaclass: a class that inherits from one."""
     for base in bases:
         if issubclass(type(base), type) and (
             base in _metaclasses or issubclass(cast("type", base), type)
@@ -229,11 +218,7 @@ def settle_annotations(function: types.FunctionType) -> types.FunctionType:
 
 
 def evaluate_at_once(nodes: Iterable[ast.AST]) -> None:
-    """Change a tree, so that Python 3.14 evaluates the annotations of functions and classes eagerly.
-
-    Args:
-        nodes: Every node of the tree.
-    """
+    """Change all nodes of a tree, so that Python 3.14 evaluates annotations of functions and classes eagerly."""
     nodes = list(nodes)
     if any(_makes_text(node) for node in nodes):
         return

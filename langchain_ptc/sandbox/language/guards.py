@@ -55,12 +55,7 @@ def _refuse(name: str) -> NoReturn:
 
 
 def check_name(obj: object, name: object, *, special: frozenset[str] = names.READABLE) -> str:
-    """Return `name` if code may use this attribute of `obj`.
-
-    Raises:
-        TypeError: `name` is not a string, or one of a subclass.
-        AttributeError: The attribute is refused.
-    """
+    """Return `name` if code may use this attribute of `obj`; raises `AttributeError`, and `TypeError` for no `str`."""
     if type(name) is not str:
         raise TypeError(f"attribute name must be a plain str, not {type(name).__name__!r}")
     if names.is_refused(name, special=special):
@@ -73,11 +68,7 @@ def check_name(obj: object, name: object, *, special: frozenset[str] = names.REA
 
 
 def get_attribute(obj: object, name: object, /, *default: object) -> object:
-    """Return `getattr(obj, name)` if code may read it.
-
-    Raises:
-        AttributeError: It is refused, or not there.
-    """
+    """Return `getattr(obj, name)` if code may read it."""
     if len(default) > 1:
         raise TypeError(f"getattr expected at most 3 arguments, got {2 + len(default)}")
     try:
@@ -113,11 +104,7 @@ def _settable(obj: object) -> frozenset[str]:
 
 
 def own_class(obj: object) -> object:
-    """Return `obj` if it is a class that the code has defined.
-
-    Raises:
-        AttributeError: It is anything else: special methods are set on classes of the code only.
-    """
+    """Return `obj` if it is a class that the code has defined."""
     if issubclass(type(obj), type) and is_own(obj):
         return obj
     raise AttributeError("special methods can only be set on a class that the code has defined")
@@ -192,11 +179,7 @@ def check_template(template: str) -> bool:
     """Check that no replacement field of a format string reads a refused attribute.
 
     Returns:
-        Whether one reads an attribute that is the field of a record, where a dict has a method of
-        that name.
-
-    Raises:
-        AttributeError: One reads a refused attribute.
+        Whether one reads a record's field that has the name of a dict's method.
     """
     try:
         fields = [(name, spec) for _, name, spec, _ in string.Formatter().parse(template)]
@@ -216,11 +199,7 @@ def check_template(template: str) -> bool:
 
 
 def check_step(is_attribute: bool, name: object) -> None:
-    """Check one `.name` or `[name]` of a replacement field.
-
-    Raises:
-        AttributeError: It reads a refused attribute.
-    """
+    """Check one `.name` or `[name]` of a replacement field."""
     if is_attribute and (
         type(name) is not str
         or name.startswith("_")
@@ -284,11 +263,7 @@ def checked_format(name: str, value: object) -> object:
 def _format_checked(
     template: str, name: str, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> str:
-    """Do what `str.format` or `str.format_map` does, for a template that reads nothing refused.
-
-    Raises:
-        AttributeError: The template reads a refused attribute.
-    """
+    """Do what `str.format` or `str.format_map` does, for a template that reads nothing refused."""
     text = str.__str__(template)  # whatever a class of the code makes of it
     if check_template(text):
         values = cast("Mapping[str, object]", args[0]) if name == "format_map" else kwargs
@@ -329,14 +304,12 @@ class InstanceDict(dict[str, object]):
     update, setdefault = cast("Any", MutableMapping.update), cast("Any", MutableMapping.setdefault)
     clear = cast("Any", MutableMapping.clear)
 
-    def popitem(self) -> tuple[str, object]:
-        """Remove the item that was added last, and return it."""
+    def popitem(self) -> tuple[str, object]:  # noqa: D102  # as of a dict
         name, value = super().popitem()
         self._ptc_target.pop(name, None)
         return name, value
 
-    def pop(self, name: str, *default: object) -> object:
-        """Remove `name` and return its value, or `default`."""
+    def pop(self, name: str, *default: object) -> object:  # noqa: D102
         value = super().pop(name, *default)
         self._ptc_target.pop(name, None)
         return value
@@ -347,11 +320,7 @@ _NO_DICT = (type, super, types.ModuleType, *_CALLABLES)
 
 
 def instance_dict(*args: object) -> dict[str, object]:
-    """Return the attributes of an instance: `vars(obj)`, `obj.__dict__`.
-
-    Raises:
-        TypeError: `obj` is a class, a module or a function, or keeps no dict.
-    """
+    """Return the attributes of an instance: `vars(obj)`, `obj.__dict__`."""
     if len(args) != 1:
         raise TypeError("vars() needs an object in the sandbox; use a dict of your own")
     obj = args[0]
@@ -399,11 +368,7 @@ _LOOP_MODULES = frozenset({"_asyncio", "asyncio", "_contextvars", "contextvars",
 
 
 def check_captures(*values: object) -> bool:
-    """Check what a class pattern has captured; True, so that it can be a case's guard.
-
-    Raises:
-        AttributeError: A value is a frame, a module, or a method that must go through a guard.
-    """
+    """Check what a class pattern has captured: no frame, module or guarded method; True, as a case's guard."""
     for value in values:
         kind = type(value)
         if kind in _NEVER_CAPTURED:
@@ -427,11 +392,7 @@ _VALUE_CLASSES = frozenset({("decimal", "Context"), ("xml.etree.ElementTree", "E
 
 
 def writable(obj: object) -> object:
-    """Return `obj` if the code may store into it, where the code shares a process with the host.
-
-    Raises:
-        TypeError: It is a class, a module, a function or an object that the code did not make.
-    """
+    """Return `obj` if the code may store into it, where it shares a process with the host."""
     cls = type(obj)
     if is_own(obj) or issubclass(cls, _CONTAINERS):
         return obj
@@ -474,19 +435,13 @@ _PLAIN_BUILTINS = (
     "slice sorted staticmethod str sum super tuple zip None True False Ellipsis NotImplemented "
     "__debug__"
 ).split()
-
-
-def _exceptions() -> dict[str, object]:
-    return {
+_BUILTINS: dict[str, Any] = {
+    **{name: getattr(builtins, name) for name in _PLAIN_BUILTINS},
+    **{
         name: value
         for name, value in vars(builtins).items()
         if isinstance(value, type) and issubclass(value, BaseException)
-    }
-
-
-_BUILTINS: dict[str, Any] = {
-    **{name: getattr(builtins, name) for name in _PLAIN_BUILTINS},
-    **_exceptions(),
+    },
     "type": TypeProxy,
     "getattr": get_attribute,
     "hasattr": has_attribute,
@@ -506,8 +461,7 @@ def _ensure_attribute(
 ) -> None:
     """Make sure that `from name import wanted` finds an attribute, or raise what it should.
 
-    Where the attribute is missing the interpreter looks into `sys.modules` by itself: that would
-    hand out the live `asyncio.base_events`.
+    Where it is missing the interpreter looks into `sys.modules`: that would hand out the live `asyncio.base_events`.
     """
     try:
         getattr(module, wanted)
@@ -528,14 +482,7 @@ def build_namespace(
     importer: Callable[[str], types.ModuleType],
     print: Callable[..., object],
 ) -> dict[str, Any]:
-    """Build the globals that `compiled` runs in, with `__builtins__` of its own.
-
-    Args:
-        compiled: The code.
-        importer: Returns the module of a dotted name, or raises `ImportError`; usually
-            `ModuleLoader.load`.
-        print: What the code gets as `print`.
-    """
+    """Build the globals that `compiled` runs in, with `__builtins__` of its own, and `ModuleLoader.load` to import."""
 
     def import_module(
         name: str,

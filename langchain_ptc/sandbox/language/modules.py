@@ -93,11 +93,7 @@ class ModuleLoader:
         return self._built
 
     def load(self, name: str) -> types.ModuleType:
-        """Return the module of a dotted name.
-
-        Raises:
-            ModuleNotFoundError: There is none, or it is not available.
-        """
+        """Return the module of a dotted name; raises `ModuleNotFoundError` if it is not available."""
         built = self._built.get(name)
         if built is not None:
             return self._attach(name, built)
@@ -117,11 +113,7 @@ class ModuleLoader:
         return self._attach(name, module)
 
     def find(self, path: str) -> object:
-        """Return the module of a dotted name, or the member of a module that it names.
-
-        Raises:
-            ImportError: There is none, or it is not available.
-        """
+        """Return the module of a dotted name, or the member of a module that it names; raises `ImportError`."""
         try:
             return self.load(path)
         except ModuleNotFoundError:
@@ -603,11 +595,7 @@ def get_origin(tp: Any) -> object:
 
 
 def signature(obj: Any, /) -> inspect.Signature:
-    """Do what `inspect.signature` does, for functions, methods and classes of the code.
-
-    Raises:
-        ValueError: The code did not make it: a function of a library may have anything as a default.
-    """
+    """Do what `inspect.signature` does for what the code made: a library's function may have anything as a default."""
     found = obj
     if issubclass(type(obj), type) and is_own(obj):
         found = type.__getattribute__(obj, "__init__")

@@ -160,12 +160,7 @@ def mangle(name: str, cls: str) -> str:
 
 
 def is_refused(name: str, *, special: frozenset[str] = READABLE) -> bool:
-    """Whether an attribute of this name is refused on every object, whoever made it.
-
-    Args:
-        name: Name of the attribute.
-        special: The `__dunder__` names that are not refused.
-    """
+    """Whether an attribute of this name is refused on every object, unless it is one of these `special` names."""
     if not name.startswith("_"):
         return name in FRAME_NAMES
     if is_dunder(name):
@@ -180,12 +175,7 @@ def instead_of(name: str) -> str:
 
 
 def checked_identifier(name: object) -> str:
-    """Return `name` if a class may have an attribute of this name.
-
-    Raises:
-        TypeError: It is not a plain string.
-        ValueError: It is not an identifier, or is refused.
-    """
+    """Return `name` if a class may have an attribute of this name."""
     if type(name) is not str:
         raise TypeError(f"a name must be a plain str, not {type(name).__name__!r}")
     if not name.isidentifier() or is_dunder(name) or is_refused(name):

@@ -65,11 +65,7 @@ def parse_quietly(code: str) -> ast.Module:
     """Parse `code` without a warning, and without touching the filters of warnings.
 
     Raises:
-        SyntaxError: It is not valid Python.
-        ValueError: It has a null byte, or an integer of too many digits.
-        TooCostly: CPython's parser would take quadratic time, or would warn.
-        RecursionError: It is nested too deeply.
-        MemoryError: Likewise.
+        TooCostly: CPython's parser would take quadratic time, or would warn; and what `ast.parse` raises.
     """
     if has_long_import(code):
         raise TooCostly(f"an import has a name of more than {MAX_PATH_PARTS} parts")
@@ -113,11 +109,7 @@ def has_long_import(code: str) -> bool:
 
 
 def _choose_mark(code: str) -> str:
-    """Return a character that no constant of the code has.
-
-    Raises:
-        TooCostly: It has each of those that may be chosen.
-    """
+    """Return a character that no constant of the code has."""
     used = set(code)
     for hexadecimal in _NUMBERED.finditer(code):
         *digits, octal = hexadecimal.groups()
@@ -215,9 +207,6 @@ _CHILD_FIELDS = _ChildFields()
 
 class SyntaxTree:
     """A program as the compiler and the check see it.
-
-    Args:
-        root: The tree.
 
     Attributes:
         root: The tree.
@@ -461,12 +450,7 @@ _WAITS = (ast.Await, ast.AsyncFor, ast.AsyncWith, ast.AsyncFunctionDef)
 
 
 def is_async(tree: SyntaxTree, known: frozenset[str] = frozenset()) -> bool:
-    """Whether the code awaits anywhere, or uses a name that it has from `asyncio`.
-
-    Args:
-        tree: The code.
-        known: Names that the code has from `asyncio` without importing them.
-    """
+    """Whether the code awaits anywhere, or uses a name from `asyncio`, `known` ones without importing them."""
     kinds = tree.kinds
     if not kinds.keys().isdisjoint(_WAITS) or any(
         part.is_async for part in kinds.get(ast.comprehension, ())
@@ -519,16 +503,12 @@ _ALIASES = {"np": "numpy", "pd": "pandas"}
 
 
 def find_implied(tree: SyntaxTree, modules: Collection[str]) -> dict[str, str]:
-    """Return what to import for a program: the name -> the dotted name of what it means.
+    """Return what to import for a program, of these modules: the name -> the dotted name of what it means.
 
     A name counts if nothing binds it where it is read, and every use of it fits: `json.dumps` reads an
     attribute that the module has. A name that is a member of its own module (`datetime`, `pprint`) is
     that member where it is called or read as only the member can be: `datetime.now()`. Uses of a
     variable of the same name, such as the parameter in `def wait(time)`, do not count.
-
-    Args:
-        tree: The program.
-        modules: Names of the modules that it may import.
     """
     uses: dict[str, list[str]] = {}
     for node in tree.kinds.get(ast.Name, ()):
