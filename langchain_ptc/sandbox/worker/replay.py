@@ -54,10 +54,9 @@ it never waits by itself, and gets no answer before it does."""
 
 
 class StepClock:
-    """What time it is, for one program.
+    """What time it is, for one program; `start` until the first event.
 
-    Both clocks move together and never back: an event whose moment has passed already, by readings,
-    leaves them as they are. Until the first event they show `start`.
+    Both clocks move together and never back: an event whose moment has passed by readings leaves them as they are.
     """
 
     def __init__(self, start: Moment) -> None:
@@ -113,14 +112,6 @@ def _clock_names(clock: StepClock) -> dict[str, dict[str, object]]:
 
     localtime = from_now(time.localtime)
 
-    def asctime(*moment: Any) -> str:
-        """Return a time as text, or now."""
-        return time.asctime(*(moment or (localtime(),)))
-
-    def strftime(format: str, *moment: Any) -> str:
-        """Return a time in a format of one's own, or now."""
-        return time.strftime(format, *(moment or (localtime(),)))
-
     elapsed = "monotonic perf_counter process_time thread_time".split()  # noqa: SIM905
     return {
         "time": {
@@ -131,8 +122,8 @@ def _clock_names(clock: StepClock) -> dict[str, dict[str, object]]:
             "localtime": localtime,
             "gmtime": from_now(time.gmtime),
             "ctime": from_now(time.ctime),
-            "asctime": asctime,
-            "strftime": strftime,
+            "asctime": lambda *moment: time.asctime(*(moment or (localtime(),))),
+            "strftime": lambda text, *moment: time.strftime(text, *(moment or (localtime(),))),
         },
         "timeit": {"default_timer": clock.elapsed},
     }
@@ -144,30 +135,15 @@ _MADE_IN_C = type(datetime.datetime.now)
 def _read_clock(clock: StepClock, value: object) -> object:
     """Return `value`, or its replacement if it is a method that would read the real clock."""
     name = getattr(value, "__name__", None) if type(value) is _MADE_IN_C else None
-    owner = getattr(value, "__self__", None)
-    if (
-        name not in _NOW_NAMES
-        or not isinstance(owner, type)
-        or not issubclass(owner, datetime.date)
-    ):
+    cls: Any = getattr(value, "__self__", None)
+    is_date = isinstance(cls, type) and issubclass(cls, datetime.date)
+    if name not in _NOW_NAMES or not is_date:
         return value
-    return _nows(clock, cast("type[Any]", owner))[name]
-
-
-def _nows(clock: StepClock, cls: type[Any]) -> dict[str | None, Callable[..., Any]]:
-    def now(tz: datetime.tzinfo | None = None) -> Any:
-        """Return what time it is."""
-        return cls.fromtimestamp(clock.unix(), tz)
-
-    def utcnow() -> Any:
-        """Return what time it is in UTC, without saying that it is UTC."""
-        return cls.fromtimestamp(clock.unix(), datetime.UTC).replace(tzinfo=None)
-
-    def today() -> Any:
-        """Return what day it is; of `datetime`, what time."""
-        return cls.fromtimestamp(clock.unix())
-
-    return {"now": now, "utcnow": utcnow, "today": today}
+    if name == "now":
+        return lambda tz=None: cls.fromtimestamp(clock.unix(), tz)
+    if name == "utcnow":  # it does not say that it is UTC
+        return lambda: cls.fromtimestamp(clock.unix(), datetime.UTC).replace(tzinfo=None)
+    return lambda: cls.fromtimestamp(clock.unix())
 
 
 class _Chance:
@@ -185,10 +161,6 @@ class _Chance:
         generator, system = _generators(self)
         drawn, strong = generator(), system()
 
-        def uuid4() -> uuid.UUID:
-            """Return a random UUID."""
-            return uuid.UUID(int=strong.getrandbits(128), version=4)
-
         random_names = STANDARD_MODULES["random"]
         bound = {name: getattr(drawn, name) for name in random_names if hasattr(drawn, name)}
         secret = {**vars(secrets), "_sysrand": strong, "SystemRandom": system}
@@ -204,7 +176,7 @@ class _Chance:
                 for name in ("kde_random",)  # new in Python 3.13
                 if hasattr(statistics, name)
             },
-            "uuid": {"uuid4": uuid4},
+            "uuid": {"uuid4": lambda: uuid.UUID(int=strong.getrandbits(128), version=4)},
         }
 
     def read(self, value: object) -> object:
@@ -235,13 +207,11 @@ def _generators(chance: _Chance) -> tuple[type[random.Random], type[random.Rando
             """Seed it at random, whatever is given, as the original does."""
             super().seed(None)
 
-        def getstate(self) -> Any:
+        def getstate(self, *_: Any) -> Any:
             """Refuse, as the original does."""
             raise NotImplementedError("System entropy source does not have state.")
 
-        def setstate(self, state: Any) -> None:
-            """Refuse, as the original does."""
-            raise NotImplementedError("System entropy source does not have state.")
+        setstate = getstate  # type: ignore[assignment]  # it raises
 
     for made in (Random, SystemRandom):
         made.__module__ = "random"
@@ -292,34 +262,27 @@ class StepCalls(ToolCalls):
             self.wait(self._clock.peek() + pause)
 
 
-class StepTask(asyncio.Task[Any]):
-    """A task whose place in a set does not depend on where it lies in memory.
+class _Numbered:
+    """What has a place in a set that does not depend on where it lies in memory.
 
     `asyncio.wait` gives sets of tasks, `as_completed` and `TaskGroup` keep such sets, and all of them
     go through them in their order.
     """
 
-    _ptc_number: int
-
-    def __init__(self, number: int, coro: Coroutine[Any, Any, Any], **options: Any) -> None:
-        self._ptc_number = number  # first: the original's `__init__` puts it into a set
-        super().__init__(coro, **options)
+    def __init__(self, number: int, *given: Any, **options: Any) -> None:
+        self._ptc_number = number  # first: a task's `__init__` puts it into a set
+        super().__init__(*given, **options)
 
     def __hash__(self) -> int:
         return self._ptc_number
 
 
-class StepFuture(asyncio.Future[Any]):
-    """A future whose place in a set does not depend on where it lies in memory."""
+class StepTask(_Numbered, asyncio.Task[Any]):
+    """A task with a number."""
 
-    _ptc_number: int
 
-    def __init__(self, number: int, *, loop: asyncio.AbstractEventLoop) -> None:
-        self._ptc_number = number
-        super().__init__(loop=loop)
-
-    def __hash__(self) -> int:
-        return self._ptc_number
+class StepFuture(_Numbered, asyncio.Future[Any]):
+    """A future with a number."""
 
 
 class _Generators(weakref.WeakKeyDictionary[Any, None]):
