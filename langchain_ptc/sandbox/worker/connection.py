@@ -90,7 +90,7 @@ class SocketChannel:
         return data
 
     def receive_into(self, room: memoryview) -> None:
-        """Fill `room`; waking up for every piece of a large frame would cost more than the rest."""
+        """Fill `room`: waking up for every piece of a large frame would cost more than the rest."""
         while room:
             if self._early:
                 data = self._early.popleft()
@@ -134,19 +134,15 @@ class WorkerConnection:
             return
         self._printed.append(text)
         self._printed_chars += len(text)
-        if (
-            self._printed_chars >= _PRINT_PIECE_CHARS
-            or time.monotonic() - self._last_sent > _PRINT_PAUSE_SECONDS
-        ):
+        is_quiet = time.monotonic() - self._last_sent > _PRINT_PAUSE_SECONDS
+        if self._printed_chars >= _PRINT_PIECE_CHARS or is_quiet:
             self.flush()
 
     def _queue_printed(self) -> None:
-        text = "".join(self._printed)
+        text, size = "".join(self._printed), _PRINT_PIECE_CHARS * 8
         self._printed, self._printed_chars = [], 0
-        for start in range(0, len(text), _PRINT_PIECE_CHARS * 8):
-            self._out.append(
-                encode_frame(encode_output(text[start : start + _PRINT_PIECE_CHARS * 8]))
-            )
+        for at in range(0, len(text), size):
+            self._out.append(encode_frame(encode_output(text[at : at + size])))
 
     def flush(self) -> None:
         """Send what is queued."""

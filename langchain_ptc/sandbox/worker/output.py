@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import builtins
 import contextlib
+import functools
 import io
 import os
 import re
@@ -39,8 +40,6 @@ class TextTarget(Protocol):
 
 
 class _Stream(io.TextIOBase):
-    """What streams of a program have in common."""
-
     encoding = "utf-8"
     errors = "strict"
 
@@ -111,10 +110,6 @@ _KEPT: Mapping[_Name, _CurrentStream] = {
 """Streams of this process that stay the same objects, wherever they lead."""
 
 
-def _always(stream: TextTarget | None) -> Callable[[], TextTarget | None]:
-    return lambda: stream
-
-
 def keep_streams() -> None:
     """Let libraries that are imported from now on keep streams that will lead to the program's.
 
@@ -123,7 +118,7 @@ def keep_streams() -> None:
     """
     targets = {"stdout": open(os.devnull, "w"), "stderr": sys.stderr}  # noqa: PTH123, SIM115  # kept
     for name, stream in _KEPT.items():
-        stream.lead_to(_always(targets[name]))
+        stream.lead_to(functools.partial(targets.get, name))
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
@@ -141,11 +136,6 @@ class Output:
             "stdout": self.stream,
             "stderr": self.stream,
         }
-
-    @property
-    def printed(self) -> bool:
-        """Whether the code printed anything that was not caught by the code itself."""
-        return self.stream.printed
 
     def target(self, name: _Name) -> TextTarget | None:
         """Return where the program's `sys.stdout` or `sys.stderr` leads now."""
@@ -233,13 +223,7 @@ class Output:
         return {"catch_warnings": catch_warnings, **{n: getattr(warnings, n) for n in names}}
 
     def _show_warning(
-        self,
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        *_: object,
-        **__: object,
+        self, message: Any, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any
     ) -> None:
         """Print a warning, with its line where it is one of the program's own."""
         text = str(message)
@@ -261,13 +245,7 @@ _Part: TypeAlias = str | Callable[[], Iterable[bytes]]
 
 
 class Showing:
-    """What one program shows.
-
-    Args:
-        wire: The line to the host.
-        output: What the program prints: a line there stands for all that is shown.
-        limits: How much may be shown.
-    """
+    """What one program shows; a line of its output stands for each."""
 
     def __init__(self, wire: WorkerConnection, output: Output, limits: Limits) -> None:
         self._wire, self._output, self._limits = wire, output, limits
@@ -320,13 +298,9 @@ class Showing:
         if self._count >= (most := self._limits.max_shown):
             problem, renderings = f"{most:,} are shown already, the most (Limits.max_shown)", ()
         for data in renderings:
-            found = read_content(data)
-            problem = (
-                self._problem_of(found)
-                if found
-                else f"{count(len(data), 'byte')}, no whole {KINDS}"
-            )
-            if not problem:
+            if (found := read_content(data)) is None:
+                problem = f"{count(len(data), 'byte')}, no whole {KINDS}"
+            elif not (problem := self._problem_of(found)):
                 self._count += 1
                 self._room -= len(data)
                 self._output.stream.write(f"[shown {self._count}: {found}]\n")
@@ -340,7 +314,7 @@ class Showing:
         if not found.is_bounded:
             return f"{found}; a picture may have {MAX_SIDE:,} pixels each way"
         if found.size > min(self._room, MAX_CALL_BYTES):
-            allowed = f"{count(self._limits.shown_bytes, 'byte')}"
+            allowed = count(self._limits.shown_bytes, "byte")
             return f"{found}; {self._room:,} of {allowed} are left (Limits.shown_bytes)"
         return ""
 
@@ -349,11 +323,10 @@ def _parts_of(value: object) -> list[_Part] | None:
     """Return what there is to show of a value; None if it is not content."""
     parts: list[_Part] = []
     for item in value if isinstance(value, list | tuple) else (value,):
-        part = _part_of(item)
-        if part is None:
+        if (part := _part_of(item)) is None:
             return None
         parts.append(part)
-    return parts if any(callable(part) for part in parts) else None
+    return parts if any(map(callable, parts)) else None
 
 
 def _part_of(value: Any) -> _Part | None:

@@ -361,7 +361,7 @@ class ProgramRun:
         allowed = self._program.limits.output_bytes
         if len(packed) <= allowed:
             return packed
-        if self._output.printed:  # what was printed is the answer
+        if self._output.stream.printed:  # what was printed is the answer
             return _NONE
         raise LimitExceeded(limit="output_bytes", allowed=allowed, used=len(packed))
 
