@@ -14,6 +14,7 @@ An interrupt of the graph passes through all of it untouched, and counts as noth
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Hashable
@@ -502,7 +503,7 @@ def build_pipeline(
             _check_commands(call)
         if is_large(value):
             async with call.context.encoding_turns:
-                payload, size = await call_in_thread(lambda: _encode(value, call))
+                payload, size = await call_in_thread(functools.partial(_encode, value, call))
         else:
             payload, size = _encode(value, call)
         if is_vague or (is_textless and isinstance(value, str)):

@@ -108,8 +108,8 @@ class Dispatcher:
                 interrupt stays, to be answered again.
         """
         context, name = call.context, self._name
-        if forged := self._filled_in & call.given.keys():
-            names = ", ".join(map(repr, sorted(forged)))
+        if not self._filled_in.isdisjoint(call.given):
+            names = ", ".join(map(repr, sorted(self._filled_in & call.given.keys())))
             raise ToolCallError(f"{name}() has no parameter {names}", tool=name)
         limit = context.limits.result_bytes
         capture = CallCapture(call, call.config, max_items=limit // 2)

@@ -256,28 +256,22 @@ class TaskScope:
         self.answers = list(answers or ())
         """What was answered to its questions until now."""
 
-        def get_null_resume(consume: bool = False) -> Any:  # LangGraph's
-            return None if answers is None else outer.get_null_resume(consume)
-
         self.configurable: dict[str, Any] = {
             **configurable,
             "checkpoint_ns": namespace,
             SCRATCHPAD: replace(
                 outer,
                 resume=self.answers,
-                get_null_resume=get_null_resume,
+                get_null_resume=functools.partial(_null_resume, outer, answers is not None),
                 interrupt_counter=itertools.count().__next__,
-                call_counter=itertools.count().__next__,
                 subgraph_counter=itertools.count().__next__,
             ),
             _SEND: _refuse_writes,
             _RUNTIME: runtime.patch_execution_info(
                 task_id=f"{runtime.execution_info.task_id}|{segment}", checkpoint_ns=namespace
             ),
+            _CALL: functools.partial(_call_task, itertools.count(), asyncio.get_running_loop()),
         }
-        self.configurable[_CALL] = functools.partial(
-            _call_task, self.configurable, itertools.count(), asyncio.get_running_loop()
-        )
         if given := configurable.get(_RESUME_MAP):
             asked = [question for question in self._next_questions() if question in given]
             self.answers += [given[question] for question in asked[:1]]
@@ -294,6 +288,11 @@ class TaskScope:
             except GraphInterrupt as error:
                 yield error.args[0][0].id
         yield Interrupt.from_ns(None, self.configurable["checkpoint_ns"]).id  # of older versions
+
+
+def _null_resume(outer: Any, is_asked: bool, consume: bool = False) -> Any:
+    """Return an answer that names no question, if it may be for the scope."""
+    return outer.get_null_resume(consume) if is_asked else None
 
 
 def _refuse_writes(writes: Sequence[tuple[str, Any]]) -> None:
@@ -337,7 +336,6 @@ _called: contextvars.ContextVar[tuple[Any, Any, Any]] = contextvars.ContextVar("
 
 
 def _call_task(
-    configurable: Mapping[str, Any],
     numbers: Iterator[int],
     loop: asyncio.AbstractEventLoop,
     function: Any,
@@ -348,6 +346,7 @@ def _call_task(
 ) -> Any:
     """Call a `@task` in a graph of its own, which records what it returns; return a future."""
     number = next(numbers)
+    configurable = get_config()["configurable"]  # not bound: a cycle for each call of the code
 
     async def run() -> Any:
         scope = TaskScope(configurable, f"{_TASK}{number:010}")

@@ -267,6 +267,30 @@ _DELAY_SECONDS = 0.005
 _NAMESPACE = uuid.UUID("9c2f64b5-3c55-4e0b-9d5a-0a4c9a1c8d11")
 
 
+class Failures:
+    """What a checkpointer does not write in one run of an execution."""
+
+    def __init__(self) -> None:
+        self.first: BaseException | None = None
+        self.on_first: Callable[[BaseException], None] = lambda _: None
+        """Is called with it, from any thread."""
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note that something is not written."""
+        try:
+            yield
+        except Exception as error:
+            if self.first is None:
+                error.add_note(
+                    "The checkpointer did not record what this execution did. Calls that it has made "
+                    "and that are not recorded are made again if the graph is run again."
+                )
+                self.first = error
+                self.on_first(error)
+            raise
+
+
 class Journal:
     """The journal of one execution, during one run of it. Made by `run_journaled`.
 
@@ -283,15 +307,13 @@ class Journal:
         """What the journal begins with: that of the first run."""
         self.entries: Sequence[JournalEntry] = ()
         """What was recorded before this run, in its order."""
-        self.failure: BaseException | None = None
-        """Why the checkpointer did not write something; the first time."""
-        self.on_failure: Callable[[BaseException], None] = lambda _: None
-        """Is called then, from any thread."""
+        self.failures = Failures()
         self._saver: BaseCheckpointSaver[Any] = configurable[CHECKPOINTER]
         self._durability = configurable.get(_DURABILITY, "async")
+        watched = _WatchedSaver(self._saver, self.failures, sync=sync)
         self.config: RunnableConfig = {
             **config,
-            "configurable": {**configurable, CHECKPOINTER: _WatchedSaver(self._saver, self)},
+            "configurable": {**configurable, CHECKPOINTER: watched},
         }
         """The configuration for what happens in the execution."""
         self._id = str(uuid.uuid5(_NAMESPACE, configurable["checkpoint_ns"]))
@@ -370,12 +392,13 @@ class Journal:
         Raises:
             Exception: The checkpointer has failed.
         """
-        while self.failure is None and (self._queue or self._is_writing):
+        failures = self.failures
+        while failures.first is None and (self._queue or self._is_writing):
             self._begin_to_write()
             if self._writer is not None:
                 await asyncio.wait([self._writer])
-        if self.failure is not None:
-            raise self.failure
+        if failures.first is not None:
+            raise failures.first
 
     async def record(
         self, kind: str, key: str, body: Callable[[], Awaitable[JournalEntry]]
@@ -419,6 +442,7 @@ class Journal:
         await self.flush()
         if self._claim is not None:
             self._claim.forget()
+            self._claim = None
 
     async def leave(self, error: BaseException) -> None:
         """Let other runs continue the journal, which this run leaves with `error`.
@@ -441,21 +465,6 @@ class Journal:
 
     # --- the checkpointer ---------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def noting_failures(self) -> Iterator[None]:
-        """Note that something is not written."""
-        try:
-            yield
-        except Exception as error:
-            if self.failure is None:
-                error.add_note(
-                    "The checkpointer did not record what this execution did. Calls that it has made "
-                    "and that are not recorded are made again if the graph is run again."
-                )
-                self.failure = error
-                self.on_failure(error)
-            raise
-
     @property
     def _is_writing(self) -> bool:
         return self._writer is not None and not self._writer.done()
@@ -474,10 +483,10 @@ class Journal:
 
     async def _write_queue(self) -> None:
         """Write all that is queued; nothing after a failure."""
-        if self.failure is not None:
+        if self.failures.first is not None:
             return
         entries, self._queue = self._queue, []
-        with contextlib.suppress(Exception), self.noting_failures():
+        with contextlib.suppress(Exception), self.failures.noted():
             await self._create()
             writes = [
                 (ENTRY, {**(entry() if callable(entry) else entry), "number": number})
@@ -515,31 +524,30 @@ class Journal:
 
 
 class _WatchedSaver(BaseCheckpointSaver[Any]):
-    """A checkpointer for the graphs that tools run, whose failures a journal notes.
+    """A checkpointer for the graphs that tools run, whose failures are noted.
 
     LangGraph writes in the background, and forgets what a write raised where a graph inside another is
     interrupted; a pause must have been recorded.
     """
 
-    def __init__(self, saver: BaseCheckpointSaver[Any], journal: Journal) -> None:
-        self._saver = saver
-        self._journal = journal
+    def __init__(self, saver: BaseCheckpointSaver[Any], failures: Failures, *, sync: bool) -> None:
+        self._saver, self._failures, self._sync = saver, failures, sync
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("_saver", "_journal", "__class__", "__dict__"):
+        if name in ("_saver", "_failures", "_sync", "__class__", "__dict__"):
             return object.__getattribute__(self, name)
-        saver, journal = self._saver, self._journal
+        saver, failures, sync = self._saver, self._failures, self._sync
         if name == "with_allowlist":
-            return lambda *given: _WatchedSaver(saver.with_allowlist(*given), journal)
+            return lambda *given: _WatchedSaver(saver.with_allowlist(*given), failures, sync=sync)
         if name in ("put", "put_writes"):
-            return journal.noting_failures()(getattr(saver, name))
+            return failures.noted()(getattr(saver, name))
         if name not in ("aput", "aput_writes", "aget_tuple"):
             return getattr(saver, name)
-        method = _async_method(saver, name[1:], sync=journal.sync)
+        method = _async_method(saver, name[1:], sync=sync)
 
         @functools.wraps(method)  # LangGraph inspects its parameters
         async def call(*given: Any, **options: Any) -> Any:
-            with journal.noting_failures():
+            with failures.noted():
                 return await method(*given, **options)
 
         return method if name == "aget_tuple" else call

@@ -22,10 +22,12 @@ import functools
 import itertools
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
@@ -41,7 +43,7 @@ from langchain_ptc.run.driver import (
     ended_early,
     write_call,
 )
-from langchain_ptc.run.graph_tasks import TaskScope, entered
+from langchain_ptc.run.graph_tasks import TaskScope
 from langchain_ptc.run.journal import Journal, JournalEntry
 from langchain_ptc.sandbox.api import Call, Done, Moment, Result
 
@@ -60,19 +62,102 @@ class _Event:
     """Counts events in the order in which they begin."""
     key: str
     """What it is: the same key under the same number means the same path."""
-    happen: Callable[[], Awaitable[JournalEntry]]
-    """Happens for the first time, and returns what is recorded of it; of a call, how large it is."""
-    deliver: Callable[[JournalEntry], Sequence[Result] | None]
-    """Takes that, and returns the results for the code; None if the code cannot go on by it."""
-    due: float | None = None
-    """Of a timer: when it is due, on the clock of the code."""
-    write: Callable[[], JournalEntry] | None = None
-    """Of a call: returns what is recorded of it, which is put together when the code has the result."""
-    entry: JournalEntry = field(default_factory=dict)
-    """What is recorded of it, once it has happened."""
-    task: asyncio.Task[None] | None = None
-    scope: TaskScope | None = None
-    interrupts: tuple[Interrupt, ...] = ()
+    entry: JournalEntry | None = field(default=None, init=False)
+    """What was recorded of it."""
+    task: asyncio.Task[None] | None = field(default=None, init=False)
+    scope: TaskScope | None = field(default=None, init=False)
+    interrupts: tuple[Interrupt, ...] = field(default=(), init=False)
+
+    @property
+    def size(self) -> int:
+        """How large what is recorded of it is, about, in bytes."""
+        return 0
+
+    async def happen(self, driver: ReplayDriver) -> None:
+        """Happen for the first time."""
+        raise NotImplementedError
+
+    def record(self) -> JournalEntry:
+        """Return what is recorded of it, once it has happened."""
+        raise NotImplementedError
+
+    def deliver(self, driver: ReplayDriver) -> Sequence[Result] | None:
+        """Return the results for the code; None if the code cannot go on by it."""
+        raise NotImplementedError
+
+
+@dataclass(slots=True, eq=False)
+class _CallEvent(_Event):
+    """A tool call."""
+
+    call: StartedCall
+    outcome: CallOutcome | None = None
+    """What came of it, if it was made in this run."""
+
+    @property
+    def size(self) -> int:
+        """See `_Event.size`."""
+        return 0 if self.outcome is None else len(self.outcome.payload)
+
+    async def happen(self, driver: ReplayDriver) -> None:
+        """Make the call."""
+        self.call.config = get_config()
+        self.outcome = await driver.answer(self.call)
+
+    def record(self) -> JournalEntry:
+        """Return what is recorded of it; it is put together when the code has the result."""
+        assert self.outcome is not None
+        return write_call(self.outcome, self.call)
+
+    def deliver(self, driver: ReplayDriver) -> Sequence[Result]:
+        """Return its result."""
+        if self.outcome is not None:
+            return [driver.accept(self.call, self.outcome)]
+        outcome, record = driver.recorded[self.call.number]
+        self.call.read_record(record)
+        return [driver.accept(self.call, outcome, is_replayed=True)]
+
+
+@dataclass(slots=True, eq=False)
+class _ApprovalEvent(_Event):
+    """A person decides on calls."""
+
+    batch: Sequence[tuple[StartedCall, ApprovalRule]]
+
+    async def happen(self, driver: ReplayDriver) -> None:
+        """Ask."""
+        self.entry = {"decisions": driver.approvals.ask(self.batch, self.batch[0][0].state)}
+
+    def record(self) -> JournalEntry:
+        """Return the decisions."""
+        assert self.entry is not None
+        return self.entry
+
+    def deliver(self, driver: ReplayDriver) -> None:
+        """Do what was decided."""
+        for (call, _), decision in zip(self.batch, self.record()["decisions"], strict=True):
+            driver.decide(call, decision)
+
+
+@dataclass(slots=True, eq=False)
+class _TimerEvent(_Event):
+    """The code waits for a time."""
+
+    due: float
+    """On the clock of the code."""
+
+    async def happen(self, driver: ReplayDriver) -> None:
+        """Wait until then."""
+        await driver.sleep_until(self.due)
+
+    def record(self) -> JournalEntry:
+        """Return nothing: the step has the time."""
+        return {}
+
+    def deliver(self, driver: ReplayDriver) -> Sequence[Result]:
+        """Return nothing: the code goes on."""
+        del driver
+        return ()
 
 
 @dataclass(kw_only=True, eq=False)
@@ -113,6 +198,10 @@ class ReplayDriver(Driver):
         """The pause that was recorded since the last step."""
         self._answers: dict[str, Any] = {}
         """What was answered to the events that were shown to a person, by their number."""
+        self._configurable = {
+            **(self.config.get("configurable") or {}),
+            **self.journal.config["configurable"],
+        }
         self._broken: BaseException | None = None
         self._state: Literal["running", "pausing", "ended"] = "running"
 
@@ -125,7 +214,7 @@ class ReplayDriver(Driver):
             self.session.run(self.program, self._asked.extend, self._note_idle)
         )
         running.add_done_callback(lambda _: self._changed.set())
-        self.journal.on_failure = self._break_from(asyncio.get_running_loop())
+        self.journal.failures.on_first = self._break_from(asyncio.get_running_loop())
         try:
             while not running.done():
                 if self._is_idle:
@@ -137,6 +226,7 @@ class ReplayDriver(Driver):
                 self._check_all_reached(done)
             return done
         finally:
+            self.journal.failures.on_first = lambda _: None  # a cycle, which would hold every call
             if self._state == "running":
                 self._state = "ended"
             if not running.done():
@@ -163,6 +253,10 @@ class ReplayDriver(Driver):
         """Return what the clocks of the code show now: pauses do not count as elapsed."""
         elapsed = self._moment.elapsed + time.monotonic() - self._moment_at
         return Moment(unix=time.time(), elapsed=elapsed)
+
+    async def sleep_until(self, due: float) -> None:
+        """Wait until a time on the clock of the code."""
+        await asyncio.sleep(max(0.0, due - self._now().elapsed))
 
     def _note_idle(self, due: float | None) -> None:
         self._computed_before = self._computed_seconds
@@ -191,7 +285,7 @@ class ReplayDriver(Driver):
         elif self._ready:
             await self._record_step()
         elif self._held and all(
-            e.due is not None or e.interrupts for e in self._outstanding.values()
+            isinstance(e, _TimerEvent) or e.interrupts for e in self._outstanding.values()
         ):
             await self._pause()
         else:
@@ -224,9 +318,12 @@ class ReplayDriver(Driver):
                 self._begin_call(started)
         for batch in self.approvals.batches(gated):
             self._begin_approval(batch)
-        timers = [event.due for event in self._outstanding.values() if event.due is not None]
-        if self._due is not None and not any(due <= self._due for due in timers):
-            self._begin_timer(self._due)
+        due = self._due
+        if due is not None and not any(
+            isinstance(event, _TimerEvent) and event.due <= due
+            for event in self._outstanding.values()
+        ):
+            self._begin(_TimerEvent(next(self._numbers), f"timer:{due!r}", due))
 
     async def _applies(self, rule: ApprovalRule, call: StartedCall) -> bool:
         """Whether a person must approve this call.
@@ -245,54 +342,18 @@ class ReplayDriver(Driver):
         return bool(entry["applies"])
 
     def _begin_call(self, call: StartedCall) -> None:
-        made: list[CallOutcome] = []
-
-        async def happen() -> JournalEntry:
-            call.config = get_config()
-            made.append(await self.answer(call))
-            return {"payload": made[0].payload}
-
-        def deliver(_: JournalEntry) -> Sequence[Result]:
-            if made:
-                return [self.accept(call, made[0])]
-            outcome, record = self.recorded[call.number]
-            call.read_record(record)
-            return [self.accept(call, outcome, is_replayed=True)]
-
-        self._begin(call.key(), happen, deliver, write=lambda: write_call(made[0], call))
+        self._begin(_CallEvent(next(self._numbers), call.key(), call))
 
     def _begin_approval(self, batch: Sequence[tuple[StartedCall, ApprovalRule]]) -> None:
-        async def happen() -> JournalEntry:
-            return {"decisions": self.approvals.ask(batch, batch[0][0].state)}
-
-        def deliver(entry: JournalEntry) -> None:
-            for (call, _), decision in zip(batch, entry["decisions"], strict=True):
-                self._decide(call, decision)
-
         asked = ", ".join(call.key(validated=True) for call, _ in batch)
-        self._begin(f"the approval of {asked}", happen, deliver)
+        self._begin(_ApprovalEvent(next(self._numbers), f"the approval of {asked}", batch))
 
-    def _begin_timer(self, due: float) -> None:
-        async def happen() -> JournalEntry:
-            await asyncio.sleep(max(0.0, due - self._now().elapsed))
-            return {}
-
-        self._begin(f"timer:{due!r}", happen, lambda _: (), due)
-
-    def _begin(
-        self,
-        key: str,
-        happen: Callable[[], Awaitable[JournalEntry]],
-        deliver: Callable[[JournalEntry], Sequence[Result] | None],
-        due: float | None = None,
-        write: Callable[[], JournalEntry] | None = None,
-    ) -> None:
-        event = _Event(next(self._numbers), key, happen, deliver, due, write)
+    def _begin(self, event: _Event) -> None:
         self._outstanding[event.number] = event
         if not self._is_replaying:
             self._launch(event)
 
-    def _decide(self, call: StartedCall, decision: Decision) -> None:
+    def decide(self, call: StartedCall, decision: Decision) -> None:
         """Do with a call what a person has decided."""
         try:
             before = call.definition
@@ -310,17 +371,15 @@ class ReplayDriver(Driver):
 
     def _launch(self, event: _Event) -> None:
         number = str(event.number)
-        event.scope = TaskScope(
-            self.journal.config["configurable"], number, self._answers.get(number)
-        )
+        event.scope = TaskScope(self._configurable, number, self._answers.get(number))
         event.task = asyncio.ensure_future(self._happen(event))
 
     async def _happen(self, event: _Event) -> None:
         assert event.scope is not None
-        configurable = {**(self.config.get("configurable") or {}), **event.scope.configurable}
+        config = RunnableConfig(**{**self.config, "configurable": event.scope.configurable})
+        var_child_runnable_config.set(config)  # of this task alone
         try:
-            with entered({**self.config, "configurable": configurable}):
-                event.entry = await event.happen()
+            await event.happen(self)
         except GraphInterrupt as error:
             event.interrupts = tuple(error.args[0] if error.args else ())
             self._held[event.number] = event
@@ -349,26 +408,21 @@ class ReplayDriver(Driver):
 
     async def _record_step(self) -> None:
         """Deliver to the code what has happened, and record it."""
-        step, size = [], 0
+        step: list[_Event] = []
+        size = 0
         while self._ready and size < _MAX_STEP_BYTES:
-            step.append(self._ready.popleft())
-            size += len(step[-1].entry.get("payload", b""))
+            event = self._ready.popleft()
+            step.append(event)
+            size += event.size
         self._moment, self._moment_at = self._now(), time.monotonic()
         moment, computed = list(self._moment), self._computed_seconds
 
         def write() -> JournalEntry:
-            events = [
-                {
-                    **(event.entry if event.write is None else event.write()),
-                    "number": event.number,
-                    "key": event.key,
-                }
-                for event in step
-            ]
+            events = [{**e.record(), "number": e.number, "key": e.key} for e in step]
             return {"events": events, "moment": moment, "computed": computed}
 
         # What a person has decided is recorded before it is done: nobody is asked twice.
-        is_decision = any("decisions" in event.entry for event in step)
+        is_decision = any(isinstance(event, _ApprovalEvent) for event in step)
         await self.journal.append(write, is_awaited=is_decision)
         self._deliver(step)
 
@@ -398,7 +452,7 @@ class ReplayDriver(Driver):
         goes_on = False
         for event in step:
             del self._outstanding[event.number]
-            given = event.deliver(event.entry)
+            given = event.deliver(self)
             if given is not None:
                 goes_on = True
                 results += given
@@ -420,7 +474,7 @@ class ReplayDriver(Driver):
     # --- pauses and the end -------------------------------------------------------------------------
 
     def _in_flight(self) -> list[str]:
-        return sorted(event.key for event in self._outstanding.values() if event.due is None)
+        return sorted(e.key for e in self._outstanding.values() if not isinstance(e, _TimerEvent))
 
     def _check_pause(self, entry: JournalEntry) -> None:
         """Check that the events in flight are those of a pause that was recorded.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from pathlib import Path
@@ -17,7 +18,8 @@ from langgraph.func import task
 from langgraph.prebuilt import ToolRuntime
 from langgraph.types import Command, interrupt
 
-from langchain_ptc import Limits
+from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox, ProgrammaticToolExecutor
+from langchain_ptc.run.calls import StartedCall
 from tests.run.test_concurrent_resume import PROCESSES
 from tests.support.hosts import CONFIG, REQUEST, agent, output, run
 
@@ -343,3 +345,39 @@ async def test_a_task_in_a_tool_keeps_its_result(sync):
         state = await run(graph, Command(resume={asked: "yes"}), sync=sync)
     assert output(state) == "fetched b yes fetched a fetched c yes"
     assert sorted(ran) == ["a", "b", "c"]
+
+
+# --- what is left in memory -------------------------------------------------------------------------
+
+
+async def _in_a_graph(program: str, sandbox: Any) -> None:
+    await run(agent([count_up], program, InMemorySaver(), sandbox=sandbox), REQUEST)
+
+
+async def _directly(program: str, sandbox: Any) -> None:
+    result = await ProgrammaticToolExecutor([count_up], sandbox=sandbox).aexecute(program)
+    assert result.output == "45\n"
+
+
+@tool
+async def count_up(n: int) -> int:
+    """Return a number."""
+    return n
+
+
+@pytest.mark.parametrize("execute", [_in_a_graph, _directly])
+@pytest.mark.parametrize("kind", [ProcessSandbox, InProcessSandbox])
+async def test_the_calls_of_an_execution_that_has_ended_need_no_garbage_collection(execute, kind):
+    """Nothing that an execution leaves behind refers to itself: its calls are gone when it is."""
+    program = "import asyncio\nprint(sum(await asyncio.gather(*[count_up(n) for n in range(10)])))"
+    gc.collect()
+    before = {id(one) for one in gc.get_objects() if isinstance(one, StartedCall)}
+    gc.disable()
+    try:
+        with kind() as sandbox:
+            await execute(program, sandbox)
+            await asyncio.sleep(0)  # the tasks of the calls are told of their end
+            left = [one for one in gc.get_objects() if isinstance(one, StartedCall)]
+    finally:
+        gc.enable()
+    assert not [one for one in left if id(one) not in before]

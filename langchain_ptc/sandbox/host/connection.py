@@ -80,7 +80,15 @@ class Conversation:
         self._loop = asyncio.get_running_loop()
         self.is_reading = False
         """Whether a thread reads a frame: whoever can should feed nothing meanwhile."""
-        self.is_closed = False  # set it to have nothing more called
+        self.is_closed = False
+
+    def close(self) -> None:
+        """Call nothing any more, and let go of whoever was called; idempotent.
+
+        They have this object themselves: the cycle would hold every call until a garbage collection.
+        """
+        self.is_closed = True
+        self._on_calls = self._on_idle = self._on_taken = self._on_error = _ignore
 
     # --- from the worker ----------------------------------------------------------------------------
 
@@ -117,7 +125,6 @@ class Conversation:
 
     def _fail(self, error: BaseException) -> None:
         if not self.is_closed:
-            self.is_closed = True
             is_ours = isinstance(error, ProtocolViolation)
             self._on_error(str(error) if is_ours else f"a {type(error).__name__} as it was read")
 
@@ -155,6 +162,10 @@ class Conversation:
         self._awaits_event = False
         self.protocol.go_on()
         return [encode_frame(encode_moment(at, len(results))), *answers]
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing."""
 
 
 class HostConnection:
@@ -348,7 +359,7 @@ class HostConnection:
         """Leave the socket alone; idempotent."""
         if self.is_open:
             self.is_open = False
-            self._conversation.is_closed = True
+            self._conversation.close()
             self._unsent.clear()
             self._held.clear()
             self._stop_reading()

@@ -186,6 +186,7 @@ class _ThreadRun:
         if not self._done.done():  # a moment to hand over what it has printed
             await asyncio.wait([self._done], timeout=_LOOK_SECONDS * 2)
             ending = replace(ending, output=self.protocol.output)
+        self._conversation.close()
         return ending
 
     async def _look(self) -> Done | None:
