@@ -109,8 +109,9 @@ async def run_program(code: str, options: Options, out: TextIO) -> int:
             try:
                 result = (await running).result
             except asyncio.CancelledError:
-                if not broken:
-                    raise
+                if broken:
+                    raise broken[0] from None
+                raise
     if broken:
         raise broken[0]
     if options.as_json:

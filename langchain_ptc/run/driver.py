@@ -96,7 +96,7 @@ class Driver:
         )
         self._used: dict[str, int] = {}
         is_plain = self.meter is None and prefetcher is None
-        self.answer = self._call if is_plain else self._answer
+        self.answer = Driver._call if is_plain else Driver._answer  # bound, it would be a cycle
 
     async def run(self) -> Done:
         """Run the code to its end.
@@ -276,7 +276,7 @@ class LiveDriver(Driver):
                 outcome = _refuse_unapproved(call)
             if outcome is None:
                 call.config = self.config
-                outcome = await self.answer(call)
+                outcome = await self.answer(self, call)
             if outcome.failure is not None and is_of_budget(outcome.failure.limit):
                 await asyncio.sleep(_SETTLE_SECONDS)
         except asyncio.CancelledError:

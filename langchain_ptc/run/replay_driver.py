@@ -102,7 +102,7 @@ class _CallEvent(_Event):
     async def happen(self, driver: ReplayDriver) -> None:
         """Make the call."""
         self.call.config = get_config()
-        self.outcome = await driver.answer(self.call)
+        self.outcome = await driver.answer(driver, self.call)
 
     def record(self) -> JournalEntry:
         """Return what is recorded of it; it is put together when the code has the result."""
