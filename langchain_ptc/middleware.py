@@ -35,6 +35,7 @@ from langchain_ptc.catalog.observed import ObservedShapes
 from langchain_ptc.catalog.tools import own_policy
 from langchain_ptc.executor import Check, Durable, Execution, ProgrammaticToolExecutor
 from langchain_ptc.prompts import (
+    BUDGET,
     DEFAULT_PROMPT_TOKENS,
     DIRECT_LIMIT,
     MIDDLEWARE_DESCRIPTION,
@@ -60,7 +61,7 @@ from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.prefetcher import Prefetch
 from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.sandbox.api import Limits, Sandbox
-from langchain_ptc.tool import CodeTool, fill_facts, provider_options, render_budget, render_files
+from langchain_ptc.tool import CodeTool, fill_facts, provider_options, render_files
 from langchain_ptc.wording import check_choice, closest, did_you_mean
 
 # --- which tools go to the code -------------------------------------------------------------------
@@ -352,7 +353,7 @@ class ProgrammaticToolCallingMiddleware(AgentMiddleware[Any, Any, Any]):
         self._shapes = ObservedShapes()  # of all tools that the agent ever has
         self._tool_name = tool_name
         self._call_policies = call_policies or CallPolicies()
-        self._budget_text = render_budget(budget, run_budget)
+        self._budget_text = BUDGET if budget or run_budget else ""
         self._new_executor = functools.partial(
             ProgrammaticToolExecutor,
             limits=limits,

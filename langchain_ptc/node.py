@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import (
@@ -32,6 +32,7 @@ from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.catalog.examples import Example, Examples, render_examples, resolve_examples
 from langchain_ptc.executor import Check, Durable
 from langchain_ptc.prompts import (
+    BUDGET,
     DEFAULT_PROMPT_TOKENS,
     HOW_AS_TEXT,
     HOW_AS_TOOL,
@@ -68,13 +69,9 @@ from langchain_ptc.tool import (
     as_programmatic,
     build_catalog,
     current_attempt,
-    render_budget,
     render_files,
 )
 from langchain_ptc.wording import check_choice
-
-if TYPE_CHECKING:
-    from langchain_ptc.catalog.catalog import ToolCatalog
 
 _MAX_SEARCHES = 3
 """Programs that only search the tools, which are not counted as attempts."""
@@ -190,7 +187,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         self._protocol = protocol
         self._max_attempts = max_attempts
         bounds = (
-            render_budget(budget, run_budget),
+            BUDGET if budget or run_budget else "",
             render_files(sandbox, files),
             SHOW if multimodal else "",
         )

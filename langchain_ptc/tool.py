@@ -32,7 +32,7 @@ from langchain_ptc.agent.answers import (
 )
 from langchain_ptc.agent.guards import AgentGuards, Agents, AppliedGuards
 from langchain_ptc.agent.watching import PrefetchHandler, Put, WrittenCode
-from langchain_ptc.background_loop import call_off_loop, run_sync
+from langchain_ptc.background_loop import call_in_thread, call_off_loop, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.catalog.examples import Examples, render_examples, resolve_examples
@@ -56,7 +56,7 @@ from langchain_ptc.run.call_policy import CallPolicies
 from langchain_ptc.run.driver import Outcome
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.graph_state import Channels, nodes_of, read_state
-from langchain_ptc.run.inputs import AgentFiles, Inputs, InputVariables, with_notes
+from langchain_ptc.run.inputs import AgentFiles, Inputs, InputVariables
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult, large_parts
@@ -153,7 +153,8 @@ def _content_and_artifact(
 def _add_notes(outcome: Outcome, notes: Sequence[str]) -> Outcome:
     if not notes:
         return outcome
-    return replace(outcome, result=with_notes(outcome.result, notes), plain=None)
+    result = replace(outcome.result, notes=(*outcome.result.notes, *notes))
+    return replace(outcome, result=result, plain=None)
 
 
 _invocation: contextvars.ContextVar[_Invocation] = contextvars.ContextVar("ptc_invocation")
@@ -295,7 +296,7 @@ def as_programmatic(
             multimodal,
         ),
         render_examples(resolve_examples(examples, catalog)),
-        render_budget(budget, run_budget),
+        BUDGET if budget or run_budget else "",
         given.render(None),
     ]
     prompt = ToolsPrompt(
@@ -357,11 +358,6 @@ def build_catalog(
             )
         tools = {domain: tools}
     return ToolCatalog(tools, policies=policies)
-
-
-def render_budget(budget: Budget | None, run_budget: Budget | None) -> str:
-    """Return the text about budgets for the model; empty if there are none."""
-    return BUDGET if budget is not None or run_budget is not None else ""
 
 
 def render_files(
@@ -524,9 +520,11 @@ class CodeTool(BaseTool):
         del run_manager
         state = run_sync(self._find_state(runtime, sync=True))
         shared = self._shared
-        files, notes = (None, []) if shared is None else shared.read(self._room)
-        outcome = self._start(code, state, runtime, files).run()
-        if shared is not None:
+        if shared is None:
+            outcome = self._start(code, state, runtime, None).run()
+        else:
+            files, notes = shared.read(self._room)
+            outcome = self._start(code, state, runtime, files).run()
             outcome = _add_notes(outcome, [*notes, *shared.store(outcome.result)])
         result = _invocation.get().finish(outcome)
         return _content_and_artifact(result, outcome, multimodal=self._multimodal)
@@ -540,10 +538,13 @@ class CodeTool(BaseTool):
         del run_manager
         state = await self._find_state(runtime, sync=False)
         shared = self._shared
-        files, notes = (None, []) if shared is None else await shared.aread(self._room)
-        outcome = await self._start(code, state, runtime, files).arun()
-        if shared is not None:
-            outcome = _add_notes(outcome, [*notes, *await shared.astore(outcome.result)])
+        if shared is None:
+            outcome = await self._start(code, state, runtime, None).arun()
+        else:
+            files, notes = await call_in_thread(lambda: shared.read(self._room))
+            outcome = await self._start(code, state, runtime, files).arun()
+            notes += await call_in_thread(lambda: shared.store(outcome.result))
+            outcome = _add_notes(outcome, notes)
         result = _invocation.get().finish(outcome)
         show = functools.partial(
             _content_and_artifact, result, outcome, multimodal=self._multimodal

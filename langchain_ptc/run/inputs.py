@@ -14,7 +14,7 @@ import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langgraph.errors import GraphBubbleUp
@@ -184,7 +184,6 @@ _MAX_FILES = 2_000
 """Files and folders of the agent that the folder gets; it holds 4,096 in all."""
 _MAX_NAMED, _MAX_NAME_CHARS, _MAX_NOTE_CHARS = 10, 200, 4_000
 _NOT_READ = "the agent's files are not in the folder"
-_PATTERN = "**/*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,33 +223,20 @@ class AgentFiles:
         files: dict[str, bytes] = {}
         notes: list[str] = []
         with _noting(_NOT_READ, notes):
-            paths = self._choose(self.backend.glob(_PATTERN, self.folder), room, notes)
+            paths = self._choose(self.backend.glob("**/*", self.folder), room, notes)
             files = self._take(self.backend.download_files(paths), room, notes)
-        return files, notes
-
-    async def aread(self, room: int) -> tuple[dict[str, bytes], list[str]]:
-        """Return the files for a folder of `room` bytes; see `read`."""
-        files: dict[str, bytes] = {}
-        notes: list[str] = []
-        with _noting(_NOT_READ, notes):
-            paths = self._choose(await self.backend.aglob(_PATTERN, self.folder), room, notes)
-            files = self._take(await self.backend.adownload_files(paths), room, notes)
         return files, notes
 
     def store(self, result: ExecutionResult) -> list[str]:
         """Store the files that a program left; return notes about those that were not stored."""
         notes: list[str] = []
-        if files := self._to_store(result):
-            with _noting(_may_be_stored(files), notes):
-                notes += _failed(self.backend.upload_files(files))
-        return notes
-
-    async def astore(self, result: ExecutionResult) -> list[str]:
-        """Store the files that a program left; see `store`."""
-        notes: list[str] = []
-        if files := self._to_store(result):
-            with _noting(_may_be_stored(files), notes):
-                notes += _failed(await self.backend.aupload_files(files))
+        files = [(self.prefix + f.name, f.data) for f in result.files if f.data is not None]
+        if files:
+            (note,) = _name_all("stored only in part, or not at all", [path for path, _ in files])
+            with _noting(note, notes):
+                answers = self.backend.upload_files(files)
+                failed = [f"{one.path} ({one.error})" for one in answers if one.error is not None]
+                notes += _name_all("not stored", failed)
         return notes
 
     def _choose(self, found: Any, room: int, notes: list[str]) -> list[str]:
@@ -292,18 +278,8 @@ class AgentFiles:
         notes += _name_all("not in the folder: they cannot be read", missing)
         return files
 
-    def _to_store(self, result: ExecutionResult) -> list[tuple[str, bytes]]:
-        return [
-            (self.prefix + file.name, file.data) for file in result.files if file.data is not None
-        ]
-
     def _name(self, path: str) -> str:
         return path.removeprefix(self.prefix)
-
-
-def with_notes(result: ExecutionResult, notes: Sequence[str]) -> ExecutionResult:
-    """Return a result with further notes for the model."""
-    return replace(result, notes=(*result.notes, *notes)) if notes else result
 
 
 @contextmanager
@@ -313,21 +289,9 @@ def _noting(what: str, notes: list[str]) -> Iterator[None]:
         yield
     except GraphBubbleUp:
         raise
-    except (
-        Exception
-    ) as error:  # a backend is the user's, and the program's effects must be reported
+    except Exception as error:  # the program's effects must be reported, whatever a backend raises
         logger.exception("the backend of agent_files failed")
         notes.append(cut(f"{what}: {type(error).__name__}: {error}", _MAX_NOTE_CHARS))
-
-
-def _may_be_stored(files: Sequence[tuple[str, bytes]]) -> str:
-    (note,) = _name_all("stored only in part, or not at all", [path for path, _ in files])
-    return note
-
-
-def _failed(responses: Iterable[Any]) -> list[str]:
-    failed = [f"{one.path} ({one.error})" for one in responses if one.error is not None]
-    return _name_all("not stored", failed)
 
 
 def _name_all(what: str, paths: Sequence[str]) -> list[str]:
