@@ -61,13 +61,7 @@ _OVERRIDABLE = frozenset({"invoke", "ainvoke", "run", "arun", "_run", "_arun"})
 
 
 class Dispatcher:
-    """Calls one wrapped tool.
-
-    Args:
-        definition: The catalog's entry of the tool.
-        is_own: It is a function of the catalog itself, not a tool: an agent's middleware does
-            not know it.
-    """
+    """Calls one wrapped tool; or, with `is_own`, a function of the catalog, which an agent's middleware does not know."""
 
     def __init__(self, definition: ToolDefinition, *, is_own: bool = False) -> None:
         self.definition = definition
@@ -84,14 +78,12 @@ class Dispatcher:
         self.is_injected = bool(injected.by_graph)
         """Whether the tool takes arguments that a graph fills in."""
         policy = definition.policy
-        shares = (
-            *(policy.max_calls, policy.rate_limit, policy.max_concurrent_calls),
-            *(policy.breaker, policy.cache),
-        )
+        shares = (policy.max_calls, policy.rate_limit, policy.max_concurrent_calls)
         self.can_prefetch = (
             policy.read_only
             and policy.prefetch
-            and not (any(shares) or injected.names or is_own or policy.requires_approval)
+            and not (any(shares) or policy.breaker or policy.cache or policy.requires_approval)
+            and not (injected.names or is_own)
         )
         """Whether a call may begin before the code makes it: it may be made for nothing, and must then change
         nothing for other calls, as it does where they share a count, turns, a breaker or cached results."""
@@ -266,7 +258,8 @@ class Dispatcher:
         value, call.commands = answered, ()
         if isinstance(answered, ToolMessage | Command | list):
             value, call.commands = _split(answered, call.call_id)
-        if self._adapted is None and (artifact is None or not _has_structure(artifact)):
+        structure = artifact.get("structured_content") if isinstance(artifact, dict) else None
+        if self._adapted is None and not isinstance(structure, dict):  # else it is of an MCP tool
             return value
         schema = None if self._adapted is None else self._adapted.output_schema
         return value_of_message(value, artifact, schema)
@@ -366,11 +359,6 @@ def _split(value: Any, call_id: str) -> tuple[Any, tuple[Command[Any], ...]]:
         values = [given for given, _ in parts if given is not None]
         return values[-1] if values else None, tuple(c for _, commands in parts for c in commands)
     return value, ()
-
-
-def _has_structure(artifact: Any) -> bool:
-    """Whether an artifact is that of an MCP tool: its text says the same as its structure."""
-    return isinstance(artifact, dict) and isinstance(artifact.get("structured_content"), dict)
 
 
 def _has_sync(tool: BaseTool) -> bool:
@@ -478,13 +466,15 @@ class ToolView:
         capture.message = await self._bound("ainvoke")(given, capture.config, **kwargs)
         return capture.message
 
-    def run(self, *args: Any, **kwargs: Any) -> Any:
-        """Do what the tool's `run` does."""
-        return self._bound("run")(*args, **kwargs)
+    @property
+    def run(self) -> Callable[..., Any]:
+        """The tool's `run`, on the view."""
+        return self._bound("run")
 
-    async def arun(self, *args: Any, **kwargs: Any) -> Any:
-        """Do what the tool's `arun` does."""
-        return await self._bound("arun")(*args, **kwargs)
+    @property
+    def arun(self) -> Callable[..., Awaitable[Any]]:
+        """The tool's `arun`, on the view."""
+        return self._bound("arun")
 
     def _filter_injected_args(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments that callbacks are shown; LangChain makes one text of them at once."""

@@ -55,6 +55,7 @@ _SETTLE_SECONDS = 0.02
 counted as made after it."""
 
 
+_UNAPPROVED = "{} needs the approval of a person, which takes a graph with a checkpointer; this code runs without one"
 _LAST_SECONDS = 0.001
 """A call that was admitted has some time, even if its budget has none left by now."""
 
@@ -64,27 +65,19 @@ class Driver:
     """One execution: makes the calls of its code, and delivers their results."""
 
     session: Session
-    """The sandbox's side of it."""
     program: Program
-    """What to run."""
     context: CallContext
-    """What its calls share."""
     calls: list[StartedCall]
     """Those that the code has made; for its record."""
     pipelines: Mapping[str, Pipeline]
-    """What makes the calls of each tool, by qualified name."""
+    """By the qualified name of the tool."""
     meter: BudgetMeter | None
-    """What it may spend; None for no limit."""
     approvals: Approvals
-    """Decides which calls a person must approve, and asks."""
     graph_state: GraphState
-    """The state of the graph, with what the tools have written."""
     events: Events
-    """Reports what happens."""
     config: RunnableConfig
     """The caller's: its callbacks, tags and metadata are passed to the tools."""
     prefetcher: Prefetcher | None
-    """What makes calls early; None if nothing does."""
 
     def __post_init__(self) -> None:
         limits, prefetcher = self.context.limits, self.prefetcher
@@ -273,7 +266,7 @@ class LiveDriver(Driver):
         try:
             outcome = await self.admit(call)
             if outcome is None and call.tool in self.approvals.rules:
-                outcome = _refuse_unapproved(call)
+                outcome = call.refuse(ToolCallError(_UNAPPROVED.format(call.tool), tool=call.tool))
             if outcome is None:
                 call.config = self.config
                 outcome = await self.answer(self, call)
@@ -295,16 +288,6 @@ class LiveDriver(Driver):
         assert self._running is not None
         self._broken = error
         self._running.cancel()
-
-
-def _refuse_unapproved(call: StartedCall) -> CallOutcome:
-    name = call.tool
-    error = ToolCallError(
-        f"{name} needs the approval of a person, which takes a graph with a checkpointer; this code "
-        "runs without one",
-        tool=name,
-    )
-    return call.refuse(error)
 
 
 def ended_by(error: BaseException, output: str) -> Done:
@@ -452,24 +435,14 @@ def _read_call(entry: JournalEntry) -> tuple[CallOutcome, ToolCallRecord]:
     return outcome, ToolCallRecord.from_dict(entry["call"])
 
 
-def diverged(recorded: str, now: str) -> ReplayError:
-    """Return the error of code that reached `now` where it had reached `recorded` before."""
-    before, after = (re.sub("#[0-9a-f]{24}", "", key) for key in (recorded, now))
-    where = f"it reached {after} where it had reached {before} before"
-    if before == after:
+def diverged(recorded: str, now: str = "", *, ending: str = "") -> ReplayError:
+    """Return the error of code that reached `now`, or ended so, where it had reached `recorded` before."""
+    before, after = (re.sub("#[0-9a-f]{24}", "", key) for key in (recorded, now or recorded))
+    where = f"{ending or f'it reached {after}'} where it had reached {before} before"
+    if before == after and not ending:
         where = f"it reached {after} with different arguments than before"
-    return _path_error(where, after)
-
-
-def ended_early(recorded: str, how: str) -> ReplayError:
-    """Return the error of code that has ended, as `how` says, where it had reached `recorded` before."""
-    before = re.sub("#[0-9a-f]{24}", "", recorded)
-    return _path_error(f"{how} where it had reached {before} before", before)
-
-
-def _path_error(where: str, call: str) -> ReplayError:
     return ReplayError(
         f"the code took another path when it was resumed: {where}. Calls that were made before the "
         "pause are not made again, and are not undone",
-        call=call,
+        call=after,
     )

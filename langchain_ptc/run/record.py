@@ -119,7 +119,7 @@ class ToolCallRecord:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
         given = {field.name: data[field.name] for field in fields(cls) if field.name in data}
-        given["started_at"] = _parse_time(data["started_at"])
+        given["started_at"] = datetime.fromisoformat(data["started_at"])
         given["defaults"] = tuple(data.get("defaults", ()))
         return cls(**given)
 
@@ -244,7 +244,15 @@ class ExecutionResult:
             part = getattr(self, name)
             data[name] = None if part is None else asdict(part)
         plain: dict[str, Any] = as_plain(data)
-        plain["files"] = [_write_file(file) for file in self.files]
+        plain["files"] = [
+            {
+                "name": f.name,
+                "size": f.size,
+                "media_type": f.media_type,
+                "data": _write_data(f.data),
+            }
+            for f in self.files
+        ]
         plain["shown"] = [{**asdict(s), "data": _write_data(s.data)} for s in self.shown]
         plain["tool_calls"] = [call.to_dict() for call in self.tool_calls]
         return plain
@@ -309,22 +317,16 @@ class ExecutionResult:
         if (prefetch := data.get("prefetch")) is not None:
             given["prefetch"] = PrefetchStats(**prefetch)
         given["notes"] = tuple(data["notes"])
-        given["files"] = tuple(map(_read_file, data.get("files", ())))
+        given["files"] = tuple(
+            File(name=file["name"], size=file["size"], data=_read_data(file["data"]))
+            for file in data.get("files", ())
+        )
         given["shown"] = tuple(
             Shown(**{**shown, "data": _read_data(shown["data"])}) for shown in data.get("shown", ())
         )
         given["tool_calls"] = tuple(ToolCallRecord.from_dict(call) for call in data["tool_calls"])
-        given["started_at"] = _parse_time(data["started_at"])
+        given["started_at"] = datetime.fromisoformat(data["started_at"])
         return cls(**given)
-
-
-def _write_file(file: File) -> dict[str, Any]:
-    data = _write_data(file.data)
-    return {"name": file.name, "size": file.size, "media_type": file.media_type, "data": data}
-
-
-def _read_file(file: Mapping[str, Any]) -> File:
-    return File(name=file["name"], size=file["size"], data=_read_data(file["data"]))
 
 
 def _write_data(data: bytes | None) -> str | None:
@@ -371,10 +373,6 @@ def large_parts(result: ExecutionResult) -> tuple[object, ...]:
     arguments = [call.arguments for call in result.tool_calls]
     content = [file.data for file in result.files], [shown.data for shown in result.shown]
     return result.value, result.output, call_fields, arguments, content
-
-
-def _parse_time(time: str | datetime) -> datetime:
-    return time if isinstance(time, datetime) else datetime.fromisoformat(time)
 
 
 def _exception_of(status: Status, failure: Failure) -> CodeError | ReplayError | SandboxError:

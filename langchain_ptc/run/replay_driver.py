@@ -40,7 +40,6 @@ from langchain_ptc.run.driver import (
     Driver,
     RecordedCalls,
     diverged,
-    ended_early,
     write_call,
 )
 from langchain_ptc.run.graph_tasks import TaskScope
@@ -504,7 +503,7 @@ class ReplayDriver(Driver):
                 continue
             failure = done.failure
             how = "it ended" if failure is None else f"{failure.kind}: {failure.message}"
-            raise ended_early(_keys_in(entry)[0], how)
+            raise diverged(_keys_in(entry)[0], ending=how)
 
     async def _pause(self) -> NoReturn:
         """Interrupt the graph with all questions that a person is asked."""
