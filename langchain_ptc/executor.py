@@ -64,7 +64,7 @@ from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord, large_parts
-from langchain_ptc.run.redaction import OnToolError, Redact, checked_redact
+from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.run.replay_driver import ReplayDriver
 from langchain_ptc.sandbox.api import Done, Failure, Limits, Moment, Program, Replay, Sandbox
 from langchain_ptc.sandbox.host.process import ProcessSandbox, checked_imports
@@ -137,7 +137,9 @@ class ProgrammaticToolExecutor:
         check_choice("prefetch", prefetch, Prefetch)
         check_choice("check", check, Check)
         self._durable, self._on_event, self._check, self._log = durable, on_event, check, log
-        self._redact, self._on_tool_error = checked_redact(redact), on_tool_error
+        self._redact, self._on_tool_error = redact, on_tool_error
+        if redact not in ("secrets", "none") and not callable(redact):
+            raise ValueError(f"redact must be 'secrets', 'none' or a function, got {redact!r}")
         self.prefetching: Prefetch = prefetch
         self.catalog = catalog if isinstance(catalog, ToolCatalog) else ToolCatalog(catalog)
         if budget is not None or run_budget is not None:

@@ -122,13 +122,11 @@ class DirectCall:
         *,
         sync: bool,
     ) -> _Made:
-        if not self.definition.policy.is_guarded:
-            return await handler(request)
         policy = self.definition.policy
-        call_policy, call = (
-            self.call_policies.of(self.definition),
-            self._start(request.tool_call, sync=sync),
-        )
+        if not policy.is_guarded:
+            return await handler(request)
+        call_policy = self.call_policies.of(self.definition)
+        call = self._start(request.tool_call, sync=sync)
         call.config = request.runtime.config
         call.is_reached = True
 
@@ -151,7 +149,7 @@ class DirectCall:
             finish,
             caller="direct",
             size_of=lambda made: len(str(made.content)) if isinstance(made, ToolMessage) else None,
-            reuse=lambda kept, _: _as_answer(kept, request.tool_call),
+            reuse=_reuse,
             portable=Portable(pack=_pack, unpack=_unpack),
         )
         if policy.before is not None:
@@ -161,7 +159,7 @@ class DirectCall:
         except _ErrorMessage as error:
             return error.message
         except ToolCallError as error:
-            return self._answer(str(error), "error")
+            return self._answer(str(error))
 
     def _settle_unasked(self) -> ToolCallRequest | ToolMessage | None:
         limit = self.definition.policy.max_calls
@@ -170,7 +168,7 @@ class DirectCall:
         call = self.request.tool_call
         spent = self.budgets.check_direct(self.request.state, self.definition, call)
         if spent is not None:
-            return self._answer(str(spent), "error")
+            return self._answer(str(spent))
         if self._rule is None:
             return self.request
         if checkpointer_of(self.request.runtime.config) is None:
@@ -246,9 +244,9 @@ class DirectCall:
         return self.request.override(tool_call=call, tool=tool)
 
     def _refuse(self, reason: str) -> ToolMessage:
-        return self._answer(reason.replace("{NAME}", self.definition.tool_name), "error")
+        return self._answer(reason.replace("{NAME}", self.definition.tool_name))
 
-    def _answer(self, content: str, status: Any) -> ToolMessage:
+    def _answer(self, content: str, status: Any = "error") -> ToolMessage:
         return answer_call(self.request.tool_call, content, status)
 
 
@@ -257,9 +255,9 @@ def answer_call(call: ToolCall, content: str, status: Any) -> ToolMessage:
     return ToolMessage(content, name=call["name"], tool_call_id=call["id"] or "", status=status)
 
 
-def _as_answer(kept: _Made, call: ToolCall) -> _Made:
+def _reuse(kept: _Made, call: StartedCall) -> _Made:
     assert isinstance(kept, ToolMessage)
-    return kept.model_copy(update={"tool_call_id": call["id"] or "", "id": None})
+    return kept.model_copy(update={"tool_call_id": call.call_id, "id": None})
 
 
 def _pack(made: _Made) -> dict[str, Any] | None:

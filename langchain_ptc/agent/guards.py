@@ -201,11 +201,12 @@ class Agents:
         """Return the tools about whose calls a guard of an agent asks a person, or which it counts."""
         listed = self._middleware_of(None)
         guards = [self._asked_by, *(self._guards_of(None, listed).known if self._applied else ())]
+        limits = _limits_of(guards)
         return {
             definition.qualified_name
             for definition in catalog
-            for guard in guards
-            if _is_guarded(definition.tool_name, guard)
+            if any(_asks_about(definition.tool_name, guard) for guard in guards)
+            or any(limit.tool_name in (None, definition.tool_name) for limit in limits)
         }
 
     def see_calls(self) -> bool:
@@ -284,12 +285,6 @@ def _refuse_unknown(found: Iterable[Any]) -> None:
 
 def _asks_about(tool: str, guard: Any) -> bool:
     return _is_a(guard, "HumanInTheLoopMiddleware") and tool in guard.interrupt_on
-
-
-def _is_guarded(tool: str, guard: Any) -> bool:
-    if _is_a(guard, "ToolCallLimitMiddleware"):
-        return guard.tool_name in (None, tool)
-    return _asks_about(tool, guard)
 
 
 def _limits_of(middleware: Iterable[Any]) -> tuple[Any, ...]:

@@ -80,10 +80,7 @@ def nodes_of(config: RunnableConfig) -> list[str]:
 
 
 def checkpointer_of(config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
-    """Return the checkpointer of the graph that `config` is of; None if it has none.
-
-    LangGraph has no public way to ask; the key is the one by which its own subgraphs find it.
-    """
+    """Return the checkpointer of the graph that `config` is of, as its subgraphs find it; None if it has none."""
     found = (config.get("configurable") or {}).get(CHECKPOINTER)
     return found if isinstance(found, BaseCheckpointSaver) else None
 
@@ -362,11 +359,12 @@ def take_own_message(command: Command[Any], call_id: str) -> tuple[Any, tuple[Co
     writes: list[tuple[str, Any]] = []
     for key, value in writes_of(command):
         messages = value.value if isinstance(value, Overwrite) else value
-        own = _own_of(messages, call_id)
+        is_list = isinstance(messages, list | tuple)
+        own = [m for m in messages if answers_call(m, call_id)] if is_list else []
         if not own:
             writes.append((key, value))
             continue
-        content = _content_of(own[-1])
+        content = own[-1].content if isinstance(own[-1], ToolMessage) else own[-1].get("content")
         kept = [message for message in messages if not answers_call(message, call_id)]
         writes.append((key, Overwrite(kept) if isinstance(value, Overwrite) else kept))
     if command.graph == Command.PARENT:
@@ -379,16 +377,6 @@ def answers_call(message: Any, call_id: str) -> bool:
     if isinstance(message, ToolMessage):
         return message.tool_call_id == call_id
     return isinstance(message, dict) and message.get("tool_call_id") == call_id
-
-
-def _own_of(messages: Any, call_id: str) -> list[Any]:
-    if not isinstance(messages, list | tuple):
-        return []
-    return [message for message in messages if answers_call(message, call_id)]
-
-
-def _content_of(message: Any) -> Any:
-    return message.content if isinstance(message, ToolMessage) else message.get("content")
 
 
 def _build(command: Command[Any], writes: Iterable[tuple[str, Any]]) -> list[Command[Any]]:

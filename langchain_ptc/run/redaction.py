@@ -78,17 +78,6 @@ _COUNTING_WORDS = frozenset(
 logger = logging.getLogger("langchain_ptc")
 
 
-def checked_redact(redact: Redact) -> Redact:
-    """Return the option if it is one.
-
-    Raises:
-        ValueError: It is neither `secrets` nor `none` nor a function.
-    """
-    if redact in ("secrets", "none") or callable(redact):
-        return redact
-    raise ValueError(f"redact must be 'secrets', 'none' or a function, got {redact!r}")
-
-
 def redact_arguments(tool: str, arguments: Mapping[str, Any], redact: Redact) -> Mapping[str, Any]:
     """Return the arguments as they are shown.
 
@@ -103,17 +92,16 @@ def redact_arguments(tool: str, arguments: Mapping[str, Any], redact: Redact) ->
     assert callable(redact)
     try:
         shown = redact(tool, _copy(arguments))  # the tool is to get what was passed
-    except Exception:  # the developer's own function may raise anything
-        logger.exception("redact failed for %s: all of its arguments are hidden", tool)
-        return dict.fromkeys(arguments, REDACTED)
-    if not isinstance(shown, Mapping):
+        if isinstance(shown, Mapping):
+            return shown
         logger.error(
             "redact must return a mapping, and returned %s for %s: all of its arguments are hidden",
             type(shown).__name__,
             tool,
         )
-        return dict.fromkeys(arguments, REDACTED)
-    return shown
+    except Exception:  # the developer's own function may raise anything
+        logger.exception("redact failed for %s: all of its arguments are hidden", tool)
+    return dict.fromkeys(arguments, REDACTED)
 
 
 def redact_text(text: str, arguments: Mapping[str, Any], shown: Mapping[str, Any]) -> str:
@@ -218,7 +206,7 @@ def _hide_in_urls(text: str) -> str:
         ),
         shown,
     )
-    return text if shown == text else shown
+    return text if shown == text else shown  # the same object says that nothing is hidden
 
 
 def _json_in(text: str) -> Any:
