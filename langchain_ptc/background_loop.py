@@ -44,10 +44,7 @@ _lost: list[object] = []
 
 
 class BackgroundLoop:
-    """An event loop in a thread of its own, started when it is first needed; one for each purpose.
-
-    A forked child starts its own.
-    """
+    """An event loop in a thread of its own, for one purpose; started when first needed, and anew in a forked child."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -60,11 +57,7 @@ class BackgroundLoop:
         return None if self._running is None else self._running[0]
 
     def start(self) -> asyncio.AbstractEventLoop:
-        """Return the loop.
-
-        Raises:
-            SandboxError: The system refuses the loop or its thread.
-        """
+        """Return the loop; raises `SandboxError` if the system refuses it or its thread."""
         return self._start()[0]
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -262,11 +255,7 @@ class _Raised:
 
 
 async def call_in_thread(function: Callable[[], T]) -> T:
-    """Call a blocking function in a thread, in the caller's context.
-
-    Raises:
-        RuntimeError: The system refuses a thread; `function` is not called, then.
-    """
+    """Call a blocking function in a thread, in the caller's context; `RuntimeError` if the system refuses one."""
     global tool_threads
     with _lock:
         if tool_threads is None:

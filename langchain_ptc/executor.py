@@ -703,8 +703,5 @@ def _digest(code: str) -> str:
 
 @functools.cache
 def _default_sandbox(imports: tuple[str, ...], files: bool | int) -> ProcessSandbox:
-    """Return the default sandbox; it lives as long as the process.
-
-    An application that builds an agent for each request must not start a process pool for each.
-    """
+    """Return the default sandbox, one for the process: agents that are made for each request share its pool."""
     return ProcessSandbox(imports=imports, files=files)

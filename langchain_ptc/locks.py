@@ -61,11 +61,7 @@ class ServiceThread(threading.Thread):
         super().__init__(target=target, name=name, args=args, daemon=True)
 
     def start(self) -> None:
-        """Start it, if it can still run.
-
-        Raises:
-            RuntimeError: The interpreter is ending, or the system refuses threads.
-        """
+        """Start it; raises `RuntimeError` if the interpreter is ending, or the system refuses threads."""
         if sys.is_finalizing():  # before 3.12 Python itself would deadlock
             raise RuntimeError("can't start new thread at interpreter shutdown")
         super().start()

@@ -96,11 +96,7 @@ class SelectedTools:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectionRules:
-    """The options for an agent's tools, by the tool's name, with or without its domain.
-
-    Raises:
-        ValueError: `tools` or `tags` is a single name.
-    """
+    """The options for an agent's tools, by the tool's name, with or without its domain; raises `ValueError`."""
 
     tools: Selection
     tags: Sequence[str]
@@ -170,11 +166,7 @@ class SelectionRules:
     def catalog(
         self, tools: Iterable[BaseTool], shapes: ObservedShapes | None = None
     ) -> ToolCatalog:
-        """Return the catalog of some of the tools, in their domains, with their policies.
-
-        Raises:
-            CatalogError: They cannot be offered to code.
-        """
+        """Return the catalog of some of the tools, in their domains, with their policies; raises `CatalogError`."""
         return ToolCatalog(
             [
                 ToolDefinition(
@@ -199,10 +191,7 @@ class SelectionRules:
         }
 
     def guarded(self, tools: Iterable[BaseTool], *, budgeted: bool = False) -> ToolCatalog:
-        """Return the catalog of those tools that have policies for the model's own calls.
-
-        With `budgeted`, a budget of the run also counts the calls of tools that the code may call.
-        """
+        """Return the catalog of tools with policies for the model's own calls; if `budgeted`, also of those of the code."""
         held = [
             tool
             for tool in tools

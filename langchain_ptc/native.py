@@ -129,11 +129,7 @@ def native_middleware(
 
 
 def check_provider(provider: str) -> None:
-    """Check that a provider's own sandbox is supported.
-
-    Raises:
-        ValueError: It is not; the message says what is missing and what to use instead.
-    """
+    """Raise `ValueError`, which says what to use instead, if a provider's own sandbox is not supported."""
     if provider == "openai":
         raise ValueError(
             "provider='openai': langchain-openai does not support OpenAI's programmatic tool calling "
@@ -235,11 +231,7 @@ def _as_text(value: Any, *, is_pair: bool) -> Any:
 
 
 def _check_enforced(name: str, policy: ToolPolicy) -> None:
-    """Check that the policy of a tool that needs it has been enforced.
-
-    Raises:
-        RuntimeError: It has not: an error of the developer, and not an answer for the model.
-    """
+    """Raise `RuntimeError`, an error of the developer, if a tool's policy needs to be enforced and was not."""
     if (policy.requires_approval or policy.max_calls is not None) and _enforced_tool.get() != name:
         raise RuntimeError(
             f"{name} was not called: its policy must be enforced; pass "

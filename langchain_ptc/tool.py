@@ -363,11 +363,7 @@ def build_catalog(
 def render_files(
     sandbox: Sandbox | None, files: bool | int, agent_files: AgentFiles | None = None
 ) -> str:
-    """Return the text about files for the model: that there are none, or what there is.
-
-    Raises:
-        ValueError: Files of the agent, and the code has no folder.
-    """
+    """Return the text about files for the model; raises `ValueError` for files of the agent without a folder."""
     has_folder = files if sandbox is None else sandbox.files_bytes
     if agent_files is None:
         return FILES if has_folder else NO_FILES

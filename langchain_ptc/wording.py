@@ -48,11 +48,7 @@ def with_article(name: str) -> str:
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
-    """Check an option against the `Literal` type that it is declared with.
-
-    Raises:
-        ValueError: It is none of its values.
-    """
+    """Raise `ValueError` if an option is none of the values of the `Literal` type that it is declared with."""
     *others, last = allowed = get_args(choices)
     if value not in allowed:
         expected = f"{', '.join(map(repr, others))} or {last!r}"

@@ -103,10 +103,7 @@ class AppliedGuards:
 
 
 def calls_of_code(state: Any, tools: set[str] | None, *, whole: bool) -> int:
-    """Count the calls of `tools` (None for all) that earlier code of a thread has made.
-
-    Unless `whole` is set, only those since the user's last message count.
-    """
+    """Count the calls of `tools` (None for all) by earlier code: in the thread, or since the user's last message."""
     count = 0
     for message in messages_of(state):
         if isinstance(message, HumanMessage) and not whole:
@@ -163,11 +160,7 @@ class Agents:
                 self._known[node] = tuple(map(weakref.ref, middleware))
 
     def guards_here(self, program: str) -> AppliedGuards:
-        """Return the guards of the agent in which a call of the tool `program` runs, inside all middleware.
-
-        Raises:
-            PTCError: A guard cannot be applied to the calls of the code.
-        """
+        """Return the guards around a running call of the tool `program`; raises `PTCError` if one cannot be applied."""
         node = _running_node()
         listed = self._middleware_of(node)
         found = self._applicable(node, listed) if self._applied else []
@@ -243,11 +236,7 @@ class Agents:
         return agents
 
     def _applicable(self, node: ToolNode | None, listed: list[list[Any]]) -> list[Any]:
-        """Return the guards to apply to the calls of the code.
-
-        Raises:
-            PTCError: One cannot be applied.
-        """
+        """Return the guards to apply to the calls of the code; raises `PTCError` if one cannot be."""
         guards = self._guards_of(node, listed)
         for guard in guards.unaware:
             if _is_a(guard, "AutoModeMiddleware"):
@@ -267,11 +256,7 @@ class Agents:
 
 
 def _refuse_unknown(found: Iterable[Any]) -> None:
-    """Refuse to run in a graph that has guards which were not found.
-
-    Raises:
-        PTCError: It has such guards.
-    """
+    """Raise `PTCError` in a graph that has guards which were not found."""
     keys = channels_of(ensure_config()).keys()
     for name, key in _STATE_KEYS.items():
         if key in keys and not any(_is_a(m, name) for m in found):

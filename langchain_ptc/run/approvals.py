@@ -126,10 +126,7 @@ class Approvals:
                 self.rules[qualified] = rule if before is None else before.joined(rule)
 
     def joined(self, middleware: Sequence[ApprovalMiddleware]) -> Approvals:
-        """Return these approvals together with those of an agent's middleware.
-
-        What the developer has said about a tool here takes precedence.
-        """
+        """Return these approvals with those of an agent's middleware; what the developer said here takes precedence."""
         both = copy.copy(self)
         both.rules = dict(self.rules)
         both._decided = self._decided | set(self.rules)
@@ -188,11 +185,7 @@ class Approvals:
         return [{**_as_dict(decision), "by": by} for decision in _as_dict(answer)["decisions"]]
 
     def apply(self, call: StartedCall, decision: Decision) -> CallOutcome | None:
-        """Apply what a person decided; return the outcome of a call that is not to be made.
-
-        Raises:
-            ToolCallError: An edit that was accepted no longer fits the tool.
-        """
+        """Apply a decision; return the outcome of a call that is not made. `ToolCallError`: an edit fits no longer."""
         call.approval, call.approved_by = decision["type"], decision["by"]
         name = call.tool
         if decision["type"] == "reject":
@@ -218,11 +211,7 @@ class Approvals:
 
 
 def rules_of(interrupt_on: InterruptOn | None) -> Mapping[str, Any]:
-    """Return the rule for each tool; those of the agent's own middleware as `ApprovalRule`s.
-
-    Raises:
-        ValueError: `interrupt_on` is neither a mapping nor such a middleware.
-    """
+    """Return the rule for each tool, those of the agent's own middleware as `ApprovalRule`s; raises `ValueError`."""
     if interrupt_on is None or isinstance(interrupt_on, Mapping):
         return interrupt_on or {}
     said = getattr(interrupt_on, "interrupt_on", None)

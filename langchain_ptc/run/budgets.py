@@ -152,11 +152,7 @@ class CallLimit:
     """What an error calls it."""
 
     def check(self, name: str, spent: Usage) -> None:
-        """Check that a tool may be called once more.
-
-        Raises:
-            ToolCallError: The limit is reached.
-        """
+        """Raise `ToolCallError` if a tool may not be called once more."""
         if self.tools is not None and name not in self.tools:
             return
         calls = spent.calls_per_tool
@@ -237,11 +233,7 @@ class BudgetMeter:
     # --- counting -----------------------------------------------------------------------------------
 
     def charge(self, call: StartedCall) -> None:
-        """Count a call.
-
-        Raises:
-            ToolCallError: Nothing is left for it; it is not counted.
-        """
+        """Count a call; raises `ToolCallError`, uncounted, if nothing is left for it."""
         name = call.tool
         if name in self._free:
             return
@@ -280,11 +272,7 @@ class BudgetMeter:
         return merge_configs(config, {"callbacks": [_InnerCounter(self, call)]})
 
     def charge_inner(self, call: StartedCall, key: str) -> None:
-        """Count a call below one of the code: one of `INNER`.
-
-        Raises:
-            ToolCallError: Nothing is left for it; it is not counted.
-        """
+        """Count a call below one of the code, one of `INNER`; raises `ToolCallError`, uncounted, if nothing is left."""
         keys = ("model_calls", "model_tokens") if key == "model_calls" else (key,)
         try:
             with self.lock:
@@ -382,11 +370,7 @@ class BudgetMeter:
 
 
 def price(cost_of: Callable[[ToolCallInfo], float], call: StartedCall) -> float:
-    """Return what a call costs.
-
-    Raises:
-        ToolCallError: `cost_of` fails, or gives no cost.
-    """
+    """Return what a call costs; raises `ToolCallError` if `cost_of` fails, or gives no cost."""
     try:
         cost = float(cost_of(call.info()))
     except Exception:
@@ -398,11 +382,7 @@ def price(cost_of: Callable[[ToolCallInfo], float], call: StartedCall) -> float:
 
 
 def check(which: str, budget: Budget, used: Usage, name: str, cost: float) -> None:
-    """Check that a budget (`budget` or `run_budget`) allows a call of a tool.
-
-    Raises:
-        ToolCallError: Nothing is left for it.
-    """
+    """Raise `ToolCallError` if a budget (`budget` or `run_budget`) does not allow a call of a tool."""
     limits = [(key, limit, getattr(used, key)) for key, limit in _limits_of(budget)]
     if (calls := budget.calls_per_tool.get(name)) is not None:
         limits.append(("calls_per_tool", calls, used.calls_per_tool.get(name, 0)))

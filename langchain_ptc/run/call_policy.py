@@ -431,10 +431,7 @@ def _add_tries(error: Exception, attempts: int) -> None:
 
 
 def with_before(make: Layer[T], before: Before, on_tool_error: OnToolError = "message") -> Layer[T]:
-    """Return `make` with a hook that runs before each call.
-
-    The layer raises `ToolCallError` where the hook refuses a call.
-    """
+    """Return `make` with a hook before each call, which refuses it by raising: the code gets `ToolCallError`."""
 
     async def hooked(call: StartedCall) -> T:
         try:
@@ -452,11 +449,7 @@ def with_before(make: Layer[T], before: Before, on_tool_error: OnToolError = "me
 async def run_after(
     call: StartedCall, after: After, value: Any, on_tool_error: OnToolError = "message"
 ) -> Any:
-    """Give the hook what the tool returned, and return what it makes of it.
-
-    Raises:
-        ToolCallError: The hook failed.
-    """
+    """Give the hook what the tool returned, and return what it makes of it; raises `ToolCallError`."""
     try:
         changed = after(call.info(), value)
         return await changed if hasattr(changed, "__await__") else changed
@@ -466,11 +459,7 @@ async def run_after(
 
 
 def _raise_in_code(error: BaseException, call: StartedCall, on_tool_error: OnToolError) -> None:
-    """Raise what a hook raised as an error of the code, unless it is the graph's, or ends the hook's task.
-
-    Raises:
-        ToolCallError: For the code.
-    """
+    """Raise what a hook raised as a `ToolCallError`, unless it is the graph's, or ends the hook's task."""
     is_passed_on = isinstance(error, ToolCallError | asyncio.CancelledError | GeneratorExit)
     if not (is_passed_on or is_pause(error) or is_signal(error)):
         text = describe_failure(call.tool, error, on_tool_error)

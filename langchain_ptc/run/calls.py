@@ -209,11 +209,7 @@ class StartedCall:
         self._clock = time.monotonic()
 
     def prepare(self) -> None:
-        """Read the arguments, and compute what records and events show; for a thread.
-
-        Raises:
-            ToolCallError: The arguments do not fit the tool.
-        """
+        """Settle the arguments, and compute what records and events show; for a thread. Raises `ToolCallError`."""
         try:
             self.settle()
         finally:
@@ -382,11 +378,7 @@ class StartedCall:
         return f"{self.number}:{self.tool}#{self.digest(validated=validated)}"
 
     def encode(self) -> bytes:
-        """Return the arguments, encoded, in the order of their names; cached, large ones until it has ended.
-
-        Raises:
-            UnsendableValue: A person has edited them, into something that the code cannot send.
-        """
+        """Return the arguments, encoded, by name; cached. `UnsendableValue`: a person has edited them, into no data."""
         if self._packed is None:
             arguments = self._guess_names() if self.arguments is None else self.arguments
             self._packed = encode_value(dict(sorted(arguments.items())))

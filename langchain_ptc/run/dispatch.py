@@ -233,11 +233,7 @@ class Dispatcher:
         return await self._tool.ainvoke(request, config)
 
     def _value_of(self, answer: Any, capture: CallCapture, call: StartedCall) -> Any:
-        """Return what a call gave to the code; set what it gave to the graph on the call.
-
-        Raises:
-            ToolCallError: The answer is an error, or not of the form that the tool announces.
-        """
+        """Return what a call gave to the code; set what it gave to the graph on the call. Raises `ToolCallError`."""
         message = None if answer is None else _message_of(answer)
         if message is not None and message.status == "error":
             if call.over_budget is not None:
@@ -369,11 +365,7 @@ def _has_sync(tool: BaseTool) -> bool:
 
 
 def _build_node(tool: BaseTool) -> ToolNode:
-    """Build what injects the arguments of a tool as LangGraph does.
-
-    Raises:
-        CatalogError: LangGraph cannot read the tool.
-    """
+    """Build what injects the arguments of a tool as LangGraph does; raises `CatalogError` if that cannot read it."""
     try:
         return ToolNode([tool], handle_tool_errors=False)
     except Exception as error:

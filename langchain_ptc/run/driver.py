@@ -113,10 +113,7 @@ class Driver:
         return 1
 
     async def admit(self, call: StartedCall) -> CallOutcome | None:
-        """Settle the arguments of a call and count it; return the outcome of one that is refused.
-
-        Does not wait, unless the arguments are large.
-        """
+        """Settle the arguments of a call and count it, waiting for large ones only; return the outcome of a refusal."""
         if self.meter is not None:
             call.knows_budget = self.meter.has_warned
         try:
@@ -133,11 +130,7 @@ class Driver:
         return None
 
     def count(self, call: StartedCall) -> None:
-        """Count a call of a tool that has a limit of calls.
-
-        Raises:
-            ToolCallError: The limit is exceeded.
-        """
+        """Count a call of a tool with a limit of calls; raises `ToolCallError` over it."""
         name, limit = call.tool, call.definition.policy.max_calls
         used = self._used[name] = self._used.get(name, 0) + 1
         if limit is not None and used > limit:
@@ -164,11 +157,7 @@ class Driver:
         return outcome
 
     async def _call(self, call: StartedCall) -> CallOutcome:
-        """Make a call that was admitted, with the config that it has, when it is its turn.
-
-        Raises:
-            GraphBubbleUp: The tool interrupted the graph.
-        """
+        """Make a call that was admitted, when it is its turn; `GraphBubbleUp` if its tool interrupted the graph."""
         events = self.events
         if self._turns.locked():
             if self.prefetcher is not None:
@@ -211,11 +200,7 @@ class Driver:
     def accept(
         self, call: StartedCall, outcome: CallOutcome, *, is_replayed: bool = False
     ) -> Result:
-        """Note the outcome of a call that the code is about to get; return it for the code.
-
-        Raises:
-            BudgetExhausted: The code knew that its budget is spent, and has called again.
-        """
+        """Note the outcome of a call, and return it for the code. `BudgetExhausted`: the code was warned before."""
         if self.meter is not None:
             self.meter.record(call, outcome, is_replayed=is_replayed)
         if outcome.commands:
@@ -225,10 +210,7 @@ class Driver:
 
 @dataclass(kw_only=True, eq=False)
 class LiveDriver(Driver):
-    """Drives an execution that is not replayed.
-
-    Nobody can be asked: calls that a person must approve are refused.
-    """
+    """Drives an execution that is not replayed. Nobody can be asked: calls that need an approval are refused."""
 
     _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _running: asyncio.Future[Done] | None = field(default=None, init=False)
@@ -361,10 +343,7 @@ def status_of(done: Done, calls: Iterable[StartedCall]) -> Status:
 
 
 def hide_secrets(failure: Failure, calls: Iterable[StartedCall], code: Iterable[str]) -> Failure:
-    """Return why an execution failed, without the secrets that were passed to tools.
-
-    The lines of the code stay as they are, as the code itself does.
-    """
+    """Return why an execution failed, without secrets that were passed to tools; lines of the code stay as they are."""
     calls = [call for call in calls if call.has_secrets]
     if not calls:
         return failure

@@ -49,11 +49,7 @@ def names_of(catalog: ToolCatalog) -> set[str]:
 
 
 def check_names(names: Collection[str], reserved: Collection[str]) -> None:
-    """Check that names can be those of variables of the code.
-
-    Raises:
-        ValueError: One cannot.
-    """
+    """Raise `ValueError` if one of the names cannot be that of a variable of the code."""
     name: Any
     for name in names:
         is_name = isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
@@ -135,11 +131,7 @@ class InputVariables:
         return {key: getattr(state, key) for key in self._keys if hasattr(state, key)}
 
     def render(self, state: Any) -> str:
-        """Return a text about them for the model; empty if there are none. Without a state it names the keys.
-
-        Raises:
-            ValueError: The code cannot be given one of them.
-        """
+        """Return a text about them for the model; only names without a state. `ValueError`: one is no data."""
         lines = [describe(name, value) for name, value in self.read(state).items()]
         if state is None and self._values is None:
             lines = [f"- `{key}`" for key in self._keys]
@@ -147,11 +139,7 @@ class InputVariables:
 
 
 def describe(name: str, value: Any) -> str:
-    """Return a line about a variable for the model: its type, its size, and how it begins.
-
-    Raises:
-        ValueError: The code cannot be given such a value.
-    """
+    """Return a line for the model: type, size and beginning; raises `ValueError` for what the code cannot be given."""
     sample, size = _sample(value)
     try:
         data = decode_value(encode_value(sample))

@@ -117,11 +117,7 @@ _BUSY_SECONDS = 10.0
 
 
 class SqliteStore:
-    """Keeps records in a database, all if `keep` is None; several processes may write it.
-
-    Raises:
-        sqlite3.Error: The file is not a database that can be opened.
-    """
+    """Keeps records in a database, all if `keep` is None; several processes may write it. Raises `sqlite3.Error`."""
 
     def __init__(self, path: Path, keep: int | None) -> None:
         self._path = path

@@ -226,10 +226,7 @@ class BreakerState:
             return Pass(self._era, "half_open")
 
     def leave(self, given: Pass, *, failed: bool | None) -> bool:
-        """Say how a try ended; return whether that has opened or closed the breaker.
-
-        `failed` is None if it says nothing of the tool, for example because it was cancelled.
-        """
+        """Say how a try ended (None: no sign of the tool's health); return whether that opened or closed the breaker."""
         with self._lock:
             if given.era != self._era:
                 return False
@@ -484,11 +481,7 @@ class SharedRate:
         """Other processes that have used the tool in the period."""
 
     async def begin(self, call: StartedCall) -> None:
-        """Wait until a try may begin; in the order of the calls, in one process.
-
-        Raises:
-            StoreFailed: The store did not answer: no try may begin.
-        """
+        """Wait until a try may begin, in the order of the calls in one process; raises `StoreFailed`: none may."""
         await self._turn.acquire()
         try:
             if self._spare and self._clock.wall() < self._spare_until:

@@ -426,11 +426,7 @@ class ReplayDriver(Driver):
         self._deliver(step)
 
     def _replay(self, entry: JournalEntry) -> None:
-        """Deliver to the code what was recorded.
-
-        Raises:
-            ReplayError: The code is on another path.
-        """
+        """Deliver to the code what was recorded; raises `ReplayError` if it is on another path."""
         if "in_flight" in entry:
             self._check_pause(entry)
             return
@@ -476,11 +472,7 @@ class ReplayDriver(Driver):
         return sorted(e.key for e in self._outstanding.values() if not isinstance(e, _TimerEvent))
 
     def _check_pause(self, entry: JournalEntry) -> None:
-        """Check that the events in flight are those of a pause that was recorded.
-
-        Raises:
-            ReplayError: They are not.
-        """
+        """Raise `ReplayError` if the events in flight are not those of a pause that was recorded."""
         pairs = itertools.zip_longest(entry["in_flight"], self._in_flight(), fillvalue="nothing")
         for before, now in pairs:
             if before != now:
@@ -492,11 +484,7 @@ class ReplayDriver(Driver):
                 self.meter.restore(call, inner.get(str(call.number), call.inner))
 
     def _check_all_reached(self, done: Done) -> None:
-        """Check that code which has ended reached all that happened before the pause.
-
-        Raises:
-            ReplayError: It did not.
-        """
+        """Raise `ReplayError` if code has ended without reaching all that happened before the pause."""
         while (entry := self.journal.take()) is not None:
             if "in_flight" in entry:
                 self._check_pause(entry)  # nobody is asked about what it did not reach
