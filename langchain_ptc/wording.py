@@ -43,8 +43,8 @@ def count(number: float, noun: str) -> str:
 
 
 def with_article(name: str) -> str:
-    """Return `name` after `a` or `an`."""
-    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+    """Return `name` after `a` or `an`; `None` has none."""
+    return name if name == "None" else f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def check_choice(name: str, value: object, choices: object) -> None:

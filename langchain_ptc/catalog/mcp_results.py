@@ -184,19 +184,15 @@ def _block_as_record(block: object) -> dict[str, Any]:
     return without_none({**record, "mime_type": known["mime_type"]})
 
 
-class NeedsThreadError(Exception):
-    """An answer takes longer to read than the event loop can wait for it."""
-
-
 def read_result(
     result: object,
     *,
     listed: ResultType | None,
     declared: Mapping[str, Any] | None,
     tool: str,
-    is_quick: bool,
+    steps: int,
 ) -> Any:
-    """Check a tool's `CallToolResult` and return its value; on an event loop, where it is to be quick, if it is.
+    """Check a tool's `CallToolResult` in so many steps, or raise `TooManySteps`, and return its value.
 
     `listed` is the type of the tool that was called, `declared` the `outputSchema` that the catalog shows.
     """
@@ -205,19 +201,12 @@ def read_result(
     # FastMCP repeats each item of a list as a part; where there is structure, the parts are not read.
     if structured is None:
         check_length(content)
-    if is_quick and not (len(content) <= QUICK_BLOCKS and _is_small(structured)):
-        raise NeedsThreadError
     if listed is not None and not read_field(result, "isError"):
         if structured is None and "structured_content" not in getattr(
             result, "model_fields_set", ()
         ):
             raise ToolException(f"{tool} has an output schema, and gave no structured content")
-        try:
-            problem = listed.problem(structured, steps=QUICK_STEPS if is_quick else MAX_STEPS)
-        except TooManySteps as error:
-            if is_quick:
-                raise NeedsThreadError from error
-            problem = "it is too large to be checked"
+        problem = listed.problem(structured, steps=steps)
         if problem is not None:
             raise ToolException(f"{tool} gave what its output schema does not allow: {problem}")
     return value_of(result, declared)
@@ -248,11 +237,7 @@ class ResultType:
         self._records = {record.key: record for record in table.records()}
 
     def problem(self, value: object, *, steps: int) -> str | None:
-        """Return what is wrong with a value, or None.
-
-        Raises:
-            TooManySteps: That cannot be found out in so many `steps`.
-        """
+        """Return what is wrong with a value, or None; raises `TooManySteps` where that takes more of them."""
         try:
             return _Check(self._records, steps).problem(self._tree, value, "")
         except RecursionError:
@@ -338,9 +323,11 @@ def _at(place: str) -> str:
     return f" (at {place[1:301]})" if place else ""
 
 
-def _is_small(value: object) -> bool:
-    """Whether there is little in a value of JSON, found out with little work."""
-    left, waiting = QUICK_SIZE, [value]
+def is_small(result: object) -> bool:
+    """Whether there is little in a `CallToolResult`, found out with little work."""
+    if len(read_field(result, "content") or []) > QUICK_BLOCKS:
+        return False
+    left, waiting = QUICK_SIZE, [read_field(result, "structuredContent")]
     while waiting and left > 0:
         one = waiting.pop()
         left -= 1

@@ -7,6 +7,7 @@ Its tools are not used: they open a session (for stdio, a process) per call.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -20,12 +21,15 @@ from typing_extensions import override
 
 from langchain_ptc.catalog.definition import DescribedTool, as_arguments_schema
 from langchain_ptc.catalog.mcp_results import (
+    MAX_STEPS,
+    QUICK_STEPS,
     RESULT_NOTE,
     Approve,
-    NeedsThreadError,
     Progress,
+    TooManySteps,
     as_message_content,
     describe,
+    is_small,
     policy_of,
     read_result,
     unwrap_schema,
@@ -266,10 +270,13 @@ class Source:
         except CatalogError as error:  # it has changed since the catalog was made
             raise ToolException(f"the output schema of {called} cannot be read: {error}") from error
         read = functools.partial(read_result, result, listed=listed, declared=declared, tool=called)
+        if is_small(result):
+            with contextlib.suppress(TooManySteps):
+                return read(steps=QUICK_STEPS)
         try:
-            return read(is_quick=True)
-        except NeedsThreadError:
-            return await asyncio.to_thread(read, is_quick=False)
+            return await asyncio.to_thread(read, steps=MAX_STEPS)
+        except TooManySteps as error:
+            raise ToolException(f"the answer of {called} is too large to be checked") from error
 
     def _progress_for(self, server: Server, tool: str) -> Progress | None:
         if self._callbacks is None or self._callbacks.on_progress is None:

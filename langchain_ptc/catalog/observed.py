@@ -1,18 +1,12 @@
 """`ObservedShapes`: what tools return, learned from their results: types only, never values.
 
-A tool that does not say what it returns leaves a model to guess. Each successful call widens the shape of
-what was seen of that tool before, and the stub shows it in a comment, `# observed:`. A result that shows
-nothing new costs one look at each of its values.
-
 The keys of records are all that a shape keeps of a value. So the question is which keys are names of
 fields and which are data: `{"name": …, "email": …}` is a record, `{"alice": …, "bob": …}` is a table
 of people. `is_record` decides; when in doubt it is `dict[str, …]`, which is true of both. A dictionary
 that was once taken for a table stays one, because its keys are not kept.
 
 Shapes only grow wider. Their size is bounded, and so is the number of times that their text changes:
-each change costs the user a prompt cache.
-
-genson 1.4 would not do: it keeps every key that it ever saw, and does not bound what it learns.
+each change costs the user a prompt cache. (genson keeps every key that it ever saw, and bounds nothing.)
 """
 
 from __future__ import annotations
@@ -51,11 +45,11 @@ _NAMES = {kind: tree.name for kind, tree in VALUE_TYPES.items()}
 _TYPE_NAMES = tuple(dict.fromkeys(["Any", *_NAMES.values()]))
 _NUMBERS = frozenset({"int", "float", "Decimal", "complex"})
 _CONTAINERS: Mapping[str, type] = {
-    "dict": Mapping,
     "list": list,
     "tuple": tuple,
     "frozenset": frozenset,
     "set": AbstractSet,
+    "dict": Mapping,
 }
 
 
@@ -71,27 +65,24 @@ class Shape:
     types: _Names = field(default_factory=set)
     """Names of the types of values without parts, `Any` among them for what is not read."""
     items: dict[str, Shape] = field(default_factory=dict)
-    """The items of each type of container that was seen."""
+    """What each type of container holds: `dict` are the values of tables; `json` is what the strings hold, if
+    all of them hold JSON, which is read of whole results only."""
     fields: dict[str, Shape] | None = None
     """The fields of dictionaries that are records; None if there are none, or there is a table."""
     optional: _Names = field(default_factory=set)  # the fields that not every record has
     keys: _Names = field(default_factory=set)
     """Names of the types of the keys of dictionaries that are tables."""
-    values: Shape | None = None  # the values of dictionaries that are tables
-    json: Shape | None = None
-    """What the strings hold, if all of them hold JSON; read of whole results only."""
 
     def parts(self) -> list[Shape]:
         """Return the shapes directly inside of it."""
-        others = [part for part in (self.values, self.json) if part is not None]
-        return [*self.items.values(), *(self.fields or {}).values(), *others]
+        return [*self.items.values(), *(self.fields or {}).values()]
 
 
 @dataclass(slots=True, kw_only=True)
 class _Saved:
     """What `ObservedShapes.to_dict` makes data of."""
 
-    format: Literal[2]
+    format: Literal[3]
     shapes: dict[str, Shape]
 
 
@@ -169,7 +160,7 @@ class ObservedShapes:
     def to_dict(self) -> dict[str, Any]:
         """Return all shapes as data for JSON."""
         with self._lock:
-            saved = _Saved(format=2, shapes=dict(sorted(self._shapes.items())))
+            saved = _Saved(format=3, shapes=dict(sorted(self._shapes.items())))
             data: dict[str, Any] = _saved().dump_python(saved, mode="json", exclude_defaults=True)
         return data
 
@@ -225,12 +216,12 @@ def widen(shape: Shape, value: object, *, arguments: object = None) -> bool:
     """Add the result of a call to a shape, and return whether the shape was changed."""
     reader = _Reader(given=arguments)
     if isinstance(value, str):
-        may_be_json = "str" not in shape.types or shape.json is not None
+        may_be_json = "str" not in shape.types or "json" in shape.items
         held = _read_json(value) if may_be_json else None
-        reader.is_wider = held is None and shape.json is not None
-        shape.json = None if held is None else shape.json or Shape()
-        if shape.json is not None:
-            reader.add(shape.json, held, 1)
+        if held is not None:
+            reader.add(shape.items.setdefault("json", Shape()), held, 1)
+        elif shape.items.pop("json", None) is not None:
+            reader.is_wider = True
     reader.add(shape, value, 0)
     return reader.is_wider
 
@@ -277,7 +268,7 @@ class _Reader:
                 self.add(shape, value, depth + 1)
 
     def _add_dict(self, shape: Shape, value: Mapping[Any, object], depth: int) -> None:
-        if shape.values is None and self._are_fields(shape, value):
+        if "dict" not in shape.items and self._are_fields(shape, value):
             fields = shape.fields = {} if shape.fields is None else shape.fields
             for key, inner in value.items():
                 if key not in fields:
@@ -286,7 +277,7 @@ class _Reader:
                     self.add(fields[key], inner, depth + 1)
             return
         kinds = {_NAMES.get(kind, "Any") for kind in set(map(type, value))}
-        self.is_wider |= shape.values is None or not kinds <= shape.keys
+        self.is_wider |= "dict" not in shape.items or not kinds <= shape.keys
         values = _make_table(shape)
         shape.keys |= kinds
         self._add_all(values, value.values(), depth)
@@ -352,33 +343,32 @@ def _settle(shape: Shape, depth: int) -> None:
         _settle(part, depth - 1)
     if parts and depth <= 0:
         shape.types, shape.items, shape.fields = {"Any"}, {}, None
-        shape.values = shape.json = None
 
 
 def _make_table(shape: Shape) -> Shape:
     """Make dictionaries tables, without their keys, and return the shape of their values."""
-    fields, shape.fields, shape.optional = shape.fields, None, set()
-    shape.values = shape.values or Shape()
+    fields, shape.fields, shape.optional = shape.fields or {}, None, set()
+    values = shape.items.setdefault("dict", Shape())
     shape.keys |= {"str"} if fields else set()
-    for part in (fields or {}).values():
-        _merge(shape.values, part)
-    return shape.values
+    for part in fields.values():
+        _merge(values, part)
+    return values
 
 
 def _merge(shape: Shape, other: Shape) -> None:
     """Add the values that are in `other`, which is not used any more."""
+    if "dict" in shape.items or "dict" in other.items:
+        _make_table(shape)
+        _make_table(other)
     shape.types |= other.types
+    shape.keys |= other.keys
     for kind, part in other.items.items():
         _merge(shape.items.setdefault(kind, Shape()), part)
-    if other.values is not None or shape.values is not None:
-        values = _make_table(shape)
-        shape.keys |= other.keys | ({"str"} if other.fields else set())
-        _merge(values, _make_table(other))
-    elif shape.fields is None or other.fields is None:
+    shape.optional |= other.optional
+    if shape.fields is None or other.fields is None:
         shape.fields = shape.fields or other.fields
-        shape.optional |= other.optional
     else:
-        shape.optional |= other.optional | (shape.fields.keys() ^ other.fields.keys())
+        shape.optional |= shape.fields.keys() ^ other.fields.keys()
         for key, part in other.fields.items():
             _merge(shape.fields.setdefault(key, Shape()), part)
 
@@ -426,42 +416,27 @@ def looks_like_data(key: str) -> bool:
 def is_record(fields: Mapping[str, Shape], optional: AbstractSet[str]) -> bool:
     """Whether the keys of some dictionaries are names of fields. In doubt they are not.
 
-    They are data if one of them looks like data. Otherwise their words and their values decide: values
-    of one type may be a table, and are taken for one unless two in three of the keys are words that
-    fields are called; with values of several types one in four will do. Keys that come and go are
-    those of a table.
+    Their words and their values decide: values of one type may be a table, and are taken for one unless two in
+    three of the keys are words that fields are called; with values of several types one in four will do. Keys that
+    come and go are those of a table, and so are those of records that differ in a number: `user1`, `user2`.
     """
     if not fields or len(fields) > MAX_FIELDS or any(map(looks_like_data, fields)):
         return False
-    if _is_numbered(fields):
+    kinds = {key: _kinds(inner) for key, inner in fields.items()}
+    if any(key[-1:].isdigit() and kinds[key] & {"dict", "list"} for key in fields):
         return False
     unknown = [key for key in fields if not is_known(key)]
-    kinds = {kind for inner in fields.values() for kind in _kinds(inner)}
-    if len(kinds) <= 1:
+    if len(set().union(*kinds.values())) <= 1:
         varies = len(optional) > MAX_VARYING and 3 * len(optional) > 2 * len(fields)
         return 3 * len(unknown) <= len(fields) and not varies
     varying = [key for key in unknown if key in optional]
     return 4 * len(unknown) <= 3 * len(fields) and len(varying) <= max(3, len(fields) // 2)
 
 
-def _is_numbered(fields: Mapping[str, Shape]) -> bool:
-    """Whether keys differ in a number only: `u1`, `u2`; but not `line1`, `line2` of an address."""
-    stems = {key: key.rstrip("0123456789") for key in fields if key[-1:].isdigit()}
-    return any(
-        [*stems.values()].count(stem) > 1
-        and (
-            not is_known(stem)
-            or (len(stem.strip("_")) <= 1 and stem not in ("x", "y", "q"))
-            or _kinds(fields[key]) & {"dict", "list"}
-        )
-        for key, stem in stems.items()
-    )
-
-
 def _kinds(shape: Shape) -> set[str]:
     kinds = {"number" if name in _NUMBERS else name for name in shape.types - {"None"}}
-    kinds |= {"list"} if shape.items else set()
-    return kinds | ({"dict"} if shape.fields is not None or shape.values is not None else set())
+    kinds |= {"dict" if kind == "dict" else "list" for kind in shape.items if kind != "json"}
+    return kinds if shape.fields is None else kinds | {"dict"}
 
 
 # --- text ---------------------------------------------------------------------------------------
@@ -483,16 +458,15 @@ def _render(shape: Shape, depth: int) -> str:
     options = [name for name in _TYPE_NAMES if name in shape.types - {"None"}]
     if "float" in options and "int" in options:
         options.remove("int")  # a float may be a whole number
-    if shape.json is not None:
-        options[options.index("str")] = f"str (JSON: {_render(shape.json, depth)})"
+    if "json" in shape.items:
+        options[options.index("str")] = f"str (JSON: {_render(shape.items['json'], depth)})"
+    keys = " | ".join(name for name in _TYPE_NAMES if name in shape.keys) or "str"
+    before, after = {"dict": f"{keys}, "}, {"tuple": ", ..."}
     for kind in [kind for kind in _CONTAINERS if kind in shape.items]:
         inner = _render(shape.items[kind], depth - 1)
-        options.append(f"{kind}[{inner}{', ...' if kind == 'tuple' else ''}]")
+        options.append(f"{kind}[{before.get(kind, '')}{inner}{after.get(kind, '')}]")
     if shape.fields is not None:
         options.append(_render_record(shape.fields, shape.optional, depth - 1))
-    if shape.values is not None:
-        keys = " | ".join(name for name in _TYPE_NAMES if name in shape.keys) or "str"
-        options.append(f"dict[{keys}, {_render(shape.values, depth - 1)}]")
     return " | ".join([*options, *(["None"] if "None" in shape.types else [])]) or "Any"
 
 

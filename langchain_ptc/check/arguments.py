@@ -31,9 +31,8 @@ from langchain_ptc.check.inference import (
     Value,
     describe,
     kind_of,
-    with_article,
 )
-from langchain_ptc.wording import closest, cut, did_you_mean
+from langchain_ptc.wording import closest, cut, did_you_mean, with_article
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter

@@ -34,7 +34,7 @@ from langchain_ptc.catalog.types import (
 )
 from langchain_ptc.check.program import Facts, OutOfWork, Program, Work
 from langchain_ptc.sandbox.language.scopes import AUGMENTED, Binding, Function, Scope, find_implied
-from langchain_ptc.wording import closest, did_you_mean
+from langchain_ptc.wording import closest, did_you_mean, with_article
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog
@@ -337,13 +337,6 @@ def _is_position(key: ast.expr) -> bool:
     if isinstance(key, ast.UnaryOp) and isinstance(key.op, ast.USub):
         key = key.operand
     return isinstance(key, ast.Slice) or (isinstance(key, ast.Constant) and type(key.value) is int)
-
-
-def with_article(kind: str) -> str:
-    """Return `an int` for `int`."""
-    if kind == "None":
-        return kind
-    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 # --- the values of a program -------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import ToolException, tool
 
 from langchain_ptc import CatalogError, ProgrammaticToolExecutor, ToolCatalog, ToolPolicy
-from langchain_ptc.catalog import mcp_servers
+from langchain_ptc.catalog import mcp_servers, mcp_source
 from langchain_ptc.catalog.mcp_results import read_field
 
 pytest.importorskip("mcp", reason="pip install 'langchain-ptc[mcp]'")
@@ -716,6 +716,18 @@ async def test_an_http_error_is_the_answer_of_one_call(status: int) -> None:
                 await call(catalog, "burn", reason="toast")
             assert await call(catalog, "meet", people=2, value=2) == 2
             assert await waits == 1
+
+
+async def test_an_answer_that_takes_too_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps of a check are counted on the event loop and in a thread, and what takes more is an error."""
+    monkeypatch.setattr(mcp_source, "QUICK_STEPS", 0)
+    async with ToolCatalog.from_mcp({"kitchen": stdio("kitchen")}) as catalog:
+        assert await call(catalog, "process_id")
+        monkeypatch.setattr(mcp_source, "MAX_STEPS", 0)
+        with pytest.raises(
+            ToolException, match="the answer of process_id is too large to be checked"
+        ):
+            await call(catalog, "process_id")
 
 
 @pytest.mark.parametrize("is_restarted", [False, True], ids=["gone", "restarted"])

@@ -20,13 +20,14 @@ from langchain_core.tools import ToolException
 
 from benchmarks.schema_values import valid_values
 from langchain_ptc import Limits, ProgrammaticToolExecutor, ToolCatalog
-from langchain_ptc.catalog import mcp_results
 from langchain_ptc.catalog.mcp_results import (
     MAX_BLOCKS,
     MAX_STEPS,
-    NeedsThreadError,
+    QUICK_STEPS,
     ResultType,
+    TooManySteps,
     as_json,
+    is_small,
     read_result,
 )
 from tests.support import SUPPORT
@@ -216,34 +217,34 @@ def test_the_event_loop_does_little() -> None:
     begin = time.thread_time()
     for schema, hard in ((tree, value), (wide, objects)):
         listed = ResultType(schema)
-        with contextlib.suppress(NeedsThreadError, ToolException):
+        with contextlib.suppress(TooManySteps, ToolException):
             read_result(
-                {"structuredContent": hard}, listed=listed, declared=None, tool="t", is_quick=True
+                {"structuredContent": hard},
+                listed=listed,
+                declared=None,
+                tool="t",
+                steps=QUICK_STEPS,
             )
     assert time.thread_time() - begin < 1
-    with pytest.raises(NeedsThreadError):
+    with pytest.raises(TooManySteps):
         read_result(
             {"structuredContent": objects},
             listed=ResultType(wide),
             declared=None,
             tool="t",
-            is_quick=True,
+            steps=QUICK_STEPS,
         )
     large: list[Any] = [["x"] * 600, {"a": [0] * 1_000}, ["x" * 200_000], [[[]] * 999]]
     for value in large:
-        with pytest.raises(NeedsThreadError):
-            read_result(
-                {"structuredContent": value}, listed=None, declared=None, tool="t", is_quick=True
-            )
+        assert not is_small({"structuredContent": value})
 
 
-def test_an_answer_that_takes_too_long_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_takes_too_long_to_check() -> None:
     """The steps of a check are counted in a thread too: what takes more is an error."""
-    monkeypatch.setattr(mcp_results, "MAX_STEPS", 1_000)
     listed = ResultType(record(s={"items": {"type": "integer"}}))
     answer = {"structuredContent": {"s": [1] * 2_000}}
-    with pytest.raises(ToolException, match="it is too large to be checked"):
-        read_result(answer, listed=listed, declared=None, tool="t", is_quick=False)
+    with pytest.raises(TooManySteps):
+        read_result(answer, listed=listed, declared=None, tool="t", steps=1_000)
     deep: Any = {}
     for _ in range(5_000):
         deep = {"next": deep}
@@ -257,7 +258,7 @@ def test_too_many_blocks() -> None:
 
     def read(count: int) -> Any:
         result = {"content": [block] * count}
-        return read_result(result, listed=None, declared=None, tool="t", is_quick=False)
+        return read_result(result, listed=None, declared=None, tool="t", steps=MAX_STEPS)
 
     assert len(read(MAX_BLOCKS)) == 2 * MAX_BLOCKS - 1
     with pytest.raises(ToolException, match="has 10,001 parts"):
@@ -269,10 +270,9 @@ def test_blocks_beside_structure_are_not_read() -> None:
     result = {"content": [object()] * 3 * MAX_BLOCKS, "structuredContent": {"result": [1, 2]}}
     schema = {"type": "object", "properties": {"result": {"type": "array"}}}
     listed = ResultType(schema)
-    with pytest.raises(NeedsThreadError):
-        read_result(result, listed=listed, declared=schema, tool="t", is_quick=True)
+    assert not is_small(result)
     began = time.thread_time()
-    found = read_result(result, listed=listed, declared=schema, tool="t", is_quick=False)
+    found = read_result(result, listed=listed, declared=schema, tool="t", steps=MAX_STEPS)
     assert found == [1, 2]
     assert time.thread_time() - began < 0.5
 

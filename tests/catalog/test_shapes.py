@@ -475,12 +475,12 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 BROKEN = {
     "no-json": ("{", r"shapes.json: Expecting"),
     "a-list": ("[]", "this is not what ObservedShapes.to_dict"),
-    "another-format": ('{"format": 9, "shapes": {}}', "at 'format': Input should be 2"),
+    "another-format": ('{"format": 9, "shapes": {}}', "at 'format': Input should be 3"),
     "unknown-part": (
-        '{"format": 2, "shapes": {"t": {"table": [1]}}}',
+        '{"format": 3, "shapes": {"t": {"table": [1]}}}',
         r"at 'shapes\.t\.table': Unexpected keyword",
     ),
-    "no-shape": ('{"format": 2, "shapes": {"t": 5}}', r"at 'shapes\.t': Input should be"),
+    "no-shape": ('{"format": 3, "shapes": {"t": 5}}', r"at 'shapes\.t': Input should be"),
 }
 
 
@@ -499,13 +499,13 @@ def test_a_file_cannot_smuggle_text_in() -> None:
         "key": {"fields": {"ada@x.org": {"types": ["int"]}}},
         "type": {"types": ["os.system"], "items": {"eval": {}}},
     }
-    found = ObservedShapes.from_dict({"format": 2, "shapes": shapes})
+    found = ObservedShapes.from_dict({"format": 3, "shapes": shapes})
     assert found.text("key") == "dict[str, int]"
     assert found.text("type") == "Any"
     deep: dict[str, Any] = {}
     for _ in range(100):
-        deep = {"values": deep}
-    text = ObservedShapes.from_dict({"format": 2, "shapes": {"t": deep}}).text("t")
+        deep = {"items": {"dict": deep}}
+    text = ObservedShapes.from_dict({"format": 3, "shapes": {"t": deep}}).text("t")
     assert len(text) <= MAX_TEXT_CHARS
 
 
