@@ -109,15 +109,15 @@ async def run_program(code: str, options: Options, out: TextIO) -> int:
             try:
                 result = (await running).result
             except asyncio.CancelledError:
-                if broken:
-                    raise broken[0] from None
-                raise
-    if broken:
-        raise broken[0]
+                if not broken:
+                    raise
+                raise broken[0] from None
     if options.as_json:
         write_json(out, result.to_dict())
     elif not result.output.strip():
-        write_output(out, render_value(result))
+        write(render_value(result))
+    if broken:
+        raise broken[0]
     if reports:
         reporter.show_calls(result)
     report_failure(result, quiet=options.quiet)
