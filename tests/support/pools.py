@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Self
 
@@ -11,6 +13,7 @@ from langchain_ptc import ProcessSandbox
 from langchain_ptc.sandbox.host import pool
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.process import Require, WorkerSession
+from langchain_ptc.sandbox.host.workers import Worker
 from tests.support.waiting import SECONDS
 
 
@@ -52,6 +55,13 @@ class PoolSandbox:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def kill(worker: Worker) -> None:
+    """Kill a worker, as the kernel does when it needs memory; nothing if it has ended."""
+    if worker.pidfd is not None:
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
 
 
 @pytest.fixture(autouse=True, scope="session")

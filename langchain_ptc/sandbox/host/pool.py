@@ -11,7 +11,6 @@ import asyncio
 import atexit
 import contextlib
 import errno
-import functools
 import itertools
 import json
 import math
@@ -454,10 +453,6 @@ class WorkerPool:
         self._drop(worker)
         self._wants_refill = True
 
-    def _on_kill(self, worker: Worker) -> None:
-        if worker.number in self.workers:
-            self._signal(worker, signal.SIGKILL, control.KILL)
-
     # --- places -------------------------------------------------------------------------------------
 
     def _admit(self) -> None:
@@ -554,8 +549,7 @@ class WorkerPool:
         sock.setblocking(False)
         pidfd = reply.descriptors[1] if len(reply.descriptors) > 1 else None
         layers = parent.layers or {}
-        kill = functools.partial(self._mail.post, self._on_kill)
-        born = Worker(reply.number, reply.status, sock, pidfd, layers, kill)
+        born = Worker(reply.number, reply.status, sock, pidfd, layers)
         self.workers[reply.number] = born
         if ask is not None:
             self._places.widen(ask.depth)

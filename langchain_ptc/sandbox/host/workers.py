@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,7 +178,6 @@ class Worker:
     socket: socket.socket
     pidfd: int | None
     layers: Mapping[str, str]  # the state of each layer of confinement in its parent
-    _kill: Callable[[Worker], None]
     exited: Future[Exit] = field(default_factory=_pending_exit)
     deadline: float = float("inf")
     """When its wall limit comes, or its grace ends, by `time.monotonic`."""
@@ -207,10 +206,6 @@ class Worker:
         pidfd, self.pidfd = self.pidfd, None
         if pidfd is not None:
             os.close(pidfd)
-
-    def kill(self) -> None:
-        """Have it ended, whatever it does; idempotent, from any thread."""
-        self._kill(self)
 
 
 # --- how many, and who is next -----------------------------------------------------------------------

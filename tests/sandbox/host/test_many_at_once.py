@@ -29,7 +29,6 @@ from langchain_ptc.sandbox.host import workers as workers_module
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import Allowance
 from tests.sandbox.host.test_process import children_of, is_unused, linux
-from tests.support.pools import PoolSandbox
 from tests.support.waiting import SECONDS, wait_for
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
@@ -624,30 +623,3 @@ async def test_a_thread_that_the_system_refuses_is_told(monkeypatch: pytest.Monk
             await executor.aexecute("print(1)")
         monkeypatch.setattr(threading.Thread, "start", start)
         assert (await executor.aexecute("print(2)")).output == "2\n"
-
-
-async def test_workers_are_ended_by_their_pool_alone() -> None:
-    """Killing from many threads while executions end hits no worker that has taken over a descriptor."""
-    with PoolSandbox(waiting=4) as sandbox:
-        executor = make(sandbox)
-        await executor.aexecute("pass")
-        ended = threading.Event()
-
-        def kill_what_has_ended() -> None:
-            while not ended.is_set():
-                for worker in old:
-                    worker.kill()
-                time.sleep(0.001)
-
-        asked = [sandbox.pool.checkout(Allowance(5, 2**28)) for _ in range(4)]
-        old = [worker.result(timeout=SECONDS) for worker in asked]
-        for worker in old:
-            sandbox.pool.discard(worker)
-        killers = [threading.Thread(target=kill_what_has_ended) for _ in range(3)]
-        for thread in killers:
-            thread.start()
-        results = await asyncio.gather(*[executor.aexecute(f"print({n})") for n in range(40)])
-        ended.set()
-        for thread in killers:
-            thread.join()
-    assert [result.output for result in results] == [f"{n}\n" for n in range(40)]

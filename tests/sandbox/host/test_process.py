@@ -20,7 +20,7 @@ from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.workers import Allowance
 from langchain_ptc.sandbox.wire.values import encode_value
 from tests.support import ROOT
-from tests.support.pools import PoolSandbox
+from tests.support.pools import PoolSandbox, kill
 from tests.support.waiting import SECONDS, wait_for
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
@@ -133,7 +133,7 @@ def kill_all_of(pool: WorkerPool) -> None:
     """Kill every worker of a pool, and wait until the kernel says that they are dead."""
     workers = list(pool.workers.values())
     for worker in workers:
-        worker.kill()
+        kill(worker)
     assert wait_for(lambda: not any(worker.is_alive() for worker in workers))
 
 
@@ -393,7 +393,7 @@ def test_as_many_workers_wait_as_were_asked_for():
         pool.discard(pool.checkout(allowance).result(timeout=SECONDS))
         assert wait_for(lambda: waiting() == 3)
         for worker in list(pool.workers.values()):
-            worker.kill()
+            kill(worker)
         assert wait_for(lambda: waiting() == 0)
         pool.discard(pool.checkout(allowance).result(timeout=SECONDS))
         assert wait_for(lambda: waiting() == 3)

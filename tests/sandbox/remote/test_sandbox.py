@@ -27,6 +27,7 @@ from langchain_ptc.sandbox.remote import sandbox as sandbox_module
 from langchain_ptc.sandbox.remote.server import Server
 from langchain_ptc.sandbox.remote.sockets import TcpConnector, client_tls, server_tls
 from tests.support.certificates import Certificates
+from tests.support.pools import kill
 from tests.support.remote import ALLOWANCE, ServerProcess, honest, lying
 from tests.support.sandboxes import TOKEN, serving
 from tests.support.waiting import wait_for
@@ -336,7 +337,7 @@ async def test_a_program_in_steps_outlives_its_worker(server: Server, tmp_path: 
             if kills < 3 and len(log.read_text().splitlines()) > kills:
                 kills += 1
                 for worker in list(server.pool.workers.values()):
-                    worker.kill()
+                    kill(worker)
             await asyncio.sleep(0.001)
     assert (await running)["messages"][-1].content == "\n".join(f"posted {i}" for i in range(4))
     assert log.read_text().splitlines() == [f"post {i}" for i in range(4)]

@@ -16,6 +16,7 @@ from langchain_ptc import SandboxError
 from langchain_ptc.sandbox.remote import messages as m
 from langchain_ptc.sandbox.remote import server as server_module
 from langchain_ptc.sandbox.remote.server import Server
+from tests.support.pools import kill
 from tests.support.raw_host import (
     TOKEN,
     Running,
@@ -126,7 +127,7 @@ async def test_a_worker_that_dies(server: Server) -> None:
     async with welcomed(server.address) as host:
         async with running(host, server.address, "while True: pass") as execution:
             for worker in list(server.pool.workers.values()):
-                worker.kill()
+                kill(worker)
             await execution.to_end()
         ended = await host.expect(m.Ended)
         assert os.waitstatus_to_exitcode(ended.status) == -signal.SIGKILL
