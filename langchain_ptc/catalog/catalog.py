@@ -29,7 +29,6 @@ from langchain_ptc.catalog.stubs import (
     DomainStubs,
     Keep,
     Tier,
-    describe_tools,
     group,
     name_of,
     render_line,
@@ -269,18 +268,6 @@ class ToolCatalog:
 
     def __repr__(self) -> str:
         return f"ToolCatalog({', '.join(self.names)})"
-
-    def _repr_html_(self) -> str:
-        """Return a page of the tools, for notebooks."""
-        from langchain_ptc.display import render_tools
-
-        return render_tools(describe_tools(self._definitions))
-
-    def __rich__(self) -> object:
-        """Return what `rich.print` shows of it."""
-        from langchain_ptc.display import render_table
-
-        return render_table(describe_tools(self._definitions))
 
     def get(self, name: str) -> ToolDefinition | None:
         """Return a tool by its qualified name or a name that only one tool has; None if there is none."""

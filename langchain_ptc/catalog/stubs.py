@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from langchain_ptc.catalog.text import (
     MAX_PROMPT_TOOL_CHARS,
@@ -53,7 +53,7 @@ from langchain_ptc.catalog.types import (
 from langchain_ptc.wording import count
 
 if TYPE_CHECKING:
-    from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter, ToolPolicy
+    from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
 
 Tier: TypeAlias = Literal["full", "signatures", "names", "pointer"]
 """`full`: whole stubs. `signatures`: a line for each tool. `names`: the names by domain. `pointer`: how
@@ -544,47 +544,6 @@ def _terse(tree: TypeTree) -> TypeTree:
     if isinstance(tree, Container):
         return replace(tree, args=tuple(map(_terse, tree.args)))
     return tree
-
-
-# --- as data for `display` ----------------------------------------------------------------------
-
-
-def describe_tools(definitions: Sequence[ToolDefinition]) -> list[dict[str, Any]]:
-    """Return tools as dicts of their name, domain, signature, description and policy."""
-    return [
-        {
-            "name": definition.name,
-            "domain": definition.domain,
-            "signature": _render_short(definition, stubs.names[definition.name]),
-            "description": first_sentence(definition.description),
-            "tags": list(_tag(definition.policy)),
-        }
-        for stubs in group(definitions)
-        for definition in stubs.definitions
-    ]
-
-
-def _tag(policy: ToolPolicy) -> Iterable[str]:
-    if policy.requires_approval:
-        yield "!needs approval"
-    if policy.read_only:
-        yield "only reads"
-    elif policy.idempotent:
-        yield "may be repeated"
-    if policy.allowed_callers == ("direct",):
-        yield "not for code"
-    elif "direct" in policy.allowed_callers:
-        yield "code and model"
-    if policy.max_calls is not None:
-        yield f"at most {count(policy.max_calls, 'call')}"
-    if policy.max_concurrent_calls is not None:
-        yield f"{policy.max_concurrent_calls:,} at once"
-    if policy.timeout_seconds is not None:
-        yield f"{policy.timeout_seconds:g} s a try"
-    for name in ("retry", "cache", "breaker", "rate_limit"):
-        if getattr(policy, name) is not None:
-            yield name.replace("_", " ")
-    yield from policy.tags
 
 
 # --- a package on disk ----------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What a person sees: records as pages, pictures and terminal text.
 
-`ExecutionResult` and `ToolCatalog` show themselves, in notebooks and with `rich.print`. This room has
-what shows more: `show_run` a conversation with its executions, `LiveProgress` an execution while it runs.
+`ExecutionResult` shows itself, in notebooks and with `rich.print`. This room has what shows more: `show_run` a
+conversation with its executions, `LiveProgress` an execution while it runs.
 
 Everything here reads plain dicts and knows nothing of the other rooms.
 """
@@ -13,18 +13,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from langchain_ptc.display.html import render_html as render_html
-    from langchain_ptc.display.html import render_tools as render_tools
     from langchain_ptc.display.html import show_run
     from langchain_ptc.display.progress import LiveProgress
     from langchain_ptc.display.terminal import render_panel as render_panel
-    from langchain_ptc.display.terminal import render_table as render_table
 
 _MODULES = {
     "LiveProgress": "progress",
     "render_html": "html",
     "render_panel": "terminal",
-    "render_table": "terminal",
-    "render_tools": "html",
     "show_run": "html",
 }
 

@@ -1,4 +1,4 @@
-"""Pages for notebooks: an execution's record, a run with its executions, the tools of a catalog. Pure.
+"""Pages for notebooks: an execution's record, a run with its executions. Pure.
 
 A page is bounded: what is too much is left out, and the page says so. It has one style sheet, no script,
 and nothing from elsewhere. Where its style is taken away, as GitHub does, it is still read from top to
@@ -20,14 +20,10 @@ from langchain_ptc.display.record import (
     Gap,
     Step,
     Timeline,
-    Tool,
     View,
     as_record,
     choose,
     choose_lines,
-    read_domains,
-    read_tool,
-    summarise,
 )
 from langchain_ptc.display.text import (
     cut_middle,
@@ -359,46 +355,6 @@ def _render_track(bar: Bar, timeline: Timeline) -> str:
 def _render_comparison(comparison: str) -> str:
     body = f'<p class="ptc-fine">{ESTIMATE}</p>'
     return comparison and section("Against direct calls", comparison, body, is_open=False)
-
-
-# --- the tools of a catalog ----------------------------------------------------------------------------
-
-MAX_OPEN = 40  # with more tools than these, a page folds the domains
-PAGE_TOOLS = (400, 200, 100, 50)
-
-
-def render_tools(tools: Sequence[Tool]) -> str:
-    """Return the tools of a catalog as a page of its own, bounded."""
-
-    def render(limit: float) -> str:
-        return "".join(
-            section(
-                domain or "without a domain",
-                count(size, "tool"),
-                _render_rows(shown, size - len(shown)),
-                is_open=len(tools) <= MAX_OPEN,
-            )
-            for domain, size, shown in read_domains(tools, round(limit))
-        )
-
-    head = f'<div class="ptc-head"><b>Tools</b> <span>{summarise(tools)}</span></div>'
-    return page(head + fit(render, PAGE_TOOLS))
-
-
-def _render_rows(tools: Sequence[Tool], more: int) -> str:
-    rows = []
-    for name, signature, description, tags in map(read_tool, tools):
-        marks = "".join(
-            f'<span class="ptc-tag{" ptc-odd" if is_care else ""}">{escape(tag)}</span> '
-            for tag, is_care in tags
-        )
-        rows.append(
-            f'<tr><td class="ptc-sign"><b>{escape(name)}</b>{escape(signature)}</td>'
-            f"<td>{escape(description)} {marks}</td></tr>"
-        )
-    table = f'<div class="ptc-pad"><table class="ptc-tools"><tbody>{"".join(rows)}</tbody></table></div>'
-    gone = f'<p class="ptc-fine">… {count(more, "more tool")} …</p>' if more else ""
-    return (table if rows else "") + gone
 
 
 # --- a run of a graph -----------------------------------------------------------------------------

@@ -7,11 +7,11 @@ times and not texts, and what can be computed is not there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Self
 
 from langchain_ptc.display.text import (
     one_line,
@@ -545,35 +545,3 @@ def choose(bars: Sequence[Bar], limit: int) -> list[Bar | Gap]:
 
 def _gap(bars: Sequence[Bar]) -> list[Gap]:
     return [Gap(len(bars), sum(not bar.is_plain for bar in bars))] if bars else []
-
-
-# --- the tools of a catalog ----------------------------------------------------------------------------
-
-Tool: TypeAlias = Mapping[str, Any]
-"""A dict of `name`, `domain`, `signature` (source), `description` (one line) and `tags` (its policy in words);
-tags that need attention begin with `!`."""
-
-
-def read_domains(tools: Sequence[Tool], limit: int) -> Iterator[tuple[str, int, list[Tool]]]:
-    """Give each domain with its size and those of its tools that are shown, `limit` in all."""
-    domains: dict[str, list[Tool]] = {}
-    for tool in tools:
-        domains.setdefault(one_line(str(tool["domain"] or ""), 80), []).append(tool)
-    for domain, members in domains.items():
-        shown = members[: max(limit, 0)]
-        limit -= len(shown)
-        yield domain, len(members), shown
-
-
-def read_tool(tool: Tool) -> tuple[str, str, str, list[tuple[str, bool]]]:
-    """Return name, signature, description and tags of a tool; of a tag, whether it needs care."""
-    name, _, signature = one_line(str(tool["signature"]), 300).partition("(")
-    tags = [(one_line(tag.lstrip("!"), 40), tag.startswith("!")) for tag in map(str, tool["tags"])]
-    return name, f"({signature}", one_line(str(tool["description"]), 160), tags
-
-
-def summarise(tools: Sequence[Tool]) -> str:
-    """Return how many tools there are, in how many domains."""
-    domains = {tool["domain"] for tool in tools if tool["domain"]}
-    number = count(len(tools), "tool")
-    return f"{number} in {count(len(domains), 'domain')}" if domains else number

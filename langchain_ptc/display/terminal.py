@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TextIO, TypeAlias
 
 from rich import box
@@ -24,13 +24,9 @@ from langchain_ptc.display.record import (
     Gap,
     Step,
     Timeline,
-    Tool,
     View,
     choose,
     choose_lines,
-    read_domains,
-    read_tool,
-    summarise,
 )
 from langchain_ptc.display.text import cut_middle, visible
 from langchain_ptc.wording import count, cut
@@ -203,29 +199,6 @@ def render_steps(summary: str, steps: Iterable[Step | int]) -> RenderableType:
             table.add_row(Text(step.who, style=_STYLES[step.mood] or "dim"), said)
             parts.append(table)
     return Group(*parts)
-
-
-# --- a catalog --------------------------------------------------------------------------------------
-
-TABLE_TOOLS = 100
-
-
-def render_table(tools: Sequence[Tool]) -> RenderableType:
-    """Return the tools of a catalog as a table for rich, bounded."""
-    table = Table(box=box.SIMPLE_HEAD, expand=True, show_edge=False, pad_edge=False)
-    table.add_column("tool", ratio=3, overflow="fold")
-    table.add_column("what it does", ratio=2, overflow="fold")
-    table.add_column("policy", overflow="fold", max_width=24)
-    for domain, size, shown in read_domains(tools, TABLE_TOOLS):
-        if domain:
-            table.add_row(Text(domain, style="bold"), Text(count(size, "tool"), style="dim"), "")
-        for name, signature, description, tags in map(read_tool, shown):
-            style = "yellow" if any(is_care for _, is_care in tags) else "dim"
-            marks = Text(", ".join(tag for tag, _ in tags), style=style)
-            table.add_row(Text.assemble((name, "cyan"), signature), Text(description), marks)
-        if size > len(shown):
-            table.add_row(Text(f"… {count(size - len(shown), 'more tool')} …", style="dim"), "", "")
-    return Group(Text(summarise(tools), style="bold"), table)
 
 
 # --- while it runs --------------------------------------------------------------------------------

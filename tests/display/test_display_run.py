@@ -1,4 +1,4 @@
-"""Runs of graphs, catalogs, and executions while they run: what a person sees of them."""
+"""Runs of graphs, and executions while they run: what a person sees of them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, message_to_dict
-from langchain_core.tools import StructuredTool, tool
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from rich.console import Console
 from rich.live import Live
 
-from langchain_ptc import ProgrammaticToolExecutor, ToolCatalog, ToolPolicy, as_programmatic
+from langchain_ptc import ProgrammaticToolExecutor, ToolPolicy, as_programmatic
 from langchain_ptc.display import LiveProgress, show_run
 from langchain_ptc.display.progress import MAX_OPEN, Watch
 from langchain_ptc.testing import ScriptedChatModel, tool_call_message
@@ -202,80 +202,6 @@ def test_messages_under_another_key() -> None:
     assert len(show_run({"chat": [HumanMessage("hi")]}, messages_key="chat").steps) == 1
     assert len(show_run(State(), messages_key="chat").steps) == 1
     assert repr(show_run([])) == "<run: 0 messages>"
-
-
-# --- catalogs -------------------------------------------------------------------------------------
-
-
-def test_a_catalog_shows_its_tools() -> None:
-    """Each tool has its signature, what it does in a sentence, and what holds for it."""
-    catalog = ToolCatalog(
-        {"billing": [list_invoices, pay], None: [get_odd()]},
-        policies={
-            "list_invoices": ToolPolicy(read_only=True),
-            "pay": ToolPolicy(requires_approval=True, max_calls=3),
-            "odd": ToolPolicy(allowed_callers=("direct",)),
-        },
-    )
-    page = Page(catalog._repr_html_())
-    assert "3 tools in 1 domain" in page.shown
-    assert "list_invoices() -> list[dict[str, Any]]" in page.shown
-    assert "pay(invoice: str, eur: int) -> str" in page.shown
-    assert "List the open invoices." in page.shown
-    assert "And more about that" not in page.shown
-    for tag in ("only reads", "needs approval", "at most 3 calls", "not for code"):
-        assert tag in page.shown
-    text = on_terminal(catalog)
-    assert "needs approval" in text
-    assert "billing" in text
-
-
-def get_odd() -> StructuredTool:
-    """Return a tool without parameters."""
-    return StructuredTool.from_function(lambda: 1, name="odd", description="Odd.")
-
-
-def test_a_catalog_of_many_tools_is_bounded() -> None:
-    """600 tools with long schemas are folded, cut, and counted."""
-    properties = {f"parameter_{n}": {"type": "string", "default": "&" * 20} for n in range(8)}
-    tools = {
-        f"domain_{n}": [
-            StructuredTool(
-                name=f"tool_{n}_{m}",
-                description="<i>" * 2_000,
-                args_schema={"type": "object", "properties": properties},
-                func=lambda **_: None,
-            )
-            for m in range(50)
-        ]
-        for n in range(12)
-    }
-    html = ToolCatalog(tools)._repr_html_()
-    assert len(html.encode()) < 200_000
-    page = Page(html)
-    assert "600 tools in 12 domains" in page.shown
-    assert "… 50 more tools …" in page.shown
-    assert "open" not in {name for tag, attrs in page.found if tag == "details" for name in attrs}
-    assert len(on_terminal(ToolCatalog(tools)).splitlines()) < 1_500
-
-
-def test_a_hostile_catalog() -> None:
-    """Names, descriptions, defaults and tags of tools cannot break the page or the terminal."""
-    text = HOSTILE.replace("\ud800", "")
-    hostile = StructuredTool(
-        name=text,
-        description=text,
-        args_schema={
-            "type": "object",
-            "properties": {text: {"type": "string", "default": text, "description": text}},
-        },
-        func=lambda **_: None,
-    )
-    catalog = ToolCatalog([hostile])
-    catalog = ToolCatalog([hostile], policies={catalog.names[0]: ToolPolicy(tags=(text,))})
-    Page(catalog._repr_html_())
-    assert not UNSEEN.search(on_terminal(catalog))
-    assert Page(ToolCatalog([])._repr_html_()).shown == "Tools 0 tools"
 
 
 # --- while it runs --------------------------------------------------------------------------------
@@ -482,7 +408,6 @@ progress = LiveProgress()
 executor = ProgrammaticToolExecutor([double], on_event=progress)
 with progress:
     result = executor.execute("print(double(21))")
-executor.catalog
 """
 
 
@@ -490,7 +415,7 @@ executor.catalog
 @pytest.mark.timeout(120)
 @pytest.mark.filterwarnings("default")  # of the Jupyter packages in this process, not of ours
 def test_in_a_notebook(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a real kernel a catalog and a result show themselves, and progress is one output."""
+    """In a real kernel a result shows itself, and progress is one output."""
     nbformat = pytest.importorskip("nbformat", reason="needs the extra `notebook`")
     nbclient = pytest.importorskip("nbclient", reason="needs the extra `notebook`")
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
@@ -498,7 +423,6 @@ def test_in_a_notebook(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = [textwrap.dedent(CELL), "result"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     nbclient.NotebookClient(notebook, timeout=SECONDS, kernel_name="python3").execute()
-    (live, catalog), (result,) = (cell.outputs for cell in notebook.cells)
+    (live,), (result,) = (cell.outputs for cell in notebook.cells)
     assert "✓ success · 1 tool call" in Page(live["data"]["text/html"]).shown
-    assert "double(n: int) -> int" in Page(catalog["data"]["text/html"]).shown
     assert "42" in Page(result["data"]["text/html"]).shown
