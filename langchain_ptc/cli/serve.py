@@ -38,11 +38,11 @@ def serve_workers(
         CommandError: The options cannot be used, or the address cannot be listened on.
         SandboxError: Workers cannot be started or confined here.
     """
-    _show_log()
     try:
         server = Server(**options)
     except ValueError as error:
         raise CommandError(str(error)) from error
+    _show_log()
     if options["token"] is None:
         return asyncio.run(_serve_stream(server, lines=lines))
     return asyncio.run(_serve(server, options["host"], health_port, drain_seconds))
