@@ -62,9 +62,9 @@ from langchain_ptc.run.graph_tasks import identify
 from langchain_ptc.run.inputs import encode_inputs, names_of
 from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
 from langchain_ptc.run.log import ExecutionLog
+from langchain_ptc.run.plain import OnToolError, Redact
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult, ToolCallRecord, large_parts
-from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.run.replay_driver import ReplayDriver
 from langchain_ptc.sandbox.api import Done, Failure, Limits, Moment, Program, Replay, Sandbox
 from langchain_ptc.sandbox.host.process import ProcessSandbox, checked_imports

@@ -58,8 +58,8 @@ from langchain_ptc.run.dispatch import view
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.inputs import AgentFiles, Inputs, InputVariables
 from langchain_ptc.run.log import ExecutionLog
+from langchain_ptc.run.plain import OnToolError, Redact
 from langchain_ptc.run.prefetcher import Prefetch
-from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.sandbox.api import Limits, Sandbox
 from langchain_ptc.tool import CodeTool, fill_facts, provider_options, render_files
 from langchain_ptc.wording import check_choice, closest, did_you_mean

@@ -59,8 +59,8 @@ from langchain_ptc.run.graph_tasks import place_here
 from langchain_ptc.run.inputs import Inputs, InputVariables
 from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
 from langchain_ptc.run.log import ExecutionLog
+from langchain_ptc.run.plain import OnToolError, Redact
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
-from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.sandbox.api import Limits, Sandbox
 from langchain_ptc.tool import (
     Attempt,

@@ -58,9 +58,9 @@ from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.graph_state import Channels, nodes_of, read_state
 from langchain_ptc.run.inputs import AgentFiles, Inputs, InputVariables
 from langchain_ptc.run.log import ExecutionLog
+from langchain_ptc.run.plain import OnToolError, Redact
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult, large_parts
-from langchain_ptc.run.redaction import OnToolError, Redact
 from langchain_ptc.sandbox.api import Limits, Sandbox
 from langchain_ptc.wording import check_choice, count
 

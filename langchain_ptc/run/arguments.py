@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import SchemaValidator
 
 from langchain_ptc.catalog.annotations import injected_parameters
-from langchain_ptc.run.redaction import kind_of_name
+from langchain_ptc.run.plain import kind_of_name
 from langchain_ptc.sandbox.wire.decoding import Comparisons, OutOfBounds
 from langchain_ptc.sandbox.wire.values import UnsendableValue, encode_value
 

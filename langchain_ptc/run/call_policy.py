@@ -28,6 +28,7 @@ from langchain_ptc.errors import LimitExceeded, ToolCallError
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.calls import CallOutcome, Pipeline, StartedCall, Time, is_pause, is_signal
 from langchain_ptc.run.dispatch import Dispatcher, too_large
+from langchain_ptc.run.plain import OnToolError, describe_failure
 from langchain_ptc.run.policy_state import (
     BreakerState,
     Clock,
@@ -42,7 +43,6 @@ from langchain_ptc.run.policy_state import (
     Slots,
     StoreFailed,
 )
-from langchain_ptc.run.redaction import OnToolError, describe_failure
 from langchain_ptc.sandbox.wire.decoding import read_bounded
 from langchain_ptc.sandbox.wire.values import UnsendableValue, ValueTooLarge, encode_sized, is_large
 from langchain_ptc.wording import count

@@ -26,17 +26,17 @@ from langchain_ptc.catalog.annotations import read_annotations, signature_of
 from langchain_ptc.catalog.definition import ToolCallInfo
 from langchain_ptc.errors import ToolCallError
 from langchain_ptc.run.arguments import ArgumentReader
-from langchain_ptc.run.plain import as_plain
-from langchain_ptc.run.record import ApprovalDecision, CallStatus, ToolCallRecord
-from langchain_ptc.run.redaction import (
+from langchain_ptc.run.plain import (
     NUMBERS,
     OnToolError,
     Redact,
+    as_plain,
     cut,
     describe_failure,
     redact_arguments,
     redact_text,
 )
+from langchain_ptc.run.record import ApprovalDecision, CallStatus, ToolCallRecord
 from langchain_ptc.sandbox.api import Call, CallFailure, Limits
 from langchain_ptc.sandbox.wire.values import (
     MAX_ITEMS,

@@ -49,8 +49,7 @@ from langchain_ptc.run.calls import (
     is_signal,
 )
 from langchain_ptc.run.graph_state import is_in_graph, take_own_message
-from langchain_ptc.run.plain import as_plain
-from langchain_ptc.run.redaction import describe_failure, describe_message
+from langchain_ptc.run.plain import as_plain, describe_failure, describe_message
 from langchain_ptc.sandbox.wire.values import TooManyItems, is_large
 
 if TYPE_CHECKING:

@@ -50,7 +50,7 @@ class ToolCallRecord:
     domain: str | None
     arguments: Mapping[str, Any]
     """What the tool was given, under its own names; what the code passed, if it was refused. Secrets
-    are hidden; see `run.redaction`."""
+    are hidden; see `run.plain`."""
     defaults: tuple[str, ...] = ()
     """Names of those arguments that the code left out: they are the tool's defaults."""
     line: int

@@ -30,13 +30,13 @@ from langchain_ptc import (
     as_programmatic,
 )
 from langchain_ptc.run.events import REFUSALS_WITHIN_SECONDS, REPEATED_REFUSALS, Event, Refusals
-from langchain_ptc.run.record import add_up
-from langchain_ptc.run.redaction import (
+from langchain_ptc.run.plain import (
     REDACTED,
     is_secret,
     redact_arguments,
     redact_text,
 )
+from langchain_ptc.run.record import add_up
 from langchain_ptc.testing import tool_call_message
 
 SEEN: list[dict[str, Any]] = []

@@ -12,7 +12,7 @@ import pytest
 from langchain_core.tools import ToolException, tool
 
 from langchain_ptc import ProgrammaticToolExecutor
-from langchain_ptc.run.redaction import is_secret, redact_arguments, redact_text
+from langchain_ptc.run.plain import is_secret, redact_arguments, redact_text
 
 PEM = "-----BEGIN KEY-----\nc2VjcmV0LWtleS1ib2R5\n"
 SECRETS: dict[str, tuple[Any, str]] = {
