@@ -23,7 +23,7 @@ from langchain_ptc.background_loop import call_in_thread, call_off_loop, loop_he
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.search import build_own_tool
 from langchain_ptc.check.checker import Checker, render_problems
-from langchain_ptc.errors import Problem, ReplayError
+from langchain_ptc.errors import Problem, ReplayError, check_choice
 from langchain_ptc.run.approvals import ApprovalMiddleware, Approvals, InterruptMode, InterruptOn
 from langchain_ptc.run.arguments import ArgumentReader
 from langchain_ptc.run.budgets import (
@@ -71,7 +71,6 @@ from langchain_ptc.sandbox.host.process import ProcessSandbox, checked_imports
 from langchain_ptc.sandbox.host.workers import one_deeper
 from langchain_ptc.sandbox.wire.content import checked_files
 from langchain_ptc.sandbox.wire.protocol import limit_reached
-from langchain_ptc.wording import check_choice
 
 Durable: TypeAlias = Literal["auto", "always", "never"]
 Check: TypeAlias = Literal["static", "types", "off"]

@@ -33,6 +33,7 @@ from langchain_ptc.catalog.definition import ToolDefinition, ToolPolicy
 from langchain_ptc.catalog.examples import Examples, render_examples, resolve_examples
 from langchain_ptc.catalog.observed import ObservedShapes
 from langchain_ptc.catalog.tools import own_policy
+from langchain_ptc.errors import check_choice, closest, did_you_mean
 from langchain_ptc.executor import Check, Durable, Execution, ProgrammaticToolExecutor
 from langchain_ptc.prompts import (
     BUDGET,
@@ -62,7 +63,6 @@ from langchain_ptc.run.plain import OnToolError, Redact
 from langchain_ptc.run.prefetcher import Prefetch
 from langchain_ptc.sandbox.api import Limits, Sandbox
 from langchain_ptc.tool import CodeTool, fill_facts, provider_options, render_files
-from langchain_ptc.wording import check_choice, closest, did_you_mean
 
 # --- which tools go to the code -------------------------------------------------------------------
 

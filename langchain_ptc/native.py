@@ -29,6 +29,7 @@ from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import Caller, ToolDefinition, ToolPolicy
 from langchain_ptc.catalog.stubs import group, render_type
 from langchain_ptc.catalog.types import ANY, STR, reachable
+from langchain_ptc.errors import check_choice, count
 from langchain_ptc.middleware import ProgrammaticToolCallingMiddleware
 from langchain_ptc.run.approvals import InterruptMode, InterruptOn
 from langchain_ptc.run.dispatch import own_arun, own_run, takes_taken_names
@@ -37,7 +38,6 @@ from langchain_ptc.run.plain import render_plain
 from langchain_ptc.sandbox.wire.decoding import decode_value
 from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.tool import Tools, build_catalog
-from langchain_ptc.wording import check_choice, count
 
 CodeExecution: TypeAlias = Literal[
     "code_execution_20250825", "code_execution_20260120", "code_execution_20260521"

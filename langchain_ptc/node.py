@@ -30,6 +30,7 @@ from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.catalog.examples import Example, Examples, render_examples, resolve_examples
+from langchain_ptc.errors import check_choice
 from langchain_ptc.executor import Check, Durable
 from langchain_ptc.prompts import (
     BUDGET,
@@ -71,7 +72,6 @@ from langchain_ptc.tool import (
     current_attempt,
     render_files,
 )
-from langchain_ptc.wording import check_choice
 
 _MAX_SEARCHES = 3
 """Programs that only search the tools, which are not counted as attempts."""

@@ -42,8 +42,8 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from langchain_ptc.errors import count
 from langchain_ptc.locks import new_lock
-from langchain_ptc.wording import count
 
 __all__ = ["ModelCall", "Reply", "ScriptedChatModel", "tool_call_message"]
 

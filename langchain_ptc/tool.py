@@ -36,6 +36,7 @@ from langchain_ptc.background_loop import call_in_thread, call_off_loop, run_syn
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.catalog.examples import Examples, render_examples, resolve_examples
+from langchain_ptc.errors import check_choice, count
 from langchain_ptc.executor import Check, Durable, Execution, ProgrammaticToolExecutor
 from langchain_ptc.prompts import (
     AGENT_FILES,
@@ -62,7 +63,6 @@ from langchain_ptc.run.plain import OnToolError, Redact
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
 from langchain_ptc.run.record import ExecutionResult, large_parts
 from langchain_ptc.sandbox.api import Limits, Sandbox
-from langchain_ptc.wording import check_choice, count
 
 Tools = ToolCatalog | Sequence[Any] | Mapping[str, Sequence[Any]]
 """What can be offered to code: a catalog, tools, or tools by domain."""

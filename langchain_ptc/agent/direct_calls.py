@@ -15,7 +15,7 @@ from langgraph.types import Command
 
 from langchain_ptc.background_loop import call_in_thread, run_sync
 from langchain_ptc.catalog.definition import ToolDefinition
-from langchain_ptc.errors import ToolCallError
+from langchain_ptc.errors import ToolCallError, count
 from langchain_ptc.prompts import (
     DIRECT_APPROVAL,
     DIRECT_NOBODY,
@@ -32,7 +32,6 @@ from langchain_ptc.run.graph_state import checkpointer_of, find_call, messages_o
 from langchain_ptc.run.graph_tasks import take_place
 from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
 from langchain_ptc.sandbox.api import Call
-from langchain_ptc.wording import count
 
 _Made: TypeAlias = ToolMessage | Command[Any]
 

@@ -40,9 +40,8 @@ from langchain_ptc.catalog.stubs import (
 )
 from langchain_ptc.catalog.tools import read_tool, read_tools
 from langchain_ptc.catalog.types import ANY, TypeTree, admits_text, is_vague
-from langchain_ptc.errors import CatalogError
+from langchain_ptc.errors import CatalogError, closest, did_you_mean
 from langchain_ptc.locks import cached_property
-from langchain_ptc.wording import closest, did_you_mean
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.a2a import A2AAgents, MakeHttpClient, VerifyCard

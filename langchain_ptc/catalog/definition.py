@@ -32,8 +32,14 @@ from langchain_ptc.catalog.types import (
     TypeTree,
     merge_records,
 )
-from langchain_ptc.errors import CatalogError, ToolCallError
-from langchain_ptc.wording import check_choice, closest, cut, did_you_mean
+from langchain_ptc.errors import (
+    CatalogError,
+    ToolCallError,
+    check_choice,
+    closest,
+    cut,
+    did_you_mean,
+)
 
 Caller: TypeAlias = Literal["code", "direct"]
 CacheScope: TypeAlias = Literal["execution", "thread", "executor"]

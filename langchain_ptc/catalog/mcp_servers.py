@@ -44,7 +44,7 @@ from langchain_ptc.catalog.mcp_results import (
 )
 from langchain_ptc.catalog.text import read_field
 from langchain_ptc.display.text import visible
-from langchain_ptc.wording import count
+from langchain_ptc.errors import count
 
 T = TypeVar("T")
 

@@ -26,9 +26,8 @@ from pydantic import ConfigDict, PlainSerializer, TypeAdapter, ValidationError
 
 from langchain_ptc.catalog.text import split_words
 from langchain_ptc.catalog.types import VALUE_TYPES
-from langchain_ptc.errors import CatalogError
+from langchain_ptc.errors import CatalogError, check_choice, cut
 from langchain_ptc.locks import new_lock
-from langchain_ptc.wording import check_choice, cut
 
 Learning: TypeAlias = Literal["on", "off"]  # whether results are observed
 

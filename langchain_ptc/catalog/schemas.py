@@ -33,9 +33,8 @@ from langchain_ptc.catalog.types import (
     union,
     widened,
 )
-from langchain_ptc.errors import CatalogError
+from langchain_ptc.errors import CatalogError, count
 from langchain_ptc.locks import cached_property
-from langchain_ptc.wording import count
 
 Schema: TypeAlias = Mapping[str, Any]
 

@@ -50,7 +50,7 @@ from langchain_ptc.catalog.types import (
     union,
     walk,
 )
-from langchain_ptc.wording import count
+from langchain_ptc.errors import count
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter

@@ -32,7 +32,7 @@ from langchain_ptc.check.inference import (
     describe,
     kind_of,
 )
-from langchain_ptc.wording import closest, cut, did_you_mean, with_article
+from langchain_ptc.errors import closest, cut, did_you_mean, with_article
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter

@@ -46,7 +46,7 @@ from langchain_ptc.check.program import (
     Program,
     Work,
 )
-from langchain_ptc.errors import Problem
+from langchain_ptc.errors import Problem, closest, count, cut, did_you_mean
 from langchain_ptc.locks import cached_property
 from langchain_ptc.sandbox.allowed_modules import (
     REFUSED_MODULES,
@@ -62,7 +62,6 @@ from langchain_ptc.sandbox.language.scopes import (
     Function,
     parse_quietly,
 )
-from langchain_ptc.wording import closest, count, cut, did_you_mean
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog

@@ -33,8 +33,8 @@ from langchain_ptc.catalog.types import (
     union,
 )
 from langchain_ptc.check.program import Facts, OutOfWork, Program, Work
+from langchain_ptc.errors import closest, did_you_mean, with_article
 from langchain_ptc.sandbox.language.scopes import AUGMENTED, Binding, Function, Scope, find_implied
-from langchain_ptc.wording import closest, did_you_mean, with_article
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog

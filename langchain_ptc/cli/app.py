@@ -31,9 +31,8 @@ from langchain_ptc.cli.output import (
     show_diagnosis,
     write_error,
 )
-from langchain_ptc.errors import CatalogError, SandboxError
+from langchain_ptc.errors import CatalogError, SandboxError, closest, did_you_mean
 from langchain_ptc.sandbox.api import Limits
-from langchain_ptc.wording import closest, did_you_mean
 
 if TYPE_CHECKING:
     from langchain_ptc.cli.commands import Options

@@ -58,8 +58,7 @@ from langchain_ptc.cli.output import (
     write_json,
     write_output,
 )
-from langchain_ptc.errors import CatalogError
-from langchain_ptc.wording import closest, count, did_you_mean
+from langchain_ptc.errors import CatalogError, closest, count, did_you_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
 from langchain_ptc.display.text import render_seconds, visible
+from langchain_ptc.errors import closest, count, did_you_mean
 from langchain_ptc.sandbox.api import Status
-from langchain_ptc.wording import closest, count, did_you_mean
 
 if TYPE_CHECKING:
     from langchain_ptc.run.events import Event

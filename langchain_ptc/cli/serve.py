@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from langchain_ptc.cli.output import INTERRUPTED, SUCCESS, CommandError, read_text, write_error
+from langchain_ptc.errors import count
 from langchain_ptc.sandbox.remote.messages import RemoteProtocolError
 from langchain_ptc.sandbox.remote.server import Health, Server
 from langchain_ptc.sandbox.remote.sockets import is_loopback, server_tls
 from langchain_ptc.sandbox.remote.streams import Multiplexer, PipeEnd
-from langchain_ptc.wording import count
 
 TOKEN_VARIABLE = "LANGCHAIN_PTC_TOKEN"  # noqa: S105  # its name
 

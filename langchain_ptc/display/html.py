@@ -33,7 +33,7 @@ from langchain_ptc.display.text import (
     render_seconds,
     visible,
 )
-from langchain_ptc.wording import count, cut
+from langchain_ptc.errors import count, cut
 
 MAX_PAGE_BYTES = 180_000
 SHARES = (1.0, 0.5, 0.25, 0.1, 0.04)

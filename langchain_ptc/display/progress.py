@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 from langchain_ptc.display.html import page
 from langchain_ptc.display.record import ending_of, read_number
 from langchain_ptc.display.text import escape, one_line, render_seconds
+from langchain_ptc.errors import count
 from langchain_ptc.locks import new_lock
-from langchain_ptc.wording import count
 
 if TYPE_CHECKING:
     from langchain_ptc.display.terminal import Screen

@@ -21,7 +21,7 @@ from langchain_ptc.display.text import (
     render_seconds,
     round_figure,
 )
-from langchain_ptc.wording import count
+from langchain_ptc.errors import count
 
 REQUIRED = frozenset(
     {"execution_id", "code", "status", "output", "error", "tool_calls", "started_at"}

@@ -29,7 +29,7 @@ from langchain_ptc.display.record import (
     choose_lines,
 )
 from langchain_ptc.display.text import cut_middle, visible
-from langchain_ptc.wording import count, cut
+from langchain_ptc.errors import count, cut
 
 OUTPUT_CHARS, ERROR_CHARS = 8_000, 2_000
 CODE_LINES, LINE_CHARS, NOTES, ROWS = 120, 300, 20, 40

@@ -13,7 +13,7 @@ import reprlib
 import unicodedata
 from collections.abc import Mapping
 
-from langchain_ptc.wording import cut
+from langchain_ptc.errors import cut
 
 _KEPT = "\n\t\u200c\u200d"  # line ends and tabs, and the joiners that some scripts, and emoji, need
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})

@@ -20,12 +20,11 @@ from langgraph.runtime import get_runtime
 from langgraph.types import interrupt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, create_model
 
-from langchain_ptc.errors import ToolCallError
+from langchain_ptc.errors import ToolCallError, check_choice, did_you_mean
 from langchain_ptc.run.arguments import validate_arguments
 from langchain_ptc.run.calls import CallOutcome, StartedCall
 from langchain_ptc.run.plain import as_plain
 from langchain_ptc.sandbox.wire.values import encode_value
-from langchain_ptc.wording import check_choice, did_you_mean
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog

@@ -33,12 +33,11 @@ from langgraph.errors import GraphBubbleUp
 from typing_extensions import TypedDict, override
 
 from langchain_ptc.catalog.definition import ToolCallInfo
-from langchain_ptc.errors import LimitExceeded, ToolCallError
+from langchain_ptc.errors import LimitExceeded, ToolCallError, closest, did_you_mean
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.arguments import validate_arguments
 from langchain_ptc.run.graph_state import messages_of
 from langchain_ptc.sandbox.api import CallFailure, Done, Failure
-from langchain_ptc.wording import closest, did_you_mean
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog

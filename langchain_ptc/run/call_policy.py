@@ -24,7 +24,7 @@ from langchain_core.tools import ToolException
 
 from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.definition import ToolCallInfo
-from langchain_ptc.errors import LimitExceeded, ToolCallError
+from langchain_ptc.errors import LimitExceeded, ToolCallError, count
 from langchain_ptc.locks import new_lock
 from langchain_ptc.run.calls import CallOutcome, Pipeline, StartedCall, Time, is_pause, is_signal
 from langchain_ptc.run.dispatch import Dispatcher, too_large
@@ -45,7 +45,6 @@ from langchain_ptc.run.policy_state import (
 )
 from langchain_ptc.sandbox.wire.decoding import read_bounded
 from langchain_ptc.sandbox.wire.values import UnsendableValue, ValueTooLarge, encode_sized, is_large
-from langchain_ptc.wording import count
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog

@@ -21,7 +21,7 @@ from langgraph.types import Command
 
 from langchain_ptc.background_loop import call_in_thread
 from langchain_ptc.catalog.definition import current_call
-from langchain_ptc.errors import MachineLost, ReplayError, SandboxError, ToolCallError
+from langchain_ptc.errors import MachineLost, ReplayError, SandboxError, ToolCallError, count
 from langchain_ptc.run.budgets import BudgetExhausted, BudgetMeter, current_meter, is_of_budget
 from langchain_ptc.run.calls import CallContext, CallOutcome, Pipeline, StartedCall, Time
 from langchain_ptc.run.journal import JournalEntry
@@ -39,7 +39,6 @@ from langchain_ptc.sandbox.api import (
 )
 from langchain_ptc.sandbox.wire.decoding import decode_value
 from langchain_ptc.sandbox.wire.values import encode_value
-from langchain_ptc.wording import count
 
 if TYPE_CHECKING:
     from langchain_ptc.run.approvals import Approvals

@@ -21,6 +21,7 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_ptc.background_loop import call_off_loop
 from langchain_ptc.catalog.observed import ObservedShapes
+from langchain_ptc.errors import count, cut
 from langchain_ptc.run.plain import clean_text, render_plain
 from langchain_ptc.run.record import ExecutionResult
 from langchain_ptc.sandbox.api import Limits
@@ -32,7 +33,6 @@ from langchain_ptc.sandbox.wire.values import (
     encode_sized,
     encode_value,
 )
-from langchain_ptc.wording import count, cut
 
 if TYPE_CHECKING:
     from langchain_ptc.catalog.catalog import ToolCatalog

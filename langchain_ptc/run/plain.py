@@ -32,8 +32,8 @@ from langchain_core.tools import ToolException
 from pydantic import ValidationError
 
 from langchain_ptc.catalog.text import describe_error
+from langchain_ptc.errors import count
 from langchain_ptc.sandbox.wire.values import is_large
-from langchain_ptc.wording import count
 
 _MAX_INT = 2**63
 """Integers that do not fit into 64 bits with a sign are written as text."""

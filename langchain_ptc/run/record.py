@@ -23,11 +23,12 @@ from langchain_ptc.errors import (
     ReplayError,
     SandboxError,
     Violation,
+    count,
+    cut,
 )
 from langchain_ptc.run.plain import as_plain, clean_text, render_plain
 from langchain_ptc.sandbox.api import Failure, File, Shown, Status
 from langchain_ptc.sandbox.wire.values import is_large
-from langchain_ptc.wording import count, cut
 
 CallStatus = Literal["returned", "failed", "refused", "denied", "cancelled"]
 """How a tool call ended: `refused` calls never reached the tool, `denied` ones a person rejected,

@@ -24,7 +24,7 @@ EACH_FILE = pytest.mark.parametrize(
     "path", [pytest.param(path, id=str(path.relative_to(PACKAGE))) for path in FILES]
 )
 
-GROUND = frozenset({"errors", "locks", "wording"})
+GROUND = frozenset({"errors", "locks"})
 SANDBOX = frozenset({"sandbox.api", "sandbox.wire", "sandbox.host"})
 WAYS_IN = GROUND | {
     "agent",
@@ -46,9 +46,8 @@ CLI = (
 ARROWS: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
     "locks": frozenset(),
-    "wording": frozenset(),
     "background_loop": frozenset({"errors", "locks", "sandbox.wire"}),
-    "display": frozenset({"locks", "wording"}),
+    "display": frozenset({"errors", "locks"}),
     "catalog": GROUND | {"background_loop", "display"},
     "sandbox": frozenset({"sandbox.api", "sandbox.host", "sandbox.remote"}),
     "sandbox.allowed_modules": frozenset(),
@@ -96,7 +95,6 @@ USERS = frozenset({"cli"})
 FOREIGN: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
     "locks": frozenset(),
-    "wording": frozenset(),
     "background_loop": frozenset(),
     **{
         room: frozenset({"RestrictedPython", "ormsgpack"})

@@ -99,7 +99,7 @@ def test_worker_modules_know_nothing_of_langchain() -> None:
     loaded = load("import langchain_ptc.sandbox.worker.zygote, langchain_ptc.sandbox.worker.main")
     assert not packages_of(loaded) & set(FOREIGN_TO_WORKERS)
     rooms = {name.split(".")[1] for name in loaded if name.startswith("langchain_ptc.")}
-    assert rooms <= {"sandbox", "errors", "locks", "wording"}
+    assert rooms <= {"sandbox", "errors", "locks"}
 
 
 RUN_AND_LOOK = """

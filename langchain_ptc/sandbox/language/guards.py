@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
+from langchain_ptc.errors import count
 from langchain_ptc.sandbox.language import names
 from langchain_ptc.sandbox.language.classes import (
     SETTLE,
@@ -38,7 +39,6 @@ from langchain_ptc.sandbox.language.classes import (
     type_of,
 )
 from langchain_ptc.sandbox.wire.values import DICT_METHODS, Place, read_attribute
-from langchain_ptc.wording import count
 
 if TYPE_CHECKING:
     from langchain_ptc.sandbox.language.policy import CompiledCode

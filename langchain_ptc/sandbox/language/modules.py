@@ -28,6 +28,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
+from langchain_ptc.errors import closest, did_you_mean
 from langchain_ptc.locks import cached_property as locked_property
 from langchain_ptc.sandbox.allowed_modules import (
     ALIASES,
@@ -46,7 +47,6 @@ from langchain_ptc.sandbox.language.classes import (
     own,
 )
 from langchain_ptc.sandbox.language.guards import FORMATTER, get_attribute, leave
-from langchain_ptc.wording import closest, did_you_mean
 
 ModuleNames: TypeAlias = Mapping[str, object]
 

@@ -32,7 +32,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from RestrictedPython.transformer import RestrictingNodeTransformer
 
-from langchain_ptc.errors import CodeSyntaxError, PolicyError, Violation
+from langchain_ptc.errors import CodeSyntaxError, PolicyError, Violation, cut
 from langchain_ptc.sandbox.allowed_modules import STANDARD_MODULES
 from langchain_ptc.sandbox.language import names
 from langchain_ptc.sandbox.language.classes import ARE_DEFERRED, drop_annotations, evaluate_at_once
@@ -48,7 +48,6 @@ from langchain_ptc.sandbox.language.scopes import (
     parse_quietly,
 )
 from langchain_ptc.sandbox.wire.values import DICT_METHODS
-from langchain_ptc.wording import cut
 
 CODE_FILENAME = "<code>"
 LAST = names.RESERVED + "last"

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from langchain_ptc.background_loop import BackgroundLoop
-from langchain_ptc.errors import MachineLost, SandboxError
+from langchain_ptc.errors import MachineLost, SandboxError, count
 from langchain_ptc.sandbox.host.connection import Watcher, watcher_of
 from langchain_ptc.sandbox.host.process import require_kernel
 from langchain_ptc.sandbox.host.workers import Allowance, Exit, Socket
@@ -37,7 +37,6 @@ from langchain_ptc.sandbox.remote.messages import (
     new_secret,
 )
 from langchain_ptc.sandbox.remote.sockets import RECEIVE_BYTES, Connector, Outbox
-from langchain_ptc.wording import count
 
 VERSION = version("langchain-ptc")  # read from a file, and so not on an event loop
 _loop = BackgroundLoop("langchain-ptc machines")

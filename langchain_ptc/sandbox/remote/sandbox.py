@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Generic
 
-from langchain_ptc.errors import MachineLost, ReplayError, SandboxError
+from langchain_ptc.errors import MachineLost, ReplayError, SandboxError, count
 from langchain_ptc.sandbox.api import (
     Call,
     Done,
@@ -33,7 +33,6 @@ from langchain_ptc.sandbox.host.process import (
 from langchain_ptc.sandbox.host.workers import Pool, W, current_depth
 from langchain_ptc.sandbox.remote.pool import Needs, RemotePool, RemoteWorker, ServerStats
 from langchain_ptc.sandbox.remote.sockets import Connector, TcpConnector, client_tls, is_loopback
-from langchain_ptc.wording import count
 
 MAX_LOST = 3
 """Machines that one execution may lose: a program that ends its machine must not end all of them."""

@@ -34,13 +34,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Literal, NamedTuple, cast
 
-from langchain_ptc.errors import ToolCallError
+from langchain_ptc.errors import ToolCallError, with_article
 from langchain_ptc.sandbox.language import modules, names
 from langchain_ptc.sandbox.language.classes import SafeEnumMeta, is_own, own
 from langchain_ptc.sandbox.language.policy import CompiledCode
 from langchain_ptc.sandbox.language.scopes import SyntaxTree, find_private_names
 from langchain_ptc.sandbox.wire.values import AttrDict
-from langchain_ptc.wording import with_article
 
 EARLIER_FILENAME = "<earlier code>"
 EARLIER_SYNC_FILENAME = "<earlier code without await>"

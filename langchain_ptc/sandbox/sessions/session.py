@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple, cast
 
+from langchain_ptc.errors import count, cut
 from langchain_ptc.sandbox.language import names
 from langchain_ptc.sandbox.language.classes import is_own
 from langchain_ptc.sandbox.sessions import kept
@@ -46,7 +47,6 @@ from langchain_ptc.sandbox.wire.content import is_file_name
 from langchain_ptc.sandbox.wire.decoding import decode_value, read_bounded
 from langchain_ptc.sandbox.wire.protocol import MAX_CALL_VALUES, check_encoded
 from langchain_ptc.sandbox.wire.values import MAX_DEPTH, AttrDict, UnsendableValue, encode_value
-from langchain_ptc.wording import count, cut
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 

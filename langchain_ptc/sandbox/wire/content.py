@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from langchain_ptc.wording import count, cut
+from langchain_ptc.errors import count, cut
 
 MAX_NAME_CHARS, _MAX_PART_BYTES = 500, 255
 _REFUSED = re.compile(

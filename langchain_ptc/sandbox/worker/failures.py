@@ -15,12 +15,21 @@ from itertools import islice
 from types import CodeType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any, NamedTuple, cast
 
-from langchain_ptc.errors import CodeSyntaxError, LimitExceeded, PolicyError, ToolCallError
+from langchain_ptc.errors import (
+    CodeSyntaxError,
+    LimitExceeded,
+    PolicyError,
+    ToolCallError,
+    closest,
+    count,
+    cut,
+    did_you_mean,
+    with_article,
+)
 from langchain_ptc.sandbox.api import Failure, Status
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
 from langchain_ptc.sandbox.language.scopes import SyntaxTree
 from langchain_ptc.sandbox.worker.output import TextTarget
-from langchain_ptc.wording import closest, count, cut, did_you_mean, with_article
 
 MAX_MESSAGE_CHARS = 4_000
 MAX_FRAMES = 12

@@ -20,12 +20,11 @@ from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType, ModuleType
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
-from langchain_ptc.errors import LimitExceeded
+from langchain_ptc.errors import LimitExceeded, count
 from langchain_ptc.sandbox.api import Limits
 from langchain_ptc.sandbox.wire.content import KINDS, MAX_SIDE, Content, read_content
 from langchain_ptc.sandbox.wire.protocol import MAX_CALL_BYTES, cut_bytes, encode_shown
 from langchain_ptc.sandbox.worker.connection import WorkerConnection
-from langchain_ptc.wording import count
 
 _Name = Literal["stdout", "stderr"]
 _DROPPED = re.compile(r"coroutine '(?:\w+\.)*(\w+)' was never awaited")

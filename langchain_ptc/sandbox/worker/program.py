@@ -25,7 +25,7 @@ from types import FrameType, ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
-from langchain_ptc.errors import LimitExceeded, ToolCallError
+from langchain_ptc.errors import LimitExceeded, ToolCallError, count
 from langchain_ptc.sandbox.allowed_modules import standard_modules
 from langchain_ptc.sandbox.api import Failure, Limits, Program, Status
 from langchain_ptc.sandbox.language.guards import build_namespace
@@ -75,7 +75,6 @@ from langchain_ptc.sandbox.worker.threads import (
     ThreadScheduler,
     build_futures_names,
 )
-from langchain_ptc.wording import count
 
 _LAST_OWN_FD = 3
 """The standard streams, which there are none of, and the line to the host."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_ptc.wording import count
+from langchain_ptc.errors import count
 
 
 @pytest.mark.parametrize(
