@@ -19,10 +19,10 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Container, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 from langchain_ptc.errors import LimitExceeded, ToolCallError, count
@@ -173,8 +173,8 @@ _RECURSION_LIMIT = 5_000
 """While variables are written: Python 3.11 counts each level of a list twice."""
 _MAX_NOTES = 5
 _MAX_ENDING_ITEMS = 1_000_000
-_NONE = encode_value(None)
 """Items that are taken from an iterator that the code returns; a longer one is shown as Python shows it."""
+_NONE = encode_value(None)
 
 
 class ProgramRun:
@@ -184,13 +184,12 @@ class ProgramRun:
         program: What to run.
         wire: The line to the host.
         imports: Modules of the developer that the code may import besides the standard ones.
-        guard_writes: Refuse stores to objects that the code did not make: needed where the code
-            shares a process with the host.
+        guard_writes: Whether the code shares a process with the host, and so stores to objects that it did
+            not make are refused.
         confined: Whether the kernel walls this process in.
         crew: The threads that the code may start; None for some of a worker's own.
         folder: The folder of the process, for code with files.
-        policy: Hold the code to the sandbox's language. Without it the code is any Python: only for
-            testing what the kernel stops by itself.
+        policy: Whether the language is restricted; False only where the kernel's walls are tested alone.
     """
 
     def __init__(
@@ -239,13 +238,11 @@ class ProgramRun:
         namespace: dict[str, object] = {}
         compiled: CompiledCode | None = None
         try:
-            self._kept = self._open_kept()
+            self._open_kept()
             compiled = self._compile()
             namespace = self._build_namespace(compiled)
             paths = [name for name in namespace if name.startswith("/")]  # what a session has kept
-            kept: dict[str, Any] = {
-                path.removeprefix(f"{FOLDER}/"): namespace.pop(path) for path in paths
-            }
+            kept: Any = {path.removeprefix(f"{FOLDER}/"): namespace.pop(path) for path in paths}
             if self._folder is not None:
                 self._folder.fill(self._program.files or {}, kept)
             value = self._execute(compiled, namespace)
@@ -255,10 +252,8 @@ class ProgramRun:
             status, failure = self._describe(error, namespace)
         except SystemExit as error:
             if error.code not in (None, 0):
-                status = "error"
-                failure = Failure(
-                    kind="SystemExit", message=f"the code left with exit({error.code!r})"
-                )
+                message = f"the code left with exit({error.code!r})"
+                status, failure = "error", Failure(kind="SystemExit", message=message)
         except BaseException as error:  # noqa: BLE001  # whatever it is, it is the code's
             status, failure = self._describe(error, namespace)
         finally:
@@ -270,32 +265,23 @@ class ProgramRun:
         self._wire.put(encode_done(status, value, failure, self._notes()))
         self._wire.flush()
 
-    def _open_kept(self) -> SessionVariables | None:
+    def _open_kept(self) -> None:
         kept, limits = self._program.kept, self._program.limits
-        if kept is None or not self._policy:
-            return None
-        return SessionVariables(
-            kept,
-            max_bytes=limits.session_bytes,
-            max_chars=limits.code_chars,
-            pickles=self._confined,
-        )
+        if kept is not None and self._policy:
+            most = {"max_bytes": limits.session_bytes, "max_chars": limits.code_chars}
+            self._kept = SessionVariables(kept, **most, pickles=self._confined)
 
     def _compile(self) -> CompiledCode:
         if not self._policy:
             return compile_unrestricted(self._program.code)
-        known = frozenset(name.rpartition(".")[2] for name in self._program.tools)
-        if self._folder is not None:
-            known |= {"open"}
+        known = {name.rpartition(".")[2] for name in self._program.tools}
         known |= self._program.inputs.keys()
-        if self._kept is None:
-            return self._compile_source(self._program.code, known)
-        return self._compile_source(
-            self._program.code,
-            known | self._kept.names,
-            private_names=self._kept.private_names,
-            asyncio_names=self._kept.asyncio_names,
-        )
+        known |= set() if self._folder is None else {"open"}
+        names: dict[str, frozenset[str]] = {}
+        if (kept := self._kept) is not None:
+            known |= kept.names
+            names = {"private_names": kept.private_names, "asyncio_names": kept.asyncio_names}
+        return self._compile_source(self._program.code, known, **names)
 
     def _compile_source(
         self, code: str, known: Container[str], **names: frozenset[str]
@@ -339,13 +325,14 @@ class ProgramRun:
 
     def _return_files(self) -> None:
         """Send the files that the code has made or changed to the host."""
-        if self._folder is None or self._program.files is None:
-            return
-        try:
-            for message in self._folder.collect(self._program.limits):
-                self._wire.put(message)
-        except MemoryError:
-            self._folder.notes.append("files are not returned: there was not enough memory left")
+        if self._folder is not None and self._program.files is not None:
+            try:
+                for message in self._folder.collect(self._program.limits):
+                    self._wire.put(message)
+            except MemoryError:
+                self._folder.notes.append(
+                    "files are not returned: there was not enough memory left"
+                )
 
     def _execute(self, compiled: CompiledCode, namespace: dict[str, object]) -> bytes:
         if self._loop is None:
@@ -377,13 +364,8 @@ class ProgramRun:
     def _run_loop(
         self, loop: ProgramLoop, compiled: CompiledCode, namespace: dict[str, object]
     ) -> None:
-        async def main() -> None:
-            started: Coroutine[object, object, None] | None = compiled.start(namespace)
-            if started is not None:
-                await started
-
         try:
-            loop.run_until_complete(main())
+            loop.run_until_complete(cast("Any", compiled.start(namespace)))
         finally:
             left = sorted(asyncio.all_tasks(loop), key=hash)  # of one that runs in steps, by number
             for task in left:
@@ -571,14 +553,6 @@ def _all_modules(imports: tuple[str, ...], *, files: bool) -> frozenset[str]:
     return frozenset((*standard_modules(files=files), *imports))
 
 
-_HIDDEN_WARNINGS = (
-    DeprecationWarning,
-    PendingDeprecationWarning,
-    ImportWarning,
-    ResourceWarning,
-)
-
-
 def _show(value: object) -> str:
     """Return a text of a value that cannot be sent."""
     try:
@@ -590,7 +564,7 @@ def _show(value: object) -> str:
 def prepare_interpreter() -> None:
     """Let warnings be as they are in a fresh Python, whatever was imported; in a worker, before any code."""
     warnings.resetwarnings()
-    for category in _HIDDEN_WARNINGS:
+    for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", category)
     # Python warns of a coroutine that was dropped; each becomes a note.
     warnings.filterwarnings("always", "coroutine .* was never awaited", RuntimeWarning)
