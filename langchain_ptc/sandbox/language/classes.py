@@ -229,9 +229,9 @@ def evaluate_at_once(nodes: Iterable[ast.AST]) -> None:
             node.decorator_list.append(_at(node, ast.Name(SETTLE, ast.Load())))
 
 
-def drop_annotations(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Return the statements of the top level without annotations of its variables, which nothing can read."""
-    return _Scope(None).change(body)
+def drop_annotations(root: ast.Module) -> None:
+    """Take the annotations of variables off the top level, where nothing can read them."""
+    _Annotations(None).generic_visit(root)
 
 
 def _makes_text(node: ast.AST) -> bool:
@@ -250,41 +250,30 @@ def _is_annotated(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def _settle_class(node: ast.ClassDef) -> None:
-    scope = _Scope(node.name)
-    body = scope.change(node.body)
-    if scope.has_annotations:
+    annotations = _Annotations(node.name)
+    annotations.generic_visit(node)
+    if annotations.found:
         after = 1 if ast.get_docstring(node, clean=False) is not None else 0
         empty = ast.Assign([ast.Name(_NAME, ast.Store())], ast.Dict([], []))
-        node.body = [*body[:after], _at(body[0], empty), *body[after:]]
+        node.body.insert(after, _at(node.body[0], empty))
 
 
-class _Scope:
-    """The statements of a class body, or of the top level (`class_name` None)."""
+class _Annotations(ast.NodeTransformer):
+    """Puts assignments in place of the annotations of a class body, or of the top level (`class_name` None)."""
+
+    _OF_OTHERS = (ast.expr, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
     def __init__(self, class_name: str | None) -> None:
-        self.has_annotations = False
+        self.found = False
         self._class = class_name
 
-    def change(self, body: list[ast.stmt]) -> list[ast.stmt]:
-        """Return statements with assignments in place of annotations; changes those inside of others."""
-        made: list[ast.stmt] = []
-        for node in body:
-            if isinstance(node, ast.AnnAssign):
-                made += self._instead_of(node)
-                continue
-            made.append(node)
-            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                self._change_inside(node)
-        return made
+    def visit(self, node: ast.AST) -> Any:
+        """Look into a statement that makes no scope of its own."""
+        return node if isinstance(node, self._OF_OTHERS) else super().visit(node)
 
-    def _change_inside(self, node: ast.stmt) -> None:
-        for part in (node, *getattr(node, "handlers", ()), *getattr(node, "cases", ())):
-            for field in ("body", "orelse", "finalbody"):
-                if block := getattr(part, field, None):
-                    setattr(part, field, self.change(block))
-
-    def _instead_of(self, node: ast.AnnAssign) -> list[ast.stmt]:
-        self.has_annotations = True
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> list[ast.stmt]:
+        """Return what stands for an annotation."""
+        self.found = True
         made: list[ast.stmt] = [] if node.value is None else [ast.Assign([node.target], node.value)]
         if self._class is not None and node.simple:
             assert isinstance(node.target, ast.Name)

@@ -316,7 +316,7 @@ def shape_module(tree: SyntaxTree, *, asynchronous: bool) -> ast.Module:
     if not root.body:  # nothing but comments
         return root
     if ast.AnnAssign in tree.kinds:
-        root.body = drop_annotations(root.body)
+        drop_annotations(root)
     if isinstance(last := root.body[-1], ast.Expr):
         target = ast.copy_location(ast.Name(LAST, ast.Store()), last)
         root.body[-1] = ast.copy_location(ast.Assign([target], last.value), last)
