@@ -278,50 +278,6 @@ class Lost(ValueError):
     """A variable cannot be read; the message says why."""
 
 
-class Restored:
-    """Makes what is kept by its source or by its name.
-
-    Args:
-        units: The units of the session.
-        known: Gives what is kept by name.
-        all_units: Takes in the functions of the units, so that they can be kept again.
-        namespace: Globals of the code.
-        compile_source: Compiles a unit by the policy.
-    """
-
-    def __init__(
-        self,
-        units: Sequence[Unit],
-        *,
-        known: Names,
-        all_units: Units,
-        namespace: dict[str, object],
-        compile_source: Compile,
-    ) -> None:
-        self._units = units
-        self._all_units = all_units
-        self._compile = compile_source
-        self.known = known
-        self.namespace = namespace
-
-    def name(self, module: Any, name: Any) -> object:
-        """Look up a name of a module, or the module."""
-        return self.known.get(module, name)
-
-    def function(self, unit: Any, place: Any, line: Any, number: Any, *names: Any) -> FunctionType:
-        """Make a function of its source; `names` are name, qualified name, docstring and cells."""
-        source = self._units[unit]
-        if not source.codes:
-            self._all_units.compile(source, self._compile)
-        code = source.codes[Place(place, line, number)]
-        if any(n.startswith(".") or n == "__classdict__" for n in code.co_freevars):
-            raise ValueError("a function of a kind that is not kept")
-        name, qualname, doc, cells = names
-        made = FunctionType(code, self.namespace, str(name), None, tuple(cells))
-        made.__qualname__, made.__module__, made.__doc__ = str(qualname), "__main__", doc
-        return made
-
-
 # --- classes of the code --------------------------------------------------------------------------
 
 _TypedDict = cast("Any", typing.TypedDict)

@@ -35,7 +35,7 @@ from langchain_ptc.sandbox.sessions.kept import (
     Lost,
     Mode,
     Names,
-    Restored,
+    Place,
     TooLarge,
     Unit,
     Units,
@@ -170,19 +170,52 @@ def _is_plain(value: object) -> bool:
 # --- in -------------------------------------------------------------------------------------------
 
 
-class Makers(Restored):
-    """What a pickle may call by name, besides what code may import: each makes what code has made itself."""
+class Makers:
+    """What a pickle may call by name, besides what code may import: each makes what code has made itself.
+
+    Args:
+        stored: Has the units of the session.
+        known: Gives what is kept by name.
+        units: Takes in the functions of the units, so that they can be kept again.
+        namespace: Globals of the code.
+        compile_source: Compiles a unit by the policy.
+    """
+
+    def __init__(
+        self,
+        stored: Stored,
+        known: Names,
+        units: Units,
+        namespace: dict[str, object],
+        compile_source: Compile,
+    ) -> None:
+        self._stored, self._known, self._units = stored, known, units
+        self._compile = compile_source
+        self.namespace = namespace
 
     def find(self, module: str, name: str) -> Any:
-        """Return what a pickle names.
-
-        Raises:
-            ImportError: It may not name that.
-        """
+        """Return what a pickle names; raises `ImportError` if it may not name that."""
         found = _CALLABLES.get((module, name))
         if found is None:
-            return self.known.get_of_library(module, name)
+            return self._known.get_of_library(module, name)
         return getattr(self, found.__name__) if found in _MAKERS else found
+
+    def name(self, module: Any, name: Any) -> object:
+        """Look up a name of a module, or the module."""
+        return self._known.get(module, name)
+
+    def function(self, unit: Any, place: Any, line: Any, number: Any, *names: Any) -> FunctionType:
+        """Make a function of its source; `names` are name, qualified name, docstring and cells."""
+        source = self._stored.units[unit]
+        if not source.codes:
+            self._units.compile(source, self._compile)
+        code = source.codes[Place(place, line, number)]
+        if any(n.startswith(".") or n == "__classdict__" for n in code.co_freevars):
+            raise ValueError("a function of a kind that is not kept")
+        name, qualname, doc, cells = names
+        made = FunctionType(code, self.namespace, str(name), None, tuple(cells))
+        made.__qualname__, made.__module__, made.__doc__ = str(qualname), "__main__", doc
+        return made
 
     def new_class(self, parts: Any) -> type:
         """Make a class without its attributes."""
@@ -392,7 +425,7 @@ class PlainWriter:
             self._check(item, level + 1)
 
 
-def read_plain(data: bytes, sizes: Mapping[str, int], restored: Restored) -> dict[str, Exception]:
+def read_plain(data: bytes, sizes: Mapping[str, int], makers: Makers) -> dict[str, Exception]:
     """Read variables that a `PlainWriter` wrote, as bytes that anybody may forge; otherwise as `read_pickles`."""
     lost: dict[str, Exception] = {}
     at = 0
@@ -401,7 +434,7 @@ def read_plain(data: bytes, sizes: Mapping[str, int], restored: Restored) -> dic
         try:
             read_bounded(part, _MAX_LEVELS)
             kind, *parts = decode_value(part, AttrDict)
-            restored.namespace[name] = _KINDS[kind](restored, *parts)
+            makers.namespace[name] = _KINDS[kind](makers, *parts)
         except ImportError as error:
             lost[name] = error
         except Exception:  # noqa: BLE001  # whatever is wrong with one, the rest is there
@@ -409,16 +442,16 @@ def read_plain(data: bytes, sizes: Mapping[str, int], restored: Restored) -> dic
     return lost
 
 
-def _make_function(restored: Restored, *parts: Any) -> FunctionType:
+def _make_function(makers: Makers, *parts: Any) -> FunctionType:
     *place, name, qualname, doc, defaults, keywords = parts
-    made = restored.function(*place, name, qualname, doc, ())
+    made = makers.function(*place, name, qualname, doc, ())
     made.__defaults__, made.__kwdefaults__ = defaults, keywords
     return made
 
 
 _KINDS: Mapping[str, Callable[..., object]] = {
     "data": lambda _, value: value,
-    "name": Restored.name,
+    "name": Makers.name,
     "function": _make_function,
 }
 
@@ -549,13 +582,7 @@ class SessionVariables:
         """Put the variables into the globals of the code, over what it is given."""
         self._given = dict(namespace)
         stored = self._stored
-        makers = Makers(
-            stored.units,
-            known=known,
-            all_units=self._units,
-            namespace=namespace,
-            compile_source=compile_source,
-        )
+        makers = Makers(stored, known, self._units, namespace, compile_source)
         read = read_pickles if stored.pickled else read_plain
         lost: dict[str, list[str]] = {}
         for name, error in read(stored.data, stored.variables, makers).items():
