@@ -48,8 +48,7 @@ def checked_files(files: Mapping[str, bytes] | None, room: int) -> dict[str, byt
 
     Raises:
         TypeError: A content is not bytes.
-        ValueError: There is no folder, the files do not fit, a name is not valid, or one file's name is a
-            folder in the path of another.
+        ValueError: They do not fit, a name is not valid, or is a folder in the path of another file.
     """
     if not room:
         if files:
@@ -85,19 +84,12 @@ _MP3_STARTS = (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
 
 
 class Content(NamedTuple):
-    """What some bytes are."""
+    """What some bytes are: how many, and the pixels of a picture."""
 
     media_type: str
     size: int
-    """In bytes."""
     width: int = 1
     height: int = 1
-    """Of a picture, in pixels."""
-
-    @property
-    def is_image(self) -> bool:
-        """Whether it is a picture."""
-        return self.media_type.startswith("image/")
 
     @property
     def is_bounded(self) -> bool:
@@ -105,7 +97,8 @@ class Content(NamedTuple):
         return 0 < self.width <= MAX_SIDE and 0 < self.height <= MAX_SIDE
 
     def __str__(self) -> str:
-        pixels = f"{self.width:,} x {self.height:,} pixels, " if self.is_image else ""
+        is_image = self.media_type.startswith("image/")
+        pixels = f"{self.width:,} x {self.height:,} pixels, " if is_image else ""
         return f"{self.media_type}, {pixels}{count(self.size, 'byte')}"
 
 

@@ -107,8 +107,6 @@ _PIECE_BYTES = 1024 * 1024
 """Of the variables of a session, in one message."""
 _MESSAGE_DEPTH = 5
 """What a message adds to the depth of its values."""
-
-
 _MAX_CHARS = {
     "kind": 200,
     "source_line": 1_000,
@@ -138,11 +136,7 @@ def encode_frame(message: bytes) -> bytes:
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frames.
-
-    Args:
-        max_bytes: Longest frame that is accepted; None for any length.
-    """
+    """Cuts a stream of bytes into frames of at most `max_bytes`."""
 
     def __init__(self, max_bytes: int | None = None) -> None:
         self._max_bytes = max_bytes
@@ -159,11 +153,7 @@ class FrameReader:
         return begun, length
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes from the stream and return the frames that are now complete.
-
-        Raises:
-            ProtocolViolation: A frame says that it is longer than is accepted.
-        """
+        """Return the frames that are now complete; raises `ProtocolViolation` for one that is too long."""
         self._data += data
         if len(data) < self.missing:  # nothing else is touched: it would be copied each time
             self.missing -= len(data)
@@ -235,11 +225,7 @@ class Idle(NamedTuple):
 
 
 class HostProtocol:
-    """The host's half of one execution: bytes in, calls and output and the end out.
-
-    Args:
-        program: What the worker was told to run.
-    """
+    """The host's half of the execution of a program: bytes in, calls and output and the end out."""
 
     def __init__(self, program: Program) -> None:
         self._tools = frozenset(program.tools)
@@ -278,11 +264,7 @@ class HostProtocol:
         return tuple(self._shown)
 
     def take(self, frame: bytes) -> None:
-        """Take a frame; in any thread, but one after another, and not while anything else is done.
-
-        Raises:
-            ProtocolViolation: The worker broke a rule.
-        """
+        """Take a frame, in any thread, but not while anything else is done; raises `ProtocolViolation`."""
         if self._ended_by_us:
             return
         try:
@@ -420,30 +402,24 @@ class HostProtocol:
         notes: Any = ending.get("notes", [])
         if status not in ("success", "error", "refused", "limit") or not _is_list(notes, str):
             raise ProtocolViolation("a malformed end")
-        if (failure is None) != (status == "success") or (
-            failure is not None and value is not None
-        ):
+        has_both = failure is not None and value is not None
+        if (failure is None) != (status == "success") or has_both:
             raise ProtocolViolation("an end whose status, value and failure disagree")
+        is_whole = status in ("success", "error")
         return Done(
             status=status,
             output=self.output,
             value=value,
             failure=None if failure is None else self._read_failure(status, failure),
-            notes=tuple(
-                [printable(n, _MAX_NOTE_CHARS) for n in notes[:_MAX_NOTES]] if notes else ()
-            ),
-            kept=kept if status in ("success", "error") else None,
-            files=tuple(self._files.values()) if status in ("success", "error") else (),
+            notes=tuple(printable(n, _MAX_NOTE_CHARS) for n in notes[:_MAX_NOTES]) if notes else (),
+            kept=kept if is_whole else None,
+            files=tuple(self._files.values()) if is_whole else (),
         )
 
     def _read_failure(self, status: Status, failure: Any) -> Failure:
-        if type(failure) is not dict or not all(
-            type(failure.get(name)) is str for name in _MAX_CHARS
-        ):
+        if type(failure) is not dict or {type(failure.get(n)) for n in _MAX_CHARS} != {str}:
             raise ProtocolViolation("a malformed failure")
-        texts: dict[str, Any] = {
-            name: printable(failure[name], most) for name, most in _MAX_CHARS.items()
-        }
+        texts: Any = {name: printable(failure[name], most) for name, most in _MAX_CHARS.items()}
         line: Any = failure.get("line")
         violations: Any = failure.get("violations", [])
         hit = LimitHit(*(failure.get(name) for name in LimitHit._fields))
@@ -452,11 +428,8 @@ class HostProtocol:
                 raise ProtocolViolation("a failure by a limit that was not set so")
         elif hit != (None, None, None):
             raise ProtocolViolation(f"a failure by a limit, in an end with status {status}")
-        if (
-            not self._is_line(line)
-            or not _is_list(violations, list)
-            or bool(violations) != (status == "refused")
-        ):
+        is_known = self._is_line(line) and _is_list(violations, list)
+        if not is_known or bool(violations) != (status == "refused"):
             raise ProtocolViolation("a malformed failure")
         found = tuple(map(self._read_violation, violations[:_MAX_VIOLATIONS]))
         return Failure(**texts, line=line, **hit._asdict(), violations=found)
@@ -518,13 +491,7 @@ class LimitHit(NamedTuple):
 
 
 def is_known_limit(hit: LimitHit, limits: Limits, reported: Container[LimitHit]) -> bool:
-    """Return whether a program may end by this limit.
-
-    Args:
-        hit: What the end says.
-        limits: What the program was allowed.
-        reported: The limits that calls have hit, as the host has reported them.
-    """
+    """Whether a program may end so: by one of its limits, or by what the host reported that a call has hit."""
     if hit.limit is None:
         return False
     if hit in reported:
@@ -595,11 +562,7 @@ def encode_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> by
 
 
 def check_encoded(packed: bytes) -> Bounded:
-    """Read an encoded value, or the arguments of a call, as the host will.
-
-    Raises:
-        UnsendableValue: The host would refuse it.
-    """
+    """Read an encoded value, or arguments, as the host will; raises `UnsendableValue` if it would refuse it."""
     try:
         return read_bounded(packed, MAX_DEPTH + _MESSAGE_DEPTH, MAX_CALL_VALUES)
     except (OutOfBounds, MalformedValue) as error:
@@ -607,11 +570,7 @@ def check_encoded(packed: bytes) -> Bounded:
 
 
 def weigh_arguments(packed: bytes) -> int:
-    """Return what the arguments of a call count towards `MAX_CALLS_BYTES`.
-
-    Raises:
-        UnsendableValue: The host would refuse them.
-    """
+    """Return what the arguments of a call count towards `MAX_CALLS_BYTES`; raises `UnsendableValue`."""
     read = check_encoded(packed)
     if len(packed) > _MIN_BYTES_CHECKED - MAX_NAME_CHARS:
         try:

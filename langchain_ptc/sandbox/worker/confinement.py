@@ -194,11 +194,7 @@ def _change_root(at: bytes, options: bytes) -> None:
 
 
 def restrict_by_landlock(folder: str | None = None) -> None:
-    """Give up every right that Landlock knows: files, TCP, abstract sockets, signals outwards.
-
-    Args:
-        folder: Where files and folders stay allowed; None for nowhere.
-    """
+    """Give up every right that Landlock knows (files, TCP, abstract sockets, signals outwards), but files below `folder`."""
     assert _libc is not None
     abi = _libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     _check(abi, "landlock")
@@ -207,15 +203,9 @@ def restrict_by_landlock(folder: str | None = None) -> None:
     scopes = 3 if abi >= 6 else 0
     rules = struct.pack("=QQQ", files, network, scopes)
     size = 8 if abi < 4 else 16 if abi < 6 else 24
-    ruleset = _check(
-        _libc.syscall(
-            _SYS_LANDLOCK_CREATE_RULESET,
-            ctypes.create_string_buffer(rules, len(rules)),
-            ctypes.c_size_t(size),
-            0,
-        ),
-        "landlock_create_ruleset",
-    )
+    attributes = ctypes.create_string_buffer(rules, len(rules))
+    ruleset = _libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(size), 0)
+    _check(ruleset, "landlock_create_ruleset")
     if folder is not None:
         beneath = os.open(folder, os.O_PATH)
         rule = struct.pack("=Qi", files & _LANDLOCK_FOLDER, beneath)
@@ -236,13 +226,8 @@ def drop_capabilities() -> None:
     for capability in range(64):
         if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
             break
-    header = struct.pack("=II", 0x20080522, 0)
-    _check(
-        _libc.capset(
-            ctypes.create_string_buffer(header, len(header)), ctypes.create_string_buffer(24)
-        ),
-        "capset",
-    )
+    header = ctypes.create_string_buffer(struct.pack("=II", 0x20080522, 0), 8)
+    _check(_libc.capset(header, ctypes.create_string_buffer(24)), "capset")
 
 
 def die_with_parent() -> None:
@@ -301,10 +286,7 @@ def enter_folder(max_bytes: int) -> None:
 
 
 def limit_threads() -> None:
-    """Limit the threads of this user, who must be ours alone, in a user namespace of its own.
-
-    There are stacks of a page, of which the address space allows many.
-    """
+    """Limit the threads of this user, who must be ours alone: stacks can be a page, and so many."""
     _limit("RLIMIT_NPROC", _MAX_THREADS, _MAX_THREADS)
 
 
@@ -392,11 +374,7 @@ def _on(number: int, *then: bytes) -> list[bytes]:
 
 
 def build_filter(machine: str, *, files: bool = False) -> bytes:
-    """Build the seccomp program for `machine`: allow a list, answer EPERM to everything else.
-
-    Args:
-        machine: As in `os.uname`.
-        files: Whether the worker has a folder.
+    """Build the seccomp program for a machine of `os.uname`: allow a list, answer EPERM to everything else.
 
     Raises:
         KeyError: There is no table for `machine`.
@@ -473,11 +451,7 @@ class _Program(ctypes.Structure):
 
 
 class SystemCallFilter:
-    """A seccomp filter, laid out in the parent of workers so that a worker has little left to do.
-
-    Args:
-        program: What `build_filter` returns.
-    """
+    """A filter of `build_filter`, laid out in the parent of workers so that a worker has little left to do."""
 
     def __init__(self, program: bytes) -> None:
         self._buffer = ctypes.create_string_buffer(program, len(program))
