@@ -30,7 +30,6 @@ from langchain_ptc.catalog.text import (
     paragraphs,
     to_class_name,
     unique,
-    unsaid,
 )
 from langchain_ptc.catalog.types import (
     ANY,
@@ -223,7 +222,7 @@ def _render_record(
         if any(names[key] not in defined for key in references(item.type)):
             text = repr(text)  # a record that holds itself is not yet known where it is written
         remarks = [*notes(item.type), *item.constraints]
-        comment = _comment(_unsaid(item.name, item.description, item.type), remarks)
+        comment = _comment(item.description, remarks)
         rows.append((item.name, text if item.required else f"NotRequired[{text}]", comment))
     about = one_line(record.description, limit=200)
     more = f"    # {one_line(record.others, limit=200)}\n" if record.others else ""
@@ -236,15 +235,6 @@ def _render_record(
     return "\n".join(
         [f"class {name}(TypedDict):", *doc, *lines, *([more.rstrip()] if more else [])]
     )
-
-
-def _unsaid(name: str, description: str, tree: TypeTree, default: str = "") -> str:
-    if not description:
-        return ""
-    values: list[object] = [default] if default else []
-    if not isinstance(tree, Named):
-        values.extend(v for node in walk(tree) if isinstance(node, Choice) for v in node.values)
-    return unsaid(description, name=name, values=values)
 
 
 def _needs_call(record: RecordType, names: Names) -> bool:
@@ -313,7 +303,7 @@ def _stub_parameter(
         name=parameter.name,
         annotation=render_type(tree, names),
         default=default,
-        comment=_comment(_unsaid(parameter.tool_name, parameter.description, tree, shown), remarks),
+        comment=_comment(parameter.description, remarks),
     )
 
 

@@ -150,8 +150,6 @@ def brief(text: str, *, limit: int = MAX_BRIEF_CHARS) -> str:
     line = one_line(text)
     if line.startswith(_ARTICLES):
         line = line[line.index(" ") + 1 :]
-    if "whether " in line:
-        line = _PREAMBLE.sub("", line)
     if len(line) > limit:
         end = line.rfind(". ", limit // 2, limit)
         line = line[:end] if end > 0 else cut(line, limit)
@@ -159,50 +157,13 @@ def brief(text: str, *, limit: int = MAX_BRIEF_CHARS) -> str:
 
 
 _ARTICLES = ("The ", "A ", "An ")
-_PREAMBLE = re.compile(
-    r"^(?:boolean |optional )*(?:flag|option|parameter|value)?(?: that| which| to| used to)* ?"
-    r"(?:indicat|specif|determin|control)(?:e|es|s|y|ies|ing) (?=whether )",
-    re.IGNORECASE,
-)
-"""How the descriptions of switches begin before they say something."""
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+(?=[A-Z\"'`(])")
-_LISTS_VALUES = re.compile(r"(?i)default|value|option|choice|one of|either|optional|\bor\b")
-_WORD = re.compile(r"[^\W_]+")
-_NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W_A-Z]+")
-_EMPTY_WORDS = frozenset(
-    {*("the", "a", "an", "of", "for", "to", "this", "that", "its", "it", "is", "be", "value")}
-)
-_VALUE_WORDS = _EMPTY_WORDS | {
-    *("default", "defaults", "optional", "possible", "allowed", "valid", "accepted", "supported"),
-    *("available", "values", "options", "choices", "enum", "one", "either", "must", "can", "may"),
-    *("are", "include", "or", "and", "if", "not", "specified", "provided", "set", "omitted"),
-    *("given", "none", "null", "using", "use", "used"),
-}
-"""Words of sentences that only list values."""
-
-
-def unsaid(text: str, *, name: str, values: Collection[object]) -> str:
-    """Return the sentences of a description that say more than a parameter's name and the values that are shown."""
-    if values and len(text) <= 4 * MAX_LINE_CHARS and _LISTS_VALUES.search(text):
-        known = _VALUE_WORDS.union(*(_words(str(v)[:MAX_LINE_CHARS]) for v in values))
-        sentences = _SENTENCE_END.split(text)
-        if any(_words(sentence) <= known for sentence in sentences):
-            text = " ".join(s for s in sentences if not _words(s) <= known)
-    if len(text) <= 2 * len(name) + 16:
-        parts = _words(" ".join(_NAME_PART.findall(name)))
-        if _words(text) <= parts | _EMPTY_WORDS:
-            return ""
-    return text
 
 
 def first_sentence(text: str) -> str:
     """Return the first sentence of `text`, or its first paragraph if that ends without a period."""
     start = text[:MAX_TOOL_CHARS].strip().partition("\n\n")[0]
     return _SENTENCE_END.split(start, maxsplit=1)[0]
-
-
-def _words(text: str) -> set[str]:
-    return set(_WORD.findall(text.lower()))
 
 
 def paragraphs(text: str, *, limit: int = MAX_TOOL_CHARS) -> str:

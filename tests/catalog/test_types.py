@@ -162,7 +162,7 @@ def test_nested_objects_become_records() -> None:
     assert record_lines(text)[:4] == [
         "sku: str",
         "n: NotRequired[int]  # >= 1",
-        "id: str",
+        "id: str  # id",
         "lines: NotRequired[list[LinesItem]]",
     ]
 
