@@ -327,10 +327,12 @@ def _render_axis(timeline: Timeline) -> str:
 def _render_row(bar: Bar | Gap, timeline: Timeline) -> str:
     if isinstance(bar, Gap):
         return f'<tr><td class="ptc-wide ptc-soft">{bar.label}</td></tr>'
-    facts = [f"line {bar.line}"] if bar.line else []
+    line = bar.call.get("line")
+    facts = [f"line {line}"] if isinstance(line, int) and line else []
     facts.append(f"from {render_seconds(bar.begin)}")
     if bar.waited >= _MIN_WAIT_SECONDS:
-        facts.append(f"waited {render_seconds(bar.waited)}, ran {render_seconds(bar.running)}")
+        ran = max(0.0, bar.seconds - bar.waited)
+        facts.append(f"waited {render_seconds(bar.waited)}, ran {render_seconds(ran)}")
     mood = "" if bar.mood == "soft" else f" ptc-{bar.mood}"
     error = f'<td class="ptc-wide{mood}">{escape(bar.error)}</td>' if bar.error else ""
     return (

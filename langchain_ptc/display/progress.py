@@ -27,7 +27,6 @@ LINE_SECONDS = 5.0
 UPDATE_SECONDS = 0.1  # the shortest time between two updates of a notebook's cell
 MAX_LINES = 20  # lines that a notebook's cell keeps
 MAX_OPEN = 50  # executions that are watched at once; one whose process was killed never ends
-MAX_TOOLS = 8
 OUTPUT_LINES = 3
 LINE_CHARS = 200
 MAX_PRINTED_CHARS = 4_000
@@ -61,7 +60,14 @@ class LiveProgress:
         self._watch = Watch()
         self._screen: Screen | _Notebook | _Lines | None = None
         if not _is_notebook(file) and _is_terminal(file or sys.stdout):
-            _check_rich()
+            try:
+                import rich  # noqa: F401  # asked for early: later would be in the middle of a run
+            except ImportError as error:
+                raise ImportError(
+                    "LiveProgress draws on a terminal with rich, which is not installed: "
+                    "pip install 'langchain-ptc[display]'",
+                    name=error.name,
+                ) from error
 
     def __enter__(self) -> Self:
         """Begin to show.
@@ -115,37 +121,7 @@ def _is_terminal(file: TextIO) -> bool:
     return file.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def _check_rich() -> None:
-    try:
-        import rich  # noqa: F401  # asked for early: later would be in the middle of a run
-    except ImportError as error:
-        raise ImportError(
-            "LiveProgress draws on a terminal with rich, which is not installed: "
-            "pip install 'langchain-ptc[display]'",
-            name=error.name,
-        ) from error
-
-
 # --- what is known of executions --------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Tally:
-    """The calls of one tool, or of all."""
-
-    started: int = 0
-    done: int = 0
-    odd: int = 0  # of these, how many did not return
-
-    def __str__(self) -> str:
-        if not self.started:
-            return "no tool calls yet"
-        parts = [f"{self.done:,} done"]
-        if self.started > self.done:
-            parts.append(f"{self.started - self.done:,} in flight")
-        if self.odd:
-            parts.append(f"{self.odd:,} without a result")
-        return ", ".join(parts)
 
 
 @dataclass(slots=True)
@@ -153,35 +129,31 @@ class Watched:
     """One execution that runs."""
 
     started_at: float
-    calls: Tally = field(default_factory=Tally)
-    tools: dict[str, Tally] = field(default_factory=dict)
-    started_calls: set[str] = field(default_factory=set)
+    started: set[str] = field(default_factory=set)  # the ids of its calls
+    done: int = 0
+    odd: int = 0  # of these, how many did not return
     printed: str = ""  # the end of it
+
+    @property
+    def calls(self) -> str:
+        """How far its calls are."""
+        if not self.started:
+            return "no tool calls yet"
+        parts = [f"{self.done:,} done"]
+        if len(self.started) > self.done:
+            parts.append(f"{len(self.started) - self.done:,} in flight")
+        if self.odd:
+            parts.append(f"{self.odd:,} without a result")
+        return ", ".join(parts)
 
     def headline(self, now: float) -> str:
         """Say how far it is."""
-        seconds = render_seconds(max(0.0, now - self.started_at))
-        return f"running {seconds} · {self.calls}"
+        return f"running {render_seconds(max(0.0, now - self.started_at))} · {self.calls}"
 
     def lines(self) -> list[str]:
-        """Return what of the calls of its tools is done, most calls first, and the last lines printed."""
-        by_calls = sorted(self.tools.items(), key=lambda item: -item[1].started)
-        width = max((len(name) for name, _ in by_calls[:MAX_TOOLS]), default=0)
-        lines = [f"{name:<{width}}  {tally}" for name, tally in by_calls[:MAX_TOOLS]]
-        if len(by_calls) > MAX_TOOLS:
-            lines.append(f"… {count(len(by_calls) - MAX_TOOLS, 'more tool')}")
+        """Return the last lines that it has printed."""
         printed = [line for line in self.printed.split("\n") if line.strip()]
-        return lines + [one_line(line, LINE_CHARS) for line in printed[-OUTPUT_LINES:]]
-
-    def count_call(self, event: Mapping[str, Any]) -> None:
-        """Count a call that starts or ends; one that is refused has no start."""
-        call = str(event.get("call_id"))
-        for tally in (self.calls, self.tools.setdefault(_name_of(event), Tally())):
-            tally.started += call not in self.started_calls
-            if event["event"] == "call_end":
-                tally.done += 1
-                tally.odd += event.get("status") != "returned"
-        self.started_calls.add(call)
+        return [one_line(line, LINE_CHARS) for line in printed[-OUTPUT_LINES:]]
 
 
 class Watch:
@@ -217,15 +189,18 @@ class Watch:
                 return [f"limit reached: {one_line(str(event.get('limit')), 60)}"]
             case "breaker_open":
                 return [f"circuit breaker open: {_name_of(event)}"]
-            case "call_start" | "call_end":
-                watched.count_call(event)
+            case "call_start" | "call_end":  # a call that is refused has no start
+                watched.started.add(str(event.get("call_id")))
+                if kind == "call_end":
+                    watched.done += 1
+                    watched.odd += event.get("status") != "returned"
             case "output":
                 watched.printed = (watched.printed + str(event.get("text")))[-MAX_PRINTED_CHARS:]
         return []
 
     def snapshot(self) -> list[tuple[float, str, list[str]]]:
         """Return for each running execution when it started, its calls in words, and its lines."""
-        return [(w.started_at, str(w.calls), w.lines()) for w in self.running.values()]
+        return [(w.started_at, w.calls, w.lines()) for w in self.running.values()]
 
 
 def _name_of(event: Mapping[str, Any]) -> str:
@@ -248,10 +223,7 @@ def render_end(event: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-# --- where it is shown ----------------------------------------------------------------------------
-
-
-# For terminals: `terminal.Screen`.
+# --- where it is shown: for terminals, see `terminal.Screen` -----------------------------------------
 
 
 class _Lines:

@@ -299,12 +299,6 @@ class Bar:
         return f"{tool}({render_arguments(self.call.get('arguments'), 200)})"
 
     @property
-    def line(self) -> int:
-        """Line of the code that made it; 0 if unknown."""
-        line = self.call.get("line")
-        return line if isinstance(line, int) else 0
-
-    @property
     def status(self) -> str:
         """How it ended."""
         return one_line(str(self.call.get("status")), 20)
@@ -340,11 +334,6 @@ class Bar:
     def seconds(self) -> float:
         """From the call to its answer."""
         return self.end - self.begin
-
-    @property
-    def running(self) -> float:
-        """The tool's own time."""
-        return max(0.0, self.seconds - self.waited)
 
     @property
     def kind(self) -> str:
