@@ -213,18 +213,9 @@ class ProgrammaticToolExecutor:
         sync: bool = False,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> Prefetcher:
-        """Return what makes calls of one code early.
+        """Return what makes calls of one code early, by default with the config and on the loop that are here.
 
-        Args:
-            approvals: Which calls a person must approve.
-            config: Configuration for the tools; by default that of the surrounding run.
-            state: The state of the graph.
-            inputs: Variables that the code is given, encoded. Without them, calls that need them do not begin
-                early.
-            kept: Variables of the session; see `Execution`.
-            route: How calls get to their tools; None for directly.
-            sync: Whether the code will be run from synchronous code.
-            loop: The event loop of its execution; by default that of an execution that is started here.
+        Without the encoded `inputs`, calls that need them do not begin early. For the rest see `Execution`.
         """
         config = ensure_config(config)
         thread_id = (config.get("configurable") or {}).get("thread_id")
@@ -326,21 +317,16 @@ class Execution:
     Args:
         executor: What it is of.
         code: What the model wrote.
-        config: Callbacks, tags, metadata and the rest for the tools; by default those of the surrounding
-            run.
-        call_id: Id of the tool call that asked for the execution; calls of the code get ids that begin
-            with it, and that no other call has. By default the execution's own id.
+        config: Configuration for the tools; by default that of the surrounding run.
+        call_id: Id of the tool call that asked for it, with which the ids of its calls begin; by default its own.
         state: The state of the graph, for tools that take it; None to look it up.
         route: How calls get to their tools; None for directly.
         on_output: Called with what the code prints, as it comes.
-        files: Files that the code finds in its folder, by name; by default those in the `configurable`
-            of `config` under `ptc_files`, if it has a folder.
+        files: Files in the folder of the code, by name; by default those in `configurable` under `ptc_files`.
         inputs: Values that the code finds in variables, by name; see `encode_inputs`.
-        kept: Variables that an earlier execution of the same session kept (`Outcome.kept`); empty for
-            the first one, None for no session.
+        kept: What an earlier execution of the session kept; empty for the first one, None for no session.
         prior_usage: What the run has spent that its state does not show.
-        arguments: Arguments of that tool call, or some of them, which distinguish it from others of its
-            message with the same id.
+        arguments: Some arguments of that tool call, which distinguish it from others with the same id.
         channels: The channels of the graph, where `config` does not lead to them.
         approvals: The `HumanInTheLoopMiddleware` of the agent around it.
         call_limits: Returns the limits of the agent around it, for the catalog and the state.

@@ -134,14 +134,9 @@ class _Guards:
 class Agents:
     """The agents that one of our tools was given to; used from any thread.
 
-    An agent is identified by its `ToolNode`, which reads the tool while it is built, and makes its
-    calls.
-
-    Args:
-        applied: Whether their guards apply to the calls of code.
-        owner: The middleware that the tool belongs to: middleware after it in an agent that handles each
-            tool call also handles those of the code.
-        asked_by: A `HumanInTheLoopMiddleware` that applies in any case.
+    An agent is identified by its `ToolNode`, which reads the tool while it is built, and makes its calls. The
+    middleware that the tool belongs to is the `owner`: what comes after it handles the calls of the code too. The
+    `HumanInTheLoopMiddleware` `asked_by` applies in any case.
     """
 
     def __init__(self, *, applied: bool = True, owner: object = None, asked_by: Any = None) -> None:

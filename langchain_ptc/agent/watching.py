@@ -101,16 +101,9 @@ class _Run:
 class PrefetchHandler(BaseCallbackHandler):
     """Hands the code that chat models write to prefetchers.
 
-    A model with this handler streams, also where it is invoked; unless `disable_streaming` is set on it.
-
-    Args:
-        tool_name: Name of the tool that runs the code.
-        protocol: How the code is passed; see `ProgrammaticToolNode`.
-        begin: Returns a prefetcher for code that is being written, None if nothing may begin; takes `loop`
-            and `sync`.
-        put: Takes it, with the finished message and the id of the tool call.
-        is_own: Whether a description of a tool with that name is that of this one: an agent nearby may have
-            another. By default each is.
+    A model with this handler streams, also where it is invoked; unless `disable_streaming` is set on it. `begin`
+    returns a prefetcher for code that is being written, and `put` takes it with the finished message. `is_own` says
+    whether a description of a tool with that name is that of this one: an agent nearby may have another.
     """
 
     run_inline = True

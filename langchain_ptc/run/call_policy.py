@@ -136,14 +136,10 @@ class CallPolicy:
         reuse: Callable[[T, StartedCall], T],
         portable: Portable[T],
     ) -> Layer[T]:
-        """Return `make` with the tool's cache before it.
+        """Return `make` with the tool's cache before it; each caller has results of its own.
 
-        Args:
-            make: Makes a call.
-            caller: Each caller has results of its own.
-            size_of: The size of a result in bytes; None if it must not be used again.
-            reuse: Returns a cached result for a later call.
-            portable: How results go to other processes, if they share the cache.
+        `size_of` gives the bytes of a result, None if it must not be used again; `reuse` a cached one for a later
+        call.
         """
         results: Results[T] | None = self._results
         if results is None:
@@ -489,11 +485,15 @@ def build_pipeline(
             value = await run_after(call, after, value, on_tool_error)
         if call.commands:
             _check_commands(call)
-        if is_large(value):
-            async with call.context.encoding_turns:
-                payload, size = await call_in_thread(functools.partial(_encode, value, call))
-        else:
-            payload, size = _encode(value, call)
+        encode = functools.partial(encode_sized, value, call.context.limits.result_bytes)
+        try:
+            if is_large(value):
+                async with call.context.encoding_turns:
+                    payload, size = await call_in_thread(encode)
+            else:
+                payload, size = encode()
+        except Exception as error:
+            raise _unsendable(error, call) from error
         if is_vague or (is_textless and isinstance(value, str)):
             catalog.observe(name, value, arguments=call.arguments)
         return CallOutcome(payload=payload, size=size, commands=call.commands)
@@ -512,7 +512,8 @@ def build_pipeline(
 
 
 def _unpack(data: Any, call: StartedCall) -> CallOutcome:
-    payload, size = _encode(read_bounded(data).value, call)
+    value = read_bounded(data).value
+    payload, size = encode_sized(value, call.context.limits.result_bytes)
     return CallOutcome(payload=payload, size=size)
 
 
@@ -526,15 +527,13 @@ def _check_commands(call: StartedCall) -> None:
         raise ToolCallError(text, tool=name) from error
 
 
-def _encode(value: object, call: StartedCall) -> tuple[bytes, int]:
+def _unsendable(error: Exception, call: StartedCall) -> ToolCallError:
+    """Return why the code does not get a result: iterators and classes in it are code of their author's."""
     name, allowed = call.tool, call.context.limits.result_bytes
-    try:
-        return encode_sized(value, allowed)
-    except ValueTooLarge as error:
+    if isinstance(error, ValueTooLarge):
         limit = LimitExceeded(limit="result_bytes", allowed=allowed, used=error.size)
-        raise too_large(name, str(limit), allowed, error.size) from None
-    except UnsendableValue as error:
-        raise ToolCallError(f"the result of {name} cannot be used: {error}", tool=name) from None
-    except Exception as error:  # iterators and classes in it are code of their author's
-        failed = describe_failure(name, error, call.context.on_tool_error)
-        raise ToolCallError(f"{failed} (its result could not be read)", tool=name) from error
+        return too_large(name, str(limit), allowed, error.size)
+    if isinstance(error, UnsendableValue):
+        return ToolCallError(f"the result of {name} cannot be used: {error}", tool=name)
+    failed = describe_failure(name, error, call.context.on_tool_error)
+    return ToolCallError(f"{failed} (its result could not be read)", tool=name)
