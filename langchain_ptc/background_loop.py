@@ -39,8 +39,7 @@ logger = logging.getLogger("langchain_ptc")
 
 _lock = new_lock()
 _all: list[BackgroundLoop] = []
-_lost: list[object] = []
-"""What a forked child inherits from its parent, and must not finalize."""
+_lost: list[object] = []  # what a forked child inherits from its parent, and must not finalize
 
 
 class BackgroundLoop:

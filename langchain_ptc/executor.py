@@ -391,8 +391,7 @@ class Execution:
         )
         # What is known when it begins:
         self._id = ""
-        self._stem: str | None = None
-        """What the ids of its calls begin with; None for its own id."""
+        self._stem: str | None = None  # what the ids of its calls begin with; None for its own id
         self._is_resumed = False
         self._started_at, self._clock = datetime.now(UTC), time.monotonic()
         self._meter: BudgetMeter | None = None

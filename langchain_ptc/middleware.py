@@ -83,15 +83,12 @@ class SelectedTools:
 
     tools: tuple[BaseTool, ...]
     """Referenced, so that the ids by which the selection is cached stay theirs."""
-    prompt: ToolsPrompt | None
-    """For the system message; None if there are no tools for the code."""
+    prompt: ToolsPrompt | None  # for the system message; None if there are no tools for the code
     executor: ProgrammaticToolExecutor
-    hidden: frozenset[str]
-    """Names of the tools that the model may not call itself."""
+    hidden: frozenset[str]  # names of the tools that the model may not call itself
     guarded: Mapping[str, ToolDefinition]
     """The tools that the model calls itself and that have policies for that; by name."""
-    approvals: Approvals
-    """Which of their calls a person must approve."""
+    approvals: Approvals  # which of their calls a person must approve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +101,7 @@ class SelectionRules:
     policies: Mapping[str, ToolPolicy]
     interrupt_on: Mapping[str, Any]
     interrupt_mode: InterruptMode
-    budgeted: Sequence[str] = ()
-    """Tools whose calls a budget counts."""
+    budgeted: Sequence[str] = ()  # tools whose calls a budget counts
 
     def __post_init__(self) -> None:
         for name, given in (("tools", self.tools), ("tags", self.tags)):

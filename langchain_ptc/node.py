@@ -73,8 +73,7 @@ from langchain_ptc.tool import (
     render_files,
 )
 
-_MAX_SEARCHES = 3
-"""Programs that only search the tools, which are not counted as attempts."""
+_MAX_SEARCHES = 3  # programs that only search the tools, which are not counted as attempts
 
 
 class ProgrammaticToolNode(Runnable[Any, Any]):

@@ -164,14 +164,10 @@ _invocation: contextvars.ContextVar[_Invocation] = contextvars.ContextVar("ptc_i
 class Attempt:
     """One of several programs that a model writes for one request; only the last enters the state."""
 
-    session: bytes | None
-    """The variables of the previous attempt, which are in no state."""
-    spent: Usage
-    """What the previous attempts have spent, which is in no state either."""
-    channels: Channels
-    """What holds the state of the node's graph."""
-    prefetcher: Prefetcher | None
-    """What was begun while the model wrote the program."""
+    session: bytes | None  # the variables of the previous attempt, which are in no state
+    spent: Usage  # what the previous attempts have spent, which is in no state either
+    channels: Channels  # what holds the state of the node's graph
+    prefetcher: Prefetcher | None  # what was begun while the model wrote the program
 
 
 current_attempt: contextvars.ContextVar[Attempt | None] = contextvars.ContextVar(

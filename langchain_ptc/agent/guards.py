@@ -58,10 +58,8 @@ _COUNTED = frozenset({"returned", "failed", "cancelled"})
 class AppliedGuards:
     """The guards of an agent that apply to the calls of its code."""
 
-    approvals: tuple[Any, ...] = ()
-    """Objects of `HumanInTheLoopMiddleware`."""
-    limits: tuple[Any, ...] = ()
-    """Objects of `ToolCallLimitMiddleware`."""
+    approvals: tuple[Any, ...] = ()  # objects of `HumanInTheLoopMiddleware`
+    limits: tuple[Any, ...] = ()  # objects of `ToolCallLimitMiddleware`
     program: str = "run_code"
     """Name of the tool that runs code: its own calls do not count towards a limit for all tools."""
 
@@ -123,8 +121,7 @@ def calls_of_code(state: Any, tools: set[str] | None, *, whole: bool) -> int:
 class _Guards:
     """The guards of one agent, or of some hooks."""
 
-    known: list[Any] = field(default_factory=list)
-    """All of them."""
+    known: list[Any] = field(default_factory=list)  # all of them
     unaware: list[Any] = field(default_factory=list)
     """The guards that do not see the calls of the code."""
     made: list[str] = field(default_factory=list)
@@ -361,10 +358,8 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 
 # --- what a function can reach: closures, attributes, containers, and the globals that it names ------
 
-MAX_OBJECTS = 5_000
-"""The nearest objects are visited first."""
-MAX_PARTS = 2_000
-"""A larger collection is taken for data, and not entered."""
+MAX_OBJECTS = 5_000  # the nearest objects are visited first
+MAX_PARTS = 2_000  # a larger collection is taken for data, and not entered
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, range, type(...)})
 _CLOSED = (BaseTool, BaseLanguageModel, BaseMessage, CodeType, FrameType, ModuleType)
 """Classes whose objects are reached, but not entered."""
@@ -386,8 +381,7 @@ class Reach:
     """
 
     def __init__(self, roots: Iterable[object]) -> None:
-        self.names: set[str] = set()
-        """Names in the code of the reached functions."""
+        self.names: set[str] = set()  # names in the code of the reached functions
         self._queue = deque(roots)
         self._seen: dict[int, object] = {}
         self._classes: dict[type, set[str]] = {}

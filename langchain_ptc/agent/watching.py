@@ -76,8 +76,7 @@ class _Run:
         """Where the tools are called: its own loop, or that of synchronous callers."""
         self.is_sync = asyncio._get_running_loop() is None
         self.context = contextvars.copy_context()
-        self.kind: str | None = None
-        """How its pieces arrive; some models report each in both ways."""
+        self.kind: str | None = None  # how its pieces arrive; some models report each in both ways
         self.has_code = False
         self.prefetcher: Prefetcher | None = None
         self._abandon = abandon
@@ -119,8 +118,7 @@ class PrefetchHandler(BaseCallbackHandler):
     ) -> None:
         self._tool_name, self._protocol = tool_name, protocol
         self._begin, self._put, self._is_own = begin, put, is_own
-        self._within = current_capture.get()
-        """The call of a tool in which it was made."""
+        self._within = current_capture.get()  # the call of a tool in which it was made
         self._runs: dict[UUID, _Run] = {}
         self._is_closed = False
 

@@ -69,8 +69,7 @@ class ApprovalRule:
     description: str | Callable[..., str] | None = None
     when: Callable[[ToolCallRequest], bool] | None = None
     mode: InterruptMode = "batched"
-    is_of_agent: bool = False
-    """The agent's own middleware asks for it."""
+    is_of_agent: bool = False  # the agent's own middleware asks for it
 
     def joined(self, other: ApprovalRule) -> ApprovalRule:
         """Return the rule where two ask: either of them is enough, and the first is shown."""

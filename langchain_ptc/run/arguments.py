@@ -40,8 +40,7 @@ _SEQUENCES = frozenset((list, tuple, set, frozenset))
 class Arguments(NamedTuple):
     """The arguments of one call, under the tool's own names."""
 
-    passed: Mapping[str, Any]
-    """What the code passed."""
+    passed: Mapping[str, Any]  # what the code passed
     complete: dict[str, Any]
     """What the tool's function is called with, defaults included, as data that can be encoded."""
     given: dict[str, Any]
@@ -53,8 +52,7 @@ class ArgumentSchema:
 
     def __init__(self, tool: BaseTool) -> None:
         self._tool = tool
-        self._source: object = ...
-        """The schema of the tool that was read last."""
+        self._source: object = ...  # the schema of the tool that was read last
 
     def _read(self, source: object) -> None:
         tool = self._tool
@@ -266,14 +264,11 @@ def _as_data(value: Any, *, with_defaults: bool) -> Any:
 # item is known only when the item exists, since a schema builds tuples, records and numbers of what code
 # sends, and a record may define its own hash. So each set of a schema is first built as a list.
 
-_MAX_UNCHECKED = 16
-"""With at most this many items, a set is always cheap."""
-_CHARS_COMPARED = 8
-"""Characters of an item that are compared in the time of two small numbers."""
+_MAX_UNCHECKED = 16  # with at most this many items, a set is always cheap
+_CHARS_COMPARED = 8  # characters of an item that are compared in the time of two small numbers
 _DATA = frozenset({"cls", "config", "default", "expected", "function", "metadata", "serialization"})
 """Keys of a schema that contain no schemas."""
-_NAMED = frozenset({"fields", "choices"})
-"""Keys that contain schemas by names of the user's."""
+_NAMED = frozenset({"fields", "choices"})  # keys that contain schemas by names of the user's
 
 
 class TooManyOfOneHash(ToolException):

@@ -51,8 +51,7 @@ _FIELDS = ("calls", "wall_seconds", "output_tokens", "cost")
 INNER = ("inner_calls", "model_calls", "model_tokens")
 """What is counted below the calls of the code."""
 _CALL_LIMIT = "run_budget.tool_call_limit"
-_MIN_SHOWN_CHARS = 400
-"""Output that is shown even where nothing is left: the model must know why."""
+_MIN_SHOWN_CHARS = 400  # output that is shown even where nothing is left: the model must know why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,13 +141,10 @@ class Usage:
 class CallLimit:
     """A number of calls that the agent around an execution allows."""
 
-    tools: AbstractSet[str] | None
-    """Qualified names of the tools that it applies to; None for all."""
+    tools: AbstractSet[str] | None  # qualified names of the tools that it applies to; None for all
     allowed: int
-    used: int
-    """Of these, the calls before the execution."""
-    name: str
-    """What an error calls it."""
+    used: int  # of these, the calls before the execution
+    name: str  # what an error calls it
 
     def check(self, name: str, spent: Usage) -> None:
         """Raise `ToolCallError` if a tool may not be called once more."""
@@ -221,13 +217,11 @@ class BudgetMeter:
         self._began = now()
         self._used = Usage()
         self._is_closed = False
-        self.has_warned = False
-        """An error in the code has said that a budget is exhausted."""
+        self.has_warned = False  # an error in the code has said that a budget is exhausted
         self.lock = new_lock()
         self.peers: Mapping[str, BudgetMeter] = {}
         """Those of concurrent executions, this one among them, by the id of their call."""
-        self.read_output: Callable[[], str] = str
-        """Returns what the code has printed until now."""
+        self.read_output: Callable[[], str] = str  # returns what the code has printed until now
 
     # --- counting -----------------------------------------------------------------------------------
 
@@ -480,8 +474,7 @@ current_meter: contextvars.ContextVar[BudgetMeter] = contextvars.ContextVar("ptc
 
 # --- a whole run: from the messages of its state, and concurrent executions --------------------------
 
-_MAX_SETS = 1_000
-"""Sets of concurrent executions that are remembered."""
+_MAX_SETS = 1_000  # sets of concurrent executions that are remembered
 
 
 class Budgets:
@@ -513,8 +506,7 @@ class Budgets:
                     )
         self._budget, self._run_budget = budget, run_budget
         self._cost_of = next(iter(costs), None)
-        self.is_set = budget is not None or run_budget is not None
-        """There is a budget."""
+        self.is_set = budget is not None or run_budget is not None  # there is a budget
         self._free = frozenset(d.qualified_name for d in catalog.discovery)
         self._now = now
         self._direct = {d.tool_name: d for d in catalog if "direct" in d.policy.allowed_callers}

@@ -70,8 +70,7 @@ class BreakerOpen(ToolCallError):
 class Portable(NamedTuple, Generic[T]):
     """How cached results go to another process, and come from there."""
 
-    pack: Callable[[T], Any]
-    """Returns a result as plain data; None if it stays in its process."""
+    pack: Callable[[T], Any]  # returns a result as plain data; None if it stays in its process
     unpack: Callable[[Any, StartedCall], T]
     """Returns the result for a call; raises if somebody else has written the data."""
 

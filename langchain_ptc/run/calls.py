@@ -68,8 +68,7 @@ _SHORTEST = 1e-6
 """Seconds; a call that took the result of an early one began before it, however little."""
 _MAX_CHARS_SEARCHED = 100_000
 """How much of an error's text is searched for secrets; far less of it is passed on."""
-_MAX_ENCODED_AT_ONCE = 2
-"""Large results: each takes several times its size meanwhile."""
+_MAX_ENCODED_AT_ONCE = 2  # large results: each takes several times its size meanwhile
 
 Route: TypeAlias = Callable[[BaseTool, ToolCall, RunnableConfig, Any], Awaitable[Any]]
 """A way to a tool through what else handles tool calls, for example an agent's middleware, with the state
@@ -80,13 +79,10 @@ of the graph for it; gives the tool's message, its command, or a list of both.""
 class CallOutcome:
     """What the code is given for a call, and what the graph is."""
 
-    payload: bytes = b"\xc0"
-    """The value, encoded; see `sandbox.wire.values`."""
-    size: int = 0
-    """Its bytes; see `ToolCallRecord.result_bytes`."""
+    payload: bytes = b"\xc0"  # the value, encoded; see `sandbox.wire.values`
+    size: int = 0  # its bytes; see `ToolCallRecord.result_bytes`
     failure: CallFailure | None = None
-    commands: tuple[Command[Any], ...] = ()
-    """What the tool asked the graph to do."""
+    commands: tuple[Command[Any], ...] = ()  # what the tool asked the graph to do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,20 +92,14 @@ class CallContext:
     readers: Mapping[str, ArgumentReader]
     """Read the arguments for each tool, by the name that the code calls it."""
     execution_id: str = ""
-    stem: str = ""
-    """What the ids of its calls begin with."""
-    lines: Sequence[str] = ()
-    """The lines of its code."""
-    route: Route | None = None
-    """How calls go to their tools; None for directly."""
-    sync: bool = False
-    """The caller is synchronous: prefer a tool's synchronous implementation."""
+    stem: str = ""  # what the ids of its calls begin with
+    lines: Sequence[str] = ()  # the lines of its code
+    route: Route | None = None  # how calls go to their tools; None for directly
+    sync: bool = False  # the caller is synchronous: prefer a tool's synchronous implementation
     redact: Redact = "secrets"
-    on_tool_error: OnToolError = "message"
-    """What the code sees of what a tool raises."""
+    on_tool_error: OnToolError = "message"  # what the code sees of what a tool raises
     limits: Limits = field(default_factory=Limits)
-    is_watched: bool = False
-    """Events of its calls go to a listener while it runs."""
+    is_watched: bool = False  # events of its calls go to a listener while it runs
     check_commands: Callable[[Sequence[Command[Any]]], None] = lambda _: None
     """Raises if the graph cannot apply what a tool asks of it."""
     report: Callable[[StartedCall, str, str], None] = lambda *_: None
@@ -127,8 +117,7 @@ class Time(NamedTuple):
     """How long a call may take, without its waiting."""
 
     seconds: float
-    limit: str | None
-    """The limit that says so; None for the policy of the tool."""
+    limit: str | None  # the limit that says so; None for the policy of the tool
 
 
 NO_LIMIT = Time(365 * 24 * 3600.0, None)
@@ -141,39 +130,29 @@ class StartedCall:
     record.
     """
 
-    ahead_seconds = 0.0
-    """How long before the code made it it began; see `run.prefetcher`."""
-    inner: Mapping[str, int] = MappingProxyType({})
-    """What was used below it; see `ToolCallRecord`."""
+    ahead_seconds = 0.0  # how long before the code made it it began; see `run.prefetcher`
+    inner: Mapping[str, int] = MappingProxyType({})  # what was used below it; see `ToolCallRecord`
     arguments: Mapping[str, Any] | None = None
     """What the tool's function is called with: validated, and with defaults; None before that is
     known. Every decision and every report uses these."""
     status: CallStatus = "refused"
     approval: ApprovalDecision | None = None
-    approved_by: str | None = None
-    """Who decided; None if nobody was asked, or if it is not known."""
-    is_reached = False
-    """The tool itself has begun: from there on the call may take effect."""
-    attempts = 0
-    """Tries that were made of the tool, the first included."""
-    is_cache_hit = False
-    """The result is an earlier call's; the tool was not called."""
+    approved_by: str | None = None  # who decided; None if nobody was asked, or if it is not known
+    is_reached = False  # the tool itself has begun: from there on the call may take effect
+    attempts = 0  # tries that were made of the tool, the first included
+    is_cache_hit = False  # the result is an earlier call's; the tool was not called
     breaker: str | None = None
     """The state of the tool's circuit breaker when the call met it; None if it has none."""
-    waited_seconds = 0.0
-    """Of its time, what it waited: for its turn, a rate limit, between tries."""
+    waited_seconds = 0.0  # of its time, what it waited: for its turn, a rate limit, between tries
     error: str | None = None
-    limit: str | None = None
-    """The field of `Limits` that it hit."""
+    limit: str | None = None  # the field of `Limits` that it hit
     result_bytes = 0
-    commands: tuple[Command[Any], ...] = ()
-    """What the tool asked the graph to do."""
+    commands: tuple[Command[Any], ...] = ()  # what the tool asked the graph to do
     knows_budget = False
     """An error had said that the budget is used up before the code made the call."""
     over_budget: ToolCallError | None = None
     """What refused a call below it, for which nothing was left; its tool may have hidden that."""
-    is_replayed = False
-    """It was made before a pause, and its events were emitted then."""
+    is_replayed = False  # it was made before a pause, and its events were emitted then
     time = NO_LIMIT
     seconds_left = NO_LIMIT.seconds
     _shown: tuple[Mapping[str, Any], Mapping[str, Any], int] | None = None
@@ -189,19 +168,15 @@ class StartedCall:
         self.kwargs = call.kwargs
         self.line = call.line
         self.definition = self._reader.definition
-        self.tool = call.tool
-        """What the code calls the tool."""
+        self.tool = call.tool  # what the code calls the tool
         self.context = context
         self.execution_id = context.execution_id
         self.call_id = f"{context.stem}:{call.id}"
-        self.given: Mapping[str, Any] = {}
-        """What the tool is invoked with; see `Arguments`."""
-        self.passed: Mapping[str, Any] = {}
-        """What the code passed, under the tool's own names."""
+        self.given: Mapping[str, Any] = {}  # what the tool is invoked with; see `Arguments`
+        self.passed: Mapping[str, Any] = {}  # what the code passed, under the tool's own names
         self.state = state
         """The state of the graph when the code made the call; for the tool, and for the person who approves it."""
-        self.config: RunnableConfig = {}
-        """The caller's, while the call is made."""
+        self.config: RunnableConfig = {}  # the caller's, while the call is made
         self.is_large = is_large((call.args, call.kwargs))
         """Processing its arguments takes a while: it is done in a thread."""
         self._digests: dict[bool, str] = {}
@@ -415,8 +390,7 @@ class CallCapture:
     config: RunnableConfig | None
     """In place of what a middleware passes on, which is `run_code`'s: an interrupt of the tool would
     be taken for one of that call, and one call's approval be given to another."""
-    max_items: int = MAX_ITEMS
-    """Items that are taken from an iterator that the tool returns."""
+    max_items: int = MAX_ITEMS  # items that are taken from an iterator that the tool returns
     value: Any = None
     is_reached: bool = False
     has_value: bool = False

@@ -66,16 +66,13 @@ class Driver:
     session: Session
     program: Program
     context: CallContext
-    calls: list[StartedCall]
-    """Those that the code has made; for its record."""
-    pipelines: Mapping[str, Pipeline]
-    """By the qualified name of the tool."""
+    calls: list[StartedCall]  # those that the code has made; for its record
+    pipelines: Mapping[str, Pipeline]  # by the qualified name of the tool
     meter: BudgetMeter | None
     approvals: Approvals
     graph_state: GraphState
     events: Events
-    config: RunnableConfig
-    """The caller's: its callbacks, tags and metadata are passed to the tools."""
+    config: RunnableConfig  # the caller's: its callbacks, tags and metadata are passed to the tools
     prefetcher: Prefetcher | None
 
     def __post_init__(self) -> None:
@@ -282,10 +279,8 @@ def ended_by(error: BaseException, output: str) -> Done:
     return Done(status="cancelled", output=output, failure=failure)
 
 
-_MAX_CHARS_COMPARED = 1_000
-"""The sandbox cuts long messages in the middle."""
-_GROUP_MARKS = " |+-"
-"""What precedes the lines of the exceptions of a group."""
+_MAX_CHARS_COMPARED = 1_000  # the sandbox cuts long messages in the middle
+_GROUP_MARKS = " |+-"  # what precedes the lines of the exceptions of a group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,8 +292,7 @@ class Outcome:
     """What the tools ask of the graph; see `GraphState.commands`."""
     kept: bytes | None = None
     """The variables of the code, for the next execution of its session; None if there are none."""
-    plain: dict[str, Any] | None = None
-    """The result as plain data, if it was needed for a journal."""
+    plain: dict[str, Any] | None = None  # the result as plain data, if it was needed for a journal
 
 
 def write_outcome(outcome: Outcome) -> tuple[Outcome, JournalEntry]:
@@ -369,8 +363,7 @@ _MAX_ARGUMENT_BYTES, _MAX_ARGUMENT_NAMES = 4096, 20
 _FIELDS = {field.name: field.default for field in fields(ToolCallRecord)}
 """Names of what a record has, and the defaults, which no entry repeats."""
 _read_fields = attrgetter(*_FIELDS)
-_PLAIN = frozenset({bool, int, float, type(None)})
-"""Of a record, these are plain data as they are."""
+_PLAIN = frozenset({bool, int, float, type(None)})  # of a record, these are plain data as they are
 
 
 def write_call(outcome: CallOutcome, call: StartedCall) -> JournalEntry:

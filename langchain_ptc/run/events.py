@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 Event: TypeAlias = dict[str, Any]
 OnEvent: TypeAlias = Callable[[Event], None]
 
-SOURCE = "langchain_ptc"
-"""The `source` of every event: others write to the custom stream too."""
+SOURCE = "langchain_ptc"  # the `source` of every event: others write to the custom stream too
 
 WATCH_SECONDS = 0.1
 """How often output is polled while the code computes or waits; at each call it is emitted at once."""
@@ -128,13 +127,10 @@ class Events:
         """Events have a listener other than the log."""
         self.is_heard = self.is_watched or logger.isEnabledFor(logging.DEBUG)
         """Events of calls have a listener."""
-        self.shows_output = self.is_heard or on_output is not None
-        """What is printed has a listener."""
+        self.shows_output = self.is_heard or on_output is not None  # what is printed has a listener
         self._emitted_chars = 0
-        self._ended: set[int] = set()
-        """Numbers of the calls whose end was emitted."""
-        self.is_replay = False
-        """What is printed was emitted before a pause."""
+        self._ended: set[int] = set()  # numbers of the calls whose end was emitted
+        self.is_replay = False  # what is printed was emitted before a pause
 
     def go_live(self, output: str) -> None:
         """Note that the code is where it was when it was paused, with all this output."""

@@ -48,8 +48,7 @@ from pydantic import BaseModel
 logger = logging.getLogger("langchain_ptc")
 
 _Channel: TypeAlias = BaseChannel[Any, Any, Any]
-Channels: TypeAlias = Mapping[str, _Channel]
-"""The channels that hold the state of a graph, by key."""
+Channels: TypeAlias = Mapping[str, _Channel]  # the channels that hold the state of a graph, by key
 
 _READ = "__pregel_read"
 """Where LangGraph's configuration has what reads the state of the graph that runs."""
@@ -58,11 +57,9 @@ _RUNTIME = "__pregel_runtime"
 _ROOT = "__root__"
 _SINGLE = (LastValue, LastValueAfterFinish, EphemeralValue, UntrackedValue, AnyValue)
 """Channels that hold the last value that was written; most of them take one in each step."""
-_FOLDING = (BinaryOperatorAggregate, DeltaChannel)
-"""Channels with a reducer."""
+_FOLDING = (BinaryOperatorAggregate, DeltaChannel)  # channels with a reducer
 _MISSING = object()
-_BRANCH = "branch:to:"
-"""What the name of the channel begins with that starts a node."""
+_BRANCH = "branch:to:"  # what the name of the channel begins with that starts a node
 
 
 def channels_of(config: RunnableConfig) -> Channels:

@@ -99,10 +99,8 @@ _INTRODUCTION = "These variables hold data already. Use them in the program; pri
 Inputs: TypeAlias = Mapping[str, Any] | Sequence[str]
 """Values by the name of the variable, or keys of the state of the graph."""
 
-_SHOWN_ITEMS = 100
-"""Items whose types are read for the model."""
-_SHOWN_CHARS = 200
-"""How much of the beginning of each the model is shown."""
+_SHOWN_ITEMS = 100  # items whose types are read for the model
+_SHOWN_CHARS = 200  # how much of the beginning of each the model is shown
 
 
 class InputVariables:
@@ -168,8 +166,7 @@ def _sample(value: Any) -> tuple[Any, str]:
 
 # --- files of a deep agent --------------------------------------------------------------------------
 
-_MAX_FILES = 2_000
-"""Files and folders of the agent that the folder gets; it holds 4,096 in all."""
+_MAX_FILES = 2_000  # files and folders of the agent that the folder gets; it holds 4,096 in all
 _MAX_NAMED, _MAX_NAME_CHARS, _MAX_NOTE_CHARS = 10, 200, 4_000
 _NOT_READ = "the agent's files are not in the folder"
 

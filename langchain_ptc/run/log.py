@@ -187,8 +187,7 @@ class SqliteStore:
         self._writing = None
 
 
-_lost: list[object] = []
-"""Connections of the parent of this process; never closed here."""
+_lost: list[object] = []  # connections of the parent of this process; never closed here
 
 
 def _latest_first(results: Iterable[ExecutionResult]) -> Iterator[ExecutionResult]:
@@ -205,15 +204,12 @@ def _parse(text: str) -> ExecutionResult:
 
 # --- the log --------------------------------------------------------------------------------------
 
-MAX_IN_MEMORY = 1_000
-"""Executions that a log in memory keeps by default."""
+MAX_IN_MEMORY = 1_000  # executions that a log in memory keeps by default
 
 _SUFFIXES = (".db", ".sqlite", ".sqlite3")
-_CLOSE_SECONDS = 5.0
-"""How long the end of the process waits for what is still to be written."""
+_CLOSE_SECONDS = 5.0  # how long the end of the process waits for what is still to be written
 
-_POLL_SECONDS = 1.0
-"""How often a thread that waits for the writer checks that it is still alive."""
+_POLL_SECONDS = 1.0  # how often a thread that waits for the writer checks that it is still alive
 
 _Task: TypeAlias = ExecutionResult | Callable[[], None] | None
 

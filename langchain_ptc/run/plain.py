@@ -35,16 +35,13 @@ from langchain_ptc.catalog.text import describe_error
 from langchain_ptc.errors import count
 from langchain_ptc.sandbox.wire.values import is_large
 
-_MAX_INT = 2**63
-"""Integers that do not fit into 64 bits with a sign are written as text."""
-_MAX_LEVELS = 150
-"""LangChain reads no message that is nested more than 200 levels deep."""
+_MAX_INT = 2**63  # integers that do not fit into 64 bits with a sign are written as text
+_MAX_LEVELS = 150  # LangChain reads no message that is nested more than 200 levels deep
 _SLICE_ITEMS = 10_000
 """Items that are sorted in one call of C code, during which no other thread runs."""
 _MAX_PLAIN_INT = 10**4000
 """Python refuses to print integers of over 4,300 digits; larger ones are shown as hexadecimal."""
-_ENCODED_ITEMS = 500
-"""Items of a container that are encoded in one call of C code."""
+_ENCODED_ITEMS = 500  # items of a container that are encoded in one call of C code
 _SCALARS = frozenset({type(None), bool, int, float, str})
 _CONTAINERS = frozenset({dict, list, tuple})
 """The common cases, known without asking about abstract classes."""
@@ -213,12 +210,9 @@ nothing; a function is given the tool's qualified name and the arguments, and re
 REDACTED = "[redacted]"
 _MIN_SECRET_CHARS = 6
 """Shorter secrets are searched for as whole words only: else they would be found everywhere."""
-_MIN_WORD_CHARS = 3
-"""Secrets that are shorter still are not searched for."""
-_MAX_SECRET_TEXTS = 1_000
-"""With more secrets, or lines of them, a text is hidden as a whole."""
-_MAX_JSON_CHARS = 100_000
-"""Longer texts are not parsed."""
+_MIN_WORD_CHARS = 3  # secrets that are shorter still are not searched for
+_MAX_SECRET_TEXTS = 1_000  # with more secrets, or lines of them, a text is hidden as a whole
+_MAX_JSON_CHARS = 100_000  # longer texts are not parsed
 _MAX_NAME_CHARS = 200
 _NAME_KEYS = ("name", "key", "header")
 """Fields with the name of what the field `value` beside them contains."""

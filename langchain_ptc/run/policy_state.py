@@ -39,21 +39,17 @@ logger = logging.getLogger("langchain_ptc")
 T = TypeVar("T")
 
 State: TypeAlias = Literal["closed", "open", "half_open"]
-_ENTRY_BYTES = 500
-"""About what an entry takes in addition to its key and its result."""
+_ENTRY_BYTES = 500  # about what an entry takes in addition to its key and its result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
     """The time, how to wait, and random numbers."""
 
-    now: Callable[[], float] = time.monotonic
-    """Seconds, from any point on, never back."""
-    wall: Callable[[], float] = time.time
-    """Seconds, as other machines have them too."""
+    now: Callable[[], float] = time.monotonic  # seconds, from any point on, never back
+    wall: Callable[[], float] = time.time  # seconds, as other machines have them too
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    chance: Callable[[], float] = random.random
-    """From 0 to 1, for pauses."""
+    chance: Callable[[], float] = random.random  # from 0 to 1, for pauses
 
 
 class RateLimiter:
@@ -160,8 +156,7 @@ def _grant(future: asyncio.Future[None]) -> None:
 class Pass:
     """Leave for one try."""
 
-    era: int
-    """Number of the change of state that it was given after."""
+    era: int  # number of the change of state that it was given after
     state: State
 
 
@@ -169,10 +164,8 @@ class Pass:
 class Refusal:
     """No leave."""
 
-    failures: int
-    """Failures in a row, so far."""
-    seconds: float
-    """Until another try is permitted."""
+    failures: int  # failures in a row, so far
+    seconds: float  # until another try is permitted
 
 
 class BreakerState:
@@ -330,26 +323,19 @@ class Results(Generic[T]):
 SharedStore: TypeAlias = BaseStore | Literal["graph"]
 """A store, or the one of the graph that makes the call."""
 
-STORE_SECONDS: Final = 2.0
-"""How long one access to the store may take."""
-PAUSE_SECONDS: Final = 5.0
-"""How long the store is left alone after an access took too long."""
-REFRESH_SECONDS: Final = 1.0
-"""How old what is known of a breaker may be when a call is made."""
-MAX_PROCESSES: Final = 1000
-"""How many may share a rate limit."""
+STORE_SECONDS: Final = 2.0  # how long one access to the store may take
+PAUSE_SECONDS: Final = 5.0  # how long the store is left alone after an access took too long
+REFRESH_SECONDS: Final = 1.0  # how old what is known of a breaker may be when a call is made
+MAX_PROCESSES: Final = 1000  # how many may share a rate limit
 MAX_RESULT_BYTES: Final = 1024 * 1024
 """The largest cached result that others are given; larger ones stay in the process."""
 
-_SLOTS = 50
-"""Parts of the period of a rate limit: it counts the tries that began in each."""
-_ASKING_SLOTS = 3
-"""How long after its slot an ask may not have been answered yet, in slots."""
+_SLOTS = 50  # parts of the period of a rate limit: it counts the tries that began in each
+_ASKING_SLOTS = 3  # how long after its slot an ask may not have been answered yet, in slots
 _SPENT_SECONDS = 30.0
 """How long after its tries have ceased to count an item of a rate limit is written no more by its process; after
 twice that others delete it. The clocks of their machines must not differ by more."""
-_MAX_DELETED = 10
-"""Old results that are deleted with each new one."""
+_MAX_DELETED = 10  # old results that are deleted with each new one
 
 
 class StoreFailed(Exception):
@@ -472,13 +458,10 @@ class SharedRate:
         self._width = limit.seconds / _SLOTS
         self._turn = Slots(1)
         self._id = ""
-        self._own: dict[float, int] = {}
-        """Tries by the end of the slot in which they began."""
-        self._spare = 0
-        """Tries that were granted for calls which wait for their turn."""
+        self._own: dict[float, int] = {}  # tries by the end of the slot in which they began
+        self._spare = 0  # tries that were granted for calls which wait for their turn
         self._spare_until = 0.0
-        self._others = 0
-        """Other processes that have used the tool in the period."""
+        self._others = 0  # other processes that have used the tool in the period
 
     async def begin(self, call: StartedCall) -> None:
         """Wait until a try may begin, in the order of the calls in one process; raises `StoreFailed`: none may."""
@@ -582,8 +565,7 @@ class SharedRate:
         return max(self._width / 4, at + self._limit.seconds - self._clock.wall()) + chance / 4
 
 
-_NEVER = 2.0**53
-"""A time that no clock says."""
+_NEVER = 2.0**53  # a time that no clock says
 
 
 class _Process:
@@ -591,8 +573,7 @@ class _Process:
 
     def __init__(self, key: str, value: Mapping[str, Any]) -> None:
         self.key = key
-        self.slots: dict[float, int] = {}
-        """Tries by the end of their slot."""
+        self.slots: dict[float, int] = {}  # tries by the end of their slot
         tries = value.get("tries")
         for entry in tries[: 4 * _SLOTS] if isinstance(tries, list) else ():
             match entry:
@@ -625,10 +606,8 @@ class SharedBreaker:
         self._state, self._breaker = state, breaker
         self._access, self._tool, self._clock = access, tool, clock
         self._read_at = -math.inf
-        self._known: object = None
-        """The last change that was read or written."""
-        self._is_written = True
-        """That change is in the store."""
+        self._known: object = None  # the last change that was read or written
+        self._is_written = True  # that change is in the store
 
     async def refresh(self, call: StartedCall) -> None:
         """Take over what another process has changed; look at most once in `REFRESH_SECONDS`.

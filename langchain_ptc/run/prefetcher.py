@@ -48,33 +48,26 @@ Prefetch: TypeAlias = Literal["off", "calls", "stream"]
 """Whether read-only calls begin before the code makes them: not, while it runs, or also while the model
 still writes it."""
 
-MAX_EARLY_CALLS = 64
-"""Calls that are made early for one program."""
-MAX_PARTS = 32
-"""Parts of one program that are run."""
+MAX_EARLY_CALLS = 64  # calls that are made early for one program
+MAX_PARTS = 32  # parts of one program that are run
 _RETRY_SECONDS = 0.02
-_MAX_RETRIES = 100
-"""How often, for one program, it is tried again to find room for a part."""
-_SCOPE = 4
-"""The first digit of the namespace of an early call; see `run.graph_tasks`."""
+_MAX_RETRIES = 100  # how often, for one program, it is tried again to find room for a part
+_SCOPE = 4  # the first digit of the namespace of an early call; see `run.graph_tasks`
 
-_Key: TypeAlias = tuple[str, bytes]
-"""A tool, and arguments for it."""
+_Key: TypeAlias = tuple[str, bytes]  # a tool, and arguments for it
 
 
 class _Fetched:
     """A call that was made early, or by the program itself."""
 
     def __init__(self, call: StartedCall | None = None) -> None:
-        self.call = call
-        """None if the program has made it itself."""
+        self.call = call  # None if the program has made it itself
         self.outcome: asyncio.Future[CallOutcome | None]
         self.outcome = asyncio.get_running_loop().create_future()
         """None if there is nothing to take."""
         self.task: asyncio.Task[Any] | None = None
         self.is_claimed = False
-        self.is_waiting = False
-        """It waits for its turn."""
+        self.is_waiting = False  # it waits for its turn
 
     def settle(self, outcome: CallOutcome | None) -> None:
         """Note how the call ended."""
@@ -91,10 +84,8 @@ class _Running:
         self.part = part
         self.is_exact = is_whole or part.is_rehearsal
         """It is made of what will not change: a loop that is still being written may come to sleep."""
-        self.seen: Counter[_Key] = Counter()
-        """The calls that it has made."""
-        self.has_asked = False
-        """It has made a call, which had no result yet."""
+        self.seen: Counter[_Key] = Counter()  # the calls that it has made
+        self.has_asked = False  # it has made a call, which had no result yet
         self.task: asyncio.Task[Any] | None = None
 
     def cancel(self) -> None:
@@ -148,10 +139,8 @@ class Prefetcher:
         self.turns = asyncio.Semaphore(limits.max_concurrent_calls)
         """Calls that run at once, those of the execution among them."""
         self._plan = Plan({name: name in self._allowed for name in program.tools})
-        self._pieces: deque[str] = deque()
-        """Pieces of the code that are not read yet."""
-        self._column = 0
-        """Characters of the line that is being written."""
+        self._pieces: deque[str] = deque()  # pieces of the code that are not read yet
+        self._column = 0  # characters of the line that is being written
         self._code: list[str] = []
         self._rest: str | None = None
         """What is left of the whole code to be read, once something is to be done with it."""

@@ -57,12 +57,9 @@ _MAX_STEP_BYTES = 1_000_000
 class _Event:
     """Something that happens outside of the code."""
 
-    number: int
-    """Counts events in the order in which they begin."""
-    key: str
-    """What it is: the same key under the same number means the same path."""
-    entry: JournalEntry | None = field(default=None, init=False)
-    """What was recorded of it."""
+    number: int  # counts events in the order in which they begin
+    key: str  # what it is: the same key under the same number means the same path
+    entry: JournalEntry | None = field(default=None, init=False)  # what was recorded of it
     task: asyncio.Task[None] | None = field(default=None, init=False)
     scope: TaskScope | None = field(default=None, init=False)
     interrupts: tuple[Interrupt, ...] = field(default=(), init=False)
@@ -90,8 +87,7 @@ class _CallEvent(_Event):
     """A tool call."""
 
     call: StartedCall
-    outcome: CallOutcome | None = None
-    """What came of it, if it was made in this run."""
+    outcome: CallOutcome | None = None  # what came of it, if it was made in this run
 
     @property
     def size(self) -> int:
@@ -142,8 +138,7 @@ class _ApprovalEvent(_Event):
 class _TimerEvent(_Event):
     """The code waits for a time."""
 
-    due: float
-    """On the clock of the code."""
+    due: float  # on the clock of the code
 
     async def happen(self, driver: ReplayDriver) -> None:
         """Wait until then."""
@@ -163,14 +158,10 @@ class _TimerEvent(_Event):
 class ReplayDriver(Driver):
     """Drives an execution in steps, with a journal; its program has `replay`."""
 
-    journal: Journal
-    """Where its steps are recorded."""
-    recorded: RecordedCalls
-    """The calls that were in the journal when this run began."""
-    is_resumed: bool
-    """An earlier run of the code has begun the journal."""
-    is_same_code: bool
-    """The code is the one that has begun it."""
+    journal: Journal  # where its steps are recorded
+    recorded: RecordedCalls  # the calls that were in the journal when this run began
+    is_resumed: bool  # an earlier run of the code has begun the journal
+    is_same_code: bool  # the code is the one that has begun it
     _outstanding: dict[int, _Event] = field(default_factory=dict, init=False)
     """Events that have begun and are not delivered, in their order."""
     _ready: deque[_Event] = field(default_factory=deque, init=False)
