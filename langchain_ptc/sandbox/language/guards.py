@@ -294,7 +294,7 @@ class InstanceDict(dict[str, object]):
 
     def __delitem__(self, name: str) -> None:
         super().__delitem__(name)
-        del self._ptc_target[name]
+        self._ptc_target.pop(name, None)
 
     def __ior__(self, other: object) -> Self:  # type: ignore[override,misc]  # as dict.update takes it
         self.update(other)
@@ -302,17 +302,12 @@ class InstanceDict(dict[str, object]):
 
     # Those of `MutableMapping` go through the methods above.
     update, setdefault = cast("Any", MutableMapping.update), cast("Any", MutableMapping.setdefault)
-    clear = cast("Any", MutableMapping.clear)
+    clear, pop = cast("Any", MutableMapping.clear), cast("Any", MutableMapping.pop)
 
-    def popitem(self) -> tuple[str, object]:  # noqa: D102  # as of a dict
+    def popitem(self) -> tuple[str, object]:  # noqa: D102  # the last one
         name, value = super().popitem()
         self._ptc_target.pop(name, None)
         return name, value
-
-    def pop(self, name: str, *default: object) -> object:  # noqa: D102
-        value = super().pop(name, *default)
-        self._ptc_target.pop(name, None)
-        return value
 
 
 _CALLABLES = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)

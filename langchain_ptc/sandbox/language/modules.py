@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 import collections
 import collections.abc
+import contextlib
 import copy
 import copyreg
 import csv
@@ -282,15 +283,11 @@ def _finish_dataclass(cls: type, **options: Any) -> type:
     for name in vars(cls).get("__annotations__", {}):
         if type(name) is not str or not name.isidentifier() or keyword.iskeyword(name):
             raise TypeError(f"field names must be valid identifiers: {name!r}")
-    return _seal_fields(dataclasses.dataclass(**options)(cls))
-
-
-def _seal_fields(cls: type) -> type:
-    """Keep copies of the fields: `Field.name` can be set, and a subclass compiles it."""
-    fields = cast("dict[str, Any]", vars(cls)["__dataclass_fields__"])
-    for name, field in fields.items():
-        fields[name] = copy.copy(field)
-    return own(cls)
+    made: Any = dataclasses.dataclass(**options)(cls)
+    kept = vars(made)["__dataclass_fields__"]
+    for name, field in kept.items():  # copies: `Field.name` can be set, and a subclass compiles it
+        kept[name] = copy.copy(field)
+    return own(made)
 
 
 def dataclass(cls: type | None = None, /, **options: Any) -> Any:
@@ -669,17 +666,8 @@ def exc_info() -> tuple[object, object, None]:
     return kind, error, None
 
 
-class _NoWarnings:
-    """`warnings` of a program: they are not shown, so that there is nothing to filter."""
-
-    def __enter__(self) -> list[object]:
-        return []
-
-    def __exit__(self, *_: object) -> None: ...
-
-
 def _ignore(*_: object, **__: object) -> None:
-    """Do nothing: warnings are not shown in the sandbox."""
+    """Do nothing: warnings are not shown in a process that others share, and so there is nothing to filter."""
 
 
 def build_random_names() -> dict[str, object]:
@@ -725,11 +713,8 @@ def _build_safe_names() -> dict[str, dict[str, object]]:
         "types": {"SimpleNamespace": _build_simple_namespace()},
         "typing": {"get_origin": get_origin},
         "warnings": {
-            "catch_warnings": lambda **_: _NoWarnings(),
-            "filterwarnings": _ignore,
-            "resetwarnings": _ignore,
-            "simplefilter": _ignore,
-            "warn": _ignore,
+            "catch_warnings": lambda **_: contextlib.nullcontext([]),
+            **dict.fromkeys(("filterwarnings", "resetwarnings", "simplefilter", "warn"), _ignore),
         },
         "xml.etree.ElementTree": {"register_namespace": register_namespace},
     }

@@ -278,12 +278,9 @@ def _render_frame(place: _Place, source: str) -> str:
 
 def _point_at(text: str, column: int) -> str:
     """Return a line with a caret under one of its columns, from 1; 0 for none."""
-    stripped = text.strip()
-    if not stripped:
-        return ""
-    at = column - 1 - (len(text) - len(text.lstrip()))
+    stripped, at = text.strip(), column - 1 - (len(text) - len(text.lstrip()))
     caret = f"\n    {' ' * at}^" if 0 <= at <= len(stripped) else ""
-    return f"\n    {stripped}{caret}"
+    return f"\n    {stripped}{caret}" if stripped else ""
 
 
 def _line(source: str, line: int) -> str:
@@ -311,6 +308,14 @@ def _suggest(missing: str, names: tuple[str, ...], tools: tuple[str, ...]) -> st
 
 # --- hints --------------------------------------------------------------------------------------
 
+_OF_TYPE_ERRORS = {
+    "can't be used in 'await' expression": "only tool calls and asyncio calls are awaited: remove this `await`",
+    "'builtin_function_or_method'": "a method is used as a value: call it, or read a record's field as record['name']",
+    "the JSON object must be str": "this is data already: use it as it is, without `json.loads`",
+    "is not JSON serializable": "write `json.dumps(..., default=str)`, and `list(...)` for a set",
+}
+"""By a part of their text."""
+
 
 def _hint(error: BaseException, names: tuple[str, ...], tools: tuple[str, ...]) -> str:
     text = _message(error)
@@ -319,14 +324,8 @@ def _hint(error: BaseException, names: tuple[str, ...], tools: tuple[str, ...]) 
             "a tool call gives its value only when it is awaited: `await tool(...)`, and in "
             "parentheses where more follows: `(await tool(...))[0]`"
         )
-    if isinstance(error, TypeError) and "can't be used in 'await' expression" in text:
-        return "only tool calls and asyncio calls are awaited: remove this `await`"
-    if isinstance(error, TypeError) and "'builtin_function_or_method'" in text:
-        return "a method is used as a value: call it, or read a record's field as record['name']"
-    if isinstance(error, TypeError) and text.startswith("the JSON object must be str"):
-        return "this is data already: use it as it is, without `json.loads`"
-    if isinstance(error, TypeError) and "is not JSON serializable" in text:
-        return "write `json.dumps(..., default=str)`, and `list(...)` for a set"
+    if isinstance(error, TypeError):
+        return next((hint for part, hint in _OF_TYPE_ERRORS.items() if part in text), "")
     if isinstance(error, NameError) and (missing := re.search(r"name '(\w+)'", text)):
         return _suggest(missing[1], names, tools)
     if isinstance(error, ImportError | AttributeError) and (missing := _FROM_TOOLS.search(text)):
@@ -475,11 +474,10 @@ def _meant_key(error: BaseException, value: object) -> str:
 
 
 def _parameters_of(function: FunctionType) -> str:
-    code = function.__code__
-    given = code.co_argcount
-    names = list(code.co_varnames[: given + code.co_kwonlyargcount])
-    optional = set(names[given - len(function.__defaults__ or ()) : given])
-    optional |= set(function.__kwdefaults__ or ())
+    code, given = function.__code__, function.__code__.co_argcount
+    names = code.co_varnames[: given + code.co_kwonlyargcount]
+    optional = {*names[given - len(function.__defaults__ or ()) : given]}
+    optional |= {*(function.__kwdefaults__ or ())}
     return ", ".join(f"{name}=…" if name in optional else name for name in names)
 
 
