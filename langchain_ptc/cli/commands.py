@@ -469,19 +469,15 @@ def _init(name: str) -> BaseChatModel:
 
 
 def _explain(name: str, error: Exception) -> str:
-    """Say in a sentence or two why LangChain cannot make the model, and what to do."""
+    """Say why LangChain cannot make the model, and what to do."""
     if isinstance(error, ValidationError):
         reason = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
     else:
         reason = str(error).partition("\n\n")[0].strip() or type(error).__name__
-    if "nable to infer" in reason:
-        model = name.rpartition(":")[2]
-        return (
-            f"its provider is unknown; write provider:model, such as 'openai:{model}', or "
-            "file.py:attribute for a model of your own"
-        )
-    variable = re.search(r"\b[A-Z][A-Z0-9_]*_API_KEY\b", reason)
-    return f"{reason}\nWith a key: export {variable[0]}=…" if variable else reason
+    return (
+        f"{reason}\nWrite provider:model, such as 'openai:{name.rpartition(':')[2]}', with the key of the "
+        "provider in the environment, or file.py:attribute for a model of your own"
+    )
 
 
 def _is_reference(name: str) -> bool:

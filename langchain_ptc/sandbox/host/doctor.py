@@ -1,8 +1,7 @@
 """What holds a worker in on this machine, found out by trying; for `langchain-ptc doctor`.
 
-The layers are what the parent of workers reports, and what the kernel reports of a living worker when
-it is looked at from outside. The attacks are run in such workers with the language policy off, so that
-the kernel alone has to stop them; each is harmless where it is not stopped.
+The layers are what the parent of workers reports. The attacks are run in its workers with the language policy
+off, so that the kernel alone has to stop them; each is harmless where it is not stopped.
 """
 
 from __future__ import annotations
@@ -15,17 +14,15 @@ import platform
 import secrets
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.sandbox.api import Call, Done, Limits, Program, Result
+from langchain_ptc.sandbox.api import Done, Limits, Program
 from langchain_ptc.sandbox.host.pool import WorkerPool
 from langchain_ptc.sandbox.host.process import WorkerSession
-from langchain_ptc.sandbox.host.workers import Worker
 
 _LIMITS = Limits(wall_seconds=5, cpu_seconds=3)
 _CANARY = "LANGCHAIN_PTC_CANARY"
@@ -91,24 +88,23 @@ def diagnose(*, walls: bool = True) -> Diagnosis:
         walls: Whether the walls are put up; without them the attacks show that they are real.
     """
     reported: dict[str, str] = {}
-    seen: Mapping[str, str] = {}
     attacks: list[Attack] = []
     problem = ""
     with _canary() as secret:
         pool = WorkerPool((), waiting=1, walls=walls, policy=False)
         try:
-            done, seen = _run(pool, "look()")
-            if seen:
+            done = _run(pool, "print('ready')")
+            if done.output:
                 reported = dict(pool.stats().layers)
                 attacks = [_try(pool, name, code) for name, code in _attacks(secret).items()]
             else:
-                why = done.failure.message if done.failure else "it called no tool"
+                why = done.failure.message if done.failure else "it printed nothing"
                 problem = f"a worker was started and could not run code: {why}"
         except SandboxError as error:
             problem = str(error)
         finally:
             pool.close()
-    layers = tuple(Layer(name=name, detail=detail) for name, detail in {**reported, **seen}.items())
+    layers = tuple(Layer(name=name, detail=detail) for name, detail in reported.items())
     required = "kernel" if sys.platform == "linux" else "process"
     return Diagnosis(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -217,7 +213,7 @@ else:
 
 def _try(pool: WorkerPool, name: str, attack: str) -> Attack:
     """Run one attack in a worker of its own."""
-    done, _ = _run(pool, _ATTEMPT.format(attack=textwrap.indent(attack, "    ")))
+    done = _run(pool, _ATTEMPT.format(attack=textwrap.indent(attack, "    ")))
     match done.output.split():
         case ["refused", number]:
             name_of_error = errno.errorcode.get(int(number), f"error {number}")
@@ -232,53 +228,15 @@ def _try(pool: WorkerPool, name: str, attack: str) -> Attack:
     return Attack(name=name, stopped=False, detail=f"NOT STOPPED: {problem}")
 
 
-def _run(pool: WorkerPool, code: str) -> tuple[Done, Mapping[str, str]]:
-    """Run code in a worker, and look at the worker whenever the code calls the tool `look`."""
-    looked: dict[str, str] = {}
+def _run(pool: WorkerPool, code: str) -> Done:
+    """Run code in a worker; it calls no tools."""
 
     async def run() -> Done:
-        session = WorkerSession(pool, "any")
-
-        def look(calls: Sequence[Call]) -> None:
-            if session.worker is not None:
-                looked.update(_look(session.worker))
-            session.resume([Result(id=call.id) for call in calls])
-
-        return await session.run(Program(code=code, tools=("look",), limits=_LIMITS), look)
+        program = Program(code=code, tools=(), limits=_LIMITS)
+        return await WorkerSession(pool, "any").run(program, lambda _: None)
 
     with ThreadPoolExecutor(1) as thread:  # this one may have an event loop
-        return thread.submit(asyncio.run, run()).result(), looked
-
-
-# --- a living worker, seen from outside ------------------------------------------------------------
-
-
-def _look(worker: Worker) -> dict[str, str]:
-    """Return what the kernel reports of a worker: the layers that it installs itself."""
-    if sys.platform != "linux":
-        return {"no_new_privs": f"not there on {sys.platform}", "rlimits": "on"}
-    if worker.pidfd is None:
-        return dict.fromkeys(("no_new_privs", "rlimits"), "not known: the kernel has no pidfds")
-    try:
-        # The worker has another number in its own namespace; its pidfd has ours.
-        descriptor = _read_pairs(Path(f"/proc/self/fdinfo/{worker.pidfd}"))
-        process = Path("/proc", descriptor["Pid"])
-        status = _read_pairs(process / "status")
-        limits = (process / "limits").read_text("ascii").splitlines()
-    except (OSError, KeyError) as error:
-        return dict.fromkeys(("no_new_privs", "rlimits"), f"not known: cannot read /proc: {error}")
-    cpu = next((line.split()[3] for line in limits if line.startswith("Max cpu time")), "")
-    held = cpu == str(_LIMITS.cpu_seconds)
-    return {
-        "no_new_privs": "on" if status.get("NoNewPrivs") == "1" else "not installed",
-        "rlimits": "on" if held else f"not installed: the processor time is {cpu}",
-    }
-
-
-def _read_pairs(path: Path) -> dict[str, str]:
-    """Read a file of `Name: value` lines."""
-    pairs = (line.partition(":") for line in path.read_text("ascii", "replace").splitlines())
-    return {name: value.strip() for name, _, value in pairs}
+        return thread.submit(asyncio.run, run()).result()
 
 
 # --- advice ----------------------------------------------------------------------------------------
