@@ -330,7 +330,6 @@ CALLS_AS_TEXT = {
     "kimi": f"<|tool_call_begin|>functions.run_code:0<|tool_call_argument_begin|>{as_json(code=CODE)}<|tool_call_end|>",
     "mistral-with-an-id": f"[TOOL_CALLS]run_code[CALL_ID]x1[ARGS]{as_json(code=CODE)}",
     "harmony": f"<|channel|>commentary to=functions.run_code <|constrain|>json<|message|>{as_json(code=CODE)}",
-    "python-tag": f"<|python_tag|>{CODE}<|eom_id|>",
     "python-tag-json": f"<|python_tag|>{as_json(name='run_code', parameters={'code': CODE})}",
     "pythonic": f"[run_code(code={CODE!r})]",
     "pythonic-block": f"```tool_code\nprint(run_code({CODE!r}))\n```",
