@@ -1,4 +1,3 @@
-# ruff: noqa: N802  # the methods are named after the classes of `ast`
 """One program as the check sees it: what is reached, changed, tested and caught in it. Pure.
 
 The check does not follow a program in the order in which it runs. It asks here whether a value may have
@@ -13,12 +12,10 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from langchain_ptc.locks import cached_property
 from langchain_ptc.sandbox.language.scopes import Binding, Function, SyntaxTree, is_async
-
-_Part: TypeAlias = ast.AST | Sequence[ast.AST] | None
 
 MAX_STEPS = 60_000
 """Maximum number of steps of one check: ordinary programs take one for every few characters."""
@@ -26,7 +23,6 @@ DEAD, MAYBE, SURE = range(3)
 """How certainly a part of the program is reached: never, under a condition, or whenever it runs."""
 _EXITS = frozenset({"exit", "quit"})
 _REFLECTS = frozenset({"globals", "locals", "vars", "dir", "setattr", "delattr", "exec", "eval"})
-_LEAVES = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
 
 
 class OutOfWork(Exception):  # it ends the check, and is not an error
@@ -77,15 +73,15 @@ class _Reach:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._states: dict[ast.AST, tuple[int, ast.AST]] = {}
-        """How certainly each node is reached once the function that it is in is called."""
+        self._states: dict[ast.AST, tuple[int, ast.AST]] = {program.root: (SURE, program.root)}
+        """How certainly each node is reached once the function that it is in is called, and that function."""
         self._reads: dict[ast.AST, dict[str, int]] = {}
         """Names that the code of each function reads, in a text too, and how certainly."""
         self._functions: dict[ast.AST, int] = {}
-        self._state = SURE
-        self._has_break = False
-        self._owner: ast.AST = program.root
-        self._go(program.root.body)
+        self._ends: dict[ast.stmt, bool] = {}
+        for node in program.nodes:
+            if node in self._states:
+                self._enter(node)
         if not program.reflects:
             self._find_uncalled()
 
@@ -93,6 +89,58 @@ class _Reach:
         """Return how certainly `node` is reached."""
         state, owner = self._states.get(node, (SURE, node))
         return min(state, self._functions.get(owner, SURE))
+
+    def _enter(self, node: ast.AST) -> None:
+        """Note what a node reads, and how certainly the nodes in it are reached."""
+        known, owner = self._states[node]
+        name = _name_read_by(node, self._program.scope_of[node].node)
+        if name is not None:
+            reads = self._reads.setdefault(owner, {})
+            reads[name] = max(known, reads.get(name, DEAD))
+        for field in node._fields:
+            value = getattr(node, field, None)
+            state = min(known, _certainty(node, field))
+            inside = node if isinstance(node, Function) and field == "body" else owner
+            for child in value if isinstance(value, list) else (value,):
+                if not isinstance(child, ast.AST):
+                    continue
+                scope = self._program.scope_of.get(child)
+                if scope is None or scope.is_deferred:
+                    continue
+                self._states[child] = state, inside
+                if isinstance(node, ast.BoolOp) and isinstance(child, ast.expr):
+                    is_decided = _truth(child) is isinstance(node.op, ast.Or)
+                    state = DEAD if is_decided else min(state, MAYBE)
+                elif isinstance(child, ast.stmt) and self._never_ends(child):
+                    state = DEAD
+
+    def _never_ends(self, node: ast.stmt) -> bool:
+        """Whether what follows a statement in its block is never reached."""
+        if node not in self._ends:
+            self._ends[node] = self._leaves(node)
+        return self._ends[node]
+
+    def _leaves(self, node: ast.stmt) -> bool:
+        if isinstance(node, ast.Return | ast.Raise | ast.Break | ast.Continue):
+            return True
+        if isinstance(node, ast.Expr):
+            function = getattr(node.value, "func", None)
+            if isinstance(function, ast.Attribute):
+                return function.attr == "exit" and getattr(function.value, "id", "") == "sys"
+            return getattr(function, "id", "") in _EXITS
+        if isinstance(node, ast.If):
+            return self._is_left(node.body) and self._is_left(node.orelse)
+        if isinstance(node, ast.While):
+            has_break = any(isinstance(part, ast.Break) for part in ast.walk(node))
+            return _truth(node.test) is True and not has_break
+        if isinstance(node, ast.Try | ast.TryStar):
+            is_left = self._is_left(node.body) or self._is_left(node.orelse)
+            handled = all(self._is_left(handler.body) for handler in node.handlers)
+            return self._is_left(node.finalbody) or (is_left and handled)
+        return False
+
+    def _is_left(self, block: Sequence[ast.stmt]) -> bool:
+        return any(map(self._never_ends, block))
 
     def _find_uncalled(self) -> None:
         by_name: dict[str, list[ast.AST]] = {}
@@ -113,147 +161,48 @@ class _Reach:
                             reach[called] = level
                             waiting.append(called)
         for node in functions:  # outer ones before inner ones
-            outer = next(
-                (part for part in self._program.outward(node) if isinstance(part, Function)), None
-            )
-            if outer is not None:
-                reach[node] = min(reach[node], reach[outer])
+            _, outer = self._states.get(node, (SURE, node))
+            reach[node] = min(reach[node], reach.get(outer, SURE))
 
-    # --- the walk -------------------------------------------------------------------------------
 
-    def _go(self, part: _Part, state: int = SURE) -> bool:
-        """Visit a node or a block; return whether what follows is never reached."""
-        before = self._state
-        self._state = min(before, state)
-        is_left = False
-        for node in part if isinstance(part, list | tuple) else (part,):
-            if isinstance(node, ast.AST) and self._visit(node):
-                is_left, self._state = True, DEAD
-        self._state = before
-        return is_left
+def _name_read_by(node: ast.AST, scope: ast.AST) -> str | None:
+    """Return the name of a function that a node may call, or that others call."""
+    if isinstance(node, ast.Name):
+        return node.id if isinstance(node.ctx, ast.Load) else None
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    if isinstance(node, ast.Constant):  # a name for `getattr`, perhaps
+        return node.value if isinstance(node.value, str) and len(node.value) < 100 else None
+    if isinstance(node, Function):  # called by the language, a decorator, a class above its own
+        is_special = node.name.startswith("__") and node.name.endswith("__")
+        is_called = node.decorator_list or is_special or getattr(scope, "bases", None)
+        return node.name if is_called else None
+    return None
 
-    def _visit(self, node: ast.AST) -> bool:
-        scope = self._program.scope_of.get(node)
-        if scope is None or scope.is_deferred:
-            return False
-        self._states[node] = (self._state, self._owner)
-        method = getattr(self, f"_{type(node).__name__}", None)
-        if method is not None:
-            return method(node) is True
-        for name in node._fields:
-            value = getattr(node, name, None)
-            if type(value) is list or (
-                isinstance(value, ast.AST) and not isinstance(value, _LEAVES)
-            ):
-                self._go(value)
-        return False
 
-    def _Return(self, node: ast.AST) -> bool:
-        self._has_break = self._has_break or isinstance(node, ast.Break)
-        self._go([*ast.iter_child_nodes(node)])
-        return True
+_UNSURE: Mapping[type[ast.AST], tuple[str, ...]] = {
+    **dict.fromkeys((ast.For, ast.AsyncFor), ("orelse",)),
+    **dict.fromkeys((ast.Try, ast.TryStar), ("handlers", "orelse")),
+    ast.Assert: ("msg",),
+    ast.Match: ("cases",),
+}
+"""What is reached under a condition, though the statement is reached."""
 
-    _Raise = _Break = _Continue = _Return
 
-    def _Expr(self, node: ast.Expr) -> bool:
-        self._go(node.value)
-        function = getattr(node.value, "func", None)
-        if isinstance(function, ast.Attribute):
-            return function.attr == "exit" and getattr(function.value, "id", "") == "sys"
-        return getattr(function, "id", "") in _EXITS
-
-    def _If(self, node: ast.If | ast.IfExp) -> bool:
-        self._go(node.test)
+def _certainty(node: ast.AST, field: str) -> int:
+    """Return how certainly a field of a node is reached, if the node is."""
+    if isinstance(node, ast.If | ast.IfExp | ast.While) and field in ("body", "orelse"):
         truth = _truth(node.test)
-        unsure = MAYBE if truth is None else SURE
-        is_left = self._go(node.body, DEAD if truth is False else unsure)
-        return self._go(node.orelse, DEAD if truth is True else unsure) and is_left
-
-    _IfExp = _If
-
-    def _While(self, node: ast.While) -> bool:
-        self._go(node.test)
-        before, self._has_break = self._has_break, False
-        truth = _truth(node.test)
-        self._go(node.body, DEAD if truth is False else SURE)
-        is_left = truth is True and not self._has_break
-        self._has_break = self._has_break or before
-        self._go(node.orelse, DEAD if truth is True else MAYBE)
-        return is_left
-
-    def _For(self, node: ast.For | ast.AsyncFor) -> None:
-        self._go((node.iter, node.target))
-        is_empty = (
-            isinstance(node, ast.For)
-            and isinstance(node.iter, ast.List | ast.Tuple)
-            and not node.iter.elts
-        )
-        self._go(node.body, DEAD if is_empty else SURE)
-        self._go(node.orelse, MAYBE)
-
-    _AsyncFor = _For
-
-    def _Try(self, node: ast.Try) -> bool:
-        is_left = self._go(node.body)
-        handled = [self._go(handler, MAYBE) for handler in node.handlers]
-        is_left = self._go(node.orelse, MAYBE) or is_left
-        return self._go(node.finalbody) or (is_left and all(handled))
-
-    _TryStar = _Try
-
-    def _ExceptHandler(self, node: ast.ExceptHandler) -> bool:
-        self._go(node.type)
-        return self._go(node.body)
-
-    def _BoolOp(self, node: ast.BoolOp) -> None:
-        state = SURE
-        for value in node.values:
-            self._go(value, state)
-            decided = _truth(value) is isinstance(node.op, ast.Or)
-            state = DEAD if decided else min(state, MAYBE)
-
-    def _Assert(self, node: ast.Assert) -> None:
-        self._go(node.test)
-        self._go(node.msg, MAYBE)
-
-    def _Match(self, node: ast.Match) -> None:
-        self._go(node.subject)
-        self._go(node.cases, MAYBE)
-
-    # --- what is read ---------------------------------------------------------------------------
-
-    def _read(self, name: str) -> None:
-        reads = self._reads.setdefault(self._owner, {})
-        reads[name] = max(self._state, reads.get(name, DEAD))
-
-    def _Name(self, node: ast.Name) -> None:
-        if isinstance(node.ctx, ast.Load):
-            self._read(node.id)
-
-    def _Attribute(self, node: ast.Attribute) -> None:
-        self._read(node.attr)
-        self._go(node.value)
-
-    def _Constant(self, node: ast.Constant) -> None:
-        if isinstance(node.value, str) and len(node.value) < 100:  # a name for `getattr`, perhaps
-            self._read(node.value)
-
-    def _FunctionDef(self, node: Function) -> None:
-        self._go((node.args, *node.decorator_list))
-        self._go(node.returns)
-        outer = self._program.scope_of[node].node
-        is_called_by_others = (
-            node.decorator_list
-            or (node.name.startswith("__") and node.name.endswith("__"))
-            or (isinstance(outer, ast.ClassDef) and outer.bases)
-        )
-        if is_called_by_others:  # by the language, a decorator, a class above its own
-            self._read(node.name)
-        owner, self._owner = self._owner, node
-        self._go(node.body)
-        self._owner = owner
-
-    _AsyncFunctionDef = _FunctionDef
+        if truth is None:
+            return SURE if isinstance(node, ast.While) and field == "body" else MAYBE
+        return SURE if truth is (field == "body") else DEAD
+    if (
+        field == "body"
+        and isinstance(node, ast.For)
+        and isinstance(node.iter, ast.List | ast.Tuple)
+    ):
+        return SURE if node.iter.elts else DEAD
+    return MAYBE if field in _UNSURE.get(type(node), ()) else SURE
 
 
 def _truth(test: ast.expr) -> bool | None:
