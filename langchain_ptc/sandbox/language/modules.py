@@ -105,7 +105,7 @@ class ModuleLoader:
             module = self._build_listed(name)
         elif self._is_extra(name):
             module = self._build_extra(name)
-        elif self._leads_to_extra(name):
+        elif any(root.startswith(f"{name}.") for root in self._extra):  # a package that leads there
             module = _new_module(name, {})
         else:
             raise ModuleNotFoundError(self._why_not(name), name=name)
@@ -164,9 +164,6 @@ class ModuleLoader:
 
     def _is_extra(self, name: str) -> bool:
         return any(name == root or name.startswith(root + ".") for root in self._extra)
-
-    def _leads_to_extra(self, name: str) -> bool:
-        return any(root.startswith(name + ".") for root in self._extra)
 
     def _build_extra(self, name: str) -> types.ModuleType:
         real = importlib.import_module(name)

@@ -497,10 +497,12 @@ def _open(kept: bytes, max_bytes: int, max_chars: int, *, pickles: bool) -> Stor
     try:
         pickled, units, variables, asyncio, data = read_bounded(body).value
         units = [_read_unit(unit, max_chars) for unit in units]
-        variables = {_checked_variable(name): _size(size) for name, size in variables}
+        variables = dict(variables)
         asyncio, data = frozenset(asyncio), memoryview(data).tobytes()
     except (ValueError, TypeError):
         raise Unreadable("they are damaged") from None
+    if not all(_is_variable(n) and type(s) is int and s > 0 for n, s in variables.items()):
+        raise Unreadable("they are damaged")
     if pickled is not False and not pickles:
         raise Unreadable("they were kept at level kernel, and can be read only there")
     return Stored(units, variables, asyncio, data, pickled is not False)
@@ -586,7 +588,9 @@ class SessionVariables:
         read = read_pickles if stored.pickled else read_plain
         lost: dict[str, list[str]] = {}
         for name, error in read(stored.data, stored.variables, makers).items():
-            lost.setdefault(_why_lost(error), []).append(name)
+            is_told = isinstance(error, ImportError | Lost)
+            why = str(error) if is_told else f"making it raised {type(error).__name__}"
+            lost.setdefault(why, []).append(name)
         for why, names_lost in list(lost.items())[:_MAX_NOTES]:
             self.notes.append(
                 f"{_listed(names_lost)} of an earlier execution could not be read: {why}"
@@ -691,12 +695,6 @@ def _listed(given: Iterable[str]) -> str:
     return cut(", ".join(f"`{name}`" for name in given), 1_000)
 
 
-def _why_lost(error: Exception) -> str:
-    if isinstance(error, ImportError | Lost):
-        return str(error)
-    return f"making it raised {type(error).__name__}"
-
-
 def _is_variable(name: object) -> bool:
     """Whether code may have a variable of this name, and it is not one of Python's own."""
     if type(name) is not str or name.startswith(names.RESERVED) or name in _NEVER:
@@ -706,18 +704,6 @@ def _is_variable(name: object) -> bool:
     if names.is_dunder(name):
         return name in names.SPECIAL_VARIABLES
     return not names.is_refused(name)
-
-
-def _checked_variable(name: object) -> str:
-    if type(name) is not str or not _is_variable(name):
-        raise ValueError(f"{name!r} is not the name of a variable")
-    return name
-
-
-def _size(size: object) -> int:
-    if type(size) is not int or size <= 0:
-        raise ValueError(f"{size!r} is not a size")
-    return size
 
 
 def _read_unit(given: Any, max_chars: int) -> Unit:

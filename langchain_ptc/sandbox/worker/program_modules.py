@@ -83,6 +83,20 @@ class _OfProgram:
     _program: ProgramThreads
 
 
+class _Taken(_OfProgram):
+    """What a `with` block takes, and gives back."""
+
+    acquire: Callable[..., bool]
+    release: Callable[..., None]
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
 class Thread(_OfProgram):
     """Calls a function while the rest of the program waits."""
 
@@ -168,7 +182,7 @@ class Timer(Thread):
         self.finished.set()
 
 
-class Semaphore(_OfProgram):
+class Semaphore(_Taken):
     """Lets so many in at a time."""
 
     def __init__(self, value: int = 1) -> None:
@@ -184,13 +198,6 @@ class Semaphore(_OfProgram):
 
     def release(self, n: int = 1) -> None:
         self._value += n
-
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
 
 
 class BoundedSemaphore(Semaphore):
@@ -221,7 +228,7 @@ class Lock(BoundedSemaphore):
         super().release(n)
 
 
-class RLock(_OfProgram):
+class RLock(_Taken):
     """A lock that its owner may take again."""
 
     def __init__(self) -> None:
@@ -241,13 +248,6 @@ class RLock(_OfProgram):
         self._count -= 1
         if not self._count:
             self._owner = None
-
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
 
 
 class Event(_OfProgram):
@@ -269,19 +269,13 @@ class Event(_OfProgram):
         return self._program.scheduler.wait_until(lambda: self._is_set, timeout)
 
 
-class Condition(_OfProgram):
+class Condition(_Taken):
     """A lock, and waiting for what others do under it."""
 
     def __init__(self, lock: Any = None) -> None:
         self._lock = self._program.new("RLock") if lock is None else lock
         self._waiting: list[Event] = []
         self.acquire, self.release = self._lock.acquire, self._lock.release
-
-    def __enter__(self) -> Any:
-        return self._lock.__enter__()
-
-    def __exit__(self, *given: object) -> None:
-        self._lock.__exit__(*given)
 
     def wait(self, timeout: float | None = None) -> bool:
         notified: Event = self._program.new("Event")

@@ -252,7 +252,8 @@ class ThreadScheduler:
             if not self._waiters:
                 return
             try:
-                self._host.wait(self._earliest())
+                ends = [w.deadline for w in self._waiters if w.deadline is not None]
+                self._host.wait(min(ends, default=None))
             except BaseException as error:
                 if me is not None:
                     raise
@@ -263,9 +264,6 @@ class ThreadScheduler:
         while self._waiters:
             with contextlib.suppress(IndexError, RuntimeError):  # one of them was quicker
                 self._waiters.popleft().gate.release()
-
-    def _earliest(self) -> float | None:
-        return min((w.deadline for w in self._waiters if w.deadline is not None), default=None)
 
 
 def checked_seconds(seconds: Any) -> float:
