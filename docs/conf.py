@@ -34,7 +34,7 @@ nitpick_ignore = [
     # Types of our own that signatures name and nobody constructs.
     ("py:class", "langchain_ptc.catalog.agents.AgentTool"),
     ("py:class", "langchain_ptc.catalog.definition.T"),
-    ("py:class", "langchain_ptc.display.run.RunView"),
+    ("py:class", "langchain_ptc.display.html.RunView"),
     ("py:class", "langchain_ptc.run.approvals.ApprovalMiddleware"),
     ("py:class", "langchain_ptc.run.budgets.CallLimit"),
     ("py:class", "langchain_ptc.run.budgets.Usage"),
@@ -45,7 +45,7 @@ nitpick_ignore = [
     ("py:class", "langchain_ptc.sandbox.host.process.WorkerSession"),
     ("py:class", "langchain_ptc.sandbox.host.workers.Worker"),
     ("py:class", "langchain_ptc.sandbox.remote.sockets.Connector"),
-    ("py:class", "langchain_ptc.sandbox.remote.machine.RemoteWorker"),
+    ("py:class", "langchain_ptc.sandbox.remote.pool.RemoteWorker"),
     ("py:class", "langchain_ptc.sandbox.remote.sandbox.ReplayingSession"),
 ]
 
