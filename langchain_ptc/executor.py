@@ -64,7 +64,7 @@ from langchain_ptc.run.journal import Journal, JournalEntry, run_journaled
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.plain import OnToolError, Redact
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
-from langchain_ptc.run.record import ExecutionResult, ToolCallRecord, large_parts
+from langchain_ptc.run.record import ExecutionResult, large_parts
 from langchain_ptc.run.replay_driver import ReplayDriver
 from langchain_ptc.sandbox.api import Done, Failure, Limits, Moment, Program, Replay, Sandbox
 from langchain_ptc.sandbox.host.process import ProcessSandbox, checked_imports
@@ -639,14 +639,6 @@ class Execution:
 
     # --- the record ---------------------------------------------------------------------------------
 
-    def _all_calls(self) -> tuple[ToolCallRecord, ...]:
-        """Return the record of each call, and of those before a pause that the code did not reach."""
-        calls = {number: record for number, (_, record) in self._recorded.items()}
-        for call in self._calls:
-            if call.is_replayed or call.number not in calls:
-                calls[call.number] = call.finish()
-        return tuple(map(calls.__getitem__, sorted(calls)))
-
     async def _report(self, done: Done, driver: Driver | None = None) -> ExecutionResult:
         """Return the record of the execution, and report and log it."""
         seconds = None if driver is None else driver.elapsed_seconds
@@ -654,6 +646,11 @@ class Execution:
             seconds = time.monotonic() - self._clock
         passed, failure = (datetime.now(UTC) - self._started_at).total_seconds(), done.failure
         shown = self._executor.limits.output_chars
+        # Those before a pause that the code did not reach again are there, too.
+        calls = {number: record for number, (_, record) in self._recorded.items()}
+        for call in self._calls:
+            if call.is_replayed or call.number not in calls:
+                calls[call.number] = call.finish()
         result = ExecutionResult(
             execution_id=self._id,
             code=self._code,
@@ -664,7 +661,7 @@ class Execution:
             notes=done.notes,
             shown=() if driver is None else tuple(driver.session.shown),
             files=done.files,
-            tool_calls=self._all_calls(),
+            tool_calls=tuple(calls[number] for number in sorted(calls)),
             started_at=self._started_at,
             duration_seconds=seconds,
             paused_seconds=max(0.0, passed - seconds) if self._is_resumed else 0.0,

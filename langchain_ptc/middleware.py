@@ -128,7 +128,7 @@ class SelectionRules:
         if self.tags and not {*self.policy(tool).tags, *(tool.tags or ())} & set(self.tags):
             return False
         if self.tools is None:
-            return not _is_of_middleware(tool)
+            return not implementation_module(tool).startswith(_MIDDLEWARE_MODULES)
         if callable(self.tools):
             return bool(self.tools(tool))
         return bool({tool.name, self._qualified(tool)} & set(self.tools))
@@ -213,11 +213,6 @@ class SelectionRules:
     def _qualified(self, tool: BaseTool) -> str:
         domain = self.domains.get(tool.name)
         return tool.name if domain is None else f"{domain}.{tool.name}"
-
-
-def _is_of_middleware(tool: BaseTool) -> bool:
-    """Whether a tool was added by middleware of LangChain or of deep agents."""
-    return implementation_module(tool).startswith(_MIDDLEWARE_MODULES)
 
 
 _Answer: TypeAlias = ToolMessage | Command[Any]

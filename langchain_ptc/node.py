@@ -253,7 +253,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
     def _only_searched(self, outcomes: Sequence[ToolMessage]) -> bool:
         """Whether the code searched the tools and did nothing else: the answer is still to come."""
         searching = {definition.name for definition in self.catalog.discovery}
-        records = _records_of(outcomes)
+        records = [o.artifact for o in outcomes if isinstance(o.artifact, dict)]
         calls = [call for record in records for call in record["tool_calls"]]
         done = all(record["status"] == "success" for record in records)
         return (
@@ -317,14 +317,19 @@ class _Turn:
         failed: JournalEntry | None = None
         while True:
             attempt += 1
-            record = await self._ask_once(prompt)
+            ask = functools.partial(self._ask, prompt)
+            if self._journal is None:
+                record = await ask()
+            else:  # asked before a pause, it is not asked again
+                record = await self._journal.record("generate_code", "", ask)
             reply, problems = record["reply"], record["problems"]
             usage = add_usage(usage, reply.usage_metadata)
             message = record["message"].model_copy(update={"usage_metadata": usage})
             has_program = len(problems) < len(message.tool_calls)
             is_last = attempt == node._max_attempts
             nothing_to_run = bool(message.tool_calls) and not has_program
-            if failed is not None and (_is_silent(message) or (is_last and nothing_to_run)):
+            is_silent = not message.tool_calls and not message.text.strip()
+            if failed is not None and (is_silent or (is_last and nothing_to_run)):
                 # The last attempt that was run, which the model could not correct, is added to the state.
                 message = failed["messages"][0].model_copy(update={"usage_metadata": usage})
                 failed["messages"][0] = message
@@ -351,13 +356,6 @@ class _Turn:
                 *prompt,
                 *node._writer.build_feedback(reply, message, outcomes, searched=searched),
             ]
-
-    async def _ask_once(self, prompt: list[BaseMessage]) -> JournalEntry:
-        """Ask the model, or read its reply from before the pause."""
-        asked = functools.partial(self._ask, prompt)
-        if self._journal is None:
-            return await asked()
-        return await self._journal.record("generate_code", "", asked)
 
     async def _run_calls(
         self, message: AIMessage, problems: Mapping[str, str]
@@ -429,7 +427,7 @@ class _Turn:
             state=state,
             context=None,
             config=config,
-            stream_writer=_write_nothing,
+            stream_writer=lambda _: None,  # the tool uses the graph's own
             tool_call_id=call["id"],
             store=None,
         )
@@ -454,11 +452,6 @@ class _Turn:
         return self.config if self._journal is None else place_here(self.config)
 
 
-def _records_of(outcomes: Sequence[ToolMessage]) -> list[dict[str, Any]]:
-    """Return the records of the executions; a call that was not run has none."""
-    return [outcome.artifact for outcome in outcomes if isinstance(outcome.artifact, dict)]
-
-
 def _add_spent(outcomes: Sequence[ToolMessage], dropped: Usage) -> list[ToolMessage]:
     """Add to the last execution what the attempts have spent that are not added to the state."""
     added = list(outcomes)
@@ -471,10 +464,6 @@ def _add_spent(outcomes: Sequence[ToolMessage], dropped: Usage) -> list[ToolMess
     return added
 
 
-def _write_nothing(_: Any) -> None:
-    """Discard: the tool uses the graph's own writer."""
-
-
 def _can_be_corrected(outcomes: Sequence[ToolMessage]) -> bool:
     """Whether another program could succeed: not if the machine is at fault."""
     return any(
@@ -483,10 +472,6 @@ def _can_be_corrected(outcomes: Sequence[ToolMessage]) -> bool:
         else outcome.status == "error"
         for outcome in outcomes
     )
-
-
-def _is_silent(message: AIMessage) -> bool:
-    return not message.tool_calls and not message.text.strip()
 
 
 # --- the model and its prompt -----------------------------------------------------------------------

@@ -227,8 +227,8 @@ class Events:
         error = result.error
         if error is not None and error.limit is not None and error.limit not in self._limits_seen:
             self.emit("limit_reached", limit=error.limit, allowed=error.allowed, used=error.used)
-        if error is not None and (refused := _refused_by_the_language(error)):
-            self._emit_refusal(refused)
+        if error is not None:
+            self._note_refusal(error)
         if not (self.is_watched or logger.isEnabledFor(logging.INFO)):
             return
         self.emit(
@@ -239,8 +239,11 @@ class Events:
             error=None if error is None else f"{error.kind}: {error.message}",
         )
 
-    def _emit_refusal(self, violations: list[str]) -> None:
-        refusals = self._refusals.note(self._thread_id)
+    def _note_refusal(self, error: Failure) -> None:
+        """Count a program that the language refuses; the check before the run finds some of that first."""
+        modules = [problem for problem in error.problems if problem.module]
+        violations = [str(found) for found in (*error.violations, *modules)]
+        refusals = self._refusals.note(self._thread_id) if violations else 0
         if refusals >= REPEATED_REFUSALS:
             self.emit(
                 "security_refusal",
@@ -254,15 +257,6 @@ def names_of(call: StartedCall) -> dict[str, Any]:
     """Return what an event names a call by."""
     tool = call.definition
     return {"call_id": call.call_id, "tool": tool.name, "domain": tool.domain}
-
-
-def _refused_by_the_language(error: Failure) -> list[str]:
-    """Return what the language of the sandbox does not allow, of what was wrong with a program.
-
-    The check before the run finds some of it first, among other mistakes.
-    """
-    problems = [problem for problem in error.problems if problem.module]
-    return [str(found) for found in (*error.violations, *problems)]
 
 
 def _stream_writer() -> Callable[[Any], None] | None:

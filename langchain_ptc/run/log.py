@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -91,7 +91,7 @@ class MemoryStore:
         del query
         with self._lock:
             entries = list(self._entries.values())
-        return _latest_first(entries)
+        return iter(sorted(entries, key=lambda result: result.started_at, reverse=True))
 
 
 _SCHEMA = """
@@ -135,7 +135,8 @@ class SqliteStore:
         if self._writing is None:  # in the thread that adds, where SQLite wants it
             self._writing = self._connect()
         began, ended = result.started_at.timestamp(), result.ended_at.timestamp()
-        row = (result.execution_id, result.status, began, ended, _render(result))
+        record = json.dumps(result.to_dict())
+        row = (result.execution_id, result.status, began, ended, record)
         calls = [(c.call_id, c.execution_id, c.tool, c.domain, c.status) for c in result.tool_calls]
         with self._writing as database:
             database.execute("DELETE FROM calls WHERE execution_id = ?", (result.execution_id,))
@@ -173,7 +174,7 @@ class SqliteStore:
         select = f"SELECT record FROM executions {where}ORDER BY started_at DESC"  # noqa: S608
         with closing(self._connect()) as database:
             for (record,) in database.execute(select, values):
-                yield _parse(record)
+                yield ExecutionResult.from_dict(json.loads(record))
 
     def close(self) -> None:
         """Close the connection that writes."""
@@ -188,18 +189,6 @@ class SqliteStore:
 
 
 _lost: list[object] = []  # connections of the parent of this process; never closed here
-
-
-def _latest_first(results: Iterable[ExecutionResult]) -> Iterator[ExecutionResult]:
-    return iter(sorted(results, key=lambda result: result.started_at, reverse=True))
-
-
-def _render(result: ExecutionResult) -> str:
-    return json.dumps(result.to_dict())
-
-
-def _parse(text: str) -> ExecutionResult:
-    return ExecutionResult.from_dict(json.loads(text))
 
 
 # --- the log --------------------------------------------------------------------------------------
