@@ -79,9 +79,7 @@ class Options:
 async def run_program(code: str, options: Options, out: TextIO) -> int:
     """Run a program, write its output to `out`, and return the exit code.
 
-    Raises:
-        CommandError: A tool was not found.
-        OSError: `out` cannot be written to.
+    Raises `CommandError` if a tool was not found, and `OSError` if `out` cannot be written to.
     """
     reports = sys.stderr.isatty() and not options.quiet
     reporter = Reporter(shows_code=False, is_live=options.as_json or not out.isatty())
@@ -129,8 +127,7 @@ async def run_program(code: str, options: Options, out: TextIO) -> int:
 async def ask_model(question: str, model: str, options: Options, out: TextIO) -> int:
     """Ask a model that answers with a program, write the answer to `out`, return the exit code.
 
-    Raises:
-        CommandError: The model or a tool was not found, or the model failed.
+    Raises `CommandError` if the model or a tool was not found, or the model failed.
     """
     reporter = Reporter(shows_code=True, is_live=True)
     usage = UsageMetadataCallbackHandler()
@@ -223,8 +220,7 @@ async def write_stubs(
 ) -> int:
     """Write the stubs of tools to `out`, or as a package into `folder`; return the exit code.
 
-    Raises:
-        CommandError: A tool was not found, or the folder cannot be written to.
+    Raises `CommandError` if a tool was not found, or the folder cannot be written to.
     """
     async with _open_catalog(tools, servers) as catalog:
         if folder is None:
@@ -255,8 +251,7 @@ async def _open_catalog(
 ) -> AsyncIterator[ToolCatalog]:
     """Yield the catalog of all tools that were named; MCP servers are closed with the context.
 
-    Raises:
-        CommandError: Something that was named was not found or is not a tool, or a server does not start.
+    Raises `CommandError` if one was not found or is no tool, or a server does not start.
     """
     connections: dict[str, Any] = {}
     for path in servers:
@@ -359,9 +354,6 @@ def _read_servers(path: Path) -> dict[str, Any]:
 
     A connection without a `transport` (or `type`) is one by stdio if it has a `command`, by HTTP if it
     has a `url`. `${NAME}` in addresses and headers stands for a variable of the environment.
-
-    Raises:
-        CommandError: The file cannot be read, is not JSON, or does not say of a server how to reach it.
     """
     where = f"--mcp {str(path)!r}"
     try:
@@ -424,11 +416,7 @@ _MAX_NAMES = 10
 
 
 def find_model(name: str) -> BaseChatModel:
-    """Return the chat model that `name` means; see the table above.
-
-    Raises:
-        CommandError: There is no such model; the message says what to do.
-    """
+    """Return the chat model that `name` means, see the table above; raises `CommandError`, which says what to do."""
     name = name.strip()
     if not name.rpartition(":")[2]:
         raise CommandError(
@@ -440,11 +428,7 @@ def find_model(name: str) -> BaseChatModel:
 
 
 def _require(package: str, model: str, why: str, installed_as: str) -> None:
-    """Check that a package is installed.
-
-    Raises:
-        CommandError: It is not.
-    """
+    """Raise `CommandError` unless a package is installed."""
     if importlib.util.find_spec(package.replace("-", "_")) is None:
         raise CommandError(
             f"the model {model!r} cannot be used: {why} the package {package}: pip install {installed_as}"
@@ -560,13 +544,10 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 
 def _load_object(reference: str, *, option: str) -> object:
-    """Return the object that `package.module:attribute` or `path/to/file.py:attribute` names.
+    """Return the object that `package.module:attribute` or `path/to/file.py:attribute` names, or raise `CommandError`.
 
     The attribute may be dotted. The current folder can be imported from, and so can the folder of a
     file. `option` names the option in messages: `--tools`.
-
-    Raises:
-        CommandError: There is no such module, file or attribute, or its import failed.
     """
     where, colon, attribute = reference.rpartition(":")
     if not colon or not where or not attribute:

@@ -36,11 +36,7 @@ class CommandError(Exception):
 
 
 def read_text(path: Path, option: str = "") -> str:
-    """Return the text of a file; `option` names it in messages.
-
-    Raises:
-        CommandError: It cannot be read.
-    """
+    """Return the text of a file, or raise `CommandError`; `option` names it in messages."""
     try:
         return path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:

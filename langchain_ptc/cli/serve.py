@@ -51,8 +51,7 @@ def serve_workers(
 def read_token(host: str, file: Path | None) -> str:
     """Return the token that hosts must know: of a file, of the environment, or a new one that is printed.
 
-    Raises:
-        CommandError: It cannot be read, or there is none and other machines can connect.
+    Raises `CommandError` if it cannot be read, or there is none and other machines can connect.
     """
     token = os.environ.get(TOKEN_VARIABLE, "")
     if file is not None:
@@ -76,8 +75,7 @@ def read_tls(
 ) -> ssl.SSLContext | None:
     """Return what secures connections; `is_plain` says that those without TLS may leave this machine.
 
-    Raises:
-        CommandError: A file cannot be used, or one is missing.
+    Raises `CommandError` if a file cannot be used, or one is missing.
     """
     if certificate is None:
         if key is not None or client_ca is not None:

@@ -103,14 +103,9 @@ def render_html(data: Mapping[str, Any]) -> str:
 
 
 def render_parts(data: Mapping[str, Any], room: int) -> tuple[str, str]:
-    """Return the record of an execution as HTML without the style that it needs, in two parts.
+    """Return a record as HTML without its style, and what the code has shown, for the place in it that has `SHOWN`.
 
-    Args:
-        data: See `View.read`.
-        room: How much of what the code has shown there is room for, in bytes of base64.
-
-    Returns:
-        The body, and what the code has shown, for the place in it that has `SHOWN`.
+    `room` is how much of what was shown there is room for, in bytes of base64.
     """
     view = View.read(data)
     body = fit(lambda share: _render_view(view, share), SHARES)

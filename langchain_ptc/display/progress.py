@@ -157,11 +157,7 @@ class Watched:
 
 
 class Watch:
-    """Follows events. Whoever calls it from several threads holds a lock.
-
-    Attributes:
-        running: The executions that run, by their ids.
-    """
+    """Follows events: `running` has the executions that run, by their ids. Whoever has several threads holds a lock."""
 
     def __init__(self) -> None:
         self.running: dict[str, Watched] = {}

@@ -102,10 +102,7 @@ class View:
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
-        """Read a record: the dict of an `ExecutionResult`.
-
-        With `report_bytes`, the size of what the model read of it, it is compared with direct calls.
-        """
+        """Read a record; with `report_bytes`, the size of what the model read, it is compared with direct calls."""
         error = data.get("error")
         error = error if isinstance(error, Mapping) else None
         timeline = read_timeline(data)
@@ -184,10 +181,7 @@ def _find_marks(error: Mapping[str, Any]) -> dict[int, list[str]]:
 
 
 def choose_lines(lines: int, marked: Iterable[int], limit: int) -> list[range]:
-    """Return which lines of code to show: the first, the last, and those around the marked ones.
-
-    `limit` is for the first and the last lines together; lines are numbered from 1.
-    """
+    """Return which lines of code to show, from 1: the first and the last, `limit` together, and those around marks."""
     if lines <= limit:
         return [range(1, lines + 1)]
     shown = {*range(1, limit * 2 // 3 + 1), *range(lines - limit // 3 + 1, lines + 1)}
@@ -514,10 +508,7 @@ class Gap(NamedTuple):
 
 
 def choose(bars: Sequence[Bar], limit: int) -> list[Bar | Gap]:
-    """Return up to `limit` bars to show, and gaps where others are left out.
-
-    Shown are the first ones, the last ones, and those between them that did not simply return.
-    """
+    """Return up to `limit` bars: the first, the last, those between that did not simply return; and gaps."""
     if len(bars) <= limit:
         return list(bars)
     head, tail = limit // 2, limit // 5

@@ -158,12 +158,9 @@ class JsonCode(CodeStream):
 
 
 class FencedCode(CodeStream):
-    """The blocks of a text that are labelled as Python, joined by an empty line.
+    """The blocks of a text that have one of some labels, those of Python, joined by an empty line.
 
     A line counts when it is whole: it may be the closing fence. Empty lines count when more code follows.
-
-    Args:
-        labels: Labels of such blocks.
     """
 
     def __init__(self, labels: frozenset[str] = PYTHON_LABELS) -> None:

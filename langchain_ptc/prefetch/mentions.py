@@ -43,11 +43,7 @@ class TooMuch(Exception):  # it ends the work, and is not an error
 
 
 class ToolNames:
-    """The tools, by the names that code may use for them.
-
-    Args:
-        tools: Qualified name (`crm.get_customer`) -> whether it may be called early.
-    """
+    """The tools by the names that code may use for them; given: qualified name -> whether it may be called early."""
 
     def __init__(self, tools: Mapping[str, bool]) -> None:
         self.kinds: dict[str, int] = {}
@@ -325,9 +321,6 @@ _BUILTINS = frozenset(vars(builtins)) - {"next", "setattr", "delattr"}
 class Names:
     """The names of a program, by what is known of their values.
 
-    Args:
-        mentions: What is named in the program.
-
     Attributes:
         tainted: Names whose values depend on a missing result.
         uses: What each function that calls no tool reads.
@@ -345,11 +338,7 @@ class Names:
         self.uses: dict[str, set[str]] = {}
 
     def walk(self, node: ast.AST) -> Iterator[ast.AST]:
-        """Yield a node and all in it.
-
-        Raises:
-            TooMuch: The program is more work than it is worth.
-        """
+        """Yield a node and all in it; raises `TooMuch` if the program is more work than it is worth."""
         for inner in ast.walk(node):
             self._steps += 1
             if self._steps > MAX_STEPS:

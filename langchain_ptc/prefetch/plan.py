@@ -77,11 +77,7 @@ class Part:
 
 
 class Plan:
-    """What to run ahead of one program.
-
-    Args:
-        tools: Qualified name of each tool -> whether it may be called early.
-    """
+    """What to run ahead of one program; `tools`: qualified name -> whether it may be called early."""
 
     def __init__(self, tools: Mapping[str, bool]) -> None:
         self._tools = ToolNames(tools)
@@ -387,12 +383,7 @@ class _Rendered:
 
 
 def _render(body: list[ast.stmt], ahead: frozenset[ast.stmt] = frozenset()) -> _Rendered | None:
-    """Write statements as text; None if that cannot be done.
-
-    Args:
-        body: The statements.
-        ahead: Those, at any depth, whose calls do not wait.
-    """
+    """Write statements as text, None if that cannot be done; calls of those in `ahead` do not wait."""
     try:
         source = ast.unparse(ast.Module(body, [])) + "\n"
         if len(source) > _MAX_SOURCE_CHARS:
@@ -412,11 +403,7 @@ def _render(body: list[ast.stmt], ahead: frozenset[ast.stmt] = frozenset()) -> _
 
 
 def _pairs(body: Sequence[ast.AST], again: Sequence[ast.AST]) -> Iterator[tuple[ast.AST, ast.stmt]]:
-    """Yield each statement with what it became in the text.
-
-    Raises:
-        ValueError: It became another number of statements.
-    """
+    """Yield each statement with what it became in the text; `ValueError` if it became another number of statements."""
     for node, written in zip(body, again, strict=True):
         if isinstance(written, ast.stmt):
             yield node, written

@@ -51,12 +51,7 @@ class Sliced:
 
 
 class Slicer:
-    """Slices one program.
-
-    Args:
-        statements: The program, unwrapped; is not changed.
-        mentions: What is named in it.
-    """
+    """Slices one program, which is unwrapped and not changed."""
 
     def __init__(self, statements: Sequence[ast.stmt], mentions: Mentions) -> None:
         self._statements = statements
@@ -67,13 +62,9 @@ class Slicer:
         self._in_function = self._in_loop = False
 
     def slice(self, done: int) -> Sliced | None:
-        """Return the slice; None if it makes no call.
+        """Return the slice, None if it makes no call; raises `TooMuch` if it is more work than it is worth.
 
-        Args:
-            done: Statements at the beginning whose results are all there: they stay as they are.
-
-        Raises:
-            TooMuch: The program is more work than it is worth.
+        The results of the first `done` statements are all there: they stay as they are.
         """
         again: list[tuple[int, ast.stmt]] = []
         for place, node in enumerate(self._statements[:done]):

@@ -233,13 +233,7 @@ class Flat:
 
 
 def unwrap(body: Sequence[ast.stmt], *, is_open: bool, is_whole: bool) -> Flat:
-    """Unwrap a program.
-
-    Args:
-        body: Its statements.
-        is_open: Whether the last of them is still being written.
-        is_whole: Whether there are no more.
-    """
+    """Unwrap a program: its last statement may still be written (`is_open`), or no more follow (`is_whole`)."""
     unwrapper = _Unwrapper(is_whole=is_whole)
     statements, is_open = unwrapper.flatten(body, is_open=is_open)
     ready = [*statements[:-1], *_trim(statements[-1])] if is_open else statements

@@ -142,9 +142,7 @@ class Conversation:
     def encode(self, results: Sequence[Result], at: Moment | None) -> list[bytes]:
         """Return the buffers of the frames that hand these answers in; see `Session.resume`.
 
-        Raises:
-            ValueError: They are no event of a program that runs in steps, or `at` is given for one
-                that does not.
+        Raises `ValueError` if they are no event of a program in steps, or `at` is given for one that has none.
         """
         answers: list[bytes] = []
         for result in results:
@@ -169,16 +167,10 @@ def _ignore(*_: object) -> None:
 
 
 class HostConnection:
-    """The socket to a worker.
+    """The socket to a worker, connected and non-blocking; it stays the caller's to close, after `close`.
 
-    It reads and writes the socket itself: a transport would take a round of the loop to set up, a
-    second one to end, and copies what it cannot send at once.
-
-    Args:
-        program: What the worker runs.
-        on_calls: Takes the calls that it asks for.
-        on_idle: Takes the waits of a program that runs in steps.
-        sock: Connected and non-blocking; it stays the caller's to close, after `close`.
+    It is read and written here: a transport would take a round of the loop to set up, a second one to end, and
+    copies what it cannot send at once.
     """
 
     def __init__(

@@ -54,11 +54,7 @@ _MIN_FOLDER_BYTES, _MAX_FOLDER_BYTES = 64 * 1024, 2**40
 
 
 class LocalSandbox:
-    """What the sandboxes of this machine have in common.
-
-    Args:
-        imports: Modules that the code may import in addition to the standard ones.
-    """
+    """What the sandboxes of this machine have in common."""
 
     files_bytes = 0  # size of the folder of each execution; 0 for none
 

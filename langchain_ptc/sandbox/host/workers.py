@@ -390,14 +390,7 @@ class Reply(NamedTuple):
 
 
 class Parent:
-    """A running parent of workers.
-
-    Args:
-        options: For `zygote.main`.
-
-    Raises:
-        SandboxError: It could not be started.
-    """
+    """A running parent of workers, with options for `zygote.main`; raises `SandboxError` if it cannot be started."""
 
     def __init__(self, options: Mapping[str, object]) -> None:
         if not hasattr(os, "fork"):
@@ -446,11 +439,7 @@ class Parent:
             del self._unsent[:sent]
 
     def replies(self) -> Iterator[Reply]:
-        """Yield what it has said, each with the descriptors that came with it.
-
-        Raises:
-            SandboxError: It has died.
-        """
+        """Yield what it has said, each with the descriptors that came with it; `SandboxError` if it has died."""
         for _ in range(_MAX_REPLIES_AT_ONCE):
             reply = self._next_reply()
             if reply is None:

@@ -171,11 +171,7 @@ def greeting(secret: str) -> bytes:
 
 
 def read_greeting(data: bytes) -> str:
-    """Return the secret of a greeting that is complete.
-
-    Raises:
-        RemoteProtocolError: It is none.
-    """
+    """Return the secret of a greeting that is complete; `RemoteProtocolError` if it is none."""
     if len(data) != GREETING_BYTES or not data.startswith(GREETING_MAGIC):
         raise RemoteProtocolError("a connection begins with what is no greeting")
     return data[len(GREETING_MAGIC) :].hex()
@@ -191,22 +187,14 @@ def encode(message: Message) -> bytes:
 
 
 class Decoder:
-    """Takes the bytes of a control connection, and gives its messages.
-
-    Args:
-        limit: Bytes that a message may have.
-    """
+    """Takes the bytes of a control connection, and gives its messages, each of up to `limit` bytes."""
 
     def __init__(self, limit: int = MAX_MESSAGE_BYTES) -> None:
         self.limit = limit
         self._data = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Message]:
-        """Yield the messages that are complete now.
-
-        Raises:
-            RemoteProtocolError: What came is no message, or a longer one than `limit` allows.
-        """
+        """Yield the messages that are complete now; `RemoteProtocolError` if one is none, or too long."""
         self._data += data
         while len(self._data) >= _LENGTH_BYTES:
             length = int.from_bytes(self._data[:_LENGTH_BYTES], "big")

@@ -153,11 +153,7 @@ class RemoteWorker:
 class Machine:
     """One server: connects, and again when the connection is lost; asks for workers.
 
-    Args:
-        connector: The way to it.
-        hello: What it is greeted with.
-        needs: What it must offer.
-        on_change: Called when it has been connected or lost, cannot be reached, or has more room.
+    `on_change` is called when it has been connected or lost, cannot be reached, or has more room.
     """
 
     serving: asyncio.Task[None]  # ends with the machine
@@ -399,8 +395,7 @@ class Machine:
     async def join(self, worker: RemoteWorker) -> m.Refused | None:
         """Connect to a worker that was asked for; return why there is none, or None if there is.
 
-        Raises:
-            MachineLost: The machine was lost meanwhile, or takes no connection.
+        Raises `MachineLost` if the machine was lost meanwhile, or takes no connection.
         """
         sock: Socket | None = None
         has_joined = False
@@ -496,12 +491,7 @@ class _Ask:
 
 
 class RemotePool:
-    """Workers of servers; see `Pool`. Any thread and event loop may use it.
-
-    Args:
-        needs: What each server must offer.
-        queue_seconds: How long a request for a worker may wait.
-    """
+    """Workers of servers, waited for up to `queue_seconds`; see `Pool`. Any thread and event loop may use it."""
 
     exit_seconds = SILENT_SECONDS + 2.0
 

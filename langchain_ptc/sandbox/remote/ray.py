@@ -61,12 +61,8 @@ logger = logging.getLogger("langchain_ptc")
 class Cluster:
     """Gives a pool the machines of a Ray cluster, as a process beside this one reports them.
 
-    That process is started when `joined` is first called, and again whenever it ends; after a fork the child
-    starts its own.
-
-    Args:
-        options: What the process needs to know; see `Follower`.
-        pool: What uses the machines.
+    That process is started when `joined` is first called, with options for `Follower`, and again whenever it ends;
+    after a fork the child starts its own.
     """
 
     def __init__(self, options: Mapping[str, Any], pool: RemotePool) -> None:
@@ -306,11 +302,8 @@ _PROBE_SECONDS = 10.0
 class NodeServer:
     """The actor: serves the workers of its node, in its process, on the loop that Ray runs for it.
 
-    It returns plain strings and numbers of its own; what code says goes to the host by another line.
-
-    Args:
-        options: For `Server`.
-        idle_seconds: How long it stays without any host. Those of a former release end so.
+    It returns plain strings and numbers of its own; what code says goes to the host by another line. It ends when it has
+    had no host for `idle_seconds`, as those of a former release have.
     """
 
     def __init__(self, options: dict[str, Any], idle_seconds: float) -> None:
@@ -321,11 +314,7 @@ class NodeServer:
         self._leaving: asyncio.Task[None] | None = None
 
     async def find(self) -> tuple[str, int, str]:
-        """Return the address and the port of the server, and its token; starts it at first.
-
-        Raises:
-            SandboxError: Workers cannot be started or confined here.
-        """
+        """Return address, port and token of the server, which is started at first; `SandboxError` if it cannot be."""
         import ray
 
         from langchain_ptc.sandbox.remote.server import Server
@@ -363,9 +352,7 @@ class NodeServer:
 class Follower:
     """Follows a cluster that this process is connected to.
 
-    Args:
-        options: Those that `RaySandbox` sends.
-        report: Called with the machines and what is wrong with others, by node, when that has changed.
+    `report` is called with the machines, and what is wrong with others, by node, when that has changed.
     """
 
     def __init__(

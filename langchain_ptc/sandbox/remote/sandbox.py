@@ -46,13 +46,7 @@ MAX_LOST = 3
 
 
 class ReplayingSession(Generic[W]):
-    """One execution in a worker on another machine, and in a further one if that machine is lost.
-
-    Args:
-        pool: Where the workers come from.
-        require: See `ProcessSandbox`.
-        has_folder: Whether its workers must have a folder.
-    """
+    """One execution in a worker on another machine, and in a further one if that machine is lost."""
 
     def __init__(self, pool: Pool[W], require: Require, *, has_folder: bool = False) -> None:
         self._pool, self._require, self._has_folder = pool, require, has_folder

@@ -288,11 +288,7 @@ class Server:
         return execution.join(sock, data[GREETING_BYTES:])
 
     async def _admit(self, sock: Socket, data: bytes) -> _Host:
-        """Check who asks for workers, and welcome them.
-
-        Raises:
-            RemoteProtocolError: It is nobody who may.
-        """
+        """Check who asks for workers, and welcome them; `RemoteProtocolError` if it is nobody who may."""
         decoder = m.Decoder(MAX_HELLO_BYTES)
         first = next(decoder.feed(data), None)
         while first is None:
@@ -584,12 +580,7 @@ class _Execution:
         self.end(self._exit or _UNKNOWN, hangs_up=not self._has_said_all)
 
     def end(self, ended: Exit, *, hangs_up: bool = False) -> None:
-        """Say how it ended, and give everything back; idempotent.
-
-        Args:
-            ended: How its worker ended.
-            hangs_up: Whether what the host has not read yet may be lost.
-        """
+        """Say how it ended, and give all back; `hangs_up`: what the host has not read may be lost. Idempotent."""
         if self._is_over:
             return
         self._is_over = True
@@ -652,11 +643,7 @@ _COUNTERS = {
 
 
 class Health:
-    """Answers `/healthz`, `/readyz` and `/metrics`; it takes no token, and says nothing but figures.
-
-    Args:
-        server: The server that it tells of.
-    """
+    """Answers `/healthz`, `/readyz` and `/metrics`; it takes no token, and says nothing but figures."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -664,11 +651,7 @@ class Health:
         self._listening: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listen, and return the port.
-
-        Raises:
-            OSError: The address cannot be listened on.
-        """
+        """Listen, and return the port; `OSError` if the address cannot be listened on."""
         self._listening = await asyncio.start_server(
             self._answer, host, port, limit=_MAX_REQUEST_BYTES
         )

@@ -26,11 +26,7 @@ def prepare(sock: socket.socket) -> None:
 
 
 async def receive(sock: Socket) -> bytes:
-    """Return the next bytes; empty at the end.
-
-    Raises:
-        OSError: The connection is broken.
-    """
+    """Return the next bytes, empty at the end; `OSError` if the connection is broken."""
     while True:
         try:
             return sock.recv(RECEIVE_BYTES)
@@ -56,11 +52,9 @@ def _settle(waiting: asyncio.Future[None]) -> None:
 
 
 class Outbox:
-    """What a socket has been given and has not taken yet, in order.
+    """What a socket has been given and has not taken yet, in order; it stays the caller's to close, after `close`.
 
-    Args:
-        sock: Connected and non-blocking; it stays the caller's to close, after `close`.
-        on_empty: Called when all has been taken, after there was something left.
+    `on_empty` is called when all has been taken, after there was something left.
     """
 
     def __init__(self, sock: Socket, on_empty: Callable[[], None] = lambda: None) -> None:
@@ -139,13 +133,9 @@ def server_tls(
 
 
 def client_tls(ca: str | Path | None = None) -> ssl.SSLContext:
-    """Return the context of a host.
+    """Return the context of a host, which trusts whom a file in PEM lists, else whom the system trusts.
 
-    Args:
-        ca: File with the certificates of who signs those of servers, in PEM; None takes the system's.
-
-    Raises:
-        OSError: The file cannot be read, or is not what it should be.
+    Raises `OSError` if the file cannot be read, or is not what it should be.
     """
     context = ssl.create_default_context(cafile=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -169,12 +159,7 @@ class TlsSocket:
         return self._sock.fileno()
 
     def recv(self, size: int, /) -> bytes:
-        """Return what has come; empty at the end.
-
-        Raises:
-            BlockingIOError: Nothing has come.
-            OSError: The connection is broken.
-        """
+        """Return what has come, empty at the end; `BlockingIOError` if nothing has, `OSError` if it is broken."""
         if size < _RECORD_BYTES:
             raise ValueError(f"recv must be asked for {_RECORD_BYTES} bytes at least, not {size}")
         try:
@@ -183,12 +168,7 @@ class TlsSocket:
             raise BlockingIOError from None
 
     def send(self, data: bytes | bytearray | memoryview, /) -> int:
-        """Send what is taken at once, and return how much that is.
-
-        Raises:
-            BlockingIOError: Nothing is taken.
-            OSError: The connection is broken.
-        """
+        """Send what is taken at once, and return how much; `BlockingIOError` if nothing is, `OSError` if it is broken."""
         sent = 0
         with memoryview(data) as view:
             while sent < len(view):
@@ -222,13 +202,8 @@ async def secure(
 ) -> TlsSocket:
     """Make a connected, non-blocking socket one of TLS; it is closed if that fails.
 
-    Args:
-        sock: Of no use afterwards.
-        context: That of a server if `hostname` is None, else that of a host.
-        hostname: Which server it should be.
-
-    Raises:
-        OSError: The other end speaks no TLS, or shows no certificate that is trusted.
+    `hostname` is which server it should be; None on a server. Raises `OSError` if the other end speaks no TLS, or shows
+    no certificate that is trusted.
     """
     wrapped = context.wrap_socket(
         sock,
@@ -257,12 +232,7 @@ class Flow:
     """One direction: reads only when what it read before has been taken, so that it holds one piece at most.
 
     What the target does not take any more, because it is gone, is read and dropped: the end of the source is
-    seen in any case.
-
-    Args:
-        source: Where bytes come from.
-        target: Where they go. Both stay the caller's to close, after `close`.
-        on_end: Called once, when the source has ended and all that came has been taken or dropped.
+    seen in any case. Then `on_end` is called, once. Both sockets stay the caller's to close, after `close`.
     """
 
     def __init__(self, source: Socket, target: Socket, on_end: Callable[[], None]) -> None:
@@ -346,15 +316,7 @@ class Connector(Protocol):
 
 
 class TcpConnector:
-    """Connects over TCP.
-
-    Args:
-        address: `host:port`, `[address]:port` for IPv6.
-        tls: What to secure connections with, see `client_tls`; None leaves them plain.
-
-    Raises:
-        ValueError: The address has no host, or no port.
-    """
+    """Connects over TCP to `host:port` or `[address]:port`, or raises `ValueError`; plain if `tls` is None."""
 
     def __init__(self, address: str, tls: ssl.SSLContext | None) -> None:
         host, _, port = address.rpartition(":")

@@ -106,13 +106,9 @@ class _Lines:
 
 
 class Multiplexer:
-    """One end of a stream, with its channels.
+    """One end of a stream, with its channels; in lines, the stream is text.
 
-    Args:
-        source: Where the stream is read.
-        target: Where it is written; may be the same.
-        on_channel: Takes the other end of each channel that the host opens; None on the host.
-        lines: Whether the stream is text.
+    `on_channel` takes the other end of each channel that the host opens; it is None on the host.
     """
 
     def __init__(
@@ -133,11 +129,7 @@ class Multiplexer:
         self.is_open = True  # whether the stream goes on
 
     def open(self) -> socket.socket:
-        """Return the end of a new channel, which is the caller's to close.
-
-        Raises:
-            ConnectionError: The stream has ended.
-        """
+        """Return the end of a new channel, the caller's to close; `ConnectionError` if the stream has ended."""
         if not self.is_open:
             raise ConnectionResetError("the stream to the server has ended")
         self._number += 1
@@ -145,11 +137,7 @@ class Multiplexer:
         return self._add(self._number)
 
     async def run(self) -> None:
-        """Carry bytes until the stream ends; end every channel then.
-
-        Raises:
-            RemoteProtocolError: The other end broke the protocol.
-        """
+        """Carry bytes until the stream ends, then end every channel; raises `RemoteProtocolError`."""
         try:
             while data := await receive(self._source):
                 self._data += data if self._lines is None else self._lines.decode(data)
