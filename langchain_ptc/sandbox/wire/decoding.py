@@ -560,6 +560,8 @@ def _are_cheap(items: list[Any]) -> bool:
 
 # --- what is trusted ---------------------------------------------------------------------------------
 
+_RECORDS = 1_000
+"""Dicts that are replaced by records at a time: these take the memory of those before."""
 Build: TypeAlias = Callable[[Mark, list[Any]], object]
 """Builds a container from its mark and its items."""
 _CONTAINERS = frozenset((list, dict, Mark))
@@ -638,6 +640,8 @@ def _containers_in(container: Any, record: type[dict[str, Any]]) -> Iterable[tup
         return ()
     if kinds == _DICTS and not any(map(is_tracked, container)):  # they contain no containers
         if record is not dict:
-            container[:] = map(record, container)  # type: ignore[arg-type]  # a constructor
+            for start in range(0, len(container), _RECORDS):
+                at = slice(start, start + _RECORDS)
+                container[at] = map(record, container[at])  # type: ignore[arg-type]  # a constructor
         return ()
     return enumerate(container)
