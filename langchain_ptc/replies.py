@@ -159,7 +159,6 @@ def _with_calls(content: Sequence[Any], calls: Mapping[str, dict[str, Any]]) -> 
 
 
 def _with_text(content: str | list[Any], prose: str) -> str | list[Any]:
-    """Return content with `prose` as its text, and other blocks unchanged."""
     if isinstance(content, str):
         return prose
     parts: list[Any] = []
@@ -311,7 +310,6 @@ class _Reader:
 
 
 def _parse(text: str) -> ast.Module | None:
-    """Parse text that may be Python; None if it is not, or is too long."""
     try:
         return parse_quietly(text) if len(text) <= MAX_CHARS else None
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -372,7 +370,6 @@ def _only_program(data: Any) -> str | None:
 
 
 def _without(text: str, blocks: Sequence[Block]) -> str:
-    """Return a text without some of its blocks."""
     parts, at = [], 0
     for block in blocks:
         parts.append(text[at : block.start])

@@ -378,7 +378,6 @@ _JSON_TYPES = {
 def _write_arguments_schema(
     parameters: Sequence[ToolParameter], records: Sequence[RecordType]
 ) -> dict[str, Any]:
-    """Return the JSON Schema of some parameters."""
     names: dict[str, str] = {}
     for record in records:
         names[record.key] = unique(record.name, names.values())
@@ -427,7 +426,6 @@ def _value_of(answer: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value with its messages as dicts."""
     if isinstance(value, BaseMessage):
         return _show({name: getattr(value, name, None) for name in Message.__annotations__})
     if isinstance(value, dict):

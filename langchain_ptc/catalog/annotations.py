@@ -655,7 +655,6 @@ def injected_parameters(tool: BaseTool) -> Injected:
 
 
 def _schema_fields(tool: BaseTool) -> tuple[set[str], set[str]]:
-    """Return the fields of the tool's schema, and those of them that are the model's to fill in."""
     shown = tool.tool_call_schema
     if isinstance(shown, dict):
         return set(), set()

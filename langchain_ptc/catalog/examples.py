@@ -248,7 +248,6 @@ class Pair:
 
 
 def _pair_examples(pair: Pair, tools: Sequence[ExampleTool]) -> Iterator[Example]:
-    """Yield the examples of a root and its child, with other tools that are linked to them."""
     if pair.number:
         yield pair.fill(_LARGEST, best=pair.free("best"), most=pair.free("most"))
         yield pair.fill(_FILTER)
@@ -355,7 +354,6 @@ def _action_example(pair: Pair, tool: ExampleTool, link: Link) -> Example:
 
 
 def _simple_examples(tools: Sequence[ExampleTool], taken: Collection[str]) -> Iterator[Example]:
-    """Yield an example of each tool, and one that calls a tool for two values."""
     for tool in tools:
         yield _single_example(tool, taken)
     looped = next((tool for tool in tools if tool.subject() is not None), None)

@@ -248,8 +248,6 @@ _WithParts: TypeAlias = Alternatives | Choice | Container | RecordRef
 
 
 class _Check:
-    """The check of one value."""
-
     def __init__(self, records: Mapping[str, RecordType], steps: int) -> None:
         self._records = records
         self._left = steps
@@ -305,7 +303,6 @@ class _Check:
 
 
 def _is_of(name: str, value: Any) -> bool:
-    """Whether a value of JSON is of a type without parts."""
     if name in ("int", "float"):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return is_number and (name == "float" or value == value // 1)

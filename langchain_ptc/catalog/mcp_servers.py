@@ -607,7 +607,6 @@ def server_errors() -> Iterator[IO[str]]:
 
 
 def _copy(reading: int) -> None:
-    """Copy a pipe to standard error until all its writers are gone."""
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         while part := pipe.read(_CHUNK_BYTES):

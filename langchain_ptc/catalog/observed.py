@@ -79,8 +79,6 @@ class Shape:
 
 @dataclass(slots=True, kw_only=True)
 class _Saved:
-    """What `ObservedShapes.to_dict` makes data of."""
-
     format: Literal[3]
     shapes: dict[str, Shape]
 
@@ -226,7 +224,6 @@ def widen(shape: Shape, value: object, *, arguments: object = None) -> bool:
 
 
 def _read_json(text: str) -> object:
-    """Return the array or object that a text holds in JSON, or None."""
     if text.lstrip()[:1] not in ("{", "[") or len(text) > MAX_JSON_CHARS:
         return None
     try:
@@ -388,7 +385,6 @@ _CODE = re.compile(r"[A-Z\d_]+")  # nothing but capitals: currencies, shares, ai
 
 @functools.cache
 def _field_words() -> frozenset[str]:
-    """Return what fields of records are called, in lower case."""
     return frozenset(Path(__file__).with_name("field_words.txt").read_text("utf-8").split())
 
 

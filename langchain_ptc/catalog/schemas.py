@@ -463,7 +463,6 @@ class SchemaReader:
         return flat
 
     def _collect(self, schema: Schema, parts: list[Schema]) -> None:
-        """Gather the parts that `schema` is made of, each once, itself first."""
         stack: list[object] = [schema]
         seen: set[int] = set()
         while stack and len(parts) < MAX_PARTS:

@@ -21,7 +21,7 @@ import math
 import operator
 import sqlite3
 import weakref
-from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import CodeType
 from typing import Annotated, NamedTuple, Protocol, TypeAlias
@@ -136,7 +136,6 @@ class ToolIndex:
         return [word for word in longer if word != term]
 
     def _spellings(self, term: str) -> dict[str, float]:
-        """Return the words of which an unknown word may be a misspelling."""
         if len(term) <= _SHORTEST:
             return {}
         like = functools.partial(difflib.get_close_matches, term, cutoff=_SIMILARITY)
@@ -177,7 +176,6 @@ def _row(definition: ToolDefinition) -> tuple[str, ...]:
 
 
 def _choices(tree: TypeTree) -> list[str]:
-    """Return the words that a parameter may be: `unpaid`, `Q3`."""
     nodes = [node for node in walk(tree) if isinstance(node, Choice)]
     return [value for node in nodes for value in node.values if isinstance(value, str)]
 
@@ -200,27 +198,13 @@ def _terms(query: str) -> list[str]:
 
 
 def _synonyms(term: str, weight: float) -> dict[str, float]:
-    """Return what may be meant by a word or phrase, in one of its forms."""
+    """Return what may be meant by a word or phrase, in the first of its forms that is known."""
     others = read_synonyms().others
-    found: dict[str, float] = {}
-    for form in _forms(term, others):
-        found |= {other: weight * near for other, near in others[form].items()}
-    return found
+    form = next((f for f in map(term.removesuffix, _ENDINGS) if f in others), None)
+    return {} if form is None else {o: weight * near for o, near in others[form].items()}
 
 
-_ENDINGS = ("ations", "ation", "ments", "ment", "ings", "ing", "ies", "ed", "es", "s", "e", "y")
-
-
-def _forms(term: str, known: Container[str]) -> list[str]:
-    """Return the forms of `term` that are known: itself if it is, else those it is like."""
-    if term in known or " " in term:
-        return [term] if term in known else []
-    fits = (end for end in _ENDINGS if term.endswith(end) and len(term) - len(end) >= 3)
-    stem = term.removesuffix(next(fits, ""))
-    forms = [stem, *(f"{stem}{end}" for end in ("e", "y", "ment", "ation", "s"))]
-    if len(stem) > 3 and stem[-1] == stem[-2]:
-        forms.append(stem[:-1])  # shipped, cancelled
-    return [form for form in forms if form in known]
+_ENDINGS = ("", "s", "d", "es", "ed", "ing")
 
 
 _CHANGES = frozenset("create add insert new update edit modify change set delete remove".split())  # noqa: SIM905

@@ -105,7 +105,6 @@ def render_type(tree: TypeTree, names: Names) -> str:
 
 
 def _type_names(trees: Iterable[TypeTree]) -> set[str]:
-    """Return the names that must be imported for `trees`, or are built in."""
     found: set[str] = set()
     for tree in trees:
         for node in walk(tree):
@@ -308,7 +307,6 @@ def _stub_parameter(
 
 
 def _render_literal(value: object) -> str:
-    """Return the source of a default, or `...` if it is not a short literal."""
     if not _is_literal(value):
         return "..."
     shown = repr(value)
@@ -316,7 +314,6 @@ def _render_literal(value: object) -> str:
 
 
 def _is_literal(value: object, depth: int = 0) -> bool:
-    """Whether `value` is short data that Python source can hold."""
     if type(value) is float:
         return isfinite(value)
     if type(value) is int:
@@ -439,7 +436,6 @@ def _observed_line(shape: str, keep: Keep, *, limit: int | None = None) -> str:
 
 
 def _render_imports(names: Collection[str]) -> list[str]:
-    """Return the lines that import `names`, which are keys of `MODULES`."""
     modules: dict[str, list[str]] = {}
     for name in sorted(names):
         modules.setdefault(MODULES[name], []).append(name)
@@ -452,7 +448,6 @@ def name_of(domain: DomainStubs) -> str:
 
 
 def _render_pointer(domains: Sequence[DomainStubs]) -> str:
-    """Return how many tools there are, and in which domains."""
     counted = count(sum(len(domain.definitions) for domain in domains), "tool")
     if [domain.domain for domain in domains] == [None]:
         return counted
@@ -526,7 +521,6 @@ def _render_short(definition: ToolDefinition, names: Names) -> str:
 
 
 def _terse(tree: TypeTree) -> TypeTree:
-    """Return `tree` with long choices widened to their types."""
     if isinstance(tree, Choice) and sum(len(repr(v)) + 2 for v in tree.values) > MAX_CHOICES_CHARS:
         return union([VALUE_TYPES[type(v)] for v in tree.values])
     if isinstance(tree, Alternatives):

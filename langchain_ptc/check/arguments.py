@@ -99,8 +99,6 @@ def _keywords(call: ast.Call) -> Iterator[tuple[str | None, ast.AST, ast.expr]]:
 
 @dataclass(frozen=True, slots=True)
 class _Values:
-    """Compares the values of one call with the type of one parameter."""
-
     _definition: ToolDefinition
     _parameter: ToolParameter
     _lenient: Leniency
@@ -255,7 +253,6 @@ def _fits_choice(value: str | float, tree: Choice) -> bool:
 
 
 def _constant(node: ast.AST) -> ast.Constant | None:
-    """Return a constant, including negative numbers; None for anything else."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         inner = getattr(node.operand, "value", None)
         is_number = isinstance(inner, int | float) and not isinstance(inner, bool)

@@ -611,7 +611,6 @@ def render_problems(problems: Sequence[Problem]) -> str:
 
 
 def _point(problem: Problem) -> list[str]:
-    """Return the source line with a caret under the column; an excerpt of a long line."""
     source = problem.source_line.rstrip()
     if not source.strip():
         return []

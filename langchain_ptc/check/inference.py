@@ -296,7 +296,6 @@ def parse(value: Value) -> Answer:
 
 
 def _each(value: Value, answer: Callable[[TypeTree, ToolDefinition | None], Answer]) -> Answer:
-    """Combine the answers for the alternatives of a type: it fails only if all of them fail."""
     if not isinstance(value, Data):
         return None
     options = value.tree.options if isinstance(value.tree, Alternatives) else (value.tree,)
@@ -547,7 +546,6 @@ class Inference:
         return _answer(iterate(value), value)
 
     def _each(self, node: ast.expr) -> Value:
-        """Return the value of the items of an iterable."""
         return self._item(self.infer(node))
 
     # --- expressions ----------------------------------------------------------------------------
@@ -668,7 +666,6 @@ class Inference:
         return UNKNOWN
 
     def _gathered(self, node: ast.Call) -> Value:
-        """Return the result of awaiting `gather`: the results in the order of the arguments."""
         if node.keywords:  # return_exceptions: results and exceptions
             return UNKNOWN
         found = [
@@ -715,12 +712,10 @@ _INFERENCES: Mapping[type[ast.AST], Callable[[Inference, Any], Value]] = {
 
 
 def _iterator(item: Value, *, is_tuple: bool = False) -> Items:
-    """Return an iterable with these items."""
     return Items((item,), is_each=True, is_tuple=is_tuple)
 
 
 def _settled(value: Value) -> Value:
-    """Return the result of awaiting a value."""
     return value.value if isinstance(value, Pending) else UNKNOWN
 
 

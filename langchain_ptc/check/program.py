@@ -385,7 +385,6 @@ _READERS: Mapping[type[ast.AST], Callable[[Facts, Any], None]] = {
 
 
 def _is_built(binding: Binding) -> bool:
-    """Whether the value of a binding is a container that the code itself builds."""
     node = binding.value
     if binding.steps or not isinstance(node, ast.Call):
         return not binding.steps and isinstance(node, _DISPLAYS)

@@ -177,7 +177,6 @@ def _write_project(
 
 
 def _run_ty(folder: Path) -> list[_Report]:
-    """Return what ty reports of the code in `folder`."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     options = ["--output-format", "gitlab", "--exit-zero", "--python-version", version]
     command = [sys.executable, "-m", "ty", "check", "--config-file", "ty.toml", *options, _CODE]
