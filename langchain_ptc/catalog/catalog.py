@@ -115,8 +115,7 @@ class ToolCatalog:
         domain of its tools.
 
         Args:
-            servers: Connections by name, as `MultiServerMCPClient` takes them; or `ClientSession`s
-                by name, which stay yours to close; or a `MultiServerMCPClient`.
+            servers: Connections by name, as `MultiServerMCPClient` takes them; or such a client.
             tools: Further tools, as `ToolCatalog` takes them.
             policies: As `ToolCatalog` takes them. They take precedence over the server's hints
                 (`readOnlyHint` and `idempotentHint`).

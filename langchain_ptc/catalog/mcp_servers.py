@@ -32,7 +32,6 @@ from datetime import timedelta
 from typing import IO, Any, TextIO, TypeVar, cast
 
 from langchain_core.tools import ToolException
-from typing_extensions import override
 
 from langchain_ptc.background_loop import BackgroundLoop
 from langchain_ptc.catalog.mcp_results import (
@@ -247,14 +246,9 @@ class Server:
         self._known: list[Any] | None = None
         self._types: tuple[list[Any] | None, dict[str, ResultType | None]] = None, {}
 
-    @property
-    def home(self) -> asyncio.AbstractEventLoop:
-        """The loop that the session lives on."""
-        return mcp_loop.start()
-
     async def list_tools(self) -> list[Any]:
         """Return the tools of a server as they are now, all pages of them, or raise a `ServerError`."""
-        return await run_on(self.home, self._list_tools())
+        return await run_on(mcp_loop.start(), self._list_tools())
 
     async def call(
         self,
@@ -266,7 +260,7 @@ class Server:
     ) -> CallAnswer:
         """Call a tool and return its answer; with `headers` in a session of its own. Raises `ToolException` only."""
         if headers is None or "url" not in self._connection:
-            return await run_on(self.home, self._call(tool, arguments, progress))
+            return await run_on(mcp_loop.start(), self._call(tool, arguments, progress))
         merged = {**(self._connection.get("headers") or {}), **headers}
         own = Server(
             self.name,
@@ -292,7 +286,7 @@ class Server:
 
     async def close(self) -> None:
         """End the session for good."""
-        await run_on(self.home, self._close())
+        await run_on(mcp_loop.start(), self._close())
 
     def stop(self) -> None:
         """End the session for good, without waiting, from any thread."""
@@ -310,7 +304,7 @@ class Server:
         if self._closed:
             raise ServerError("its catalog is closed")
         link = self._link
-        if link is None or link.is_lost or link.owner.get_loop() is not self.home:
+        if link is None or link.is_lost or link.owner.get_loop() is not mcp_loop.start():
             opening = _open_session(self._connection, self._session_options())
             link = self._link = _Link(
                 opening, self._seconds, is_process="url" not in self._connection
@@ -372,10 +366,11 @@ class Server:
                 is_unknown = _is_unknown_session(error)
                 if str(error).startswith(STREAM_ENDED):
                     raise self._lost(explain(error), "may have been made") from error
-                if not is_unknown and not _is_end(error):
+                is_closed = _is_closed_stream(error)
+                if not (is_unknown or is_closed or str(error) == CONNECTION_CLOSED):
                     raise ToolException(str(error) or type(error).__name__) from error
                 await link.close()
-                if not is_unknown and not _is_closed_stream(error):
+                if not (is_unknown or is_closed):
                     raise self._lost(explain(error), "may have been made") from error
                 # The session was over before the request was sent: once more, in a new one.
                 if not may_ask_again:
@@ -399,65 +394,8 @@ def _is_unknown_session(error: Exception) -> bool:
     return code == SESSION_UNKNOWN or (is_text and code in SESSION_UNKNOWN_CODES)
 
 
-def _is_end(error: Exception) -> bool:
-    return _is_closed_stream(error) or str(error) == CONNECTION_CLOSED
-
-
 def _is_closed_stream(error: Exception) -> bool:
     return type(error).__name__ in ("ClosedResourceError", "BrokenResourceError", "EndOfStream")
-
-
-class GivenSession(Server):
-    """A session that the user opened, on the loop `home`, and closes."""
-
-    def __init__(self, name: str, session: Any, home: asyncio.AbstractEventLoop) -> None:
-        super().__init__(name, {}, callbacks=None, connect_seconds=0)
-        self._home = home
-        self._session = session
-
-    @property
-    @override
-    def home(self) -> asyncio.AbstractEventLoop:
-        if not self._home.is_running():
-            raise ServerError(
-                f"the session with the MCP server {self.name!r} belongs to an event loop that has "
-                "ended; pass its connection to the catalog instead, which keeps a session of its own"
-            )
-        return self._home
-
-    @override
-    async def _list_tools(self) -> list[Any]:
-        self._known = await list_tools(self._session)
-        return self._known
-
-    @override
-    async def call(
-        self,
-        tool: str,
-        arguments: Mapping[str, Any],
-        progress: Progress | None = None,
-        *,
-        headers: Mapping[str, Any] | None = None,
-    ) -> CallAnswer:
-        try:
-            return await run_on(self.home, request_call(self._session, tool, arguments, progress))
-        except ServerError as error:
-            raise ToolException(str(error)) from error
-        except Exception as error:  # of the `mcp` package, which is not imported here
-            if _is_end(error) or _is_unknown_session(error):
-                raise ToolException(
-                    f"the session with the MCP server {self.name!r} is closed ({explain(error)}); "
-                    "it was passed to the catalog open, so open it and build the catalog again"
-                ) from error
-            raise ToolException(str(error) or type(error).__name__) from error
-
-    @override
-    async def close(self) -> None:
-        """Leave it open: its owner closes it."""
-
-    @override
-    def stop(self) -> None:
-        """Leave it open."""
 
 
 # --- transports -----------------------------------------------------------------------------------

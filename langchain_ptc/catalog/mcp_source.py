@@ -34,19 +34,18 @@ from langchain_ptc.catalog.mcp_results import (
     read_result,
     unwrap_schema,
 )
-from langchain_ptc.catalog.mcp_servers import GivenSession, Server, ServerError, explain, mcp_loop
+from langchain_ptc.catalog.mcp_servers import Server, ServerError, explain, mcp_loop
 from langchain_ptc.catalog.text import read_field
 from langchain_ptc.errors import CatalogError
 
 if TYPE_CHECKING:
     from langchain_mcp_adapters.client import MultiServerMCPClient
     from langchain_mcp_adapters.sessions import Connection
-    from mcp import ClientSession
 
 C = TypeVar("C")
 
-MCPServers: TypeAlias = "Mapping[str, Connection | ClientSession] | MultiServerMCPClient"
-"""MCP servers by name: a connection for each, or a session that is open already; or a client."""
+MCPServers: TypeAlias = "Mapping[str, Connection] | MultiServerMCPClient"
+"""MCP servers by name: a connection for each; or a client."""
 Found: TypeAlias = Mapping[str, Sequence["MCPTool"]]  # the tools of servers, by the servers' names
 
 INSTALL = "MCP servers need one more package: pip install 'langchain-ptc[mcp]'"
@@ -87,11 +86,6 @@ class MCPTool(DescribedTool):
 
     @override
     def _run(self, /, *, __runtime__: Any = None, **arguments: Any) -> Any:
-        if isinstance(self.server, GivenSession) and _running_loop() is self.server.home:
-            raise ToolException(
-                f"the session with the MCP server {self.server.name!r} lives on the event loop that "
-                "this synchronous call would block; use `ainvoke`"
-            )
         return mcp_loop.run(self._arun(__runtime__=__runtime__, **arguments))
 
     # What goes to a model as a message has images as models take them; code gets bytes.
@@ -111,28 +105,19 @@ def _for_model(answer: Any) -> Any:
     return answer.model_copy(update={"content": as_message_content(answer.content)})
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
 # --- the servers of a catalog ---------------------------------------------------------------------
 
 
 class Source:
     """The servers of a catalog, and of the newer catalogs made from it; no session is opened yet.
 
-    Callbacks and interceptors are the client's, the outermost interceptor first. `home` is the loop on which sessions
-    among the servers were opened; None if it is unknown.
+    Callbacks and interceptors are the client's, the outermost interceptor first.
     """
 
     def __init__(
         self,
         servers: object,
         *,
-        home: asyncio.AbstractEventLoop | None,
         approve: Approve,
         exclude: Sequence[str],
         connect_seconds: float,
@@ -146,35 +131,25 @@ class Source:
             members = servers.connections
         if not isinstance(members, Mapping):
             raise CatalogError(
-                "servers must be a dict of connections or sessions by name, or a "
+                "servers must be a dict of connections by name, or a "
                 f"MultiServerMCPClient, got {type(servers).__name__}"
             )
         self._servers = tuple(
-            self._server(name, member, home, connect_seconds) for name, member in members.items()
+            self._server(name, member, connect_seconds) for name, member in members.items()
         )
         # At exit, servers that are still open are waited for elsewhere.
         weakref.finalize(self, _stop_all, self._servers).atexit = False
 
-    def _server(
-        self, name: str, member: object, home: asyncio.AbstractEventLoop | None, seconds: float
-    ) -> Server:
-        if isinstance(member, Mapping):
-            try:
-                import mcp  # noqa: F401  # is it there?
-            except ImportError as error:
-                raise ImportError(INSTALL) from error
-            return Server(name, member, callbacks=self._callbacks, connect_seconds=seconds)
-        if not (hasattr(member, "list_tools") and hasattr(member, "call_tool")):
+    def _server(self, name: str, member: object, seconds: float) -> Server:
+        if not isinstance(member, Mapping):
             raise CatalogError(
-                f"servers[{name!r}] must be a connection or a ClientSession, got "
-                f"{type(member).__name__}"
+                f"servers[{name!r}] must be a connection, got {type(member).__name__}"
             )
-        if home is None:
-            raise CatalogError(
-                f"servers[{name!r}] is an open session, which belongs to an event loop; use "
-                "`async with ToolCatalog.from_mcp(...)` on that loop"
-            )
-        return GivenSession(name, member, home)
+        try:
+            import mcp  # noqa: F401  # is it there?
+        except ImportError as error:
+            raise ImportError(INSTALL) from error
+        return Server(name, member, callbacks=self._callbacks, connect_seconds=seconds)
 
     @property
     def versions(self) -> tuple[int, ...]:
@@ -323,8 +298,8 @@ class OpeningCatalog(Generic[C]):
         )
         self._source: Source | None = None
 
-    async def _open(self, home: asyncio.AbstractEventLoop | None) -> C:
-        self._source = source = self._connect(home=home)
+    async def _open(self) -> C:
+        self._source = source = self._connect()
         try:
             return self._build(source, *await source.read())
         except BaseException:
@@ -339,13 +314,13 @@ class OpeningCatalog(Generic[C]):
         return self.__aenter__().__await__()
 
     async def __aenter__(self) -> C:
-        return await self._open(asyncio.get_running_loop())
+        return await self._open()
 
     async def __aexit__(self, *_: object) -> None:
         await self._close()
 
     def __enter__(self) -> C:
-        return mcp_loop.run(self._open(None))
+        return mcp_loop.run(self._open())
 
     def __exit__(self, *_: object) -> None:
         mcp_loop.run(self._close())

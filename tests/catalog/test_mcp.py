@@ -26,12 +26,9 @@ from langchain_core.tools import ToolException, tool
 
 from langchain_ptc import CatalogError, ProgrammaticToolExecutor, ToolCatalog, ToolPolicy
 from langchain_ptc.catalog import mcp_servers, mcp_source
-from langchain_ptc.catalog.mcp_results import read_field
 
 pytest.importorskip("mcp", reason="pip install 'langchain-ptc[mcp]'")
 
-from mcp import ClientSession, StdioServerParameters
-from mcp.client.stdio import stdio_client
 
 from tests.support import ROOT, SUPPORT
 from tests.support.waiting import SECONDS, wait_for
@@ -443,44 +440,6 @@ async def test_with_ordinary_tools() -> None:
         await ToolCatalog.from_mcp(servers, tools={"kitchen": [get_price]})
 
 
-async def test_own_session(catalog: ToolCatalog) -> None:
-    """A session that the user opened is used on its own loop, from any loop, and left open."""
-    parameters = StdioServerParameters(command=PYTHON, args=[str(SERVERS / "kitchen.py")])
-    async with stdio_client(parameters) as streams, ClientSession(*streams) as session:
-        await session.initialize()
-        async with ToolCatalog.from_mcp({"mine": session}) as own:
-            assert own.domains == ("mine",)
-            assert await run(own, "print(await count(['a']))") == "1"
-            executor = ProgrammaticToolExecutor(own)
-            result = await asyncio.to_thread(executor.execute, "print(count(['a', 'b']))")
-            assert result.output == "2\n"
-            with pytest.raises(ToolException, match="use `ainvoke`"):
-                own["count"].tool.invoke({"words": []})
-        counted = await session.call_tool("count", {"words": []})
-        assert read_field(counted, "structuredContent") == {"result": 0}
-        with (
-            pytest.raises(CatalogError, match="use `async with"),
-            ToolCatalog.from_mcp({"a": session}),
-        ):
-            pass
-    with pytest.raises(ToolException, match="session with the MCP server 'mine' is closed"):
-        await call(own, "count", words=[])
-
-
-def test_session_of_a_loop_that_ended() -> None:
-    """A session whose loop ended is told as that, and does not hang."""
-
-    async def opening() -> ToolCatalog:
-        parameters = StdioServerParameters(command=PYTHON, args=[str(SERVERS / "odd.py")])
-        async with stdio_client(parameters) as streams, ClientSession(*streams) as session:
-            await session.initialize()
-            return await ToolCatalog.from_mcp({"odd": session})
-
-    catalog = asyncio.run(opening())
-    with pytest.raises(ToolException, match="belongs to an event loop that has ended"):
-        asyncio.run(call(catalog, "odd.bare"))
-
-
 @NEEDS_ADAPTERS
 async def test_client_of_the_adapters() -> None:
     """A `MultiServerMCPClient` brings its connections, its interceptors and its callbacks."""
@@ -529,10 +488,10 @@ async def test_message_handler_of_the_user() -> None:
 # --- what cannot work ---------------------------------------------------------------------------
 
 NO_SERVERS: dict[str, tuple[Any, str]] = {
-    "a list": ([], "servers must be a dict of connections or sessions by name"),
+    "a list": ([], "servers must be a dict of connections by name"),
     "a path": (
         {"a": "server.py"},
-        r"servers\['a'\] must be a connection or a ClientSession, got str",
+        r"servers\['a'\] must be a connection, got str",
     ),
     "no transport": ({"a": {"command": "x"}}, "'a' cannot be listed: .*Missing 'transport'"),
     "no such command": (
