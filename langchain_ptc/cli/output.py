@@ -99,7 +99,7 @@ def report_failure(result: ExecutionResult, *, quiet: bool) -> None:
 class Reporter:
     """Reports executions on standard error: pass it as `on_event`, and run them inside `with`.
 
-    On a terminal the calls are drawn as bars in time, and code is coloured; elsewhere it is plain text.
+    On a terminal the calls are drawn as bars in time.
 
     Args:
         shows_code: Whether each program is shown before it runs, and its error afterwards.
@@ -152,12 +152,8 @@ class Reporter:
             return
         again = f" (attempt {self._programs})" if self._programs > 1 else ""
         write_error(f"The code{again}:")
-        code = str(event["code"]).strip("\n")
-        if self._is_terminal:
-            _print_code(code)
-        else:
-            for line in code.splitlines():
-                write_error(f"  | {line}")
+        for line in str(event["code"]).strip("\n").splitlines():
+            write_error(f"  | {line}")
 
     def _end(self, event: Event) -> None:
         from langchain_ptc.display.progress import render_end
@@ -168,17 +164,6 @@ class Reporter:
         if self._shows_code:
             for line in error.splitlines()[:_MAX_ERROR_LINES]:
                 write_error(f"  {line}")
-
-
-def _print_code(code: str) -> None:
-    from rich.console import Console
-    from rich.syntax import Syntax
-
-    shown = Syntax(
-        visible(code), "python", theme="ansi_dark", background_color="default", padding=(0, 2)
-    )
-    # Through `sys.stderr` as it is now: what is drawn there is moved out of the way.
-    Console(file=sys.stderr).print(shown)
 
 
 def _render_calls(result: ExecutionResult) -> Iterator[str]:

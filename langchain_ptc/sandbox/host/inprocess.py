@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from langchain_ptc.errors import SandboxError
-from langchain_ptc.sandbox.api import Done, Moment, OnCalls, OnIdle, Program, Result, Shown
+from langchain_ptc.sandbox.api import Done, Limits, Moment, OnCalls, OnIdle, Program, Result, Shown
 from langchain_ptc.sandbox.host.connection import Conversation
 from langchain_ptc.sandbox.host.process import LocalSandbox, crashed, replay_seconds
 from langchain_ptc.sandbox.wire.protocol import limit_reached
@@ -114,83 +114,65 @@ class _QueueChannel:
 
 
 class InProcessSession:
-    """One execution in a thread."""
+    """One execution in a thread, seen from the event loop."""
+
+    _done: asyncio.Future[Done]
+    _channel: _QueueChannel
+    _crew: Crew
+    _since: tuple[float, float]  # when its limits began: by the clock, and in time of its threads
 
     def __init__(self, imports: tuple[str, ...]) -> None:
         self._imports = imports
-        self._run: _ThreadRun | None = None
+        self._conversation: Conversation | None = None
+        self._more = 0.0  # seconds in addition to its limits
 
     @property
     def output(self) -> str:
         """What the code has printed until now."""
-        return "" if self._run is None else self._run.protocol.output
+        return "" if self._conversation is None else self._conversation.protocol.output
 
     @property
     def shown(self) -> tuple[Shown, ...]:
         """What the code has shown until now."""
-        return () if self._run is None else self._run.protocol.shown
+        return () if self._conversation is None else self._conversation.protocol.shown
 
     async def run(self, program: Program, on_calls: OnCalls, on_idle: OnIdle | None = None) -> Done:
-        """Run `program` to its end; see `Session.run`."""
-        self._run = _ThreadRun(program, on_calls, on_idle, self._imports)
-        return await self._run.wait()
-
-    def resume(self, results: Sequence[Result], at: Moment | None = None) -> None:
-        """Hand in answers to calls; see `Session.resume`."""
-        if self._run is not None:
-            self._run.answer(results, at)
-
-    def renew(self) -> None:
-        """Begin the limits of wall and processor time anew; see `Session.renew`."""
-        if self._run is not None:
-            self._run.renew()
-
-
-class _ThreadRun:
-    """A program in a thread, seen from the event loop."""
-
-    def __init__(
-        self,
-        program: Program,
-        on_calls: OnCalls,
-        on_idle: OnIdle | None,
-        imports: tuple[str, ...],
-    ) -> None:
+        """Run `program` to its end, which a limit may bring about; see `Session.run`."""
         loop = asyncio.get_running_loop()
-        self._conversation = Conversation(
+        conversation = Conversation(
             program, on_calls, on_idle, on_taken=self._take, on_error=self._fail
         )
-        self.protocol = self._conversation.protocol
-        self._limits = program.limits
         self._more = replay_seconds(program)
-        self._done: asyncio.Future[Done] = loop.create_future()
+        self._done = loop.create_future()
         self._channel = channel = _QueueChannel(loop, self._receive)
         self._crew = Crew(HOST_STACK_BYTES)
         self._crew.wakers.append(lambda: channel.deliver(b""))
-        wire = WorkerConnection(channel)
-        run = ProgramRun(program, wire, imports=imports, guard_writes=True, crew=self._crew)
+        run = ProgramRun(
+            program,
+            WorkerConnection(channel),
+            imports=self._imports,
+            guard_writes=True,
+            crew=self._crew,
+        )
         try:
             self._crew.start(lambda: _run_to_end(run))
         except RuntimeError as error:
             raise SandboxError(f"the system refuses a thread for the code: {error}") from error
         self._since = time.monotonic(), 0.0
-        """When its limits began: by the clock, and in processor time of its threads."""
-
-    async def wait(self) -> Done:
-        """Wait for the end, which a limit may bring about."""
+        self._conversation = conversation
         try:
-            while (ending := await self._look()) is None:
+            while (ending := await self._look(program.limits)) is None:
                 pass
         finally:
             self._crew.stop()
         if not self._done.done():  # a moment to hand over what it has printed
             await asyncio.wait([self._done], timeout=_LOOK_SECONDS * 2)
-            ending = replace(ending, output=self.protocol.output)
-        self._conversation.close()
+            ending = replace(ending, output=self.output)
+        conversation.close()
         return ending
 
-    async def _look(self) -> Done | None:
-        limits, (started, before) = self._limits, self._since
+    async def _look(self, limits: Limits) -> Done | None:
+        started, before = self._since
         wall, cpu = limits.wall_seconds + self._more, limits.cpu_seconds + self._more
         left = started + wall - time.monotonic()
         await asyncio.wait([self._done], timeout=min(max(left, 0.0), _LOOK_SECONDS))
@@ -206,32 +188,33 @@ class _ThreadRun:
         return None
 
     def renew(self) -> None:
-        """Begin the limits anew."""
-        self._more = 0.0
-        self._since = time.monotonic(), self._crew.cpu_seconds()
+        """Begin the limits of wall and processor time anew; see `Session.renew`."""
+        if self._conversation is not None:
+            self._more = 0.0
+            self._since = time.monotonic(), self._crew.cpu_seconds()
 
-    def answer(self, results: Sequence[Result], at: Moment | None) -> None:
-        """Hand in answers to calls."""
-        if not self._done.done():
+    def resume(self, results: Sequence[Result], at: Moment | None = None) -> None:
+        """Hand in answers to calls; see `Session.resume`."""
+        if self._conversation is not None and not self._done.done():
             for buffer in self._conversation.encode(results, at):
                 self._channel.deliver(buffer)
 
     def _receive(self, data: bytes) -> None:
-        if not self._done.done():
+        if self._conversation is not None and not self._done.done():
             self._conversation.feed(data)
 
     def _take(self) -> None:
-        if self._done.done():
+        if self._conversation is None or self._done.done():
             return
-        if self.protocol.done is not None:
-            self._done.set_result(self.protocol.done)
+        protocol = self._conversation.protocol
+        if protocol.done is not None:
+            self._done.set_result(protocol.done)
         else:
-            self._conversation.hand_on(self.protocol.collect())
+            self._conversation.hand_on(protocol.collect())
 
     def _fail(self, violation: str) -> None:
         if not self._done.done():
-            ending = crashed(f"the code broke the protocol: {violation}", self.protocol.output)
-            self._done.set_result(ending)
+            self._done.set_result(crashed(f"the code broke the protocol: {violation}", self.output))
 
 
 def _run_to_end(run: ProgramRun) -> None:
