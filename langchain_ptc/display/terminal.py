@@ -19,15 +19,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from langchain_ptc.display.record import (
-    Bar,
-    Gap,
-    Step,
-    Timeline,
-    View,
-    choose,
-    choose_lines,
-)
+from langchain_ptc.display.record import Bar, Gap, Step, Timeline, View, choose, choose_lines
 from langchain_ptc.display.text import cut_middle, visible
 from langchain_ptc.errors import count, cut
 

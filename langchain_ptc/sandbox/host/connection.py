@@ -14,7 +14,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from langchain_ptc.locks import ServiceThread, large_data_threads, new_lock
 from langchain_ptc.sandbox.api import Call, Done, Moment, OnCalls, OnIdle, Program, Result
@@ -364,22 +364,6 @@ class HostConnection:
 # that a callback is called as often as by a loop's own selector.
 
 
-class Watcher(Protocol):
-    """The part of an event loop that watches sockets."""
-
-    def add_reader(self, fd: int, callback: Callable[..., object], *args: Any) -> object:
-        """Call `callback(*args)` whenever the socket can be read."""
-
-    def remove_reader(self, fd: int) -> object:
-        """Call it no longer."""
-
-    def add_writer(self, fd: int, callback: Callable[..., object], *args: Any) -> object:
-        """Call `callback(*args)` whenever the socket can be written."""
-
-    def remove_writer(self, fd: int) -> object:
-        """Call it no longer."""
-
-
 def watcher_of(loop: asyncio.AbstractEventLoop) -> Watcher:
     """Return what watches sockets for a loop: itself, if it can."""
     can_watch = type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader
@@ -438,6 +422,9 @@ class _ThreadWatcher:
         if watched is not None:
             watched.is_removed = True
             _thread().wake()  # before the socket is closed, or soon after: see `_select`
+
+
+Watcher: TypeAlias = asyncio.AbstractEventLoop | _ThreadWatcher  # what watches sockets
 
 
 class _SelectingThread:
