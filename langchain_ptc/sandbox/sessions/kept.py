@@ -616,15 +616,6 @@ def refuse(value: object) -> Unkeepable:
 
 # --- what pickle does not know --------------------------------------------------------------------
 
-_OF_TYPES = {
-    made.__name__: made for made in (types.CellType, types.MappingProxyType, types.MethodType)
-}
-
-
-def make_of_types(name: str, *args: Any) -> Any:
-    """Make an object of a class that cannot be imported by the name that it has."""
-    return _OF_TYPES[name](*args)
-
 
 def _make_cached_property(function: Any, name: Any) -> modules.cached_property:
     made = modules.cached_property(function)
@@ -637,68 +628,66 @@ def _make_type_variable(name: str, constraints: tuple[Any, ...], *options: Any) 
     return typing.TypeVar(name, *constraints, **keywords)
 
 
-def _make_lru(function: Any, size: int | None, typed: bool) -> Any:
-    return functools.lru_cache(size, typed)(function)
-
-
-def _take_lru(value: Any) -> tuple[Any, ...]:
-    options = value.cache_parameters()
-    return _make_lru, (value.__wrapped__, options["maxsize"], options["typed"])
-
-
-def _by(make: Callable[..., Any], *attributes: str) -> Callable[[Any], tuple[Any, ...]]:
-    return lambda value: (make, tuple([getattr(value, name) for name in attributes]))
-
-
-_TYPE_VARIABLE = "name", "constraints", "bound", "covariant", "contravariant"
-TAKERS: dict[type, Callable[[Any], tuple[Any, ...]]] = {
-    zoneinfo.ZoneInfo: _by(zoneinfo.ZoneInfo, "key"),
-    struct.Struct: _by(struct.Struct, "format"),
-    types.MappingProxyType: lambda value: (make_of_types, ("mappingproxy", dict(value))),
-    types.MethodType: lambda value: (make_of_types, ("method", value.__func__, value.__self__)),
-    property: _by(property, "fget", "fset", "fdel", "__doc__"),
-    staticmethod: _by(staticmethod, "__func__"),
-    classmethod: _by(classmethod, "__func__"),
-    functools._lru_cache_wrapper: _take_lru,
-    modules.cached_property: _by(_make_cached_property, "func", "attrname"),
-    typing.TypeVar: _by(_make_type_variable, *(f"__{name}__" for name in _TYPE_VARIABLE)),
-    typing.ForwardRef: _by(str, "__forward_arg__"),
-    typing.NewType: _by(typing.NewType, "__name__", "__supertype__"),
-}
-"""By exact class, since a subclass may be anything: returns the call that makes a value again."""
-
-
 def _nothing() -> Any:
     """Do nothing: it is decorated to find out what a decorator makes."""
 
 
-_MADE_BY: Mapping[object, Callable[[Any], Any]] = {
-    make(_nothing).__code__: make
-    for make in (contextlib.contextmanager, contextlib.asynccontextmanager)
-}
+_DECORATORS = (contextlib.contextmanager, contextlib.asynccontextmanager)
+_DECORATED = {make(_nothing).__code__: make.__name__ for make in _DECORATORS}
 _ORDERING: dict[str, Any] = {
     function.__qualname__: function  # `total_ordering` changes the name
     for pairs in functools._convert.values()  # type: ignore[attr-defined]  # tests hold it
     for _, function in pairs
 }
+_CLASSES: Sequence[Any] = (
+    *(types.CellType, types.MappingProxyType, types.MethodType, property, staticmethod),
+    *(classmethod, str, struct.Struct, typing.NewType, zoneinfo.ZoneInfo),
+)
+_MADE: Mapping[str, Callable[..., Any]] = {
+    **{make.__name__: make for make in (*_CLASSES, *_DECORATORS)},
+    "lru_cache": lambda function, size, typed: functools.lru_cache(size, typed)(function),
+    "cached_property": _make_cached_property,
+    "TypeVar": _make_type_variable,
+    "ordering": _ORDERING.__getitem__,
+}
 
 
-def _make_ordering(name: str) -> Any:
-    return _ORDERING[name]
+def make_again(kind: str, *args: Any) -> Any:
+    """Make an object that pickle does not know; pickles call this."""
+    return _MADE[kind](*args)
+
+
+def _take_lru(value: Any) -> tuple[Any, ...]:
+    options = value.cache_parameters()
+    return make_again, ("lru_cache", value.__wrapped__, options["maxsize"], options["typed"])
+
+
+def _by(kind: str, *attributes: str) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda value: (make_again, (kind, *[getattr(value, name) for name in attributes]))
+
+
+_TYPE_VARIABLE = "name", "constraints", "bound", "covariant", "contravariant"
+TAKERS: dict[type, Callable[[Any], tuple[Any, ...]]] = {
+    zoneinfo.ZoneInfo: _by("ZoneInfo", "key"),
+    struct.Struct: _by("Struct", "format"),
+    types.MappingProxyType: lambda value: (make_again, ("mappingproxy", dict(value))),
+    types.MethodType: _by("method", "__func__", "__self__"),
+    property: _by("property", "fget", "fset", "fdel", "__doc__"),
+    staticmethod: _by("staticmethod", "__func__"),
+    classmethod: _by("classmethod", "__func__"),
+    functools._lru_cache_wrapper: _take_lru,
+    modules.cached_property: _by("cached_property", "func", "attrname"),
+    typing.TypeVar: _by("TypeVar", *(f"__{name}__" for name in _TYPE_VARIABLE)),
+    typing.ForwardRef: _by("str", "__forward_arg__"),
+    typing.NewType: _by("NewType", "__name__", "__supertype__"),
+}
+"""By exact class, since a subclass may be anything: returns the call that makes a value again."""
 
 
 def take_made_function(function: types.FunctionType) -> tuple[Any, ...] | None:
     """Return the call that makes a function of the standard library's making again; None for others."""
-    if (make := _MADE_BY.get(function.__code__)) is not None:
-        return make, (function.__wrapped__,)  # type: ignore[attr-defined]  # both set it
+    if (decorator := _DECORATED.get(function.__code__)) is not None:
+        return make_again, (decorator, function.__wrapped__)  # type: ignore[attr-defined]  # both set it
     if _ORDERING.get(function.__qualname__) is function:
-        return _make_ordering, (function.__qualname__,)
+        return make_again, ("ordering", function.__qualname__)
     return None
-
-
-CALLABLES: Sequence[Any] = (
-    *(make_of_types, _make_cached_property, _make_lru, _make_ordering, _make_type_variable),
-    *(zoneinfo.ZoneInfo, struct.Struct, str, typing.NewType, property, staticmethod, classmethod),
-    *(*_MADE_BY.values(), AttrDict),
-)
-"""What a pickle may call to make what pickle does not know."""

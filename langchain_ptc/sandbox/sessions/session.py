@@ -114,8 +114,8 @@ class PickleWriter(pickle.Pickler):
         try:
             content = cell.cell_contents
         except ValueError:  # it is empty
-            return kept.make_of_types, ("cell",)
-        return kept.make_of_types, ("cell",), (content,), None, None, Makers.fill
+            return kept.make_again, ("cell",)
+        return kept.make_again, ("cell",), (content,), None, None, Makers.fill
 
     def _function(self, function: types.FunctionType) -> Any:
         found = self._units.use(function)
@@ -252,7 +252,7 @@ _MAKERS: Sequence[Any] = (
     *(Makers.member, Makers.instance, Makers.fill),
 )
 _CALLABLES: Mapping[tuple[str, str], Any] = {
-    (make.__module__, make.__qualname__): make for make in (*_MAKERS, *kept.CALLABLES)
+    (make.__module__, make.__qualname__): make for make in (*_MAKERS, kept.make_again, AttrDict)
 }
 _CALLABLE_IDS = frozenset(map(id, _CALLABLES.values()))
 _LOST = object()

@@ -126,7 +126,7 @@ NOWHERE = {
     "a part of a maker": forge(named(kept_module.__name__, "functools.sys.modules")),
     "a maker that is none": forge(named(session.__name__, "Makers.__init__.__globals__")),
     "a class that has no name": forge(
-        call(named(kept_module.__name__, "make_of_types"), "FunctionType", 1, {})
+        call(named(kept_module.__name__, "make_again"), "FunctionType", 1, {})
     ),
     "globals of a function": forge(
         call(named("builtins", "getattr"), a_function(), "__globals__"), F
