@@ -96,7 +96,7 @@ def test_help_of_the_command_line_is_quick() -> None:
 
 def test_worker_modules_know_nothing_of_langchain() -> None:
     """What a worker and its parent import holds nothing of LangChain, LangGraph or pydantic."""
-    loaded = load("import langchain_ptc.sandbox.worker.zygote, langchain_ptc.sandbox.worker.main")
+    loaded = load("import langchain_ptc.sandbox.worker.zygote")
     assert not packages_of(loaded) & set(FOREIGN_TO_WORKERS)
     rooms = {name.split(".")[1] for name in loaded if name.startswith("langchain_ptc.")}
     assert rooms <= {"sandbox", "errors", "locks"}

@@ -38,7 +38,7 @@ from langchain_ptc.sandbox.host.workers import (
     Worker,
     WorkerStats,
 )
-from langchain_ptc.sandbox.wire import control
+from langchain_ptc.sandbox.wire import protocol
 
 SILENT_SECONDS = 30.0
 """How long the parent of workers may leave a request without an answer, its start included."""
@@ -404,10 +404,10 @@ class WorkerPool:
                 continue
             if late.timed_out:
                 late.deadline = math.inf
-                self._signal(late, signal.SIGKILL, control.KILL)
+                self._signal(late, signal.SIGKILL, protocol.KILL)
             else:
                 late.timed_out, late.deadline = True, now + GRACE_SECONDS
-                self._signal(late, control.LIMIT_SIGNAL, control.LIMIT)
+                self._signal(late, protocol.LIMIT_SIGNAL, protocol.LIMIT)
 
     def _judge_silence(self, now: float) -> None:
         """Give up on a parent of workers that does not answer: stopped, frozen, or swapped out."""
@@ -485,7 +485,7 @@ class WorkerPool:
             self._asked_since = time.monotonic()
         number = next(self._numbers)
         self._asked[number] = ask
-        parent.order(control.SPARE if ask is None else control.FORK, number)
+        parent.order(protocol.SPARE if ask is None else protocol.FORK, number)
 
     def _give(self, worker: Worker, ask: Ask) -> None:
         """Hand a worker to who was promised one."""
@@ -514,7 +514,7 @@ class WorkerPool:
     def _drop(self, worker: Worker) -> None:
         """Kill a worker that is not needed, and close its descriptors."""
         if self.workers.pop(worker.number, None) is not None:
-            self._signal(worker, signal.SIGKILL, control.KILL)
+            self._signal(worker, signal.SIGKILL, protocol.KILL)
             worker.exited.set_result(Exit(-1, 0.0))
         worker.close()
 
@@ -522,7 +522,7 @@ class WorkerPool:
 
     def _hear(self, parent: Parent, reply: Reply) -> None:
         parent.is_silent = False
-        if reply.kind == control.HELLO:
+        if reply.kind == protocol.HELLO:
             hello = json.loads(reply.payload)
             if hello["problems"]:
                 parent.cannot_start = True
@@ -532,17 +532,17 @@ class WorkerPool:
                 )
             self._layers = parent.layers = hello["layers"]
             self._failed_starts = 0
-        elif reply.kind == control.BORN:
+        elif reply.kind == protocol.BORN:
             self._greet(parent, reply)
-        elif reply.kind == control.REFUSED:
+        elif reply.kind == protocol.REFUSED:
             self._do_without(self._asked.pop(reply.number, None), reply.status)
-        elif reply.kind == control.ENDED:
+        elif reply.kind == protocol.ENDED:
             self._bury(reply.number, Exit(reply.status, reply.cpu_seconds))
 
     def _greet(self, parent: Parent, reply: Reply) -> None:
         ask = self._asked.pop(reply.number, None)
         if not reply.descriptors:
-            parent.order(control.KILL, reply.number)
+            parent.order(protocol.KILL, reply.number)
             self._do_without(ask, errno.EMFILE)
             return
         sock = socket.socket(fileno=reply.descriptors[0])

@@ -37,8 +37,13 @@ from langchain_ptc.sandbox.host.workers import (
     WorkerStats,
     current_depth,
 )
-from langchain_ptc.sandbox.wire.control import EXIT_NO_FOLDER, EXIT_NO_SECCOMP
-from langchain_ptc.sandbox.wire.protocol import encode_frame, encode_run, limit_reached
+from langchain_ptc.sandbox.wire.protocol import (
+    EXIT_NO_FOLDER,
+    EXIT_NO_SECCOMP,
+    encode_frame,
+    encode_run,
+    limit_reached,
+)
 
 T = TypeVar("T")
 Require = Literal["kernel", "process", "any"]

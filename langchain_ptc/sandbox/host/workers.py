@@ -31,7 +31,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from langchain_ptc.errors import SandboxError
 from langchain_ptc.locks import no_fork
-from langchain_ptc.sandbox.wire.control import (
+from langchain_ptc.sandbox.wire.protocol import (
     ALLOWANCE,
     BORN,
     DESCRIPTORS_OF_A_WORKER,

@@ -41,7 +41,7 @@ from langchain_ptc.sandbox.remote.messages import (
     read_greeting,
 )
 from langchain_ptc.sandbox.remote.sockets import Flow, Outbox, prepare, receive, secure
-from langchain_ptc.sandbox.wire.control import MAX_CPU_SECONDS, MAX_MEMORY_BYTES
+from langchain_ptc.sandbox.wire.protocol import MAX_CPU_SECONDS, MAX_MEMORY_BYTES
 
 MAX_PENDING = 256
 MAX_HOSTS = 256

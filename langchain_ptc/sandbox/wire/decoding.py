@@ -79,14 +79,11 @@ class Comparisons:
         self._left = MAX_COMPARISONS
 
     def add(self, items: Sequence[Any], cost: Callable[[int], int] | None = None) -> None:
-        """Add a set of `items`; those without a hash come into none.
+        """Add a set of `items`; those without a hash come into none. Raises `OutOfBounds`.
 
         Args:
             items: What the set is made of.
             cost: How long it takes to compare the item at a place, in units of a small integer.
-
-        Raises:
-            OutOfBounds: Too many different items have one hash.
         """
         hashes: list[Any] = []
         seen: set[Any] = set()
@@ -125,7 +122,6 @@ def _hash_all(items: Sequence[Any]) -> list[Any]:
 
 
 def _is_hashable(item: object) -> bool:
-    """Whether `hash(item)` gives a number."""
     with contextlib.suppress(TypeError):
         hash(item)
         return True
@@ -150,15 +146,9 @@ def _cost_of_comparing(item: Any) -> int:
 
 
 def check_hashes(value: object) -> None:
-    """Refuse arguments that would be expensive if a tool made a set of numbers, or of rows, in a list.
+    """Refuse values that would be expensive if a tool made a set of numbers, or of rows, in a list.
 
-    Honest ones hardly ever have one hash, unless they are equal.
-
-    Args:
-        value: Values that were built.
-
-    Raises:
-        OutOfBounds: Too many of them have one hash.
+    Honest ones hardly ever have one hash, unless they are equal. Raises `OutOfBounds`.
     """
     found: list[Any] = []
     level: list[list[Any]] = [[value]]
@@ -210,13 +200,9 @@ def _pick_values(parts: list[Any], kinds: set[type], found: list[Any]) -> None:
         if not (min(floats) > 2**-40 and max(floats) < 2**53):
             found += [part for part in floats if part and not 2**-40 < abs(part) < 2**53]
     for kind in kinds & _BUILT_NUMBERS:
-        found += filter(_has_hash, only(kind))
+        found += [n for n in only(kind) if type(n) is not Decimal or n.is_finite()]
     for kind in kinds & _ROWS:
         found += _flat_rows(only(kind))
-
-
-def _has_hash(number: object) -> bool:
-    return type(number) is not Decimal or number.is_finite()
 
 
 def _flat_rows(rows: list[Any]) -> list[Any]:
@@ -325,13 +311,7 @@ class _Container:
 
 
 class _Reader:
-    """Walks over data and decodes it, in slices if it is large.
-
-    Args:
-        data: One value as MessagePack.
-        max_levels: How deeply it may be nested.
-        max_values: How many values it may hold.
-    """
+    """Walks over one value as MessagePack and decodes it, in slices if it is large, within bounds."""
 
     def __init__(self, data: bytes, max_levels: int, max_values: int) -> None:
         self._data = data
@@ -345,12 +325,7 @@ class _Reader:
         self.cost = 0
 
     def read(self) -> Any:
-        """Return the data.
-
-        Raises:
-            OutOfBounds: It is beyond a bound.
-            MalformedValue: It is not data.
-        """
+        """Return the data; raises `OutOfBounds`, and `MalformedValue` if it is none."""
         root = _Container(is_map=False, left=1, start=0, begin=0)
         try:
             end, values = self._walk(root)
@@ -569,15 +544,7 @@ _DICTS = {dict}
 
 
 def decode_value(data: bytes | memoryview, record: type[dict[str, Any]] = dict) -> Any:
-    """Decode what `encode_value` has written; what a worker sends is for `read_bounded`.
-
-    Args:
-        data: The bytes.
-        record: What maps become.
-
-    Raises:
-        ValueError: Somebody else has written it.
-    """
+    """Decode what `encode_value` has written, maps as `record`; what a worker sends is for `read_bounded`."""
     return assemble(ormsgpack.unpackb(data, ext_hook=_read_extension), _build, record)
 
 

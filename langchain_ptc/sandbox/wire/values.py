@@ -45,6 +45,7 @@ from collections.abc import (
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from itertools import chain, groupby, islice
 from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple, cast
@@ -61,11 +62,7 @@ class UnsendableValue(TypeError):
 
 
 class TooManyItems(UnsendableValue):
-    """An iterator does not end within the items that may be taken from it.
-
-    Attributes:
-        count: How many were taken.
-    """
+    """An iterator does not end within the `count` of items that may be taken from it."""
 
     def __init__(self, value: object, count: int) -> None:
         kind = type(value).__qualname__
@@ -74,15 +71,7 @@ class TooManyItems(UnsendableValue):
 
 
 def as_data(value: object, *, max_items: int = MAX_ITEMS) -> object:
-    """Return what an object that is not plain data consists of, one level deep.
-
-    Args:
-        value: The object.
-        max_items: Items that may be taken from an iterator.
-
-    Raises:
-        UnsendableValue: It is not data.
-    """
+    """Return what an object that is not plain data consists of, one level deep; raises `UnsendableValue`."""
     kind = type(value)
     if isinstance(value, type):
         raise UnsendableValue(f"an object of class {kind.__name__} is not plain data")
@@ -122,11 +111,7 @@ def is_iterator(value: object) -> bool:
 
 
 def take_items(items: Iterable[Any], most: int) -> list[Any]:
-    """Return the items of `items`.
-
-    Raises:
-        TooManyItems: There are more than `most`.
-    """
+    """Return the items of `items`; raises `TooManyItems` if there are more than `most`."""
     if isinstance(items, groupby):  # to take the next group empties the one before
         items = ((key, take_items(group, most)) for key, group in items)
     taken = list(islice(items, most + 1))
@@ -179,12 +164,12 @@ def _library_reader(value: object) -> Callable[[Any], object] | None:
     kind = type(value)
     if callable(dump := getattr(kind, "model_dump", None)):  # pydantic
         return cast("Callable[[Any], object]", dump)
-    if dataclasses.is_dataclass(value):
-        return _read_dataclass
+    if dataclasses.is_dataclass(kind):
+        return partial(_read_fields, dataclasses.fields(kind))
     if isinstance(value, SimpleNamespace):
         return vars
     if hasattr(kind, "__attrs_attrs__"):
-        return _read_attrs
+        return partial(_read_fields, kind.__attrs_attrs__)
     if hasattr(kind, "__fields__") and callable(dump := getattr(kind, "dict", None)):  # pydantic 1
         return cast("Callable[[Any], object]", dump)
     package = kind.__module__.partition(".")[0]
@@ -197,12 +182,8 @@ def _library_reader(value: object) -> Callable[[Any], object] | None:
     return None
 
 
-def _read_dataclass(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-
-
-def _read_attrs(value: Any) -> dict[str, Any]:
-    return {a.name: getattr(value, a.name) for a in type(value).__attrs_attrs__}
+def _read_fields(fields: Iterable[Any], value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields}
 
 
 def _read_array(value: Any) -> object:
@@ -275,11 +256,7 @@ MAX_DEPTH = 200
 
 
 class ValueTooLarge(ValueError):
-    """A value is larger than it may be.
-
-    Attributes:
-        size: Its size in bytes.
-    """
+    """A value is larger than it may be; `size` is in bytes."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"{size} bytes")
@@ -323,13 +300,7 @@ def read_attribute(value: object, name: str) -> object:
 
 
 class Place:
-    """Stands for an object in `page.copy += 1`: its attribute is read and set as code does elsewhere.
-
-    Args:
-        target: The object.
-        get: Reads an attribute of it by name.
-        put: Sets one.
-    """
+    """Stands for an object in `page.copy += 1`: its attribute is read and set as code does elsewhere."""
 
     __slots__ = ("_ptc_parts",)
 
@@ -493,11 +464,9 @@ def encode_value(
 
 
 def encode_sized(value: object, max_bytes: int) -> tuple[bytes, int]:
-    """Encode `value` and measure it: a string in UTF-8, anything else as it is encoded.
+    """Encode `value` as `encode_value`, and measure it: a string in UTF-8, anything else as it is encoded.
 
     Raises:
-        UnsendableValue: As `encode_value`.
-        Exception: As `encode_value`.
         ValueTooLarge: It has more than `max_bytes` bytes.
     """
     if isinstance(value, str) and len(value) > max_bytes:
@@ -528,11 +497,7 @@ def map_header(count: int) -> bytes:
 
 
 def _pack(value: Any, max_levels: int, *, is_known: bool = False) -> bytes:
-    """Encode MessagePack's own types.
-
-    Raises:
-        TypeError: There are others, or it is nested too deeply.
-    """
+    """Encode MessagePack's own types; raises `TypeError` for others, and for what is nested too deeply."""
     if type(value) in _PLAIN_CONTAINERS and (is_known or is_large(value)):
         if not max_levels:
             raise TypeError
@@ -575,12 +540,7 @@ def _pack_slices(value: Any, max_levels: int) -> Iterator[bytes | memoryview]:
 
 
 class _Simplifier:
-    """Turns a value into `None`, numbers, text, bytes, lists and dicts of its own, and extensions.
-
-    Args:
-        max_items: Items that may be taken from an iterator.
-        max_levels: How deeply the value may be nested.
-    """
+    """Turns a value into `None`, numbers, text, bytes, lists and dicts of its own, and extensions."""
 
     def __init__(self, max_items: int, max_levels: int) -> None:
         self._max_items = max_items

@@ -1,4 +1,4 @@
-"""The parent of workers: a small program that imports once and forks many.
+"""The parent of workers, and its children, each of which runs one program and dies.
 
 It is started by the host as a fresh Python, never as a fork of it: the host has threads, sockets and
 secrets. It confines itself, and then only forks on request, and reports how each child ended.
@@ -19,6 +19,10 @@ length, then the payload.
 | `P` | worker `number` lives; with its socket and, on Linux, its pidfd |
 | `X` | worker `number` has ended with that status |
 | `R` | the system refused worker `number`; the status is the error number |
+
+A worker has no environment, no files, no descriptors but its socket (number 3) and, once it is confined,
+no way to get any. What it imports was imported by its parent. The first thing that it hears is its
+limits: it sets them, and installs the filter of system calls, before it reads its program.
 """
 
 from __future__ import annotations
@@ -27,17 +31,24 @@ import array
 import contextlib
 import gc
 import json
+import mmap
 import os
+import random
 import select
 import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from types import CodeType, FrameType, FunctionType
 from typing import NoReturn
 
-from langchain_ptc.sandbox.wire.control import (
+from langchain_ptc.sandbox.api import Program, Result
+from langchain_ptc.sandbox.wire.protocol import (
+    ALLOWANCE,
     BORN,
     ENDED,
+    EXIT_NO_FOLDER,
+    EXIT_NO_SECCOMP,
     FORK,
     HELLO,
     KILL,
@@ -46,12 +57,169 @@ from langchain_ptc.sandbox.wire.control import (
     REPLY,
     REQUEST,
     SPARE,
+    encode_frame,
+    encode_result,
+    encode_run,
+    parse_run,
 )
+from langchain_ptc.sandbox.wire.values import encode_value
 from langchain_ptc.sandbox.worker import confinement
-from langchain_ptc.sandbox.worker import main as worker
+from langchain_ptc.sandbox.worker.connection import SocketChannel, WorkerConnection
 from langchain_ptc.sandbox.worker.output import keep_streams
 from langchain_ptc.sandbox.worker.preload import FileReader, load_all
-from langchain_ptc.sandbox.worker.program import prepare_interpreter, touch_lazy_parts
+from langchain_ptc.sandbox.worker.program import (
+    Folder,
+    ProgramRun,
+    prepare_interpreter,
+    touch_lazy_parts,
+)
+
+# --- a worker ---------------------------------------------------------------------------------------
+
+EXIT_BROKEN = 70
+_SOCKET_FD = 3
+_MAX_FDS = 4096
+_NICE = 5
+"""Code gives way to the host, which keeps its limits, and to the parent, which makes more workers."""
+_RESERVE_BYTES = 4 * 1024 * 1024
+"""Address space that is reserved, so that a worker without memory can still say so."""
+
+
+def open_line(held: socket.socket) -> WorkerConnection:
+    """Make the line of every worker, in their parent: of what a worker makes itself, nothing is shared.
+
+    It is to a descriptor that each worker replaces by its own; until then it is that of `held`.
+    """
+    if held.fileno() != _SOCKET_FD:
+        os.dup2(held.fileno(), _SOCKET_FD)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, _SOCKET_FD)
+    return WorkerConnection(SocketChannel(sock))
+
+
+def _enter_folder(max_bytes: int, *, landlock: bool) -> None:
+    try:
+        confinement.enter_folder(max_bytes)
+        if landlock:
+            confinement.restrict_by_landlock("/")
+        for _ in range(_SOCKET_FD):  # no file of the code becomes a standard stream
+            os.open("/", os.O_PATH)
+    except OSError:
+        os._exit(EXIT_NO_FOLDER)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that is too large is an `OSError`
+    os.environ.update(HOME=confinement.FOLDER)
+
+
+def _seed(seed: int | None) -> None:
+    """Seed the random generators of libraries: with `seed`, or from the kernel."""
+    random.seed(seed)
+    if seed is not None and (tempfile := sys.modules.get("tempfile")):  # the names that it makes up
+        tempfile._RandomNameSequence.rng = random
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed(None if seed is None else seed % 2**32)
+        if seed is not None:  # what generators without a seed begin with
+            sys.modules["numpy.random.bit_generator"].randbits = random.getrandbits  # type: ignore[attr-defined]
+
+
+def _keep_only(sock: socket.socket, most_fd: int) -> None:
+    """Close every descriptor but the socket, which becomes number 3."""
+    fd = sock.detach()
+    if fd != _SOCKET_FD:
+        os.dup2(fd, _SOCKET_FD)
+    os.closerange(0, _SOCKET_FD)
+    os.closerange(_SOCKET_FD + 1, max(_MAX_FDS, fd, most_fd) + 1)
+    sys.stdin = sys.stdout = sys.stderr = None  # there are none
+
+
+_runs: list[ProgramRun] = []
+"""The one that this process runs."""
+
+
+def stop_on_limits() -> None:
+    """Let the signals of the limits stop the run of this process, or of one that it forks."""
+    signal.signal(LIMIT_SIGNAL, _stop)
+    signal.signal(signal.SIGXCPU, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    limit = "wall_seconds" if number == LIMIT_SIGNAL else "cpu_seconds"
+    with contextlib.suppress(BaseException):
+        for run in _runs:
+            run.stop_at(frame, limit)
+    os._exit(0)
+
+
+# --- before there is a program ---------------------------------------------------------------------
+
+# What a worker does for the first time costs ten times what it costs later: the first write to a page
+# that it shares with its parent copies the page, and code that has not run is slow code. So the parent
+# of workers rehearses until Python has specialised what it runs, and each worker rehearses once while
+# it waits, which copies the pages that a program will write to.
+
+_CODE = 'print(await get(1, b="2"))'
+"""Each line more costs every waiting worker private memory; this is what every program does."""
+WARMUP_RUNS = 12
+"""Of the parent of workers: Python 3.11 specialises a function after eight calls."""
+
+
+_PROGRAM = encode_frame(encode_run(Program(code=_CODE, tools=("warm.get",))))
+_ANSWER = b"".join(encode_result(Result(id=1, payload=encode_value({"a": [1]}))))
+
+
+class _Audience:
+    """A channel to nobody: it sends the program, and an answer to the one call."""
+
+    def __init__(self) -> None:
+        self._inbox = [_ANSWER, _PROGRAM]
+
+    def send(self, data: bytes) -> None:
+        """Drop bytes."""
+
+    def receive(self) -> bytes:
+        """Return what is next."""
+        return self._inbox.pop()
+
+    def receive_into(self, room: memoryview) -> None:
+        """Never needed: nothing here is large."""
+
+    def poll(self, seconds: float) -> bool:
+        """Return whether there is more."""
+        return bool(self._inbox)
+
+
+def rehearse(imports: tuple[str, ...]) -> None:
+    """Run a small program; `imports` as in `ProgramRun`."""
+    wire = WorkerConnection(_Audience())
+    ProgramRun(parse_run(wire.receive()[0]), wire, imports=imports, guard_writes=False).run()
+
+
+_moved: list[CodeType] = []
+"""What has been copied: the holes that it would leave would be filled by what programs allocate."""
+
+
+def gather_code(imports: tuple[str, ...]) -> None:
+    """Copy the code that a small program runs, so that all of it is in one place.
+
+    A call counts as a reference to its code, and writing that copies the page which a worker shares
+    with its parent: of 180 code objects all over the memory, nearly as many pages.
+    """
+    sys.setprofile(lambda frame, *_: _moved.append(frame.f_code))
+    rehearse(imports)
+    sys.setprofile(None)
+    run = {id(code) for code in _moved}
+    _moved[:] = {id(code): code for code in _moved}.values()
+    gc.unfreeze()
+    for function in gc.get_objects():
+        if type(function) is FunctionType and id(function.__code__) in run:
+            function.__code__ = _copy(function.__code__)
+    gc.freeze()
+
+
+def _copy(code: CodeType) -> CodeType:
+    consts = tuple(_copy(c) if isinstance(c, CodeType) else c for c in code.co_consts)
+    return code.replace(co_consts=consts)
+
+
+# --- their parent -----------------------------------------------------------------------------------
 
 _LAST_STANDARD_FD = 2
 _HAS_PIDFD = hasattr(os, "pidfd_open")
@@ -86,7 +254,7 @@ def main(
     touch_lazy_parts()
     prepare_interpreter()
     _reset_signals()
-    worker.stop_on_limits()
+    stop_on_limits()
     base_bytes = _address_bytes()
     report = _confine(walls=walls, files_bytes=files_bytes)
     if confinement.LINUX:
@@ -114,14 +282,10 @@ def _settle_descriptors(control: socket.socket) -> socket.socket:
     """
     with control:
         moved = control.dup()
-    _open_standard_streams()
-    return moved
-
-
-def _open_standard_streams() -> None:
     while (opened := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD_FD:
         pass
     os.close(opened)
+    return moved
 
 
 def _reset_signals() -> None:
@@ -220,7 +384,7 @@ class _Parent:
         policy: bool,
     ) -> None:
         self._control = control
-        self._line = worker.open_line(control)
+        self._line = open_line(control)
         self._imports = imports
         self._policy = policy
         self._files_bytes = files_bytes
@@ -234,7 +398,7 @@ class _Parent:
         self._pidfds: dict[int, int] = {}  # pidfd -> number
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
-        self._warmup_runs = worker.WARMUP_RUNS
+        self._warmup_runs = WARMUP_RUNS
         self._postponed: list[int] = []
 
     def serve(self) -> NoReturn:
@@ -255,9 +419,9 @@ class _Parent:
 
     def _warm_up(self) -> None:
         """Run a program, until Python has optimised its own code; then fork the workers that wait."""
-        worker.rehearse(self._imports)
-        if self._warmup_runs == worker.WARMUP_RUNS:
-            worker.gather_code(self._imports)
+        rehearse(self._imports)
+        if self._warmup_runs == WARMUP_RUNS:
+            gather_code(self._imports)
         self._warmup_runs -= 1
         if not self._warmup_runs:
             gc.collect()
@@ -315,24 +479,64 @@ class _Parent:
             self._tell(REPLY.pack(BORN, number, pid, 0.0, 0), fds)
 
     def _become_worker(self, sock: socket.socket, *, is_spare: bool) -> NoReturn:
-        code = worker.EXIT_BROKEN
+        code = EXIT_BROKEN
         try:
-            worker.main(
-                sock,
-                self._line,
-                imports=self._imports,
-                policy=self._policy,
-                is_spare=is_spare,
-                files_bytes=self._files_bytes,
-                landlock=self._landlock,
-                seccomp=self._seccomp,
-                base_bytes=self._base_bytes,
-                own_user=self._own_user,
-                most_fd=max(self._control.fileno(), *self._pidfds, 0),
-            )
+            self._run_worker(sock, is_spare=is_spare)
             code = 0
         finally:
             os._exit(code)
+
+    def _run_worker(self, sock: socket.socket, *, is_spare: bool) -> None:
+        """Run one program that comes over `sock`; a worker that `is_spare` waits for it, and rehearses meanwhile."""
+        _keep_only(sock, max(self._control.fileno(), *self._pidfds, 0))
+        if self._files_bytes:
+            _enter_folder(self._files_bytes, landlock=self._landlock)
+        else:
+            os.getcwd = lambda: (
+                "/"
+            )  # the kernel refuses it, and libraries ask it (`os.path.abspath`)
+        _seed(None)  # the parent's state would be the same in every worker
+        gc.enable()
+        if confinement.LINUX:
+            confinement.die_with_parent()
+        if self._own_user:
+            confinement.limit_threads()
+        with contextlib.suppress(OSError):
+            os.nice(_NICE)
+        if is_spare:
+            rehearse(self._imports)
+        with contextlib.suppress(EOFError, ConnectionError):
+            cpu_seconds, memory_bytes = ALLOWANCE.unpack(self._line.receive_bytes(ALLOWANCE.size))
+            reserve = mmap.mmap(
+                -1, _RESERVE_BYTES, mmap.MAP_PRIVATE
+            )  # no page of it is ever touched
+            confinement.set_rlimits(
+                cpu_seconds=cpu_seconds,
+                address_bytes=self._base_bytes + memory_bytes + _RESERVE_BYTES,
+            )
+            if self._seccomp is not None:
+                try:
+                    self._seccomp.install()
+                except OSError:
+                    os._exit(EXIT_NO_SECCOMP)
+            program = parse_run(self._line.receive()[0])
+            if program.replay is not None:
+                _seed(program.replay.seed)
+            run = ProgramRun(
+                program,
+                self._line,
+                imports=self._imports,
+                guard_writes=False,
+                confined=self._seccomp is not None,
+                policy=self._policy,
+                folder=Folder() if self._files_bytes else None,
+            )
+            _runs.append(run)
+            try:
+                run.run()
+            except MemoryError:  # there was none left to describe the first one
+                reserve.close()
+                run.stop_at(None, "memory_bytes")
 
     def _reap(self, number: int, pidfd: int | None) -> None:
         pid, status, usage = os.wait4(self._children[number], 0 if pidfd else os.WNOHANG)

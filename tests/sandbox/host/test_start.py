@@ -18,7 +18,7 @@ import pytest
 from langchain_ptc import ProcessSandbox, ProgrammaticToolExecutor
 from langchain_ptc.sandbox.host import workers as workers_module
 from langchain_ptc.sandbox.host.workers import Parent, Reply
-from langchain_ptc.sandbox.wire import control
+from langchain_ptc.sandbox.wire import protocol
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 
@@ -143,13 +143,13 @@ def replies_of(parent: Parent) -> Iterator[Reply]:
 def test_a_worker_that_is_waited_for_comes_first() -> None:
     """A parent that is not warm yet forks for an execution at once, and workers that wait afterwards."""
     parent = Parent({"imports": (), "files_bytes": 0, "walls": True, "policy": True})
-    parent.order(control.SPARE, 1)
-    parent.order(control.FORK, 2)
+    parent.order(protocol.SPARE, 1)
+    parent.order(protocol.FORK, 2)
     born = []
     for reply in replies_of(parent):
         for descriptor in reply.descriptors:
             os.close(descriptor)
-        if reply.kind == control.BORN:
+        if reply.kind == protocol.BORN:
             born.append(reply.number)
         if len(born) == 2:
             break

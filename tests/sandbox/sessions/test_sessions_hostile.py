@@ -121,7 +121,7 @@ NOWHERE = {
     "pickle": forge(call(named("pickle", "loads"), b"N.")),
     "the interpreter": forge(named("sys", "modules")),
     "what makes anything": forge(named("copyreg", "_reconstructor")),
-    "the sandbox": forge(named("langchain_ptc.sandbox.worker.main", "os")),
+    "the sandbox": forge(named("langchain_ptc.sandbox.worker.zygote", "os")),
     "the compiler": forge(named("RestrictedPython", "compile_restricted")),
     "a part of a maker": forge(named(kept_module.__name__, "functools.sys.modules")),
     "a maker that is none": forge(named(session.__name__, "Makers.__init__.__globals__")),

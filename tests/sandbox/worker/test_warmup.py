@@ -4,14 +4,14 @@ import subprocess
 import sys
 
 GATHER = """
-from langchain_ptc.sandbox.worker import main
+from langchain_ptc.sandbox.worker import zygote
 from langchain_ptc.sandbox.worker.program import ProgramRun
 first = ProgramRun.run.__code__
-main.gather_code(())
+zygote.gather_code(())
 assert ProgramRun.run.__code__ == first
 assert ProgramRun.run.__code__ is not first
-assert first in main._moved
-main.rehearse(())
+assert first in zygote._moved
+zygote.rehearse(())
 print("still runs")
 """
 
