@@ -519,11 +519,7 @@ async def connect_agents(
 
 
 async def _connect(
-    name: str,
-    given: object,
-    make_client: MakeHttpClient,
-    verify: VerifyCard | None,
-    seconds: float,
+    name: str, given: object, make_client: MakeHttpClient, verify: VerifyCard | None, seconds: float
 ) -> Agent:
     if not isinstance(given, str | pb.AgentCard | Client):
         raise CatalogError(

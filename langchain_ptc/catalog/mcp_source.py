@@ -115,12 +115,7 @@ class Source:
     """
 
     def __init__(
-        self,
-        servers: object,
-        *,
-        approve: Approve,
-        exclude: Sequence[str],
-        connect_seconds: float,
+        self, servers: object, *, approve: Approve, exclude: Sequence[str], connect_seconds: float
     ) -> None:
         self._approve: Approve = approve
         self._exclude = frozenset(exclude)

@@ -40,13 +40,7 @@ Schema: TypeAlias = Mapping[str, Any]
 
 REFERENCES = ("$ref", "$dynamicRef")  # keywords whose value is a reference
 MAX_REFERENCE_CHARS = 120  # length of a reference or a place in a message
-_SCALARS = {
-    "string": STR,
-    "integer": INT,
-    "number": FLOAT,
-    "boolean": BOOL,
-    "null": NONE,
-}
+_SCALARS = {"string": STR, "integer": INT, "number": FLOAT, "boolean": BOOL, "null": NONE}
 MAX_TITLE_CHARS = 40  # a longer title is a sentence, not a name
 MAX_SCHEMAS = 3_000
 """Schemas that are read in one document; one that refers to itself in many ways has no end."""
@@ -317,12 +311,7 @@ class SchemaReader:
     """
 
     def __init__(
-        self,
-        root: Schema,
-        table: RecordTable,
-        *,
-        scope: str = "",
-        message: TypeTree | None = None,
+        self, root: Schema, table: RecordTable, *, scope: str = "", message: TypeTree | None = None
     ) -> None:
         self._resolver = Resolver(root)
         self._table = table

@@ -5,15 +5,14 @@ the ranking BM25, and no dependency. (Considered as well: rank-bm25 is no longer
 numpy; tantivy is a compiled package of its own. None of them knows what a tool's name is made of.)
 
 This module adds what the index lacks: names are split into words, the name weighs more than the
-description, and each word of a query also matches its synonyms, words that it begins, and, if it is unknown,
-similar spellings. A tool's score is the sum over the words of the query, of each word's best reading.
+description, and each word of a query also matches its synonyms and, if it is unknown, similar
+spellings. A tool's score is the sum over the words of the query, of each word's best reading.
 
 The result depends on the catalog and the query only.
 """
 
 from __future__ import annotations
 
-import bisect
 import difflib
 import functools
 import itertools
@@ -43,10 +42,9 @@ MAX_DESCRIPTION_CHARS = 4_000  # length of a description in the index; the rest 
 _MAX_PHRASE_WORDS = 3  # words of the longest phrase among the synonyms
 _COLUMNS = {"name": 10.0, "domain": 3.0, "description": 1.5, "parameters": 0.6}
 """What is indexed of a tool, and how much a word counts there."""
-_PREFIX, _SPELLING = 0.7, 0.8
-"""How much a reading of a word counts, compared to the word itself; for synonyms see `read_synonyms`."""
+_SPELLING = 0.8  # how much another spelling counts, compared to the word itself
 _PHRASE = 0.5  # how much it adds that two words of a question are adjacent in a tool's text
-_SHORTEST = 3  # letters of the shortest word that may be an abbreviation; misspelt ones are longer
+_SHORTEST = 3  # letters of a word that is not taken for a misspelt one
 _SIMILARITY = 0.8  # how similar a word must be to be taken for what was meant, from 0 to 1
 _UNASKED_CHANGE = 0.7
 """How much a tool counts whose name says that it changes something, if that was not asked for."""
@@ -108,10 +106,7 @@ class ToolIndex:
     def _score(self, term: str) -> dict[int, float]:
         """Return, for each tool that `term` may mean, how well."""
         own = self._match(term)
-        readings = _synonyms(term, 1.0)
-        if len(term) >= _SHORTEST:
-            readings.update(dict.fromkeys(self._shortened(term), _PREFIX))
-        found = self._best_readings(own, readings)
+        found = self._best_readings(own, _synonyms(term, 1.0))
         return found or self._best_readings({}, self._spellings(term))
 
     def _best_readings(
@@ -126,14 +121,6 @@ class ToolIndex:
             for number, part in hits.items():
                 found[number] = max(worth * part, found.get(number, 0.0))
         return found
-
-    def _shortened(self, term: str) -> list[str]:
-        """Return the words of the catalog that begin with `term`: for `repo`, repository."""
-        start = bisect.bisect_left(self._vocabulary, term)
-        longer = itertools.takewhile(
-            lambda word: word.startswith(term), itertools.islice(self._vocabulary, start, None)
-        )
-        return [word for word in longer if word != term]
 
     def _spellings(self, term: str) -> dict[str, float]:
         if len(term) <= _SHORTEST:

@@ -209,12 +209,7 @@ def _inner_first(table: Mapping[str, RecordType]) -> list[str]:
     return list(done)
 
 
-def _render_record(
-    name: str,
-    record: RecordType,
-    names: Names,
-    defined: Collection[str],
-) -> str:
+def _render_record(name: str, record: RecordType, names: Names, defined: Collection[str]) -> str:
     rows = []
     for item in record.fields:
         text = render_type(item.type, names)
@@ -497,8 +492,7 @@ def render_line(definition: ToolDefinition, names: Names) -> str:
 def _render_short(definition: ToolDefinition, names: Names) -> str:
     """Return a signature for reading: long choices as their type, without some optional parameters (`...`)."""
     terse = replace(
-        definition,
-        parameters=tuple(replace(p, type=_terse(p.type)) for p in definition.parameters),
+        definition, parameters=tuple(replace(p, type=_terse(p.type)) for p in definition.parameters)
     )
     shown: list[str] = []
     room = MAX_LINE_CHARS - len(definition.name)
