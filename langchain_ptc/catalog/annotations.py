@@ -44,8 +44,6 @@ from langchain_ptc.catalog.schemas import SchemaReader
 from langchain_ptc.catalog.text import to_class_name
 from langchain_ptc.catalog.types import (
     ANY,
-    BOOL,
-    FLOAT,
     INT,
     MAX_DEPTH,
     NONE,
@@ -278,7 +276,7 @@ class AnnotationReader:
     def _read_foreign(self, kind: type) -> TypeTree:
         """Read a class that is neither Python's nor a record, for example a URL."""
         if self._direction == "output":
-            return _arrives_as(kind)
+            return STR if kind.__module__.startswith(_TEXT_MODULES) else ANY
         try:
             schema = TypeAdapter(kind).json_schema()
         except Exception:  # noqa: BLE001  # classes bring their own schema code, which may do anything
@@ -327,21 +325,6 @@ class AnnotationReader:
             return RecordType(key=key, name=name, fields=found, description=said)
 
         return self._table.define(key, build)
-
-
-def _arrives_as(kind: type) -> TypeTree:
-    """Return what the code gets for an object of a class of some library; see `sandbox/wire/values.py`."""
-    package = kind.__module__.partition(".")[0]
-    if package == "pandas" and kind.__name__ == "DataFrame":
-        return container("list", container("dict", STR, ANY))
-    if package == "numpy" and hasattr(kind, "tolist"):
-        names = {base.__name__ for base in kind.__mro__}
-        known = (("integer", INT), ("floating", FLOAT), ("bool", BOOL), ("bool_", BOOL))
-        return next((tree for name, tree in known if name in names), ANY)
-    if issubclass(kind, BaseException):
-        return STR
-    has_text = kind.__str__ is not object.__str__ or isinstance(kind.__repr__, types.FunctionType)
-    return STR if has_text and kind.__module__.startswith(_TEXT_MODULES) else ANY
 
 
 # --- looking at classes -------------------------------------------------------------------------

@@ -565,17 +565,10 @@ class SchemaReader:
                 name=to_class_name(own),
                 fields=self.read_fields(schema, path=path, depth=depth),
                 description=text(schema, "description") if is_definition(path) else "",
-                others=self._describe_others(schema, path, depth),
             )
 
         key = f"{self._scope}{path}"
         return self._table.define(key, build)
-
-    def _describe_others(self, schema: Schema, path: str, depth: int) -> str:
-        if not schema.get("additionalProperties") and not schema.get("patternProperties"):
-            return ""
-        values, note = self._read_open_values(schema, "value", path, depth)
-        return note or f"other keys: {outline(values)}"
 
     def _read_open_values(
         self, schema: Schema, name: str, path: str, depth: int

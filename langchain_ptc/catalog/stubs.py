@@ -219,16 +219,13 @@ def _render_record(name: str, record: RecordType, names: Names, defined: Collect
         comment = _comment(item.description, remarks)
         rows.append((item.name, text if item.required else f"NotRequired[{text}]", comment))
     about = one_line(record.description, limit=200)
-    more = f"    # {one_line(record.others, limit=200)}\n" if record.others else ""
     if _needs_call(record, names):
-        body = "".join(f"    {key!r}: {text},{comment}\n" for key, text, comment in rows) + more
+        body = "".join(f"    {key!r}: {text},{comment}\n" for key, text, comment in rows)
         head = f"# {about}\n" if about else ""
         return f'{head}{name} = TypedDict("{name}", {{\n{body}}})'
     lines = [f"    {key}: {text}{comment}" for key, text, comment in rows]
     doc = [f"    {docstring(about, indent='    ')}"] if about else []
-    return "\n".join(
-        [f"class {name}(TypedDict):", *doc, *lines, *([more.rstrip()] if more else [])]
-    )
+    return "\n".join([f"class {name}(TypedDict):", *doc, *lines])
 
 
 def _needs_call(record: RecordType, names: Names) -> bool:

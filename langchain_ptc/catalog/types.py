@@ -112,8 +112,6 @@ class RecordType:
     """The name that its author gave it; the stubs make it unique."""
     fields: tuple[RecordField, ...]
     description: str = ""
-    others: str = ""
-    """What keys there may be beside the fields, in words; empty if nothing is said of them."""
 
 
 ANY = Named(name="Any")

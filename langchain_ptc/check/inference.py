@@ -199,8 +199,7 @@ def kind_of(tree: TypeTree) -> str | None:
 
 def is_closed(record: RecordType) -> bool:
     """Whether a record has only the keys of its fields; an object of a JSON Schema may have further keys."""
-    said = record.key.startswith("output:") and "#" not in record.key
-    return said and not record.others
+    return record.key.startswith("output:") and "#" not in record.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -563,10 +562,6 @@ class Inference:
                 return UNKNOWN
         return _iterator(self.infer(node.elt))
 
-    def _comparison(self, node: ast.Compare) -> Value:
-        identity = all(isinstance(op, ast.Is | ast.IsNot | ast.In | ast.NotIn) for op in node.ops)
-        return Data(BOOL) if identity else UNKNOWN
-
     def _attribute(self, node: ast.Attribute) -> Value:
         value = self.infer(node.value)
         if isinstance(value, ModuleValue):
@@ -601,7 +596,7 @@ class Inference:
             return self._call_function(value.node)
         if isinstance(value, LibraryValue):
             return self._call_library(value.name, node)
-        return self._call_method(node)
+        return UNKNOWN
 
     def _call_function(self, node: Function) -> Value:
         if node.decorator_list or node not in self.program.scopes:
@@ -676,22 +671,6 @@ class Inference:
             return _iterator(common(found))
         return Items(tuple(found))
 
-    def _call_method(self, node: ast.Call) -> Value:
-        """Return the result of `d.items()` and `d.values()` for a dict whose type is known."""
-        function = node.func
-        if not isinstance(function, ast.Attribute) or node.args or node.keywords:
-            return UNKNOWN
-        value = self.infer(function.value)
-        tree = value.tree if isinstance(value, Data) else None
-        is_dict = isinstance(tree, Container) and tree.name == "dict"
-        if not isinstance(value, Data) or not is_dict or self.facts.open_records:
-            return UNKNOWN
-        key, item = (data(arg, value.tool) for arg in value.tree.args)  # type: ignore[union-attr]
-        if function.attr == "values":
-            return _iterator(item)
-        pair = Items((key, item), is_tuple=True)
-        return _iterator(pair) if function.attr == "items" else UNKNOWN
-
 
 _INFERENCES: Mapping[type[ast.AST], Callable[[Inference, Any], Value]] = {
     ast.Name: Inference._name,
@@ -700,7 +679,6 @@ _INFERENCES: Mapping[type[ast.AST], Callable[[Inference, Any], Value]] = {
     ast.Tuple: Inference._list,
     ast.ListComp: Inference._comprehension,
     ast.GeneratorExp: Inference._comprehension,
-    ast.Compare: Inference._comparison,
     ast.IfExp: lambda own, node: common((own.infer(node.body), own.infer(node.orelse))),
     ast.BoolOp: lambda own, node: common(map(own.infer, node.values)),
     ast.NamedExpr: lambda own, node: own.infer(node.value),

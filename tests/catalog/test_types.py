@@ -343,16 +343,6 @@ def test_what_types_leave_out_is_said(schema: object, told: str) -> None:
     assert told in stub_of(schema)
 
 
-def test_further_keys_are_said() -> None:
-    """A record of an object with further keys says of which type; one that says nothing has none."""
-    item = {"type": "object", "properties": {"a": {}}}
-    text = stub_of({**item, "additionalProperties": {"type": "integer"}})
-    assert "    a: NotRequired[Any]\n    # other keys: int\n" in text
-    run(text)
-    assert "other keys" not in stub_of({**item, "additionalProperties": False})
-    assert "other keys" not in stub_of(item)
-
-
 def test_conditional_properties_are_optional() -> None:
     """Properties that an object has only under a condition are fields that it need not have."""
     schema = {
