@@ -463,25 +463,12 @@ class _SelectingThread:
         try:
             # Windows reports a connection that failed among the exceptional ones.
             readable, writable, failed = select.select([woken, *readers], writers, writers)
-        except (OSError, ValueError):  # one is closed: who watches it is called, and hears so
-            return _usable(readers, []), _usable([], writers)
+        except (OSError, ValueError):  # one is closed: all are called, and its owner hears so
+            return readers, writers
         if woken in readable:
             with contextlib.suppress(OSError):
                 self._woken.recv(4096)
         return readable, [*writable, *failed]
-
-
-def _usable(readers: list[int], writers: list[int]) -> list[int]:
-    """Return which of some sockets are ready, or closed."""
-    found = []
-    for fd in (*readers, *writers):
-        try:
-            ready = select.select([fd] if readers else [], [fd] if writers else [], [], 0)
-        except (OSError, ValueError):
-            found.append(fd)
-        else:
-            found += [*ready[0], *ready[1]]
-    return found
 
 
 _lock = new_lock()
