@@ -387,7 +387,7 @@ class SchemaReader:
         patterns = flat.get("patternProperties")
         extra = flat.get("additionalProperties")
         if isinstance(patterns, Mapping) and patterns:
-            return fields, self._read_open_values(flat, "value", "#", 0)[0]
+            return fields, self._read_open_values(flat, "value", "#", 0)
         if len(fields) >= MAX_FIELDS or self._is_spent():
             return fields, widened("there are more parameters than are shown")
         if extra is None or extra is False:
@@ -546,8 +546,7 @@ class SchemaReader:
     def _read_object(self, schema: Schema, name: str, path: str, depth: int) -> TypeTree:
         properties = schema.get("properties")
         if not isinstance(properties, Mapping) or not properties:
-            values, note = self._read_open_values(schema, name, path, depth)
-            return container("dict", STR, values, note=note)
+            return container("dict", STR, self._read_open_values(schema, name, path, depth))
         if self._message is not None and properties.keys() >= MESSAGE_MARKS:
             return self._message
         if len(properties) > MAX_FIELDS:
@@ -570,26 +569,17 @@ class SchemaReader:
         key = f"{self._scope}{path}"
         return self._table.define(key, build)
 
-    def _read_open_values(
-        self, schema: Schema, name: str, path: str, depth: int
-    ) -> tuple[TypeTree, str]:
-        """Return the type of the values of an object whose keys are free, and what it leaves out."""
+    def _read_open_values(self, schema: Schema, name: str, path: str, depth: int) -> TypeTree:
+        """Return the type of the values of an object whose keys are free."""
         given = schema.get("patternProperties")
-        patterns = dict(islice(given.items(), MAX_PARTS)) if isinstance(given, Mapping) else {}
-        parts = {str(pattern): part for pattern, part in patterns.items()}
+        parts = list(islice(given.values(), MAX_PARTS)) if isinstance(given, Mapping) else []
         extra = schema.get("additionalProperties", True)
-        if extra is not False:
-            parts[""] = extra
-        types = {
-            pattern: self.read(
-                part, name=f"{name} value", path=f"{path}/values/{n}", depth=depth + 1
-            )
-            for n, (pattern, part) in enumerate(parts.items())
-        }
-        notes = [f"keys of pattern {p}: {outline(t)}" for p, t in types.items() if 0 < len(p) <= 40]
-        if notes and "" in types and extra is not True:
-            notes.append(f"other keys: {outline(types[''])}")
-        return union(list(types.values())) if types else ANY, ", ".join(notes[:4])
+        parts += [extra] if extra is not False else []
+        types = [
+            self.read(part, name=f"{name} value", path=f"{path}/values/{number}", depth=depth + 1)
+            for number, part in enumerate(parts)
+        ]
+        return union(types)
 
 
 def read_result_schema(

@@ -1,14 +1,9 @@
 """Find tools by their words and, with an embedding model, by their meaning.
 
 The index is SQLite's FTS5, which is in Python's standard library: an inverted index with stemming and
-the ranking BM25, and no dependency. (Considered as well: rank-bm25 is no longer maintained; bm25s needs
-numpy; tantivy is a compiled package of its own. None of them knows what a tool's name is made of.)
-
-This module adds what the index lacks: names are split into words, the name weighs more than the
+the ranking BM25, and no dependency (bm25s needs numpy, tantivy is a compiled package of its own). Names are split into words, the name weighs more than the
 description, and each word of a query also matches its synonyms and, if it is unknown, similar
 spellings. A tool's score is the sum over the words of the query, of each word's best reading.
-
-The result depends on the catalog and the query only.
 """
 
 from __future__ import annotations

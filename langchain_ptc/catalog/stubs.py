@@ -1,19 +1,16 @@
 """Definitions -> Python source that a model reads, in four tiers; and the same on disk, for editors.
 
-`prompts.py` chooses the tier from the catalog and a token budget only, so the text stays the
-same from turn to turn and the provider's prompt cache stays valid. It changes only with the observed shape
-of a tool's results: see `observed.py`.
-
-Source: one `TypedDict` for each record, under a name that is unique in its module, follows pydantic-ai's
+One `TypedDict` for each record, under a name that is unique in its module, follows pydantic-ai's
 `function_signature.py`.
 """
 
 from __future__ import annotations
 
+import ast
 import keyword
+import reprlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
@@ -33,7 +30,6 @@ from langchain_ptc.catalog.text import (
 )
 from langchain_ptc.catalog.types import (
     ANY,
-    MAX_LITERAL_INT,
     NONE,
     VALUE_TYPES,
     Alternatives,
@@ -80,6 +76,10 @@ MODULES = {
 }
 """Where the names that stubs use come from."""
 MAX_DEFAULT_CHARS = 120  # length of a default in a signature; a longer one is `...`
+_defaults = reprlib.Repr()
+_defaults.maxlevel = 4
+_defaults.maxstring = _defaults.maxother = _defaults.maxlong = MAX_DEFAULT_CHARS
+_defaults.maxlist = _defaults.maxtuple = _defaults.maxdict = MAX_DEFAULT_CHARS
 MAX_RETURNS_CHARS = 300  # length of what is said in words of a return
 WIDTH = 100  # columns after which a line is broken, where it can be
 Names = Mapping[str, str]  # the names of records in their module, by key
@@ -299,29 +299,12 @@ def _stub_parameter(
 
 
 def _render_literal(value: object) -> str:
-    if not _is_literal(value):
+    try:
+        shown = _defaults.repr(value)
+        is_whole = len(shown) <= MAX_DEFAULT_CHARS and ast.literal_eval(shown) == value
+    except (ValueError, SyntaxError, RecursionError):  # a value of a class, or one that is cut
         return "..."
-    shown = repr(value)
-    return shown if len(shown) <= MAX_DEFAULT_CHARS and shown.isprintable() else "..."
-
-
-def _is_literal(value: object, depth: int = 0) -> bool:
-    if type(value) is float:
-        return isfinite(value)
-    if type(value) is int:
-        return abs(value) < MAX_LITERAL_INT
-    if type(value) in (list, tuple, dict, str, bytes):
-        if len(value) > MAX_DEFAULT_CHARS:  # type: ignore[arg-type]  # all of them have a length
-            return False
-    elif value is not None and type(value) is not bool:
-        return False
-    if isinstance(value, list | tuple):
-        items: Iterable[object] = value
-    elif isinstance(value, dict):
-        items = [part for pair in value.items() for part in pair]
-    else:
-        return True
-    return depth < 3 and all(_is_literal(item, depth + 1) for item in items)
+    return shown if is_whole and shown.isprintable() else "..."
 
 
 def render_signature(

@@ -1,7 +1,6 @@
 """Names and text of other people, made safe to stand in Python source. Pure.
 
-Names and descriptions come from tools and servers, and are not trusted. Names are converted to identifiers,
-split into words. Descriptions, whatever they contain (quotes, backslashes,
+They come from tools and servers, and are not trusted. Descriptions, whatever they contain (quotes, backslashes,
 newlines, control characters, code), stay inside their string or comment.
 """
 

@@ -1,11 +1,8 @@
 """The type tree: what a value may be, as the stubs say it.
 
-`schemas.py` makes trees from JSON Schema, `annotations.py` from Python annotations, and `stubs.py`
-turns trees into text. A tree never claims more than is known: what cannot be expressed is `Any` (or a
-wider type) with a note. Records (objects with named fields) may hold themselves, so a tree only
-refers to them by key; the records themselves stand in a table beside it.
-
-The module is pure: the standard library only, no I/O.
+A tree never claims more than is known: what cannot be expressed is `Any` (or a wider type) with a note. Records
+(objects with named fields) may hold themselves, so a tree only refers to them by key; the records themselves
+stand in a table beside it.
 """
 
 from __future__ import annotations

@@ -328,10 +328,6 @@ CASES_OF_NOTES = [
         {"type": "array", "items": [{"type": "string"}], "additionalItems": {"type": "integer"}},
         "# in this order: str, then others",
     ),
-    (
-        {"type": "object", "patternProperties": {"^x": {"type": "integer"}}},
-        "# keys of pattern ^x: int",
-    ),
     ({"enum": [1.5, [1]]}, "# one of 1.5, [1]"),
     ({"enum": list(range(200))}, "# one of 0, 1, 2, 3, 4, … (200 values)"),
 ]
