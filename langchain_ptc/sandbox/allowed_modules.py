@@ -410,12 +410,8 @@ def _homes() -> Mapping[str, str]:
         for name in (*listed, *_MADE.get(module, "").split()):
             if len(name) > 2:  # `e`, `pi` and the like are rather variables
                 homes.setdefault(name, []).append(module)
-    best = {name: min(found, key=_preference) for name, found in homes.items()}
+    best = {name: min(found, key=lambda m: (m not in _USUAL, m)) for name, found in homes.items()}
     return {name: f"from {module} import {name}" for name, module in best.items()}
-
-
-def _preference(module: str) -> tuple[bool, str]:
-    return module not in _USUAL, module
 
 
 _USUAL = frozenset(

@@ -110,16 +110,6 @@ def own_class(obj: object) -> object:
     raise AttributeError("special methods can only be set on a class that the code has defined")
 
 
-def set_attribute_guarded(obj: object, name: object, value: object, /) -> None:
-    """Do `setattr` on what belongs to code only (`guard_writes`)."""
-    set_attribute(writable(obj), name, value)
-
-
-def delete_attribute_guarded(obj: object, name: object, /) -> None:
-    """Do `delattr` on what belongs to code only (`guard_writes`)."""
-    delete_attribute(writable(obj), name)
-
-
 def _guarded(obj: object, name: str) -> object:
     """Read an attribute whose harm depends on `obj`."""
     if name == "__class__":
@@ -510,8 +500,8 @@ def build_namespace(
         "dir": lambda *args: _list_names(namespace, args),
     }
     if compiled.guard_writes:
-        builtins["setattr"] = set_attribute_guarded
-        builtins["delattr"] = delete_attribute_guarded
+        builtins["setattr"] = lambda obj, name, value, /: set_attribute(writable(obj), name, value)
+        builtins["delattr"] = lambda obj, name, /: delete_attribute(writable(obj), name)
     namespace: dict[str, Any] = {
         "__name__": "__main__",
         "__doc__": None,

@@ -82,20 +82,16 @@ class ModuleLoader:
         self._build_overrides = overrides
         self._stdout = stdout
         self._safe: dict[str, dict[str, object]] | None = None
-        self._built: dict[str, types.ModuleType] = {}
+        self.built: dict[str, types.ModuleType] = {}
+        """The modules that the program has imported until now, by dotted name."""
 
     @locked_property
     def _overrides(self) -> Mapping[str, ModuleNames | Callable[[], ModuleNames]]:
         return self._build_overrides()
 
-    @property
-    def built(self) -> Mapping[str, types.ModuleType]:
-        """The modules that the program has imported until now, by dotted name."""
-        return self._built
-
     def load(self, name: str) -> types.ModuleType:
         """Return the module of a dotted name; raises `ModuleNotFoundError` if it is not available."""
-        built = self._built.get(name)
+        built = self.built.get(name)
         if built is not None:
             return self._attach(name, built)
         parent = name.rpartition(".")[0]
@@ -109,7 +105,7 @@ class ModuleLoader:
             module = _new_module(name, {})
         else:
             raise ModuleNotFoundError(self._why_not(name), name=name)
-        self._built[name] = module
+        self.built[name] = module
         self._attach_parts(name)
         return self._attach(name, module)
 
@@ -125,8 +121,8 @@ class ModuleLoader:
 
     def _attach(self, name: str, module: types.ModuleType) -> types.ModuleType:
         parent, _, last = name.rpartition(".")
-        if parent and vars(self._built[parent]).get(last) is not module:
-            setattr(self._built[parent], last, module)
+        if parent and vars(self.built[parent]).get(last) is not module:
+            setattr(self.built[parent], last, module)
         return module
 
     def _attach_parts(self, name: str) -> None:

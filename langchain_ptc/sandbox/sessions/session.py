@@ -258,15 +258,17 @@ _CALLABLE_IDS = frozenset(map(id, _CALLABLES.values()))
 _LOST = object()
 
 
-class _Reader(pickle.Unpickler):
-    """Reads any pickle, as long as nothing in it fails."""
-
+class _Finder:
     def __init__(self, file: io.BytesIO, makers: Makers) -> None:
-        super().__init__(file)
+        super().__init__(file)  # type: ignore[call-arg]  # of the reader that inherits this, too
         self._makers = makers
 
     def find_class(self, module: str, name: str) -> Any:
         return self._makers.find(module, name)
+
+
+class _Reader(_Finder, pickle.Unpickler):
+    """Reads any pickle, as long as nothing in it fails."""
 
 
 class _Memo(dict[int, object]):
@@ -295,16 +297,12 @@ class _Memo(dict[int, object]):
 _Slow: Any = pickle._Unpickler  # the one of Python, whose memo can be replaced
 
 
-class _PatientReader(_Slow):  # type: ignore[misc]
+class _PatientReader(_Finder, _Slow):  # type: ignore[misc]
     """Reads a pickle in which a variable fails."""
 
     def __init__(self, file: io.BytesIO, makers: Makers) -> None:
-        super().__init__(file)
+        super().__init__(file, makers)
         self.memo = _Memo()
-        self._makers = makers
-
-    def find_class(self, module: str, name: str) -> Any:
-        return self._makers.find(module, name)
 
 
 def read_pickles(data: bytes, sizes: Mapping[str, int], makers: Makers) -> dict[str, Exception]:
@@ -564,21 +562,12 @@ class SessionVariables:
                 f"the variables of earlier executions could not be read: {error}; "
                 "this execution has started without them"
             )
-
-    @property
-    def names(self) -> frozenset[str]:
+        self.names = frozenset(self._stored.variables)
         """The variables that the code has without binding them."""
-        return frozenset(self._stored.variables)
-
-    @property
-    def private_names(self) -> frozenset[str]:
+        self.private_names = frozenset(n for unit in self._stored.units for n in unit.private)
         """Private attribute names that the code of the session defines."""
-        return frozenset(name for unit in self._stored.units for name in unit.private)
-
-    @property
-    def asyncio_names(self) -> frozenset[str]:
+        self.asyncio_names = self._stored.asyncio
         """The variables that hold `asyncio` or something from it."""
-        return self._stored.asyncio
 
     def restore(self, namespace: dict[str, object], known: Names, compile_source: Compile) -> None:
         """Put the variables into the globals of the code, over what it is given."""

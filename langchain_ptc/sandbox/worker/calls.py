@@ -51,18 +51,15 @@ class Host(Protocol):
 
     def now(self) -> float:
         """Return what the clock shows by which the program waits."""
-        ...
 
     def wait(self, until: float | None) -> None:
         """Wait for the host till the clock shows `until` (None: as long as it takes).
 
         Settles the calls that it answers; may return early.
         """
-        ...
 
     def look(self) -> None:
         """Settle the calls that the host has answered meanwhile."""
-        ...
 
 
 class ProgramLoop(asyncio.BaseEventLoop):
@@ -388,9 +385,12 @@ def build_tool_modules(
             modules[path] = ModuleType(path)
             setattr(modules["tools"], domain, modules[path])
         setattr(modules[path], name, entry)
-    for name, entry in _unique_names(entries).items():
-        if not hasattr(modules["tools"], name):
-            setattr(modules["tools"], name, entry)
+    bare: dict[str, list[object]] = {}
+    for qualified, entry in entries.items():
+        bare.setdefault(qualified.rpartition(".")[2], []).append(entry)
+    for name, each in bare.items():  # what has one meaning can be named without its domain
+        if len({*map(id, each)}) == 1 and not hasattr(modules["tools"], name):
+            setattr(modules["tools"], name, each[0])
     modules["tools"].ToolCallError = ToolCallError  # type: ignore[attr-defined]  # a new name
     for module in modules.values():
         public = [name for name in vars(module) if not name.startswith("_")]
@@ -398,12 +398,3 @@ def build_tool_modules(
         for hidden in ("__loader__", "__spec__", "__package__", "__doc__"):
             module.__dict__.pop(hidden, None)
     return modules
-
-
-def _unique_names(entries: dict[str, object]) -> dict[str, object]:
-    """Return the entries that can be named without their domain; those without one come first."""
-    bare: dict[str, list[object]] = {}
-    for qualified, entry in entries.items():
-        bare.setdefault(qualified.rpartition(".")[2], []).append(entry)
-    found = {name: each[0] for name, each in bare.items() if len(set(map(id, each))) == 1}
-    return found | {name: entry for name, entry in entries.items() if "." not in name}

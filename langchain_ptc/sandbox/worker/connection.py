@@ -36,19 +36,15 @@ class Channel(Protocol):
 
     def send(self, data: bytes) -> None:
         """Send all of `data`; blocks."""
-        ...
 
     def receive(self) -> bytes:
         """Wait for bytes; raises `EOFError` when the host is gone."""
-        ...
 
     def receive_into(self, room: memoryview) -> None:
         """Wait for as many bytes as there is room for; raises `EOFError` when the host is gone."""
-        ...
 
     def poll(self, seconds: float) -> bool:
         """Wait until there are bytes, for at most `seconds`; return whether there are."""
-        ...
 
 
 class SocketChannel:

@@ -35,7 +35,6 @@ class TextTarget(Protocol):
 
     def write(self, text: str, /) -> object:
         """Take text."""
-        ...
 
 
 class _Stream(io.TextIOBase):

@@ -27,12 +27,7 @@ _LAST_STANDARD_FD, _MAX_FDS = 2, 4096
 
 
 def load_all(imports: Sequence[str], *, files: bool = False) -> list[str]:
-    """Import the standard modules and those of the developer; return which of these failed, and why.
-
-    Args:
-        imports: The modules of the developer.
-        files: Whether the code has files, and so the modules for them.
-    """
+    """Import the standard modules, those for `files`, and the developer's; return which of these failed, and why."""
     _import_all(PRELOAD)  # a program that needs what this Python was built without gets the error
     known = set(sys.modules)
     _import_all(FILE_PRELOAD if files else ())
@@ -65,7 +60,6 @@ _NOT_FOR_PROGRAMS = frozenset(
 def _import_parts(names: Sequence[str]) -> None:
     """Import every public submodule of the developer's modules.
 
-    A worker has no files to import them from when a program does.
     A part that cannot be imported needs a package that is not installed: the code that uses it gets the error.
     """
     pending = [sys.modules[name] for name in names if name in sys.modules]

@@ -253,7 +253,10 @@ def main(
     files.result().install()
     touch_lazy_parts()
     prepare_interpreter()
-    _reset_signals()
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # it has that of the thread that started it
     stop_on_limits()
     base_bytes = _address_bytes()
     report = _confine(walls=walls, files_bytes=files_bytes)
@@ -286,13 +289,6 @@ def _settle_descriptors(control: socket.socket) -> socket.socket:
         pass
     os.close(opened)
     return moved
-
-
-def _reset_signals() -> None:
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # it has that of the thread that started it
 
 
 def _address_bytes() -> int:
