@@ -368,9 +368,7 @@ class _NoLock:
 
 
 def build_logging_names(
-    stderr: TextTarget,
-    now: Callable[[], float],
-    describe: Callable[[object], str],
+    stderr: TextTarget, now: Callable[[], float], describe: Callable[[object], str]
 ) -> dict[str, object]:
     """Build the names of `logging` for a program.
 

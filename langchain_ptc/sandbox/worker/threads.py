@@ -439,9 +439,7 @@ def _countdown(scheduler: Scheduler, timeout: float | None) -> Callable[[], floa
 
 
 def as_completed(
-    scheduler: Scheduler,
-    fs: Iterable[concurrent.futures.Future[Any]],
-    timeout: float | None = None,
+    scheduler: Scheduler, fs: Iterable[concurrent.futures.Future[Any]], timeout: float | None = None
 ) -> Iterator[concurrent.futures.Future[Any]]:
     """Yield futures as they end."""
     waiting = list(dict.fromkeys(fs))
