@@ -194,9 +194,5 @@ REFUSED_BUILTINS = {
     "breakpoint": "there is no debugger in the sandbox; use `print`",
     "help": "there is no pager in the sandbox",
     "__import__": "use an `import` statement",
-    "copyright": "it only serves interactive use",
-    "credits": "it only serves interactive use",
-    "license": "it only serves interactive use",
-    "reload": "modules cannot be loaded again in the sandbox",
 }
 """Builtins that the code does not get, each with what to do instead."""

@@ -109,13 +109,8 @@ _PIECE_BYTES = 1024 * 1024
 """Of the variables of a session, in one message."""
 _MESSAGE_DEPTH = 5
 """What a message adds to the depth of its values."""
-_MAX_CHARS = {
-    "kind": 200,
-    "source_line": 1_000,
-    "message": 50_000,
-    "traceback": 50_000,
-    "hint": 50_000,
-}
+_MAX_CHARS = {"kind": 200, "source_line": 1_000}
+_MAX_CHARS |= dict.fromkeys(("message", "traceback", "hint"), 50_000)
 """Of the texts of a failure, many times what an honest worker sends; and of the rest of an end."""
 _MAX_NOTES, _MAX_VIOLATIONS, _MAX_NOTE_CHARS = 20, 1_000, 2_000
 _MAX_USED = 1e18

@@ -378,10 +378,8 @@ class ProgramRun:
         stubs: dict[str, Callable[..., Any]] = {}
         scheduler: Scheduler
         if compiled.mode == "async":
-            self._loop = loop = (
-                ProgramLoop(self._calls) if self._steps is None else self._steps.build_loop()
-            )
-            self._calls.loop = loop
+            loop = self._steps.build_loop() if self._steps else ProgramLoop(self._calls)
+            self._loop = self._calls.loop = loop
             loop.set_exception_handler(lambda *_: None)
             scheduler = LoopScheduler(loop, self._calls, stepped=self._steps is not None)
             for tool in self._program.tools:
@@ -430,19 +428,16 @@ class ProgramRun:
 
     def _bare_names(self, modules: Mapping[str, ModuleType]) -> dict[str, object]:
         """Return what the code may name without importing it."""
-        names: dict[str, object] = {"ToolCallError": ToolCallError, **modules}
-        for path, module in modules.items():
-            domain = path.partition(".")[2]
-            if domain:
-                names[domain] = module
+        names: dict[str, object] = {"ToolCallError": ToolCallError}
+        names |= {path.removeprefix("tools."): module for path, module in modules.items()}
         tools = vars(modules["tools"])
-        names.update({name: tools[name] for name in tools["__all__"]})
+        names |= {name: tools[name] for name in tools["__all__"]}
         return {name: entry for name, entry in names.items() if "." not in name}
 
     def _overrides(
         self, scheduler: Scheduler, modules: Mapping[str, ModuleType]
     ) -> dict[str, ModuleNames | Callable[[], ModuleNames]]:
-        stream = self._output.stream
+        stream, stderr = self._output.stream, self._output.stream_to("stderr")
         names: dict[str, Any] = {
             "asyncio": build_asyncio_names(self._loop),
             "concurrent.futures": build_futures_names(scheduler),
@@ -454,14 +449,16 @@ class ProgramRun:
             },
             "sys": {"stdout": stream, "stderr": stream},
             "time": {"sleep": scheduler.sleep},
-            "traceback": build_traceback_names(
-                self._program.code, self._output.stream_to("stderr")
-            ),
+            "traceback": build_traceback_names(self._program.code, stderr),
             "logging": lambda: self._build_logging(names),
-            **({} if self._guard_writes else self._process_names()),
             **({} if self._folder is None else build_file_names()),
             **{path: vars(module) for path, module in modules.items()},
         }
+        if not self._guard_writes:  # what changes the process, which is the program's own
+            names["csv"] = {"field_size_limit": csv.field_size_limit}
+            names["warnings"] = self._output.build_warnings()
+            register = ElementTree.register_namespace
+            names["xml.etree.ElementTree"] = {"register_namespace": register}
         if self._steps is not None:
             more = self._steps.build_names(asynchronous=self._loop is not None)
             names |= {module: {**names.get(module, {}), **more[module]} for module in more}
@@ -479,14 +476,6 @@ class ProgramRun:
         now = names["time"].get("time", time.time)
         describe = functools.partial(render_error, source=self._program.code)
         return build_logging_names(self._output.stream_to("stderr"), now, describe)
-
-    def _process_names(self) -> dict[str, Mapping[str, object]]:
-        """Return names that change their process, which is the program's own."""
-        return {
-            "csv": {"field_size_limit": csv.field_size_limit},
-            "warnings": self._output.build_warnings(),
-            "xml.etree.ElementTree": {"register_namespace": ElementTree.register_namespace},
-        }
 
     def _describe(
         self, error: BaseException, namespace: Mapping[str, object]
