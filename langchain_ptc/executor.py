@@ -12,7 +12,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
@@ -311,83 +311,64 @@ class ProgrammaticToolExecutor:
         return (await execution.arun()).result
 
 
+@dataclass(eq=False, repr=False)
 class Execution:
     """One execution; runs once. Made by `ProgrammaticToolExecutor.start`.
-
-    Args:
-        executor: What it is of.
-        code: What the model wrote.
-        config: Configuration for the tools; by default that of the surrounding run.
-        call_id: Id of the tool call that asked for it, with which the ids of its calls begin; by default its own.
-        state: The state of the graph, for tools that take it; None to look it up.
-        route: How calls get to their tools; None for directly.
-        on_output: Called with what the code prints, as it comes.
-        files: Files in the folder of the code, by name; by default those in `configurable` under `ptc_files`.
-        inputs: Values that the code finds in variables, by name; see `encode_inputs`.
-        kept: What an earlier execution of the session kept; empty for the first one, None for no session.
-        prior_usage: What the run has spent that its state does not show.
-        arguments: Some arguments of that tool call, which distinguish it from others with the same id.
-        channels: The channels of the graph, where `config` does not lead to them.
-        approvals: The `HumanInTheLoopMiddleware` of the agent around it.
-        call_limits: Returns the limits of the agent around it, for the catalog and the state.
-        prefetcher: What has taken the code while it was written.
 
     Raises:
         TypeError: The content of a file is not bytes.
         ValueError: Approvals, and no journal; or files that the code cannot be given.
     """
 
-    def __init__(
-        self,
-        executor: ProgrammaticToolExecutor,
-        code: str,
-        *,
-        config: RunnableConfig | None = None,
-        call_id: str | None = None,
-        state: Any = None,
-        route: Route | None = None,
-        on_output: Callable[[str], None] | None = None,
-        files: Mapping[str, bytes] | None = None,
-        inputs: Mapping[str, Any] | None = None,
-        kept: bytes | None = None,
-        prior_usage: Usage | None = None,
-        arguments: Mapping[str, Any] | None = None,
-        channels: Channels | None = None,
-        approvals: Sequence[ApprovalMiddleware] = (),
-        call_limits: Callable[[ToolCatalog, Any], Sequence[CallLimit]] | None = None,
-        prefetcher: Prefetcher | None = None,
-    ) -> None:
-        self._executor = executor
+    executor: ProgrammaticToolExecutor
+    code: str
+    _: KW_ONLY
+    config: RunnableConfig | None = None  # for the tools; by default that of the surrounding run
+    call_id: str | None = None
+    """Of the tool call that asked for it, with which the ids of its calls begin; by default its own id."""
+    state: Any = None  # of the graph, for tools that take it; None to look it up
+    route: Route | None = None  # how calls get to their tools; None for directly
+    on_output: Callable[[str], None] | None = None  # called with what the code prints, as it comes
+    files: Mapping[str, bytes] | None = None
+    """In the folder of the code, by name; by default those in `configurable` under `ptc_files`."""
+    inputs: Mapping[str, Any] | None = None
+    """Values that the code finds in variables, by name; see `encode_inputs`."""
+    kept: bytes | None = None
+    """What an earlier execution of the session kept; empty for the first one, None for no session."""
+    prior_usage: Usage | None = None  # what the run has spent that its state does not show
+    arguments: Mapping[str, Any] | None = None
+    """Some of that tool call, which distinguish it from others with the same id."""
+    channels: Channels | None = None  # of the graph, where `config` does not lead to them
+    approvals: Sequence[ApprovalMiddleware] = ()  # of the agent around it
+    call_limits: Callable[[ToolCatalog, Any], Sequence[CallLimit]] | None = None
+    """Returns the limits of the agent around it, for the catalog and the state."""
+    prefetcher: Prefetcher | None = None  # what has taken the code while it was written
+
+    def __post_init__(self) -> None:
+        executor = self.executor
         self._approvals = executor._approvals
-        if approvals:
-            self._approvals = self._approvals.joined(approvals)
+        if self.approvals:
+            self._approvals = self._approvals.joined(self.approvals)
             if self._approvals and executor._durable == "never":
                 raise ValueError(
                     "durable='never' in an agent whose HumanInTheLoopMiddleware asks about tools of the code: "
                     "after the pause the code would make again what it had made before it; leave out durable"
                 )
-        self._call_limits = call_limits
-        self._prefetcher = prefetcher
-        self._code = code
-        self._lines = code.splitlines()
-        self._config = ensure_config(config)
-        self._thread_id = (self._config.get("configurable") or {}).get("thread_id")
-        self._call_id = call_id
-        self._arguments = arguments
-        self._channels = channels
-        self._state = state
-        self._route = route
-        room = executor.sandbox.files_bytes
+        self._lines = self.code.splitlines()
+        self._config = ensure_config(self.config)
+        configurable = self._config.get("configurable") or {}
+        self._thread_id = configurable.get("thread_id")
+        room, files = executor.sandbox.files_bytes, self.files
         if files is None and room:
-            files = (self._config.get("configurable") or {}).get("ptc_files")
+            files = configurable.get("ptc_files")
         self._files = checked_files(files, room) if files or room else None
-        self._given = inputs or {}
         self._inputs: dict[str, bytes] = {}
-        self._kept = kept
-        self._prior_usage = prior_usage
         self._sync = False
         self._events = Events(
-            executor._on_event, on_output, refusals=executor._refusals, thread_id=self._thread_id
+            executor._on_event,
+            self.on_output,
+            refusals=executor._refusals,
+            thread_id=self._thread_id,
         )
         # What is known when it begins:
         self._id = ""
@@ -415,27 +396,27 @@ class Execution:
             ValueError: `durable="always"` where there is no checkpointer; or one of `inputs` that the code
                 cannot be given.
         """
-        given = self._prefetcher
-        if given is not None and not given.serves(self._executor._pipelines):
+        given = self.prefetcher
+        if given is not None and not given.serves(self.executor._pipelines):
             given.close()  # it belongs to another event loop, or its calls to other tools
-            self._prefetcher = None
+            self.prefetcher = None
         try:
             return await self._run()
         finally:
-            if self._prefetcher is not None:
-                self._prefetcher.end()
+            if self.prefetcher is not None:
+                self.prefetcher.end()
 
     async def _run(self) -> Outcome:
-        if self._state is None and (self._executor._reads_state or self._call_limits is not None):
-            self._state = await read_state(self._config)
-        if self._given:
-            executor = self._executor
+        if self.state is None and (self.executor._reads_state or self.call_limits is not None):
+            self.state = await read_state(self._config)
+        if self.inputs:
+            executor = self.executor
             self._inputs = await encode_inputs(
-                self._given, self._code, executor.limits, names_of(executor.catalog)
+                self.inputs, self.code, executor.limits, names_of(executor.catalog)
             )
         is_durable, place = self._is_durable(), None
-        if is_durable or self._call_id is not None:
-            place, self._stem = identify(self._call_id, self._state, self._arguments, self._config)
+        if is_durable or self.call_id is not None:
+            place, self._stem = identify(self.call_id, self.state, self.arguments, self._config)
         if not is_durable:
             self._clock = time.monotonic()
             self._begin(str(uuid.uuid4()), time.time())
@@ -444,7 +425,7 @@ class Execution:
             return await self._drive(LiveDriver(**self._parts()))
         opening: JournalEntry = {
             "execution_id": str(uuid.uuid4()),
-            "code": _digest(self._code),
+            "code": _digest(self.code),
             "seed": secrets.randbits(_SEED_BITS),
             "unix": time.time(),
             "stem": self._stem,
@@ -458,7 +439,7 @@ class Execution:
         return await call_off_loop(lambda: read_outcome(entry), entry["value"])
 
     def _is_durable(self) -> bool:
-        durable = self._executor._durable
+        durable = self.executor._durable
         if durable == "never":
             return False
         has_checkpointer = checkpointer_of(self._config) is not None
@@ -474,7 +455,7 @@ class Execution:
     ) -> JournalEntry:
         """Run with a journal; `own_id` is that of the journal's first entry, unless it is resumed."""
         computed = max((float(e.get("computed", 0.0)) for e in journal.entries), default=0.0)
-        await journal.claim(2 * (self._executor.limits.wall_seconds + computed))
+        await journal.claim(2 * (self.executor.limits.wall_seconds + computed))
         self._recorded = read_calls(journal.entries)
         self._stem = opening.get("stem", self._stem)
         self._files = opening.get("files", self._files)
@@ -493,7 +474,7 @@ class Execution:
             journal=journal,
             recorded=self._recorded,
             is_resumed=self._is_resumed,
-            is_same_code=opening["code"] == _digest(self._code),
+            is_same_code=opening["code"] == _digest(self.code),
         )
         outcome = await self._drive(driver)
         # The commands of a call apply, whether the code reached the call again or not.
@@ -506,7 +487,7 @@ class Execution:
         session = driver.session
         watching = None
         if driver.prefetcher is not None:
-            driver.prefetcher.begin(self._code, self._events)
+            driver.prefetcher.begin(self.code, self._events)
         if self._events.shows_output:
             watching = asyncio.ensure_future(self._events.watch(session))
         try:
@@ -539,41 +520,41 @@ class Execution:
         self._id = self._events.execution_id = execution_id
         self._started_at = datetime.fromtimestamp(unix, UTC)
         self._calls.clear()
-        executor, limits = self._executor, self._call_limits
-        channels = channels_of(self._config) if self._channels is None else self._channels
-        self._graph_state = GraphState(self._state, channels)
-        call_limits = () if limits is None else limits(executor.catalog, self._state)
+        executor, limits = self.executor, self.call_limits
+        channels = channels_of(self._config) if self.channels is None else self.channels
+        self._graph_state = GraphState(self.state, channels)
+        call_limits = () if limits is None else limits(executor.catalog, self.state)
         if executor.budgets.is_set or call_limits:
             self._meter = executor.budgets.open(
-                self._state,
-                call_id=self._call_id,
+                self.state,
+                call_id=self.call_id,
                 thread_id=self._thread_id,
-                prior_usage=self._prior_usage,
+                prior_usage=self.prior_usage,
                 call_limits=call_limits,
             )
         if self._is_resumed:
             self._events.is_replay = True
         self._events.emit(
-            "execution_start", call_id=self._call_id, code=self._code, resumed=self._is_resumed
+            "execution_start", call_id=self.call_id, code=self.code, resumed=self._is_resumed
         )
 
     async def _refuse(self) -> Done | None:
         """Return the end of an execution that must not begin."""
-        allowed = self._executor.limits.code_chars
-        if len(self._code) > allowed:
-            return limit_reached("code_chars", allowed, len(self._code), output="")
-        executor = self._executor
+        allowed = self.executor.limits.code_chars
+        if len(self.code) > allowed:
+            return limit_reached("code_chars", allowed, len(self.code), output="")
+        executor = self.executor
         problems: tuple[Problem, ...] = ()
         # Only a worker knows what a session has kept.
-        kept = tuple(self._inputs) if self._kept is None else None
+        kept = tuple(self._inputs) if self.kept is None else None
         if executor._check != "off":
-            check = functools.partial(executor._checker.check, self._code, kept=kept)
-            is_long = len(self._code) > _MAX_CHARS_ON_LOOP
+            check = functools.partial(executor._checker.check, self.code, kept=kept)
+            is_long = len(self.code) > _MAX_CHARS_ON_LOOP
             problems = await call_in_thread(check) if is_long else check()
         if not problems and executor._check == "types":
             from langchain_ptc.check.typecheck import typecheck_code
 
-            types = functools.partial(typecheck_code, self._code, executor.catalog, kept=kept)
+            types = functools.partial(typecheck_code, self.code, executor.catalog, kept=kept)
             problems = await call_in_thread(types)
         if not problems:
             return None
@@ -588,7 +569,7 @@ class Execution:
 
     def _parts(self, replay: Replay | None = None) -> dict[str, Any]:
         """Return what each driver gets."""
-        executor, meter = self._executor, self._meter
+        executor, meter = self.executor, self._meter
         session = executor.sandbox.session()
         if meter is not None:
             meter.read_output = lambda: session.output
@@ -596,12 +577,12 @@ class Execution:
             self._events,
             stem=self._stem or self._id,
             lines=self._lines,
-            route=self._route,
+            route=self.route,
             sync=self._sync,
             check_commands=self._graph_state.check,
         )
         program = executor._program(
-            self._code, replay=replay, files=self._files, inputs=self._inputs, kept=self._kept
+            self.code, replay=replay, files=self._files, inputs=self._inputs, kept=self.kept
         )
         return {
             "session": session,
@@ -619,23 +600,23 @@ class Execution:
 
     def _find_prefetcher(self) -> Prefetcher | None:
         """Return what makes calls early, with the tools that it may still call."""
-        executor = self._executor
+        executor = self.executor
         if executor.prefetching == "off" or self._is_resumed:
             return None  # what a resumed execution has recorded, it must not read again
-        if self._prefetcher is None:
-            self._prefetcher = executor._build_prefetcher(
+        if self.prefetcher is None:
+            self.prefetcher = executor._build_prefetcher(
                 self._approvals,
                 self._config,
-                state=self._state,
+                state=self.state,
                 inputs=self._inputs,
-                kept=self._kept,
-                route=self._route,
+                kept=self.kept,
+                route=self.route,
                 sync=self._sync,
             )
         for limit in () if self._meter is None else self._meter.call_limits:
-            self._prefetcher.forbid(executor._readable if limit.tools is None else limit.tools)
-        self._prefetcher.forbid(self._approvals.rules)
-        return self._prefetcher
+            self.prefetcher.forbid(executor._readable if limit.tools is None else limit.tools)
+        self.prefetcher.forbid(self._approvals.rules)
+        return self.prefetcher
 
     # --- the record ---------------------------------------------------------------------------------
 
@@ -645,7 +626,7 @@ class Execution:
         if seconds is None:
             seconds = time.monotonic() - self._clock
         passed, failure = (datetime.now(UTC) - self._started_at).total_seconds(), done.failure
-        shown = self._executor.limits.output_chars
+        shown = self.executor.limits.output_chars
         # Those before a pause that the code did not reach again are there, too.
         calls = {number: record for number, (_, record) in self._recorded.items()}
         for call in self._calls:
@@ -653,7 +634,7 @@ class Execution:
                 calls[call.number] = call.finish()
         result = ExecutionResult(
             execution_id=self._id,
-            code=self._code,
+            code=self.code,
             status=done.status if failure is None else status_of(done, self._calls),
             output=done.output,
             value=done.value,
@@ -666,15 +647,15 @@ class Execution:
             duration_seconds=seconds,
             paused_seconds=max(0.0, passed - seconds) if self._is_resumed else 0.0,
             output_chars=shown if self._meter is None else self._meter.shown_chars(shown),
-            prefetch=None if self._prefetcher is None else self._prefetcher.end(),
+            prefetch=None if self.prefetcher is None else self.prefetcher.end(),
         )
         if self._meter is not None:
             report = await call_off_loop(result.report, result.value)
             spent = self._meter.close(seconds=seconds, shown_chars=len(report))
             result = replace(result, spent=spent.to_dict())
         self._events.emit_result(result, self._calls)
-        if self._executor._log is not None:
-            self._executor._log.note(result)
+        if self.executor._log is not None:
+            self.executor._log.note(result)
         return result
 
 

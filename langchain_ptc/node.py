@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -232,12 +233,13 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
     async def _answer(
         self, state: Any, config: RunnableConfig | None, kwargs: Mapping[str, Any], *, sync: bool
     ) -> Any:
+        inputs = self._tool.inputs.render(state)
         turn = _Turn(
-            self,
-            state,
-            self._writer.build_prompt(self._messages_of(state), self._tool.inputs.render(state)),
-            merge_configs(ensure_config(config), {"tags": self._tags}),
-            kwargs,
+            node=self,
+            state=state,
+            prompt=self._writer.build_prompt(self._messages_of(state), inputs),
+            config=merge_configs(ensure_config(config), {"tags": self._tags}),
+            kwargs=kwargs,
             sync=sync,
         )
         # The model's replies are journaled wherever its code's calls are: the code that a person
@@ -276,30 +278,20 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         return cast("list[AnyMessage]", convert_to_messages(messages))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class _Turn:
     """One answer of the node: asks for code and runs it, until it succeeds or attempts are used up."""
 
-    def __init__(
-        self,
-        node: ProgrammaticToolNode,
-        state: Any,
-        prompt: list[BaseMessage],
-        config: RunnableConfig,
-        kwargs: Mapping[str, Any],
-        *,
-        sync: bool,
-    ) -> None:
-        self._node = node
-        self._state = state
-        self._prompt = prompt
-        self.config = config
-        self._kwargs = kwargs
-        self._sync = sync
-        self._journal: Journal | None = None
-        self._session: bytes | None = None
-        self._spent = Usage()
-        self._prefetcher: Prefetcher | None = None
-        """What was begun while the model wrote its last reply."""
+    node: ProgrammaticToolNode
+    state: Any
+    prompt: list[BaseMessage]
+    config: RunnableConfig
+    kwargs: Mapping[str, Any]
+    sync: bool
+    _journal: Journal | None = None
+    _session: bytes | None = None
+    _spent: Usage = field(default_factory=Usage)
+    _prefetcher: Prefetcher | None = None  # what was begun while the model wrote its last reply
 
     async def answer(
         self, journal: Journal | None = None, _: JournalEntry | None = None
@@ -312,7 +304,7 @@ class _Turn:
             self._drop()
 
     async def _answer(self) -> JournalEntry:
-        node, prompt, usage, attempt, searches = self._node, self._prompt, None, 0, 0
+        node, prompt, usage, attempt, searches = self.node, self.prompt, None, 0, 0
         dropped = Usage()
         failed: JournalEntry | None = None
         while True:
@@ -342,9 +334,7 @@ class _Turn:
                 searches, attempt = searches + 1, attempt - 1
             else:
                 is_last = is_last or bool(commands) or not _can_be_corrected(outcomes)
-                if self._session is not None and (
-                    update := node._tool.remove_previous(self._state)
-                ):
+                if self._session is not None and (update := node._tool.remove_previous(self.state)):
                     commands.append(Command(update=update))
                 messages = [message, *_add_spent(outcomes, dropped)]
                 answer: JournalEntry = {"messages": messages, "commands": commands}
@@ -364,9 +354,9 @@ class _Turn:
         channels = channels_of(self.config)
         # Like tools of any other node, they see the message with the calls in the state.
         made: Any = [message]
-        if not isinstance(self._state, list):
-            made = {self._node._messages_key: made}
-        state = GraphState(update_state(self._state, channels, made), channels)
+        if not isinstance(self.state, list):
+            made = {self.node._messages_key: made}
+        state = GraphState(update_state(self.state, channels, made), channels)
         outcomes: list[ToolMessage] = []
         for number, call in enumerate(message.tool_calls):
             if (problem := problems.get(call["id"] or "")) is not None:
@@ -380,12 +370,12 @@ class _Turn:
         return outcomes, [*state.commands()]
 
     async def _ask(self, prompt: list[BaseMessage]) -> JournalEntry:
-        node, model = self._node, self._node._writer.model
+        node, model = self.node, self.node._writer.model
         self._drop()
         handler = node._tool.watch(
             node._tool.executor,
             self._here(),
-            self._state,
+            self.state,
             protocol=node._protocol,
             kept=self._session,
             put=self._keep,
@@ -394,19 +384,19 @@ class _Turn:
         if handler is not None:
             config = merge_configs(config, {"callbacks": [handler]})
         try:
-            if self._sync:
-                reply = await call_in_thread(lambda: model.invoke(prompt, config, **self._kwargs))
+            if self.sync:
+                reply = await call_in_thread(lambda: model.invoke(prompt, config, **self.kwargs))
             else:
-                reply = await model.ainvoke(prompt, config, **self._kwargs)
+                reply = await model.ainvoke(prompt, config, **self.kwargs)
         except BaseException:
             if handler is not None:  # a model in a thread goes on when its caller is cancelled
                 handler.close()
             raise
         parsed = extract_code(
             reply,
-            tool_name=self._node._tool.name,
-            protocol=self._node._protocol,
-            tools=self._node._tool_names,
+            tool_name=self.node._tool.name,
+            protocol=self.node._protocol,
+            tools=self.node._tool_names,
         )
         return {"reply": reply, "message": parsed.message, "problems": parsed.problems}
 
@@ -420,7 +410,7 @@ class _Turn:
             self._prefetcher = None
 
     async def _run_code(self, call: ToolCall, state: Any) -> list[Any]:
-        config, tool = self._here(), self._node._tool
+        config, tool = self._here(), self.node._tool
         # For the first call of a message only.
         prefetcher, self._prefetcher = self._prefetcher, None
         runtime: ToolRuntime[Any, Any] = ToolRuntime(
@@ -435,7 +425,7 @@ class _Turn:
         channels = channels_of(self.config)
         token = current_attempt.set(Attempt(self._session, self._spent, channels, prefetcher))
         try:
-            if self._sync:
+            if self.sync:
                 answer = await call_in_thread(lambda: tool.invoke(given, config))
             else:
                 answer = await tool.ainvoke(given, config)

@@ -68,29 +68,21 @@ Tools = ToolCatalog | Sequence[Any] | Mapping[str, Sequence[Any]]
 """What can be offered to code: a catalog, tools, or tools by domain."""
 
 
+@dataclass(eq=False, repr=False)
 class _Invocation:
     """One invocation of the tool: what `BaseTool` does not pass to its `_run`, or back from it."""
 
-    def __init__(
-        self,
-        call_id: str | None,
-        sessions: SessionStore | None,
-        guards: AppliedGuards,
-        *,
-        ends_agent: bool,
-    ) -> None:
-        self.call_id = call_id
-        self.guards = guards
-        self._ends_agent = ends_agent
-        self.attempt = current_attempt.get()
-        self.session: bytes | None = None
-        """The variables that the code starts with; None if it belongs to no session."""
-        self._sessions = sessions
-        self._state: Any = None
-        self._commands: Sequence[Command[Any]] = ()
-        self._is_error = False
-        self.is_joined = False
-        """Whether the answer must be one message or command, and not a list of them."""
+    call_id: str | None
+    guards: AppliedGuards
+    attempt: Attempt | None
+    _sessions: SessionStore | None
+    _ends_agent: bool
+    session: bytes | None = None
+    """The variables that the code starts with; None if it belongs to no session."""
+    is_joined = False  # whether the answer must be one message or command, and not a list of them
+    _state: Any = None
+    _commands: Sequence[Command[Any]] = ()
+    _is_error = False
 
     async def load_session(self, state: Any, *, sync: bool) -> None:
         """Load the variables that the code starts with."""
@@ -591,13 +583,14 @@ class CodeTool(BaseTool):
     def _invoked(self, call_id: str | None) -> Iterator[_Invocation]:
         # Set here, since LangChain runs `_arun` in a task of its own.
         guards = self._agents.guards_here(self.name)
-        invocation = _Invocation(call_id, self._sessions, guards, ends_agent=self.return_direct)
+        attempt, ends_agent = current_attempt.get(), self.return_direct
+        invocation = _Invocation(call_id, guards, attempt, self._sessions, ends_agent)
         token = _invocation.set(invocation)
-        attempt = current_attempt.set(None)  # programs that the tools run are not the node's
+        outer = current_attempt.set(None)  # programs that the tools run are not the node's
         try:
             yield invocation
         finally:
-            current_attempt.reset(attempt)
+            current_attempt.reset(outer)
             _invocation.reset(token)
 
     def remove_previous(self, state: Any) -> dict[str, Any]:
