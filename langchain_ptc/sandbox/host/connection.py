@@ -49,12 +49,7 @@ class Conversation:
 
     Frames are taken in their order: small ones at once, large ones in a thread.
 
-    Args:
-        program: What the worker runs.
-        on_calls: Takes the calls that it asks for.
-        on_idle: Takes the waits of a program that runs in steps.
-        on_taken: Called when frames were taken.
-        on_error: Called with what rule was broken, in place of `on_taken`; nothing follows.
+    `on_taken` is called when frames were taken; or `on_error` with what rule was broken, and nothing follows.
 
     Raises:
         ValueError: The program runs in steps, and nobody takes its waits.

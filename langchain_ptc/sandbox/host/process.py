@@ -241,12 +241,8 @@ def _lease(imports: tuple[str, ...], waiting: int, most: int | None, files_bytes
 class WorkerSession(Generic[W]):
     """One execution in a worker of a pool.
 
-    Args:
-        pool: Where the worker comes from.
-        require: See `ProcessSandbox`.
-        has_folder: Whether the worker must have a folder of its own.
-        depth: How many executions this one is inside of; by default what it is where this is called.
-        wall_seconds: Wall time that the program has, if less than its limit.
+    It is inside of `depth` others, by default as many as where this is called. `wall_seconds` is what the program
+    has, if less than its limit.
     """
 
     def __init__(

@@ -138,14 +138,9 @@ class Pool(Protocol[W]):
     """How long it may take to hear how a worker ended, once its socket has closed."""
 
     def checkout(self, allowance: Allowance, *, depth: int = 0, fresh: bool = False) -> Future[W]:
-        """Take a worker for one execution; a future that is cancelled takes none.
+        """Take a worker for one execution, which is inside of `depth` others; `fresh`: it must not have waited.
 
-        Args:
-            allowance: The limits of the worker.
-            depth: How many executions this one is inside of.
-            fresh: Whether the worker must not have waited.
-
-        The future raises `SandboxError` if there is no worker.
+        The future raises `SandboxError` if there is no worker; one that is cancelled takes none.
         """
 
     def watch(self, worker: W, wall_seconds: float) -> None:

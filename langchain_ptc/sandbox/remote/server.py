@@ -78,11 +78,9 @@ class Server:
         host: Name or address of the interface to listen on.
         port: Port to listen on; 0 lets the system choose one.
         tls: What to secure connections with, see `server_tls`; None leaves them plain, token included.
-        imports: Modules that code may import in addition to the standard ones.
-        waiting_workers: Workers that wait for work.
-        max_workers: Workers that it gives at a time, at each depth; see `ProcessSandbox`.
-        files: Give each worker a folder; see `ProcessSandbox`. It serves hosts that ask for one, and no others.
-        require: What must hold, or it does not start; see `ProcessSandbox`.
+        files: With a folder for each worker it serves hosts that ask for one, and no others.
+
+    The others are those of `ProcessSandbox`; where `require` does not hold, it does not start.
 
     Raises:
         ValueError: The token is too short, a number is not positive, `require` is not a level, or `files`
