@@ -50,32 +50,12 @@ PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """What a page draws. No browser runs a script in them."""
 MAX_COLOURED_CHARS = 40_000  # longer code is not coloured
 
-COLOURS: Mapping[str, tuple[str, str]] = {
-    "fg": ("#1f2430", "#e3e6ec"),
-    "soft": ("#646b7a", "#9aa2b1"),
-    "line": ("#dfe2e8", "#343a46"),
-    "bg": ("#ffffff", "#16191f"),
-    "well": ("#f6f7f9", "#1d2129"),
-    "run": ("#3b6fd4", "#6f9cf0"),
-    "wait": ("#9aa3b2", "#6d7685"),
-    "good": ("#1a7f4b", "#56c288"),
-    "bad": ("#c0362c", "#f2857a"),
-    "odd": ("#9a6700", "#dcb04e"),
-    "badwell": ("#fcebe9", "#3a2222"),
-    "key": ("#8a2be2", "#c79bf2"),
-    "text": ("#1a7f4b", "#7fcf9f"),
-    "figure": ("#b35900", "#e8a868"),
-    "name": ("#2257b8", "#8fb5f7"),
-}
-"""Each colour on a light and on a dark ground."""
-
 
 @cache
 def _style() -> str:
-    rules = files(__package__).joinpath("page.css").read_text("utf-8").partition("*/\n")[2]
-    for ground, scheme in enumerate(("light", "dark")):
-        colours = ";".join(f"--ptc-{name}:{pair[ground]}" for name, pair in COLOURS.items())
-        rules = rules.replace(scheme.upper(), f"{colours};color-scheme:{scheme}")
+    text = files(__package__).joinpath("page.css").read_text("utf-8")
+    *_, light, dark, rules = re.split(r"/\*.*?\*/\n", text, flags=re.DOTALL)
+    rules = rules.replace("LIGHT", light.strip()).replace("DARK", dark.strip())
     return f"<style>{rules.replace('&', '.ptc' * 3)}</style>"
 
 
