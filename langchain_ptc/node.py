@@ -191,15 +191,20 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             render_files(sandbox, files),
             SHOW if multimodal else "",
         )
+        prompt = ToolsPrompt(
+            self._tool.catalog,
+            NODE_TEXT,
+            text_many=NODE_TEXT_MANY,
+            prompt_tokens=prompt_tokens,
+            count_tokens=count_tokens,
+        )
         self._writer = CodeWriter(
             model,
             self._tool,
-            self._tool.catalog,
+            prompt,
             protocol=protocol,
             examples=resolve_examples(examples, catalog),
             budget_text="\n\n".join(part for part in bounds if part and part != NO_FILES),
-            prompt_tokens=prompt_tokens,
-            count_tokens=count_tokens,
         )
 
     @property
@@ -481,28 +486,17 @@ class CodeWriter:
         self,
         model: BaseChatModel | str,
         tool: BaseTool,
-        catalog: ToolCatalog,
+        prompt: ToolsPrompt,
         *,
         protocol: Protocol,
         examples: Sequence[Example],
         budget_text: str,
-        prompt_tokens: int | None,
-        count_tokens: CountTokens | None,
     ) -> None:
         self._loaded = _load(model)
-        self._tool = tool
-        self._protocol = protocol
+        self._tool, self._prompt, self._protocol = tool, prompt, protocol
         self._bound_to = tool.description
         self._bound = None if protocol == "text" else _bind(self._loaded, tool, protocol)
-        self._shown = examples
-        self._budget_text = budget_text
-        self._prompt = ToolsPrompt(
-            catalog,
-            NODE_TEXT,
-            text_many=NODE_TEXT_MANY,
-            prompt_tokens=prompt_tokens,
-            count_tokens=count_tokens,
-        )
+        self._shown, self._budget_text = examples, budget_text
 
     @property
     def as_text(self) -> bool:

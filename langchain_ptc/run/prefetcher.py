@@ -100,18 +100,6 @@ class Prefetcher:
     Made by `ProgrammaticToolExecutor.prefetch`, for code that is still being written: `feed` it each piece, and
     then give it to the execution of the whole code, or `close` it. These two may be called from any thread,
     everything else is called on the event loop of the execution.
-
-    Args:
-        sandbox: Where parts of the program run.
-        program: What they are, but for their code.
-        context: What early calls share.
-        pipelines: What makes the calls of each tool, by qualified name.
-        allowed: Qualified names of the tools that may be called early.
-        is_free: Whether a call costs nothing that a budget counts; raises `ToolCallError` if that is not known.
-        config: Configuration for the tools.
-        state: The state of the graph.
-        events: Reports the calls.
-        loop: The event loop.
     """
 
     def __init__(
@@ -122,7 +110,7 @@ class Prefetcher:
         *,
         pipelines: Mapping[str, Pipeline],
         allowed: Collection[str],
-        is_free: Callable[[StartedCall], bool],
+        is_free: Callable[[StartedCall], bool],  # raises `ToolCallError` if that is not known
         config: RunnableConfig,
         state: Any,
         events: Events,
