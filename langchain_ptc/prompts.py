@@ -159,8 +159,7 @@ Write one complete Python program: {HOW}"""
 HOW_AS_TEXT = "reply with one ```python code block and nothing else."
 HOW_AS_TOOL = "call `{TOOL_NAME}` with it as `code`."
 
-OTHER_CALL = "[called {NAME} with {ARGUMENTS}]"
-"""A call of another tool, in the history of a model that takes no tools."""
+OTHER_CALL = "[called {NAME} with {ARGUMENTS}]"  # for a model that takes no tools
 
 # --- a tool that the model calls itself ------------------------------------------------------------
 
@@ -198,8 +197,7 @@ EMPTY_SESSION = (
 
 # --- the tools within a token budget --------------------------------------------------------------
 
-DEFAULT_PROMPT_TOKENS = 10_000
-"""Token budget of the text about the tools, including its instructions."""
+DEFAULT_PROMPT_TOKENS = 10_000  # of the text about the tools, with its instructions
 CountTokens: TypeAlias = Callable[[str], int]  # counts the tokens of a text
 
 _PARTS: Mapping[Tier, str] = {

@@ -387,8 +387,7 @@ _FUNCTION_ARGUMENT = re.compile(
     r"<parameter=([^<>\n]+)>\n?(.*?)\n?(?:</parameter>\s*(?=<parameter=|\Z)|(?=<parameter=)|\Z)",
     re.DOTALL,
 )
-_SPACE = "(?:\\w+:|\uff5cDSML\uff5c)?"
-"""The namespace of a tag: Anthropic's models sometimes write one, DeepSeek's always."""
+_SPACE = "(?:\\w+:|\uff5cDSML\uff5c)?"  # of Anthropic's models at times, of DeepSeek's always
 _INVOKE = re.compile(
     rf"<{_SPACE}invoke\s+name=\"([^\"\n]+)\"\s*>(.*?)(?:</{_SPACE}invoke>|\Z)", re.DOTALL
 )
@@ -510,8 +509,7 @@ _LABEL = re.compile(r"(?<=py)[\d.]*+(?=[:,{]|\Z)|(?<=python)[\d.]*+(?=[:,{]|\Z)|
 _INFO_WORD = re.compile(r"[\w+#.{}-]+$")
 _STRING_TOKEN = re.compile(r"\\.|#|\"\"\"|'''|\"|'", re.DOTALL)
 
-_MAX_UNCLOSED_STRINGS = 20
-"""Blocks that are read again because a string in them is not terminated; bounds the work."""
+_MAX_UNCLOSED_STRINGS = 20  # blocks that are read again because a string is not closed
 
 _REASONING = r"think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad"
 _REASONING_BEGIN = (
@@ -573,8 +571,7 @@ class OpenBlock:
     is_python: bool
     lines: list[str] = field(default_factory=list)
     string: str = ""  # the quotes of a string that is open at the end of the last line
-    passed: tuple[int, int, int] | None = None
-    """The first fence that was read as part of that string: line, number of lines, end."""
+    passed: tuple[int, int, int] | None = None  # the first fence in it: line, lines, end
 
 
 class Scan:

@@ -160,10 +160,8 @@ HISTORY_LENGTH = 10
 MAX_FAILURES = 5  # requests in a row that may fail while a task is waited for
 POLL_SECONDS, MAX_POLL_SECONDS = 0.5, 5.0
 CANCEL_SECONDS = 2.0
-LANGGRAPH_DONE = "Task completed successfully"
-"""The status message of LangGraph's `GetTask`, which has no artifacts: the answer is in the history."""
-LANGGRAPH_QUESTION = "Interrupt"
-"""The name of the artifact in which LangGraph sends what a graph asks."""
+LANGGRAPH_DONE = "Task completed successfully"  # its `GetTask` has no artifacts, but history
+LANGGRAPH_QUESTION = "Interrupt"  # name of the artifact in which LangGraph asks
 
 _COMPLETED, _ASKS = pb.TASK_STATE_COMPLETED, pb.TASK_STATE_INPUT_REQUIRED
 _REFUSALS = {
@@ -217,8 +215,7 @@ class Exchange:
     context_id: str
     task_id: str = ""
     status: pb.TaskStatus = field(default_factory=pb.TaskStatus)
-    answered: str = ""
-    """The digest of the status with the question that was answered last: not a question any more."""
+    answered: str = ""  # digest of the status whose question was answered last
     artifacts: dict[str, list[pb.Part]] = field(default_factory=dict)
     questions: Sequence[pb.Part] = ()
     history: Sequence[pb.Message] = ()
@@ -414,14 +411,12 @@ class Exchange:
 A2AAgents: TypeAlias = Mapping[str, str | pb.AgentCard | Client]
 """Agents by name: an address of the agent or of its card; its card; or a client of `a2a-sdk`."""
 VerifyCard: TypeAlias = Callable[[pb.AgentCard], None]  # raises if a card is not to be trusted
-MakeHttpClient: TypeAlias = Callable[[], httpx.AsyncClient]
-"""Returns a new client for one call, which is closed after it."""
+MakeHttpClient: TypeAlias = Callable[[], httpx.AsyncClient]  # a new client for one call
 
 FUNCTION = "ask"  # the function of each agent, in the domain of the agent's name
 BINDINGS = ["JSONRPC", "HTTP+JSON"]
 MAX_SKILLS, MAX_EXAMPLES = 10, 3
-TIMEOUT = httpx.Timeout(10.0, read=60.0)
-"""Of the default HTTP client; a stream that is silent for longer is taken up again."""
+TIMEOUT = httpx.Timeout(10.0, read=60.0)  # a stream that is silent for longer is taken up again
 WELL_KNOWN = "/.well-known/"
 
 
@@ -441,8 +436,7 @@ class Agent:
 
     name: str
     card: pb.AgentCard
-    client: Client | None
-    """The user's own; None to make one for each call, which is bound to no event loop."""
+    client: Client | None  # the user's own; None to make one for each call
     make_http_client: MakeHttpClient
 
     @contextlib.asynccontextmanager
@@ -465,8 +459,7 @@ class Agent:
             await run_on(loop, stack.aclose())
 
 
-a2a_loop = BackgroundLoop("langchain-ptc a2a")
-"""Where responses are read: one of some megabytes may be made to take seconds, during which a loop stands."""
+a2a_loop = BackgroundLoop("langchain-ptc a2a")  # where responses are read, which may take seconds
 
 
 class _ElsewhereClient:

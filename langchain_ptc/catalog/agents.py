@@ -103,8 +103,7 @@ class AgentTool(DescribedTool):
     records: tuple[RecordType, ...] = Field(exclude=True, repr=False)
     validator: Any = Field(default=None, exclude=True, repr=False)
     """What makes an object of its class of the input; None where a dict will do."""
-    takes_fields: bool
-    """Whether the arguments are the fields of its input, or its input is the one argument."""
+    takes_fields: bool  # whether the arguments are the fields of its input, or the whole of it
 
     @override
     def read_types(

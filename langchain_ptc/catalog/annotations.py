@@ -57,8 +57,7 @@ from langchain_ptc.catalog.types import (
     widened,
 )
 
-Direction: TypeAlias = Literal["input", "output"]
-"""Which way the value goes: from the code into a tool, or from a tool to the code."""
+Direction: TypeAlias = Literal["input", "output"]  # from the code into a tool, or to the code
 _TypeVars: TypeAlias = Mapping[object, TypeTree]
 
 _PRIMITIVES: Mapping[Any, TypeTree] = {
@@ -600,16 +599,14 @@ def own_annotations(described: Any) -> dict[str, Any]:
 
 # --- what is injected -----------------------------------------------------------------------------
 
-_RUNTIME = "runtime"
-"""LangGraph passes its runtime to a parameter of this name, whatever its annotation."""
+_RUNTIME = "runtime"  # LangGraph passes its runtime to it, whatever its annotation
 
 
 @dataclass(frozen=True, slots=True)
 class Injected:
     """The parameters of one tool that are filled in for it."""
 
-    by_graph: frozenset[str]
-    """By a graph: state, store, runtime, and whatever else is marked `InjectedToolArg`."""
+    by_graph: frozenset[str]  # state, store, runtime, and what else is `InjectedToolArg`
     others: frozenset[str]  # by LangChain itself: the config and the id of the call
 
     @property

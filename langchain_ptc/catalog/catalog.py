@@ -505,8 +505,7 @@ def _own_functions(tools: Iterable[BaseTool]) -> Iterator[ToolDefinition]:
         yield replace(_own[schema], tool=tool)
 
 
-_own: dict[Any, ToolDefinition] = {}
-"""What is read of each function of ours once, by the model of its arguments."""
+_own: dict[Any, ToolDefinition] = {}  # what is read of each function of ours once
 
 
 def _index(definitions: Sequence[ToolDefinition]) -> dict[str, ToolDefinition]:

@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from langchain_ptc.catalog.definition import ToolDefinition, ToolParameter
 from langchain_ptc.catalog.text import RESERVED, one_line, unique
@@ -40,8 +40,7 @@ Examples: TypeAlias = Literal["auto"] | Sequence[tuple[str, str]] | None
 MAX_EXAMPLES = 6
 _MAX_SINGLES = 3
 
-_Template: TypeAlias = tuple[str, str]
-"""A question and its code; names in braces are attributes of `Pair`, or given with the template."""
+_Template: TypeAlias = tuple[str, str]  # a question and its code, with names in braces
 
 _LIST: _Template = (
     "Print the {fields} of every {item}{where}.",
@@ -145,8 +144,7 @@ _PLACEHOLDERS: Mapping[str, object] = {
 _QUOTED = re.compile(r"""(?<!\w)['"]([A-Za-z0-9][\w :/-]{0,23})['"](?!\w)""")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
+class Example(NamedTuple):
     """A request, and the code that answers it."""
 
     question: str
@@ -163,7 +161,7 @@ def resolve_examples(examples: Examples, catalog: ToolCatalog) -> list[Example]:
         raise ValueError(  # noqa: TRY004  # a wrong value among strings
             f"examples must be None, 'auto' or pairs, got {examples!r}"
         )
-    return [Example(question=question, code=code) for question, code in examples]
+    return [Example(*pair) for pair in examples]
 
 
 def render_examples(examples: Sequence[Example]) -> str:
@@ -217,8 +215,7 @@ class Pair:
         own = [f.name for f in root.record.fields if f.name == "id" and f.required]
         self.shown = names or own or [link.field.name]
         self.label = self.field_of(self.item, self.shown[0])
-        self.number = next(iter(child.numbers()), "")
-        """The field of the child's record that is summed; empty if it has no number."""
+        self.number = next(iter(child.numbers()), "")  # what is summed; empty if it has no number
         value = self.field_of(self.part, self.number)
         self.measure, self.fetch, self.sum = self.number, f"{self.part} = {self.listed}", value
         if child.is_list:
@@ -303,24 +300,19 @@ def _join_example(pair: Pair, tools: Sequence[ExampleTool]) -> Example | None:
             )
         mention = find_mention(tool, pair.root, pair.link)
         if tool.is_list and mention is not None:
-            return _match_example(pair, tool, mention)
+            filled = tool.asked(tool.required)
+            return pair.fill(
+                _MATCH,
+                pair.root.imported,
+                tool=tool,
+                found=pair.free(variable_for(tool.record, "entry")),
+                ids=pair.free("ids"),
+                call=tool.call({}),
+                asked=f" with {filled}" if filled else "",
+                their_id=quote(mention.name),
+                own_id=pair.field_of(pair.item, pair.link.field.name),
+            )
     return None
-
-
-def _match_example(pair: Pair, tool: ExampleTool, field: RecordField) -> Example:
-    assert tool.record is not None
-    filled = tool.asked(tool.required)
-    return pair.fill(
-        _MATCH,
-        pair.root.imported,
-        tool=tool,
-        found=pair.free(variable_for(tool.record, "entry")),
-        ids=pair.free("ids"),
-        call=tool.call({}),
-        asked=f" with {filled}" if filled else "",
-        their_id=quote(field.name),
-        own_id=pair.field_of(pair.item, pair.link.field.name),
-    )
 
 
 def _action_example(pair: Pair, tool: ExampleTool, link: Link) -> Example:
@@ -356,9 +348,10 @@ def _action_example(pair: Pair, tool: ExampleTool, link: Link) -> Example:
 def _simple_examples(tools: Sequence[ExampleTool], taken: Collection[str]) -> Iterator[Example]:
     for tool in tools:
         yield _single_example(tool, taken)
-    looped = next((tool for tool in tools if tool.subject() is not None), None)
-    if looped is not None:
-        yield _loop_example(looped, taken)
+    for tool in tools:
+        if (subject := tool.subject()) is not None:
+            yield _loop_example(tool, subject, taken)
+            return
 
 
 def _single_example(tool: ExampleTool, taken: Collection[str]) -> Example:
@@ -380,9 +373,7 @@ def _single_example(tool: ExampleTool, taken: Collection[str]) -> Example:
     return build_example(f"{question}.", f"{item} = {call}\n{printed}", tool.imported)
 
 
-def _loop_example(tool: ExampleTool, taken: Collection[str]) -> Example:
-    subject = tool.subject()
-    assert subject is not None
+def _loop_example(tool: ExampleTool, subject: ToolParameter, taken: Collection[str]) -> Example:
     values = two_values(subject, tool)
     result = unique("result", taken)
     name = unique(subject.name, {*taken, result})
@@ -401,7 +392,7 @@ def _loop_example(tool: ExampleTool, taken: Collection[str]) -> Example:
 def build_example(question: str, code: str, *imported: str) -> Example:
     """Build an example; `imported` are the import lines that its code needs; empty ones are ignored."""
     lines = "".join(dict.fromkeys(imported))
-    return Example(question=one_line(question, limit=300), code=f"{lines}{code}")
+    return Example(one_line(question, limit=300), f"{lines}{code}")
 
 
 class ExampleTool:
@@ -479,10 +470,10 @@ class ExampleTool:
 def two_values(parameter: ToolParameter, tool: ExampleTool) -> list[str]:
     """Return the sources of two values of a text parameter: documented ones, or else letters."""
     if isinstance(parameter.type, Choice):
-        return [quote(value) for value in [*parameter.type.values, *parameter.type.values][:2]]
-    return [
-        quote(value) for value in [*documented_values(parameter, tool.definition), "A", "C"][:2]
-    ]
+        values: list[object] = [*parameter.type.values, *parameter.type.values]
+    else:
+        values = [*documented_values(parameter, tool.definition), "A", "C"]
+    return [quote(value) for value in values[:2]]
 
 
 def documented_values(parameter: ToolParameter, definition: ToolDefinition) -> list[str]:

@@ -38,15 +38,13 @@ from langchain_ptc.catalog.types import (
     outline,
 )
 
-Approve: TypeAlias = Literal["never", "destructive", "writes"]
-"""Which tools of MCP servers a person approves: see `ToolCatalog.from_mcp`."""
+Approve: TypeAlias = Literal["never", "destructive", "writes"]  # see `ToolCatalog.from_mcp`
 
 Progress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None]]
 
 MAX_BLOCKS = 10_000  # blocks of content in one answer
 QUICK_BLOCKS = 20
-QUICK_SIZE = 1_000
-"""Values, and hundreds of characters, of an answer that is read on the event loop."""
+QUICK_SIZE = 1_000  # values, and hundreds of characters, that are read on the event loop
 RESULT_NOTE = "text (str); a list of dicts if it holds images or files"
 """What a tool without an `outputSchema` gives, but for the few that give structure undeclared."""
 
@@ -220,8 +218,7 @@ def read_result(
 # pair of a value and a type.
 
 MAX_STEPS = 5_000_000
-QUICK_STEPS = 20_000
-"""Pairs of a value and a type that are looked at: in a thread, and on the event loop."""
+QUICK_STEPS = 20_000  # pairs of a value and a type: in a thread, and on the event loop
 
 
 class TooManySteps(Exception):
@@ -444,10 +441,8 @@ UNDECLARED_NOTE = f"structured data as the server gives it, or {RESULT_NOTE}"
 class AdaptedTool:
     """What an MCP tool that another package made carries of its server's declaration."""
 
-    output_schema: dict[str, Any] | None
-    """The server's `outputSchema`; None if there is none, or it cannot be had."""
-    is_wrapped: bool
-    """A wrapper is around the adapter's function (`functools.wraps`), and may change values."""
+    output_schema: dict[str, Any] | None  # the server's; None if it cannot be had
+    is_wrapped: bool  # a wrapper is around the adapter's function, and may change values
     description: str
     note: str  # the description of the value, if it has no schema
 

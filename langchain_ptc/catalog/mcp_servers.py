@@ -48,16 +48,12 @@ from langchain_ptc.errors import count
 T = TypeVar("T")
 
 MAX_PAGES = 1_000
-CLOSE_SECONDS = 10.0
-"""Time for a server to end. The `mcp` package itself asks, insists, and kills within five."""
+CLOSE_SECONDS = 10.0  # for a server to end; the `mcp` package kills it within five
 LOOK_SECONDS = 3.0  # between two questions whether a server is there, while a call of it waits
 LIST_CHANGED = "notifications/tools/list_changed"
-CONNECTION_CLOSED = "Connection closed"
-"""What the `mcp` package answers to requests that wait when a connection ends."""
-STREAM_ENDED = "SSE stream "
-"""How line 2 of it begins what it answers to one request whose answer was cut off; others may get theirs."""
-SESSION_UNKNOWN = 32600
-"""With this code line 1 says that a server does not know the session: it has not done anything."""
+CONNECTION_CLOSED = "Connection closed"  # what `mcp` answers to requests that wait
+STREAM_ENDED = "SSE stream "  # how line 2 says that one answer was cut off; others may come
+SESSION_UNKNOWN = 32600  # line 1 says so where nothing has been done
 SESSION_UNKNOWN_TEXTS = ("Session not found", "Session terminated")
 """Line 2 passes on the server's own error, which has one of these texts and codes."""
 SESSION_UNKNOWN_CODES = (-32600, -32001)

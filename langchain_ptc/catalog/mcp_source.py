@@ -49,8 +49,7 @@ MCPServers: TypeAlias = "Mapping[str, Connection] | MultiServerMCPClient"
 Found: TypeAlias = Mapping[str, Sequence["MCPTool"]]  # the tools of servers, by the servers' names
 
 INSTALL = "MCP servers need one more package: pip install 'langchain-ptc[mcp]'"
-MAX_READINGS = 3
-"""Times that the tools are listed while their servers say that they change: some do as they start."""
+MAX_READINGS = 3  # while servers say that their tools change: some do as they start
 
 
 class MCPTool(DescribedTool):
@@ -59,8 +58,7 @@ class MCPTool(DescribedTool):
     mcp_name: str  # what the server calls it
     declared_schema: dict[str, Any] | None = Field(default=None, repr=False)
     """The server's `outputSchema`."""
-    source: Any = Field(exclude=True, repr=False)
-    """A `Source`, which closes its servers when it is no longer referenced."""
+    source: Any = Field(exclude=True, repr=False)  # closes its servers when it is dropped
     server: Any = Field(exclude=True, repr=False)  # the `Server` that has the tool
 
     @property

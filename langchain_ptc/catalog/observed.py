@@ -61,16 +61,13 @@ class Shape:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    types: _Names = field(default_factory=set)
-    """Names of the types of values without parts, `Any` among them for what is not read."""
+    types: _Names = field(default_factory=set)  # of values without parts; `Any` is not read
     items: dict[str, Shape] = field(default_factory=dict)
     """What each type of container holds: `dict` are the values of tables; `json` is what the strings hold, if
     all of them hold JSON, which is read of whole results only."""
-    fields: dict[str, Shape] | None = None
-    """The fields of dictionaries that are records; None if there are none, or there is a table."""
+    fields: dict[str, Shape] | None = None  # of records; None if there is a table
     optional: _Names = field(default_factory=set)  # the fields that not every record has
-    keys: _Names = field(default_factory=set)
-    """Names of the types of the keys of dictionaries that are tables."""
+    keys: _Names = field(default_factory=set)  # types of the keys of tables
 
     def parts(self) -> list[Shape]:
         """Return the shapes directly inside of it."""

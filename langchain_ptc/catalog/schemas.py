@@ -42,14 +42,11 @@ REFERENCES = ("$ref", "$dynamicRef")  # keywords whose value is a reference
 MAX_REFERENCE_CHARS = 120  # length of a reference or a place in a message
 _SCALARS = {"string": STR, "integer": INT, "number": FLOAT, "boolean": BOOL, "null": NONE}
 MAX_TITLE_CHARS = 40  # a longer title is a sentence, not a name
-MAX_SCHEMAS = 3_000
-"""Schemas that are read in one document; one that refers to itself in many ways has no end."""
+MAX_SCHEMAS = 3_000  # that are read in one document: one may refer to itself without end
 MAX_FIELDS = 500  # properties of one object that are shown; an object of more is a `dict`
-MAX_KEY_CHARS = 200
-"""Length of a property's name that is shown; an object with a longer one is a `dict`."""
+MAX_KEY_CHARS = 200  # an object with a longer name of a property is a `dict`
 MAX_PARTS = 200  # schemas that are merged into one
-MAX_WORK = 200_000
-"""Entries of objects and lists that are read in one document; the rest of it is `Any`."""
+MAX_WORK = 200_000  # entries of objects and lists that are read in one document
 _BRANCHES = ("anyOf", "oneOf")
 MESSAGE_MARKS = frozenset({"content", "additional_kwargs", "response_metadata", "type"})
 """Fields that every class of messages of LangChain has, and hardly anything else."""
@@ -317,8 +314,7 @@ class SchemaReader:
         self._table = table
         self._scope = scope
         self._message = message
-        self._open: set[str] = set()
-        """References that are being read: one that meets itself has no record to end at."""
+        self._open: set[str] = set()  # references that are being read
         self._known: dict[str, TypeTree] = {}  # types of references that were read
         self._count = 0
         self._work = 0

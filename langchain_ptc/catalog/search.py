@@ -41,11 +41,9 @@ _SPELLING = 0.8  # how much another spelling counts, compared to the word itself
 _PHRASE = 0.5  # how much it adds that two words of a question are adjacent in a tool's text
 _SHORTEST = 3  # letters of a word that is not taken for a misspelt one
 _SIMILARITY = 0.8  # how similar a word must be to be taken for what was meant, from 0 to 1
-_UNASKED_CHANGE = 0.7
-"""How much a tool counts whose name says that it changes something, if that was not asked for."""
+_UNASKED_CHANGE = 0.7  # how much a tool counts that changes something unasked
 MAX_NEAREST = 50  # tools that a search by meaning ranks; the others are too far away to compare
-_FUSION = 60
-"""The constant of reciprocal rank fusion, as its authors chose it (Cormack et al., 2009)."""
+_FUSION = 60  # the constant of reciprocal rank fusion (Cormack et al., 2009)
 
 
 class ToolIndex:
@@ -199,8 +197,7 @@ class Synonyms(NamedTuple):
     """What `synonyms.txt` says of English words."""
 
     stop_words: frozenset[str]  # words of a question that say nothing about the tool that is wanted
-    others: Mapping[str, Mapping[str, float]]
-    """For a word or phrase, what may be meant by it, and how certainly, from 0 to 1."""
+    others: Mapping[str, Mapping[str, float]]  # what may be meant by a phrase, from 0 to 1
 
 
 @functools.cache
@@ -282,8 +279,7 @@ def join_ranks(*ranks: Sequence[int]) -> list[int]:
 
 DISCOVERY_NAMES = ("search_tools", "describe", "list_domains")  # what the code calls them
 _reading = new_lock()
-_read: dict[CodeType, StructuredTool] = {}
-"""A tool of each function of ours, without the function: to read a signature takes a millisecond."""
+_read: dict[CodeType, StructuredTool] = {}  # without the function: reading one takes 1 ms
 DEFAULT_LIMIT = 10  # tools that one search returns by default
 
 

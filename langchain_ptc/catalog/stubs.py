@@ -58,8 +58,7 @@ TIERS: tuple[Tier, ...] = get_args(Tier)  # from the most text to the least
 MAX_POINTER_CHARS = 2_000  # length of the list of domains in a pointer
 MAX_LINE_SHAPE_CHARS = 200  # length of an observed shape below a line
 FLAT = "tools"  # what tools of no domain are listed under: the module that they are imported from
-Keep: TypeAlias = Callable[[str], bool]
-"""Called with each line about an observed shape; returns whether there is room for it."""
+Keep: TypeAlias = Callable[[str], bool]  # whether there is room for a line about a shape
 
 MODULES = {
     "Any": "typing",
@@ -123,8 +122,7 @@ class DomainStubs:
     definitions: Sequence[ToolDefinition]
     records: dict[str, tuple[RecordType, Names]] = field(default_factory=dict)
     """By name; each with the names of the records that its fields hold. Held records come first."""
-    names: dict[str, Names] = field(default_factory=dict)
-    """For each tool, by its name: the names of the records in its types, by key."""
+    names: dict[str, Names] = field(default_factory=dict)  # of the records, by tool and by key
 
     def __post_init__(self) -> None:
         taken = RESERVED | {d.name for d in self.definitions}
@@ -259,8 +257,7 @@ class StubParameter:
 
     name: str
     annotation: str
-    default: str | None
-    """Source of the default, `...` where it is not shown; None if the parameter is required."""
+    default: str | None  # its source, `...` where it is not shown; None if required
     comment: str  # what is said of it, with two spaces and `#` in front; or an empty string
 
     def source(self) -> str:
@@ -456,8 +453,7 @@ def render_one(domain: DomainStubs, name: str, *, observed: str = "") -> str:
 
 MAX_LINE_CHARS = 200  # length of a signature beyond which optional parameters are replaced by `...`
 MAX_WORDS_CHARS = 96  # length of the description behind a signature
-MAX_CHOICES_CHARS = 48
-"""Length of the choices of one parameter; longer ones are shown as their type."""
+MAX_CHOICES_CHARS = 48  # length of the choices of a parameter; longer ones are its type
 MAX_LINE_DEFAULT_CHARS = 24  # length of a default in a line; a longer one is `...`
 
 

@@ -70,8 +70,7 @@ def unique(name: str, taken: Collection[str]) -> str:
 
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _CLITIC = re.compile(r"(?<=\w)['\u2019](?:s|t|re|ve|ll|d|m)\b")
-_WIDE = re.compile(r"[぀-ヿ㐀-鿿豈-﫿가-힯]")
-"""Scripts without spaces between words: each character is one."""
+_WIDE = re.compile(r"[぀-ヿ㐀-鿿豈-﫿가-힯]")  # scripts in which each character is a word
 
 
 def split_words(text: str) -> list[str]:
@@ -91,15 +90,12 @@ def _without_accents(text: str) -> str:
 # --- descriptions -------------------------------------------------------------------------------
 
 MAX_TOOL_CHARS = 1_500  # length of a tool's description in its stub; the rest is cut
-MAX_LINE_CHARS = 500
-"""Length of the description of one parameter or field in its stub; the rest is cut."""
+MAX_LINE_CHARS = 500  # length of the description of a parameter or field in its stub
 
-MAX_BRIEF_CHARS = 88
-"""Length of the description of one parameter or field in the text that a model reads."""
+MAX_BRIEF_CHARS = 88  # the same, in the text that a model reads
 MAX_PROMPT_TOOL_CHARS = 1_000  # length of a tool's description in the text that a model reads
 
-_JOINERS = "\u200c\u200d"
-"""Characters without a form of their own that some scripts, and emoji, need."""
+_JOINERS = "\u200c\u200d"  # some scripts, and emoji, need these invisible ones
 
 
 def _clean(text: str) -> str:

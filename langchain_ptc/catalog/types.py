@@ -26,13 +26,11 @@ __all__ = [
     "TypeTree",
 ]
 
-MAX_DEPTH = 32
-"""Levels of nesting in one tree; deeper levels are `Any`. Python refuses about 200 brackets."""
+MAX_DEPTH = 32  # levels of one tree; deeper ones are `Any`: Python refuses 200 brackets
 MAX_LITERALS = 100  # values that one `Literal` shows; a longer list is widened to the values' type
 MAX_LITERAL_CHARS = 200  # length of one string in a `Literal`; a longer one is widened to `str`
 MAX_CHOICE_CHARS = 2_500  # length of all values of one `Literal` together
-MAX_LITERAL_INT = 10**40
-"""A larger integer is widened to `int`; Python does not even print those of 4,300 digits."""
+MAX_LITERAL_INT = 10**40  # a larger one is `int`: Python does not print 4,300 digits
 
 MAX_SHOWN_CHARS = 40  # length of one value in a note
 

@@ -300,8 +300,7 @@ class Leniency:
 
     def __init__(self, definition: ToolDefinition) -> None:
         own = definition.tool.args_schema
-        self.is_by_contract = not isinstance(own, type)
-        """Whether only the tool validates the values: some take a list or a record as JSON text."""
+        self.is_by_contract = not isinstance(own, type)  # only the tool validates: maybe JSON text
         config = getattr(own, "model_config", {})
         self.takes_numbers_as_text = bool(config.get("coerce_numbers_to_str"))
         parts = list(_parts(getattr(own, "__pydantic_core_schema__", None)))

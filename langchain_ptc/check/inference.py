@@ -51,8 +51,7 @@ class Found:
 
     node: ast.AST  # the node that it is at
     message: str
-    errors: tuple[str, ...] = ()
-    """The classes of the exceptions that may be raised; none if nothing is raised."""
+    errors: tuple[str, ...] = ()  # the exceptions that may be raised
     definition: ToolDefinition | None = None  # the tool whose signature helps
     module: str = ""  # the module that is missing in the sandbox
 
@@ -162,8 +161,7 @@ def data(tree: TypeTree, tool: ToolValue | None = None) -> Value:
 
 # --- what can be done with data -------------------------------------------------------------------
 
-Answer: TypeAlias = TypeTree | str | None
-"""The type of the result, `None` if it is not certain, or the reason why it fails."""
+Answer: TypeAlias = TypeTree | str | None  # None if it is not certain, or why it fails
 _TYPES: Mapping[str, type] = {
     kind.__name__: kind for kind in (str, int, float, bool, list, tuple, set, frozenset, dict)
 } | {"None": type(None)}

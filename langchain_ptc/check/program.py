@@ -17,10 +17,8 @@ from typing import Any
 from langchain_ptc.locks import cached_property
 from langchain_ptc.sandbox.language.scopes import Binding, Function, SyntaxTree, is_async
 
-MAX_STEPS = 60_000
-"""Maximum number of steps of one check: ordinary programs take one for every few characters."""
-DEAD, MAYBE, SURE = range(3)
-"""How certainly a part of the program is reached: never, under a condition, or whenever it runs."""
+MAX_STEPS = 60_000  # of one check; ordinary programs take one for every few characters
+DEAD, MAYBE, SURE = range(3)  # never, under a condition, or whenever the program runs
 _EXITS = frozenset({"exit", "quit"})
 _REFLECTS = frozenset({"globals", "locals", "vars", "dir", "setattr", "delattr", "exec", "eval"})
 
@@ -47,10 +45,8 @@ class Program(SyntaxTree):
 
     def __init__(self, root: ast.Module) -> None:
         super().__init__(root)
-        self.is_async = is_async(self)
-        """Whether a call of a tool returns an awaitable, and not the value."""
-        self.reads: dict[str, list[ast.AST]] = {}
-        """Where each name is read, as a variable or as an attribute."""
+        self.is_async = is_async(self)  # whether a call of a tool gives an awaitable
+        self.reads: dict[str, list[ast.AST]] = {}  # where each name or attribute is read
         for node in (*self.kinds.get(ast.Name, ()), *self.kinds.get(ast.Attribute, ())):
             if isinstance(node.ctx, ast.Load):
                 name = node.id if isinstance(node, ast.Name) else node.attr
@@ -75,8 +71,7 @@ class _Reach:
         self._program = program
         self._states: dict[ast.AST, tuple[int, ast.AST]] = {program.root: (SURE, program.root)}
         """How certainly each node is reached once the function that it is in is called, and that function."""
-        self._reads: dict[ast.AST, dict[str, int]] = {}
-        """Names that the code of each function reads, in a text too, and how certainly."""
+        self._reads: dict[ast.AST, dict[str, int]] = {}  # names that each function reads
         self._functions: dict[ast.AST, int] = {}
         self._ends: dict[ast.stmt, bool] = {}
         for node in program.nodes:
@@ -243,16 +238,12 @@ class Facts:
 
     def __init__(self, program: Program) -> None:
         self.stored: set[str] = set()  # keys and attributes that the code sets, or tests for
-        self.opaque: set[str] = set()
-        """Names whose value the code inspects, as with `isinstance`, or changes in place."""
+        self.opaque: set[str] = set()  # names that the code inspects, or changes in place
         self.changed: set[str] = set()  # names of containers that the code changes
-        self.tested: set[str] = set()
-        """Names that a condition reads: there None may have been ruled out."""
+        self.tested: set[str] = set()  # names of which None may have been ruled out
         self.open_records = False  # whether unknown keys may be added to any record
-        self.has_operators = False
-        """Whether the code defines operators: then any operand may be valid."""
-        self._seen: dict[int, set[ast.AST]] = {}
-        """For each set of names, the nodes whose names are in it already."""
+        self.has_operators = False  # then any operand may be valid
+        self._seen: dict[int, set[ast.AST]] = {}  # nodes whose names are in each set
         self._bindings = program.bindings
         for kind, read in _READERS.items():
             for node in program.kinds.get(kind, ()):

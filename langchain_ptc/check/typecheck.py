@@ -67,8 +67,7 @@ if TYPE_CHECKING:
 _CODE = "code.py"
 _SECONDS = 20.0
 MAX_REPORTS = 200  # the maximum number of reports of ty that are read, in its order
-ARGUMENT_RULE = "invalid-argument-type"
-"""Other rules about calls of tools are covered by the check that needs no type checker."""
+ARGUMENT_RULE = "invalid-argument-type"  # other rules about calls are covered by the check
 USE_RULES: Mapping[str, str] = {
     "invalid-await": "TypeError",
     "invalid-typed-dict-key": "KeyError",
@@ -78,8 +77,7 @@ USE_RULES: Mapping[str, str] = {
 }
 """Rules about misused values, and the exceptions that are raised. Those of calls
 and subscripts are left out: they do not distinguish a value from one of several, nor does `x += y`."""
-_AWAITING = frozenset({"to_thread", "run_in_executor"})
-"""In the sandbox these await the result of their function if it is awaitable; ty does not know that."""
+_AWAITING = frozenset({"to_thread", "run_in_executor"})  # they await what is awaitable
 _Report: TypeAlias = tuple[str, str, Mapping[str, int], Mapping[str, int]]
 """Rule, message, and where it begins and ends: lines and columns from 1."""
 _GIVEN_NAMES = """\
