@@ -324,11 +324,7 @@ REFUSED_MODULES: Mapping[str, str] = {
 
 
 def check_importable(names: Sequence[str]) -> None:
-    """Look for modules that no developer can make available.
-
-    Raises:
-        ValueError: One is among `names`.
-    """
+    """Raise `ValueError` if a module that no developer can make available is among `names`."""
     for name in names:
         if reason := reason_to_refuse(name):
             raise ValueError(f"imports: {name!r} is never available: {reason}")
@@ -372,11 +368,7 @@ def list_members(module: str) -> frozenset[str]:
 
 
 def is_member(module: str, name: str) -> bool:
-    """Whether a module of the standard library has a name, here or in another Python.
-
-    Returns:
-        True for a module that is not listed.
-    """
+    """Whether a module of the standard library has a name, here or in another Python; of one not listed, always."""
     if module not in STANDARD_MODULES or name.startswith("_") or name in list_members(module):
         return True
     return hasattr(sys.modules.get(module), name)

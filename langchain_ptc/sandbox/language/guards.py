@@ -168,8 +168,7 @@ def _checked_setter(obj: object, name: str) -> Callable[..., object]:
 def check_template(template: str) -> bool:
     """Check that no replacement field of a format string reads a refused attribute.
 
-    Returns:
-        Whether one reads a record's field that has the name of a dict's method.
+    Return whether one reads a record's field that has the name of a dict's method.
     """
     try:
         fields = [(name, spec) for _, name, spec, _ in string.Formatter().parse(template)]

@@ -141,7 +141,10 @@ class ModuleLoader:
         entries: dict[str, object] = {}
         if listed := self._standard.get(name):
             real = importlib.import_module(source)
-            entries = {n: _own_copy(getattr(real, n)) for n in listed if hasattr(real, n)}
+            found = {n: getattr(real, n) for n in listed if hasattr(real, n)}
+            # Of what a program could change in the host it gets a copy.
+            changes = {n: deepcopy(v) for n, v in found.items() if type(v) in (list, dict, set)}
+            entries = {**found, **changes}
         # `random` has every name of its generator; what is not listed stays out. A generator is
         # made for those programs only that import it: to seed one takes longer than the rest.
         safe = build_random_names() if source == "random" else self._safe.get(source, {})
@@ -249,11 +252,6 @@ _PRINTERS: Mapping[str, Callable[[io.TextIOBase], dict[str, object]]] = {
     "calendar": _build_calendar_names,
 }
 """Modules that print, and are made to print where the program does."""
-
-
-def _own_copy(value: object) -> object:
-    """Return `value`, or a copy if the program could change the host's."""
-    return deepcopy(value) if type(value) in (list, dict, set) else value
 
 
 def _new_module(

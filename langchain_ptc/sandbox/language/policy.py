@@ -160,11 +160,7 @@ def compile_code(
 
 
 def compile_unrestricted(code: str) -> CompiledCode:
-    """Compile `code` without the policy: any Python, to test the other layers of isolation alone.
-
-    Raises:
-        CodeSyntaxError: It is not valid Python.
-    """
+    """Compile any Python, without the policy, to test the other layers of isolation alone; raises `CodeSyntaxError`."""
     root = _parse(code)
     try:
         return _compile(SyntaxTree(root), code, guard_writes=False)

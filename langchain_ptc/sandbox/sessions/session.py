@@ -280,11 +280,7 @@ class _Memo(dict[int, object]):
         return found
 
     def lose(self, first: int, chunk: bytes) -> None:
-        """Number the objects of a chunk that failed, so that those after it have their numbers.
-
-        Raises:
-            ValueError: The instructions cannot be followed.
-        """
+        """Number the objects of a chunk that failed, for those after it; `ValueError` if it cannot be followed."""
         count = 0
         with io.BytesIO(chunk) as file:
             while file.tell() < len(chunk):
@@ -506,11 +502,6 @@ def _open(kept: bytes, max_bytes: int, max_chars: int, *, pickles: bool) -> Stor
     return Stored(units, variables, asyncio, data, pickled is not False)
 
 
-def _close(*parts: object) -> bytes:
-    body = encode_value(parts)
-    return b"".join((VERSION, hashlib.sha256(body).digest(), body))
-
-
 class _Sink:
     """Takes the bytes of one variable after the other, and no more than `limit` of each."""
 
@@ -550,6 +541,7 @@ class SessionVariables:
     def __init__(self, kept: bytes, *, max_bytes: int, max_chars: int, pickles: bool) -> None:
         self._max_bytes = max_bytes
         self._pickles = pickles
+        self._writer = PickleWriter if pickles else PlainWriter
         self._units = Units()
         self._given: dict[str, object] = {}
         self.notes: list[str] = []
@@ -600,7 +592,10 @@ class SessionVariables:
             made = self._write(wanted, known, dropped)
             if made is not None or not wanted:  # not even the index without a variable
                 break
-        self._note_dropped(dropped)
+        notes = [f"`{name}` was not kept: {why}" for name, why in dropped.items()]
+        self.notes += notes[:_MAX_NOTES]
+        if rest := list(dropped)[_MAX_NOTES:]:
+            self.notes.append(f"nor were kept: {_listed(rest)}")
         return made or b""
 
     def _write(
@@ -609,12 +604,12 @@ class SessionVariables:
         """Return the bytes; None if some of `wanted` cannot be kept, which are removed from it."""
         sink = _Sink(self._max_bytes - _HEADER_BYTES)
         self._units.used = {}
-        shared = self._writer(sink, known)
+        shared = self._writer(sink, known, self._units)
         sizes: dict[str, int] = {}
         fails = False
         for name, value in list(wanted.items()):
             # One that fails leaves traces in what is shared: the others are only looked at then.
-            writer = self._writer(sink, known) if fails else shared
+            writer = self._writer(sink, known, self._units) if fails else shared
             sink.begin()
             before = sink.size
             try:
@@ -637,17 +632,14 @@ class SessionVariables:
         asyncio = [name for name in wanted if known.is_from(wanted[name], "asyncio")]
         over = sink.size - self._max_bytes
         if over <= 0:
-            made = _close(self._pickles, stored, [*sizes.items()], asyncio, sink.taken())
+            parts = self._pickles, stored, [*sizes.items()], asyncio, sink.taken()
+            body = encode_value(parts)
+            made = b"".join((VERSION, hashlib.sha256(body).digest(), body))
             over = len(made) - self._max_bytes
             if over <= 0:
                 return made
         self._drop_largest(over, wanted, sizes, dropped)
         return None
-
-    def _writer(self, sink: _Sink, known: Names) -> PickleWriter | PlainWriter:
-        if self._pickles:
-            return PickleWriter(sink, known, self._units)
-        return PlainWriter(sink, known, self._units)
 
     def _why_not(self, error: Unkeepable, variable: object) -> str:
         one, many = error.what
@@ -672,12 +664,6 @@ class SessionVariables:
             over -= sizes[name]
             if over <= 0:
                 return
-
-    def _note_dropped(self, dropped: Mapping[str, str]) -> None:
-        notes = [f"`{name}` was not kept: {why}" for name, why in dropped.items()]
-        self.notes += notes[:_MAX_NOTES]
-        if rest := list(dropped)[_MAX_NOTES:]:
-            self.notes.append(f"nor were kept: {_listed(rest)}")
 
 
 def _listed(given: Iterable[str]) -> str:

@@ -541,7 +541,6 @@ def encode_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> by
 
     Raises:
         UnsendableValue: An argument cannot be sent, there are too many, or a name is too long.
-        Exception: What an iterator among them raised.
     """
     if len(args) > MAX_ARGUMENTS or len(kwargs) > MAX_ARGUMENTS:
         raise UnsendableValue(

@@ -311,11 +311,7 @@ class ToolCalls:
         line: int,
         answer: _Answer | asyncio.Future[Any],
     ) -> None:
-        """Queue a call; `answer` is settled when the host has answered.
-
-        Raises:
-            ToolCallError: An argument cannot be sent; and what an iterator among the arguments raised.
-        """
+        """Queue a call; `answer` is settled when the host has answered. Raises `ToolCallError` for bad arguments."""
         try:
             arguments = encode_arguments(args, kwargs)  # an iterator among them may call tools
             self._weigh(tool, arguments)

@@ -374,11 +374,7 @@ def _on(number: int, *then: bytes) -> list[bytes]:
 
 
 def build_filter(machine: str, *, files: bool = False) -> bytes:
-    """Build the seccomp program for a machine of `os.uname`: allow a list, answer EPERM to everything else.
-
-    Raises:
-        KeyError: There is no table for `machine`.
-    """
+    """Build the seccomp program for a machine of `os.uname`: allow a list, answer EPERM to everything else."""
     numbers = dict(ALLOWED[machine])
     program = [
         _do(_LOAD, _OFFSET_ARCH),
