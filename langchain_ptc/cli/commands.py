@@ -197,7 +197,10 @@ async def _invoke(
     except Exception as error:
         if failures.last is None:
             raise
-        raise CommandError(f"the model {model!r} failed: {_in_one_line(failures.last)}") from error
+        hint = _SERVER_HINT if model.startswith(("http://", "https://")) else ""
+        raise CommandError(
+            f"the model {model!r} failed: {_in_one_line(failures.last)}{hint}"
+        ) from error
     if waiting := state.get("__interrupt__"):
         raise CommandError(
             f"a tool stopped to ask a person: {waiting[0].value!r}. That takes a graph with a "
@@ -411,6 +414,10 @@ def _expand(where: str, text: str) -> str:
 API_KEY_VARIABLE = "LANGCHAIN_PTC_API_KEY"
 """Environment variable with the key of a server that is named by its address. A hosted provider's key
 is never sent there."""
+_SERVER_HINT = (
+    ". Is it running, and is this its address, which usually ends in /v1? With a key: "
+    f"export {API_KEY_VARIABLE}=…"
+)
 _SERVER_SECONDS = 10.0
 _MAX_NAMES = 10
 
@@ -498,9 +505,8 @@ def _connect(name: str) -> BaseChatModel:
             address = f"{address.rstrip('/')}/v1"
     except ValueError as error:
         raise CommandError(f"the model {name!r} is not a valid address: {error}") from error
-    key = (
-        os.environ.get(API_KEY_VARIABLE) or "none"
-    )  # the client wants one where the server does not
+    # The client wants a key where the server does not.
+    key = os.environ.get(API_KEY_VARIABLE) or "none"
     model = model or _find_only_model(address, key)
     return ChatOpenAI(base_url=address, api_key=SecretStr(key), model=model)
 
@@ -516,8 +522,7 @@ def _find_only_model(address: str, key: str) -> str:
             known = [str(model.id) for model in client.models.list().data]
     except Exception as error:
         raise CommandError(
-            f"the server at {address} does not list its models: {_in_one_line(error)}. Is it running, and is this "
-            f"its address, which usually ends in /v1? With a key: export {API_KEY_VARIABLE}=…; "
+            f"the server at {address} does not list its models: {_in_one_line(error)}{_SERVER_HINT}; "
             f"with the name of a model: {address}#name"
         ) from error
     if len(known) != 1:

@@ -137,6 +137,7 @@ def test_with_a_real_mcp_server(project):
         ("http://127.0.0.1:9/v1", "the server at http://127.0.0.1:9/v1 does not list its models: APIConnectionError"),
         ("http://127.0.0.1:9", "Is it running, and is this its address, which usually ends in /v1?"),
         ("http://127.0.0.1:9/v1#x", "the model 'http://127.0.0.1:9/v1#x' failed: OpenAIConnectionError: Connection error. ("),
+        ("http://127.0.0.1:9/v1#y", f"Is it running, and is this its address, which usually ends in /v1? With a key: export {API_KEY_VARIABLE}=…"),
         ("http://[::1", "is not a valid address: "),
         ("shop:modle", "shop has no attribute 'modle' (did you mean 'model'?)"),
         ("shop:number", "must be a chat model or a function that returns one, got int"),
