@@ -180,7 +180,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
         self._durable = durable
         self._tool = cast("RunCodeTool", tool)
         self._tool.give(InputVariables(inputs))
-        callables = self._tool.catalog.callables
+        callables = self._tool.executor.catalog.callables
         self._tool_names = {name for d in callables for name in (d.name, d.qualified_name)}
         self._tags = list(tags)
         self._messages_key = messages_key
@@ -192,7 +192,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
             SHOW if multimodal else "",
         )
         prompt = ToolsPrompt(
-            self._tool.catalog,
+            self._tool.executor.catalog,
             NODE_TEXT,
             text_many=NODE_TEXT_MANY,
             prompt_tokens=prompt_tokens,
@@ -210,7 +210,7 @@ class ProgrammaticToolNode(Runnable[Any, Any]):
     @property
     def catalog(self) -> ToolCatalog:
         """The tools that the code may call."""
-        return self._tool.catalog
+        return self._tool.executor.catalog
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Answer the conversation in the state; see `ainvoke`."""

@@ -620,11 +620,6 @@ class RunCodeTool(CodeTool):
         self._first_description = prompt.render()
 
     @property
-    def catalog(self) -> ToolCatalog:
-        """The tools that the code may call."""
-        return self._executor.catalog
-
-    @property
     def executor(self) -> ProgrammaticToolExecutor:
         """What runs the code."""
         return self._executor
