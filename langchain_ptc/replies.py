@@ -713,7 +713,8 @@ def _strip_prefix(line: str, block: OpenBlock) -> str:
 
 def _string_open_after(line: str, string: str) -> str:
     """Return the triple quotes of the string that is open at the end of a line of Python."""
-    for quote in (tokens := _quotes(line)):
+    tokens = (m[0] for m in _STRING_TOKEN.finditer(line) if not m[0].startswith("\\"))
+    for quote in tokens:
         if string:
             string = "" if quote == string else string
         elif quote == "#":
@@ -725,7 +726,3 @@ def _string_open_after(line: str, string: str) -> str:
                 if closing == quote or (len(closing) == 3 and closing[0] == quote):
                     break
     return string
-
-
-def _quotes(line: str) -> Iterator[str]:
-    return (m[0] for m in _STRING_TOKEN.finditer(line) if not m[0].startswith("\\"))

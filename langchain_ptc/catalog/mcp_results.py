@@ -479,11 +479,10 @@ def read_hints(tool: BaseTool) -> ToolPolicy:
     for hints in (own, metadata):
         if _has_hints(hints):
             return policy_of({"annotations": hints}, "never")
-    if tool.response_format != "content_and_artifact":
-        return ToolPolicy()
     function = getattr(tool, "coroutine", None) or getattr(tool, "func", None)
-    declared = _find_declaration(inspect.unwrap(function)) if function else None
-    return policy_of(declared, "never") if function else ToolPolicy()
+    if tool.response_format != "content_and_artifact" or function is None:
+        return ToolPolicy()
+    return policy_of(_find_declaration(inspect.unwrap(function)), "never")
 
 
 def _has_hints(record: object) -> bool:

@@ -56,6 +56,7 @@ STREAM_ENDED = "SSE stream "  # how line 2 says that one answer was cut off; oth
 SESSION_UNKNOWN = 32600  # line 1 says so where nothing has been done
 SESSION_UNKNOWN_TEXTS = ("Session not found", "Session terminated")
 """Line 2 passes on the server's own error, which has one of these texts and codes."""
+CLOSED_STREAMS = ("ClosedResourceError", "BrokenResourceError", "EndOfStream")
 SESSION_UNKNOWN_CODES = (-32600, -32001)
 
 
@@ -362,7 +363,7 @@ class Server:
                 is_unknown = _is_unknown_session(error)
                 if str(error).startswith(STREAM_ENDED):
                     raise self._lost(explain(error), "may have been made") from error
-                is_closed = _is_closed_stream(error)
+                is_closed = type(error).__name__ in CLOSED_STREAMS
                 if not (is_unknown or is_closed or str(error) == CONNECTION_CLOSED):
                     raise ToolException(str(error) or type(error).__name__) from error
                 await link.close()
@@ -390,21 +391,9 @@ def _is_unknown_session(error: Exception) -> bool:
     return code == SESSION_UNKNOWN or (is_text and code in SESSION_UNKNOWN_CODES)
 
 
-def _is_closed_stream(error: Exception) -> bool:
-    return type(error).__name__ in ("ClosedResourceError", "BrokenResourceError", "EndOfStream")
-
-
 # --- transports -----------------------------------------------------------------------------------
 
-TRANSPORTS = {
-    "stdio": ("stdio", "command", "args"),
-    "sse": ("sse", "url"),
-    "http": ("http", "url"),
-    "streamable_http": ("http", "url"),
-    "streamable-http": ("http", "url"),
-    "websocket": ("websocket", "url"),
-}
-"""What a connection may say of its transport: what it is, and the keys that it needs."""
+TRANSPORTS = ("stdio", "http", "streamable_http", "streamable-http", "sse")
 HTTP_SECONDS = 30.0
 SSE_SECONDS = 5.0
 READ_SECONDS = 300.0
@@ -431,12 +420,11 @@ def _checked(connection: Mapping[str, Any]) -> str:
     if transport not in TRANSPORTS:
         is_missing = "transport" not in connection
         problem = "Missing 'transport'" if is_missing else f"'transport' cannot be {transport!r}"
-        raise ValueError(f"{problem}: it must be 'stdio', 'http', 'sse' or 'websocket'")
-    kind, *needed = TRANSPORTS[transport]
-    missing = [key for key in needed if key not in connection]
-    if missing:
-        raise ValueError(f"a connection over {transport} needs {missing[0]!r}")
-    return kind
+        raise ValueError(f"{problem}: it must be 'stdio', 'http' or 'sse'")
+    for key in ("command", "args") if transport == "stdio" else ("url",):
+        if key not in connection:
+            raise ValueError(f"a connection over {transport} needs {key!r}")
+    return str(transport)
 
 
 async def _connect(kind: str, given: dict[str, Any], stack: AsyncExitStack) -> Any:
@@ -456,10 +444,6 @@ async def _connect(kind: str, given: dict[str, Any], stack: AsyncExitStack) -> A
         for name, seconds in (("timeout", SSE_SECONDS), ("sse_read_timeout", READ_SECONDS)):
             given[name] = _seconds(given.get(name, seconds))
         return await stack.enter_async_context(sse_client(**without_none(given)))
-    if kind == "websocket":
-        from mcp.client.websocket import websocket_client
-
-        return await stack.enter_async_context(websocket_client(given["url"]))
     return await _connect_http(given, stack)
 
 

@@ -83,7 +83,8 @@ class ToolIndex:
             for number, part in hits.items():
                 scores[number] = _PHRASE * self._rarity(len(hits)) * part
         for term in terms:
-            for number, score in self._score(term).items():
+            found = self._best_readings(self._match(term), _synonyms(term, 1.0))
+            for number, score in (found or self._best_readings({}, self._spellings(term))).items():
                 scores[number] = scores.get(number, 0.0) + score
         readings = {word for term in terms for word in (term, *_synonyms(term, 1.0))}
         if _CHANGES.isdisjoint(readings):
@@ -95,12 +96,6 @@ class ToolIndex:
             if exact in (definition.qualified_name.lower(), definition.name.lower()):
                 scores[number] = math.inf
         return sorted(scores, key=lambda number: (-scores[number], number))
-
-    def _score(self, term: str) -> dict[int, float]:
-        """Return, for each tool that `term` may mean, how well."""
-        own = self._match(term)
-        found = self._best_readings(own, _synonyms(term, 1.0))
-        return found or self._best_readings({}, self._spellings(term))
 
     def _best_readings(
         self, own: Mapping[int, float], readings: Mapping[str, float]

@@ -78,13 +78,10 @@ def split_words(text: str) -> list[str]:
     plain = _CLITIC.sub("", text)
     if plain.isascii():
         return [word.lower() for word in _PART.findall(plain)]
-    words = (word.lower() for word in _PART.findall(_without_accents(plain)))
+    parts = unicodedata.normalize("NFKD", plain.replace("ß", "ss"))
+    bare = "".join(char for char in parts if not unicodedata.combining(char))
+    words = (word.lower() for word in _PART.findall(unicodedata.normalize("NFKC", bare)))
     return [part for word in words for part in (word if _WIDE.search(word) else [word])]
-
-
-def _without_accents(text: str) -> str:
-    parts = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
-    return unicodedata.normalize("NFKC", "".join(c for c in parts if not unicodedata.combining(c)))
 
 
 # --- descriptions -------------------------------------------------------------------------------

@@ -104,16 +104,11 @@ def complete(given: ToolDefinition, *, domain: str | None) -> ToolDefinition:
             f"the tool {_name(given.tool)!r} is listed in the domain {domain!r}, but its definition "
             f"has domain={given.domain!r}; use one of them"
         )
-    if given.domain and to_public_identifier(given.domain, fallback="domain") != given.domain:
-        raise CatalogError(
-            f"the domain of the tool {_name(given.tool)!r} cannot be {given.domain!r} in code; call "
-            f"it {to_public_identifier(given.domain, fallback='domain')!r}"
-        )
-    if given.name and to_public_identifier(given.name, fallback="tool") != given.name:
-        raise CatalogError(
-            f"the tool {_name(given.tool)!r} cannot be called {given.name!r} in code; call it "
-            f"{to_public_identifier(given.name, fallback='tool')!r}"
-        )
+    for what, name in (("domain", given.domain), ("name", given.name)):
+        if name and (clean := to_public_identifier(name, fallback=what)) != name:
+            raise CatalogError(
+                f"the {what} of the tool {_name(given.tool)!r} cannot be {name!r} in code; call it {clean!r}"
+            )
     policy = own_policy(given.tool) if given.policy == ToolPolicy() else given.policy
     read = read_tool(given.tool, domain=domain or given.domain, policy=policy)
     if given.parameters:
@@ -331,7 +326,7 @@ MAX_DOCSTRING_CHARS = 20_000  # length of a docstring that is read
 _GOOGLE = re.compile(r"^(?:Returns?|Yields?)[ \t]*:[ \t]*(.*)$")
 _UNDERLINED = re.compile(r"^(?:Returns?|Yields?)[ \t]*$")
 _FIELD = re.compile(r"^[:@](?:returns?|yields?)[ \t]*:[ \t]*(.*)$")
-_NEXT_FIELD = re.compile(r"^[:@]\w+")
+_OF_FIELD = re.compile(r"(?![:@]\w)\s*\S")
 _DASHES = re.compile(r"-{3,}[ \t]*")
 
 
@@ -343,16 +338,12 @@ def returns_section(docstring: str | None) -> str:
         if found := _GOOGLE.match(line):
             return _join([found[1], *takewhile(lambda text: not text or text[0].isspace(), rest)])
         if found := _FIELD.match(line):
-            return _join([found[1], *takewhile(_is_of_field, rest)])
+            return _join([found[1], *takewhile(_OF_FIELD.match, rest)])
         if _UNDERLINED.match(line) and rest and _DASHES.fullmatch(rest[0]):
             dashes = (n for n, text in enumerate(rest[1:]) if _DASHES.fullmatch(text))
             # The line before the next dashes is the title of that section.
             return _join(rest[1 : next(dashes, len(rest))])
     return ""
-
-
-def _is_of_field(line: str) -> bool:
-    return bool(line.strip()) and not _NEXT_FIELD.match(line)
 
 
 def _join(lines: list[str]) -> str:

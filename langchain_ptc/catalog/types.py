@@ -12,7 +12,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Literal, TypeAlias, TypeGuard
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 __all__ = [
@@ -185,7 +185,11 @@ def choice(values: Sequence[object]) -> TypeTree:
     more = f", … ({len(values)} values)" if len(values) > 5 else ""
     types = dict.fromkeys(_type_of_value(v) for v in values)
     options = [t for t in types if t != NONE]
-    options[:1] = [replace(o, note=f"one of {shown}{more}") for o in options[:1] if _has_note(o)]
+    options[:1] = [
+        replace(o, note=f"one of {shown}{more}")
+        for o in options[:1]
+        if isinstance(o, Named | Container)
+    ]
     return union([*options, *([NONE] if NONE in types else [])])
 
 
@@ -214,10 +218,6 @@ def _literal(values: Sequence[Scalar]) -> Choice:
 
 def _alternatives(options: Sequence[TypeTree]) -> TypeTree:
     return options[0] if len(options) == 1 else Alternatives(options=tuple(options))
-
-
-def _has_note(tree: TypeTree) -> TypeGuard[Named | Container]:
-    return isinstance(tree, Named | Container)
 
 
 def _type_of_value(value: object) -> TypeTree:

@@ -399,7 +399,9 @@ class Check:
             ask = parse if name == "json.loads" else iterate
         elif name in ("zip", "map", "filter", "functools.reduce"):
             first = node.args[name != "zip" :]
-        elif name in ("json.dumps", "json.dump") and not _has_default(node):
+        elif name in ("json.dumps", "json.dump"):
+            if any(keyword.arg in (None, "default", "cls") for keyword in node.keywords):
+                return
             first = [part for argument in first for part in _parts(argument)]
         elif name not in _CONVERTS:
             return
@@ -465,10 +467,6 @@ def _has_module(name: str, modules: Collection[str]) -> bool:
     if parts[0] not in sys.stdlib_module_names and any(path in modules for path in paths):
         return True
     return any(other.startswith(f"{name}.") for other in modules)
-
-
-def _has_default(node: ast.Call) -> bool:
-    return any(keyword.arg in (None, "default", "cls") for keyword in node.keywords)
 
 
 def _operands(node: ast.AST, has_operators: bool) -> Iterator[ast.expr]:

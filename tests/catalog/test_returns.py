@@ -129,7 +129,9 @@ def test_returns_that_are_no_type(returns: object) -> None:
     ("given", "told"),
     [
         pytest.param(
-            {"name": "list"}, "cannot be called 'list' in code; call it 'list_'", id="name"
+            {"name": "list"},
+            "the name of the tool 'search' cannot be 'list' in code; call it 'list_'",
+            id="name",
         ),
         pytest.param({"domain": "a-b"}, "cannot be 'a-b' in code; call it 'a_b'", id="domain"),
         pytest.param(
