@@ -642,7 +642,7 @@ class Execution:
             notes=done.notes,
             shown=() if driver is None else tuple(driver.session.shown),
             files=done.files,
-            tool_calls=tuple(calls[number] for number in sorted(calls)),
+            tool_calls=tuple(map(calls.__getitem__, sorted(calls))),
             started_at=self._started_at,
             duration_seconds=seconds,
             paused_seconds=max(0.0, passed - seconds) if self._is_resumed else 0.0,
