@@ -761,7 +761,7 @@ def state_of_the_process() -> dict[str, object]:
         "recursion": sys.getrecursionlimit(),
         "switches": sys.getswitchinterval(),
         "digits": sys.get_int_max_str_digits(),
-        "garbage": (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count(), list(gc.callbacks)),
+        "garbage": (gc.isenabled(), gc.get_threshold(), list(gc.callbacks)),
         "chance": random.getstate(),
         "decimals": repr(decimal.getcontext()),
         "week": calendar.firstweekday(),
