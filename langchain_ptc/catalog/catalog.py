@@ -130,7 +130,7 @@ class ToolCatalog:
         Raises:
             CatalogError: `servers` are not servers; and, when it is opened, a server cannot be
                 reached or a tool cannot be offered to code.
-            ImportError: The extra `mcp` is not installed; when it is opened.
+            ImportError: The extra `mcp` is not installed.
         """
         settled: dict[str, ToolPolicy] | None = None
 
@@ -148,9 +148,8 @@ class ToolCatalog:
             catalog._source, catalog._versions, catalog._rebuild = source, versions, build
             return catalog
 
-        return OpeningCatalog(
-            servers, build, approve=approve, exclude=exclude, connect_seconds=connect_seconds
-        )
+        source = Source(servers, approve=approve, exclude=exclude, connect_seconds=connect_seconds)
+        return OpeningCatalog(source, build)
 
     @classmethod
     async def from_a2a(

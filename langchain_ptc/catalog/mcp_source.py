@@ -115,6 +115,12 @@ class Source:
     def __init__(
         self, servers: object, *, approve: Approve, exclude: Sequence[str], connect_seconds: float
     ) -> None:
+        if approve not in get_args(Approve):
+            raise CatalogError(
+                f"approve must be 'never', 'destructive' or 'writes', got {approve!r}"
+            )
+        if isinstance(exclude, str):
+            raise CatalogError(f"exclude must be a list of tools as 'server.tool', got {exclude!r}")
         self._approve: Approve = approve
         self._exclude = frozenset(exclude)
         self._callbacks, self.interceptors, members = None, (), servers
@@ -268,55 +274,32 @@ def _stop_all(servers: Sequence[Server]) -> None:
 
 
 class OpeningCatalog(Generic[C]):
-    """A catalog whose servers are about to be opened: `async with`, `with`, or `await` it."""
+    """A catalog whose servers are about to be opened, once: `async with`, `with`, or `await` it."""
 
     def __init__(
-        self,
-        servers: MCPServers,
-        build: Callable[[Source, Found, tuple[int, ...]], C],
-        *,
-        approve: Approve,
-        exclude: Sequence[str],
-        connect_seconds: float,
+        self, source: Source, build: Callable[[Source, Found, tuple[int, ...]], C]
     ) -> None:
-        if approve not in get_args(Approve):
-            raise CatalogError(
-                f"approve must be 'never', 'destructive' or 'writes', got {approve!r}"
-            )
-        if isinstance(exclude, str):
-            raise CatalogError(f"exclude must be a list of tools as 'server.tool', got {exclude!r}")
+        self._source = source
         self._build = build
-        self._connect = functools.partial(
-            Source, servers, approve=approve, exclude=exclude, connect_seconds=connect_seconds
-        )
-        self._source: Source | None = None
-
-    async def _open(self) -> C:
-        self._source = source = self._connect()
-        try:
-            return self._build(source, *await source.read())
-        except BaseException:
-            await source.close()
-            raise
-
-    async def _close(self) -> None:
-        if self._source is not None:
-            await self._source.close()
 
     def __await__(self) -> Generator[Any, None, C]:
         return self.__aenter__().__await__()
 
     async def __aenter__(self) -> C:
-        return await self._open()
+        try:
+            return self._build(self._source, *await self._source.read())
+        except BaseException:
+            await self._source.close()
+            raise
 
     async def __aexit__(self, *_: object) -> None:
-        await self._close()
+        await self._source.close()
 
     def __enter__(self) -> C:
-        return mcp_loop.run(self._open())
+        return mcp_loop.run(self.__aenter__())
 
     def __exit__(self, *_: object) -> None:
-        mcp_loop.run(self._close())
+        mcp_loop.run(self.__aexit__())
 
 
 def join_tools(

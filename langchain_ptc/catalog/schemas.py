@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias
 from urllib.parse import unquote, urljoin
 
 from langchain_ptc.catalog.text import cut, to_class_name
@@ -200,7 +200,9 @@ def constraints(schema: Schema) -> list[str]:
     found = []
     for keyword, (words, noun) in _BOUNDS.items():
         value = schema.get(keyword)
-        if is_shown_number(value):
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        if abs(value) < _MAX_SHOWN_NUMBER:  # Python does not print very long integers
             strict = schema.get(f"exclusive{keyword.capitalize()}") is True  # OpenAPI 3.0
             amount = count(value, noun) if noun else str(value)
             found.append(f"{words.replace('=', '' if strict else '=')} {amount}")
@@ -211,13 +213,6 @@ def constraints(schema: Schema) -> list[str]:
     if schema.get("uniqueItems") is True:
         found.append("no item twice")
     return found
-
-
-def is_shown_number(value: object) -> TypeGuard[float]:
-    """Whether `value` is a number that can be shown; Python does not print very long integers."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return isinstance(value, float) or -_MAX_SHOWN_NUMBER < value < _MAX_SHOWN_NUMBER
 
 
 def _is_short(value: object) -> bool:

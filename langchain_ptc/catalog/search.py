@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import CodeType
-from typing import Annotated, NamedTuple, Protocol, TypeAlias
+from typing import Annotated, NamedTuple, Protocol
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.tools import BaseTool, StructuredTool
@@ -286,9 +286,6 @@ class FoundTool(TypedDict):
     summary: str
 
 
-Limit: TypeAlias = Annotated[int, "how many, at most"]
-
-
 class _Catalog(Protocol):
     """What the tools that search need of a catalog."""
 
@@ -304,7 +301,8 @@ def build_discovery(catalog: _Catalog) -> tuple[BaseTool, ...]:
     """Return the tools that find tools of `catalog`."""
 
     def search_tools(
-        query: Annotated[str, "what the tool should do, in any words"], limit: Limit = DEFAULT_LIMIT
+        query: Annotated[str, "what the tool should do, in any words"],
+        limit: Annotated[int, "how many, at most"] = DEFAULT_LIMIT,
     ) -> list[FoundTool]:
         """Find tools by what they do, the best first."""
         return _as_found(catalog, catalog.search(query, limit=limit))

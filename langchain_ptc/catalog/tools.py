@@ -45,7 +45,7 @@ from langchain_ptc.catalog.types import (
     merge_records,
     reachable,
 )
-from langchain_ptc.errors import CatalogError
+from langchain_ptc.errors import CatalogError, with_article
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -303,8 +303,7 @@ def _to_tool(given: object, where: str) -> BaseTool:
 def _describe(given: object) -> str:
     name = getattr(given, "__name__", None)
     kind = "class" if isinstance(given, type) else type(given).__name__
-    article = "an" if kind[0].lower() in "aeiou" else "a"
-    return f"the {kind} {name!r}" if name else f"{article} {kind}"
+    return f"the {kind} {name!r}" if name else with_article(kind)
 
 
 def _advice(given: object, otherwise: str) -> str:

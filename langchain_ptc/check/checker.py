@@ -193,12 +193,10 @@ class Check:
 
     # --- names ----------------------------------------------------------------------------------
 
-    def _check_member_of(self, node: ast.Attribute) -> Iterable[Found]:
+    def _check_member(self, node: ast.Attribute) -> Iterator[Found]:
         value = self._infer(node.value)
-        is_checked = isinstance(value, ToolValue | ModuleValue) and isinstance(node.ctx, ast.Load)
-        return self._check_member(node, value) if is_checked else ()
-
-    def _check_member(self, node: ast.Attribute, value: Value) -> Iterator[Found]:
+        if not isinstance(node.ctx, ast.Load):
+            return
         name = node.attr
         # Whether the code sets the name itself, or asks for it before.
         is_stored = name in self._facts.stored
@@ -428,7 +426,7 @@ class Check:
         ast.Name: (_check_name,),
         ast.Import: (_check_import,),
         ast.ImportFrom: (_check_import_from,),
-        ast.Attribute: (_check_member_of, _check_attribute),
+        ast.Attribute: (_check_member, _check_attribute),
         ast.Subscript: (_check_subscript,),
         ast.Call: (_check_call, _check_arguments),
         ast.Await: (lambda own, node: own._check_use(node.value, awaited),),
