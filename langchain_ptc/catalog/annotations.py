@@ -33,12 +33,11 @@ from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, 
 from langchain_core.utils.pydantic import get_fields
 from langgraph.prebuilt import ToolRuntime
 from langgraph.types import Command
-from pydantic import AliasChoices, BaseModel, RootModel, TypeAdapter
+from pydantic import AliasChoices, BaseModel, RootModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from typing_extensions import ReadOnly
 
-from langchain_ptc.catalog.schemas import SchemaReader
 from langchain_ptc.catalog.text import to_class_name
 from langchain_ptc.catalog.types import (
     ANY,
@@ -97,10 +96,10 @@ _ALIASES = (
 _OPAQUE_MODULES = ("langchain_core.messages", "langgraph.")
 """Classes of the framework whose fields are not shown to the code."""
 _TEXT_MODULES = (
-    *("pathlib", "ipaddress", "fractions", "zoneinfo"),
+    *("pathlib", "ipaddress", "zoneinfo"),
     *("pydantic.networks", "pydantic.types", "pydantic_core"),
 )
-"""Modules whose classes arrive as their text: paths, addresses, secrets (which hide themselves)."""
+"""Modules whose classes are passed and arrive as text: paths, addresses, secrets (which hide themselves)."""
 _MESSAGE_CONTENT = union([STR, container("list", ANY)])
 
 
@@ -250,7 +249,7 @@ class AnnotationReader:
         for base in _SUBCLASSED:
             if issubclass(kind, base):
                 return _PRIMITIVES[base]
-        return self._read_foreign(kind)
+        return STR if kind.__module__.startswith(_TEXT_MODULES) else ANY
 
     def _read_opaque(self, kind: type) -> TypeTree:
         if self._message is not None and issubclass(kind, BaseMessage):
@@ -269,18 +268,6 @@ class AnnotationReader:
         hints = class_annotations(kind)
         types_ = [self.read(hints.get(name, Any), depth=depth + 1) for name in names]
         return container("tuple", *types_, note=f"({', '.join(names)})")
-
-    def _read_foreign(self, kind: type) -> TypeTree:
-        """Read a class that is neither Python's nor a record, for example a URL."""
-        if self._direction == "output":
-            return STR if kind.__module__.startswith(_TEXT_MODULES) else ANY
-        try:
-            schema = TypeAdapter(kind).json_schema()
-        except Exception:  # noqa: BLE001  # classes bring their own schema code, which may do anything
-            return ANY
-        scope = f"{kind.__module__}.{kind.__qualname__}:"
-        reader = SchemaReader(schema, self._table, scope=scope)
-        return reader.read(schema, name=kind.__name__, path="#")
 
     def _define(
         self,

@@ -180,8 +180,6 @@ def _synonyms(term: str, weight: float) -> dict[str, float]:
 
 
 _ENDINGS = ("", "s", "d", "es", "ed", "ing")
-
-
 _CHANGES = frozenset("create add insert new update edit modify change set delete remove".split())  # noqa: SIM905
 """First words of names of tools that change something."""
 

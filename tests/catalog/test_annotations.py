@@ -26,7 +26,6 @@ from pydantic import (
     Field,
     RootModel,
     SecretStr,
-    TypeAdapter,
     computed_field,
     field_serializer,
 )
@@ -175,10 +174,6 @@ Pair = typing_extensions.TypeAliasType("Pair", tuple[First, list[First]], type_p
 Meters = typing.NewType("Meters", float)
 Alias = typing_extensions.TypeAliasType("Alias", list["Alias"] | int)
 
-_IS_TEXT = TypeAdapter(Fraction).json_schema().get("type") == "string"
-FRACTION = "str" if _IS_TEXT else "float | str"
-"""pydantic reads numbers as fractions too, in its newer versions."""
-
 
 ANNOTATIONS: list[tuple[object, str, str]] = [
     (int, "int", "int"),
@@ -245,7 +240,7 @@ ANNOTATIONS: list[tuple[object, str, str]] = [
     (pathlib.Path, "str", "str"),
     (ipaddress.IPv4Address, "str", "str"),
     (SecretStr, "str", "str"),
-    (Fraction, FRACTION, "str"),
+    (Fraction, "Any", "Any"),
     (Wrong, "Any", "dict[str, Any]"),
     (Command, "Any", "str | list[Any] | None"),
     (Command[Literal["next"]] | int, "Any", "str | list[Any] | int | None"),
