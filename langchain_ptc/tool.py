@@ -32,7 +32,7 @@ from langchain_ptc.agent.answers import (
 )
 from langchain_ptc.agent.guards import AgentGuards, Agents, AppliedGuards
 from langchain_ptc.agent.watching import PrefetchHandler, Put, WrittenCode
-from langchain_ptc.background_loop import call_in_thread, call_off_loop, run_sync
+from langchain_ptc.background_loop import call_off_loop, run_sync
 from langchain_ptc.catalog.catalog import ToolCatalog
 from langchain_ptc.catalog.definition import ToolPolicy
 from langchain_ptc.catalog.examples import Examples, render_examples, resolve_examples
@@ -57,7 +57,7 @@ from langchain_ptc.run.call_policy import CallPolicies
 from langchain_ptc.run.driver import Outcome
 from langchain_ptc.run.events import OnEvent
 from langchain_ptc.run.graph_state import Channels, nodes_of, read_state
-from langchain_ptc.run.inputs import AgentFiles, Inputs, InputVariables
+from langchain_ptc.run.inputs import AgentFiles, Inputs, InputVariables, at_once
 from langchain_ptc.run.log import ExecutionLog
 from langchain_ptc.run.plain import OnToolError, Redact
 from langchain_ptc.run.prefetcher import Prefetch, Prefetcher
@@ -507,9 +507,10 @@ class CodeTool(BaseTool):
         if shared is None:
             outcome = self._start(code, state, runtime, None).run()
         else:
-            files, notes = shared.read(self._room)
+            files, notes = at_once(shared.read(self._room, sync=True))
             outcome = self._start(code, state, runtime, files).run()
-            outcome = _add_notes(outcome, [*notes, *shared.store(outcome.result)])
+            notes += at_once(shared.store(outcome.result, sync=True))
+            outcome = _add_notes(outcome, notes)
         result = _invocation.get().finish(outcome)
         return _content_and_artifact(result, outcome, multimodal=self._multimodal)
 
@@ -525,9 +526,9 @@ class CodeTool(BaseTool):
         if shared is None:
             outcome = await self._start(code, state, runtime, None).arun()
         else:
-            files, notes = await call_in_thread(lambda: shared.read(self._room))
+            files, notes = await shared.read(self._room, sync=False)
             outcome = await self._start(code, state, runtime, files).arun()
-            notes += await call_in_thread(lambda: shared.store(outcome.result))
+            notes += await shared.store(outcome.result, sync=False)
             outcome = _add_notes(outcome, notes)
         result = _invocation.get().finish(outcome)
         show = functools.partial(

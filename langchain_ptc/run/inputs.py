@@ -12,10 +12,10 @@ import itertools
 import keyword
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from langgraph.errors import GraphBubbleUp
 
@@ -171,6 +171,9 @@ _MAX_NAMED, _MAX_NAME_CHARS, _MAX_NOTE_CHARS = 10, 200, 4_000
 _NOT_READ = "the agent's files are not in the folder"
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentFiles:
     """Shares files between a deep agent and the folder of the code.
@@ -203,23 +206,33 @@ class AgentFiles:
         """What the names of its files begin with in the backend."""
         return f"{self.folder.rstrip('/')}/"
 
-    def read(self, room: int) -> tuple[dict[str, bytes], list[str]]:
-        """Return the files for a folder of `room` bytes, and notes about those that it does not get."""
+    async def read(self, room: int, *, sync: bool) -> tuple[dict[str, bytes], list[str]]:
+        """Return the files for a folder of `room` bytes, and notes about those that it does not get.
+
+        With `sync` it waits for nothing, and uses the synchronous methods of the backend.
+        """
         files: dict[str, bytes] = {}
         notes: list[str] = []
         with _noting(_NOT_READ, notes):
-            paths = self._choose(self.backend.glob("**/*", self.folder), room, notes)
-            files = self._take(self.backend.download_files(paths), room, notes)
+            found = await self._call("glob", "**/*", self.folder, sync=sync)
+            paths = self._choose(found, room, notes)
+            responses = await self._call("download_files", paths, sync=sync)
+            files = self._take(responses, room, notes)
         return files, notes
 
-    def store(self, result: ExecutionResult) -> list[str]:
+    async def _call(self, method: str, *given: Any, sync: bool) -> Any:
+        if sync:
+            return getattr(self.backend, method)(*given)
+        return await getattr(self.backend, f"a{method}")(*given)
+
+    async def store(self, result: ExecutionResult, *, sync: bool) -> list[str]:
         """Store the files that a program left; return notes about those that were not stored."""
         notes: list[str] = []
         files = [(self.prefix + f.name, f.data) for f in result.files if f.data is not None]
         if files:
             (note,) = _name_all("stored only in part, or not at all", [path for path, _ in files])
             with _noting(note, notes):
-                answers = self.backend.upload_files(files)
+                answers = await self._call("upload_files", files, sync=sync)
                 failed = [f"{one.path} ({one.error})" for one in answers if one.error is not None]
                 notes += _name_all("not stored", failed)
         return notes
@@ -265,6 +278,15 @@ class AgentFiles:
 
     def _name(self, path: str) -> str:
         return path.removeprefix(self.prefix)
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return the result of a coroutine that waits for nothing, in this thread."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return cast("T", end.value)
+    raise RuntimeError("the coroutine waits")
 
 
 @contextmanager

@@ -260,6 +260,33 @@ async def test_a_backend_that_raises(method: str, saver: Any, *, asynchronous: b
     ]
 
 
+class OnlyAsync(StateBackend):
+    """A backend whose synchronous methods would block."""
+
+    def _refuse(self, *_: Any) -> None:
+        raise AssertionError("called synchronously")
+
+    glob = download_files = upload_files = _refuse
+
+    async def aglob(self, *given: Any) -> Any:
+        return StateBackend.glob(self, *given)
+
+    async def adownload_files(self, *given: Any) -> Any:
+        return StateBackend.download_files(self, *given)
+
+    async def aupload_files(self, *given: Any) -> Any:
+        return StateBackend.upload_files(self, *given)
+
+
+async def test_an_async_agent_uses_the_async_methods_of_its_backend() -> None:
+    """A backend over the network need not be called from threads."""
+    state, answers = await run(
+        [run_code(ADDS), "done"], backend=OnlyAsync(), files={"/data/orders.csv": ORDERS}
+    )
+    assert answers[0].splitlines()[0] == "25.0"
+    assert "/report/total.txt" in state["files"]
+
+
 @BOTH
 @pytest.mark.parametrize("method", ["glob", "download_files", "upload_files"])
 async def test_a_backend_that_interrupts(method: str, *, asynchronous: bool) -> None:

@@ -17,6 +17,7 @@ from langgraph.types import Command
 from langchain_ptc import InProcessSandbox, Limits, ProcessSandbox, ProgrammaticToolExecutor
 from tests.support import fickle
 from tests.support.hosts import REQUEST, agent, artifact, output, run
+from tests.support.waiting import wait_for
 
 OK: Any = Command(resume={"decisions": [{"type": "approve"}]})
 sandboxes = pytest.mark.parametrize("kind", ["process", "inprocess"])
@@ -140,6 +141,8 @@ async def test_many_pauses_near_the_limit(what):
             assert parent is not None
             if what == "killed":
                 os.kill(parent, signal.SIGKILL)
+                gone = lambda: sandbox.stats().parent_pid != parent  # noqa: E731, B023
+                assert await asyncio.to_thread(wait_for, gone)
             else:
                 os.kill(parent, signal.SIGSTOP)
                 threading.Timer(0.1, os.kill, (parent, signal.SIGCONT)).start()
