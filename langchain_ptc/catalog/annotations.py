@@ -93,8 +93,7 @@ _ALIASES = (
     getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType),
 )
 """What `type X = ...` makes; its value is evaluated, and may fail, when it is asked for."""
-_OPAQUE_MODULES = ("langchain_core.messages", "langgraph.")
-"""Classes of the framework whose fields are not shown to the code."""
+_OPAQUE_MODULES = ("langchain_core.messages", "langgraph.")  # whose fields code does not see
 _TEXT_MODULES = (
     *("pathlib", "ipaddress", "zoneinfo"),
     *("pydantic.networks", "pydantic.types", "pydantic_core"),

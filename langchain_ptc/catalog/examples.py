@@ -558,8 +558,7 @@ class Link:
     parameter: ToolParameter
     field: RecordField
     is_same: bool = True  # whether they have one name; else the field is `id`
-    is_named: bool = True
-    """Whether the parameter names what the tool returns: `user_id` and `list_users`."""
+    is_named: bool = True  # whether the parameter names what the tool returns: `user_id`, `users`
 
 
 def _links(source: ExampleTool, target: ExampleTool) -> Iterator[Link]:

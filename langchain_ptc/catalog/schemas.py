@@ -191,8 +191,7 @@ _BOUNDS = {
     "exclusiveMinimum": (">", ""),
     "exclusiveMaximum": ("<", ""),
 }
-_SAID_BY_TYPES = frozenset({"int32", "int64", "uint32", "uint64", "float", "double"})
-"""Formats that say nothing to Python."""
+_SAID_BY_TYPES = frozenset({"int32", "int64", "uint32", "uint64", "float", "double"})  # formats
 
 
 def constraints(schema: Schema) -> list[str]:

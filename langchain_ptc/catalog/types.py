@@ -15,6 +15,8 @@ from decimal import Decimal
 from typing import Literal, TypeAlias
 from uuid import UUID
 
+from langchain_ptc.errors import cut
+
 __all__ = [
     "Alternatives",
     "Choice",
@@ -203,13 +205,9 @@ def _fits_literal(value: object) -> bool:
 
 def _repr(value: object) -> str:
     try:
-        return _cut(_reprlib.repr(value))
+        return cut(_reprlib.repr(value), MAX_SHOWN_CHARS)
     except ValueError:  # an integer of more digits than Python prints
         return "a long number"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[: MAX_SHOWN_CHARS - 1]}…"
 
 
 def _literal(values: Sequence[Scalar]) -> Choice:
@@ -236,7 +234,7 @@ def outline(tree: TypeTree) -> str:
     if isinstance(tree, Named):
         return "anything" if tree.name == "Any" else tree.name
     if isinstance(tree, Choice):
-        shown = [_cut(repr(value)) for value in tree.values[:5]]
+        shown = [cut(repr(value), MAX_SHOWN_CHARS) for value in tree.values[:5]]
         return " | ".join([*shown, *(["…"] if len(tree.values) > 5 else [])])
     if isinstance(tree, RecordRef):
         return "an object"

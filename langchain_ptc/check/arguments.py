@@ -1,8 +1,7 @@
 """The arguments of one call, compared with the tool's parameters. Pure: nothing is validated.
 
-Names must be those that `ToolDefinition.bind` accepts. Values must have the types of the stub, but only
-as strictly as the tools are: pydantic takes `"5"` for an `int` and `5` for a `float`, and a tool may
-convert what it is given before it looks at the type.
+Values must have the types of the stub, but only as strictly as the tools are: pydantic takes `"5"` for an `int`
+and `5` for a `float`, and a tool may convert what it is given before it looks at the type.
 """
 
 from __future__ import annotations

@@ -416,7 +416,8 @@ class Check:
         wrong = check_arguments(node, tool.definition, self._lenient[key], self._inference)
         if wrong is None or self._program.reach(node) == DEAD:
             return ()
-        settled = not self._program.is_async or self._handlers.is_settled(node)
+        is_awaited = isinstance(self._program.parents.get(node), ast.Await)
+        settled = is_awaited or not self._program.is_async
         is_caught = self._handlers.may_catch(node, TOOL_CALL_ERROR, settled=settled)
         return () if is_caught else [wrong]
 

@@ -1,10 +1,9 @@
 """One program as the check sees it: what is reached, changed, tested and caught in it. Pure.
 
-The check does not follow a program in the order in which it runs. It asks here whether a value may have
-been changed, tested or replaced somewhere, and reports nothing about it if so. A program may try a call to
-see whether it works. So a problem is reported only where the exception that it means would certainly leave
-the program: no `try`, no `suppress`, no `return_exceptions=True` in the function where it is raised, in its
-callers, or where a task is awaited.
+The check does not follow a program in the order in which it runs: it reports nothing about a value that may have
+been changed, tested or replaced somewhere. A program may try a call to see whether it works: a problem is reported
+only where its exception would certainly leave the program, and no `try`, `suppress` or `return_exceptions=True` may
+catch it.
 """
 
 from __future__ import annotations
@@ -55,13 +54,10 @@ class Program(SyntaxTree):
         self.reflects = any(isinstance(node, ast.Name) for node in named)
         """Whether the code inspects its own namespace: then no name is certain."""
 
-    def reach(self, node: ast.AST) -> int:
-        """Return how certainly `node` is reached: `DEAD`, `MAYBE` or `SURE`."""
-        return self._reach.of(node)
-
     @cached_property
-    def _reach(self) -> _Reach:
-        return _Reach(self)
+    def reach(self) -> Callable[[ast.AST], int]:
+        """Returns how certainly a node is reached: `DEAD`, `MAYBE` or `SURE`."""
+        return _Reach(self).of
 
 
 class _Reach:
@@ -426,10 +422,6 @@ class Handlers:
                 break
             child = parent
         return False if settled else self._catches_anywhere(error)
-
-    def is_settled(self, call: ast.expr) -> bool:
-        """Whether the awaitable that `call` makes is awaited at once."""
-        return isinstance(self._program.parents.get(call), ast.Await)
 
     def _is_caught(self, block: ast.Try | ast.TryStar, child: ast.AST, error: str) -> bool:
         if any(self._leaves(statement) for statement in block.finalbody):

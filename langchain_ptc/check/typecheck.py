@@ -1,12 +1,9 @@
 """The type checker ty over the stubs: finds errors that take type inference across the code.
 
-It needs the extra `typecheck`, takes a quarter of a second and a process, and is off unless asked for.
-ty reads the code as the sandbox would run it: the names of the tools are builtins, a call gives an
-awaitable or the value as the code is asynchronous or not, and `await` at the top level is allowed.
-
-It reports what is not proved to be right; a program with `str | None` where a `str` is needed may well
-run. So the stubs that it gets say only what is certain, some of its rules are on, and reports that do not
-apply to the sandbox are dropped, by rule and by the syntax that they point at.
+ty reads the code as the sandbox would run it: the names of the tools are builtins, and a call gives an awaitable
+or the value as the code is asynchronous or not. It reports what is not proved to be right; a program with
+`str | None` where a `str` is needed may well run. So the stubs that it gets say only what is certain, some of its
+rules are on, and reports that do not apply to the sandbox are dropped.
 """
 
 from __future__ import annotations
@@ -15,6 +12,7 @@ import ast
 import contextlib
 import importlib.util
 import json
+import operator
 import os
 import re
 import subprocess
@@ -23,7 +21,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from langchain_ptc.catalog.stubs import DomainStubs, group, render_package
 from langchain_ptc.catalog.types import (
@@ -207,7 +205,8 @@ def _judge(
     """Yield the reports that apply in the sandbox: what they point at is reached and raises for certain."""
     work, facts, lines = Work(), Facts(program), code.splitlines()
     handlers, inference = Handlers(program, work), Inference(program, facts, given, work)
-    nodes = {_span(node): node for node in program.nodes if hasattr(node, "lineno")}
+    span = operator.attrgetter("lineno", "col_offset", "end_lineno", "end_col_offset")
+    nodes = {span(node): node for node in program.nodes if hasattr(node, "lineno")}
     records = [record for domain in stubs for record, _ in domain.records.values()]
     fields = {field.name for record in records for field in record.fields}
     changed = facts.changed - facts.displays - {"self"}
@@ -228,16 +227,13 @@ def _judge(
             caught = handlers.may_catch(node, USE_RULES[rule])
         elif isinstance(call, ast.Call) and isinstance(tool, ToolValue):
             definition, certain = tool.definition, True
-            settled = not program.is_async or handlers.is_settled(call)
+            is_awaited = isinstance(program.parents.get(call), ast.Await)
+            settled = is_awaited or not program.is_async
             caught = handlers.may_catch(call, TOOL_CALL_ERROR, settled=settled)
         else:
             continue
         if certain and not caught:
             yield Found(node, message.replace("`", "'"), (), definition)
-
-
-def _span(node: Any) -> tuple[int, int, int, int]:
-    return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
 
 
 def _in_bytes(lines: list[str], place: Mapping[str, int]) -> tuple[int, int]:
