@@ -143,6 +143,12 @@ class PickleWriter(pickle.Pickler):
         cls = type(value)
         if issubclass(type(cls), enum.EnumMeta):
             return Makers.member, (cls, value._name_, value._value_)
+        if is_own(cls) and "__reduce__" in vars(cls):  # which no code defines: a logger
+            attributes = kept.take_attributes(value)
+            made = self._known.get("logging", "getLogger"), (attributes.pop("name"),)
+            for name in ("manager", "parent", "_cache"):
+                attributes.pop(name, None)
+            return *made, (attributes, ()), None, None, Makers.fill
         if cls not in self._shapes:
             base = kept.content_base(cls) if is_own(cls) else None
             self._shapes[cls] = base, kept.may_be_empty(cls)

@@ -421,6 +421,7 @@ def build_logging_names(
         return FORMATTER().vformat(style._fmt, (), {**(style._defaults or {}), **vars(record)})
 
     made["FileHandler"] = refuse_file
+    made["Handler"].lock, made["Handler"].createLock = _NoLock(), nothing
     made["Formatter"].formatException = lambda _, given: describe(given[1])
     made["Handler"].handleError = raise_again
     made["Logger"].findCaller = _find_caller

@@ -71,19 +71,15 @@ class Crew:
             thread = threading.Thread(
                 target=lambda: self._run(thread, body), name="langchain-ptc code", daemon=True
             )
-            self._start(thread)
+            with _stack_size_lock:  # the setting is the whole process's
+                usual = threading.stack_size()
+                try:
+                    threading.stack_size(self._stack_bytes)
+                    thread.start()
+                finally:
+                    threading.stack_size(usual)
         finally:
             self._starting.discard(here)
-
-    def _start(self, thread: threading.Thread) -> None:
-        """Start a thread with a stack of its own size: the setting is the whole process's."""
-        with _stack_size_lock:
-            usual = threading.stack_size()
-            try:
-                threading.stack_size(self._stack_bytes)
-                thread.start()
-            finally:
-                threading.stack_size(usual)
 
     def _run(self, thread: threading.Thread, body: Callable[[], None]) -> None:
         try:

@@ -720,3 +720,21 @@ async def test_a_hash_that_hangs_or_fails(walled):
     kept = (await execute(walled, first + "2")).kept
     done = await execute(walled, "print(x)", kept, limits=Limits(wall_seconds=0.5))
     assert (done.status, done.failure.limit) == ("limit", "wall_seconds")
+
+
+async def test_loggers(walled):
+    """A logger is that of its name again, with its level and handlers; formatters and handlers of the code are kept."""
+    first = """
+import logging
+class Print(logging.Handler):
+    def emit(self, record): print(self.format(record))
+log, text, seen = logging.getLogger("shop"), logging.Formatter("%(levelname)s: %(message)s!"), Print()
+seen.setFormatter(text)
+log.addHandler(seen)
+log.setLevel("DEBUG")
+log.debug("one")
+"""
+    done = await execute(walled, first)
+    assert (done.output, done.notes) == ("DEBUG: one!\n", ())
+    again = "log.debug('two')\nprint(log is logging.getLogger('shop'), log.handlers == [seen])"
+    assert (await execute(walled, again, done.kept)).output == "DEBUG: two!\nTrue True\n"
