@@ -345,9 +345,10 @@ _MADE = {
     "asyncio": "run to_thread get_event_loop get_running_loop new_event_loop set_event_loop",
     "concurrent.futures": "ThreadPoolExecutor",
     "contextlib": "redirect_stderr redirect_stdout",
-    "logging": "BASIC_FORMAT CRITICAL DEBUG ERROR FATAL Formatter Handler INFO LogRecord Logger NOTSET NullHandler PercentStyle StrFormatStyle "
-    "StreamHandler StringTemplateStyle WARN WARNING basicConfig captureWarnings critical debug disable error exception fatal "
-    "getLevelName getLogger info log root shutdown warn warning",
+    "logging": "BASIC_FORMAT CRITICAL DEBUG ERROR FATAL Filter Formatter Handler INFO LogRecord Logger LoggerAdapter "
+    "NOTSET NullHandler PercentStyle StrFormatStyle StreamHandler StringTemplateStyle WARN WARNING "
+    "addLevelName basicConfig captureWarnings critical debug disable error exception fatal getLevelName "
+    "getLogger info log root shutdown warn warning",
     "sys": "stderr stdout",
     "threading": "BoundedSemaphore Condition Event Lock RLock Semaphore Thread Timer active_count "
     "current_thread get_ident local main_thread",

@@ -244,6 +244,17 @@ logging.disable(logging.ERROR)
 logging.getLogger("other").error("not shown")
 print(len(collect.seen))
 """,
+    "filters and adapters": """
+import logging
+logging.addLevelName(25, "NOTE")
+logging.basicConfig(level=1, format="%(lineno)d %(funcName)s %(levelname)s %(message)s")
+class Only(logging.Filter):
+    def filter(self, record): return "secret" not in record.getMessage()
+log = logging.getLogger("shop")
+log.addFilter(Only())
+def sell(): logging.LoggerAdapter(log, {"till": 1}).log(25, "sold")
+sell(); log.info("secret")
+""",
     "errors of logging": """
 import logging
 for call in (lambda: logging.getLogger("a").setLevel("LOUD"), lambda: logging.Formatter(style="?"),
