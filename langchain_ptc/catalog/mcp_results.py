@@ -39,9 +39,7 @@ from langchain_ptc.catalog.types import (
 )
 
 Approve: TypeAlias = Literal["never", "destructive", "writes"]  # see `ToolCatalog.from_mcp`
-
 Progress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None]]
-
 MAX_BLOCKS = 10_000  # blocks of content in one answer
 QUICK_BLOCKS = 20
 QUICK_SIZE = 1_000  # values, and hundreds of characters, that are read on the event loop
@@ -283,16 +281,11 @@ class _Check:
             return None
         if not isinstance(value, dict):
             return _wrong("an object", value, place)
-        missing = [
-            field.name for field in record.fields if field.required and field.name not in value
-        ]
-        if missing:
-            return f"{missing[0][:100]!r} is missing{_at(place)}"
-        return self._first(
-            (field.type, value[field.name], f"{place}.{field.name}")
-            for field in record.fields
-            if field.name in value
-        )
+        for field in record.fields:
+            if field.required and field.name not in value:
+                return f"{field.name[:100]!r} is missing{_at(place)}"
+        known = [field for field in record.fields if field.name in value]
+        return self._first((f.type, value[f.name], f"{place}.{f.name}") for f in known)
 
     def _first(self, parts: Iterable[tuple[TypeTree, Any, str]]) -> str | None:
         found = (self.problem(*part) for part in parts)

@@ -103,7 +103,7 @@ RUN = ("run", "program.py")
         ((*RUN, "--mcp", "nothing.json"), "the server 'kitchen' needs a 'command' to start it, or a 'url' to reach it"),
         ((*RUN, "--mcp", "no_object.json"), 'must hold an object: {"mcpServers": {"name": {"command": "…"}}}'),
         ((*RUN, "--mcp", "no_command.json"), "needs a 'command' to start it, or a 'url' to reach it"),
-        ((*RUN, "--mcp", "transport.json"), "'transport' cannot be 'carrier-pigeon': it must be 'stdio', 'http', 'sse' or 'websocket'"),
+        ((*RUN, "--mcp", "transport.json"), "'transport' cannot be 'carrier-pigeon': it must be 'stdio', 'http' or 'sse'"),
         ((*RUN, "--mcp", "args.json"), "Input should be a valid list"),
         ((*RUN, "--mcp", "argument.json"), "has 'arg', which means nothing (did you mean 'args'?)"),
         ((*RUN, "--mcp", "variable.json"), "needs the variable PTC_NONE: export PTC_NONE=…"),
