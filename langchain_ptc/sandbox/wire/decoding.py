@@ -454,15 +454,15 @@ class _Reader:
         if len(payload) > _MAX_BYTES.get(code, _MAX_OTHER_BYTES):
             raise OutOfBounds(_TOO_LONG.get(code, "an extension with a long payload"))
         try:
-            value = READERS[code](payload)
+            value: Any = READERS[code](payload)
         except (LookupError, TypeError, ValueError, ArithmeticError, struct.error) as error:
             raise MalformedValue(f"a malformed extension: {type(error).__name__}") from error
-        if code == INT:
-            _check_int(value)
-        elif code == DECIMAL and (len(payload) > MAX_DIGITS or b"E" in payload.upper()):
-            _check_decimal(value)  # type: ignore[arg-type]  # it is one
+        if code == INT and not -_MAX_INT < value < _MAX_INT:
+            raise OutOfBounds(_TOO_LONG[INT])
+        if code == DECIMAL and (len(payload) > MAX_DIGITS or b"E" in payload.upper()):
+            _check_decimal(value)
         elif code == RANGE:
-            self._count_range(value)  # type: ignore[arg-type]  # it is one
+            self._count_range(value)
         return value
 
     def _count_range(self, numbers: range) -> None:
@@ -472,11 +472,6 @@ class _Reader:
                 f"ranges of more than {MAX_VALUES:,} items, which count as values; "
                 "send the numbers that bound it"
             )
-
-
-def _check_int(value: object) -> None:
-    if type(value) is int and not -_MAX_INT < value < _MAX_INT:
-        raise OutOfBounds(_TOO_LONG[INT])
 
 
 def _check_decimal(value: Decimal) -> None:

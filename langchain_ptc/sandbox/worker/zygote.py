@@ -134,12 +134,6 @@ _runs: list[ProgramRun] = []
 """The one that this process runs."""
 
 
-def stop_on_limits() -> None:
-    """Let the signals of the limits stop the run of this process, or of one that it forks."""
-    signal.signal(LIMIT_SIGNAL, _stop)
-    signal.signal(signal.SIGXCPU, _stop)
-
-
 def _stop(number: int, frame: FrameType | None) -> None:
     limit = "wall_seconds" if number == LIMIT_SIGNAL else "cpu_seconds"
     with contextlib.suppress(BaseException):
@@ -257,7 +251,8 @@ def main(
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # it has that of the thread that started it
-    stop_on_limits()
+    signal.signal(LIMIT_SIGNAL, _stop)  # the run of this process, or of one that it forks
+    signal.signal(signal.SIGXCPU, _stop)
     base_bytes = _address_bytes()
     report = _confine(walls=walls, files_bytes=files_bytes)
     if confinement.LINUX:
