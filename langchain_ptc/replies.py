@@ -45,10 +45,10 @@ _CALL_BLOCKS = frozenset(
 )
 
 _BEFORE_ARGUMENTS = (
-    r"(?::\d+)?\"?(?:\s*(?:<[|\uff5c][^|<>\s]{1,40}[|\uff5c]>(?:json)?|```json|\[CALL_ID\]\w{1,40}|\[ARGS\]|[>\]]))*"
+    r"(?::\d+)?\"?(?:\s*(?:<\|[^|<>\s]{1,40}\|>(?:json)?|\[CALL_ID\]\w{1,40}|\[ARGS\]|[>\]]))*"
     r"\s*(?=\{\s*\")"
 )
-"""Markup that DeepSeek, Kimi, Mistral and gpt-oss write between the name of a tool and its JSON arguments."""
+"""Markup that Kimi, Mistral and gpt-oss write between the name of a tool and its JSON arguments."""
 _DOES_SOMETHING = re.compile(r"\b(?:print|await|import)\b|\(")
 
 
@@ -399,6 +399,11 @@ _INVOKE_ARGUMENT = re.compile(
 _KEY_VALUE = re.compile(
     r"<arg_key>([^<>]*)</arg_key>\s*<arg_value>\n?(.*?)\n?(?:</arg_value>|\Z)", re.DOTALL
 )
+_DEEPSEEK = re.compile(
+    "<\uff5ctool\u2581call\u2581begin\uff5c>(?:function<\uff5ctool\u2581sep\uff5c>)?([^\\s<>]+)"
+    "(?:<\uff5ctool\u2581sep\uff5c>)?(.*?)(?:<\uff5ctool\u2581call\u2581end\uff5c>|\\Z)",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,6 +461,9 @@ def markup_calls(text: str) -> Iterator[WrittenCall]:
             if not arguments and body:
                 arguments = read_arguments(body)
             found.append(WrittenCall(match[1].strip(), arguments, None, match.start()))
+    for match in _DEEPSEEK.finditer(text):
+        body = re.sub(r"\A```\w*\n|\n?```\Z", "", match[2].strip())
+        found.append(WrittenCall(match[1], read_arguments(body), None, match.start()))
     if not found:
         for match in _HERMES.finditer(text):
             found += _hermes_calls(match[1].strip(), match.start())

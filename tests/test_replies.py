@@ -360,6 +360,38 @@ def test_calls_that_are_written_as_text(text):
     assert [p.strip() for p in programs(text)] == [CODE]
 
 
+def deepseek(*bodies: str, name: str = "run_code") -> str:
+    begin, sep, end = (
+        f"<\uff5c{word}\uff5c>"
+        for word in ("tool\u2581call\u2581begin", "tool\u2581sep", "tool\u2581call\u2581end")
+    )
+    return "".join(f"{begin}function{sep}{name}\n```json\n{body}\n```{end}\n" for body in bodies)
+
+
+def test_each_call_in_the_markup_of_deepseek_is_one():
+    """Two calls of a text are two calls, and what was said before them stays."""
+    reply = parse(f"Two steps.\n{deepseek(as_json(code='print(1)'), as_json(code='print(2)'))}")
+    assert [call.code for call in reply.calls] == ["print(1)", "print(2)"]
+    assert reply.message.text == "Two steps."
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (deepseek("{'code': 'print(1)'}"), "not valid JSON"),
+        (deepseek("print(1)"), "not valid JSON"),
+        (deepseek("{}"), "has no program"),
+        (deepseek(as_json(name="a"), name="get_doc"), "can be called from code only"),
+    ],
+    ids=["single-quotes", "a-bare-program", "no-arguments", "a-tool-of-the-stubs"],
+)
+def test_a_call_in_markup_that_cannot_be_run_is_reported(text, reason):
+    """Markup with nothing to run is no answer to the user: the model learns why."""
+    messages, model = ask(text, calling("run_code", {"code": PRINT}, "c2"))
+    assert messages[-1].text.strip() == "doc a"
+    assert reason in model.calls[1].messages[-1].text
+
+
 def test_a_program_that_holds_markup_is_not_taken_for_a_call():
     """Markup within a fenced program is the program's."""
     code = f"print('{invoke(parameter('x'))}')"
