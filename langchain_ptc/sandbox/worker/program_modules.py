@@ -22,7 +22,7 @@ from typing import Any, Self, cast
 from langchain_ptc.errors import LimitExceeded
 from langchain_ptc.sandbox.allowed_modules import list_members
 from langchain_ptc.sandbox.language.classes import own, own_copies
-from langchain_ptc.sandbox.language.guards import FORMATTER
+from langchain_ptc.sandbox.language.guards import FORMATTER, get_attribute, instance_dict
 from langchain_ptc.sandbox.language.policy import CODE_FILENAME
 from langchain_ptc.sandbox.worker.output import TextTarget
 from langchain_ptc.sandbox.worker.threads import Scheduler, Stopped
@@ -403,7 +403,7 @@ def build_logging_names(
     for value in [*made.values()]:
         if isinstance(value, type) and value.__module__ == "logging":
             own(value)
-    make_record = made["Logger"].makeRecord
+    make_record, usual_formatter = made["Logger"].makeRecord, made["Formatter"]()
 
     def make_checked_record(logger: Any, *given: Any) -> Any:
         *first, error, function, extra, stack = given
@@ -417,17 +417,36 @@ def build_logging_names(
     def refuse_file(*_: object, **__: object) -> None:
         raise ValueError("there are no log files in the sandbox: what is logged is printed")
 
-    def format_braces(style: Any, record: Any) -> str:
-        return FORMATTER().vformat(style._fmt, (), {**(style._defaults or {}), **vars(record)})
-
     made["FileHandler"] = refuse_file
     made["Handler"].lock, made["Handler"].createLock = _NoLock(), nothing
     made["Formatter"].formatException = lambda _, given: describe(given[1])
+    made["Formatter"].formatMessage = lambda it, record: _format_with(it._style, record)
+    made["Handler"].format = lambda it, record: _format_with(
+        it.formatter or usual_formatter, record
+    )
     made["Handler"].handleError = raise_again
     made["Logger"].findCaller = _find_caller
     made["Logger"].makeRecord = make_checked_record
-    made["StrFormatStyle"]._format = format_braces
+    made["PercentStyle"]._format = lambda it, record: it._fmt % _values_of(it, record)
+    made["StrFormatStyle"]._format = lambda it, record: FORMATTER().vformat(
+        it._fmt, (), _values_of(it, record)
+    )
+    made["StringTemplateStyle"]._format = lambda it, record: it._tpl.substitute(
+        **_values_of(it, record)
+    )
     return {name: made[name] for name in list_members("logging")}
+
+
+# Where the original trusts what it formats with, the code may have put any object: a text, whose own `format` reads
+# any attribute, or one that keeps the `__dict__` of a class that it is handed.
+
+
+def _format_with(formatter: Any, record: Any) -> Any:
+    return cast("Any", get_attribute(formatter, "format"))(record)
+
+
+def _values_of(style: Any, record: Any) -> dict[str, object]:
+    return {**(style._defaults or {}), **instance_dict(record)}
 
 
 def _is_variable(name: object) -> bool:

@@ -334,6 +334,23 @@ WAYS_OUT = {
     "a format": "logging.basicConfig(format='{exc_info[1].__traceback__}', style='{')\nlogging.error('x', exc_info=error)",
     "a style that is set": "f = logging.Formatter(style='{')\nf.__dict__['_style'].__dict__['_fmt'] = '{exc_info[1].__class__}'\n"
     "print(f.format(Keep.last))",
+    "a text that a handler formats with": "h = logging.StreamHandler()\nh.setFormatter('{0.__class__.__init__.__globals__}')\n"
+    "h.emit(Keep.last)",
+    "a text as the style of a formatter": "f = logging.Formatter()\nf.__dict__['_style'] = '{0.__class__.__init__.__globals__}'\n"
+    "print(f.formatMessage(Keep.last))",
+    "attributes of a class, as values of a format": """
+class Taker:
+    taken = {}
+    def __mod__(self, values): Taker.taken = values
+    def substitute(self, **values): Taker.taken = values
+for style, part in (("%", "_fmt"), ("$", "_tpl"), ("{", "_fmt")):
+    formatter = logging.Formatter(style=style)
+    formatter.__dict__["_style"].__dict__[part] = Taker() if style != "{" else "{__getattribute__}"
+    try:
+        print(formatter.formatMessage(object), Taker.taken)
+    except TypeError:
+        pass
+""",
     "a traceback": "if Keep.last.exc_info[2]: print('out')",
     "a name that no attribute has": "if {'__class__', '_ptc_x'} & Keep.last.__dict__.keys(): print('out')",
     "the caller of the program": "if logging.getLogger().findCaller(True, 30)[0] != '<code>': print('out')",
