@@ -148,8 +148,12 @@ class ToolCatalog:
             catalog._source, catalog._versions, catalog._rebuild = source, versions, build
             return catalog
 
-        source = Source(servers, approve=approve, exclude=exclude, connect_seconds=connect_seconds)
-        return OpeningCatalog(source, build)
+        def make() -> Source:
+            return Source(
+                servers, approve=approve, exclude=exclude, connect_seconds=connect_seconds
+            )
+
+        return OpeningCatalog(make, build)
 
     @classmethod
     async def from_a2a(

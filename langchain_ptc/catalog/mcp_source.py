@@ -141,8 +141,10 @@ class Source:
 
     def _server(self, name: str, member: object, seconds: float) -> Server:
         if not isinstance(member, Mapping):
+            is_session = hasattr(member, "call_tool")
+            hint = "; pass the tools of load_mcp_tools(session) in tools=" if is_session else ""
             raise CatalogError(
-                f"servers[{name!r}] must be a connection, got {type(member).__name__}"
+                f"servers[{name!r}] must be a connection, got {type(member).__name__}{hint}"
             )
         try:
             import mcp  # noqa: F401  # is it there?
@@ -274,22 +276,23 @@ def _stop_all(servers: Sequence[Server]) -> None:
 
 
 class OpeningCatalog(Generic[C]):
-    """A catalog whose servers are about to be opened, once: `async with`, `with`, or `await` it."""
+    """A catalog whose servers are about to be opened: `async with`, `with`, or `await` it."""
 
     def __init__(
-        self, source: Source, build: Callable[[Source, Found, tuple[int, ...]], C]
+        self, make: Callable[[], Source], build: Callable[[Source, Found, tuple[int, ...]], C]
     ) -> None:
-        self._source = source
-        self._build = build
+        self._make, self._build = make, build
+        self._source = make()  # raises what is wrong with the options
 
     def __await__(self) -> Generator[Any, None, C]:
         return self.__aenter__().__await__()
 
     async def __aenter__(self) -> C:
+        self._source = source = self._make()  # one that was closed does not open again
         try:
-            return self._build(self._source, *await self._source.read())
+            return self._build(source, *await source.read())
         except BaseException:
-            await self._source.close()
+            await source.close()
             raise
 
     async def __aexit__(self, *_: object) -> None:

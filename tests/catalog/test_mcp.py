@@ -17,6 +17,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -493,6 +494,10 @@ NO_SERVERS: dict[str, tuple[Any, str]] = {
         {"a": "server.py"},
         r"servers\['a'\] must be a connection, got str",
     ),
+    "a session": (
+        {"a": SimpleNamespace(call_tool=None)},
+        r"must be a connection, got SimpleNamespace; pass the tools of load_mcp_tools",
+    ),
     "no transport": ({"a": {"command": "x"}}, "'a' cannot be listed: .*Missing 'transport'"),
     "no such command": (
         {"a": {"transport": "stdio", "command": "no-such-command", "args": []}},
@@ -515,6 +520,18 @@ async def test_servers_that_are_none(case: str) -> None:
     servers, told = NO_SERVERS[case]
     with pytest.raises(CatalogError, match=told):
         await ToolCatalog.from_mcp(servers)
+
+
+async def test_opened_again() -> None:
+    """The same servers open as often as they are asked for: after their end, and after a failure."""
+    connection = {**stdio("kitchen"), "command": "no-such-command"}
+    opening = ToolCatalog.from_mcp({"kitchen": connection})
+    with pytest.raises(CatalogError, match="FileNotFoundError"):
+        await opening
+    connection["command"] = PYTHON
+    for _ in range(2):
+        async with opening as catalog:
+            assert await run(catalog, "print(await count(['tea']))") == "1"
 
 
 async def test_silent_server() -> None:
