@@ -415,9 +415,11 @@ def is_record(fields: Mapping[str, Shape], optional: AbstractSet[str]) -> bool:
     if not fields or len(fields) > MAX_FIELDS or any(map(looks_like_data, fields)):
         return False
     kinds = {key: _kinds(inner) for key, inner in fields.items()}
-    if any(key[-1:].isdigit() and kinds[key] & {"dict", "list"} for key in fields):
-        return False
     unknown = [key for key in fields if not is_known(key)]
+    open_keys = [key for key in fields if key in unknown or kinds[key] & {"dict", "list"}]
+    numbered = [key.rstrip("0123456789") for key in open_keys if key[-1:].isdigit()]
+    if len(set(numbered)) < len(numbered):
+        return False
     if len(set().union(*kinds.values())) <= 1:
         varies = len(optional) > MAX_VARYING and 3 * len(optional) > 2 * len(fields)
         return 3 * len(unknown) <= len(fields) and not varies

@@ -78,6 +78,10 @@ ONE = {
     "mixed-list": ([1, "a", None], "list[int | str | None]"),
     "numbers": ([1, 2.5], "list[float]"),
     "tuple": ((1, "a"), "tuple[int | str, ...]"),
+    "a-name-with-a-number": (
+        {"name": "b", "s3": {"bucket": "x"}, "top10": [1]},
+        "{'name': str, 's3': {'bucket': str}, 'top10': list[int]}",
+    ),
     "named-tuple": (Point(1, 2), "tuple[int, ...]"),
     "set": ({"a"}, "set[str]"),
     "frozenset": (frozenset({1}), "frozenset[int]"),
@@ -134,6 +138,7 @@ TABLES = {
     "hosts": ({"status.net": 1, "example.com": 2}, "dict[str, int]"),
     "numbered-ids": ({"u1": {"id": 1}, "u2": {"id": 2}}, "dict[str, {'id': int}]"),
     "numbered-records": ({"user1": {"id": 1}, "user2": {"id": 2}}, "dict[str, {'id': int}]"),
+    "numbered-names": ({"total": 2, "emp17": "ok", "emp18": "failed"}, "dict[str, int | str]"),
     "long-numbers": ({"order 4711": "x", "name": 1}, "dict[str, int | str]"),
     "uuids": ({str(UUID(int=7)): {"ok": True}}, "dict[str, {'ok': bool}]"),
     "dates": ({"2026-01-02": 1.5}, "dict[str, float]"),
