@@ -449,7 +449,7 @@ def _init(name: str) -> BaseChatModel:
     try:
         model = init_chat_model(name)
     except Exception as error:  # providers raise errors of their own for a missing key
-        raise CommandError(f"the model {name!r} cannot be used: {_explain(name, error)}") from error
+        raise CommandError(f"the model {name!r} cannot be used: {_explain(error)}") from error
     for field, variable in model.lc_secrets.items():  # without a key, some fail only when asked
         key = getattr(model, field, None)
         if isinstance(key, SecretStr) and not key.get_secret_value():
@@ -459,15 +459,15 @@ def _init(name: str) -> BaseChatModel:
     return model
 
 
-def _explain(name: str, error: Exception) -> str:
+def _explain(error: Exception) -> str:
     """Say why LangChain cannot make the model, and what to do."""
     if isinstance(error, ValidationError):
         reason = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
     else:
         reason = str(error).partition("\n\n")[0].strip() or type(error).__name__
     return (
-        f"{reason}\nWrite provider:model, such as 'openai:{name.rpartition(':')[2]}', with the key of the "
-        "provider in the environment, or file.py:attribute for a model of your own"
+        f"{reason}\n--model is provider:model, such as openai:gpt-5, with the key of the provider in the "
+        "environment; the address of a server; or file.py:attribute for a model of your own"
     )
 
 

@@ -128,8 +128,8 @@ def test_with_a_real_mcp_server(project):
 @pytest.mark.parametrize(
     ("model", "told"),
     [
-        ("gpt5", "Write provider:model, such as 'openai:gpt5', with the key of the provider in the environment"),
-        ("opnai:gpt-5", "Write provider:model, such as 'openai:gpt-5', with"),
+        ("gpt5", "--model is provider:model, such as openai:gpt-5, with the key of the provider in the environment;"),
+        ("opnai:gpt-5", "the address of a server; or file.py:attribute for a model of your own"),
         ("openai:", "the model 'openai:' has no name; write provider:model"),
         ("openai:gpt-5", "OPENAI_API_KEY"),
         ("anthropic:claude-sonnet-4-5", "it needs a key: export ANTHROPIC_API_KEY=…"),
