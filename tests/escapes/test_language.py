@@ -24,6 +24,13 @@ class Case(NamedTuple):
     """What it raises; None: it runs, and `hit` is not reached."""
 
 
+class Other:
+    """An object of the host."""
+
+    def __init__(self) -> None:
+        self._x = 1
+
+
 ANY = (AttributeError, ImportError, TypeError, ValueError)
 EITHER = (AttributeError, TypeError, type("Harmless", (Exception,), {}))
 """It is refused where stores are guarded, and else runs without harm."""
@@ -124,6 +131,16 @@ COMPUTED_NAMES = [
         "import functools\nclass A: pass\na = A()\nfunctools.update_wrapper(a, int)\nif vars(a): hit(vars(a))",
         None,
     ),
+    Case(
+        "private of another's object by a cached property",
+        "import functools\np = functools.cached_property(lambda x: 'none')\np.__set_name__(int, '_x')\nif p.__get__(other) != 'none': hit(1)",
+        None,
+    ),
+    Case(
+        "private of another's object by a namespace",
+        "import types\nclass Eq:\n    def __eq__(self, o): hit(o)\ntypes.SimpleNamespace.__eq__(other, types.SimpleNamespace(_x=Eq()))",
+        None,
+    ),
     Case("private of another's object", "import random\nhit(random.Random()._randbelow(3))"),
     Case(
         "private made known first",
@@ -200,6 +217,10 @@ FRAMES = [
     Case("task context", "import asyncio\nhit(asyncio.current_task().get_context())", AttributeError),
     Case("loop of a future", "import asyncio\nhit(asyncio.current_task().get_loop())", AttributeError),
     Case("loop by its private name", "import asyncio\nclass A:\n    def __init__(self): self._loop = 1\nhit(asyncio.current_task()._loop)"),
+    Case("obj by its class", "try: tool.zzz\nexcept AttributeError as e: hit(AttributeError.obj.__get__(e))", AttributeError),
+    Case("loop by the class of a future", "import asyncio\nhit(asyncio.Future.get_loop)", AttributeError),
+    Case("frame by an alias", "import typing\nAlias = type(typing.List[int])\ndef g(): yield\nx = g()\nhit(Alias(type(x), (int,)).__getattr__('gi_' + 'frame').__get__(x))", AttributeError),
+    Case("class attributes by a printer", "import io, pprint\nclass P(pprint.PrettyPrinter):\n    def _format_namespace_items(self, items, *a): hit(items)\n    def go(self, *a): getattr(self, '_pprint_' + 'simplenamespace')(*a)\nP().go(object, io.StringIO(), 0, 0, {}, 1)", AttributeError),
     Case("exception group (CVE-2025-22153)", "try: raise ExceptionGroup('x', [ValueError()])\nexcept* ValueError as e:\n    if e.__traceback__ is not None or getattr(e, '__traceback__') is not None: hit(1)", None),
 ]  # fmt: skip
 
@@ -217,6 +238,7 @@ TYPES = [
     Case("metaclass keyword", "class A(metaclass=lambda *a: hit(a)): pass"),
     Case("metaclass keyword in a dict", "class A(**{'metaclass': lambda *a: hit(a)}): pass", TypeError),
     Case("metaclass through typing", "import typing\nhit(typing.get_origin(typing.Type[int])('X', (), {}))", TypeError),
+    Case("metaclass by an alias that makes instances", "import typing\nclass U:\n    def __init__(self): self._inst = True\nt = typing.Type[int]\nt._inst = True\nhit(t('X', (), {}))"),
     Case("metaclass of a Protocol", "import typing\nclass P(typing.Protocol): pass\nhit(type(P)('X', (), {}))", TypeError),
     Case("types.new_class", "import types\nhit(types.new_class('X'))", AttributeError),
     Case("functional Enum with a special name", "import enum\nhit(enum.Enum('X', {'__reduce_ex__': 1}))", ValueError),
@@ -357,7 +379,8 @@ def test_escape_is_closed(case: Case, guard_writes: bool) -> None:
         """Stand for a tool of the host."""
 
     def attempt() -> None:
-        run_code(case.code, guard_writes=guard_writes, names={"hit": hits.append, "tool": tool})
+        names = {"hit": hits.append, "tool": tool, "other": Other()}
+        run_code(case.code, guard_writes=guard_writes, names=names)
 
     if case.expected is None:
         attempt()
@@ -377,6 +400,7 @@ WRITES = [
     Case("facade", "import json\njson.loads = 1"),
     Case("tool", "tool.evil = 1"),
     Case("tool augmented", "tool.evil += 1"),
+    Case("tool by a namespace", "import types\ntypes.SimpleNamespace.__init__(tool, evil=1)"),
     Case("facade by for", "import json\nfor json.loads in [1]: pass"),
     Case(
         "facade by with",

@@ -125,6 +125,8 @@ def _guarded(obj: object, name: str) -> object:
     if name == "obj" and issubclass(type(obj), AttributeError) and not is_own(obj):
         _refuse(name)
     value = getattr(obj, name)
+    if _reads_others(name, value):
+        _refuse(name)
     if name in ("parser", "ntpath") and types.ModuleType is type(value) is not type(obj):
         _refuse(name)
     if name in names.FORMAT_NAMES:
@@ -135,6 +137,13 @@ def _guarded(obj: object, name: str) -> object:
         return checked_register(cast("abc.ABCMeta", obj), value)
     check_value(name, value)
     return value
+
+
+def _reads_others(name: str, value: Any) -> bool:
+    """Whether it is `AttributeError.obj`, or `__getattr__` of an alias of `typing`, which reads any name of a class."""
+    if name == "obj":
+        return type(value) is types.MemberDescriptorType and not is_own(value.__objclass__)
+    return name == "__getattr__" and not (is_own(value) or _is_of_code(value))
 
 
 def _visible_mro(cls: type, value: object) -> object:
@@ -334,9 +343,10 @@ _NEVER_CAPTURED = (types.FrameType, types.CodeType, types.ModuleType, types.Trac
 
 
 def check_value(name: str, value: object) -> None:
-    """Refuse a method that leads out of asyncio's objects, by the object that it is bound to."""
+    """Refuse a method that leads out of asyncio's objects, by the object or the class that it is of."""
     target = getattr(value, "__self__", None)
-    if target is not None and name in names.GUARDED_NAMES and _is_foreign(type(target), name):
+    cls = value.__objclass__ if type(value) is types.MethodDescriptorType else type(target)
+    if name in names.GUARDED_NAMES and _is_foreign(cls, name):
         _refuse(name)
 
 
@@ -375,12 +385,18 @@ _SHARED_ROOTS = sys.stdlib_module_names | {"langchain_ptc"}
 _VALUE_CLASSES = frozenset({("decimal", "Context"), ("xml.etree.ElementTree", "Element")})
 
 
+def _is_of_code(value: Any) -> bool:
+    """Whether a function, or a method's, is the code's."""
+    function = value.__func__ if type(value) is types.MethodType else value
+    return type(function) is types.FunctionType and "_ptc_getattr" in function.__globals__
+
+
 def writable(obj: object) -> object:
     """Return `obj` if the code may store into it, where it shares a process with the host."""
     cls = type(obj)
     if is_own(obj) or issubclass(cls, _CONTAINERS):
         return obj
-    if cls is types.FunctionType and "_ptc_getattr" in obj.__globals__:  # type: ignore[attr-defined]  # a function has it
+    if cls is types.FunctionType and _is_of_code(obj):
         return obj
     module = cls.__module__
     if not issubclass(cls, _NEVER_WRITTEN) and (

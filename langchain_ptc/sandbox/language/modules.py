@@ -47,7 +47,7 @@ from langchain_ptc.sandbox.language.classes import (
     is_own,
     own,
 )
-from langchain_ptc.sandbox.language.guards import FORMATTER, get_attribute, leave
+from langchain_ptc.sandbox.language.guards import FORMATTER, get_attribute, instance_dict, leave
 
 ModuleNames: TypeAlias = Mapping[str, object]
 
@@ -155,8 +155,8 @@ class ModuleLoader:
                 entries[entry] = value
         module = _new_module(name, entries)
         vars(module)["__getattr__"] = lambda attribute: _explain_missing(name, attribute)
-        if self._stdout is not None and name in _PRINTERS:
-            vars(module).update(_PRINTERS[name](self._stdout))
+        if name in _PRINTERS:
+            vars(module).update(_PRINTERS[name](self._stdout or cast("Any", sys.stdout)))
         return module
 
     # --- modules of the developer's choice ---
@@ -211,22 +211,30 @@ def _explain_missing(name: str, attribute: str) -> object:
 
 
 def _build_pprint_names(stdout: io.TextIOBase) -> dict[str, object]:
-    import pprint as real
+    import pprint
 
-    class PrettyPrinter(real.PrettyPrinter):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            if len(args) < 4 and kwargs.get("stream") is None:
-                kwargs["stream"] = stdout
-            super().__init__(*args, **kwargs)
+    real: Any = pprint.PrettyPrinter
+    # A copy without the method that hands a method of the code the `__dict__` of whatever it is given.
+    left_out = real._pprint_simplenamespace
+    parts = {n: v for n, v in vars(real).items() if v is not left_out and callable(v)}
+    dispatch = {shown: method for shown, method in real._dispatch.items() if method is not left_out}
 
-    def pprint(obj: object, stream: object = None, *args: object, **kwargs: object) -> None:
+    def prepare(self: Any, *args: Any, **kwargs: Any) -> None:
+        if len(args) < 4 and kwargs.get("stream") is None:
+            kwargs["stream"] = stdout
+        real.__init__(self, *args, **kwargs)
+
+    more = {"__init__": prepare, "_dispatch": dispatch, "__module__": "pprint"}
+    printer: Any = type("PrettyPrinter", (), {**parts, **more})
+
+    def show(obj: object, stream: object = None, *args: object, **kwargs: object) -> None:
         kwargs["stream"] = stream
-        PrettyPrinter(*args, **kwargs).pprint(obj)
+        printer(*args, **kwargs).pprint(obj)
 
     def pp(obj: object, *args: object, **kwargs: object) -> None:
-        pprint(obj, *args, **{"sort_dicts": False, **kwargs})
+        show(obj, *args, **{"sort_dicts": False, **kwargs})
 
-    return {"PrettyPrinter": PrettyPrinter, "pprint": pprint, "pp": pp}
+    return {"PrettyPrinter": printer, "pprint": show, "pp": pp}
 
 
 def _build_calendar_names(stdout: io.TextIOBase) -> dict[str, object]:
@@ -528,7 +536,7 @@ class cached_property:  # noqa: N801  # as it is named
         name = self.attrname
         if type(name) is not str or names.is_refused(name, special=frozenset()):
             raise TypeError(f"a cached property cannot have the name {name!r}")
-        values = instance.__dict__
+        values = instance_dict(instance)
         if name not in values:
             values[name] = self.func(instance)
         return values[name]
@@ -611,19 +619,16 @@ def _build_simple_namespace() -> type:
         """Do what `types.SimpleNamespace` does, for names that an attribute may have."""
 
         def __init__(self, mapping_or_iterable: Any = (), /, **values: object) -> None:
-            for name, value in dict(mapping_or_iterable, **values).items():
-                if type(name) is not str or names.is_refused(name, special=frozenset()):
-                    raise AttributeError(f"attribute {name!r} is not available in the sandbox")
-                self.__dict__[name] = value
+            instance_dict(self).update(dict(mapping_or_iterable, **values))
 
         def __repr__(self) -> str:
-            items = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
+            items = ", ".join(f"{name}={value!r}" for name, value in instance_dict(self).items())
             return f"namespace({items})"
 
         def __eq__(self, other: object) -> bool:
             if not issubclass(type(other), SimpleNamespace):
                 return NotImplemented
-            return self.__dict__ == other.__dict__
+            return instance_dict(self) == instance_dict(other)
 
         __hash__ = None  # type: ignore[assignment]  # it can change
 

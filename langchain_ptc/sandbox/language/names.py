@@ -82,11 +82,10 @@ READABLE = (
         ).split()
     }
 ) - {"__idivmod__"}
-"""Special attributes that the code may read; `__class__`, `__dict__`, `__setattr__` and
-`__delattr__` go through a guard."""
+"""Special attributes that the code may read; those of `GUARDED_SPECIAL` go through a guard."""
 
 GUARDED_SPECIAL = frozenset(
-    {"__class__", "__dict__", "__setattr__", "__delattr__", "__traceback__"}
+    {"__class__", "__dict__", "__getattr__", "__setattr__", "__delattr__", "__traceback__"}
 )
 
 WRITABLE = frozenset(
@@ -117,10 +116,10 @@ FORBIDDEN_PRIVATE = frozenset(
     "_loop _coro _selector _globals _builtins _os _sys _io _thread _evaluate _getframe "
     "_current_frames _get_loop _get_running_loop _run_once _convert_ _create_ _fut_waiter "
     "_source_traceback _default_executor _must_cancel _posixsubprocess _bootstrap _wrap_close "
-    "_real _proxied".split()
+    "_real _proxied _inst".split()
 )
 """Private names that stay refused even where the code binds them: on objects of the standard
-library they are the event loop, a coroutine or a live module."""
+library they are the event loop, a coroutine or a live module, or let `typing.Type[...]` make classes."""
 
 INSTEAD = {
     "__getattribute__": "use `getattr(obj, name)`, or define `__getattr__`",
