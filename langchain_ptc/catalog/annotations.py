@@ -277,7 +277,10 @@ class AnnotationReader:
         args: tuple[Any, ...],
         about: str | None = None,
     ) -> TypeTree:
+        config = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None)
+        is_open = isinstance(config, Mapping) and config.get("extra") == "allow"
         label = f"{self._direction}:{kind.__module__}.{kind.__qualname__}{list(args) or ''}"
+        label += "#" * is_open  # as in the keys of a JSON Schema's objects: see `is_closed`
         key = self._keys.get((kind, label))
         if key is None:
             key = label

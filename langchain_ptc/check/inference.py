@@ -196,7 +196,7 @@ def kind_of(tree: TypeTree) -> str | None:
 
 
 def is_closed(record: RecordType) -> bool:
-    """Whether a record has only the keys of its fields; an object of a JSON Schema may have further keys."""
+    """Whether a record has only the keys of its fields; one of a JSON Schema, or with `extra="allow"`, may have more."""
     return record.key.startswith("output:") and "#" not in record.key
 
 

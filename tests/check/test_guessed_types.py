@@ -12,6 +12,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.tools import BaseTool, StructuredTool, tool
+from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict
 
 from langchain_ptc import (
@@ -178,6 +179,19 @@ def test_a_guess_refuses_nothing(kind):
     ):
         assert check_code(code, catalog) == ()
     assert typecheck_code(CODES[0], catalog) == ()
+
+
+class OpenPage(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    total: int
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_model_that_allows_further_keys_refuses_none(code):
+    """With `extra="allow"` a record may have keys that its type does not name."""
+    catalog = ToolCatalog([ToolDefinition(tool=untyped, name="get", returns=OpenPage)])
+    assert check_code(code, catalog) == ()
+    assert typecheck_code(code, catalog) == ()
 
 
 @pytest.mark.parametrize("kind", CERTAIN)
