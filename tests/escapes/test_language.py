@@ -396,6 +396,14 @@ def test_escape_is_closed(case: Case, guard_writes: bool) -> None:
 WRITES = [
     Case("host's class", "import json\njson.JSONEncoder.default = lambda s, o: 1"),
     Case("host's class by setattr", "import json\nsetattr(json.JSONEncoder, 'default', 1)"),
+    Case(
+        "host's class by the __init__ of a class",
+        "import json\njson.JSONEncoder.__init__(json.JSONEncoder, default=1)",
+    ),
+    Case(
+        "host's class by super",
+        "import json\nclass E(json.JSONEncoder): pass\nsuper(E, E).__init__(json.JSONEncoder, default=1)",
+    ),
     Case("host's class deleted", "import json\ndel json.JSONEncoder.default"),
     Case("facade", "import json\njson.loads = 1"),
     Case("tool", "tool.evil = 1"),

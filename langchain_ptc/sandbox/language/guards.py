@@ -16,6 +16,7 @@ import abc
 import array
 import builtins
 import collections
+import functools
 import importlib
 import secrets
 import string
@@ -23,7 +24,6 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 from langchain_ptc.errors import count
@@ -118,7 +118,7 @@ def _guarded(obj: object, name: str) -> object:
         return instance_dict(obj)
     if name == "__traceback__":  # for `traceback.format_exception`, which needs none here
         return None
-    if name in ("__setattr__", "__delattr__"):
+    if name in ("__init__", "__setattr__", "__delattr__"):
         return _checked_setter(obj, name)
     if name == "evaluate" and issubclass(type(obj), typing.ForwardRef):
         _refuse(name)
@@ -154,6 +154,8 @@ def _visible_mro(cls: type, value: object) -> object:
 
 def _checked_setter(obj: object, name: str) -> Callable[..., object]:
     setter = getattr(obj, name)
+    if name == "__init__":
+        return _checked_init(setter)
 
     def checked(*args: object) -> object:
         # Bound: (name[, value]). Unbound, `object.__setattr__`: (self, name[, value]).
@@ -169,11 +171,23 @@ def _checked_setter(obj: object, name: str) -> Callable[..., object]:
     return checked
 
 
+def _checked_init(value: Any) -> Callable[..., object]:
+    """Return `__init__`; that of a class of others sets attributes of no other class, which the host may use."""
+    if type(value) is not types.FunctionType or _is_of_code(value):
+        return cast("Callable[..., object]", value)
+
+    @functools.wraps(value)
+    def initialize(self: object, *args: object, **kwargs: object) -> None:
+        value(writable(self), *args, **kwargs)
+
+    return initialize
+
+
 # --- format strings: `str.format` reads attributes by names in its text -------------------------
 # Source: CVE-2023-41039 (`format`, `format_map`), CVE-2026-76825 (`string.Formatter`).
 
 
-@lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=512)
 def check_template(template: str) -> bool:
     """Check that no replacement field of a format string reads a refused attribute.
 

@@ -85,7 +85,7 @@ READABLE = (
 """Special attributes that the code may read; those of `GUARDED_SPECIAL` go through a guard."""
 
 GUARDED_SPECIAL = frozenset(
-    {"__class__", "__dict__", "__getattr__", "__setattr__", "__delattr__", "__traceback__"}
+    f"__{name}__" for name in "class dict getattr init setattr delattr traceback".split()
 )
 
 WRITABLE = frozenset(

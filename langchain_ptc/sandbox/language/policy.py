@@ -386,7 +386,10 @@ _LEAVES = frozenset(
 
 _MAX_MESSAGE_CHARS = 300
 _SETTABLE = names.WRITABLE | names.SETTABLE_IN_CLASS
-_GUARDED = names.GUARDED_NAMES | names.GUARDED_SPECIAL
+_INIT = frozenset(
+    {"__init__"}
+)  # of a class that the host may share; `super().__init__()` is frequent
+_GUARDED = names.GUARDED_NAMES | names.GUARDED_SPECIAL - _INIT
 
 
 class Policy(RestrictingNodeTransformer):
@@ -413,7 +416,7 @@ class Policy(RestrictingNodeTransformer):
         self.violations: list[Violation] = []
         self._guard_writes = guard_writes
         self._known_names = known_names
-        self._guarded_names = _GUARDED | guarded_names if guarded_names else _GUARDED
+        self._guarded_names = _GUARDED | guarded_names | (_INIT if guard_writes else frozenset())
         self._class = ""
         self._called: ast.expr | None = None
         """What the call that was met last calls: `x.items()` is the method, `x.items` a field."""
