@@ -243,6 +243,9 @@ TYPES = [
     Case("types.new_class", "import types\nhit(types.new_class('X'))", AttributeError),
     Case("functional Enum with a special name", "import enum\nhit(enum.Enum('X', {'__reduce_ex__': 1}))", ValueError),
     Case("functional Enum through mro", "import enum\nhit(enum.Enum.mro()[1]('X', {'__reduce_ex__': 1}))", ANY),
+    Case("functional Enum through mro of an alias", "import enum, types\nhit(types.GenericAlias(enum.Enum, (int,)).mro()[1]('X', {'__reduce_ex__': 1}))", ANY),
+    Case("functional Enum through mro of type", "import enum, typing\nhit(typing.Type.mro(enum.Enum))", AttributeError),
+    Case("text evaluated by the class of a reference", "import typing\nref = typing.get_args(typing.List['hit(1)'])[0]\ntype(ref).evaluate(ref)", AttributeError),
     Case("functional Enum of an own base", "import enum\nclass B(enum.Enum): pass\nhit(B('X', {'__reduce_ex__': 1}))", ValueError),
     Case(
         "a field renamed before it is compiled",
@@ -404,6 +407,7 @@ WRITES = [
         "host's class by super",
         "import json\nclass E(json.JSONEncoder): pass\nsuper(E, E).__init__(json.JSONEncoder, default=1)",
     ),
+    Case("host's class registered by an alias", "import typing\ntyping.Sequence.register(set)"),
     Case("host's class deleted", "import json\ndel json.JSONEncoder.default"),
     Case("facade", "import json\njson.loads = 1"),
     Case("tool", "tool.evil = 1"),

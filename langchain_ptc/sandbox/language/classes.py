@@ -159,10 +159,11 @@ def shared_bases(cls: type) -> list[type]:
     ]
 
 
-def checked_register(cls: abc.ABCMeta, value: object) -> object:
-    """Return `cls.register`; what others made is made no subclass of what others made."""
+def checked_register(value: object) -> object:
+    """Return what was read as `register`; what others made is made no subclass of what others made."""
     if type(value) is not types.MethodType or value.__func__ is not abc.ABCMeta.register:
         return value
+    cls = cast("abc.ABCMeta", value.__self__)
     if not shared_bases(cls):
         return value
 

@@ -120,8 +120,6 @@ def _guarded(obj: object, name: str) -> object:
         return None
     if name in ("__init__", "__setattr__", "__delattr__"):
         return _checked_setter(obj, name)
-    if name == "evaluate" and issubclass(type(obj), typing.ForwardRef):
-        _refuse(name)
     if name == "obj" and issubclass(type(obj), AttributeError) and not is_own(obj):
         _refuse(name)
     value = getattr(obj, name)
@@ -131,23 +129,28 @@ def _guarded(obj: object, name: str) -> object:
         _refuse(name)
     if name in names.FORMAT_NAMES:
         return checked_format(name, value)
-    if name == "mro" and issubclass(type(obj), type):
-        return _visible_mro(cast("type", obj), value)
-    if name == "register" and issubclass(type(obj), abc.ABCMeta):
-        return checked_register(cast("abc.ABCMeta", obj), value)
+    if name == "mro" and type(value) is types.BuiltinMethodType:
+        return _visible_mro(value)
+    if name == "register":
+        return checked_register(value)
     check_value(name, value)
     return value
 
 
 def _reads_others(name: str, value: Any) -> bool:
-    """Whether it is `AttributeError.obj`, or `__getattr__` of an alias of `typing`, which reads any name of a class."""
+    """Whether it is a way to anything: decided by what was read, since an alias of `typing` has what its class has."""
     if name == "obj":
         return type(value) is types.MemberDescriptorType and not is_own(value.__objclass__)
+    if name == "evaluate":
+        return getattr(value, "__func__", value) is vars(typing.ForwardRef).get(name, _MISSING)
+    if name == "mro":
+        return value is type.mro
     return name == "__getattr__" and not (is_own(value) or _is_of_code(value))
 
 
-def _visible_mro(cls: type, value: object) -> object:
-    if "mro" in {name for base in type.__dict__["__mro__"].__get__(cls) for name in vars(base)}:
+def _visible_mro(value: Any) -> object:
+    cls = value.__self__
+    if not issubclass(type(cls), type) or value.__name__ != "mro":
         return value
     return lambda: [base for base in type.mro(cls) if base not in hidden]
 
