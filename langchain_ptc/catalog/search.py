@@ -1,9 +1,10 @@
 """Find tools by their words and, with an embedding model, by their meaning.
 
 The index is SQLite's FTS5, which is in Python's standard library: an inverted index with stemming and
-the ranking BM25, and no dependency (bm25s needs numpy, tantivy is a compiled package of its own). Names are split into words, the name weighs more than the
-description, and each word of a query also matches its synonyms and, if it is unknown, similar
-spellings. A tool's score is the sum over the words of the query, of each word's best reading.
+the ranking BM25, and no dependency (bm25s needs numpy, tantivy is a compiled package of its own). Names are split
+into words, the name weighs more than the description, and each word of a query also matches its synonyms and, if it
+is unknown, words that it begins and similar spellings. A tool's score is the sum over the words of the query, of each
+word's best reading.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ _COLUMNS = {"name": 10.0, "domain": 3.0, "description": 1.5, "parameters": 0.6}
 """What is indexed of a tool, and how much a word counts there."""
 _SPELLING = 0.8  # how much another spelling counts, compared to the word itself
 _PHRASE = 0.5  # how much it adds that two words of a question are adjacent in a tool's text
-_SHORTEST = 3  # letters of a word that is not taken for a misspelt one
+_SHORTEST = 3  # letters of the shortest word that may be an abbreviation; misspelt ones are longer
+_MAX_LONGER = 20  # words that an abbreviation may stand for
 _SIMILARITY = 0.8  # how similar a word must be to be taken for what was meant, from 0 to 1
 _UNASKED_CHANGE = 0.7  # how much a tool counts that changes something unasked
 MAX_NEAREST = 50  # tools that a search by meaning ranks; the others are too far away to compare
@@ -111,10 +113,15 @@ class ToolIndex:
         return found
 
     def _spellings(self, term: str) -> dict[str, float]:
-        if len(term) <= _SHORTEST:
+        """Return the words that an unknown word may mean: those that it begins, or that it is like."""
+        if len(term) < _SHORTEST:
             return {}
+        longer = (word for word in self._vocabulary if word.startswith(term))
+        found = dict.fromkeys(itertools.islice(longer, _MAX_LONGER), _SPELLING)
+        if len(term) == _SHORTEST:
+            return found
         like = functools.partial(difflib.get_close_matches, term, cutoff=_SIMILARITY)
-        found = dict.fromkeys(like(self._vocabulary, n=2), _SPELLING)
+        found |= dict.fromkeys(like(self._vocabulary, n=2), _SPELLING)
         for word in like(read_synonyms().others, n=1):
             found |= _synonyms(word, _SPELLING)
         return found

@@ -118,6 +118,7 @@ SHOP = ToolCatalog(
         pytest.param("pdf reports", "createPDFReport", id="plural"),
         pytest.param("reporting", "createPDFReport", id="another-form"),
         pytest.param("repo", "find_repository", id="shortened"),
+        pytest.param("ref", "refundPayment", id="shortened-in-no-list"),
         pytest.param("repositoory", "find_repository", id="misspelt"),
         pytest.param("refnud", "refundPayment", id="letters-swapped"),
         pytest.param("reimburse", "refundPayment", id="synonym"),
