@@ -1,9 +1,9 @@
-"""What a person sees: records as pages, pictures and terminal text.
+"""What a person sees: records as pages and as text on a terminal.
 
-`ExecutionResult` shows itself, in notebooks and with `rich.print`. This room has what shows more: `show_run` a
-conversation with its executions, `LiveProgress` an execution while it runs.
+`ExecutionResult` shows itself, in notebooks and with `rich.print`. `show_run` shows a conversation with its executions,
+`LiveProgress` an execution while it runs.
 
-Everything here reads plain dicts and knows nothing of the other rooms.
+Everything here reads plain dicts, and imports nothing of the other packages.
 """
 
 from __future__ import annotations
