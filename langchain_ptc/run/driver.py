@@ -59,6 +59,9 @@ _LAST_SECONDS = 0.001
 """A call that was admitted has some time, even if its budget has none left by now."""
 
 
+_NO_CONFIG: RunnableConfig = {}
+
+
 @dataclass(kw_only=True, eq=False)
 class Driver:
     """One execution: makes the calls of its code, and delivers their results."""
@@ -201,6 +204,7 @@ class Driver:
             self.meter.record(call, outcome, is_replayed=is_replayed)
         if outcome.commands:
             self.graph_state.write(call.number, outcome.commands)
+        call.config = _NO_CONFIG  # a dozen objects in a graph, while the call is kept for its record
         return Result(id=call.number, payload=outcome.payload, failure=outcome.failure)
 
 
