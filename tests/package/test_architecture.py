@@ -354,12 +354,12 @@ def test_every_room_is_there() -> None:
 
 
 BUDGET = {
-    "lines": 54_270,
-    "modules": 161,
+    "lines": 49_480,
+    "modules": 123,
     "longest import chain": 12,
-    "calls for a small program": 246,
-    "files for a small program": 24,
-    "calls for one tool call": 56,
+    "calls for a small program": 240,
+    "files for a small program": 22,
+    "calls for one tool call": 52,
 }
 """What the package has grown to at most, and a ratchet: a change that makes it smaller lowers a number. The
 goals are 26,000 lines, 120 modules, a chain of 12, 250 calls in 20 files, and 40 functions for a call."""
