@@ -204,7 +204,7 @@ class Driver:
             self.meter.record(call, outcome, is_replayed=is_replayed)
         if outcome.commands:
             self.graph_state.write(call.number, outcome.commands)
-        call.config = _NO_CONFIG  # a dozen objects in a graph, while the call is kept for its record
+        call.config = _NO_CONFIG  # a dozen objects in a graph; the call is kept for its record
         return Result(id=call.number, payload=outcome.payload, failure=outcome.failure)
 
 
