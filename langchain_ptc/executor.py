@@ -393,7 +393,7 @@ class Execution:
         Raises:
             SandboxError: The machine could not start a worker.
             GraphBubbleUp: A tool interrupted the graph, or a person must approve a call.
-            ValueError: `durable="always"` where there is no checkpointer; or one of `inputs` that the code
+            ValueError: `durable="always"` without a checkpointer; or one of `inputs` that the code
                 cannot be given.
         """
         given = self.prefetcher

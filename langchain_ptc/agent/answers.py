@@ -266,8 +266,8 @@ class SessionStore:
     """Keeps variables in the artifact of the newest message of `run_code`, in any graph.
 
     Artifacts are not sent to models. Only the newest message holds the variables: the previous one is
-    replaced by a copy without them. Where that message is no longer in the state, because the
-    conversation was summarized or trimmed, it is looked up in the earlier checkpoints of the thread.
+    replaced by a copy without them. If the conversation was summarized or trimmed and the
+    state no longer has that message, it is looked up in the earlier checkpoints of the thread.
     """
 
     def __init__(self, tool_name: str) -> None:

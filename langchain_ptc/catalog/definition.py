@@ -155,7 +155,7 @@ class Cache:
     """Returns the cache key for the arguments; None for all arguments."""
     scope: CacheScope = "thread"
     """Who shares a result: one `execution`; the executions of one `thread` of the graph (one execution
-    if there is no thread); or all executions of the `executor` and of those with the same `CallPolicies`,
+    outside a thread); or all executions of the `executor` and of those with the same `CallPolicies`,
     for all users. Do not use the last for a tool whose result depends on the user."""
     max_bytes: int = 16 * 1024 * 1024
     """Size of all cached results of the tool, as they are sent to the code; for each process."""

@@ -254,7 +254,7 @@ async def _open_catalog(
 ) -> AsyncIterator[ToolCatalog]:
     """Yield the catalog of all tools that were named; MCP servers are closed with the context.
 
-    Raises `CommandError` if one was not found or is no tool, or a server does not start.
+    Raises `CommandError` if one was not found or is not a tool, or a server does not start.
     """
     connections: dict[str, Any] = {}
     for path in servers:

@@ -29,7 +29,7 @@ def serve_workers(
 
     Args:
         options: For `Server`. Without a token it serves the one host on standard input and output, and
-            listens nowhere: whoever started it holds the only way in.
+            does not listen: only the process that started it can connect.
         health_port: Where it answers probes, if it does.
         drain_seconds: How long executions may go on after a signal.
         lines: Whether only text passes on standard input and output.
